@@ -1,0 +1,60 @@
+/**
+ * Where a range may lie: what a device's limits come down to, in entries of one table. Made once per device and table,
+ * passed to every allocation; a device without limits shares UNCONSTRAINED, which the fast paths recognise by identity.
+ */
+
+import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
+import type { DmaWindow } from "../units/numbers.ts";
+
+export interface AreaConstraints {
+  /** One past the last entry that may be used. */
+  readonly limit: number;
+  /** The bus page of the first entry is a multiple of this many pages (a power of two). */
+  readonly alignmentPages: number;
+  /** No range contains a multiple of this many bus pages inside it (a power of two), or 0: no boundary. */
+  readonly boundaryPages: number;
+  /** Bus page number of entry 0: alignment and boundary are of bus addresses. */
+  readonly basePage: number;
+}
+
+/** No limits: any free range will do. */
+export const UNCONSTRAINED: AreaConstraints = { limit: 2 ** 31 - 1, alignmentPages: 1, boundaryPages: 0, basePage: 0 };
+
+/** What a caller may ask for; every field may be left out. */
+export interface AreaLimits {
+  /** One past the last entry that may be used. */
+  readonly limit?: number;
+  /** Pages; a power of two. */
+  readonly alignmentPages?: number;
+  /** Pages; a power of two. */
+  readonly boundaryPages?: number;
+}
+
+/**
+ * Limits for tables with this window. Limits that can't bite (beyond the table, a boundary that the window never meets)
+ * are dropped, so that most devices end up UNCONSTRAINED.
+ */
+export function areaConstraints(window: DmaWindow, limits: AreaLimits): AreaConstraints {
+  const basePage = Number(window.base >> BigInt(window.pageShift));
+  const limit = Math.min(limits.limit ?? window.entries, window.entries);
+  const alignmentPages = limits.alignmentPages ?? 1;
+  checkPowerOfTwo("alignment in pages", alignmentPages);
+  checkInteger("limit in entries", limit, -(2 ** 53), 2 ** 31 - 1);
+  const boundaryPages = meetsBoundary(basePage, window.entries, limits.boundaryPages ?? 0)
+    ? (limits.boundaryPages ?? 0)
+    : 0;
+  if (limit === window.entries && alignmentPages === 1 && boundaryPages === 0) return UNCONSTRAINED;
+  return { limit, alignmentPages, boundaryPages, basePage };
+}
+
+function meetsBoundary(basePage: number, entries: number, boundaryPages: number): boolean {
+  if (boundaryPages === 0) return false;
+  checkPowerOfTwo("boundary in pages", boundaryPages);
+  return Math.floor(basePage / boundaryPages) !== Math.floor((basePage + entries - 1) / boundaryPages);
+}
+
+function checkPowerOfTwo(what: string, value: number): void {
+  if (!(value >= 1 && value <= 2 ** 52 && Number.isInteger(Math.log2(value)))) {
+    throw new InvalidArgumentError(what, value, "a power of two from 1 to 2^52");
+  }
+}

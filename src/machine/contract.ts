@@ -1,0 +1,71 @@
+/**
+ * What a platform's code is written against: physical memory, registers, and the faults a machine reports. A machine is
+ * software (machines/software), a QEMU, or Linux VFIO; the platform can't tell. All calls are synchronous.
+ *
+ * Addresses here are plain numbers, below 2^53: physical memory and register files of real machines lie far below, and a
+ * table writes an entry without making a bigint.
+ */
+import type { Access, Iova } from "../units/numbers.ts";
+
+/**
+ * Physical memory. Every thread has a view of its own; the bytes are shared.
+ * An access outside of memory throws InvalidArgumentError with the address and the size.
+ */
+export interface Memory {
+  /** Size in bytes; addresses are 0 .. bytes − 1. */
+  readonly bytes: number;
+  /** Copies `into.length` bytes from physical address `at` on. */
+  read(at: number, into: Uint8Array): void;
+  /** Copies `from` to physical address `at` on. */
+  write(at: number, from: Uint8Array): void;
+  /** The 32-bit little-endian word at `at` (a multiple of 4), unsigned; never torn; ordered before later accesses. */
+  load32(at: number): number;
+  /** Stores a 32-bit little-endian word at `at` (a multiple of 4); never torn; ordered after earlier stores. */
+  store32(at: number, value: number): void;
+  /**
+   * Stores `count` 32-bit little-endian words `from[0 .. count)` from `at` on, each whole, in descending order of address
+   * within each pair and ascending pairs, without ordering other threads: `fence` does that. The way table entries are
+   * written, many at a time.
+   */
+  storeWords(at: number, from: Uint32Array, count: number): void;
+  /** Orders: what this thread stored before is visible to other threads and to devices that look later. */
+  fence(): void;
+}
+
+/** Memory-mapped registers. A platform object is the only writer of its registers from this thread. */
+export interface Registers {
+  read32(at: number): number;
+  write32(at: number, value: number): void;
+  read64(at: number): bigint;
+  write64(at: number, value: bigint): void;
+}
+
+/** A DMA that the IOMMU refused. */
+export interface Fault {
+  /** The device's name on its machine. */
+  readonly device: string;
+  /** Where the refused access began. */
+  readonly iova: Iova;
+  readonly access: Access;
+  /** Why: "not-mapped", "read-refused", "write-refused", "outside-window", … as the machine says it. */
+  readonly reason: string;
+}
+
+/** A machine: physical memory, the IOMMU's registers, and what went wrong. */
+export interface Machine {
+  readonly memory: Memory;
+  readonly registers: Registers;
+  /** Calls to the hypervisor, where there is one: number and arguments in, return code out. */
+  readonly hypercall?: (number: number, args: BigUint64Array) => number;
+  /** Takes the recorded faults, oldest first; they are gone afterwards. */
+  faults(): readonly Fault[];
+}
+
+/** A device that can be told to do DMA: what tests and the replay use to check translations by what really moves. */
+export interface DmaMaster {
+  readonly name: string;
+  /** The device reads memory at `iova`. False when the IOMMU refused any part; then `into` is unspecified. */
+  dmaRead(iova: bigint, into: Uint8Array): boolean;
+  /** The device writes memory at `iova`. False when the IOMMU refused any part; parts before it have landed. */
+  dmaWrite(iova: bigint, from: Uint8Array): boolean;
+}

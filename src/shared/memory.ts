@@ -1,0 +1,156 @@
+/**
+ * The only module that touches shared memory. Everything else goes through these functions, so that one test can replace
+ * this module and see, order and cut off every access (src/testing/explorer). `SharedWords` has no index signature:
+ * `words[i]` does not compile anywhere else.
+ *
+ * Three kinds of access, and each use says which it is:
+ * - atomic (`load`, `store`, `compareExchange` …): orders; two threads meet here.
+ * - plain (`peek`, `poke`): only where a lock or ownership already orders the threads. Two threads that meet in a plain
+ *   access are a race, and the explorer fails on it.
+ * - relaxed (`glance`, `hintTo`): a plain access that may race on purpose. It orders nothing; its reader must be right
+ *   with a stale value.
+ */
+declare const sharedWords: unique symbol;
+declare const sharedHalves: unique symbol;
+declare const sharedBytes: unique symbol;
+
+/** 32-bit words in shared memory, read as signed numbers. Opaque: no `words[i]`. */
+export interface SharedWords {
+  readonly [sharedWords]: true;
+}
+/** 16-bit halfwords in shared memory, read as unsigned numbers. */
+export interface SharedHalves {
+  readonly [sharedHalves]: true;
+}
+/** Bytes in shared memory: bulk copies of what devices and CPUs read and write. */
+export interface SharedBytes {
+  readonly [sharedBytes]: true;
+}
+
+const words32 = (words: SharedWords): Int32Array => words as unknown as Int32Array;
+const words16 = (halves: SharedHalves): Uint16Array => halves as unknown as Uint16Array;
+const words8 = (bytes: SharedBytes): Uint8Array => bytes as unknown as Uint8Array;
+
+/** `byteLength` bytes of zeros that threads can share. Throws RangeError when the engine has no such memory. */
+export function createShared(byteLength: number): SharedArrayBuffer {
+  return new SharedArrayBuffer(byteLength);
+}
+
+/** Words over `buffer` from byte `byteOffset` (a multiple of 4) on; `length` in words. */
+export function wordsOf(buffer: SharedArrayBuffer, byteOffset?: number, length?: number): SharedWords {
+  return new Int32Array(buffer, byteOffset, length) as unknown as SharedWords;
+}
+/** Halfwords over `buffer` from byte `byteOffset` (a multiple of 2) on; `length` in halfwords. */
+export function halvesOf(buffer: SharedArrayBuffer, byteOffset?: number, length?: number): SharedHalves {
+  return new Uint16Array(buffer, byteOffset, length) as unknown as SharedHalves;
+}
+/** Bytes over `buffer` from byte `byteOffset` on. */
+export function bytesOf(buffer: SharedArrayBuffer, byteOffset?: number, length?: number): SharedBytes {
+  return new Uint8Array(buffer, byteOffset, length) as unknown as SharedBytes;
+}
+
+// Atomic accesses: sequentially consistent.
+
+export function load(words: SharedWords, at: number): number {
+  return Atomics.load(words32(words), at);
+}
+export function store(words: SharedWords, at: number, value: number): void {
+  Atomics.store(words32(words), at, value);
+}
+/** Adds and returns the old value. */
+export function add(words: SharedWords, at: number, value: number): number {
+  return Atomics.add(words32(words), at, value);
+}
+/** Stores and returns the old value. */
+export function exchange(words: SharedWords, at: number, value: number): number {
+  return Atomics.exchange(words32(words), at, value);
+}
+/** Stores `wanted` if the word holds `expected`; returns what it held. */
+export function compareExchange(words: SharedWords, at: number, expected: number, wanted: number): number {
+  return Atomics.compareExchange(words32(words), at, expected, wanted);
+}
+export function loadHalf(halves: SharedHalves, at: number): number {
+  return Atomics.load(words16(halves), at);
+}
+export function compareExchangeHalf(halves: SharedHalves, at: number, expected: number, wanted: number): number {
+  return Atomics.compareExchange(words16(halves), at, expected, wanted);
+}
+
+// Plain accesses: under a lock, or of memory that one thread owns. An index outside the view is a bug of the caller.
+
+export function peek(words: SharedWords, at: number): number {
+  return words32(words)[at] as number;
+}
+export function poke(words: SharedWords, at: number, value: number): void {
+  words32(words)[at] = value;
+}
+export function peekHalf(halves: SharedHalves, at: number): number {
+  return words16(halves)[at] as number;
+}
+export function pokeHalf(halves: SharedHalves, at: number, value: number): void {
+  words16(halves)[at] = value;
+}
+
+// Relaxed accesses: may race, order nothing, never tear (an aligned word is one access in the memory model).
+
+export function glance(words: SharedWords, at: number): number {
+  return words32(words)[at] as number;
+}
+export function glanceHalf(halves: SharedHalves, at: number): number {
+  return words16(halves)[at] as number;
+}
+/** A store that only relaxed readers of other threads see: statistics. */
+export function hintTo(words: SharedWords, at: number, value: number): void {
+  words32(words)[at] = value;
+}
+
+// Bulk.
+
+/** Copies `into.length` bytes from `at` on out of shared memory. */
+export function copyOut(bytes: SharedBytes, at: number, into: Uint8Array): void {
+  into.set(words8(bytes).subarray(at, at + into.length));
+}
+/** Copies `from` into shared memory from `at` on. */
+export function copyIn(bytes: SharedBytes, at: number, from: Uint8Array): void {
+  words8(bytes).set(from, at);
+}
+/** Sets `length` bytes from `at` on to zero. */
+export function zero(bytes: SharedBytes, at: number, length: number): void {
+  words8(bytes).fill(0, at, at + length);
+}
+
+// Waiting, and time.
+
+// A browser's main thread may not wait: Atomics.wait throws there. Asked once, since code that the explorer replays
+// may hold no `catch`.
+const waiting = ((): boolean => {
+  try {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 1, 0);
+    return true;
+  } catch {
+    return false;
+  }
+})();
+
+/** May this thread wait? False on a browser's main thread. */
+export function mayWait(): boolean {
+  return waiting;
+}
+/** Sleeps while the word holds `value`, until notified, for at most `milliseconds`. May return early. */
+export function waitWhile(words: SharedWords, at: number, value: number, milliseconds: number): void {
+  Atomics.wait(words32(words), at, value, milliseconds);
+}
+/** Wakes up to `count` threads that wait on the word. */
+export function notify(words: SharedWords, at: number, count: number): void {
+  Atomics.notify(words32(words), at, count);
+}
+
+declare const performance: { now(): number };
+
+/** A clock for waits and statistics, in milliseconds with fractions; its zero is arbitrary. */
+export function milliseconds(): number {
+  return performance.now();
+}
+
+/** How often a contended lock is looked at before its waiter sleeps. 100 looks are about 1 µs; a locked operation is shorter. */
+export const SPINS = 100;

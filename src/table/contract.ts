@@ -1,0 +1,67 @@
+/**
+ * The two contracts of a table: what a platform supplies (`TableOps`), and what the DMA layer above uses (`MappingTable`).
+ *
+ * The law between them, for every range, whatever the number of threads:
+ * - **alloc = bits, then entries.** A range is taken in the allocator first; then its owner writes the entries. No lock is
+ *   held: nobody else can own the range.
+ * - **free = entries, then invalidate, then bits.** The owner clears the entries, the IOTLB forgets them, and only then can
+ *   the range be handed out again. In lazy mode the bits wait for a flush that began after the clearing.
+ */
+
+import type { AreaConstraints } from "../allocator/constraints.ts";
+import type { Failure } from "../units/failure.ts";
+import type { Access, DmaWindow } from "../units/numbers.ts";
+
+/** An entry as `get` and `exchange` return it; access 0 is an empty entry. */
+export interface EntryValue {
+  page: number;
+  access: 0 | Access;
+}
+
+/**
+ * What a platform supplies: how entries are written and forgotten. Called on a range that the calling thread owns, with
+ * no lock held; one object per thread. Pages are physical addresses divided by the window's IO page size.
+ */
+export interface TableOps {
+  /** Writes `count` entries from `first` on, for consecutive pages from `page` on. All or nothing: on failure none is left. */
+  set(first: number, count: number, page: number, access: Access): Failure | undefined;
+  /** Empties `count` entries. Idempotent: recovery repeats it. Must not fail. */
+  clear(first: number, count: number): void;
+  get(entry: number, into: EntryValue): void;
+  /** Swaps one entry without invalidating; the old value goes to `old`. */
+  exchange(entry: number, page: number, access: Access, old: EntryValue): Failure | undefined;
+  /** Makes earlier `set` and `clear` visible to the device's walk. */
+  flush(): void;
+  /** The IOTLB forgets the entries [first, end). When it returns, no DMA uses what they held. (2015: `demap`.) */
+  invalidate(first: number, end: number): Failure | undefined;
+  /** The IOTLB forgets the whole table. (2015: `reset`.) */
+  invalidateAll(): Failure | undefined;
+}
+
+/**
+ * What the DMA layer needs of a table. `IommuTable` is one; the rivals are others. One view per thread.
+ * Answers of `allocate` are an entry (>= 0) or a failure code (< 0): the hot path makes no objects.
+ */
+export interface MappingTable {
+  readonly window: DmaWindow;
+  /**
+   * Takes `count` entries. `after` is a preferred first entry (where the previous area of a scatterlist ended), or -1.
+   * The range is *pending*: it belongs to this thread, its entries are empty, no device can use it.
+   */
+  allocate(count: number, constraints: AreaConstraints, after: number): number;
+  /** Writes entries inside a pending range of this thread. On failure nothing of this call is left. */
+  set(first: number, count: number, page: number, access: Access): Failure | undefined;
+  /** Makes earlier `set`s visible to devices: once for a whole scatterlist. */
+  flush(): void;
+  /** The pending range that was allocated at `first` is in use from now on. */
+  commit(first: number, count: number): void;
+  /** Undoes `allocate` and `set`: entries, invalidate, bits. Leaves no trace. */
+  abandon(first: number, count: number): void;
+  /**
+   * Gives a live range back. Throws FreeError on misuse (nothing changed). A returned failure means that the IOTLB could not
+   * be invalidated: the range is quarantined, the entries are cleared.
+   */
+  unmap(first: number, count: number): Failure | undefined;
+  /** As `unmap` for `areas` ranges, with as few invalidations as can be. All are checked before the first is touched. */
+  unmapAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined;
+}

@@ -1,0 +1,56 @@
+/**
+ * Errors that are thrown: wrong use, bad input, broken invariants. Each names the thing, what was found and what was
+ * expected. What a running system meets in its normal life is a `Failure` value instead (failure.ts).
+ */
+
+/** Every error this package throws on purpose; `code` is stable, the message is for people. */
+export class IovaError extends Error {
+  override readonly name: string = "IovaError";
+  readonly code: string;
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** An argument or option outside its range. */
+export class InvalidArgumentError extends IovaError {
+  override readonly name = "InvalidArgumentError";
+  constructor(what: string, found: unknown, expected: string) {
+    super("invalid-argument", `${what} is ${String(found)}; expected ${expected}`);
+  }
+}
+
+/** A handle, snapshot or file that this version can't take: foreign, cut, or of another version. */
+export class FormatError extends IovaError {
+  override readonly name = "FormatError";
+  constructor(message: string) {
+    super("format", message);
+  }
+}
+
+/** The four ways in which a free can be wrong. */
+export type FreeMisuse = "out-of-range" | "not-allocated" | "wrong-length" | "wrong-owner";
+
+/** A free of something that was not handed out as stated. Nothing has been changed. */
+export class FreeError extends IovaError {
+  override readonly name = "FreeError";
+  constructor(misuse: FreeMisuse, message: string) {
+    super(misuse, message);
+  }
+}
+
+/** The state itself is broken: a bug here, or memory that something else has written. Reported, never caught. */
+export class InvariantError extends IovaError {
+  override readonly name = "InvariantError";
+  constructor(message: string) {
+    super("invariant", message);
+  }
+}
+
+/** Throws unless `value` is an integer in [low, high]. */
+export function checkInteger(what: string, value: number, low: number, high: number): void {
+  if (!Number.isInteger(value) || value < low || value > high) {
+    throw new InvalidArgumentError(what, value, `an integer from ${low} to ${high}`);
+  }
+}

@@ -1,0 +1,52 @@
+/**
+ * Failures that a running system meets and its caller handles. They are values, not exceptions. On the hot path they
+ * are small negative numbers, so that an answer is one plain number: an entry (>= 0) or a reason (< 0). At the edge the
+ * number becomes a name.
+ */
+export const TABLE_FULL = -1;
+export const MASK_TOO_LOW = -2;
+export const LONGER_THAN_BOUNDARY = -3;
+export const LONGER_THAN_TABLE = -4;
+export const PLATFORM_BUSY = -5;
+export const PLATFORM_REFUSED = -6;
+export const WOULD_BLOCK = -7;
+export const OWNER_UNRESPONSIVE = -8;
+export const IN_USE = -9;
+
+const NAMES = [
+  /** No free range of this length is left where the request may go. */
+  "table-full",
+  /** The device's mask lies below the window, or leaves fewer entries than asked for. */
+  "mask-too-low",
+  /** The request can't lie between two segment boundaries. */
+  "longer-than-boundary",
+  /** The table has fewer entries than asked for. */
+  "longer-than-table",
+  /** The platform can't take the request now; the same call may succeed later. */
+  "platform-busy",
+  /** The platform refuses the request. */
+  "platform-refused",
+  /** This thread may not wait (a browser's main thread), and the lock was taken for longer than 1 ms. */
+  "would-block",
+  /** The thread that holds the lock did not give it back in the stated time, and nobody has declared it dead. */
+  "owner-unresponsive",
+  /** Some of the entries are taken. */
+  "in-use",
+] as const;
+
+/** Why a request failed. Each is expected in a running system. */
+export type Failure = (typeof NAMES)[number];
+/** A failure as the hot path returns it: -1 .. -9. */
+export type FailureCode = -1 | -2 | -3 | -4 | -5 | -6 | -7 | -8 | -9;
+
+/** The name of a negative answer. */
+export function failureOf(code: number): Failure {
+  const name = NAMES[-1 - code];
+  if (name === undefined) throw new RangeError(`failure code ${code}: expected -1 .. -${NAMES.length}`);
+  return name;
+}
+
+/** The negative number that stands for a failure on the hot path. */
+export function failureCode(failure: Failure): FailureCode {
+  return (-1 - NAMES.indexOf(failure)) as FailureCode;
+}
