@@ -1,0 +1,110 @@
+/**
+ * A bitmap of entries: a set bit is a taken entry. The search works on whole words: the clear bits at a word's low end, runs
+ * inside it, and the clear bits at its high end, which are carried into the next word. Callers hold the lock that
+ * guards the words, so all accesses are plain.
+ */
+import { peek, poke, type SharedWords } from "./memory.ts";
+
+export const NOT_FOUND = -1;
+
+const trailingZeros = (word: number): number => 31 - Math.clz32(word & -word);
+
+/** Bits [from, to) of one word set; 0 <= from < to <= 32. */
+const maskOf = (from: number, to: number): number => (to - from === 32 ? -1 : ((1 << (to - from)) - 1) << from);
+
+/** Is the entry taken? */
+export function isTaken(words: SharedWords, bitmapAt: number, entry: number): boolean {
+  return ((peek(words, bitmapAt + (entry >>> 5)) >>> (entry & 31)) & 1) === 1;
+}
+
+/** Sets the bits [first, end). */
+export function take(words: SharedWords, bitmapAt: number, first: number, end: number): void {
+  for (let entry = first; entry < end; ) {
+    const next = Math.min(end, (entry | 31) + 1);
+    const at = bitmapAt + (entry >>> 5);
+    poke(words, at, peek(words, at) | maskOf(entry & 31, next - (entry & ~31)));
+    entry = next;
+  }
+}
+
+/** Clears the bits [first, end). */
+export function give(words: SharedWords, bitmapAt: number, first: number, end: number): void {
+  for (let entry = first; entry < end; ) {
+    const next = Math.min(end, (entry | 31) + 1);
+    const at = bitmapAt + (entry >>> 5);
+    poke(words, at, peek(words, at) & ~maskOf(entry & 31, next - (entry & ~31)));
+    entry = next;
+  }
+}
+
+/** How many of [first, end) are taken. */
+export function countTaken(words: SharedWords, bitmapAt: number, first: number, end: number): number {
+  let taken = 0;
+  for (let entry = first; entry < end; ) {
+    const next = Math.min(end, (entry | 31) + 1);
+    taken += bitsIn(peek(words, bitmapAt + (entry >>> 5)) & maskOf(entry & 31, next - (entry & ~31)));
+    entry = next;
+  }
+  return taken;
+}
+
+function bitsIn(word: number): number {
+  const pairs = word - ((word >>> 1) & 0x55555555);
+  const fours = (pairs & 0x33333333) + ((pairs >>> 2) & 0x33333333);
+  return Math.imul((fours + (fours >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
+}
+
+/**
+ * The lowest start in [from, startEnd) of `count` clear bits, or NOT_FOUND.
+ * The caller guarantees startEnd + count − 1 <= the end of what may be searched: then a run that starts in time also ends in time.
+ */
+export function findRun(words: SharedWords, bitmapAt: number, from: number, startEnd: number, count: number): number {
+  let entry = from & ~31;
+  let run = 0; // clear entries directly before `entry`
+  let taken = peek(words, bitmapAt + (from >>> 5)) | ((1 << (from & 31)) - 1);
+  for (;;) {
+    if (taken === 0) {
+      run += 32;
+      if (run >= count) return entry + 32 - run;
+    } else {
+      if (run + trailingZeros(taken) >= count) return before(entry - run, startEnd);
+      const inside = count <= 32 ? startsInside(~taken, count) : 0;
+      if (inside !== 0) return before(entry + trailingZeros(inside), startEnd);
+      run = Math.clz32(taken);
+    }
+    entry += 32;
+    if (entry - run >= startEnd) return NOT_FOUND;
+    taken = peek(words, bitmapAt + (entry >>> 5));
+  }
+}
+
+const before = (start: number, startEnd: number): number => (start < startEnd ? start : NOT_FOUND);
+
+/** Bit i of the answer is set when bits [i, i + count) of `free` are: by doubling, in log2(count) steps. */
+function startsInside(free: number, count: number): number {
+  let starts = free;
+  for (let length = 1; length < count && starts !== 0; ) {
+    const step = Math.min(length, count - length);
+    starts &= starts >>> step;
+    length += step;
+  }
+  return starts;
+}
+
+/** The longest run of clear bits in [first, end). For statistics: reads every word. */
+export function longestRun(words: SharedWords, bitmapAt: number, first: number, end: number): number {
+  let longest = 0;
+  let run = 0;
+  for (let entry = first; entry < end; ) {
+    const word = peek(words, bitmapAt + (entry >>> 5));
+    if (word === 0 && (entry & 31) === 0 && entry + 32 <= end) {
+      run += 32;
+      entry += 32;
+    } else {
+      run = ((word >>> (entry & 31)) & 1) === 1 ? 0 : run + 1;
+      entry += 1;
+    }
+    if (run > longest) longest = run;
+  }
+  return longest;
+}

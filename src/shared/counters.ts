@@ -1,0 +1,21 @@
+/**
+ * 64-bit counters in two words. One thread (or the holder of one lock) writes a counter; anybody may read it. A reader that
+ * meets a carry may be wrong by 2^32 once: these are statistics.
+ */
+import { glance, peek, poke, type SharedWords } from "./memory.ts";
+
+/** Words that a counter takes. */
+export const COUNTER_WORDS = 2;
+
+/** Adds `amount` (0 .. 2^31 − 1). Integer arithmetic only: the sum is kept as a signed word, the sign change is the carry. */
+export function count(words: SharedWords, at: number, amount: number): void {
+  const before = peek(words, at);
+  const after = (before + amount) | 0;
+  poke(words, at, after);
+  if (before < 0 && after >= 0) poke(words, at + 1, peek(words, at + 1) + 1);
+}
+
+/** The counter's value, exact up to 2^53. */
+export function counted(words: SharedWords, at: number): number {
+  return (glance(words, at + 1) >>> 0) * 2 ** 32 + (glance(words, at) >>> 0);
+}
