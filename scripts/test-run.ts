@@ -1,0 +1,54 @@
+/**
+ * What `npm test` runs, and in which order: first the fast tests side by side, then the slow ones (*.slow.test.ts) one by
+ * one, so that they have the machine to themselves. The last line printed is `N passed, N failed`.
+ *
+ *   node scripts/test.js [--fast] [FILTER ...]
+ *
+ * --fast leaves out the slow tests. With FILTERs, only test files run whose path contains one of them.
+ * Exit code: 0 all passed, 1 a test failed (with CI=true a skipped one too) or none ran, 2 wrong use or no build.
+ */
+import { readdirSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { join, sep } from "node:path";
+import { ROOT } from "./root.ts";
+import { type Phase, runTests } from "./runner.ts";
+
+/** A test file that takes longer hangs, even on a slow machine. */
+const LIMIT_MINUTES = { fast: 5, slow: 30 };
+
+export async function main(args: readonly string[]): Promise<number> {
+  const filters = args.filter((arg) => arg !== "--fast");
+  const unknown = filters.find((filter) => filter.startsWith("-"));
+  if (unknown !== undefined) {
+    console.error(`iova: unknown option ${unknown}; usage: node scripts/test.js [--fast] [FILTER ...]`);
+    console.log("0 passed, 1 failed");
+    return 2;
+  }
+  const build = join(ROOT, "build");
+  const phases = phasesOf(testFiles(build, filters), args.includes("--fast"));
+  if (phases.every((phase) => phase.files.length === 0)) {
+    console.error(`iova: no test file matches ${filters.join(" ") || "build/**/*.test.js"}`);
+  }
+  return await runTests(build, phases, { skipsFail: process.env["CI"] === "true" });
+}
+
+function phasesOf(files: readonly string[], fastOnly: boolean): Phase[] {
+  const isSlow = (file: string) => file.endsWith(".slow.test.js");
+  const fast = files.filter((file) => !isSlow(file));
+  const slow = fastOnly ? [] : files.filter(isSlow);
+  return [
+    { files: fast, atOnce: availableParallelism(), limitMinutes: LIMIT_MINUTES.fast, announce: false },
+    { files: slow, atOnce: 1, limitMinutes: LIMIT_MINUTES.slow, announce: true },
+  ];
+}
+
+/** The compiled test files whose path contains one of `filters` (all, without filters). */
+function testFiles(build: string, filters: readonly string[]): string[] {
+  const wanted = filters.map((filter) => filter.replace(/^(\.\/)?(build\/)?/, "").replace(/\.ts$/, ".js"));
+  return readdirSync(build, { recursive: true, encoding: "utf8" })
+    .map((path) => path.split(sep).join("/"))
+    .filter((path) => path.endsWith(".test.js"))
+    .filter((path) => wanted.length === 0 || wanted.some((filter) => path.includes(filter)))
+    .sort()
+    .map((path) => join(build, path));
+}

@@ -1,0 +1,11 @@
+/**
+ * Third-party code of the command line, all of it. The build puts the packages' code in the place of these imports
+ * (scripts/ready.js), so that users install nothing more; everything else stays plain compiler output, in which workers
+ * find their files beside them.
+ */
+import cliProgress from "cli-progress";
+
+export { Command, InvalidArgumentError, Option } from "commander";
+
+/** A progress bar. */
+export const SingleBar: typeof cliProgress.SingleBar = cliProgress.SingleBar;

@@ -1,0 +1,6 @@
+/**
+ * `iova/platform`: the contracts between the generic table, the platforms whose entries it writes, and the machines that
+ * walk them. For those who bring a platform or a machine of their own.
+ */
+export type { DmaMaster, Fault, Machine, Memory, Registers } from "./machine/contract.ts";
+export type { EntryValue, MappingTable, TableOps } from "./table/contract.ts";
