@@ -23,11 +23,11 @@ export interface Memory {
   /** Stores a 32-bit little-endian word at `at` (a multiple of 4); never torn; ordered after earlier stores. */
   store32(at: number, value: number): void;
   /**
-   * Stores `count` 32-bit little-endian words `from[0 .. count)` from `at` on, each whole, in descending order of address
-   * within each pair and ascending pairs, without ordering other threads: `fence` does that. The way table entries are
-   * written, many at a time.
+   * Stores `count` (even) 32-bit little-endian words `from[0 .. count)` from `at` on (a multiple of 4), each whole, in pairs:
+   * of each pair the word `last` (0 or 1) is stored after the other, so that an entry becomes valid last, or invalid first.
+   * Does not order other threads: `fence` does. The way table entries are written, many at a time.
    */
-  storeWords(at: number, from: Uint32Array, count: number): void;
+  storeWords(at: number, from: Uint32Array, count: number, last: 0 | 1): void;
   /** Orders: what this thread stored before is visible to other threads and to devices that look later. */
   fence(): void;
 }
