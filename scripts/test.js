@@ -1,10 +1,10 @@
 /**
- * `npm test`: makes the clone ready, then runs the tests (scripts/test-run.ts says how, and what the arguments are).
+ * `npm test`: makes the clone ready, then runs the tests (scripts/suite.ts says how, and what the arguments are).
  */
 import { tryReady } from "./ready.js";
 
 if (tryReady()) {
-  const { main } = await import("../build/scripts/test-run.js");
+  const { main } = await import("../build/scripts/suite.js");
   process.exitCode = await main(process.argv.slice(2));
 } else {
   // The last line of every run has this form.
