@@ -1,0 +1,108 @@
+/**
+ * Shared memory is touched in one module only. The explorer puts itself in that module's place, and sees every access;
+ * an access elsewhere would be one that no test orders.
+ */
+import ts from "typescript";
+import { type Finding, findingAt, isTest, parse, type Tree, walk } from "./tree.ts";
+
+const MEMORY = "src/shared/memory.ts";
+/** The explorer's own replacement of that module. */
+const EXPLORER = "src/testing/explorer/";
+/** The views of memory.ts; a cast takes their cover off. */
+const OPAQUE: readonly string[] = ["SharedWords", "SharedHalves", "SharedBytes"];
+/** Where the virtual files lie for the compiler. */
+const BASE = "/tree/";
+
+/** Uses of Atomics, of SharedArrayBuffer as a value, of arrays over one, and casts of the opaque views. */
+export function sharedMemory(tree: Tree): Finding[] {
+  const looked = new Set([...tree.keys()].filter(isLookedAt));
+  const types = compile(tree);
+  return parse(tree)
+    .filter((file) => looked.has(file.fileName))
+    .flatMap((file) => {
+      const typed = types.program.getSourceFile(BASE + file.fileName);
+      return [...names(file), ...(typed === undefined ? [] : views(file, typed, types.checker))];
+    });
+}
+
+function isLookedAt(path: string): boolean {
+  const isLibrary = /^(src|examples)\//.test(path) && path !== MEMORY && !path.startsWith(EXPLORER);
+  return isLibrary && !isTest(path);
+}
+
+function names(file: ts.SourceFile): Finding[] {
+  const findings: Finding[] = [];
+  walk(file, (node) => {
+    if (!ts.isIdentifier(node) || (node.text !== "Atomics" && node.text !== "SharedArrayBuffer")) return;
+    if (!isType(node) && !isMember(node) && !isInstanceTest(node)) {
+      findings.push(findingAt(file, node, `${node.text}: only ${MEMORY} touches shared memory`));
+    }
+  });
+  return findings;
+}
+
+function isType({ parent }: ts.Identifier): boolean {
+  return ts.isTypeReferenceNode(parent) || ts.isExpressionWithTypeArguments(parent);
+}
+
+/** `x.Atomics`. */
+function isMember(node: ts.Identifier): boolean {
+  return ts.isPropertyAccessExpression(node.parent) && node.parent.name === node && !isGlobal(node.parent.expression);
+}
+
+function isGlobal(node: ts.Node): boolean {
+  return ts.isIdentifier(node) && node.text === "globalThis";
+}
+
+/** `x instanceof SharedArrayBuffer` asks what it is, and touches nothing. */
+function isInstanceTest({ parent }: ts.Identifier): boolean {
+  return ts.isBinaryExpression(parent) && parent.operatorToken.kind === ts.SyntaxKind.InstanceOfKeyword;
+}
+
+/** What only types tell: `new Uint8Array(handle.state)`, and `words as unknown as Int32Array`. */
+function views(file: ts.SourceFile, typed: ts.SourceFile, checker: ts.TypeChecker): Finding[] {
+  const findings: Finding[] = [];
+  const nameOf = (node: ts.Node) => checker.typeToString(checker.getTypeAtLocation(node));
+  walk(typed, (node) => {
+    if (ts.isNewExpression(node) && /(Array|DataView)$/.test(node.expression.getText(typed))) {
+      if (/\bSharedArrayBuffer\b/.test(nameOf(node))) {
+        findings.push(at(node, `a view of shared memory: only ${MEMORY} makes them`));
+      }
+    } else if (ts.isAsExpression(node) && !ts.isAsExpression(node.expression)) {
+      const name = nameOf(node.expression);
+      if (OPAQUE.includes(name)) findings.push(at(node, `a cast of ${name}: only ${MEMORY} knows what is behind it`));
+    }
+  });
+  return findings;
+
+  function at(node: ts.Node, message: string): Finding {
+    return { ...findingAt(typed, node, message), path: file.fileName };
+  }
+}
+
+function compile(tree: Tree): { program: ts.Program; checker: ts.TypeChecker } {
+  const options: ts.CompilerOptions = {
+    target: ts.ScriptTarget.ES2023,
+    lib: ["lib.es2023.d.ts"],
+    module: ts.ModuleKind.ESNext,
+    moduleResolution: ts.ModuleResolutionKind.Bundler,
+    allowImportingTsExtensions: true,
+    noEmit: true,
+    strict: true,
+    types: [],
+  };
+  const textOf = (path: string) => tree.get(path.slice(BASE.length)) ?? ts.sys.readFile(path);
+  const host: ts.CompilerHost = {
+    ...ts.createCompilerHost(options),
+    getCurrentDirectory: () => BASE,
+    fileExists: (path) => tree.has(path.slice(BASE.length)) || ts.sys.fileExists(path),
+    readFile: textOf,
+    getSourceFile: (path, version) => {
+      const text = textOf(path);
+      return text === undefined ? undefined : ts.createSourceFile(path, text, version);
+    },
+  };
+  const roots = [...tree.keys()].filter((path) => path === MEMORY || isLookedAt(path)).map((path) => BASE + path);
+  const program = ts.createProgram(roots, options, host);
+  return { program, checker: program.getTypeChecker() };
+}

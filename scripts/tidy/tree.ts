@@ -1,0 +1,49 @@
+/** The sources that the tidy rules look at, and what a rule says of them. Rules are functions of a tree, so that a test can plant what they must find. */
+import { readdirSync, readFileSync } from "node:fs";
+import { join, sep } from "node:path";
+import ts from "typescript";
+
+/** Texts by path; paths are relative to the clone, with slashes. */
+export type Tree = ReadonlyMap<string, string>;
+
+/** What a rule objects to. */
+export interface Finding {
+  readonly path: string;
+  /** From 1 on. */
+  readonly line: number;
+  readonly message: string;
+}
+
+const FOLDERS = ["src", "bench", "examples", "scripts", "bin"];
+
+export function readTree(root: string): Tree {
+  const tree = new Map<string, string>();
+  for (const folder of FOLDERS) {
+    for (const entry of readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })) {
+      if (!/\.(ts|js)$/.test(entry)) continue;
+      tree.set([folder, ...entry.split(sep)].join("/"), readFileSync(join(root, folder, entry), "utf8"));
+    }
+  }
+  return tree;
+}
+
+/** Tests and models stand beside their subject, and most rules are not for them. */
+export function isTest(path: string): boolean {
+  return /\.(test|model)\.ts$/.test(path);
+}
+
+/** The files of a tree as syntax. */
+export function parse(tree: Tree): ts.SourceFile[] {
+  return [...tree].map(([path, text]) => ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true));
+}
+
+export function findingAt(file: ts.SourceFile, node: ts.Node, message: string): Finding {
+  const { line } = file.getLineAndCharacterOfPosition(node.getStart(file));
+  return { path: file.fileName, line: line + 1, message };
+}
+
+/** Calls `visit` with `node` and all nodes inside it. */
+export function walk(node: ts.Node, visit: (node: ts.Node) => void): void {
+  visit(node);
+  ts.forEachChild(node, (child) => walk(child, visit));
+}
