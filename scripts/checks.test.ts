@@ -20,6 +20,7 @@ test("a use of Node in the library part would be found", () => {
   const folder = mkdtempSync(join(tmpdir(), "iova-library-"));
   const config = { extends: join(ROOT, "tsconfig.library.json"), include: ["*.ts"], compilerOptions: { rootDir: "." } };
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(config));
+  writeFileSync(join(folder, "package.json"), '{ "type": "module" }');
   writeFileSync(
     join(folder, "module.ts"),
     'import { join } from "node:path";\nexport const path: string = join("a", "b");\n',
