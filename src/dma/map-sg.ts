@@ -1,0 +1,316 @@
+/**
+ * map_sg and unmap_sg, whole, for any table: knows no platform.
+ *
+ * Two passes. The first counts pages and refuses what can never be mapped, before anything is touched. The second writes
+ * entries and puts the output together. In between, one area is asked for that holds the whole list: each element starts on
+ * an IO page of its own in it. When that can't be had, every element gets an area, each asked for where the one before ended,
+ * so that they come out adjacent if they can.
+ *
+ * Until the end all areas are pending: on a failure they are abandoned, the failing element's too, and nothing is left.
+ * Success is one flush, then all areas are committed.
+ */
+import type { AreaConstraints } from "../allocator/constraints.ts";
+import type { MappingTable } from "../table/contract.ts";
+import { FreeError, InvalidArgumentError } from "../units/errors.ts";
+import {
+  type Failure,
+  failureOf,
+  LONGER_THAN_BOUNDARY,
+  LONGER_THAN_TABLE,
+  MASK_TOO_LOW,
+  TABLE_FULL,
+} from "../units/failure.ts";
+import type { Access } from "../units/numbers.ts";
+import { type CompiledLimits, constraintsOf, crossesSubPageBoundary, refusalOf } from "./limits.ts";
+import { HIGH_WORD, LOW_WORD, offsetInPage, pageNumber, pagesCovering, roundUp, storeAddress } from "./pages.ts";
+import { digestElement, digestOf, type ScatterList } from "./scatter-list.ts";
+
+/** No entry: nothing to continue, no preference. */
+const NONE = -1;
+
+/** What the first pass finds out about a list. One object per device, overwritten each time. */
+class Measure {
+  /** Elements that are not empty. */
+  elements = 0;
+  /** Pages of all elements, and with the gaps that alignment needs when they lie in one area. */
+  pages = 0;
+  areaPages = 0;
+  /** Pages of the longest element. */
+  longest = 0;
+  /** Output segments that this list can need at most. */
+  segments = 0;
+  /** Does any element hold whole CPU pages, so that it is aligned to one? */
+  cpuAligned = false;
+  /** The last element's last byte, as an offset in its last page. */
+  lastOffset = 0;
+  /** Does an element cross a boundary that is smaller than an IO page? */
+  crosses = false;
+  digest = 0;
+}
+
+export class ScatterListMapper {
+  readonly #table: MappingTable;
+  readonly #limits: CompiledLimits;
+  readonly #aligns: boolean;
+  /** As in `CompiledLimits`; with merging off, a stop before every entry. */
+  readonly #stopFirst: number;
+  readonly #stopLow: number;
+  readonly #measure: Measure = new Measure();
+
+  constructor(table: MappingTable, limits: CompiledLimits, merge: boolean) {
+    this.#table = table;
+    this.#limits = limits;
+    this.#aligns = limits.cpuAlignmentPages > 1;
+    this.#stopFirst = merge ? limits.boundaryFirst : 0;
+    this.#stopLow = merge ? limits.boundaryLow : 0;
+  }
+
+  /** Maps the list; see `DmaDevice.mapSg`. */
+  map(list: ScatterList, access: Access): Failure | undefined {
+    if (list.mapping.device !== undefined) {
+      throw new InvalidArgumentError("scatterlist", "mapped already", "one that is not mapped: call unmapSg first");
+    }
+    const measure = this.#measure;
+    this.#measureList(list);
+    if (measure.segments > list.iovas.length) {
+      throw new InvalidArgumentError(
+        `segment capacity of a list with elements longer than ${this.#limits.maxSegmentBytes} bytes`,
+        list.iovas.length,
+        `at least ${measure.segments} (second argument of ScatterList)`,
+      );
+    }
+    const refusal = this.#refusal();
+    if (refusal !== 0) return failureOf(refusal);
+    if (measure.elements > 0) {
+      const whole = this.#allocateWhole(list);
+      if (whole < 0 && !canChain(whole, measure.elements)) return failureOf(whole);
+      const failure = this.#place(list, access, whole);
+      if (failure !== undefined) return this.#undo(list, failure);
+      this.#commit(list);
+    }
+    list.mapping.digest = measure.digest;
+    list.mapping.device = this;
+    return undefined;
+  }
+
+  /** Unmaps the list; see `DmaDevice.unmapSg`. */
+  unmap(list: ScatterList): Failure | undefined {
+    const mapping = list.mapping;
+    if (mapping.device === undefined) {
+      throw new FreeError("not-allocated", `unmapSg of a scatterlist of ${list.length} elements that is not mapped`);
+    }
+    if (mapping.device !== this) {
+      throw new FreeError(
+        "wrong-owner",
+        `unmapSg of a scatterlist of ${list.length} elements that another device mapped`,
+      );
+    }
+    if (digestOf(list) !== mapping.digest) {
+      throw new FreeError(
+        "wrong-length",
+        `unmapSg of a scatterlist whose ${list.length} elements were changed since mapSg`,
+      );
+    }
+    // Throws on misuse that the table finds, and then the list stays as it is; a failure comes after the entries are gone.
+    const failure =
+      mapping.areas === 0 ? undefined : this.#table.unmapAll(mapping.firsts, mapping.counts, mapping.areas);
+    mapping.areas = 0;
+    mapping.segments = 0;
+    mapping.device = undefined;
+    return failure;
+  }
+
+  #measureList(list: ScatterList): void {
+    const { pageShift, pageSize, maxSegmentBytes, subPageBoundary } = this.#limits;
+    const words = list.mapping.addressWords;
+    const bytesColumn = list.bytes;
+    const length = list.length;
+    const aligns = this.#aligns;
+    const measure = this.#measure;
+    let elements = 0;
+    let pages = 0;
+    let areaPages = 0;
+    let longest = 0;
+    let pieces = 0;
+    let end = 0;
+    let digest = length;
+    measure.crosses = false;
+    measure.cpuAligned = false;
+    for (let i = 0; i < length; i++) {
+      const bytes = bytesColumn[i]!;
+      const low = words[2 * i + LOW_WORD]!;
+      const high = words[2 * i + HIGH_WORD]!;
+      digest = digestElement(digest, low, high, bytes);
+      if (bytes === 0) continue;
+      if (high === 0xffffffff) checkEnd(list, i);
+      const offset = offsetInPage(high, low, pageShift);
+      const count = pagesCovering(offset, bytes, pageSize);
+      if (aligns) areaPages = roundUp(areaPages, this.#alignmentOf(low, bytes));
+      if (subPageBoundary !== 0 && crossesSubPageBoundary(this.#limits, offset, bytes)) measure.crosses = true;
+      if (bytes > maxSegmentBytes) pieces += Math.ceil(bytes / this.#limits.pieceBytes) - 1;
+      elements++;
+      pages += count;
+      areaPages += count;
+      if (count > longest) longest = count;
+      end = offset + bytes;
+    }
+    measure.elements = elements;
+    measure.pages = pages;
+    measure.areaPages = areaPages;
+    measure.longest = longest;
+    measure.segments = elements + pieces;
+    measure.lastOffset = end > 0 ? (end - 1) % pageSize : 0;
+    measure.digest = digest;
+  }
+
+  /** The alignment of an element in pages. Notes when it is a CPU page's. */
+  #alignmentOf(low: number, bytes: number): number {
+    const limits = this.#limits;
+    if (bytes < limits.cpuPageBytes || (low & (limits.cpuPageBytes - 1)) !== 0) return limits.alignmentPages;
+    this.#measure.cpuAligned = true;
+    return limits.cpuAlignmentPages;
+  }
+
+  /** Why this list can never be mapped, or 0. Said before anything is allocated. */
+  #refusal(): number {
+    const limits = this.#limits;
+    const measure = this.#measure;
+    if (measure.crosses) return LONGER_THAN_BOUNDARY;
+    const refusal = refusalOf(limits, limits.streaming.plain, measure.longest);
+    if (refusal !== 0) return refusal;
+    if (measure.pages > limits.entries) return LONGER_THAN_TABLE;
+    return measure.pages > limits.streaming.plain.limit ? MASK_TOO_LOW : 0;
+  }
+
+  /** One area for the whole list: its first entry, or a failure code. */
+  #allocateWhole(list: ScatterList): number {
+    const limits = this.#limits;
+    const { areaPages, cpuAligned, lastOffset } = this.#measure;
+    const constraints = constraintsOf(limits.streaming, cpuAligned, lastOffset);
+    const first = this.#allocate(areaPages, constraints, NONE);
+    if (first >= 0) this.#record(list, first, areaPages);
+    return first;
+  }
+
+  /** An area for one element, after `after` if it can be. */
+  #allocateNext(list: ScatterList, low: number, offset: number, bytes: number, after: number): number {
+    const limits = this.#limits;
+    const cpuAligned = this.#aligns && this.#alignmentOf(low, bytes) > limits.alignmentPages;
+    const constraints = constraintsOf(limits.streaming, cpuAligned, (offset + bytes - 1) % limits.pageSize);
+    const count = pagesCovering(offset, bytes, limits.pageSize);
+    const preferred = after < Math.min(limits.entries, constraints.limit) ? after : NONE;
+    const first = this.#allocate(count, constraints, preferred);
+    if (first >= 0) this.#record(list, first, count);
+    return first;
+  }
+
+  #allocate(count: number, constraints: AreaConstraints, after: number): number {
+    const refusal = refusalOf(this.#limits, constraints, count);
+    return refusal !== 0 ? refusal : this.#table.allocate(count, constraints, after);
+  }
+
+  #record(list: ScatterList, first: number, count: number): void {
+    const mapping = list.mapping;
+    mapping.firsts[mapping.areas] = first;
+    mapping.counts[mapping.areas] = count;
+    mapping.areas++;
+  }
+
+  /** Writes the entries and the output. `whole` is the area of the list; when negative, each element gets one of its own. */
+  #place(list: ScatterList, access: Access, whole: number): Failure | undefined {
+    const table = this.#table;
+    const { pageShift, pageSize } = this.#limits;
+    const words = list.mapping.addressWords;
+    const bytesColumn = list.bytes;
+    const length = list.length;
+    const aligns = this.#aligns;
+    let entry = whole < 0 ? NONE : whole;
+    // The entry at which a neighbour would continue the open segment without a gap.
+    let joint = NONE;
+    for (let i = 0; i < length; i++) {
+      const bytes = bytesColumn[i]!;
+      if (bytes === 0) continue;
+      const low = words[2 * i + LOW_WORD]!;
+      const high = words[2 * i + HIGH_WORD]!;
+      const offset = offsetInPage(high, low, pageShift);
+      if (whole < 0) {
+        entry = this.#allocateNext(list, low, offset, bytes, entry);
+        if (entry < 0) return failureOf(entry);
+      } else if (aligns) {
+        entry = whole + roundUp(entry - whole, this.#alignmentOf(low, bytes));
+      }
+      const count = pagesCovering(offset, bytes, pageSize);
+      const failure = table.set(entry, count, pageNumber(high, low, pageShift), access);
+      if (failure !== undefined) return failure;
+      this.#emit(list, entry, offset, bytes, offset === 0 && entry === joint);
+      entry += count;
+      joint = offset + bytes === count * pageSize ? entry : NONE;
+    }
+    return undefined;
+  }
+
+  /** Adds an element to the output: to the open segment when it continues it and the limits allow, or as a new one. */
+  #emit(list: ScatterList, entry: number, offset: number, bytes: number, continues: boolean): void {
+    const { maxSegmentBytes, basePage, pageShift } = this.#limits;
+    const mapping = list.mapping;
+    const segmentBytes = list.segmentBytes;
+    const open = mapping.segments - 1;
+    // Each element lies between two boundaries, so a merged segment crosses one only where two elements meet.
+    if (continues && ((entry - this.#stopFirst) & this.#stopLow) !== 0) {
+      const sum = segmentBytes[open]! + bytes;
+      if (sum <= maxSegmentBytes) {
+        segmentBytes[open] = sum;
+        return;
+      }
+    }
+    if (bytes > maxSegmentBytes) {
+      this.#emitPieces(list, entry, offset, bytes);
+      return;
+    }
+    storeAddress(mapping.iovaWords, open + 1, basePage + entry, offset, pageShift);
+    segmentBytes[open + 1] = bytes;
+    mapping.segments = open + 2;
+  }
+
+  /** An element that is longer than a segment may be comes out in several; the last may still grow. */
+  #emitPieces(list: ScatterList, entry: number, offset: number, bytes: number): void {
+    const { pieceBytes, basePage, pageShift, pageSize } = this.#limits;
+    const mapping = list.mapping;
+    for (let done = 0; done < bytes; done += pieceBytes) {
+      const at = mapping.segments++;
+      const skipped = Math.floor((offset + done) / pageSize);
+      storeAddress(mapping.iovaWords, at, basePage + entry + skipped, offset + done - skipped * pageSize, pageShift);
+      list.segmentBytes[at] = Math.min(pieceBytes, bytes - done);
+    }
+  }
+
+  #commit(list: ScatterList): void {
+    const { firsts, counts, areas } = list.mapping;
+    this.#table.flush();
+    for (let i = 0; i < areas; i++) this.#table.commit(firsts[i]!, counts[i]!);
+  }
+
+  /** Gives all areas back, the failing element's too, and empties the output. */
+  #undo(list: ScatterList, failure: Failure): Failure {
+    const mapping = list.mapping;
+    for (let i = mapping.areas - 1; i >= 0; i--) this.#table.abandon(mapping.firsts[i]!, mapping.counts[i]!);
+    list.iovas.fill(0n, 0, mapping.segments);
+    list.segmentBytes.fill(0, 0, mapping.segments);
+    mapping.areas = 0;
+    mapping.segments = 0;
+    return failure;
+  }
+}
+
+/** Would smaller areas help? Not one element's, and not when the table can't be asked at all. */
+function canChain(code: number, elements: number): boolean {
+  const lacksSpace =
+    code === TABLE_FULL || code === MASK_TOO_LOW || code === LONGER_THAN_BOUNDARY || code === LONGER_THAN_TABLE;
+  return lacksSpace && elements > 1;
+}
+
+/** Columns that the caller wrote directly may hold an element beyond the last address. */
+function checkEnd(list: ScatterList, element: number): void {
+  const end = list.addresses[element]! + BigInt(list.bytes[element]!);
+  if (end > 2n ** 64n) throw new InvalidArgumentError(`end of scatterlist element ${element}`, end, "at most 2^64");
+}

@@ -1,0 +1,151 @@
+/**
+ * A scatterlist: pieces of memory that a device is to see in one transfer, as reusable columns. The caller fills the input
+ * columns, `mapSg` fills the output columns; nothing is made per transfer. A list belongs to one thread.
+ */
+import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
+import { HIGH_WORD, LOW_WORD } from "./pages.ts";
+
+const MAX_BYTES = 2 ** 32 - 1;
+const MAX_CAPACITY = 2 ** 24;
+const LAST_ADDRESS = 2n ** 64n - 1n;
+
+export class ScatterList {
+  /** How many elements the list can hold. */
+  readonly capacity: number;
+  /** Input: the physical byte address of each element. May be written directly, together with `bytes` and `length`. */
+  readonly addresses: BigUint64Array;
+  /** Input: the length of each element in bytes. An element of 0 bytes is skipped. */
+  readonly bytes: Uint32Array;
+  /** Output: the bus address of each segment, `iovas[0 .. segments)`. */
+  readonly iovas: BigUint64Array;
+  /** Output: the length of each segment in bytes. */
+  readonly segmentBytes: Uint32Array;
+  /** What a mapping of this list has to remember. Written by `mapSg` and `unmapSg`, not for callers. */
+  readonly mapping: ScatterListMapping;
+  #length = 0;
+
+  /**
+   * `capacity`: elements, 1 .. 2^24. `segmentCapacity`: output segments, by default as many: enough for every list whose
+   * elements are no longer than the device's maximum segment; longer elements come out in several segments.
+   */
+  constructor(capacity: number, segmentCapacity: number = capacity) {
+    checkInteger("scatterlist capacity in elements", capacity, 1, MAX_CAPACITY);
+    checkInteger("scatterlist capacity in segments", segmentCapacity, capacity, MAX_CAPACITY);
+    this.capacity = capacity;
+    this.addresses = new BigUint64Array(capacity);
+    this.bytes = new Uint32Array(capacity);
+    this.iovas = new BigUint64Array(segmentCapacity);
+    this.segmentBytes = new Uint32Array(segmentCapacity);
+    this.mapping = new ScatterListMapping(this.addresses, this.iovas);
+  }
+
+  /** How many elements are filled in: 0 .. capacity. Can't be changed while the list is mapped. */
+  get length(): number {
+    return this.#length;
+  }
+  set length(elements: number) {
+    checkInteger("scatterlist length in elements", elements, 0, this.capacity);
+    this.#checkUnmapped();
+    this.#length = elements;
+  }
+
+  /** How many output segments the mapping has; 0 when the list is not mapped. At most `length` unless elements were cut. */
+  get segments(): number {
+    return this.mapping.segments;
+  }
+
+  /**
+   * Appends an element of `bytes` (0 .. 2^32 − 1) bytes at physical address `address`.
+   * @throws InvalidArgumentError when the list is full or mapped, or the element is no range of 64-bit addresses
+   */
+  add(address: bigint, bytes: number): void {
+    if (typeof address !== "bigint" || address < 0n || address > LAST_ADDRESS) {
+      throw new InvalidArgumentError("element address", address, "a bigint from 0n to 2n ** 64n - 1n");
+    }
+    const at = this.#checkRoom(bytes);
+    if (address + BigInt(bytes) > LAST_ADDRESS + 1n) {
+      throw new InvalidArgumentError("element end", address + BigInt(bytes), "at most 2^64");
+    }
+    this.addresses[at] = address;
+    this.bytes[at] = bytes;
+    this.#length = at + 1;
+  }
+
+  /** As `add`, without a bigint: `address` is a plain number, 0 .. 2^53 − 1. */
+  addNumber(address: number, bytes: number): void {
+    if (!Number.isSafeInteger(address) || address < 0) {
+      throw new InvalidArgumentError("element address", address, "an integer from 0 to 2^53 - 1");
+    }
+    const at = this.#checkRoom(bytes);
+    const words = this.mapping.addressWords;
+    words[2 * at + LOW_WORD] = address;
+    words[2 * at + HIGH_WORD] = address / 2 ** 32;
+    this.bytes[at] = bytes;
+    this.#length = at + 1;
+  }
+
+  /** Empties the list for the next transfer. Same as `length = 0`. */
+  clear(): void {
+    this.length = 0;
+  }
+
+  #checkRoom(bytes: number): number {
+    const at = this.#length;
+    this.#checkUnmapped();
+    if (!(bytes >= 0 && bytes <= MAX_BYTES && Number.isInteger(bytes))) {
+      throw new InvalidArgumentError("element length in bytes", bytes, `an integer from 0 to ${MAX_BYTES}`);
+    }
+    if (at === this.capacity) {
+      throw new InvalidArgumentError("scatterlist length", at + 1, `at most ${at} elements, its capacity`);
+    }
+    return at;
+  }
+
+  #checkUnmapped(): void {
+    if (this.mapping.device === undefined) return;
+    throw new InvalidArgumentError("scatterlist", "mapped", "one that is not mapped: call unmapSg before changing it");
+  }
+}
+
+/** The part of a list that `mapSg` writes and `unmapSg` reads back: areas of the table, and what they were made for. */
+export class ScatterListMapping {
+  /** The same memory as `addresses` and `iovas`, as 32-bit words: the hot loop makes no bigint. */
+  readonly addressWords: Uint32Array;
+  readonly iovaWords: Uint32Array;
+  /** The areas to unmap: first entry and length of each, `[0 .. areas)`. One per element at most. */
+  readonly firsts: Int32Array;
+  readonly counts: Int32Array;
+  areas = 0;
+  segments = 0;
+  /** A digest of the input columns when they were mapped: a changed element shows. */
+  digest = 0;
+  /** Who mapped the list; undefined when it is not mapped. */
+  device: object | undefined = undefined;
+
+  constructor(addresses: BigUint64Array, iovas: BigUint64Array) {
+    this.addressWords = new Uint32Array(addresses.buffer);
+    this.iovaWords = new Uint32Array(iovas.buffer);
+    this.firsts = new Int32Array(addresses.length);
+    this.counts = new Int32Array(addresses.length);
+  }
+}
+
+/**
+ * One step of a digest over the elements. A single changed word always changes the digest, since every step is a bijection
+ * of the digest so far and of each word; several changed words go unseen once in 2^32.
+ */
+export function digestElement(digest: number, low: number, high: number, bytes: number): number {
+  return Math.imul(((Math.imul(digest ^ low, 0x9e3779b1) ^ high) + bytes) | 0, 0x85ebca6b);
+}
+
+/** The digest of a whole list, its length included. */
+export function digestOf(list: ScatterList): number {
+  const words = list.mapping.addressWords;
+  const bytes = list.bytes;
+  const length = list.length;
+  let digest = length;
+  for (let i = 0; i < length; i++) {
+    digest = digestElement(digest, words[2 * i + LOW_WORD]!, words[2 * i + HIGH_WORD]!, bytes[i]!);
+  }
+  return digest;
+}
