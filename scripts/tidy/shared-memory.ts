@@ -34,7 +34,7 @@ function names(file: ts.SourceFile): Finding[] {
   const findings: Finding[] = [];
   walk(file, (node) => {
     if (!ts.isIdentifier(node) || (node.text !== "Atomics" && node.text !== "SharedArrayBuffer")) return;
-    if (!isType(node) && !isMember(node) && !isInstanceTest(node)) {
+    if (!isType(node) && !isMember(node)) {
       findings.push(findingAt(file, node, `${node.text}: only ${MEMORY} touches shared memory`));
     }
   });
@@ -54,18 +54,13 @@ function isGlobal(node: ts.Node): boolean {
   return ts.isIdentifier(node) && node.text === "globalThis";
 }
 
-/** `x instanceof SharedArrayBuffer` asks what it is, and touches nothing. */
-function isInstanceTest({ parent }: ts.Identifier): boolean {
-  return ts.isBinaryExpression(parent) && parent.operatorToken.kind === ts.SyntaxKind.InstanceOfKeyword;
-}
-
 /** What only types tell: `new Uint8Array(handle.state)`, and `words as unknown as Int32Array`. */
 function views(file: ts.SourceFile, typed: ts.SourceFile, checker: ts.TypeChecker): Finding[] {
   const findings: Finding[] = [];
   const nameOf = (node: ts.Node) => checker.typeToString(checker.getTypeAtLocation(node));
   walk(typed, (node) => {
     if (ts.isNewExpression(node) && /(Array|DataView)$/.test(node.expression.getText(typed))) {
-      if (/\bSharedArrayBuffer\b/.test(nameOf(node))) {
+      if (isOverSharedMemory(checker.getTypeAtLocation(node), checker)) {
         findings.push(at(node, `a view of shared memory: only ${MEMORY} makes them`));
       }
     } else if (ts.isAsExpression(node) && !ts.isAsExpression(node.expression)) {
@@ -78,6 +73,12 @@ function views(file: ts.SourceFile, typed: ts.SourceFile, checker: ts.TypeChecke
   function at(node: ts.Node, message: string): Finding {
     return { ...findingAt(typed, node, message), path: file.fileName };
   }
+}
+
+/** `Uint8Array<SharedArrayBuffer>`, whatever names stand for it. */
+function isOverSharedMemory(type: ts.Type, checker: ts.TypeChecker): boolean {
+  const [buffer] = checker.getTypeArguments(type as ts.TypeReference);
+  return buffer?.symbol?.name === "SharedArrayBuffer";
 }
 
 function compile(tree: Tree): { program: ts.Program; checker: ts.TypeChecker } {
@@ -95,6 +96,9 @@ function compile(tree: Tree): { program: ts.Program; checker: ts.TypeChecker } {
   const host: ts.CompilerHost = {
     ...ts.createCompilerHost(options),
     getCurrentDirectory: () => BASE,
+    // Of the virtual folders the compiler would else believe that they are empty.
+    directoryExists: () => true,
+    realpath: (path) => path,
     fileExists: (path) => tree.has(path.slice(BASE.length)) || ts.sys.fileExists(path),
     readFile: textOf,
     getSourceFile: (path, version) => {

@@ -62,13 +62,15 @@ test("a touch of shared memory elsewhere is found, and what only passes it on is
   const memory = sources.get("src/shared/memory.ts") ?? "";
   const found = (code: string) =>
     sharedMemory(planted("src/dma/a.ts", code, [["src/shared/memory.ts", memory]])).length;
-  const opaque = 'import { type SharedWords, wordsOf } from "../shared/memory.ts";';
+  const opaque = 'import { type SharedBuffer, type SharedWords, wordsOf } from "../shared/memory.ts";';
   assert.equal(found("export const x = (words: Int32Array) => Atomics.load(words, 0);"), 1);
   assert.equal(found("export const make = () => new SharedArrayBuffer(8);"), 1);
+  assert.equal(found("export const is = (x: unknown) => x instanceof SharedArrayBuffer;"), 1);
   assert.equal(found("export const get = () => globalThis.Atomics;"), 1);
   assert.equal(found("export const view = (handle: { state: SharedArrayBuffer }) => new Uint8Array(handle.state);"), 1);
   assert.equal(found("export const view = (state: SharedArrayBuffer) => new DataView(state, 4);"), 1);
   assert.equal(found(`${opaque} export const x = (words: SharedWords) => words as unknown as Int32Array;`), 1);
+  assert.equal(found(`${opaque} export const x = (state: SharedBuffer) => new Uint8Array(state, 8);`), 1);
   assert.equal(found(`${opaque} export const x = (state: SharedArrayBuffer): SharedWords => wordsOf(state);`), 0);
   assert.equal(
     found("export const own = (state: ArrayBuffer) => new Uint8Array(state).length + new Int32Array(4).length;"),
