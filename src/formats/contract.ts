@@ -1,0 +1,49 @@
+/**
+ * The contract of a format: how one table entry is written as the bits that a platform's IOMMU reads. A format is one plain
+ * object in a file of its own, pure, and its law is tested by src/testing/format-conformance.ts:
+ *
+ *     decode(encode(page, access)) = page, with access grants[access], which includes the access asked for.
+ *
+ * Two vocabularies meet here. A *page* is a physical address divided by the table's IO page size: a plain number below 2^52,
+ * which a double holds exactly. The *words* are the entry's bytes in memory, read as 32-bit little-endian words, whatever
+ * byte order the platform has: memory is written in such words, and a big-endian format swaps its bytes itself.
+ */
+import type { EntryValue } from "../table/contract.ts";
+import { InvalidArgumentError } from "../units/errors.ts";
+import type { Access } from "../units/numbers.ts";
+
+/** All formats here have entries of 8 bytes: two words. */
+export const ENTRY_BYTES = 8;
+export const ENTRY_WORDS = 2;
+
+export interface EntryFormat {
+  /** The field's name for it: "powernv-tce", "sun4u-iopte". Unique. */
+  readonly name: string;
+  /** IO page sizes that the format can express, as log2 of bytes, ascending. */
+  readonly pageShifts: readonly number[];
+  /** What the device may really do when `access` was asked for: at least that. Many platforms have no write without read. */
+  readonly grants: Readonly<Record<Access, Access>>;
+  /**
+   * The word (0 or 1) that decides whether an entry is valid. While it is that of the empty entry, the IOMMU refuses the
+   * access whatever the other word holds; so it is stored last when an entry is set, and first when it is emptied.
+   */
+  readonly validWord: 0 | 1;
+  /** The two words of the empty entry. */
+  readonly empty: readonly [number, number];
+  /** The largest page that an entry can hold when pages have this size. */
+  largestPage(pageShift: number): number;
+  /**
+   * Writes an entry for `page` to `into[at]` and `into[at + 1]`. `pageShift` is one of `pageShifts`.
+   * Throws InvalidArgumentError, and writes nothing, when the page is not an integer from 0 to largestPage(pageShift).
+   */
+  encode(page: number, access: Access, pageShift: number, into: Uint32Array, at: number): void;
+  /** Reads the entry at `from[at]` and `from[at + 1]`. An entry that permits nothing gives page 0, access 0. */
+  decode(from: Uint32Array, at: number, pageShift: number, into: EntryValue): void;
+}
+
+/** Throws InvalidArgumentError unless the format has pages of this size. */
+export function checkPageShift(format: EntryFormat, pageShift: number): void {
+  if (!format.pageShifts.includes(pageShift)) {
+    throw new InvalidArgumentError(`page shift of ${format.name}`, pageShift, `one of ${format.pageShifts.join(", ")}`);
+  }
+}

@@ -1,0 +1,127 @@
+/** Every format under the conformance suite. A later format adds its line here. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type FormatOracle, formatConformance } from "../testing/format-conformance.ts";
+import { InvalidArgumentError, InvariantError } from "../units/errors.ts";
+import type { Access } from "../units/numbers.ts";
+import { checkPageShift, type EntryFormat } from "./contract.ts";
+import { createSun4uIopte, sun4uIopte } from "./sun4u-iopte.ts";
+import { powernvTce } from "./tce.ts";
+
+/** Spec section 4: 8 bytes, big-endian, READ 1, WRITE 2, and on powernv WRITE implies READ. */
+const tceOracle: FormatOracle = {
+  byteOrder: "big",
+  entryBits: (page, access, pageShift) => (page << pageShift) | (access === 1 ? 1n : 3n),
+  examples: [
+    { pageShift: 12, page: 0x12345, access: 1, bytes: [0, 0, 0, 0, 0x12, 0x34, 0x50, 0x01] },
+    { pageShift: 12, page: 0x12345, access: 2, bytes: [0, 0, 0, 0, 0x12, 0x34, 0x50, 0x03] },
+    { pageShift: 12, page: 0, access: 3, bytes: [0, 0, 0, 0, 0, 0, 0, 0x03] },
+    { pageShift: 12, page: 2 ** 52 - 1, access: 3, bytes: [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xf0, 0x03] },
+    { pageShift: 16, page: 0x1_0000_2003, access: 1, bytes: [0, 0x01, 0, 0, 0x20, 0x03, 0, 0x01] },
+    { pageShift: 30, page: 5, access: 3, bytes: [0, 0, 0, 0x01, 0x40, 0, 0, 0x03] },
+    { pageShift: 34, page: 3, access: 1, bytes: [0, 0, 0, 0x0c, 0, 0, 0, 0x01] },
+  ],
+};
+
+/** Spec section 3, sun4u. */
+function sun4uOracle(context: bigint, streaming: bigint): FormatOracle {
+  return {
+    byteOrder: "big",
+    entryBits: (page, access, pageShift) =>
+      (1n << 63n) |
+      (pageShift === 16n ? 1n << 61n : 0n) |
+      (streaming << 60n) |
+      (context << 47n) |
+      ((page << pageShift) & 0x00007fffffffe000n) |
+      0x10n |
+      (access === 1 ? 0n : 2n),
+    examples: [],
+  };
+}
+
+const sun4uExamples: FormatOracle = {
+  ...sun4uOracle(0n, 0n),
+  examples: [
+    { pageShift: 13, page: 1, access: 1, bytes: [0x80, 0, 0, 0, 0, 0, 0x20, 0x10] },
+    { pageShift: 13, page: 1, access: 2, bytes: [0x80, 0, 0, 0, 0, 0, 0x20, 0x12] },
+    { pageShift: 13, page: 2 ** 34 - 1, access: 3, bytes: [0x80, 0, 0x7f, 0xff, 0xff, 0xff, 0xe0, 0x12] },
+    { pageShift: 16, page: 0x1234, access: 1, bytes: [0xa0, 0, 0, 0, 0x12, 0x34, 0, 0x10] },
+    { pageShift: 16, page: 2 ** 31 - 1, access: 3, bytes: [0xa0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0x12] },
+  ],
+};
+
+const sun4uStreaming: FormatOracle = {
+  ...sun4uOracle(0xabcn, 1n),
+  // Context 0xabc at bit 47: 0x055e_0000_0000_0000.
+  examples: [{ pageShift: 13, page: 1, access: 1, bytes: [0x95, 0x5e, 0, 0, 0, 0, 0x20, 0x10] }],
+};
+
+const formats: readonly (readonly [string, EntryFormat, FormatOracle])[] = [
+  ["", powernvTce, tceOracle],
+  ["", sun4uIopte, sun4uExamples],
+  [" with context and streaming", createSun4uIopte({ context: 0xabc, streaming: true }), sun4uStreaming],
+];
+
+for (const [variant, format, oracle] of formats) {
+  for (const { name, run } of formatConformance(format, { rounds: 2_000, ...oracle })) test(name + variant, run);
+}
+
+/** A format with one thing wrong must fail at least one case: the suite can say no. */
+function broken(changes: Partial<EntryFormat>): EntryFormat {
+  return { ...powernvTce, ...changes };
+}
+
+const defects: Readonly<Record<string, EntryFormat>> = {
+  "little-endian entries": broken({
+    encode(page, access, pageShift, into, at) {
+      into[at] = (page << pageShift) | access;
+      into[at + 1] = 0;
+    },
+  }),
+  "a write that does not imply read": broken({
+    encode(page, access, pageShift, into, at) {
+      powernvTce.encode(page, access, pageShift, into, at);
+      if (access === 2) into[at + 1] = (into[at + 1] as number) & ~0x01000000;
+    },
+  }),
+  "pages cut to 32 bits": broken({
+    encode: (page, access, pageShift, into, at) => powernvTce.encode(page >>> 0, access, pageShift, into, at),
+  }),
+  "pages that are not checked": broken({
+    encode(page, access, pageShift, into, at) {
+      const fits = page >= 0 && page <= powernvTce.largestPage(pageShift) && Number.isInteger(page);
+      powernvTce.encode(fits ? page : 0, access, pageShift, into, at);
+    },
+  }),
+  "the wrong valid word": broken({ validWord: 0 }),
+  "an access that is not granted": broken({ grants: { 1: 1, 2: 2, 3: 3 } }),
+  "grants that lack what was asked for": broken({ grants: { 1: 1, 2: 1 as Access, 3: 3 } }),
+  "an empty entry that permits reading": broken({ empty: [0, 0x01000000] }),
+  "a neighbour overwritten": broken({
+    encode(page, access, pageShift, into, at) {
+      powernvTce.encode(page, access, pageShift, into, at);
+      into[at + 2] = 0;
+    },
+  }),
+};
+
+for (const [defect, format] of Object.entries(defects)) {
+  test(`the conformance suite finds ${defect}`, () => {
+    const cases = formatConformance(format, { ...tceOracle, seed: 1, rounds: 200 });
+    assert.throws(() => {
+      for (const { run } of cases) run();
+    }, InvariantError);
+  });
+}
+
+test("a page size that the format lacks is refused with the sizes it has", () => {
+  assert.throws(() => checkPageShift(sun4uIopte, 12), InvalidArgumentError);
+  assert.throws(() => checkPageShift(sun4uIopte, 12), /page shift of sun4u-iopte is 12; expected one of 13, 16/);
+  assert.throws(() => checkPageShift(powernvTce, 35), InvalidArgumentError);
+  assert.throws(() => checkPageShift(powernvTce, 11), InvalidArgumentError);
+});
+
+test("a context beyond 12 bits is refused", () => {
+  assert.throws(() => createSun4uIopte({ context: 4096 }), /context of sun4u-iopte is 4096/);
+  assert.throws(() => createSun4uIopte({ context: -1 }), InvalidArgumentError);
+});

@@ -1,0 +1,86 @@
+/**
+ * IOPTE: the entry of a sun4u IOMMU's table (its TSB).
+ *
+ * 8 bytes, big-endian (UltraSPARC-IIi user's manual, "TTE format" of the IOMMU):
+ *
+ *     bit 63      VALID: the device may read
+ *     bit 61      64K: the page has 64 KiB; else 8 KiB
+ *     bit 60      STREAM: through the streaming buffer
+ *     bits 58–47  context, for flushes of the streaming buffer; 0 means none
+ *     bits 46–13  physical address: mask 0x00007fffffffe000
+ *     bit 4       CACHE: memory that CPUs cache, as all that a driver maps
+ *     bit 1       WRITE: the device may write too
+ *
+ * The empty entry here is all zeros, which is not VALID: the device's access is refused.
+ */
+import type { EntryValue } from "../table/contract.ts";
+import { checkInteger } from "../units/errors.ts";
+import { type Access, DEVICE_READS } from "../units/numbers.ts";
+import { addressHigh, addressLow, checkPage, pageAt, swapBytes } from "./address.ts";
+import type { EntryFormat } from "./contract.ts";
+
+// In bits 63..32.
+const VALID = 1 << 31;
+const SIZE_64K = 1 << 29;
+const STREAM = 1 << 28;
+const CONTEXT_SHIFT = 15;
+const ADDRESS_HIGH = 0x7fff;
+// In bits 31..0.
+const ADDRESS_LOW = 0xffffe000;
+const CACHE = 0x10;
+const WRITE = 2;
+
+const SHIFT_8K = 13;
+const SHIFT_64K = 16;
+/** Addresses end at bit 46. */
+const ADDRESS_BITS = 47;
+const LARGEST_8K_PAGE = 2 ** (ADDRESS_BITS - SHIFT_8K) - 1;
+const LARGEST_64K_PAGE = 2 ** (ADDRESS_BITS - SHIFT_64K) - 1;
+
+export interface Sun4uIopteOptions {
+  /** Streaming buffer context, 0 .. 4095. Default 0: none. */
+  readonly context?: number;
+  /** Through the streaming buffer. Default false. */
+  readonly streaming?: boolean;
+}
+
+/** IOPTEs that carry this context and streaming bit. Throws InvalidArgumentError for a context beyond 12 bits. */
+export function createSun4uIopte(options: Sun4uIopteOptions = {}): EntryFormat {
+  const context = options.context ?? 0;
+  checkInteger("context of sun4u-iopte", context, 0, 0xfff);
+  const attributes = VALID | (options.streaming ? STREAM : 0) | (context << CONTEXT_SHIFT);
+  return {
+    name: "sun4u-iopte",
+    pageShifts: [SHIFT_8K, SHIFT_64K],
+    grants: { 1: 1, 2: 3, 3: 3 },
+    // VALID is in byte 0.
+    validWord: 0,
+    empty: [0, 0],
+    largestPage(pageShift: number): number {
+      return pageShift === SHIFT_64K ? LARGEST_64K_PAGE : LARGEST_8K_PAGE;
+    },
+    encode(page: number, access: Access, pageShift: number, into: Uint32Array, at: number): void {
+      const large = pageShift === SHIFT_64K;
+      checkPage("sun4u-iopte", page, large ? LARGEST_64K_PAGE : LARGEST_8K_PAGE);
+      const write = access === DEVICE_READS ? 0 : WRITE;
+      into[at] = swapBytes(attributes | (large ? SIZE_64K : 0) | addressHigh(page, pageShift));
+      into[at + 1] = swapBytes(addressLow(page, pageShift) | CACHE | write);
+    },
+    decode,
+  };
+}
+
+function decode(from: Uint32Array, at: number, pageShift: number, into: EntryValue): void {
+  const high = swapBytes(from[at] as number);
+  const low = swapBytes(from[at + 1] as number);
+  if ((high & VALID) === 0) {
+    into.page = 0;
+    into.access = 0;
+    return;
+  }
+  into.page = pageAt(high & ADDRESS_HIGH, low & ADDRESS_LOW, pageShift);
+  into.access = (low & WRITE) === 0 ? 1 : 3;
+}
+
+/** Pages of 8 KiB and 64 KiB, no context, not through the streaming buffer. */
+export const sun4uIopte: EntryFormat = createSun4uIopte();

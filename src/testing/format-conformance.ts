@@ -1,0 +1,216 @@
+/**
+ * What every format of table entries must keep, as cases that any test runner can run:
+ *
+ *     for (const { name, run } of formatConformance(format, oracle)) test(name, run);
+ *
+ * The judge is `oracle.entryBits`: the entry as one 64-bit number, in bigint arithmetic straight from the platform's manual.
+ * It is slow and short, and shares nothing with the format it judges. The examples are bytes written down by hand, so that
+ * a misread manual does not judge itself.
+ */
+import { ENTRY_BYTES, ENTRY_WORDS, type EntryFormat } from "../formats/contract.ts";
+import type { EntryValue } from "../table/contract.ts";
+import { InvalidArgumentError, InvariantError } from "../units/errors.ts";
+import type { Access } from "../units/numbers.ts";
+
+/** One entry, byte for byte as it stands in memory. */
+export interface FormatExample {
+  readonly pageShift: number;
+  readonly page: number;
+  readonly access: Access;
+  readonly bytes: readonly number[];
+}
+
+export interface FormatOracle {
+  /** Byte order of entries in memory. */
+  readonly byteOrder: "big" | "little";
+  /** The entry that the manual asks for. */
+  entryBits(page: bigint, access: Access, pageShift: bigint): bigint;
+  readonly examples: readonly FormatExample[];
+  /** Where the random pages begin; it stands in the case's name. Default: from the clock. */
+  readonly seed?: number;
+  /** Random pages for each page size. Default 20,000. */
+  readonly rounds?: number;
+}
+
+export interface ConformanceCase {
+  readonly name: string;
+  /** Throws InvariantError with the numbers when the format breaks its law. */
+  run(): void;
+}
+
+const ACCESSES: readonly Access[] = [1, 2, 3];
+/** Pages below this, and as many below the largest, are tried exhaustively. */
+const EXHAUSTIVE_PAGES = 4096;
+/** What no format writes by chance: shows which words were touched. */
+const UNTOUCHED = 0xdeadbeef;
+
+/** The cases for one format. */
+export function formatConformance(format: EntryFormat, oracle: FormatOracle): readonly ConformanceCase[] {
+  const seed = oracle.seed ?? Date.now() % 2 ** 31;
+  const each = (name: string, run: (pageShift: number) => void): ConformanceCase => ({
+    name: `${format.name}: ${name}`,
+    run: () => format.pageShifts.forEach(run),
+  });
+  return [
+    { name: `${format.name}: describes itself`, run: () => checkDescription(format) },
+    { name: `${format.name}: examples stand in memory byte for byte`, run: () => checkExamples(format, oracle) },
+    each("the empty entry decodes to page 0, access 0", (pageShift) => checkEmpty(format, pageShift)),
+    each(`the first and last ${EXHAUSTIVE_PAGES} pages of every page size, each access`, (pageShift) =>
+      checkEnds(format, oracle, pageShift),
+    ),
+    each("pages around every power of two, each access", (pageShift) => checkPowersOfTwo(format, oracle, pageShift)),
+    each(`random pages, seed ${seed}`, (pageShift) => checkRandom(format, oracle, pageShift, seed)),
+    each("an entry without its valid word is empty", (pageShift) => checkValidWord(format, pageShift)),
+    each("a page that does not fit is refused, and nothing is written", (pageShift) =>
+      checkRefusals(format, pageShift),
+    ),
+  ];
+}
+
+function expect(holds: boolean, message: () => string): void {
+  if (!holds) throw new InvariantError(message());
+}
+
+function checkDescription(format: EntryFormat): void {
+  expect(format.name.length > 0, () => "a format has no name");
+  expect(format.pageShifts.length > 0, () => `${format.name} has no page sizes`);
+  format.pageShifts.forEach((pageShift, i) => {
+    const ascending = i === 0 || pageShift > (format.pageShifts[i - 1] as number);
+    expect(ascending && pageShift >= 12 && pageShift <= 34, () => `${format.name}: page shifts ${format.pageShifts}`);
+    const largest = format.largestPage(pageShift);
+    expect(Number.isSafeInteger(largest) && largest > 0 && largest < 2 ** 52, () => `largest page is ${largest}`);
+  });
+  for (const access of ACCESSES) {
+    const granted = format.grants[access];
+    expect((granted & access) === access && granted <= 3, () => `${format.name}: asked ${access}, grants ${granted}`);
+  }
+}
+
+/** The two words of `bits` as memory holds them. */
+function wordsOf(bits: bigint, byteOrder: "big" | "little"): readonly [number, number] {
+  const view = new DataView(new ArrayBuffer(ENTRY_BYTES));
+  view.setBigUint64(0, bits, byteOrder === "little");
+  return [view.getUint32(0, true), view.getUint32(4, true)];
+}
+
+function hex(words: ArrayLike<number>): string {
+  return Array.from(words, (word) => (word >>> 0).toString(16).padStart(8, "0")).join(" ");
+}
+
+const value: EntryValue = { page: -1, access: 0 };
+
+/** Encode in the middle of four words, compare every word with the oracle's, and decode. */
+function checkEntry(
+  format: EntryFormat,
+  wanted: readonly [number, number],
+  page: number,
+  access: Access,
+  pageShift: number,
+): void {
+  const what = (): string => `${format.name}, page shift ${pageShift}, page ${page}, access ${access}`;
+  const words = new Uint32Array(2 * ENTRY_WORDS).fill(UNTOUCHED);
+  format.encode(page, access, pageShift, words, 1);
+  expect(
+    words[0] === UNTOUCHED && words[1] === wanted[0] && words[2] === wanted[1] && words[3] === UNTOUCHED,
+    () => `${what()}: encoded as ${hex(words)}; expected ${hex([UNTOUCHED, ...wanted, UNTOUCHED])}`,
+  );
+  format.decode(words, 1, pageShift, value);
+  expect(
+    value.page === page && value.access === format.grants[access],
+    () => `${what()}: decoded as page ${value.page}, access ${value.access}; expected access ${format.grants[access]}`,
+  );
+}
+
+function checkPage(format: EntryFormat, oracle: FormatOracle, page: number, pageShift: number): void {
+  for (const access of ACCESSES) {
+    const wanted = wordsOf(oracle.entryBits(BigInt(page), access, BigInt(pageShift)), oracle.byteOrder);
+    checkEntry(format, wanted, page, access, pageShift);
+  }
+}
+
+function checkExamples(format: EntryFormat, oracle: FormatOracle): void {
+  expect(oracle.examples.length > 0, () => `${format.name}: no examples`);
+  for (const { bytes, page, access, pageShift } of oracle.examples) {
+    expect(bytes.length === ENTRY_BYTES, () => `an example of ${format.name} has ${bytes.length} bytes`);
+    const view = new DataView(Uint8Array.from(bytes).buffer);
+    checkEntry(format, [view.getUint32(0, true), view.getUint32(4, true)], page, access, pageShift);
+  }
+}
+
+function checkEmpty(format: EntryFormat, pageShift: number): void {
+  const decoded: EntryValue = { page: -1, access: 3 };
+  format.decode(Uint32Array.from(format.empty), 0, pageShift, decoded);
+  const { page, access } = decoded;
+  expect(page === 0 && access === 0, () => `${format.name}: empty decodes to page ${page}, access ${access}`);
+}
+
+function checkEnds(format: EntryFormat, oracle: FormatOracle, pageShift: number): void {
+  const largest = format.largestPage(pageShift);
+  for (let page = 0; page < EXHAUSTIVE_PAGES && page <= largest; page++) {
+    checkPage(format, oracle, page, pageShift);
+    checkPage(format, oracle, largest - page, pageShift);
+  }
+}
+
+function checkPowersOfTwo(format: EntryFormat, oracle: FormatOracle, pageShift: number): void {
+  const largest = format.largestPage(pageShift);
+  for (let power = 1; power <= largest; power *= 2) {
+    for (const page of [power - 1, power, power + 1]) {
+      if (page <= largest) checkPage(format, oracle, page, pageShift);
+    }
+  }
+}
+
+/** Uniform in the number of bits, then in the bits: small and large pages alike. */
+function checkRandom(format: EntryFormat, oracle: FormatOracle, pageShift: number, seed: number): void {
+  const random = generator(seed + pageShift);
+  const bits = Math.floor(Math.log2(format.largestPage(pageShift))) + 1;
+  for (let round = 0; round < (oracle.rounds ?? 20_000); round++) {
+    const scale = 2 ** (1 + Math.floor(random() * bits));
+    const page = Math.min(Math.floor(random() * scale), format.largestPage(pageShift));
+    checkPage(format, oracle, page, pageShift);
+  }
+}
+
+/** Numbers in [0, 1) with 53 random bits: two steps of a 32-bit Weyl sequence, mixed. */
+function generator(seed: number): () => number {
+  let state = seed | 0;
+  const next = (): number => {
+    state = (state + 0x9e3779b9) | 0;
+    let mixed = Math.imul(state ^ (state >>> 16), 0x85ebca6b);
+    mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
+    return (mixed ^ (mixed >>> 16)) >>> 0;
+  };
+  return () => (next() * 2 ** 21 + (next() >>> 11)) / 2 ** 53;
+}
+
+/** The law that the order of stores relies on. */
+function checkValidWord(format: EntryFormat, pageShift: number): void {
+  const words = new Uint32Array(ENTRY_WORDS);
+  for (const page of [0, 1, 12345, format.largestPage(pageShift)]) {
+    for (const access of ACCESSES) {
+      format.encode(page, access, pageShift, words, 0);
+      words[format.validWord] = format.empty[format.validWord];
+      format.decode(words, 0, pageShift, value);
+      expect(value.access === 0, () => `${format.name}: ${hex(words)} grants ${value.access} without its valid word`);
+    }
+  }
+}
+
+function checkRefusals(format: EntryFormat, pageShift: number): void {
+  const beyond = format.largestPage(pageShift) + 1;
+  for (const page of [beyond, beyond * 2, -1, 0.5, Number.NaN, Number.POSITIVE_INFINITY]) {
+    const words = new Uint32Array(ENTRY_WORDS).fill(UNTOUCHED);
+    let thrown: unknown;
+    try {
+      format.encode(page, 3, pageShift, words, 0);
+    } catch (error) {
+      thrown = error;
+    }
+    expect(thrown instanceof InvalidArgumentError, () => `${format.name} takes page ${page} at shift ${pageShift}`);
+    expect(
+      words[0] === UNTOUCHED && words[1] === UNTOUCHED,
+      () => `page ${page} was refused, yet ${hex(words)} written`,
+    );
+  }
+}
