@@ -1,0 +1,103 @@
+/** The built library, as it is, in a real browser: the page and two web workers on one table. */
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { type Browser, chromium, type Page } from "playwright-core";
+import { needProgram } from "../debian.ts";
+import { ROOT } from "../root.ts";
+import { type Serving, serve } from "./server.ts";
+
+const CHROMIUM = "/usr/bin/chromium";
+/** Without these it looks for servers of its maker's. */
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+const STEPS = 40_000;
+const SEED = 20_150_401;
+
+interface PlayerReport {
+  readonly thread: number;
+  readonly allocations: number;
+  readonly refusals: number;
+  readonly overlaps: number;
+  readonly live: readonly [number, number][];
+}
+interface Played {
+  readonly reports: readonly PlayerReport[];
+  readonly own: PlayerReport;
+  readonly leaked: readonly [number, [number, number][]][];
+  readonly takenAtEnd: number;
+  readonly leakedAtEnd: number;
+  readonly mayWait: boolean;
+}
+/** What page.js offers to us. */
+interface PageParts {
+  readonly iovaTest: { play(options: object): Promise<Played>; makeTable(): string };
+}
+
+// One pool without a cache: every operation meets the others at one lock.
+for (const [pools, cache] of [
+  [1, "none"],
+  [4, "fifo"],
+] as const) {
+  test(`a page and two web workers share a table, and none gets the other's entries (${pools} pools, cache ${cache})`, (t) =>
+    inBrowser(t, async (page, serving) => {
+      await page.goto(serving.isolated);
+      const options = { entries: 8192, pools, cache, workers: 2, steps: STEPS, seed: SEED };
+      const played = await page.evaluate((o) => (globalThis as unknown as PageParts).iovaTest.play(o), options);
+      const all = [...played.reports, played.own];
+      t.diagnostic(`seed ${SEED}; ${all.map(describe).join("; ")}`);
+      assert.equal(played.mayWait, false, "a page's own thread may not wait, and yet takes part");
+      assert.deepEqual(all.map(({ thread }) => thread).sort(), [0, 1, 2]);
+      for (const { thread, allocations, overlaps } of all) {
+        assert.equal(overlaps, 0, `thread ${thread} got entries that another one owned`);
+        assert.ok(allocations > (thread === 0 ? 0 : STEPS / 4), `thread ${thread} allocated ${allocations} times`);
+      }
+      assert.deepEqual(rangesOf(played.leaked), rangesOf(all.map(({ thread, live }) => [thread, live])), "the ledger");
+      assert.deepEqual([played.takenAtEnd, played.leakedAtEnd], [0, 0], "all is free when all has been freed");
+    }));
+}
+
+test("on a page without the isolation headers the library loads, and says what is missing when a table is made", (t) =>
+  inBrowser(t, async (page, serving) => {
+    await page.goto(serving.plain);
+    const message = await page.evaluate(() => (globalThis as unknown as PageParts).iovaTest.makeTable());
+    assert.match(message, /SharedArrayBuffer/);
+    assert.match(message, /isolat/);
+  }));
+
+/** Runs `work` on a fresh page; skips, saying why, where no browser is to be had. */
+async function inBrowser(t: TestContext, work: (page: Page, serving: Serving) => Promise<void>): Promise<void> {
+  const missing = needProgram(CHROMIUM, "chromium");
+  if (missing !== undefined) return t.skip(missing);
+  const serving = await serve(ROOT);
+  const browser: Browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS, headless: true });
+  try {
+    const page = await browser.newPage();
+    const complaints: string[] = [];
+    page.on("pageerror", (error) => complaints.push(error.message));
+    await work(page, serving);
+    assert.deepEqual(complaints, []);
+    assert.deepEqual(serving.missing, [], "every module that was asked for is there");
+  } finally {
+    await browser.close();
+    serving.close();
+  }
+}
+
+/** Each thread's live ranges, in the order of the table. */
+function rangesOf(owners: readonly (readonly [number, readonly [number, number][]])[]): Map<number, string[]> {
+  const sorted = owners.filter(([, ranges]) => ranges.length > 0).sort(([a], [b]) => a - b);
+  return new Map(
+    sorted.map(([thread, ranges]) => [thread, ranges.map(([first, count]) => `${first}+${count}`).sort()]),
+  );
+}
+
+function describe({ thread, allocations, refusals }: PlayerReport): string {
+  return `thread ${thread}: ${allocations} allocations, ${refusals} refused`;
+}

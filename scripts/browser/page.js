@@ -1,0 +1,68 @@
+/**
+ * The page's part of the browser test: makes a table, starts workers on it, and plays with them, although a page's own thread
+ * may not wait.
+ */
+import { PooledAllocator } from "/build/src/index.js";
+import { Player } from "/scripts/browser/play.js";
+
+/** Steps of the page between two looks at its messages. */
+const STEPS_AT_ONCE = 500;
+
+/** Plays `steps` steps on each of `workers` workers, and on the page until they are done. */
+async function play({ entries, pools, cache, workers, steps, seed }) {
+  const allocator = PooledAllocator.create({ entries, pools, cache, threads: workers + 1 });
+  const shadow = new Int32Array(new SharedArrayBuffer(entries * 4));
+  const reports = [];
+  const started = Array.from({ length: workers }, (_, i) =>
+    start({ handle: allocator.handle, shadow, seed: seed + i, steps }),
+  );
+  const all = Promise.all(started).then((done) => reports.push(...done));
+  const player = new Player(allocator, shadow, seed + workers);
+  while (reports.length === 0) {
+    player.play(STEPS_AT_ONCE, 64);
+    await Promise.race([all, new Promise((resolve) => setTimeout(resolve))]);
+  }
+  await all;
+  const own = player.report();
+  const leaked = [...allocator.leaks()].map(([thread, ranges]) => [
+    thread,
+    ranges.map(({ first, end }) => [first, end - first]),
+  ]);
+  for (const { live } of [...reports, own]) for (const [first, count] of live) allocator.free(first, count);
+  allocator.drain();
+  const { taken } = allocator.statistics();
+  return { reports, own, leaked, takenAtEnd: taken, leakedAtEnd: allocator.leaks().size, mayWait: pageMayWait() };
+}
+
+function start(message) {
+  return new Promise((resolve, reject) => {
+    const worker = new Worker("/scripts/browser/player.worker.js", { type: "module" });
+    worker.onmessage = ({ data }) => {
+      worker.terminate();
+      resolve(data);
+    };
+    worker.onerror = (event) => reject(new Error(`worker: ${event.message ?? "could not load"}`));
+    worker.postMessage(message);
+  });
+}
+
+function pageMayWait() {
+  try {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 1, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** What comes of making a table here, in words. */
+function makeTable() {
+  try {
+    PooledAllocator.create({ entries: 64 });
+    return "a table was made";
+  } catch (error) {
+    return String(error);
+  }
+}
+
+globalThis.iovaTest = { play, makeTable };
