@@ -1,0 +1,422 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { SharedWords } from "../../shared/memory.ts";
+import { type Exploration, explore, formatReport, replay } from "./explore.ts";
+import {
+  add,
+  bytesOf,
+  compareExchange,
+  copyIn,
+  copyOut,
+  createShared,
+  exchange,
+  halvesOf,
+  load,
+  milliseconds,
+  notify,
+  peek,
+  peekHalf,
+  poke,
+  pokeHalf,
+  store,
+  waitWhile,
+  wordsOf,
+  zero,
+} from "./memory.ts";
+import { assertGood, endsOf, give, increment, loads, take, words } from "./small-programs.model.ts";
+
+/** n over k. */
+const binomial = (n: number, k: number): number => (k === 0 ? 1 : (binomial(n - 1, k - 1) * n) / k);
+
+test("two threads of m and n atomic accesses have (m + n)! / m! n! schedules", () => {
+  for (const [m, n] of [
+    [1, 1],
+    [2, 3],
+    [5, 5],
+    [7, 6],
+  ] as const) {
+    const report = explore({ setup: words, threads: [loads(m), loads(n)] });
+    assertGood(report);
+    assert.equal(report.schedules, binomial(m + n, m), `${m}, ${n}`);
+    assert.equal(report.steps, report.schedules * (m + n));
+    assert.equal(report.longest, m + n);
+  }
+});
+
+test("three threads of 2, 3 and 2 accesses have 7! / 2! 3! 2! schedules", () => {
+  assert.equal(explore({ setup: words, threads: [loads(2), loads(3), loads(2)] }).schedules, 210);
+});
+
+test("without a preemption there are as many schedules as orders of threads", () => {
+  const report = explore({ setup: words, threads: [loads(9), loads(9), loads(9)], preemptions: 0 });
+  assert.equal(report.schedules, 6);
+});
+
+test("with at most p preemptions, two threads of 4 accesses have the schedules counted by hand", () => {
+  const count = (preemptions: number) =>
+    explore({ setup: words, threads: [loads(4), loads(4)], preemptions }).schedules;
+  assert.equal(count(0), 2);
+  // The first thread is cut at one of 3 places; the second then runs to its end.
+  assert.equal(count(1), 2 + 2 * 3);
+  // And the second is cut, too.
+  assert.equal(count(2), 8 + 2 * 3 * 3);
+  assert.equal(count(99), binomial(8, 4));
+});
+
+test("plain accesses are switched at only when asked for", () => {
+  const threads = [0, 1].map((thread) => (at: SharedWords) => {
+    poke(at, thread, peek(at, thread) + 1);
+    load(at, 9);
+  });
+  // A thread's plain accesses go with its start; then comes the atomic one.
+  assert.equal(explore({ setup: words, threads }).schedules, binomial(4, 2));
+  assert.equal(explore({ setup: words, threads, switchAt: "all" }).schedules, binomial(6, 3));
+});
+
+test("switching at meetings alone comes to the same ends as switching everywhere, unless there is a race", () => {
+  const twice = (at: SharedWords) => {
+    increment(at);
+    poke(at, 2, peek(at, 0));
+  };
+  const racing: Exploration<SharedWords> = { setup: words, threads: [twice, twice] };
+  assert.ok(explore(racing).failures.race > 0);
+  const sound: Exploration<SharedWords> = { setup: words, threads: [increment, increment] };
+  assert.deepEqual(endsOf(sound), endsOf({ ...sound, switchAt: "all" }));
+});
+
+test("each schedule starts from the bytes that the set-up left, whatever threads and checks wrote", () => {
+  const setup = () => {
+    const buffer = createShared(64);
+    const state = { words: wordsOf(buffer), halves: halvesOf(buffer, 32), bytes: bytesOf(buffer, 48) };
+    store(state.words, 0, 7);
+    pokeHalf(state.halves, 1, 0xbeef);
+    copyIn(state.bytes, 1, Uint8Array.of(1, 2, 3));
+    return state;
+  };
+  const five = ({ bytes }: ReturnType<typeof setup>): Uint8Array => {
+    const copy = new Uint8Array(5);
+    copyOut(bytes, 0, copy);
+    return copy;
+  };
+  const body = (state: ReturnType<typeof setup>): readonly number[] => {
+    const found = [load(state.words, 0), peekHalf(state.halves, 1), ...five(state)];
+    add(state.words, 0, 5);
+    pokeHalf(state.halves, 1, 1);
+    copyIn(state.bytes, 0, Uint8Array.of(9, 9, 9, 9, 9));
+    zero(state.bytes, 1, 2);
+    return [...found, ...five(state)];
+  };
+  let ends = 0;
+  const report = explore({
+    setup,
+    threads: [body, (state: ReturnType<typeof setup>) => load(state.words, 2)],
+    switchAt: "all",
+    check: (state, end) => {
+      ends++;
+      assert.deepEqual(end.threads[0]?.value, [7, 0xbeef, 0, 1, 2, 3, 0, 9, 0, 0, 9, 9]);
+      assert.equal(load(state.words, 0), 12);
+      poke(state.words, 0, 99);
+      zero(state.bytes, 0, 16);
+    },
+  });
+  assertGood(report);
+  assert.equal(ends, 9); // eight accesses and one
+});
+
+test("states that were seen before are left, and every end is still come to", () => {
+  // Two pairs that do not meet: most orders of the four are one.
+  const pair = (word: number) => (at: SharedWords) => {
+    for (let i = 0; i < 2; i++) store(at, word, load(at, word) + 1);
+  };
+  const exploration: Exploration<SharedWords> = { setup: words, threads: [pair(0), pair(0), pair(1)] };
+  const all = explore(exploration);
+  const fewer = explore({ ...exploration, skipSeen: true });
+  assertGood(fewer);
+  assert.equal(all.schedules, 34_650);
+  assert.ok(fewer.schedules + fewer.pruned < all.schedules / 5, `${fewer.schedules} and ${fewer.pruned}`);
+  for (const preemptions of [1, 2, 3, Number.POSITIVE_INFINITY]) {
+    const bounded = { ...exploration, preemptions };
+    assert.deepEqual(endsOf({ ...bounded, skipSeen: true }), endsOf(bounded), `${preemptions} preemptions`);
+  }
+});
+
+test("random schedules are those of their seed", () => {
+  const run = (seed: number): string[] => {
+    const orders: string[] = [];
+    const report = explore({
+      setup: words,
+      threads: [0, 1].map((thread) => (at: SharedWords) => {
+        for (let i = 0; i < 8; i++) store(at, 16 + add(at, 0, 1), thread);
+      }),
+      check: (at) => void orders.push(Array.from({ length: 16 }, (_, i) => load(at, 16 + i)).join("")),
+      random: { seed, schedules: 200 },
+    });
+    assertGood(report);
+    assert.equal(report.schedules, 200);
+    return orders;
+  };
+  assert.deepEqual(run(1), run(1));
+  assert.notDeepEqual(run(1), run(2));
+  assert.ok(new Set(run(1)).size > 50, `${new Set(run(1)).size} different ones`);
+});
+
+test("a schedule is replayed step by step, with names", () => {
+  const exploration: Exploration<SharedWords> = {
+    setup: words,
+    threads: [0, 1].map(() => (at: SharedWords) => store(at, 1, load(at, 1) + 1)),
+    check: (at) => assert.equal(load(at, 1), 2, "an increment was lost"),
+    nameOf: (byteOffset) => (byteOffset === 4 ? "counter" : undefined),
+  };
+  const { first } = explore(exploration);
+  assert.equal(first?.kind, "check");
+  const lines = [
+    "   1  thread 0     load                 counter  0",
+    "   2  thread 1     load                 counter  0",
+    "   3  thread 1     store                counter  0 -> 1",
+    "   4  thread 0     store                counter  1",
+  ].join("\n");
+  assert.deepEqual(first?.schedule, [0, 1, 0]);
+  const trace = replay(exploration, [0, 1, 0]);
+  assert.equal(trace.split("\ncheck: ")[0], lines);
+  assert.match(trace, /\ncheck: an increment was lost/);
+  assert.equal(first?.trace, lines);
+  assert.match(replay(exploration, [0, 0]), /no failure$/);
+  assert.throws(() => replay(exploration, [5]), /decision 0 of the schedule is 5; expected 0 to 1/);
+});
+
+test("a report counts, and stops where it is told to", () => {
+  const wrong: Exploration<SharedWords> = {
+    setup: words,
+    threads: [0, 1].map(() => (at: SharedWords) => store(at, 1, load(at, 1) + 1)),
+    check: (at) => assert.equal(load(at, 1), 2),
+  };
+  const all = explore(wrong);
+  assert.equal(all.schedules, 6);
+  assert.equal(all.failures.check, 4); // all but the two in which one thread follows the other
+  assert.match(formatReport("counter", all), /^counter: 6 schedules, .* 24 steps \(longest 4\), 4 check; /);
+  const stopped = explore({ ...wrong, stopAtFailure: true });
+  assert.equal(stopped.complete, false);
+  assert.equal(stopped.failures.check, 1);
+  const two = explore({ ...wrong, maximumSchedules: 2 });
+  assert.deepEqual([two.schedules, two.complete], [2, false]);
+});
+
+test("a locked counter is right in all schedules of two threads and of three", () => {
+  const counter = (count: number): Exploration<SharedWords> => ({
+    setup: words,
+    threads: Array.from({ length: count }, () => increment),
+    check: (at) => assert.equal(peek(at, 1), count),
+  });
+  assertGood(explore(counter(2)));
+  assertGood(explore({ ...counter(2), switchAt: "all" }));
+  assertGood(explore(counter(3)));
+});
+
+test("two locks taken in opposite order are a deadlock", () => {
+  const both = (first: number, second: number) => (at: SharedWords) => {
+    take(at, first);
+    take(at, second);
+    give(at, second);
+    give(at, first);
+  };
+  assertGood(explore({ setup: words, threads: [both(0, 1), both(0, 1)] }));
+  const report = explore({ setup: words, threads: [both(0, 1), both(1, 0)] });
+  assert.ok(report.failures.deadlock > 0);
+  assert.equal(report.first?.kind, "deadlock");
+});
+
+test("a forgotten notify is a lost wake-up, also where the sleep would end by itself", () => {
+  const sleeper = (milliseconds: number) => (at: SharedWords) => waitWhile(at, 0, 0, milliseconds);
+  const forgetful = (at: SharedWords) => store(at, 0, 1);
+  const waker = (at: SharedWords) => {
+    store(at, 0, 1);
+    notify(at, 0, 1);
+  };
+  const report = explore({ setup: words, threads: [sleeper(5), forgetful] });
+  assert.equal(report.schedules, 2);
+  assert.equal(report.failures["lost-wake-up"], 1); // in the other one it does not sleep
+  assertGood(explore({ setup: words, threads: [sleeper(5), waker] }));
+  const patient = explore({ setup: words, threads: [sleeper(Number.POSITIVE_INFINITY), forgetful] });
+  assert.equal(patient.failures.deadlock, 1);
+  const expected = explore({
+    setup: words,
+    threads: [sleeper(5), forgetful],
+    expectsTimeOut: (byteOffset) => byteOffset === 0,
+  });
+  assertGood(expected);
+  assert.equal(expected.timeOuts, 1);
+});
+
+test("a sleeper is woken by notify alone, not by a changed word, and those that came first are woken first", () => {
+  const sleeper = (at: SharedWords): number => {
+    add(at, 2, 1);
+    waitWhile(at, 0, 0, 1000);
+    return add(at, 1, 1);
+  };
+  const waker = (at: SharedWords): void => {
+    if (load(at, 2) < 2) return; // not both have come
+    store(at, 0, 1);
+    notify(at, 0, 1);
+  };
+  const report = explore({
+    setup: words,
+    threads: [sleeper, sleeper, waker],
+    preemptions: 0,
+    expectsTimeOut: () => true,
+    check: (at, { threads, timeOuts }) => {
+      // Both sleepers end, each in the order in which it came; the one that nobody wakes, by its time-out.
+      assert.equal(load(at, 1), 2);
+      assert.equal(timeOuts, load(at, 0) === 1 ? 1 : timeOuts);
+      if (threads[0]?.value === 1) assert.equal(threads[1]?.value, 0);
+    },
+  });
+  assertGood(report);
+  assert.equal(report.schedules, 6);
+});
+
+test("early time-outs are explored when asked for, each at the price of a preemption", () => {
+  const threads = [
+    (at: SharedWords): number => {
+      waitWhile(at, 0, 0, 5);
+      return load(at, 0);
+    },
+    (at: SharedWords): void => {
+      store(at, 0, 1);
+      notify(at, 0, 1);
+    },
+  ];
+  const exploration: Exploration<SharedWords> = { setup: words, threads, preemptions: 1 };
+  const seesZero = (ends: string[]) => ends.some((end) => end.startsWith("returned 0"));
+  assert.equal(seesZero(endsOf(exploration)), false);
+  assert.equal(seesZero(endsOf({ ...exploration, earlyTimeOuts: true })), true);
+  assert.throws(() => explore({ setup: words, threads, earlyTimeOuts: true }), /would never end/);
+});
+
+test("the clock stands still until a sleep times out", () => {
+  const report = explore({
+    setup: words,
+    threads: [
+      (at: SharedWords): number => {
+        const began = milliseconds();
+        for (let i = 0; i < 100; i++) load(at, i & 7);
+        const slept = milliseconds();
+        waitWhile(at, 0, 0, 5);
+        return (slept - began) * 1000 + (milliseconds() - slept);
+      },
+      loads(1),
+    ],
+    preemptions: 1,
+    expectsTimeOut: () => true,
+    check: (_, { threads }) => assert.equal(threads[0]?.value, 5),
+  });
+  assertGood(report);
+});
+
+test("a value that came back unnoticed is found (ABA)", () => {
+  // A stack of the nodes 1 and 2, each with the next node's number in its word; the head is word 0.
+  const setup = (): SharedWords => {
+    const at = words();
+    store(at, 0, 1);
+    store(at, 1, 2);
+    return at;
+  };
+  const pop = (at: SharedWords): number => {
+    for (;;) {
+      const head = load(at, 0);
+      if (head === 0) return 0;
+      const next = load(at, head);
+      if (compareExchange(at, 0, head, next) === head) return head;
+    }
+  };
+  const push = (at: SharedWords, node: number): void => {
+    for (;;) {
+      const head = load(at, 0);
+      store(at, node, head);
+      if (compareExchange(at, 0, head, node) === head) return;
+    }
+  };
+  const popTwoPushOne = (at: SharedWords): number => {
+    const first = pop(at);
+    const second = pop(at);
+    if (first !== 0) push(at, first);
+    return second;
+  };
+  const exploration: Exploration<SharedWords> = {
+    setup,
+    threads: [pop, popTwoPushOne],
+    check: (at, { threads }) => {
+      const owned = threads.map((thread) => thread.value).filter((node) => node !== 0);
+      for (let node = load(at, 0); node !== 0; node = load(at, node)) {
+        assert.ok(!owned.includes(node), `node ${node} is owned, and on the stack`);
+        owned.push(node);
+      }
+    },
+  };
+  const report = explore(exploration);
+  assert.ok(report.failures.check > 0);
+  assert.match(report.first?.message ?? "", /node 2 is owned, and on the stack/);
+  assert.ok(explore({ ...exploration, preemptions: 1 }).failures.check > 0);
+  // It takes a preemption: without one, no pop is interrupted.
+  assert.equal(explore({ ...exploration, preemptions: 0 }).failures.check, 0);
+});
+
+test("what a thread throws is a failure, unless it is expected", () => {
+  const exploration: Exploration<SharedWords> = { setup: words, threads: [(at) => load(at, 64)] };
+  const report = explore(exploration);
+  assert.equal(report.failures.thrown, 1);
+  assert.match(report.first?.message ?? "", /thread 0 threw RangeError: load at index 64 of 64/);
+  const errors: unknown[] = [];
+  const expecting = explore({
+    ...exploration,
+    mayThrow: (error) => error instanceof RangeError,
+    check: (_, end) => void errors.push(end.threads[0]?.error),
+  });
+  assertGood(expecting);
+  assert.ok(errors[0] instanceof RangeError);
+});
+
+test("a thread that never ends is a failure", () => {
+  const spinning = (at: SharedWords): void => {
+    while (load(at, 0) === 0);
+  };
+  const report = explore({ setup: words, threads: [spinning], maximumSteps: 500 });
+  assert.equal(report.failures.endless, 1);
+});
+
+test("code that keeps state outside of shared memory is refused", () => {
+  let outside = 0;
+  const counting = (at: SharedWords): number => load(at, outside++) + load(at, 40);
+  assert.throws(() => explore({ setup: words, threads: [counting, loads(2)] }), /keeps state outside of shared memory/);
+  const storing = (at: SharedWords): void => {
+    store(at, 0, outside++);
+    load(at, 1);
+  };
+  assert.throws(() => explore({ setup: words, threads: [storing, loads(2)] }), /keeps state outside of shared memory/);
+});
+
+test("code that catches what the explorer throws is refused", () => {
+  const catching = (at: SharedWords): void => {
+    try {
+      load(at, 0);
+      load(at, 1);
+    } catch {
+      return;
+    }
+  };
+  assert.throws(() => explore({ setup: words, threads: [catching, catching] }), /catches what it should not/);
+});
+
+test("memory that the set-up has not made is refused", () => {
+  const foreign = words();
+  assert.throws(() => explore({ setup: words, threads: [() => load(foreign, 0)] }), /that the set-up has not made/);
+  const making = explore({ setup: words, threads: [() => words()] });
+  assert.equal(making.failures.thrown, 1);
+});
+
+test("a check that would sleep for ever says so", () => {
+  const leaving = (at: SharedWords): void => {
+    if (exchange(at, 0, 1) !== 0) notify(at, 0, 1);
+  };
+  const report = explore({ setup: words, threads: [leaving], check: (at) => take(at, 0) });
+  assert.match(report.first?.message ?? "", /a wait while word 0 is 2, outside of any thread/);
+});

@@ -1,0 +1,281 @@
+/**
+ * Explores the schedules of a few threads over real code: all of them, those with few preemptions, or random ones; each also with
+ * a thread that dies at any of its accesses, and a reclaimer that then runs beside the others. What it finds, it shows: the
+ * first bad schedule comes with its trace, and `replay` prints any schedule again.
+ *
+ * The code must be loaded by `loadExplored` (load.ts), so that its accesses of shared memory come here.
+ */
+import { Execution, type ExecutionFailure, type FailureKind, type Subject } from "./execution.ts";
+import type { ThreadOutcome } from "./logical-thread.ts";
+import { EverySchedule, GivenSchedule, RandomSchedule } from "./schedulers.ts";
+import { orderBy, startStorage } from "./session.ts";
+import type { Storage } from "./storage.ts";
+import { formatTrace, type NameOf, placeName } from "./trace.ts";
+import { Visited } from "./visited.ts";
+
+/** What is given to `check` beside the state. */
+export interface ScheduleEnd {
+  /** One for each thread, then one for each reclaimer that ran. */
+  readonly threads: readonly ThreadOutcome[];
+  /** Numbers of the threads that died, oldest first. */
+  readonly dead: readonly number[];
+  /** Sleeps that ended by their time-out. */
+  readonly timeOuts: number;
+}
+
+/** What to explore, and how. */
+export interface Exploration<State> {
+  /** Runs once. Makes all shared memory and all views; every schedule starts from the bytes that it leaves. */
+  readonly setup: () => State;
+  /**
+   * The threads' functions; at most 8 with the reclaimers. Each is run many times over, and must do the same each time but for
+   * what it reads from shared memory: it changes no object of the state.
+   */
+  readonly threads: readonly ((state: State) => unknown)[];
+  /** Runs as a further thread after each death. `dead`: the numbers of the dead, oldest first; `self`: its own. */
+  readonly reclaim?: (state: State, dead: readonly number[], self: number) => unknown;
+  /** Throws if the state after a schedule is bad. May change shared memory: that is taken back. */
+  readonly check?: (state: State, end: ScheduleEnd) => void;
+  /** Most preemptions in one schedule: switches away from a thread that could go on. All schedules, if left out. */
+  readonly preemptions?: number;
+  /** Most deaths in one schedule: 1, of a victim; 2, then of the reclaimer, which another one follows. Default 0. */
+  readonly kills?: 0 | 1 | 2;
+  /** Numbers of the threads that may die first. Default: all. */
+  readonly victims?: readonly number[];
+  /**
+   * Where a victim may die. "changes" (the default): before its first access, and after each that changed something; dying
+   * after one that did not is the same. "all": before every access.
+   */
+  readonly killAt?: "changes" | "all";
+  /**
+   * Where threads are switched. "meetings" (the default): before atomic, relaxed and waiting accesses; what lies between them
+   * can't be seen by another thread unless there is a race, and races are found by their order. "all": before every access.
+   */
+  readonly switchAt?: "meetings" | "all";
+  /** Accesses of these bytes count as plain, whatever their kind: nothing is switched there, and meeting there is a race. */
+  readonly isPrivate?: (byteOffset: number, buffer: number) => boolean;
+  /** May a sleep end by its time-out while others could run? Each such end counts as a preemption. Default: no. */
+  readonly earlyTimeOuts?: boolean;
+  /** May a glance see old values, all that the memory model allows? Default: it sees the newest. */
+  readonly staleGlances?: boolean;
+  /** May a sleep on this word end by its time-out without a death? Default: never, it is a lost wake-up. */
+  readonly expectsTimeOut?: (byteOffset: number, buffer: number) => boolean;
+  /** Is it right that a thread throws this? Default: never. */
+  readonly mayThrow?: (error: unknown) => boolean;
+  /** Are states that were reached before skipped, and all that would follow? The counts are then not those of all schedules. */
+  readonly skipSeen?: boolean;
+  /** Random schedules instead of all of them. */
+  readonly random?: { readonly seed: number; readonly schedules: number };
+  /** Stop after so many schedules. */
+  readonly maximumSchedules?: number;
+  /** Stop at the first bad schedule. */
+  readonly stopAtFailure?: boolean;
+  /** A schedule with more accesses than this is a failure: it may never end. Default 20,000. */
+  readonly maximumSteps?: number;
+  /** Names places in traces. */
+  readonly nameOf?: NameOf;
+}
+
+/** A bad schedule. */
+export interface ScheduleFailure {
+  readonly kind: FailureKind;
+  readonly message: string;
+  /** For `replay`. */
+  readonly schedule: readonly number[];
+  /** Every access up to the failure, a line each. */
+  readonly trace: string;
+}
+
+/** What an exploration has counted. */
+export interface Report {
+  /** Executed to their end, or to their failure. */
+  readonly schedules: number;
+  /** Left early, in a state that was seen before. */
+  readonly pruned: number;
+  /** Every schedule that was asked for was executed, or its state seen before. */
+  readonly complete: boolean;
+  /** Accesses made. */
+  readonly steps: number;
+  /** Accesses of the longest schedule. */
+  readonly longest: number;
+  /** Schedules in which a thread died. */
+  readonly kills: number;
+  /** Sleeps that ended by their time-out. */
+  readonly timeOuts: number;
+  /** Bad schedules, by kind. */
+  readonly failures: Readonly<Record<FailureKind, number>>;
+  /** The first bad schedule. */
+  readonly first: ScheduleFailure | undefined;
+  readonly milliseconds: number;
+}
+
+type MutableReport = { -readonly [Key in keyof Report]: Report[Key] } & { failures: Record<FailureKind, number> };
+
+/** Explores. Throws ExplorationError when the code can't be explored; what is wrong with the code is in the report. */
+export function explore<State>(exploration: Exploration<State>): Report {
+  const prepared = prepare(exploration);
+  const { random } = exploration;
+  const every = new EverySchedule();
+  const some = random === undefined ? undefined : new RandomSchedule(random.seed);
+  const visited = exploration.skipSeen === true && some === undefined ? new Visited() : undefined;
+  const execution = new Execution(prepared.subject, some ?? every, visited);
+  const report = emptyReport();
+  const most = exploration.maximumSchedules ?? random?.schedules ?? Number.POSITIVE_INFINITY;
+  const began = performance.now();
+  for (let count = 0; ; ) {
+    (some ?? every).restart();
+    const failure = runSchedule(prepared, execution);
+    tally(report, execution);
+    if (failure !== undefined) {
+      report.failures[failure.kind]++;
+      report.first ??= show(prepared, execution.choices, failure);
+      if (exploration.stopAtFailure === true) break;
+    }
+    report.complete = some === undefined ? !every.advance() : ++count === random?.schedules;
+    if (report.complete || report.schedules >= most) break;
+  }
+  report.milliseconds = performance.now() - began;
+  return report;
+}
+
+/** The trace of one schedule of this exploration, a line for each access, and how it ended. */
+export function replay<State>(exploration: Exploration<State>, schedule: readonly number[]): string {
+  const prepared = prepare(exploration);
+  const execution = new Execution(prepared.subject, new GivenSchedule(schedule), undefined);
+  execution.trace = [];
+  const failure = runSchedule(prepared, execution);
+  const { threads, storage } = prepared.subject;
+  const end = failure === undefined ? "no failure" : `${failure.kind}: ${failure.message}`;
+  return `${formatTrace(execution.trace, threads.length, storage, exploration.nameOf)}\n${end}`;
+}
+
+/** A report as one line, for test output. */
+export function formatReport(name: string, report: Report): string {
+  const bad = Object.entries(report.failures).filter(([, count]) => count > 0);
+  const failures = bad.length === 0 ? "no failures" : bad.map(([kind, count]) => `${count} ${kind}`).join(", ");
+  const speed = report.steps / report.milliseconds / 1000;
+  return (
+    `${name}: ${report.schedules} schedules${report.complete ? "" : " (not all)"}, ${report.pruned} left as seen before, ` +
+    `${report.kills} with a death, ${report.timeOuts} time-outs, ${report.steps} steps (longest ${report.longest}), ` +
+    `${failures}; ${(report.milliseconds / 1000).toFixed(1)} s, ${speed.toFixed(1)} M steps/s`
+  );
+}
+
+interface Prepared {
+  readonly subject: Subject;
+  readonly check: (end: ScheduleEnd) => void;
+  readonly nameOf: NameOf | undefined;
+}
+
+function prepare<State>(exploration: Exploration<State>): Prepared {
+  const { threads, reclaim, check, kills = 0, preemptions = Number.POSITIVE_INFINITY } = exploration;
+  if (threads.length === 0 || threads.length + kills > 8) {
+    throw new RangeError(`${threads.length} threads and ${kills} reclaimers; expected 1 to 8 in all`);
+  }
+  if (
+    exploration.earlyTimeOuts === true &&
+    preemptions === Number.POSITIVE_INFINITY &&
+    exploration.random === undefined
+  ) {
+    throw new RangeError("early time-outs without a bound of preemptions: the schedules would never end");
+  }
+  const storage = startStorage();
+  const state = exploration.setup();
+  const place = <Answer>(unit: number, ask: (byteOffset: number, buffer: number) => Answer): Answer => {
+    const { buffer, byteOffset } = storage.placeOf(unit);
+    return ask(byteOffset, buffer);
+  };
+  const { expectsTimeOut } = exploration;
+  const subject: Subject = {
+    storage,
+    threads: threads.map((body) => () => body(state)),
+    reclaim: reclaim === undefined ? undefined : (dead, self) => reclaim(state, dead, self),
+    kills,
+    victims: exploration.victims ?? threads.map((_, number) => number),
+    killAtEvery: exploration.killAt === "all",
+    preemptions,
+    switchAtEvery: exploration.switchAt === "all",
+    earlyTimeOuts: exploration.earlyTimeOuts === true,
+    staleGlances: exploration.staleGlances === true,
+    privateUnits: privateUnits(storage, exploration.isPrivate),
+    expectsTimeOut: (unit) => expectsTimeOut !== undefined && place(unit, expectsTimeOut),
+    mayThrow: exploration.mayThrow ?? (() => false),
+    maximumSteps: exploration.maximumSteps ?? 20_000,
+  };
+  return { subject, check: (end) => check?.(state, end), nameOf: exploration.nameOf };
+}
+
+function privateUnits(storage: Storage, isPrivate: Exploration<unknown>["isPrivate"]): Uint8Array {
+  const units = new Uint8Array(storage.units);
+  if (isPrivate === undefined) return units;
+  for (let unit = 0; unit < units.length; unit++) {
+    const { buffer, byteOffset } = storage.placeOf(unit);
+    if (isPrivate(byteOffset, buffer)) units[unit] = 1;
+  }
+  return units;
+}
+
+/** Runs and checks one schedule, and takes back what it wrote. */
+function runSchedule(prepared: Prepared, execution: Execution): ExecutionFailure | undefined {
+  const { storage } = prepared.subject;
+  storage.recording = true;
+  orderBy(execution);
+  try {
+    execution.run();
+    orderBy(undefined);
+    if (execution.failure !== undefined || execution.pruned) return execution.failure;
+    return checked(prepared, execution);
+  } finally {
+    orderBy(undefined);
+    storage.undo();
+    storage.recording = false;
+  }
+}
+
+function checked(prepared: Prepared, execution: Execution): ExecutionFailure | undefined {
+  const { dead, timeOuts } = execution;
+  try {
+    prepared.check({ threads: execution.outcomes(), dead, timeOuts });
+    return undefined;
+  } catch (error) {
+    return { kind: "check", message: error instanceof Error ? error.message : String(error), unit: -1 };
+  }
+}
+
+/** Executes a bad schedule once more, for its trace. */
+function show(prepared: Prepared, choices: readonly number[], failure: ExecutionFailure): ScheduleFailure {
+  const { subject, nameOf } = prepared;
+  const execution = new Execution(subject, new GivenSchedule(choices), undefined);
+  execution.trace = [];
+  runSchedule(prepared, execution);
+  const where = failure.unit < 0 ? "" : ` (${placeName(failure.unit, subject.storage, nameOf)})`;
+  const trace = formatTrace(execution.trace, subject.threads.length, subject.storage, nameOf);
+  return { kind: failure.kind, message: failure.message + where, schedule: [...choices], trace };
+}
+
+function emptyReport(): MutableReport {
+  return {
+    schedules: 0,
+    pruned: 0,
+    complete: false,
+    steps: 0,
+    longest: 0,
+    kills: 0,
+    timeOuts: 0,
+    failures: { race: 0, deadlock: 0, "lost-wake-up": 0, endless: 0, thrown: 0, check: 0 },
+    first: undefined,
+    milliseconds: 0,
+  };
+}
+
+function tally(report: MutableReport, execution: Execution): void {
+  report.steps += execution.steps;
+  if (execution.pruned) {
+    report.pruned++;
+    return;
+  }
+  report.schedules++;
+  report.timeOuts += execution.timeOuts;
+  if (execution.steps > report.longest) report.longest = execution.steps;
+  if (execution.dead.length > 0) report.kills++;
+}

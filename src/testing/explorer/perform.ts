@@ -1,0 +1,34 @@
+/** What an access of a word or halfword does to the memory, apart from all that is watched about it. */
+import * as kinds from "./accesses.ts";
+import type { View } from "./storage.ts";
+
+/** The answer of a compareExchange that has found another value. No access answers with this number. */
+export const NOT_STORED: number = 2 ** 40;
+
+/** Performs it. Its answer; for functions without one, what was stored or found. `before`: what the element holds. */
+export function perform(kind: number, view: View, at: number, before: number, first: number, second: number): number {
+  switch (kind) {
+    case kinds.STORE:
+    case kinds.POKE:
+    case kinds.POKE_HALF:
+    case kinds.HINT:
+      view.storage.write(view.array, at, first);
+      return first;
+    case kinds.ADD:
+      view.storage.write(view.array, at, before + first);
+      return before;
+    case kinds.EXCHANGE:
+      view.storage.write(view.array, at, first);
+      return before;
+    case kinds.COMPARE_EXCHANGE:
+      if (before !== (first | 0)) return NOT_STORED;
+      view.storage.write(view.array, at, second);
+      return before;
+    case kinds.COMPARE_EXCHANGE_HALF:
+      if (before !== (first & 0xffff)) return NOT_STORED;
+      view.storage.write(view.array, at, second);
+      return before;
+    default:
+      return before;
+  }
+}

@@ -1,0 +1,53 @@
+/** Small programs over shared memory whose schedules are known, to test the explorer with. */
+import assert from "node:assert/strict";
+import type { SharedWords } from "../../shared/memory.ts";
+import { type Exploration, explore, type Report } from "./explore.ts";
+import { compareExchange, createShared, exchange, load, notify, peek, poke, waitWhile, wordsOf } from "./memory.ts";
+
+/** 64 words of zeros. */
+export const words = (): SharedWords => wordsOf(createShared(256));
+
+/** A futex lock of the simplest kind: 0 free, 1 taken, 2 taken and perhaps waited for. */
+export function take(at: SharedWords, word: number): void {
+  if (compareExchange(at, word, 0, 1) === 0) return;
+  while (exchange(at, word, 2) !== 0) waitWhile(at, word, 2, Number.POSITIVE_INFINITY);
+}
+
+export function give(at: SharedWords, word: number): void {
+  if (exchange(at, word, 0) === 2) notify(at, word, 1);
+}
+
+/** Adds 1 to word 1 under the lock of word 0. */
+export function increment(at: SharedWords): void {
+  take(at, 0);
+  poke(at, 1, peek(at, 1) + 1);
+  give(at, 0);
+}
+
+/** A thread of so many atomic accesses that never meet a change. */
+export const loads =
+  (count: number) =>
+  (at: SharedWords): void => {
+    for (let i = 0; i < count; i++) load(at, i);
+  };
+
+/** Everything was explored and nothing found. */
+export function assertGood(report: Report): void {
+  const { first } = report;
+  assert.equal(first, undefined, first && `${first.kind}: ${first.message}\n${first.trace}`);
+  assert.equal(report.complete, true);
+}
+
+/** All ends that an exploration can come to: what threads returned, who died, and the first words of memory. */
+export function endsOf(exploration: Exploration<SharedWords>): string[] {
+  const ends = new Set<string>();
+  const report = explore({
+    ...exploration,
+    check: (at, { threads, dead }) => {
+      const results = threads.map(({ state, value }) => `${state} ${value}`).join(", ");
+      ends.add(`${results}; dead ${dead}; ${Array.from({ length: 8 }, (_, word) => load(at, word)).join(" ")}`);
+    },
+  });
+  assertGood(report);
+  return [...ends].sort();
+}
