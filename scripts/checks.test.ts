@@ -2,10 +2,21 @@
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, posix } from "node:path";
 import { test } from "node:test";
 import { ROOT } from "./root.ts";
 import { runTool, type ToolResult } from "./tool.ts";
+
+interface LockedPackage {
+  readonly resolved?: string;
+  readonly dependencies?: object;
+  readonly optionalDependencies?: object;
+  readonly devDependencies?: object;
+}
+/** By path; "" is this package. */
+const locked = new Map<string, LockedPackage>(
+  Object.entries(JSON.parse(readFileSync(join(ROOT, "package-lock.json"), "utf8")).packages),
+);
 
 test("the library part compiles without Node's types", () => {
   const { status, output, said } = runTool("typescript", ["-p", "tsconfig.library.json", "--listFiles"], "tsc");
@@ -44,14 +55,30 @@ test("knip finds no unused file, export or package, and none that is missing", (
 });
 
 test("the lockfile names no registry hosts", () => {
-  const lockfile = JSON.parse(readFileSync(join(ROOT, "package-lock.json"), "utf8"));
-  const packages: [string, Record<string, unknown>][] = Object.entries(lockfile.packages);
-  assert.ok(packages.length > 1);
   assert.deepEqual(
-    packages.filter(([, fields]) => fields["resolved"] !== undefined).map(([path]) => path),
+    [...locked].filter(([, fields]) => fields.resolved !== undefined).map(([path]) => path),
     [],
   );
 });
+
+test("the lockfile has all platforms' packages, so that npm ci works on each", () => {
+  const missing = [...locked].flatMap(([path, fields]) => {
+    const wanted = { ...fields.dependencies, ...fields.optionalDependencies, ...fields.devDependencies };
+    return Object.keys(wanted)
+      .filter((name) => !isLocked(path, name))
+      .map((name) => `${path} needs ${name}`);
+  });
+  assert.deepEqual(missing, []);
+  assert.ok(!isLocked("", "no-such-package"));
+});
+
+/** Is there a package `name` where the one at `path` would look for it: in its own node_modules, or in one further out? */
+function isLocked(path: string, name: string): boolean {
+  if (locked.has(posix.join(path, "node_modules", name))) return true;
+  if (path === "") return false;
+  const outer = path.lastIndexOf("/node_modules/");
+  return isLocked(outer < 0 ? "" : path.slice(0, outer), name);
+}
 
 function assertWell({ status, said }: ToolResult): void {
   assert.equal(status, 0, `\n${said}`);
