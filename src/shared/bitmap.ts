@@ -1,9 +1,9 @@
 /**
  * A bitmap of entries: a set bit is a taken entry. The search works on whole words: the clear bits at a word's low end, runs
  * inside it, and the clear bits at its high end, which are carried into the next word. Callers hold the lock that
- * guards the words, so all accesses are plain.
+ * guards the words, so all accesses but the statistics' are plain.
  */
-import { peek, poke, type SharedWords } from "./memory.ts";
+import { glance, peek, poke, type SharedWords } from "./memory.ts";
 
 export const NOT_FOUND = -1;
 
@@ -43,6 +43,17 @@ export function countTaken(words: SharedWords, bitmapAt: number, first: number, 
   for (let entry = first; entry < end; ) {
     const next = Math.min(end, (entry | 31) + 1);
     taken += bitsIn(peek(words, bitmapAt + (entry >>> 5)) & maskOf(entry & 31, next - (entry & ~31)));
+    entry = next;
+  }
+  return taken;
+}
+
+/** As `countTaken`, without the lock: for statistics. */
+export function countTakenRelaxed(words: SharedWords, bitmapAt: number, first: number, end: number): number {
+  let taken = 0;
+  for (let entry = first; entry < end; ) {
+    const next = Math.min(end, (entry | 31) + 1);
+    taken += bitsIn(glance(words, bitmapAt + (entry >>> 5)) & maskOf(entry & 31, next - (entry & ~31)));
     entry = next;
   }
   return taken;
@@ -91,12 +102,12 @@ function startsInside(free: number, count: number): number {
   return starts;
 }
 
-/** The longest run of clear bits in [first, end). For statistics: reads every word. */
+/** The longest run of clear bits in [first, end). For statistics: reads every word, and needs no lock. */
 export function longestRun(words: SharedWords, bitmapAt: number, first: number, end: number): number {
   let longest = 0;
   let run = 0;
   for (let entry = first; entry < end; ) {
-    const word = peek(words, bitmapAt + (entry >>> 5));
+    const word = glance(words, bitmapAt + (entry >>> 5));
     if (word === 0 && (entry & 31) === 0 && entry + 32 <= end) {
       run += 32;
       entry += 32;

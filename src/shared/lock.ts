@@ -60,6 +60,18 @@ export function unlock(words: SharedWords, at: number): void {
   if (exchange(words, at, 0) >= WAITERS) notify(words, at, 1);
 }
 
+/**
+ * Takes over a lock that a dead thread holds; the waiters' flag stays. False when it does not hold it. Only for a lock whose
+ * protected state the caller is about to make whole.
+ */
+export function inherit(words: SharedWords, at: number, deadTag: number, tag: number): boolean {
+  for (;;) {
+    const held = load(words, at);
+    if ((held & TAG_MASK) !== deadTag) return false;
+    if (compareExchange(words, at, held, (held & WAITERS) | tag) === held) return true;
+  }
+}
+
 /** The tag of the lock's holder, or 0. */
 export function holderOf(words: SharedWords, at: number): number {
   return load(words, at) & TAG_MASK;

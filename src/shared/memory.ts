@@ -27,96 +27,100 @@ export interface SharedBytes {
   readonly [sharedBytes]: true;
 }
 
-const words32 = (words: SharedWords): Int32Array => words as unknown as Int32Array;
-const words16 = (halves: SharedHalves): Uint16Array => halves as unknown as Uint16Array;
-const words8 = (bytes: SharedBytes): Uint8Array => bytes as unknown as Uint8Array;
+/** Memory that threads share; structured-cloneable. */
+export type SharedBuffer = SharedArrayBuffer;
+
+/** Is this such memory? */
+export function isShared(value: unknown): value is SharedBuffer {
+  return value instanceof SharedArrayBuffer;
+}
 
 /** `byteLength` bytes of zeros that threads can share. Throws RangeError when the engine has no such memory. */
-export function createShared(byteLength: number): SharedArrayBuffer {
+export function createShared(byteLength: number): SharedBuffer {
   return new SharedArrayBuffer(byteLength);
 }
 
 /** Words over `buffer` from byte `byteOffset` (a multiple of 4) on; `length` in words. */
-export function wordsOf(buffer: SharedArrayBuffer, byteOffset?: number, length?: number): SharedWords {
+export function wordsOf(buffer: SharedBuffer, byteOffset?: number, length?: number): SharedWords {
   return new Int32Array(buffer, byteOffset, length) as unknown as SharedWords;
 }
 /** Halfwords over `buffer` from byte `byteOffset` (a multiple of 2) on; `length` in halfwords. */
-export function halvesOf(buffer: SharedArrayBuffer, byteOffset?: number, length?: number): SharedHalves {
+export function halvesOf(buffer: SharedBuffer, byteOffset?: number, length?: number): SharedHalves {
   return new Uint16Array(buffer, byteOffset, length) as unknown as SharedHalves;
 }
 /** Bytes over `buffer` from byte `byteOffset` on. */
-export function bytesOf(buffer: SharedArrayBuffer, byteOffset?: number, length?: number): SharedBytes {
+export function bytesOf(buffer: SharedBuffer, byteOffset?: number, length?: number): SharedBytes {
   return new Uint8Array(buffer, byteOffset, length) as unknown as SharedBytes;
 }
 
 // Atomic accesses: sequentially consistent.
 
 export function load(words: SharedWords, at: number): number {
-  return Atomics.load(words32(words), at);
+  return Atomics.load(words as unknown as Int32Array, at);
 }
 export function store(words: SharedWords, at: number, value: number): void {
-  Atomics.store(words32(words), at, value);
+  Atomics.store(words as unknown as Int32Array, at, value);
 }
 /** Adds and returns the old value. */
 export function add(words: SharedWords, at: number, value: number): number {
-  return Atomics.add(words32(words), at, value);
+  return Atomics.add(words as unknown as Int32Array, at, value);
 }
 /** Stores and returns the old value. */
 export function exchange(words: SharedWords, at: number, value: number): number {
-  return Atomics.exchange(words32(words), at, value);
+  return Atomics.exchange(words as unknown as Int32Array, at, value);
 }
 /** Stores `wanted` if the word holds `expected`; returns what it held. */
 export function compareExchange(words: SharedWords, at: number, expected: number, wanted: number): number {
-  return Atomics.compareExchange(words32(words), at, expected, wanted);
+  return Atomics.compareExchange(words as unknown as Int32Array, at, expected, wanted);
 }
 export function loadHalf(halves: SharedHalves, at: number): number {
-  return Atomics.load(words16(halves), at);
+  return Atomics.load(halves as unknown as Uint16Array, at);
 }
 export function compareExchangeHalf(halves: SharedHalves, at: number, expected: number, wanted: number): number {
-  return Atomics.compareExchange(words16(halves), at, expected, wanted);
+  return Atomics.compareExchange(halves as unknown as Uint16Array, at, expected, wanted);
 }
 
 // Plain accesses: under a lock, or of memory that one thread owns. An index outside the view is a bug of the caller.
 
 export function peek(words: SharedWords, at: number): number {
-  return words32(words)[at] as number;
+  return (words as unknown as Int32Array)[at] as number;
 }
 export function poke(words: SharedWords, at: number, value: number): void {
-  words32(words)[at] = value;
+  (words as unknown as Int32Array)[at] = value;
 }
 export function peekHalf(halves: SharedHalves, at: number): number {
-  return words16(halves)[at] as number;
+  return (halves as unknown as Uint16Array)[at] as number;
 }
 export function pokeHalf(halves: SharedHalves, at: number, value: number): void {
-  words16(halves)[at] = value;
+  (halves as unknown as Uint16Array)[at] = value;
 }
 
 // Relaxed accesses: may race, order nothing, never tear (an aligned word is one access in the memory model).
 
 export function glance(words: SharedWords, at: number): number {
-  return words32(words)[at] as number;
+  return (words as unknown as Int32Array)[at] as number;
 }
 export function glanceHalf(halves: SharedHalves, at: number): number {
-  return words16(halves)[at] as number;
+  return (halves as unknown as Uint16Array)[at] as number;
 }
 /** A store that only relaxed readers of other threads see: statistics. */
 export function hintTo(words: SharedWords, at: number, value: number): void {
-  words32(words)[at] = value;
+  (words as unknown as Int32Array)[at] = value;
 }
 
 // Bulk.
 
 /** Copies `into.length` bytes from `at` on out of shared memory. */
 export function copyOut(bytes: SharedBytes, at: number, into: Uint8Array): void {
-  into.set(words8(bytes).subarray(at, at + into.length));
+  into.set((bytes as unknown as Uint8Array).subarray(at, at + into.length));
 }
 /** Copies `from` into shared memory from `at` on. */
 export function copyIn(bytes: SharedBytes, at: number, from: Uint8Array): void {
-  words8(bytes).set(from, at);
+  (bytes as unknown as Uint8Array).set(from, at);
 }
 /** Sets `length` bytes from `at` on to zero. */
 export function zero(bytes: SharedBytes, at: number, length: number): void {
-  words8(bytes).fill(0, at, at + length);
+  (bytes as unknown as Uint8Array).fill(0, at, at + length);
 }
 
 // Waiting, and time.
@@ -138,11 +142,11 @@ export function mayWait(): boolean {
 }
 /** Sleeps while the word holds `value`, until notified, for at most `milliseconds`. May return early. */
 export function waitWhile(words: SharedWords, at: number, value: number, milliseconds: number): void {
-  Atomics.wait(words32(words), at, value, milliseconds);
+  Atomics.wait(words as unknown as Int32Array, at, value, milliseconds);
 }
 /** Wakes up to `count` threads that wait on the word. */
 export function notify(words: SharedWords, at: number, count: number): void {
-  Atomics.notify(words32(words), at, count);
+  Atomics.notify(words as unknown as Int32Array, at, count);
 }
 
 declare const performance: { now(): number };

@@ -1,0 +1,55 @@
+/**
+ * Flush epochs: when may a lazily freed range be handed out again?
+ *
+ * Two numbers for the whole table: flushes started, and the highest number completed. A thread that frees lazily clears the
+ * entries, makes that visible, and then reads S = flushes started. Every flush numbered S + 1 or higher began after the
+ * clearing, so once one of those has completed, the IOTLB can't know the old entries any more. A flush in progress at
+ * that time does not count: it may have passed the entry's set before the clearing.
+ *
+ * Nobody waits for somebody else's flush: a thread that needs one does it. So a thread that dies in the middle of a flush leaves
+ * nothing behind but a number that never completes, and any later flush stands for it.
+ *
+ * Pairing: `add` of a number is before that flush's invalidation; the load of S is after the clearing. If S + 1 completes, its
+ * `add` came after our load, so its invalidation came after our clearing. All are atomic, hence in one order.
+ *
+ * Why not one pair per pool: docs/decisions/flush-epochs.md.
+ */
+import { add, compareExchange, load, type SharedWords } from "../shared/memory.ts";
+import type { Failure } from "../units/failure.ts";
+import { HEADER } from "./layout.ts";
+
+/** What invalidates the whole IOTLB: a table's ops. When it returns undefined, no DMA uses an entry cleared before the call. */
+export interface Invalidator {
+  invalidateAll(): Failure | undefined;
+}
+
+/** The stamp of a range whose entries have just been cleared. */
+export function flushesStarted(words: SharedWords): number {
+  return load(words, HEADER.flushesStarted);
+}
+
+/** A stamp that need not wait. */
+export function alreadyFlushed(words: SharedWords): number {
+  return (load(words, HEADER.flushesCompleted) - 1) | 0;
+}
+
+/** Has a flush completed that began after the stamp was taken? Numbers wrap; their difference does not matter until 2^31. */
+export function isFlushed(words: SharedWords, stamp: number): boolean {
+  return ((load(words, HEADER.flushesCompleted) - stamp) | 0) > 0;
+}
+
+/** Flushes, outside of any lock. Undefined, or why the IOTLB could not be invalidated: then nothing has completed. */
+export function flush(words: SharedWords, invalidator: Invalidator): Failure | undefined {
+  const number = (add(words, HEADER.flushesStarted, 1) + 1) | 0;
+  const failure = invalidator.invalidateAll();
+  if (failure === undefined) raiseCompleted(words, number);
+  return failure;
+}
+
+function raiseCompleted(words: SharedWords, number: number): void {
+  for (;;) {
+    const completed = load(words, HEADER.flushesCompleted);
+    if (((number - completed) | 0) <= 0) return; // a later flush, which began after ours, has completed already
+    if (compareExchange(words, HEADER.flushesCompleted, completed, number) === completed) return;
+  }
+}

@@ -1,0 +1,118 @@
+/**
+ * Is this free right? Four errors, each with what was found: out of range, not allocated, wrong length, wrong owner.
+ * Without a ledger only the first two can be told.
+ */
+import { countTakenRelaxed } from "../shared/bitmap.ts";
+import { FreeError } from "../units/errors.ts";
+import {
+  beginsRange,
+  LIVE,
+  lengthOf,
+  NONE,
+  nameOfState,
+  ownerIn,
+  PENDING,
+  RESERVED,
+  slotSeen,
+  stateIn,
+} from "./ledger.ts";
+import type { View } from "./pool.ts";
+
+export class FreeCheck {
+  readonly #view: View;
+  readonly #entries: number;
+  readonly #ownerOnly: boolean;
+
+  constructor(view: View, entries: number, ownerOnly: boolean) {
+    this.#view = view;
+    this.#entries = entries;
+    this.#ownerOnly = ownerOnly;
+  }
+
+  /**
+   * The ledger's halfword of the live range [first, first + count), or 0 where there is no ledger. Throws FreeError.
+   * Takes no lock: it changes nothing, and who acts on the answer looks again.
+   */
+  live(first: number, count: number): number {
+    const { ledger } = this.#view;
+    if (
+      !(
+        first >= 0 &&
+        count >= 1 &&
+        first + count <= this.#entries &&
+        Number.isInteger(first) &&
+        Number.isInteger(count)
+      )
+    ) {
+      throw new FreeError("out-of-range", `free of [${first}, ${first + count}): the table is [0, ${this.#entries})`);
+    }
+    if (ledger === undefined) {
+      this.#checkBits(first, count);
+      return 0;
+    }
+    const slot = slotSeen(ledger, first);
+    if (stateIn(slot) !== LIVE) throw this.#notLive(first, count, slot);
+    if (lengthOf(ledger, first, slot) !== count) throw this.#wrongLength(first, count, slot);
+    if (this.#ownerOnly && ownerIn(slot) !== this.#view.thread) throw this.#wrongOwner(first, count, slot);
+    return slot;
+  }
+
+  /** The ledger's halfword of the reserved range [first, first + count), or 0 where there is no ledger. Throws FreeError. */
+  reserved(first: number, count: number): number {
+    const { ledger } = this.#view;
+    if (ledger === undefined) {
+      this.#checkBits(first, count);
+      return 0;
+    }
+    const slot = slotSeen(ledger, first);
+    if (stateIn(slot) !== RESERVED) throw this.unexpected(first, count, slot, RESERVED);
+    if (lengthOf(ledger, first, slot) !== count) throw this.#wrongLength(first, count, slot);
+    return slot;
+  }
+
+  /** The range is not in the state that the caller takes it to be in. */
+  unexpected(first: number, count: number, slot: number, state: number): FreeError {
+    const found = `${nameOfState(stateIn(slot))}${stateIn(slot) === NONE ? "" : `, of thread ${ownerIn(slot)}`}`;
+    const expected = `${nameOfState(state)}, of thread ${this.#view.thread}`;
+    return new FreeError("not-allocated", `[${first}, ${first + count}) is ${found}; expected ${expected}`);
+  }
+
+  /** Another thread has freed the range between our look and our change. */
+  lost(first: number, count: number): FreeError {
+    return new FreeError(
+      "not-allocated",
+      `free of [${first}, ${first + count}): another thread freed it at the same time`,
+    );
+  }
+
+  #checkBits(first: number, count: number): void {
+    const taken = countTakenRelaxed(this.#view.words, this.#view.bitmapAt, first, first + count);
+    if (taken === count) return;
+    throw new FreeError(
+      "not-allocated",
+      `free of [${first}, ${first + count}): ${taken} of ${count} entries are allocated`,
+    );
+  }
+
+  #notLive(first: number, count: number, slot: number): FreeError {
+    const state = stateIn(slot);
+    if (state === RESERVED || (state === PENDING && ownerIn(slot) !== this.#view.thread))
+      return this.#wrongOwner(first, count, slot);
+    const found = state === NONE ? "no range begins there" : `entry ${first} is ${nameOfState(state)}`;
+    const again = beginsRange(slot) ? " (freed before?)" : "";
+    return new FreeError("not-allocated", `free of [${first}, ${first + count}): ${found}${again}`);
+  }
+
+  #wrongLength(first: number, count: number, slot: number): FreeError {
+    const length = lengthOf(this.#view.ledger as NonNullable<View["ledger"]>, first, slot);
+    return new FreeError("wrong-length", `free of ${count} entries at ${first}: ${length} were allocated there`);
+  }
+
+  #wrongOwner(first: number, count: number, slot: number): FreeError {
+    const owner = `thread ${ownerIn(slot)}'s, ${nameOfState(stateIn(slot))}`;
+    return new FreeError(
+      "wrong-owner",
+      `thread ${this.#view.thread} frees [${first}, ${first + count}), which is ${owner}`,
+    );
+  }
+}

@@ -1,0 +1,186 @@
+/**
+ * What one thread keeps for itself: its cache, and its queue of ranges that wait for a flush. Bounded, and given back when
+ * another thread finds no space.
+ */
+import { count as tally } from "../shared/counters.ts";
+import { peek, poke } from "../shared/memory.ts";
+import { InvariantError } from "../units/errors.ts";
+import { type Failure, type FailureCode, failureCode, PLATFORM_BUSY } from "../units/failure.ts";
+import { FifoCache } from "./cache.ts";
+import { alreadyFlushed, flush, flushesStarted, type Invalidator } from "./flush.ts";
+import { CACHED_LENGTHS, THREAD } from "./layout.ts";
+import { change, ENDING, lengthOf, ownerIn, QUARANTINED, slotOf, slotSeen, stateIn } from "./ledger.ts";
+import type { CheckedOptions } from "./options.ts";
+import { CHANGED, type Pool, type View } from "./pool.ts";
+import type { PoolSet } from "./pool-set.ts";
+import { FlushQueue } from "./queue.ts";
+
+export class Holdings {
+  readonly cache: FifoCache | undefined;
+  readonly queue: FlushQueue;
+  readonly #view: View;
+  readonly #pools: PoolSet;
+  readonly #lazy: boolean;
+  readonly #entries: number;
+  readonly #invalidator: Invalidator | undefined;
+
+  constructor(view: View, pools: PoolSet, options: CheckedOptions, invalidator: Invalidator | undefined) {
+    this.cache = options.cache ? new FifoCache(view, options.cacheLimit, options.lazy) : undefined;
+    this.queue = new FlushQueue(view);
+    this.#view = view;
+    this.#pools = pools;
+    this.#lazy = options.lazy;
+    this.#entries = options.entries;
+    this.#invalidator = invalidator;
+  }
+
+  /** Entries held here. */
+  get entries(): number {
+    return (this.cache === undefined ? 0 : this.cache.entries) + this.queue.entries;
+  }
+
+  /**
+   * Takes in a range of this thread whose entries are cleared, but not yet invalidated. Undefined, or why the flush failed
+   * that had to make room: then the range is quarantined.
+   */
+  putLazily(first: number, count: number, slot: number): Failure | undefined {
+    const stamp = flushesStarted(this.#view.words);
+    if (this.put(first, count, stamp)) return undefined;
+    if (this.queue.isFull) {
+      const failure = this.#flushQueue();
+      if (this.queue.isFull) {
+        this.quarantine(first, count, slot);
+        return failure ?? "platform-busy";
+      }
+    }
+    this.queue.push(first, count, stamp);
+    return undefined;
+  }
+
+  /** Takes in an `ending` range of this thread that no IOTLB knows. Needs no lock unless the queue is full. */
+  keep(first: number, count: number, slot: number): Failure | undefined {
+    if (this.queue.isFull) this.#giveBackQueue();
+    if (this.queue.isFull) {
+      this.quarantine(first, count, slot);
+      return "platform-busy";
+    }
+    this.queue.push(first, count, alreadyFlushed(this.#view.words));
+    return undefined;
+  }
+
+  /** Takes a range of this thread into the cache, where it makes room if it must. False: it is not for the cache. */
+  put(first: number, count: number, stamp: number): boolean {
+    const { cache } = this;
+    if (cache === undefined || count > CACHED_LENGTHS) return false;
+    if (cache.put(first, count, stamp)) return true;
+    this.#makeRoom(cache, count);
+    return cache.put(first, count, stamp);
+  }
+
+  /** Gives back all that is held and flushed; flushes first if something waits. 0, or why some had to stay. */
+  giveBack(): 0 | FailureCode {
+    const failure = this.#lazy && this.entries > 0 ? this.flush() : undefined;
+    let answer: 0 | FailureCode = failure === undefined ? 0 : failureCode(failure);
+    for (let length = 1; this.cache !== undefined && length <= CACHED_LENGTHS; length++) {
+      const left = this.#evict(this.cache, length, this.cache.ranges(length));
+      if (left !== 0) answer = left;
+    }
+    const left = this.#giveBackQueue();
+    return left !== 0 ? left : answer;
+  }
+
+  /** Flushes the IOTLB, outside of any lock, and gives back what was quarantined. */
+  flush(): Failure | undefined {
+    if (this.#invalidator === undefined) return undefined;
+    tally(this.#view.words, this.#view.threadAt + THREAD.flushes, 1);
+    const failure = flush(this.#view.words, this.#invalidator);
+    if (failure === undefined && this.quarantinedEntries > 0) this.#releaseQuarantined();
+    return failure;
+  }
+
+  /** The range stays out of use until a flush succeeds: the IOTLB may still know it. */
+  quarantine(first: number, count: number, slot: number): void {
+    const { words, ledger, thread, threadAt } = this.#view;
+    if (ledger !== undefined) change(ledger, first, slot, QUARANTINED, thread);
+    poke(words, threadAt + THREAD.quarantinedEntries, this.quarantinedEntries + count);
+  }
+
+  get quarantinedEntries(): number {
+    return peek(this.#view.words, this.#view.threadAt + THREAD.quarantinedEntries);
+  }
+
+  /** Gives back half of the ranges of this length; under lazy flush that is when the cache is flushed. */
+  #makeRoom(cache: FifoCache, length: number): void {
+    const ranges = cache.ranges(length);
+    if (ranges === 0) return;
+    if (cache.oldestWaits(length)) this.flush();
+    this.#evict(cache, length, (ranges + 1) >>> 1);
+  }
+
+  /** Gives the `ranges` oldest ranges of one length back to their pools, those of one pool in a row under one lock. */
+  #evict(cache: FifoCache, length: number, ranges: number): 0 | FailureCode {
+    let held: Pool | undefined;
+    for (let i = 0; i < ranges && !cache.oldestWaits(length); i++) {
+      const first = cache.oldest(length);
+      const pool = this.#pools.of(first);
+      if (pool !== held) {
+        held?.unlock();
+        held = undefined;
+        const failure = pool.lock();
+        if (failure !== 0) return failure;
+        held = pool;
+      }
+      cache.dropOldest(length);
+      pool.giveRange(first, length);
+    }
+    held?.unlock();
+    return 0;
+  }
+
+  #flushQueue(): Failure | undefined {
+    const failure = this.queue.waits ? this.flush() : undefined;
+    this.#giveBackQueue();
+    return failure;
+  }
+
+  #giveBackQueue(): 0 | FailureCode {
+    const { queue } = this;
+    while (!queue.isEmpty) {
+      if (queue.waits) return PLATFORM_BUSY;
+      const { first, count } = queue;
+      // The ledger says `ending`: a thread that dies between these two lines is found by that.
+      queue.drop();
+      const failure = this.#release(first, count);
+      if (failure === 0) continue;
+      queue.push(first, count, alreadyFlushed(this.#view.words));
+      return failure;
+    }
+    return 0;
+  }
+
+  /** A range that is `ending` by this thread: nobody else may change it. */
+  #release(first: number, count: number): 0 | FailureCode {
+    const { thread } = this.#view;
+    const answer = this.#pools.release(first, count, slotOf(ENDING, thread, count));
+    if (answer !== CHANGED) return answer;
+    throw new InvariantError(
+      `[${first}, ${first + count}) waits to be freed by thread ${thread}, but the ledger disagrees`,
+    );
+  }
+
+  #releaseQuarantined(): void {
+    const { words, ledger, thread, threadAt } = this.#view;
+    if (ledger === undefined) return;
+    let left = 0;
+    for (let entry = 0; entry < this.#entries; entry++) {
+      const slot = slotSeen(ledger, entry);
+      if (stateIn(slot) !== QUARANTINED || ownerIn(slot) !== thread) continue;
+      const count = lengthOf(ledger, entry, slot);
+      change(ledger, entry, slot, ENDING, thread);
+      if (this.#release(entry, count) === 0) continue;
+      change(ledger, entry, slot, QUARANTINED, thread);
+      left += count;
+    }
+    poke(words, threadAt + THREAD.quarantinedEntries, left);
+  }
+}

@@ -1,0 +1,95 @@
+/**
+ * What an allocator is created with, checked and completed.
+ */
+import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
+import { type EntryRange, MAX_ENTRIES } from "../units/numbers.ts";
+import { MAX_THREADS } from "./ledger.ts";
+
+export interface AllocatorOptions {
+  /** Entries of the table: 1 .. 2^31 − 1. */
+  readonly entries: number;
+  /**
+   * Small pools, each with a lock of its own: 1 .. 1024; a small table gets fewer, at most one for each 32 entries (see
+   * `pools` of the statistics). Default: 16, but at most one for each 4096 entries.
+   */
+  readonly pools?: number;
+  /** The last quarter as a pool for requests of more than 15 entries. Default: true, for tables of at least 1024 entries. */
+  readonly largePool?: boolean;
+  /** "fifo": freed ranges of up to 16 entries rest with the thread that freed them. Default: "none". */
+  readonly cache?: "none" | "fifo";
+  /** A halfword for each entry, by which frees are checked, leaks reported and dead threads recovered. Default: true. */
+  readonly ledger?: boolean;
+  /** "lazy": freed ranges wait for a flush of the IOTLB; needs an invalidator. Default: "strict". */
+  readonly invalidate?: "strict" | "lazy";
+  /** Threads that can be attached at once, the creator included: 1 .. 256; 40 KiB each. Default: 32. */
+  readonly threads?: number;
+  /** "owner-only": a free by another thread than the one that allocated is refused as wrong-owner. Default: "any-thread". */
+  readonly frees?: "any-thread" | "owner-only";
+  /** Ranges that are never handed out: entry 0 of a table at bus address 0, an MMIO hole. */
+  readonly reserved?: readonly EntryRange[];
+}
+
+/** The options with every default filled in. */
+export interface CheckedOptions {
+  readonly entries: number;
+  readonly pools: number;
+  readonly largePool: boolean;
+  readonly cache: boolean;
+  readonly ledger: boolean;
+  readonly lazy: boolean;
+  readonly threads: number;
+  readonly ownerOnly: boolean;
+  readonly cacheLimit: number;
+  readonly reserved: readonly EntryRange[];
+}
+
+/** Throws InvalidArgumentError, which names the option, what was found and what is expected. */
+export function checkOptions(options: AllocatorOptions): CheckedOptions {
+  const { entries, cache = "none", invalidate = "strict", frees = "any-thread", threads = 32, reserved = [] } = options;
+  checkInteger("entries", entries, 1, MAX_ENTRIES);
+  checkInteger("threads", threads, 1, MAX_THREADS);
+  checkOneOf("cache", cache, ["none", "fifo"]);
+  checkOneOf("invalidate", invalidate, ["strict", "lazy"]);
+  checkOneOf("frees", frees, ["any-thread", "owner-only"]);
+  for (const range of reserved) checkRange("reserved range", range, entries);
+  const largePool = (options.largePool ?? entries >= 1024) && entries >= 128;
+  return {
+    entries,
+    pools: poolCount(entries, options.pools, largePool),
+    largePool,
+    cache: cache === "fifo",
+    ledger: options.ledger ?? true,
+    lazy: invalidate === "lazy",
+    threads,
+    ownerOnly: frees === "owner-only",
+    cacheLimit: cacheLimit(entries, threads),
+    reserved,
+  };
+}
+
+/** [first, end) must be a part of the table, and not empty. */
+export function checkRange(what: string, range: EntryRange, entries: number): void {
+  const { first, end } = range;
+  if (!(Number.isInteger(first) && Number.isInteger(end) && first >= 0 && first < end && end <= entries)) {
+    throw new InvalidArgumentError(what, `[${first}, ${end})`, `a range of entries inside [0, ${entries})`);
+  }
+}
+
+function poolCount(entries: number, asked: number | undefined, largePool: boolean): number {
+  if (asked !== undefined) checkInteger("pools", asked, 1, 1024);
+  const small = largePool ? Math.floor((entries * 3) / 4) : entries;
+  const wanted = asked ?? Math.min(16, Math.floor(small / 4096));
+  return Math.max(1, Math.min(wanted, Math.floor(small / 32)));
+}
+
+/**
+ * Entries one thread may keep for itself: 8192, or a quarter of the table shared by all threads if that is less. So idle
+ * threads can never hold more than a quarter of a table.
+ */
+function cacheLimit(entries: number, threads: number): number {
+  return Math.min(8192, Math.floor(entries / 4 / threads));
+}
+
+function checkOneOf(what: string, value: string, allowed: readonly string[]): void {
+  if (!allowed.includes(value)) throw new InvalidArgumentError(what, value, allowed.join(" or "));
+}

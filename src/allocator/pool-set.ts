@@ -1,0 +1,111 @@
+/**
+ * The pools of a table as one thread sees them: which one a request tries first, and in what order it falls back.
+ *
+ * Small requests: own pool, the other small pools in rotation, the large pool. Requests of more than 15 entries: the large pool,
+ * then the small ones from the own on. A request longer than any pool takes a span over several. So no entry is
+ * out of reach of any request, and none is kept for a kind of request that does not come.
+ */
+import {
+  type FailureCode,
+  LONGER_THAN_BOUNDARY,
+  LONGER_THAN_TABLE,
+  MASK_TOO_LOW,
+  TABLE_FULL,
+} from "../units/failure.ts";
+import type { AreaConstraints } from "./constraints.ts";
+import { type Layout, POOL } from "./layout.ts";
+import { type CHANGED, Pool, type View } from "./pool.ts";
+import { Spans } from "./span.ts";
+
+/** Requests of more entries than this go to the large pool first. */
+export const SMALL_REQUEST = 15;
+
+export class PoolSet {
+  /** Small pools first, the large pool last. */
+  readonly all: readonly Pool[];
+  /** Small pools. */
+  readonly small: number;
+  readonly spans: Spans;
+  readonly #large: Pool | undefined;
+  readonly #own: number;
+  readonly #entries: number;
+  readonly #longest: number;
+  readonly #smallEnd: number;
+  readonly #poolsPerEntry: number;
+
+  constructor(view: View, layout: Layout) {
+    this.all = layout.poolEnds.map((_, i) => new Pool(view, layout.poolsAt + i * POOL.words));
+    this.small = layout.pools;
+    this.spans = new Spans(view, this.all);
+    this.#large = layout.largePool ? this.all[layout.pools] : undefined;
+    this.#own = view.thread % layout.pools;
+    this.#entries = layout.entries;
+    this.#longest = Math.max(...this.all.map((pool) => pool.end - pool.first));
+    this.#smallEnd = this.#pool(layout.pools - 1).end;
+    this.#poolsPerEntry = layout.pools / this.#smallEnd;
+  }
+
+  /** Takes `count` entries. An entry, or why not; TABLE_FULL says that all pools were looked at. */
+  allocate(count: number, constraints: AreaConstraints, after: number, state: number): number {
+    if (count > this.#entries) return LONGER_THAN_TABLE;
+    if (constraints.boundaryPages !== 0 && count > constraints.boundaryPages) return LONGER_THAN_BOUNDARY;
+    if (count > constraints.limit) return MASK_TOO_LOW;
+    if (count > this.#longest) return this.spans.allocate(count, constraints, state);
+    const chained = after >= 0 && after < this.#entries ? this.of(after) : undefined;
+    const first = chained !== undefined ? this.#try(chained, count, constraints, after, state) : TABLE_FULL;
+    return first >= 0 ? first : this.#inOrder(count, constraints, state);
+  }
+
+  /** Gives back the range that has `slot` in the ledger: see `Pool.release`. */
+  release(first: number, count: number, slot: number): 0 | typeof CHANGED | FailureCode {
+    const pool = this.of(first);
+    return first + count <= pool.end ? pool.release(first, count, slot) : this.spans.release(first, count, slot);
+  }
+
+  /** The pool of an entry. */
+  of(entry: number): Pool {
+    if (entry >= this.#smallEnd) return this.#large as Pool;
+    // Pools are even but for their rounding to whole words, so the guess is off by one at most.
+    const guess = Math.min(Math.floor(entry * this.#poolsPerEntry), this.small - 1);
+    const pool = this.#pool(guess);
+    if (entry < pool.first) return this.#pool(guess - 1);
+    return entry < pool.end ? pool : this.#pool(guess + 1);
+  }
+
+  #inOrder(count: number, constraints: AreaConstraints, state: number): number {
+    const large = this.#large;
+    if (large === undefined) return this.#inSmall(count, constraints, state);
+    if (count <= SMALL_REQUEST) {
+      const first = this.#inSmall(count, constraints, state);
+      return first >= 0 ? first : moreTelling(first, this.#try(large, count, constraints, -1, state));
+    }
+    const first = this.#try(large, count, constraints, -1, state);
+    return first >= 0 ? first : moreTelling(first, this.#inSmall(count, constraints, state));
+  }
+
+  #inSmall(count: number, constraints: AreaConstraints, state: number): number {
+    let answer: number = TABLE_FULL;
+    for (let i = 0, pool = this.#own; i < this.small; i++) {
+      const first = this.#try(this.#pool(pool), count, constraints, -1, state);
+      if (first >= 0) return first;
+      answer = moreTelling(answer, first);
+      pool = pool + 1 === this.small ? 0 : pool + 1;
+    }
+    return answer;
+  }
+
+  /** Does not take the lock of a pool in which the request can't fit. */
+  #try(pool: Pool, count: number, constraints: AreaConstraints, after: number, state: number): number {
+    if (!pool.mayHold(count) || Math.min(pool.end, constraints.limit) - pool.first < count) return TABLE_FULL;
+    return pool.allocate(count, constraints, after, state);
+  }
+
+  #pool(index: number): Pool {
+    return this.all[index] as Pool;
+  }
+}
+
+/** An entry, if one of the two is; else the reason that tells more than that no space was found. */
+function moreTelling(one: number, other: number): number {
+  return other >= 0 || one === TABLE_FULL ? other : one;
+}

@@ -1,0 +1,374 @@
+/**
+ * The pooled allocator: hands out ranges of table entries to several threads at once.
+ *
+ * A request goes to the thread's cache, then to the pools in their order (pool-set.ts). Only when no pool has space are cached
+ * ranges called in: this thread's own, then, by the drain epoch, the other threads'.
+ *
+ * An object of this class is one thread's view; all state is in the shared buffer of its handle. Post the handle to another
+ * thread and `attach` there; never use one object in two threads. Ranges are not bound to threads: what one has allocated,
+ * another may free, once it has been told of it by something that orders the two (a message, an atomic).
+ *
+ * Answers of the hot path are numbers: an entry (>= 0) or a failure code (< 0, units/failure.ts).
+ */
+import { count as tally } from "../shared/counters.ts";
+import { tagOf } from "../shared/lock.ts";
+import {
+  add,
+  glance,
+  load,
+  mayWait,
+  milliseconds,
+  notify,
+  type SharedHalves,
+  type SharedWords,
+  store,
+  waitWhile,
+} from "../shared/memory.ts";
+import { InvalidArgumentError, InvariantError } from "../units/errors.ts";
+import { type Failure, type FailureCode, failureOf, IN_USE, LONGER_THAN_TABLE, TABLE_FULL } from "../units/failure.ts";
+import type { EntryRange } from "../units/numbers.ts";
+import type { FifoCache } from "./cache.ts";
+import { type AreaConstraints, UNCONSTRAINED } from "./constraints.ts";
+import type { Invalidator } from "./flush.ts";
+import { FreeCheck } from "./free-check.ts";
+import { Holdings } from "./holdings.ts";
+import { CACHED_LENGTHS, HEADER, type Layout, THREAD } from "./layout.ts";
+import { change, ENDING, LIVE, PENDING, RESERVED, slotAt, slotOf, slotSeen, tryChange } from "./ledger.ts";
+import { type AllocatorOptions, type CheckedOptions, checkOptions, checkRange } from "./options.ts";
+import { CHANGED, type View } from "./pool.ts";
+import { PoolSet } from "./pool-set.ts";
+import { type ReclaimScope, Recovery } from "./recovery.ts";
+import { type AllocatorHandle, createState, type OpenState, openState } from "./state.ts";
+import { type AllocatorStatistics, heldBy, heldByThreads, rangesByOwner, statisticsOf } from "./statistics.ts";
+import { areaOf, claimSlot, SLOT_FREE, SLOT_LIVE, setSlotState, slotState } from "./threads.ts";
+
+/** How long a thread that found no space waits for the others to give back what they have cached. */
+export const DRAIN_WAIT_MS = 1;
+
+export class PooledAllocator {
+  /** Structured-cloneable: post it to another thread and `attach` there. */
+  readonly handle: AllocatorHandle;
+  /** This thread's number, 0 .. threads − 1: the owner that the ledger and reports name. */
+  readonly thread: number;
+  readonly entries: number;
+  readonly recovery: Recovery;
+  readonly #layout: Layout;
+  readonly #view: View;
+  readonly #words: SharedWords;
+  readonly #threadAt: number;
+  readonly #ledger: SharedHalves | undefined;
+  readonly #cache: FifoCache | undefined;
+  readonly #lazy: boolean;
+  readonly #pools: PoolSet;
+  readonly #holdings: Holdings;
+  readonly #check: FreeCheck;
+
+  private constructor(state: OpenState, invalidator: Invalidator | undefined) {
+    const { options, layout, words } = state;
+    this.handle = state.handle;
+    this.entries = options.entries;
+    this.thread = claimSlot(words, layout.threadsAt, options.threads);
+    this.#layout = layout;
+    this.#words = words;
+    this.#threadAt = areaOf(layout.threadsAt, this.thread);
+    const { ledger } = state;
+    const { thread } = this;
+    const threadAt = this.#threadAt;
+    this.#view = { words, ledger, bitmapAt: layout.bitmapAt, thread, tag: tagOf(thread), threadAt };
+    this.#pools = new PoolSet(this.#view, layout);
+    this.#holdings = new Holdings(this.#view, this.#pools, options, invalidator);
+    this.#ledger = ledger;
+    this.#cache = this.#holdings.cache;
+    this.#lazy = options.lazy;
+    this.#check = new FreeCheck(this.#view, options.entries, options.ownerOnly);
+    this.recovery = new Recovery(this.#view, layout, this.#pools, {
+      giveBack: (first, count) => this.#release(first, count),
+      quarantine: (first, count) => this.quarantine(first, count),
+    });
+    store(words, threadAt + THREAD.drainAsked, 0);
+  }
+
+  /**
+   * Makes a table's allocator and attaches this thread as its thread 0. Lazy flush needs an `invalidator`. Throws
+   * InvalidArgumentError for options out of range.
+   */
+  static create(options: AllocatorOptions, invalidator?: Invalidator): PooledAllocator {
+    const checked = checkOptions(options);
+    checkInvalidator(checked, invalidator);
+    const allocator = new PooledAllocator(createState(checked), invalidator);
+    for (const range of checked.reserved) {
+      if (allocator.reserve(range) === undefined) continue;
+      throw new InvalidArgumentError("reserved range", `[${range.first}, ${range.end})`, "no overlap with another one");
+    }
+    return allocator;
+  }
+
+  /** Attaches this thread. Throws FormatError for a foreign handle, IovaError when all thread slots are taken. */
+  static attach(handle: AllocatorHandle, invalidator?: Invalidator): PooledAllocator {
+    const state = openState(handle);
+    checkInvalidator(state.options, invalidator);
+    return new PooledAllocator(state, invalidator);
+  }
+
+  /**
+   * Takes `count` entries, live from now on. `after` is a preferred first entry, or -1; with one, the cache is passed by.
+   * An entry, or a failure code. Throws InvalidArgumentError if `count` is no positive integer.
+   */
+  allocate(count: number, constraints: AreaConstraints = UNCONSTRAINED, after = -1): number {
+    return this.#allocate(count, constraints, after, LIVE);
+  }
+
+  /** As `allocate`, but pending until `commit`: recovery takes it back if this thread dies before. */
+  begin(count: number, constraints: AreaConstraints, after: number): number {
+    return this.#allocate(count, constraints, after, PENDING);
+  }
+
+  /** The pending range of this thread is in use from now on. */
+  commit(first: number, count: number): void {
+    const { ledger } = this.#view;
+    if (ledger !== undefined) change(ledger, first, this.#expect(first, count, PENDING), LIVE, this.thread);
+  }
+
+  /** Gives a pending range of this thread back, at once: no device has used it. */
+  abandon(first: number, count: number): void {
+    const { ledger } = this.#view;
+    if (ledger !== undefined) change(ledger, first, this.#expect(first, count, PENDING), ENDING, this.thread);
+    this.#release(first, count);
+  }
+
+  /**
+   * Frees a live range. 0, or a failure code: then it is still live, and the call may be repeated. Throws FreeError on
+   * misuse; then nothing has changed. Two threads that free one range in the same instant break the ownership rule;
+   * without a cache one of them gets the error; with one, the range may end up in both caches, and the second to take
+   * it out of its cache gets an InvariantError.
+   */
+  free(first: number, count: number): 0 | FailureCode {
+    if (glance(this.#words, this.#threadAt + THREAD.drainAsked) !== 0) this.#answerDrain();
+    const ledger = this.#ledger;
+    const own = slotOf(LIVE, this.thread, count);
+    const plain = ledger !== undefined && count < 31 && (count | 0) === count && slotSeen(ledger, first) === own;
+    const slot = plain ? own : this.#check.live(first, count);
+    if (this.#lazy) return this.#freeLazily(first, count, slot);
+    const cache = this.#cache;
+    if (cache !== undefined && count <= CACHED_LENGTHS && cache.put(first, count, 0)) return 0;
+    return this.#freeSlowly(first, count, slot);
+  }
+
+  /** The cache has no room, or is none. */
+  #freeSlowly(first: number, count: number, slot: number): 0 | FailureCode {
+    if (this.#holdings.put(first, count, 0)) return 0;
+    const answer = this.#pools.release(first, count, slot);
+    if (answer === CHANGED) throw this.#check.lost(first, count);
+    return answer;
+  }
+
+  /** Throws FreeError unless [first, first + count) is a live range that this thread may free. Changes nothing. */
+  checkFree(first: number, count: number): void {
+    this.#check.live(first, count);
+  }
+
+  /** First half of a free: the range belongs to this thread from now on; its entries may be cleared. Throws FreeError. */
+  startFree(first: number, count: number): void {
+    if (glance(this.#words, this.#threadAt + THREAD.drainAsked) !== 0) this.#answerDrain();
+    const slot = this.#check.live(first, count);
+    const { ledger } = this.#view;
+    // An atomic change: of two threads that free one range at once, one gets it and the other the error.
+    if (ledger !== undefined && !tryChange(ledger, first, slot, ENDING, this.thread))
+      throw this.#check.lost(first, count);
+  }
+
+  /** Takes a started free back; the entries have not been touched. */
+  cancelFree(first: number, count: number): void {
+    const { ledger } = this.#view;
+    if (ledger !== undefined) change(ledger, first, this.#expect(first, count, ENDING), LIVE, this.thread);
+  }
+
+  /** Second half of a free: the entries are cleared, and no IOTLB knows them. */
+  finishFree(first: number, count: number): void {
+    this.#expect(first, count, ENDING);
+    if (!this.#holdings.put(first, count, 0)) this.#release(first, count);
+  }
+
+  /**
+   * Second half of a free in lazy mode: the entries are cleared and that is visible; the range waits for a flush. A failure
+   * says that a flush was due and failed: the range is quarantined.
+   */
+  finishFreeLazily(first: number, count: number): Failure | undefined {
+    return this.#holdings.putLazily(first, count, this.#expect(first, count, ENDING));
+  }
+
+  /** Instead of a second half: the IOTLB could not be invalidated. The range stays out of use until a `flush` succeeds. */
+  quarantine(first: number, count: number): void {
+    this.#holdings.quarantine(first, count, this.#expect(first, count, ENDING));
+  }
+
+  /**
+   * Takes exactly this range, for good: an MMIO hole, what firmware left mapped. "in-use" when any entry of it is
+   * allocated; cached entries are called in first.
+   */
+  reserve(range: EntryRange): Failure | undefined {
+    checkRange("range to reserve", range, this.entries);
+    let answer = this.#pools.spans.takeExactly(range.first, range.end, RESERVED);
+    if (answer === TABLE_FULL && this.#callIn())
+      answer = this.#pools.spans.takeExactly(range.first, range.end, RESERVED);
+    if (answer === TABLE_FULL) answer = IN_USE;
+    return answer === 0 ? undefined : failureOf(answer);
+  }
+
+  /** Gives a reserved range back. Throws FreeError unless exactly this range is reserved. */
+  unreserve(range: EntryRange): Failure | undefined {
+    checkRange("range to give back", range, this.entries);
+    const slot = this.#check.reserved(range.first, range.end - range.first);
+    const answer = this.#pools.release(range.first, range.end - range.first, slot);
+    if (answer === CHANGED) throw this.#check.lost(range.first, range.end - range.first);
+    return answer === 0 ? undefined : failureOf(answer);
+  }
+
+  /** Gives back all that this thread holds in its cache and queue; in lazy mode flushes first. A failure: some had to stay. */
+  drain(): Failure | undefined {
+    const left = this.#holdings.giveBack();
+    return left === 0 ? undefined : failureOf(left);
+  }
+
+  /** Flushes the IOTLB now (lazy mode), and tries to give quarantined ranges back. */
+  flush(): Failure | undefined {
+    return this.#holdings.flush();
+  }
+
+  /** Numbers for people and tools. Taken without locks: exact when nothing runs. */
+  statistics(): AllocatorStatistics {
+    return statisticsOf(this.#words, this.#layout, this.#pools);
+  }
+
+  /** Live ranges by the thread that allocated them. Empty without a ledger. */
+  leaks(): Map<number, EntryRange[]> {
+    return rangesByOwner(this.#view.ledger, this.#words, this.#layout, LIVE);
+  }
+
+  /** A sentence about why `count` entries could not be had: what is free, and what threads hold in their caches. */
+  shortage(count: number): string {
+    const { taken, largestHole } = this.statistics();
+    const held = heldByThreads(this.#words, this.#layout).filter((holder) => holder.thread !== this.thread);
+    const idle = held.map(({ thread, entries }) => `thread ${thread} still holds ${entries}`).join(", ");
+    const free = `${this.entries - taken} of ${this.entries} entries are free, the largest hole has ${largestHole}`;
+    return `no space for ${count} entries: ${free}${idle === "" ? "" : `; in caches: ${idle} (drain() there gives them back)`}`;
+  }
+
+  /**
+   * Ends this thread's view: gives its holdings and its slot back. Live ranges stay live, for others to free; the slot's number
+   * may be given to another thread.
+   */
+  close(): void {
+    const { threadsAt } = this.#layout;
+    if (slotState(this.#words, threadsAt, this.thread) !== SLOT_LIVE) {
+      throw new InvariantError(`thread ${this.thread} is closed already, or was declared dead`);
+    }
+    this.drain();
+    setSlotState(this.#words, threadsAt, this.thread, SLOT_FREE);
+  }
+
+  /** What a dead thread held comes back; see recovery.ts. For tables that write entries, use `IommuTable.reclaim`. */
+  reclaim(thread: number, scope: ReclaimScope): readonly EntryRange[] {
+    return this.recovery.reclaim(thread, scope, () => undefined);
+  }
+
+  #allocate(count: number, constraints: AreaConstraints, after: number, state: number): number {
+    if (glance(this.#words, this.#threadAt + THREAD.drainAsked) !== 0) this.#answerDrain();
+    if (!(count >= 1 && count <= this.entries) || !Number.isInteger(count)) return this.#badCount(count);
+    const cache = this.#cache;
+    if (cache !== undefined && after < 0 && count <= CACHED_LENGTHS) {
+      const first = cache.take(count, constraints, state);
+      if (first >= 0) return first;
+    }
+    const first = this.#pools.allocate(count, constraints, after, state);
+    return first >= 0 ? first : this.#allocateShort(first, count, constraints, after, state);
+  }
+
+  /** The pools could not help: call cached ranges in if that can help, and try once more. */
+  #allocateShort(failure: number, count: number, constraints: AreaConstraints, after: number, state: number): number {
+    let answer = failure;
+    if (failure === TABLE_FULL && this.#callIn()) answer = this.#pools.allocate(count, constraints, after, state);
+    if (answer < 0) tally(this.#words, this.#threadAt + THREAD.failures, 1);
+    return answer;
+  }
+
+  /** Cached ranges go back to the pools: our own, and the others' as far as they answer in time. False: there were none. */
+  #callIn(): boolean {
+    const own = this.#holdings.entries > 0;
+    if (own) this.#holdings.giveBack();
+    if (!this.#askOthers()) return own;
+    const words = this.#words;
+    tally(words, this.#threadAt + THREAD.drains, 1);
+    const began = milliseconds();
+    for (let passed = 0; passed < DRAIN_WAIT_MS; passed = milliseconds() - began) {
+      const drained = load(words, HEADER.drained);
+      if (!this.#askOthers()) break;
+      if (mayWait()) waitWhile(words, HEADER.drained, drained, DRAIN_WAIT_MS - passed);
+    }
+    return true;
+  }
+
+  /** Asks every other thread that holds something to give it back. False: none does. */
+  #askOthers(): boolean {
+    const { threadsAt, threads } = this.#layout;
+    let asked = false;
+    for (let thread = 0; thread < threads; thread++) {
+      const at = areaOf(threadsAt, thread);
+      if (thread === this.thread || heldBy(this.#words, at) === 0) continue;
+      store(this.#words, at + THREAD.drainAsked, 1);
+      asked = true;
+    }
+    return asked;
+  }
+
+  /**
+   * Another thread has found no space: what we hold goes back. The flag is read at every operation by a relaxed read: seen one
+   * operation later, it is answered one operation later. It is lowered first: a thread that asks meanwhile asks again.
+   */
+  #answerDrain(): void {
+    store(this.#words, this.#threadAt + THREAD.drainAsked, 0);
+    this.#holdings.giveBack();
+    add(this.#words, HEADER.drained, 1);
+    notify(this.#words, HEADER.drained, Number.POSITIVE_INFINITY);
+  }
+
+  #freeLazily(first: number, count: number, slot: number): 0 | FailureCode {
+    const { ledger } = this.#view;
+    if (ledger !== undefined && !tryChange(ledger, first, slot, ENDING, this.thread))
+      throw this.#check.lost(first, count);
+    this.#holdings.putLazily(first, count, slotOf(ENDING, this.thread, count));
+    return 0;
+  }
+
+  /** An `ending` range: if its pool's lock can't be had, it waits in the queue, which needs no lock. */
+  #release(first: number, count: number): void {
+    const slot = slotOf(ENDING, this.thread, count);
+    const answer = this.#pools.release(first, count, slot);
+    if (answer === CHANGED) throw this.#check.lost(first, count);
+    if (answer !== 0) this.#holdings.keep(first, count, slot);
+  }
+
+  /** The ledger's halfword of a range of this thread that must be in this state. 0 without a ledger. */
+  #expect(first: number, count: number, state: number): number {
+    const { ledger } = this.#view;
+    if (ledger === undefined) return 0;
+    const slot = slotAt(ledger, first);
+    if (slot === slotOf(state, this.thread, count)) return slot;
+    throw this.#check.unexpected(first, count, slot, state);
+  }
+
+  #badCount(count: number): number {
+    if (Number.isInteger(count) && count > this.entries) return LONGER_THAN_TABLE;
+    throw new InvalidArgumentError("count", count, "a positive integer");
+  }
+}
+
+function checkInvalidator(options: CheckedOptions, invalidator: Invalidator | undefined): void {
+  if (options.lazy && invalidator === undefined) {
+    throw new InvalidArgumentError(
+      "invalidator",
+      "undefined",
+      "one: lazily freed ranges wait for a flush of the IOTLB",
+    );
+  }
+}

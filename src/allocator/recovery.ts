@@ -1,0 +1,191 @@
+/**
+ * Recovery of what a dead thread held. Called by a living thread once the end is certain: Node's `exit` event of the worker, or
+ * the Web Lock that a browser's worker held. Nothing here is ever done on suspicion: a paused thread is not dead.
+ *
+ * 1. The slot is marked dying: no new thread can claim it.
+ * 2. A half-made change of bits (the intent) is made whole: the range is cleared, be it half taken or half given. Every pool that
+ *    it touches is locked by the dead thread, so nobody else can be there. Then those locks are given back.
+ * 3. Its ranges are taken over, each by a compareExchange of its ledger slot, as `ending` by the recovering thread: pending,
+ *    ending, cached and quarantined ones always; live ones only in scope "everything"; reserved ones never.
+ * 4. The layer above clears their entries and invalidates the IOTLB; then the bits are given back.
+ *
+ * Every step may be repeated. A recovering thread that dies leaves the recovery lock with its tag: whoever recovers *it* goes on
+ * with every slot that is still dying. Its own taken-over ranges are `ending` by it, and come back as such.
+ *
+ * What can't be recovered: an address that was returned but not yet written down by its caller (live: only "everything" brings
+ * it back); counters may be off by one; without a ledger only locks and half-made changes are repaired, and the ranges in the
+ * dead thread's cache and queue are given back as its positions say.
+ */
+import { count as tally } from "../shared/counters.ts";
+import { holderOf, inherit, lock, tagOf, unlock } from "../shared/lock.ts";
+import { hintTo, peek, poke, type SharedHalves } from "../shared/memory.ts";
+import { checkInteger, IovaError } from "../units/errors.ts";
+import { type Failure, failureOf } from "../units/failure.ts";
+import type { Entry, EntryRange } from "../units/numbers.ts";
+import { CACHED_LENGTHS, FIFO_RANGES, HEADER, type Layout, QUEUE_RANGES, THREAD } from "./layout.ts";
+import { ENDING, LIVE, lengthOf, ownerIn, RESERVED, stateIn, tryChange, wipe } from "./ledger.ts";
+import { NO_INTENT, type View } from "./pool.ts";
+import type { PoolSet } from "./pool-set.ts";
+import { forEachRange } from "./statistics.ts";
+import { areaOf, SLOT_DEAD, SLOT_DYING, SLOT_FREE, setSlotState, slotState } from "./threads.ts";
+
+/** "in-flight": what the thread was in the middle of, and its cache. "everything": its live ranges too. */
+export type ReclaimScope = "in-flight" | "everything";
+
+/** Clears the entries of these ranges and invalidates the IOTLB. A failure keeps them out of use. */
+export type Forget = (ranges: readonly EntryRange[]) => Failure | undefined;
+
+/** Where ranges go that recovery has taken over: they are `ending` by the recovering thread. */
+export interface RecoveredRanges {
+  giveBack(first: number, count: number): void;
+  quarantine(first: number, count: number): void;
+}
+
+export class Recovery {
+  readonly #view: View;
+  readonly #layout: Layout;
+  readonly #pools: PoolSet;
+  readonly #ranges: RecoveredRanges;
+
+  constructor(view: View, layout: Layout, pools: PoolSet, ranges: RecoveredRanges) {
+    this.#view = view;
+    this.#layout = layout;
+    this.#pools = pools;
+    this.#ranges = ranges;
+  }
+
+  /**
+   * Recovers `thread`, which must be dead for certain. Returns the ranges that came back. Throws IovaError when the slot is
+   * free or this thread's own, or when the platform could not forget the entries: then the ranges are quarantined.
+   */
+  reclaim(thread: number, scope: ReclaimScope, forget: Forget): readonly EntryRange[] {
+    this.#checkThread(thread);
+    this.#lockRecovery(thread);
+    const { words, threadAt } = this.#view;
+    setSlotState(words, this.#layout.threadsAt, thread, SLOT_DYING);
+    const ranges: EntryRange[] = [];
+    const failure = this.#recoverDying(thread, scope, forget, ranges);
+    tally(words, threadAt + THREAD.recoveries, 1);
+    unlock(words, HEADER.recoveryLock);
+    if (failure === undefined) return ranges;
+    throw new IovaError(
+      failure,
+      `reclaim of thread ${thread}: ${failure}; its ranges are quarantined until a flush succeeds`,
+    );
+  }
+
+  /** The asked thread, and every other whose recovery was cut off before. */
+  #recoverDying(thread: number, scope: ReclaimScope, forget: Forget, ranges: EntryRange[]): Failure | undefined {
+    let failure: Failure | undefined;
+    for (let other = 0; other < this.#layout.threads; other++) {
+      if (slotState(this.#view.words, this.#layout.threadsAt, other) !== SLOT_DYING) continue;
+      failure = this.#recover(other, other === thread ? scope : "in-flight", forget, ranges) ?? failure;
+    }
+    return failure;
+  }
+
+  #recover(thread: number, scope: ReclaimScope, forget: Forget, ranges: EntryRange[]): Failure | undefined {
+    const { words, ledger } = this.#view;
+    this.#repairIntent(thread);
+    const taken: EntryRange[] = [];
+    const stillLive =
+      ledger === undefined ? this.#listHoldings(thread, taken) : this.#takeOver(ledger, thread, scope, taken);
+    this.#emptyHoldings(thread);
+    const failure = taken.length > 0 ? forget(taken) : undefined;
+    for (const { first, end } of taken) {
+      if (failure === undefined) this.#ranges.giveBack(first, end - first);
+      else this.#ranges.quarantine(first, end - first);
+    }
+    ranges.push(...taken);
+    setSlotState(words, this.#layout.threadsAt, thread, stillLive ? SLOT_DEAD : SLOT_FREE);
+    return failure;
+  }
+
+  /** Step 2. The dead thread's locks are still held in its name, so nobody else is in those pools; the recovery lock keeps others out. */
+  #repairIntent(thread: number): void {
+    const { words, ledger } = this.#view;
+    const area = areaOf(this.#layout.threadsAt, thread);
+    const held = this.#pools.all.filter((pool) => pool.holder() === tagOf(thread));
+    if (peek(words, area + THREAD.intentKind) !== NO_INTENT) {
+      const first = peek(words, area + THREAD.intentFirst);
+      const count = peek(words, area + THREAD.intentCount);
+      if (ledger !== undefined) wipe(ledger, first, count);
+      for (const pool of held) pool.clearBits(first, first + count);
+      poke(words, area + THREAD.intentKind, NO_INTENT);
+    }
+    for (const pool of held) {
+      pool.rebuild();
+      pool.unlock();
+    }
+  }
+
+  /** Step 3. True when ranges of the thread stay live. */
+  #takeOver(ledger: SharedHalves, thread: number, scope: ReclaimScope, taken: EntryRange[]): boolean {
+    let stillLive = false;
+    forEachRange(ledger, this.#view.words, this.#layout, (first, slot) => {
+      const state = stateIn(slot);
+      if (ownerIn(slot) !== thread || state === RESERVED) return;
+      if (state === LIVE && scope === "in-flight") {
+        stillLive = true;
+        return;
+      }
+      const end = first + lengthOf(ledger, first, slot);
+      if (tryChange(ledger, first, slot, ENDING, this.#view.thread))
+        taken.push({ first: first as Entry, end: end as Entry });
+    });
+    return stillLive;
+  }
+
+  /** Step 3 without a ledger: what the FIFOs and the queue say. */
+  #listHoldings(thread: number, taken: EntryRange[]): boolean {
+    const { words } = this.#view;
+    const area = areaOf(this.#layout.threadsAt, thread);
+    for (let length = 1; length <= CACHED_LENGTHS; length++) {
+      const fifo = area + THREAD.fifos + 2 * (length - 1);
+      for (let position = peek(words, fifo); position !== peek(words, fifo + 1); position = (position + 1) | 0) {
+        const first = peek(words, area + THREAD.starts + (length - 1) * FIFO_RANGES + (position & (FIFO_RANGES - 1)));
+        taken.push({ first: first as Entry, end: (first + length) as Entry });
+      }
+    }
+    for (let p = peek(words, area + THREAD.queueHead); p !== peek(words, area + THREAD.queueTail); p = (p + 1) | 0) {
+      const at = area + THREAD.queue + 3 * (p & (QUEUE_RANGES - 1));
+      taken.push({ first: peek(words, at) as Entry, end: (peek(words, at) + peek(words, at + 1)) as Entry });
+    }
+    return false;
+  }
+
+  #emptyHoldings(thread: number): void {
+    const { words } = this.#view;
+    const area = areaOf(this.#layout.threadsAt, thread);
+    for (let length = 1; length <= CACHED_LENGTHS; length++) {
+      const fifo = area + THREAD.fifos + 2 * (length - 1);
+      poke(words, fifo, peek(words, fifo + 1));
+    }
+    poke(words, area + THREAD.queueHead, peek(words, area + THREAD.queueTail));
+    // Other threads glance at these when they find no space.
+    hintTo(words, area + THREAD.queuedEntries, 0);
+    hintTo(words, area + THREAD.quarantinedEntries, 0);
+  }
+
+  #checkThread(thread: number): void {
+    const { threads, threadsAt } = this.#layout;
+    checkInteger("thread", thread, 0, threads - 1);
+    if (thread === this.#view.thread)
+      throw new IovaError("own-thread", `reclaim of thread ${thread}: that is the calling thread`);
+    if (slotState(this.#view.words, threadsAt, thread) === SLOT_FREE) {
+      throw new IovaError("no-such-thread", `reclaim of thread ${thread}: no thread has that slot`);
+    }
+  }
+
+  #lockRecovery(dead: number): void {
+    const { words, tag } = this.#view;
+    if (inherit(words, HEADER.recoveryLock, tagOf(dead), tag)) return;
+    const failure = lock(words, HEADER.recoveryLock, tag);
+    if (failure === 0) return;
+    const holder = holderOf(words, HEADER.recoveryLock) - 1;
+    throw new IovaError(
+      failureOf(failure),
+      `reclaim of thread ${dead}: thread ${holder} is recovering (if it is dead, reclaim it first)`,
+    );
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * The shared buffer of one allocator: made once by its creator, opened by every thread.
+ */
+import {
+  createShared,
+  halvesOf,
+  isShared,
+  peek,
+  poke,
+  type SharedBuffer,
+  type SharedHalves,
+  type SharedWords,
+  wordsOf,
+} from "../shared/memory.ts";
+import { FormatError, InvalidArgumentError } from "../units/errors.ts";
+import { boundWords, checkHeader, HEADER, LAYOUT_VERSION, type Layout, layoutOf, MAGIC, POOL } from "./layout.ts";
+import type { CheckedOptions } from "./options.ts";
+import { Pool } from "./pool.ts";
+
+/** What is posted to another thread. */
+export interface AllocatorHandle {
+  /** Version of the buffer's layout. */
+  readonly version: number;
+  readonly state: SharedBuffer;
+}
+
+/** An opened buffer. */
+export interface OpenState {
+  readonly handle: AllocatorHandle;
+  readonly words: SharedWords;
+  readonly ledger: SharedHalves | undefined;
+  readonly layout: Layout;
+  readonly options: CheckedOptions;
+}
+
+/** Longest buffer that today's engines index by 32-bit words without loss. */
+const MAX_BYTES = 2 ** 33;
+
+/** Makes and initialises the buffer. The engine throws RangeError when it can't give that much memory. */
+export function createState(options: CheckedOptions): OpenState {
+  const layout = layoutOf(options);
+  if (layout.bytes > MAX_BYTES)
+    throw new InvalidArgumentError("memory of the table in bytes", layout.bytes, `at most ${MAX_BYTES}`);
+  const buffer = createShared(layout.bytes);
+  const words = wordsOf(buffer);
+  writeHeader(words, options, layout);
+  let boundsAt = layout.boundsAt;
+  for (const [i, end] of layout.poolEnds.entries()) {
+    const first = layout.poolEnds[i - 1] ?? 0;
+    Pool.initialize(words, layout.poolsAt + i * POOL.words, first, end, boundsAt);
+    boundsAt += boundWords(end - first);
+  }
+  return view(buffer, words, layout, options);
+}
+
+/** Opens a posted buffer. Throws FormatError, which says what was found and what is expected. */
+export function openState(handle: AllocatorHandle): OpenState {
+  if (handle?.version !== LAYOUT_VERSION) {
+    throw new FormatError(`the handle has version ${handle?.version}; this library reads version ${LAYOUT_VERSION}`);
+  }
+  const buffer = handle.state;
+  if (!isShared(buffer)) {
+    throw new FormatError("the handle holds no shared memory (in a browser: is the page cross-origin isolated?)");
+  }
+  const words = wordsOf(buffer, 0, Math.floor(buffer.byteLength / 4));
+  checkHeader((at) => peek(words, at), buffer.byteLength);
+  const options = readHeader(words);
+  return view(buffer, words, layoutOf(options), options);
+}
+
+function view(state: SharedBuffer, words: SharedWords, layout: Layout, options: CheckedOptions): OpenState {
+  const ledger = options.ledger ? halvesOf(state, layout.ledgerAt, options.entries) : undefined;
+  return { handle: { version: LAYOUT_VERSION, state }, words, ledger, layout, options };
+}
+
+function writeHeader(words: SharedWords, options: CheckedOptions, layout: Layout): void {
+  poke(words, HEADER.magic, MAGIC);
+  poke(words, HEADER.version, LAYOUT_VERSION);
+  poke(words, HEADER.entries, options.entries);
+  poke(words, HEADER.pools, options.pools);
+  poke(words, HEADER.largePool, Number(options.largePool));
+  poke(words, HEADER.threads, options.threads);
+  poke(words, HEADER.cache, Number(options.cache));
+  poke(words, HEADER.ledger, Number(options.ledger));
+  poke(words, HEADER.lazy, Number(options.lazy));
+  poke(words, HEADER.ownerOnly, Number(options.ownerOnly));
+  poke(words, HEADER.cacheLimit, options.cacheLimit);
+  poke(words, HEADER.bytes, layout.bytes | 0);
+  poke(words, HEADER.bytes + 1, Math.floor(layout.bytes / 2 ** 32));
+}
+
+function readHeader(words: SharedWords): CheckedOptions {
+  return {
+    entries: peek(words, HEADER.entries),
+    pools: peek(words, HEADER.pools),
+    largePool: peek(words, HEADER.largePool) === 1,
+    threads: peek(words, HEADER.threads),
+    cache: peek(words, HEADER.cache) === 1,
+    ledger: peek(words, HEADER.ledger) === 1,
+    lazy: peek(words, HEADER.lazy) === 1,
+    ownerOnly: peek(words, HEADER.ownerOnly) === 1,
+    cacheLimit: peek(words, HEADER.cacheLimit),
+    reserved: [],
+  };
+}

@@ -1,0 +1,164 @@
+/**
+ * What has happened and what is taken: counters of locks, searches and flushes, occupancy, the largest hole, owners. Taken
+ * without locks: every number was true at some moment, all together only when nothing runs.
+ */
+import { counted } from "../shared/counters.ts";
+import { lockStatistics } from "../shared/lock.ts";
+import { glance, type SharedHalves, type SharedWords } from "../shared/memory.ts";
+import type { Entry, EntryRange } from "../units/numbers.ts";
+import { cachedEntries, unfolded } from "./cache.ts";
+import { HEADER, type Layout, POOL, THREAD } from "./layout.ts";
+import { beginsRange, lengthOf, ownerIn, type RangeState, slotSeen, stateIn } from "./ledger.ts";
+import type { PoolSet } from "./pool-set.ts";
+import { areaOf } from "./threads.ts";
+
+/** One pool's part. */
+export interface PoolStatistics {
+  readonly first: number;
+  readonly end: number;
+  readonly large: boolean;
+  /** Entries taken, cached ones included. */
+  readonly taken: number;
+  readonly lockAcquisitions: number;
+  readonly lockContended: number;
+  readonly lockWaitMicroseconds: number;
+}
+
+export interface AllocatorStatistics {
+  readonly entries: number;
+  /** Small pools that the table really has. */
+  readonly pools: readonly PoolStatistics[];
+  /** Entries that can't be had from a pool: live, pending, ending, reserved, cached. */
+  readonly taken: number;
+  /** Of those: in threads' caches, in queues that wait for a flush, quarantined because a flush failed. */
+  readonly cached: number;
+  readonly waiting: number;
+  readonly quarantined: number;
+  /** The longest free run inside one pool, in entries. */
+  readonly largestHole: number;
+  /** Allocations that caches answered, and frees that went into caches. */
+  readonly cacheTakes: number;
+  readonly cachePuts: number;
+  /** Requests that failed. */
+  readonly failures: number;
+  readonly lockAcquisitions: number;
+  readonly lockContended: number;
+  readonly lockWaitMicroseconds: number;
+  /** Searches of pools; the other allocations came from caches. */
+  readonly searches: number;
+  /** Bitmap words and bounds that searches looked at. */
+  readonly searchSteps: number;
+  readonly flushes: number;
+  /** How often a thread without space called cached ranges in. */
+  readonly drains: number;
+  readonly recoveries: number;
+}
+
+export function statisticsOf(words: SharedWords, layout: Layout, poolSet: PoolSet): AllocatorStatistics {
+  const pools = poolSet.all.map((pool, i): PoolStatistics => {
+    const { acquisitions, contended, waitMicroseconds } = lockStatistics(words, pool.lockAt);
+    return {
+      first: pool.first,
+      end: pool.end,
+      large: i >= poolSet.small,
+      taken: pool.taken(),
+      lockAcquisitions: acquisitions,
+      lockContended: contended,
+      lockWaitMicroseconds: waitMicroseconds,
+    };
+  });
+  const ofThreads = (at: number): number => sumOverThreads(layout, (area) => counted(words, area + at));
+  const nowIn = (at: number): number => sumOverThreads(layout, (area) => glance(words, area + at));
+  const ofPools = (read: (pool: PoolStatistics) => number): number => pools.reduce((sum, pool) => sum + read(pool), 0);
+  return {
+    entries: layout.entries,
+    pools,
+    taken: ofPools((pool) => pool.taken),
+    cached: sumOverThreads(layout, (area) => cachedEntries(words, area)),
+    waiting: nowIn(THREAD.queuedEntries),
+    quarantined: nowIn(THREAD.quarantinedEntries),
+    largestHole: Math.max(...poolSet.all.map((pool) => pool.longestFreeRun())),
+    cacheTakes:
+      ofThreads(THREAD.cacheTakes) -
+      ofThreads(THREAD.evictions) +
+      sumOverThreads(layout, (area) => unfolded(words, area, 0)),
+    cachePuts: ofThreads(THREAD.cachePuts) + sumOverThreads(layout, (area) => unfolded(words, area, 1)),
+    failures: ofThreads(THREAD.failures),
+    lockAcquisitions: ofPools((pool) => pool.lockAcquisitions),
+    lockContended: ofPools((pool) => pool.lockContended),
+    lockWaitMicroseconds: ofPools((pool) => pool.lockWaitMicroseconds),
+    searches: poolSet.all.reduce((sum, pool) => sum + counted(words, pool.lockAt + POOL.searches), 0),
+    searchSteps: poolSet.all.reduce((sum, pool) => sum + counted(words, pool.lockAt + POOL.searchSteps), 0),
+    flushes: ofThreads(THREAD.flushes),
+    drains: ofThreads(THREAD.drains),
+    recoveries: ofThreads(THREAD.recoveries),
+  };
+}
+
+/** Entries that a thread keeps for itself. */
+export interface Holder {
+  readonly thread: number;
+  readonly entries: number;
+}
+
+/** Entries that the thread with this area holds in cache and queue. */
+export function heldBy(words: SharedWords, area: number): number {
+  return cachedEntries(words, area) + glance(words, area + THREAD.queuedEntries);
+}
+
+/** The threads that hold cached or waiting entries. */
+export function heldByThreads(words: SharedWords, layout: Layout): Holder[] {
+  return Array.from({ length: layout.threads }, (_, thread) => {
+    const area = areaOf(layout.threadsAt, thread);
+    return { thread, entries: heldBy(words, area) };
+  }).filter(({ entries }) => entries > 0);
+}
+
+/** Flushes begun since the table was made, by whichever thread. */
+export function flushesBegun(words: SharedWords): number {
+  return glance(words, HEADER.flushesStarted) >>> 0;
+}
+
+/** Calls `visit` for every range in the ledger, in ascending order. `slot` is its first halfword. */
+export function forEachRange(
+  ledger: SharedHalves,
+  words: SharedWords,
+  layout: Layout,
+  visit: (first: number, slot: number) => void,
+): void {
+  for (let entry = 0; entry < layout.entries; ) {
+    // A whole word of free entries is skipped in one step: no range begins where no bit is set.
+    if ((entry & 31) === 0 && glance(words, layout.bitmapAt + (entry >>> 5)) === 0) {
+      entry += 32;
+      continue;
+    }
+    const slot = slotSeen(ledger, entry);
+    if (beginsRange(slot)) visit(entry, slot);
+    entry += 1;
+  }
+}
+
+/** Ranges in this state, by owner. */
+export function rangesByOwner(
+  ledger: SharedHalves | undefined,
+  words: SharedWords,
+  layout: Layout,
+  state: RangeState,
+): Map<number, EntryRange[]> {
+  const owners = new Map<number, EntryRange[]>();
+  if (ledger === undefined) return owners;
+  forEachRange(ledger, words, layout, (first, slot) => {
+    if (stateIn(slot) !== state) return;
+    const end = first + lengthOf(ledger, first, slot);
+    const ranges = owners.get(ownerIn(slot)) ?? [];
+    ranges.push({ first: first as Entry, end: end as Entry });
+    owners.set(ownerIn(slot), ranges);
+  });
+  return owners;
+}
+
+function sumOverThreads(layout: Layout, read: (area: number) => number): number {
+  let sum = 0;
+  for (let thread = 0; thread < layout.threads; thread++) sum += read(areaOf(layout.threadsAt, thread));
+  return sum;
+}
