@@ -33,7 +33,7 @@ import type { Invalidator } from "./flush.ts";
 import { FreeCheck } from "./free-check.ts";
 import { Holdings } from "./holdings.ts";
 import { CACHED_LENGTHS, HEADER, type Layout, THREAD } from "./layout.ts";
-import { change, ENDING, LIVE, PENDING, RESERVED, slotAt, slotOf, slotSeen, tryChange } from "./ledger.ts";
+import { change, ENDING, LIVE, PENDING, RESERVED, slotAt, slotOf, slotSeen, stateIn, tryChange } from "./ledger.ts";
 import { type AllocatorOptions, type CheckedOptions, checkOptions, checkRange } from "./options.ts";
 import { CHANGED, type View } from "./pool.ts";
 import { PoolSet } from "./pool-set.ts";
@@ -162,6 +162,11 @@ export class PooledAllocator {
     return answer;
   }
 
+  /** Do freed ranges wait for a flush? */
+  get lazy(): boolean {
+    return this.#lazy;
+  }
+
   /** Throws FreeError unless [first, first + count) is a live range that this thread may free. Changes nothing. */
   checkFree(first: number, count: number): void {
     this.#check.live(first, count);
@@ -175,6 +180,21 @@ export class PooledAllocator {
     // An atomic change: of two threads that free one range at once, one gets it and the other the error.
     if (ledger !== undefined && !tryChange(ledger, first, slot, ENDING, this.thread))
       throw this.#check.lost(first, count);
+  }
+
+  /** `startFree` of several ranges: all, or (then it throws FreeError) none. */
+  startFreeAll(firsts: Int32Array, counts: Int32Array, ranges: number): void {
+    for (let i = 0; i < ranges; i++) this.#check.live(firsts[i] as number, counts[i] as number);
+    const ledger = this.#ledger;
+    for (let i = 0; ledger !== undefined && i < ranges; i++) {
+      const first = firsts[i] as number;
+      const slot = slotSeen(ledger, first);
+      if (stateIn(slot) === LIVE && tryChange(ledger, first, slot, ENDING, this.thread)) continue;
+      // Named twice in the list, or freed by another thread since the check.
+      for (let started = 0; started < i; started++)
+        this.cancelFree(firsts[started] as number, counts[started] as number);
+      throw this.#check.lost(first, counts[i] as number);
+    }
   }
 
   /** Takes a started free back; the entries have not been touched. */
@@ -200,6 +220,11 @@ export class PooledAllocator {
   /** Instead of a second half: the IOTLB could not be invalidated. The range stays out of use until a `flush` succeeds. */
   quarantine(first: number, count: number): void {
     this.#holdings.quarantine(first, count, this.#expect(first, count, ENDING));
+  }
+
+  /** As `quarantine`, for a pending range that a device may have seen. */
+  quarantinePending(first: number, count: number): void {
+    this.#holdings.quarantine(first, count, this.#expect(first, count, PENDING));
   }
 
   /**

@@ -1,0 +1,191 @@
+/**
+ * The generic IOMMU table: a window of bus addresses, the allocator of its entries, and the ops that write them.
+ *
+ * It keeps the law between them (contract.ts): alloc = bits, then entries; free = entries, then invalidate, then bits. No lock is
+ * held while entries are written, cleared or invalidated. Strict mode invalidates before `unmap` returns; lazy mode lets the range
+ * wait in its thread's queue for a flush of the whole IOTLB, so that one flush serves hundreds of ranges.
+ *
+ * An object is one thread's view. Platforms enclose it beside fields of their own (platforms/).
+ */
+import { type AreaConstraints, UNCONSTRAINED } from "../allocator/constraints.ts";
+import type { AllocatorOptions } from "../allocator/options.ts";
+import { PooledAllocator } from "../allocator/pooled-allocator.ts";
+import type { ReclaimScope } from "../allocator/recovery.ts";
+import type { AllocatorHandle } from "../allocator/state.ts";
+import type { AllocatorStatistics } from "../allocator/statistics.ts";
+import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
+import type { Failure } from "../units/failure.ts";
+import { type Access, type DmaWindow, type EntryRange, type Iova, MAX_ENTRIES } from "../units/numbers.ts";
+import type { MappingTable, TableOps } from "./contract.ts";
+
+/** As AllocatorOptions; the number of entries is the window's. */
+export type TableOptions = Omit<AllocatorOptions, "entries">;
+
+/** Structured-cloneable: post it to another thread and `IommuTable.attach` there, with ops of that thread. */
+export interface TableHandle extends AllocatorHandle {
+  readonly window: DmaWindow;
+}
+
+/** Bus address of an entry's first byte: the one place where an entry becomes an address. */
+export function iovaOf(window: DmaWindow, entry: number): Iova {
+  return (window.base + (BigInt(entry) << BigInt(window.pageShift))) as Iova;
+}
+
+export class IommuTable implements MappingTable {
+  readonly window: DmaWindow;
+  readonly ops: TableOps;
+  readonly allocator: PooledAllocator;
+  readonly #lazy: boolean;
+
+  private constructor(window: DmaWindow, ops: TableOps, allocator: PooledAllocator) {
+    this.window = window;
+    this.ops = ops;
+    this.allocator = allocator;
+    this.#lazy = allocator.lazy;
+  }
+
+  /**
+   * Makes a table and attaches this thread. The entries are expected to be empty. Throws InvalidArgumentError for a window
+   * or options out of range.
+   */
+  static create(window: DmaWindow, ops: TableOps, options: TableOptions = {}): IommuTable {
+    checkWindow(window);
+    return new IommuTable(window, ops, PooledAllocator.create({ ...options, entries: window.entries }, ops));
+  }
+
+  /** Attaches this thread, with ops of its own. Throws FormatError for a foreign handle. */
+  static attach(handle: TableHandle, ops: TableOps): IommuTable {
+    return new IommuTable(handle.window, ops, PooledAllocator.attach(handle, ops));
+  }
+
+  get handle(): TableHandle {
+    return { ...this.allocator.handle, window: this.window };
+  }
+  /** This thread's number in reports. */
+  get thread(): number {
+    return this.allocator.thread;
+  }
+
+  allocate(count: number, constraints: AreaConstraints = UNCONSTRAINED, after = -1): number {
+    return this.allocator.begin(count, constraints, after);
+  }
+
+  set(first: number, count: number, page: number, access: Access): Failure | undefined {
+    return this.ops.set(first, count, page, access);
+  }
+
+  flush(): void {
+    this.ops.flush();
+  }
+
+  commit(first: number, count: number): void {
+    this.allocator.commit(first, count);
+  }
+
+  abandon(first: number, count: number): void {
+    this.ops.clear(first, count);
+    this.ops.flush();
+    // A wild device may have walked the entries between `set` and here: the IOTLB must forget them too.
+    const failure = this.ops.invalidate(first, first + count);
+    if (failure === undefined) this.allocator.abandon(first, count);
+    else this.allocator.quarantinePending(first, count);
+  }
+
+  unmap(first: number, count: number): Failure | undefined {
+    this.allocator.startFree(first, count);
+    this.ops.clear(first, count);
+    this.ops.flush();
+    return this.#forgetAndFree(first, count);
+  }
+
+  unmapAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
+    this.allocator.startFreeAll(firsts, counts, areas);
+    for (let i = 0; i < areas; i++) this.ops.clear(firsts[i] as number, counts[i] as number);
+    this.ops.flush();
+    return this.#lazy ? this.#freeAllLazily(firsts, counts, areas) : this.#freeAll(firsts, counts, areas);
+  }
+
+  /** Takes exactly this range for good; its entries are not touched. */
+  reserve(range: EntryRange): Failure | undefined {
+    return this.allocator.reserve(range);
+  }
+
+  /**
+   * Recovers what a dead thread held: entries, invalidation, bits. Call it once the thread's end is certain; the ranges that came
+   * back are returned. Until it returns, devices may still use what the dead thread had mapped.
+   */
+  reclaim(thread: number, scope: ReclaimScope): readonly EntryRange[] {
+    return this.allocator.recovery.reclaim(thread, scope, (ranges) => {
+      for (const { first, end } of ranges) this.ops.clear(first, end - first);
+      this.ops.flush();
+      return this.ops.invalidateAll();
+    });
+  }
+
+  statistics(): AllocatorStatistics {
+    return this.allocator.statistics();
+  }
+  leaks(): ReadonlyMap<number, readonly EntryRange[]> {
+    return this.allocator.leaks();
+  }
+  /** Gives this thread's holdings and its slot back. */
+  close(): void {
+    this.allocator.close();
+  }
+
+  #forgetAndFree(first: number, count: number): Failure | undefined {
+    if (this.#lazy) return this.allocator.finishFreeLazily(first, count);
+    const failure = this.ops.invalidate(first, first + count);
+    if (failure === undefined) this.allocator.finishFree(first, count);
+    else this.allocator.quarantine(first, count);
+    return failure;
+  }
+
+  /** Strict: one invalidation for each run of adjacent areas. */
+  #freeAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
+    let failure: Failure | undefined;
+    for (let i = 0; i < areas; ) {
+      const next = endOfRun(firsts, counts, i, areas);
+      const end = (firsts[next - 1] as number) + (counts[next - 1] as number);
+      const failed = this.ops.invalidate(firsts[i] as number, end);
+      for (; i < next; i++) {
+        if (failed === undefined) this.allocator.finishFree(firsts[i] as number, counts[i] as number);
+        else this.allocator.quarantine(firsts[i] as number, counts[i] as number);
+      }
+      failure ??= failed;
+    }
+    return failure;
+  }
+
+  #freeAllLazily(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
+    let failure: Failure | undefined;
+    for (let i = 0; i < areas; i++) {
+      const failed = this.allocator.finishFreeLazily(firsts[i] as number, counts[i] as number);
+      failure ??= failed;
+    }
+    return failure;
+  }
+}
+
+/** One past the last area of the run of adjacent areas that begins with area `from`. */
+function endOfRun(firsts: Int32Array, counts: Int32Array, from: number, areas: number): number {
+  let next = from + 1;
+  while (next < areas && firsts[next] === (firsts[next - 1] as number) + (counts[next - 1] as number)) next++;
+  return next;
+}
+
+function checkWindow(window: DmaWindow): void {
+  checkInteger("the window's page shift", window.pageShift, 12, 34);
+  checkInteger("the window's entries", window.entries, 1, MAX_ENTRIES);
+  const pageBytes = 1n << BigInt(window.pageShift);
+  if (window.base < 0n || window.base % pageBytes !== 0n) {
+    throw new InvalidArgumentError(
+      "the window's base",
+      `0x${window.base.toString(16)}`,
+      `a multiple of the IO page (${pageBytes} bytes)`,
+    );
+  }
+  if (window.base + (BigInt(window.entries) << BigInt(window.pageShift)) > 2n ** 64n) {
+    throw new InvalidArgumentError("the window's end", "beyond 2^64", "a window inside the 64-bit bus address space");
+  }
+}
