@@ -110,12 +110,9 @@ function build(root) {
   const wanted = fingerprint(root, sources);
   console.error("iova: building …");
   rmSync(builtStamp(root), { force: true });
+  // The compiler trusts its notes of what it has written, so it must lose them with an output.
+  if (missingOutputs(root, sources).length > 0) rmSync(join(root, "build", ".tsbuildinfo"), { force: true });
   compile(root);
-  // The compiler trusts its notes of what it has written; when outputs are lost all the same, it starts afresh.
-  if (missingOutputs(root, sources).length > 0) {
-    rmSync(join(root, "build", ".tsbuildinfo"), { force: true });
-    compile(root);
-  }
   removeStale(root, new Set(sources.map(withoutExtension)));
   bundleVendor(root);
   writeFileSync(builtStamp(root), wanted);
