@@ -4,6 +4,21 @@
  */
 export type { AreaConstraints, AreaLimits } from "./allocator/constraints.ts";
 export { areaConstraints, UNCONSTRAINED } from "./allocator/constraints.ts";
+export type { Invalidator } from "./allocator/flush.ts";
+export type { AllocatorOptions } from "./allocator/options.ts";
+export { PooledAllocator } from "./allocator/pooled-allocator.ts";
+export type { ReclaimScope } from "./allocator/recovery.ts";
+export type { AllocatorHandle } from "./allocator/state.ts";
+export type { AllocatorStatistics, PoolStatistics } from "./allocator/statistics.ts";
+export type { DmaDeviceOptions, Mapping } from "./dma/device.ts";
+export { DmaDevice } from "./dma/device.ts";
+export type { FaultInjectionOptions, FaultSchedule } from "./dma/fault-injection.ts";
+export { FaultInjectingTable } from "./dma/fault-injection.ts";
+export type { DeviceLimits } from "./dma/limits.ts";
+export { ScatterList } from "./dma/scatter-list.ts";
+export type { SharedBuffer } from "./shared/memory.ts";
+export type { TableHandle, TableOptions } from "./table/iommu-table.ts";
+export { IommuTable, iovaOf } from "./table/iommu-table.ts";
 export type { FreeMisuse } from "./units/errors.ts";
 export { FormatError, FreeError, InvalidArgumentError, InvariantError, IovaError } from "./units/errors.ts";
 export type { Failure, FailureCode } from "./units/failure.ts";

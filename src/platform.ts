@@ -2,5 +2,8 @@
  * `iova/platform`: the contracts between the generic table, the platforms whose entries it writes, and the machines that
  * walk them. For those who bring a platform or a machine of their own.
  */
+export type { EntryFormat } from "./formats/contract.ts";
+export { createSun4uIopte, type Sun4uIopteOptions, sun4uIopte } from "./formats/sun4u-iopte.ts";
+export { powernvTce } from "./formats/tce.ts";
 export type { DmaMaster, Fault, Machine, Memory, Registers } from "./machine/contract.ts";
 export type { EntryValue, MappingTable, TableOps } from "./table/contract.ts";

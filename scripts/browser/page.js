@@ -2,8 +2,8 @@
  * The page's part of the browser test: makes a table, starts workers on it, and plays with them, although a page's own thread
  * may not wait.
  */
-import { PooledAllocator } from "/build/src/index.js";
-import { Player } from "/scripts/browser/play.js";
+import { PooledAllocator } from "../../build/src/index.js";
+import { Player } from "./play.js";
 
 /** Steps of the page between two looks at its messages. */
 const STEPS_AT_ONCE = 500;

@@ -1,6 +1,6 @@
 /** A web worker of the browser test: attaches to the posted table, plays, and reports. */
-import { PooledAllocator } from "/build/src/index.js";
-import { Player } from "/scripts/browser/play.js";
+import { PooledAllocator } from "../../build/src/index.js";
+import { Player } from "./play.js";
 
 self.onmessage = ({ data: { handle, shadow, seed, steps } }) => {
   const allocator = PooledAllocator.attach(handle);

@@ -10,6 +10,8 @@
  * - relaxed (`glance`, `hintTo`): a plain access that may race on purpose. It orders nothing; its reader must be right
  *   with a stale value.
  */
+import { IovaError } from "../units/errors.ts";
+
 declare const sharedWords: unique symbol;
 declare const sharedHalves: unique symbol;
 declare const sharedBytes: unique symbol;
@@ -30,14 +32,22 @@ export interface SharedBytes {
 /** Memory that threads share; structured-cloneable. */
 export type SharedBuffer = SharedArrayBuffer;
 
+// Browsers hide the constructor from pages that are not cross-origin isolated.
+const isSupported = typeof SharedArrayBuffer !== "undefined";
+
 /** Is this such memory? */
 export function isShared(value: unknown): value is SharedBuffer {
-  return value instanceof SharedArrayBuffer;
+  return isSupported && value instanceof SharedArrayBuffer;
 }
 
-/** `byteLength` bytes of zeros that threads can share. Throws RangeError when the engine has no such memory. */
+/** `byteLength` bytes of zeros that threads can share. Throws IovaError where there is no such memory, RangeError when it is short. */
 export function createShared(byteLength: number): SharedBuffer {
-  return new SharedArrayBuffer(byteLength);
+  if (isSupported) return new SharedArrayBuffer(byteLength);
+  throw new IovaError(
+    "no-shared-memory",
+    "there is no SharedArrayBuffer here; a web page needs the headers Cross-Origin-Opener-Policy: same-origin and " +
+      "Cross-Origin-Embedder-Policy: require-corp to be cross-origin isolated",
+  );
 }
 
 /** Words over `buffer` from byte `byteOffset` (a multiple of 4) on; `length` in words. */
