@@ -85,6 +85,11 @@ export class TraceParser {
     return this.#events.length;
   }
 
+  /** Lines read so far. */
+  get lineCount(): number {
+    return this.#line;
+  }
+
   /** Reads the next piece of the file. The bytes may be reused afterwards. Throws FormatError on an endless line. */
   write(chunk: Uint8Array): void {
     let first = 0;
