@@ -27,8 +27,11 @@ export class FifoCache {
   readonly #ledger: SharedHalves | undefined;
   readonly #thread: number;
   readonly #threadAt: number;
-  readonly #limit: number;
+  /** Ranges that the FIFO of each length may hold. */
+  readonly #capacities: Int32Array;
   readonly #lazy: boolean;
+  /** Ledger slot of a cached range of this thread, without its length (which is short: at most 16). */
+  readonly #cachedSlot: number;
 
   /** `limit`: entries that the thread may hold in its FIFOs altogether. */
   constructor(view: View, limit: number, lazy: boolean) {
@@ -36,8 +39,9 @@ export class FifoCache {
     this.#ledger = view.ledger;
     this.#thread = view.thread;
     this.#threadAt = view.threadAt;
-    this.#limit = limit;
+    this.#capacities = capacities(limit);
     this.#lazy = lazy;
+    this.#cachedSlot = slotOf(CACHED, view.thread, 0);
   }
 
   /**
@@ -55,7 +59,7 @@ export class FifoCache {
     if (this.#lazy && !isFlushed(words, peek(words, position + THREAD.stamps))) return NOT_FOUND;
     const ledger = this.#ledger;
     if (ledger !== undefined) {
-      if (peekHalf(ledger, first) !== slotOf(CACHED, this.#thread, count)) throw this.#broken(first, count);
+      if (peekHalf(ledger, first) !== (this.#cachedSlot | count)) throw this.#broken(first, count);
       pokeHalf(ledger, first, slotOf(state, this.#thread, count));
     }
     poke(words, fifo, (head + 1) | 0);
@@ -68,19 +72,14 @@ export class FifoCache {
     const words = this.#words;
     const fifo = this.#threadAt + (THREAD.fifos - 2) + 2 * count;
     const tail = peek(words, fifo + 1);
-    if (((tail - peek(words, fifo)) | 0) >= this.capacity(count)) return false;
-    if (this.#ledger !== undefined) pokeHalf(this.#ledger, first, slotOf(CACHED, this.#thread, count));
+    if (((tail - peek(words, fifo)) | 0) >= (this.#capacities[count] as number)) return false;
+    if (this.#ledger !== undefined) pokeHalf(this.#ledger, first, this.#cachedSlot | count);
     const position = this.#threadAt + (count - 1) * FIFO_RANGES + (tail & POSITION_MASK);
     poke(words, position + THREAD.starts, first);
     if (this.#lazy) poke(words, position + THREAD.stamps, stamp);
     poke(words, fifo + 1, (tail + 1) | 0);
     if ((tail & FOLD_MASK) === FOLD_MASK) tally(words, this.#threadAt + THREAD.cachePuts, FOLD_MASK + 1);
     return true;
-  }
-
-  /** Ranges that the FIFO of this length may hold. Each FIFO gets a 16th of the limit, and 256 ranges at most. */
-  capacity(count: number): number {
-    return Math.min(FIFO_RANGES, (this.#limit / (CACHED_LENGTHS * count)) | 0);
   }
 
   /** Ranges of this length held. */
@@ -125,6 +124,13 @@ export class FifoCache {
       `thread ${this.#thread} holds ${where} in its cache, but the ledger says otherwise: freed by two threads at once?`,
     );
   }
+}
+
+/** Each FIFO gets a 16th of the limit, and 256 ranges at most. By length; there is none of length 0. */
+function capacities(limit: number): Int32Array {
+  return Int32Array.from({ length: CACHED_LENGTHS + 1 }, (_, length) =>
+    Math.min(FIFO_RANGES, Math.floor(limit / (CACHED_LENGTHS * Math.max(length, 1)))),
+  );
 }
 
 /** Entries in the FIFOs of the thread with this area. Relaxed: other threads ask too. */

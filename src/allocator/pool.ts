@@ -17,6 +17,7 @@ import {
   countTakenRelaxed,
   findRun,
   give,
+  isClearInWord,
   isTaken,
   longestRun,
   NOT_FOUND,
@@ -171,6 +172,13 @@ export class Pool {
     const hint = after >= this.first && after < this.end ? after : peek(this.#words, this.lockAt + POOL.hint);
     const from = hint < end ? hint : this.first;
     tally(this.#words, this.lockAt + POOL.searches, 1);
+    if (
+      constraints === UNCONSTRAINED &&
+      from + count <= end &&
+      isClearInWord(this.#words, this.#bitmapAt, from, count)
+    ) {
+      return from;
+    }
     const ahead = this.#find(from, end, end, count, constraints);
     return ahead !== NOT_FOUND || from === this.first ? ahead : this.#find(this.first, from, end, count, constraints);
   }
@@ -179,7 +187,7 @@ export class Pool {
   takeRange(first: number, count: number, state: number): void {
     announce(this.#view, TAKING, first, count);
     if (this.#ledger !== undefined) record(this.#ledger, first, count, state, this.#view.thread);
-    this.markTaken(first, first + count);
+    take(this.#words, this.#bitmapAt, first, first + count);
     announceDone(this.#view);
     poke(this.#words, this.lockAt + POOL.hint, first + count);
   }
@@ -189,7 +197,8 @@ export class Pool {
     if (this.#ledger === undefined) this.#checkTaken(first, count);
     announce(this.#view, GIVING, first, count);
     if (this.#ledger !== undefined) forget(this.#ledger, first, count);
-    this.markFree(first, first + count);
+    give(this.#words, this.#bitmapAt, first, first + count);
+    this.#raiseBounds(first, first + count);
     announceDone(this.#view);
   }
 
@@ -300,17 +309,19 @@ export class Pool {
   #raiseBounds(from: number, to: number): void {
     const joinsLeft = from > this.first && !isTaken(this.#words, this.#bitmapAt, from - 1);
     const joinsRight = to < this.end && !isTaken(this.#words, this.#bitmapAt, to);
-    const lowest = joinsLeft ? Math.max(this.first, from - BLOCK_ENTRIES + 1) : from;
-    const firstBlock = (lowest - this.first) >>> BLOCK_SHIFT;
-    const lastBlock = (to - 1 - this.first) >>> BLOCK_SHIFT;
-    const alone = !joinsLeft && !joinsRight;
-    const bound = alone ? Math.min(to - from, BLOCK_ENTRIES) : BLOCK_ENTRIES;
-    for (let block = firstBlock; block <= lastBlock; block++) {
-      const at = this.#boundsAt + block;
+    if (joinsLeft || joinsRight) {
+      const lowest = joinsLeft ? Math.max(this.first, from - BLOCK_ENTRIES + 1) : from;
+      this.#raise(lowest, to, BLOCK_ENTRIES, this.end - this.first);
+    } else this.#raise(from, to, Math.min(to - from, BLOCK_ENTRIES), to - from);
+  }
+
+  /** Raises the bounds of the blocks in [from, to), and the pool's longest run. */
+  #raise(from: number, to: number, bound: number, longest: number): void {
+    const lastBlockAt = this.#boundsAt + ((to - 1 - this.first) >>> BLOCK_SHIFT);
+    for (let at = this.#boundsAt + ((from - this.first) >>> BLOCK_SHIFT); at <= lastBlockAt; at++) {
       if (peek(this.#words, at) < bound) poke(this.#words, at, bound);
     }
-    const longest = this.lockAt + POOL.longest;
-    if (!alone) hintTo(this.#words, longest, this.end - this.first);
-    else if (peek(this.#words, longest) < to - from) hintTo(this.#words, longest, to - from);
+    const longestAt = this.lockAt + POOL.longest;
+    if (peek(this.#words, longestAt) < longest) hintTo(this.#words, longestAt, longest);
   }
 }

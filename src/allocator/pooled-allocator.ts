@@ -299,12 +299,16 @@ export class PooledAllocator {
 
   #allocate(count: number, constraints: AreaConstraints, after: number, state: number): number {
     if (glance(this.#words, this.#threadAt + THREAD.drainAsked) !== 0) this.#answerDrain();
-    if (!(count >= 1 && count <= this.entries) || !Number.isInteger(count)) return this.#badCount(count);
     const cache = this.#cache;
-    if (cache !== undefined && after < 0 && count <= CACHED_LENGTHS) {
+    if (cache !== undefined && after < 0 && (count - 1) >>> 0 < CACHED_LENGTHS) {
       const first = cache.take(count, constraints, state);
       if (first >= 0) return first;
     }
+    return this.#allocateLocked(count, constraints, after, state);
+  }
+
+  #allocateLocked(count: number, constraints: AreaConstraints, after: number, state: number): number {
+    if (count < 1 || count > this.entries || (count | 0) !== count) return this.#badCount(count);
     const first = this.#pools.allocate(count, constraints, after, state);
     return first >= 0 ? first : this.#allocateShort(first, count, constraints, after, state);
   }

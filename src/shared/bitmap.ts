@@ -19,6 +19,14 @@ export function isTaken(words: SharedWords, bitmapAt: number, entry: number): bo
 
 /** Sets the bits [first, end). */
 export function take(words: SharedWords, bitmapAt: number, first: number, end: number): void {
+  const offset = first & 31;
+  if (end - first < 32 - offset) {
+    const at = bitmapAt + (first >>> 5);
+    poke(words, at, peek(words, at) | (((1 << (end - first)) - 1) << offset));
+  } else takeMany(words, bitmapAt, first, end);
+}
+
+function takeMany(words: SharedWords, bitmapAt: number, first: number, end: number): void {
   for (let entry = first; entry < end; ) {
     const next = Math.min(end, (entry | 31) + 1);
     const at = bitmapAt + (entry >>> 5);
@@ -29,6 +37,14 @@ export function take(words: SharedWords, bitmapAt: number, first: number, end: n
 
 /** Clears the bits [first, end). */
 export function give(words: SharedWords, bitmapAt: number, first: number, end: number): void {
+  const offset = first & 31;
+  if (end - first < 32 - offset) {
+    const at = bitmapAt + (first >>> 5);
+    poke(words, at, peek(words, at) & ~(((1 << (end - first)) - 1) << offset));
+  } else giveMany(words, bitmapAt, first, end);
+}
+
+function giveMany(words: SharedWords, bitmapAt: number, first: number, end: number): void {
   for (let entry = first; entry < end; ) {
     const next = Math.min(end, (entry | 31) + 1);
     const at = bitmapAt + (entry >>> 5);
@@ -63,6 +79,13 @@ function bitsIn(word: number): number {
   const pairs = word - ((word >>> 1) & 0x55555555);
   const fours = (pairs & 0x33333333) + ((pairs >>> 2) & 0x33333333);
   return Math.imul((fours + (fours >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
+}
+
+/** Are the entries [first, first + count) clear, and all in one word? The quick look at the hint, for short requests. */
+export function isClearInWord(words: SharedWords, bitmapAt: number, first: number, count: number): boolean {
+  const offset = first & 31;
+  if (count >= 32 - offset) return false;
+  return ((peek(words, bitmapAt + (first >>> 5)) >>> offset) & ((1 << count) - 1)) === 0;
 }
 
 /**
