@@ -12,17 +12,19 @@ const STEPS_AT_ONCE = 500;
 async function play({ entries, pools, cache, workers, steps, seed }) {
   const allocator = PooledAllocator.create({ entries, pools, cache, threads: workers + 1 });
   const shadow = new Int32Array(new SharedArrayBuffer(entries * 4));
-  const reports = [];
   const started = Array.from({ length: workers }, (_, i) =>
-    start({ handle: allocator.handle, shadow, seed: seed + i, steps }),
+    start({ handle: allocator.handle, shadow, seed: seed + i }),
   );
-  const all = Promise.all(started).then((done) => reports.push(...done));
+  const attached = await Promise.all(started);
+  const reports = [];
+  const all = Promise.all(attached.map((worker) => ask(worker, { steps }))).then((done) => reports.push(...done));
   const player = new Player(allocator, shadow, seed + workers);
   while (reports.length === 0) {
     player.play(STEPS_AT_ONCE, 64);
     await Promise.race([all, new Promise((resolve) => setTimeout(resolve))]);
   }
   await all;
+  for (const worker of attached) worker.terminate();
   const own = player.report();
   const leaked = [...allocator.leaks()].map(([thread, ranges]) => [
     thread,
@@ -34,13 +36,17 @@ async function play({ entries, pools, cache, workers, steps, seed }) {
   return { reports, own, leaked, takenAtEnd: taken, leakedAtEnd: allocator.leaks().size, mayWait: pageMayWait() };
 }
 
-function start(message) {
+/** A worker that has attached to the table. */
+async function start(message) {
+  const worker = new Worker(new URL("./player.worker.js", import.meta.url), { type: "module" });
+  await ask(worker, message);
+  return worker;
+}
+
+/** The worker's answer to `message`. */
+function ask(worker, message) {
   return new Promise((resolve, reject) => {
-    const worker = new Worker("/scripts/browser/player.worker.js", { type: "module" });
-    worker.onmessage = ({ data }) => {
-      worker.terminate();
-      resolve(data);
-    };
+    worker.onmessage = ({ data }) => resolve(data);
     worker.onerror = (event) => reject(new Error(`worker: ${event.message ?? "could not load"}`));
     worker.postMessage(message);
   });
