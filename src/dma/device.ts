@@ -165,8 +165,8 @@ export class DmaDevice {
     const limits = this.#limits;
     const pages = pagesCovering(offset, bytes, limits.pageSize);
     if (limits.subPageBoundary !== 0 && crossesSubPageBoundary(limits, offset, bytes)) return LONGER_THAN_BOUNDARY;
-    const lastOffset = offset + bytes - 1 - (pages - 1) * limits.pageSize;
-    const constraints = constraintsOf(limits.streaming, holdsCpuPages(limits, page, offset, bytes), lastOffset);
+    const cpuAligned = holdsCpuPages(limits, page, offset, bytes);
+    const constraints = constraintsOf(limits, limits.streaming, cpuAligned, offset + bytes);
     const refusal = refusalOf(limits, constraints, pages);
     if (refusal !== 0) return refusal;
     const entry = table.allocate(pages, constraints, -1);

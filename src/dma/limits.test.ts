@@ -113,7 +113,7 @@ test("limits that can't bite come down to no constraints at all", () => {
   for (const limits of idle) {
     const compiled = compileLimits(window, limits, 12);
     for (const cpuAligned of [false, true]) {
-      assert.equal(constraintsOf(compiled.streaming, cpuAligned, 4095), UNCONSTRAINED);
+      assert.equal(constraintsOf(compiled, compiled.streaming, cpuAligned, 4096), UNCONSTRAINED);
     }
     assert.equal(compiled.coherent, compiled.streaming);
   }
@@ -121,9 +121,9 @@ test("limits that can't bite come down to no constraints at all", () => {
 
 test("a mask that ends inside a page lets short mappings use that page", () => {
   const window = windowOf(0x10000n, 12, 8);
-  const { streaming } = compileLimits(window, { mask: 0x12345n }, 12);
-  assert.equal(constraintsOf(streaming, false, 0x345).limit, 3);
-  assert.equal(constraintsOf(streaming, false, 0x346).limit, 2);
+  const limits = compileLimits(window, { mask: 0x12345n }, 12);
+  const limitOf = (end: number) => constraintsOf(limits, limits.streaming, false, end).limit;
+  assert.deepEqual([0x346, 0x347, 0x1346, 0x1347].map(limitOf), [3, 2, 3, 2]);
 });
 
 test("the coherent mask has areas of its own, and is the streaming mask when left out", () => {

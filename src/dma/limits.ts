@@ -32,10 +32,9 @@ export interface DeviceLimits {
 
 /** Where mappings under one mask may lie. Members that come to the same are the same object. */
 export interface MaskedAreas {
-  /**
-   * The last byte that may be used in the page where the mask ends. A mapping that ends beyond it in its last page has
-   * to stay below that page.
-   */
+  /** Does the mask end inside a page of the window? A mapping that ends beyond it in its last page stays below that page. */
+  readonly cutsPage: boolean;
+  /** The last byte that may be used in that page. */
   readonly lastOffset: number;
   readonly plain: AreaConstraints;
   readonly plainBelow: AreaConstraints;
@@ -48,6 +47,12 @@ export interface MaskedAreas {
 export interface CompiledLimits {
   readonly pageShift: number;
   readonly pageSize: number;
+  /** Page size less one: the offset of an address in its page. A 32-bit mask unless `wide`. */
+  readonly offsetMask: number;
+  /** IO pages of 1 GiB and more: a page and an element no longer fit 32-bit arithmetic. */
+  readonly wide: boolean;
+  /** How many pages 4 GiB are: what one in an address's high word counts. Below 1 for the widest. */
+  readonly pagesPerWord: number;
   readonly entries: number;
   /** Bus page number of entry 0. */
   readonly basePage: number;
@@ -87,6 +92,9 @@ export function compileLimits(window: DmaWindow, limits: DeviceLimits, cpuPageSh
   return {
     pageShift: window.pageShift,
     pageSize,
+    offsetMask: pageSize - 1,
+    wide: window.pageShift >= 30,
+    pagesPerWord: 2 ** 32 / pageSize,
     entries: window.entries,
     basePage: Number(window.base >> BigInt(window.pageShift)),
     maxSegmentBytes,
@@ -102,10 +110,17 @@ export function compileLimits(window: DmaWindow, limits: DeviceLimits, cpuPageSh
   };
 }
 
-/** The constraints of a mapping that ends with byte `lastOffset` of its last page. */
-export function constraintsOf(areas: MaskedAreas, cpuAligned: boolean, lastOffset: number): AreaConstraints {
-  if (lastOffset <= areas.lastOffset) return cpuAligned ? areas.cpuAligned : areas.plain;
-  return cpuAligned ? areas.cpuAlignedBelow : areas.plainBelow;
+/** The constraints of a mapping that ends `end` bytes after the start of its first page. */
+export function constraintsOf(
+  { pageSize }: CompiledLimits,
+  areas: MaskedAreas,
+  cpuAligned: boolean,
+  end: number,
+): AreaConstraints {
+  if (areas.cutsPage && (end - 1) % pageSize > areas.lastOffset) {
+    return cpuAligned ? areas.cpuAlignedBelow : areas.plainBelow;
+  }
+  return cpuAligned ? areas.cpuAligned : areas.plain;
 }
 
 /** Why an area of `pages` can never be had, whatever is free: a failure code; 0 when it can. */
@@ -141,7 +156,8 @@ function maskedAreas(
   const plain = make(touched, alignment);
   const plainBelow = cutsPage ? make(whole, alignment) : plain;
   return {
-    lastOffset: cutsPage ? Number((reachableBytes - 1n) % pageSize) : Number(pageSize - 1n),
+    cutsPage,
+    lastOffset: cutsPage ? Number((reachableBytes - 1n) % pageSize) : 0,
     plain,
     plainBelow,
     cpuAligned: cpuAlignment === alignment ? plain : make(touched, cpuAlignment),

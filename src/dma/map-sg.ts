@@ -23,7 +23,7 @@ import {
 import type { Access } from "../units/numbers.ts";
 import { type CompiledLimits, constraintsOf, crossesSubPageBoundary, refusalOf } from "./limits.ts";
 import { HIGH_WORD, LOW_WORD, offsetInPage, pageNumber, pagesCovering, roundUp, storeAddress } from "./pages.ts";
-import { digestElement, digestOf, type ScatterList } from "./scatter-list.ts";
+import { digestOf, type ScatterList } from "./scatter-list.ts";
 
 /** No entry: nothing to continue, no preference. */
 const NONE = -1;
@@ -41,17 +41,22 @@ class Measure {
   segments = 0;
   /** Does any element hold whole CPU pages, so that it is aligned to one? */
   cpuAligned = false;
-  /** The last element's last byte, as an offset in its last page. */
-  lastOffset = 0;
+  /** The last element that is not empty. */
+  last = 0;
   /** Does an element cross a boundary that is smaller than an IO page? */
   crosses = false;
-  digest = 0;
+
+  clear(): void {
+    this.cpuAligned = false;
+    this.crosses = false;
+  }
 }
 
 export class ScatterListMapper {
   readonly #table: MappingTable;
   readonly #limits: CompiledLimits;
-  readonly #aligns: boolean;
+  /** Are there elements that need a look: for their alignment, or for a boundary below the IO page? */
+  readonly #special: boolean;
   /** As in `CompiledLimits`; with merging off, a stop before every entry. */
   readonly #stopFirst: number;
   readonly #stopLow: number;
@@ -60,7 +65,7 @@ export class ScatterListMapper {
   constructor(table: MappingTable, limits: CompiledLimits, merge: boolean) {
     this.#table = table;
     this.#limits = limits;
-    this.#aligns = limits.cpuAlignmentPages > 1;
+    this.#special = limits.cpuAlignmentPages > 1 || limits.subPageBoundary !== 0;
     this.#stopFirst = merge ? limits.boundaryFirst : 0;
     this.#stopLow = merge ? limits.boundaryLow : 0;
   }
@@ -88,7 +93,7 @@ export class ScatterListMapper {
       if (failure !== undefined) return this.#undo(list, failure);
       this.#commit(list);
     }
-    list.mapping.digest = measure.digest;
+    list.mapping.digest = digestOf(list);
     list.mapping.device = this;
     return undefined;
   }
@@ -120,55 +125,64 @@ export class ScatterListMapper {
     return failure;
   }
 
+  /**
+   * The first pass. Here and in `#place` the page arithmetic stands in the loop, in 32 bits, and functions of pages.ts are
+   * left to the widest pages: a call to another module's function is looked up again in each turn, which doubled the time.
+   */
   #measureList(list: ScatterList): void {
-    const { pageShift, pageSize, maxSegmentBytes, subPageBoundary } = this.#limits;
+    const { pageShift, offsetMask, wide, maxSegmentBytes, pieceBytes } = this.#limits;
+    const { length, bytes: bytesColumn } = list;
     const words = list.mapping.addressWords;
-    const bytesColumn = list.bytes;
-    const length = list.length;
-    const aligns = this.#aligns;
+    const lowWord = LOW_WORD;
+    const highWord = HIGH_WORD;
+    const special = this.#special;
     const measure = this.#measure;
+    measure.clear();
     let elements = 0;
     let pages = 0;
-    let areaPages = 0;
+    let gaps = 0;
     let longest = 0;
     let pieces = 0;
-    let end = 0;
-    let digest = length;
-    measure.crosses = false;
-    measure.cpuAligned = false;
+    let last = 0;
     for (let i = 0; i < length; i++) {
       const bytes = bytesColumn[i]!;
-      const low = words[2 * i + LOW_WORD]!;
-      const high = words[2 * i + HIGH_WORD]!;
-      digest = digestElement(digest, low, high, bytes);
       if (bytes === 0) continue;
+      const low = words[2 * i + lowWord]!;
+      const high = words[2 * i + highWord]!;
       if (high === 0xffffffff) checkEnd(list, i);
-      const offset = offsetInPage(high, low, pageShift);
-      const count = pagesCovering(offset, bytes, pageSize);
-      if (aligns) areaPages = roundUp(areaPages, this.#alignmentOf(low, bytes));
-      if (subPageBoundary !== 0 && crossesSubPageBoundary(this.#limits, offset, bytes)) measure.crosses = true;
-      if (bytes > maxSegmentBytes) pieces += Math.ceil(bytes / this.#limits.pieceBytes) - 1;
+      const offset = wide ? offsetInPage(high, low, pageShift) : low & offsetMask;
+      const count = wide
+        ? pagesCovering(offset, bytes, offsetMask + 1)
+        : ((bytes >>> pageShift) + (((offset + (bytes & offsetMask) + offsetMask) | 0) >>> pageShift)) | 0;
+      if (special) gaps += this.#gapBefore(pages + gaps, low, offset, bytes);
+      if (bytes > maxSegmentBytes) pieces += Math.ceil(bytes / pieceBytes) - 1;
       elements++;
       pages += count;
-      areaPages += count;
       if (count > longest) longest = count;
-      end = offset + bytes;
+      last = i;
     }
     measure.elements = elements;
     measure.pages = pages;
-    measure.areaPages = areaPages;
+    measure.areaPages = pages + gaps;
     measure.longest = longest;
     measure.segments = elements + pieces;
-    measure.lastOffset = end > 0 ? (end - 1) % pageSize : 0;
-    measure.digest = digest;
+    measure.last = last;
   }
 
-  /** The alignment of an element in pages. Notes when it is a CPU page's. */
+  /** Pages that stay empty before an element in one area, for its alignment. Notes what else is special about it. */
+  #gapBefore(pages: number, low: number, offset: number, bytes: number): number {
+    const limits = this.#limits;
+    if (crossesSubPageBoundary(limits, offset, bytes)) this.#measure.crosses = true;
+    const alignment = this.#alignmentOf(low, bytes);
+    if (alignment > limits.alignmentPages) this.#measure.cpuAligned = true;
+    return roundUp(pages, alignment) - pages;
+  }
+
+  /** The alignment of an element in pages. */
   #alignmentOf(low: number, bytes: number): number {
     const limits = this.#limits;
-    if (bytes < limits.cpuPageBytes || (low & (limits.cpuPageBytes - 1)) !== 0) return limits.alignmentPages;
-    this.#measure.cpuAligned = true;
-    return limits.cpuAlignmentPages;
+    const holdsCpuPages = bytes >= limits.cpuPageBytes && (low & (limits.cpuPageBytes - 1)) === 0;
+    return holdsCpuPages ? limits.cpuAlignmentPages : limits.alignmentPages;
   }
 
   /** Why this list can never be mapped, or 0. Said before anything is allocated. */
@@ -185,8 +199,10 @@ export class ScatterListMapper {
   /** One area for the whole list: its first entry, or a failure code. */
   #allocateWhole(list: ScatterList): number {
     const limits = this.#limits;
-    const { areaPages, cpuAligned, lastOffset } = this.#measure;
-    const constraints = constraintsOf(limits.streaming, cpuAligned, lastOffset);
+    const { areaPages, cpuAligned, last } = this.#measure;
+    const words = list.mapping.addressWords;
+    const offset = offsetInPage(words[2 * last + HIGH_WORD]!, words[2 * last + LOW_WORD]!, limits.pageShift);
+    const constraints = constraintsOf(limits, limits.streaming, cpuAligned, offset + list.bytes[last]!);
     const first = this.#allocate(areaPages, constraints, NONE);
     if (first >= 0) this.#record(list, first, areaPages);
     return first;
@@ -195,8 +211,8 @@ export class ScatterListMapper {
   /** An area for one element, after `after` if it can be. */
   #allocateNext(list: ScatterList, low: number, offset: number, bytes: number, after: number): number {
     const limits = this.#limits;
-    const cpuAligned = this.#aligns && this.#alignmentOf(low, bytes) > limits.alignmentPages;
-    const constraints = constraintsOf(limits.streaming, cpuAligned, (offset + bytes - 1) % limits.pageSize);
+    const cpuAligned = this.#alignmentOf(low, bytes) > limits.alignmentPages;
+    const constraints = constraintsOf(limits, limits.streaming, cpuAligned, offset + bytes);
     const count = pagesCovering(offset, bytes, limits.pageSize);
     const preferred = after < Math.min(limits.entries, constraints.limit) ? after : NONE;
     const first = this.#allocate(count, constraints, preferred);
@@ -216,72 +232,78 @@ export class ScatterListMapper {
     mapping.areas++;
   }
 
-  /** Writes the entries and the output. `whole` is the area of the list; when negative, each element gets one of its own. */
+  /** The second pass: writes the entries and the output. `whole` is the area of the list; when negative, each element gets one of its own. */
   #place(list: ScatterList, access: Access, whole: number): Failure | undefined {
     const table = this.#table;
-    const { pageShift, pageSize } = this.#limits;
-    const words = list.mapping.addressWords;
-    const bytesColumn = list.bytes;
-    const length = list.length;
-    const aligns = this.#aligns;
+    const { pageShift, offsetMask, wide, pagesPerWord, maxSegmentBytes } = this.#limits;
+    const stopFirst = this.#stopFirst;
+    const stopLow = this.#stopLow;
+    const special = this.#special;
+    const mapping = list.mapping;
+    const words = mapping.addressWords;
+    const { bytes: bytesColumn, length, segmentBytes } = list;
+    const lowWord = LOW_WORD;
+    const highWord = HIGH_WORD;
     let entry = whole < 0 ? NONE : whole;
-    // The entry at which a neighbour would continue the open segment without a gap.
+    // The entry at which a neighbour would continue the open segment without a gap, and what that segment still takes.
     let joint = NONE;
+    let room = 0;
     for (let i = 0; i < length; i++) {
       const bytes = bytesColumn[i]!;
       if (bytes === 0) continue;
-      const low = words[2 * i + LOW_WORD]!;
-      const high = words[2 * i + HIGH_WORD]!;
-      const offset = offsetInPage(high, low, pageShift);
+      const low = words[2 * i + lowWord]!;
+      const high = words[2 * i + highWord]!;
+      const offset = wide ? offsetInPage(high, low, pageShift) : low & offsetMask;
+      const count = wide
+        ? pagesCovering(offset, bytes, offsetMask + 1)
+        : ((bytes >>> pageShift) + (((offset + (bytes & offsetMask) + offsetMask) | 0) >>> pageShift)) | 0;
+      const page = wide ? pageNumber(high, low, pageShift) : high * pagesPerWord + (low >>> pageShift);
       if (whole < 0) {
         entry = this.#allocateNext(list, low, offset, bytes, entry);
         if (entry < 0) return failureOf(entry);
-      } else if (aligns) {
+      } else if (special) {
         entry = whole + roundUp(entry - whole, this.#alignmentOf(low, bytes));
       }
-      const count = pagesCovering(offset, bytes, pageSize);
-      const failure = table.set(entry, count, pageNumber(high, low, pageShift), access);
+      const failure = table.set(entry, count, page, access);
       if (failure !== undefined) return failure;
-      this.#emit(list, entry, offset, bytes, offset === 0 && entry === joint);
+      // Each element lies between two boundaries, so a merged segment crosses one only where two elements meet.
+      const continues = offset === 0 && entry === joint && ((entry - stopFirst) & stopLow) !== 0;
+      if (continues && bytes <= room) {
+        room = (room - bytes) >>> 0;
+        segmentBytes[mapping.segments - 1] = maxSegmentBytes - room;
+      } else if (bytes <= maxSegmentBytes) {
+        this.#append(list, entry, offset, bytes);
+        room = (maxSegmentBytes - bytes) >>> 0;
+      } else {
+        room = (maxSegmentBytes - this.#appendPieces(list, entry, offset, bytes)) >>> 0;
+      }
       entry += count;
-      joint = offset + bytes === count * pageSize ? entry : NONE;
+      const full = wide ? (offset + bytes) % (offsetMask + 1) === 0 : ((offset + bytes) & offsetMask) === 0;
+      joint = full ? entry : NONE;
     }
     return undefined;
   }
 
-  /** Adds an element to the output: to the open segment when it continues it and the limits allow, or as a new one. */
-  #emit(list: ScatterList, entry: number, offset: number, bytes: number, continues: boolean): void {
-    const { maxSegmentBytes, basePage, pageShift } = this.#limits;
-    const mapping = list.mapping;
-    const segmentBytes = list.segmentBytes;
-    const open = mapping.segments - 1;
-    // Each element lies between two boundaries, so a merged segment crosses one only where two elements meet.
-    if (continues && ((entry - this.#stopFirst) & this.#stopLow) !== 0) {
-      const sum = segmentBytes[open]! + bytes;
-      if (sum <= maxSegmentBytes) {
-        segmentBytes[open] = sum;
-        return;
-      }
+  /** Segments for an element that is longer than one may be. Returns the length of the last, which may still grow. */
+  #appendPieces(list: ScatterList, entry: number, offset: number, bytes: number): number {
+    const { pieceBytes, pageSize } = this.#limits;
+    let done = 0;
+    for (; done < bytes; done += pieceBytes) {
+      const skipped = Math.floor((offset + done) / pageSize);
+      const inPage = offset + done - skipped * pageSize;
+      this.#append(list, entry + skipped, inPage, Math.min(pieceBytes, bytes - done));
     }
-    if (bytes > maxSegmentBytes) {
-      this.#emitPieces(list, entry, offset, bytes);
-      return;
-    }
-    storeAddress(mapping.iovaWords, open + 1, basePage + entry, offset, pageShift);
-    segmentBytes[open + 1] = bytes;
-    mapping.segments = open + 2;
+    return bytes - done + pieceBytes;
   }
 
-  /** An element that is longer than a segment may be comes out in several; the last may still grow. */
-  #emitPieces(list: ScatterList, entry: number, offset: number, bytes: number): void {
-    const { pieceBytes, basePage, pageShift, pageSize } = this.#limits;
+  /** A segment of `bytes` from byte `offset` of `entry` on. */
+  #append(list: ScatterList, entry: number, offset: number, bytes: number): void {
+    const { basePage, pageShift } = this.#limits;
     const mapping = list.mapping;
-    for (let done = 0; done < bytes; done += pieceBytes) {
-      const at = mapping.segments++;
-      const skipped = Math.floor((offset + done) / pageSize);
-      storeAddress(mapping.iovaWords, at, basePage + entry + skipped, offset + done - skipped * pageSize, pageShift);
-      list.segmentBytes[at] = Math.min(pieceBytes, bytes - done);
-    }
+    const at = mapping.segments;
+    storeAddress(mapping.iovaWords, at, basePage + entry, offset, pageShift);
+    list.segmentBytes[at] = bytes;
+    mapping.segments = at + 1;
   }
 
   #commit(list: ScatterList): void {

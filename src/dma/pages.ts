@@ -1,10 +1,11 @@
 /**
- * Page arithmetic on 64-bit addresses that are held as two unsigned 32-bit words, without a bigint: what a scatterlist's
- * hot loop needs. All functions are exact for IO page shifts 12 .. 34 and for addresses up to 2^64 − 1. The branch on
- * the shift is the same for a whole table, so it costs nothing that can be measured.
+ * Page arithmetic on 64-bit addresses that are held as two unsigned 32-bit words, without a bigint. All functions are exact
+ * for IO page shifts 12 .. 34 and for addresses up to 2^64 − 1.
  */
 
 const WORD = 2 ** 32;
+/** 2^0 .. 2^34. Looked up, since `**` with an exponent that is not constant costs a call of 30 ns. */
+const POWER = Float64Array.from({ length: 35 }, (_, exponent) => 2 ** exponent);
 
 /** Which of the two 32-bit words of a 64-bit array element holds the low half: a matter of the processor's byte order. */
 export const LOW_WORD: 0 | 1 = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1 ? 0 : 1;
@@ -12,7 +13,7 @@ export const HIGH_WORD: 0 | 1 = LOW_WORD === 0 ? 1 : 0;
 
 /** The number of the page in which an address lies: below 2^52. */
 export function pageNumber(high: number, low: number, pageShift: number): number {
-  return pageShift < 32 ? high * 2 ** (32 - pageShift) + (low >>> pageShift) : high >>> (pageShift - 32);
+  return pageShift < 32 ? high * POWER[32 - pageShift]! + (low >>> pageShift) : high >>> (pageShift - 32);
 }
 
 /** Bytes from the start of the page to the address: below 2^pageShift. */
@@ -36,9 +37,9 @@ export function storeAddress(words: Uint32Array, at: number, page: number, offse
   if (pageShift < 32) {
     // The page number may have 52 bits: the shift takes it modulo 2^32, and the array takes the result as unsigned.
     words[2 * at + LOW_WORD] = (page << pageShift) | offset;
-    words[2 * at + HIGH_WORD] = page / 2 ** (32 - pageShift);
+    words[2 * at + HIGH_WORD] = page / POWER[32 - pageShift]!;
   } else {
     words[2 * at + LOW_WORD] = offset;
-    words[2 * at + HIGH_WORD] = page * 2 ** (pageShift - 32) + Math.floor(offset / WORD);
+    words[2 * at + HIGH_WORD] = page * POWER[pageShift - 32]! + Math.floor(offset / WORD);
   }
 }
