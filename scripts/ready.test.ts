@@ -30,7 +30,7 @@ const FILES = {
   "package-lock.json": "{}",
   "tsconfig.json": `{
     "compilerOptions": {
-      "target": "ES2023", "module": "NodeNext", "types": [], "rootDir": ".", "outDir": "build", "strict": true,
+      "target": "ES2023", "module": "NodeNext", "types": [], "rootDir": ".", "outDir": "build", "strict": true, "skipLibCheck": true,
       "incremental": true, "tsBuildInfoFile": "build/.tsbuildinfo", "sourceMap": true, "declaration": true
     },
     "include": ["src"]

@@ -1,5 +1,5 @@
 /** The sources that the tidy rules look at, and what a rule says of them. Rules are functions of a tree, so that a test can plant what they must find. */
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join, sep } from "node:path";
 import ts from "typescript";
 
@@ -18,7 +18,7 @@ const FOLDERS = ["src", "bench", "examples", "scripts", "bin"];
 
 export function readTree(root: string): Tree {
   const tree = new Map<string, string>();
-  for (const folder of FOLDERS) {
+  for (const folder of FOLDERS.filter((name) => existsSync(join(root, name)))) {
     for (const entry of readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })) {
       if (!/\.(ts|js)$/.test(entry)) continue;
       tree.set([folder, ...entry.split(sep)].join("/"), readFileSync(join(root, folder, entry), "utf8"));
@@ -27,9 +27,9 @@ export function readTree(root: string): Tree {
   return tree;
 }
 
-/** Tests and models stand beside their subject, and most rules are not for them. */
+/** Tests, their workers and models stand beside their subject, and most rules are not for them. */
 export function isTest(path: string): boolean {
-  return /\.(test|model)\.ts$/.test(path);
+  return /\.(test|model|test\.worker)\.ts$/.test(path);
 }
 
 /** The files of a tree as syntax. */

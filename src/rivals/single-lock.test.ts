@@ -165,7 +165,7 @@ describe("the single-lock table on threads", () => {
     const wrong = await Promise.all(
       [1, 2, 3].map(async (mark) => {
         const workerData = { handle: table.handle, shadow, mark, rounds: 20_000 };
-        const worker = new Worker(new URL("./single-lock.worker.js", import.meta.url), { workerData });
+        const worker = new Worker(new URL("./single-lock.test.worker.js", import.meta.url), { workerData });
         return await new Promise<number>((resolve, reject) => {
           worker.once("message", resolve);
           worker.once("error", reject);
