@@ -54,9 +54,13 @@ test("the package holds entries, command, licences and documents, and neither te
 
 test("all code in the package is reached from its entries, and imports only the package and Node", () => {
   const seen = new Set<string>();
-  for (const path of entries()) if (path.endsWith(".js")) reach(path, seen);
-  const unreached = files.filter((path) => path.endsWith(".js") && !seen.has(path));
-  assert.deepEqual(unreached, []);
+  for (const path of entries()) if (/\.[jt]s$/.test(path)) reach(path, seen);
+  // A module of types alone is reached by its declarations.
+  const isReached = (path: string) => seen.has(path) || seen.has(path.replace(/\.js$/, ".d.ts"));
+  assert.deepEqual(
+    files.filter((path) => path.endsWith(".js") && !isReached(path)),
+    [],
+  );
 });
 
 test("the entries load, and the command starts, with nothing else installed", () => {
@@ -91,8 +95,13 @@ function reach(path: string, seen: Set<string>): void {
   const imported = ts.preProcessFile(text, true, true).importedFiles.map(({ fileName }) => fileName);
   const workers = [...text.matchAll(/new URL\(\s*"([^"]+\.js)",\s*import\.meta\.url/g)].map(([, url]) => url ?? "");
   for (const name of [...imported, ...workers]) {
-    if (name.startsWith(".")) reach(posix.join(posix.dirname(path), name), seen);
+    if (name.startsWith(".")) reach(fileOf(posix.join(posix.dirname(path), name), path), seen);
     // CommonJS inside of the bundle names Node's modules without `node:`.
     else assert.ok(path.endsWith("/vendor.js") ? isBuiltin(name) : name.startsWith("node:"), `${path} imports ${name}`);
   }
+}
+
+/** Declarations name each other as their sources do. */
+function fileOf(module: string, importer: string): string {
+  return importer.endsWith(".d.ts") ? module.replace(/(\.d)?\.[jt]s$/, ".d.ts") : module;
 }
