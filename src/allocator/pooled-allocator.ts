@@ -24,7 +24,7 @@ import {
   store,
   waitWhile,
 } from "../shared/memory.ts";
-import { InvalidArgumentError, InvariantError } from "../units/errors.ts";
+import { FormatError, InvalidArgumentError, InvariantError } from "../units/errors.ts";
 import { type Failure, type FailureCode, failureOf, IN_USE, LONGER_THAN_TABLE, TABLE_FULL } from "../units/failure.ts";
 import type { EntryRange } from "../units/numbers.ts";
 import type { FifoCache } from "./cache.ts";
@@ -38,6 +38,7 @@ import { type AllocatorOptions, type CheckedOptions, checkOptions, checkRange } 
 import { CHANGED, type View } from "./pool.ts";
 import { PoolSet } from "./pool-set.ts";
 import { type ReclaimScope, Recovery } from "./recovery.ts";
+import { readSnapshot, takeSnapshot } from "./snapshot.ts";
 import { type AllocatorHandle, createState, type OpenState, openState } from "./state.ts";
 import { type AllocatorStatistics, heldBy, heldByThreads, rangesByOwner, statisticsOf } from "./statistics.ts";
 import { areaOf, claimSlot, SLOT_FREE, SLOT_LIVE, setSlotState, slotState } from "./threads.ts";
@@ -52,6 +53,7 @@ export class PooledAllocator {
   readonly thread: number;
   readonly entries: number;
   readonly recovery: Recovery;
+  readonly #options: CheckedOptions;
   readonly #layout: Layout;
   readonly #view: View;
   readonly #words: SharedWords;
@@ -68,6 +70,7 @@ export class PooledAllocator {
     this.handle = state.handle;
     this.entries = options.entries;
     this.thread = claimSlot(words, layout.threadsAt, options.threads);
+    this.#options = options;
     this.#layout = layout;
     this.#words = words;
     this.#threadAt = areaOf(layout.threadsAt, this.thread);
@@ -233,9 +236,9 @@ export class PooledAllocator {
    */
   reserve(range: EntryRange): Failure | undefined {
     checkRange("range to reserve", range, this.entries);
-    let answer = this.#pools.spans.takeExactly(range.first, range.end, RESERVED);
+    let answer = this.#pools.spans.takeExactly(range.first, range.end, RESERVED, this.thread);
     if (answer === TABLE_FULL && this.#callIn())
-      answer = this.#pools.spans.takeExactly(range.first, range.end, RESERVED);
+      answer = this.#pools.spans.takeExactly(range.first, range.end, RESERVED, this.thread);
     if (answer === TABLE_FULL) answer = IN_USE;
     return answer === 0 ? undefined : failureOf(answer);
   }
@@ -277,6 +280,30 @@ export class PooledAllocator {
     const idle = held.map(({ thread, entries }) => `thread ${thread} still holds ${entries}`).join(", ");
     const free = `${this.entries - taken} of ${this.entries} entries are free, the largest hole has ${largestHole}`;
     return `no space for ${count} entries: ${free}${idle === "" ? "" : `; in caches: ${idle} (drain() there gives them back)`}`;
+  }
+
+  /**
+   * The table's options and its live and reserved ranges, as bytes: see snapshot.ts. Exact when nothing runs; what is pending or
+   * being freed is left out. Without a ledger this thread's cache is drained first, and others' cached ranges count as taken.
+   */
+  snapshot(): Uint8Array {
+    if (this.#ledger === undefined) this.drain();
+    return takeSnapshot(this.#view, this.#layout, this.#options);
+  }
+
+  /**
+   * Makes a new table with the options and ranges of a snapshot; ranges keep the numbers of their owners. Throws FormatError for
+   * bytes that are no snapshot, cut, changed, or of another version: then nothing is made.
+   */
+  static restore(snapshot: Uint8Array, invalidator?: Invalidator): PooledAllocator {
+    const { options, ranges } = readSnapshot(snapshot);
+    checkInvalidator(options, invalidator);
+    const allocator = new PooledAllocator(createState(options), invalidator);
+    for (const { first, end, state, owner } of ranges) {
+      if (allocator.#pools.spans.takeExactly(first, end, state, owner) === 0) continue;
+      throw new FormatError(`the snapshot's range [${first}, ${end}) overlaps another one`);
+    }
+    return allocator;
   }
 
   /**

@@ -18,13 +18,13 @@ export class Spans {
     this.#pools = pools;
   }
 
-  /** Takes exactly [first, end) as `state` if all of it is free. 0, or why not. */
-  takeExactly(first: number, end: number, state: number): 0 | FailureCode {
+  /** Takes exactly [first, end) as `state` of `owner` if all of it is free. 0, or why not. */
+  takeExactly(first: number, end: number, state: number, owner: number): 0 | FailureCode {
     const pools = this.#poolsOf(first, end);
     const failure = lockAll(pools);
     if (failure !== 0) return failure;
     const free = pools.every((pool) => pool.isFree(first, end));
-    if (free) this.#take(pools, first, end, state);
+    if (free) this.#take(pools, first, end, state, owner);
     unlockAll(pools);
     return free ? 0 : TABLE_FULL;
   }
@@ -53,14 +53,16 @@ export class Spans {
     const failure = lockAll(this.#pools);
     if (failure !== 0) return failure;
     const first = this.#search(count, constraints);
-    if (first !== NOT_FOUND) this.#take(this.#poolsOf(first, first + count), first, first + count, state);
+    if (first !== NOT_FOUND) {
+      this.#take(this.#poolsOf(first, first + count), first, first + count, state, this.#view.thread);
+    }
     unlockAll(this.#pools);
     return first === NOT_FOUND ? TABLE_FULL : first;
   }
 
-  #take(pools: readonly Pool[], first: number, end: number, state: number): void {
+  #take(pools: readonly Pool[], first: number, end: number, state: number, owner: number): void {
     announce(this.#view, TAKING, first, end - first);
-    if (this.#view.ledger !== undefined) record(this.#view.ledger, first, end - first, state, this.#view.thread);
+    if (this.#view.ledger !== undefined) record(this.#view.ledger, first, end - first, state, owner);
     for (const pool of pools) pool.markTaken(first, end);
     announceDone(this.#view);
   }
