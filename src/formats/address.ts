@@ -2,8 +2,6 @@
  * Pages and addresses without bigint: a 64-bit address as two 32-bit halves, and the byte order of big-endian entries.
  * Page shifts are 12 .. 34, so both sides of 32 occur; JavaScript's shifts count modulo 32, which every function here minds.
  */
-import { InvalidArgumentError } from "../units/errors.ts";
-
 const TWO_TO_32 = 2 ** 32;
 
 /** Bits 32 .. 63 of the address of `page`, as a signed word. `page` is an integer from 0 to 2^52 − 1. */
@@ -19,20 +17,22 @@ export function addressLow(page: number, pageShift: number): number {
   return pageShift >= 32 ? 0 : page << pageShift;
 }
 
+/** 2^(32 − shift), by page shift. Looked up: a power costs more than the rest of a decoding. */
+const PAGES_IN_HIGH: Float64Array = Float64Array.from({ length: 32 }, (_, shift) => 2 ** (32 - shift));
+
 /** The page at the address whose halves are `high` and `low` (signed or not); bits below the page are dropped. */
 export function pageAt(high: number, low: number, pageShift: number): number {
   if (pageShift >= 32) return (high >>> 0) >>> (pageShift - 32);
-  return (high >>> 0) * 2 ** (32 - pageShift) + (low >>> pageShift);
+  return (high >>> 0) * (PAGES_IN_HIGH[pageShift] as number) + (low >>> pageShift);
 }
 
 /** The word with its four bytes in the other order, as a signed word. */
 export function swapBytes(word: number): number {
-  return (word << 24) | ((word & 0xff00) << 8) | ((word >>> 8) & 0xff00) | (word >>> 24);
+  const halvesSwapped = (word << 16) | (word >>> 16);
+  return ((halvesSwapped & 0x00ff00ff) << 8) | ((halvesSwapped >>> 8) & 0x00ff00ff);
 }
 
-/** Throws unless `page` is an integer from 0 to `largest`. NaN is refused too. */
-export function checkPage(format: string, page: number, largest: number): void {
-  if (!(page >= 0 && page <= largest && Math.floor(page) === page)) {
-    throw new InvalidArgumentError(`page for a ${format}`, page, `an integer from 0 to ${largest}`);
-  }
+/** Are the `count` pages from `page` on integers from 0 to `largest`? NaN is none. */
+export function pagesFit(page: number, count: number, largest: number): boolean {
+  return page >= 0 && page + count - 1 <= largest && Math.floor(page) === page;
 }

@@ -33,10 +33,11 @@ export interface EntryFormat {
   /** The largest page that an entry can hold when pages have this size. */
   largestPage(pageShift: number): number;
   /**
-   * Writes an entry for `page` to `into[at]` and `into[at + 1]`. `pageShift` is one of `pageShifts`.
-   * Throws InvalidArgumentError, and writes nothing, when the page is not an integer from 0 to largestPage(pageShift).
+   * Writes the entries of `count` consecutive pages from `page` on to `into[0 .. 2 · count)`. `pageShift` is one of
+   * `pageShifts`; `count` is at least 1. Many at a time, since a call for each costs as much as the encoding.
+   * False, and nothing is written, unless all pages are integers from 0 to largestPage(pageShift).
    */
-  encode(page: number, access: Access, pageShift: number, into: Uint32Array, at: number): void;
+  encode(page: number, count: number, access: Access, pageShift: number, into: Uint32Array): boolean;
   /** Reads the entry at `from[at]` and `from[at + 1]`. An entry that permits nothing gives page 0, access 0. */
   decode(from: Uint32Array, at: number, pageShift: number, into: EntryValue): void;
 }

@@ -73,24 +73,50 @@ function broken(changes: Partial<EntryFormat>): EntryFormat {
 
 const defects: Readonly<Record<string, EntryFormat>> = {
   "little-endian entries": broken({
-    encode(page, access, pageShift, into, at) {
-      into[at] = (page << pageShift) | access;
-      into[at + 1] = 0;
+    encode(page, count, access, pageShift, into) {
+      for (let i = 0; i < count; i++) {
+        into[2 * i] = ((page + i) << pageShift) | access;
+        into[2 * i + 1] = 0;
+      }
+      return true;
     },
   }),
   "a write that does not imply read": broken({
-    encode(page, access, pageShift, into, at) {
-      powernvTce.encode(page, access, pageShift, into, at);
-      if (access === 2) into[at + 1] = (into[at + 1] as number) & ~0x01000000;
+    encode(page, count, access, pageShift, into) {
+      const taken = powernvTce.encode(page, count, access, pageShift, into);
+      if (access === 2) into[1] = (into[1] as number) & ~0x01000000;
+      return taken;
     },
   }),
   "pages cut to 32 bits": broken({
-    encode: (page, access, pageShift, into, at) => powernvTce.encode(page >>> 0, access, pageShift, into, at),
+    encode: (page, count, access, pageShift, into) => powernvTce.encode(page >>> 0, count, access, pageShift, into),
   }),
   "pages that are not checked": broken({
-    encode(page, access, pageShift, into, at) {
-      const fits = page >= 0 && page <= powernvTce.largestPage(pageShift) && Number.isInteger(page);
-      powernvTce.encode(fits ? page : 0, access, pageShift, into, at);
+    encode(page, count, access, pageShift, into) {
+      return powernvTce.encode(page, count, access, pageShift, into) || powernvTce.encode(0, count, 3, pageShift, into);
+    },
+  }),
+  "a refused page that is written": broken({
+    encode(page, count, access, pageShift, into) {
+      const taken = powernvTce.encode(page, count, access, pageShift, into);
+      if (!taken) into[0] = 0;
+      return taken;
+    },
+  }),
+  "a run of which only the first page is checked": broken({
+    encode(page, count, access, pageShift, into) {
+      const taken = powernvTce.encode(page, 1, access, pageShift, into);
+      powernvTce.encode(page, count, access, pageShift, into);
+      return taken;
+    },
+  }),
+  "a run that repeats its first page": broken({
+    encode(page, count, access, pageShift, into) {
+      let taken = true;
+      for (let i = 0; i < count; i++) {
+        taken &&= powernvTce.encode(page, 1, access, pageShift, into.subarray(2 * i));
+      }
+      return taken;
     },
   }),
   "the wrong valid word": broken({ validWord: 0 }),
@@ -98,9 +124,10 @@ const defects: Readonly<Record<string, EntryFormat>> = {
   "grants that lack what was asked for": broken({ grants: { 1: 1, 2: 1 as Access, 3: 3 } }),
   "an empty entry that permits reading": broken({ empty: [0, 0x01000000] }),
   "a neighbour overwritten": broken({
-    encode(page, access, pageShift, into, at) {
-      powernvTce.encode(page, access, pageShift, into, at);
-      into[at + 2] = 0;
+    encode(page, count, access, pageShift, into) {
+      const taken = powernvTce.encode(page, count, access, pageShift, into);
+      into[2 * count] = 0;
+      return taken;
     },
   }),
 };

@@ -16,7 +16,7 @@
 import type { EntryValue } from "../table/contract.ts";
 import { checkInteger } from "../units/errors.ts";
 import { type Access, DEVICE_READS } from "../units/numbers.ts";
-import { addressHigh, addressLow, checkPage, pageAt, swapBytes } from "./address.ts";
+import { addressHigh, addressLow, pageAt, pagesFit, swapBytes } from "./address.ts";
 import type { EntryFormat } from "./contract.ts";
 
 // In bits 63..32.
@@ -59,12 +59,16 @@ export function createSun4uIopte(options: Sun4uIopteOptions = {}): EntryFormat {
     largestPage(pageShift: number): number {
       return pageShift === SHIFT_64K ? LARGEST_64K_PAGE : LARGEST_8K_PAGE;
     },
-    encode(page: number, access: Access, pageShift: number, into: Uint32Array, at: number): void {
+    encode(page: number, count: number, access: Access, pageShift: number, into: Uint32Array): boolean {
       const large = pageShift === SHIFT_64K;
-      checkPage("sun4u-iopte", page, large ? LARGEST_64K_PAGE : LARGEST_8K_PAGE);
-      const write = access === DEVICE_READS ? 0 : WRITE;
-      into[at] = swapBytes(attributes | (large ? SIZE_64K : 0) | addressHigh(page, pageShift));
-      into[at + 1] = swapBytes(addressLow(page, pageShift) | CACHE | write);
+      if (!pagesFit(page, count, large ? LARGEST_64K_PAGE : LARGEST_8K_PAGE)) return false;
+      const high = attributes | (large ? SIZE_64K : 0);
+      const low = access === DEVICE_READS ? CACHE : CACHE | WRITE;
+      for (let i = 0; i < count; i++) {
+        into[2 * i] = swapBytes(high | addressHigh(page + i, pageShift));
+        into[2 * i + 1] = swapBytes(low | addressLow(page + i, pageShift));
+      }
+      return true;
     },
     decode,
   };

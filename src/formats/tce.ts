@@ -10,7 +10,7 @@
  */
 import type { EntryValue } from "../table/contract.ts";
 import type { Access } from "../units/numbers.ts";
-import { addressHigh, addressLow, checkPage, pageAt, swapBytes } from "./address.ts";
+import { addressHigh, addressLow, pageAt, pagesFit, swapBytes } from "./address.ts";
 import type { EntryFormat } from "./contract.ts";
 
 const READ = 1;
@@ -33,11 +33,14 @@ export const powernvTce: EntryFormat = {
   largestPage(pageShift: number): number {
     return LARGEST_PAGES[pageShift] as number;
   },
-  encode(page: number, access: Access, pageShift: number, into: Uint32Array, at: number): void {
-    checkPage("powernv-tce", page, LARGEST_PAGES[pageShift] as number);
+  encode(page: number, count: number, access: Access, pageShift: number, into: Uint32Array): boolean {
+    if (!pagesFit(page, count, LARGEST_PAGES[pageShift] as number)) return false;
     const permissions = access === READ ? READ : READ | WRITE;
-    into[at] = swapBytes(addressHigh(page, pageShift));
-    into[at + 1] = swapBytes(addressLow(page, pageShift) | permissions);
+    for (let i = 0; i < count; i++) {
+      into[2 * i] = swapBytes(addressHigh(page + i, pageShift));
+      into[2 * i + 1] = swapBytes(addressLow(page + i, pageShift) | permissions);
+    }
+    return true;
   },
   decode(from: Uint32Array, at: number, pageShift: number, into: EntryValue): void {
     const low = swapBytes(from[at + 1] as number);

@@ -9,7 +9,7 @@
  */
 import { ENTRY_BYTES, ENTRY_WORDS, type EntryFormat } from "../formats/contract.ts";
 import type { EntryValue } from "../table/contract.ts";
-import { InvalidArgumentError, InvariantError } from "../units/errors.ts";
+import { InvariantError } from "../units/errors.ts";
 import type { Access } from "../units/numbers.ts";
 
 /** One entry, byte for byte as it stands in memory. */
@@ -60,6 +60,7 @@ export function formatConformance(format: EntryFormat, oracle: FormatOracle): re
     ),
     each("pages around every power of two, each access", (pageShift) => checkPowersOfTwo(format, oracle, pageShift)),
     each(`random pages, seed ${seed}`, (pageShift) => checkRandom(format, oracle, pageShift, seed)),
+    each("a run of consecutive pages", (pageShift) => checkRuns(format, pageShift)),
     each("an entry without its valid word is empty", (pageShift) => checkValidWord(format, pageShift)),
     each("a page that does not fit is refused, and nothing is written", (pageShift) =>
       checkRefusals(format, pageShift),
@@ -99,7 +100,7 @@ function hex(words: ArrayLike<number>): string {
 
 const value: EntryValue = { page: -1, access: 0 };
 
-/** Encode in the middle of four words, compare every word with the oracle's, and decode. */
+/** Encodes in the middle of four words, compares every word with the oracle's, and decodes. */
 function checkEntry(
   format: EntryFormat,
   wanted: readonly [number, number],
@@ -109,7 +110,8 @@ function checkEntry(
 ): void {
   const what = (): string => `${format.name}, page shift ${pageShift}, page ${page}, access ${access}`;
   const words = new Uint32Array(2 * ENTRY_WORDS).fill(UNTOUCHED);
-  format.encode(page, access, pageShift, words, 1);
+  const taken = format.encode(page, 1, access, pageShift, words.subarray(1));
+  expect(taken, () => `${what()}: refused`);
   expect(
     words[0] === UNTOUCHED && words[1] === wanted[0] && words[2] === wanted[1] && words[3] === UNTOUCHED,
     () => `${what()}: encoded as ${hex(words)}; expected ${hex([UNTOUCHED, ...wanted, UNTOUCHED])}`,
@@ -119,6 +121,26 @@ function checkEntry(
     value.page === page && value.access === format.grants[access],
     () => `${what()}: decoded as page ${value.page}, access ${value.access}; expected access ${format.grants[access]}`,
   );
+}
+
+/** A run of entries is that of its pages, one after the other, and ends where it should. */
+function checkRuns(format: EntryFormat, pageShift: number): void {
+  const largest = format.largestPage(pageShift);
+  const single = new Uint32Array(ENTRY_WORDS);
+  for (const count of [1, 2, 3, 7, 64]) {
+    for (const page of [0, 5, 2 ** 20 - 3, 2 ** 32 - 3, largest - count + 1]) {
+      if (page < 0 || page + count - 1 > largest) continue;
+      const run = new Uint32Array((count + 1) * ENTRY_WORDS).fill(UNTOUCHED);
+      format.encode(page, count, 3, pageShift, run);
+      for (let i = 0; i < count; i++) {
+        format.encode(page + i, 1, 3, pageShift, single);
+        const same = run[i * ENTRY_WORDS] === single[0] && run[i * ENTRY_WORDS + 1] === single[1];
+        expect(same, () => `${format.name}: page ${page + i} differs in a run of ${count} from ${page}`);
+      }
+      const end = run.subarray(count * ENTRY_WORDS);
+      expect(end[0] === UNTOUCHED && end[1] === UNTOUCHED, () => `${format.name}: a run of ${count} is too long`);
+    }
+  }
 }
 
 function checkPage(format: EntryFormat, oracle: FormatOracle, page: number, pageShift: number): void {
@@ -189,7 +211,7 @@ function checkValidWord(format: EntryFormat, pageShift: number): void {
   const words = new Uint32Array(ENTRY_WORDS);
   for (const page of [0, 1, 12345, format.largestPage(pageShift)]) {
     for (const access of ACCESSES) {
-      format.encode(page, access, pageShift, words, 0);
+      format.encode(page, 1, access, pageShift, words);
       words[format.validWord] = format.empty[format.validWord];
       format.decode(words, 0, pageShift, value);
       expect(value.access === 0, () => `${format.name}: ${hex(words)} grants ${value.access} without its valid word`);
@@ -200,17 +222,18 @@ function checkValidWord(format: EntryFormat, pageShift: number): void {
 function checkRefusals(format: EntryFormat, pageShift: number): void {
   const beyond = format.largestPage(pageShift) + 1;
   for (const page of [beyond, beyond * 2, -1, 0.5, Number.NaN, Number.POSITIVE_INFINITY]) {
-    const words = new Uint32Array(ENTRY_WORDS).fill(UNTOUCHED);
-    let thrown: unknown;
-    try {
-      format.encode(page, 3, pageShift, words, 0);
-    } catch (error) {
-      thrown = error;
-    }
-    expect(thrown instanceof InvalidArgumentError, () => `${format.name} takes page ${page} at shift ${pageShift}`);
-    expect(
-      words[0] === UNTOUCHED && words[1] === UNTOUCHED,
-      () => `page ${page} was refused, yet ${hex(words)} written`,
-    );
+    checkRefusal(format, page, 1, pageShift);
   }
+  // Only the last page of the run is too large.
+  checkRefusal(format, beyond - 3, 4, pageShift);
+}
+
+function checkRefusal(format: EntryFormat, page: number, count: number, pageShift: number): void {
+  const words = new Uint32Array(count * ENTRY_WORDS).fill(UNTOUCHED);
+  const pages = `${count} from page ${page} at shift ${pageShift}`;
+  expect(!format.encode(page, count, 3, pageShift, words), () => `${format.name} takes ${pages}`);
+  expect(
+    words.every((word) => word === UNTOUCHED),
+    () => `${format.name} refused ${pages}, yet wrote ${hex(words)}`,
+  );
 }

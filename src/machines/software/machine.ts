@@ -1,0 +1,248 @@
+/**
+ * The software machine: physical memory, an IOMMU that walks the table in it, an IOTLB, and devices that do DMA. Its shared
+ * state is made once, by `create`; each thread attaches to the handle and has a view of its own.
+ *
+ *     const machine = SoftwareMachine.create({ memoryBytes: 64 * 2 ** 20, devices: ["nvme0"] });
+ *     worker.postMessage(machine.handle);                    // there: SoftwareMachine.attach(handle)
+ *     machine.device("nvme0").dmaRead(iova, bytes);
+ */
+import type { Fault, Machine } from "../../machine/contract.ts";
+import { counted } from "../../shared/counters.ts";
+import {
+  bytesOf,
+  createShared,
+  isShared,
+  poke,
+  type SharedBuffer,
+  type SharedWords,
+  wordsOf,
+} from "../../shared/memory.ts";
+import { checkInteger, FormatError, InvalidArgumentError } from "../../units/errors.ts";
+import { type DevicePaths, SoftwareDevice } from "./device.ts";
+import { FaultRecord } from "./faults.ts";
+import { Iotlb, MAX_THREADS, REPLACEMENTS, type Replacement } from "./iotlb.ts";
+import {
+  CLOCKS,
+  type Geometry,
+  HEADER,
+  LAYOUT_VERSION,
+  type Layout,
+  layoutOf,
+  MAGIC,
+  readLayout,
+  THREAD,
+} from "./layout.ts";
+import { createMemory, SoftwareMemory } from "./memory.ts";
+import { SoftwareRegisters } from "./registers.ts";
+import { beginForgetting, claimSlot, closed, DmaInFlight, releaseSlot, slotAt } from "./threads.ts";
+
+export interface IotlbOptions {
+  /** Translations that it holds: 0 (no IOTLB), or a power of two times `ways`; at most 65,536. Default 64. */
+  readonly entries?: number;
+  /** Where one entry may stand: 1 (direct-mapped) .. 64. Default 4. */
+  readonly ways?: number;
+  /** Default "round-robin". */
+  readonly replacement?: Replacement;
+  /** Of the "random" replacement: any integer. Default 1. */
+  readonly seed?: number;
+}
+
+export interface SoftwareMachineOptions {
+  /** Size of physical memory: a multiple of 4096, up to 4 GiB. */
+  readonly memoryBytes: number;
+  /** Names of the devices, each once. Default: one, "device0". */
+  readonly devices?: readonly string[];
+  readonly iotlb?: IotlbOptions;
+  /** How many threads may be attached at a time: 1 .. 1024. Default 32. */
+  readonly threads?: number;
+  /** Untaken faults that each thread's record holds: 1 .. 65,536, rounded up to a power of two. Default 64. */
+  readonly faultRecords?: number;
+  /** How long an invalidation waits for DMAs in flight before it reports that it could not: 1 .. 60,000. Default 1000. */
+  readonly busyMilliseconds?: number;
+}
+
+/** What a thread attaches to. Structured-cloneable. */
+export interface SoftwareMachineHandle {
+  readonly memory: SharedBuffer;
+  readonly state: SharedBuffer;
+  readonly devices: readonly string[];
+}
+
+/** Sums over all threads since the machine was made. */
+export interface SoftwareMachineStatistics {
+  /** Entries read from memory for a DMA. */
+  readonly walks: number;
+  /** Pages that the IOTLB knew. */
+  readonly hits: number;
+  readonly invalidations: number;
+  readonly faults: number;
+  /** Faults that found the record full. */
+  readonly faultsLost: number;
+  /** Translations not kept, since other threads were writing all ways of their set. */
+  readonly fillsRefused: number;
+}
+
+/** One thread's view of a machine. */
+export class SoftwareMachine implements Machine {
+  readonly handle: SoftwareMachineHandle;
+  /** This thread's slot; what `forgetThread` wants when the thread was killed. */
+  readonly thread: number;
+  readonly memory: SoftwareMemory;
+  readonly registers: SoftwareRegisters;
+  readonly #state: SharedWords;
+  readonly #layout: Layout;
+  readonly #iotlb: Iotlb;
+  readonly #faults: FaultRecord;
+  readonly #inFlight: DmaInFlight;
+  readonly #paths: DevicePaths;
+  readonly #devices: readonly SoftwareDevice[];
+
+  private constructor(handle: SoftwareMachineHandle, state: SharedWords, layout: Layout) {
+    const thread = claimSlot(state, layout);
+    this.handle = handle;
+    this.thread = thread;
+    this.#state = state;
+    this.#layout = layout;
+    this.memory = new SoftwareMemory(handle.memory);
+    const size = this.memory.bytes;
+    const iotlb = new Iotlb(state, layout, thread);
+    const inFlight = new DmaInFlight(state, layout, thread);
+    const faults = new FaultRecord(state, layout, handle.devices, thread);
+    this.registers = new SoftwareRegisters({ state, layout, thread, memoryBytes: size, iotlb, inFlight, faults });
+    const memoryBytes = bytesOf(handle.memory);
+    const memoryWords = this.memory.words;
+    this.#paths = { state, layout, thread, memoryWords, memoryBytes, size, iotlb, inFlight, faults, open: true };
+    this.#devices = handle.devices.map((name, index) => new SoftwareDevice(name, index, this.#paths));
+    this.#iotlb = iotlb;
+    this.#faults = faults;
+    this.#inFlight = inFlight;
+  }
+
+  /** A new machine, with this thread attached. Throws InvalidArgumentError for options out of range. */
+  static create(options: SoftwareMachineOptions): SoftwareMachine {
+    const devices = [...(options.devices ?? ["device0"])];
+    const layout = layoutOf(geometryOf(options, devices));
+    const memory = createMemory(options.memoryBytes);
+    const state = createShared(layout.words * 4);
+    writeHeader(wordsOf(state), layout, options.iotlb?.seed ?? 1);
+    return SoftwareMachine.attach({ memory, state, devices });
+  }
+
+  /** A view for the calling thread. Throws FormatError for a foreign or cut handle, IovaError when all slots are taken. */
+  static attach(handle: SoftwareMachineHandle): SoftwareMachine {
+    if (!isShared(handle?.memory) || !isShared(handle?.state) || !Array.isArray(handle.devices)) {
+      throw new FormatError("the handle is not that of a software machine");
+    }
+    const state = wordsOf(handle.state);
+    const layout = readLayout(state, handle.state.byteLength / 4);
+    if (handle.devices.length !== layout.devices) {
+      throw new FormatError(`the handle names ${handle.devices.length} devices; its machine has ${layout.devices}`);
+    }
+    return new SoftwareMachine(handle, state, layout);
+  }
+
+  /** The device with this name or number. Throws InvalidArgumentError when there is none. */
+  device(which: string | number): SoftwareDevice {
+    const device = this.#devices.find(({ name }, index) => which === name || which === index);
+    if (device === undefined)
+      throw new InvalidArgumentError("device", which, `one of ${this.handle.devices.join(", ")}`);
+    return device;
+  }
+
+  faults(): readonly Fault[] {
+    return this.#faults.take();
+  }
+
+  statistics(): SoftwareMachineStatistics {
+    return {
+      walks: this.#sum(THREAD.walks),
+      hits: this.#sum(THREAD.hits),
+      invalidations: this.#sum(THREAD.invalidations),
+      faults: this.#sum(THREAD.faults),
+      faultsLost: this.#sum(THREAD.faultsLost),
+      fillsRefused: this.#sum(THREAD.fillsRefused),
+    };
+  }
+
+  /** Entries whose translations the IOTLB holds now, in no order. */
+  iotlbEntries(): number[] {
+    return this.#iotlb.knownEntries();
+  }
+
+  /**
+   * Clears what a killed thread left: its DMA in flight, a way of the IOTLB that it was writing, its slot. Only once it is
+   * certain that it no longer runs (Node: its `exit` event); by one thread at a time; may be repeated when cut off.
+   * Until then invalidations that meet its DMA fail as busy. Nothing happens when nobody has the slot.
+   */
+  forgetThread(thread: number): void {
+    if (!beginForgetting(this.#state, this.#layout, thread)) return;
+    this.#iotlb.releaseWaysOf(thread);
+    this.#inFlight.forget(thread);
+  }
+
+  /** Gives this thread's slot back. The view, its registers and devices refuse all use from then on. */
+  close(): void {
+    if (!this.#paths.open) throw closed();
+    this.#paths.open = false;
+    this.registers.close();
+    releaseSlot(this.#state, this.#layout, this.thread);
+  }
+
+  #sum(counter: number): number {
+    let sum = 0;
+    for (let thread = 0; thread < this.#layout.threads; thread++) {
+      sum += counted(this.#state, slotAt(this.#layout, thread) + counter);
+    }
+    return sum;
+  }
+}
+
+function geometryOf(options: SoftwareMachineOptions, devices: readonly string[]): Geometry {
+  const { threads = 32, faultRecords = 64, busyMilliseconds = 1000, iotlb = {} } = options;
+  const { entries = 64, ways = 4, replacement = "round-robin" } = iotlb;
+  checkInteger("threads of the machine", threads, 1, MAX_THREADS);
+  checkInteger("fault records", faultRecords, 1, 65_536);
+  checkInteger("busy milliseconds", busyMilliseconds, 1, 60_000);
+  checkInteger("IOTLB entries", entries, 0, 65_536);
+  checkInteger("IOTLB ways", ways, 1, 64);
+  const sets = entries / ways;
+  if (entries !== 0 && !Number.isInteger(Math.log2(sets))) {
+    throw new InvalidArgumentError("IOTLB entries", entries, `0, or a power of two times the ${ways} ways`);
+  }
+  if (!REPLACEMENTS.includes(replacement)) {
+    throw new InvalidArgumentError("IOTLB replacement", replacement, `one of ${REPLACEMENTS.join(", ")}`);
+  }
+  checkInteger("IOTLB seed", iotlb.seed ?? 1, -(2 ** 31), 2 ** 32 - 1);
+  checkDevices(devices);
+  return {
+    threads,
+    iotlbSets: sets,
+    iotlbWays: ways,
+    replacement: REPLACEMENTS.indexOf(replacement),
+    faultRecords: 2 ** Math.ceil(Math.log2(faultRecords)),
+    busyMilliseconds,
+    devices: devices.length,
+  };
+}
+
+function checkDevices(devices: readonly string[]): void {
+  if (devices.length === 0) throw new InvalidArgumentError("number of devices", 0, "at least one");
+  devices.forEach((name, index) => {
+    const unique = typeof name === "string" && name !== "" && devices.indexOf(name) === index;
+    if (!unique) throw new InvalidArgumentError(`name of device ${index}`, name, "a text that no other device has");
+  });
+}
+
+/** Before the buffer is shared: plain stores. */
+function writeHeader(state: SharedWords, layout: Layout, seed: number): void {
+  poke(state, HEADER.magic, MAGIC);
+  poke(state, HEADER.version, LAYOUT_VERSION);
+  poke(state, HEADER.threads, layout.threads);
+  poke(state, HEADER.iotlbSets, layout.iotlbSets);
+  poke(state, HEADER.iotlbWays, layout.iotlbWays);
+  poke(state, HEADER.replacement, layout.replacement);
+  poke(state, HEADER.faultRecords, layout.faultRecords);
+  poke(state, HEADER.busyMilliseconds, layout.busyMilliseconds);
+  poke(state, HEADER.devices, layout.devices);
+  poke(state, CLOCKS.random, seed | 0);
+}

@@ -1,0 +1,123 @@
+/**
+ * Physical memory of the software machine: words and bytes of one shared buffer.
+ *
+ * Table entries are stored by relaxed accesses, two words each, and the machine's walk reads them by atomic ones. A word is
+ * never torn; the two words of one entry may be seen apart. Whoever owns the entry makes that harmless: an entry is set
+ * while no device has been given its address, then `fence`, then the address is handed out; it is emptied, and then the
+ * invalidation waits for every DMA that may have seen it before. A device that uses an address nobody gave it meets the
+ * empty entry, the new one, or (only where the CPU reorders stores, x86 does not) the new valid word beside the empty other
+ * word. The walk reads the valid word again after the other one, so it never joins the words of two mappings.
+ */
+import type { Memory } from "../../machine/contract.ts";
+import {
+  bytesOf,
+  copyIn,
+  copyOut,
+  createShared,
+  hintTo,
+  load,
+  type SharedBuffer,
+  type SharedBytes,
+  type SharedWords,
+  store,
+  wordsOf,
+  zero,
+} from "../../shared/memory.ts";
+import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+
+/** The longest: word indexes stay inside 30 bits. */
+export const MAX_MEMORY_BYTES: number = 2 ** 32;
+
+/** Zeroed memory of `bytes` bytes, a multiple of 4096 up to 4 GiB (what the engine gives may be less: RangeError). */
+export function createMemory(bytes: number): SharedBuffer {
+  checkInteger("memory size in bytes", bytes, 4096, MAX_MEMORY_BYTES);
+  if (bytes % 4096 !== 0) throw new InvalidArgumentError("memory size in bytes", bytes, "a multiple of 4096");
+  return createShared(bytes);
+}
+
+/** One thread's view of the memory. */
+export class SoftwareMemory implements Memory {
+  readonly bytes: number;
+  readonly #words: SharedWords;
+  readonly #bytes: SharedBytes;
+  /** Only this view stores here: a fence costs no traffic between threads. */
+  readonly #fence: SharedWords = wordsOf(createShared(4));
+
+  constructor(buffer: SharedBuffer) {
+    this.bytes = buffer.byteLength;
+    this.#words = wordsOf(buffer);
+    this.#bytes = bytesOf(buffer);
+  }
+
+  /** For the machine's walk, which reads entries in a way of its own. */
+  get words(): SharedWords {
+    return this.#words;
+  }
+
+  read(at: number, into: Uint8Array): void {
+    this.#checkBytes(at, into.length);
+    copyOut(this.#bytes, at, into);
+  }
+
+  write(at: number, from: Uint8Array): void {
+    this.#checkBytes(at, from.length);
+    copyIn(this.#bytes, at, from);
+  }
+
+  /** Sets `length` bytes from `at` on to zero: a new table starts empty. */
+  clear(at: number, length: number): void {
+    this.#checkBytes(at, length);
+    zero(this.#bytes, at, length);
+  }
+
+  load32(at: number): number {
+    return load(this.#words, this.#wordAt(at, 4)) >>> 0;
+  }
+
+  store32(at: number, value: number): void {
+    store(this.#words, this.#wordAt(at, 4), value | 0);
+  }
+
+  storeWords(at: number, from: Uint32Array, count: number, last: 0 | 1): void {
+    if ((count & 1) !== 0 || !(count >= 0 && count <= from.length)) throw badCount(count, from.length);
+    const words = this.#words;
+    const word = this.#wordAt(at, count * 4);
+    const other = 1 - last;
+    for (let i = 0; i < count; i += 2) {
+      hintTo(words, word + i + other, from[i + other] as number);
+      hintTo(words, word + i + last, from[i + last] as number);
+    }
+  }
+
+  /**
+   * An atomic store: all stores before it are done before any atomic load after it, of this thread or of one that has
+   * heard from this thread since.
+   */
+  fence(): void {
+    store(this.#fence, 0, 0);
+  }
+
+  /** The index of the word at `at`. `>>>` counts modulo 2^32: comparing back refuses what is too large, odd, negative or NaN. */
+  #wordAt(at: number, length: number): number {
+    const word = at >>> 2;
+    if (word * 4 !== at || at + length > this.bytes) throw badWord(at, length, this.bytes);
+    return word;
+  }
+
+  #checkBytes(at: number, length: number): void {
+    if (!(Number.isInteger(at) && at >= 0 && at + length <= this.bytes)) {
+      throw new InvalidArgumentError(`physical address of ${length} bytes`, at, `all bytes in [0, ${this.bytes})`);
+    }
+  }
+}
+
+// Errors are made out of line, so that the checks stay small enough to be inlined.
+
+function badCount(count: number, available: number): InvalidArgumentError {
+  return new InvalidArgumentError("count of words", count, `an even number from 0 to ${available}`);
+}
+
+function badWord(at: number, length: number, bytes: number): InvalidArgumentError {
+  const expected = `a multiple of 4 with all bytes below ${bytes}`;
+  return new InvalidArgumentError(`physical address of ${length} bytes`, at, expected);
+}

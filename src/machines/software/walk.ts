@@ -1,0 +1,105 @@
+/**
+ * The IOMMU's walk: reads the entry of a page from the table in memory, bit by bit as the platform's hardware does.
+ *
+ * These decoders are written from the layouts, and share nothing with src/formats: when the two agree, it is not because of
+ * a common mistake. They work on the bytes in the order of memory, where the encoders work on words.
+ */
+import { load, type SharedWords } from "../../shared/memory.ts";
+import { InvariantError } from "../../units/errors.ts";
+import type { Translation } from "./iotlb.ts";
+
+/** What a walk says. */
+export const WALKED = 0;
+export const NOT_MAPPED = 1;
+/** Bits that must be zero are not, or the entry is of another page size. */
+export const BAD_ENTRY = 2;
+
+/** Reads and judges one entry: its 8 bytes are `first` (bytes 0 .. 3, byte 0 lowest) and `second` (bytes 4 .. 7). */
+export interface EntryDecoder {
+  /** The word that is read before and after the other: 0 or 1. */
+  readonly validWord: 0 | 1;
+  /** Page sizes that the hardware has, as log2 of bytes. */
+  readonly pageShifts: readonly number[];
+  decode(first: number, second: number, pageShift: number, into: Translation): number;
+}
+
+/** The byte at offset `index` of a word in memory. */
+function byte(word: number, index: number): number {
+  return (word >>> (8 * index)) & 0xff;
+}
+
+/** Bytes 0 .. 3 as the big-endian number they are. */
+function bigEndian(word: number): number {
+  return byte(word, 0) * 0x1000000 + byte(word, 1) * 0x10000 + byte(word, 2) * 0x100 + byte(word, 3);
+}
+
+/** The page at address high · 2^32 + low, whose low part is a multiple of 4096; -1 when it is not page-aligned. */
+function alignedPage(high: number, low: number, pageShift: number): number {
+  const pages4K = high * 2 ** 20 + low / 4096;
+  const page = pages4K / 2 ** (pageShift - 12);
+  return Number.isInteger(page) ? page : -1;
+}
+
+/** PowerPC TCE: byte 7 has READ in bit 0 and WRITE in bit 1; bits 2 .. 11 of the entry are no address bits. */
+const tce: EntryDecoder = {
+  validWord: 1,
+  pageShifts: Array.from({ length: 23 }, (_, i) => 12 + i),
+  decode(first, second, pageShift, into) {
+    const permissions = byte(second, 3);
+    if ((permissions & 3) === 0) return NOT_MAPPED;
+    if ((permissions & 0xfc) !== 0 || (byte(second, 2) & 0x0f) !== 0) return BAD_ENTRY;
+    into.page = alignedPage(bigEndian(first), bigEndian(second) - permissions, pageShift);
+    into.access = permissions;
+    return into.page < 0 ? BAD_ENTRY : WALKED;
+  },
+};
+
+/** SPARC IOPTE: byte 0 begins with VALID, x, 64K, STREAM; the address has bits 46 .. 13; byte 7 has CACHE 0x10, WRITE 2. */
+const iopte: EntryDecoder = {
+  validWord: 0,
+  pageShifts: [13, 16],
+  decode(first, second, pageShift, into) {
+    if (byte(first, 0) < 0x80) return NOT_MAPPED;
+    const is64K = (byte(first, 0) & 0x20) !== 0;
+    if (is64K !== (pageShift === 16)) return BAD_ENTRY;
+    // Bit 47 is the lowest of the context: the high half keeps 15 bits.
+    const high = (byte(first, 2) & 0x7f) * 0x100 + byte(first, 3);
+    const low = bigEndian(second);
+    into.page = alignedPage(high, low - (low % 0x2000), pageShift);
+    into.access = (byte(second, 3) & 2) === 0 ? 1 : 3;
+    return into.page < 0 ? BAD_ENTRY : WALKED;
+  },
+};
+
+/** By the format codes of CONTROL; code 0 is none. */
+export const DECODERS: readonly (EntryDecoder | undefined)[] = [undefined, tce, iopte];
+
+/**
+ * Walks: reads the entry whose first word is `at` of memory, and decodes it. Only between begin and end of a DMA.
+ * The valid word is read again after the other: an entry that was emptied and set again in between is read anew.
+ */
+export function walk(
+  memory: SharedWords,
+  at: number,
+  decoder: EntryDecoder,
+  pageShift: number,
+  into: Translation,
+): number {
+  const validAt = at + decoder.validWord;
+  const otherAt = at + 1 - decoder.validWord;
+  for (;;) {
+    const valid = load(memory, validAt);
+    const other = load(memory, otherAt);
+    if (load(memory, validAt) !== valid) continue;
+    return decoder.validWord === 0
+      ? decoder.decode(valid, other, pageShift, into)
+      : decoder.decode(other, valid, pageShift, into);
+  }
+}
+
+/** The decoder of a format code that CONTROL has accepted. */
+export function decoderOf(code: number): EntryDecoder {
+  const decoder = DECODERS[code];
+  if (decoder === undefined) throw new InvariantError(`format code ${code} in CONTROL`);
+  return decoder;
+}
