@@ -206,7 +206,7 @@ function geometryOf(options: SoftwareMachineOptions, devices: readonly string[])
   checkInteger("IOTLB entries", entries, 0, 65_536);
   checkInteger("IOTLB ways", ways, 1, 64);
   const sets = entries / ways;
-  if (entries !== 0 && !Number.isInteger(Math.log2(sets))) {
+  if (entries !== 0 && (sets < 1 || !Number.isInteger(Math.log2(sets)))) {
     throw new InvalidArgumentError("IOTLB entries", entries, `0, or a power of two times the ${ways} ways`);
   }
   if (!REPLACEMENTS.includes(replacement)) {

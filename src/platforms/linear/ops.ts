@@ -177,7 +177,7 @@ function failureOfResult(result: number): Failure | undefined {
 }
 
 /** Throws InvalidArgumentError unless a table of so many entries may lie at this address of the memory. */
-export function checkTablePlace(memory: Memory, entries: number, tableAddress: number): void {
+function checkTablePlace(memory: Memory, entries: number, tableAddress: number): void {
   checkInteger("entries of the table", entries, 1, MAX_ENTRIES);
   const last = memory.bytes - entries * ENTRY_BYTES;
   if (last < 0) {

@@ -1,0 +1,137 @@
+/**
+ * The simplest platform: one window, one flat table of entries in memory, one IOMMU of the linear kind. It shows what every
+ * platform does: place the table, program the registers, enclose the generic table, and add fields of its own beside it.
+ *
+ *     const platform = LinearPlatform.create(machine, { format: "powernv-tce", window });
+ *     worker.postMessage([machine.handle, platform.handle]);  // there: LinearPlatform.attach(machine, handle)
+ *     platform.generic.allocate(1);
+ */
+import { ENTRY_BYTES, type EntryFormat } from "../../formats/contract.ts";
+import { sun4uIopte } from "../../formats/sun4u-iopte.ts";
+import { powernvTce } from "../../formats/tce.ts";
+import type { Machine } from "../../machine/contract.ts";
+import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
+import { FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import type { DmaWindow } from "../../units/numbers.ts";
+import { LinearOps } from "./ops.ts";
+import {
+  CONTROL,
+  ENABLE,
+  ENTRIES,
+  FORMAT_SHIFT,
+  formatCodeOf,
+  INVALIDATE_RESULT,
+  PAGE_SHIFT,
+  RESULT_DONE,
+  TABLE_ALIGNMENT,
+  TABLE_BASE,
+  WINDOW_BASE,
+} from "./registers.ts";
+
+/** Formats of a linear table, by name. */
+const FORMATS: ReadonlyMap<string, EntryFormat> = new Map(
+  [powernvTce, sun4uIopte].map((format) => [format.name, format]),
+);
+
+export interface LinearPlatformOptions {
+  /** "powernv-tce" or "sun4u-iopte". */
+  readonly format: string;
+  readonly window: DmaWindow;
+  /** Physical address of the table: a multiple of 4096. Default: at the end of memory. */
+  readonly tableAddress?: number;
+  /** Of the generic table. */
+  readonly table?: TableOptions;
+}
+
+/** What a thread attaches to. Structured-cloneable. */
+export interface LinearPlatformHandle {
+  readonly format: string;
+  readonly tableAddress: number;
+  readonly table: TableHandle;
+}
+
+/** One thread's view. */
+export class LinearPlatform {
+  /** The generic table, with ops of this thread. */
+  readonly generic: IommuTable;
+  readonly ops: LinearOps;
+  readonly format: EntryFormat;
+  /** Physical address of the table; memory from here on, for `tableBytes`, belongs to it. */
+  readonly tableAddress: number;
+  readonly tableBytes: number;
+
+  private constructor(generic: IommuTable, ops: LinearOps, format: EntryFormat, tableAddress: number) {
+    this.generic = generic;
+    this.ops = ops;
+    this.format = format;
+    this.tableAddress = tableAddress;
+    this.tableBytes = generic.window.entries * ENTRY_BYTES;
+  }
+
+  /**
+   * Places an empty table in memory, programs the IOMMU (what it translated before ends), and attaches this thread.
+   * Throws InvalidArgumentError for what doesn't fit together, IovaError "platform-busy" when a DMA through what was there before
+   * does not end.
+   */
+  static create(machine: Machine, options: LinearPlatformOptions): LinearPlatform {
+    const { window } = options;
+    const format = formatNamed(options.format);
+    const tableAddress = options.tableAddress ?? defaultTableAddress(machine.memory.bytes, window.entries);
+    const ops = opsOf(machine, format, window, tableAddress);
+    const generic = IommuTable.create(window, ops, options.table);
+    writeControl(machine, 0);
+    ops.clear(0, window.entries);
+    ops.flush();
+    const { registers } = machine;
+    registers.write64(TABLE_BASE, BigInt(tableAddress));
+    registers.write64(WINDOW_BASE, window.base);
+    registers.write32(ENTRIES, window.entries);
+    registers.write32(PAGE_SHIFT, window.pageShift);
+    writeControl(machine, ENABLE | (formatCodeOf(format.name) << FORMAT_SHIFT));
+    return new LinearPlatform(generic, ops, format, tableAddress);
+  }
+
+  /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
+  static attach(machine: Machine, handle: LinearPlatformHandle): LinearPlatform {
+    if (typeof handle?.table !== "object" || typeof handle.tableAddress !== "number") {
+      throw new FormatError("the handle is not that of a linear platform");
+    }
+    const format = formatNamed(handle.format);
+    const ops = opsOf(machine, format, handle.table.window, handle.tableAddress);
+    return new LinearPlatform(IommuTable.attach(handle.table, ops), ops, format, handle.tableAddress);
+  }
+
+  get handle(): LinearPlatformHandle {
+    return { format: this.format.name, tableAddress: this.tableAddress, table: this.generic.handle };
+  }
+}
+
+function formatNamed(name: string): EntryFormat {
+  const format = FORMATS.get(name);
+  if (format === undefined) {
+    throw new InvalidArgumentError("entry format", name, `one of ${[...FORMATS.keys()].join(", ")}`);
+  }
+  return format;
+}
+
+function opsOf(machine: Machine, format: EntryFormat, window: DmaWindow, tableAddress: number): LinearOps {
+  const { memory, registers } = machine;
+  const { pageShift, entries } = window;
+  return new LinearOps({ memory, registers, format, pageShift, entries, tableAddress });
+}
+
+/** As high as possible: low addresses are left to buffers. */
+function defaultTableAddress(memoryBytes: number, entries: number): number {
+  const bytes = entries * ENTRY_BYTES;
+  return Math.max(0, Math.floor((memoryBytes - bytes) / TABLE_ALIGNMENT) * TABLE_ALIGNMENT);
+}
+
+function writeControl(machine: Machine, value: number): void {
+  machine.registers.write32(CONTROL, value);
+  if (machine.registers.read32(INVALIDATE_RESULT) !== RESULT_DONE) {
+    throw new IovaError(
+      "platform-busy",
+      "a DMA has not ended since CONTROL was written; forget its thread if it is dead",
+    );
+  }
+}
