@@ -12,7 +12,7 @@ import {
   MASK_TOO_LOW,
   TABLE_FULL,
 } from "../units/failure.ts";
-import type { AreaConstraints } from "./constraints.ts";
+import { type AreaConstraints, UNCONSTRAINED } from "./constraints.ts";
 import { type Layout, POOL } from "./layout.ts";
 import { type CHANGED, Pool, type View } from "./pool.ts";
 import { Spans } from "./span.ts";
@@ -27,7 +27,8 @@ export class PoolSet {
   readonly small: number;
   readonly spans: Spans;
   readonly #large: Pool | undefined;
-  readonly #own: number;
+  readonly #own: Pool;
+  readonly #ownIndex: number;
   readonly #entries: number;
   readonly #longest: number;
   readonly #smallEnd: number;
@@ -38,7 +39,8 @@ export class PoolSet {
     this.small = layout.pools;
     this.spans = new Spans(view, this.all);
     this.#large = layout.largePool ? this.all[layout.pools] : undefined;
-    this.#own = view.thread % layout.pools;
+    this.#ownIndex = view.thread % layout.pools;
+    this.#own = this.#pool(this.#ownIndex);
     this.#entries = layout.entries;
     this.#longest = Math.max(...this.all.map((pool) => pool.end - pool.first));
     this.#smallEnd = this.#pool(layout.pools - 1).end;
@@ -51,6 +53,10 @@ export class PoolSet {
     if (constraints.boundaryPages !== 0 && count > constraints.boundaryPages) return LONGER_THAN_BOUNDARY;
     if (count > constraints.limit) return MASK_TOO_LOW;
     if (count > this.#longest) return this.spans.allocate(count, constraints, state);
+    if (after < 0 && count <= SMALL_REQUEST && this.#own.mayHold(count) && constraints === UNCONSTRAINED) {
+      const first = this.#own.allocate(count, constraints, -1, state);
+      if (first >= 0) return first;
+    }
     const chained = after >= 0 && after < this.#entries ? this.of(after) : undefined;
     const first = chained !== undefined ? this.#try(chained, count, constraints, after, state) : TABLE_FULL;
     return first >= 0 ? first : this.#inOrder(count, constraints, state);
@@ -64,6 +70,11 @@ export class PoolSet {
 
   /** The pool of an entry. */
   of(entry: number): Pool {
+    const own = this.#own;
+    return entry >= own.first && entry < own.end ? own : this.#other(entry);
+  }
+
+  #other(entry: number): Pool {
     if (entry >= this.#smallEnd) return this.#large as Pool;
     // Pools are even but for their rounding to whole words, so the guess is off by one at most.
     const guess = Math.min(Math.floor(entry * this.#poolsPerEntry), this.small - 1);
@@ -85,7 +96,7 @@ export class PoolSet {
 
   #inSmall(count: number, constraints: AreaConstraints, state: number): number {
     let answer: number = TABLE_FULL;
-    for (let i = 0, pool = this.#own; i < this.small; i++) {
+    for (let i = 0, pool = this.#ownIndex; i < this.small; i++) {
       const first = this.#try(this.#pool(pool), count, constraints, -1, state);
       if (first >= 0) return first;
       answer = moreTelling(answer, first);

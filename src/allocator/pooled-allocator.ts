@@ -153,13 +153,13 @@ export class PooledAllocator {
     const slot = plain ? own : this.#check.live(first, count);
     if (this.#lazy) return this.#freeLazily(first, count, slot);
     const cache = this.#cache;
-    if (cache !== undefined && count <= CACHED_LENGTHS && cache.put(first, count, 0)) return 0;
-    return this.#freeSlowly(first, count, slot);
-  }
-
-  /** The cache has no room, or is none. */
-  #freeSlowly(first: number, count: number, slot: number): 0 | FailureCode {
-    if (this.#holdings.put(first, count, 0)) return 0;
+    if (
+      cache !== undefined &&
+      count <= CACHED_LENGTHS &&
+      (cache.put(first, count, 0) || this.#holdings.put(first, count, 0))
+    ) {
+      return 0;
+    }
     const answer = this.#pools.release(first, count, slot);
     if (answer === CHANGED) throw this.#check.lost(first, count);
     return answer;

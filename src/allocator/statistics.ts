@@ -88,11 +88,16 @@ export function statisticsOf(words: SharedWords, layout: Layout, poolSet: PoolSe
     lockContended: ofPools((pool) => pool.lockContended),
     lockWaitMicroseconds: ofPools((pool) => pool.lockWaitMicroseconds),
     searches: poolSet.all.reduce((sum, pool) => sum + counted(words, pool.lockAt + POOL.searches), 0),
-    searchSteps: poolSet.all.reduce((sum, pool) => sum + counted(words, pool.lockAt + POOL.searchSteps), 0),
+    searchSteps: poolSet.all.reduce((sum, pool) => sum + stepsOf(words, pool.lockAt), 0),
     flushes: ofThreads(THREAD.flushes),
     drains: ofThreads(THREAD.drains),
     recoveries: ofThreads(THREAD.recoveries),
   };
+}
+
+/** Each search looks at the hint's word first; the further ones are counted. */
+function stepsOf(words: SharedWords, poolAt: number): number {
+  return counted(words, poolAt + POOL.searches) + counted(words, poolAt + POOL.searchSteps);
 }
 
 /** Entries that a thread keeps for itself. */

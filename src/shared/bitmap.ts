@@ -86,13 +86,6 @@ function bitsIn(word: number): number {
   return Math.imul((fours + (fours >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
 }
 
-/** Are the entries [first, first + count) clear, and all in one word? The quick look at the hint, for short requests. */
-export function isClearInWord(words: SharedWords, bitmapAt: number, first: number, count: number): boolean {
-  const offset = first & 31;
-  if (count >= 32 - offset) return false;
-  return ((peek(words, bitmapAt + (first >>> 5)) >>> offset) & ((1 << count) - 1)) === 0;
-}
-
 /**
  * The lowest start in [from, startEnd) of `count` clear bits, or NOT_FOUND.
  * The caller guarantees startEnd + count − 1 <= the end of what may be searched: then a run that starts in time also ends in time.

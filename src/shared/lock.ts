@@ -13,7 +13,7 @@
  * sleep is longer than 5 ms before the word is looked at again.
  */
 import { type FailureCode, OWNER_UNRESPONSIVE, WOULD_BLOCK } from "../units/failure.ts";
-import { COUNTER_WORDS, count, counted } from "./counters.ts";
+import { COUNTER_WORDS, count, counted, increment } from "./counters.ts";
 import {
   compareExchange,
   exchange,
@@ -51,7 +51,7 @@ export function tagOf(thread: number): number {
 /** Takes the lock for the thread with this tag. 0, or why it could not: then the lock is not held. Not reentrant. */
 export function lock(words: SharedWords, at: number, tag: number): 0 | FailureCode {
   if (compareExchange(words, at, 0, tag) !== 0) return lockContended(words, at, tag);
-  count(words, at + ACQUISITIONS, 1);
+  increment(words, at + ACQUISITIONS);
   return 0;
 }
 
@@ -81,8 +81,8 @@ function lockContended(words: SharedWords, at: number, tag: number): 0 | Failure
   const began = milliseconds();
   const answer = spin(words, at, tag) ? 0 : sleepUntilLocked(words, at, tag, began);
   if (answer !== 0) return answer;
-  count(words, at + ACQUISITIONS, 1);
-  count(words, at + CONTENDED, 1);
+  increment(words, at + ACQUISITIONS);
+  increment(words, at + CONTENDED);
   count(words, at + WAIT_MICROSECONDS, Math.round((milliseconds() - began) * 1000));
   return 0;
 }
