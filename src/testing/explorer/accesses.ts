@@ -48,8 +48,10 @@ export const ACCESS_NAMES: readonly string[] = [
   "milliseconds",
 ];
 
-/** Kinds up to this one can be seen by, or see, another thread that no order separates: the threads may be switched before them. */
-export const LAST_MEETING: number = HINT;
+/** May an access of this kind see, or be seen by, that of another thread without an order between them? */
+export function synchronises(kind: number): boolean {
+  return kind <= HINT;
+}
 
 // How an access counts for the happens-before check.
 export const PLAIN_READ = 0;

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import type { SharedWords } from "../../shared/memory.ts";
 import { type Exploration, explore } from "./explore.ts";
 import { compareExchange, exchange, load, notify, peek, poke, store, waitWhile } from "./memory.ts";
-import { assertGood, endsOf, increment, loads, words } from "./small-programs.model.ts";
+import { assertGood, endsOf, increment, words } from "./small-programs.model.ts";
 
 /** A lock with its owner's tag (thread + 1), on which nobody sleeps longer than 5 ms. */
 function takeAs(at: SharedWords, thread: number): void {
@@ -42,7 +42,11 @@ test("a thread dies before each of its accesses and after its last", () => {
 });
 
 test("dying after an access that changed nothing is offered on request, and comes to no other end", () => {
-  const reading: Exploration<SharedWords> = { setup: words, threads: [loads(3)], kills: 1 };
+  const reading: Exploration<SharedWords> = {
+    setup: words,
+    threads: [(at) => load(at, 0) + load(at, 1) + load(at, 2)],
+    kills: 1,
+  };
   assert.equal(explore(reading).schedules, 2);
   assert.equal(explore({ ...reading, killAt: "all" }).schedules, 5);
   const locked: Exploration<SharedWords> = {

@@ -36,6 +36,9 @@ import type { Visited } from "./visited.ts";
 /** Why a schedule is bad. */
 export type FailureKind = "race" | "deadlock" | "lost-wake-up" | "endless" | "thrown" | "check";
 
+/** Before which accesses threads are switched: all, all but plain ones, or those of places where threads meet. */
+export type SwitchAt = "all" | "synchronising" | "meetings";
+
 /** How a schedule went wrong. */
 export interface ExecutionFailure {
   readonly kind: FailureKind;
@@ -61,8 +64,9 @@ export interface Subject {
   /** Is a death offered again after accesses that changed nothing? */
   readonly killAtEvery: boolean;
   readonly preemptions: number;
-  /** Are threads switched before every access, or only before those in which two threads may meet? */
-  readonly switchAtEvery: boolean;
+  readonly switchAt: SwitchAt;
+  /** By unit: 1 where threads are known to meet. Grows while schedules are executed. */
+  readonly meetings: Uint8Array;
   /** May a sleep end by its time-out while others could run? Each such end counts as a preemption. */
   readonly earlyTimeOuts: boolean;
   /** May a relaxed read see any value that the memory model allows, or only the newest? */
@@ -121,6 +125,8 @@ export class Execution {
   #preemptions = 0;
   #clock = 0;
   #over = false;
+  /** Units where threads were seen to meet for the first time. */
+  #found: number[] = [];
 
   /** Decisions of this schedule so far. */
   choices: number[] = [];
@@ -156,6 +162,12 @@ export class Execution {
     return this.#threads.filter((thread) => thread.state !== UNBORN).map((thread) => thread.outcome());
   }
 
+  /** Makes the meetings of the last schedule known to the next. True: there were new ones. */
+  learnMeetings(): boolean {
+    for (const unit of this.#found) this.#subject.meetings[unit] = 1;
+    return this.#found.length > 0;
+  }
+
   /** Executes one schedule. */
   run(): void {
     this.#restart();
@@ -187,7 +199,7 @@ export class Execution {
       throw new RangeError(`${kinds.ACCESS_NAMES[kind]} at index ${at} of ${view.array.length}`);
     if (view.storage !== this.#subject.storage)
       throw new ExplorationError("explored code uses memory that the set-up has not made");
-    this.#arrive(kind <= kinds.LAST_MEETING && this.#subject.privateUnits[unit] === 0);
+    this.#arrive(this.#isSwitchPoint(kind, unit, unit + (1 << view.unitShift)));
     let order = kinds.ORDER_OF[kind] as number;
     const value = perform(kind, view, at, before, first, second);
     if (order === kinds.ATOMIC_UPDATE && value === NOT_STORED) order = kinds.ATOMIC_READ;
@@ -225,7 +237,7 @@ export class Execution {
     if (!(at >= 0 && at + length <= view.array.length)) {
       throw new RangeError(`${kinds.ACCESS_NAMES[kind]} of bytes [${at}, ${at + length}) of ${view.array.length}`);
     }
-    this.#arrive(false);
+    this.#arrive(this.#isSwitchPoint(kind, firstByte >> 1, (firstByte + length + 1) >> 1));
     if (kind === kinds.COPY_OUT) {
       const copy = view.array.slice(at, at + length);
       bytes?.set(copy);
@@ -274,6 +286,7 @@ export class Execution {
     this.#preemptions = 0;
     this.#clock = 0;
     this.#over = false;
+    this.#found.length = 0;
     this.choices = [];
     this.failure = undefined;
     this.pruned = false;
@@ -328,15 +341,24 @@ export class Execution {
     return this.#wakeEarly(choice - ready);
   }
 
+  /** Are threads switched before such an access of the units [unit, end)? */
+  #isSwitchPoint(kind: number, unit: number, end: number): boolean {
+    const { switchAt, meetings, privateUnits } = this.#subject;
+    if (switchAt === "all") return true;
+    if (switchAt === "synchronising") return kinds.synchronises(kind) && privateUnits[unit] === 0;
+    for (let part = unit; part < end; part++) if (meetings[part] === 1) return true;
+    return false;
+  }
+
   /** Called before each access that is not in the log: may cut the thread off. */
-  #arrive(mayMeet: boolean): void {
+  #arrive(isSwitchPoint: boolean): void {
     if (this.#unwinding) throw CUT;
     const thread = this.#current;
     if (this.steps++ >= this.#subject.maximumSteps) {
       this.#fail("endless", `more than ${this.#subject.maximumSteps} accesses in one schedule`);
       this.#cutOff();
     }
-    const canSwitch = !this.#granted && (mayMeet || this.#subject.switchAtEvery) && this.#canPreempt();
+    const canSwitch = !this.#granted && isSwitchPoint && this.#canPreempt();
     this.#granted = false;
     const ready = canSwitch ? this.#othersReady() : 0;
     const switches = canSwitch ? ready + this.#impatient() : 0;
@@ -365,8 +387,10 @@ export class Execution {
     const end = storage.split[unit >> 1] === 1 ? unit + width : unit + 1;
     for (let part = unit; part < end; part++) {
       if (this.#visited !== undefined) this.#hash.add(thread, position, part, this.#order.version(part));
-      const other = kind === kinds.NOTIFY ? ORDERED : this.#order.access(part, thread, counted, width);
-      if (kind === kinds.NOTIFY) this.#order.bump(part);
+      let other = ORDERED;
+      if (kind === kinds.NOTIFY) this.#order.accessQueue(part, thread);
+      else other = this.#order.access(part, thread, counted, width);
+      if (this.#subject.meetings[part] === 0 && this.#order.isMeeting(part)) this.#found.push(part);
       if (other !== ORDERED) {
         this.#note(kind, unit, 0, 0, "races");
         this.#fail(
@@ -399,7 +423,7 @@ export class Execution {
     thread.sleepsOn = unit;
     thread.deadline = this.#clock + milliseconds;
     this.#sleepers.push(thread);
-    this.#order.bump(unit); // its place in the queue
+    this.#order.accessQueue(unit, thread.number);
     this.#note(kinds.WAIT, unit, 0, 0, "sleeps");
     this.#cutOff();
   }

@@ -5,7 +5,7 @@
  *
  * The code must be loaded by `loadExplored` (load.ts), so that its accesses of shared memory come here.
  */
-import { Execution, type ExecutionFailure, type FailureKind, type Subject } from "./execution.ts";
+import { Execution, type ExecutionFailure, type FailureKind, type Subject, type SwitchAt } from "./execution.ts";
 import type { ThreadOutcome } from "./logical-thread.ts";
 import { EverySchedule, GivenSchedule, RandomSchedule } from "./schedulers.ts";
 import { orderBy, startStorage } from "./session.ts";
@@ -48,10 +48,12 @@ export interface Exploration<State> {
    */
   readonly killAt?: "changes" | "all";
   /**
-   * Where threads are switched. "meetings" (the default): before atomic, relaxed and waiting accesses; what lies between them
-   * can't be seen by another thread unless there is a race, and races are found by their order. "all": before every access.
+   * Where threads are switched: before "all" accesses; before all but plain ones ("synchronising"); or ("meetings", the default)
+   * before those of places that several threads access in the schedules explored, one writing, not all by plain accesses.
+   * Elsewhere the order makes no difference: plain accesses have one, or are found to race. Places are found on the way;
+   * the exploration starts again with each, until it has been everywhere without meeting a new one.
    */
-  readonly switchAt?: "meetings" | "all";
+  readonly switchAt?: SwitchAt;
   /** Accesses of these bytes count as plain, whatever their kind: nothing is switched there, and meeting there is a race. */
   readonly isPrivate?: (byteOffset: number, buffer: number) => boolean;
   /** May a sleep end by its time-out while others could run? Each such end counts as a preemption. Default: no. */
@@ -76,12 +78,20 @@ export interface Exploration<State> {
   readonly nameOf?: NameOf;
 }
 
+/** All that one execution depends on. As JSON it can be kept, and replayed. */
+export interface Schedule {
+  /** What was chosen at each decision. */
+  readonly choices: readonly number[];
+  /** Where decisions were to be made: the places at which threads were known to meet. */
+  readonly meetings: readonly number[];
+}
+
 /** A bad schedule. */
 export interface ScheduleFailure {
   readonly kind: FailureKind;
   readonly message: string;
   /** For `replay`. */
-  readonly schedule: readonly number[];
+  readonly schedule: Schedule;
   /** Every access up to the failure, a line each. */
   readonly trace: string;
 }
@@ -114,34 +124,54 @@ type MutableReport = { -readonly [Key in keyof Report]: Report[Key] } & { failur
 /** Explores. Throws ExplorationError when the code can't be explored; what is wrong with the code is in the report. */
 export function explore<State>(exploration: Exploration<State>): Report {
   const prepared = prepare(exploration);
-  const { random } = exploration;
-  const every = new EverySchedule();
-  const some = random === undefined ? undefined : new RandomSchedule(random.seed);
-  const visited = exploration.skipSeen === true && some === undefined ? new Visited() : undefined;
-  const execution = new Execution(prepared.subject, some ?? every, visited);
-  const report = emptyReport();
-  const most = exploration.maximumSchedules ?? random?.schedules ?? Number.POSITIVE_INFINITY;
   const began = performance.now();
-  for (let count = 0; ; ) {
-    (some ?? every).restart();
-    const failure = runSchedule(prepared, execution);
-    tally(report, execution);
-    if (failure !== undefined) {
-      report.failures[failure.kind]++;
-      report.first ??= show(prepared, execution.choices, failure);
-      if (exploration.stopAtFailure === true) break;
-    }
-    report.complete = some === undefined ? !every.advance() : ++count === random?.schedules;
-    if (report.complete || report.schedules >= most) break;
-  }
+  const report = exploration.random === undefined ? every(prepared, exploration) : some(prepared, exploration.random);
   report.milliseconds = performance.now() - began;
   return report;
 }
 
+type Limits = Pick<Exploration<unknown>, "skipSeen" | "maximumSchedules" | "stopAtFailure">;
+
+/** All schedules, from the start again whenever a new place is found where threads meet. */
+function every(prepared: Prepared, limits: Limits): MutableReport {
+  const most = limits.maximumSchedules ?? Number.POSITIVE_INFINITY;
+  for (;;) {
+    const schedules = new EverySchedule();
+    const execution = new Execution(prepared.subject, schedules, limits.skipSeen === true ? new Visited() : undefined);
+    const report = emptyReport();
+    for (let more = true; more && !execution.learnMeetings(); ) {
+      schedules.restart();
+      const failure = runSchedule(prepared, execution);
+      tally(report, prepared, execution, failure);
+      report.complete = !schedules.advance();
+      const isEnough = report.schedules >= most || (failure !== undefined && limits.stopAtFailure === true);
+      if (isEnough) return report;
+      more = !report.complete;
+    }
+    if (report.complete && !execution.learnMeetings()) return report;
+  }
+}
+
+/** So many random schedules. Where threads meet is learnt on the way. */
+function some(prepared: Prepared, random: { readonly seed: number; readonly schedules: number }): MutableReport {
+  const schedules = new RandomSchedule(random.seed);
+  const execution = new Execution(prepared.subject, schedules, undefined);
+  const report = emptyReport();
+  while (report.schedules < random.schedules) {
+    schedules.restart();
+    const failure = runSchedule(prepared, execution);
+    tally(report, prepared, execution, failure);
+    execution.learnMeetings();
+  }
+  report.complete = true;
+  return report;
+}
+
 /** The trace of one schedule of this exploration, a line for each access, and how it ended. */
-export function replay<State>(exploration: Exploration<State>, schedule: readonly number[]): string {
+export function replay<State>(exploration: Exploration<State>, schedule: Schedule): string {
   const prepared = prepare(exploration);
-  const execution = new Execution(prepared.subject, new GivenSchedule(schedule), undefined);
+  for (const unit of schedule.meetings) prepared.subject.meetings[unit] = 1;
+  const execution = new Execution(prepared.subject, new GivenSchedule(schedule.choices), undefined);
   execution.trace = [];
   const failure = runSchedule(prepared, execution);
   const { threads, storage } = prepared.subject;
@@ -194,7 +224,8 @@ function prepare<State>(exploration: Exploration<State>): Prepared {
     victims: exploration.victims ?? threads.map((_, number) => number),
     killAtEvery: exploration.killAt === "all",
     preemptions,
-    switchAtEvery: exploration.switchAt === "all",
+    switchAt: exploration.switchAt ?? "meetings",
+    meetings: new Uint8Array(storage.units),
     earlyTimeOuts: exploration.earlyTimeOuts === true,
     staleGlances: exploration.staleGlances === true,
     privateUnits: privateUnits(storage, exploration.isPrivate),
@@ -244,13 +275,14 @@ function checked(prepared: Prepared, execution: Execution): ExecutionFailure | u
 
 /** Executes a bad schedule once more, for its trace. */
 function show(prepared: Prepared, choices: readonly number[], failure: ExecutionFailure): ScheduleFailure {
+  const meetings = [...prepared.subject.meetings.keys()].filter((unit) => prepared.subject.meetings[unit] === 1);
   const { subject, nameOf } = prepared;
   const execution = new Execution(subject, new GivenSchedule(choices), undefined);
   execution.trace = [];
   runSchedule(prepared, execution);
   const where = failure.unit < 0 ? "" : ` (${placeName(failure.unit, subject.storage, nameOf)})`;
   const trace = formatTrace(execution.trace, subject.threads.length, subject.storage, nameOf);
-  return { kind: failure.kind, message: failure.message + where, schedule: [...choices], trace };
+  return { kind: failure.kind, message: failure.message + where, schedule: { choices, meetings }, trace };
 }
 
 function emptyReport(): MutableReport {
@@ -268,7 +300,12 @@ function emptyReport(): MutableReport {
   };
 }
 
-function tally(report: MutableReport, execution: Execution): void {
+function tally(
+  report: MutableReport,
+  prepared: Prepared,
+  execution: Execution,
+  failure: ExecutionFailure | undefined,
+): void {
   report.steps += execution.steps;
   if (execution.pruned) {
     report.pruned++;
@@ -278,4 +315,7 @@ function tally(report: MutableReport, execution: Execution): void {
   report.timeOuts += execution.timeOuts;
   if (execution.steps > report.longest) report.longest = execution.steps;
   if (execution.dead.length > 0) report.kills++;
+  if (failure === undefined) return;
+  report.failures[failure.kind]++;
+  report.first ??= show(prepared, execution.choices, failure);
 }

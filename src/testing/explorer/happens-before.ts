@@ -24,6 +24,7 @@ import {
   PLAIN_WRITE,
   RELAXED_READ,
   RELAXED_WRITE,
+  writes,
 } from "./accesses.ts";
 
 /** No race. */
@@ -40,7 +41,12 @@ const WRITER_CLOCK = 3;
 const RELEASED = 4;
 /** Units that the last atomic access covered, 1 or 2; 0: none yet. */
 const WIDTH = 5;
-const ROWS = 6;
+/** Threads that have accessed it, and those that have written it: a bit for each. */
+const ACCESSED = 6;
+const WRITTEN = 7;
+/** 1 when one of these accesses was atomic or relaxed. */
+const UNPLAIN = 8;
+const ROWS = 9;
 
 /** Clocks of all threads and records of all units. Restarted for each schedule. */
 export class HappensBefore {
@@ -96,6 +102,7 @@ export class HappensBefore {
   access(unit: number, thread: number, order: number, width: number): number {
     const at = unit * this.#stride;
     if (this.#records[at + STAMP] !== this.#stamp) this.#clear(at);
+    this.#attend(at, thread, writes(order), order !== PLAIN_READ && order !== PLAIN_WRITE);
     switch (order) {
       case PLAIN_READ:
         return this.#plainRead(at, thread);
@@ -115,16 +122,34 @@ export class HappensBefore {
     }
   }
 
-  /** A later write may now be told from those before: the unit was written by something that is no access (a queue of waiters). */
-  bump(unit: number): void {
+  /** The thread changes something about the place that is not its value: the queue of those who sleep on it. */
+  accessQueue(unit: number, thread: number): void {
     const at = unit * this.#stride;
     if (this.#records[at + STAMP] !== this.#stamp) this.#clear(at);
+    this.#attend(at, thread, true, true);
     this.#bump(at);
+  }
+
+  /**
+   * Have two threads met in this place: accessed it, one writing, not all by plain accesses? Then it can matter which was
+   * first. (That plain accesses are ordered otherwise is checked, so among them it can't.)
+   */
+  isMeeting(unit: number): boolean {
+    const at = unit * this.#stride;
+    const accessed = this.#records[at + ACCESSED] as number;
+    return (accessed & (accessed - 1)) !== 0 && this.#records[at + WRITTEN] !== 0 && this.#records[at + UNPLAIN] === 1;
   }
 
   /** The release of atomic writes: the writer's later accesses are not covered by what it has passed on. */
   tick(thread: number): void {
     this.#clocks[thread * this.#threads + thread] = this.#own(thread) + 1;
+  }
+
+  #attend(at: number, thread: number, isWrite: boolean, isUnplain: boolean): void {
+    const records = this.#records;
+    records[at + ACCESSED] = (records[at + ACCESSED] as number) | (1 << thread);
+    if (isWrite) records[at + WRITTEN] = (records[at + WRITTEN] as number) | (1 << thread);
+    if (isUnplain) records[at + UNPLAIN] = 1;
   }
 
   #plainRead(at: number, thread: number): number {

@@ -2,11 +2,13 @@
  * A module hook (Node's `module.register`) that makes explored copies of the library's modules: those asked for with
  * `?explored=NAME`, and what they import. In a copy, src/shared/memory.js is the explorer's, and single modules may have a source
  * of their own (planted bugs). Modules without state or accesses (units) are shared with everybody, so that `instanceof` works.
+ *
+ * It is registered once for each copy, and then asked once for each: what it does to a URL, it does not do twice.
  */
 import type { InitializeHook, LoadHook, ResolveHook } from "node:module";
 
 export interface HookData {
-  /** NAME: which copies this hook makes. */
+  /** NAME of the copy. */
   readonly name: string;
   /** URL of build/src/, with a slash at the end. */
   readonly root: string;
@@ -14,24 +16,33 @@ export interface HookData {
   readonly sources: ReadonlyMap<string, string>;
 }
 
-let data: HookData;
-let query: string;
+const QUERY = "?explored=";
+const copies: Map<string, HookData> = new Map();
 
-export const initialize: InitializeHook<HookData> = (given) => {
-  data = given;
-  query = `?explored=${given.name}`;
+/** @public Called by Node, as the next two are. */
+export const initialize: InitializeHook<HookData> = (data) => {
+  copies.set(data.name, data);
 };
 
+/** @public */
 export const resolve: ResolveHook = async (specifier, context, nextResolve) => {
   const resolved = await nextResolve(specifier, context);
+  const name = nameIn(specifier) ?? nameIn(context.parentURL ?? "");
+  const root = copies.get(name ?? "")?.root;
   const path = resolved.url.split("?")[0] as string;
-  const isCopy = context.parentURL?.endsWith(query) === true || specifier.endsWith(query);
-  if (!isCopy || !path.startsWith(data.root) || path.startsWith(`${data.root}units/`)) return resolved;
-  if (path === `${data.root}shared/memory.js`) return { ...resolved, url: `${data.root}testing/explorer/memory.js` };
-  return { ...resolved, url: path + query };
+  if (root === undefined || !path.startsWith(root) || /^(units|testing)\//.test(path.slice(root.length)))
+    return resolved;
+  const isMemory = path === `${root}shared/memory.js`;
+  return { ...resolved, url: isMemory ? `${root}testing/explorer/memory.js` : path + QUERY + name };
 };
 
+/** @public */
 export const load: LoadHook = async (url, context, nextLoad) => {
-  const source = url.endsWith(query) ? data.sources.get(url.slice(0, -query.length)) : undefined;
+  const source = copies.get(nameIn(url) ?? "")?.sources.get(url.split("?")[0] as string);
   return source === undefined ? nextLoad(url, context) : { format: "module", source, shortCircuit: true };
 };
+
+function nameIn(url: string): string | undefined {
+  const at = url.lastIndexOf(QUERY);
+  return at < 0 ? undefined : url.slice(at + QUERY.length);
+}

@@ -2,7 +2,18 @@
 import assert from "node:assert/strict";
 import type { SharedWords } from "../../shared/memory.ts";
 import { type Exploration, explore, type Report } from "./explore.ts";
-import { compareExchange, createShared, exchange, load, notify, peek, poke, waitWhile, wordsOf } from "./memory.ts";
+import {
+  add,
+  compareExchange,
+  createShared,
+  exchange,
+  load,
+  notify,
+  peek,
+  poke,
+  waitWhile,
+  wordsOf,
+} from "./memory.ts";
 
 /** 64 words of zeros. */
 export const words = (): SharedWords => wordsOf(createShared(256));
@@ -24,11 +35,11 @@ export function increment(at: SharedWords): void {
   give(at, 0);
 }
 
-/** A thread of so many atomic accesses that never meet a change. */
-export const loads =
+/** A thread of so many accesses, all of word 0, all writing: each meets those of every other thread. */
+export const adds =
   (count: number) =>
   (at: SharedWords): void => {
-    for (let i = 0; i < count; i++) load(at, i);
+    for (let i = 0; i < count; i++) add(at, 0, 1);
   };
 
 /** Everything was explored and nothing found. */

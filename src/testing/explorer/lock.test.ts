@@ -1,0 +1,161 @@
+/** The lock of src/shared/lock.ts, explored: mutual exclusion, wake-ups, deaths. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { SharedWords } from "../../shared/memory.ts";
+import { OWNER_UNRESPONSIVE } from "../../units/failure.ts";
+import { type Exploration, explore, formatReport, type Report } from "./explore.ts";
+import { exploredCopy, type Plant } from "./load.ts";
+import { createShared, peek, poke, wordsOf } from "./memory.ts";
+
+type Lock = typeof import("../../shared/lock.ts");
+
+const LOCK = 0;
+/** What the lock guards: a counter, in plain words. */
+const COUNTER = 32;
+
+const sound = await exploredCopy().load<Lock>("shared/lock.js");
+
+/** A thread that counts `times` times under the lock. Its answer: how often it got the lock. */
+const counting = (lock: Lock, thread: number, times: number) => (words: SharedWords) => {
+  let done = 0;
+  for (let i = 0; i < times; i++) {
+    if (lock.lock(words, LOCK, lock.tagOf(thread)) !== 0) continue;
+    poke(words, COUNTER, peek(words, COUNTER) + 1);
+    lock.unlock(words, LOCK);
+    done++;
+  }
+  return done;
+};
+
+/** As recovery does it: take the dead thread's lock over, make the state whole, give it back. */
+const reclaiming = (lock: Lock) => (words: SharedWords, dead: readonly number[], self: number) => {
+  for (const thread of dead) {
+    if (!lock.inherit(words, LOCK, lock.tagOf(thread), lock.tagOf(self))) continue;
+    poke(words, COUNTER, peek(words, COUNTER));
+    lock.unlock(words, LOCK);
+  }
+};
+
+function locked(lock: Lock, threads: number, times: number): Exploration<SharedWords> {
+  return {
+    setup: () => wordsOf(createShared(4 * 64)),
+    threads: Array.from({ length: threads }, (_, thread) => counting(lock, thread, times)),
+    reclaim: reclaiming(lock),
+    check: (words, { threads: ends, dead }) => {
+      assert.equal(lock.holderOf(words, LOCK), 0, "the lock is held");
+      assert.ok(peek(words, LOCK) === 0, "a waiters' flag is left");
+      const counted = peek(words, COUNTER);
+      const wanted = threads * times;
+      assert.ok(dead.length === 0 ? counted === wanted : counted <= wanted, `counted ${counted} of ${wanted}`);
+      for (const { state, value } of ends.slice(0, threads)) if (state === "returned") assert.equal(value, times);
+    },
+    nameOf: (byteOffset) => ({ [LOCK * 4]: "lock", [COUNTER * 4]: "counter" })[byteOffset],
+    skipSeen: true,
+  };
+}
+
+function runSound(name: string, exploration: Exploration<SharedWords>): Report {
+  const report = explore(exploration);
+  console.log(formatReport(name, report));
+  const { first } = report;
+  assert.equal(first, undefined, first && `${first.kind}: ${first.message}\n${first.trace}`);
+  assert.equal(report.complete, true);
+  return report;
+}
+
+test("two threads exclude each other, and no wake-up is lost, in all schedules", () => {
+  runSound("lock, 2 threads x 1", locked(sound, 2, 1));
+  runSound("lock, 2 threads x 2", locked(sound, 2, 2));
+  runSound("lock, 2 threads x 1, switched everywhere", { ...locked(sound, 2, 1), switchAt: "all", preemptions: 4 });
+});
+
+test("three threads exclude each other, and no wake-up is lost, with 4 preemptions", () => {
+  runSound("lock, 3 threads x 1, 4 preemptions", { ...locked(sound, 3, 1), preemptions: 4 });
+  runSound("lock, 3 threads x 2, 3 preemptions", { ...locked(sound, 3, 2), preemptions: 3 });
+});
+
+test("sleeps that end early do no harm", () => {
+  const report = runSound("lock, 3 threads x 1, early time-outs", {
+    ...locked(sound, 3, 1),
+    preemptions: 3,
+    earlyTimeOuts: true,
+  });
+  assert.ok(report.timeOuts > 0);
+});
+
+test("a thread that dies at any access, holding the lock or waiting for it, locks nobody out", () => {
+  const two = runSound("lock, 2 threads x 1, one dies", { ...locked(sound, 2, 1), kills: 1 });
+  assert.ok(two.kills > 0);
+  runSound("lock, 3 threads x 1, one dies, 2 preemptions", { ...locked(sound, 3, 1), kills: 1, preemptions: 2 });
+  runSound("lock, 2 threads x 1, one dies, then its reclaimer", {
+    ...locked(sound, 2, 1),
+    kills: 2,
+    preemptions: 2,
+    victims: [0],
+  });
+});
+
+test("of a dead holder whom nobody reclaims, a waiter says that it does not answer", () => {
+  const { reclaim: _, ...exploration } = locked(sound, 2, 1);
+  let unresponsive = 0;
+  const waiting = (words: SharedWords) => sound.lock(words, LOCK, sound.tagOf(1));
+  const report = runSound("lock, 2 threads x 1, one dies, no recovery", {
+    ...exploration,
+    threads: [counting(sound, 0, 1), waiting],
+    expectsTimeOut: () => true, // the waiter never gives the lock back
+    kills: 1,
+    victims: [0],
+    check: (words, { threads }) => {
+      if (threads[1]?.value !== OWNER_UNRESPONSIVE) return;
+      unresponsive++;
+      assert.equal(sound.holderOf(words, LOCK), sound.tagOf(0));
+    },
+  });
+  assert.ok(unresponsive > 0);
+  assert.ok(report.timeOuts > unresponsive * 100, "it looked every 5 ms, for 2 s");
+});
+
+const PLANTS: readonly (Plant & { readonly bug: string; readonly finds: keyof Report["failures"]; threads: number })[] =
+  [
+    {
+      bug: "unlock wakes nobody",
+      finds: "lost-wake-up",
+      threads: 2,
+      module: "shared/lock.js",
+      from: "notify(words, at, 1);",
+      to: ";",
+    },
+    {
+      bug: "a woken thread forgets that others still sleep",
+      finds: "lost-wake-up",
+      threads: 3,
+      module: "shared/lock.js",
+      from: "if (compareExchange(words, at, 0, tag | WAITERS) === 0)",
+      to: "if (compareExchange(words, at, 0, tag) === 0)",
+    },
+    {
+      bug: "the lock is looked at and then taken, in two steps",
+      finds: "race",
+      threads: 2,
+      module: "shared/lock.js",
+      from: "if (compareExchange(words, at, 0, tag) !== 0)",
+      to: "if (load(words, at) === 0) exchange(words, at, tag); else",
+    },
+    {
+      bug: "the waiters' flag is set without a look at who holds the lock",
+      finds: "lost-wake-up",
+      threads: 2,
+      module: "shared/lock.js",
+      from: "compareExchange(words, at, held, held | WAITERS) !== held",
+      to: "exchange(words, at, held | WAITERS) < 0",
+    },
+  ];
+
+for (const { bug, finds, threads, ...plant } of PLANTS) {
+  test(`planted bug found: ${bug}`, async () => {
+    const broken = await exploredCopy([plant]).load<Lock>("shared/lock.js");
+    const report = explore({ ...locked(broken, threads, 1), preemptions: 3, stopAtFailure: false });
+    console.log(formatReport(`lock, ${bug}`, report));
+    assert.ok(report.failures[finds] > 0, `${report.first?.message}\n${report.first?.trace}`);
+  });
+}
