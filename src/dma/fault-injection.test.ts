@@ -41,6 +41,18 @@ test("a probability fails that share of the calls, the same ones for the same se
   assert.deepEqual(failingAllocations({ allocate: { probability: 0 } }, 100), []);
 });
 
+test("sets fail by numbers of their own, not where allocations do", () => {
+  const table = new FaultInjectingTable(model(), { set: { probability: 0.5 } });
+  const failingSets: number[] = [];
+  for (let call = 1; call <= 100; call++) {
+    const entry = table.allocate(1, UNCONSTRAINED, -1);
+    if (table.set(entry, 1, 7, 1) !== undefined) failingSets.push(call);
+    table.abandon(entry, 1);
+  }
+  assert.equal(table.injected.set, failingSets.length);
+  assert.notDeepEqual(failingSets, failingAllocations({ allocate: { probability: 0.5 } }, 100));
+});
+
 test("the failure is the one that was asked for", () => {
   const busy = new FaultInjectingTable(model(), { allocate: { failure: "platform-busy" }, set: {} });
   assert.equal(busy.allocate(1, UNCONSTRAINED, -1), PLATFORM_BUSY);

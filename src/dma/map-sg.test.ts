@@ -11,6 +11,7 @@ import { type ByteRun, joinRuns, ModelTable, walk } from "./table.model.ts";
 const seed = Date.now() & 0x7fffffff;
 const PAGE = 4096;
 const SEGMENT_ROOM = 4096;
+const MAX_BYTES = 2 ** 32 - 1;
 
 interface Element {
   readonly address: bigint;
@@ -50,12 +51,17 @@ function elementsFor(pageShift: number): fc.Arbitrary<Element[]> {
   const pageSize = 2 ** pageShift;
   const element = fc.record({
     page: fc.integer({ min: 1, max: 200 }),
-    offset: fc.oneof({ arbitrary: fc.constant(0), weight: 3 }, fc.integer({ min: 0, max: pageSize - 1 })),
-    bytes: fc.oneof(
-      { arbitrary: fc.integer({ min: 1, max: 3 }).map((pages) => pages * pageSize), weight: 3 },
-      { arbitrary: fc.integer({ min: 1, max: 2 * pageSize }), weight: 2 },
-      { arbitrary: fc.constantFrom(0, 1, 512, pageSize - 1), weight: 1 },
+    offset: fc.oneof(
+      { arbitrary: fc.constant(0), weight: 3 },
+      fc.maxSafeNat().map((offset) => offset % pageSize),
     ),
+    bytes: fc
+      .oneof(
+        { arbitrary: fc.integer({ min: 1, max: 3 }).map((pages) => pages * pageSize), weight: 3 },
+        { arbitrary: fc.integer({ min: 1, max: Math.min(2 * pageSize, MAX_BYTES) }), weight: 2 },
+        { arbitrary: fc.constantFrom(0, 1, 512, pageSize - 1), weight: 1 },
+      )
+      .map((bytes) => Math.min(bytes, MAX_BYTES)),
     followsLast: fc.boolean(),
   });
   return fc.array(element, { maxLength: 10 }).map((drafts) => {
@@ -71,10 +77,15 @@ function elementsFor(pageShift: number): fc.Arbitrary<Element[]> {
 }
 
 const cases: fc.Arbitrary<Case> = fc
-  .record({ pageShift: fc.constantFrom(12, 13, 16, 21), entries: fc.integer({ min: 4, max: 48 }), base: fc.nat(3) })
+  .record({
+    pageShift: fc.constantFrom(12, 13, 16, 21, 30, 34),
+    entries: fc.integer({ min: 4, max: 48 }),
+    base: fc.nat(3),
+  })
   .chain(({ pageShift, entries, base }) => {
     const pageSize = 2n ** BigInt(pageShift);
-    const bases = [0n, 5n * pageSize, 2n ** 32n - 8n * pageSize, 2n ** 64n - BigInt(entries) * pageSize];
+    const acrossBoundary = pageShift < 29 ? 2n ** 32n - 8n * pageSize : 2n ** 59n;
+    const bases = [0n, 5n * pageSize, acrossBoundary, 2n ** 64n - BigInt(entries) * pageSize];
     const window = { base: bases[base]!, pageShift, entries };
     const lastByte = window.base + BigInt(entries) * pageSize - 1n;
     return fc.record<Case>({
@@ -85,14 +96,17 @@ const cases: fc.Arbitrary<Case> = fc
       ),
       limits: fc.record({
         mask: fc.oneof(fc.constant(2n ** 64n - 1n), fc.bigInt({ min: lastByte - 3n * pageSize, max: lastByte })),
-        maxSegmentBytes: fc.constantFrom(
-          2 ** 32 - 1,
-          65536,
-          2 ** pageShift,
-          3 * 2 ** pageShift,
-          1000 + 2 ** pageShift,
-          2 ** (pageShift - 3) - 1,
-        ),
+        maxSegmentBytes: fc
+          .constantFrom(
+            MAX_BYTES,
+            65536,
+            2 ** pageShift,
+            3 * 2 ** pageShift,
+            1000 + 2 ** pageShift,
+            2 ** (pageShift - 3) - 1,
+          )
+          // So that an element has at most a few hundred pieces.
+          .map((bytes) => Math.min(Math.max(bytes, 2 ** (pageShift - 6)), MAX_BYTES)),
         boundaryMask: fc.oneof(
           fc.constantFrom(2n ** 32n - 1n, 2n ** 64n - 1n),
           fc.integer({ min: -2, max: 5 }).map((bit) => 2n ** BigInt(pageShift + bit) - 1n),
@@ -463,6 +477,37 @@ test("whole CPU pages are aligned in one area and in a chain", () => {
   }
 });
 
+test("what is no whole CPU page takes the next IO page, in one area and in a chain", () => {
+  for (const occupied of [[], [60]]) {
+    const table = new ModelTable({ base: 0x10000n, pageShift: 12, entries: 61 });
+    table.occupy(occupied);
+    table.faults = occupied.length > 0 ? { allocateAt: 1 } : {};
+    const list = listOf([
+      { address: 0x51000n, bytes: 0x1000 },
+      { address: 0x60000n, bytes: 0xe000 },
+      { address: 0x71000n, bytes: 0x10000 },
+      { address: 0x90800n, bytes: 0x10000 },
+    ]);
+    assert.equal(new DmaDevice(table, {}, { cpuPageShift: 16, merge: false }).mapSg(list, 3), undefined);
+    assert.deepEqual(list.iovas.slice(0, 4), new BigUint64Array([0x10000n, 0x11000n, 0x1f000n, 0x2f800n]));
+  }
+});
+
+test("each element of a chain is asked for where the one before ended", () => {
+  const table = new ModelTable({ base: 0n, pageShift: 12, entries: 16 });
+  // Left to itself, this table takes the lowest place for the first element and the highest for all others.
+  table.occupy([0, 1, 8, 9, 10, 11]);
+  let asked = 0;
+  table.choose = (places) => (asked++ === 0 ? 0 : places - 1);
+  const list = listOf([{ address: 0x100000n, bytes: 3 * PAGE }, ...scattered(5)]);
+  assert.equal(new DmaDevice(table).mapSg(list, 3), undefined);
+  assert.deepEqual(segmentsOf(list), [
+    [0x2000n, 6 * PAGE],
+    [0xf000n, PAGE],
+    [0xe000n, PAGE],
+  ]);
+});
+
 test("elements of no bytes are skipped, and a list without bytes is mapped without anything", () => {
   const table = new ModelTable({ base: 0n, pageShift: 12, entries: 8 });
   const device = new DmaDevice(table);
@@ -516,11 +561,22 @@ test("a list that can never be mapped is refused at once", () => {
   assert.equal(refused(scattered(5), { mask: 0x13fffn }), "mask-too-low");
   assert.equal(refused(scattered(1), { mask: 0xffffn }), "mask-too-low");
   assert.equal(refused([{ address: 0n, bytes: 3 * PAGE }], { boundaryMask: 0x1fffn }), "longer-than-boundary");
+  const second = [...scattered(1), { address: 0n, bytes: 3 * PAGE }];
+  assert.equal(refused(second, { boundaryMask: 0x1fffn }), "longer-than-boundary");
   assert.equal(
     refused([...scattered(1), { address: 500n, bytes: 13 }], { boundaryMask: 511n }),
     "longer-than-boundary",
   );
   assert.equal(table.calls.allocate, 0);
+});
+
+test("a table that can't be asked is not asked again for each element", () => {
+  for (const failure of ["would-block", "owner-unresponsive", "platform-busy"] as const) {
+    const table = new ModelTable({ base: 0n, pageShift: 12, entries: 8 });
+    const device = new DmaDevice(table, {}, { faults: { allocate: { failure, times: 1 } } });
+    assert.equal(device.mapSg(listOf(scattered(2)), 3), failure);
+    assert.equal(table.calls.allocate, 0);
+  }
 });
 
 test("a boundary below one IO page takes elements that stay inside it, and merges none", () => {

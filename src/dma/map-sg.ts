@@ -57,8 +57,7 @@ export class ScatterListMapper {
   readonly #limits: CompiledLimits;
   /** Are there elements that need a look: for their alignment, or for a boundary below the IO page? */
   readonly #special: boolean;
-  /** As in `CompiledLimits`; with merging off, a stop before every entry. */
-  readonly #stopFirst: number;
+  /** As `boundaryLow` of the limits; with merging off 0, which stops before every entry. */
   readonly #stopLow: number;
   readonly #measure: Measure = new Measure();
 
@@ -66,7 +65,6 @@ export class ScatterListMapper {
     this.#table = table;
     this.#limits = limits;
     this.#special = limits.cpuAlignmentPages > 1 || limits.subPageBoundary !== 0;
-    this.#stopFirst = merge ? limits.boundaryFirst : 0;
     this.#stopLow = merge ? limits.boundaryLow : 0;
   }
 
@@ -235,8 +233,7 @@ export class ScatterListMapper {
   /** The second pass: writes the entries and the output. `whole` is the area of the list; when negative, each element gets one of its own. */
   #place(list: ScatterList, access: Access, whole: number): Failure | undefined {
     const table = this.#table;
-    const { pageShift, offsetMask, wide, pagesPerWord, maxSegmentBytes } = this.#limits;
-    const stopFirst = this.#stopFirst;
+    const { pageShift, offsetMask, wide, pagesPerWord, maxSegmentBytes, boundaryFirst } = this.#limits;
     const stopLow = this.#stopLow;
     const special = this.#special;
     const mapping = list.mapping;
@@ -267,7 +264,7 @@ export class ScatterListMapper {
       const failure = table.set(entry, count, page, access);
       if (failure !== undefined) return failure;
       // Each element lies between two boundaries, so a merged segment crosses one only where two elements meet.
-      const continues = offset === 0 && entry === joint && ((entry - stopFirst) & stopLow) !== 0;
+      const continues = offset === 0 && entry === joint && ((entry - boundaryFirst) & stopLow) !== 0;
       if (continues && bytes <= room) {
         room = (room - bytes) >>> 0;
         segmentBytes[mapping.segments - 1] = maxSegmentBytes - room;

@@ -131,14 +131,14 @@ export class ScatterListMapping {
 }
 
 /**
- * A digest of the elements and their number. A single changed word always changes it, since all factors are odd; several
- * changed words go unseen once in 2^32.
+ * A digest of the elements. A single changed word always changes it, since all factors are odd; several changed words go
+ * unseen once in 2^32. Their number can't change while a list is mapped.
  */
 export function digestOf(list: ScatterList): number {
   const words = list.mapping.addressWords;
   const bytes = list.bytes;
   const length = list.length;
-  let digest = length;
+  let digest = 0;
   for (let i = 0; i < length; i++) {
     // Multiplied side by side: a chain of multiplications would take twice the time. Which word is the low one is no matter.
     const address = Math.imul(words[2 * i]!, 0x9e3779b1) + Math.imul(words[2 * i + 1]!, 0x85ebca6b);
