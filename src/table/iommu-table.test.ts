@@ -1,0 +1,192 @@
+/**
+ * The law of the generic table, seen by ops that write everything down: alloc = bits, then entries; free = entries, then
+ * invalidate, then bits.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { range } from "../allocator/allocator.model.ts";
+import { UNCONSTRAINED } from "../allocator/constraints.ts";
+import type { Failure } from "../units/failure.ts";
+import type { Access, DmaWindow, EntryCount, Iova } from "../units/numbers.ts";
+import type { EntryValue, TableOps } from "./contract.ts";
+import { IommuTable, iovaOf, type TableOptions } from "./iommu-table.ts";
+
+const window: DmaWindow = { base: 0x8000_0000n as Iova, pageShift: 12, entries: 256 as EntryCount };
+
+/** Entries in an array; every call is written down. `watch` is called first in each. */
+class RecordingOps implements TableOps {
+  readonly calls: string[] = [];
+  readonly pages: Array<number | undefined> = new Array(256).fill(undefined);
+  failing: Failure | undefined;
+  watch: (call: string) => void = () => undefined;
+
+  set(first: number, count: number, page: number, _access: Access): Failure | undefined {
+    this.#note(`set ${first}+${count}`);
+    for (let i = 0; i < count; i++) this.pages[first + i] = page + i;
+    return undefined;
+  }
+  clear(first: number, count: number): void {
+    this.#note(`clear ${first}+${count}`);
+    this.pages.fill(undefined, first, first + count);
+  }
+  get(entry: number, into: EntryValue): void {
+    into.page = this.pages[entry] ?? 0;
+    into.access = this.pages[entry] === undefined ? 0 : 3;
+  }
+  exchange(): Failure | undefined {
+    return "platform-refused";
+  }
+  flush(): void {
+    this.#note("flush");
+  }
+  invalidate(first: number, end: number): Failure | undefined {
+    this.#note(`invalidate ${first}..${end}`);
+    return this.failing;
+  }
+  invalidateAll(): Failure | undefined {
+    this.#note("invalidate all");
+    return this.failing;
+  }
+  #note(call: string): void {
+    this.watch(call);
+    this.calls.push(call);
+  }
+}
+
+function tableWith(options: TableOptions = {}): { table: IommuTable; ops: RecordingOps } {
+  const ops = new RecordingOps();
+  return { table: IommuTable.create(window, ops, { pools: 1, largePool: false, threads: 2, ...options }), ops };
+}
+
+function map(table: IommuTable, count: number, page: number): number {
+  const first = table.allocate(count, UNCONSTRAINED, -1);
+  assert.ok(first >= 0);
+  table.set(first, count, page, 3);
+  table.flush();
+  table.commit(first, count);
+  return first;
+}
+
+test("bits are taken before entries are written, and no lock is held meanwhile", () => {
+  const { table, ops } = tableWith();
+  const other = IommuTable.attach(table.handle, new RecordingOps());
+  ops.watch = (call) => {
+    if (!call.startsWith("set")) return;
+    const first = other.allocate(1, UNCONSTRAINED, -1);
+    assert.ok(first >= 4, "the range being written belongs to its thread, and its pool's lock is free");
+    other.abandon(first, 1);
+  };
+  assert.equal(map(table, 4, 100), 0);
+});
+
+test("strict: entries are cleared, then invalidated, and only then can the range be taken", () => {
+  const { table, ops } = tableWith();
+  const other = IommuTable.attach(table.handle, new RecordingOps());
+  const first = map(table, 256, 100);
+  ops.calls.length = 0;
+  ops.watch = () => assert.equal(other.allocate(1, UNCONSTRAINED, -1), -1, "not before the invalidation is over");
+  assert.equal(table.unmap(first, 256), undefined);
+  assert.deepEqual(ops.calls, ["clear 0+256", "flush", "invalidate 0..256"]);
+  assert.equal(other.allocate(256, UNCONSTRAINED, -1), 0);
+});
+
+test("lazy: entries are cleared at once, and the range waits for a flush of the whole IOTLB", () => {
+  const { table, ops } = tableWith({ invalidate: "lazy" });
+  table.unmap(map(table, 200, 100), 200);
+  assert.deepEqual(ops.calls.slice(2), ["clear 0+200", "flush"]);
+  assert.equal(ops.pages[0], undefined);
+  assert.equal(table.allocate(100, UNCONSTRAINED, -1), 0, "no space without the range: it is flushed and comes back");
+  assert.equal(ops.calls.includes("invalidate all"), true);
+});
+
+test("a scatterlist's areas are checked before the first is touched", () => {
+  const { table, ops } = tableWith();
+  const first = map(table, 4, 100);
+  const second = map(table, 4, 200);
+  ops.calls.length = 0;
+  const wrong = [
+    [[first, second + 1], [4, 3], "not-allocated"],
+    [[first, second], [4, 5], "wrong-length"],
+    [[first, first], [4, 4], "not-allocated"],
+  ] as const;
+  for (const [firsts, counts, code] of wrong) {
+    assert.throws(() => table.unmapAll(Int32Array.from(firsts), Int32Array.from(counts), 2), {
+      name: "FreeError",
+      code,
+    });
+    assert.deepEqual(ops.calls, []);
+  }
+  assert.equal(table.unmapAll(Int32Array.of(first, second), Int32Array.of(4, 4), 2), undefined);
+  assert.deepEqual(
+    ops.calls,
+    ["clear 0+4", "clear 4+4", "flush", "invalidate 0..8"],
+    "adjacent areas share one invalidation",
+  );
+});
+
+test("an abandoned range leaves no trace: entries, IOTLB, bits", () => {
+  const { table, ops } = tableWith();
+  const first = table.allocate(8, UNCONSTRAINED, -1);
+  table.set(first, 4, 100, 3);
+  ops.calls.length = 0;
+  table.abandon(first, 8);
+  assert.deepEqual(ops.calls, ["clear 0+8", "flush", "invalidate 0..8"]);
+  assert.equal(
+    ops.pages.every((page) => page === undefined),
+    true,
+  );
+  assert.equal(table.statistics().taken, 0);
+});
+
+test("when the IOTLB can't be invalidated, the range is quarantined and the caller is told", () => {
+  const { table, ops } = tableWith();
+  const first = map(table, 8, 100);
+  ops.failing = "platform-busy";
+  assert.equal(table.unmap(first, 8), "platform-busy");
+  assert.equal(table.statistics().quarantined, 8);
+  assert.throws(() => table.unmap(first, 8), { code: "not-allocated" });
+  ops.failing = undefined;
+  assert.equal(table.allocator.flush(), undefined);
+  assert.equal(table.statistics().quarantined, 0);
+  assert.equal(table.allocate(256, UNCONSTRAINED, -1), 0);
+});
+
+test("a dead thread's pending and ending ranges come back, cleared and invalidated; its live ones only with everything", () => {
+  const { table, ops } = tableWith({ invalidate: "lazy" });
+  const dead = IommuTable.attach(table.handle, ops);
+  const live = map(dead, 3, 100);
+  const pending = dead.allocate(5, UNCONSTRAINED, -1);
+  dead.set(pending, 5, 200, 3);
+  dead.unmap(map(dead, 7, 300), 7);
+  assert.deepEqual(
+    table.reclaim(dead.thread, "in-flight").map(({ first, end }) => end - first),
+    [5, 7],
+  );
+  assert.equal(ops.pages[pending], undefined, "cleared");
+  assert.equal(ops.calls[ops.calls.length - 1], "invalidate all");
+  assert.equal(ops.pages[live], 100, "what is live stays mapped");
+  assert.deepEqual(table.reclaim(dead.thread, "everything"), [range(live, live + 3)]);
+  assert.equal(table.allocate(256, UNCONSTRAINED, -1), 0);
+  assert.throws(() => table.reclaim(dead.thread, "everything"), { code: "no-such-thread" });
+  assert.throws(() => table.reclaim(table.thread, "everything"), { code: "own-thread" });
+});
+
+test("an entry becomes a bus address in one place, also in a window at 2^59", () => {
+  assert.equal(iovaOf(window, 3), 0x8000_3000n);
+  assert.equal(iovaOf({ ...window, base: (1n << 59n) as Iova, pageShift: 16 }, 5), (1n << 59n) + 0x50000n);
+});
+
+test("a window that can't be is refused with its numbers", () => {
+  const wrong: Array<readonly [Partial<DmaWindow>, RegExp]> = [
+    [{ pageShift: 11 }, /page shift is 11/],
+    [{ base: 0x800n as Iova }, /base is 0x800; expected a multiple of the IO page/],
+    [{ entries: 0 as EntryCount }, /entries is 0/],
+    [{ base: ((1n << 64n) - 4096n) as Iova }, /beyond 2\^64/],
+  ];
+  for (const [part, message] of wrong) {
+    assert.throws(() => IommuTable.create({ ...window, ...part }, new RecordingOps()), {
+      name: "InvalidArgumentError",
+      message,
+    });
+  }
+});
