@@ -1,0 +1,64 @@
+/**
+ * The command line: `iova VERB …`. One file a verb; this one finds the verb and turns what went wrong into a message and an
+ * exit code: 0 fine, 1 the answer is bad news, 2 wrong use or bad input, 3 the command itself failed.
+ */
+import { readFileSync } from "node:fs";
+import { IovaError } from "../units/errors.ts";
+import { replayCommand } from "./replay.ts";
+import { processTerminal, type Terminal } from "./terminal.ts";
+import { Command } from "./vendor.ts";
+
+const WRONG_USE = 2;
+const FAILED = 3;
+/** Errors of ours that no other input would have avoided. */
+const FAILURES_OF_THE_RUN = ["worker-died", "worker-silent", "invariant"];
+
+/** Runs one command. `argv`: the arguments, without node and script. Returns the exit code. */
+export async function main(argv: readonly string[], terminal: Terminal = processTerminal()): Promise<number> {
+  let code = 0;
+  const program = new Command("iova")
+    .description("IO page tables and the allocator of DMA addresses, looked at and tried out.")
+    .version(version(), "-V, --version")
+    .configureHelp({ helpWidth: 100 })
+    .showHelpAfterError("(`iova --help` shows the verbs, `iova VERB --help` their options)");
+  const replay = replayCommand(terminal, (result) => {
+    code = result;
+  });
+  program.addCommand(replay);
+  for (const command of [program, replay]) prepare(command, terminal);
+  try {
+    await program.parseAsync([...argv], { from: "user" });
+    return code;
+  } catch (error) {
+    return explain(error, terminal);
+  }
+}
+
+/** Errors come back as exceptions, and all text goes through the terminal. */
+function prepare(command: Command, terminal: Terminal): void {
+  command.exitOverride().configureOutput({
+    writeOut: (text) => terminal.out(text),
+    writeErr: (text) => terminal.error(text),
+    outputError: (text, write) => write(text.replace(/^error: /, `${terminal.paintError("red", "iova:")} `)),
+  });
+}
+
+function explain(error: unknown, terminal: Terminal): number {
+  if (!(error instanceof Error)) throw error;
+  const code = "code" in error ? String(error.code) : "";
+  // commander has printed its own message already; its help and version are no errors.
+  if (code.startsWith("commander.")) return "exitCode" in error && error.exitCode === 0 ? 0 : WRONG_USE;
+  const label = terminal.paintError("red", "iova:");
+  if (error instanceof IovaError) {
+    terminal.error(`${label} ${error.message}\n`);
+    return FAILURES_OF_THE_RUN.includes(error.code) ? FAILED : WRONG_USE;
+  }
+  terminal.error(`${label} ${error.stack ?? error.message}\n`);
+  return FAILED;
+}
+
+function version(): string {
+  const file = new URL("../../../package.json", import.meta.url);
+  const { version } = JSON.parse(readFileSync(file, "utf8")) as { version: string };
+  return version;
+}

@@ -1,0 +1,50 @@
+/** Numbers as people read them. */
+
+/** 1234567 → "1,234,567". */
+export function grouped(value: number): string {
+  return Math.round(value).toLocaleString("en-US");
+}
+
+/** At most five characters: 9999 → "9,999", 412345 → "412k", 1.049e6 → "1.05M". */
+export function compact(value: number): string {
+  if (value < 9_999.5) return grouped(value);
+  for (const [unit, size] of [
+    ["k", 1e3],
+    ["M", 1e6],
+    ["G", 1e9],
+  ] as const) {
+    const scaled = value / size;
+    if (scaled < 999.5 || unit === "G") return `${threeDigits(scaled)}${unit}`;
+  }
+  return grouped(value);
+}
+
+/** 0.5 → "0.50", 23.44 → "23.4", 571 → "571". */
+export function threeDigits(value: number): string {
+  if (value < 9.995) return value.toFixed(2);
+  return value < 99.95 ? value.toFixed(1) : grouped(value);
+}
+
+/** Microseconds with a fitting unit: 0.4 → "0.40µs", 3500 → "3.50ms". */
+export function duration(microseconds: number): string {
+  if (microseconds < 999.5) return `${threeDigits(microseconds)}µs`;
+  if (microseconds < 999_500) return `${threeDigits(microseconds / 1e3)}ms`;
+  return `${threeDigits(microseconds / 1e6)}s`;
+}
+
+/** 41.23 → "41.2%", 0.318 → "0.32%", 0.0004 → "<0.01%": nothing is not the same as little. */
+export function percent(value: number): string {
+  if (value === 0) return "0%";
+  if (value < 0.005) return "<0.01%";
+  return `${value.toFixed(value < 9.995 ? 2 : 1)}%`;
+}
+
+/** 1 → "1 line", 3 → "3 lines". */
+export function counted(value: number, singular: string, plural: string = `${singular}s`): string {
+  return `${grouped(value)} ${Math.round(value) === 1 ? singular : plural}`;
+}
+
+/** ["a"] → "a", ["a", "b", "c"] → "a, b and c". */
+export function listed(items: readonly string[]): string {
+  return items.length < 2 ? items.join("") : `${items.slice(0, -1).join(", ")} and ${items.at(-1)}`;
+}

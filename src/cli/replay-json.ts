@@ -1,0 +1,68 @@
+/** The same numbers as the report's, for programs; units stand in the keys. */
+import { PAGES_CHECKED } from "../replay/check.ts";
+import { SAMPLE_EVERY } from "../replay/player.ts";
+import type { ReplayResult } from "../replay/runner.ts";
+import type { LineTally, Trace } from "../trace/events.ts";
+import type { RequestHistory } from "../trace/requests.ts";
+import { baseline } from "./replay-report.ts";
+
+/** Raised when keys change their meaning or go away. */
+const VERSION = 1;
+
+/** What `--json` writes, before it is text. */
+export function replayJson(
+  file: string,
+  trace: Trace,
+  history: RequestHistory,
+  result: ReplayResult,
+  cores: number,
+): object {
+  const base = baseline(result.rows);
+  return {
+    version: VERSION,
+    trace: traceJson(file, trace),
+    requests: { requests: history.length, pieces: history.elementAddress.length, ...history.counts },
+    replay: {
+      workers: result.plan.workers.map(({ cpus, requests, peakEntries }) => ({ cpus, requests, peakEntries })),
+      cores,
+      pageBytes: 2 ** result.window.pageShift,
+      entries: result.window.entries,
+      entryFormat: result.formatName,
+      peakEntries: result.plan.peakEntries,
+      crossCpuUnmaps: result.plan.crossCpuUnmaps,
+      crossWorkerUnmaps: result.plan.crossWorkerUnmaps,
+      checkedOneMappingIn: SAMPLE_EVERY,
+      checkedPagesPerMapping: PAGES_CHECKED,
+    },
+    rows: result.rows.map(({ name, setup, ...numbers }) => ({
+      name,
+      table: setup.table,
+      cache: setup.cache,
+      invalidate: setup.invalidate,
+      ...numbers,
+      comparedWith: base.name,
+      ratio: base.requestsPerSecond === 0 ? null : numbers.requestsPerSecond / base.requestsPerSecond,
+    })),
+  };
+}
+
+function traceJson(file: string, trace: Trace): object {
+  const { events, classes } = trace;
+  const tally = ({ count, firstLine, firstText }: LineTally): object => ({ count, firstLine, firstText });
+  return {
+    file,
+    textBytes: trace.bytes,
+    lines: trace.lines,
+    events: events.length,
+    cpus: new Set(events.cpu.subarray(0, events.length)).size,
+    machineCpus: trace.headerCpus,
+    devices: trace.devices,
+    entriesInBuffer: trace.entriesInBuffer,
+    entriesWritten: trace.entriesWritten,
+    entriesRead: trace.entriesRead,
+    lostEvents: trace.lostEvents,
+    cutLastLine: trace.cutLastLine,
+    malformedReason: trace.malformedReason,
+    lineClasses: Object.fromEntries(Object.entries(classes).map(([name, value]) => [name, tally(value as LineTally)])),
+  };
+}

@@ -1,0 +1,127 @@
+/** What a replay found, for people: the set-up, a table of at most 100 columns, and what it means in plain words. */
+import { PAGES_CHECKED } from "../replay/check.ts";
+import type { ReplayPlan } from "../replay/plan.ts";
+import { SAMPLE_EVERY } from "../replay/player.ts";
+import type { RowResult } from "../replay/result.ts";
+import type { ReplayResult } from "../replay/runner.ts";
+import { aligned } from "./columns.ts";
+import { compact, counted, duration, grouped, listed, percent } from "./numbers.ts";
+
+const HEAD = "table req/s ratio locks contended wait steps flush fail hole checked wrong".split(" ");
+
+/** The row that the others are compared with: the single lock's, or the first. */
+export function baseline(rows: readonly RowResult[]): RowResult {
+  return rows.find((row) => row.setup.table === "single-lock") ?? (rows[0] as RowResult);
+}
+
+/** How the replay was set up. */
+export function setupLines(result: ReplayResult, cores: number): string[] {
+  const { plan, window, formatName } = result;
+  const pageBytes = 2 ** window.pageShift;
+  const cpus = plan.workers.map((worker) => listed(worker.cpus.map(String))).join("; ");
+  const again = plan.workers.length > plan.cpus.length ? ", each as a device of its own" : "";
+  const lazy = result.rows.some((row) => row.setup.invalidate === "lazy") ? "; pooled tables invalidate lazily" : "";
+  const lines = [
+    `${counted(plan.workers.length, "worker thread")} on ${counted(cores, "core")} play the CPUs of the trace ` +
+      `(${cpus})${again}, over and over`,
+    `a table of ${grouped(window.entries)} entries of ${grouped(pageBytes / 1024)} KiB (${formatName}) per row; at most ` +
+      `${grouped(plan.peakEntries)} live at once; 1 mapping in ${SAMPLE_EVERY} checked by DMA${lazy}`,
+  ];
+  if (plan.crossCpuUnmaps > 0) lines.push(crossCpu(plan));
+  return lines;
+}
+
+function crossCpu(plan: ReplayPlan): string {
+  const other = plan.crossWorkerUnmaps > 0 ? `, ${grouped(plan.crossWorkerUnmaps)} of them another worker's` : "";
+  return (
+    `${counted(plan.crossCpuUnmaps, "request")} another CPU unmapped than mapped${other}: here the worker that mapped ` +
+    "unmaps, at its place in the trace"
+  );
+}
+
+/** The table, head first. */
+export function tableLines(rows: readonly RowResult[]): string[] {
+  const base = baseline(rows);
+  return aligned([HEAD, ...rows.map((row) => cells(row, base))]);
+}
+
+function cells(row: RowResult, base: RowResult): string[] {
+  return [
+    row.name,
+    compact(row.requestsPerSecond),
+    base.requestsPerSecond === 0 ? "-" : (row.requestsPerSecond / base.requestsPerSecond).toFixed(2),
+    compact(row.lockAcquisitions),
+    `${compact(row.lockContended)} ${percent(row.lockContendedPercent).padStart(5)}`,
+    row.lockContended === 0 ? "-" : duration(row.lockMeanWaitMicroseconds),
+    row.searches === 0 ? "-" : (row.searchSteps / row.searches).toFixed(1),
+    compact(row.iotlbFlushes),
+    compact(row.failures),
+    compact(row.largestHoleEntries),
+    compact(row.translationsChecked),
+    compact(row.translationsWrong),
+  ];
+}
+
+/** What the columns mean, for those who see them for the first time. */
+export const LEGEND: string =
+  "locks: acquisitions; contended: those that found the lock taken; wait: their mean; steps: bits (single-lock) or words " +
+  "looked at per search; flush: IOTLB invalidations; hole: the longest free run at the end, in entries";
+
+/** What was seen, in plain words. */
+export function closingSentences(result: ReplayResult, cores: number): string[] {
+  const { rows } = result;
+  const base = baseline(rows);
+  return [
+    ...rows.filter((row) => row !== base).map((row) => comparison(row, base)),
+    ...failureSentences(rows),
+    ...translationSentences(rows),
+    threadsSentence(result, cores),
+  ];
+}
+
+function comparison(row: RowResult, base: RowResult): string {
+  const ratio = row.requestsPerSecond / base.requestsPerSecond;
+  const speed =
+    ratio >= 1 ? `${ratio.toFixed(2)} times the requests of` : `only ${ratio.toFixed(2)} times the requests of`;
+  const found = (of: RowResult): string =>
+    `${percent(of.lockContendedPercent)} of ${compact(of.lockAcquisitions)} lock acquisitions`;
+  const own = row.lockAcquisitions === 0 ? "no lock was taken" : `${found(row)} found the lock taken`;
+  return `${row.name} served ${speed} ${base.name}: ${own}, against ${found(base)}.`;
+}
+
+function failureSentences(rows: readonly RowResult[]): string[] {
+  const failed = rows.filter((row) => row.failures > 0);
+  const sentences = failed.map((row) => {
+    const reasons = Object.entries(row.failuresByReason).map(([reason, count]) => `${grouped(count)} ${reason}`);
+    return `${row.name}: ${counted(row.failures, "call")} failed (${listed(reasons)}).`;
+  });
+  const lost = rows.filter((row) => row.entriesLost > 0);
+  for (const row of lost) {
+    sentences.push(`${row.name}: ${counted(row.entriesLost, "entry", "entries")} still taken after all was unmapped.`);
+  }
+  return sentences;
+}
+
+function translationSentences(rows: readonly RowResult[]): string[] {
+  const checked = rows.reduce((sum, row) => sum + row.translationsChecked, 0);
+  const wrong = rows.filter((row) => row.translationsWrong > 0);
+  if (wrong.length === 0) {
+    return [
+      `All ${grouped(checked)} translations that a device's DMA checked were right (up to ${PAGES_CHECKED} pages of each ` +
+        "sampled mapping, written and read as its access allows).",
+    ];
+  }
+  return wrong.map(
+    (row) =>
+      `WRONG: ${row.name} translated ${grouped(row.translationsWrong)} of ${grouped(row.translationsChecked)} checked pages ` +
+      `wrongly; the first: ${row.firstWrong}.`,
+  );
+}
+
+function threadsSentence({ rows, plan }: ReplayResult, cores: number): string {
+  const running = rows.map((row) => `${row.threadsRunning.toFixed(1)} (${row.name})`);
+  return (
+    `Of ${counted(plan.workers.length, "worker thread")} on ${counted(cores, "core")}, on average ${listed(running)} really ran at ` +
+    "once. Times and lock waits are of JavaScript threads on this machine, not of a kernel."
+  );
+}

@@ -1,0 +1,195 @@
+/**
+ * `iova replay TRACE`: what drivers asked of a kernel, replayed on worker threads through mapSg and unmapSg, on this project's
+ * table and on its rivals.
+ *
+ *     $ iova replay traces/nvme-io-612.txt.gz
+ *     $ iova replay trace.txt --workers 4 --entries 4096 --table single-lock,pooled --pools 8
+ *     $ iova replay trace.txt --cache none --lazy --seconds 10 --json result.json
+ *
+ * The text below is the manual; `--help` prints it.
+ */
+import { accessSync, constants, statSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { dirname } from "node:path";
+import { type NamedSetup, prepareReplay, type ReplayOptions, runReplay } from "../replay/runner.ts";
+import { TABLE_NAMES, type TableName } from "../replay/tables.ts";
+import type { ReplayHost } from "../replay/threads.ts";
+import { readTraceFile } from "../trace/file.ts";
+import { type RequestHistory, requestsOf } from "../trace/requests.ts";
+import { IovaError } from "../units/errors.ts";
+import { MAX_ENTRIES } from "../units/numbers.ts";
+import { wrapped } from "./columns.ts";
+import { nodeHost } from "./host.ts";
+import { integer, listOf, oneOf, positive } from "./options.ts";
+import { replayJson } from "./replay-json.ts";
+import { closingSentences, LEGEND, setupLines, tableLines } from "./replay-report.ts";
+import type { Terminal } from "./terminal.ts";
+import { summarize } from "./trace-summary.ts";
+import { Command, Option } from "./vendor.ts";
+
+const WIDTH = 100;
+const DEFAULT_SECONDS = 3;
+
+const MANUAL = `
+TRACE is ftrace text (tracefs' trace, trace-cmd report, perf script), plain or gz, with iommu events; dma events, where
+there are any, name devices and scatterlists. Each worker plays the history of its CPUs, over and over. A request is one
+mapping, through mapSg, and its end, through unmapSg. Rows run in turns of a tenth of a second.
+
+Examples:
+  $ iova replay traces/nvme-io-612.txt.gz
+  $ iova replay trace.txt --workers 4 --entries 4096 --table single-lock,pooled --pools 8
+  $ iova replay trace.txt --cache none --lazy --seconds 10 --json result.json
+  $ zcat trace.gz | iova replay /dev/stdin --json - | jq '.rows[].requestsPerSecond'
+
+Exit codes: 0 fine; 1 a translation was wrong, or entries were lost; 2 wrong use or bad input; 3 the replay itself failed.
+Record a trace:
+  # trace-cmd record -e iommu -e dma sleep 10 && trace-cmd report > trace.txt`;
+
+interface ReplayFlags {
+  readonly workers?: number;
+  readonly table: readonly TableName[];
+  readonly pools?: number;
+  readonly entries?: number;
+  readonly pageShift: number;
+  readonly cache?: "none" | "fifo";
+  readonly lazy?: true;
+  readonly seconds: number;
+  readonly json?: string;
+}
+
+/** The verb; `finish` takes the exit code. `host` is for tests. */
+export function replayCommand(
+  terminal: Terminal,
+  finish: (code: number) => void,
+  host: ReplayHost = nodeHost(),
+): Command {
+  return new Command("replay")
+    .summary("replay a trace's mappings on worker threads, and compare tables")
+    .description("Replays the mappings of a recorded trace on worker threads, on this table and on its rivals.")
+    .argument("<TRACE>", "trace file: ftrace text, plain or gz")
+    .addOption(
+      flag(
+        "-w, --workers <N>",
+        "worker threads (default: one per core, at most one per CPU of the trace, at least 2)",
+        integer(1, 64),
+      ),
+    )
+    .addOption(
+      flag("-t, --table <LIST>", `tables to compare: ${TABLE_NAMES.join(",")}`, listOf(TABLE_NAMES)).default(
+        TABLE_NAMES,
+        "all",
+      ),
+    )
+    .addOption(flag("--pools <N>", "pools of the pooled table (default: 16, fewer in small tables)", integer(1, 1024)))
+    .addOption(flag("--entries <N>", "entries of the table (default: a window of 4 GiB)", integer(1, MAX_ENTRIES)))
+    .addOption(flag("--page-shift <N>", "log2 of the IO page size in bytes", integer(12, 34)).default(12))
+    .addOption(
+      flag(
+        "--cache <KIND>",
+        "cache of the pooled table: none or fifo (default: a row for each)",
+        oneOf(["none", "fifo"]),
+      ),
+    )
+    .addOption(new Option("--strict", "invalidate before an unmap returns (default)").conflicts("lazy"))
+    .addOption(
+      new Option("--lazy", "pooled tables invalidate later, many ranges at once; single-lock stays strict").conflicts(
+        "strict",
+      ),
+    )
+    .addOption(flag("-s, --seconds <S>", "how long each row is measured", positive(0, 3600)).default(DEFAULT_SECONDS))
+    .addOption(new Option("--json <FILE>", "write the numbers as JSON; - is standard output, in place of the report"))
+    .addHelpText("after", MANUAL)
+    .action(async (file: string, flags: ReplayFlags) => finish(await replay(file, flags, terminal, host)));
+}
+
+function flag(flags: string, description: string, parse: (text: string) => unknown): Option {
+  return new Option(flags, description).argParser(parse);
+}
+
+async function replay(file: string, flags: ReplayFlags, terminal: Terminal, host: ReplayHost): Promise<number> {
+  if (flags.json !== undefined && flags.json !== "-") checkWritable(flags.json);
+  const reading = terminal.progress(`reading ${file}`);
+  const trace = await readTraceFile(file, (bytes, total) => reading.at(total === 0 ? 0 : bytes / total)).finally(() =>
+    reading.stop(),
+  );
+  const history = requestsOf(trace);
+  checkReplayable(file, history);
+  const prepared = prepareReplay(history, optionsFrom(flags, history));
+  const quiet = flags.json === "-";
+  const say = (line: string, width = WIDTH): void => {
+    if (!quiet) for (const part of wrapped(line, width, "  ")) terminal.out(`${part}\n`);
+  };
+  const summary = summarize(file, trace, history);
+  const [headline = "", ...others] = summary.lines;
+  say(terminal.paint("bold", headline));
+  for (const line of others) say(line);
+  for (const warning of summary.warnings) say(`${terminal.paint("yellow", "note:")} ${warning}`);
+  const playing = terminal.progress("replaying");
+  const result = await runReplay(prepared, host, (done) => playing.at(done)).finally(() => playing.stop());
+  if (flags.json !== undefined) writeJson(flags.json, replayJson(file, trace, history, result, host.cores), terminal);
+  for (const line of setupLines(result, host.cores)) say(line);
+  const bad = result.rows.some((row) => row.translationsWrong > 0 || (row.entriesLost > 0 && row.failures === 0));
+  if (!quiet) {
+    const [head = "", ...rows] = tableLines(result.rows);
+    terminal.out(`\n${terminal.paint("bold", head)}\n${rows.join("\n")}\n`);
+    for (const line of wrapped(LEGEND, WIDTH)) terminal.out(`${terminal.paint("dim", line)}\n`);
+    terminal.out("\n");
+    for (const sentence of closingSentences(result, host.cores))
+      say(sentence.startsWith("WRONG") ? terminal.paint("red", sentence) : sentence);
+  }
+  return bad ? 1 : 0;
+}
+
+function optionsFrom(flags: ReplayFlags, history: RequestHistory): ReplayOptions {
+  const cpus = new Set(history.cpu).size;
+  // A trace of one CPU is played by every worker; of several, more workers than CPUs would repeat some of them.
+  const workers = flags.workers ?? Math.max(2, Math.min(availableParallelism(), cpus === 1 ? 64 : cpus));
+  return {
+    workers,
+    pageShift: flags.pageShift,
+    rows: rowsOf(flags),
+    seconds: flags.seconds,
+    ...(flags.entries === undefined ? {} : { entries: flags.entries }),
+  };
+}
+
+function rowsOf({ table, cache, lazy, pools }: ReplayFlags): NamedSetup[] {
+  const invalidate = lazy ? "lazy" : "strict";
+  return table.flatMap((name): NamedSetup[] => {
+    if (name === "single-lock") return [{ name, setup: { table: name, cache: "none", invalidate: "strict" } }];
+    const caches = cache === undefined ? (["none", "fifo"] as const) : ([cache] as const);
+    return caches.map((kind) => ({
+      name: `${name}${kind === "fifo" ? "+cache" : ""}`,
+      setup: { table: name, cache: kind, invalidate, ...(pools === undefined ? {} : { pools }) },
+    }));
+  });
+}
+
+/** Without a map line there is nothing to replay: say what the trace has instead. */
+function checkReplayable(file: string, history: RequestHistory): void {
+  if (history.length > 0) return;
+  const { unmapLines, untranslated } = history.counts;
+  const has = untranslated > 0 ? `${untranslated} dma mappings` : `${unmapLines} unmap lines`;
+  throw new IovaError(
+    "nothing-to-replay",
+    `${file} has no iommu map line (${has}): nothing to replay; record with: trace-cmd record -e iommu -e dma`,
+  );
+}
+
+function checkWritable(path: string): void {
+  const folder = dirname(path);
+  try {
+    accessSync(folder, constants.W_OK);
+  } catch {
+    throw new IovaError("json-file", `--json ${path}: no folder to write in at ${folder}`);
+  }
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
+    throw new IovaError("json-file", `--json ${path}: it is a directory; expected a file name`);
+  }
+}
+
+function writeJson(path: string, value: object, terminal: Terminal): void {
+  const text = `${JSON.stringify(value, undefined, 2)}\n`;
+  if (path === "-") terminal.out(text);
+  else writeFileSync(path, text);
+}

@@ -1,0 +1,118 @@
+/**
+ * Checks translations by what a device's DMA really moves: the CPU writes a pattern and the device reads it through the IOMMU,
+ * the device writes another and the CPU reads memory. A page is right when every direction that its mapping permits is.
+ *
+ * Of a mapping, the pages at its two ends and two in between are checked, with a pattern that no other check uses.
+ */
+import type { ScatterList } from "../dma/scatter-list.ts";
+import type { DmaMaster, Memory } from "../machine/contract.ts";
+import { DEVICE_READS, DEVICE_WRITES } from "../units/numbers.ts";
+
+const PATTERN_BYTES = 16;
+/** Pages of a mapping that are checked at most. */
+export const PAGES_CHECKED = 4;
+
+export class TranslationChecker {
+  /** Pages checked, and how many of them were wrong. */
+  checked = 0;
+  wrong = 0;
+  /** What the first wrong one was; "" when none. */
+  firstWrong = "";
+  readonly #device: DmaMaster;
+  readonly #memory: Memory;
+  readonly #pageBytes: number;
+  /** One pattern buffer for each length: a page may end sooner than the pattern. */
+  readonly #written: readonly Uint8Array[] = lengths();
+  readonly #read: readonly Uint8Array[] = lengths();
+  #pattern = 1;
+  /** Picks the pages in between. */
+  #turn = 0;
+
+  constructor(device: DmaMaster, memory: Memory, pageShift: number) {
+    this.#device = device;
+    this.#memory = memory;
+    this.#pageBytes = 2 ** pageShift;
+  }
+
+  /** Checks a mapped list. `access`: what its mapping permits. */
+  check(list: ScatterList, access: number): void {
+    const total = this.#bytesOf(list);
+    const pages = Math.ceil(total / this.#pageBytes);
+    const between = Math.max(1, pages - 2);
+    const offsets = new Set([0, total - 1]);
+    if (pages > 2) offsets.add((1 + (this.#turn++ % between)) * this.#pageBytes);
+    if (pages > 3) offsets.add((1 + ((this.#turn * 7) % between)) * this.#pageBytes);
+    for (const offset of offsets) this.#checkAt(list, Math.min(offset, total - 1), access);
+  }
+
+  #bytesOf(list: ScatterList): number {
+    let total = 0;
+    for (let i = 0; i < list.length; i++) total += list.bytes[i] as number;
+    return total;
+  }
+
+  /** Checks the translation of the list's byte `offset` and a few after it. */
+  #checkAt(list: ScatterList, offset: number, access: number): void {
+    const [element, inElement] = locate(list.bytes, offset);
+    const [segment, inSegment] = locate(list.segmentBytes, offset);
+    const address = Number(list.addresses[element] as bigint) + inElement;
+    const iova = (list.iovas[segment] as bigint) + BigInt(inSegment);
+    const left = Math.min(
+      (list.bytes[element] as number) - inElement,
+      (list.segmentBytes[segment] as number) - inSegment,
+    );
+    const length = Math.min(PATTERN_BYTES, left, this.#pageBytes - (address % this.#pageBytes));
+    this.checked++;
+    const reads = (access & DEVICE_READS) === 0 || this.#deviceReads(iova, address, length);
+    const writes = (access & DEVICE_WRITES) === 0 || this.#deviceWrites(iova, address, length);
+    if (reads && writes) return;
+    this.wrong++;
+    if (this.firstWrong !== "") return;
+    const what = reads ? "write to" : "read of";
+    this.firstWrong = `a ${what} bus address 0x${iova.toString(16)} did not reach memory at 0x${address.toString(16)}`;
+  }
+
+  #deviceReads(iova: bigint, address: number, length: number): boolean {
+    const written = this.#nextPattern(length);
+    const read = this.#read[length] as Uint8Array;
+    this.#memory.write(address, written);
+    read.fill(0);
+    return this.#device.dmaRead(iova, read) && same(read, written);
+  }
+
+  #deviceWrites(iova: bigint, address: number, length: number): boolean {
+    const written = this.#nextPattern(length);
+    const read = this.#read[length] as Uint8Array;
+    if (!this.#device.dmaWrite(iova, written)) return false;
+    this.#memory.read(address, read);
+    return same(read, written);
+  }
+
+  #nextPattern(length: number): Uint8Array {
+    const pattern = this.#written[length] as Uint8Array;
+    this.#pattern = (Math.imul(this.#pattern, 1664525) + 1013904223) | 0;
+    let value = this.#pattern;
+    for (let i = 0; i < length; i++) {
+      pattern[i] = value >>> 24;
+      value = Math.imul(value, 69069) + 12345;
+    }
+    return pattern;
+  }
+}
+
+/** The piece that holds byte `offset` of all pieces together, and where in it. */
+function locate(bytes: Uint32Array, offset: number): readonly [index: number, within: number] {
+  let index = 0;
+  let within = offset;
+  while (within >= (bytes[index] as number)) within -= bytes[index++] as number;
+  return [index, within];
+}
+
+function same(a: Uint8Array, b: Uint8Array): boolean {
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
+function lengths(): Uint8Array[] {
+  return Array.from({ length: PATTERN_BYTES + 1 }, (_, length) => new Uint8Array(length));
+}

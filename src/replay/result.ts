@@ -1,0 +1,114 @@
+/** What a replay found, as plain data: made to be printed and to be written as JSON. Units stand in the names. */
+import { type Failure, failureOf } from "../units/failure.ts";
+import type { TableCounters, TableSetup } from "./tables.ts";
+import type { WorkerReport } from "./worker.ts";
+
+/** One row: one table, all its slices together. */
+export interface RowResult {
+  readonly name: string;
+  readonly setup: TableSetup;
+  /** Pools that the table really has. */
+  readonly pools: number;
+  /** Time in which its workers ran. */
+  readonly seconds: number;
+  /** Requests mapped and unmapped again. */
+  readonly requests: number;
+  readonly requestsPerSecond: number;
+  /** How many of its threads were on a CPU at once, on average, the process's helpers included. */
+  readonly threadsRunning: number;
+  readonly lockAcquisitions: number;
+  readonly lockContended: number;
+  readonly lockContendedPercent: number;
+  /** Of the contended acquisitions. */
+  readonly lockMeanWaitMicroseconds: number;
+  readonly searches: number;
+  readonly searchSteps: number;
+  readonly searchStepsPerRequest: number;
+  /** Invalidations of the IOTLB: of a range, or of all of it. */
+  readonly iotlbFlushes: number;
+  /** mapSg and unmapSg calls that failed. */
+  readonly failures: number;
+  readonly failuresByReason: Readonly<Partial<Record<Failure, number>>>;
+  /** The longest free run when the time was up, with everything mapped that was. */
+  readonly largestHoleEntries: number;
+  readonly translationsChecked: number;
+  readonly translationsWrong: number;
+  /** What the first wrong one was; "" when none. */
+  readonly firstWrong: string;
+  /** Entries still taken after everything was unmapped and given back: lost ones, unless a flush failed. */
+  readonly entriesLost: number;
+}
+
+/** Sums of one row at one moment. */
+export interface RowTotals {
+  readonly completed: number;
+  readonly failures: readonly number[];
+  readonly checked: number;
+  readonly wrong: number;
+  readonly firstWrong: string;
+  readonly counters: TableCounters;
+  readonly iotlbFlushes: number;
+}
+
+export function sumReports(reports: readonly WorkerReport[]): Omit<RowTotals, "counters" | "iotlbFlushes"> {
+  const sum = (of: (report: WorkerReport) => number): number =>
+    reports.reduce((total, report) => total + of(report), 0);
+  return {
+    completed: sum((report) => report.completed),
+    failures: (reports[0] as WorkerReport).failures.map((_, code) => sum((report) => report.failures[code] as number)),
+    checked: sum((report) => report.checked),
+    wrong: sum((report) => report.wrong),
+    firstWrong: reports.find((report) => report.firstWrong !== "")?.firstWrong ?? "",
+  };
+}
+
+/** What happened in a row between two moments; times and names are the caller's. */
+export interface RowFrame {
+  readonly name: string;
+  readonly setup: TableSetup;
+  readonly pools: number;
+  readonly seconds: number;
+  readonly cpuSeconds: number;
+  readonly entriesLost: number;
+}
+
+export function rowResult(frame: RowFrame, before: RowTotals, after: RowTotals): RowResult {
+  const { cpuSeconds, ...named } = frame;
+  const grown = (of: (counters: TableCounters) => number): number => of(after.counters) - of(before.counters);
+  const requests = after.completed - before.completed;
+  const lockAcquisitions = grown((counters) => counters.lockAcquisitions);
+  const lockContended = grown((counters) => counters.lockContended);
+  const searchSteps = grown((counters) => counters.searchSteps);
+  // Failures and wrong translations of the warm-up count too: none may go unseen.
+  const failuresByReason: Partial<Record<Failure, number>> = {};
+  after.failures.forEach((failures, code) => {
+    if (failures > 0) failuresByReason[failureOf(-code)] = failures;
+  });
+  return {
+    ...named,
+    requests,
+    requestsPerSecond: ratio(requests, frame.seconds),
+    threadsRunning: ratio(cpuSeconds, frame.seconds),
+    lockAcquisitions,
+    lockContended,
+    lockContendedPercent: 100 * ratio(lockContended, lockAcquisitions),
+    lockMeanWaitMicroseconds: ratio(
+      grown((counters) => counters.lockWaitMicroseconds),
+      lockContended,
+    ),
+    searches: grown((counters) => counters.searches),
+    searchSteps,
+    searchStepsPerRequest: ratio(searchSteps, requests),
+    iotlbFlushes: after.iotlbFlushes - before.iotlbFlushes,
+    failures: after.failures.reduce((a, b) => a + b, 0),
+    failuresByReason,
+    largestHoleEntries: after.counters.largestHoleEntries,
+    translationsChecked: after.checked,
+    translationsWrong: after.wrong,
+    firstWrong: after.firstWrong,
+  };
+}
+
+function ratio(part: number, whole: number): number {
+  return whole === 0 ? 0 : part / whole;
+}

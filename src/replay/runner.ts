@@ -1,0 +1,225 @@
+/**
+ * Runs a replay: a row for each table, each with a machine, a table and worker threads of its own, so that the engine compiles
+ * each row's calls for the one table that they meet. Rows run in turns, a slice of time each, in an order that rotates: what
+ * else the machine does meets all rows alike. The first slice of each row is left out: the engine compiles.
+ */
+import type { SoftwareMachine } from "../machines/software/machine.ts";
+import { createShared, notify, type SharedBuffer, type SharedWords, store, wordsOf } from "../shared/memory.ts";
+import type { RequestHistory } from "../trace/requests.ts";
+import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
+import { type DmaWindow, type EntryCount, type Iova, MAX_ENTRIES } from "../units/numbers.ts";
+import { arenaLimit, createMachine, layoutMemory, type MemoryLayout, opsOn, REPLAY_FORMAT } from "./machine.ts";
+import { planReplay, type ReplayPlan } from "./plan.ts";
+import { type RowResult, type RowTotals, rowResult, sumReports } from "./result.ts";
+import { type CreatedTable, createTable, type TableSetup } from "./tables.ts";
+import { type ReplayHost, WorkerGroup } from "./threads.ts";
+import { CONTROL_WORD, PAUSED, STOPPED } from "./worker.ts";
+
+/** How long a row runs at a time. */
+const SLICE_SECONDS = 0.1;
+const WARM_UP_SECONDS = 0.4;
+/** Memory for one worker's buffers; only touched pages cost anything. */
+const ARENA_BYTES = 2 ** 28;
+const MAX_WORKERS = 64;
+/** Bus address of entry 0: 4 GiB, so that no bus address is also one of memory. */
+const WINDOW_BASE = 2n ** 32n;
+/** The window that 32-bit devices have, and the recordings were made with. */
+const USUAL_WINDOW_BYTES = 2 ** 32;
+
+export interface ReplayOptions {
+  readonly workers: number;
+  readonly pageShift: number;
+  /** Entries of the table. Default: 4 GiB of pages, or four times what is live at once if that is more. */
+  readonly entries?: number;
+  readonly rows: readonly NamedSetup[];
+  /** How long each row is measured. */
+  readonly seconds: number;
+}
+
+export interface NamedSetup {
+  readonly name: string;
+  readonly setup: TableSetup;
+}
+
+export interface ReplayResult {
+  readonly rows: readonly RowResult[];
+  readonly plan: ReplayPlan;
+  readonly window: DmaWindow;
+  readonly formatName: string;
+}
+
+/** One row while it runs. */
+interface Row {
+  readonly name: string;
+  readonly setup: TableSetup;
+  readonly machine: SoftwareMachine;
+  readonly table: CreatedTable;
+  readonly control: SharedWords;
+  readonly workers: WorkerGroup;
+  before: RowTotals;
+  seconds: number;
+  cpuSeconds: number;
+}
+
+/** A replay that has been checked: everything that the options can get wrong has been said by then. */
+export interface PreparedReplay {
+  readonly plan: ReplayPlan;
+  readonly window: DmaWindow;
+  readonly layout: MemoryLayout;
+  readonly options: ReplayOptions;
+}
+
+/**
+ * Checks the options against the history and deals it to the workers.
+ * @throws InvalidArgumentError that names the option, what was found and what is expected
+ */
+export function prepareReplay(history: RequestHistory, options: ReplayOptions): PreparedReplay {
+  checkInteger("workers", options.workers, 1, MAX_WORKERS);
+  if (!REPLAY_FORMAT.pageShifts.includes(options.pageShift)) {
+    throw new InvalidArgumentError(
+      "page shift",
+      options.pageShift,
+      `one that ${REPLAY_FORMAT.name} has: ${REPLAY_FORMAT.pageShifts.join(", ")}`,
+    );
+  }
+  if (options.entries !== undefined) checkInteger("entries", options.entries, 1, MAX_ENTRIES);
+  if (!(options.seconds > 0 && options.seconds <= 3600)) {
+    throw new InvalidArgumentError("seconds", options.seconds, "a number above 0 and up to 3600");
+  }
+  const { workers, pageShift } = options;
+  const usual = Math.max(1, Math.floor(USUAL_WINDOW_BYTES / 2 ** pageShift));
+  const smallest = windowOf(options.entries ?? usual, pageShift);
+  const arenaBytes = arenaLimit(smallest, workers, ARENA_BYTES);
+  const plan = planReplay(history, { workers, pageShift, arenaBytes });
+  checkRoom(plan, options.entries);
+  const window = windowOf(options.entries ?? Math.max(usual, 4 * plan.peakEntries), pageShift);
+  const arenas = plan.workers.map((worker) => worker.arenaBytes);
+  // The table may have grown since: look again.
+  arenaLimit(window, workers, Math.max(...arenas));
+  return { plan, window, layout: layoutMemory(window, arenas), options };
+}
+
+function windowOf(entries: number, pageShift: number): DmaWindow {
+  const pageBytes = 2n ** BigInt(pageShift);
+  const base = WINDOW_BASE > pageBytes ? WINDOW_BASE : pageBytes;
+  return { base: base as Iova, pageShift, entries: entries as EntryCount };
+}
+
+function checkRoom(plan: ReplayPlan, entries: number | undefined): void {
+  if (entries === undefined) return;
+  for (const worker of plan.workers) {
+    if (worker.longestEntries <= entries) continue;
+    const need = `${worker.longestEntries} for the request of line ${worker.longestLine} alone`;
+    throw new InvalidArgumentError(
+      "entries",
+      entries,
+      `at least ${need}, and ${plan.peakEntries} for all that is live at once`,
+    );
+  }
+  if (plan.peakEntries <= entries) return;
+  const each = plan.workers.map((worker) => worker.peakEntries).join(" + ");
+  const workers = plan.workers.length === 1 ? "1 worker" : `${plan.workers.length} workers`;
+  throw new InvalidArgumentError(
+    "entries",
+    entries,
+    `at least ${plan.peakEntries}: so many are live at once on ${workers} (${each})`,
+  );
+}
+
+/** Runs a prepared replay. `progress` is called with the part that is done, 0 .. 1. */
+export async function runReplay(
+  prepared: PreparedReplay,
+  host: ReplayHost,
+  progress: (done: number) => void = () => {},
+): Promise<ReplayResult> {
+  const { plan, window, options } = prepared;
+  const rows: Row[] = [];
+  try {
+    for (const named of options.rows) rows.push(startRow(named, prepared, host));
+    for (const row of rows) await row.workers.all("ready");
+    for (const row of rows) {
+      await runSlice(row, 1, WARM_UP_SECONDS, host);
+      row.before = totalsOf(row);
+      row.seconds = row.cpuSeconds = 0;
+    }
+    await runSlices(rows, options.seconds, host, progress);
+    const after = rows.map(totalsOf);
+    const results: RowResult[] = [];
+    for (const [i, row] of rows.entries()) {
+      const { name, setup, seconds, cpuSeconds, table } = row;
+      const entriesLost = await stopRow(row);
+      const frame = { name, setup, pools: table.pools, seconds, cpuSeconds, entriesLost };
+      results.push(rowResult(frame, row.before, after[i] as RowTotals));
+    }
+    return { rows: results, plan, window, formatName: REPLAY_FORMAT.name };
+  } finally {
+    await Promise.all(rows.map((row) => row.workers.terminate()));
+  }
+}
+
+function startRow({ name, setup }: NamedSetup, prepared: PreparedReplay, host: ReplayHost): Row {
+  const { window, layout, plan } = prepared;
+  const machine = createMachine(window, layout);
+  const table = createTable(setup, window, opsOn(machine, window, layout), plan.workers.length + 1);
+  const control: SharedBuffer = createShared(64);
+  const jobs = plan.workers.map((part, worker) => ({
+    worker,
+    table: setup.table,
+    handle: table.handle,
+    machine: machine.handle,
+    window,
+    layout,
+    plan: part,
+    control,
+  }));
+  const workers = new WorkerGroup(name, host, jobs);
+  const nothing = { completed: 0, failures: [], checked: 0, wrong: 0, firstWrong: "", iotlbFlushes: 0 };
+  const before = { ...nothing, counters: table.counters() };
+  return { name, setup, machine, table, control: wordsOf(control), workers, before, seconds: 0, cpuSeconds: 0 };
+}
+
+async function runSlices(
+  rows: readonly Row[],
+  seconds: number,
+  host: ReplayHost,
+  progress: (done: number) => void,
+): Promise<void> {
+  const rounds = Math.max(1, Math.round(seconds / SLICE_SECONDS));
+  for (let round = 0; round < rounds; round++) {
+    for (let i = 0; i < rows.length; i++) {
+      await runSlice(rows[(round + i) % rows.length] as Row, round + 2, seconds / rounds, host);
+      progress((round * rows.length + i + 1) / (rounds * rows.length));
+    }
+  }
+}
+
+/** Lets a row's workers run for a while; all wait again when it resolves. */
+async function runSlice(row: Row, slice: number, seconds: number, host: ReplayHost): Promise<void> {
+  const cpuBefore = host.cpuMicroseconds();
+  store(row.control, CONTROL_WORD, slice);
+  notify(row.control, CONTROL_WORD, row.workers.reports.length);
+  const over = row.workers.all("slice");
+  // A worker that dies ends the slice at once.
+  await Promise.race([host.sleep(seconds * 1000), over]);
+  store(row.control, CONTROL_WORD, PAUSED);
+  await over;
+  row.cpuSeconds += (host.cpuMicroseconds() - cpuBefore) / 1e6;
+  row.seconds += Math.max(...row.workers.reports.map((report) => report.milliseconds)) / 1000;
+}
+
+function totalsOf(row: Row): RowTotals {
+  return {
+    ...sumReports(row.workers.reports),
+    counters: row.table.counters(),
+    iotlbFlushes: row.machine.statistics().invalidations,
+  };
+}
+
+/** Everything is unmapped and given back; returns how many entries are still taken. */
+async function stopRow(row: Row): Promise<number> {
+  store(row.control, CONTROL_WORD, STOPPED);
+  notify(row.control, CONTROL_WORD, row.workers.reports.length);
+  await row.workers.all("done");
+  row.table.close();
+  return row.table.counters().takenEntries;
+}

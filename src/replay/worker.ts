@@ -1,0 +1,79 @@
+/**
+ * A worker thread's part of a replay, whatever kind of thread it is: attach to the row's machine and table, then play while
+ * told to. The runner and its workers meet in one shared word: paused, stopped, or the number of the slice that runs.
+ */
+import { DmaDevice } from "../dma/device.ts";
+import type { SoftwareMachineHandle } from "../machines/software/machine.ts";
+import { load, milliseconds, type SharedBuffer, type SharedWords, waitWhile, wordsOf } from "../shared/memory.ts";
+import type { DmaWindow } from "../units/numbers.ts";
+import { TranslationChecker } from "./check.ts";
+import { attachMachine, type MemoryLayout, opsOn } from "./machine.ts";
+import type { WorkerPlan } from "./plan.ts";
+import { Player } from "./player.ts";
+import { type AnyTableHandle, attachTable, type TableName } from "./tables.ts";
+
+/** Values of the control word other than a slice's number. */
+export const PAUSED = 0;
+export const STOPPED = -1;
+export const CONTROL_WORD = 0;
+
+/** How many operations a worker plays between two looks at the control word: some 20 µs. */
+const BATCH = 16;
+
+/** All that a worker needs. Structured-cloneable. */
+export interface WorkerJob {
+  readonly worker: number;
+  readonly table: TableName;
+  readonly handle: AnyTableHandle;
+  readonly machine: SoftwareMachineHandle;
+  readonly window: DmaWindow;
+  readonly layout: MemoryLayout;
+  readonly plan: WorkerPlan;
+  readonly control: SharedBuffer;
+}
+
+/** Totals since the worker began, but for the time, which is the last slice's. */
+export interface WorkerReport {
+  /** ready: attached; slice: a slice is over, the worker waits; done: all is unmapped and given back. */
+  readonly state: "ready" | "slice" | "done";
+  readonly milliseconds: number;
+  readonly completed: number;
+  /** Index = −failure code. */
+  readonly failures: readonly number[];
+  readonly checked: number;
+  readonly wrong: number;
+  readonly firstWrong: string;
+}
+
+/** Runs until told to stop. `report` is called at each change of state. */
+export function runWorker(job: WorkerJob, report: (report: WorkerReport) => void): void {
+  const control: SharedWords = wordsOf(job.control);
+  const machine = attachMachine(job.machine);
+  const { table, close } = attachTable(job.table, job.handle, opsOn(machine, job.window, job.layout));
+  // Segments as long as a descriptor may be: what the kernel's device took as one piece stays one piece.
+  const device = new DmaDevice(table, { maxSegmentBytes: 2 ** 32 - 1 });
+  const checker = new TranslationChecker(machine.device(job.worker), machine.memory, job.window.pageShift);
+  const player = new Player(job.plan, job.layout.arenaAddresses[job.worker] as number, device, checker);
+  const tell = (state: WorkerReport["state"], elapsed: number): void => {
+    const { checked, wrong, firstWrong } = checker;
+    const { completed, failures } = player;
+    report({ state, milliseconds: elapsed, completed, failures: [...failures], checked, wrong, firstWrong });
+  };
+  tell("ready", 0);
+  for (;;) {
+    const slice = load(control, CONTROL_WORD);
+    if (slice === STOPPED) break;
+    if (slice === PAUSED) {
+      waitWhile(control, CONTROL_WORD, PAUSED, 1000);
+      continue;
+    }
+    const began = milliseconds();
+    do player.play(BATCH);
+    while (load(control, CONTROL_WORD) === slice);
+    tell("slice", milliseconds() - began);
+  }
+  player.unmapAll();
+  close();
+  machine.close();
+  tell("done", 0);
+}
