@@ -13,7 +13,10 @@ export interface AllocatorOptions {
    * `pools` of the statistics). Default: 16, but at most one for each 4096 entries.
    */
   readonly pools?: number;
-  /** The last quarter as a pool for requests of more than 15 entries. Default: true, for tables of at least 1024 entries. */
+  /**
+   * The last quarter as a pool for requests of more than 15 entries; for tables of at least 128 entries. It keeps long and short
+   * ranges apart, at the price of one lock for all long requests. Default: false (docs/decisions/large-pool.md).
+   */
   readonly largePool?: boolean;
   /** "fifo": freed ranges of up to 16 entries rest with the thread that freed them. Default: "none". */
   readonly cache?: "none" | "fifo";
@@ -52,7 +55,7 @@ export function checkOptions(options: AllocatorOptions): CheckedOptions {
   checkOneOf("invalidate", invalidate, ["strict", "lazy"]);
   checkOneOf("frees", frees, ["any-thread", "owner-only"]);
   for (const range of reserved) checkRange("reserved range", range, entries);
-  const largePool = (options.largePool ?? entries >= 1024) && entries >= 128;
+  const largePool = (options.largePool ?? false) && entries >= 128;
   return {
     entries,
     pools: poolCount(entries, options.pools, largePool),

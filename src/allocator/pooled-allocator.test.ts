@@ -282,7 +282,7 @@ test("memory is n/8 + 2n bytes, bounds, 256 B a pool and 40 KiB a thread", () =>
 
 test("a table of 2^31 - 1 entries works from its first entry to its last", () => {
   const entries = 2 ** 31 - 1;
-  const real = PooledAllocator.create({ entries, pools: 4, threads: 1 });
+  const real = PooledAllocator.create({ entries, pools: 4, largePool: true, threads: 1 });
   const last = range(entries - 1, entries);
   assert.equal(real.reserve(last), undefined);
   assert.equal(real.unreserve(last), undefined);
