@@ -2,11 +2,12 @@
  * Physical memory of the software machine: words and bytes of one shared buffer.
  *
  * Table entries are stored by relaxed accesses, two words each, and the machine's walk reads them by atomic ones. A word is
- * never torn; the two words of one entry may be seen apart. Whoever owns the entry makes that harmless: an entry is set
- * while no device has been given its address, then `fence`, then the address is handed out; it is emptied, and then the
- * invalidation waits for every DMA that may have seen it before. A device that uses an address nobody gave it meets the
- * empty entry, the new one, or (only where the CPU reorders stores, x86 does not) the new valid word beside the empty other
- * word. The walk reads the valid word again after the other one, so it never joins the words of two mappings.
+ * never torn, but the two words of an entry may be seen apart. What makes that harmless:
+ * - A device that was given an address: the entry was set before, then `fence`, then the address was handed out.
+ * - A device that still uses an address that is being taken back: it meets the old entry or the empty one, whose valid word
+ *   comes first; walk.ts reads that word again after the other.
+ * - A device that uses an address nobody gave it: it meets the empty entry or the new one, whose valid word comes last. (A CPU
+ *   that reorders plain stores, as x86 does not, may show it the valid word beside the empty other word.)
  */
 import type { Memory } from "../../machine/contract.ts";
 import {

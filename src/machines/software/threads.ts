@@ -4,7 +4,10 @@
  * A thread drives any device, one DMA at a time. While it does, its bit is set among the in-flight bits and its sequence
  * number is odd:
  *
- *     begin: sequence odd → bit set → look up, walk, fill, move bytes → sequence even → bit cleared: end
+ *     begin: sequence odd, bit set → look up, walk, fill, move bytes → sequence even, bit cleared: end
+ *
+ * The bits alone would do to see that nothing is in flight (one load for 32 threads: the common case); the sequence tells the
+ * DMA that was in flight from the next one.
  *
  * `awaitPassing` waits until every DMA that was in flight when it was called has ended: bit seen clear, or sequence seen to
  * change. It does not wait for those that begin later, so a device that never pauses can't hold it up. All of these are
@@ -108,7 +111,7 @@ export class DmaInFlight {
 
   /** This thread's DMA begins: from here on it may look at the IOTLB and at entries. */
   begin(): void {
-    // Sequence before bit: whoever sees the bit sees the sequence of this DMA or a later one, never of one that has passed.
+    // Both before the first look-up. A waiter that misses either of them comes before all look-ups, and need not wait.
     store(this.#state, this.#slotAt + THREAD.sequence, peek(this.#state, this.#slotAt + THREAD.sequence) + 1);
     // The bit is this thread's alone, so adding sets it.
     add(this.#state, this.#wordAt, this.#bit);

@@ -76,7 +76,10 @@ export const DECODERS: readonly (EntryDecoder | undefined)[] = [undefined, tce, 
 
 /**
  * Walks: reads the entry whose first word is `at` of memory, and decodes it. Only between begin and end of a DMA.
- * The valid word is read again after the other: an entry that was emptied and set again in between is read anew.
+ *
+ * Hardware reads the 8 bytes at once. Here the valid word is read before and after the other, and both must agree. That is
+ * enough because an emptied entry is set again only after its invalidation, which waits for this DMA: during one DMA an entry
+ * goes from one page to empty, or from empty to one page and to empty, and no further.
  */
 export function walk(
   memory: SharedWords,

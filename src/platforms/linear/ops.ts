@@ -6,7 +6,8 @@
  * - `set` stores the valid word of each entry last, `clear` first. Both are plain stores: `flush` (or the invalidation that
  *   follows a `clear`, which orders this thread's stores itself) makes them visible to every DMA that begins afterwards.
  * - `exchange` between two valid entries that differ in one word is one store. Where both words differ the entry is empty in
- *   between, and a DMA of just then is refused: never is one translated by halves of two entries.
+ *   between, and a DMA of just then is refused: it is not translated by halves of two entries. Nor may the same entry be
+ *   exchanged again, or set again once cleared, before an invalidation: a DMA that walks meanwhile could join their halves.
  */
 import { checkPageShift, ENTRY_BYTES, ENTRY_WORDS, type EntryFormat } from "../../formats/contract.ts";
 import type { Memory, Registers } from "../../machine/contract.ts";
