@@ -47,10 +47,8 @@ export interface MaskedAreas {
 export interface CompiledLimits {
   readonly pageShift: number;
   readonly pageSize: number;
-  /** Page size less one: the offset of an address in its page. A 32-bit mask unless `wide`. */
+  /** The bits of an address that are its offset in its page; 0 for pages above 1 GiB, where they are more than 31. */
   readonly offsetMask: number;
-  /** IO pages of 1 GiB and more: a page and an element no longer fit 32-bit arithmetic. */
-  readonly wide: boolean;
   /** How many pages 4 GiB are: what one in an address's high word counts. Below 1 for the widest. */
   readonly pagesPerWord: number;
   readonly entries: number;
@@ -92,8 +90,7 @@ export function compileLimits(window: DmaWindow, limits: DeviceLimits, cpuPageSh
   return {
     pageShift: window.pageShift,
     pageSize,
-    offsetMask: pageSize - 1,
-    wide: window.pageShift >= 30,
+    offsetMask: window.pageShift <= 30 ? (1 << window.pageShift) - 1 : 0,
     pagesPerWord: 2 ** 32 / pageSize,
     entries: window.entries,
     basePage: Number(window.base >> BigInt(window.pageShift)),

@@ -23,10 +23,19 @@ import {
 import type { Access } from "../units/numbers.ts";
 import { type CompiledLimits, constraintsOf, crossesSubPageBoundary, refusalOf } from "./limits.ts";
 import { HIGH_WORD, LOW_WORD, offsetInPage, pageNumber, pagesCovering, roundUp, storeAddress } from "./pages.ts";
-import { digestOf, type ScatterList } from "./scatter-list.ts";
+import type { ScatterList } from "./scatter-list.ts";
 
 /** No entry: nothing to continue, no preference. */
 const NONE = -1;
+
+/** IO pages up to 512 MiB: page arithmetic stays in 32 bits. */
+const LAST_NARROW_SHIFT = 29;
+
+/** Factors of the digest: odd, so that each step is a bijection of every word, with well mixed bits. */
+const DIGEST_STEP = 0x27d4eb2f;
+const DIGEST_LOW = 0x9e3779b1;
+const DIGEST_HIGH = 0x85ebca6b;
+const DIGEST_BYTES = 0xc2b2ae35;
 
 /** What the first pass finds out about a list. One object per device, overwritten each time. */
 class Measure {
@@ -43,6 +52,7 @@ class Measure {
   cpuAligned = false;
   /** The last element that is not empty. */
   last = 0;
+  digest = 0;
   /** Does an element cross a boundary that is smaller than an IO page? */
   crosses = false;
 
@@ -56,7 +66,7 @@ export class ScatterListMapper {
   readonly #table: MappingTable;
   readonly #limits: CompiledLimits;
   /** Are there elements that need a look: for their alignment, or for a boundary below the IO page? */
-  readonly #special: boolean;
+  readonly #specials: number;
   /** As `boundaryLow` of the limits; with merging off 0, which stops before every entry. */
   readonly #stopLow: number;
   readonly #measure: Measure = new Measure();
@@ -64,7 +74,7 @@ export class ScatterListMapper {
   constructor(table: MappingTable, limits: CompiledLimits, merge: boolean) {
     this.#table = table;
     this.#limits = limits;
-    this.#special = limits.cpuAlignmentPages > 1 || limits.subPageBoundary !== 0;
+    this.#specials = (limits.cpuAlignmentPages > 1 ? 1 : 0) + (limits.subPageBoundary !== 0 ? 1 : 0);
     this.#stopLow = merge ? limits.boundaryLow : 0;
   }
 
@@ -91,7 +101,7 @@ export class ScatterListMapper {
       if (failure !== undefined) return this.#undo(list, failure);
       this.#commit(list);
     }
-    list.mapping.digest = digestOf(list);
+    list.mapping.digest = measure.digest;
     list.mapping.device = this;
     return undefined;
   }
@@ -128,12 +138,16 @@ export class ScatterListMapper {
    * left to the widest pages: a call to another module's function is looked up again in each turn, which doubled the time.
    */
   #measureList(list: ScatterList): void {
-    const { pageShift, offsetMask, wide, maxSegmentBytes, pieceBytes } = this.#limits;
+    const { pageSize, pieceBytes } = this.#limits;
+    const pageShift = this.#limits.pageShift | 0;
+    const offsetMask = this.#limits.offsetMask | 0;
+    const maxSegmentBytes = this.#limits.maxSegmentBytes >>> 0;
+    const wide = pageShift > LAST_NARROW_SHIFT;
+    const special = this.#specials > 0;
     const { length, bytes: bytesColumn } = list;
     const words = list.mapping.addressWords;
-    const lowWord = LOW_WORD;
-    const highWord = HIGH_WORD;
-    const special = this.#special;
+    const lowWord = LOW_WORD | 0;
+    const highWord = HIGH_WORD | 0;
     const measure = this.#measure;
     measure.clear();
     let elements = 0;
@@ -142,15 +156,19 @@ export class ScatterListMapper {
     let longest = 0;
     let pieces = 0;
     let last = 0;
+    let digest = 0;
     for (let i = 0; i < length; i++) {
       const bytes = bytesColumn[i]!;
-      if (bytes === 0) continue;
       const low = words[2 * i + lowWord]!;
       const high = words[2 * i + highWord]!;
+      // As digestOf, which would take another look at every element.
+      const address = Math.imul(low, DIGEST_LOW) + Math.imul(high, DIGEST_HIGH);
+      digest = (Math.imul(digest, DIGEST_STEP) + address + Math.imul(bytes, DIGEST_BYTES)) | 0;
+      if (bytes === 0) continue;
       if (high === 0xffffffff) checkEnd(list, i);
       const offset = wide ? offsetInPage(high, low, pageShift) : low & offsetMask;
       const count = wide
-        ? pagesCovering(offset, bytes, offsetMask + 1)
+        ? pagesCovering(offset, bytes, pageSize)
         : ((bytes >>> pageShift) + (((offset + (bytes & offsetMask) + offsetMask) | 0) >>> pageShift)) | 0;
       if (special) gaps += this.#gapBefore(pages + gaps, low, offset, bytes);
       if (bytes > maxSegmentBytes) pieces += Math.ceil(bytes / pieceBytes) - 1;
@@ -165,6 +183,7 @@ export class ScatterListMapper {
     measure.longest = longest;
     measure.segments = elements + pieces;
     measure.last = last;
+    measure.digest = digest;
   }
 
   /** Pages that stay empty before an element in one area, for its alignment. Notes what else is special about it. */
@@ -233,15 +252,20 @@ export class ScatterListMapper {
   /** The second pass: writes the entries and the output. `whole` is the area of the list; when negative, each element gets one of its own. */
   #place(list: ScatterList, access: Access, whole: number): Failure | undefined {
     const table = this.#table;
-    const { pageShift, offsetMask, wide, pagesPerWord, maxSegmentBytes, boundaryFirst } = this.#limits;
-    const stopLow = this.#stopLow;
-    const special = this.#special;
+    const { pageSize, pagesPerWord } = this.#limits;
+    const pageShift = this.#limits.pageShift | 0;
+    const offsetMask = this.#limits.offsetMask | 0;
+    const maxSegmentBytes = this.#limits.maxSegmentBytes >>> 0;
+    const boundaryFirst = this.#limits.boundaryFirst | 0;
+    const stopLow = this.#stopLow | 0;
+    const wide = pageShift > LAST_NARROW_SHIFT;
+    const special = this.#specials > 0;
     const mapping = list.mapping;
     const words = mapping.addressWords;
     const { bytes: bytesColumn, length, segmentBytes } = list;
-    const lowWord = LOW_WORD;
-    const highWord = HIGH_WORD;
-    let entry = whole < 0 ? NONE : whole;
+    const lowWord = LOW_WORD | 0;
+    const highWord = HIGH_WORD | 0;
+    let entry = whole < 0 ? NONE : whole | 0;
     // The entry at which a neighbour would continue the open segment without a gap, and what that segment still takes.
     let joint = NONE;
     let room = 0;
@@ -252,7 +276,7 @@ export class ScatterListMapper {
       const high = words[2 * i + highWord]!;
       const offset = wide ? offsetInPage(high, low, pageShift) : low & offsetMask;
       const count = wide
-        ? pagesCovering(offset, bytes, offsetMask + 1)
+        ? pagesCovering(offset, bytes, pageSize)
         : ((bytes >>> pageShift) + (((offset + (bytes & offsetMask) + offsetMask) | 0) >>> pageShift)) | 0;
       const page = wide ? pageNumber(high, low, pageShift) : high * pagesPerWord + (low >>> pageShift);
       if (whole < 0) {
@@ -275,7 +299,7 @@ export class ScatterListMapper {
         room = (maxSegmentBytes - this.#appendPieces(list, entry, offset, bytes)) >>> 0;
       }
       entry += count;
-      const full = wide ? (offset + bytes) % (offsetMask + 1) === 0 : ((offset + bytes) & offsetMask) === 0;
+      const full = wide ? (offset + bytes) % pageSize === 0 : ((offset + bytes) & offsetMask) === 0;
       joint = full ? entry : NONE;
     }
     return undefined;
@@ -332,4 +356,23 @@ function canChain(code: number, elements: number): boolean {
 function checkEnd(list: ScatterList, element: number): void {
   const end = list.addresses[element]! + BigInt(list.bytes[element]!);
   if (end > 2n ** 64n) throw new InvalidArgumentError(`end of scatterlist element ${element}`, end, "at most 2^64");
+}
+
+/**
+ * A digest of the elements. A single changed word always changes it; several changed words go unseen once in 2^32. Their
+ * number can't change while a list is mapped.
+ */
+export function digestOf(list: ScatterList): number {
+  const words = list.mapping.addressWords;
+  const bytes = list.bytes;
+  const length = list.length;
+  const lowWord = LOW_WORD | 0;
+  const highWord = HIGH_WORD | 0;
+  let digest = 0;
+  for (let i = 0; i < length; i++) {
+    // Multiplied side by side: a chain of multiplications would take twice the time.
+    const address = Math.imul(words[2 * i + lowWord]!, DIGEST_LOW) + Math.imul(words[2 * i + highWord]!, DIGEST_HIGH);
+    digest = (Math.imul(digest, DIGEST_STEP) + address + Math.imul(bytes[i]!, DIGEST_BYTES)) | 0;
+  }
+  return digest;
 }

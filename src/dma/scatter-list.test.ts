@@ -3,7 +3,8 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { InvalidArgumentError } from "../units/errors.ts";
 import { DmaDevice } from "./device.ts";
-import { digestOf, ScatterList } from "./scatter-list.ts";
+import { digestOf } from "./map-sg.ts";
+import { ScatterList } from "./scatter-list.ts";
 import { ModelTable } from "./table.model.ts";
 
 const seed = Date.now() & 0x7fffffff;

@@ -129,20 +129,3 @@ export class ScatterListMapping {
     this.counts = new Int32Array(addresses.length);
   }
 }
-
-/**
- * A digest of the elements. A single changed word always changes it, since all factors are odd; several changed words go
- * unseen once in 2^32. Their number can't change while a list is mapped.
- */
-export function digestOf(list: ScatterList): number {
-  const words = list.mapping.addressWords;
-  const bytes = list.bytes;
-  const length = list.length;
-  let digest = 0;
-  for (let i = 0; i < length; i++) {
-    // Multiplied side by side: a chain of multiplications would take twice the time. Which word is the low one is no matter.
-    const address = Math.imul(words[2 * i]!, 0x9e3779b1) + Math.imul(words[2 * i + 1]!, 0x85ebca6b);
-    digest = (Math.imul(digest, 0x27d4eb2f) + address + Math.imul(bytes[i]!, 0xc2b2ae35)) | 0;
-  }
-  return digest;
-}
