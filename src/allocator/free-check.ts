@@ -4,6 +4,7 @@
  */
 import { countTakenRelaxed } from "../shared/bitmap.ts";
 import { FreeError } from "../units/errors.ts";
+import type { View } from "./intent.ts";
 import {
   beginsRange,
   LIVE,
@@ -16,7 +17,6 @@ import {
   slotSeen,
   stateIn,
 } from "./ledger.ts";
-import type { View } from "./pool.ts";
 
 export class FreeCheck {
   readonly #view: View;

@@ -8,10 +8,11 @@ import { InvariantError } from "../units/errors.ts";
 import { type Failure, type FailureCode, failureCode, PLATFORM_BUSY } from "../units/failure.ts";
 import { FifoCache } from "./cache.ts";
 import { alreadyFlushed, flush, flushesStarted, type Invalidator } from "./flush.ts";
+import type { View } from "./intent.ts";
 import { CACHED_LENGTHS, THREAD } from "./layout.ts";
 import { change, ENDING, lengthOf, ownerIn, QUARANTINED, slotOf, slotSeen, stateIn } from "./ledger.ts";
 import type { CheckedOptions } from "./options.ts";
-import { CHANGED, type Pool, type View } from "./pool.ts";
+import { CHANGED, type Pool } from "./pool.ts";
 import type { PoolSet } from "./pool-set.ts";
 import { FlushQueue } from "./queue.ts";
 

@@ -12,67 +12,32 @@
  * intent; recovery clears that range, for a half-made allocation (rolled back) and a half-made free (rolled forward) alike.
  * Cleared after the unlock, an intent could speak of a range that is somebody else's by then.
  */
-import {
-  countTaken,
-  countTakenRelaxed,
-  findRun,
-  give,
-  isTaken,
-  longestRun,
-  NOT_FOUND,
-  take,
-} from "../shared/bitmap.ts";
-import { increment, count as tally } from "../shared/counters.ts";
-import { holderOf, lock, unlock } from "../shared/lock.ts";
-import {
-  glance,
-  hintTo,
-  peek,
-  peekHalf,
-  poke,
-  pokeHalf,
-  type SharedHalves,
-  type SharedWords,
-} from "../shared/memory.ts";
+import * as bitmap from "../shared/bitmap.ts";
+import * as counters from "../shared/counters.ts";
+import * as locks from "../shared/lock.ts";
+import type { SharedHalves, SharedWords } from "../shared/memory.ts";
+import * as memory from "../shared/memory.ts";
 import { FreeError } from "../units/errors.ts";
 import { type FailureCode, TABLE_FULL } from "../units/failure.ts";
-import { type AreaConstraints, UNCONSTRAINED } from "./constraints.ts";
-import { BLOCK_ENTRIES, BLOCK_SHIFT, POOL, THREAD } from "./layout.ts";
-import { forget, record } from "./ledger.ts";
+import type { AreaConstraints } from "./constraints.ts";
+import * as constraint from "./constraints.ts";
+import type { View } from "./intent.ts";
+import * as intents from "./intent.ts";
+import * as layout from "./layout.ts";
+import * as ledgers from "./ledger.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { countTaken, countTakenRelaxed, findRun, give, isTaken, longestRun, NOT_FOUND, take } = bitmap;
+const { increment, count: tally } = counters;
+const { holderOf, lock, unlock } = locks;
+const { glance, hintTo, peek, peekHalf, poke, pokeHalf } = memory;
+const { UNCONSTRAINED } = constraint;
+const { BLOCK_ENTRIES, BLOCK_SHIFT, POOL, THREAD } = layout;
+const { announce, announceDone, GIVING, NO_INTENT, TAKING } = intents;
+const { forget, record } = ledgers;
 
 /** Answer of `release`: the range is no longer what it was. */
 export const CHANGED = -64;
-
-/** Kinds of intent. */
-export const NO_INTENT = 0;
-/** Bits are being taken: rolled back by recovery. */
-export const TAKING = 1;
-/** Bits are being given back: rolled forward by recovery. */
-export const GIVING = 2;
-
-/** What every part of one thread's view works on. */
-export interface View {
-  readonly words: SharedWords;
-  /** Undefined: the table has no ledger. */
-  readonly ledger: SharedHalves | undefined;
-  readonly bitmapAt: number;
-  /** This thread's slot, lock tag, and area in `words`. */
-  readonly thread: number;
-  readonly tag: number;
-  readonly threadAt: number;
-}
-
-/** Announces a change of the bits [first, first + count). Held lock: that of every pool the range touches. */
-export function announce(view: View, kind: number, first: number, count: number): void {
-  poke(view.words, view.threadAt + THREAD.intentFirst, first);
-  poke(view.words, view.threadAt + THREAD.intentCount, count);
-  poke(view.words, view.threadAt + THREAD.intentKind, kind);
-}
-
-/** The change is made, or undone. */
-export function announceDone(view: View): void {
-  poke(view.words, view.threadAt + THREAD.intentKind, NO_INTENT);
-}
 
 /** The lowest place at or after `start` that alignment and boundary allow for `count` entries. */
 export function allowedFrom(start: number, count: number, constraints: AreaConstraints): number {
@@ -165,7 +130,7 @@ export class Pool {
     const changed = ledger !== undefined && peekHalf(ledger, first) !== slot;
     if (!changed) {
       const offset = first & 31;
-      if (ledger !== undefined && offset > 0 && offset + count < 32) this.#giveInWord(ledger, first, count, offset);
+      if (offset > 0 && offset + count < 32) this.#giveInWord(first, count, offset);
       else this.giveRange(first, count);
     }
     unlock(words, this.lockAt);
@@ -222,13 +187,15 @@ export class Pool {
   }
 
   /** Lock held: gives back a range that lies inside one word, and so do its neighbours. As `giveRange`, in one straight piece. */
-  #giveInWord(ledger: SharedHalves, first: number, count: number, offset: number): void {
+  #giveInWord(first: number, count: number, offset: number): void {
     const words = this.#words;
+    const ledger = this.#ledger;
+    if (ledger === undefined) this.#checkTaken(first, count);
     const intentAt = this.#intentAt;
     poke(words, intentAt + 1, first);
     poke(words, intentAt + 2, count);
     poke(words, intentAt, GIVING);
-    pokeHalf(ledger, first, 0);
+    if (ledger !== undefined) pokeHalf(ledger, first, 0);
     const at = this.#bitmapAt + (first >>> 5);
     const word = peek(words, at);
     const mask = ((1 << count) - 1) << offset;

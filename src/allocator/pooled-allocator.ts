@@ -10,38 +10,41 @@
  *
  * Answers of the hot path are numbers: an entry (>= 0) or a failure code (< 0, units/failure.ts).
  */
-import { count as tally } from "../shared/counters.ts";
-import { tagOf } from "../shared/lock.ts";
-import {
-  add,
-  glance,
-  load,
-  mayWait,
-  milliseconds,
-  notify,
-  type SharedHalves,
-  type SharedWords,
-  store,
-  waitWhile,
-} from "../shared/memory.ts";
+import * as counters from "../shared/counters.ts";
+import * as locks from "../shared/lock.ts";
+import type { SharedHalves, SharedWords } from "../shared/memory.ts";
+import * as memory from "../shared/memory.ts";
 import { FormatError, InvalidArgumentError, InvariantError } from "../units/errors.ts";
-import { type Failure, type FailureCode, failureOf, IN_USE, LONGER_THAN_TABLE, TABLE_FULL } from "../units/failure.ts";
+import type { Failure, FailureCode } from "../units/failure.ts";
+import * as failures from "../units/failure.ts";
 import type { EntryRange } from "../units/numbers.ts";
 import type { FifoCache } from "./cache.ts";
-import { type AreaConstraints, UNCONSTRAINED } from "./constraints.ts";
+import type { AreaConstraints } from "./constraints.ts";
+import * as constraint from "./constraints.ts";
 import type { Invalidator } from "./flush.ts";
 import { FreeCheck } from "./free-check.ts";
 import { Holdings } from "./holdings.ts";
-import { CACHED_LENGTHS, HEADER, type Layout, THREAD } from "./layout.ts";
-import { change, ENDING, LIVE, PENDING, RESERVED, slotAt, slotOf, slotSeen, stateIn, tryChange } from "./ledger.ts";
+import type { View } from "./intent.ts";
+import type { Layout } from "./layout.ts";
+import * as layout from "./layout.ts";
+import * as ledgers from "./ledger.ts";
 import { type AllocatorOptions, type CheckedOptions, checkOptions, checkRange } from "./options.ts";
-import { CHANGED, type View } from "./pool.ts";
+import { CHANGED } from "./pool.ts";
 import { PoolSet } from "./pool-set.ts";
 import { type ReclaimScope, Recovery } from "./recovery.ts";
 import { readSnapshot, takeSnapshot } from "./snapshot.ts";
 import { type AllocatorHandle, createState, type OpenState, openState } from "./state.ts";
 import { type AllocatorStatistics, heldBy, heldByThreads, rangesByOwner, statisticsOf } from "./statistics.ts";
 import { areaOf, claimSlot, SLOT_FREE, SLOT_LIVE, setSlotState, slotState } from "./threads.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { count: tally } = counters;
+const { tagOf } = locks;
+const { add, glance, load, mayWait, milliseconds, notify, store, waitWhile } = memory;
+const { failureOf, IN_USE, LONGER_THAN_TABLE, TABLE_FULL } = failures;
+const { UNCONSTRAINED } = constraint;
+const { CACHED_LENGTHS, HEADER, THREAD } = layout;
+const { change, ENDING, LIVE, PENDING, RESERVED, slotAt, slotOf, slotSeen, stateIn, tryChange } = ledgers;
 
 /** How long a thread that found no space waits for the others to give back what they have cached. */
 export const DRAIN_WAIT_MS = 1;

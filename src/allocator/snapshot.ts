@@ -9,10 +9,10 @@
 import { isTakenRelaxed } from "../shared/bitmap.ts";
 import { FormatError } from "../units/errors.ts";
 import { MAX_ENTRIES } from "../units/numbers.ts";
+import type { View } from "./intent.ts";
 import type { Layout } from "./layout.ts";
 import { LIVE, lengthOf, MAX_THREADS, ownerIn, RESERVED, stateIn } from "./ledger.ts";
 import { type CheckedOptions, checkOptions } from "./options.ts";
-import type { View } from "./pool.ts";
 import { forEachRange } from "./statistics.ts";
 
 const MARK = "IOVASNAP";

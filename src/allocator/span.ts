@@ -6,8 +6,9 @@
 import { findRun, NOT_FOUND } from "../shared/bitmap.ts";
 import { type FailureCode, TABLE_FULL } from "../units/failure.ts";
 import type { AreaConstraints } from "./constraints.ts";
+import { announce, announceDone, GIVING, TAKING, type View } from "./intent.ts";
 import { forget, record, slotAt } from "./ledger.ts";
-import { allowedFrom, announce, announceDone, CHANGED, GIVING, type Pool, TAKING, type View } from "./pool.ts";
+import { allowedFrom, CHANGED, type Pool } from "./pool.ts";
 
 export class Spans {
   readonly #view: View;

@@ -3,7 +3,12 @@
  * inside it, and the clear bits at its high end, which are carried into the next word. Callers hold the lock that
  * guards the words, so all accesses but the statistics' are plain.
  */
-import { glance, peek, poke, type SharedWords } from "./memory.ts";
+
+import type { SharedWords } from "./memory.ts";
+import * as memory from "./memory.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { glance, peek, poke } = memory;
 
 export const NOT_FOUND = -1;
 

@@ -13,18 +13,13 @@
  * sleep is longer than 5 ms before the word is looked at again.
  */
 import { type FailureCode, OWNER_UNRESPONSIVE, WOULD_BLOCK } from "../units/failure.ts";
-import { COUNTER_WORDS, count, counted, increment } from "./counters.ts";
-import {
-  compareExchange,
-  exchange,
-  load,
-  mayWait,
-  milliseconds,
-  notify,
-  type SharedWords,
-  SPINS,
-  waitWhile,
-} from "./memory.ts";
+import * as counters from "./counters.ts";
+import type { SharedWords } from "./memory.ts";
+import * as memory from "./memory.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { COUNTER_WORDS, count, counted, increment } = counters;
+const { compareExchange, exchange, load, mayWait, milliseconds, notify, SPINS, waitWhile } = memory;
 
 const ACQUISITIONS = 2;
 const CONTENDED = ACQUISITIONS + COUNTER_WORDS;
