@@ -13,7 +13,7 @@ import { planReplay, type ReplayPlan } from "./plan.ts";
 import { type RowResult, type RowTotals, rowResult, sumReports } from "./result.ts";
 import { type CreatedTable, createTable, type TableSetup } from "./tables.ts";
 import { type ReplayHost, WorkerGroup } from "./threads.ts";
-import { CONTROL_WORD, PAUSED, STOPPED } from "./worker.ts";
+import { BEGUN, CONTROL_BYTES, OVER, STOPPED } from "./worker.ts";
 
 /** How long a row runs at a time. */
 const SLICE_SECONDS = 0.1;
@@ -161,7 +161,7 @@ function startRow({ name, setup }: NamedSetup, prepared: PreparedReplay, host: R
   const { window, layout, plan } = prepared;
   const machine = createMachine(window, layout);
   const table = createTable(setup, window, opsOn(machine, window, layout), plan.workers.length + 1);
-  const control: SharedBuffer = createShared(64);
+  const control: SharedBuffer = createShared(CONTROL_BYTES);
   const jobs = plan.workers.map((part, worker) => ({
     worker,
     table: setup.table,
@@ -196,12 +196,12 @@ async function runSlices(
 /** Lets a row's workers run for a while; all wait again when it resolves. */
 async function runSlice(row: Row, slice: number, seconds: number, host: ReplayHost): Promise<void> {
   const cpuBefore = host.cpuMicroseconds();
-  store(row.control, CONTROL_WORD, slice);
-  notify(row.control, CONTROL_WORD, row.workers.reports.length);
+  store(row.control, BEGUN, slice);
+  notify(row.control, BEGUN, row.workers.reports.length);
   const over = row.workers.all("slice");
   // A worker that dies ends the slice at once.
   await Promise.race([host.sleep(seconds * 1000), over]);
-  store(row.control, CONTROL_WORD, PAUSED);
+  store(row.control, OVER, slice);
   await over;
   row.cpuSeconds += (host.cpuMicroseconds() - cpuBefore) / 1e6;
   row.seconds += Math.max(...row.workers.reports.map((report) => report.milliseconds)) / 1000;
@@ -217,8 +217,8 @@ function totalsOf(row: Row): RowTotals {
 
 /** Everything is unmapped and given back; returns how many entries are still taken. */
 async function stopRow(row: Row): Promise<number> {
-  store(row.control, CONTROL_WORD, STOPPED);
-  notify(row.control, CONTROL_WORD, row.workers.reports.length);
+  store(row.control, BEGUN, STOPPED);
+  notify(row.control, BEGUN, row.workers.reports.length);
   await row.workers.all("done");
   row.table.close();
   return row.table.counters().takenEntries;

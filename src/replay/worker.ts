@@ -1,6 +1,7 @@
 /**
  * A worker thread's part of a replay, whatever kind of thread it is: attach to the row's machine and table, then play while
- * told to. The runner and its workers meet in one shared word: paused, stopped, or the number of the slice that runs.
+ * told to. The runner and its workers meet in two shared words: the number of the slice that has begun, and of the last one that
+ * is over. Numbers, since a worker that wakes up late must not miss a slice: it plays a batch and reports all the same.
  */
 import { DmaDevice } from "../dma/device.ts";
 import type { SoftwareMachineHandle } from "../machines/software/machine.ts";
@@ -12,12 +13,14 @@ import type { WorkerPlan } from "./plan.ts";
 import { Player } from "./player.ts";
 import { type AnyTableHandle, attachTable, type TableName } from "./tables.ts";
 
-/** Values of the control word other than a slice's number. */
-export const PAUSED = 0;
+/** The slice that has begun: 1, 2, …; 0 before the first, STOPPED in the end. */
+export const BEGUN = 0;
+/** The last slice that is over. On a line of its own: workers look at it all the time. */
+export const OVER = 32;
+export const CONTROL_BYTES = 256;
 export const STOPPED = -1;
-export const CONTROL_WORD = 0;
 
-/** How many operations a worker plays between two looks at the control word: some 20 µs. */
+/** How many operations a worker plays between two looks at the control words: some 20 µs. */
 const BATCH = 16;
 
 /** All that a worker needs. Structured-cloneable. */
@@ -60,16 +63,17 @@ export function runWorker(job: WorkerJob, report: (report: WorkerReport) => void
     report({ state, milliseconds: elapsed, completed, failures: [...failures], checked, wrong, firstWrong });
   };
   tell("ready", 0);
-  for (;;) {
-    const slice = load(control, CONTROL_WORD);
+  for (let played = 0; ; ) {
+    const slice = load(control, BEGUN);
     if (slice === STOPPED) break;
-    if (slice === PAUSED) {
-      waitWhile(control, CONTROL_WORD, PAUSED, 1000);
+    if (slice === played) {
+      waitWhile(control, BEGUN, played, 1000);
       continue;
     }
     const began = milliseconds();
     do player.play(BATCH);
-    while (load(control, CONTROL_WORD) === slice);
+    while (load(control, OVER) < slice);
+    played = slice;
     tell("slice", milliseconds() - began);
   }
   player.unmapAll();
