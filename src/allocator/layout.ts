@@ -8,7 +8,7 @@
 import { FormatError } from "../units/errors.ts";
 
 /** 128 bytes in words. */
-export const LINE_WORDS = 32;
+const LINE_WORDS = 32;
 
 /** "IOVA" in ASCII. */
 export const MAGIC = 0x494f5641;

@@ -20,7 +20,7 @@ const { LONGER_THAN_BOUNDARY, LONGER_THAN_TABLE, MASK_TOO_LOW, TABLE_FULL } = fa
 const { UNCONSTRAINED } = constraint;
 
 /** Requests of more entries than this go to the large pool first. */
-export const SMALL_REQUEST = 15;
+const SMALL_REQUEST = 15;
 
 export class PoolSet {
   /** Small pools first, the large pool last. */

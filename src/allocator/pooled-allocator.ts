@@ -47,7 +47,7 @@ const { CACHED_LENGTHS, HEADER, THREAD } = layout;
 const { change, ENDING, LIVE, PENDING, RESERVED, slotAt, slotOf, slotSeen, stateIn, tryChange } = ledgers;
 
 /** How long a thread that found no space waits for the others to give back what they have cached. */
-export const DRAIN_WAIT_MS = 1;
+const DRAIN_WAIT_MS = 1;
 
 export class PooledAllocator {
   /** Structured-cloneable: post it to another thread and `attach` there. */

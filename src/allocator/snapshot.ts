@@ -17,7 +17,7 @@ import { forEachRange } from "./statistics.ts";
 
 const MARK = "IOVASNAP";
 /** Version of the snapshot's format. */
-export const SNAPSHOT_VERSION = 1;
+const SNAPSHOT_VERSION = 1;
 const HEADER_WORDS = 15;
 const RANGE_WORDS = 3;
 

@@ -119,11 +119,6 @@ export function heldByThreads(words: SharedWords, layout: Layout): Holder[] {
   }).filter(({ entries }) => entries > 0);
 }
 
-/** Flushes begun since the table was made, by whichever thread. */
-export function flushesBegun(words: SharedWords): number {
-  return glance(words, HEADER.flushesStarted) >>> 0;
-}
-
 /** Calls `visit` for every range in the ledger, in ascending order. `slot` is its first halfword. */
 export function forEachRange(
   ledger: SharedHalves,

@@ -34,9 +34,9 @@ const TAG_MASK = WAITERS - 1;
 /** The longest sleep before a waiter looks again, in milliseconds. */
 const LONGEST_SLEEP_MS = 5;
 /** After this long without getting the lock, the waiter gives up and says who holds it. */
-export const UNRESPONSIVE_AFTER_MS = 2000;
+const UNRESPONSIVE_AFTER_MS = 2000;
 /** A thread that may not sleep tries for this long. */
-export const WOULD_BLOCK_AFTER_MS = 1;
+const WOULD_BLOCK_AFTER_MS = 1;
 
 /** The tag of a thread's slot; never 0. */
 export function tagOf(thread: number): number {

@@ -8,7 +8,6 @@ export const MASK_TOO_LOW = -2;
 export const LONGER_THAN_BOUNDARY = -3;
 export const LONGER_THAN_TABLE = -4;
 export const PLATFORM_BUSY = -5;
-export const PLATFORM_REFUSED = -6;
 export const WOULD_BLOCK = -7;
 export const OWNER_UNRESPONSIVE = -8;
 export const IN_USE = -9;

@@ -10,8 +10,6 @@ type Unit<Base, Name extends string> = Base & { readonly [unit]: Name };
 export type Entry = Unit<number, "Entry">;
 /** How many table entries: 1 .. 2^31 − 1. */
 export type EntryCount = Unit<number, "EntryCount">;
-/** A page number of a 64-bit address: 0 .. 2^52 − 1. A plain number, so never under `|`, `&` or `>>`. */
-export type PageNumber = Unit<number, "PageNumber">;
 /** The address a device puts on the bus, in bytes. */
 export type Iova = Unit<bigint, "Iova">;
 /** An address of physical memory, in bytes. */
