@@ -31,6 +31,8 @@ export class PoolSet {
   readonly #large: Pool | undefined;
   readonly #own: Pool;
   readonly #ownIndex: number;
+  /** Requests of up to so many entries go to the own pool first. */
+  readonly #ownFirst: number;
   readonly #entries: number;
   readonly #longest: number;
   readonly #smallEnd: number;
@@ -43,6 +45,7 @@ export class PoolSet {
     this.#large = layout.largePool ? this.all[layout.pools] : undefined;
     this.#ownIndex = view.thread % layout.pools;
     this.#own = this.#pool(this.#ownIndex);
+    this.#ownFirst = layout.largePool ? SMALL_REQUEST : layout.entries;
     this.#entries = layout.entries;
     this.#longest = Math.max(...this.all.map((pool) => pool.end - pool.first));
     this.#smallEnd = this.#pool(layout.pools - 1).end;
@@ -51,14 +54,20 @@ export class PoolSet {
 
   /** Takes `count` entries. An entry, or why not; TABLE_FULL says that all pools were looked at. */
   allocate(count: number, constraints: AreaConstraints, after: number, state: number): number {
+    // Nearly every request ends here, so it comes before the questions that it answers by itself.
+    const own = this.#own;
+    if (constraints === UNCONSTRAINED && after < 0 && count <= this.#ownFirst && own.mayHold(count)) {
+      const first = own.allocate(count, constraints, -1, state);
+      if (first >= 0) return first;
+    }
+    return this.#allocateElsewhere(count, constraints, after, state);
+  }
+
+  #allocateElsewhere(count: number, constraints: AreaConstraints, after: number, state: number): number {
     if (count > this.#entries) return LONGER_THAN_TABLE;
     if (constraints.boundaryPages !== 0 && count > constraints.boundaryPages) return LONGER_THAN_BOUNDARY;
     if (count > constraints.limit) return MASK_TOO_LOW;
     if (count > this.#longest) return this.spans.allocate(count, constraints, state);
-    if (after < 0 && count <= SMALL_REQUEST && this.#own.mayHold(count) && constraints === UNCONSTRAINED) {
-      const first = this.#own.allocate(count, constraints, -1, state);
-      if (first >= 0) return first;
-    }
     const chained = after >= 0 && after < this.#entries ? this.of(after) : undefined;
     const first = chained !== undefined ? this.#try(chained, count, constraints, after, state) : TABLE_FULL;
     return first >= 0 ? first : this.#inOrder(count, constraints, state);
