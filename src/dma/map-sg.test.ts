@@ -78,7 +78,7 @@ function elementsFor(pageShift: number): fc.Arbitrary<Element[]> {
 
 const cases: fc.Arbitrary<Case> = fc
   .record({
-    pageShift: fc.constantFrom(12, 13, 16, 21, 30, 34),
+    pageShift: fc.constantFrom(12, 13, 16, 21, 30, 31, 32, 34),
     entries: fc.integer({ min: 4, max: 48 }),
     base: fc.nat(3),
   })

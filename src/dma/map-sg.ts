@@ -28,8 +28,8 @@ import type { ScatterList } from "./scatter-list.ts";
 /** No entry: nothing to continue, no preference. */
 const NONE = -1;
 
-/** IO pages up to 512 MiB: page arithmetic stays in 32 bits. */
-const LAST_NARROW_SHIFT = 29;
+/** IO pages up to 1 GiB: page arithmetic stays in 32 bits. */
+const LAST_NARROW_SHIFT = 30;
 
 /** Factors of the digest: odd, so that each step is a bijection of every word, with well mixed bits. */
 const DIGEST_STEP = 0x27d4eb2f;
