@@ -6,4 +6,13 @@ export type { EntryFormat } from "./formats/contract.ts";
 export { createSun4uIopte, type Sun4uIopteOptions, sun4uIopte } from "./formats/sun4u-iopte.ts";
 export { powernvTce } from "./formats/tce.ts";
 export type { DmaMaster, Fault, Machine, Memory, Registers } from "./machine/contract.ts";
+export {
+  type IotlbOptions,
+  SoftwareMachine,
+  type SoftwareMachineHandle,
+  type SoftwareMachineOptions,
+  type SoftwareMachineStatistics,
+} from "./machines/software/machine.ts";
+export { LinearOps, type LinearOpsOptions } from "./platforms/linear/ops.ts";
+export { LinearPlatform, type LinearPlatformHandle, type LinearPlatformOptions } from "./platforms/linear/platform.ts";
 export type { EntryValue, MappingTable, TableOps } from "./table/contract.ts";

@@ -27,7 +27,7 @@ import {
 import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
 
 /** The longest: word indexes stay inside 30 bits. */
-export const MAX_MEMORY_BYTES: number = 2 ** 32;
+const MAX_MEMORY_BYTES = 2 ** 32;
 
 /** Zeroed memory of `bytes` bytes, a multiple of 4096 up to 4 GiB (what the engine gives may be less: RangeError). */
 export function createMemory(bytes: number): SharedBuffer {

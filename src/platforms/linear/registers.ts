@@ -27,7 +27,7 @@ export const TABLE_BASE = 0x10;
 export const WINDOW_BASE = 0x18;
 
 /** Where the banked frame of the reading or writing thread begins. */
-export const FRAME = 0x1000;
+const FRAME = 0x1000;
 /** 32 bits: the first entry of the next invalidation. */
 export const INVALIDATE_FIRST: number = FRAME + 0x00;
 /** 32 bits: how many entries, 1 .. 2^31 − 1. Starts it. */
@@ -53,7 +53,7 @@ export const RESULT_WOULD_BLOCK = 2;
 export const TABLE_ALIGNMENT = 4096;
 
 /** Entry formats that a linear IOMMU may walk, by their codes in CONTROL. */
-export const FORMAT_CODES: Readonly<Record<string, number>> = { "powernv-tce": 1, "sun4u-iopte": 2 };
+const FORMAT_CODES: Readonly<Record<string, number>> = { "powernv-tce": 1, "sun4u-iopte": 2 };
 
 /** The code of the format with this name. Throws InvalidArgumentError for a format that the linear IOMMU lacks. */
 export function formatCodeOf(name: string): number {
