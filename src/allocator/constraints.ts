@@ -54,7 +54,7 @@ function meetsBoundary(basePage: number, entries: number, boundaryPages: number)
 }
 
 function checkPowerOfTwo(what: string, value: number): void {
-  if (!(value >= 1 && value <= 2 ** 52 && Number.isInteger(Math.log2(value)))) {
+  if (!(value >= 1 && value <= 2 ** 52 && 2 ** Math.round(Math.log2(value)) === value)) {
     throw new InvalidArgumentError(what, value, "a power of two from 1 to 2^52");
   }
 }
