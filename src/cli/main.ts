@@ -3,7 +3,9 @@
  * exit code: 0 fine, 1 the answer is bad news, 2 wrong use or bad input, 3 the command itself failed.
  */
 import { readFileSync } from "node:fs";
+import type { ReplayHost } from "../replay/threads.ts";
 import { IovaError } from "../units/errors.ts";
+import { nodeHost } from "./host.ts";
 import { replayCommand } from "./replay.ts";
 import { processTerminal, type Terminal } from "./terminal.ts";
 import { Command } from "./vendor.ts";
@@ -13,15 +15,19 @@ const FAILED = 3;
 /** Errors of ours that no other input would have avoided. */
 const FAILURES_OF_THE_RUN = ["worker-died", "worker-silent", "invariant"];
 
-/** Runs one command. `argv`: the arguments, without node and script. Returns the exit code. */
-export async function main(argv: readonly string[], terminal: Terminal = processTerminal()): Promise<number> {
+/** Runs one command. `argv`: the arguments, without node and script; the rest is for tests. Returns the exit code. */
+export async function main(
+  argv: readonly string[],
+  terminal: Terminal = processTerminal(),
+  host: ReplayHost = nodeHost(),
+): Promise<number> {
   let code = 0;
   const program = new Command("iova")
     .description("IO page tables and the allocator of DMA addresses, looked at and tried out.")
     .version(version(), "-V, --version")
     .configureHelp({ helpWidth: 100 })
     .showHelpAfterError("(`iova --help` shows the verbs, `iova VERB --help` their options)");
-  const replay = replayCommand(terminal, (result) => {
+  const replay = replayCommand(terminal, host, (result) => {
     code = result;
   });
   program.addCommand(replay);

@@ -53,7 +53,7 @@ function cells(row: RowResult, base: RowResult): string[] {
     compact(row.lockAcquisitions),
     `${compact(row.lockContended)} ${percent(row.lockContendedPercent).padStart(5)}`,
     row.lockContended === 0 ? "-" : duration(row.lockMeanWaitMicroseconds),
-    row.searches === 0 ? "-" : (row.searchSteps / row.searches).toFixed(1),
+    row.searchStepsPerRequest.toFixed(1),
     compact(row.iotlbFlushes),
     compact(row.failures),
     compact(row.largestHoleEntries),
@@ -65,7 +65,7 @@ function cells(row: RowResult, base: RowResult): string[] {
 /** What the columns mean, for those who see them for the first time. */
 export const LEGEND: string =
   "locks: acquisitions; contended: those that found the lock taken; wait: their mean; steps: bits (single-lock) or words " +
-  "looked at per search; flush: IOTLB invalidations; hole: the longest free run at the end, in entries";
+  "looked at per request; flush: IOTLB invalidations; hole: the longest free run at the end, in entries";
 
 /** What was seen, in plain words. */
 export function closingSentences(result: ReplayResult, cores: number): string[] {

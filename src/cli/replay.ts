@@ -19,7 +19,6 @@ import { type RequestHistory, requestsOf } from "../trace/requests.ts";
 import { IovaError } from "../units/errors.ts";
 import { MAX_ENTRIES } from "../units/numbers.ts";
 import { wrapped } from "./columns.ts";
-import { nodeHost } from "./host.ts";
 import { integer, listOf, oneOf, positive } from "./options.ts";
 import { replayJson } from "./replay-json.ts";
 import { closingSentences, LEGEND, setupLines, tableLines } from "./replay-report.ts";
@@ -31,9 +30,10 @@ const WIDTH = 100;
 const DEFAULT_SECONDS = 3;
 
 const MANUAL = `
-TRACE is ftrace text (tracefs' trace, trace-cmd report, perf script), plain or gz, with iommu events; dma events, where
-there are any, name devices and scatterlists. Each worker plays the history of its CPUs, over and over. A request is one
-mapping, through mapSg, and its end, through unmapSg. Rows run in turns of a tenth of a second.
+TRACE is ftrace text (tracefs' trace, trace-cmd report, perf script), plain or gz, with iommu
+events; dma events, where there are any, name devices and scatterlists. Each worker plays the
+history of its CPUs, over and over. A request is one mapping, through mapSg, and its end,
+through unmapSg. Rows run in turns of a tenth of a second.
 
 Examples:
   $ iova replay traces/nvme-io-612.txt.gz
@@ -41,7 +41,10 @@ Examples:
   $ iova replay trace.txt --cache none --lazy --seconds 10 --json result.json
   $ zcat trace.gz | iova replay /dev/stdin --json - | jq '.rows[].requestsPerSecond'
 
-Exit codes: 0 fine; 1 a translation was wrong, or entries were lost; 2 wrong use or bad input; 3 the replay itself failed.
+Exit codes:
+  0 fine; 1 a translation was wrong, or entries were lost; 2 wrong use or bad input; 3 the replay
+  itself failed
+
 Record a trace:
   # trace-cmd record -e iommu -e dma sleep 10 && trace-cmd report > trace.txt`;
 
@@ -57,15 +60,13 @@ interface ReplayFlags {
   readonly json?: string;
 }
 
-/** The verb; `finish` takes the exit code. `host` is for tests. */
-export function replayCommand(
-  terminal: Terminal,
-  finish: (code: number) => void,
-  host: ReplayHost = nodeHost(),
-): Command {
+/** The verb; `finish` takes the exit code. */
+export function replayCommand(terminal: Terminal, host: ReplayHost, finish: (code: number) => void): Command {
   return new Command("replay")
     .summary("replay a trace's mappings on worker threads, and compare tables")
     .description("Replays the mappings of a recorded trace on worker threads, on this table and on its rivals.")
+    .configureHelp({ helpWidth: WIDTH })
+    .showHelpAfterError("(`iova replay --help` shows the options)")
     .argument("<TRACE>", "trace file: ftrace text, plain or gz")
     .addOption(
       flag(

@@ -80,9 +80,7 @@ function warnings(trace: Trace, history: RequestHistory): string[] {
   }
   if (classes.lost.count > 0) {
     const events = trace.lostEvents > 0 ? counted(trace.lostEvents, "event") : "an unknown number of events";
-    lines.push(
-      `the kernel lost ${events} (${counted(classes.lost.count, "line")} say so, the first: line ${classes.lost.firstLine})`,
-    );
+    lines.push(`the kernel lost ${events} (line ${classes.lost.firstLine} says so first)`);
   }
   if (classes.malformed.count > 0) {
     lines.push(

@@ -9,10 +9,11 @@ export interface RowResult {
   readonly setup: TableSetup;
   /** Pools that the table really has. */
   readonly pools: number;
-  /** Time in which its workers ran. */
+  /** Time in which its workers ran: of each slice, until the last of them had stopped. */
   readonly seconds: number;
   /** Requests mapped and unmapped again. */
   readonly requests: number;
+  /** Sum of the workers' rates, each over the time in which it ran itself. */
   readonly requestsPerSecond: number;
   /** How many of its threads were on a CPU at once, on average, the process's helpers included. */
   readonly threadsRunning: number;
@@ -41,7 +42,8 @@ export interface RowResult {
 
 /** Sums of one row at one moment. */
 export interface RowTotals {
-  readonly completed: number;
+  /** By worker. */
+  readonly completed: readonly number[];
   readonly failures: readonly number[];
   readonly checked: number;
   readonly wrong: number;
@@ -54,7 +56,7 @@ export function sumReports(reports: readonly WorkerReport[]): Omit<RowTotals, "c
   const sum = (of: (report: WorkerReport) => number): number =>
     reports.reduce((total, report) => total + of(report), 0);
   return {
-    completed: sum((report) => report.completed),
+    completed: reports.map((report) => report.completed),
     failures: (reports[0] as WorkerReport).failures.map((_, code) => sum((report) => report.failures[code] as number)),
     checked: sum((report) => report.checked),
     wrong: sum((report) => report.wrong),
@@ -68,14 +70,17 @@ export interface RowFrame {
   readonly setup: TableSetup;
   readonly pools: number;
   readonly seconds: number;
+  /** By worker: how long it ran. */
+  readonly workerSeconds: readonly number[];
   readonly cpuSeconds: number;
   readonly entriesLost: number;
 }
 
 export function rowResult(frame: RowFrame, before: RowTotals, after: RowTotals): RowResult {
-  const { cpuSeconds, ...named } = frame;
+  const { cpuSeconds, workerSeconds, ...named } = frame;
   const grown = (of: (counters: TableCounters) => number): number => of(after.counters) - of(before.counters);
-  const requests = after.completed - before.completed;
+  const completed = after.completed.map((requests, worker) => requests - (before.completed[worker] as number));
+  const requests = completed.reduce((a, b) => a + b, 0);
   const lockAcquisitions = grown((counters) => counters.lockAcquisitions);
   const lockContended = grown((counters) => counters.lockContended);
   const searchSteps = grown((counters) => counters.searchSteps);
@@ -87,7 +92,7 @@ export function rowResult(frame: RowFrame, before: RowTotals, after: RowTotals):
   return {
     ...named,
     requests,
-    requestsPerSecond: ratio(requests, frame.seconds),
+    requestsPerSecond: completed.reduce((sum, done, worker) => sum + ratio(done, workerSeconds[worker] as number), 0),
     threadsRunning: ratio(cpuSeconds, frame.seconds),
     lockAcquisitions,
     lockContended,

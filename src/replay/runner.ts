@@ -58,6 +58,7 @@ interface Row {
   readonly workers: WorkerGroup;
   before: RowTotals;
   seconds: number;
+  readonly workerSeconds: number[];
   cpuSeconds: number;
 }
 
@@ -141,14 +142,15 @@ export async function runReplay(
       await runSlice(row, 1, WARM_UP_SECONDS, host);
       row.before = totalsOf(row);
       row.seconds = row.cpuSeconds = 0;
+      row.workerSeconds.fill(0);
     }
     await runSlices(rows, options.seconds, host, progress);
     const after = rows.map(totalsOf);
     const results: RowResult[] = [];
     for (const [i, row] of rows.entries()) {
-      const { name, setup, seconds, cpuSeconds, table } = row;
+      const { name, setup, seconds, workerSeconds, cpuSeconds, table } = row;
       const entriesLost = await stopRow(row);
-      const frame = { name, setup, pools: table.pools, seconds, cpuSeconds, entriesLost };
+      const frame = { name, setup, pools: table.pools, seconds, workerSeconds, cpuSeconds, entriesLost };
       results.push(rowResult(frame, row.before, after[i] as RowTotals));
     }
     return { rows: results, plan, window, formatName: REPLAY_FORMAT.name };
@@ -173,9 +175,20 @@ function startRow({ name, setup }: NamedSetup, prepared: PreparedReplay, host: R
     control,
   }));
   const workers = new WorkerGroup(name, host, jobs);
-  const nothing = { completed: 0, failures: [], checked: 0, wrong: 0, firstWrong: "", iotlbFlushes: 0 };
+  const nothing = { completed: [], failures: [], checked: 0, wrong: 0, firstWrong: "", iotlbFlushes: 0 };
   const before = { ...nothing, counters: table.counters() };
-  return { name, setup, machine, table, control: wordsOf(control), workers, before, seconds: 0, cpuSeconds: 0 };
+  return {
+    name,
+    setup,
+    machine,
+    table,
+    control: wordsOf(control),
+    workers,
+    before,
+    seconds: 0,
+    workerSeconds: jobs.map(() => 0),
+    cpuSeconds: 0,
+  };
 }
 
 async function runSlices(
@@ -204,7 +217,9 @@ async function runSlice(row: Row, slice: number, seconds: number, host: ReplayHo
   store(row.control, OVER, slice);
   await over;
   row.cpuSeconds += (host.cpuMicroseconds() - cpuBefore) / 1e6;
-  row.seconds += Math.max(...row.workers.reports.map((report) => report.milliseconds)) / 1000;
+  const ran = row.workers.reports.map((report) => report.milliseconds / 1000);
+  row.seconds += Math.max(...ran);
+  for (const [worker, seconds] of ran.entries()) (row.workerSeconds[worker] as number) += seconds;
 }
 
 function totalsOf(row: Row): RowTotals {

@@ -1,0 +1,19 @@
+/** A terminal that keeps what is written to it: for tests of commands. */
+import { type Paint, PLAIN, type Terminal } from "./terminal.ts";
+
+export class RecordingTerminal implements Terminal {
+  output = "";
+  errors = "";
+  readonly paint: Paint = PLAIN;
+  readonly paintError: Paint = PLAIN;
+
+  out(text: string): void {
+    this.output += text;
+  }
+  error(text: string): void {
+    this.errors += text;
+  }
+  progress(): { at(): void; stop(): void } {
+    return { at: () => {}, stop: () => {} };
+  }
+}
