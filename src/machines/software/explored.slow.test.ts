@@ -7,6 +7,7 @@ import { test } from "node:test";
 import type { EntryFormat } from "../../formats/contract.ts";
 import { sun4uIopte } from "../../formats/sun4u-iopte.ts";
 import { powernvTce } from "../../formats/tce.ts";
+import type { Fault } from "../../machine/contract.ts";
 import type { LinearOps } from "../../platforms/linear/ops.ts";
 import { CONTROL, ENABLE, ENTRIES, FORMAT_SHIFT, PAGE_SHIFT, WINDOW_BASE } from "../../platforms/linear/registers.ts";
 import type { EntryValue } from "../../table/contract.ts";
@@ -267,6 +268,38 @@ function changes(library: Library): readonly ((ops: LinearOps) => void)[] {
 test("a walk of an entry that is changed meanwhile never joins the words of two pages, in both formats", () => {
   for (const library of [sound, soundIopte]) {
     for (const changing of changes(library)) runSound(`walk, ${library.format.name}`, walking(library, changing));
+  }
+});
+
+test("faults are taken once, by whoever takes them, and those that find no room are counted", () => {
+  for (const kills of [0, 1] as const) {
+    const what: Exploration<State> = {
+      setup: () => setup(sound, 3, 1, false),
+      threads: [
+        // Three faults into a record of two: entries 4, 5 and 6 lie outside of the window.
+        reading(0, 4, 5, 6),
+        ({ machines }) => machines[1]?.faults(),
+        ({ machines }) => machines[2]?.faults(),
+      ],
+      kills,
+      check: ({ machines }, { threads, dead }) => {
+        const taken = [threads[1]?.value, threads[2]?.value, machines[1]?.faults()].flatMap(
+          (faults) => (faults as Fault[] | undefined) ?? [],
+        );
+        const entries = taken.map(({ iova }) => Number(iova >> 12n)).sort();
+        assert.equal(new Set(entries).size, entries.length, `taken: ${entries}`);
+        for (const { iova, device, access, reason } of taken) {
+          assert.ok([4n, 5n, 6n].includes(iova >> 12n));
+          assert.deepEqual([device, access, reason], ["device0", 1, "outside-window"]);
+        }
+        const lost = machines[1]?.statistics().faultsLost as number;
+        if (dead.length === 0) assert.equal(entries.length + lost, 3);
+        else assert.ok(entries.length + lost <= 3);
+      },
+      preemptions: 2,
+      skipSeen: true,
+    };
+    runSound(`faults, ${kills} deaths`, what);
   }
 });
 

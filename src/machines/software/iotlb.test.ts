@@ -149,6 +149,7 @@ function bare(): { readonly first: Iotlb; readonly second: Iotlb; readonly wayAt
     faultRecords: 1,
     busyMilliseconds: 1,
     devices: 1,
+    memoryPages: 1,
   });
   const buffer = createShared(layout.words * 4);
   const state = wordsOf(buffer);

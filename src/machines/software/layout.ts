@@ -29,6 +29,8 @@ export const HEADER = {
   faultRecords: 6,
   busyMilliseconds: 7,
   devices: 8,
+  /** Size of the physical memory, in units of 4096 bytes. */
+  memoryPages: 9,
 } as const;
 
 /** Words of the IOMMU's registers, on the second line. Poked while translation is off, by one thread. */
@@ -109,6 +111,8 @@ export interface Geometry {
   readonly faultRecords: number;
   readonly busyMilliseconds: number;
   readonly devices: number;
+  /** Size of the physical memory, in units of 4096 bytes. */
+  readonly memoryPages: number;
 }
 
 /** A geometry with where each part begins, in words. */
@@ -154,6 +158,7 @@ export function readLayout(state: SharedWords, words: number): Layout {
     faultRecords: peek(state, HEADER.faultRecords),
     busyMilliseconds: peek(state, HEADER.busyMilliseconds),
     devices: peek(state, HEADER.devices),
+    memoryPages: peek(state, HEADER.memoryPages),
   });
   if (layout.words !== words) {
     throw new FormatError(`the machine's state has ${words} words; its header asks for ${layout.words}`);

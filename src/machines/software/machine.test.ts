@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Worker } from "node:worker_threads";
 import {
   CONTROL,
   ENABLE,
@@ -11,12 +12,17 @@ import {
   INVALIDATE_FIRST,
   INVALIDATE_RESULT,
   PAGE_SHIFT,
+  RESULT_DONE,
+  RESULT_WOULD_BLOCK,
   TABLE_BASE,
   WINDOW_BASE,
 } from "../../platforms/linear/registers.ts";
+import { wordsOf } from "../../shared/memory.ts";
 import { FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { readLayout } from "./layout.ts";
 import { SoftwareMachine, type SoftwareMachineHandle, type SoftwareMachineOptions } from "./machine.ts";
 import { enable, IOPTE, invalidate, readByDevice, start, TABLE_ADDRESS, TCE, tce, writeEntry } from "./set-up.model.ts";
+import { DmaInFlight } from "./threads.ts";
 
 const WINDOW = 0x80000000n;
 
@@ -246,6 +252,8 @@ test("unknown registers, wrong widths and ranges that are none are refused", () 
     () => invalidate(machine, 0, -5),
     () => invalidate(machine, 2 ** 31 - 2, 2),
     () => invalidate(machine, 0, Number.NaN),
+    () => invalidate(machine, 0.5, 1),
+    () => invalidate(machine, 0, 1.5),
   ];
   for (const access of wrong) assert.throws(access, InvalidArgumentError, String(access));
   assert.throws(() => registers.read32(0x20), /32-bit register to read is 0x20/);
@@ -317,6 +325,7 @@ test("a handle goes through structured cloning, and a foreign or cut one is refu
   refused({ state: handle.memory }, /not that of a software machine/);
   refused({ state: new SharedArrayBuffer(0) }, /not that of a software machine/);
   refused({ state: new ArrayBuffer(4096) }, /not that of a software machine/);
+  refused({ memory: new SharedArrayBuffer(4096) }, /has 4096 bytes of memory; its machine has 1048576/);
   refused({ memory: undefined }, /not that of a software machine/);
   refused({ devices: ["a"] }, /names 1 devices; its machine has 2/);
   const cut = new SharedArrayBuffer(handle.state.byteLength - 4);
@@ -366,4 +375,24 @@ test("statistics are summed over threads, those that have left included", () => 
   assert.deepEqual([before.walks, before.hits, before.faults, before.fillsRefused], [2, 1, 1, 0]);
   two.close();
   assert.deepEqual(one.statistics(), before);
+});
+
+test("a thread that may not sleep does not wait for a DMA in flight: it would block, and says so", async () => {
+  const machine = start({ threads: 8, busyMilliseconds: 60_000 });
+  const words = wordsOf(machine.handle.state);
+  const layout = readLayout(words, machine.handle.state.byteLength / 4);
+  const dma = new DmaInFlight(words, layout, SoftwareMachine.attach(machine.handle).thread);
+  const invalidateElsewhere = async (): Promise<number> => {
+    const url = new URL("./no-waiting.test.worker.js", import.meta.url);
+    const worker = new Worker(url, { workerData: machine.handle });
+    return await new Promise((resolve, reject) => {
+      worker.once("message", resolve);
+      worker.once("error", reject);
+    });
+  };
+  assert.equal(await invalidateElsewhere(), RESULT_DONE);
+  dma.begin();
+  assert.equal(await invalidateElsewhere(), RESULT_WOULD_BLOCK);
+  dma.end();
+  assert.equal(await invalidateElsewhere(), RESULT_DONE);
 });

@@ -121,8 +121,8 @@ export class SoftwareMachine implements Machine {
   /** A new machine, with this thread attached. Throws InvalidArgumentError for options out of range. */
   static create(options: SoftwareMachineOptions): SoftwareMachine {
     const devices = [...(options.devices ?? ["device0"])];
-    const layout = layoutOf(geometryOf(options, devices));
     const memory = createMemory(options.memoryBytes);
+    const layout = layoutOf(geometryOf(options, devices));
     const state = createShared(layout.words * 4);
     writeHeader(wordsOf(state), layout, options.iotlb?.seed ?? 1);
     return SoftwareMachine.attach({ memory, state, devices });
@@ -135,6 +135,10 @@ export class SoftwareMachine implements Machine {
     }
     const state = wordsOf(handle.state);
     const layout = readLayout(state, handle.state.byteLength / 4);
+    const bytes = layout.memoryPages * 4096;
+    if (handle.memory.byteLength !== bytes) {
+      throw new FormatError(`the handle has ${handle.memory.byteLength} bytes of memory; its machine has ${bytes}`);
+    }
     if (handle.devices.length !== layout.devices) {
       throw new FormatError(`the handle names ${handle.devices.length} devices; its machine has ${layout.devices}`);
     }
@@ -222,6 +226,7 @@ function geometryOf(options: SoftwareMachineOptions, devices: readonly string[])
     faultRecords: 2 ** Math.ceil(Math.log2(faultRecords)),
     busyMilliseconds,
     devices: devices.length,
+    memoryPages: options.memoryBytes / 4096,
   };
 }
 
@@ -244,5 +249,6 @@ function writeHeader(state: SharedWords, layout: Layout, seed: number): void {
   poke(state, HEADER.faultRecords, layout.faultRecords);
   poke(state, HEADER.busyMilliseconds, layout.busyMilliseconds);
   poke(state, HEADER.devices, layout.devices);
+  poke(state, HEADER.memoryPages, layout.memoryPages);
   poke(state, CLOCKS.random, seed | 0);
 }

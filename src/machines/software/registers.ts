@@ -210,7 +210,8 @@ export class SoftwareRegisters implements Registers {
 
   #invalidate(entries: number): void {
     const first = this.#invalidateFirst;
-    if (!(first >= 0 && entries >= 1 && first + entries <= MAX_ENTRIES)) throw badRange(first, entries);
+    const integers = (first | 0) === first && (entries | 0) === entries;
+    if (!(integers && first >= 0 && entries >= 1 && first + entries <= MAX_ENTRIES)) throw badRange(first, entries);
     this.#invalidateResult = this.#forget(first, first + entries);
   }
 
