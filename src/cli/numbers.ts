@@ -20,7 +20,7 @@ export function compact(value: number): string {
 }
 
 /** 0.5 → "0.50", 23.44 → "23.4", 571 → "571". */
-export function threeDigits(value: number): string {
+function threeDigits(value: number): string {
   if (value < 9.995) return value.toFixed(2);
   return value < 99.95 ? value.toFixed(1) : grouped(value);
 }

@@ -6,7 +6,7 @@
  */
 
 export const SPACE = 0x20;
-export const TAB = 0x09;
+const TAB = 0x09;
 export const NEWLINE = 0x0a;
 export const CARRIAGE_RETURN = 0x0d;
 export const HASH = 0x23;
@@ -53,12 +53,5 @@ export function printable(bytes: Uint8Array, first: number, end: number, most: n
     const byte = bytes[at] as number;
     text += byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, "0")}`;
   }
-  return text;
-}
-
-/** [first, end) as text, byte by byte; for short ASCII text. */
-export function ascii(bytes: Uint8Array, first: number, end: number): string {
-  let text = "";
-  for (let at = first; at < end; at++) text += String.fromCharCode(bytes[at] as number);
   return text;
 }

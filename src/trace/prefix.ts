@@ -36,7 +36,7 @@ const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
 
 /** Answers of `PrefixReader.readName` that are no kind of ours. */
-export const OTHER_EVENT = 0;
+const OTHER_EVENT = 0;
 export const STACK_EVENT = -1;
 export const LOST_EVENT = -2;
 
