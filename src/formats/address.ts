@@ -8,8 +8,8 @@ const TWO_TO_32 = 2 ** 32;
 export function addressHigh(page: number, pageShift: number): number {
   if (pageShift >= 32) return page << (pageShift - 32);
   const low = page >>> (32 - pageShift);
-  // Most pages are below 2^32: the division is for the others.
-  return page < TWO_TO_32 ? low : low | ((page / TWO_TO_32) << pageShift);
+  // Most pages are below 2^32, and are never made a double: the division is for the others.
+  return page >>> 0 === page ? low : low | ((page / TWO_TO_32) << pageShift);
 }
 
 /** Bits 0 .. 31 of the address of `page`, as a signed word. */
@@ -34,5 +34,6 @@ export function swapBytes(word: number): number {
 
 /** Are the `count` pages from `page` on integers from 0 to `largest`? NaN is none. */
 export function pagesFit(page: number, count: number, largest: number): boolean {
-  return page >= 0 && page + count - 1 <= largest && Math.floor(page) === page;
+  const isPage = page >>> 0 === page || (page >= 0 && Math.floor(page) === page);
+  return isPage && page + count - 1 <= largest;
 }
