@@ -1,0 +1,111 @@
+/**
+ * Whose is every entry, after a thread was killed? The ledger (or, without one, the bits), the shadow map, the mailbox and what
+ * threads keep must tell one story, in which the dead thread's part is set apart. Nothing may run meanwhile.
+ *
+ * The dead thread's part: ranges that it had written down, and at most one more, which it was about to write down, to strike
+ * out, or to hand on. Without a ledger there may be a second: while it frees a range it may be moving another from its cache or
+ * queue to the pool, and neither is in either place then.
+ */
+import { LIVE, nameOfState, RESERVED } from "../ledger.ts";
+import { isBitSet, keptBy, ledgerRanges } from "../soundness.model.ts";
+import type { Scene } from "./scene.model.ts";
+import { MAIL } from "./shadow-map.model.ts";
+
+/** A range that nobody alive holds, but that is still taken. */
+export interface LeftRange {
+  readonly first: number;
+  readonly count: number;
+  readonly reserved: boolean;
+  /** The dead had written it down; else it is the one that it was in the middle of. */
+  readonly recorded: boolean;
+}
+
+/** What the dead has left, and what is wrong. */
+export interface Accounts {
+  readonly left: LeftRange[];
+  readonly wrong: string[];
+}
+
+export function account(scene: Scene, living: ReadonlySet<number>, dead: number): Accounts {
+  const accounts = scene.state.ledger === undefined ? byBits(scene, living, dead) : byLedger(scene, living, dead);
+  const { left, wrong } = accounts;
+  const unrecorded = left.filter((range) => !range.recorded);
+  if (unrecorded.length > (scene.state.ledger === undefined ? 2 : 1)) {
+    const ranges = unrecorded.map(({ first, count }) => `[${first}, ${first + count})`).join(" ");
+    wrong.push(`more than a thread can be in the middle of: ${unrecorded.length} ranges are nobody's: ${ranges}`);
+  }
+  return accounts;
+}
+
+function byLedger(scene: Scene, living: ReadonlySet<number>, dead: number): Accounts {
+  const { state, shadow } = scene;
+  const wrong: string[] = [];
+  const left: LeftRange[] = [];
+  const covered = new Uint8Array(state.layout.entries);
+  const holds = holders(scene, living);
+  const taken = ledgerRanges(state, state.ledger as NonNullable<typeof state.ledger>, wrong);
+  for (const { first, count, state: found } of taken) {
+    if (found !== LIVE && found !== RESERVED) continue;
+    covered.fill(1, first, first + count);
+    if (holds(first, count)) checkMarks(scene, first, count, wrong);
+    else {
+      const recorded = shadow.ownerAt(first) === dead && shadow.countAt(first) === count;
+      left.push({ first, count, reserved: found === RESERVED, recorded });
+    }
+  }
+  for (let entry = 0; entry < covered.length; entry++) {
+    if (covered[entry] === 1 || shadow.ownerAt(entry) === 0) continue;
+    const found = taken.find(({ first, count }) => first <= entry && entry < first + count);
+    const is = found === undefined ? "free" : nameOfState(found.state);
+    wrong.push(`entry ${entry} is held by ${shadow.ownerAt(entry)}, but the ledger has it as ${is}`);
+  }
+  return { left, wrong };
+}
+
+function byBits(scene: Scene, living: ReadonlySet<number>, dead: number): Accounts {
+  const { state, shadow } = scene;
+  const wrong: string[] = [];
+  const left: LeftRange[] = [];
+  const covered = new Uint8Array(state.layout.entries);
+  const holds = holders(scene, living);
+  for (const { first, count, owner } of shadow.ranges()) {
+    if (holds(first, count)) checkMarks(scene, first, count, wrong);
+    else if (owner === dead) left.push({ first, count, reserved: false, recorded: true });
+    else continue;
+    covered.fill(1, first, first + count);
+  }
+  for (let thread = 0; thread < state.layout.threads; thread++) {
+    for (const { first, count } of keptBy(state, thread)) covered.fill(1, first, first + count);
+  }
+  for (let entry = 0; entry < covered.length; entry++) {
+    if (isBitSet(state, entry)) continue;
+    covered[entry] = 1;
+    if (shadow.ownerAt(entry) !== 0) wrong.push(`entry ${entry} is held by ${shadow.ownerAt(entry)}, and free`);
+  }
+  for (let first = covered.indexOf(0); first >= 0; ) {
+    const next = covered.indexOf(1, first);
+    const end = next < 0 ? covered.length : next;
+    left.push({ first, count: end - first, reserved: false, recorded: false });
+    first = covered.indexOf(0, end);
+  }
+  return { left, wrong };
+}
+
+/** Does somebody alive, or the mailbox, hold this range? */
+function holders({ shadow, mailbox }: Scene, living: ReadonlySet<number>): (first: number, count: number) => boolean {
+  const mail = new Set(mailbox.firsts());
+  return (first, count) => {
+    const owner = shadow.ownerAt(first);
+    return shadow.countAt(first) === count && (living.has(owner) || (owner === MAIL && mail.has(first)));
+  };
+}
+
+function checkMarks({ shadow }: Scene, first: number, count: number, wrong: string[]): void {
+  const owner = shadow.ownerAt(first);
+  for (let entry = first + 1; entry < first + count; entry++) {
+    if (shadow.ownerAt(entry) === owner) continue;
+    wrong.push(
+      `entry ${entry} of [${first}, ${first + count}), held by ${owner}, is marked as ${shadow.ownerAt(entry)}'s`,
+    );
+  }
+}
