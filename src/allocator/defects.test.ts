@@ -275,3 +275,17 @@ test("a queue that is full while flushes fail quarantines, loses nothing, and re
   assert.equal(allocator.drain(), undefined);
   assert.equal(allocator.allocate(4096), 0);
 });
+
+test("the queue of a thread is bounded by the size of the table, so that two threads can't fill a small one with freed ranges", () => {
+  for (const entries of [512, 4096, 1 << 20]) {
+    const allocator = PooledAllocator.create({ entries, threads: 1, invalidate: "lazy" }, new Iotlb());
+    let most = 0;
+    for (let i = 0; i < 5000; i++) {
+      allocator.free(allocator.allocate(3), 3);
+      most = Math.max(most, allocator.statistics().waiting);
+      if (entries > 4096 && i > 600) break;
+    }
+    assert.ok(most <= Math.max(16, entries / 16) + 3, `${most} of ${entries} entries waited`);
+    assert.ok(most >= 16);
+  }
+});

@@ -23,6 +23,8 @@ export class Holdings {
   readonly #pools: PoolSet;
   readonly #lazy: boolean;
   readonly #entries: number;
+  /** With more entries than this in the queue, the next lazy free flushes: a sixteenth of the table, 16 .. 8192. */
+  readonly #queueLimit: number;
   readonly #invalidator: Invalidator | undefined;
 
   constructor(view: View, pools: PoolSet, options: CheckedOptions, invalidator: Invalidator | undefined) {
@@ -32,6 +34,7 @@ export class Holdings {
     this.#pools = pools;
     this.#lazy = options.lazy;
     this.#entries = options.entries;
+    this.#queueLimit = Math.max(16, Math.min(8192, options.entries >>> 4));
     this.#invalidator = invalidator;
   }
 
@@ -47,12 +50,11 @@ export class Holdings {
   putLazily(first: number, count: number, slot: number): Failure | undefined {
     const stamp = flushesStarted(this.#view.words);
     if (this.put(first, count, stamp)) return undefined;
+    const due = this.queue.isFull || this.queue.entries > this.#queueLimit;
+    const failure = due ? this.#flushQueue() : undefined;
     if (this.queue.isFull) {
-      const failure = this.#flushQueue();
-      if (this.queue.isFull) {
-        this.quarantine(first, count, slot);
-        return failure ?? "platform-busy";
-      }
+      this.quarantine(first, count, slot);
+      return failure ?? "platform-busy";
     }
     this.queue.push(first, count, stamp);
     return undefined;
