@@ -1,0 +1,34 @@
+/** All cases, in the order of the report. */
+import type { BenchCase } from "../cell.ts";
+import { failing } from "./failing.ts";
+import { foreign } from "./foreign.ts";
+import { latency } from "./latency.ts";
+import { mapSg } from "./map-sg.ts";
+import { mix } from "./mix.ts";
+import { peers } from "./peers.ts";
+import { recovery } from "./recovery.ts";
+import { single } from "./single.ts";
+import { threads } from "./threads.ts";
+import { traces } from "./traces.ts";
+
+export const CASES: readonly BenchCase[] = [
+  single,
+  mix,
+  latency,
+  threads,
+  foreign,
+  failing,
+  mapSg,
+  recovery,
+  peers,
+  traces,
+];
+
+/** Throws when there is none. */
+export function caseNamed(name: string): BenchCase {
+  const found = CASES.find((benchCase) => benchCase.name === name);
+  if (found === undefined) {
+    throw new Error(`no case ${name}; there are ${CASES.map((benchCase) => benchCase.name).join(", ")}`);
+  }
+  return found;
+}

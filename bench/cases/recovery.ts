@@ -1,0 +1,111 @@
+/** How long it takes to bring back what a killed thread held. */
+import { once } from "node:events";
+import { Worker } from "node:worker_threads";
+import { SoftwareMachine } from "../../src/machines/software/machine.ts";
+import { LinearPlatform } from "../../src/platforms/linear/platform.ts";
+import { load, wordsOf } from "../../src/shared/memory.ts";
+import type { BenchCase, Cell, Work } from "../cell.ts";
+import { nextRandom, seedOf } from "../churn.ts";
+import { measureSlices, median } from "../measure.ts";
+import { CASE_WORDS_AT, type Player } from "../player.ts";
+import type { Scale } from "../scale.ts";
+import { windowOf } from "../subjects.ts";
+import type { VictimData } from "./recovery.worker.ts";
+
+/** Columns. */
+export const IN_FLIGHT = "in flight, 1,000 ranges live";
+export const EVERYTHING = "everything, 1,000 ranges";
+export const HALF_TABLE = "everything, half the table";
+
+export const recovery: BenchCase = {
+  name: "recovery",
+  about:
+    "A worker that maps and unmaps in a table of 1 Mi entries is ended by terminate(), and another thread reclaims what it " +
+    "held: locks and half-made changes, then its pending and cached ranges (in flight), or its live ranges too (everything). " +
+    "Entries are cleared and the IOTLB is invalidated. The first is with code that V8 has not compiled yet.",
+  metrics: [
+    { key: "middle", title: "median [ms]", digits: 2 },
+    { key: "first", title: "the first [ms]", digits: 2 },
+    { key: "worst", title: "the worst [ms]", digits: 2 },
+  ],
+  operation: "recovery",
+  cells(scale: Scale, seed: number): readonly Cell[] {
+    return [IN_FLIGHT, EVERYTHING, HALF_TABLE].map((at) => ({
+      case: "recovery",
+      row: "pooled, cached",
+      at,
+      threads: 1,
+      work: {
+        subject: "cached" as const,
+        entries: scale.entries,
+        pools: 16,
+        arena: scale.entries,
+        fillPercent: at === HALF_TABLE ? 50 : 0,
+        slices: scale.quick ? 1 : 5,
+        operations: 1,
+        seed,
+        amount: at === HALF_TABLE ? 0 : 1000,
+        variant: at === IN_FLIGHT ? "in-flight" : "everything",
+      },
+    }));
+  },
+  async play(work: Work, player: Player) {
+    const machine = SoftwareMachine.create({ memoryBytes: work.entries * 8 + 2 ** 20, threads: 4 });
+    const table = { pools: work.pools, threads: 4, cache: "fifo" } as const;
+    const platform = LinearPlatform.create(machine, { format: "powernv-tce", window: windowOf(work.entries), table });
+    const milliseconds: number[] = [];
+    let slices = measureSlices(0, () => {});
+    for (let kill = 0; kill < work.slices; kill++) {
+      const victim = await kill1(work, player, machine, platform, kill);
+      slices = measureSlices(1, () => {
+        machine.forgetThread(victim.machineThread);
+        platform.generic.reclaim(victim.thread, work.variant === "everything" ? "everything" : "in-flight");
+      });
+      milliseconds.push(((slices.ends[0] as number) - (slices.begins[0] as number)) / 1e6);
+      // What was left alive, and the victim's slot, for the next one.
+      if (work.variant !== "everything") platform.generic.reclaim(victim.thread, "everything");
+      checkEmpty(platform);
+    }
+    const [first = Number.NaN, ...later] = milliseconds;
+    const worst = Math.max(...milliseconds);
+    const values = { first, worst, middle: median(later.length > 0 ? later : milliseconds) };
+    return { slices, operations: 1, hash: undefined, values };
+  },
+};
+
+interface Victim {
+  readonly thread: number;
+  readonly machineThread: number;
+}
+
+/** Starts a victim, waits until it has mapped what it keeps, and ends it some time after. */
+async function kill1(
+  work: Work,
+  player: Player,
+  machine: SoftwareMachine,
+  platform: LinearPlatform,
+  kill: number,
+): Promise<Victim> {
+  const workerData: VictimData = {
+    machine: machine.handle,
+    platform: platform.handle,
+    ranges: work.amount ?? 0,
+    percent: work.fillPercent,
+    seed: seedOf(work.seed, kill),
+    words: player.words,
+  };
+  const worker = new Worker(new URL("./recovery.worker.js", import.meta.url), { workerData });
+  const [victim] = (await once(worker, "message")) as [Victim];
+  const later = 1 + ((nextRandom(seedOf(work.seed, kill)) >>> 0) % 10);
+  await new Promise((resolve) => setTimeout(resolve, later));
+  await worker.terminate();
+  if (load(wordsOf(player.words), CASE_WORDS_AT) === 0) throw new Error("the victim was ended before it had worked");
+  return victim;
+}
+
+/** After a whole recovery nothing is taken but what this thread has: nothing. */
+function checkEmpty(platform: LinearPlatform): void {
+  platform.generic.allocator.drain();
+  const { taken } = platform.generic.statistics();
+  if (taken !== 0) throw new Error(`${taken} entries are taken after everything has been reclaimed`);
+}

@@ -1,0 +1,78 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { CASES } from "./cases/index.ts";
+import type { Cell } from "./cell.ts";
+import { checked, InvalidResult, type Measured, playAll } from "./harness.ts";
+import { FULL, QUICK } from "./scale.ts";
+import { missedBy, TARGETS, type Target } from "./targets.ts";
+
+const measured = (hash: number | undefined): Measured => ({
+  values: { ns: 1 },
+  cpuNanoseconds: 1,
+  queuedShare: 0,
+  hash,
+  openingHash: undefined,
+});
+const cell = CASES[0]?.cells(QUICK, 1)[0] as Cell;
+
+test("repetitions that gave different answers are no result", () => {
+  assert.throws(
+    () => checked({ cell, measured: [measured(1), measured(1), measured(2)] }),
+    (error: Error) =>
+      error instanceof InvalidResult && /single: pooled, 50 %.*00000001, 00000001, 00000002/.test(error.message),
+  );
+  checked({ cell, measured: [measured(1), measured(1)] });
+  checked({ cell, measured: [measured(undefined), measured(undefined)] });
+});
+
+test("a player that fails ends the run with the cell's name, also when the other one waits for it", async () => {
+  const threads = CASES.find(({ name }) => name === "threads")?.cells(QUICK, 1) ?? [];
+  const two = threads.find(({ row, at }) => row === "pooled" && at === "2 threads, own pools") as Cell;
+  // Pools of half the size: the fill does not fit, and thread 0 notices when thread 1 has not begun.
+  const broken: Cell = { ...two, work: { ...two.work, entries: 1024, arena: 2048 } };
+  const options = { repetitions: 1, seed: 1, reuseThreads: true, progress: () => {} };
+  await assert.rejects(
+    playAll([broken], options),
+    /threads: pooled, 2 threads, own pools: no space for page \d+ of 2048/,
+  );
+});
+
+test("every target asks for cells and metrics that a full run has", () => {
+  const cells = new Set(
+    CASES.flatMap((benchCase) =>
+      benchCase
+        .cells(FULL, 1)
+        .flatMap(({ row, at }) =>
+          ["ns", "rate", ...benchCase.metrics.map(({ key }) => key)].map(
+            (key) => `${benchCase.name}: ${row}, ${at}, ${key}`,
+          ),
+        ),
+    ),
+  );
+  for (const target of TARGETS) {
+    let asked = 0;
+    target.measured((benchCase, row, at, metric) => {
+      asked++;
+      assert.ok(cells.has(`${benchCase}: ${row}, ${at}, ${metric}`), `${target.what}: ${row}, ${at}, ${metric}`);
+      return 1;
+    });
+    assert.ok(asked > 0, target.what);
+  }
+});
+
+test("a target is missed by its share of the bound, in its direction", () => {
+  const bound = (sense: Target["sense"]): Target => ({ ...(TARGETS[0] as Target), sense, bound: 10 });
+  assert.equal(missedBy(bound("at most"), 10), 0);
+  assert.equal(missedBy(bound("at most"), 15), 0.5);
+  assert.equal(missedBy(bound("at least"), 15), 0);
+  assert.equal(missedBy(bound("at least"), 9), 0.09999999999999998);
+});
+
+test("no two cells of a case bear one name", () => {
+  for (const scale of [FULL, QUICK]) {
+    for (const benchCase of CASES) {
+      const names = benchCase.cells(scale, 1).map(({ row, at }) => `${row}, ${at}`);
+      assert.equal(new Set(names).size, names.length, benchCase.name);
+    }
+  }
+});

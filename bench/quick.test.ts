@@ -1,0 +1,124 @@
+/** The benchmarks, small: they must not rot. What they answer is checked; how long it took is not. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { CASES } from "./cases/index.ts";
+import type { Work } from "./cell.ts";
+
+const MAIN = fileURLToPath(new URL("./main.js", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "iova-bench-"));
+after(() => rmSync(folder, { recursive: true }));
+
+interface JsonCell {
+  readonly case: string;
+  readonly row: string;
+  readonly at: string;
+  readonly work: Work;
+  readonly digest: string;
+  readonly openingDigest: string;
+  readonly repetitions: readonly { readonly values: Record<string, number>; readonly cpuNanoseconds: number }[];
+}
+
+function bench(...args: string[]): { readonly status: number | null; readonly output: string; readonly said: string } {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], { encoding: "utf8" });
+  return { status, output: stdout, said: stderr };
+}
+
+const file = join(folder, "quick.json");
+// Two repetitions: bench itself fails when they give different answers.
+const quick = bench("--quick", "--repetitions", "2", "--json", file);
+assert.equal(quick.status, 0, quick.said);
+const cells: readonly JsonCell[] = JSON.parse(readFileSync(file, "utf8")).cells;
+
+function cellsOf(name: string): readonly JsonCell[] {
+  return cells.filter((cell) => cell.case === name);
+}
+
+function digests(benchCase: string, row: string, which: "digest" | "openingDigest"): readonly string[] {
+  const found = cellsOf(benchCase).filter((cell) => cell.row === row);
+  assert.ok(found.length > 0, `${benchCase} has a row ${row}`);
+  return found.map((cell) => cell[which]);
+}
+
+test("every case is played, and every number is one", () => {
+  for (const { name, metrics } of CASES) {
+    assert.ok(cellsOf(name).length > 0, name);
+    assert.match(quick.output, new RegExp(`^== ${name}$`, "m"));
+    for (const { row, at, repetitions } of cellsOf(name)) {
+      assert.equal(repetitions.length, 2);
+      for (const { values } of repetitions) {
+        assert.ok((values["ns"] ?? 0) > 0 && (values["rate"] ?? 0) > 0, `${name}: ${row}, ${at}`);
+        for (const [key, value] of Object.entries(values))
+          assert.ok(value >= 0, `${name}: ${row}, ${at}: ${key} ${value}`);
+      }
+    }
+    for (const { key } of metrics) {
+      const having = cellsOf(name).filter(({ repetitions }) => repetitions.every(({ values }) => key in values));
+      assert.ok(having.length > 0, `${name}: some row has ${key}`);
+    }
+  }
+});
+
+test("the ledger does not change which entries are handed out", () => {
+  for (const name of ["single", "mix", "peers"]) {
+    assert.deepEqual(digests(name, "pooled, no ledger", "digest"), digests(name, "pooled", "digest"), name);
+    assert.deepEqual(digests(name, "cached, no ledger", "digest"), digests(name, "cached", "digest"), name);
+  }
+});
+
+test("a pool without a cache chooses as the single lock's next fit does, entry for entry", () => {
+  for (const name of ["mix", "peers"]) {
+    assert.deepEqual(digests(name, "pooled", "openingDigest"), digests(name, "single lock", "openingDigest"), name);
+  }
+});
+
+test("the cache does answer: other entries come out than without", () => {
+  for (const name of ["single", "mix", "peers"]) {
+    const cached = digests(name, "cached", "digest");
+    for (const [i, digest] of digests(name, "pooled", "digest").entries()) assert.notEqual(cached[i], digest, name);
+  }
+});
+
+test("more work, or other work, gives another digest", () => {
+  const other = join(folder, "other.json");
+  assert.equal(bench("--quick", "--case", "peers", "--seed", "2", "--json", other).status, 0);
+  const found: readonly JsonCell[] = JSON.parse(readFileSync(other, "utf8")).cells;
+  assert.deepEqual(
+    found.map(({ row }) => row),
+    cellsOf("peers").map(({ row }) => row),
+  );
+  for (const { row, digest } of found) {
+    if (row !== "nothing") assert.notEqual(digest, digests("peers", row, "digest")[0], row);
+  }
+});
+
+test("--markdown prints a table for every case, and says that quick times mean nothing", () => {
+  const { status, output } = bench("--quick", "--markdown", "--case", "traces", "--case", "failing");
+  assert.equal(status, 0);
+  assert.match(output, /^## failing$[\s\S]*^\| pooled, after a free \| [\d.,]+ \| [\d.,]+ \|[\s\S]*^## traces$/m);
+  assert.match(output, /no time of it means anything/);
+});
+
+test("--list and --help answer without playing anything", () => {
+  const listed = bench("--list", "--case", "threads");
+  assert.equal(listed.status, 0);
+  assert.match(listed.output, /^threads: .*\n {2}1 thread: pooled\n/);
+  assert.match(bench("--help").output, /--repetitions N/);
+});
+
+test("wrong use is refused with what was found and what is expected, exit code 2", () => {
+  for (const [args, message] of [
+    [["--case", "sigle"], /--case sigle: expected one of single, mix/],
+    [["--repetitions", "0"], /--repetitions 0: expected an integer from 1 to 100/],
+    [["--seed", "1e3"], /--seed 1e3: expected an integer from 1 to 2147483647/],
+    [["--fast"], /--fast.*--help lists the options/],
+  ] as const) {
+    const { status, said } = bench(...args);
+    assert.equal(status, 2, args.join(" "));
+    assert.match(said, message);
+  }
+});

@@ -1,0 +1,110 @@
+/** The results of a run, looked up by case, row, column and metric. */
+import { cpus, loadavg } from "node:os";
+import type { Cell } from "./cell.ts";
+import { hexadecimal, type Result } from "./harness.ts";
+import { median } from "./measure.ts";
+
+/** A metric over all repetitions. */
+export interface Spread {
+  readonly median: number;
+  readonly least: number;
+  readonly most: number;
+}
+
+/** Undefined where the run has no such cell, or the cell no such metric. */
+export type Lookup = (benchCase: string, row: string, at: string, metric: string) => number | undefined;
+
+export class Summary {
+  readonly results: readonly Result[];
+  readonly #byName: ReadonlyMap<string, Result>;
+
+  constructor(results: readonly Result[]) {
+    this.results = results;
+    this.#byName = new Map(results.map((result) => [keyOf(result.cell), result]));
+  }
+
+  result(benchCase: string, row: string, at: string): Result | undefined {
+    return this.#byName.get(keyOf({ case: benchCase, row, at }));
+  }
+
+  spread(benchCase: string, row: string, at: string, metric: string): Spread | undefined {
+    const result = this.result(benchCase, row, at);
+    const values = result === undefined ? [] : valuesOf(result, metric);
+    return values.length === 0 ? undefined : spreadOf(values);
+  }
+
+  /** Medians. */
+  readonly lookup: Lookup = (benchCase, row, at, metric) => this.spread(benchCase, row, at, metric)?.median;
+
+  /** Processor time of one operation, in nanoseconds: the median. */
+  cpu(benchCase: string, row: string, at: string): number | undefined {
+    const result = this.result(benchCase, row, at);
+    return result === undefined ? undefined : median(result.measured.map(({ cpuNanoseconds }) => cpuNanoseconds));
+  }
+
+  /** How much of its time a thread stood in the run queue: the median, 0 .. 1. */
+  queued(benchCase: string, row: string, at: string): number {
+    const result = this.result(benchCase, row, at);
+    return result === undefined ? 0 : median(result.measured.map(({ queuedShare }) => queuedShare));
+  }
+
+  /** The same over the whole run, as a mean. */
+  queuedShare(): number {
+    const shares = this.results.flatMap(({ measured }) => measured.map((one) => one.queuedShare));
+    return shares.reduce((sum, share) => sum + share, 0) / Math.max(1, shares.length);
+  }
+}
+
+/** On what, and when. */
+export interface Circumstances {
+  readonly date: string;
+  readonly node: string;
+  readonly v8: string;
+  readonly processor: string;
+  readonly processors: number;
+  readonly loadAverage: number;
+  readonly seed: number;
+  readonly repetitions: number;
+  readonly quick: boolean;
+}
+
+export function circumstances(seed: number, repetitions: number, quick: boolean): Circumstances {
+  return {
+    date: new Date().toISOString().slice(0, 10),
+    node: process.versions.node,
+    v8: process.versions.v8,
+    processor: cpus()[0]?.model ?? "unknown",
+    processors: cpus().length,
+    loadAverage: loadavg()[0] ?? 0,
+    seed,
+    repetitions,
+    quick,
+  };
+}
+
+/** The whole run as JSON; units stand in the keys. */
+export function toJson(summary: Summary, of: Circumstances): string {
+  const cells = summary.results.map(({ cell, measured }) => ({
+    case: cell.case,
+    row: cell.row,
+    at: cell.at,
+    threads: cell.threads,
+    work: cell.work,
+    digest: hexadecimal(measured[0]?.hash),
+    openingDigest: hexadecimal(measured[0]?.openingHash),
+    repetitions: measured.map(({ values, cpuNanoseconds, queuedShare }) => ({ values, cpuNanoseconds, queuedShare })),
+  }));
+  return `${JSON.stringify({ ...of, queuedShare: summary.queuedShare(), cells }, undefined, 1)}\n`;
+}
+
+function keyOf({ case: benchCase, row, at }: Pick<Cell, "case" | "row" | "at">): string {
+  return JSON.stringify([benchCase, row, at]);
+}
+
+function valuesOf(result: Result, metric: string): number[] {
+  return result.measured.map(({ values }) => values[metric]).filter((value) => value !== undefined);
+}
+
+function spreadOf(values: readonly number[]): Spread {
+  return { median: median(values), least: Math.min(...values), most: Math.max(...values) };
+}
