@@ -21,9 +21,14 @@ import {
   TABLE_FULL,
 } from "../units/failure.ts";
 import type { Access } from "../units/numbers.ts";
-import { type CompiledLimits, constraintsOf, crossesSubPageBoundary, refusalOf } from "./limits.ts";
-import { HIGH_WORD, LOW_WORD, offsetInPage, pageNumber, pagesCovering, roundUp, storeAddress } from "./pages.ts";
+import type { CompiledLimits } from "./limits.ts";
+import * as limits from "./limits.ts";
+import * as pages from "./pages.ts";
 import type { ScatterList } from "./scatter-list.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { constraintsOf, crossesSubPageBoundary, refusalOf } = limits;
+const { HIGH_WORD, LOW_WORD, offsetInPage, pageNumber, pagesCovering, roundUp, storeAddress } = pages;
 
 /** No entry: nothing to continue, no preference. */
 const NONE = -1;

@@ -7,7 +7,9 @@
  *
  * An object is one thread's view. Platforms enclose it beside fields of their own (platforms/).
  */
-import { type AreaConstraints, UNCONSTRAINED } from "../allocator/constraints.ts";
+
+import type { AreaConstraints } from "../allocator/constraints.ts";
+import * as constraint from "../allocator/constraints.ts";
 import type { AllocatorOptions } from "../allocator/options.ts";
 import { PooledAllocator } from "../allocator/pooled-allocator.ts";
 import type { ReclaimScope } from "../allocator/recovery.ts";
@@ -17,6 +19,9 @@ import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
 import { type Access, type DmaWindow, type EntryRange, type Iova, MAX_ENTRIES } from "../units/numbers.ts";
 import type { MappingTable, TableOps } from "./contract.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { UNCONSTRAINED } = constraint;
 
 /** As AllocatorOptions; the number of entries is the window's. */
 export type TableOptions = Omit<AllocatorOptions, "entries">;

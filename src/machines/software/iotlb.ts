@@ -14,8 +14,15 @@
  * A thread killed while it writes a way leaves the writer's mark: the way matches nothing, is not filled, and serves again
  * after `releaseWaysOf`.
  */
-import { add, compareExchange, glance, load, type SharedWords, store } from "../../shared/memory.ts";
-import { CLOCKS, type Layout, WAY } from "./layout.ts";
+
+import type { SharedWords } from "../../shared/memory.ts";
+import * as memory from "../../shared/memory.ts";
+import type { Layout } from "./layout.ts";
+import * as layouts from "./layout.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { add, compareExchange, glance, load, store } = memory;
+const { CLOCKS, WAY } = layouts;
 
 /** Which way of a full set a new translation replaces. */
 export type Replacement = "round-robin" | "random" | "least-recently-used";

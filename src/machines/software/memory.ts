@@ -10,21 +10,12 @@
  *   that reorders plain stores, as x86 does not, may show it the valid word beside the empty other word.)
  */
 import type { Memory } from "../../machine/contract.ts";
-import {
-  bytesOf,
-  copyIn,
-  copyOut,
-  createShared,
-  hintTo,
-  load,
-  type SharedBuffer,
-  type SharedBytes,
-  type SharedWords,
-  store,
-  wordsOf,
-  zero,
-} from "../../shared/memory.ts";
+import type { SharedBuffer, SharedBytes, SharedWords } from "../../shared/memory.ts";
+import * as memory from "../../shared/memory.ts";
 import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { bytesOf, copyIn, copyOut, createShared, hintTo, load, store, wordsOf, zero } = memory;
 
 /** The longest: word indexes stay inside 30 bits. */
 const MAX_MEMORY_BYTES = 2 ** 32;

@@ -10,7 +10,22 @@
  * page goes to its next owner. In the common case nothing is in flight: an atomic store and two atomic loads.
  */
 import type { Registers } from "../../machine/contract.ts";
-import {
+import * as frame from "../../platforms/linear/registers.ts";
+import { count } from "../../shared/counters.ts";
+import type { SharedWords } from "../../shared/memory.ts";
+import * as memory from "../../shared/memory.ts";
+import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+import { MAX_ENTRIES } from "../../units/numbers.ts";
+import type { FaultRecord } from "./faults.ts";
+import type { Iotlb } from "./iotlb.ts";
+import type { Layout } from "./layout.ts";
+import * as layouts from "./layout.ts";
+import type { DmaInFlight } from "./threads.ts";
+import * as threads from "./threads.ts";
+import { DECODERS } from "./walk.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const {
   CONTROL,
   ENABLE,
   ENTRIES,
@@ -28,16 +43,10 @@ import {
   TABLE_ALIGNMENT,
   TABLE_BASE,
   WINDOW_BASE,
-} from "../../platforms/linear/registers.ts";
-import { count } from "../../shared/counters.ts";
-import { load, peek, poke, type SharedWords, store } from "../../shared/memory.ts";
-import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
-import { MAX_ENTRIES } from "../../units/numbers.ts";
-import type { FaultRecord } from "./faults.ts";
-import type { Iotlb } from "./iotlb.ts";
-import { IOMMU, type Layout, THREAD } from "./layout.ts";
-import { closed, type DmaInFlight, PASSED, STILL_IN_FLIGHT, slotAt } from "./threads.ts";
-import { DECODERS } from "./walk.ts";
+} = frame;
+const { load, peek, poke, store } = memory;
+const { IOMMU, THREAD } = layouts;
+const { closed, PASSED, STILL_IN_FLIGHT, slotAt } = threads;
 
 const ENTRY_BYTES = 8;
 

@@ -21,21 +21,16 @@
  * A thread that is killed in mid-DMA leaves its bit set. Nobody may guess that it is dead (it could be paused): waits are
  * bounded, and `forget` clears what it left once somebody who knows has said so.
  */
-import {
-  add,
-  compareExchange,
-  load,
-  mayWait,
-  milliseconds,
-  notify,
-  peek,
-  type SharedWords,
-  SPINS,
-  store,
-  waitWhile,
-} from "../../shared/memory.ts";
+
+import type { SharedWords } from "../../shared/memory.ts";
+import * as memory from "../../shared/memory.ts";
 import { checkInteger, IovaError } from "../../units/errors.ts";
-import { type Layout, THREAD, THREADS_PER_WORD } from "./layout.ts";
+import type { Layout } from "./layout.ts";
+import * as layouts from "./layout.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { add, compareExchange, load, mayWait, milliseconds, notify, peek, SPINS, store, waitWhile } = memory;
+const { THREAD, THREADS_PER_WORD } = layouts;
 
 const SLOT_FREE = 0;
 const SLOT_LIVE = 1;

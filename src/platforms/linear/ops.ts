@@ -9,13 +9,19 @@
  *   between, and a DMA of just then is refused: it is not translated by halves of two entries. Nor may the same entry be
  *   exchanged again, or set again once cleared, before an invalidation: a DMA that walks meanwhile could join their halves.
  */
-import { checkPageShift, ENTRY_BYTES, ENTRY_WORDS, type EntryFormat } from "../../formats/contract.ts";
+
+import type { EntryFormat } from "../../formats/contract.ts";
+import * as formats from "../../formats/contract.ts";
 import type { Memory, Registers } from "../../machine/contract.ts";
 import type { EntryValue, TableOps } from "../../table/contract.ts";
 import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import { type Access, MAX_ENTRIES } from "../../units/numbers.ts";
-import {
+import * as registers from "./registers.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { checkPageShift, ENTRY_BYTES, ENTRY_WORDS } = formats;
+const {
   INVALIDATE_ALL,
   INVALIDATE_COUNT,
   INVALIDATE_FIRST,
@@ -23,7 +29,7 @@ import {
   RESULT_DONE,
   RESULT_WOULD_BLOCK,
   TABLE_ALIGNMENT,
-} from "./registers.ts";
+} = registers;
 
 /** Entries encoded at a time: 2 KiB of scratch stay in the nearest cache. */
 const BATCH_ENTRIES = 256;
