@@ -125,8 +125,6 @@ export class Execution {
   #preemptions = 0;
   #clock = 0;
   #over = false;
-  /** Units where threads were seen to meet for the first time. */
-  #found: number[] = [];
 
   /** Decisions of this schedule so far. */
   choices: number[] = [];
@@ -164,8 +162,14 @@ export class Execution {
 
   /** Makes the meetings of the last schedule known to the next. True: there were new ones. */
   learnMeetings(): boolean {
-    for (const unit of this.#found) this.#subject.meetings[unit] = 1;
-    return this.#found.length > 0;
+    const { meetings } = this.#subject;
+    let isNews = false;
+    for (const unit of this.#order.meetings) {
+      if (meetings[unit] === 1) continue;
+      meetings[unit] = 1;
+      isNews = true;
+    }
+    return isNews;
   }
 
   /** Executes one schedule. */
@@ -286,7 +290,6 @@ export class Execution {
     this.#preemptions = 0;
     this.#clock = 0;
     this.#over = false;
-    this.#found.length = 0;
     this.choices = [];
     this.failure = undefined;
     this.pruned = false;
@@ -386,11 +389,10 @@ export class Execution {
     const counted = privateUnits[unit] === 0 ? order : kinds.writes(order) ? kinds.PLAIN_WRITE : kinds.PLAIN_READ;
     const end = storage.split[unit >> 1] === 1 ? unit + width : unit + 1;
     for (let part = unit; part < end; part++) {
-      if (this.#visited !== undefined) this.#hash.add(thread, position, part, this.#order.version(part));
       let other = ORDERED;
       if (kind === kinds.NOTIFY) this.#order.accessQueue(part, thread);
       else other = this.#order.access(part, thread, counted, width);
-      if (this.#subject.meetings[part] === 0 && this.#order.isMeeting(part)) this.#found.push(part);
+      if (this.#visited !== undefined) this.#hash.add(thread, position, part, this.#order.versionBefore);
       if (other !== ORDERED) {
         this.#note(kind, unit, 0, 0, "races");
         this.#fail(

@@ -13,6 +13,8 @@ import type { Storage } from "./storage.ts";
 import { formatTrace, type NameOf, placeName } from "./trace.ts";
 import { Visited } from "./visited.ts";
 
+export type { FailureKind, SwitchAt, ThreadOutcome };
+
 /** What is given to `check` beside the state. */
 export interface ScheduleEnd {
   /** One for each thread, then one for each reclaimer that ran. */

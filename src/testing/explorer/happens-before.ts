@@ -41,12 +41,11 @@ const WRITER_CLOCK = 3;
 const RELEASED = 4;
 /** Units that the last atomic access covered, 1 or 2; 0: none yet. */
 const WIDTH = 5;
-/** Threads that have accessed it, and those that have written it: a bit for each. */
-const ACCESSED = 6;
-const WRITTEN = 7;
-/** 1 when one of these accesses was atomic or relaxed. */
-const UNPLAIN = 8;
-const ROWS = 9;
+/** Who has accessed it (a bit for each thread), written it (bits 8 to 15), and whether not all of that was plain (bit 16). */
+const ATTENDANCE = 6;
+const WRITTEN_SHIFT = 8;
+const UNPLAIN_BIT = 1 << 16;
+const ROWS = 7;
 
 /** Clocks of all threads and records of all units. Restarted for each schedule. */
 export class HappensBefore {
@@ -60,6 +59,10 @@ export class HappensBefore {
   readonly #otherReads: number;
   readonly #otherWrites: number;
   #stamp = 0;
+  /** How often the unit of the last access had been written before it. */
+  versionBefore = 0;
+  /** Units that have become meetings in this schedule. */
+  meetings: number[] = [];
 
   constructor(units: number, threads: number) {
     this.#threads = threads;
@@ -74,6 +77,7 @@ export class HappensBefore {
   /** All threads at their beginning, no access made. */
   restart(): void {
     this.#stamp = (this.#stamp + 1) | 0;
+    if (this.meetings.length > 0) this.meetings = [];
     this.#clocks.fill(0);
     for (let thread = 0; thread < this.#threads; thread++) this.#clocks[thread * this.#threads + thread] = 1;
   }
@@ -92,17 +96,12 @@ export class HappensBefore {
     return this.#clocks[observer * this.#threads + thread] as number;
   }
 
-  /** How often the unit has been written in this schedule. */
-  version(unit: number): number {
-    const at = unit * this.#stride;
-    return this.#records[at + STAMP] === this.#stamp ? (this.#records[at + VERSION] as number) : 0;
-  }
-
   /** Records an access of one unit, by an access of `width` units in all. ORDERED, or a thread with which it races. */
   access(unit: number, thread: number, order: number, width: number): number {
     const at = unit * this.#stride;
     if (this.#records[at + STAMP] !== this.#stamp) this.#clear(at);
-    this.#attend(at, thread, writes(order), order !== PLAIN_READ && order !== PLAIN_WRITE);
+    this.versionBefore = this.#records[at + VERSION] as number;
+    this.#attend(at, unit, thread, order);
     switch (order) {
       case PLAIN_READ:
         return this.#plainRead(at, thread);
@@ -126,18 +125,9 @@ export class HappensBefore {
   accessQueue(unit: number, thread: number): void {
     const at = unit * this.#stride;
     if (this.#records[at + STAMP] !== this.#stamp) this.#clear(at);
-    this.#attend(at, thread, true, true);
+    this.versionBefore = this.#records[at + VERSION] as number;
+    this.#attend(at, unit, thread, ATOMIC_WRITE);
     this.#bump(at);
-  }
-
-  /**
-   * Have two threads met in this place: accessed it, one writing, not all by plain accesses? Then it can matter which was
-   * first. (That plain accesses are ordered otherwise is checked, so among them it can't.)
-   */
-  isMeeting(unit: number): boolean {
-    const at = unit * this.#stride;
-    const accessed = this.#records[at + ACCESSED] as number;
-    return (accessed & (accessed - 1)) !== 0 && this.#records[at + WRITTEN] !== 0 && this.#records[at + UNPLAIN] === 1;
   }
 
   /** The release of atomic writes: the writer's later accesses are not covered by what it has passed on. */
@@ -145,11 +135,21 @@ export class HappensBefore {
     this.#clocks[thread * this.#threads + thread] = this.#own(thread) + 1;
   }
 
-  #attend(at: number, thread: number, isWrite: boolean, isUnplain: boolean): void {
-    const records = this.#records;
-    records[at + ACCESSED] = (records[at + ACCESSED] as number) | (1 << thread);
-    if (isWrite) records[at + WRITTEN] = (records[at + WRITTEN] as number) | (1 << thread);
-    if (isUnplain) records[at + UNPLAIN] = 1;
+  /**
+   * Notes who was here, and when that makes the place a meeting: two threads, one writing, not all by plain accesses. Then it
+   * can matter which was first. (That plain accesses are ordered otherwise is checked, so among them it can't.)
+   */
+  #attend(at: number, unit: number, thread: number, order: number): void {
+    let bits = 1 << thread;
+    if (writes(order)) bits |= 1 << (WRITTEN_SHIFT + thread);
+    if (order !== PLAIN_READ && order !== PLAIN_WRITE) bits |= UNPLAIN_BIT;
+    const before = this.#records[at + ATTENDANCE] as number;
+    const attendance = before | bits;
+    if (attendance === before) return;
+    this.#records[at + ATTENDANCE] = attendance;
+    const threads = attendance & 0xff;
+    const written = (attendance >>> WRITTEN_SHIFT) & 0xff;
+    if ((threads & (threads - 1)) !== 0 && written !== 0 && attendance >= UNPLAIN_BIT) this.meetings.push(unit);
   }
 
   #plainRead(at: number, thread: number): number {

@@ -1,0 +1,197 @@
+/** The pooled allocator, explored: the fast part. allocator.slow.test.ts goes further. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  allocate,
+  allocatorModules,
+  exploring,
+  flush,
+  free,
+  PAIRS,
+  type Scenario,
+  SMALL_TABLE,
+} from "./allocator.model.ts";
+import { assertFound, assertSound } from "./assertions.model.ts";
+import type { FailureKind } from "./explore.ts";
+import type { Plant } from "./load.ts";
+
+const modules = await allocatorModules();
+
+for (const cache of ["none", "fifo"] as const) {
+  for (const [name, pair] of Object.entries(PAIRS)) {
+    const scenario = { ...pair, options: { ...pair.options, cache } };
+    test(`${name}, cache ${cache}: sound in all schedules`, (t) => {
+      assertSound(t, `${name}, cache ${cache}`, exploring(modules, scenario));
+    });
+    test(`${name}, cache ${cache}: sound when one dies, with 1 preemption`, (t) => {
+      const exploration = { ...exploring(modules, scenario, 1), preemptions: 1 };
+      assert.ok(assertSound(t, `${name}, cache ${cache}, one dies`, exploration).kills > 0);
+    });
+  }
+}
+
+test("of two threads that free one range at once, one gets an error, and nothing is freed twice", (t) => {
+  const scenario: Scenario = { options: SMALL_TABLE, threads: [[free], [free]], given: [[2], []], shared: true };
+  assertSound(t, "free against free of one range", exploring(modules, scenario));
+});
+
+test("three threads at random, up to two deaths: sound", (t) => {
+  const seed = 20150331;
+  t.diagnostic(`seed ${seed}`);
+  const threads = [
+    [allocate(2), free],
+    [free, allocate(1)],
+    [allocate(1), free],
+  ];
+  const scenario: Scenario = { options: { ...SMALL_TABLE, cache: "fifo" }, threads, given: [[], [1], []] };
+  assertSound(t, "3 threads at random", { ...exploring(modules, scenario, 2), random: { seed, schedules: 2000 } });
+});
+
+// Bugs, planted in the text of the built modules. Each is found; so the explorations above would find its like.
+
+interface PlantedBug {
+  readonly bug: string;
+  readonly plants: readonly Plant[];
+  readonly scenario: Scenario;
+  readonly kills?: 0 | 1;
+  /** The kinds of failure that show it. */
+  readonly shows: readonly FailureKind[];
+}
+
+const POOL = "allocator/pool.js";
+const ALLOC_AND_FREE: Scenario = {
+  options: SMALL_TABLE,
+  threads: [[allocate(1)], [free, allocate(1)]],
+  given: [[], [2]],
+};
+/** Thread 0 finds no run of 8, and so lowers the pool's bounds; thread 1 gives one back. */
+const FULL: Scenario = {
+  options: SMALL_TABLE,
+  threads: [[allocate(8)], [free]],
+  given: [[], [10, 20]],
+  mayRefuse: true,
+};
+
+const SET_BITS = "poke(words, at, word | mask);";
+const CLEAR_INTENT = "poke(words, intentAt, NO_INTENT);";
+const BITS_ARE_FREE = "if ((word & mask) !== 0)\n            return NOT_FOUND;";
+const RECORD =
+  "if (this.#ledger !== undefined)\n            record(this.#ledger, first, count, state, this.#view.thread);";
+const ALLOCATED = "unlock(words, this.lockAt);\n        return first === NOT_FOUND";
+
+const PLANTED: readonly PlantedBug[] = [
+  {
+    bug: "an allocation's intent is cleared after the unlock",
+    plants: [
+      { module: POOL, from: `${SET_BITS}\n        ${CLEAR_INTENT}`, to: SET_BITS },
+      { module: POOL, from: ALLOCATED, to: ALLOCATED.replace(";", "; poke(words, this.#intentAt, NO_INTENT);") },
+    ],
+    scenario: { ...ALLOC_AND_FREE, scope: "in-flight" },
+    kills: 1,
+    shows: ["check"],
+  },
+  {
+    bug: "the bits are set before the intent is announced",
+    plants: [
+      { module: POOL, from: `${SET_BITS}\n        ${CLEAR_INTENT}`, to: CLEAR_INTENT },
+      { module: POOL, from: BITS_ARE_FREE, to: `${BITS_ARE_FREE}\n ${SET_BITS}` },
+    ],
+    scenario: ALLOC_AND_FREE,
+    kills: 1,
+    shows: ["check"],
+  },
+  {
+    bug: "the kind of the intent is announced before its fields",
+    plants: [
+      { module: POOL, from: "poke(words, intentAt + 2, count);\n        poke(words, intentAt, TAKING);", to: "" },
+      {
+        module: POOL,
+        from: BITS_ARE_FREE,
+        to: `${BITS_ARE_FREE}\n poke(words, this.#intentAt, TAKING); poke(words, this.#intentAt + 2, count);`,
+      },
+    ],
+    scenario: { ...ALLOC_AND_FREE, scope: "in-flight", threads: [[allocate(1), allocate(2)], [free]] },
+    kills: 1,
+    shows: ["thrown", "check"],
+  },
+  {
+    bug: "a free forgets to raise its block's bound",
+    plants: [{ module: POOL, from: "if (peek(this.#words, at) < bound)", to: "if (false)" }],
+    scenario: FULL,
+    shows: ["check"],
+  },
+  {
+    bug: "a free forgets to raise what its pool believes of its longest run",
+    plants: [{ module: POOL, from: "if (peek(this.#words, longestAt) < longest)", to: "if (false)" }],
+    scenario: FULL,
+    shows: ["check"],
+  },
+  {
+    bug: "recovery trusts the bounds that a dying free left",
+    plants: [{ module: POOL, from: "poke(this.#words, this.#boundsAt + block, BLOCK_ENTRIES);", to: "" }],
+    scenario: { ...FULL, scope: "in-flight" },
+    kills: 1,
+    shows: ["check"],
+  },
+  {
+    bug: "recovery gives a dead thread's lock back before it has made the change whole",
+    plants: [
+      { module: "allocator/recovery.js", from: "pool.rebuild();\n            pool.unlock();", to: "pool.rebuild();" },
+      {
+        module: "allocator/recovery.js",
+        from: "pool.holder() === tagOf(thread));",
+        to: "pool.holder() === tagOf(thread)); for (const pool of held) pool.unlock();",
+      },
+    ],
+    scenario: ALLOC_AND_FREE,
+    kills: 1,
+    shows: ["race", "check"],
+  },
+  {
+    bug: "a free does not look again once it has the lock",
+    plants: [{ module: POOL, from: "ledger !== undefined && peekHalf(ledger, first) !== slot;", to: "false;" }],
+    scenario: { options: SMALL_TABLE, threads: [[free], [free]], given: [[2], []], shared: true },
+    shows: ["check"],
+  },
+  {
+    bug: "unlock wakes nobody",
+    plants: [{ module: "shared/lock.js", from: "notify(words, at, 1);", to: ";" }],
+    scenario: ALLOC_AND_FREE,
+    shows: ["lost-wake-up"],
+  },
+  {
+    bug: "a flush is numbered after its invalidation",
+    plants: [
+      {
+        module: "allocator/flush.js",
+        from: "const number = (add(words, HEADER.flushesStarted, 1) + 1) | 0;\n    const failure = invalidator.invalidateAll();",
+        to: "const failure = invalidator.invalidateAll(); const number = (add(words, HEADER.flushesStarted, 1) + 1) | 0;",
+      },
+    ],
+    scenario: {
+      options: { ...SMALL_TABLE, cache: "fifo", invalidate: "lazy" },
+      threads: [[flush], [free, allocate(2)]],
+      given: [[], [2]],
+    },
+    shows: ["thrown"],
+  },
+];
+
+for (const { bug, plants, scenario, kills = 0, shows } of PLANTED) {
+  test(`planted bug found: ${bug}`, async (t) => {
+    const bound = { preemptions: kills === 0 ? 2 : 1 };
+    assertSound(t, `without "${bug}"`, { ...exploring(modules, scenario, kills), ...bound });
+    const broken = await allocatorModules(plants);
+    assertFound(t, bug, { ...exploring(broken, scenario, kills), ...bound }, shows);
+  });
+}
+
+test("bits before the ledger are no bug here: the intent covers both", async (t) => {
+  const swapped = await allocatorModules([
+    { module: POOL, from: `${RECORD}\n        ${SET_BITS}`, to: `${SET_BITS} ${RECORD}` },
+  ]);
+  for (const scope of ["everything", "in-flight"] as const) {
+    const exploration = exploring(swapped, { ...ALLOC_AND_FREE, scope }, 1);
+    assertSound(t, `bits before the ledger, ${scope}`, { ...exploration, preemptions: 1 });
+  }
+});

@@ -1,0 +1,32 @@
+/** What tests say about explorations: nothing was found, or a planted bug was. Each prints its counts. */
+import assert from "node:assert/strict";
+import type { TestContext } from "node:test";
+import { type Exploration, explore, formatReport, type Report } from "./explore.ts";
+
+/** Explores everything that was asked for, and finds nothing. */
+export function assertSound<State>(t: TestContext, name: string, exploration: Exploration<State>): Report {
+  const report = explore({ ...exploration, stopAtFailure: true });
+  t.diagnostic(formatReport(name, report));
+  assert.equal(report.first, undefined, described(name, report));
+  assert.equal(report.complete, true, `${name}: not all schedules were explored`);
+  return report;
+}
+
+/** Finds a bug, of this kind if one is given. */
+export function assertFound<State>(
+  t: TestContext,
+  name: string,
+  exploration: Exploration<State>,
+  kinds: readonly (keyof Report["failures"])[],
+): Report {
+  const report = explore({ ...exploration, stopAtFailure: true });
+  t.diagnostic(formatReport(name, report));
+  assert.ok(report.first !== undefined, `${name}: not found`);
+  assert.ok(kinds.includes(report.first.kind), described(name, report));
+  return report;
+}
+
+function described(name: string, { first }: Report): string {
+  if (first === undefined) return name;
+  return `${name}: ${first.kind}: ${first.message}\n${first.trace}\nreplay with ${JSON.stringify(first.schedule)}`;
+}
