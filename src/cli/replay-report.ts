@@ -118,10 +118,15 @@ function translationSentences(rows: readonly RowResult[]): string[] {
   );
 }
 
+/** Below this, hardly ever were two workers on a CPU at the same time. */
+const LITTLE_OVERLAP = 1.2;
+
 function threadsSentence({ rows, plan }: ReplayResult, cores: number): string {
   const running = rows.map((row) => `${row.threadsRunning.toFixed(1)} (${row.name})`);
+  const busy = plan.workers.length > 1 && rows.every((row) => row.threadsRunning < LITTLE_OVERLAP);
+  const little = busy ? " That is too little overlap for locks to be contended: let this machine do nothing else." : "";
   return (
     `Of ${counted(plan.workers.length, "worker thread")} on ${counted(cores, "core")}, on average ${listed(running)} really ran at ` +
-    "once. Times and lock waits are of JavaScript threads on this machine, not of a kernel."
+    `once.${little} Times and lock waits are of JavaScript threads on this machine, not of a kernel.`
   );
 }

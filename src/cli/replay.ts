@@ -11,7 +11,7 @@
 import { accessSync, constants, statSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname } from "node:path";
-import { type NamedSetup, prepareReplay, type ReplayOptions, runReplay } from "../replay/runner.ts";
+import { MAX_WORKERS, type NamedSetup, prepareReplay, type ReplayOptions, runReplay } from "../replay/runner.ts";
 import { TABLE_NAMES, type TableName } from "../replay/tables.ts";
 import type { ReplayHost } from "../replay/threads.ts";
 import { readTraceFile } from "../trace/file.ts";
@@ -72,7 +72,7 @@ export function replayCommand(terminal: Terminal, host: ReplayHost, finish: (cod
       flag(
         "-w, --workers <N>",
         "worker threads (default: one per core, at most one per CPU of the trace, at least 2)",
-        integer(1, 64),
+        integer(1, MAX_WORKERS),
       ),
     )
     .addOption(
@@ -144,7 +144,8 @@ async function replay(file: string, flags: ReplayFlags, terminal: Terminal, host
 function optionsFrom(flags: ReplayFlags, history: RequestHistory): ReplayOptions {
   const cpus = new Set(history.cpu).size;
   // A trace of one CPU is played by every worker; of several, more workers than CPUs would repeat some of them.
-  const workers = flags.workers ?? Math.max(2, Math.min(availableParallelism(), cpus === 1 ? 64 : cpus));
+  const workers =
+    flags.workers ?? Math.max(2, Math.min(availableParallelism(), cpus === 1 ? MAX_WORKERS : cpus, MAX_WORKERS));
   return {
     workers,
     pageShift: flags.pageShift,

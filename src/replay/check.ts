@@ -2,14 +2,15 @@
  * Checks translations by what a device's DMA really moves: the CPU writes a pattern and the device reads it through the IOMMU,
  * the device writes another and the CPU reads memory. A page is right when every direction that its mapping permits is.
  *
- * Of a mapping, the pages at its two ends and two in between are checked, with a pattern that no other check uses.
+ * Of a mapping, the pages at its two ends are checked, and at another time two in between, with patterns that differ from
+ * check to check.
  */
 import type { ScatterList } from "../dma/scatter-list.ts";
 import type { DmaMaster, Memory } from "../machine/contract.ts";
 import { DEVICE_READS, DEVICE_WRITES } from "../units/numbers.ts";
 
 const PATTERN_BYTES = 16;
-/** Pages of a mapping that are checked at most. */
+/** Pages of a mapping that are checked at most: two by each of the checks. */
 export const PAGES_CHECKED = 4;
 
 export class TranslationChecker {
@@ -34,15 +35,25 @@ export class TranslationChecker {
     this.#pageBytes = 2 ** pageShift;
   }
 
-  /** Checks a mapped list. `access`: what its mapping permits. */
-  check(list: ScatterList, access: number): void {
-    const total = this.#bytesOf(list);
-    const pages = Math.ceil(total / this.#pageBytes);
-    const between = Math.max(1, pages - 2);
-    const offsets = new Set([0, total - 1]);
-    if (pages > 2) offsets.add((1 + (this.#turn++ % between)) * this.#pageBytes);
-    if (pages > 3) offsets.add((1 + ((this.#turn * 7) % between)) * this.#pageBytes);
-    for (const offset of offsets) this.#checkAt(list, Math.min(offset, total - 1), access);
+  /** Checks a mapped list at its first and its last byte. `access`: what its mapping permits. */
+  checkEnds(list: ScatterList, access: number): void {
+    const last = this.#bytesOf(list) - 1;
+    this.#checkAt(list, 0, access);
+    if (list.length > 1 || last >= this.#pageBytes) this.#checkAt(list, last, access);
+  }
+
+  /** Checks a mapped list at two pages in between, other ones each time; a short one at its first byte. */
+  checkBetween(list: ScatterList, access: number): void {
+    const pages = Math.ceil(this.#bytesOf(list) / this.#pageBytes);
+    if (pages < 3) {
+      this.#checkAt(list, 0, access);
+      return;
+    }
+    const between = pages - 2;
+    const first = this.#turn++ % between;
+    const second = (first + 1 + (this.#turn % Math.max(1, between - 1))) % between;
+    this.#checkAt(list, (1 + first) * this.#pageBytes, access);
+    if (second !== first) this.#checkAt(list, (1 + second) * this.#pageBytes, access);
   }
 
   #bytesOf(list: ScatterList): number {

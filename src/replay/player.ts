@@ -1,6 +1,6 @@
 /**
- * Plays one worker's history through mapSg and unmapSg, over and over, and has every sixteenth mapping checked by DMA, once
- * when it is made and once before it goes. Belongs to one thread.
+ * Plays one worker's history through mapSg and unmapSg, over and over, and has every sixteenth mapping checked by DMA, at
+ * its ends when it is made and in between before it goes. Belongs to one thread.
  */
 import type { DmaDevice } from "../dma/device.ts";
 import { ScatterList } from "../dma/scatter-list.ts";
@@ -72,7 +72,7 @@ export class Player {
     this.#state[request] = sampled ? SAMPLED : MAPPED;
     if (!sampled) return;
     this.#untilSample = SAMPLE_EVERY;
-    this.#checker.check(list, access);
+    this.#checker.checkEnds(list, access);
   }
 
   #unmap(request: number): void {
@@ -80,7 +80,7 @@ export class Player {
     // A request that could not be mapped has nothing to unmap.
     if (state === UNMAPPED) return;
     const list = this.#lists[this.#plan.slot[request] as number] as ScatterList;
-    if (state === SAMPLED) this.#checker.check(list, this.#plan.access[request] as number);
+    if (state === SAMPLED) this.#checker.checkBetween(list, this.#plan.access[request] as number);
     const failure = this.#device.unmapSg(list);
     this.#state[request] = UNMAPPED;
     if (failure !== undefined) this.#fail(failure);

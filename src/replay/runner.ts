@@ -20,7 +20,7 @@ const SLICE_SECONDS = 0.1;
 const WARM_UP_SECONDS = 0.4;
 /** Memory for one worker's buffers; only touched pages cost anything. */
 const ARENA_BYTES = 2 ** 28;
-const MAX_WORKERS = 64;
+export const MAX_WORKERS = 64;
 /** Bus address of entry 0: 4 GiB, so that no bus address is also one of memory. */
 const WINDOW_BASE = 2n ** 32n;
 /** The window that 32-bit devices have, and the recordings were made with. */
