@@ -39,6 +39,13 @@ export function percent(value: number): string {
   return `${value.toFixed(value < 9.995 ? 2 : 1)}%`;
 }
 
+/** 4096 → "4 KiB", 2^24 → "16 MiB"; for powers of two. */
+export function binarySize(bytes: number): string {
+  const units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+  const unit = Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10));
+  return `${grouped(bytes / 1024 ** unit)} ${units[unit]}`;
+}
+
 /** 1 → "1 line", 3 → "3 lines". */
 export function counted(value: number, singular: string, plural: string = `${singular}s`): string {
   return `${grouped(value)} ${Math.round(value) === 1 ? singular : plural}`;

@@ -1,11 +1,12 @@
 /** What a replay found, for people: the set-up, a table of at most 100 columns, and what it means in plain words. */
 import { PAGES_CHECKED } from "../replay/check.ts";
+import { REPLAY_FORMAT } from "../replay/machine.ts";
 import type { ReplayPlan } from "../replay/plan.ts";
 import { SAMPLE_EVERY } from "../replay/player.ts";
 import type { RowResult } from "../replay/result.ts";
-import type { ReplayResult } from "../replay/runner.ts";
+import type { PreparedReplay, ReplayResult } from "../replay/runner.ts";
 import { aligned } from "./columns.ts";
-import { compact, counted, duration, grouped, listed, percent } from "./numbers.ts";
+import { binarySize, compact, counted, duration, grouped, listed, percent } from "./numbers.ts";
 
 const HEAD = "table req/s ratio locks contended wait steps flush fail hole checked wrong".split(" ");
 
@@ -14,18 +15,16 @@ export function baseline(rows: readonly RowResult[]): RowResult {
   return rows.find((row) => row.setup.table === "single-lock") ?? (rows[0] as RowResult);
 }
 
-/** How the replay was set up. */
-export function setupLines(result: ReplayResult, cores: number): string[] {
-  const { plan, window, formatName } = result;
-  const pageBytes = 2 ** window.pageShift;
+/** How the replay is set up. */
+export function setupLines({ plan, window, options }: PreparedReplay, cores: number): string[] {
   const cpus = plan.workers.map((worker) => listed(worker.cpus.map(String))).join("; ");
   const again = plan.workers.length > plan.cpus.length ? ", each as a device of its own" : "";
-  const lazy = result.rows.some((row) => row.setup.invalidate === "lazy") ? "; pooled tables invalidate lazily" : "";
+  const lazy = options.rows.some(({ setup }) => setup.invalidate === "lazy") ? "; pooled tables invalidate lazily" : "";
   const lines = [
     `${counted(plan.workers.length, "worker thread")} on ${counted(cores, "core")} play the CPUs of the trace ` +
       `(${cpus})${again}, over and over`,
-    `a table of ${grouped(window.entries)} entries of ${grouped(pageBytes / 1024)} KiB (${formatName}) per row; at most ` +
-      `${grouped(plan.peakEntries)} live at once; 1 mapping in ${SAMPLE_EVERY} checked by DMA${lazy}`,
+    `a table of ${grouped(window.entries)} entries of ${binarySize(2 ** window.pageShift)} (${REPLAY_FORMAT.name}) per row; ` +
+      `at most ${grouped(plan.peakEntries)} live at once; 1 mapping in ${SAMPLE_EVERY} checked by DMA${lazy}`,
   ];
   if (plan.crossCpuUnmaps > 0) lines.push(crossCpu(plan));
   return lines;
@@ -73,6 +72,7 @@ export function closingSentences(result: ReplayResult, cores: number): string[] 
   const base = baseline(rows);
   return [
     ...rows.filter((row) => row !== base).map((row) => comparison(row, base)),
+    ...poolSentences(rows),
     ...failureSentences(rows),
     ...translationSentences(rows),
     threadsSentence(result, cores),
@@ -87,6 +87,11 @@ function comparison(row: RowResult, base: RowResult): string {
     `${percent(of.lockContendedPercent)} of ${compact(of.lockAcquisitions)} lock acquisitions`;
   const own = row.lockAcquisitions === 0 ? "no lock was taken" : `${found(row)} found the lock taken`;
   return `${row.name} served ${speed} ${base.name}: ${own}, against ${found(base)}.`;
+}
+
+function poolSentences(rows: readonly RowResult[]): string[] {
+  const fewer = rows.filter((row) => row.pools < (row.setup.pools ?? 0));
+  return fewer.map((row) => `${row.name} has ${counted(row.pools, "pool")}: ${row.setup.pools} do not fit this table.`);
 }
 
 function failureSentences(rows: readonly RowResult[]): string[] {

@@ -11,7 +11,15 @@
 import { accessSync, constants, statSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname } from "node:path";
-import { MAX_WORKERS, type NamedSetup, prepareReplay, type ReplayOptions, runReplay } from "../replay/runner.ts";
+import type { RowResult } from "../replay/result.ts";
+import {
+  MAX_WORKERS,
+  type NamedSetup,
+  prepareReplay,
+  type ReplayOptions,
+  type ReplayResult,
+  runReplay,
+} from "../replay/runner.ts";
 import { TABLE_NAMES, type TableName } from "../replay/tables.ts";
 import type { ReplayHost } from "../replay/threads.ts";
 import { readTraceFile } from "../trace/file.ts";
@@ -22,8 +30,8 @@ import { wrapped } from "./columns.ts";
 import { integer, listOf, oneOf, positive } from "./options.ts";
 import { replayJson } from "./replay-json.ts";
 import { closingSentences, LEGEND, setupLines, tableLines } from "./replay-report.ts";
-import type { Terminal } from "./terminal.ts";
-import { summarize } from "./trace-summary.ts";
+import type { Paint, Terminal } from "./terminal.ts";
+import { summarize, type TraceSummary } from "./trace-summary.ts";
 import { Command, Option } from "./vendor.ts";
 
 const WIDTH = 100;
@@ -110,35 +118,46 @@ function flag(flags: string, description: string, parse: (text: string) => unkno
 async function replay(file: string, flags: ReplayFlags, terminal: Terminal, host: ReplayHost): Promise<number> {
   if (flags.json !== undefined && flags.json !== "-") checkWritable(flags.json);
   const reading = terminal.progress(`reading ${file}`);
-  const trace = await readTraceFile(file, (bytes, total) => reading.at(total === 0 ? 0 : bytes / total)).finally(() =>
-    reading.stop(),
+  const trace = await readTraceFile(file, (bytes, total) => reading.at(total === 0 ? 0 : bytes / total)).finally(
+    reading.stop,
   );
   const history = requestsOf(trace);
   checkReplayable(file, history);
   const prepared = prepareReplay(history, optionsFrom(flags, history));
-  const quiet = flags.json === "-";
-  const say = (line: string, width = WIDTH): void => {
-    if (!quiet) for (const part of wrapped(line, width, "  ")) terminal.out(`${part}\n`);
-  };
-  const summary = summarize(file, trace, history);
-  const [headline = "", ...others] = summary.lines;
-  say(terminal.paint("bold", headline));
-  for (const line of others) say(line);
-  for (const warning of summary.warnings) say(`${terminal.paint("yellow", "note:")} ${warning}`);
+  const say = flags.json === "-" ? () => {} : (line: string) => sayWrapped(line, terminal);
+  sayWhatWasRead(summarize(file, trace, history), terminal.paint, say);
+  for (const line of setupLines(prepared, host.cores)) say(line);
   const playing = terminal.progress("replaying");
-  const result = await runReplay(prepared, host, (done) => playing.at(done)).finally(() => playing.stop());
+  const result = await runReplay(prepared, host, playing.at).finally(playing.stop);
   if (flags.json !== undefined) writeJson(flags.json, replayJson(file, trace, history, result, host.cores), terminal);
-  for (const line of setupLines(result, host.cores)) say(line);
-  const bad = result.rows.some((row) => row.translationsWrong > 0 || (row.entriesLost > 0 && row.failures === 0));
-  if (!quiet) {
-    const [head = "", ...rows] = tableLines(result.rows);
-    terminal.out(`\n${terminal.paint("bold", head)}\n${rows.join("\n")}\n`);
-    for (const line of wrapped(LEGEND, WIDTH)) terminal.out(`${terminal.paint("dim", line)}\n`);
-    terminal.out("\n");
-    for (const sentence of closingSentences(result, host.cores))
-      say(sentence.startsWith("WRONG") ? terminal.paint("red", sentence) : sentence);
+  if (flags.json !== "-") sayWhatWasFound(result, host.cores, terminal, say);
+  return result.rows.some(isBadNews) ? 1 : 0;
+}
+
+function sayWrapped(line: string, terminal: Terminal): void {
+  for (const part of wrapped(line, WIDTH, "  ")) terminal.out(`${part}\n`);
+}
+
+function sayWhatWasRead(summary: TraceSummary, paint: Paint, say: (line: string) => void): void {
+  const [headline = "", ...others] = summary.lines;
+  say(paint("bold", headline));
+  for (const line of others) say(line);
+  for (const warning of summary.warnings) say(`${paint("yellow", "note:")} ${warning}`);
+}
+
+function sayWhatWasFound(result: ReplayResult, cores: number, terminal: Terminal, say: (line: string) => void): void {
+  const [head = "", ...rows] = tableLines(result.rows);
+  terminal.out(`\n${terminal.paint("bold", head)}\n${rows.join("\n")}\n`);
+  for (const line of wrapped(LEGEND, WIDTH)) terminal.out(`${terminal.paint("dim", line)}\n`);
+  terminal.out("\n");
+  for (const sentence of closingSentences(result, cores)) {
+    say(sentence.startsWith("WRONG") ? terminal.paint("red", sentence) : sentence);
   }
-  return bad ? 1 : 0;
+}
+
+/** A range that could not be invalidated stays out of use on purpose; without failures, nothing may be missing. */
+function isBadNews(row: RowResult): boolean {
+  return row.translationsWrong > 0 || (row.entriesLost > 0 && row.failures === 0);
 }
 
 function optionsFrom(flags: ReplayFlags, history: RequestHistory): ReplayOptions {

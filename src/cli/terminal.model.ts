@@ -1,5 +1,5 @@
 /** A terminal that keeps what is written to it: for tests of commands. */
-import { type Paint, PLAIN, type Terminal } from "./terminal.ts";
+import { type Paint, PLAIN, type Progress, type Terminal } from "./terminal.ts";
 
 export class RecordingTerminal implements Terminal {
   output = "";
@@ -13,7 +13,7 @@ export class RecordingTerminal implements Terminal {
   error(text: string): void {
     this.errors += text;
   }
-  progress(): { at(): void; stop(): void } {
+  progress(): Progress {
     return { at: () => {}, stop: () => {} };
   }
 }

@@ -16,16 +16,22 @@ export interface Terminal {
   progress(what: string): Progress;
 }
 
+/** Functions that need no `this`: they are handed on. */
 export interface Progress {
   /** 0 .. 1. */
-  at(done: number): void;
-  stop(): void;
+  readonly at: (done: number) => void;
+  readonly stop: () => void;
 }
 
 export const PLAIN: Paint = (_style, text) => text;
 
 /** The process's own streams. */
 export function processTerminal(): Terminal {
+  // `iova replay … | head`: the reader has what it wanted.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    process.exit(0);
+  });
   return {
     out: (text) => void process.stdout.write(text),
     error: (text) => void process.stderr.write(text),
