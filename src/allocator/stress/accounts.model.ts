@@ -8,8 +8,15 @@
  */
 import { LIVE, nameOfState, RESERVED } from "../ledger.ts";
 import { isBitSet, keptBy, ledgerRanges } from "../soundness.model.ts";
-import type { Scene } from "./scene.model.ts";
-import { MAIL } from "./shadow-map.model.ts";
+import type { OpenState } from "../state.ts";
+import { MAIL, type Mailbox, type ShadowMap } from "./shadow-map.model.ts";
+
+/** What is told of a table. */
+export interface Witnesses {
+  readonly state: OpenState;
+  readonly shadow: ShadowMap;
+  readonly mailbox: Mailbox;
+}
 
 /** A range that nobody alive holds, but that is still taken. */
 export interface LeftRange {
@@ -26,28 +33,30 @@ export interface Accounts {
   readonly wrong: string[];
 }
 
-export function account(scene: Scene, living: ReadonlySet<number>, dead: number): Accounts {
-  const accounts = scene.state.ledger === undefined ? byBits(scene, living, dead) : byLedger(scene, living, dead);
+/** `atOnce`: how many ranges one operation of a thread may be of. */
+export function account(witnesses: Witnesses, living: ReadonlySet<number>, dead: number, atOnce = 1): Accounts {
+  const accounts =
+    witnesses.state.ledger === undefined ? byBits(witnesses, living, dead) : byLedger(witnesses, living, dead);
   const { left, wrong } = accounts;
   const unrecorded = left.filter((range) => !range.recorded);
-  if (unrecorded.length > (scene.state.ledger === undefined ? 2 : 1)) {
+  if (unrecorded.length > (witnesses.state.ledger === undefined ? atOnce + 1 : atOnce)) {
     const ranges = unrecorded.map(({ first, count }) => `[${first}, ${first + count})`).join(" ");
     wrong.push(`more than a thread can be in the middle of: ${unrecorded.length} ranges are nobody's: ${ranges}`);
   }
   return accounts;
 }
 
-function byLedger(scene: Scene, living: ReadonlySet<number>, dead: number): Accounts {
-  const { state, shadow } = scene;
+function byLedger(witnesses: Witnesses, living: ReadonlySet<number>, dead: number): Accounts {
+  const { state, shadow } = witnesses;
   const wrong: string[] = [];
   const left: LeftRange[] = [];
   const covered = new Uint8Array(state.layout.entries);
-  const holds = holders(scene, living);
+  const holds = holders(witnesses, living);
   const taken = ledgerRanges(state, state.ledger as NonNullable<typeof state.ledger>, wrong);
   for (const { first, count, state: found } of taken) {
     if (found !== LIVE && found !== RESERVED) continue;
     covered.fill(1, first, first + count);
-    if (holds(first, count)) checkMarks(scene, first, count, wrong);
+    if (holds(first, count)) checkMarks(witnesses, first, count, wrong);
     else {
       const recorded = shadow.ownerAt(first) === dead && shadow.countAt(first) === count;
       left.push({ first, count, reserved: found === RESERVED, recorded });
@@ -62,14 +71,14 @@ function byLedger(scene: Scene, living: ReadonlySet<number>, dead: number): Acco
   return { left, wrong };
 }
 
-function byBits(scene: Scene, living: ReadonlySet<number>, dead: number): Accounts {
-  const { state, shadow } = scene;
+function byBits(witnesses: Witnesses, living: ReadonlySet<number>, dead: number): Accounts {
+  const { state, shadow } = witnesses;
   const wrong: string[] = [];
   const left: LeftRange[] = [];
   const covered = new Uint8Array(state.layout.entries);
-  const holds = holders(scene, living);
+  const holds = holders(witnesses, living);
   for (const { first, count, owner } of shadow.ranges()) {
-    if (holds(first, count)) checkMarks(scene, first, count, wrong);
+    if (holds(first, count)) checkMarks(witnesses, first, count, wrong);
     else if (owner === dead) left.push({ first, count, reserved: false, recorded: true });
     else continue;
     covered.fill(1, first, first + count);
@@ -92,7 +101,10 @@ function byBits(scene: Scene, living: ReadonlySet<number>, dead: number): Accoun
 }
 
 /** Does somebody alive, or the mailbox, hold this range? */
-function holders({ shadow, mailbox }: Scene, living: ReadonlySet<number>): (first: number, count: number) => boolean {
+function holders(
+  { shadow, mailbox }: Witnesses,
+  living: ReadonlySet<number>,
+): (first: number, count: number) => boolean {
   const mail = new Set(mailbox.firsts());
   return (first, count) => {
     const owner = shadow.ownerAt(first);
@@ -100,7 +112,7 @@ function holders({ shadow, mailbox }: Scene, living: ReadonlySet<number>): (firs
   };
 }
 
-function checkMarks({ shadow }: Scene, first: number, count: number, wrong: string[]): void {
+function checkMarks({ shadow }: Witnesses, first: number, count: number, wrong: string[]): void {
   const owner = shadow.ownerAt(first);
   for (let entry = first + 1; entry < first + count; entry++) {
     if (shadow.ownerAt(entry) === owner) continue;

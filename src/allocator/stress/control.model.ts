@@ -22,7 +22,8 @@ const PAUSE = 1;
 const PLACES = 2;
 const ACTIVITY = 0;
 const SLOT = 1;
-const PLACE_WORDS = 2;
+const MACHINE_SLOT = 2;
+const PLACE_WORDS = 3;
 
 /** Nobody plays here, or a player that has not yet attached. */
 export const AWAY = 0;
@@ -46,9 +47,10 @@ export class Control {
 
   // The player's side.
 
-  /** The player at this place has attached, and begins. */
-  begin(place: number, slot: number): void {
+  /** The player at this place has attached, to the table and (if there is one) to its machine, and begins. */
+  begin(place: number, slot: number, machineSlot = -1): void {
     store(this.#words, at(place) + SLOT, slot + 1);
+    store(this.#words, at(place) + MACHINE_SLOT, machineSlot + 1);
     this.#set(place, RUNNING);
   }
 
@@ -72,8 +74,15 @@ export class Control {
 
   // The main thread's side.
 
+  /** For a new player. */
   reset(place: number): void {
     store(this.#words, at(place) + SLOT, 0);
+    store(this.#words, at(place) + MACHINE_SLOT, 0);
+    this.away(place);
+  }
+
+  /** The player at this place is gone. What it has said remains. */
+  away(place: number): void {
     this.#set(place, AWAY);
   }
 
@@ -97,6 +106,11 @@ export class Control {
   /** The thread slot of the player at this place; -1: it has not said. */
   slotOf(place: number): number {
     return load(this.#words, at(place) + SLOT) - 1;
+  }
+
+  /** Its slot on the machine; -1: it has not said. */
+  machineSlotOf(place: number): number {
+    return load(this.#words, at(place) + MACHINE_SLOT) - 1;
   }
 
   /** Sleeps while the player does this, for at most so long. */

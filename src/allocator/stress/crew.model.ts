@@ -6,92 +6,106 @@ import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { unsoundness } from "../soundness.model.ts";
-import { AWAY, RUNNING } from "./control.model.ts";
-import type { Part, Played } from "./player.test.worker.ts";
-import { LEADER, type Scene } from "./scene.model.ts";
+import type { OpenState } from "../state.ts";
+import { AWAY, type Control, RUNNING } from "./control.model.ts";
 import type { Random } from "./seed.model.ts";
+import { LEADER } from "./shadow-map.model.ts";
 
 /** Players come to a pause, start and stop within this time, or hang. */
 const PATIENCE_MS = 30_000;
 
-interface Member {
+/** What of its message is a player's own. */
+export interface OwnPart {
+  /** Its place in the crew. */
+  readonly place: number;
+  /** Its number in the shadow map. */
+  readonly holder: number;
+  readonly seed: number;
+}
+
+export interface CrewOptions {
+  /** What they play on. */
+  readonly state: OpenState;
+  readonly control: Control;
+  readonly players: number;
+  /** The module that they run. It plays for each message, and answers when it was stopped. */
+  readonly worker: URL;
+  /** What all are sent, beside what is their own. */
+  readonly part: object;
+  /** Workers that can be used again: `stop` puts them back there. */
+  readonly idle?: Worker[];
+}
+
+interface Member<Played> {
   readonly worker: Worker;
   readonly holder: number;
   /** What it answered when it was stopped. */
   played: Played | undefined;
+  killed: boolean;
 }
 
-export class Crew {
-  readonly #scene: Scene;
+/** `Played`: what a player answers. */
+export class Crew<Played> {
+  readonly #options: CrewOptions;
+  readonly #control: Control;
   readonly #random: Random;
-  readonly #members: Member[] = [];
+  readonly #members: Member<Played>[] = [];
   readonly #idle: Worker[];
   #failure: Error | undefined;
   #nextHolder: number = LEADER + 1;
   /** The place that was filled last. */
   youngest = 0;
 
-  /** `idle`: workers that can be used again; `stop` puts them back there. */
-  constructor(scene: Scene, random: Random, idle: Worker[] = []) {
-    this.#scene = scene;
+  constructor(options: CrewOptions, random: Random) {
+    this.#options = options;
+    this.#control = options.control;
     this.#random = random;
-    this.#idle = idle;
+    this.#idle = options.idle ?? [];
   }
 
-  get places(): number {
-    return this.#scene.setting.players;
-  }
-
-  /** Holders of all places, and the leader. */
+  /** Numbers of the players that have not been killed, and the leader's. */
   get living(): Set<number> {
-    return new Set([LEADER, ...this.#members.map(({ holder }) => holder)]);
+    const members = this.#members.filter(({ killed }) => !killed);
+    return new Set([LEADER, ...members.map(({ holder }) => holder)]);
   }
 
   /** A new player for this place. */
   start(place: number): void {
-    const worker = this.#idle.pop() ?? new Worker(new URL("./player.test.worker.js", import.meta.url));
-    const member: Member = { worker, holder: this.#nextHolder++, played: undefined };
+    const worker = this.#idle.pop() ?? new Worker(this.#options.worker);
+    const member: Member<Played> = { worker, holder: this.#nextHolder++, played: undefined, killed: false };
     worker.on("error", this.#onError);
     worker.once("message", (played: Played) => {
       member.played = played;
     });
-    this.#scene.control.reset(place);
-    const own = {
-      place,
-      holder: member.holder,
-      seed: this.#random(2 ** 31),
-      dawdles: this.#random(2) === 0,
-      closes: true,
-    };
-    const part: Part = { ...this.#scene.part, ...own };
-    worker.postMessage(part);
+    this.#control.reset(place);
+    const own: OwnPart = { place, holder: member.holder, seed: this.#random(2 ** 31) };
+    worker.postMessage({ ...this.#options.part, ...own });
     this.#members[place] = member;
     this.youngest = place;
   }
 
   /** Waits until the player at this place plays. */
   async untilPlaying(place: number): Promise<void> {
-    await this.#until(
-      () => this.#scene.control.activityOf(place) !== AWAY,
-      `the player at place ${place} does not begin`,
-    );
+    await this.#until(() => this.#control.activityOf(place) !== AWAY, `the player at place ${place} does not begin`);
   }
 
   /** Ends the player at this place wherever it is. Returns its number as a holder once it is gone for certain. */
   async kill(place: number): Promise<number> {
-    const { worker, holder } = this.#members[place] as Member;
-    const gone = once(worker, "exit");
-    void worker.terminate();
+    const member = this.#members[place] as Member<Played>;
+    const gone = once(member.worker, "exit");
+    void member.worker.terminate();
     await gone;
     this.#throwFailure();
-    return holder;
+    this.#control.away(place);
+    member.killed = true;
+    return member.holder;
   }
 
   /** All players stand between two operations, but for those that have not yet attached. */
   async pause(): Promise<void> {
-    const { control } = this.#scene;
+    const control = this.#control;
     control.pause();
-    for (let place = 0; place < this.places; place++) {
+    for (let place = 0; place < this.#options.players; place++) {
       for (let looks = 0; looks < 5 && control.activityOf(place) === RUNNING; looks++) {
         control.awaitChange(place, RUNNING, 1);
       }
@@ -100,12 +114,12 @@ export class Crew {
   }
 
   resume(): void {
-    this.#scene.control.resume();
+    this.#control.resume();
   }
 
   /** Has every player give back what it has. What they answer. */
   async stop(): Promise<Played[]> {
-    this.#scene.control.stop = true;
+    this.#control.stop = true;
     await this.#until(() => this.#members.every(({ played }) => played !== undefined), "players do not stop");
     const played = this.#members.map((member) => member.played as Played);
     for (const { worker } of this.#members.splice(0)) this.#idle.push(worker.off("error", this.#onError));
@@ -122,7 +136,7 @@ export class Crew {
     for (const began = performance.now(); !isSo(); await sleep(1)) {
       this.#throwFailure();
       if (performance.now() - began < PATIENCE_MS) continue;
-      throw new Error(`${complaint}; the table: ${unsoundness(this.#scene.state).join("; ")}`);
+      throw new Error(`${complaint}; the table: ${unsoundness(this.#options.state).join("; ")}`);
     }
   }
 

@@ -18,10 +18,11 @@ import type { ReclaimScope } from "../recovery.ts";
 import { assertSound } from "../soundness.model.ts";
 import { SLOT_LIVE, slotState } from "../threads.ts";
 import { account } from "./accounts.model.ts";
-import { Crew } from "./crew.model.ts";
+import type { Crew } from "./crew.model.ts";
+import type { Played } from "./player.test.worker.ts";
 import { lockedEntry, remainsOf } from "./post-mortem.model.ts";
 import { checkNothingLost, giveBackDeadSlots, giveBackLeft, recover } from "./recovered.model.ts";
-import { checkAllIsThere, giveBackMail, nameOf, type Scene, type Setting, setScene } from "./scene.model.ts";
+import { checkAllIsThere, crewFor, giveBackMail, nameOf, type Scene, type Setting, setScene } from "./scene.model.ts";
 import { type Random, seedFrom, seedOf } from "./seed.model.ts";
 import { Toll } from "./toll.model.ts";
 
@@ -102,7 +103,7 @@ function settingOf(
 async function killOn(setting: KillSetting, seed: number, kills: number): Promise<void> {
   const random = randomFrom(seed);
   const scene = setScene(setting, seed);
-  const crew = new Crew(scene, random);
+  const crew = crewFor(scene, random);
   try {
     for (let place = 0; place < PLAYERS; place++) crew.start(place);
     for (let i = 0; i < kills; i++) await killOne(scene, crew, random, setting.scope);
@@ -120,7 +121,7 @@ async function killOn(setting: KillSetting, seed: number, kills: number): Promis
   }
 }
 
-async function killOne(scene: Scene, crew: Crew, random: Random, scope: ReclaimScope): Promise<void> {
+async function killOne(scene: Scene, crew: Crew<Played>, random: Random, scope: ReclaimScope): Promise<void> {
   const { control, shadow, state } = scene;
   // Now and then it is the one that has only just been started.
   const isYoung = random(12) === 0;
@@ -157,7 +158,7 @@ async function killOne(scene: Scene, crew: Crew, random: Random, scope: ReclaimS
  * The slot of a thread that was killed before it told it, or -1: it had none. It is the one that is taken and that nobody is
  * known to have; while others are attaching that can't be told, so they come first.
  */
-async function untoldSlot({ allocator, control, state }: Scene, crew: Crew, dead: number): Promise<number> {
+async function untoldSlot({ allocator, control, state }: Scene, crew: Crew<Played>, dead: number): Promise<number> {
   toll.early++;
   const known = new Set([allocator.thread]);
   for (let place = 0; place < PLAYERS; place++) {

@@ -5,12 +5,13 @@ import { PooledAllocator } from "../pooled-allocator.ts";
 import { randomFrom } from "../random.model.ts";
 import type { AllocatorHandle } from "../state.ts";
 import { Control } from "./control.model.ts";
+import type { OwnPart } from "./crew.model.ts";
 import { IotlbModel } from "./iotlb.model.ts";
 import { Player, type Profile, type Tally } from "./player.model.ts";
 import { Mailbox, ShadowMap } from "./shadow-map.model.ts";
 
 /** What a worker is sent. */
-export interface Part {
+export interface Part extends OwnPart {
   readonly handle: AllocatorHandle;
   readonly control: SharedBuffer;
   readonly shadow: SharedBuffer;
@@ -19,14 +20,7 @@ export interface Part {
   readonly iotlb: SharedBuffer | undefined;
   /** A flush fails once in so many times; 0: never. */
   readonly flushFailsOnceIn: number;
-  readonly place: number;
-  readonly holder: number;
-  readonly seed: number;
   readonly profile: Profile;
-  /** Takes its time between attaching and telling its slot. */
-  readonly dawdles: boolean;
-  /** Gives its slot back at the end. */
-  readonly closes: boolean;
 }
 
 /** What it answers when it was stopped. */
@@ -42,12 +36,13 @@ function play(part: Part): Played {
   const iotlb = part.iotlb && new IotlbModel(part.iotlb, random, part.flushFailsOnceIn);
   const allocator = PooledAllocator.attach(part.handle, iotlb);
   const control = new Control(part.control);
-  if (part.dawdles) waitWhile(wordsOf(createShared(4)), 0, 0, random(60));
+  // Some take their time between attaching and telling their slot.
+  if (random(2) === 0) waitWhile(wordsOf(createShared(4)), 0, 0, random(60));
   control.begin(part.place, allocator.thread);
   const stage = { allocator, shadow: new ShadowMap(part.shadow), mailbox: new Mailbox(part.mailbox), iotlb };
   const player = new Player(stage, random, part.holder, part.profile);
   while (control.goOn(part.place)) player.step();
   player.finish();
-  if (part.closes) allocator.close();
+  allocator.close();
   return { tally: player.tally, flushes: iotlb?.flushes ?? 0 };
 }

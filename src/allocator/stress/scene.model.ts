@@ -1,5 +1,6 @@
 /** Tables that stress runs play on, and what surrounds them: shadow map, mailbox, IOTLB, and the main thread's view. */
 import assert from "node:assert/strict";
+import type { Worker } from "node:worker_threads";
 import type { SharedBuffer } from "../../shared/memory.ts";
 import type { Entry } from "../../units/numbers.ts";
 import type { AllocatorOptions } from "../options.ts";
@@ -8,10 +9,12 @@ import { randomFrom } from "../random.model.ts";
 import { assertSound, ledgerRanges } from "../soundness.model.ts";
 import { type OpenState, openState } from "../state.ts";
 import { Control } from "./control.model.ts";
+import { Crew, type OwnPart } from "./crew.model.ts";
 import { IotlbModel } from "./iotlb.model.ts";
 import type { Profile } from "./player.model.ts";
-import type { Part } from "./player.test.worker.ts";
-import { FIRST_HOLDER, MAIL, Mailbox, ShadowMap } from "./shadow-map.model.ts";
+import type { Part, Played } from "./player.test.worker.ts";
+import type { Random } from "./seed.model.ts";
+import { MAIL, Mailbox, ShadowMap } from "./shadow-map.model.ts";
 
 /** One kind of table, and how it is played on. */
 export interface Setting {
@@ -22,9 +25,6 @@ export interface Setting {
   readonly flushFailsOnceIn: number;
 }
 
-/** The main thread, as holder of ranges. */
-export const LEADER: number = FIRST_HOLDER;
-
 export interface Scene {
   readonly setting: Setting;
   readonly allocator: PooledAllocator;
@@ -34,7 +34,7 @@ export interface Scene {
   readonly mailbox: Mailbox;
   readonly iotlb: IotlbModel | undefined;
   /** What players are sent, but for what is their own. */
-  readonly part: Omit<Part, "place" | "holder" | "seed" | "dawdles" | "closes">;
+  readonly part: Omit<Part, keyof OwnPart>;
 }
 
 const MAIL_PLACES = 64;
@@ -65,6 +65,12 @@ export function setScene(setting: Setting, seed: number): Scene {
       profile,
     },
   };
+}
+
+/** Players for it; none has started. `idle`: workers that can be used again. */
+export function crewFor({ state, control, setting, part }: Scene, random: Random, idle: Worker[] = []): Crew<Played> {
+  const worker = new URL("./player.test.worker.js", import.meta.url);
+  return new Crew<Played>({ state, control, players: setting.players, worker, part, idle }, random);
 }
 
 /** In one line. */

@@ -22,8 +22,8 @@ const COUNT_MASK = (1 << COUNT_BITS) - 1;
 
 /** The owner of ranges that lie in the mailbox. */
 export const MAIL = 1;
-/** Owners from here on are holders. */
-export const FIRST_HOLDER = 2;
+/** The main thread, as a holder. Players' numbers follow. */
+export const LEADER = 2;
 
 export interface MarkedRange {
   readonly first: number;

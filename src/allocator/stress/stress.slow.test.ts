@@ -15,10 +15,12 @@ import type { Worker } from "node:worker_threads";
 import { randomFrom } from "../random.model.ts";
 import { assertSound } from "../soundness.model.ts";
 import { account } from "./accounts.model.ts";
-import { Crew } from "./crew.model.ts";
+import type { Crew } from "./crew.model.ts";
 import { noTally, type Profile, type Tally } from "./player.model.ts";
-import { checkAllIsThere, giveBackMail, LEADER, nameOf, type Scene, type Setting, setScene } from "./scene.model.ts";
+import type { Played } from "./player.test.worker.ts";
+import { checkAllIsThere, crewFor, giveBackMail, nameOf, type Scene, type Setting, setScene } from "./scene.model.ts";
 import { seedFrom, seedOf } from "./seed.model.ts";
+import { LEADER } from "./shadow-map.model.ts";
 
 const SECONDS = Number(process.env["IOVA_STRESS_SECONDS"] ?? 10);
 const SEED = seedFrom("IOVA_STRESS_SEED");
@@ -97,7 +99,7 @@ describe("no double allocation, nothing lost, nothing handed out before its flus
 async function playOn(setting: Setting, index: number, milliseconds: number): Promise<void> {
   const seed = seedOf(SEED, tables++);
   const scene = setScene(setting, seed);
-  const crew = new Crew(scene, randomFrom(seed), workers);
+  const crew = crewFor(scene, randomFrom(seed), workers);
   try {
     const filler = setting.options.entries === LARGE.entries && index % 4 !== 1 ? crowd(scene) : [];
     for (let place = 0; place < setting.players; place++) crew.start(place);
@@ -124,7 +126,7 @@ async function playOn(setting: Setting, index: number, milliseconds: number): Pr
 }
 
 /** In a pause: the table is sound, and nothing is taken that nobody holds. */
-async function lookAround(scene: Scene, crew: Crew): Promise<void> {
+async function lookAround(scene: Scene, crew: Crew<Played>): Promise<void> {
   await crew.pause();
   assertSound(scene.state, "in a pause");
   assert.deepEqual(account(scene, crew.living, NOBODY), { left: [], wrong: [] });
