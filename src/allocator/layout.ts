@@ -124,6 +124,8 @@ export const THREAD = {
 /** Entries that one bound speaks of. */
 export const BLOCK_SHIFT = 10;
 export const BLOCK_ENTRIES: number = 1 << BLOCK_SHIFT;
+/** Blocks that one bound of the second level speaks of. */
+export const GROUP_SHIFT = 5;
 
 /** The geometry of one buffer: sizes and places. */
 export interface Layout {
@@ -167,9 +169,15 @@ export function layoutOf(geometry: Geometry): Layout {
 
 const wholeLines = (words: number): number => Math.ceil(words / LINE_WORDS) * LINE_WORDS;
 
-/** A pool's bounds stand on lines of their own: its lock guards them. */
+/** Blocks of a pool: its bounds of the first level. */
+export function blocksOf(entries: number): number {
+  return Math.ceil(entries / BLOCK_ENTRIES);
+}
+
+/** A pool's bounds, of blocks and then of groups, stand on lines of their own: its lock guards them. */
 export function boundWords(entries: number): number {
-  return wholeLines(Math.ceil(entries / BLOCK_ENTRIES));
+  const blocks = blocksOf(entries);
+  return wholeLines(blocks + Math.ceil(blocks / (1 << GROUP_SHIFT)));
 }
 
 /**

@@ -271,7 +271,8 @@ test("memory is n/8 + 2n bytes, bounds, 256 B a pool and 40 KiB a thread", () =>
     [2 ** 24, 1024, 256, true],
   ] as const) {
     const { state } = PooledAllocator.create({ entries, pools, threads, ledger, largePool: false }).handle;
-    const bounds = 4 * pools * Math.ceil(Math.ceil(entries / pools / 1024) / 32) * 32;
+    const blocks = Math.ceil(Math.ceil(entries / pools) / 1024);
+    const bounds = 4 * pools * Math.ceil((blocks + Math.ceil(blocks / 32)) / 32) * 32;
     const formula = entries / 8 + (ledger ? 2 * entries : 0) + bounds + 256 * pools + 40 * 1024 * threads;
     assert.ok(
       state.byteLength >= formula && state.byteLength <= formula + 1024 + 128 * pools,

@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import {
+  clearBefore,
+  clearFrom,
   countTaken,
   countTakenRelaxed,
   findRun,
@@ -90,5 +92,21 @@ test("counts and the longest run are those of a look at every entry", () => {
       assert.equal(longestRun(bitmap, 1, first, end), Math.max(...runs));
     }),
     { numRuns: 1000 },
+  );
+});
+
+test("the clear entries around an entry are those that a walk from it finds", () => {
+  fc.assert(
+    fc.property(contents, bounds, fc.nat(ENTRIES), (words, [floor, ceiling], entry) => {
+      const bitmap = bitmapOf(words);
+      const bits = bitsOf(words);
+      let low = entry;
+      while (low > floor && !bits[low - 1]) low--;
+      let high = entry;
+      while (high < ceiling && !bits[high]) high++;
+      if (entry > floor) assert.equal(clearBefore(bitmap, 1, entry, floor), entry - low);
+      if (entry < ceiling) assert.equal(clearFrom(bitmap, 1, entry, ceiling), high - entry);
+    }),
+    { numRuns: 2000 },
   );
 });

@@ -63,6 +63,32 @@ function giveMany(words: SharedWords, bitmapAt: number, first: number, end: numb
   }
 }
 
+/** How many entries directly before `entry` are clear, down to `floor`. */
+export function clearBefore(words: SharedWords, bitmapAt: number, entry: number, floor: number): number {
+  let at = entry;
+  while (at > floor) {
+    const bits = at & 31 || 32; // of the word before `at`, those that count, moved to its high end
+    const clear = Math.min(bits, Math.clz32(peek(words, bitmapAt + ((at - 1) >>> 5)) << (32 - bits)));
+    at -= clear;
+    if (clear < bits) break;
+  }
+  return entry - Math.max(at, floor);
+}
+
+/** How many entries from `entry` on are clear, up to `ceiling`. */
+export function clearFrom(words: SharedWords, bitmapAt: number, entry: number, ceiling: number): number {
+  let at = entry;
+  while (at < ceiling) {
+    const taken = peek(words, bitmapAt + (at >>> 5)) >>> (at & 31);
+    if (taken !== 0) {
+      at += trailingZeros(taken);
+      break;
+    }
+    at = (at | 31) + 1;
+  }
+  return Math.min(at, ceiling) - entry;
+}
+
 /** How many of [first, end) are taken. */
 export function countTaken(words: SharedWords, bitmapAt: number, first: number, end: number): number {
   let taken = 0;
@@ -103,7 +129,8 @@ export function findRun(words: SharedWords, bitmapAt: number, from: number, star
     if (taken === 0) {
       run += 32;
       if (run >= count) return entry + 32 - run;
-    } else {
+    } else if (taken === -1) run = 0;
+    else {
       if (run + trailingZeros(taken) >= count) return before(entry - run, startEnd);
       const inside = count <= 32 ? startsInside(~taken, count) : 0;
       if (inside !== 0) return before(entry + trailingZeros(inside), startEnd);
