@@ -128,7 +128,7 @@ const PLANTED: readonly PlantedBug[] = [
   },
   {
     bug: "recovery trusts the bounds that a dying free left",
-    plants: [{ module: POOL, from: "poke(this.#words, this.#boundsAt + block, BLOCK_ENTRIES);", to: "" }],
+    plants: [{ module: POOL, from: "poke(this.#words, at, BLOCK_ENTRIES);", to: "" }],
     scenario: { ...FULL, scope: "in-flight" },
     kills: 1,
     shows: ["check"],
