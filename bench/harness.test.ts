@@ -1,3 +1,4 @@
+/** Tests of how cells are played and judged. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CASES } from "./cases/index.ts";

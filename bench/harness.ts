@@ -9,8 +9,9 @@ import { caseNamed } from "./cases/index.ts";
 import type { BenchCase, Cell, Played } from "./cell.ts";
 import type { Assignment, FromWorker, ToWorker } from "./cell.worker.ts";
 import { nextRandom, seedOf } from "./churn.ts";
-import { fold, median } from "./measure.ts";
+import { fold } from "./measure.ts";
 import { CELL_WORDS } from "./player.ts";
+import { rateTogether } from "./rate.ts";
 
 /** What a cell came to in one repetition. */
 export interface Measured {
@@ -172,11 +173,10 @@ function inputOf(benchCase: BenchCase, cell: Cell, inputs: Map<string, unknown>)
 
 /** One measurement of what the players of a cell have measured. */
 function combined(played: readonly Played[]): Measured {
-  const times = timesOf(played);
   const sum = (of: (one: Played) => number) => played.reduce((total, one) => total + of(one), 0);
   const operations = sum(({ slices, operations: each }) => each * slices.begins.length);
   const wall = sum(({ slices }) => (slices.ends.at(-1) ?? 0) - (slices.begins[0] ?? 0));
-  const rate = times.reduce((total, ns) => total + 1000 / ns, 0);
+  const rate = rateTogether(played);
   return {
     values: Object.assign({ ns: (1000 * played.length) / rate, rate }, ...played.map(({ values }) => values)),
     cpuNanoseconds: sum(({ slices }) => slices.cpuNanoseconds) / operations,
@@ -184,20 +184,6 @@ function combined(played: readonly Played[]): Measured {
     hash: digestOf(played.map(({ hash }) => hash)),
     openingHash: digestOf(played.map(({ openingHash }) => openingHash)),
   };
-}
-
-/** Nanoseconds per operation of each player: the median of the slices in which all of them ran. */
-function timesOf(played: readonly Played[]): number[] {
-  const from = Math.max(...played.map(({ slices }) => slices.begins[0] ?? 0));
-  const to = Math.min(...played.map(({ slices }) => slices.ends.at(-1) ?? 0));
-  return played.map(({ slices, operations }) => {
-    const { begins, ends } = slices;
-    const all = Array.from(begins, (begin, i) => ({ begin, end: ends[i] as number }));
-    const together = all.filter(({ begin, end }) => begin >= from && end <= to);
-    // Too few where one thread was put aside for the length of the whole cell: then all slices have to do.
-    const counted = together.length >= 3 ? together : all;
-    return median(counted.map(({ begin, end }) => (end - begin) / operations));
-  });
 }
 
 function digestOf(hashes: readonly (number | undefined)[]): number | undefined {

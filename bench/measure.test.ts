@@ -1,3 +1,4 @@
+/** Tests of clocks, medians and quantiles. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { asSortedNanoseconds, measureSlices, median, nanoseconds, quantile } from "./measure.ts";

@@ -2,7 +2,7 @@
 import { add, load, notify, type SharedBuffer, waitWhile, wordsOf } from "../src/shared/memory.ts";
 
 /** The cell's own words: where its players meet, and where a case may put what they share. */
-export const MEETING_AT = 0;
+const MEETING_AT = 0;
 export const CASE_WORDS_AT = 32;
 export const CELL_WORDS = 8192;
 

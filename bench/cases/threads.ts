@@ -17,8 +17,8 @@ const ALL: readonly SubjectName[] = ["pooled", "cached", "cached, no ledger", "s
 export const threads: BenchCase = {
   name: "threads",
   about:
-    "Pairs of one page by several threads at once, tables half full. A time is that of one thread's pair while the other " +
-    "runs too. The single lock has one pool, whoever comes.",
+    "Pairs of one page by several threads at once, tables half full. A time is that of one thread's pair while both " +
+    "run, in windows in which both are at work. The single lock has one pool, whoever comes.",
   metrics: [
     NANOSECONDS,
     { key: "rate", title: "all threads together [M pairs/s]", digits: 1 },

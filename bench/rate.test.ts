@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { rateTogether } from "./rate.ts";
+
+/** A player that does 100 operations in each slice; slices as [begin, end] in nanoseconds. */
+function player(...slices: readonly (readonly [number, number])[]) {
+  return {
+    operations: 100,
+    slices: {
+      begins: Float64Array.from(slices, ([begin]) => begin),
+      ends: Float64Array.from(slices, ([, end]) => end),
+      cpuNanoseconds: 0,
+      queuedNanoseconds: 0,
+    },
+  };
+}
+
+/** Slices of 1000 ns, one after the other. */
+const steady = (count: number, from = 0) =>
+  Array.from({ length: count }, (_, i): [number, number] => [from + i * 1000, from + (i + 1) * 1000]);
+
+const near = (found: number, expected: number) =>
+  assert.ok(Math.abs(found / expected - 1) < 0.05, `${found}, not ${expected}`);
+
+test("one player is as fast as its median slice, whatever happened in others", () => {
+  near(rateTogether([player([0, 1000], [1000, 2000], [2000, 90_000])]), 100);
+});
+
+test("two players side by side are twice as fast as one", () => {
+  near(rateTogether([player(...steady(100)), player(...steady(100))]), 200);
+});
+
+test("what a player does before the other has begun, or after it has ended, does not count", () => {
+  near(rateTogether([player(...steady(100)), player(...steady(50, 20_300))]), 200);
+});
+
+test("players that were never at work together are as fast as all they did in the whole time", () => {
+  near(rateTogether([player(...steady(10)), player(...steady(10, 20_000))]), 2000 / 30);
+});
+
+test("two players that take turns are no faster than one", () => {
+  // Each is put aside in the middle of a slice for as long as the other one runs.
+  const turns = Array.from({ length: 50 }, (_, i): [number, number] => [i * 2000, i * 2000 + 2000]);
+  near(rateTogether([player(...turns), player(...turns)]), 100);
+  const early = Array.from({ length: 100 }, (_, i): [number, number] => [i * 2000, i * 2000 + 1000]);
+  const late = early.map(([begin, end]): [number, number] => [begin + 1000, end + 1000]);
+  near(rateTogether([player(...early), player(...late)]), 100);
+});
+
+test("a pause of one player that is short beside the whole does not count", () => {
+  const paused: [number, number][] = [...steady(50), [50_000, 60_000], ...steady(40, 60_000)];
+  near(rateTogether([player(...paused), player(...steady(100))]), 200);
+});
