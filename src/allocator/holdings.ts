@@ -82,7 +82,8 @@ export class Holdings {
 
   /** Gives back all that is held and flushed; flushes first if something waits. 0, or why some had to stay. */
   giveBack(): 0 | FailureCode {
-    const failure = this.#lazy && this.entries > 0 ? this.flush() : undefined;
+    const waits = (this.#lazy && this.entries > 0) || this.quarantinedEntries > 0;
+    const failure = waits ? this.flush() : undefined;
     let answer: 0 | FailureCode = failure === undefined ? 0 : failureCode(failure);
     for (let length = 1; this.cache !== undefined && length <= CACHED_LENGTHS; length++) {
       const left = this.#evict(this.cache, length, this.cache.ranges(length));
@@ -94,11 +95,14 @@ export class Holdings {
 
   /** Flushes the IOTLB, outside of any lock, and gives back what was quarantined. */
   flush(): Failure | undefined {
-    if (this.#invalidator === undefined) return undefined;
-    tally(this.#view.words, this.#view.threadAt + THREAD.flushes, 1);
-    const failure = flush(this.#view.words, this.#invalidator);
+    const failure = this.#invalidator === undefined ? undefined : this.#flushWith(this.#invalidator);
     if (failure === undefined && this.quarantinedEntries > 0) this.#releaseQuarantined();
     return failure;
+  }
+
+  #flushWith(invalidator: Invalidator): Failure | undefined {
+    tally(this.#view.words, this.#view.threadAt + THREAD.flushes, 1);
+    return flush(this.#view.words, invalidator);
   }
 
   /** The range stays out of use until a flush succeeds: the IOTLB may still know it. */

@@ -92,9 +92,9 @@ export class Pool {
     for (let at = boundsAt; at < boundsAt + boundWords(end - first); at++) poke(words, at, BLOCK_ENTRIES);
   }
 
-  /** Takes the pool's lock. 0, or why not. */
-  lock(): 0 | FailureCode {
-    return lock(this.#words, this.lockAt, this.#view.tag);
+  /** Takes the pool's lock, with so much patience if it is held. 0, or why not. */
+  lock(patienceMs?: number): 0 | FailureCode {
+    return lock(this.#words, this.lockAt, this.#view.tag, patienceMs);
   }
 
   unlock(): void {
@@ -131,7 +131,7 @@ export class Pool {
     const changed = ledger !== undefined && peekHalf(ledger, first) !== slot;
     if (!changed) {
       const offset = first & 31;
-      if (offset > 0 && offset + count < 32) this.#giveInWord(first, count, offset);
+      if (offset > 0 && offset + count < 32 && count < 30) this.#giveInWord(first, count, offset);
       else this.giveRange(first, count);
     }
     unlock(words, this.lockAt);
@@ -187,7 +187,10 @@ export class Pool {
     return first;
   }
 
-  /** Lock held: gives back a range that lies inside one word, and so do its neighbours. As `giveRange`, in one straight piece. */
+  /**
+   * Lock held: gives back a range that lies inside one word, and so do its neighbours. As `giveRange`, in one straight piece.
+   * Up to 29 entries: with both neighbours they make a mask of less than 32 bits.
+   */
   #giveInWord(first: number, count: number, offset: number): void {
     const words = this.#words;
     const ledger = this.#ledger;

@@ -276,6 +276,11 @@ export class PooledAllocator {
     return rangesByOwner(this.#view.ledger, this.#words, this.#layout, LIVE);
   }
 
+  /** Reserved ranges by the thread that reserved them. Empty without a ledger. */
+  reservations(): Map<number, EntryRange[]> {
+    return rangesByOwner(this.#view.ledger, this.#words, this.#layout, RESERVED);
+  }
+
   /** A sentence about why `count` entries could not be had: what is free, and what threads hold in their caches. */
   shortage(count: number): string {
     const { taken, largestHole } = this.statistics();
@@ -322,9 +327,24 @@ export class PooledAllocator {
     setSlotState(this.#words, threadsAt, this.thread, SLOT_FREE);
   }
 
-  /** What a dead thread held comes back; see recovery.ts. For tables that write entries, use `IommuTable.reclaim`. */
+  /**
+   * What a dead thread held comes back, and is returned; see recovery.ts. Call it once the thread's end is certain. After
+   * "in-flight" the thread's number stays in use while ranges of it are live: when they have been freed, or should be, call it again
+   * with "everything". For tables that write entries, use `IommuTable.reclaim`.
+   */
   reclaim(thread: number, scope: ReclaimScope): readonly EntryRange[] {
-    return this.recovery.reclaim(thread, scope, () => undefined);
+    return this.recovery.reclaim(thread, scope, () => (this.#lazy ? this.#holdings.flush() : undefined));
+  }
+
+  /**
+   * Numbers in use: of attached threads, and of dead ones whose ranges are still live. A thread may be killed before it has told
+   * its number; the one that is new here since it was started is its own.
+   */
+  threadsInUse(): number[] {
+    const { threads, threadsAt } = this.#layout;
+    return Array.from({ length: threads }, (_, thread) => thread).filter(
+      (thread) => slotState(this.#words, threadsAt, thread) !== SLOT_FREE,
+    );
   }
 
   #allocate(count: number, constraints: AreaConstraints, after: number, state: number): number {
@@ -353,7 +373,7 @@ export class PooledAllocator {
 
   /** Cached ranges go back to the pools: our own, and the others' as far as they answer in time. False: there were none. */
   #callIn(): boolean {
-    const own = this.#holdings.entries > 0;
+    const own = this.#holdings.entries > 0 || this.#holdings.quarantinedEntries > 0;
     if (own) this.#holdings.giveBack();
     if (!this.#askOthers()) return own;
     const words = this.#words;

@@ -26,6 +26,7 @@ import type { View } from "./intent.ts";
 import { NO_INTENT } from "./intent.ts";
 import { CACHED_LENGTHS, FIFO_RANGES, HEADER, type Layout, QUEUE_RANGES, THREAD } from "./layout.ts";
 import { ENDING, LIVE, lengthOf, ownerIn, RESERVED, stateIn, tryChange, wipe } from "./ledger.ts";
+import type { Pool } from "./pool.ts";
 import type { PoolSet } from "./pool-set.ts";
 import { forEachRange } from "./statistics.ts";
 import { areaOf, SLOT_DEAD, SLOT_DYING, SLOT_FREE, setSlotState, slotState } from "./threads.ts";
@@ -35,6 +36,9 @@ export type ReclaimScope = "in-flight" | "everything";
 
 /** Clears the entries of these ranges and invalidates the IOTLB. A failure keeps them out of use. */
 export type Forget = (ranges: readonly EntryRange[]) => Failure | undefined;
+
+/** How long recovery waits for a pool's lock. No pool is locked for so long by a thread that runs. */
+const RECOVERY_PATIENCE_MS = 50;
 
 /** Where ranges go that recovery has taken over: they are `ending` by the recovering thread. */
 export interface RecoveredRanges {
@@ -93,13 +97,36 @@ export class Recovery {
       ledger === undefined ? this.#listHoldings(thread, taken) : this.#takeOver(ledger, thread, scope, taken);
     this.#emptyHoldings(thread);
     const failure = taken.length > 0 ? forget(taken) : undefined;
-    for (const { first, end } of taken) {
-      if (failure === undefined) this.#ranges.giveBack(first, end - first);
-      else this.#ranges.quarantine(first, end - first);
-    }
+    if (failure === undefined) this.#giveBack(taken);
+    else for (const { first, end } of taken) this.#ranges.quarantine(first, end - first);
     ranges.push(...taken);
     setSlotState(words, this.#layout.threadsAt, thread, stillLive ? SLOT_DEAD : SLOT_FREE);
     return failure;
+  }
+
+  /**
+   * Step 4: the bits, those of one pool in a row under one lock. A pool may be locked by another dead thread, which is still to be
+   * reclaimed: that is waited for once, and shortly; the pool's ranges are then quarantined, and come back when it is open.
+   */
+  #giveBack(taken: readonly EntryRange[]): void {
+    const stuck = new Set<Pool>();
+    let held: Pool | undefined;
+    for (const { first, end } of taken) {
+      const pool = this.#pools.of(first);
+      if (pool !== held) {
+        held?.unlock();
+        held = !stuck.has(pool) && pool.lock(RECOVERY_PATIENCE_MS) === 0 ? pool : undefined;
+        if (held === undefined) stuck.add(pool);
+      }
+      if (held === undefined) this.#ranges.quarantine(first, end - first);
+      else if (end <= held.end) held.giveRange(first, end - first);
+      else {
+        held.unlock();
+        held = undefined;
+        this.#ranges.giveBack(first, end - first);
+      }
+    }
+    held?.unlock();
   }
 
   /** Step 2. The dead thread's locks are still held in its name, so nobody else is in those pools; the recovery lock keeps others out. */

@@ -43,9 +43,16 @@ export function tagOf(thread: number): number {
   return thread + 1;
 }
 
-/** Takes the lock for the thread with this tag. 0, or why it could not: then the lock is not held. Not reentrant. */
-export function lock(words: SharedWords, at: number, tag: number): 0 | FailureCode {
-  if (compareExchange(words, at, 0, tag) !== 0) return lockContended(words, at, tag);
+/**
+ * Takes the lock for the thread with this tag. 0, or why it could not in this time: then the lock is not held. Not reentrant.
+ */
+export function lock(
+  words: SharedWords,
+  at: number,
+  tag: number,
+  patienceMs: number = UNRESPONSIVE_AFTER_MS,
+): 0 | FailureCode {
+  if (compareExchange(words, at, 0, tag) !== 0) return lockContended(words, at, tag, patienceMs);
   increment(words, at + ACQUISITIONS);
   return 0;
 }
@@ -72,9 +79,10 @@ export function holderOf(words: SharedWords, at: number): number {
   return load(words, at) & TAG_MASK;
 }
 
-function lockContended(words: SharedWords, at: number, tag: number): 0 | FailureCode {
+function lockContended(words: SharedWords, at: number, tag: number, patienceMs: number): 0 | FailureCode {
   const began = milliseconds();
-  const answer = spin(words, at, tag) ? 0 : sleepUntilLocked(words, at, tag, began);
+  const deadline = began + (mayWait() ? patienceMs : WOULD_BLOCK_AFTER_MS);
+  const answer = spin(words, at, tag) ? 0 : sleepUntilLocked(words, at, tag, deadline);
   if (answer !== 0) return answer;
   increment(words, at + ACQUISITIONS);
   increment(words, at + CONTENDED);
@@ -89,8 +97,7 @@ function spin(words: SharedWords, at: number, tag: number): boolean {
   return false;
 }
 
-function sleepUntilLocked(words: SharedWords, at: number, tag: number, began: number): 0 | FailureCode {
-  const patience = mayWait() ? UNRESPONSIVE_AFTER_MS : WOULD_BLOCK_AFTER_MS;
+function sleepUntilLocked(words: SharedWords, at: number, tag: number, deadline: number): 0 | FailureCode {
   for (;;) {
     const held = load(words, at);
     if (held === 0) {
@@ -98,7 +105,7 @@ function sleepUntilLocked(words: SharedWords, at: number, tag: number, began: nu
       if (compareExchange(words, at, 0, tag | WAITERS) === 0) return 0;
       continue;
     }
-    if (milliseconds() - began > patience) return mayWait() ? OWNER_UNRESPONSIVE : WOULD_BLOCK;
+    if (milliseconds() > deadline) return mayWait() ? OWNER_UNRESPONSIVE : WOULD_BLOCK;
     if (!mayWait()) continue;
     if (held < WAITERS && compareExchange(words, at, held, held | WAITERS) !== held) continue;
     waitWhile(words, at, held | WAITERS, LONGEST_SLEEP_MS);

@@ -1,0 +1,57 @@
+/**
+ * Recovery as its caller sees it. That it is right at every access is the explorer's (src/testing/explorer) and the kills' to show.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { lock, tagOf } from "../shared/lock.ts";
+import { wordsOf } from "../shared/memory.ts";
+import { range } from "./allocator.model.ts";
+import { HEADER, POOL } from "./layout.ts";
+import { PooledAllocator } from "./pooled-allocator.ts";
+
+test("in lazy mode a dead thread's freed ranges come back only after a flush", () => {
+  let flushes = 0;
+  const iotlb = { invalidateAll: (): undefined => void flushes++ };
+  const allocator = PooledAllocator.create({ entries: 32, invalidate: "lazy", threads: 2 }, iotlb);
+  const dead = PooledAllocator.attach(allocator.handle, iotlb);
+  dead.free(dead.allocate(32), 32);
+  assert.deepEqual(allocator.reclaim(dead.thread, "in-flight"), [range(0, 32)]);
+  assert.equal(flushes, 1);
+  assert.equal(allocator.allocate(32), 0);
+});
+
+test("two threads die at once, one with a pool's lock: neither recovery hangs, and nothing is lost", () => {
+  const allocator = PooledAllocator.create({ entries: 4096, pools: 1, cache: "fifo", threads: 3 });
+  const one = PooledAllocator.attach(allocator.handle);
+  const two = PooledAllocator.attach(allocator.handle);
+  const held = Array.from({ length: 8 }, () => one.allocate(1));
+  for (const first of held) one.free(first, 1);
+  lock(wordsOf(allocator.handle.state), HEADER.words + POOL.lock, tagOf(two.thread));
+  const began = performance.now();
+  assert.equal(allocator.reclaim(one.thread, "everything").length, 8);
+  assert.ok(performance.now() - began < 1500, "it waited for the lock once, and shortly");
+  allocator.reclaim(two.thread, "everything");
+  assert.equal(allocator.allocate(4096), 0, "what had to wait came back");
+});
+
+test("a number stays in use while ranges of a dead thread are live, and the list of numbers tells", () => {
+  const allocator = PooledAllocator.create({ entries: 64, threads: 2 });
+  const dead = PooledAllocator.attach(allocator.handle);
+  const first = dead.allocate(3);
+  assert.deepEqual(allocator.threadsInUse(), [0, 1]);
+  assert.deepEqual(allocator.reclaim(1, "in-flight"), []);
+  assert.throws(() => PooledAllocator.attach(allocator.handle), { code: "no-thread-slot" });
+  allocator.free(first, 3);
+  assert.deepEqual(allocator.reclaim(1, "everything"), []);
+  assert.deepEqual(allocator.threadsInUse(), [0]);
+});
+
+test("reservations outlive their thread, and can be listed and given back", () => {
+  const allocator = PooledAllocator.create({ entries: 64, threads: 2 });
+  const dead = PooledAllocator.attach(allocator.handle);
+  dead.reserve(range(10, 20));
+  allocator.reclaim(1, "everything");
+  assert.deepEqual([...allocator.reservations()], [[1, [range(10, 20)]]]);
+  assert.equal(allocator.unreserve(range(10, 20)), undefined);
+  assert.equal(allocator.allocate(64), 0);
+});
