@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { SharedWords } from "../../shared/memory.ts";
 import { type Exploration, explore } from "./explore.ts";
-import { compareExchange, exchange, load, notify, peek, poke, store, waitWhile } from "./memory.ts";
-import { assertGood, endsOf, increment, words } from "./small-programs.model.ts";
+import { add, compareExchange, exchange, load, notify, peek, poke, store, waitWhile } from "./memory.ts";
+import { assertGood, endsOf, increment, randomNumbers, randomThread, words } from "./small-programs.model.ts";
 
 /** A lock with its owner's tag (thread + 1), on which nobody sleeps longer than 5 ms. */
 function takeAs(at: SharedWords, thread: number): void {
@@ -167,4 +167,73 @@ test("a lock that does not name its owner can't be reclaimed: sometimes it is ta
     },
   });
   assert.ok(report.failures.race > 0);
+});
+
+test("deaths come to the same ends as threads that stop by themselves and say so", () => {
+  const steps: readonly ((at: SharedWords) => unknown)[] = [
+    (at) => add(at, 1, 1),
+    (at) => store(at, 2, load(at, 1)),
+    (at) => compareExchange(at, 3, 0, 5),
+    (at) => add(at, 1, 1),
+  ];
+  const other = (at: SharedWords): string => `${add(at, 1, 10)} ${compareExchange(at, 3, 0, 6)} ${load(at, 2)}`;
+  const recover = (at: SharedWords): string => `${add(at, 1, 100)} ${exchange(at, 2, 9)} ${load(at, 3)}`;
+  const ends = new Set<string>();
+  const collect: Exploration<SharedWords>["check"] = (at, { threads }) => {
+    ends.add(`${threads[1]?.value}, ${threads[2]?.value}: ${[1, 2, 3].map((word) => load(at, word)).join(" ")}`);
+  };
+  const all = (at: SharedWords): void => {
+    for (const step of steps) step(at);
+  };
+  const dying = explore({
+    setup: words,
+    threads: [all, other],
+    kills: 1,
+    victims: [0],
+    reclaim: recover,
+    check: collect,
+  });
+  assertGood(dying);
+  const byDeath = [...ends].filter((end) => !end.includes("undefined")).sort();
+
+  ends.clear();
+  for (let made = 0; made <= steps.length; made++) {
+    const stopping = (at: SharedWords): void => {
+      for (const step of steps.slice(0, made)) step(at);
+      store(at, 5, 1);
+      notify(at, 5, 1);
+    };
+    const waiting = (at: SharedWords): string => {
+      while (load(at, 5) === 0) waitWhile(at, 5, 0, Number.POSITIVE_INFINITY);
+      return recover(at);
+    };
+    assertGood(explore({ setup: words, threads: [stopping, other, waiting], check: collect }));
+  }
+  assert.ok(ends.size > 50, `${ends.size} ends`);
+  assert.deepEqual(byDeath, [...ends].sort());
+});
+
+test("random programs with a death come to the same ends, however their schedules are cut down", (t) => {
+  const seed = 11;
+  t.diagnostic(`seed ${seed}`);
+  const random = randomNumbers(seed);
+  let ends = 0;
+  for (let program = 0; program < 120; program++) {
+    const recover = randomThread(random, 2);
+    const exploration: Exploration<SharedWords> = {
+      setup: words,
+      threads: [randomThread(random, 3), randomThread(random, 2)],
+      kills: 1,
+      reclaim: (at) => recover(at),
+    };
+    for (const preemptions of [1, Number.POSITIVE_INFINITY]) {
+      const all = endsOf({ ...exploration, preemptions, switchAt: "synchronising", killAt: "all" });
+      const fewer = endsOf({ ...exploration, preemptions, switchAt: "synchronising", skipSeen: true });
+      assert.deepEqual(fewer, all, `program ${program}, ${preemptions}`);
+      ends += all.length;
+    }
+    const all = endsOf({ ...exploration, switchAt: "synchronising" });
+    assert.deepEqual(endsOf({ ...exploration, skipSeen: true }), all, `program ${program}`);
+  }
+  assert.ok(ends > 2500, `${ends} ends`);
 });

@@ -209,8 +209,7 @@ export class Execution {
     if (order === kinds.ATOMIC_UPDATE && value === NOT_STORED) order = kinds.ATOMIC_READ;
     this.#meet(kind, unit, 1 << view.unitShift, order);
     const after = view.array[at] as number;
-    const changes = after !== before || order === kinds.ATOMIC_WRITE || order === kinds.ATOMIC_UPDATE;
-    if (changes || this.#subject.killAtEvery) thread.changedSince = true;
+    if (after !== before || this.#subject.killAtEvery) thread.changedSince = true;
     let answer = value === NOT_STORED ? before : value;
     if (this.#history !== undefined) {
       if (kinds.writes(order)) this.#history.add(unit, thread.number, before, after);
@@ -426,6 +425,7 @@ export class Execution {
     thread.deadline = this.#clock + milliseconds;
     this.#sleepers.push(thread);
     this.#order.accessQueue(unit, thread.number);
+    this.#hash.add(thread.number, thread.length, CLOCK_UNIT, -1 - this.timeOuts); // its deadline
     this.#note(kinds.WAIT, unit, 0, 0, "sleeps");
     this.#cutOff();
   }

@@ -36,7 +36,10 @@ export interface Exploration<State> {
   readonly threads: readonly ((state: State) => unknown)[];
   /** Runs as a further thread after each death. `dead`: the numbers of the dead, oldest first; `self`: its own. */
   readonly reclaim?: (state: State, dead: readonly number[], self: number) => unknown;
-  /** Throws if the state after a schedule is bad. May change shared memory: that is taken back. */
+  /**
+   * Throws if the state after a schedule is bad. May change shared memory: that is taken back. It sees some schedules more
+   * than once: those executed before all places were known where threads meet.
+   */
   readonly check?: (state: State, end: ScheduleEnd) => void;
   /** Most preemptions in one schedule: switches away from a thread that could go on. All schedules, if left out. */
   readonly preemptions?: number;

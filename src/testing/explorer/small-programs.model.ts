@@ -11,6 +11,7 @@ import {
   notify,
   peek,
   poke,
+  store,
   waitWhile,
   wordsOf,
 } from "./memory.ts";
@@ -41,6 +42,30 @@ export const adds =
   (at: SharedWords): void => {
     for (let i = 0; i < count; i++) add(at, 0, 1);
   };
+
+/** Seeded: whole numbers below the one asked for. */
+export function randomNumbers(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1664525) + 1013904223) | 0;
+    return Math.floor(((state >>> 8) / 2 ** 24) * below);
+  };
+}
+
+/** A thread of `length` accesses of words 0 to 2, chosen at random; its answer is what they answered. */
+export function randomThread(random: (below: number) => number, length: number): (at: SharedWords) => string {
+  const accesses = Array.from({ length }, () => {
+    const word = random(3);
+    const value = random(3);
+    return [
+      (at: SharedWords) => load(at, word),
+      (at: SharedWords) => store(at, word, value),
+      (at: SharedWords) => add(at, word, 1),
+      (at: SharedWords) => compareExchange(at, word, value, 7),
+    ][random(4)] as (at: SharedWords) => number | undefined;
+  });
+  return (at) => accesses.map((access) => access(at)).join(" ");
+}
 
 /** Everything was explored and nothing found. */
 export function assertGood(report: Report): void {
