@@ -17,14 +17,14 @@ test("a lock names its holder, and is free again after unlock", () => {
 test("a lock that its holder never gives back is not stolen: the waiter gets owner-unresponsive in the stated time", () => {
   const words = fresh();
   lock(words, 0, tagOf(1));
-  assert.equal(lock(words, 0, tagOf(2)), -8);
+  assert.equal(lock(words, 0, tagOf(2), 20), -8);
   assert.equal(holderOf(words, 0), tagOf(1));
 });
 
 test("only the lock of the named dead thread is inherited, and waiters stay marked", () => {
   const words = fresh();
   lock(words, 0, tagOf(1));
-  assert.equal(lock(words, 0, tagOf(3)), -8, "leaves the waiters' flag");
+  assert.equal(lock(words, 0, tagOf(3), 20), -8, "leaves the waiters' flag");
   assert.equal(inherit(words, 0, tagOf(2), tagOf(4)), false);
   assert.equal(inherit(words, 0, tagOf(1), tagOf(4)), true);
   assert.equal(holderOf(words, 0), tagOf(4));
