@@ -1,3 +1,4 @@
+// Two pieces of memory become one to a device that reads them, until they are unmapped.
 import { DEVICE_READS, DmaDevice, type EntryCount, type Iova, ScatterList } from "iova";
 import { LinearPlatform, SoftwareMachine } from "iova/platform";
 

@@ -1,0 +1,157 @@
+/**
+ * What documents say of the repository, held against it: links lead somewhere, paths and commands exist, and a link to code with
+ * names for its text leads to a file that has those names.
+ */
+import { posix } from "node:path";
+
+/** The repository as documents see it. Paths are relative to its root, with `/`. */
+export interface Repository {
+  /** Markdown files and what stands in them. */
+  readonly documents: ReadonlyMap<string, string>;
+  /** Text of a file; "" for a folder; undefined when there is neither. */
+  read(path: string): string | undefined;
+  /** Scripts of package.json. */
+  readonly scripts: readonly string[];
+  /** Help text of each verb of the command line. */
+  readonly help: ReadonlyMap<string, string>;
+}
+
+/** `where` is path and line. */
+export interface Finding {
+  readonly where: string;
+  readonly what: string;
+}
+
+interface Line {
+  readonly path: string;
+  readonly number: number;
+  readonly text: string;
+  /** Language of the code block that the line is in; undefined outside of code blocks. */
+  readonly code: string | undefined;
+}
+
+/** Links that lead nowhere, and those with code for their text whose file lacks a name of it. */
+export function brokenLinks(repository: Repository): Finding[] {
+  const lines = linesOf(repository).filter(({ code }) => code === undefined);
+  return lines.flatMap((line) =>
+    [...line.text.matchAll(/\[((?:[^\][]|\[[^\]]*\])+)\]\(([^)\s]+)\)/g)].flatMap(([, text = "", target = ""]) => {
+      const objection = objectionToLink(repository, line.path, text, target);
+      return objection === undefined ? [] : [findingAt(line, objection)];
+    }),
+  );
+}
+
+function objectionToLink(repository: Repository, from: string, text: string, target: string): string | undefined {
+  if (/^[a-z]+:/.test(target)) return undefined;
+  const [file = "", anchor] = target.split("#");
+  const path = file === "" ? from : posix.join(posix.dirname(from), file);
+  const found = repository.read(path);
+  if (found === undefined) return `links to ${target}: there is no ${path}`;
+  if (anchor !== undefined && !anchorsOf(found).includes(anchor))
+    return `links to ${target}: no heading makes #${anchor}`;
+  if (!path.endsWith(".ts")) return undefined;
+  const missing = namesIn(text).find((name) => !new RegExp(`\\b${name}\\b`).test(found));
+  return missing === undefined ? undefined : `calls ${path} by the name ${missing}, which does not occur there`;
+}
+
+/** Identifiers of a link's text when all of it is code: `IommuTable.unmap` has two. File names have none. */
+function namesIn(text: string): string[] {
+  const code = /^`([^`]+)`$/.exec(text)?.[1];
+  if (code === undefined || /\.ts$|\//.test(code)) return [];
+  return code.split(/[^A-Za-z0-9_]+/).filter((name) => /^[A-Za-z_]/.test(name));
+}
+
+/** Anchors of headings, as GitHub makes them. */
+function anchorsOf(text: string): string[] {
+  const headings = [...text.replace(/^```[\s\S]*?^```/gm, "").matchAll(/^#+ (.*)$/gm)].map(
+    ([, heading = ""]) => heading,
+  );
+  return headings.map((heading) =>
+    heading
+      .trim()
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N} _-]/gu, "")
+      .replace(/ /g, "-"),
+  );
+}
+
+const FOLDERS = "src|docs|scripts|bench|examples|traces|bin|build";
+
+/** Paths of this repository in code, `src/x.ts` and the like, that are not there. Paths with a `*` or a word in CAPITALS stand for many. */
+export function missingPaths(repository: Repository): Finding[] {
+  return linesOf(repository).flatMap((line) =>
+    codeIn(line).flatMap((code) =>
+      [...code.matchAll(new RegExp(`(?<![\\w/.-])(?:\\.\\/)?((?:${FOLDERS})\\/[\\w./*{},-]*)`, "g"))]
+        .map(([, path = ""]) => path.replace(/[.,]$/, ""))
+        .filter((path) => !/\*|\{|\b[A-Z]{3,}\b/.test(path) && repository.read(sourceOf(path)) === undefined)
+        .map((path) => findingAt(line, `names ${path}, which is not there`)),
+    ),
+  );
+}
+
+/** What a path below build/ was compiled from. */
+function sourceOf(path: string): string {
+  return path.startsWith("build/") ? path.slice("build/".length).replace(/\.js$/, ".ts") : path;
+}
+
+/** Commands that do not exist: npm scripts, verbs of the command line, and their options. */
+export function unknownCommands(repository: Repository): Finding[] {
+  return linesOf(repository).flatMap((line) =>
+    codeIn(line).flatMap((code) =>
+      code.split(/ && |; /).flatMap((command) => {
+        const objection = objectionToCommand(repository, command.trim().replace(/^\$ /, ""));
+        return objection === undefined ? [] : [findingAt(line, objection)];
+      }),
+    ),
+  );
+}
+
+const OF_NPM = ["ci", "install", "pack", "start", "test", "run"];
+
+function objectionToCommand({ scripts, help }: Repository, command: string): string | undefined {
+  const [program, ...words] = command.split(/\s+/);
+  if (program === "npm") {
+    const verb = words[0] ?? "";
+    if (!OF_NPM.includes(verb)) return `npm has no ${verb}`;
+    const script = verb === "run" ? (words[1] ?? "") : verb;
+    const isOurs = verb === "run" || verb === "start" || verb === "test";
+    if (isOurs && !scripts.includes(script)) return `package.json has no script ${script}`;
+    return script === "start" && words[1] === "--" ? unknownOption(help, "replay", words.slice(2)) : undefined;
+  }
+  const args =
+    program === "iova" ? words : program === "node" && words[0] === "bin/iova.js" ? words.slice(1) : undefined;
+  const verb = args?.[0];
+  if (args === undefined || verb === undefined || /^(-|[A-Z]+$)/.test(verb)) return undefined;
+  return help.has(verb) ? unknownOption(help, verb, args.slice(1)) : `the command line has no verb ${verb}`;
+}
+
+function unknownOption(help: Repository["help"], verb: string, words: readonly string[]): string | undefined {
+  const unknown = words.find((word) => /^--[a-z]/.test(word) && !help.get(verb)?.includes(word));
+  return unknown === undefined ? undefined : `${verb} has no option ${unknown}`;
+}
+
+/** The code blocks of a language in a document, without their fences. */
+export function codeBlocks(text: string, language: string): string[] {
+  return [...text.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, "gm"))].map(([, code = ""]) => code);
+}
+
+/** What stands as code in a line: a command in a code block of them (after `$ ` among output), else what is between backticks. */
+function codeIn({ text, code }: Line): string[] {
+  if (code === "sh" || (code === "console" && text.startsWith("$ "))) return [text];
+  return code === undefined ? [...text.matchAll(/`([^`]+)`/g)].map(([, inline = ""]) => inline) : [];
+}
+
+function linesOf({ documents }: Repository): Line[] {
+  return [...documents].flatMap(([path, text]) => {
+    let code: string | undefined;
+    return text.split("\n").map((line, index) => {
+      const fence = /^```(\w*)/.exec(line);
+      if (fence !== null) code = code === undefined ? (fence[1] ?? "") : undefined;
+      return { path, number: index + 1, text: line, code: fence === null ? code : "" };
+    });
+  });
+}
+
+function findingAt({ path, number }: Line, what: string): Finding {
+  return { where: `${path}:${number}`, what };
+}

@@ -1,0 +1,161 @@
+/** The documents are true of the code: links, paths, names and commands exist, and README's example is a program that runs. */
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { join, sep } from "node:path";
+import { test } from "node:test";
+import { brokenLinks, codeBlocks, type Finding, missingPaths, type Repository, unknownCommands } from "./documents.ts";
+import { ROOT } from "./root.ts";
+import { run } from "./tool.ts";
+
+/** A verb each: their files under src/cli are named as they are. */
+const VERBS = ["replay"];
+const README = readText("README.md");
+const EXAMPLE = "examples/quick-start";
+
+const repository: Repository = {
+  documents: new Map(markdownFiles().map((path) => [path, readText(path)])),
+  read: (path) => {
+    const found = statSync(join(ROOT, path), { throwIfNoEntry: false });
+    if (found === undefined) return undefined;
+    return found.isDirectory() ? "" : readText(path);
+  },
+  scripts: Object.keys(JSON.parse(readText("package.json")).scripts),
+  help: new Map(
+    VERBS.map((verb) => [verb, run(process.execPath, [join(ROOT, "bin/iova.js"), verb, "--help"]).output] as const),
+  ),
+};
+
+test("the documents that a newcomer reads are there", () => {
+  for (const path of ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/callbacks.md"]) {
+    assert.ok(repository.documents.has(path), path);
+  }
+});
+
+test("README's example is the file, and prints what README says", () => {
+  const [shown, ...others] = codeBlocks(README, "ts");
+  assert.deepEqual(others, [], "README has one block of TypeScript");
+  assert.equal(shown, readText(`${EXAMPLE}.ts`));
+  const { status, output, said } = run(process.execPath, [join(ROOT, `build/${EXAMPLE}.js`)]);
+  assert.equal(status, 0, said);
+  assert.notEqual(output, "");
+  assert.ok(codeBlocks(README, "text").includes(output), `README has a block of text that is the output:\n${output}`);
+});
+
+test("README's example is short enough to be read at once", () => {
+  const lines = (codeBlocks(README, "ts")[0] ?? "").split("\n").filter((line) => line.trim() !== "");
+  assert.ok(lines.length <= 25, `${lines.length} lines`);
+});
+
+test("README shows the options and columns that the replay has", () => {
+  const verbs = readText("src/cli/main.ts");
+  for (const verb of VERBS) assert.ok(verbs.includes(`./${verb}.ts`), `src/cli/main.ts knows ${verb}`);
+  assert.match(repository.help.get("replay") ?? "", /--workers/);
+  const head = /const HEAD = "([^"]+)"/.exec(readText("src/cli/replay-report.ts"))?.[1];
+  const shown = codeBlocks(README, "console").flatMap((block) => block.split("\n"));
+  assert.ok(
+    shown.some((line) => line.trim().split(/\s+/).join(" ") === head),
+    `README's output has the columns ${head}`,
+  );
+});
+
+test("every link in a document leads somewhere, and names what is there", () => {
+  assertNone(brokenLinks(repository));
+});
+
+test("every path of the repository that a document names is there", () => {
+  assertNone(missingPaths(repository));
+});
+
+test("every command that a document names can be run", () => {
+  assertNone(unknownCommands(repository));
+});
+
+test("ARCHITECTURE.md has every folder of src, in the order of imports", () => {
+  const order = [
+    ...(/ORDER[^=]*= \[([^\]]+)\]/.exec(readText("scripts/tidy/import-order.ts"))?.[1] ?? "").matchAll(/"(\w+)"/g),
+  ];
+  const folders = order.map(([, folder = ""]) => folder).filter((folder) => repository.read(`src/${folder}`) === "");
+  const rows = [...readText("ARCHITECTURE.md").matchAll(/^\| `src\/(\w+)` \|/gm)].map(([, folder]) => folder);
+  assert.deepEqual(rows, folders);
+});
+
+test("ARCHITECTURE.md gives the sizes that the layout has", async () => {
+  const { HEADER, POOL, THREAD, BLOCK_ENTRIES } = await import("../src/allocator/layout.ts");
+  const text = readText("ARCHITECTURE.md");
+  const sizes = [
+    `${HEADER.words * 4} B `,
+    `${POOL.words * 4} B each`,
+    `${(THREAD.words * 4) / 1024} KiB each`,
+    `4 B per ${BLOCK_ENTRIES}`,
+    // What never changes stands on a pool's second line.
+    `${POOL.first * 4} bytes`,
+  ];
+  for (const size of sizes) assert.ok(text.includes(size), size);
+});
+
+test("what is wrong in a document is found", () => {
+  const bad = [
+    "# A heading: one",
+    "[a](no-such.md) [b](there.md) [c](#a-heading-one) [d](there.md#nothing) [e](https://example.org/x)",
+    "[`there`](src/code.ts) [`gone.there`](src/code.ts) [`code.ts`](src/code.ts)",
+    "`src/code.ts` `src/gone.ts` `src/*.ts` `build/src/code.js` `build/src/gone.js` `examples/NAME.ts`",
+    "`npm start` `npm run gone` `npm start -- --workers 2 --gone` `iova replay x --gone` `iova gone x` `iova VERB`",
+    "```sh",
+    "$ npm run built && node bin/iova.js replay --workers 1",
+    "```",
+    "```text",
+    "src/gone.ts npm run gone [f](gone.md)",
+    "```",
+  ].join("\n");
+  const files: Record<string, string> = {
+    "there.md": "# Something",
+    "src/code.ts": "export const there = 1;",
+    "bin/iova.js": "",
+  };
+  const tree: Repository = {
+    documents: new Map([["bad.md", bad]]),
+    read: (path) => (path === "bad.md" ? bad : files[path]),
+    scripts: ["start", "test"],
+    help: new Map([["replay", "--workers <N>"]]),
+  };
+  assert.deepEqual(say(brokenLinks(tree)), [
+    "bad.md:2 links to no-such.md: there is no no-such.md",
+    "bad.md:2 links to there.md#nothing: no heading makes #nothing",
+    "bad.md:3 calls src/code.ts by the name gone, which does not occur there",
+  ]);
+  assert.deepEqual(say(missingPaths(tree)), [
+    "bad.md:4 names src/gone.ts, which is not there",
+    "bad.md:4 names build/src/gone.js, which is not there",
+  ]);
+  assert.deepEqual(say(unknownCommands(tree)), [
+    "bad.md:5 package.json has no script gone",
+    "bad.md:5 replay has no option --gone",
+    "bad.md:5 replay has no option --gone",
+    "bad.md:5 the command line has no verb gone",
+    "bad.md:7 package.json has no script built",
+  ]);
+});
+
+/** Markdown files of this repository, but for what is installed or built. */
+function markdownFiles(): string[] {
+  const left = ["node_modules", "build", ".git"];
+  const top = readdirSync(ROOT).filter((name) => !left.includes(name));
+  const inside = top
+    .filter((name) => statSync(join(ROOT, name)).isDirectory())
+    .flatMap((name) =>
+      readdirSync(join(ROOT, name), { recursive: true, encoding: "utf8" }).map((path) => join(name, path)),
+    );
+  return [...top, ...inside].map((path) => path.split(sep).join("/")).filter((path) => path.endsWith(".md"));
+}
+
+function readText(path: string): string {
+  return readFileSync(join(ROOT, path), "utf8");
+}
+
+function assertNone(findings: readonly Finding[]): void {
+  assert.deepEqual(say(findings), []);
+}
+
+function say(findings: readonly Finding[]): string[] {
+  return findings.map(({ where, what }) => `${where} ${what}`);
+}
