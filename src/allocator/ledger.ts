@@ -109,6 +109,15 @@ export function tryChange(ledger: SharedHalves, first: number, slot: number, sta
   return compareExchangeHalf(ledger, first, slot, slotOf(state, owner, slot & LONG)) === slot;
 }
 
+/**
+ * Is the range with this halfword `thread`'s to give back? Its own it is if the slot still says so: the pool's lock, which is held,
+ * keeps others of the same mind out. Another's is claimed, since somebody may take over all that its owner has without a lock.
+ */
+export function claim(ledger: SharedHalves, first: number, slot: number, thread: number): boolean {
+  if (ownerIn(slot) === thread) return peekHalf(ledger, first) === slot;
+  return tryChange(ledger, first, slot, ENDING, thread);
+}
+
 /** The length of the range with this first halfword. */
 export function lengthOf(ledger: SharedHalves, first: number, slot: number): number {
   const short = slot & LONG;

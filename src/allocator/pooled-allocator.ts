@@ -44,7 +44,7 @@ const { add, glance, load, mayWait, milliseconds, notify, store, waitWhile } = m
 const { failureOf, IN_USE, LONGER_THAN_TABLE, TABLE_FULL } = failures;
 const { UNCONSTRAINED } = constraint;
 const { CACHED_LENGTHS, HEADER, THREAD } = layout;
-const { change, ENDING, LIVE, PENDING, RESERVED, slotAt, slotOf, slotSeen, stateIn, tryChange } = ledgers;
+const { change, ENDING, LIVE, ownerIn, PENDING, RESERVED, slotAt, slotOf, slotSeen, stateIn, tryChange } = ledgers;
 
 /** How long a thread that found no space waits for the others to give back what they have cached. */
 const DRAIN_WAIT_MS = 1;
@@ -156,15 +156,29 @@ export class PooledAllocator {
     const slot = plain ? own : this.#check.live(first, count);
     if (this.#lazy) return this.#freeLazily(first, count, slot);
     const cache = this.#cache;
-    if (
-      cache !== undefined &&
-      count <= CACHED_LENGTHS &&
-      (cache.put(first, count, 0) || this.#holdings.put(first, count, 0))
-    ) {
-      return 0;
-    }
+    if (cache === undefined || count > CACHED_LENGTHS) return this.#freeToPool(first, count, slot);
+    return slot === own && cache.put(first, count, 0) ? 0 : this.#freeToCache(first, count, slot);
+  }
+
+  /** Of two threads that free one range at once, the pool's lock lets one be first, and the other see it. */
+  #freeToPool(first: number, count: number, slot: number): 0 | FailureCode {
     const answer = this.#pools.release(first, count, slot);
     if (answer === CHANGED) throw this.#check.lost(first, count);
+    return answer;
+  }
+
+  /**
+   * A range that another thread allocated, or for which room must be made. The other's is made ours first, atomically: that thread
+   * may be dead, and somebody may reclaim everything of it just now.
+   */
+  #freeToCache(first: number, count: number, slot: number): 0 | FailureCode {
+    const ledger = this.#ledger;
+    const isOurs = ledger === undefined || ownerIn(slot) === this.thread;
+    if (!isOurs && !tryChange(ledger, first, slot, ENDING, this.thread)) throw this.#check.lost(first, count);
+    if (this.#holdings.put(first, count, 0)) return 0;
+    const answer = this.#freeToPool(first, count, isOurs ? slot : slotOf(ENDING, this.thread, count));
+    // No lock to be had: the range is live again, and ours.
+    if (answer !== 0 && !isOurs) change(ledger, first, slot, LIVE, this.thread);
     return answer;
   }
 
@@ -412,9 +426,10 @@ export class PooledAllocator {
   }
 
   #freeLazily(first: number, count: number, slot: number): 0 | FailureCode {
-    const { ledger } = this.#view;
-    if (ledger !== undefined && !tryChange(ledger, first, slot, ENDING, this.thread))
+    const ledger = this.#ledger;
+    if (ledger !== undefined && !tryChange(ledger, first, slot, ENDING, this.thread)) {
       throw this.#check.lost(first, count);
+    }
     this.#holdings.putLazily(first, count, slotOf(ENDING, this.thread, count));
     return 0;
   }

@@ -7,7 +7,7 @@ import { findRun, NOT_FOUND } from "../shared/bitmap.ts";
 import { type FailureCode, TABLE_FULL } from "../units/failure.ts";
 import type { AreaConstraints } from "./constraints.ts";
 import { announce, announceDone, GIVING, TAKING, type View } from "./intent.ts";
-import { forget, record, slotAt } from "./ledger.ts";
+import { claim, forget, record } from "./ledger.ts";
 import { allowedFrom, CHANGED, type Pool } from "./pool.ts";
 
 export class Spans {
@@ -36,7 +36,7 @@ export class Spans {
     const failure = lockAll(pools);
     if (failure !== 0) return failure;
     const { ledger } = this.#view;
-    const changed = ledger !== undefined && slotAt(ledger, first) !== slot;
+    const changed = ledger !== undefined && !claim(ledger, first, slot, this.#view.thread);
     if (!changed) this.#give(pools, first, first + count);
     unlockAll(pools);
     return changed ? CHANGED : 0;

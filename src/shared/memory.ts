@@ -86,6 +86,11 @@ export function compareExchange(words: SharedWords, at: number, expected: number
 export function loadHalf(halves: SharedHalves, at: number): number {
   return Atomics.load(halves as unknown as Uint16Array, at);
 }
+/**
+ * As `compareExchange`, for slots that their owner changes by plain stores. Only a success orders; a failure may meet such a store, and
+ * says no more than that the slot does not hold `expected` now. Its caller must be right with that: whoever once had the slot
+ * with `expected` in it, ordered after the store of it, can't miss it by an older value.
+ */
 export function compareExchangeHalf(halves: SharedHalves, at: number, expected: number, wanted: number): number {
   return Atomics.compareExchange(halves as unknown as Uint16Array, at, expected, wanted);
 }

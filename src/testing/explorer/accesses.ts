@@ -63,7 +63,7 @@ export const ATOMIC_UPDATE = 4;
 export const RELAXED_READ = 5;
 export const RELAXED_WRITE = 6;
 
-/** The order of each kind. A compareExchange that stores nothing is an ATOMIC_READ; the execution sees to that. */
+/** The order of each kind. A compareExchange that stores nothing is an ATOMIC_READ, and of a halfword a RELAXED_READ; the execution sees to that. */
 export const ORDER_OF: readonly number[] = [
   ATOMIC_READ,
   ATOMIC_WRITE,

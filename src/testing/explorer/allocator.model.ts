@@ -160,6 +160,8 @@ export interface Scenario {
   readonly handedOn?: boolean;
   /** All threads think that they hold the one range that thread 0 holds: the mistake of freeing twice. */
   readonly shared?: boolean;
+  /** A free may find that everything of the range's owner has just been reclaimed. */
+  readonly mayLose?: boolean;
   readonly scope?: ReclaimScope;
   /** May requests find no space? */
   readonly mayRefuse?: boolean;
@@ -219,7 +221,8 @@ export function exploring(modules: AllocatorModules, scenario: Scenario, kills: 
     check,
     kills,
     skipSeen: true,
-    mayThrow: (error) => scenario.shared === true && (error as Error).name === "FreeError",
+    mayThrow: (error) =>
+      (scenario.shared === true || scenario.mayLose === true) && (error as Error).name === "FreeError",
     // A thread without space waits for others to give back what they hold. They need not come by.
     expectsTimeOut: (byteOffset, buffer) => buffer === 0 && byteOffset === HEADER.drained * 4,
     nameOf: (byteOffset, buffer) => (buffer === 0 ? state && nameOf(state, byteOffset) : "stale"),

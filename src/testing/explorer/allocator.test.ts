@@ -35,6 +35,27 @@ test("of two threads that free one range at once, one gets an error, and nothing
   assertSound(t, "free against free of one range", exploring(modules, scenario));
 });
 
+for (const options of [
+  SMALL_TABLE,
+  { ...SMALL_TABLE, cache: "fifo" },
+  { ...SMALL_TABLE, invalidate: "lazy" },
+] as const) {
+  const name = JSON.stringify(options);
+  test(`a range is freed by another thread while everything of its dead owner is reclaimed: one of the two has it, ${name}`, (t) => {
+    const threads = [[allocate(1)], [free, allocate(1)]];
+    const scenario: Scenario = {
+      options,
+      threads,
+      given: [[2], []],
+      handedOn: true,
+      mayLose: true,
+      scope: "everything",
+    };
+    const exploration = { ...exploring(modules, scenario, 1), preemptions: 2 };
+    assert.ok(assertSound(t, `freed and reclaimed, ${name}`, exploration).kills > 0);
+  });
+}
+
 test("three threads at random, up to two deaths: sound", (t) => {
   const seed = 20150331;
   t.diagnostic(`seed ${seed}`);
@@ -149,7 +170,9 @@ const PLANTED: readonly PlantedBug[] = [
   },
   {
     bug: "a free does not look again once it has the lock",
-    plants: [{ module: POOL, from: "ledger !== undefined && peekHalf(ledger, first) !== slot;", to: "false;" }],
+    plants: [
+      { module: POOL, from: "ledger !== undefined && !claim(ledger, first, slot, this.#view.thread);", to: "false;" },
+    ],
     scenario: { options: SMALL_TABLE, threads: [[free], [free]], given: [[2], []], shared: true },
     shows: ["check"],
   },

@@ -206,14 +206,17 @@ export class Execution {
     this.#arrive(this.#isSwitchPoint(kind, unit, unit + (1 << view.unitShift)));
     let order = kinds.ORDER_OF[kind] as number;
     const value = perform(kind, view, at, before, first, second);
-    if (order === kinds.ATOMIC_UPDATE && value === NOT_STORED) order = kinds.ATOMIC_READ;
+    if (order === kinds.ATOMIC_UPDATE && value === NOT_STORED) {
+      // In halfwords it may meet plain stores, and says no more than "not this value": see memory.ts.
+      order = kind === kinds.COMPARE_EXCHANGE_HALF ? kinds.RELAXED_READ : kinds.ATOMIC_READ;
+    }
     this.#meet(kind, unit, 1 << view.unitShift, order);
     const after = view.array[at] as number;
     if (after !== before || this.#subject.killAtEvery) thread.changedSince = true;
     let answer = value === NOT_STORED ? before : value;
     if (this.#history !== undefined) {
       if (kinds.writes(order)) this.#history.add(unit, thread.number, before, after);
-      else if (order === kinds.RELAXED_READ && kind !== kinds.NOTIFY)
+      else if (order === kinds.RELAXED_READ && kind !== kinds.NOTIFY && kind !== kinds.COMPARE_EXCHANGE_HALF)
         answer = this.#glimpse(this.#history, unit, before);
     }
     if (this.trace !== undefined)

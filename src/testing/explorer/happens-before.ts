@@ -14,6 +14,8 @@
  *   atomic            fine    fine
  *   relaxed                   fine
  *
+ * A compareExchangeHalf that stores nothing counts as a glance.
+ *
  * Two atomic accesses of one place in different widths (a word, a halfword of it) do not synchronise, and race too.
  */
 import {
