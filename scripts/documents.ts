@@ -12,7 +12,7 @@ export interface Repository {
   read(path: string): string | undefined;
   /** Scripts of package.json. */
   readonly scripts: readonly string[];
-  /** Help text of each verb of the command line. */
+  /** Help texts, by the verb of the command line or the npm script. */
   readonly help: ReadonlyMap<string, string>;
 }
 
@@ -110,14 +110,7 @@ const OF_NPM = ["ci", "install", "pack", "start", "test", "run"];
 
 function objectionToCommand({ scripts, help }: Repository, command: string): string | undefined {
   const [program, ...words] = command.split(/\s+/);
-  if (program === "npm") {
-    const verb = words[0] ?? "";
-    if (!OF_NPM.includes(verb)) return `npm has no ${verb}`;
-    const script = verb === "run" ? (words[1] ?? "") : verb;
-    const isOurs = verb === "run" || verb === "start" || verb === "test";
-    if (isOurs && !scripts.includes(script)) return `package.json has no script ${script}`;
-    return script === "start" && words[1] === "--" ? unknownOption(help, "replay", words.slice(2)) : undefined;
-  }
+  if (program === "npm") return objectionToNpm(scripts, help, words);
   const args =
     program === "iova" ? words : program === "node" && words[0] === "bin/iova.js" ? words.slice(1) : undefined;
   const verb = args?.[0];
@@ -125,8 +118,26 @@ function objectionToCommand({ scripts, help }: Repository, command: string): str
   return help.has(verb) ? unknownOption(help, verb, args.slice(1)) : `the command line has no verb ${verb}`;
 }
 
+function objectionToNpm(
+  scripts: readonly string[],
+  help: Repository["help"],
+  words: readonly string[],
+): string | undefined {
+  const end = words.includes("--") ? words.indexOf("--") : words.length;
+  const [verb = "", named = ""] = words.slice(0, end).filter((word) => !word.startsWith("-"));
+  if (!OF_NPM.includes(verb)) return `npm has no ${verb}`;
+  const script = verb === "run" ? named : verb;
+  const isOurs = verb === "run" || verb === "start" || verb === "test";
+  if (isOurs && !scripts.includes(script)) return `package.json has no script ${script}`;
+  const helped = script === "start" ? "replay" : script;
+  return help.has(helped) ? unknownOption(help, helped, words.slice(end)) : undefined;
+}
+
 function unknownOption(help: Repository["help"], verb: string, words: readonly string[]): string | undefined {
-  const unknown = words.find((word) => /^--[a-z]/.test(word) && !help.get(verb)?.includes(word));
+  const options = help.get(verb)?.match(/--[a-z][\w-]*/g) ?? [];
+  const unknown = words
+    .map((word) => word.replace(/=.*/, ""))
+    .find((word) => /^--[a-z]/.test(word) && !options.includes(word));
   return unknown === undefined ? undefined : `${verb} has no option ${unknown}`;
 }
 

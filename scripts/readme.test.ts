@@ -20,9 +20,10 @@ const repository: Repository = {
     return found.isDirectory() ? "" : readText(path);
   },
   scripts: Object.keys(JSON.parse(readText("package.json")).scripts),
-  help: new Map(
-    VERBS.map((verb) => [verb, run(process.execPath, [join(ROOT, "bin/iova.js"), verb, "--help"]).output] as const),
-  ),
+  help: new Map([
+    ...VERBS.map((verb) => [verb, run(process.execPath, [join(ROOT, "bin/iova.js"), verb, "--help"]).output] as const),
+    ["bench", run(process.execPath, [join(ROOT, "build/bench/main.js"), "--help"]).output],
+  ]),
 };
 
 test("the documents that a newcomer reads are there", () => {
@@ -100,6 +101,7 @@ test("what is wrong in a document is found", () => {
     "[`there`](src/code.ts) [`gone.there`](src/code.ts) [`code.ts`](src/code.ts)",
     "`src/code.ts` `src/gone.ts` `src/*.ts` `build/src/code.js` `build/src/gone.js` `examples/NAME.ts`",
     "`npm start` `npm run gone` `npm start -- --workers 2 --gone` `iova replay x --gone` `iova gone x` `iova VERB`",
+    "`npm run -s bench -- --quick` `npm run bench -- --quic`",
     "```sh",
     "$ npm run built && node bin/iova.js replay --workers 1",
     "```",
@@ -115,8 +117,11 @@ test("what is wrong in a document is found", () => {
   const tree: Repository = {
     documents: new Map([["bad.md", bad]]),
     read: (path) => (path === "bad.md" ? bad : files[path]),
-    scripts: ["start", "test"],
-    help: new Map([["replay", "--workers <N>"]]),
+    scripts: ["start", "test", "bench"],
+    help: new Map([
+      ["replay", "--workers <N>"],
+      ["bench", "--quick"],
+    ]),
   };
   assert.deepEqual(say(brokenLinks(tree)), [
     "bad.md:2 links to no-such.md: there is no no-such.md",
@@ -132,7 +137,8 @@ test("what is wrong in a document is found", () => {
     "bad.md:5 replay has no option --gone",
     "bad.md:5 replay has no option --gone",
     "bad.md:5 the command line has no verb gone",
-    "bad.md:7 package.json has no script built",
+    "bad.md:6 bench has no option --quic",
+    "bad.md:8 package.json has no script built",
   ]);
 });
 
