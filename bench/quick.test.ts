@@ -103,6 +103,12 @@ test("--markdown prints a table for every case, and says that quick times mean n
   assert.match(output, /no time of it means anything/);
 });
 
+test("docs/performance.md has the tables of every case", () => {
+  const page = readFileSync(fileURLToPath(new URL("../../docs/performance.md", import.meta.url)), "utf8");
+  for (const { name } of CASES) assert.match(page, new RegExp(`^## ${name}$`, "m"));
+  assert.match(page, /^## Targets$/m);
+});
+
 test("--list and --help answer without playing anything", () => {
   const listed = bench("--list", "--case", "threads");
   assert.equal(listed.status, 0);

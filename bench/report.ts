@@ -1,4 +1,5 @@
 /** A run as tables: for a terminal, or as the Markdown that docs/performance.md holds. */
+import { ALONE, OWN_POOLS } from "./cases/threads.ts";
 import type { BenchCase, Metric } from "./cell.ts";
 import { hexadecimal } from "./harness.ts";
 import type { Circumstances, Summary } from "./summary.ts";
@@ -60,8 +61,18 @@ function describe(summary: Summary, of: Circumstances): string {
     "A time is the median over the repetitions of the median slice, with the least and the most repetition in brackets;",
     `the driver is in it ("nothing" is the driver alone). Threads stood in the run queue for ${queued} % of their time;`,
     `where that was more than ${100 * DISTURBED} % of a cell, "cpu" gives the processor time of an operation.`,
+    ...secondProcessor(summary),
     ...(of.quick ? ["This is the quick scale: it shows that everything works, and no time of it means anything."] : []),
   ].join("\n");
+}
+
+/** The driver shares nothing between its threads: two of them are twice as fast as one, if there is a processor for each. */
+function secondProcessor(summary: Summary): string[] {
+  const rate = (at: string) => summary.lookup("threads", DRIVER, at, "rate");
+  const [alone, both] = [rate(ALONE), rate(OWN_POOLS)];
+  if (alone === undefined || both === undefined) return [];
+  const times = (both / alone).toFixed(2);
+  return [`Two threads of the driver alone were ${times} times as fast as one: no pair of threads here can do better.`];
 }
 
 /** Of those targets that the played cases can tell of. */

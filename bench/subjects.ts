@@ -35,6 +35,8 @@ export interface Counts {
   readonly lockAcquisitions: number;
   /** Those that found the lock taken. */
   readonly lockContended: number;
+  /** Time in which threads waited for a lock, of all threads. */
+  readonly lockWaitMicroseconds: number;
   /** Words and bounds, or bits, that searches have looked at. */
   readonly searchSteps: number;
 }

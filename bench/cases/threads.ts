@@ -1,10 +1,10 @@
 /** One and two threads, each in a pool of its own, or both in one. */
 import { type BenchCase, type Cell, NANOSECONDS, type Work } from "../cell.ts";
 import { churnPages, fillPages, seedOf, thinPages } from "../churn.ts";
-import { FNV_BASIS, measureSlices, warmUp } from "../measure.ts";
+import { FNV_BASIS, measureSlices, type Slices, warmUp } from "../measure.ts";
 import type { Player } from "../player.ts";
 import { type Scale, scaled } from "../scale.ts";
-import { attachTogether, type SubjectName } from "../subjects.ts";
+import { attachTogether, type Counts, type SubjectName } from "../subjects.ts";
 import { POOLS, pairsOf } from "./single.ts";
 
 /** The circumstances, as columns. */
@@ -23,6 +23,7 @@ export const threads: BenchCase = {
     NANOSECONDS,
     { key: "rate", title: "all threads together [M pairs/s]", digits: 1 },
     { key: "contended", title: "lock acquisitions that had to wait [%]", digits: 3 },
+    { key: "waited", title: "time that the threads waited for locks [%]", digits: 2 },
   ],
   operation: "pair",
   cells(scale: Scale, seed: number): readonly Cell[] {
@@ -68,20 +69,8 @@ export const threads: BenchCase = {
     const after = attached.counts();
     checkPages(attached.live(), live.length * player.players, work);
     const alone = player.players === 1 || work.pools > 1;
-    const locks = player.number === 0 && before !== undefined && after !== undefined;
-    return {
-      slices,
-      operations: work.operations,
-      hash: alone ? hash : undefined,
-      values: locks
-        ? {
-            contended: share(
-              after.lockContended - before.lockContended,
-              after.lockAcquisitions - before.lockAcquisitions,
-            ),
-          }
-        : {},
-    };
+    const values = player.number === 0 ? lockValues(before, after, slices, player.players) : {};
+    return { slices, operations: work.operations, hash: alone ? hash : undefined, values };
   },
 };
 
@@ -91,6 +80,22 @@ function inTurn<T>(player: Player, work: () => T): T {
   const done = work();
   for (let turn = player.number; turn < player.players; turn++) player.meet();
   return done;
+}
+
+/** How the locks fared between two looks at the counters. Nothing for what has no locks. */
+function lockValues(
+  before: Counts | undefined,
+  after: Counts | undefined,
+  { begins, ends }: Slices,
+  players: number,
+): Readonly<Record<string, number>> {
+  if (before === undefined || after === undefined) return {};
+  const microseconds = ((ends.at(-1) ?? 0) - (begins[0] ?? 0)) / 1000;
+  const counted = (key: keyof Counts) => after[key] - before[key];
+  return {
+    contended: share(counted("lockContended"), counted("lockAcquisitions")),
+    waited: share(counted("lockWaitMicroseconds"), microseconds * players),
+  };
 }
 
 function share(part: number, whole: number): number {

@@ -33,7 +33,7 @@ export const traces: BenchCase = {
         pools: 0,
         arena: 0,
         fillPercent: 0,
-        slices: scale.quick ? 1 : 12,
+        slices: scale.quick ? 1 : 60,
         operations: 1,
         seed,
         variant: row,
