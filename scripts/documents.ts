@@ -134,7 +134,7 @@ function objectionToNpm(
 }
 
 function unknownOption(help: Repository["help"], verb: string, words: readonly string[]): string | undefined {
-  const options = help.get(verb)?.match(/--[a-z][\w-]*/g) ?? [];
+  const options: readonly string[] = help.get(verb)?.match(/--[a-z][\w-]*/g) ?? [];
   const unknown = words
     .map((word) => word.replace(/=.*/, ""))
     .find((word) => /^--[a-z]/.test(word) && !options.includes(word));
