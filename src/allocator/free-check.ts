@@ -2,7 +2,7 @@
  * Is this free right? Four errors, each with what was found: out of range, not allocated, wrong length, wrong owner.
  * Without a ledger only the first two can be told.
  */
-import { countTakenRelaxed } from "../shared/bitmap.ts";
+import { countTakenRelaxed, isTakenInWord } from "../shared/bitmap.ts";
 import { FreeError } from "../units/errors.ts";
 import type { View } from "./intent.ts";
 import {
@@ -86,6 +86,7 @@ export class FreeCheck {
   }
 
   #checkBits(first: number, count: number): void {
+    if (isTakenInWord(this.#view.words, this.#view.bitmapAt, first, count)) return;
     const taken = countTakenRelaxed(this.#view.words, this.#view.bitmapAt, first, first + count);
     if (taken === count) return;
     throw new FreeError(

@@ -27,6 +27,14 @@ export function isTakenRelaxed(words: SharedWords, bitmapAt: number, entry: numb
   return ((glance(words, bitmapAt + (entry >>> 5)) >>> (entry & 31)) & 1) === 1;
 }
 
+/** Are `count` entries from `first` on all taken, and in one word? A relaxed look; false says nothing. */
+export function isTakenInWord(words: SharedWords, bitmapAt: number, first: number, count: number): boolean {
+  const offset = first & 31;
+  if (count >= 32 - offset) return false;
+  const mask = ((1 << count) - 1) << offset;
+  return (glance(words, bitmapAt + (first >>> 5)) & mask) === mask;
+}
+
 /** Sets the bits [first, end). */
 export function take(words: SharedWords, bitmapAt: number, first: number, end: number): void {
   const offset = first & 31;
@@ -122,20 +130,51 @@ function bitsIn(word: number): number {
  * The caller guarantees startEnd + count − 1 <= the end of what may be searched: then a run that starts in time also ends in time.
  */
 export function findRun(words: SharedWords, bitmapAt: number, from: number, startEnd: number, count: number): number {
+  return count <= 32
+    ? findShortRun(words, bitmapAt, from, startEnd, count)
+    : findLongRun(words, bitmapAt, from, startEnd, count);
+}
+
+/** The low clear bits of a word. */
+const clearBelow = (taken: number): number => (taken === 0 ? 32 : trailingZeros(taken));
+
+/**
+ * Runs of up to 32, which may lie inside a word. Bit i of `starts` is set when bits [i, i + length) of `free` are, with the
+ * length doubled in each step: all five steps for every count, since a branch for each costs more than an idle step.
+ */
+function findShortRun(words: SharedWords, bitmapAt: number, from: number, startEnd: number, count: number): number {
+  const step1 = Math.min(1, count - 1);
+  const step2 = Math.min(2, count - 1 - step1);
+  const step4 = Math.min(4, count - 1 - step1 - step2);
+  const step8 = Math.min(8, count - 1 - step1 - step2 - step4);
+  const step16 = count - 1 - step1 - step2 - step4 - step8;
   let entry = from & ~31;
   let run = 0; // clear entries directly before `entry`
   let taken = peek(words, bitmapAt + (from >>> 5)) | ((1 << (from & 31)) - 1);
   for (;;) {
-    if (taken === 0) {
-      run += 32;
-      if (run >= count) return entry + 32 - run;
-    } else if (taken === -1) run = 0;
-    else {
-      if (run + trailingZeros(taken) >= count) return before(entry - run, startEnd);
-      const inside = count <= 32 ? startsInside(~taken, count) : 0;
-      if (inside !== 0) return before(entry + trailingZeros(inside), startEnd);
-      run = Math.clz32(taken);
-    }
+    if (run + clearBelow(taken) >= count) return before(entry - run, startEnd);
+    const free = ~taken;
+    let starts = free & (free >>> step1);
+    starts &= starts >>> step2;
+    starts &= starts >>> step4;
+    starts &= starts >>> step8;
+    starts &= starts >>> step16;
+    if (starts !== 0) return before(entry + trailingZeros(starts), startEnd);
+    run = Math.clz32(taken);
+    entry += 32;
+    if (entry - run >= startEnd) return NOT_FOUND;
+    taken = peek(words, bitmapAt + (entry >>> 5));
+  }
+}
+
+/** Runs of more than 32, which reach over the end of a word: only its low and high clear bits count. */
+function findLongRun(words: SharedWords, bitmapAt: number, from: number, startEnd: number, count: number): number {
+  let entry = from & ~31;
+  let run = 0; // clear entries directly before `entry`
+  let taken = peek(words, bitmapAt + (from >>> 5)) | ((1 << (from & 31)) - 1);
+  for (;;) {
+    if (run + clearBelow(taken) >= count) return before(entry - run, startEnd);
+    run = taken === 0 ? run + 32 : Math.clz32(taken);
     entry += 32;
     if (entry - run >= startEnd) return NOT_FOUND;
     taken = peek(words, bitmapAt + (entry >>> 5));
@@ -143,17 +182,6 @@ export function findRun(words: SharedWords, bitmapAt: number, from: number, star
 }
 
 const before = (start: number, startEnd: number): number => (start < startEnd ? start : NOT_FOUND);
-
-/** Bit i of the answer is set when bits [i, i + count) of `free` are: by doubling, in log2(count) steps. */
-function startsInside(free: number, count: number): number {
-  let starts = free;
-  for (let length = 1; length < count && starts !== 0; ) {
-    const step = Math.min(length, count - length);
-    starts &= starts >>> step;
-    length += step;
-  }
-  return starts;
-}
 
 /** The longest run of clear bits in [first, end). For statistics: reads every word, and needs no lock. */
 export function longestRun(words: SharedWords, bitmapAt: number, first: number, end: number): number {
