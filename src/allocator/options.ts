@@ -93,6 +93,7 @@ function cacheLimit(entries: number, threads: number): number {
   return Math.min(8192, Math.floor(entries / 4 / threads));
 }
 
-function checkOneOf(what: string, value: string, allowed: readonly string[]): void {
+/** Throws InvalidArgumentError unless `value` is one of these. */
+export function checkOneOf(what: string, value: string, allowed: readonly string[]): void {
   if (!allowed.includes(value)) throw new InvalidArgumentError(what, value, allowed.join(" or "));
 }

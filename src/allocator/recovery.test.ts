@@ -55,3 +55,13 @@ test("reservations outlive their thread, and can be listed and given back", () =
   assert.equal(allocator.unreserve(range(10, 20)), undefined);
   assert.equal(allocator.allocate(64), 0);
 });
+
+test("a scope that there is none of is refused before anything is taken", () => {
+  const allocator = PooledAllocator.create({ entries: 64, threads: 2 });
+  const dead = PooledAllocator.attach(allocator.handle);
+  dead.allocate(3);
+  const nonsense = "all" as "everything";
+  assert.throws(() => allocator.reclaim(dead.thread, nonsense), { code: "invalid-argument", message: /scope is all/ });
+  assert.equal(allocator.leaks().get(dead.thread)?.length, 1);
+  assert.equal(allocator.reclaim(dead.thread, "everything").length, 1);
+});

@@ -26,6 +26,7 @@ import type { View } from "./intent.ts";
 import { NO_INTENT } from "./intent.ts";
 import { CACHED_LENGTHS, FIFO_RANGES, HEADER, type Layout, QUEUE_RANGES, THREAD } from "./layout.ts";
 import { ENDING, LIVE, lengthOf, ownerIn, RESERVED, stateIn, tryChange, wipe } from "./ledger.ts";
+import { checkOneOf } from "./options.ts";
 import type { Pool } from "./pool.ts";
 import type { PoolSet } from "./pool-set.ts";
 import { forEachRange } from "./statistics.ts";
@@ -65,6 +66,8 @@ export class Recovery {
    */
   reclaim(thread: number, scope: ReclaimScope, forget: Forget): readonly EntryRange[] {
     this.#checkThread(thread);
+    // Said before anything is taken: what is not "in-flight" would take live ranges.
+    checkOneOf("scope", scope, ["in-flight", "everything"]);
     this.#lockRecovery(thread);
     const { words, threadAt } = this.#view;
     setSlotState(words, this.#layout.threadsAt, thread, SLOT_DYING);
