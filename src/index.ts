@@ -23,5 +23,14 @@ export type { FreeMisuse } from "./units/errors.ts";
 export { FormatError, FreeError, InvalidArgumentError, InvariantError, IovaError } from "./units/errors.ts";
 export type { Failure, FailureCode } from "./units/failure.ts";
 export { failureCode, failureOf } from "./units/failure.ts";
-export type { Access, DmaWindow, Entry, EntryCount, EntryRange, Iova, PhysicalAddress } from "./units/numbers.ts";
-export { DEVICE_READS, DEVICE_READS_AND_WRITES, DEVICE_WRITES, MAX_ENTRIES } from "./units/numbers.ts";
+export type {
+  Access,
+  DmaWindow,
+  Entry,
+  EntryAccess,
+  EntryCount,
+  EntryRange,
+  Iova,
+  PhysicalAddress,
+} from "./units/numbers.ts";
+export { DEVICE_READS, DEVICE_READS_AND_WRITES, DEVICE_WRITES, MAX_ENTRIES, WEAKLY_ORDERED } from "./units/numbers.ts";

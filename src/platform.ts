@@ -5,7 +5,8 @@
 export type { EntryFormat } from "./formats/contract.ts";
 export { createSun4uIopte, type Sun4uIopteOptions, sun4uIopte } from "./formats/sun4u-iopte.ts";
 export { powernvTce } from "./formats/tce.ts";
-export type { DmaMaster, Fault, Machine, Memory, Registers } from "./machine/contract.ts";
+export type { DmaMaster, Fault, Hypercall, Machine, Memory, Registers } from "./machine/contract.ts";
+export { PhysicalPages, type PhysicalPagesHandle, type PhysicalPagesOptions } from "./machine/physical-pages.ts";
 export {
   type IotlbOptions,
   SoftwareMachine,

@@ -9,7 +9,7 @@ import type { AreaConstraints } from "../allocator/constraints.ts";
 import type { MappingTable } from "../table/contract.ts";
 import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
 import { type Failure, failureCode } from "../units/failure.ts";
-import type { Access, DmaWindow } from "../units/numbers.ts";
+import type { DmaWindow, EntryAccess } from "../units/numbers.ts";
 
 /** Which calls fail. `{}` is: each of them. */
 export interface FaultSchedule {
@@ -57,7 +57,7 @@ export class FaultInjectingTable implements MappingTable {
     const failure = this.#allocate.next();
     return failure === undefined ? this.#table.allocate(count, constraints, after) : failureCode(failure);
   }
-  set(first: number, count: number, page: number, access: Access): Failure | undefined {
+  set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     return this.#set.next() ?? this.#table.set(first, count, page, access);
   }
   flush(): void {

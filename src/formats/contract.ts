@@ -10,7 +10,7 @@
  */
 import type { EntryValue } from "../table/contract.ts";
 import { InvalidArgumentError } from "../units/errors.ts";
-import type { Access } from "../units/numbers.ts";
+import type { Access, EntryAccess } from "../units/numbers.ts";
 
 /** All formats here have entries of 8 bytes: two words. */
 export const ENTRY_BYTES = 8;
@@ -35,9 +35,10 @@ export interface EntryFormat {
   /**
    * Writes the entries of `count` consecutive pages from `page` on to `into[0 .. 2 · count)`. `pageShift` is one of
    * `pageShifts`; `count` is at least 1. Many at a time, since a call for each costs as much as the encoding.
+   * A format without a bit for WEAKLY_ORDERED ignores it.
    * False, and nothing is written, unless all pages are integers from 0 to largestPage(pageShift).
    */
-  encode(page: number, count: number, access: Access, pageShift: number, into: Uint32Array): boolean;
+  encode(page: number, count: number, access: EntryAccess, pageShift: number, into: Uint32Array): boolean;
   /** Reads the entry at `from[at]` and `from[at + 1]`. An entry that permits nothing gives page 0, access 0. */
   decode(from: Uint32Array, at: number, pageShift: number, into: EntryValue): void;
 }

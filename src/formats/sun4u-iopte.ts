@@ -15,7 +15,7 @@
  */
 import type { EntryValue } from "../table/contract.ts";
 import { checkInteger } from "../units/errors.ts";
-import { type Access, DEVICE_READS } from "../units/numbers.ts";
+import { DEVICE_WRITES, type EntryAccess } from "../units/numbers.ts";
 import * as addresses from "./address.ts";
 import type { EntryFormat } from "./contract.ts";
 
@@ -62,11 +62,11 @@ export function createSun4uIopte(options: Sun4uIopteOptions = {}): EntryFormat {
     largestPage(pageShift: number): number {
       return pageShift === SHIFT_64K ? LARGEST_64K_PAGE : LARGEST_8K_PAGE;
     },
-    encode(page: number, count: number, access: Access, pageShift: number, into: Uint32Array): boolean {
+    encode(page: number, count: number, access: EntryAccess, pageShift: number, into: Uint32Array): boolean {
       const large = pageShift === SHIFT_64K;
       if (!pagesFit(page, count, large ? LARGEST_64K_PAGE : LARGEST_8K_PAGE)) return false;
       const high = attributes | (large ? SIZE_64K : 0);
-      const low = access === DEVICE_READS ? CACHE : CACHE | WRITE;
+      const low = (access & DEVICE_WRITES) === 0 ? CACHE : CACHE | WRITE;
       for (let i = 0; i < count; i++) {
         into[2 * i] = swapBytes(high | addressHigh(page + i, pageShift));
         into[2 * i + 1] = swapBytes(low | addressLow(page + i, pageShift));

@@ -9,7 +9,7 @@
  *          address bits 63..56        15..8    7..2 = 0, WRITE, READ
  */
 import type { EntryValue } from "../table/contract.ts";
-import type { Access } from "../units/numbers.ts";
+import type { Access, EntryAccess } from "../units/numbers.ts";
 import * as addresses from "./address.ts";
 import type { EntryFormat } from "./contract.ts";
 
@@ -36,9 +36,9 @@ export const powernvTce: EntryFormat = {
   largestPage(pageShift: number): number {
     return LARGEST_PAGES[pageShift] as number;
   },
-  encode(page: number, count: number, access: Access, pageShift: number, into: Uint32Array): boolean {
+  encode(page: number, count: number, access: EntryAccess, pageShift: number, into: Uint32Array): boolean {
     if (!pagesFit(page, count, LARGEST_PAGES[pageShift] as number)) return false;
-    const permissions = access === READ ? READ : READ | WRITE;
+    const permissions = (access & WRITE) === 0 ? READ : READ | WRITE;
     for (let i = 0; i < count; i++) {
       into[2 * i] = swapBytes(addressHigh(page + i, pageShift));
       into[2 * i + 1] = swapBytes(addressLow(page + i, pageShift) | permissions);

@@ -28,6 +28,11 @@ export interface Memory {
    * Does not order other threads: `fence` does. The way table entries are written, many at a time.
    */
   storeWords(at: number, from: Uint32Array, count: number, last: 0 | 1): void;
+  /**
+   * Stores the 32-bit little-endian word `wanted` at `at` (a multiple of 4) if it holds `expected`; returns what it held, all
+   * unsigned. One atomic step among all threads of the machine. For what happens once: a new level of a table finds its place.
+   */
+  compareExchange32(at: number, expected: number, wanted: number): number;
   /** Orders: what this thread stored before is visible to other threads and to devices that look later. */
   fence(): void;
 }
@@ -51,12 +56,18 @@ export interface Fault {
   readonly reason: string;
 }
 
+/** A call to the hypervisor, made by this thread. Its code is a small signed number. */
+export type Hypercall = (number: number, args: BigUint64Array) => number;
+
 /** A machine: physical memory, the IOMMU's registers, and what went wrong. */
 export interface Machine {
   readonly memory: Memory;
   readonly registers: Registers;
-  /** Calls to the hypervisor, where there is one: number and arguments in, return code out. */
-  readonly hypercall?: (number: number, args: BigUint64Array) => number;
+  /**
+   * Calls to the hypervisor, where there is one: number and arguments in, return code out. Results beyond the code are written
+   * over the arguments from `args[0]` on.
+   */
+  readonly hypercall?: Hypercall;
   /** Takes the recorded faults, oldest first; they are gone afterwards. */
   faults(): readonly Fault[];
 }

@@ -34,7 +34,7 @@ import {
   MASK_TOO_LOW,
   TABLE_FULL,
 } from "../units/failure.ts";
-import { type Access, type DmaWindow, MAX_ENTRIES } from "../units/numbers.ts";
+import { type DmaWindow, type EntryAccess, MAX_ENTRIES } from "../units/numbers.ts";
 
 const MAGIC = 0x534c4b31;
 const MAX_THREADS = 65_535;
@@ -126,7 +126,7 @@ export class SingleLockTable implements MappingTable {
     return answer;
   }
 
-  set(first: number, count: number, page: number, access: Access): Failure | undefined {
+  set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     return this.ops.set(first, count, page, access);
   }
 

@@ -10,7 +10,7 @@
 
 import type { AreaConstraints } from "../allocator/constraints.ts";
 import type { Failure } from "../units/failure.ts";
-import type { Access, DmaWindow } from "../units/numbers.ts";
+import type { Access, DmaWindow, EntryAccess } from "../units/numbers.ts";
 
 /** An entry as `get` and `exchange` return it; access 0 is an empty entry. */
 export interface EntryValue {
@@ -24,12 +24,12 @@ export interface EntryValue {
  */
 export interface TableOps {
   /** Writes `count` entries from `first` on, for consecutive pages from `page` on. All or nothing: on failure none is left. */
-  set(first: number, count: number, page: number, access: Access): Failure | undefined;
+  set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined;
   /** Empties `count` entries. Idempotent: recovery repeats it. Must not fail. */
   clear(first: number, count: number): void;
   get(entry: number, into: EntryValue): void;
   /** Swaps one entry without invalidating; the old value goes to `old`. */
-  exchange(entry: number, page: number, access: Access, old: EntryValue): Failure | undefined;
+  exchange(entry: number, page: number, access: EntryAccess, old: EntryValue): Failure | undefined;
   /** Makes earlier `set` and `clear` visible to the device's walk. */
   flush(): void;
   /** The IOTLB forgets the entries [first, end). When it returns, no DMA uses what they held. (2015: `demap`.) */
@@ -50,7 +50,7 @@ export interface MappingTable {
    */
   allocate(count: number, constraints: AreaConstraints, after: number): number;
   /** Writes entries inside a pending range of this thread. On failure nothing of this call is left. */
-  set(first: number, count: number, page: number, access: Access): Failure | undefined;
+  set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined;
   /** Makes earlier `set`s visible to devices: once for a whole scatterlist. */
   flush(): void;
   /** The pending range that was allocated at `first` is in use from now on. */

@@ -17,7 +17,7 @@ import type { AllocatorHandle } from "../allocator/state.ts";
 import type { AllocatorStatistics } from "../allocator/statistics.ts";
 import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
-import { type Access, type DmaWindow, type EntryRange, type Iova, MAX_ENTRIES } from "../units/numbers.ts";
+import { type DmaWindow, type EntryAccess, type EntryRange, type Iova, MAX_ENTRIES } from "../units/numbers.ts";
 import type { MappingTable, TableOps } from "./contract.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
@@ -75,7 +75,7 @@ export class IommuTable implements MappingTable {
     return this.allocator.begin(count, constraints, after);
   }
 
-  set(first: number, count: number, page: number, access: Access): Failure | undefined {
+  set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     return this.ops.set(first, count, page, access);
   }
 

@@ -21,6 +21,14 @@ export const DEVICE_READS = 1;
 export const DEVICE_WRITES = 2;
 export const DEVICE_READS_AND_WRITES = 3;
 
+/**
+ * Added to an access: the device's accesses of this mapping may pass each other (PCI's relaxed ordering). A hint: platforms
+ * whose entries have no such bit ignore it.
+ */
+export const WEAKLY_ORDERED = 4;
+/** What is written into an entry: an access, with or without WEAKLY_ORDERED. */
+export type EntryAccess = Access | 5 | 6 | 7;
+
 /** The longest table: entries and counts stay inside a signed 32-bit word. */
 export const MAX_ENTRIES: number = 2 ** 31 - 1;
 

@@ -15,7 +15,7 @@ import * as memory from "../../shared/memory.ts";
 import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { bytesOf, copyIn, copyOut, createShared, hintTo, load, store, wordsOf, zero } = memory;
+const { bytesOf, compareExchange, copyIn, copyOut, createShared, hintTo, load, store, wordsOf, zero } = memory;
 
 /** The longest: word indexes stay inside 30 bits. */
 const MAX_MEMORY_BYTES = 2 ** 32;
@@ -68,6 +68,10 @@ export class SoftwareMemory implements Memory {
 
   store32(at: number, value: number): void {
     store(this.#words, this.#wordAt(at, 4), value | 0);
+  }
+
+  compareExchange32(at: number, expected: number, wanted: number): number {
+    return compareExchange(this.#words, this.#wordAt(at, 4), expected | 0, wanted | 0) >>> 0;
   }
 
   storeWords(at: number, from: Uint32Array, count: number, last: 0 | 1): void {

@@ -16,7 +16,7 @@ import type { Memory, Registers } from "../../machine/contract.ts";
 import type { EntryValue, TableOps } from "../../table/contract.ts";
 import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
-import { type Access, MAX_ENTRIES } from "../../units/numbers.ts";
+import { type EntryAccess, MAX_ENTRIES } from "../../units/numbers.ts";
 import * as registers from "./registers.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
@@ -82,7 +82,7 @@ export class LinearOps implements TableOps {
   }
 
   /** "platform-refused" when the format can't hold one of the pages. Throws InvalidArgumentError beyond the table. */
-  set(first: number, count: number, page: number, access: Access): Failure | undefined {
+  set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     if (!inTable(first, count, this.#entries)) throw beyondTable(first, count, this.#entries);
     const address = this.#tableAddress + first * ENTRY_BYTES;
     if (count > BATCH_ENTRIES) return this.#setBatches(address, count, page, access);
@@ -104,7 +104,7 @@ export class LinearOps implements TableOps {
   }
 
   /** "platform-refused" when the format can't hold the page: then nothing has changed. */
-  exchange(entry: number, page: number, access: Access, old: EntryValue): Failure | undefined {
+  exchange(entry: number, page: number, access: EntryAccess, old: EntryValue): Failure | undefined {
     if (!inTable(entry, 1, this.#entries)) throw beyondTable(entry, 1, this.#entries);
     const wanted = this.#scratch;
     if (!this.#format.encode(page, 1, access, this.#pageShift, wanted)) return "platform-refused";
@@ -139,7 +139,7 @@ export class LinearOps implements TableOps {
     return failureOfResult(this.#registers.read32(INVALIDATE_RESULT));
   }
 
-  #setBatches(address: number, count: number, page: number, access: Access): Failure | undefined {
+  #setBatches(address: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     // All or nothing: the last page is the largest, so no batch is refused after another has been written.
     if (page + count - 1 > this.#largestPage) return "platform-refused";
     for (let done = 0; done < count; done += BATCH_ENTRIES) {

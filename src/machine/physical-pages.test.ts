@@ -1,0 +1,66 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { FormatError, FreeError, InvalidArgumentError } from "../units/errors.ts";
+import { LONGER_THAN_TABLE, TABLE_FULL } from "../units/failure.ts";
+import { PhysicalPages, type PhysicalPagesHandle } from "./physical-pages.ts";
+
+const ADDRESS = 0x103000;
+
+function pagesOf(pages: number): PhysicalPages {
+  return PhysicalPages.create({ address: ADDRESS, bytes: pages * 4096, threads: 4 });
+}
+
+test("every page of the region can be had once, and comes back", () => {
+  const pages = pagesOf(64);
+  const addresses = Array.from({ length: 64 }, () => pages.allocate(1));
+  assert.deepEqual(
+    addresses.toSorted((a, b) => a - b),
+    Array.from({ length: 64 }, (_, i) => ADDRESS + i * 4096),
+  );
+  assert.equal(pages.allocate(1), TABLE_FULL);
+  for (const address of addresses) pages.free(address, 4096);
+  assert.equal(pages.takenPages, 0);
+  assert.equal(pages.allocate(64 * 4096), ADDRESS);
+});
+
+test("alignment is of the physical address, wherever the region begins", () => {
+  const pages = pagesOf(64);
+  for (const alignment of [4096, 8192, 65536]) {
+    const address = pages.allocate(8192, alignment);
+    assert.equal(address % alignment, 0);
+    assert.ok(address >= ADDRESS && address + 8192 <= ADDRESS + 64 * 4096);
+  }
+  assert.throws(() => pages.allocate(4096, 3000), InvalidArgumentError);
+});
+
+test("a request that is longer than the region says so, and a wrong free is refused", () => {
+  const pages = pagesOf(8);
+  assert.equal(pages.allocate(9 * 4096), LONGER_THAN_TABLE);
+  const address = pages.allocate(2 * 4096);
+  assert.throws(() => pages.free(address, 4096), FreeError);
+  assert.throws(() => pages.free(address + 4096, 4096), FreeError);
+  assert.throws(() => pages.free(0, 4096), FreeError);
+  pages.free(address, 2 * 4096);
+  assert.throws(() => pages.free(address, 2 * 4096), FreeError);
+});
+
+test("another thread's view hands out other pages, and what it held when it died comes back", () => {
+  const pages = pagesOf(8);
+  const other = PhysicalPages.attach(structuredClone(pages.handle));
+  const mine = pages.allocate(4096);
+  const theirs = other.allocate(4096);
+  assert.notEqual(mine, theirs);
+  pages.reclaim(other.thread, "everything");
+  assert.equal(pages.takenPages, 1);
+});
+
+test("what is no region or handle is refused with the numbers", () => {
+  assert.throws(() => PhysicalPages.create({ address: 5, bytes: 4096 }), /address of physical pages is 5/);
+  assert.throws(
+    () => PhysicalPages.create({ address: 0, bytes: 0 }),
+    /bytes is 0; expected a multiple of 4096 from 4096/,
+  );
+  assert.throws(() => PhysicalPages.attach({} as PhysicalPagesHandle), FormatError);
+  const { handle } = pagesOf(8);
+  assert.throws(() => PhysicalPages.attach({ ...handle, bytes: 4096 }), /has 4096 bytes; its allocator has 8 pages/);
+});

@@ -1,0 +1,143 @@
+/**
+ * Physical memory, handed out in pages of 4 KiB: levels of tables, coherent memory, bounce buffers, list pages. The same
+ * pooled allocator as for bus addresses, over a part of memory that belongs to nobody else; so threads share it, frees are
+ * checked, and what a dead thread held comes back by `reclaim`.
+ *
+ *     const pages = PhysicalPages.create({ address: 0x100000, bytes: 2 ** 24 });
+ *     worker.postMessage(pages.handle);  // there: PhysicalPages.attach(handle)
+ */
+import { type AreaConstraints, areaConstraints } from "../allocator/constraints.ts";
+import { PooledAllocator } from "../allocator/pooled-allocator.ts";
+import type { ReclaimScope } from "../allocator/recovery.ts";
+import type { AllocatorHandle } from "../allocator/state.ts";
+import { checkInteger, FormatError, InvalidArgumentError } from "../units/errors.ts";
+import { LONGER_THAN_TABLE } from "../units/failure.ts";
+import type { DmaWindow, EntryCount, Iova } from "../units/numbers.ts";
+
+const PAGE_SHIFT = 12;
+/** The unit: 4 KiB. */
+const PHYSICAL_PAGE_BYTES = 2 ** PAGE_SHIFT;
+
+export interface PhysicalPagesOptions {
+  /** Physical address of the first byte: a multiple of 4096. */
+  readonly address: number;
+  /** Size in bytes: a multiple of 4096, at least one page. */
+  readonly bytes: number;
+  /** Threads that can be attached at once: 1 .. 256. Default 32. */
+  readonly threads?: number;
+}
+
+/** Structured-cloneable: post it to another thread and attach there. */
+export interface PhysicalPagesHandle {
+  readonly address: number;
+  readonly bytes: number;
+  readonly allocator: AllocatorHandle;
+}
+
+/** One thread's view. */
+export class PhysicalPages {
+  readonly handle: PhysicalPagesHandle;
+  readonly #allocator: PooledAllocator;
+  readonly #firstPage: number;
+  /** The region as the allocator's "window": alignment is then of physical addresses. */
+  readonly #region: DmaWindow;
+  /** By log2 of the alignment in pages. */
+  readonly #constraints: AreaConstraints[] = [];
+
+  private constructor(handle: PhysicalPagesHandle, allocator: PooledAllocator) {
+    this.handle = handle;
+    this.#allocator = allocator;
+    this.#firstPage = handle.address / PHYSICAL_PAGE_BYTES;
+    this.#region = regionOf(handle);
+  }
+
+  /** The caller answers for it that the region is memory that nobody else uses. Throws InvalidArgumentError. */
+  static create(options: PhysicalPagesOptions): PhysicalPages {
+    const { address, bytes, threads } = options;
+    checkPages("address of physical pages", address, 0);
+    checkPages("size of physical pages in bytes", bytes, PHYSICAL_PAGE_BYTES);
+    const entries = bytes / PHYSICAL_PAGE_BYTES;
+    const allocator = PooledAllocator.create({ entries, ...(threads === undefined ? {} : { threads }) });
+    return new PhysicalPages({ address, bytes, allocator: allocator.handle }, allocator);
+  }
+
+  /** A view for the calling thread. Throws FormatError for a foreign handle. */
+  static attach(handle: PhysicalPagesHandle): PhysicalPages {
+    if (typeof handle?.address !== "number" || typeof handle.bytes !== "number") {
+      throw new FormatError("the handle is not that of physical pages");
+    }
+    const allocator = PooledAllocator.attach(handle.allocator);
+    if (allocator.entries !== handle.bytes / PHYSICAL_PAGE_BYTES) {
+      throw new FormatError(`the handle has ${handle.bytes} bytes; its allocator has ${allocator.entries} pages`);
+    }
+    return new PhysicalPages(handle, allocator);
+  }
+
+  /**
+   * Takes `bytes` (rounded up to pages), aligned to `alignment` bytes (a power of two; default one page). The physical address, or
+   * a failure code (negative). The memory holds what it held before.
+   */
+  allocate(bytes: number, alignment: number = PHYSICAL_PAGE_BYTES): number {
+    const pages = pagesOf(bytes);
+    if (pages > this.#allocator.entries) return LONGER_THAN_TABLE;
+    const entry = this.#allocator.allocate(pages, this.#constraintsOf(alignment));
+    return entry < 0 ? entry : (this.#firstPage + entry) * PHYSICAL_PAGE_BYTES;
+  }
+
+  /** Gives back what `allocate` returned, with the same length. Throws FreeError for anything else. */
+  free(address: number, bytes: number): void {
+    const entry = address / PHYSICAL_PAGE_BYTES - this.#firstPage;
+    const failure = this.#allocator.free(entry, pagesOf(bytes));
+    // The lock's owner does not answer: the pages stay taken, which harms nobody but the count.
+    if (failure !== 0) this.freesLost++;
+  }
+
+  /** Frees of this view that could not be carried out, since a lock's owner did not answer in time. */
+  freesLost = 0;
+
+  /** Pages that are taken now. Exact when nothing runs. */
+  get takenPages(): number {
+    return this.#allocator.statistics().taken;
+  }
+
+  get thread(): number {
+    return this.#allocator.thread;
+  }
+
+  /** Takes back what a dead thread had not finished, or everything of it. Once its end is certain. */
+  reclaim(thread: number, scope: ReclaimScope): void {
+    this.#allocator.recovery.reclaim(thread, scope, () => undefined);
+  }
+
+  /** Gives this thread's slot back; what it has allocated stays allocated. */
+  close(): void {
+    this.#allocator.close();
+  }
+
+  #constraintsOf(alignment: number): AreaConstraints {
+    const log2 = Math.max(0, Math.log2(alignment) - PAGE_SHIFT);
+    if (!Number.isInteger(Math.log2(alignment))) {
+      throw new InvalidArgumentError("alignment of physical pages in bytes", alignment, "a power of two");
+    }
+    this.#constraints[log2] ??= areaConstraints(this.#region, { alignmentPages: 2 ** log2 });
+    return this.#constraints[log2];
+  }
+}
+
+function pagesOf(bytes: number): number {
+  checkInteger("bytes of physical pages", bytes, 1, Number.MAX_SAFE_INTEGER);
+  return Math.ceil(bytes / PHYSICAL_PAGE_BYTES);
+}
+
+function regionOf({ address, bytes }: PhysicalPagesHandle): DmaWindow {
+  return {
+    base: BigInt(address) as Iova,
+    pageShift: PAGE_SHIFT,
+    entries: (bytes / PHYSICAL_PAGE_BYTES) as EntryCount,
+  };
+}
+
+function checkPages(what: string, value: number, least: number): void {
+  if (Number.isSafeInteger(value) && value >= least && value % PHYSICAL_PAGE_BYTES === 0) return;
+  throw new InvalidArgumentError(what, value, `a multiple of ${PHYSICAL_PAGE_BYTES} from ${least} on`);
+}
