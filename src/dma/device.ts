@@ -13,6 +13,7 @@ import type { MappingTable } from "../table/contract.ts";
 import { checkInteger, FreeError, InvalidArgumentError } from "../units/errors.ts";
 import { type Failure, failureCode, failureOf, LONGER_THAN_BOUNDARY } from "../units/failure.ts";
 import type { Access, Iova } from "../units/numbers.ts";
+import type { Mapping } from "./contract.ts";
 import { FaultInjectingTable, type FaultInjectionOptions } from "./fault-injection.ts";
 import {
   type CompiledLimits,
@@ -28,14 +29,6 @@ import type { ScatterList } from "./scatter-list.ts";
 
 const DEFAULT_CPU_PAGE_SHIFT = 12;
 const ADDRESSES = 2n ** 64n;
-
-/** A piece of memory that the device can use at `iova`. Keep it: `unmap` takes it. */
-export interface Mapping {
-  /** Bus address of the first byte. */
-  readonly iova: Iova;
-  readonly bytes: number;
-  readonly access: Access;
-}
 
 export interface DmaDeviceOptions {
   /** May neighbours in a scatterlist come out as one segment? Default true. */
