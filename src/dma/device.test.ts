@@ -4,7 +4,8 @@ import fc from "fast-check";
 import { FreeError, InvalidArgumentError } from "../units/errors.ts";
 import { failureOf } from "../units/failure.ts";
 import type { Access } from "../units/numbers.ts";
-import { DmaDevice, type Mapping } from "./device.ts";
+import type { Mapping } from "./contract.ts";
+import { DmaDevice } from "./device.ts";
 import { joinRuns, ModelTable, walk } from "./table.model.ts";
 
 const seed = Date.now() & 0x7fffffff;
