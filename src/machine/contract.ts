@@ -80,3 +80,13 @@ export interface DmaMaster {
   /** The device writes memory at `iova`. False when the IOMMU refused any part; parts before it have landed. */
   dmaWrite(iova: bigint, from: Uint8Array): boolean;
 }
+
+/** A machine with devices that can be told to do DMA. One thread's view; other threads attach to its handle. */
+export interface DmaMachine extends Machine {
+  /** Structured-cloneable. */
+  readonly handle: object;
+  /** The device with this name or number. Throws InvalidArgumentError when there is none. */
+  device(which: string | number): DmaMaster;
+  /** Gives this thread's view back. The view refuses all use from then on. */
+  close(): void;
+}

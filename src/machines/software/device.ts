@@ -1,23 +1,30 @@
 /**
- * A device that does DMA when told to, through the machine's IOMMU: page by page, each through the IOTLB or else a walk,
+ * A device that does DMA when told to, through the machine's IOMMU: window by window and page by page, each through the IOTLB or else a walk,
  * checked for access, and moved. A refused page ends the DMA and is recorded as a fault.
  *
  * Everything between begin and end may use translations; nothing may throw there, or invalidations would wait for a DMA that
  * never ends. So arguments are checked before.
  */
 import type { DmaMaster } from "../../machine/contract.ts";
-import { ENABLE, FORMAT_MASK, FORMAT_SHIFT } from "../../platforms/linear/registers.ts";
 import { count } from "../../shared/counters.ts";
-import { copyIn, copyOut, load, peek, type SharedBytes, type SharedWords } from "../../shared/memory.ts";
+import type { SharedBytes, SharedWords } from "../../shared/memory.ts";
+import * as sharedMemory from "../../shared/memory.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
-import { type Access, DEVICE_READS, DEVICE_WRITES } from "../../units/numbers.ts";
+import { type Access, DEVICE_READS, DEVICE_READS_AND_WRITES, DEVICE_WRITES } from "../../units/numbers.ts";
 import type { FaultReason, FaultRecord } from "./faults.ts";
 import type { Iotlb, Translation } from "./iotlb.ts";
-import { IOMMU, type Layout, THREAD } from "./layout.ts";
+import type { Layout } from "./layout.ts";
+import * as layouts from "./layout.ts";
 import { closed, type DmaInFlight, slotAt } from "./threads.ts";
-import { decoderOf, type EntryDecoder, NOT_MAPPED, WALKED, walk } from "./walk.ts";
+import { BAD_LEVEL, decoderOf, locate, NOT_MAPPED, WALKED, walk } from "./walk.ts";
 
-const ENTRY_WORDS = 2;
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { copyIn, copyOut, load, peek, store } = sharedMemory;
+const { DEVICE, deviceAt, PARTITION, partitionAt, THREAD, WINDOW } = layouts;
+const { WINDOW_DIRECT, WINDOW_FORMAT_MASK, WINDOW_FORMAT_SHIFT } = layouts;
+
+/** No window of the partition has the address. */
+const NO_WINDOW = -1;
 
 /** What the devices of one thread's machine share. */
 export interface DevicePaths {
@@ -41,6 +48,12 @@ export class SoftwareDevice implements DmaMaster {
   readonly #index: number;
   readonly #paths: DevicePaths;
   readonly #slotAt: number;
+  readonly #deviceAt: number;
+  /** The window that translates, and the next entry in it: found by `#enter`, used by `#translate`. */
+  #windowAt = 0;
+  #windowNumber = 0;
+  #control = 0;
+  #entry = 0;
   /** Scratch of one page's translation. */
   readonly #translation: Translation = { page: 0, access: 0 };
 
@@ -49,6 +62,7 @@ export class SoftwareDevice implements DmaMaster {
     this.#index = index;
     this.#paths = paths;
     this.#slotAt = slotAt(paths.layout, paths.thread);
+    this.#deviceAt = deviceAt(paths.layout, index);
   }
 
   /** Throws InvalidArgumentError for an address beyond 64 bits, or when `into` is no Uint8Array. */
@@ -72,11 +86,14 @@ export class SoftwareDevice implements DmaMaster {
     const low = Number(BigInt.asUintN(32, iova));
     const high = Number(iova >> 32n);
     this.#paths.inFlight.begin();
-    const moved = this.#move(high, low, bytes, access);
+    const partition = partitionAt(this.#paths.layout, load(this.#paths.state, this.#deviceAt + DEVICE.partition));
+    const frozen = load(this.#paths.state, partition + PARTITION.frozen) !== 0;
+    const moved = frozen ? -1 : this.#move(partition, high, low, bytes, access);
+    if (moved < 0 && !frozen) this.#freezeAfterFault(partition);
     this.#paths.inFlight.end();
     if (moved >= 0) return true;
-    const refused = BigInt.asUintN(64, iova + BigInt(-1 - moved));
-    this.#paths.faults.record(this.#index, refused, access, this.#reason);
+    if (frozen) count(this.#paths.state, this.#slotAt + THREAD.dropped, 1);
+    else this.#paths.faults.record(this.#index, BigInt.asUintN(64, iova + BigInt(-1 - moved)), access, this.#reason);
     return false;
   }
 
@@ -84,56 +101,108 @@ export class SoftwareDevice implements DmaMaster {
   #reason: FaultReason = "translation-off";
 
   /** The number of bytes moved when all were; -1 minus the number before the refused page when not. */
-  #move(high: number, low: number, bytes: Uint8Array, access: Access): number {
-    const { state } = this.#paths;
-    const control = load(state, IOMMU.control);
-    if ((control & ENABLE) === 0) return this.#refuse(0, "translation-off");
-    const decoder = decoderOf((control >>> FORMAT_SHIFT) & FORMAT_MASK);
-    const pageShift = peek(state, IOMMU.pageShift);
-    const pageBytes = 2 ** pageShift;
-    const windowPage = busPage(peek(state, IOMMU.windowHigh), peek(state, IOMMU.windowLow), pageShift);
-    let entry = busPage(high, low, pageShift) - windowPage;
-    let within = pageShift < 32 ? low % pageBytes : (high % (pageBytes / 2 ** 32)) * 2 ** 32 + low;
+  #move(partition: number, high: number, low: number, bytes: Uint8Array, access: Access): number {
+    // The bus address in pages of 4 KiB, below 2^52, which a double holds.
+    let page4K = high * 2 ** 20 + (low >>> 12);
+    let within4K = low & 0xfff;
     let moved = 0;
     while (moved < bytes.length) {
-      const length = Math.min(pageBytes - within, bytes.length - moved);
-      if (!this.#translate(entry, access, decoder, pageShift)) return -1 - moved;
-      const address = this.#translation.page * pageBytes + within;
-      if (address + length > this.#paths.size) return this.#refuse(moved, "outside-memory");
-      this.#copy(address, bytes, moved, length, access);
-      moved += length;
-      within = 0;
-      entry++;
+      if (!this.#enter(partition, page4K)) return -1 - moved;
+      const pagesOf4K = 2 ** (peek(this.#paths.state, this.#windowAt + WINDOW.pageShift) - 12);
+      const done = this.#moveInWindow(pagesOf4K, (page4K % pagesOf4K) * 4096 + within4K, bytes, moved, access);
+      if (done < 0) return done;
+      // Only the end of a window is behind us: the next one may begin here.
+      page4K += Math.floor((within4K + done - moved) / 4096);
+      within4K = 0;
+      moved = done;
     }
     return moved;
   }
 
-  /** Translates one page into the scratch. False, with the reason: refused. */
-  #translate(entry: number, access: Access, decoder: EntryDecoder, pageShift: number): boolean {
-    const { state, iotlb } = this.#paths;
-    if (entry < 0 || entry >= peek(state, IOMMU.entries)) {
-      this.#reason = "outside-window";
-      return false;
+  /** Moves what lies in the window, from byte `from` of `bytes` on. As `#move`. */
+  #moveInWindow(pagesOf4K: number, offset: number, bytes: Uint8Array, from: number, access: Access): number {
+    const { size, state } = this.#paths;
+    const pageBytes = pagesOf4K * 4096;
+    const entries = peek(state, this.#windowAt + WINDOW.entries);
+    let within = offset;
+    let moved = from;
+    for (; moved < bytes.length && this.#entry < entries; this.#entry++) {
+      const length = Math.min(pageBytes - within, bytes.length - moved);
+      if (!this.#translate(access)) return -1 - moved;
+      const address = this.#translation.page * pageBytes + within;
+      if (address + length > size) return this.#refuse(moved, "outside-memory");
+      this.#copy(address, bytes, moved, length, access);
+      moved += length;
+      within = 0;
     }
-    if (iotlb.lookup(entry, this.#translation)) count(state, this.#slotAt + THREAD.hits, 1);
-    else if (!this.#walk(entry, decoder, pageShift)) return false;
+    return moved;
+  }
+
+  /** Finds the open window that has the address. False, with the reason: refused. */
+  #enter(partition: number, page4K: number): boolean {
+    const { layout, state } = this.#paths;
+    const firstWindow = ((partition - layout.partitionsAt) / layout.partitionWords) * layout.windows;
+    this.#reason = "translation-off";
+    for (let window = 0; window < layout.windows; window++) {
+      const at = partition + PARTITION.words + window * WINDOW.words;
+      const control = load(state, at + WINDOW.control);
+      if (control === 0) continue;
+      const entry = entryIn(state, at, page4K);
+      if (entry === NO_WINDOW) {
+        this.#reason = "outside-window";
+        continue;
+      }
+      this.#windowAt = at;
+      this.#windowNumber = firstWindow + window;
+      this.#control = control;
+      this.#entry = entry;
+      return true;
+    }
+    return false;
+  }
+
+  /** Translates the next page into the scratch. False, with the reason: refused. */
+  #translate(access: Access): boolean {
+    if ((this.#control & WINDOW_DIRECT) !== 0) {
+      this.#translation.page = this.#entry;
+      this.#translation.access = DEVICE_READS_AND_WRITES;
+      return true;
+    }
+    const { state, iotlb } = this.#paths;
+    if (iotlb.lookup(this.#windowNumber, this.#entry, this.#translation)) count(state, this.#slotAt + THREAD.hits, 1);
+    else if (!this.#walk()) return false;
     if ((this.#translation.access & access) === access) return true;
     this.#reason = access === DEVICE_READS ? "read-refused" : "write-refused";
     return false;
   }
 
-  #walk(entry: number, decoder: EntryDecoder, pageShift: number): boolean {
-    const { state, iotlb, memoryWords } = this.#paths;
+  #walk(): boolean {
+    const { state, iotlb, memoryWords, size } = this.#paths;
     count(state, this.#slotAt + THREAD.walks, 1);
-    // The base is a multiple of 4 with all entries inside memory: CONTROL has checked.
-    const at = (peek(state, IOMMU.tableLow) >>> 2) + entry * ENTRY_WORDS;
-    const walked = walk(memoryWords, at, decoder, pageShift, this.#translation);
+    const window = this.#windowAt;
+    const decoder = decoderOf((this.#control >>> WINDOW_FORMAT_SHIFT) & WINDOW_FORMAT_MASK);
+    // The table is a multiple of 4 with all entries, or all of its first level, inside memory: who opened the window has checked.
+    const table =
+      (peek(state, window + WINDOW.tableHigh) >>> 0) * 2 ** 30 + (peek(state, window + WINDOW.tableLow) >>> 2);
+    const levels = peek(state, window + WINDOW.levels);
+    const levelBits = peek(state, window + WINDOW.levelBits);
+    const at = locate(memoryWords, size / 4, table, this.#entry, levels, levelBits, decoder, this.#translation);
+    const pageShift = peek(state, window + WINDOW.pageShift);
+    const walked = at < 0 ? NOT_MAPPED : walk(memoryWords, at, decoder, pageShift, this.#translation);
     if (walked === WALKED) {
-      if (!iotlb.fill(entry, this.#translation)) count(state, this.#slotAt + THREAD.fillsRefused, 1);
+      if (!iotlb.fill(this.#windowNumber, this.#entry, this.#translation)) {
+        count(state, this.#slotAt + THREAD.fillsRefused, 1);
+      }
       return true;
     }
-    this.#reason = walked === NOT_MAPPED ? "not-mapped" : "bad-entry";
+    this.#reason = walked === NOT_MAPPED && at !== BAD_LEVEL ? "not-mapped" : "bad-entry";
     return false;
+  }
+
+  /** Still in flight: who thaws the partition afterwards, thaws it for good. */
+  #freezeAfterFault(partition: number): void {
+    const { state } = this.#paths;
+    if (load(state, partition + PARTITION.freezesOnFault) !== 0) store(state, partition + PARTITION.frozen, 1);
   }
 
   #copy(address: number, bytes: Uint8Array, from: number, length: number, access: Access): void {
@@ -148,7 +217,11 @@ export class SoftwareDevice implements DmaMaster {
   }
 }
 
-/** The page of the bus address high · 2^32 + low: below 2^52, so a double holds it. */
-function busPage(high: number, low: number, pageShift: number): number {
-  return Math.floor(((high >>> 0) * 2 ** 20 + ((low >>> 0) >>> 12)) / 2 ** (pageShift - 12));
+/** The entry of an open window in which a page of 4 KiB lies, or NO_WINDOW. */
+function entryIn(state: SharedWords, window: number, page4K: number): number {
+  const basePage4K =
+    (peek(state, window + WINDOW.baseHigh) >>> 0) * 2 ** 20 + (peek(state, window + WINDOW.baseLow) >>> 12);
+  if (page4K < basePage4K) return NO_WINDOW;
+  const entry = Math.floor((page4K - basePage4K) / 2 ** (peek(state, window + WINDOW.pageShift) - 12));
+  return entry < peek(state, window + WINDOW.entries) ? entry : NO_WINDOW;
 }

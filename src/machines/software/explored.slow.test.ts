@@ -378,7 +378,7 @@ test("while nobody has said that the device's thread is dead, an invalidation fa
   assert.ok(busy > 0);
 });
 
-const REGISTERS = "machines/software/registers.js";
+const TRANSLATION = "machines/software/translation.js";
 const IOTLB = "machines/software/iotlb.js";
 const THREADS = "machines/software/threads.js";
 
@@ -396,22 +396,22 @@ const PLANTS: readonly (Plant & { readonly bug: string; readonly scenario: keyof
   {
     bug: "the DMAs in flight are not awaited before translations are taken away",
     scenario: "unmap",
-    module: REGISTERS,
-    from: "const before = this.#inFlight.awaitPassing();",
-    to: "const before = PASSED;",
+    module: TRANSLATION,
+    from: "THREAD.doorbell, 0);\n        return this.#inFlight.awaitPassing();",
+    to: "THREAD.doorbell, 0);\n        return PASSED;",
   },
   {
     bug: "the DMAs in flight are not awaited afterwards",
     scenario: "unmap",
-    module: REGISTERS,
+    module: TRANSLATION,
     from: "before === PASSED ? this.#inFlight.awaitPassing() : before",
     to: "before",
   },
   {
     bug: "the IOTLB is not invalidated",
     scenario: "unmap",
-    module: REGISTERS,
-    from: "this.#iotlb.forget(first, end);",
+    module: TRANSLATION,
+    from: "this.#iotlb.forget(windowNumber(this.#layout, partition, window), first, end);",
     to: ";",
   },
   {
@@ -446,8 +446,8 @@ const PLANTS: readonly (Plant & { readonly bug: string; readonly scenario: keyof
     bug: "the DMA ends before its bytes have moved",
     scenario: "unmap",
     module: "machines/software/device.js",
-    from: "const moved = this.#move(high, low, bytes, access);\n        this.#paths.inFlight.end();",
-    to: "this.#paths.inFlight.end();\n        const moved = this.#move(high, low, bytes, access);",
+    from: "const moved = frozen ? -1 : this.#move(partition, high, low, bytes, access);",
+    to: "this.#paths.inFlight.end();\n        const moved = frozen ? -1 : this.#move(partition, high, low, bytes, access);\n        this.#paths.inFlight.begin();",
   },
   {
     bug: "the valid word is not read again after the other",

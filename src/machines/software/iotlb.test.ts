@@ -150,6 +150,10 @@ function bare(): { readonly first: Iotlb; readonly second: Iotlb; readonly wayAt
     busyMilliseconds: 1,
     devices: 1,
     memoryPages: 1,
+    partitions: 1,
+    windows: 1,
+    model: 0,
+    modelWords: 0,
   });
   const buffer = createShared(layout.words * 4);
   const state = wordsOf(buffer);
@@ -162,8 +166,8 @@ test("pages of 52 bits come back as they were", () => {
   const found: Translation = { page: -1, access: -1 };
   for (const page of [0, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 51 + 12345, 2 ** 52 - 1]) {
     for (const access of [1, 2, 3]) {
-      assert.ok(first.fill(2 ** 31 - 2, { page, access }));
-      assert.ok(second.lookup(2 ** 31 - 2, found));
+      assert.ok(first.fill(0, 2 ** 31 - 2, { page, access }));
+      assert.ok(second.lookup(0, 2 ** 31 - 2, found));
       assert.deepEqual(found, { page, access });
     }
   }
@@ -171,26 +175,43 @@ test("pages of 52 bits come back as they were", () => {
 
 test("a way that a killed thread was writing matches nothing, is not filled, and serves again once released", () => {
   const { first, second, wayAt, words } = bare();
-  for (let entry = 0; entry < 4; entry++) assert.ok(first.fill(entry, { page: entry, access: 1 }));
+  for (let entry = 0; entry < 4; entry++) assert.ok(first.fill(0, entry, { page: entry, access: 1 }));
   // Thread 1 died between taking the way of entry 2 and giving it back: its mark is slot + 1.
   const version = wayAt + 2 * WAY.words + WAY.version;
   words[version] = (words[version] as number) | 2;
   const found: Translation = { page: -1, access: -1 };
-  assert.equal(second.lookup(2, found), false);
-  for (let entry = 10; entry < 20; entry++) assert.ok(first.fill(entry, { page: entry, access: 1 }));
+  assert.equal(second.lookup(0, 2, found), false);
+  for (let entry = 10; entry < 20; entry++) assert.ok(first.fill(0, entry, { page: entry, access: 1 }));
   assert.equal(first.knownEntries()[2], 2, "still there, invisible");
   first.releaseWaysOf(0);
   assert.equal(first.knownEntries()[2], 2, "it is not thread 0's");
   first.releaseWaysOf(1);
   assert.equal(first.knownEntries().length, 3);
-  assert.ok(first.fill(30, { page: 30, access: 3 }));
-  assert.ok(second.lookup(30, found));
+  assert.ok(first.fill(0, 30, { page: 30, access: 3 }));
+  assert.ok(second.lookup(0, 30, found));
   assert.equal(first.knownEntries()[2], 30);
 });
 
 test("when others write all ways of a set, a translation is not kept", () => {
   const { first, wayAt, words } = bare();
   for (let way = 0; way < 4; way++) words[wayAt + way * WAY.words + WAY.version] = 2;
-  assert.equal(first.fill(1, { page: 1, access: 1 }), false);
-  assert.equal(first.lookup(1, { page: 0, access: 0 }), false);
+  assert.equal(first.fill(0, 1, { page: 1, access: 1 }), false);
+  assert.equal(first.lookup(0, 1, { page: 0, access: 0 }), false);
+});
+
+test("the same entry of two windows is two translations, and one window can be forgotten without the other", () => {
+  const { first } = bare();
+  const found: Translation = { page: -1, access: -1 };
+  assert.ok(first.fill(3, 7, { page: 37, access: 1 }));
+  assert.ok(first.fill(4, 7, { page: 47, access: 2 }));
+  assert.ok(first.lookup(3, 7, found));
+  assert.deepEqual(found, { page: 37, access: 1 });
+  first.forget(3, 7, 8);
+  assert.equal(first.lookup(3, 7, found), false);
+  assert.ok(first.lookup(4, 7, found));
+  assert.deepEqual(found, { page: 47, access: 2 });
+  first.forgetWindow(5);
+  assert.ok(first.lookup(4, 7, found));
+  first.forgetWindow(4);
+  assert.equal(first.lookup(4, 7, found), false);
 });

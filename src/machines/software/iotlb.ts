@@ -45,6 +45,10 @@ const WRITER_MASK = (1 << WRITER_BITS) - 1;
 export const MAX_THREADS = 1024;
 const PAGE_HIGH_MASK = (1 << 20) - 1;
 const ACCESS_SHIFT = 24;
+const ANY_WINDOW = -1;
+const LAST_TAG = 2 ** 31 - 1;
+/** Odd, and larger than most IOTLBs have sets for: neighbouring windows begin in different sets. */
+const WINDOW_STEP = 0x9e3779b1 | 0;
 
 /** One thread's view. Holds no state of its own. */
 export class Iotlb {
@@ -69,14 +73,15 @@ export class Iotlb {
     this.#writer = thread + 1;
   }
 
-  /** True when the IOTLB knows the entry: then `into` is its translation. Only between begin and end of a DMA. */
-  lookup(entry: number, into: Translation): boolean {
+  /** True when the IOTLB knows the entry of the window with this number: then `into` is its translation. Only between begin and end of a DMA. */
+  lookup(window: number, entry: number, into: Translation): boolean {
     if (this.#capacity === 0) return false;
     const state = this.#state;
-    const set = this.#setAt(entry);
+    const set = this.#setAt(window, entry);
     for (let way = set; way < set + this.#ways * WAY.words; way += WAY.words) {
       const version = load(state, way + WAY.version);
       if (load(state, way + WAY.tag) !== entry + 1 || (version & WRITER_MASK) !== 0) continue;
+      if (load(state, way + WAY.window) !== window) continue;
       const low = load(state, way + WAY.pageLow);
       const high = load(state, way + WAY.pageHighAndAccess);
       if (load(state, way + WAY.version) !== version) continue;
@@ -92,31 +97,38 @@ export class Iotlb {
    * Keeps a translation that a walk has found, in place of another if need be. False: others are writing all ways of the
    * set, it is not kept. Only between begin and end of the DMA that walked.
    */
-  fill(entry: number, translation: Translation): boolean {
+  fill(window: number, entry: number, translation: Translation): boolean {
     if (this.#capacity === 0) return false;
-    const set = this.#setAt(entry);
-    const first = this.#victim(entry, set);
+    const set = this.#setAt(window, entry);
+    const first = this.#victim(window, entry, set);
     for (let i = 0; i < this.#ways; i++) {
-      if (this.#write(set + ((first + i) % this.#ways) * WAY.words, entry, translation)) return true;
+      if (this.#write(set + ((first + i) % this.#ways) * WAY.words, window, entry, translation)) return true;
     }
     return false;
   }
 
   /**
-   * Forgets the entries [first, end). Plain looks at the tags: fills that matter have passed before (see above), and one that
-   * goes on meanwhile holds a translation that is still right.
+   * Forgets the entries [first, end) of a window. Plain looks at the tags: fills that matter have passed before (see above), and
+   * one that goes on meanwhile holds a translation that is still right.
    */
-  forget(first: number, end: number): void {
+  forget(window: number, first: number, end: number): void {
     if (end - first >= this.#sets) {
-      this.#forgetWays(this.#waysAt, this.#capacity, first, end);
+      this.#forgetWays(this.#waysAt, this.#capacity, window, first, end);
       return;
     }
-    for (let entry = first; entry < end; entry++) this.#forgetWays(this.#setAt(entry), this.#ways, entry, entry + 1);
+    for (let entry = first; entry < end; entry++) {
+      this.#forgetWays(this.#setAt(window, entry), this.#ways, window, entry, entry + 1);
+    }
+  }
+
+  /** Forgets a whole window. */
+  forgetWindow(window: number): void {
+    this.#forgetWays(this.#waysAt, this.#capacity, window, 0, LAST_TAG);
   }
 
   /** Forgets all. */
   forgetAll(): void {
-    this.#forgetWays(this.#waysAt, this.#capacity, 0, 2 ** 31 - 1);
+    this.#forgetWays(this.#waysAt, this.#capacity, ANY_WINDOW, 0, LAST_TAG);
   }
 
   /** Gives back the ways that a killed thread was writing, as empty ones. The caller knows that it no longer runs. */
@@ -140,22 +152,29 @@ export class Iotlb {
     return entries;
   }
 
-  #setAt(entry: number): number {
-    // The number of sets is a power of two.
-    return this.#waysAt + (entry & (this.#sets - 1)) * this.#ways * WAY.words;
+  #setAt(window: number, entry: number): number {
+    // The number of sets is a power of two. The same entry of several windows falls into several sets.
+    return this.#waysAt + ((entry + Math.imul(window, WINDOW_STEP)) & (this.#sets - 1)) * this.#ways * WAY.words;
   }
 
-  #forgetWays(way: number, ways: number, first: number, end: number): void {
+  /**
+   * A way that changes hands between the two looks is being filled anew: its old translation is gone, the new one is right. If
+   * the compareExchange then takes that one's tag, since it is of an entry with the same number, it is only walked again.
+   */
+  #forgetWays(way: number, ways: number, window: number, first: number, end: number): void {
     const state = this.#state;
-    const limit = way + ways * WAY.words + WAY.tag;
-    for (let at = way + WAY.tag; at < limit; at += WAY.words) {
-      const tag = glance(state, at);
-      if (tag > first && tag <= end) compareExchange(state, at, tag, 0);
+    const limit = way + ways * WAY.words;
+    for (let at = way; at < limit; at += WAY.words) {
+      const tag = glance(state, at + WAY.tag);
+      if (tag <= first || tag > end) continue;
+      if (window === ANY_WINDOW || glance(state, at + WAY.window) === window) {
+        compareExchange(state, at + WAY.tag, tag, 0);
+      }
     }
   }
 
   /** Writes a translation into a way, unless somebody else is writing it. */
-  #write(way: number, entry: number, translation: Translation): boolean {
+  #write(way: number, window: number, entry: number, translation: Translation): boolean {
     const state = this.#state;
     const version = load(state, way + WAY.version);
     if ((version & WRITER_MASK) !== 0) return false;
@@ -163,6 +182,7 @@ export class Iotlb {
     const high = Math.floor(translation.page / 2 ** 32) | (translation.access << ACCESS_SHIFT);
     // The old tag goes first, the new one comes last: the way never shows a tag with another's page.
     store(state, way + WAY.tag, 0);
+    store(state, way + WAY.window, window);
     store(state, way + WAY.pageLow, translation.page | 0);
     store(state, way + WAY.pageHighAndAccess, high);
     store(state, way + WAY.tag, entry + 1);
@@ -172,11 +192,11 @@ export class Iotlb {
   }
 
   /** Where in its set a new translation should go: to the same entry, an empty way, or by the replacement. */
-  #victim(entry: number, set: number): number {
+  #victim(window: number, entry: number, set: number): number {
     let empty = -1;
     for (let way = 0; way < this.#ways; way++) {
       const tag = load(this.#state, set + way * WAY.words + WAY.tag);
-      if (tag === entry + 1) return way;
+      if (tag === entry + 1 && load(this.#state, set + way * WAY.words + WAY.window) === window) return way;
       if (tag === 0 && empty < 0) empty = way;
     }
     if (empty >= 0) return empty;

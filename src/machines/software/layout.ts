@@ -2,7 +2,12 @@
  * Where the state of a software machine lies in its shared buffer (its physical memory is another). Every object of this
  * folder is a view of that buffer, one per thread.
  *
- *   header | IOMMU registers | clocks | in-flight bits | threads | IOTLB ways | round-robin cursors | fault rings
+ *   header | clocks | in-flight bits | devices | partitions with their windows | the IOMMU's own words | threads | IOTLB ways |
+ *   round-robin cursors | fault rings
+ *
+ * A *partition* is a set of devices that share their windows, and are cut off together (PowerPC's partitionable endpoint); a
+ * *window* is a piece of bus addresses with the table that translates it. Whatever registers or hypercalls an IOMMU is
+ * programmed by, this is what comes of it, and all that a DMA looks at.
  *
  * What different threads write lies on different lines of 128 bytes, because neighbouring lines are fetched in pairs.
  */
@@ -15,7 +20,7 @@ const LINE_WORDS = 32;
 /** "IOMM" in ASCII. */
 export const MAGIC = 0x494f4d4d;
 /** Version of this layout. Raised with every change that another version could misread. */
-export const LAYOUT_VERSION = 1;
+export const LAYOUT_VERSION = 2;
 
 /** Words of the header: never changed after creation. */
 export const HEADER = {
@@ -31,30 +36,60 @@ export const HEADER = {
   devices: 8,
   /** Size of the physical memory, in units of 4096 bytes. */
   memoryPages: 9,
+  partitions: 10,
+  windows: 11,
+  /** Index of the IOMMU's model in IOMMU_MODELS, and how many words it has for itself. */
+  model: 12,
+  modelWords: 13,
 } as const;
 
-/** Words of the IOMMU's registers, on the second line. Poked while translation is off, by one thread. */
-export const IOMMU = {
-  control: 32,
-  entries: 33,
-  pageShift: 34,
-  tableLow: 35,
-  tableHigh: 36,
-  windowLow: 37,
-  windowHigh: 38,
+/** Words of one device: written by who set the machine up, or moves the device. */
+export const DEVICE = { partition: 0, words: 32 } as const;
+
+/** Words of one partition, before those of its windows. */
+export const PARTITION = {
+  /** 1: cut off. Every DMA of its devices is dropped. */
+  frozen: 0,
+  /** 1: a fault of one of its devices cuts it off. */
+  freezesOnFault: 1,
+  words: 32,
 } as const;
 
-/** Words that order events among threads, on the third and fourth line. */
+/**
+ * Words of one window. All but `control` are stored while the window is closed, by one thread, plainly; the store of `control`
+ * pairs with its load at each DMA: who sees the window open sees the others.
+ */
+export const WINDOW = {
+  /** 0: closed. Else WINDOW_OPEN, perhaps WINDOW_DIRECT, and the format code from bit FORMAT_SHIFT on. */
+  control: 0,
+  entries: 1,
+  pageShift: 2,
+  /** 1: a flat table. Each inner level has 2^levelBits entries; so has the last, but in a flat table. */
+  levels: 3,
+  levelBits: 4,
+  tableLow: 5,
+  tableHigh: 6,
+  baseLow: 7,
+  baseHigh: 8,
+  words: 32,
+} as const;
+export const WINDOW_OPEN = 1;
+/** No table: bus address − base = physical address. */
+export const WINDOW_DIRECT = 2;
+export const WINDOW_FORMAT_SHIFT = 8;
+export const WINDOW_FORMAT_MASK = 0xff;
+
+/** Words that order events among threads, on the second and third line. */
 export const CLOCKS = {
   /** Stamps faults, so that the records of several threads can be put in order. */
-  fault: 64,
+  fault: 32,
   /** Stamps uses of IOTLB ways: least-recently-used. */
-  use: 96,
+  use: 64,
   /** State of the random replacement. */
-  random: 97,
+  random: 65,
 } as const;
 
-const IN_FLIGHT_AT = 4 * LINE_WORDS;
+const IN_FLIGHT_AT = 3 * LINE_WORDS;
 /** Threads per word of in-flight bits. */
 export const THREADS_PER_WORD = 32;
 
@@ -78,6 +113,8 @@ export const THREAD = {
   faults: 14,
   faultsLost: 16,
   fillsRefused: 18,
+  /** DMAs of frozen partitions. */
+  dropped: 20,
   words: 32,
 } as const;
 
@@ -93,6 +130,8 @@ export const WAY = {
   pageHighAndAccess: 3,
   /** When it was last used, by CLOCKS.use. */
   used: 4,
+  /** Number of the window that the entry is of. */
+  window: 5,
   words: 8,
 } as const;
 
@@ -113,12 +152,24 @@ export interface Geometry {
   readonly devices: number;
   /** Size of the physical memory, in units of 4096 bytes. */
   readonly memoryPages: number;
+  readonly partitions: number;
+  /** Of each partition. */
+  readonly windows: number;
+  /** Index in IOMMU_MODELS. */
+  readonly model: number;
+  /** Words of the IOMMU's own. */
+  readonly modelWords: number;
 }
 
 /** A geometry with where each part begins, in words. */
 export interface Layout extends Geometry {
   readonly inFlightAt: number;
   readonly inFlightWords: number;
+  readonly devicesAt: number;
+  readonly partitionsAt: number;
+  /** Words of one partition with its windows. */
+  readonly partitionWords: number;
+  readonly modelAt: number;
   readonly threadsAt: number;
   readonly waysAt: number;
   readonly cursorsAt: number;
@@ -129,12 +180,37 @@ export interface Layout extends Geometry {
 
 export function layoutOf(geometry: Geometry): Layout {
   const inFlightWords = Math.ceil(geometry.threads / THREADS_PER_WORD);
-  const threadsAt = toLine(IN_FLIGHT_AT + inFlightWords);
+  const devicesAt = toLine(IN_FLIGHT_AT + inFlightWords);
+  const partitionsAt = devicesAt + geometry.devices * DEVICE.words;
+  const partitionWords = PARTITION.words + geometry.windows * WINDOW.words;
+  const modelAt = partitionsAt + geometry.partitions * partitionWords;
+  const threadsAt = toLine(modelAt + geometry.modelWords);
   const waysAt = threadsAt + geometry.threads * THREAD.words;
   const cursorsAt = waysAt + geometry.iotlbSets * geometry.iotlbWays * WAY.words;
   const faultsAt = toLine(cursorsAt + geometry.iotlbSets);
   const words = faultsAt + geometry.threads * geometry.faultRecords * FAULT.words;
-  return { ...geometry, inFlightAt: IN_FLIGHT_AT, inFlightWords, threadsAt, waysAt, cursorsAt, faultsAt, words };
+  const before = { inFlightAt: IN_FLIGHT_AT, inFlightWords, devicesAt, partitionsAt, partitionWords, modelAt };
+  return { ...geometry, ...before, threadsAt, waysAt, cursorsAt, faultsAt, words };
+}
+
+/** Where a device's words begin. */
+export function deviceAt(layout: Layout, device: number): number {
+  return layout.devicesAt + device * DEVICE.words;
+}
+
+/** Where a partition's words begin. */
+export function partitionAt(layout: Layout, partition: number): number {
+  return layout.partitionsAt + partition * layout.partitionWords;
+}
+
+/** Where the words of a partition's window begin. */
+export function windowAt(layout: Layout, partition: number, window: number): number {
+  return partitionAt(layout, partition) + PARTITION.words + window * WINDOW.words;
+}
+
+/** The number of a partition's window among all: what the IOTLB's ways are tagged with. */
+export function windowNumber(layout: Layout, partition: number, window: number): number {
+  return partition * layout.windows + window;
 }
 
 function toLine(words: number): number {
@@ -159,6 +235,10 @@ export function readLayout(state: SharedWords, words: number): Layout {
     busyMilliseconds: peek(state, HEADER.busyMilliseconds),
     devices: peek(state, HEADER.devices),
     memoryPages: peek(state, HEADER.memoryPages),
+    partitions: peek(state, HEADER.partitions),
+    windows: peek(state, HEADER.windows),
+    model: peek(state, HEADER.model),
+    modelWords: peek(state, HEADER.modelWords),
   });
   if (layout.words !== words) {
     throw new FormatError(`the machine's state has ${words} words; its header asks for ${layout.words}`);

@@ -6,7 +6,7 @@
  *     worker.postMessage(machine.handle);                    // there: SoftwareMachine.attach(handle)
  *     machine.device("nvme0").dmaRead(iova, bytes);
  */
-import type { Fault, Machine } from "../../machine/contract.ts";
+import type { DmaMachine, Fault } from "../../machine/contract.ts";
 import { counted } from "../../shared/counters.ts";
 import {
   bytesOf,
@@ -20,6 +20,8 @@ import {
 import { checkInteger, FormatError, InvalidArgumentError } from "../../units/errors.ts";
 import { type DevicePaths, SoftwareDevice } from "./device.ts";
 import { FaultRecord } from "./faults.ts";
+import type { IommuModel } from "./iommus/model.ts";
+import { IOMMU_MODELS, modelIndex } from "./iommus/models.ts";
 import { Iotlb, MAX_THREADS, REPLACEMENTS, type Replacement } from "./iotlb.ts";
 import {
   CLOCKS,
@@ -33,8 +35,9 @@ import {
   THREAD,
 } from "./layout.ts";
 import { createMemory, SoftwareMemory } from "./memory.ts";
-import { SoftwareRegisters } from "./registers.ts";
+import { ThreadRegisters } from "./registers.ts";
 import { beginForgetting, claimSlot, closed, DmaInFlight, releaseSlot, slotAt } from "./threads.ts";
+import { TranslationUnit } from "./translation.ts";
 
 export interface IotlbOptions {
   /** Translations that it holds: 0 (no IOTLB), or a power of two times `ways`; at most 65,536. Default 64. */
@@ -52,6 +55,12 @@ export interface SoftwareMachineOptions {
   readonly memoryBytes: number;
   /** Names of the devices, each once. Default: one, "device0". */
   readonly devices?: readonly string[];
+  /** How its IOMMU is programmed: the name of one of IOMMU_MODELS (iommus/). Default "linear". */
+  readonly iommu?: string;
+  /** Sets of devices that share windows: 1 .. 256. Default 1. All devices begin in partition 0. */
+  readonly partitions?: number;
+  /** Windows that each partition can have: 1 .. 16. Default 1. */
+  readonly windows?: number;
   readonly iotlb?: IotlbOptions;
   /** How many threads may be attached at a time: 1 .. 1024. Default 32. */
   readonly threads?: number;
@@ -80,15 +89,19 @@ export interface SoftwareMachineStatistics {
   readonly faultsLost: number;
   /** Translations not kept, since other threads were writing all ways of their set. */
   readonly fillsRefused: number;
+  /** DMAs of frozen partitions: they move nothing, and are no faults. */
+  readonly dropped: number;
 }
 
 /** One thread's view of a machine. */
-export class SoftwareMachine implements Machine {
+export class SoftwareMachine implements DmaMachine {
   readonly handle: SoftwareMachineHandle;
   /** This thread's slot; what `forgetThread` wants when the thread was killed. */
   readonly thread: number;
   readonly memory: SoftwareMemory;
-  readonly registers: SoftwareRegisters;
+  readonly registers: ThreadRegisters;
+  /** What registers and hypervisors drive; platforms go through those. */
+  readonly translation: TranslationUnit;
   readonly #state: SharedWords;
   readonly #layout: Layout;
   readonly #iotlb: Iotlb;
@@ -108,7 +121,12 @@ export class SoftwareMachine implements Machine {
     const iotlb = new Iotlb(state, layout, thread);
     const inFlight = new DmaInFlight(state, layout, thread);
     const faults = new FaultRecord(state, layout, handle.devices, thread);
-    this.registers = new SoftwareRegisters({ state, layout, thread, memoryBytes: size, iotlb, inFlight, faults });
+    const unit = new TranslationUnit({ state, layout, thread, memoryBytes: size, iotlb, inFlight });
+    const model = IOMMU_MODELS[layout.model] as IommuModel;
+    const faultsLost = (): number => faults.lost();
+    const parts = { unit, memory: this.memory, state, at: layout.modelAt, faultsLost };
+    this.registers = new ThreadRegisters(model.create(parts));
+    this.translation = unit;
     const memoryBytes = bytesOf(handle.memory);
     const memoryWords = this.memory.words;
     this.#paths = { state, layout, thread, memoryWords, memoryBytes, size, iotlb, inFlight, faults, open: true };
@@ -135,6 +153,9 @@ export class SoftwareMachine implements Machine {
     }
     const state = wordsOf(handle.state);
     const layout = readLayout(state, handle.state.byteLength / 4);
+    if (IOMMU_MODELS[layout.model]?.words !== layout.modelWords) {
+      throw new FormatError(`the machine's IOMMU is model ${layout.model}; this library has other ones`);
+    }
     const bytes = layout.memoryPages * 4096;
     if (handle.memory.byteLength !== bytes) {
       throw new FormatError(`the handle has ${handle.memory.byteLength} bytes of memory; its machine has ${bytes}`);
@@ -165,10 +186,11 @@ export class SoftwareMachine implements Machine {
       faults: this.#sum(THREAD.faults),
       faultsLost: this.#sum(THREAD.faultsLost),
       fillsRefused: this.#sum(THREAD.fillsRefused),
+      dropped: this.#sum(THREAD.dropped),
     };
   }
 
-  /** Entries whose translations the IOTLB holds now, in no order. */
+  /** Entries whose translations the IOTLB holds now, of all windows, in no order. */
   iotlbEntries(): number[] {
     return this.#iotlb.knownEntries();
   }
@@ -202,11 +224,14 @@ export class SoftwareMachine implements Machine {
 }
 
 function geometryOf(options: SoftwareMachineOptions, devices: readonly string[]): Geometry {
-  const { threads = 32, faultRecords = 64, busyMilliseconds = 1000, iotlb = {} } = options;
+  const { threads = 32, faultRecords = 64, busyMilliseconds = 1000, iotlb = {}, partitions = 1, windows = 1 } = options;
   const { entries = 64, ways = 4, replacement = "round-robin" } = iotlb;
   checkInteger("threads of the machine", threads, 1, MAX_THREADS);
   checkInteger("fault records", faultRecords, 1, 65_536);
   checkInteger("busy milliseconds", busyMilliseconds, 1, 60_000);
+  checkInteger("partitions of the machine", partitions, 1, 256);
+  checkInteger("windows of a partition", windows, 1, 16);
+  const model = modelIndex(options.iommu ?? "linear");
   checkInteger("IOTLB entries", entries, 0, 65_536);
   checkInteger("IOTLB ways", ways, 1, 64);
   const sets = entries / ways;
@@ -227,6 +252,10 @@ function geometryOf(options: SoftwareMachineOptions, devices: readonly string[])
     busyMilliseconds,
     devices: devices.length,
     memoryPages: options.memoryBytes / 4096,
+    partitions,
+    windows,
+    model,
+    modelWords: (IOMMU_MODELS[model] as IommuModel).words,
   };
 }
 
@@ -250,5 +279,9 @@ function writeHeader(state: SharedWords, layout: Layout, seed: number): void {
   poke(state, HEADER.busyMilliseconds, layout.busyMilliseconds);
   poke(state, HEADER.devices, layout.devices);
   poke(state, HEADER.memoryPages, layout.memoryPages);
+  poke(state, HEADER.partitions, layout.partitions);
+  poke(state, HEADER.windows, layout.windows);
+  poke(state, HEADER.model, layout.model);
+  poke(state, HEADER.modelWords, layout.modelWords);
   poke(state, CLOCKS.random, seed | 0);
 }

@@ -20,6 +20,8 @@ export interface EntryDecoder {
   readonly validWord: 0 | 1;
   /** Page sizes that the hardware has, as log2 of bytes. */
   readonly pageShifts: readonly number[];
+  /** Can tables have several levels? Inner entries then look like entries of 4 KiB pages that permit reading and writing. */
+  readonly hasLevels: boolean;
   decode(first: number, second: number, pageShift: number, into: Translation): number;
 }
 
@@ -44,6 +46,7 @@ function alignedPage(high: number, low: number, pageShift: number): number {
 const tce: EntryDecoder = {
   validWord: 1,
   pageShifts: Array.from({ length: 23 }, (_, i) => 12 + i),
+  hasLevels: true,
   decode(first, second, pageShift, into) {
     const permissions = byte(second, 3);
     if ((permissions & 3) === 0) return NOT_MAPPED;
@@ -58,6 +61,7 @@ const tce: EntryDecoder = {
 const iopte: EntryDecoder = {
   validWord: 0,
   pageShifts: [13, 16],
+  hasLevels: false,
   decode(first, second, pageShift, into) {
     if (byte(first, 0) < 0x80) return NOT_MAPPED;
     const is64K = (byte(first, 0) & 0x20) !== 0;
@@ -71,7 +75,7 @@ const iopte: EntryDecoder = {
   },
 };
 
-/** By the format codes of CONTROL; code 0 is none. */
+/** By their codes, as windows name them; code 0 is none. */
 export const DECODERS: readonly (EntryDecoder | undefined)[] = [undefined, tce, iopte];
 
 /**
@@ -100,9 +104,43 @@ export function walk(
   }
 }
 
-/** The decoder of a format code that CONTROL has accepted. */
+/** What `locate` found instead of an entry's place. */
+const NO_LEVEL = -1;
+export const BAD_LEVEL = -2;
+const INNER_PAGE_SHIFT = 12;
+const READ_AND_WRITE = 3;
+
+/**
+ * The word index of an entry in a table of `levels` levels with 2^levelBits entries each, that begins at word `table` of `words`.
+ * NO_LEVEL: the levels end before. BAD_LEVEL: an inner entry is none, or leads out of memory. Only between begin and end of a DMA.
+ * An inner entry is stored once, before the entries below it, and stays: no look at it can be torn by a change.
+ */
+export function locate(
+  memory: SharedWords,
+  words: number,
+  table: number,
+  entry: number,
+  levels: number,
+  levelBits: number,
+  decoder: EntryDecoder,
+  scratch: Translation,
+): number {
+  const perLevel = 2 ** levelBits;
+  let at = table;
+  for (let level = levels - 1; level > 0; level--) {
+    const index = Math.floor(entry / perLevel ** level) % perLevel;
+    const walked = walk(memory, at + 2 * index, decoder, INNER_PAGE_SHIFT, scratch);
+    if (walked !== WALKED) return walked === NOT_MAPPED ? NO_LEVEL : BAD_LEVEL;
+    // Of 4096 bytes, 1024 words.
+    at = scratch.page * 1024;
+    if (scratch.access !== READ_AND_WRITE || at + 2 * perLevel > words) return BAD_LEVEL;
+  }
+  return at + 2 * (levels === 1 ? entry : entry % perLevel);
+}
+
+/** The decoder of a format code that a window was opened with. */
 export function decoderOf(code: number): EntryDecoder {
   const decoder = DECODERS[code];
-  if (decoder === undefined) throw new InvariantError(`format code ${code} in CONTROL`);
+  if (decoder === undefined) throw new InvariantError(`format code ${code} of an open window`);
   return decoder;
 }

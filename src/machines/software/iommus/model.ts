@@ -1,0 +1,33 @@
+/**
+ * What makes an IOMMU of the software machine: registers as a platform programs them, brought down to windows and invalidations
+ * of the translation unit. One file a model; models.ts lists them.
+ */
+import type { Registers } from "../../../machine/contract.ts";
+import type { SharedWords } from "../../../shared/memory.ts";
+import { InvalidArgumentError } from "../../../units/errors.ts";
+import type { SoftwareMemory } from "../memory.ts";
+import type { TranslationUnit } from "../translation.ts";
+
+/** What a model's registers are made of, in one thread. */
+export interface IommuParts {
+  readonly unit: TranslationUnit;
+  readonly memory: SoftwareMemory;
+  /** The machine's shared state; `at` is where the model's own words begin, zeros at first. */
+  readonly state: SharedWords;
+  readonly at: number;
+  readonly faultsLost: () => number;
+}
+
+export interface IommuModel {
+  /** What `SoftwareMachineOptions.iommu` says. */
+  readonly name: string;
+  /** How many words of shared memory it needs for itself. */
+  readonly words: number;
+  /** One thread's view. Once per machine and thread. */
+  create(parts: IommuParts): Registers;
+}
+
+/** What an access to a register that is none throws. `namedBy`: the module that names those that are. */
+export function unknownRegister(what: string, at: number, namedBy: string): InvalidArgumentError {
+  return new InvalidArgumentError(what, `0x${at.toString(16)}`, `one that ${namedBy} names`);
+}

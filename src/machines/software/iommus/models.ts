@@ -1,0 +1,22 @@
+/** The IOMMUs that a software machine can have, by name. A handle holds their place in this list: append only. */
+import type { Registers } from "../../../machine/contract.ts";
+import { InvalidArgumentError } from "../../../units/errors.ts";
+import { linearIommu } from "./linear.ts";
+import { type IommuModel, unknownRegister } from "./model.ts";
+
+/** No registers: a hypervisor programs the translation unit, and its guests make calls. */
+const hidden: IommuModel = { name: "none", words: 0, create: () => NO_REGISTERS };
+
+export const IOMMU_MODELS: readonly IommuModel[] = [hidden, linearIommu];
+
+/** The place of a model in the list. Throws InvalidArgumentError for an unknown name. */
+export function modelIndex(name: string): number {
+  const index = IOMMU_MODELS.findIndex((model) => model.name === name);
+  if (index >= 0) return index;
+  throw new InvalidArgumentError("iommu", name, `one of ${IOMMU_MODELS.map((model) => model.name).join(", ")}`);
+}
+
+function none(at: number): never {
+  throw unknownRegister("register", at, "nobody: this machine's IOMMU is its hypervisor's, and nothing");
+}
+const NO_REGISTERS: Registers = { read32: none, write32: none, read64: none, write64: none };
