@@ -1,0 +1,87 @@
+/**
+ * A board: a platform, on a machine whose devices can be told to do DMA, ready to use. What the conformance suite, the replay, the
+ * bench and the examples run on, without knowing which platform it is. Boards are listed in boards.ts; a new platform adds one.
+ *
+ *     const board = boardNamed("pseries").create({ memoryBytes: 2 ** 26, entries: 4096, devices: ["nvme0"] });
+ *     worker.postMessage(board.handle);  // there: attachBoard(handle)
+ */
+import type { DmaMachine, Fault } from "../machine/contract.ts";
+import type { IommuTable, TableOptions } from "../table/iommu-table.ts";
+import type { Access } from "../units/numbers.ts";
+
+/** What can be asked of every board; what is left out is the board's own choice. */
+export interface BoardOptions {
+  /** Physical memory in bytes: a multiple of 4096. Tables take a part of it at its end. */
+  readonly memoryBytes: number;
+  /** IO page size as log2 of bytes: one of the kind's. Default: its first. */
+  readonly pageShift?: number;
+  /** Entries of the table, at least; the kind may round up to what its window can have. Default: the kind's usual window. */
+  readonly entries?: number;
+  /** Levels of the table: one of the kind's. Default 1. */
+  readonly levels?: number;
+  /** Names of the devices. Default: one, "device0". */
+  readonly devices?: readonly string[];
+  /** Threads that may be attached at once, the creator included. Default 32. */
+  readonly threads?: number;
+  /** Of the generic table. */
+  readonly table?: TableOptions;
+}
+
+/** Structured-cloneable; `kind` says whose. */
+export interface BoardHandle {
+  /** Name of the kind, for `attachBoard`. */
+  readonly kind: string;
+  readonly machine: object;
+  readonly platform: object;
+}
+
+/** One thread's view of a board. All devices share one window and its table. */
+export interface Board {
+  readonly kind: BoardKind;
+  readonly handle: BoardHandle;
+  readonly machine: DmaMachine;
+  /** The generic table that the platform encloses: what a DmaDevice is made of. */
+  readonly table: IommuTable;
+  /** The platform's own object: fields of its own beside `generic`. */
+  readonly platform: { readonly generic: IommuTable };
+  /** Physical memory [0, usableBytes) is the caller's; what lies above belongs to the platform. A multiple of the IO page. */
+  readonly usableBytes: number;
+  /** Takes the recorded faults, and makes devices usable again that a fault has cut off. */
+  takeFaults(): readonly Fault[];
+  /** What was left by a thread that is dead for certain: `machineThread` is its slot on the machine. Its table is reclaimed apart. */
+  forgetThread(machineThread: number): void;
+  readonly machineThread: number;
+  /** Gives this thread's views back. The creator's `close` also ends what runs outside of this process. */
+  close(): void;
+}
+
+/** A platform on a machine. */
+export interface BoardKind {
+  /** The platform's name, and the machine's where it is not the software machine: "powernv", "powernv@qemu". */
+  readonly name: string;
+  /** One line about it, for people. */
+  readonly summary: string;
+  /** Names of the entry formats' that stand in its tables. */
+  readonly format: string;
+  /** IO page sizes as log2 of bytes, the usual one first. */
+  readonly pageShifts: readonly number[];
+  /** Levels that its tables can have. */
+  readonly levels: readonly number[];
+  /** What the device may really do when `access` was asked for. */
+  readonly grants: Readonly<Record<Access, Access>>;
+  /** What becomes of a DMA to an entry that is not mapped: refused, or it lands in a page that nobody else uses. */
+  readonly strayAccess: "refused" | "dummy-page";
+  /**
+   * How a refused DMA shows: "fault" in `takeFaults` and as false; "data" only by bytes that do not move (machines whose faults are
+   * silent).
+   */
+  readonly refusals: "fault" | "data";
+  /** Does the machine keep stale translations until they are invalidated, so that a forgotten invalidation shows? */
+  readonly hasIotlb: boolean;
+  /** Entries that one call to the hypervisor can write at most; 0 where entries are written to memory. */
+  readonly entriesPerHypercall: number;
+  /** Throws typed errors for what the kind can't do, with the numbers. */
+  create(options: BoardOptions): Board;
+  /** A view for the calling thread. Throws FormatError for a foreign handle. */
+  attach(handle: BoardHandle): Board;
+}

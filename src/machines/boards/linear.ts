@@ -1,0 +1,85 @@
+/** The linear platform on the software machine: a board for each format that it can have. */
+import type { EntryFormat } from "../../formats/contract.ts";
+import { ENTRY_BYTES } from "../../formats/contract.ts";
+import { sun4uIopte } from "../../formats/sun4u-iopte.ts";
+import { powernvTce } from "../../formats/tce.ts";
+import { LinearPlatform, type LinearPlatformHandle } from "../../platforms/linear/platform.ts";
+import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
+import type { Board, BoardHandle, BoardKind, BoardOptions } from "../board.ts";
+import { SoftwareMachine, type SoftwareMachineHandle } from "../software/machine.ts";
+
+/** 4 GiB: no bus address is also one of the memory. */
+const WINDOW_BASE = 2n ** 32n;
+const DEFAULT_ENTRIES = 65536;
+
+function linearBoard(name: string, format: EntryFormat): BoardKind {
+  const kind: BoardKind = {
+    name,
+    summary: `one window, one flat table of ${format.name}, registers of our own`,
+    format: format.name,
+    pageShifts: format.pageShifts,
+    levels: [1],
+    grants: format.grants,
+    strayAccess: "refused",
+    refusals: "fault",
+    hasIotlb: true,
+    entriesPerHypercall: 0,
+    create: (options) => create(kind, options),
+    attach: (handle) => {
+      const machine = SoftwareMachine.attach(handle.machine as SoftwareMachineHandle);
+      return boardOf(kind, machine, LinearPlatform.attach(machine, handle.platform as LinearPlatformHandle));
+    },
+  };
+  return kind;
+}
+
+export const linearTceBoard: BoardKind = linearBoard("linear-tce", powernvTce);
+export const linearIopteBoard: BoardKind = linearBoard("linear-iopte", sun4uIopte);
+
+function create(kind: BoardKind, options: BoardOptions): Board {
+  const { memoryBytes, devices, threads = 32, entries = DEFAULT_ENTRIES, levels = 1, table } = options;
+  const pageShift = options.pageShift ?? (kind.pageShifts[0] as number);
+  checkInteger(`levels of ${kind.name}`, levels, 1, 1);
+  const machine = SoftwareMachine.create({ memoryBytes, threads, ...(devices === undefined ? {} : { devices }) });
+  const window: DmaWindow = { base: baseFor(pageShift), pageShift, entries: entries as EntryCount };
+  const platform = LinearPlatform.create(machine, {
+    format: kind.format,
+    window,
+    table: { ...table, threads },
+    tableAddress: tableAddressFor(memoryBytes, entries),
+  });
+  return boardOf(kind, machine, platform);
+}
+
+/** A multiple of the page, from WINDOW_BASE on. */
+function baseFor(pageShift: number): Iova {
+  const pageBytes = 2n ** BigInt(pageShift);
+  return (pageBytes > WINDOW_BASE ? pageBytes : WINDOW_BASE) as Iova;
+}
+
+function tableAddressFor(memoryBytes: number, entries: number): number {
+  const address = Math.floor((memoryBytes - entries * ENTRY_BYTES) / 4096) * 4096;
+  if (address > 0) return address;
+  throw new InvalidArgumentError("memory of the board in bytes", memoryBytes, `room for a table of ${entries} entries`);
+}
+
+function boardOf(kind: BoardKind, machine: SoftwareMachine, platform: LinearPlatform): Board {
+  const pageBytes = 2 ** platform.generic.window.pageShift;
+  const handle: BoardHandle = { kind: kind.name, machine: machine.handle, platform: platform.handle };
+  return {
+    kind,
+    handle,
+    machine,
+    table: platform.generic,
+    platform,
+    usableBytes: Math.floor(platform.tableAddress / pageBytes) * pageBytes,
+    takeFaults: () => machine.faults(),
+    forgetThread: (thread) => machine.forgetThread(thread),
+    machineThread: machine.thread,
+    close: () => {
+      platform.generic.close();
+      machine.close();
+    },
+  };
+}
