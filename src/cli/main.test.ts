@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
+import { BOARD_KINDS } from "../machines/boards.ts";
 import { main } from "./main.ts";
 import { RecordingTerminal } from "./terminal.model.ts";
 
@@ -37,12 +38,29 @@ describe("iova", () => {
     const replay = await run("replay", "--help");
     assert.deepEqual([verbs.code, replay.code], [0, 0]);
     assert.match(verbs.output, /^ {2}replay \[options\] <TRACE>/m);
-    for (const flag of "workers table pools entries page-shift cache strict lazy seconds json".split(" ")) {
+    for (const flag of "platform workers table pools entries page-shift cache strict lazy seconds json".split(" ")) {
       assert.match(replay.output, new RegExp(`--${flag}\\b`));
     }
     assert.match(replay.output, /Examples:\n {2}\$ iova replay traces/);
     assert.match(replay.output, /Exit codes:\n {2}0 fine;/);
     for (const line of `${verbs.output}${replay.output}`.split("\n")) assert.ok(line.length <= 100, line);
+  });
+
+  test("platforms lists every platform with its pages, levels and format, and tells of one in detail", async () => {
+    const list = await run("platforms");
+    assert.deepEqual([list.code, list.errors], [0, ""]);
+    for (const kind of BOARD_KINDS) {
+      assert.match(list.output, new RegExp(`^${kind.name} +\\d+[KMG].* ${kind.format} +${kind.strayAccess}`, "m"));
+      const one = await run("platforms", kind.name);
+      assert.ok(one.output.startsWith(`${kind.name}: ${kind.summary.slice(0, 20)}`), one.output);
+      list.output += one.output;
+    }
+    for (const line of list.output.split("\n")) assert.ok(line.length <= 100, line);
+    const { platforms } = JSON.parse((await run("platforms", "--json")).output) as { platforms: { name: string }[] };
+    assert.deepEqual(
+      platforms.map(({ name }) => name),
+      BOARD_KINDS.map(({ name }) => name),
+    );
   });
 
   test("without a verb shows the help on standard error", async () => {
@@ -57,6 +75,9 @@ const WRONG_USE: readonly (readonly [argv: readonly string[], message: RegExp])[
   [["--bogus"], /^iova: unknown option '--bogus'/],
   [["replay"], /^iova: missing required argument 'TRACE'/],
   [["replay", "a", "b"], /^iova: too many arguments for 'replay'/],
+  [["platforms", "vax"], /^iova: platform is vax; expected one of linear-tce/],
+  [["replay", NVME, "--platform", "vax"], /Found 'vax'; expected linear-tce or/],
+  [["replay", NVME, "--platform", "linear-iopte", "--page-shift", "12"], /^iova: page shift is 12; expected one that/],
   [["replay", NVME, "--bogus"], /^iova: unknown option '--bogus'/],
   [
     ["replay", NVME, "--workers", "0"],

@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import type { ReplayHost } from "../replay/threads.ts";
 import { IovaError } from "../units/errors.ts";
 import { nodeHost } from "./host.ts";
+import { platformsCommand } from "./platforms.ts";
 import { replayCommand } from "./replay.ts";
 import { processTerminal, type Terminal } from "./terminal.ts";
 import { Command } from "./vendor.ts";
@@ -27,11 +28,12 @@ export async function main(
     .version(version(), "-V, --version")
     .configureHelp({ helpWidth: 100 })
     .showHelpAfterError("(`iova --help` shows the verbs, `iova VERB --help` their options)");
-  const replay = replayCommand(terminal, host, (result) => {
+  const finish = (result: number): void => {
     code = result;
-  });
-  program.addCommand(replay);
-  for (const command of [program, replay]) prepare(command, terminal);
+  };
+  const verbs = [replayCommand(terminal, host, finish), platformsCommand(terminal, finish)];
+  for (const verb of verbs) program.addCommand(verb);
+  for (const command of [program, ...verbs]) prepare(command, terminal);
   try {
     await program.parseAsync([...argv], { from: "user" });
     return code;

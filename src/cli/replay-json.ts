@@ -18,19 +18,21 @@ export function replayJson(
   cores: number,
 ): object {
   const base = baseline(result.rows);
+  const { plan, kind, pageShift, entries } = result.prepared;
   return {
     version: VERSION,
     trace: traceJson(file, trace),
     requests: { requests: history.length, pieces: history.elementAddress.length, ...history.counts },
     replay: {
-      workers: result.plan.workers.map(({ cpus, requests, peakEntries }) => ({ cpus, requests, peakEntries })),
+      workers: plan.workers.map(({ cpus, requests, peakEntries }) => ({ cpus, requests, peakEntries })),
       cores,
-      pageBytes: 2 ** result.window.pageShift,
-      entries: result.window.entries,
-      entryFormat: result.formatName,
-      peakEntries: result.plan.peakEntries,
-      crossCpuUnmaps: result.plan.crossCpuUnmaps,
-      crossWorkerUnmaps: result.plan.crossWorkerUnmaps,
+      pageBytes: 2 ** pageShift,
+      entries: entries,
+      platform: kind.name,
+      entryFormat: kind.format,
+      peakEntries: plan.peakEntries,
+      crossCpuUnmaps: plan.crossCpuUnmaps,
+      crossWorkerUnmaps: plan.crossWorkerUnmaps,
       checkedOneMappingIn: SAMPLE_EVERY,
       checkedPagesPerMapping: PAGES_CHECKED,
     },

@@ -1,6 +1,5 @@
 /** What a replay found, for people: the set-up, a table of at most 100 columns, and what it means in plain words. */
 import { PAGES_CHECKED } from "../replay/check.ts";
-import { REPLAY_FORMAT } from "../replay/machine.ts";
 import type { ReplayPlan } from "../replay/plan.ts";
 import { SAMPLE_EVERY } from "../replay/player.ts";
 import type { RowResult } from "../replay/result.ts";
@@ -16,14 +15,14 @@ export function baseline(rows: readonly RowResult[]): RowResult {
 }
 
 /** How the replay is set up. */
-export function setupLines({ plan, window, options }: PreparedReplay, cores: number): string[] {
+export function setupLines({ plan, kind, entries, pageShift, options }: PreparedReplay, cores: number): string[] {
   const cpus = plan.workers.map((worker) => listed(worker.cpus.map(String))).join("; ");
   const again = plan.workers.length > plan.cpus.length ? ", each as a device of its own" : "";
   const lazy = options.rows.some(({ setup }) => setup.invalidate === "lazy") ? "; pooled tables invalidate lazily" : "";
   const lines = [
     `${counted(plan.workers.length, "worker thread")} on ${counted(cores, "core")} play the CPUs of the trace ` +
       `(${cpus})${again}, over and over`,
-    `a table of ${grouped(window.entries)} entries of ${binarySize(2 ** window.pageShift)} (${REPLAY_FORMAT.name}) per row; ` +
+    `${kind.name}: a table of ${grouped(entries)} entries of ${binarySize(2 ** pageShift)} (${kind.format}) per row; ` +
       `at most ${grouped(plan.peakEntries)} live at once; 1 mapping in ${SAMPLE_EVERY} checked by DMA${lazy}`,
   ];
   if (plan.crossCpuUnmaps > 0) lines.push(crossCpu(plan));
@@ -73,6 +72,7 @@ export function closingSentences(result: ReplayResult, cores: number): string[] 
   return [
     ...rows.filter((row) => row !== base).map((row) => comparison(row, base)),
     ...poolSentences(rows),
+    ...hypercallSentences(result),
     ...failureSentences(rows),
     ...translationSentences(rows),
     threadsSentence(result, cores),
@@ -126,7 +126,17 @@ function translationSentences(rows: readonly RowResult[]): string[] {
 /** Below this, hardly ever were two workers on a CPU at the same time. */
 const LITTLE_OVERLAP = 1.2;
 
-function threadsSentence({ rows, plan }: ReplayResult, cores: number): string {
+/** What a hypervisor was asked, where there is one. */
+function hypercallSentences({ rows, prepared }: ReplayResult): string[] {
+  if (prepared.kind.entriesPerHypercall === 0) return [];
+  const calls = rows.map((row) => `${(row.hypercalls / Math.max(1, row.requests)).toFixed(2)} (${row.name})`);
+  return [
+    `Hypercalls per request, its mapping and its end: ${listed(calls)}; one call takes up to ` +
+      `${grouped(prepared.kind.entriesPerHypercall)} entries.`,
+  ];
+}
+
+function threadsSentence({ rows, prepared: { plan } }: ReplayResult, cores: number): string {
   const running = rows.map((row) => `${row.threadsRunning.toFixed(1)} (${row.name})`);
   const busy = plan.workers.length > 1 && rows.every((row) => row.threadsRunning < LITTLE_OVERLAP);
   const little = busy ? " That is too little overlap for locks to be contended: let this machine do nothing else." : "";

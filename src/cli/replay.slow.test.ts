@@ -53,8 +53,8 @@ describe("iova replay", () => {
         "  12,753 lines read",
         "no events: 12 comments (from line 1)",
         "2 worker threads on N cores play the CPUs of the trace (0 and 3; 1 and 2), over and over",
-        "a table of 65,536 entries of 4 KiB (powernv-tce) per row; at most 513 live at once; 1 mapping in 16",
-        "  checked by DMA",
+        "linear-tce: a table of 65,536 entries of 4 KiB (powernv-tce) per row; at most 513 live at once; 1",
+        "  mapping in 16 checked by DMA",
       ].join("\n"),
     );
     assert.match(

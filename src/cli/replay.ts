@@ -11,6 +11,7 @@
 import { accessSync, constants, statSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname } from "node:path";
+import { BOARD_KINDS } from "../machines/boards.ts";
 import type { RowResult } from "../replay/result.ts";
 import {
   MAX_WORKERS,
@@ -36,6 +37,8 @@ import { Command, Option } from "./vendor.ts";
 
 const WIDTH = 100;
 const DEFAULT_SECONDS = 3;
+const DEFAULT_PLATFORM = "linear-tce";
+const PLATFORM_NAMES = BOARD_KINDS.map((kind) => kind.name);
 
 const MANUAL = `
 TRACE is ftrace text (tracefs' trace, trace-cmd report, perf script), plain or gz, with iommu
@@ -47,6 +50,7 @@ Examples:
   $ iova replay traces/nvme-io-612.txt.gz
   $ iova replay trace.txt --workers 4 --entries 4096 --table single-lock,pooled --pools 8
   $ iova replay trace.txt --cache none --lazy --seconds 10 --json result.json
+  $ iova replay trace.txt --platform linear-iopte --page-shift 13
   $ zcat trace.gz | iova replay /dev/stdin --json - | jq '.rows[].requestsPerSecond'
 
 Exit codes:
@@ -61,7 +65,8 @@ interface ReplayFlags {
   readonly table: readonly TableName[];
   readonly pools?: number;
   readonly entries?: number;
-  readonly pageShift: number;
+  readonly platform: string;
+  readonly pageShift?: number;
   readonly cache?: "none" | "fifo";
   readonly lazy?: true;
   readonly seconds: number;
@@ -91,7 +96,16 @@ export function replayCommand(terminal: Terminal, host: ReplayHost, finish: (cod
     )
     .addOption(flag("--pools <N>", "pools of the pooled table (default: 16, fewer in small tables)", integer(1, 1024)))
     .addOption(flag("--entries <N>", "entries of the table (default: a window of 4 GiB)", integer(1, MAX_ENTRIES)))
-    .addOption(flag("--page-shift <N>", "log2 of the IO page size in bytes", integer(12, 34)).default(12))
+    .addOption(
+      flag(
+        "-p, --platform <NAME>",
+        "platform and its machine (`iova platforms` lists them)",
+        oneOf(PLATFORM_NAMES),
+      ).default(DEFAULT_PLATFORM),
+    )
+    .addOption(
+      flag("--page-shift <N>", "log2 of the IO page size in bytes (default: the platform's usual)", integer(12, 34)),
+    )
     .addOption(
       flag(
         "--cache <KIND>",
@@ -167,20 +181,24 @@ function optionsFrom(flags: ReplayFlags, history: RequestHistory): ReplayOptions
     flags.workers ?? Math.max(2, Math.min(availableParallelism(), cpus === 1 ? MAX_WORKERS : cpus, MAX_WORKERS));
   return {
     workers,
-    pageShift: flags.pageShift,
+    platform: flags.platform,
     rows: rowsOf(flags),
     seconds: flags.seconds,
+    ...(flags.pageShift === undefined ? {} : { pageShift: flags.pageShift }),
     ...(flags.entries === undefined ? {} : { entries: flags.entries }),
   };
 }
 
-function rowsOf({ table, cache, lazy, pools }: ReplayFlags): NamedSetup[] {
+function rowsOf({ platform, table, cache, lazy, pools }: ReplayFlags): NamedSetup[] {
   const invalidate = lazy ? "lazy" : "strict";
+  // Rows of the usual platform bear the table's name alone.
+  const on = platform === DEFAULT_PLATFORM ? "" : `${platform}/`;
   return table.flatMap((name): NamedSetup[] => {
-    if (name === "single-lock") return [{ name, setup: { table: name, cache: "none", invalidate: "strict" } }];
+    if (name === "single-lock")
+      return [{ name: `${on}${name}`, setup: { table: name, cache: "none", invalidate: "strict" } }];
     const caches = cache === undefined ? (["none", "fifo"] as const) : ([cache] as const);
     return caches.map((kind) => ({
-      name: `${name}${kind === "fifo" ? "+cache" : ""}`,
+      name: `${on}${name}${kind === "fifo" ? "+cache" : ""}`,
       setup: { table: name, cache: kind, invalidate, ...(pools === undefined ? {} : { pools }) },
     }));
   });

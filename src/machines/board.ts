@@ -46,6 +46,8 @@ export interface Board {
   readonly platform: { readonly generic: IommuTable };
   /** Physical memory [0, usableBytes) is the caller's; what lies above belongs to the platform. A multiple of the IO page. */
   readonly usableBytes: number;
+  /** Sums over all threads since the board was made. */
+  statistics(): BoardStatistics;
   /** Takes the recorded faults, and makes devices usable again that a fault has cut off. */
   takeFaults(): readonly Fault[];
   /** What was left by a thread that is dead for certain: `machineThread` is its slot on the machine. Its table is reclaimed apart. */
@@ -53,6 +55,13 @@ export interface Board {
   readonly machineThread: number;
   /** Gives this thread's views back. The creator's `close` also ends what runs outside of this process. */
   close(): void;
+}
+
+export interface BoardStatistics {
+  /** Invalidations of the IOTLB, of a range or of all of it. */
+  readonly invalidations: number;
+  /** Calls to the hypervisor; 0 where there is none. */
+  readonly hypercalls: number;
 }
 
 /** A platform on a machine. */
@@ -80,6 +89,10 @@ export interface BoardKind {
   readonly hasIotlb: boolean;
   /** Entries that one call to the hypervisor can write at most; 0 where entries are written to memory. */
   readonly entriesPerHypercall: number;
+  /** How many entries a table can have at most, with pages of this size. */
+  largestTable(pageShift: number): number;
+  /** How much memory at most the platform takes for itself, for a table of so many entries: `memoryBytes` is that and the caller's. */
+  platformBytes(entries: number, pageShift: number): number;
   /** Throws typed errors for what the kind can't do, with the numbers. */
   create(options: BoardOptions): Board;
   /** A view for the calling thread. Throws FormatError for a foreign handle. */

@@ -27,6 +27,8 @@ export interface RowResult {
   readonly searchStepsPerRequest: number;
   /** Invalidations of the IOTLB: of a range, or of all of it. */
   readonly iotlbFlushes: number;
+  /** Calls to the hypervisor, where the platform has one. */
+  readonly hypercalls: number;
   /** mapSg and unmapSg calls that failed. */
   readonly failures: number;
   readonly failuresByReason: Readonly<Partial<Record<Failure, number>>>;
@@ -50,9 +52,12 @@ export interface RowTotals {
   readonly firstWrong: string;
   readonly counters: TableCounters;
   readonly iotlbFlushes: number;
+  readonly hypercalls: number;
 }
 
-export function sumReports(reports: readonly WorkerReport[]): Omit<RowTotals, "counters" | "iotlbFlushes"> {
+export function sumReports(
+  reports: readonly WorkerReport[],
+): Omit<RowTotals, "counters" | "iotlbFlushes" | "hypercalls"> {
   const sum = (of: (report: WorkerReport) => number): number =>
     reports.reduce((total, report) => total + of(report), 0);
   return {
@@ -105,6 +110,7 @@ export function rowResult(frame: RowFrame, before: RowTotals, after: RowTotals):
     searchSteps,
     searchStepsPerRequest: ratio(searchSteps, requests),
     iotlbFlushes: after.iotlbFlushes - before.iotlbFlushes,
+    hypercalls: after.hypercalls - before.hypercalls,
     failures: after.failures.reduce((a, b) => a + b, 0),
     failuresByReason,
     largestHoleEntries: after.counters.largestHoleEntries,

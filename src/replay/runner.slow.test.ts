@@ -25,6 +25,7 @@ const CACHED: NamedSetup = { name: "cached", setup: { table: "pooled", cache: "f
 const LAZY: NamedSetup = { name: "lazy", setup: { table: "pooled", cache: "fifo", invalidate: "lazy" } };
 const options = (changes: Partial<ReplayOptions> = {}): ReplayOptions => ({
   workers: 2,
+  platform: "linear-tce",
   pageShift: 12,
   rows: [SINGLE, POOLED, CACHED, LAZY],
   seconds: 0.2,
@@ -41,7 +42,7 @@ describe("a replay", () => {
   test("maps and unmaps on every table; every translation is right, nothing fails, nothing is lost", async () => {
     const progress: number[] = [];
     const prepared = prepareReplay(nvme, options());
-    const { rows, window } = await runReplay(prepared, nodeHost(), (done) => progress.push(done));
+    const { rows } = await runReplay(prepared, nodeHost(), (done) => progress.push(done));
     assert.deepEqual(
       rows.map(({ name }) => name),
       ["single-lock", "pooled", "cached", "lazy"],
@@ -53,7 +54,7 @@ describe("a replay", () => {
     assert.ok(single.iotlbFlushes >= single.requests - 1000);
     assert.ok(cached.lockAcquisitions < 2 * cached.requests);
     assert.ok(lazy.iotlbFlushes < lazy.requests / 4, `${lazy.iotlbFlushes} flushes for ${lazy.requests} requests`);
-    assert.ok(single.largestHoleEntries > 0 && single.largestHoleEntries <= window.entries);
+    assert.ok(single.largestHoleEntries > 0 && single.largestHoleEntries <= prepared.entries);
     assert.equal(progress.at(-1), 1);
   });
 
@@ -74,7 +75,14 @@ describe("a replay", () => {
 
   test("with larger pages", async () => {
     const prepared = prepareReplay(nvme, options({ pageShift: 16, seconds: 0.1, rows: [SINGLE, POOLED] }));
-    assert.equal(prepared.window.entries, 65_536);
+    assert.equal(prepared.entries, 65_536);
+    (await runReplay(prepared, nodeHost())).rows.forEach(sound);
+  });
+
+  test("on another platform, with its own page size and format", async () => {
+    const { pageShift: _, ...usual } = options({ platform: "linear-iopte", seconds: 0.1, rows: [SINGLE, LAZY] });
+    const prepared = prepareReplay(nvme, usual);
+    assert.deepEqual([prepared.pageShift, prepared.kind.format], [13, "sun4u-iopte"]);
     (await runReplay(prepared, nodeHost())).rows.forEach(sound);
   });
 
@@ -99,7 +107,8 @@ describe("options that make no sense are refused, with the numbers", () => {
   const refused: readonly (readonly [Partial<ReplayOptions>, RegExp])[] = [
     [{ workers: 0 }, /workers is 0; expected an integer from 1 to 64/],
     [{ workers: 1.5 }, /workers is 1.5/],
-    [{ pageShift: 11 }, /page shift is 11; expected one that powernv-tce has: 12, /],
+    [{ platform: "vax" }, /platform is vax; expected one of linear-tce, /],
+    [{ pageShift: 11 }, /page shift is 11; expected one that linear-tce has: 12, /],
     [{ entries: 0 }, /entries is 0; expected an integer from 1/],
     [{ entries: 16 }, /entries is 16; expected at least 32 for the request of line \d+ alone, and \d+ for all/],
     [{ entries: 256 }, /entries is 256; expected at least \d+: so many are live at once on 2 workers \(\d+ \+ \d+\)/],

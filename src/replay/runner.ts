@@ -1,17 +1,18 @@
 /**
- * Runs a replay: a row for each table, each with a machine, a table and worker threads of its own, so that the engine compiles
+ * Runs a replay: a row for each table, each with a board, a table and worker threads of its own, so that the engine compiles
  * each row's calls for the one table that they meet. Rows run in turns, a slice of time each, in an order that rotates: what
  * else the machine does meets all rows alike. The first slice of each row is left out: the engine compiles.
  */
-import type { SoftwareMachine } from "../machines/software/machine.ts";
+import type { Board, BoardKind } from "../machines/board.ts";
+import { boardNamed } from "../machines/boards.ts";
 import { createShared, notify, type SharedBuffer, type SharedWords, store, wordsOf } from "../shared/memory.ts";
 import type { RequestHistory } from "../trace/requests.ts";
 import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
-import { type DmaWindow, type EntryCount, type Iova, MAX_ENTRIES } from "../units/numbers.ts";
-import { arenaLimit, createMachine, layoutMemory, type MemoryLayout, opsOn, REPLAY_FORMAT } from "./machine.ts";
+import { MAX_ENTRIES } from "../units/numbers.ts";
+import { arenaLimit, layoutMemory, type MemoryLayout } from "./memory.ts";
 import { planReplay, type ReplayPlan } from "./plan.ts";
 import { type RowResult, type RowTotals, rowResult, sumReports } from "./result.ts";
-import { type CreatedTable, createTable, type TableSetup } from "./tables.ts";
+import { type CreatedTable, createTable, type TableSetup, tableOptionsOf } from "./tables.ts";
 import { type ReplayHost, WorkerGroup } from "./threads.ts";
 import { BEGUN, CONTROL_BYTES, OVER, STOPPED } from "./worker.ts";
 
@@ -21,15 +22,16 @@ const WARM_UP_SECONDS = 0.4;
 /** Memory for one worker's buffers; only touched pages cost anything. */
 const ARENA_BYTES = 2 ** 28;
 export const MAX_WORKERS = 64;
-/** Bus address of entry 0: 4 GiB, so that no bus address is also one of memory. */
-const WINDOW_BASE = 2n ** 32n;
 /** The window that 32-bit devices have, and the recordings were made with. */
 const USUAL_WINDOW_BYTES = 2 ** 32;
 
 export interface ReplayOptions {
   readonly workers: number;
-  readonly pageShift: number;
-  /** Entries of the table. Default: 4 GiB of pages, or four times what is live at once if that is more. */
+  /** Name of the board: a platform on its machine. */
+  readonly platform: string;
+  /** log2 of the IO page size in bytes. Default: the platform's usual one. */
+  readonly pageShift?: number;
+  /** Entries of the table. Default: 4 GiB of pages, or four times what is live at once if that is more; at most the platform's. */
   readonly entries?: number;
   readonly rows: readonly NamedSetup[];
   /** How long each row is measured. */
@@ -43,16 +45,14 @@ export interface NamedSetup {
 
 export interface ReplayResult {
   readonly rows: readonly RowResult[];
-  readonly plan: ReplayPlan;
-  readonly window: DmaWindow;
-  readonly formatName: string;
+  readonly prepared: PreparedReplay;
 }
 
 /** One row while it runs. */
 interface Row {
   readonly name: string;
   readonly setup: TableSetup;
-  readonly machine: SoftwareMachine;
+  readonly board: Board;
   readonly table: CreatedTable;
   readonly control: SharedWords;
   readonly workers: WorkerGroup;
@@ -65,7 +65,9 @@ interface Row {
 /** A replay that has been checked: everything that the options can get wrong has been said by then. */
 export interface PreparedReplay {
   readonly plan: ReplayPlan;
-  readonly window: DmaWindow;
+  readonly kind: BoardKind;
+  readonly pageShift: number;
+  readonly entries: number;
   readonly layout: MemoryLayout;
   readonly options: ReplayOptions;
 }
@@ -76,38 +78,34 @@ export interface PreparedReplay {
  */
 export function prepareReplay(history: RequestHistory, options: ReplayOptions): PreparedReplay {
   checkInteger("workers", options.workers, 1, MAX_WORKERS);
-  if (!REPLAY_FORMAT.pageShifts.includes(options.pageShift)) {
+  const kind = boardNamed(options.platform);
+  const pageShift = options.pageShift ?? (kind.pageShifts[0] as number);
+  if (!kind.pageShifts.includes(pageShift)) {
     throw new InvalidArgumentError(
       "page shift",
-      options.pageShift,
-      `one that ${REPLAY_FORMAT.name} has: ${REPLAY_FORMAT.pageShifts.join(", ")}`,
+      pageShift,
+      `one that ${kind.name} has: ${kind.pageShifts.toSorted((a, b) => a - b).join(", ")}`,
     );
   }
-  if (options.entries !== undefined) checkInteger("entries", options.entries, 1, MAX_ENTRIES);
+  const largest = kind.largestTable(pageShift);
+  if (options.entries !== undefined) checkInteger("entries", options.entries, 1, Math.min(largest, MAX_ENTRIES));
   if (!(options.seconds > 0 && options.seconds <= 3600)) {
     throw new InvalidArgumentError("seconds", options.seconds, "a number above 0 and up to 3600");
   }
-  const { workers, pageShift } = options;
-  const usual = Math.max(1, Math.floor(USUAL_WINDOW_BYTES / 2 ** pageShift));
-  const smallest = windowOf(options.entries ?? usual, pageShift);
-  const arenaBytes = arenaLimit(smallest, workers, ARENA_BYTES);
-  const plan = planReplay(history, { workers, pageShift, arenaBytes });
-  checkRoom(plan, options.entries);
-  const window = windowOf(options.entries ?? Math.max(usual, 4 * plan.peakEntries), pageShift);
+  const { workers } = options;
+  const usual = Math.min(largest, Math.max(1, Math.floor(USUAL_WINDOW_BYTES / 2 ** pageShift)));
+  const smallest = { kind, pageShift, entries: options.entries ?? usual };
+  const plan = planReplay(history, { workers, pageShift, arenaBytes: arenaLimit(smallest, workers, ARENA_BYTES) });
+  const entries = options.entries ?? Math.min(largest, Math.max(usual, 4 * plan.peakEntries));
+  checkRoom(plan, entries);
+  const size = { kind, pageShift, entries };
   const arenas = plan.workers.map((worker) => worker.arenaBytes);
   // The table may have grown since: look again.
-  arenaLimit(window, workers, Math.max(...arenas));
-  return { plan, window, layout: layoutMemory(window, arenas), options };
+  arenaLimit(size, workers, Math.max(...arenas));
+  return { plan, kind, pageShift, entries, layout: layoutMemory(size, arenas), options };
 }
 
-function windowOf(entries: number, pageShift: number): DmaWindow {
-  const pageBytes = 2n ** BigInt(pageShift);
-  const base = WINDOW_BASE > pageBytes ? WINDOW_BASE : pageBytes;
-  return { base: base as Iova, pageShift, entries: entries as EntryCount };
-}
-
-function checkRoom(plan: ReplayPlan, entries: number | undefined): void {
-  if (entries === undefined) return;
+function checkRoom(plan: ReplayPlan, entries: number): void {
   for (const worker of plan.workers) {
     if (worker.longestEntries <= entries) continue;
     const need = `${worker.longestEntries} for the request of line ${worker.longestLine} alone`;
@@ -133,7 +131,7 @@ export async function runReplay(
   host: ReplayHost,
   progress: (done: number) => void = () => {},
 ): Promise<ReplayResult> {
-  const { plan, window, options } = prepared;
+  const { options } = prepared;
   const rows: Row[] = [];
   try {
     for (const named of options.rows) rows.push(startRow(named, prepared, host));
@@ -153,34 +151,40 @@ export async function runReplay(
       const frame = { name, setup, pools: table.pools, seconds, workerSeconds, cpuSeconds, entriesLost };
       results.push(rowResult(frame, row.before, after[i] as RowTotals));
     }
-    return { rows: results, plan, window, formatName: REPLAY_FORMAT.name };
+    return { rows: results, prepared };
   } finally {
     await Promise.all(rows.map((row) => row.workers.terminate()));
   }
 }
 
 function startRow({ name, setup }: NamedSetup, prepared: PreparedReplay, host: ReplayHost): Row {
-  const { window, layout, plan } = prepared;
-  const machine = createMachine(window, layout);
-  const table = createTable(setup, window, opsOn(machine, window, layout), plan.workers.length + 1);
+  const { kind, pageShift, entries, layout, plan } = prepared;
+  const board = kind.create({
+    memoryBytes: layout.memoryBytes,
+    pageShift,
+    entries,
+    devices: plan.workers.map((_, worker) => `device${worker}`),
+    threads: plan.workers.length + 1,
+    table: tableOptionsOf(setup),
+  });
+  const table = createTable(setup, board);
   const control: SharedBuffer = createShared(CONTROL_BYTES);
   const jobs = plan.workers.map((part, worker) => ({
     worker,
     table: setup.table,
     handle: table.handle,
-    machine: machine.handle,
-    window,
-    layout,
+    board: board.handle,
+    arenaAddress: layout.arenaAddresses[worker] as number,
     plan: part,
     control,
   }));
   const workers = new WorkerGroup(name, host, jobs);
-  const nothing = { completed: [], failures: [], checked: 0, wrong: 0, firstWrong: "", iotlbFlushes: 0 };
+  const nothing = { completed: [], failures: [], checked: 0, wrong: 0, firstWrong: "", iotlbFlushes: 0, hypercalls: 0 };
   const before = { ...nothing, counters: table.counters() };
   return {
     name,
     setup,
-    machine,
+    board,
     table,
     control: wordsOf(control),
     workers,
@@ -226,7 +230,8 @@ function totalsOf(row: Row): RowTotals {
   return {
     ...sumReports(row.workers.reports),
     counters: row.table.counters(),
-    iotlbFlushes: row.machine.statistics().invalidations,
+    iotlbFlushes: row.board.statistics().invalidations,
+    hypercalls: row.board.statistics().hypercalls,
   };
 }
 
@@ -235,6 +240,9 @@ async function stopRow(row: Row): Promise<number> {
   store(row.control, BEGUN, STOPPED);
   notify(row.control, BEGUN, row.workers.reports.length);
   await row.workers.all("done");
-  row.table.close();
-  return row.table.counters().takenEntries;
+  // What the lazy queue of this thread holds.
+  row.board.table.allocator.drain();
+  const lost = row.table.counters().takenEntries;
+  row.board.close();
+  return lost;
 }

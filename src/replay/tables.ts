@@ -2,11 +2,11 @@
  * The tables that a replay can compare, behind one face: made once, attached by each worker, asked for their counters. A rival
  * is added by one entry here.
  */
+import type { Board } from "../machines/board.ts";
 import { type SingleLockHandle, SingleLockTable } from "../rivals/single-lock.ts";
-import type { MappingTable, TableOps } from "../table/contract.ts";
-import { IommuTable, type TableHandle } from "../table/iommu-table.ts";
+import type { MappingTable } from "../table/contract.ts";
+import type { TableOptions } from "../table/iommu-table.ts";
 import { InvalidArgumentError } from "../units/errors.ts";
-import type { DmaWindow } from "../units/numbers.ts";
 
 export type TableName = "single-lock" | "pooled";
 export const TABLE_NAMES: readonly TableName[] = ["single-lock", "pooled"];
@@ -36,25 +36,23 @@ export interface TableCounters {
   readonly takenEntries: number;
 }
 
-/** Structured-cloneable. */
-export type AnyTableHandle = TableHandle | SingleLockHandle;
-
-/** A table in the thread that made it. */
+/** The table of a row in the thread that made its board. */
 export interface CreatedTable {
-  readonly handle: AnyTableHandle;
+  /** What a worker needs beside the board; undefined when the table is the board's own. */
+  readonly handle: SingleLockHandle | undefined;
   readonly pools: number;
   counters(): TableCounters;
-  /** Gives back what this thread and its lazy queue hold. */
-  close(): void;
 }
 
-/** Makes the table of a row. `threads`: how many may be attached at once, the creator included. */
-export function createTable(setup: TableSetup, window: DmaWindow, ops: TableOps, threads: number): CreatedTable {
-  return setup.table === "single-lock" ? createSingleLock(window, ops) : createPooled(setup, window, ops, threads);
+/** How the board's own table has to be made for a row. A rival stands on the same board: its ops write the same entries. */
+export function tableOptionsOf({ cache, invalidate, pools }: TableSetup): TableOptions {
+  return { cache, invalidate, ...(pools === undefined ? {} : { pools }) };
 }
 
-function createSingleLock(window: DmaWindow, ops: TableOps): CreatedTable {
-  const table = SingleLockTable.create(window, ops);
+/** Makes the table of a row on its board. */
+export function createTable(setup: TableSetup, board: Board): CreatedTable {
+  if (setup.table === "pooled") return pooledOf(board);
+  const table = SingleLockTable.create(board.table.window, board.table.ops);
   return {
     handle: table.handle,
     pools: 1,
@@ -62,39 +60,25 @@ function createSingleLock(window: DmaWindow, ops: TableOps): CreatedTable {
       const { taken, largestHole, ...counters } = table.statistics();
       return { ...counters, largestHoleEntries: largestHole, takenEntries: taken };
     },
-    close: () => {},
   };
 }
 
-function createPooled(setup: TableSetup, window: DmaWindow, ops: TableOps, threads: number): CreatedTable {
-  const { cache, invalidate, pools } = setup;
-  const table = IommuTable.create(window, ops, {
-    cache,
-    invalidate,
-    threads,
-    ...(pools === undefined ? {} : { pools }),
-  });
+function pooledOf({ table }: Board): CreatedTable {
+  // Entries that the platform keeps for itself are never given back.
+  const reserved = table.statistics().taken;
   return {
-    handle: table.handle,
+    handle: undefined,
     pools: table.statistics().pools.length,
     counters: () => {
       const { taken, largestHole, ...counters } = table.statistics();
-      return { ...counters, largestHoleEntries: largestHole, takenEntries: taken };
+      return { ...counters, largestHoleEntries: largestHole, takenEntries: taken - reserved };
     },
-    close: () => table.close(),
   };
 }
 
-/** A worker's view of a row's table, and how to give up what the worker holds in it. */
-export function attachTable(
-  name: TableName,
-  handle: AnyTableHandle,
-  ops: TableOps,
-): { readonly table: MappingTable; close(): void } {
-  if (name === "single-lock") {
-    return { table: SingleLockTable.attach(handle as SingleLockHandle, ops), close: () => {} };
-  }
-  if (name !== "pooled") throw new InvalidArgumentError("table", name, `one of ${TABLE_NAMES.join(", ")}`);
-  const table = IommuTable.attach(handle as TableHandle, ops);
-  return { table, close: () => table.close() };
+/** A worker's view of a row's table. Closing the board gives up what the worker holds in it. */
+export function attachTable(name: TableName, handle: SingleLockHandle | undefined, board: Board): MappingTable {
+  if (name === "pooled") return board.table;
+  if (name === "single-lock") return SingleLockTable.attach(handle as SingleLockHandle, board.table.ops);
+  throw new InvalidArgumentError("table", name, `one of ${TABLE_NAMES.join(", ")}`);
 }

@@ -1,17 +1,17 @@
 /**
- * A worker thread's part of a replay, whatever kind of thread it is: attach to the row's machine and table, then play while
+ * A worker thread's part of a replay, whatever kind of thread it is: attach to the row's board and table, then play while
  * told to. The runner and its workers meet in two shared words: the number of the slice that has begun, and of the last one that
  * is over. Numbers, since a worker that wakes up late must not miss a slice: it plays a batch and reports all the same.
  */
 import { DmaDevice } from "../dma/device.ts";
-import type { SoftwareMachineHandle } from "../machines/software/machine.ts";
+import type { BoardHandle } from "../machines/board.ts";
+import { attachBoard } from "../machines/boards.ts";
+import type { SingleLockHandle } from "../rivals/single-lock.ts";
 import { load, milliseconds, type SharedBuffer, type SharedWords, waitWhile, wordsOf } from "../shared/memory.ts";
-import type { DmaWindow } from "../units/numbers.ts";
 import { TranslationChecker } from "./check.ts";
-import { attachMachine, type MemoryLayout, opsOn } from "./machine.ts";
 import type { WorkerPlan } from "./plan.ts";
 import { Player } from "./player.ts";
-import { type AnyTableHandle, attachTable, type TableName } from "./tables.ts";
+import { attachTable, type TableName } from "./tables.ts";
 
 /** The slice that has begun: 1, 2, …; 0 before the first, STOPPED in the end. */
 export const BEGUN = 0;
@@ -27,10 +27,10 @@ const BATCH = 16;
 export interface WorkerJob {
   readonly worker: number;
   readonly table: TableName;
-  readonly handle: AnyTableHandle;
-  readonly machine: SoftwareMachineHandle;
-  readonly window: DmaWindow;
-  readonly layout: MemoryLayout;
+  readonly handle: SingleLockHandle | undefined;
+  readonly board: BoardHandle;
+  /** Where its part of memory begins. */
+  readonly arenaAddress: number;
   readonly plan: WorkerPlan;
   readonly control: SharedBuffer;
 }
@@ -51,12 +51,16 @@ export interface WorkerReport {
 /** Runs until told to stop. `report` is called at each change of state. */
 export function runWorker(job: WorkerJob, report: (report: WorkerReport) => void): void {
   const control: SharedWords = wordsOf(job.control);
-  const machine = attachMachine(job.machine);
-  const { table, close } = attachTable(job.table, job.handle, opsOn(machine, job.window, job.layout));
+  const board = attachBoard(job.board);
+  const table = attachTable(job.table, job.handle, board);
   // Segments as long as a descriptor may be: what the kernel's device took as one piece stays one piece.
   const device = new DmaDevice(table, { maxSegmentBytes: 2 ** 32 - 1 });
-  const checker = new TranslationChecker(machine.device(job.worker), machine.memory, job.window.pageShift);
-  const player = new Player(job.plan, job.layout.arenaAddresses[job.worker] as number, device, checker);
+  const checker = new TranslationChecker(
+    board.machine.device(job.worker),
+    board.machine.memory,
+    table.window.pageShift,
+  );
+  const player = new Player(job.plan, job.arenaAddress, device, checker);
   const tell = (state: WorkerReport["state"], elapsed: number): void => {
     const { checked, wrong, firstWrong } = checker;
     const { completed, failures } = player;
@@ -77,7 +81,6 @@ export function runWorker(job: WorkerJob, report: (report: WorkerReport) => void
     tell("slice", milliseconds() - began);
   }
   player.unmapAll();
-  close();
-  machine.close();
+  board.close();
   tell("done", 0);
 }

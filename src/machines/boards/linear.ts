@@ -5,7 +5,7 @@ import { sun4uIopte } from "../../formats/sun4u-iopte.ts";
 import { powernvTce } from "../../formats/tce.ts";
 import { LinearPlatform, type LinearPlatformHandle } from "../../platforms/linear/platform.ts";
 import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
-import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
+import { type DmaWindow, type EntryCount, type Iova, MAX_ENTRIES } from "../../units/numbers.ts";
 import type { Board, BoardHandle, BoardKind, BoardOptions } from "../board.ts";
 import { SoftwareMachine, type SoftwareMachineHandle } from "../software/machine.ts";
 
@@ -25,6 +25,8 @@ function linearBoard(name: string, format: EntryFormat): BoardKind {
     refusals: "fault",
     hasIotlb: true,
     entriesPerHypercall: 0,
+    largestTable: () => MAX_ENTRIES,
+    platformBytes: (entries) => Math.ceil((entries * ENTRY_BYTES) / 4096) * 4096,
     create: (options) => create(kind, options),
     attach: (handle) => {
       const machine = SoftwareMachine.attach(handle.machine as SoftwareMachineHandle);
@@ -74,6 +76,7 @@ function boardOf(kind: BoardKind, machine: SoftwareMachine, platform: LinearPlat
     table: platform.generic,
     platform,
     usableBytes: Math.floor(platform.tableAddress / pageBytes) * pageBytes,
+    statistics: () => ({ invalidations: machine.statistics().invalidations, hypercalls: 0 }),
     takeFaults: () => machine.faults(),
     forgetThread: (thread) => machine.forgetThread(thread),
     machineThread: machine.thread,

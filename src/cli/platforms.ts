@@ -1,0 +1,126 @@
+/**
+ * `iova platforms`: which platforms there are, and what each can do.
+ *
+ *     $ iova platforms
+ *     $ iova platforms pseries
+ *     $ iova platforms --json | jq '.platforms[].name'
+ *
+ * The text below is the manual; `--help` prints it.
+ */
+import type { BoardKind } from "../machines/board.ts";
+import { BOARD_KINDS, boardNamed } from "../machines/boards.ts";
+import { aligned, wrapped } from "./columns.ts";
+import { binarySize, compact, counted, grouped, listed } from "./numbers.ts";
+import type { Terminal } from "./terminal.ts";
+import { Command, Option } from "./vendor.ts";
+
+const WIDTH = 100;
+/** Raised when keys change their meaning or go away. */
+const JSON_VERSION = 1;
+
+const MANUAL = `
+A platform is the generic table in the bits, registers or hypercalls of one kind of machine. Each
+runs on the software machine; \`iova replay --platform NAME\` plays a trace on it.
+
+Examples:
+  $ iova platforms
+  $ iova platforms powernv
+  $ iova platforms --json
+
+Exit codes:
+  0 fine; 2 wrong use`;
+
+const HEAD = ["platform", "IO pages", "levels", "entries", "format", "stray DMA", "a call takes"] as const;
+
+/** The verb; `finish` takes the exit code. */
+export function platformsCommand(terminal: Terminal, finish: (code: number) => void): Command {
+  return new Command("platforms")
+    .summary("list the platforms, with page sizes, windows and levels")
+    .description("Lists the platforms that there are: page sizes, levels, table sizes, formats, machines.")
+    .configureHelp({ helpWidth: WIDTH })
+    .showHelpAfterError("(`iova platforms --help` shows the options)")
+    .argument("[NAME]", "one platform, in detail")
+    .addOption(new Option("--json", "as JSON"))
+    .addHelpText("after", MANUAL)
+    .action((name: string | undefined, flags: { readonly json?: true }) => {
+      const kinds = name === undefined ? BOARD_KINDS : [boardNamed(name)];
+      if (flags.json) terminal.out(`${JSON.stringify(jsonOf(kinds), undefined, 2)}\n`);
+      else
+        for (const line of name === undefined ? listLines(terminal) : detailLines(kinds[0] as BoardKind))
+          terminal.out(`${line}\n`);
+      finish(0);
+    });
+}
+
+function listLines(terminal: Terminal): string[] {
+  const [head = "", ...rows] = aligned([HEAD, ...BOARD_KINDS.map(cells)]);
+  const legend =
+    "entries: of the largest table, with the usual page; stray DMA: what becomes of an access that nobody mapped; a call takes: " +
+    "entries that one hypercall writes at most (-: entries are written to memory)";
+  return [terminal.paint("bold", head), ...rows, ...wrapped(legend, WIDTH).map((line) => terminal.paint("dim", line))];
+}
+
+function cells(kind: BoardKind): string[] {
+  const usual = kind.pageShifts[0] as number;
+  return [
+    kind.name,
+    sizes(kind),
+    levels(kind),
+    compact(kind.largestTable(usual)),
+    kind.format,
+    kind.strayAccess,
+    kind.entriesPerHypercall === 0 ? "-" : grouped(kind.entriesPerHypercall),
+  ];
+}
+
+function detailLines(kind: BoardKind): string[] {
+  const usual = kind.pageShifts[0] as number;
+  const stray = kind.strayAccess === "refused" ? "is refused, and is a fault" : "lands in a dummy page";
+  const lines = [
+    `${kind.name}: ${kind.summary}`,
+    `IO pages: ${listed(ascending(kind).map((shift) => binarySize(2 ** shift)))}; usually ${binarySize(2 ** usual)}`,
+    `tables: ${listed(kind.levels.map(String))} ${kind.levels.length === 1 && kind.levels[0] === 1 ? "level" : "levels"}, ` +
+      `up to ${counted(kind.largestTable(usual), "entry", "entries")} of the usual page, in the format ${kind.format}`,
+    `access: mapped for writing, a device may ${kind.grants[2] === 3 ? "read too" : "only write"}; a DMA to what is not mapped ${stray}`,
+    kind.hasIotlb
+      ? "its IOTLB keeps a translation until it is invalidated: a forgotten invalidation shows"
+      : "it looks at the entries at each DMA: a forgotten invalidation does not show",
+  ];
+  if (kind.entriesPerHypercall > 0) {
+    lines.push(`entries go through the hypervisor, up to ${grouped(kind.entriesPerHypercall)} a call`);
+  }
+  return lines.flatMap((line) => wrapped(line, WIDTH, "  "));
+}
+
+function ascending(kind: BoardKind): number[] {
+  return kind.pageShifts.toSorted((a, b) => a - b);
+}
+
+/** "4K 64K 2M", or "4K … 16G" for many. */
+function sizes(kind: BoardKind): string {
+  const names = ascending(kind).map((shift) => binarySize(2 ** shift).replace(/ (.)iB$/, "$1"));
+  return names.length > 5 ? `${names[0]} … ${names.at(-1)}` : names.join(" ");
+}
+
+function levels(kind: BoardKind): string {
+  return kind.levels.length < 2 ? kind.levels.join("") : `${kind.levels[0]} … ${kind.levels.at(-1)}`;
+}
+
+function jsonOf(kinds: readonly BoardKind[]): object {
+  return {
+    version: JSON_VERSION,
+    platforms: kinds.map((kind) => ({
+      name: kind.name,
+      summary: kind.summary,
+      entryFormat: kind.format,
+      pageBytes: ascending(kind).map((shift) => 2 ** shift),
+      usualPageBytes: 2 ** (kind.pageShifts[0] as number),
+      levels: kind.levels,
+      largestTableEntries: kind.largestTable(kind.pageShifts[0] as number),
+      grants: kind.grants,
+      strayAccess: kind.strayAccess,
+      hasIotlb: kind.hasIotlb,
+      entriesPerHypercall: kind.entriesPerHypercall,
+    })),
+  };
+}

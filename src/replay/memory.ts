@@ -1,0 +1,53 @@
+/**
+ * The memory under one row of a replay: an arena for each worker's buffers, and above them what the platform takes for its tables.
+ * Every row has a board of its own, alike.
+ */
+import type { BoardKind } from "../machines/board.ts";
+import { InvalidArgumentError } from "../units/errors.ts";
+
+/** A machine's memory ends here. */
+const MOST_MEMORY_BYTES = 2 ** 32;
+
+/** Where things lie in a row's memory; the same for all rows. */
+export interface MemoryLayout {
+  readonly memoryBytes: number;
+  /** Where each worker's arena begins. */
+  readonly arenaAddresses: readonly number[];
+}
+
+/** What the platform is asked for. */
+export interface TableSize {
+  readonly kind: BoardKind;
+  readonly entries: number;
+  readonly pageShift: number;
+}
+
+/** How much each of `workers` arenas may hold at most, beside the table. */
+export function arenaLimit({ kind, entries, pageShift }: TableSize, workers: number, wanted: number): number {
+  const pageBytes = arenaUnit(pageShift);
+  const left = MOST_MEMORY_BYTES - kind.platformBytes(entries, pageShift) - pageBytes;
+  const room = Math.floor(left / workers / pageBytes) * pageBytes;
+  if (room > 0) return Math.min(wanted, room);
+  throw new InvalidArgumentError(
+    "memory of the replay",
+    `a table of ${entries} entries and ${workers} arenas of at least one page of ${pageBytes} bytes`,
+    `at most a machine's ${MOST_MEMORY_BYTES} bytes: fewer entries, fewer workers or smaller pages`,
+  );
+}
+
+/** Places arenas of these sizes, from address 0 on. */
+export function layoutMemory({ kind, entries, pageShift }: TableSize, arenas: readonly number[]): MemoryLayout {
+  let end = 0;
+  const arenaAddresses = arenas.map((bytes) => {
+    end += bytes;
+    return end - bytes;
+  });
+  const unit = arenaUnit(pageShift);
+  const usable = Math.ceil(end / unit) * unit;
+  return { memoryBytes: usable + Math.ceil(kind.platformBytes(entries, pageShift) / 4096) * 4096, arenaAddresses };
+}
+
+/** Arenas are multiples of an IO page, and of a page of memory. */
+function arenaUnit(pageShift: number): number {
+  return Math.max(4096, 2 ** pageShift);
+}
