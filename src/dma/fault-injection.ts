@@ -75,6 +75,12 @@ export class FaultInjectingTable implements MappingTable {
   unmapAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
     return this.#table.unmapAll(firsts, counts, areas);
   }
+  checkUnmap(first: number, count: number): void {
+    this.#table.checkUnmap?.(first, count);
+  }
+  awaitInvalidation(): Failure | undefined {
+    return this.#table.awaitInvalidation?.();
+  }
 }
 
 /** The calls of one kind, counted. */

@@ -71,20 +71,30 @@ export interface CompiledLimits {
   readonly coherent: MaskedAreas;
 }
 
-/**
- * Limits as plain numbers. `cpuPageShift` is log2 of the CPU's page size in bytes.
- * @throws InvalidArgumentError for a limit outside its range
- */
-export function compileLimits(window: DmaWindow, limits: DeviceLimits, cpuPageShift: number): CompiledLimits {
+/** A device's limits with every field filled in, each in its range. */
+export type CheckedLimits = Required<DeviceLimits>;
+
+/** Throws InvalidArgumentError for a limit outside its range. */
+export function checkedLimits(limits: DeviceLimits): CheckedLimits {
   const mask = checkedMask("mask", limits.mask ?? LAST_ADDRESS);
   const coherentMask = checkedMask("coherent mask", limits.coherentMask ?? mask);
   const maxSegmentBytes = limits.maxSegmentBytes ?? DEFAULT_MAX_SEGMENT_BYTES;
   checkInteger("maximum segment size in bytes", maxSegmentBytes, 1, MAX_BYTES);
   const alignment = checkedAlignment(limits.alignment ?? 1);
+  const boundaryMask = checkedBoundaryMask(limits.boundaryMask ?? DEFAULT_BOUNDARY_MASK);
+  return { mask, coherentMask, maxSegmentBytes, alignment, boundaryMask };
+}
+
+/**
+ * Limits as plain numbers. `cpuPageShift` is log2 of the CPU's page size in bytes.
+ * @throws InvalidArgumentError for a limit outside its range
+ */
+export function compileLimits(window: DmaWindow, limits: DeviceLimits, cpuPageShift: number): CompiledLimits {
+  const { mask, coherentMask, maxSegmentBytes, alignment, boundaryMask } = checkedLimits(limits);
   const pageSize = 2 ** window.pageShift;
   const alignmentPages = Math.max(1, alignment / pageSize);
   const cpuAlignmentPages = Math.max(alignmentPages, 2 ** cpuPageShift / pageSize);
-  const boundary = compileBoundary(window, limits.boundaryMask ?? DEFAULT_BOUNDARY_MASK);
+  const boundary = compileBoundary(window, boundaryMask);
   const areas = (last: bigint) => maskedAreas(window, last, boundary.pages, [alignmentPages, cpuAlignmentPages]);
   const streaming = areas(mask);
   return {
@@ -175,10 +185,6 @@ interface CompiledBoundary {
 }
 
 function compileBoundary(window: DmaWindow, boundaryMask: bigint): CompiledBoundary {
-  checkedMask("boundary mask", boundaryMask);
-  if ((boundaryMask & (boundaryMask + 1n)) !== 0n) {
-    throw new InvalidArgumentError("boundary mask", `0x${boundaryMask.toString(16)}`, "a power of two less one");
-  }
   const pageMask = 2n ** BigInt(window.pageShift) - 1n;
   // Merged segments meet where pages do, and there a smaller boundary always lies: `low` 0 matches every entry.
   if (boundaryMask < pageMask) return { pages: 0, first: 0, low: 0, subPage: Number(boundaryMask) + 1 };
@@ -197,6 +203,14 @@ function checkedMask(what: string, mask: bigint): bigint {
     throw new InvalidArgumentError(what, mask, "a bigint from 0n to 2n ** 64n - 1n, the last byte that is allowed");
   }
   return mask;
+}
+
+function checkedBoundaryMask(boundaryMask: bigint): bigint {
+  checkedMask("boundary mask", boundaryMask);
+  if ((boundaryMask & (boundaryMask + 1n)) !== 0n) {
+    throw new InvalidArgumentError("boundary mask", `0x${boundaryMask.toString(16)}`, "a power of two less one");
+  }
+  return boundaryMask;
 }
 
 function checkedAlignment(alignment: number): number {

@@ -11,7 +11,7 @@
  */
 import type { AreaConstraints } from "../allocator/constraints.ts";
 import type { MappingTable } from "../table/contract.ts";
-import { FreeError, InvalidArgumentError } from "../units/errors.ts";
+import { FreeError, InvalidArgumentError, SyncError } from "../units/errors.ts";
 import {
   type Failure,
   failureOf,
@@ -20,7 +20,7 @@ import {
   MASK_TOO_LOW,
   TABLE_FULL,
 } from "../units/failure.ts";
-import type { Access } from "../units/numbers.ts";
+import type { EntryAccess } from "../units/numbers.ts";
 import type { CompiledLimits } from "./limits.ts";
 import * as limits from "./limits.ts";
 import * as pages from "./pages.ts";
@@ -83,22 +83,11 @@ export class ScatterListMapper {
     this.#stopLow = merge ? limits.boundaryLow : 0;
   }
 
-  /** Maps the list; see `DmaDevice.mapSg`. */
-  map(list: ScatterList, access: Access): Failure | undefined {
-    if (list.mapping.device !== undefined) {
-      throw new InvalidArgumentError("scatterlist", "mapped already", "one that is not mapped: call unmapSg first");
-    }
+  /** Maps the list, each element at its address in `mapping.mappedWords`; see `DmaDevice.mapSg`. */
+  map(list: ScatterList, access: EntryAccess): Failure | undefined {
+    const refusal = this.refusalFor(list);
+    if (refusal !== undefined) return refusal;
     const measure = this.#measure;
-    this.#measureList(list);
-    if (measure.segments > list.iovas.length) {
-      throw new InvalidArgumentError(
-        `segment capacity of a list with elements longer than ${this.#limits.maxSegmentBytes} bytes`,
-        list.iovas.length,
-        `at least ${measure.segments} (second argument of ScatterList)`,
-      );
-    }
-    const refusal = this.#refusal();
-    if (refusal !== 0) return failureOf(refusal);
     if (measure.elements > 0) {
       const whole = this.#allocateWhole(list);
       if (whole < 0 && !canChain(whole, measure.elements)) return failureOf(whole);
@@ -111,24 +100,31 @@ export class ScatterListMapper {
     return undefined;
   }
 
+  /** Why this list can never be mapped. Measures it; nothing is touched. Throws as `map` does. */
+  refusalFor(list: ScatterList): Failure | undefined {
+    checkNotMapped(list);
+    const measure = this.#measure;
+    this.#measureList(list);
+    if (measure.segments > list.iovas.length) {
+      throw new InvalidArgumentError(
+        `segment capacity of a list with elements longer than ${this.#limits.maxSegmentBytes} bytes`,
+        list.iovas.length,
+        `at least ${measure.segments} (second argument of ScatterList)`,
+      );
+    }
+    const refusal = this.#refusal();
+    return refusal === 0 ? undefined : failureOf(refusal);
+  }
+
+  /** Throws SyncError unless this mapped the list, as it is now. */
+  checkSync(list: ScatterList): void {
+    checkMappedBy(list, this, "sync", SyncError);
+  }
+
   /** Unmaps the list; see `DmaDevice.unmapSg`. */
   unmap(list: ScatterList): Failure | undefined {
+    checkMappedBy(list, this, "unmapSg", FreeError);
     const mapping = list.mapping;
-    if (mapping.device === undefined) {
-      throw new FreeError("not-allocated", `unmapSg of a scatterlist of ${list.length} elements that is not mapped`);
-    }
-    if (mapping.device !== this) {
-      throw new FreeError(
-        "wrong-owner",
-        `unmapSg of a scatterlist of ${list.length} elements that another device mapped`,
-      );
-    }
-    if (digestOf(list) !== mapping.digest) {
-      throw new FreeError(
-        "wrong-length",
-        `unmapSg of a scatterlist whose ${list.length} elements were changed since mapSg`,
-      );
-    }
     // Throws on misuse that the table finds, and then the list stays as it is; a failure comes after the entries are gone.
     const failure =
       mapping.areas === 0 ? undefined : this.#table.unmapAll(mapping.firsts, mapping.counts, mapping.areas);
@@ -150,7 +146,7 @@ export class ScatterListMapper {
     const wide = pageShift > LAST_NARROW_SHIFT;
     const special = this.#specials > 0;
     const { length, bytes: bytesColumn } = list;
-    const words = list.mapping.addressWords;
+    const words = list.mapping.mappedWords;
     const lowWord = LOW_WORD | 0;
     const highWord = HIGH_WORD | 0;
     const measure = this.#measure;
@@ -222,7 +218,7 @@ export class ScatterListMapper {
   #allocateWhole(list: ScatterList): number {
     const limits = this.#limits;
     const { areaPages, cpuAligned, last } = this.#measure;
-    const words = list.mapping.addressWords;
+    const words = list.mapping.mappedWords;
     const offset = offsetInPage(words[2 * last + HIGH_WORD]!, words[2 * last + LOW_WORD]!, limits.pageShift);
     const constraints = constraintsOf(limits, limits.streaming, cpuAligned, offset + list.bytes[last]!);
     const first = this.#allocate(areaPages, constraints, NONE);
@@ -255,7 +251,7 @@ export class ScatterListMapper {
   }
 
   /** The second pass: writes the entries and the output. `whole` is the area of the list; when negative, each element gets one of its own. */
-  #place(list: ScatterList, access: Access, whole: number): Failure | undefined {
+  #place(list: ScatterList, access: EntryAccess, whole: number): Failure | undefined {
     const table = this.#table;
     const { pageSize, pagesPerWord } = this.#limits;
     const pageShift = this.#limits.pageShift | 0;
@@ -266,7 +262,7 @@ export class ScatterListMapper {
     const wide = pageShift > LAST_NARROW_SHIFT;
     const special = this.#specials > 0;
     const mapping = list.mapping;
-    const words = mapping.addressWords;
+    const words = mapping.mappedWords;
     const { bytes: bytesColumn, length, segmentBytes } = list;
     const lowWord = LOW_WORD | 0;
     const highWord = HIGH_WORD | 0;
@@ -361,6 +357,30 @@ function canChain(code: number, elements: number): boolean {
 function checkEnd(list: ScatterList, element: number): void {
   const end = list.addresses[element]! + BigInt(list.bytes[element]!);
   if (end > 2n ** 64n) throw new InvalidArgumentError(`end of scatterlist element ${element}`, end, "at most 2^64");
+}
+
+/** A list is mapped once at a time. Throws InvalidArgumentError. */
+export function checkNotMapped(list: ScatterList): void {
+  if (list.mapping.device === undefined) return;
+  throw new InvalidArgumentError("scatterlist", "mapped already", "one that is not mapped: call unmapSg first");
+}
+
+/** Throws the given error unless this device mapped the list, as it is now. */
+export function checkMappedBy(
+  list: ScatterList,
+  device: object,
+  call: string,
+  WrongUse: typeof FreeError | typeof SyncError,
+): void {
+  const { device: mappedBy, digest } = list.mapping;
+  const what = `${call} of a scatterlist of ${list.length} elements`;
+  if (mappedBy === undefined) throw new WrongUse("not-allocated", `${what} that is not mapped`);
+  if (mappedBy !== device) throw new WrongUse("wrong-owner", `${what} that another device mapped`);
+  if (digestOf(list) !== digest)
+    throw new WrongUse(
+      "wrong-length",
+      `${call} of a scatterlist whose ${list.length} elements were changed since mapSg`,
+    );
 }
 
 /**

@@ -3,10 +3,12 @@
  * columns, `mapSg` fills the output columns; nothing is made per transfer. A list belongs to one thread.
  */
 import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
+import type { BounceBuffer } from "./bounce.ts";
 import { HIGH_WORD, LOW_WORD } from "./pages.ts";
 
 const MAX_BYTES = 2 ** 32 - 1;
 const MAX_CAPACITY = 2 ** 24;
+const NO_BUFFERS: readonly BounceBuffer[] = [];
 const LAST_ADDRESS = 2n ** 64n - 1n;
 
 export class ScatterList {
@@ -115,6 +117,10 @@ export class ScatterListMapping {
   /** The areas to unmap: first entry and length of each, `[0 .. areas)`. One per element at most. */
   readonly firsts: Int32Array;
   readonly counts: Int32Array;
+  /** The addresses that are mapped: the same array as `addressWords`, or a copy where bounce buffers stand for some elements. */
+  mappedWords: Uint32Array;
+  /** The bounce buffers of this mapping. */
+  bounced: readonly BounceBuffer[] = NO_BUFFERS;
   areas = 0;
   segments = 0;
   /** A digest of the input columns when they were mapped: a changed element shows. */
@@ -124,6 +130,7 @@ export class ScatterListMapping {
 
   constructor(addresses: BigUint64Array, iovas: BigUint64Array) {
     this.addressWords = new Uint32Array(addresses.buffer);
+    this.mappedWords = this.addressWords;
     this.iovaWords = new Uint32Array(iovas.buffer);
     this.firsts = new Int32Array(addresses.length);
     this.counts = new Int32Array(addresses.length);

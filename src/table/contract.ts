@@ -64,4 +64,11 @@ export interface MappingTable {
   unmap(first: number, count: number): Failure | undefined;
   /** As `unmap` for `areas` ranges, with as few invalidations as can be. All are checked before the first is touched. */
   unmapAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined;
+  /** Throws FreeError where `unmap` would. Changes nothing. A table without it can't tell. */
+  checkUnmap?(first: number, count: number): void;
+  /**
+   * When it returns undefined, no DMA uses what this thread has unmapped: memory of this layer's own may go to someone else. A
+   * table without it invalidates before `unmap` returns.
+   */
+  awaitInvalidation?(): Failure | undefined;
 }

@@ -110,6 +110,14 @@ export class IommuTable implements MappingTable {
     return this.#lazy ? this.#freeAllLazily(firsts, counts, areas) : this.#freeAll(firsts, counts, areas);
   }
 
+  checkUnmap(first: number, count: number): void {
+    this.allocator.checkFree(first, count);
+  }
+
+  awaitInvalidation(): Failure | undefined {
+    return this.#lazy ? this.allocator.flush() : undefined;
+  }
+
   /** Takes exactly this range for good; its entries are not touched. */
   reserve(range: EntryRange): Failure | undefined {
     return this.allocator.reserve(range);

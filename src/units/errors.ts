@@ -40,6 +40,14 @@ export class FreeError extends IovaError {
   }
 }
 
+/** A `sync…` of something that is not mapped as stated. Nothing has been copied. */
+export class SyncError extends IovaError {
+  override readonly name = "SyncError";
+  constructor(misuse: FreeMisuse, message: string) {
+    super(misuse, message);
+  }
+}
+
 /** The state itself is broken: a bug here, or memory that something else has written. Reported, never caught. */
 export class InvariantError extends IovaError {
   override readonly name = "InvariantError";

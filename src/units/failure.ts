@@ -11,6 +11,7 @@ export const PLATFORM_BUSY = -5;
 export const WOULD_BLOCK = -7;
 export const OWNER_UNRESPONSIVE = -8;
 export const IN_USE = -9;
+export const OUT_OF_MEMORY = -10;
 
 const NAMES = [
   /** No free range of this length is left where the request may go. */
@@ -31,12 +32,14 @@ const NAMES = [
   "owner-unresponsive",
   /** Some of the entries are taken. */
   "in-use",
+  /** There are not as many free pages of physical memory: for coherent memory, or for bounce buffers. */
+  "out-of-memory",
 ] as const;
 
 /** Why a request failed. Each is expected in a running system. */
 export type Failure = (typeof NAMES)[number];
-/** A failure as the hot path returns it: -1 .. -9. */
-export type FailureCode = -1 | -2 | -3 | -4 | -5 | -6 | -7 | -8 | -9;
+/** A failure as the hot path returns it: -1 .. -10. */
+export type FailureCode = -1 | -2 | -3 | -4 | -5 | -6 | -7 | -8 | -9 | -10;
 
 /** The name of a negative answer. */
 export function failureOf(code: number): Failure {

@@ -1,0 +1,92 @@
+/**
+ * Coherent memory: pages that are taken, zeroed and mapped in one step, and what was given out, so that a wrong free is told
+ * from a right one. Physical and bus address are aligned to the power of two that holds the block: drivers rely on it, and a
+ * block that is no longer than a boundary crosses none.
+ *
+ * The records are one object's, of one thread: who allocates a block frees it, by the same device object.
+ */
+import type { Memory } from "../machine/contract.ts";
+import type { PhysicalPages } from "../machine/physical-pages.ts";
+import { checkInteger, FreeError } from "../units/errors.ts";
+import { type Failure, failureOf } from "../units/failure.ts";
+import { DEVICE_READS_AND_WRITES, type Iova } from "../units/numbers.ts";
+import { checkPages } from "./bounce.ts";
+import { zeroBytes } from "./bytes.ts";
+import type { CoherentMemory } from "./contract.ts";
+import { roundUp } from "./pages.ts";
+import { hex, memoryFailure } from "./requests.ts";
+
+/** How a device comes to see pages. */
+export interface CoherentPlaces {
+  /** The unit in which memory is taken, so that a page which the device sees holds nobody else's data: a power of two from 4096 on. */
+  readonly pageSize: number;
+  /** Why so many bytes can never be had, whatever is free, or undefined. */
+  coherentRefusal(bytes: number): Failure | undefined;
+  /** Maps pages under the coherent mask, at a multiple of `alignment` bytes. On failure nothing is mapped. */
+  placeCoherent(address: number, bytes: number, alignment: number): Iova | Failure;
+  /** When it returns undefined, the device no longer uses them. */
+  removeCoherent(iova: Iova, bytes: number): Failure | undefined;
+}
+
+export class CoherentBlocks {
+  readonly #memory: Memory;
+  readonly #pages: PhysicalPages;
+  readonly #places: CoherentPlaces;
+  readonly #blocks: Map<bigint, CoherentMemory> = new Map();
+
+  /** Throws InvalidArgumentError for pages that are not in this memory. */
+  constructor(memory: Memory, pages: PhysicalPages, places: CoherentPlaces) {
+    checkPages(memory, pages);
+    this.#memory = memory;
+    this.#pages = pages;
+    this.#places = places;
+  }
+
+  /** See `DmaOperations.allocateCoherent`. */
+  allocate(bytes: number): CoherentMemory | Failure {
+    checkInteger("length of coherent memory in bytes", bytes, 1, Number.MAX_SAFE_INTEGER);
+    const refusal = this.#places.coherentRefusal(bytes);
+    if (refusal !== undefined) return refusal;
+    const pagesBytes = roundUp(bytes, this.#places.pageSize);
+    const alignment = powerOfTwoFor(bytes, this.#places.pageSize);
+    const address = this.#pages.allocate(pagesBytes, alignment);
+    if (address < 0) return failureOf(memoryFailure(address));
+    // Before the device sees it: not even for a moment does it get what the pages held.
+    zeroBytes(this.#memory, address, pagesBytes);
+    const iova = this.#places.placeCoherent(address, bytes, alignment);
+    if (typeof iova === "string") {
+      this.#pages.free(address, pagesBytes);
+      return iova;
+    }
+    const block: CoherentMemory = { iova, bytes, access: DEVICE_READS_AND_WRITES, address };
+    this.#blocks.set(iova, block);
+    return block;
+  }
+
+  /** See `DmaOperations.freeCoherent`. After a failure the pages stay taken: the device may still use them. */
+  free({ iova, bytes, address }: CoherentMemory): Failure | undefined {
+    const block = this.#blocks.get(iova);
+    const what = `freeCoherent of ${bytes} bytes at bus address ${hex(iova)}`;
+    if (block === undefined) throw new FreeError("not-allocated", `${what}: no coherent memory begins there`);
+    if (block.bytes !== bytes) throw new FreeError("wrong-length", `${what}: ${block.bytes} were allocated there`);
+    if (block.address !== address) {
+      throw new FreeError("wrong-owner", `${what}: its memory is at ${hex(block.address)}, not ${hex(address)}`);
+    }
+    const failure = this.#places.removeCoherent(iova, bytes);
+    this.#blocks.delete(iova);
+    if (failure === undefined) this.#pages.free(address, roundUp(bytes, this.#places.pageSize));
+    return failure;
+  }
+
+  /** Does a block begin at this bus address? */
+  has(iova: Iova): boolean {
+    return this.#blocks.has(iova);
+  }
+}
+
+/** The least power of two that is neither below `bytes` nor below `least`, itself one. */
+function powerOfTwoFor(bytes: number, least: number): number {
+  let power = least;
+  while (power < bytes) power *= 2;
+  return power;
+}

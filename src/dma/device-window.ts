@@ -1,0 +1,51 @@
+/**
+ * The windows through which a device can come to memory. A *translated* window is a table: whatever is mapped in it. A *direct* one
+ * shows a stated range of memory as it is, at an offset: the bypass of powernv (at 1 << 59), or a dynamic window of pseries
+ * whose entries were written in advance.
+ */
+import type { MappingTable } from "../table/contract.ts";
+import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
+import { hex } from "./requests.ts";
+
+export interface TranslatedWindow {
+  readonly kind: "translated";
+  readonly table: MappingTable;
+}
+
+export interface DirectWindow {
+  readonly kind: "direct";
+  /** Bus address of the first byte; base and address are the same in their last 12 bits. */
+  readonly base: bigint;
+  /** Physical address of the first byte: 0 .. 2^53 − 1. */
+  readonly address: number;
+  /** Size in bytes: 1 .. 2^53 − address. */
+  readonly bytes: number;
+}
+
+export type DeviceWindow = TranslatedWindow | DirectWindow;
+
+/** The first and the last bus address of a window. */
+export function busRangeOf(window: DeviceWindow): { readonly base: bigint; readonly last: bigint } {
+  if (window.kind === "direct") return { base: window.base, last: window.base + BigInt(window.bytes) - 1n };
+  const { base, entries, pageShift } = window.table.window;
+  return { base, last: base + (BigInt(entries) << BigInt(pageShift)) - 1n };
+}
+
+/** How many bytes of a window lie under a mask. */
+export function bytesUnder(window: DeviceWindow, mask: bigint): bigint {
+  const { base, last } = busRangeOf(window);
+  const end = mask < last ? mask : last;
+  return end < base ? 0n : end - base + 1n;
+}
+
+/** Throws InvalidArgumentError for a window that is none. */
+export function checkDirectWindow({ base, address, bytes }: DirectWindow): void {
+  checkInteger("physical address of a direct window", address, 0, Number.MAX_SAFE_INTEGER);
+  checkInteger("size of a direct window in bytes", bytes, 1, Number.MAX_SAFE_INTEGER - address + 1);
+  if (typeof base !== "bigint" || base < 0n || base + BigInt(bytes) > 2n ** 64n) {
+    throw new InvalidArgumentError("base of a direct window", base, `a bigint from 0n to 2n ** 64n - ${bytes}n`);
+  }
+  if ((base & 0xfffn) !== BigInt(address % 4096)) {
+    throw new InvalidArgumentError("base of a direct window", hex(base), `the last 12 bits of ${hex(address)}`);
+  }
+}

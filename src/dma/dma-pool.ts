@@ -1,0 +1,253 @@
+/**
+ * A pool of small coherent blocks of one size: descriptors, mailboxes, PRP lists. Blocks are cut from coherent memory of at least a
+ * page, which is taken when the pool runs dry and given back when the pool is destroyed.
+ *
+ * The pool belongs to one thread, as its device does: a driver has a device per thread, and no lock is needed. Wrong frees throw
+ * always; the debug option finds, too, who writes to a block that is not his, or past its end.
+ */
+import type { Memory } from "../machine/contract.ts";
+import { checkInteger, FreeError, InvalidArgumentError, IovaError } from "../units/errors.ts";
+import type { Failure } from "../units/failure.ts";
+import { DEVICE_READS_AND_WRITES, type Iova } from "../units/numbers.ts";
+import { zeroBytes } from "./bytes.ts";
+import type { CoherentMemory, DmaOperations } from "./contract.ts";
+import { roundUp } from "./pages.ts";
+import { hex } from "./requests.ts";
+
+/** Blocks are cut from at least this much: what a page of memory costs anyway. */
+const LEAST_CHUNK_BYTES = 4096;
+const MAX_BLOCK_BYTES = 2 ** 30;
+/** What free blocks, and the bytes between blocks, hold in debug mode: two values that are neither text nor a likely address. */
+const FREE_POISON = 0xdb;
+const GAP_POISON = 0xdc;
+
+export interface DmaPoolOptions {
+  /** 1 .. 2^30. */
+  readonly blockBytes: number;
+  /** Of physical and bus address, in bytes: a power of two, 1 .. 2^30. Default 1. */
+  readonly alignment?: number;
+  /** No block crosses a multiple of it: a power of two, at least the block size. Default: blocks may lie anywhere. */
+  readonly boundary?: number;
+  /** Fill blocks with patterns, and look for changes where nobody may write. Default false. */
+  readonly debug?: boolean;
+}
+
+/** Somebody wrote where nobody may: into a free block, or past the end of one. The block is never handed out again. */
+export class DmaPoolCorruption extends IovaError {
+  override readonly name = "DmaPoolCorruption";
+  /** Physical address of the block. */
+  readonly address: number;
+  /** The first changed byte, from the start of the block on: from the block size on it lies past the end. */
+  readonly offset: number;
+  readonly expected: number;
+  readonly found: number;
+
+  constructor(what: string, address: number, offset: number, expected: number, found: number) {
+    super(
+      "dma-pool-corruption",
+      `${what} at ${hex(address)}: byte ${offset} is ${hex(found)}; expected ${hex(expected)}`,
+    );
+    this.address = address;
+    this.offset = offset;
+    this.expected = expected;
+    this.found = found;
+  }
+}
+
+/** Coherent memory, cut into blocks. */
+interface Chunk {
+  readonly memory: CoherentMemory;
+  /** 1 for each block that is handed out. */
+  readonly used: Uint8Array;
+}
+
+/** A block by its place. */
+interface Place {
+  readonly chunk: Chunk;
+  readonly index: number;
+}
+
+export class DmaPool {
+  readonly #device: DmaOperations;
+  readonly #memory: Memory;
+  readonly #blockBytes: number;
+  /** Where blocks begin in a chunk, and which block begins there. */
+  readonly #starts: readonly number[];
+  readonly #indexes: ReadonlyMap<number, number>;
+  readonly #chunkBytes: number;
+  readonly #debug: boolean;
+  readonly #chunks: Chunk[] = [];
+  /** Free blocks, last freed first: its bytes are still in the cache. */
+  readonly #free: Place[] = [];
+  #inUse = 0;
+  #destroyed = false;
+
+  /** `memory` is the machine's, in which the device's coherent memory lies. @throws InvalidArgumentError for options out of range */
+  constructor(device: DmaOperations, memory: Memory, options: DmaPoolOptions) {
+    const { blockBytes, alignment = 1, boundary } = options;
+    checkInteger("block size of a DMA pool in bytes", blockBytes, 1, MAX_BLOCK_BYTES);
+    checkPowerOfTwo("alignment of a DMA pool in bytes", alignment, 1);
+    if (boundary !== undefined) checkPowerOfTwo("boundary of a DMA pool in bytes", boundary, blockBytes);
+    this.#device = device;
+    this.#memory = memory;
+    this.#blockBytes = blockBytes;
+    this.#debug = options.debug ?? false;
+    // Aligned to the power of two that holds it: so the chunk's own offsets tell alignment and boundary.
+    this.#chunkBytes = powerOfTwoFor(Math.max(LEAST_CHUNK_BYTES, blockBytes, alignment));
+    this.#starts = startsOf(this.#chunkBytes, blockBytes, alignment, boundary ?? this.#chunkBytes);
+    this.#indexes = new Map(this.#starts.map((start, index) => [start, index]));
+  }
+
+  /** How many blocks are handed out. */
+  get blocksInUse(): number {
+    return this.#inUse;
+  }
+
+  /**
+   * A zeroed block, or why there is none.
+   * @throws DmaPoolCorruption in debug mode when somebody wrote to the block while it was free; another call gets another one
+   */
+  allocate(): CoherentMemory | Failure {
+    this.#checkOpen();
+    if (this.#free.length === 0) {
+      const failure = this.#grow();
+      if (failure !== undefined) return failure;
+    }
+    const place = this.#free.pop() as Place;
+    const block = this.#blockAt(place);
+    if (this.#debug) this.#checkFilled("a free block of the pool", block, 0, this.#blockBytes, FREE_POISON);
+    zeroBytes(this.#memory, block.address, this.#blockBytes);
+    place.chunk.used[place.index] = 1;
+    this.#inUse++;
+    return block;
+  }
+
+  /**
+   * Gives a block back.
+   * @throws FreeError, and changes nothing, for a block that is not of this pool, or free already
+   * @throws DmaPoolCorruption in debug mode when somebody wrote past the end of the block; it is not in use any more then
+   */
+  free(block: CoherentMemory): void {
+    this.#checkOpen();
+    const place = this.#placeOf(block);
+    place.chunk.used[place.index] = 0;
+    this.#inUse--;
+    if (this.#debug) {
+      this.#checkFilled("past a block of the pool", block, this.#blockBytes, this.#gapEnd(place.index), GAP_POISON);
+      this.#fill(block.address, this.#blockBytes, FREE_POISON);
+    }
+    this.#free.push(place);
+  }
+
+  /**
+   * Gives all memory back. A failure: some could not be invalidated, and stays out of use.
+   * @throws IovaError "dma-pool-in-use", and changes nothing, while blocks are in use: their number, and one of them
+   */
+  destroy(): Failure | undefined {
+    this.#checkOpen();
+    if (this.#inUse > 0) {
+      const chunk = this.#chunks.find(({ used }) => used.includes(1)) as Chunk;
+      const example = chunk.memory.address + this.#starts[chunk.used.indexOf(1)]!;
+      throw new IovaError(
+        "dma-pool-in-use",
+        `destroy of a DMA pool with ${this.#inUse} blocks in use, one at ${hex(example)}`,
+      );
+    }
+    this.#destroyed = true;
+    let failure: Failure | undefined;
+    for (const { memory } of this.#chunks) {
+      const failed = this.#device.freeCoherent(memory);
+      failure ??= failed;
+    }
+    this.#chunks.length = 0;
+    this.#free.length = 0;
+    return failure;
+  }
+
+  /** Takes another chunk, all of whose blocks are free. */
+  #grow(): Failure | undefined {
+    const memory = this.#device.allocateCoherent(this.#chunkBytes);
+    if (typeof memory === "string") return memory;
+    const chunk = { memory, used: new Uint8Array(this.#starts.length) };
+    if (this.#debug) this.#fill(memory.address, this.#chunkBytes, GAP_POISON);
+    this.#chunks.push(chunk);
+    // The lowest is handed out first.
+    for (let index = this.#starts.length - 1; index >= 0; index--) {
+      this.#free.push({ chunk, index });
+      if (this.#debug) this.#fill(memory.address + this.#starts[index]!, this.#blockBytes, FREE_POISON);
+    }
+    return undefined;
+  }
+
+  #blockAt({ chunk: { memory }, index }: Place): CoherentMemory {
+    const start = this.#starts[index]!;
+    return {
+      iova: (memory.iova + BigInt(start)) as Iova,
+      bytes: this.#blockBytes,
+      access: DEVICE_READS_AND_WRITES,
+      address: memory.address + start,
+    };
+  }
+
+  /** Where a block that is in use lies. Throws FreeError for any other. */
+  #placeOf({ iova, bytes, address }: CoherentMemory): Place {
+    const what = `free of ${bytes} bytes at bus address ${hex(iova)} to a DMA pool`;
+    const end = (memory: CoherentMemory) => memory.iova + BigInt(memory.bytes);
+    const chunk = this.#chunks.find(({ memory }) => iova >= memory.iova && iova < end(memory));
+    if (chunk === undefined) throw new FreeError("out-of-range", `${what}: not of this pool`);
+    const start = Number(iova - chunk.memory.iova);
+    const index = this.#indexes.get(start);
+    if (index === undefined) throw new FreeError("not-allocated", `${what}: no block begins there`);
+    if (bytes !== this.#blockBytes) throw new FreeError("wrong-length", `${what}: blocks have ${this.#blockBytes}`);
+    if (address !== chunk.memory.address + start) {
+      throw new FreeError(
+        "wrong-owner",
+        `${what}: the block is at ${hex(chunk.memory.address + start)}, not ${hex(address)}`,
+      );
+    }
+    if (chunk.used[index] === 0) throw new FreeError("not-allocated", `${what}: the block is free already`);
+    return { chunk, index };
+  }
+
+  /** One past the bytes that follow a block and belong to none, from the start of the block on. */
+  #gapEnd(index: number): number {
+    return (this.#starts[index + 1] ?? this.#chunkBytes) - this.#starts[index]!;
+  }
+
+  #fill(address: number, bytes: number, value: number): void {
+    this.#memory.write(address, new Uint8Array(bytes).fill(value));
+  }
+
+  #checkFilled(what: string, { address }: CoherentMemory, from: number, end: number, expected: number): void {
+    const bytes = new Uint8Array(end - from);
+    this.#memory.read(address + from, bytes);
+    const at = bytes.findIndex((value) => value !== expected);
+    if (at >= 0) throw new DmaPoolCorruption(what, address, from + at, expected, bytes[at]!);
+  }
+
+  #checkOpen(): void {
+    if (this.#destroyed) throw new IovaError("dma-pool-destroyed", "use of a DMA pool after destroy");
+  }
+}
+
+/** The offsets at which blocks begin. */
+function startsOf(chunkBytes: number, blockBytes: number, alignment: number, boundary: number): number[] {
+  const starts: number[] = [];
+  for (let start = 0; start + blockBytes <= chunkBytes; start = roundUp(start + blockBytes, alignment)) {
+    // A boundary below the alignment is never crossed, since all blocks begin at one; any other is aligned as well.
+    if ((start % boundary) + blockBytes > boundary) start = roundUp(start, boundary);
+    if (start + blockBytes <= chunkBytes) starts.push(start);
+  }
+  return starts;
+}
+
+function powerOfTwoFor(bytes: number): number {
+  let power = 1;
+  while (power < bytes) power *= 2;
+  return power;
+}
+
+function checkPowerOfTwo(what: string, value: number, least: number): void {
+  if (value >= least && value <= MAX_BLOCK_BYTES && 2 ** Math.round(Math.log2(value)) === value) return;
+  throw new InvalidArgumentError(what, value, `a power of two from ${least} to 2^30`);
+}

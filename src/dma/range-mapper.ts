@@ -1,0 +1,98 @@
+/**
+ * Maps one range of physical pages: checks the limits, takes entries, writes them, commits. Beside `ScatterListMapper` the
+ * only place where a device's limits meet its table. Answers are entries or failure codes; on failure nothing is left.
+ */
+import { type AreaConstraints, areaConstraints } from "../allocator/constraints.ts";
+import type { MappingTable } from "../table/contract.ts";
+import * as failures from "../units/failure.ts";
+import type { EntryAccess } from "../units/numbers.ts";
+import type { CompiledLimits } from "./limits.ts";
+import * as limits from "./limits.ts";
+import * as pages from "./pages.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { constraintsOf, crossesSubPageBoundary, refusalOf } = limits;
+const { pagesCovering } = pages;
+const { failureCode, LONGER_THAN_BOUNDARY } = failures;
+
+export class RangeMapper {
+  readonly #table: MappingTable;
+  readonly #limits: CompiledLimits;
+  /** Constraints of coherent memory, by log2 of the alignment in pages. */
+  readonly #coherent: AreaConstraints[] = [];
+
+  constructor(table: MappingTable, limits: CompiledLimits) {
+    this.#table = table;
+    this.#limits = limits;
+  }
+
+  /** Maps `bytes` bytes from byte `offset` of physical page `page` on, under the mask. */
+  map(page: number, offset: number, bytes: number, access: EntryAccess): number {
+    const limits = this.#limits;
+    const pages = pagesCovering(offset, bytes, limits.pageSize);
+    if (limits.subPageBoundary !== 0 && crossesSubPageBoundary(limits, offset, bytes)) return LONGER_THAN_BOUNDARY;
+    const cpuAligned = holdsCpuPages(limits, page, offset, bytes);
+    const constraints = constraintsOf(limits, limits.streaming, cpuAligned, offset + bytes);
+    const refusal = refusalOf(limits, constraints, pages);
+    return refusal === 0 ? this.#place(page, pages, constraints, access) : refusal;
+  }
+
+  /** Why a range can never be mapped, whatever is free: a failure code; 0 when it can. */
+  refusal(page: number, offset: number, bytes: number): number {
+    const limits = this.#limits;
+    if (crossesSubPageBoundary(limits, offset, bytes)) return LONGER_THAN_BOUNDARY;
+    const cpuAligned = holdsCpuPages(limits, page, offset, bytes);
+    const constraints = constraintsOf(limits, limits.streaming, cpuAligned, offset + bytes);
+    return refusalOf(limits, constraints, pagesCovering(offset, bytes, limits.pageSize));
+  }
+
+  /** As `refusal`, for coherent memory. */
+  coherentRefusal(bytes: number): number {
+    const limits = this.#limits;
+    if (crossesSubPageBoundary(limits, 0, bytes)) return LONGER_THAN_BOUNDARY;
+    return refusalOf(limits, limits.coherent.plainBelow, pagesCovering(0, bytes, limits.pageSize));
+  }
+
+  /**
+   * Maps whole pages for both directions under the coherent mask, at a bus address that is a multiple of `alignment` bytes (a
+   * power of two, at least a page). `coherentRefusal` has been asked.
+   */
+  mapCoherent(page: number, bytes: number, alignment: number, access: EntryAccess): number {
+    const { pageSize } = this.#limits;
+    const constraints = this.#coherentConstraints(alignment / pageSize);
+    return this.#place(page, pagesCovering(0, bytes, pageSize), constraints, access);
+  }
+
+  #place(page: number, pages: number, constraints: AreaConstraints, access: EntryAccess): number {
+    const table = this.#table;
+    const entry = table.allocate(pages, constraints, -1);
+    if (entry < 0) return entry;
+    const failure = table.set(entry, pages, page, access);
+    if (failure !== undefined) {
+      table.abandon(entry, pages);
+      return failureCode(failure);
+    }
+    table.flush();
+    table.commit(entry, pages);
+    return entry;
+  }
+
+  #coherentConstraints(naturalPages: number): AreaConstraints {
+    const limits = this.#limits;
+    const alignmentPages = Math.max(naturalPages, limits.alignmentPages);
+    // Whole pages are mapped, so the mask must reach the end of the last.
+    const { limit, boundaryPages } = limits.coherent.plainBelow;
+    this.#coherent[Math.log2(alignmentPages)] ??= areaConstraints(this.#table.window, {
+      limit: Math.min(limit, limits.entries),
+      alignmentPages,
+      boundaryPages,
+    });
+    return this.#coherent[Math.log2(alignmentPages)]!;
+  }
+}
+
+/** Is this a page-aligned piece of at least one CPU page, on IO pages that are smaller? */
+function holdsCpuPages(limits: CompiledLimits, page: number, offset: number, bytes: number): boolean {
+  if (limits.cpuAlignmentPages === limits.alignmentPages || offset !== 0) return false;
+  return bytes >= limits.cpuPageBytes && (page * limits.pageSize) % limits.cpuPageBytes === 0;
+}

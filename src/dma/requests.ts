@@ -1,0 +1,69 @@
+/**
+ * What drivers hand in, checked: the same rules, and the same errors, whatever window a device works through.
+ */
+import {
+  checkInteger,
+  FreeError,
+  type FreeMisuse,
+  InvalidArgumentError,
+  IovaError,
+  SyncError,
+} from "../units/errors.ts";
+import { LONGER_THAN_TABLE, OUT_OF_MEMORY, TABLE_FULL } from "../units/failure.ts";
+import { type Access, type EntryAccess, WEAKLY_ORDERED } from "../units/numbers.ts";
+import type { Mapping, MappingAttributes, MappingPart } from "./contract.ts";
+
+const ADDRESSES = 2n ** 64n;
+
+/** Throws InvalidArgumentError for an access other than 1, 2, 3. */
+export function checkAccess(access: number): void {
+  if (access !== 1 && access !== 2 && access !== 3) {
+    throw new InvalidArgumentError("access", access, "1 (device reads), 2 (device writes) or 3 (both)");
+  }
+}
+
+/** Throws InvalidArgumentError for a range outside of 64 bits, or of no bytes. */
+export function checkRange(address: bigint, bytes: number): void {
+  checkInteger("length in bytes", bytes, 1, Number.MAX_SAFE_INTEGER);
+  if (typeof address !== "bigint" || address < 0n || address + BigInt(bytes) > ADDRESSES) {
+    throw new InvalidArgumentError("address", address, `a bigint from 0n to 2n ** 64n - ${bytes}n`);
+  }
+}
+
+/** What is written into entries for such a mapping. */
+export function entryAccess(access: Access, attributes: MappingAttributes | undefined): EntryAccess {
+  return attributes?.weaklyOrdered === true ? ((access | WEAKLY_ORDERED) as EntryAccess) : access;
+}
+
+/** The part of a mapping that `sync…` is to look at; by default all of it. Throws SyncError for bytes outside of it. */
+export function checkedPart(mapping: Mapping, part: MappingPart | undefined): MappingPart {
+  if (part === undefined) return { offset: 0, bytes: mapping.bytes };
+  const { offset, bytes } = part;
+  if (Number.isInteger(offset) && Number.isInteger(bytes) && offset >= 0 && bytes >= 1) {
+    if (offset + bytes <= mapping.bytes) return part;
+  }
+  throw new SyncError(
+    "out-of-range",
+    `sync of ${bytes} bytes from byte ${offset} of a mapping of ${mapping.bytes} bytes`,
+  );
+}
+
+/** What goes wrong when a mapping is looked up for a free, as an error of `sync…`. Errors of other kinds stay as they are. */
+export function syncErrorFor(error: unknown, { iova, bytes }: Mapping): unknown {
+  if (!(error instanceof FreeError)) return error;
+  return new SyncError(error.code as FreeMisuse, `sync of ${bytes} bytes at ${hex(iova)}: ${error.message}`);
+}
+
+/** A failure of PhysicalPages in the words of this layer: not the table is full, but memory. */
+export function memoryFailure(code: number): number {
+  return code === TABLE_FULL || code === LONGER_THAN_TABLE ? OUT_OF_MEMORY : code;
+}
+
+/** The error for an operation whose options are missing. */
+export function notSetUp(what: string, options: string): IovaError {
+  return new IovaError("not-set-up", `${what}: the device was made without the options ${options}`);
+}
+
+export function hex(address: bigint | number): string {
+  return `0x${address.toString(16)}`;
+}
