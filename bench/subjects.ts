@@ -160,7 +160,7 @@ export class NoOps implements TableOps {
   clear(): void {}
   get(): void {}
   exchange(): undefined {}
-  flush(): void {}
+  flush(): undefined {}
   invalidate(): undefined {}
   invalidateAll(): undefined {}
 }

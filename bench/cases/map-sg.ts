@@ -178,9 +178,10 @@ class NoTable implements MappingTable {
     return first;
   }
   set(): undefined {}
-  flush(): void {}
+  flush(): undefined {}
   commit(): void {}
   abandon(): void {}
+  abandonAll(): void {}
   unmap(): undefined {}
   unmapAll(): undefined {}
 }

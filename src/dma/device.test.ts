@@ -111,7 +111,26 @@ test("memory is flushed to the device once, before the mapping is handed out", (
   const table = new ModelTable({ base: 0n, pageShift: 12, entries: 4 });
   const device = new DmaDevice(table);
   mapped(device.map(0n, 8192, 3));
-  assert.deepEqual(table.calls, { allocate: 1, set: 1, flush: 1, commit: 1, abandon: 0, unmap: 0, unmapAll: 0 });
+  assert.deepEqual(table.calls, {
+    allocate: 1,
+    set: 1,
+    flush: 1,
+    commit: 1,
+    abandon: 0,
+    abandonAll: 0,
+    unmap: 0,
+    unmapAll: 0,
+  });
+});
+
+test("when the flush fails, the mapping fails with its reason, and nothing is left", () => {
+  const table = new ModelTable({ base: 0n, pageShift: 12, entries: 4 });
+  table.faults = { flushAt: 1 };
+  const device = new DmaDevice(table);
+  assert.equal(device.map(0n, 8192, 3), "platform-busy");
+  table.assertEmptyBeside(new Set());
+  assert.equal(table.calls.commit, 0);
+  mapped(device.map(0n, 8192, 3));
 });
 
 test("wrong unmaps throw, and what is mapped stays mapped", () => {

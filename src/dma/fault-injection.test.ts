@@ -73,6 +73,21 @@ test("a device whose sets fail reports it and leaves nothing behind", () => {
   table.assertEmptyBeside(new Set());
 });
 
+test("a device whose flushes fail reports it and leaves nothing behind, neither of pieces nor of lists", () => {
+  const table = model();
+  const device = new DmaDevice(table, {}, { faults: { flush: { interval: 2 } } });
+  const list = new ScatterList(3);
+  for (let i = 0; i < 3; i++) list.addNumber(0x5000 + 0x2000 * i, 4096);
+  const first = device.map(0x5000n, 100, 1);
+  assert.ok(typeof first !== "string");
+  assert.equal(device.mapSg(list, 3), "platform-busy");
+  assert.equal(device.mapSg(list, 3), undefined);
+  assert.equal(device.map(0x5000n, 100, 1), "platform-busy");
+  assert.equal(device.unmap(first), undefined);
+  assert.equal(device.unmapSg(list), undefined);
+  table.assertEmptyBeside(new Set());
+});
+
 test("of a list whose one area is refused the elements are chained; with none left, the list fails and is undone", () => {
   const table = model();
   const list = new ScatterList(3);

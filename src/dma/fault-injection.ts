@@ -2,8 +2,8 @@
  * Fault injection: a table whose allocations and entry writes fail on a schedule, so that a driver's error paths can be
  * tried out. It wraps the table of one device; a device without it calls its table directly and pays nothing.
  *
- * Only what may fail in a running system is made to fail: `allocate` finds no space, `set` is refused. Giving back never
- * fails by injection. A schedule is a function of the calls alone, so a run can be repeated.
+ * Only what may fail in a running system is made to fail: `allocate` finds no space, `set` is refused, `flush` can't hand over what
+ * was gathered. Giving back never fails by injection. A schedule is a function of the calls alone, so a run can be repeated.
  */
 import type { AreaConstraints } from "../allocator/constraints.ts";
 import type { MappingTable } from "../table/contract.ts";
@@ -19,7 +19,7 @@ export interface FaultSchedule {
   readonly probability?: number;
   /** Stop after this many failures. Default: never. */
   readonly times?: number;
-  /** What the failing call answers. Default "table-full" for allocations, "platform-refused" for sets. */
+  /** What the failing call answers. Default "table-full" for allocations, "platform-refused" for sets, "platform-busy" for flushes. */
   readonly failure?: Failure;
 }
 
@@ -27,6 +27,7 @@ export interface FaultSchedule {
 export interface FaultInjectionOptions {
   readonly allocate?: FaultSchedule;
   readonly set?: FaultSchedule;
+  readonly flush?: FaultSchedule;
   /** Seed of the probabilities: 0 .. 2^32 − 1. Default 1. */
   readonly seed?: number;
 }
@@ -37,6 +38,7 @@ export class FaultInjectingTable implements MappingTable {
   readonly #table: MappingTable;
   readonly #allocate: Schedule;
   readonly #set: Schedule;
+  readonly #flush: Schedule;
 
   constructor(table: MappingTable, options: FaultInjectionOptions) {
     const seed = options.seed ?? 1;
@@ -46,11 +48,12 @@ export class FaultInjectingTable implements MappingTable {
     this.#allocate = new Schedule("allocate", options.allocate, "table-full", seed);
     // A seed of its own: whether a set fails doesn't depend on how many allocations there were.
     this.#set = new Schedule("set", options.set, "platform-refused", seed ^ 0x5bd1e995);
+    this.#flush = new Schedule("flush", options.flush, "platform-busy", seed ^ 0x27d4eb2f);
   }
 
   /** How many calls have been made to fail so far. */
-  get injected(): { readonly allocate: number; readonly set: number } {
-    return { allocate: this.#allocate.injected, set: this.#set.injected };
+  get injected(): { readonly allocate: number; readonly set: number; readonly flush: number } {
+    return { allocate: this.#allocate.injected, set: this.#set.injected, flush: this.#flush.injected };
   }
 
   allocate(count: number, constraints: AreaConstraints, after: number): number {
@@ -60,14 +63,18 @@ export class FaultInjectingTable implements MappingTable {
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     return this.#set.next() ?? this.#table.set(first, count, page, access);
   }
-  flush(): void {
-    this.#table.flush();
+  /** A flush that is made to fail hands nothing on: what was gathered stays so until the caller abandons it. */
+  flush(): Failure | undefined {
+    return this.#flush.next() ?? this.#table.flush();
   }
   commit(first: number, count: number): void {
     this.#table.commit(first, count);
   }
   abandon(first: number, count: number): void {
     this.#table.abandon(first, count);
+  }
+  abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): void {
+    this.#table.abandonAll(firsts, counts, areas);
   }
   unmap(first: number, count: number): Failure | undefined {
     return this.#table.unmap(first, count);

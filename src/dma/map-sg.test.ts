@@ -256,6 +256,7 @@ test("all small lists, on all small tables, with a failure at every step: nothin
       for (const faults of [
         {},
         ...[1, 2, 3].flatMap((at) => [{ setAt: at }, { allocateAt: at }, { allocateAt: at + 1 }]),
+        { flushAt: 1 },
       ]) {
         const table = new ModelTable({ base: 0x40000n, pageShift: 12, entries: 6 });
         table.occupy(occupied);
@@ -310,8 +311,23 @@ test("regression, defect 12: entries that were set are taken out of the device's
   table.faults = { setAt: 4 };
   // Three elements were set. Each area goes back through `abandon`, which clears and invalidates; never as a bare range.
   assert.equal(new DmaDevice(table).mapSg(listOf(scattered(4)), 3), "platform-refused");
-  assert.deepEqual([table.calls.abandon, table.calls.commit, table.calls.unmap, table.calls.unmapAll], [4, 0, 0, 0]);
+  const { abandonAll, commit, unmap, unmapAll } = table.calls;
+  assert.deepEqual([abandonAll, commit, unmap, unmapAll], [1, 0, 0, 0]);
   assert.ok(table.entries.every(({ access }) => access === 0));
+});
+
+test("when the flush fails, the list fails with its reason: no area is committed, none is left", () => {
+  for (const occupied of [[], [1, 3, 5, 7]]) {
+    const table = new ModelTable({ base: 0n, pageShift: 12, entries: 8 });
+    table.occupy(occupied);
+    table.faults = { flushAt: 1 };
+    const list = listOf(scattered(4));
+    const device = new DmaDevice(table);
+    assert.equal(device.mapSg(list, 3), "platform-busy");
+    assert.deepEqual([list.segments, table.calls.commit, table.calls.flush], [0, 0, 1]);
+    table.assertEmptyBeside(new Set(occupied));
+    assert.equal(device.mapSg(list, 3), undefined, "the same list later");
+  }
 });
 
 test("regression, defect 14: elements keep their offset inside 64 KiB and 2 MiB pages", () => {
@@ -363,7 +379,16 @@ test("a list is one area and one segment when there is room, and chained when th
   const device = new DmaDevice(table);
   assert.equal(device.mapSg(list, 3), undefined);
   assert.deepEqual(segmentsOf(list), [[0x10000n, 4 * PAGE]]);
-  assert.deepEqual(table.calls, { allocate: 1, set: 4, flush: 1, commit: 1, abandon: 0, unmap: 0, unmapAll: 0 });
+  assert.deepEqual(table.calls, {
+    allocate: 1,
+    set: 4,
+    flush: 1,
+    commit: 1,
+    abandon: 0,
+    abandonAll: 0,
+    unmap: 0,
+    unmapAll: 0,
+  });
   assert.equal(device.unmapSg(list), undefined);
 
   table.occupy([3, 7]);

@@ -7,7 +7,7 @@
  * so that they come out adjacent if they can.
  *
  * Until the end all areas are pending: on a failure they are abandoned, the failing element's too, and nothing is left.
- * Success is one flush, then all areas are committed.
+ * Success is one flush, which may still fail, then all areas are committed.
  */
 import type { AreaConstraints } from "../allocator/constraints.ts";
 import type { MappingTable } from "../table/contract.ts";
@@ -91,7 +91,7 @@ export class ScatterListMapper {
     if (measure.elements > 0) {
       const whole = this.#allocateWhole(list);
       if (whole < 0 && !canChain(whole, measure.elements)) return failureOf(whole);
-      const failure = this.#place(list, access, whole);
+      const failure = this.#place(list, access, whole) ?? this.#table.flush();
       if (failure !== undefined) return this.#undo(list, failure);
       this.#commit(list);
     }
@@ -330,14 +330,13 @@ export class ScatterListMapper {
 
   #commit(list: ScatterList): void {
     const { firsts, counts, areas } = list.mapping;
-    this.#table.flush();
     for (let i = 0; i < areas; i++) this.#table.commit(firsts[i]!, counts[i]!);
   }
 
   /** Gives all areas back, the failing element's too, and empties the output. */
   #undo(list: ScatterList, failure: Failure): Failure {
     const mapping = list.mapping;
-    for (let i = mapping.areas - 1; i >= 0; i--) this.#table.abandon(mapping.firsts[i]!, mapping.counts[i]!);
+    if (mapping.areas > 0) this.#table.abandonAll(mapping.firsts, mapping.counts, mapping.areas);
     list.iovas.fill(0n, 0, mapping.segments);
     list.segmentBytes.fill(0, 0, mapping.segments);
     mapping.areas = 0;

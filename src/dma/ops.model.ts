@@ -1,6 +1,7 @@
 /**
  * TableOps on a plain array of entries, with a device's view of them: what `clear` has emptied stays visible to the device
- * until it is invalidated, as in an IOTLB that never forgets by itself. Sets can be made to fail.
+ * until it is invalidated, as in an IOTLB that never forgets by itself. Sets and flushes can be made to fail; with `gathers`, sets
+ * reach the entries at the flush alone.
  */
 import assert from "node:assert/strict";
 import type { EntryValue, TableOps } from "../table/contract.ts";
@@ -13,7 +14,14 @@ export class ModelOps implements TableOps {
   readonly stale: Set<number> = new Set();
   /** Answers true to make this set fail. */
   refuse: () => boolean = () => false;
+  /** Answers true to make this flush fail, if anything has been gathered since the last. */
+  refuseFlush: () => boolean = () => false;
+  /** Are entries written by `flush`, and not by `set`? */
+  gathers = false;
   #unflushed = false;
+  /** Entries that were set and are not written, and those that a failed flush has lost. */
+  readonly #gathered: Map<number, EntryValue> = new Map();
+  readonly #lost: Set<number> = new Set();
 
   constructor(entries: number) {
     this.entries = Array.from({ length: entries }, () => ({ page: 0, access: 0 }));
@@ -24,13 +32,16 @@ export class ModelOps implements TableOps {
     for (let i = 0; i < count; i++) {
       assert.equal(this.entries[first + i]!.access, 0, `entry ${first + i} is written over`);
       assert.ok(!this.stale.has(first + i), `entry ${first + i} is used again before it was invalidated`);
-      this.entries[first + i] = { page: page + i, access };
+      this.#gathered.set(first + i, { page: page + i, access });
     }
+    if (!this.gathers) this.#write();
     this.#unflushed = true;
     return undefined;
   }
   clear(first: number, count: number): void {
     for (let entry = first; entry < first + count; entry++) {
+      this.#gathered.delete(entry);
+      this.#lost.delete(entry);
       if (this.entries[entry]!.access !== 0) this.stale.add(entry);
       this.entries[entry] = { page: 0, access: 0 };
     }
@@ -44,8 +55,15 @@ export class ModelOps implements TableOps {
     this.entries[entry] = { page, access };
     return undefined;
   }
-  flush(): void {
+  flush(): Failure | undefined {
+    if (this.#gathered.size > 0 && this.refuseFlush()) {
+      for (const entry of this.#gathered.keys()) this.#lost.add(entry);
+      this.#gathered.clear();
+    }
+    this.#write();
+    if (this.#lost.size > 0) return "platform-busy";
     this.#unflushed = false;
+    return undefined;
   }
   invalidate(first: number, end: number): Failure | undefined {
     assert.ok(!this.#unflushed, "invalidated before the cleared entries were visible");
@@ -54,6 +72,11 @@ export class ModelOps implements TableOps {
   }
   invalidateAll(): Failure | undefined {
     return this.invalidate(0, this.entries.length);
+  }
+
+  #write(): void {
+    for (const [entry, value] of this.#gathered) this.entries[entry] = value;
+    this.#gathered.clear();
   }
 
   /** How many entries translate. */

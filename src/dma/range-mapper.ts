@@ -67,12 +67,11 @@ export class RangeMapper {
     const table = this.#table;
     const entry = table.allocate(pages, constraints, -1);
     if (entry < 0) return entry;
-    const failure = table.set(entry, pages, page, access);
+    const failure = table.set(entry, pages, page, access) ?? table.flush();
     if (failure !== undefined) {
       table.abandon(entry, pages);
       return failureCode(failure);
     }
-    table.flush();
     table.commit(entry, pages);
     return entry;
   }

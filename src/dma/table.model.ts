@@ -1,6 +1,6 @@
 /**
  * A table as plain as can be: an array of entries, searched one by one, that insists on the law of `MappingTable`. Breaking
- * it throws, so a test of the DMA layer on this table is a test of the law too. Allocations and sets can be made to fail.
+ * it throws, so a test of the DMA layer on this table is a test of the law too. Allocations, sets and flushes can be made to fail.
  */
 import assert from "node:assert/strict";
 import type { AreaConstraints } from "../allocator/constraints.ts";
@@ -15,10 +15,11 @@ export interface ModelEntry {
   access: 0 | Access;
 }
 
-/** What a call is to answer instead of doing anything: the k-th allocate or set counted from 1, or every n-th. */
+/** What a call is to answer instead of doing anything: the k-th allocate, set or flush counted from 1, or every n-th. */
 export interface ModelFaults {
   readonly allocateAt?: number;
   readonly setAt?: number;
+  readonly flushAt?: number;
 }
 
 export class ModelTable implements MappingTable {
@@ -27,7 +28,7 @@ export class ModelTable implements MappingTable {
   /** Chooses among the free places of an allocation without a preferred start: 0 .. places − 1. Default: the lowest. */
   choose: (places: number) => number = () => 0;
   faults: ModelFaults = {};
-  calls = { allocate: 0, set: 0, flush: 0, commit: 0, abandon: 0, unmap: 0, unmapAll: 0 };
+  calls = { allocate: 0, set: 0, flush: 0, commit: 0, abandon: 0, abandonAll: 0, unmap: 0, unmapAll: 0 };
   #areas = new Map<number, number>();
   #unflushed = false;
 
@@ -73,9 +74,11 @@ export class ModelTable implements MappingTable {
     return undefined;
   }
 
-  flush(): void {
+  flush(): Failure | undefined {
     this.calls.flush++;
+    if (this.calls.flush === this.faults.flushAt) return "platform-busy";
     this.#unflushed = false;
+    return undefined;
   }
 
   commit(first: number, count: number): void {
@@ -89,6 +92,12 @@ export class ModelTable implements MappingTable {
     this.calls.abandon++;
     this.#checkArea(first, count, "pending");
     this.#release(first, count);
+  }
+
+  abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): void {
+    this.calls.abandonAll++;
+    for (let i = 0; i < areas; i++) this.#checkArea(firsts[i]!, counts[i]!, "pending");
+    for (let i = 0; i < areas; i++) this.#release(firsts[i]!, counts[i]!);
   }
 
   unmap(first: number, count: number): Failure | undefined {

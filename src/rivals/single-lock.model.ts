@@ -22,8 +22,12 @@ export class ShadowOps implements TableOps {
     into.access = 0;
   }
   exchange(): undefined {}
-  flush(): void {
+  /** What the next flushes answer. */
+  flushed: Failure | undefined = undefined;
+
+  flush(): Failure | undefined {
     this.calls.push("flush");
+    return this.flushed;
   }
   invalidate(first: number, end: number): Failure | undefined {
     this.calls.push(`invalidate [${first}, ${end})`);

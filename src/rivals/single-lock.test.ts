@@ -137,6 +137,25 @@ describe("the single-lock table's frees", () => {
     assert.equal(table.allocate(1), TABLE_FULL);
   });
 
+  test("a range whose entries could not be emptied is never handed out again either", () => {
+    const ops = new ShadowOps();
+    const table = tableOf(8, ops);
+    const first = table.allocate(8);
+    ops.flushed = "platform-refused";
+    assert.equal(table.unmap(first, 8), "platform-refused");
+    assert.equal(table.allocate(1), TABLE_FULL);
+  });
+
+  test("several areas are abandoned with all of them cleared before the first flush", () => {
+    const ops = new ShadowOps();
+    const table = tableOf(8, ops);
+    const firsts = Int32Array.of(table.allocate(2), table.allocate(3));
+    ops.calls.length = 0;
+    table.abandonAll(firsts, Int32Array.of(2, 3), 2);
+    assert.deepEqual(ops.calls.slice(0, 4), ["clear 0+2", "clear 2+3", "clear 0+2", "flush"]);
+    assert.equal(table.statistics().taken, 0);
+  });
+
   test("a double free and a free outside the table are FreeErrors", () => {
     const table = tableOf(64);
     table.allocate(2);

@@ -130,8 +130,8 @@ export class SingleLockTable implements MappingTable {
     return this.ops.set(first, count, page, access);
   }
 
-  flush(): void {
-    this.ops.flush();
+  flush(): Failure | undefined {
+    return this.ops.flush();
   }
 
   /** Nothing: this table has one kind of taken. */
@@ -139,6 +139,12 @@ export class SingleLockTable implements MappingTable {
 
   abandon(first: number, count: number): void {
     this.unmap(first, count);
+  }
+
+  abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): void {
+    // All cleared before the first flush, so that nothing of a later area is handed to the platform on the way.
+    for (let i = 0; i < areas; i++) this.ops.clear(firsts[i] as number, counts[i] as number);
+    this.unmapAll(firsts, counts, areas);
   }
 
   /** Throws FreeError out of the table, or when an entry is not taken: more it can't notice. */
@@ -216,9 +222,9 @@ export class SingleLockTable implements MappingTable {
   /** Entries, IOTLB, bits: the right order, but all of it under the lock. */
   #freeLocked(first: number, count: number): Failure | undefined {
     this.ops.clear(first, count);
-    this.ops.flush();
+    const uncleared = this.ops.flush();
     addTo(this.#words, FLUSHES_AT, 1);
-    const failure = this.ops.invalidate(first, first + count);
+    const failure = this.ops.invalidate(first, first + count) ?? uncleared;
     // A device may go on using the entries: they are never handed out again.
     if (failure !== undefined) return failure;
     for (let entry = first; entry < first + count; entry++) this.#mark(entry, 0);

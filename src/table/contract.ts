@@ -6,6 +6,9 @@
  *   held: nobody else can own the range.
  * - **free = entries, then invalidate, then bits.** The owner clears the entries, the IOTLB forgets them, and only then can
  *   the range be handed out again. In lazy mode the bits wait for a flush that began after the clearing.
+ * - **`flush` is where writing ends.** Ops may gather what `set` asks for and hand it to the platform many entries at a time (one
+ *   call to a hypervisor for 512), so a failure may come as late as `flush`. Until `flush` has answered undefined, no device is
+ *   told of the entries; when it answers a failure, the owner abandons every range that it has set since the last success.
  */
 
 import type { AreaConstraints } from "../allocator/constraints.ts";
@@ -21,17 +24,31 @@ export interface EntryValue {
 /**
  * What a platform supplies: how entries are written and forgotten. Called on a range that the calling thread owns, with
  * no lock held; one object per thread. Pages are physical addresses divided by the window's IO page size.
+ *
+ * Ops that gather keep what is not written yet per object, that is per thread: a thread that dies takes it along, and its ranges are
+ * still pending in the allocator, from where recovery takes them.
  */
 export interface TableOps {
-  /** Writes `count` entries from `first` on, for consecutive pages from `page` on. All or nothing: on failure none is left. */
+  /**
+   * Writes `count` entries from `first` on, for consecutive pages from `page` on, or gathers them until `flush`. All or nothing: on
+   * failure none of this call is left.
+   */
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined;
-  /** Empties `count` entries. Idempotent: recovery repeats it. Must not fail. */
+  /**
+   * Empties `count` entries, gathered ones too. Idempotent: recovery repeats it. That entries could not be emptied is told by the
+   * next `flush`; until they are empty (each tries again), `invalidate` and `invalidateAll` fail as well, so that the range
+   * stays out of use.
+   */
   clear(first: number, count: number): void;
   get(entry: number, into: EntryValue): void;
   /** Swaps one entry without invalidating; the old value goes to `old`. */
   exchange(entry: number, page: number, access: EntryAccess, old: EntryValue): Failure | undefined;
-  /** Makes earlier `set` and `clear` visible to the device's walk. */
-  flush(): void;
+  /**
+   * Makes earlier `set` and `clear` visible to the device's walk. Undefined: all entries that were set through this object, and not
+   * cleared since, are in the table, and all that were cleared are empty. On failure nothing that was still gathered is left in the
+   * table; what was written before is its owner's to clear, and `flush` goes on failing until the entries that it lost are cleared.
+   */
+  flush(): Failure | undefined;
   /** The IOTLB forgets the entries [first, end). When it returns, no DMA uses what they held. (2015: `demap`.) */
   invalidate(first: number, end: number): Failure | undefined;
   /** The IOTLB forgets the whole table. (2015: `reset`.) */
@@ -49,17 +66,22 @@ export interface MappingTable {
    * The range is *pending*: it belongs to this thread, its entries are empty, no device can use it.
    */
   allocate(count: number, constraints: AreaConstraints, after: number): number;
-  /** Writes entries inside a pending range of this thread. On failure nothing of this call is left. */
+  /** Writes or gathers entries inside a pending range of this thread. On failure nothing of this call is left. */
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined;
-  /** Makes earlier `set`s visible to devices: once for a whole scatterlist. */
-  flush(): void;
+  /**
+   * Makes earlier `set`s visible to devices: once for a whole scatterlist. On failure, abandon every range that was set since the
+   * last success: some of its entries may be missing.
+   */
+  flush(): Failure | undefined;
   /** The pending range that was allocated at `first` is in use from now on. */
   commit(first: number, count: number): void;
-  /** Undoes `allocate` and `set`: entries, invalidate, bits. Leaves no trace. */
+  /** Undoes `allocate` and `set`: entries, invalidate, bits. Leaves no trace; a range that can't be emptied is quarantined. */
   abandon(first: number, count: number): void;
+  /** As `abandon` for `areas` ranges: what was gathered for any of them is dropped before anything is flushed. */
+  abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): void;
   /**
-   * Gives a live range back. Throws FreeError on misuse (nothing changed). A returned failure means that the IOTLB could not
-   * be invalidated: the range is quarantined, the entries are cleared.
+   * Gives a live range back. Throws FreeError on misuse (nothing changed). A returned failure means that the entries could not be
+   * emptied, or the IOTLB not invalidated: the range is quarantined until both have been done.
    */
   unmap(first: number, count: number): Failure | undefined;
   /** As `unmap` for `areas` ranges, with as few invalidations as can be. All are checked before the first is touched. */

@@ -18,6 +18,8 @@ class RecordingOps implements TableOps {
   readonly calls: string[] = [];
   readonly pages: Array<number | undefined> = new Array(256).fill(undefined);
   failing: Failure | undefined;
+  /** What `flush` answers. */
+  flushing: Failure | undefined;
   watch: (call: string) => void = () => undefined;
 
   set(first: number, count: number, page: number, _access: Access): Failure | undefined {
@@ -36,8 +38,9 @@ class RecordingOps implements TableOps {
   exchange(): Failure | undefined {
     return "platform-refused";
   }
-  flush(): void {
+  flush(): Failure | undefined {
     this.#note("flush");
+    return this.flushing;
   }
   invalidate(first: number, end: number): Failure | undefined {
     this.#note(`invalidate ${first}..${end}`);
@@ -119,8 +122,8 @@ test("a scatterlist's areas are checked before the first is touched", () => {
   assert.equal(table.unmapAll(Int32Array.of(first, second), Int32Array.of(4, 4), 2), undefined);
   assert.deepEqual(
     ops.calls,
-    ["clear 0+4", "clear 4+4", "flush", "invalidate 0..8"],
-    "adjacent areas share one invalidation",
+    ["clear 0+8", "flush", "invalidate 0..8"],
+    "adjacent areas share one clearing and one invalidation",
   );
 });
 
@@ -149,6 +152,54 @@ test("when the IOTLB can't be invalidated, the range is quarantined and the call
   assert.equal(table.allocator.flush(), undefined);
   assert.equal(table.statistics().quarantined, 0);
   assert.equal(table.allocate(256, UNCONSTRAINED, -1), 0);
+});
+
+test("entries that can't be emptied keep their range out of use, by unmap and by abandon, until an invalidation succeeds", () => {
+  const { table, ops } = tableWith();
+  const mapped = map(table, 8, 100);
+  const list = [map(table, 4, 200), map(table, 4, 300)];
+  const pending = [table.allocate(2, UNCONSTRAINED, -1), table.allocate(2, UNCONSTRAINED, -1)];
+  const single = table.allocate(2, UNCONSTRAINED, -1);
+  ops.flushing = "platform-busy";
+  assert.equal(table.unmap(mapped, 8), "platform-busy");
+  assert.equal(table.unmapAll(Int32Array.from(list), Int32Array.of(4, 4), 2), "platform-busy");
+  table.abandonAll(Int32Array.from(pending), Int32Array.of(2, 2), 2);
+  table.abandon(single, 2);
+  assert.equal(table.statistics().quarantined, 22);
+  ops.flushing = undefined;
+  assert.equal(table.allocator.flush(), undefined);
+  assert.equal(table.statistics().taken, 0);
+});
+
+test("lazy: a range whose entries can't be emptied is not left to the flush queue", () => {
+  const { table, ops } = tableWith({ invalidate: "lazy" });
+  const mapped = map(table, 8, 100);
+  ops.flushing = "platform-refused";
+  assert.equal(table.unmap(mapped, 8), "platform-refused");
+  assert.deepEqual([table.statistics().quarantined, table.statistics().waiting], [8, 0]);
+});
+
+test("several abandoned areas are all cleared before anything is flushed, adjacent ones at once", () => {
+  const { table, ops } = tableWith();
+  const areas = [4, 4, 8, 4].map((count) => table.allocate(count, UNCONSTRAINED, -1));
+  table.abandon(areas[2] as number, 8);
+  ops.calls.length = 0;
+  table.abandonAll(
+    Int32Array.of(areas[0] as number, areas[1] as number, areas[3] as number),
+    Int32Array.of(4, 4, 4),
+    3,
+  );
+  assert.deepEqual(ops.calls.slice(0, 3), ["clear 0+8", "clear 16+4", "flush"]);
+  assert.equal(table.statistics().taken, 0);
+});
+
+test("a dead thread's ranges that can't be cleared are not given back", () => {
+  const { table, ops } = tableWith();
+  const dead = IommuTable.attach(table.handle, ops);
+  dead.set(dead.allocate(5, UNCONSTRAINED, -1), 5, 200, 3);
+  ops.flushing = "platform-busy";
+  assert.throws(() => table.reclaim(dead.thread, "in-flight"), { code: "platform-busy" });
+  assert.deepEqual([table.statistics().quarantined, table.statistics().taken], [5, 5]);
 });
 
 test("a dead thread's pending and ending ranges come back, cleared and invalidated; its live ones only with everything", () => {

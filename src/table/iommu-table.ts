@@ -79,8 +79,8 @@ export class IommuTable implements MappingTable {
     return this.ops.set(first, count, page, access);
   }
 
-  flush(): void {
-    this.ops.flush();
+  flush(): Failure | undefined {
+    return this.ops.flush();
   }
 
   commit(first: number, count: number): void {
@@ -89,25 +89,29 @@ export class IommuTable implements MappingTable {
 
   abandon(first: number, count: number): void {
     this.ops.clear(first, count);
-    this.ops.flush();
-    // A wild device may have walked the entries between `set` and here: the IOTLB must forget them too.
-    const failure = this.ops.invalidate(first, first + count);
-    if (failure === undefined) this.allocator.abandon(first, count);
-    else this.allocator.quarantinePending(first, count);
+    this.#forgetAbandoned(first, count, this.ops.flush());
+  }
+
+  abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): void {
+    const failure = this.#clearRuns(firsts, counts, areas);
+    for (let i = 0; i < areas; i++) this.#forgetAbandoned(firsts[i] as number, counts[i] as number, failure);
   }
 
   unmap(first: number, count: number): Failure | undefined {
     this.allocator.startFree(first, count);
     this.ops.clear(first, count);
-    this.ops.flush();
-    return this.#forgetAndFree(first, count);
+    const failure = this.ops.flush();
+    return failure === undefined ? this.#forgetAndFree(first, count) : this.#keepUncleared(first, count, failure);
   }
 
   unmapAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
     this.allocator.startFreeAll(firsts, counts, areas);
-    for (let i = 0; i < areas; i++) this.ops.clear(firsts[i] as number, counts[i] as number);
-    this.ops.flush();
-    return this.#lazy ? this.#freeAllLazily(firsts, counts, areas) : this.#freeAll(firsts, counts, areas);
+    const failure = this.#clearRuns(firsts, counts, areas);
+    if (failure === undefined) {
+      return this.#lazy ? this.#freeAllLazily(firsts, counts, areas) : this.#freeAll(firsts, counts, areas);
+    }
+    for (let i = 0; i < areas; i++) this.#keepUncleared(firsts[i] as number, counts[i] as number, failure);
+    return failure;
   }
 
   checkUnmap(first: number, count: number): void {
@@ -130,8 +134,8 @@ export class IommuTable implements MappingTable {
   reclaim(thread: number, scope: ReclaimScope): readonly EntryRange[] {
     return this.allocator.recovery.reclaim(thread, scope, (ranges) => {
       for (const { first, end } of ranges) this.ops.clear(first, end - first);
-      this.ops.flush();
-      return this.ops.invalidateAll();
+      const failure = this.ops.flush();
+      return this.ops.invalidateAll() ?? failure;
     });
   }
 
@@ -144,6 +148,32 @@ export class IommuTable implements MappingTable {
   /** Gives this thread's holdings and its slot back. */
   close(): void {
     this.allocator.close();
+  }
+
+  /** Empties the entries of all areas, those of adjacent ones at once, and makes it visible. */
+  #clearRuns(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
+    for (let i = 0; i < areas; ) {
+      const next = endOfRun(firsts, counts, i, areas);
+      const first = firsts[i] as number;
+      this.ops.clear(first, (firsts[next - 1] as number) + (counts[next - 1] as number) - first);
+      i = next;
+    }
+    return this.ops.flush();
+  }
+
+  /** `failure`: the entries may not be empty. */
+  #forgetAbandoned(first: number, count: number, failure: Failure | undefined): void {
+    // A wild device may have walked the entries between `set` and here: the IOTLB must forget them too.
+    const failed = this.ops.invalidate(first, first + count) ?? failure;
+    if (failed === undefined) this.allocator.abandon(first, count);
+    else this.allocator.quarantinePending(first, count);
+  }
+
+  /** A range whose entries may still translate: nobody gets it before an invalidation has succeeded, for which they must be empty. */
+  #keepUncleared(first: number, count: number, failure: Failure): Failure {
+    this.ops.invalidate(first, first + count);
+    this.allocator.quarantine(first, count);
+    return failure;
   }
 
   #forgetAndFree(first: number, count: number): Failure | undefined {

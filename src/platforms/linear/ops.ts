@@ -121,7 +121,8 @@ export class LinearOps implements TableOps {
     return undefined;
   }
 
-  flush(): void {
+  /** Never fails: nothing is gathered. */
+  flush(): undefined {
     this.#memory.fence();
   }
 
