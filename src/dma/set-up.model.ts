@@ -13,7 +13,7 @@ import type { DmaDeviceOptions } from "./device.ts";
 export const MEMORY_BYTES: number = 2 ** 22;
 /** Below: the drivers' memory. From here on: pages to hand out. */
 export const PAGES_AT: number = 2 ** 20;
-export const WINDOW_BASE = 0x80000000n;
+const WINDOW_BASE = 0x80000000n;
 
 export interface SetUpOptions {
   readonly format?: string;
