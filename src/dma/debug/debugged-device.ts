@@ -1,0 +1,243 @@
+/**
+ * The debug mode: stands before a device, passes every call on, and reports how it is misused. What the device below returns or throws
+ * is returned and thrown as it is; a report comes first.
+ *
+ *     const device = debugged(new DmaDevice(table, limits), debug && { device: "nvme0", limits });
+ *
+ * Switched off, `debugged` returns the device itself: nothing stands before it. docs/dma-debug.md has all that is reported.
+ */
+import type { Failure } from "../../units/failure.ts";
+import type { Access } from "../../units/numbers.ts";
+import type { CoherentMemory, DmaOperations, Mapping, MappingAttributes, MappingPart } from "../contract.ts";
+import type { ScatterList } from "../scatter-list.ts";
+import { Call } from "./call.ts";
+import { describeList, describeMapping, describeResult, isMapping, MisuseChecks } from "./checks.ts";
+import { MisuseCollector } from "./collector.ts";
+import { LiveMappings, type MappedMemory, writtenElements, writtenPiece } from "./live-mappings.ts";
+import type { DebuggedCall, MappingDescription, MisuseKind, MisuseReport } from "./misuse.ts";
+import { checkOptions, type DebugOptions } from "./options.ts";
+import { NONE } from "./records.ts";
+
+const DEVICE_READS_AND_WRITES = 3;
+
+/**
+ * The device under debug; with `false` the device itself. Before the first mapping: what was mapped before is not known.
+ * @throws InvalidArgumentError for an option outside its range
+ */
+export function debugged<Device extends DmaOperations>(device: Device, options: false): Device;
+export function debugged(device: DmaOperations, options?: DebugOptions): DebuggedDevice;
+export function debugged(device: DmaOperations, options: DebugOptions | false): DmaOperations;
+export function debugged(device: DmaOperations, options: DebugOptions | false = {}): DmaOperations {
+  return options === false ? device : new DebuggedDevice(device, options);
+}
+
+/** Of one thread, as the device is: a mapping is freed through the same object that made it. */
+export class DebuggedDevice implements DmaOperations {
+  readonly #device: DmaOperations;
+  readonly #collector: MisuseCollector;
+  /** Undefined once the debug mode has switched itself off. */
+  #checks: MisuseChecks | undefined;
+
+  /** @throws InvalidArgumentError for an option outside its range */
+  constructor(device: DmaOperations, options: DebugOptions = {}) {
+    const checked = checkOptions(options);
+    this.#device = device;
+    this.#collector = new MisuseCollector(checked);
+    this.#checks = new MisuseChecks(new LiveMappings(checked), this.#collector, checked);
+  }
+
+  /** What was reported, oldest first, when there is no `onMisuse`: the first 256. */
+  get reports(): readonly MisuseReport[] {
+    return this.#collector.reports;
+  }
+
+  /** Misuses so far, by kind, also those beyond `reportsPerKind` and of kinds in `ignore`. */
+  get counts(): Readonly<Record<MisuseKind, number>> {
+    return this.#collector.counts;
+  }
+
+  /** Has it run out of records, and passes everything on unseen since? */
+  get isSwitchedOff(): boolean {
+    return this.#checks === undefined;
+  }
+
+  /** Mappings that are live; 0 when it is switched off. */
+  get liveMappings(): number {
+    return this.#checks?.live.records.live ?? 0;
+  }
+
+  /** What its columns take, in bytes: set by `capacity`, and given back when it switches itself off. */
+  get memoryBytes(): number {
+    return this.#checks?.live.memoryBytes ?? 0;
+  }
+
+  /** To be called when the device goes away: reports the mappings that are left. They stay mapped. */
+  deviceRemoved(): void {
+    const call = this.#begin("deviceRemoved");
+    if (call !== undefined) this.#checks?.removed(call);
+  }
+
+  map(address: bigint, bytes: number, access: Access, attributes?: MappingAttributes): Mapping | Failure {
+    const call = this.#begin("map", attributes);
+    if (call !== undefined && isPiece(address, bytes)) this.#checks?.memory(call, address, bytes, undefined);
+    const result = this.#device.map(address, bytes, access, attributes);
+    if (call === undefined || !isMapping(result)) return result;
+    const made = { ...describeMapping("single", result), address };
+    this.#remember(call, made, writtenPiece(address, bytes, access), attributes);
+    return result;
+  }
+
+  unmap(mapping: Mapping): Failure | undefined {
+    return this.#free("unmap", "single", mapping, () => this.#device.unmap(mapping));
+  }
+
+  mapSg(list: ScatterList, access: Access, attributes?: MappingAttributes): Failure | undefined {
+    const call = this.#begin("mapSg", attributes);
+    if (call !== undefined) this.#checks?.elements(call, list);
+    const failure = this.#device.mapSg(list, access, attributes);
+    // A list without bytes has no bus address to know it by, and nothing to be misused.
+    if (call === undefined || failure !== undefined || list.segments === 0) return failure;
+    this.#remember(call, describeList(list, access), writtenElements(list, access), attributes);
+    this.#checks?.segments(call, list);
+    return undefined;
+  }
+
+  unmapSg(list: ScatterList): Failure | undefined {
+    const call = this.#begin("unmapSg");
+    if (call === undefined || isEmptyMapped(list)) return this.#device.unmapSg(list);
+    const record = this.#checks?.freeList(call, list) ?? NONE;
+    const failure = this.#device.unmapSg(list);
+    this.#forget(call, record);
+    return failure;
+  }
+
+  mapResource(address: bigint, bytes: number, access: Access): Mapping | Failure {
+    const call = this.#begin("mapResource");
+    const result = this.#device.mapResource(address, bytes, access);
+    if (call === undefined || !isMapping(result)) return result;
+    this.#remember(call, { ...describeMapping("resource", result), address }, undefined);
+    return result;
+  }
+
+  unmapResource(mapping: Mapping): Failure | undefined {
+    return this.#free("unmapResource", "resource", mapping, () => this.#device.unmapResource(mapping));
+  }
+
+  allocateCoherent(bytes: number): CoherentMemory | Failure {
+    const call = this.#begin("allocateCoherent");
+    const result = this.#device.allocateCoherent(bytes);
+    if (call === undefined || typeof result === "string") return result;
+    const made = describeMapping("coherent", result);
+    const memory = writtenPiece(BigInt(result.address), result.bytes, DEVICE_READS_AND_WRITES);
+    this.#remember(call, made, memory);
+    return result;
+  }
+
+  freeCoherent(memory: CoherentMemory): Failure | undefined {
+    return this.#free("freeCoherent", "coherent", memory, () => this.#device.freeCoherent(memory));
+  }
+
+  syncForCpu(mapping: Mapping, part?: MappingPart): void {
+    this.#checkSync("syncForCpu", mapping, part);
+    this.#device.syncForCpu(mapping, part);
+  }
+
+  syncForDevice(mapping: Mapping, part?: MappingPart): void {
+    this.#checkSync("syncForDevice", mapping, part);
+    this.#device.syncForDevice(mapping, part);
+  }
+
+  syncSgForCpu(list: ScatterList): void {
+    this.#checkSyncSg("syncSgForCpu", list);
+    this.#device.syncSgForCpu(list);
+  }
+
+  syncSgForDevice(list: ScatterList): void {
+    this.#checkSyncSg("syncSgForDevice", list);
+    this.#device.syncSgForDevice(list);
+  }
+
+  failureOf(result: Mapping | Failure): Failure | undefined {
+    const records = this.#checks?.live.records;
+    if (records !== undefined && isMapping(result)) {
+      const record = records.find(describeResult(result), true);
+      if (record !== NONE) records.setChecked(record);
+    }
+    return this.#device.failureOf(result);
+  }
+
+  /** Undefined when it is switched off. */
+  #begin(name: DebuggedCall, attributes?: MappingAttributes): Call | undefined {
+    if (this.#checks === undefined) return undefined;
+    const method = DebuggedDevice.prototype[name] as (...args: never[]) => unknown;
+    return new Call(name, attributes?.noWarning ?? false, this.#checks.live.places, method);
+  }
+
+  /** A mapping was made. `memory`: what the device may write of it; undefined: nothing that matters. */
+  #remember(
+    call: Call,
+    made: MappingDescription,
+    memory: MappedMemory | undefined,
+    attributes?: MappingAttributes,
+  ): void {
+    const checks = this.#checks;
+    // A handler may have mapped, and used the records up.
+    if (checks === undefined) return;
+    const { live } = checks;
+    const shared = memory && live.shared(memory);
+    const record = live.add(made, call.text);
+    if (record === NONE || !(memory === undefined || live.addMemory(record, memory))) {
+      this.#checks = undefined;
+      checks.outOfRecords(call);
+      return;
+    }
+    // Who skips syncs does them alone, and may well map a page twice.
+    if (shared === undefined || call.silent || attributes?.skipSync === true) return;
+    checks.overlaps(call, made, shared);
+  }
+
+  #free<Result>(
+    name: "unmap" | "unmapResource" | "freeCoherent",
+    kind: "single" | "resource" | "coherent",
+    mapping: Mapping,
+    free: () => Result,
+  ): Result {
+    const call = this.#begin(name);
+    if (call === undefined) return free();
+    if (!isMapping(mapping)) {
+      this.#checks?.errorValue(call, "free-error-value", mapping);
+      return free();
+    }
+    const record = this.#checks?.free(call, describeMapping(kind, mapping)) ?? NONE;
+    const result = free();
+    this.#forget(call, record);
+    return result;
+  }
+
+  /** The device below has freed something: a failure, too, leaves nothing that could be freed again. If it threw, nothing was freed. */
+  #forget(call: Call, record: number): void {
+    if (record !== NONE) this.#checks?.live.remove(record, call.text);
+  }
+
+  #checkSync(name: "syncForCpu" | "syncForDevice", mapping: Mapping, part: MappingPart | undefined): void {
+    const call = this.#begin(name);
+    if (call === undefined) return;
+    if (isMapping(mapping)) this.#checks?.sync(call, describeMapping("single", mapping), part);
+    else this.#checks?.errorValue(call, "sync-error-value", mapping);
+  }
+
+  #checkSyncSg(name: "syncSgForCpu" | "syncSgForDevice", list: ScatterList): void {
+    const call = this.#begin(name);
+    if (call !== undefined && !isEmptyMapped(list)) this.#checks?.syncList(call, list);
+  }
+}
+
+/** Arguments that a device takes; it says of others what is wrong with them. */
+function isPiece(address: bigint, bytes: number): boolean {
+  return typeof address === "bigint" && Number.isSafeInteger(bytes) && bytes > 0;
+}
+
+/** A list that is mapped, and has no bytes. */
+function isEmptyMapped(list: ScatterList): boolean {
+  return list.segments === 0 && list.mapping.device !== undefined;
+}

@@ -1,0 +1,52 @@
+/** Which memory devices may reach, as a function of a piece of it. */
+import { InvalidArgumentError } from "../../units/errors.ts";
+
+/** `bytes` (at least 1) bytes of physical memory from `address` on. */
+export interface MemoryRange {
+  readonly address: bigint;
+  readonly bytes: number;
+}
+
+/** May devices reach every byte of this piece? */
+export type DmaAble = (address: bigint, bytes: number) => boolean;
+
+/**
+ * A function as it is; of ranges, one that is true of pieces whose every byte lies in some range.
+ * @throws InvalidArgumentError for what is neither, or a range that is none
+ */
+export function dmaAbleFrom(dmaAble: DmaAble | readonly MemoryRange[]): DmaAble {
+  if (typeof dmaAble === "function") return dmaAble;
+  if (!Array.isArray(dmaAble)) throw new InvalidArgumentError("DMA-able memory", dmaAble, "ranges or a function");
+  const ranges = joined(dmaAble);
+  return (address, bytes) => {
+    const end = address + BigInt(bytes);
+    return ranges.some((range) => range.first <= address && end <= range.end);
+  };
+}
+
+interface Bounds {
+  readonly first: bigint;
+  readonly end: bigint;
+}
+
+/** In order, and adjacent and overlapping ones as one: a piece that lies in several lies in one of these. */
+function joined(ranges: readonly MemoryRange[]): readonly Bounds[] {
+  const sorted = ranges.map(boundsOf).sort((a, b) => (a.first < b.first ? -1 : a.first > b.first ? 1 : 0));
+  const all: Bounds[] = [];
+  for (const range of sorted) {
+    const last = all.at(-1);
+    if (last === undefined || range.first > last.end) all.push(range);
+    else if (range.end > last.end) all[all.length - 1] = { first: last.first, end: range.end };
+  }
+  return all;
+}
+
+function boundsOf({ address, bytes }: MemoryRange): Bounds {
+  if (typeof address !== "bigint" || address < 0n) {
+    throw new InvalidArgumentError("address of DMA-able memory", address, "a bigint from 0n on");
+  }
+  if (!Number.isSafeInteger(bytes) || bytes < 1) {
+    throw new InvalidArgumentError("size of DMA-able memory in bytes", bytes, "an integer from 1 to 2^53 - 1");
+  }
+  return { first: address, end: address + BigInt(bytes) };
+}

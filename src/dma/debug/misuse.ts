@@ -1,0 +1,184 @@
+/**
+ * What can be wrong about the use of a device's DMA, as typed reports. Each says what was found and what was expected, where the
+ * mapping was made and where it was misused. docs/dma-debug.md has all kinds in a table.
+ */
+import type { Access } from "../../units/numbers.ts";
+import type { DmaOperations } from "../contract.ts";
+
+/** Where something was done: who owned the device then (option `owner`), and the calls that led there, innermost first. */
+export interface Place {
+  readonly owner: string;
+  /** A frame a line, as the engine writes them; without those of the debug mode. Empty with `stackFrames: 0`. */
+  readonly stack: readonly string[];
+}
+
+/** How a mapping was made: by `map`, `mapSg`, `mapResource`, `allocateCoherent`. */
+export type MappingKind = "single" | "scatterlist" | "resource" | "coherent";
+
+/** A mapping, as it was made (`expected`) or as a call describes it (`found`, which may hold nonsense). */
+export interface MappingDescription {
+  readonly kind: MappingKind;
+  /** Bus address of the first byte; of a list: of its first segment. */
+  readonly iova: bigint;
+  /** Of a list: of all elements together. */
+  readonly bytes: number;
+  /** Undefined where the call does not say: those that take a list. */
+  readonly access: Access | undefined;
+  /** Elements of a list; 0 for other kinds. */
+  readonly elements: number;
+  /** Physical address of the first byte; undefined where the call does not say. */
+  readonly address: bigint | undefined;
+}
+
+/** The method that was called. */
+export type DebuggedCall = Exclude<keyof DmaOperations, "failureOf"> | "deviceRemoved";
+
+interface Misuse<Kind extends string> {
+  readonly kind: Kind;
+  /** Option `device`. */
+  readonly device: string;
+  readonly call: DebuggedCall;
+  /** Where the wrong call was made. */
+  readonly misused: Place;
+}
+
+/** A mapping, and where it was made. */
+export interface KnownMapping {
+  readonly mapping: MappingDescription;
+  readonly mapped: Place;
+}
+
+/** A failure (its name or code), or something else that is no mapping, was unmapped or synced. */
+export interface ErrorValueMisuse extends Misuse<"free-error-value" | "sync-error-value"> {
+  readonly found: unknown;
+}
+
+/** Nothing is mapped at this address. */
+export interface UnmappedMisuse extends Misuse<"free-unmapped" | "sync-unmapped"> {
+  readonly found: MappingDescription;
+  /** The mapping that the address lies in, when there is one. */
+  readonly inside: KnownMapping | undefined;
+  /** What was mapped at the address last, and where that was freed, while it is remembered. */
+  readonly before: (KnownMapping & { readonly freed: Place }) | undefined;
+}
+
+/** Something is mapped there, but not like that. */
+export interface MismatchMisuse
+  extends Misuse<
+    | "free-wrong-size"
+    | "free-wrong-kind"
+    | "free-wrong-cpu-address"
+    | "free-wrong-element-count"
+    | "free-wrong-direction"
+    | "sync-wrong-direction"
+    | "sync-wrong-element-count"
+    | "sync-for-cpu-to-device"
+    | "sync-for-device-from-device"
+  > {
+  readonly found: MappingDescription;
+  readonly expected: MappingDescription;
+  readonly mapped: Place;
+}
+
+/** A result was used that `failureOf` has never seen. Only with `checkResults`. */
+export interface UncheckedMisuse extends Misuse<"result-not-checked"> {
+  readonly expected: MappingDescription;
+  readonly mapped: Place;
+}
+
+/** A sync goes beyond the mapping. */
+export interface SyncRangeMisuse extends Misuse<"sync-out-of-range"> {
+  readonly found: { readonly offset: number; readonly bytes: number };
+  readonly expected: MappingDescription;
+  readonly mapped: Place;
+}
+
+/** Memory is mapped that no device may reach (option `dmaAble`). */
+export interface NotDmaAbleMisuse extends Misuse<"map-not-dma-able"> {
+  readonly address: bigint;
+  readonly bytes: number;
+  /** Index of the element in the list; undefined for `map`. */
+  readonly element: number | undefined;
+}
+
+/** A segment of a mapped list that the device can't take (option `limits`). */
+export interface SegmentMisuse extends Misuse<"map-segment-too-long" | "map-segment-across-boundary"> {
+  /** Index in the list's output. */
+  readonly segment: number;
+  readonly iova: bigint;
+  readonly bytes: number;
+  readonly maxSegmentBytes: number;
+  readonly boundaryMask: bigint;
+}
+
+/** A cache line is mapped for a device to write by two mappings at once: what one of them syncs, the other loses. */
+export interface OverlapMisuse extends Misuse<"map-overlapping-lines"> {
+  readonly found: MappingDescription;
+  /** Physical address of the first cache line that both have. */
+  readonly cacheLine: bigint;
+  readonly other: KnownMapping;
+}
+
+/** A cache line is mapped too often: more likely a leak than intended. */
+export interface OverlapCountMisuse extends Misuse<"map-too-many-overlaps"> {
+  readonly found: MappingDescription;
+  readonly cacheLine: bigint;
+  /** Mappings that have the line, beside this one. */
+  readonly overlaps: number;
+  readonly maxOverlaps: number;
+  /** One of them. */
+  readonly other: KnownMapping;
+}
+
+/** A device went away, and mappings were left. */
+export interface RemovedMisuse extends Misuse<"removed-with-live-mappings"> {
+  readonly count: number;
+  /** The oldest. */
+  readonly example: KnownMapping;
+}
+
+/** The debug mode has no room for another mapping, and has switched itself off. */
+export interface OutOfRecordsMisuse extends Misuse<"out-of-records"> {
+  readonly capacity: number;
+}
+
+export type MisuseReport =
+  | ErrorValueMisuse
+  | UnmappedMisuse
+  | MismatchMisuse
+  | UncheckedMisuse
+  | SyncRangeMisuse
+  | NotDmaAbleMisuse
+  | SegmentMisuse
+  | OverlapMisuse
+  | OverlapCountMisuse
+  | RemovedMisuse
+  | OutOfRecordsMisuse;
+
+export type MisuseKind = MisuseReport["kind"];
+
+/** All kinds, in the order of docs/dma-debug.md. */
+export const MISUSE_KINDS: readonly MisuseKind[] = [
+  "free-error-value",
+  "free-unmapped",
+  "free-wrong-size",
+  "free-wrong-kind",
+  "free-wrong-cpu-address",
+  "free-wrong-element-count",
+  "free-wrong-direction",
+  "result-not-checked",
+  "sync-error-value",
+  "sync-unmapped",
+  "sync-out-of-range",
+  "sync-wrong-direction",
+  "sync-for-cpu-to-device",
+  "sync-for-device-from-device",
+  "sync-wrong-element-count",
+  "map-not-dma-able",
+  "map-segment-too-long",
+  "map-segment-across-boundary",
+  "map-overlapping-lines",
+  "map-too-many-overlaps",
+  "removed-with-live-mappings",
+  "out-of-records",
+];

@@ -1,0 +1,83 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { MAX_PLACES, Places, placeOf } from "./places.ts";
+
+function driver<Result>(call: () => Result): Result {
+  return call();
+}
+
+function method(places: Places): string {
+  return inside(places);
+}
+
+/** Stands for the debug mode's own functions. */
+function inside(places: Places): string {
+  return places.capture(method);
+}
+
+test("a place begins with the caller of the method, and has so many frames", () => {
+  for (const frames of [1, 2, 32]) {
+    const { owner, stack } = placeOf(driver(() => method(new Places("queue 1", frames))));
+    assert.equal(owner, "queue 1");
+    assert.ok(stack.length <= frames && stack.length >= Math.min(frames, 3));
+    assert.match(stack[0] as string, /places\.test/);
+    assert.doesNotMatch(stack[0] as string, /^at |inside|method/);
+    if (frames > 1) assert.match(stack[1] as string, /^driver /);
+  }
+  assert.deepEqual(placeOf(method(new Places("queue 1", 0))), { owner: "queue 1", stack: [] });
+});
+
+test("the program's own limit of stack frames stays as it is, and does not matter", () => {
+  const limit = Error.stackTraceLimit;
+  try {
+    Error.stackTraceLimit = 1;
+    assert.equal(placeOf(driver(() => method(new Places("", 3)))).stack.length, 3);
+    assert.equal(Error.stackTraceLimit, 1);
+  } finally {
+    Error.stackTraceLimit = limit;
+  }
+});
+
+test("where the engine can't leave frames out, those of the debug mode are left out by name", () => {
+  const { captureStackTrace, prepareStackTrace } = Error;
+  try {
+    // As Firefox writes a stack.
+    Error.prepareStackTrace = (_, sites) =>
+      sites.map((site) => `${site.getFunctionName() ?? ""}@file.js:1:2`).join("\n");
+    Reflect.deleteProperty(Error, "captureStackTrace");
+    const { stack } = placeOf(driver(() => method(new Places("", 4))));
+    assert.deepEqual(stack.slice(0, 2), ["@file.js:1:2", "driver@file.js:1:2"]);
+  } finally {
+    Error.captureStackTrace = captureStackTrace;
+    Error.prepareStackTrace = prepareStackTrace;
+  }
+});
+
+test("a program that makes something else of stacks gets places without frames", () => {
+  const { prepareStackTrace } = Error;
+  try {
+    Error.prepareStackTrace = (_, sites) => sites;
+    const { owner } = placeOf(driver(() => method(new Places("queue 1", 4))));
+    assert.equal(owner, "queue 1");
+  } finally {
+    Error.prepareStackTrace = prepareStackTrace;
+  }
+});
+
+test("equal places are one, and their number is bounded", () => {
+  const places = new Places("", 0);
+  assert.equal(places.idOf("a"), places.idOf("a"));
+  for (let i = 0; i < 2 * MAX_PLACES; i++) places.idOf(`owner ${i}`);
+  assert.equal(places.count, MAX_PLACES);
+  assert.equal(places.idOf("one more"), 0);
+  assert.match(places.at(0).owner, /more than 1024 places/);
+  assert.equal(places.at(places.idOf("owner 5")).owner, "owner 5");
+});
+
+test("owners and frames are cut to a line of 240 characters", () => {
+  const places = new Places(() => `two\nlines ${"x".repeat(500)}`, 0);
+  const { owner, stack } = placeOf(method(places));
+  assert.equal(owner.length, 240);
+  assert.match(owner, /^two lines x+…$/);
+  assert.deepEqual(stack, []);
+});
