@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { describeMisuse } from "./describe.ts";
 import { MISUSE_KINDS, type MisuseKind, type MisuseReport } from "./misuse.ts";
@@ -12,6 +13,7 @@ const expected = {
   address: 0x12_3000n,
 } as const;
 const found = { ...expected, bytes: 60, access: 2, address: undefined } as const;
+const moved = { ...expected, kind: "coherent", address: 0x12_4000n } as const;
 const list = { ...expected, kind: "scatterlist", elements: 3, access: undefined } as const;
 const mapped = { owner: "rx", stack: ["fill (ring.js:3:4)", "open (ring.js:1:2)"] };
 const misused = { owner: "tx", stack: ["drain (ring.js:9:8)"] };
@@ -24,7 +26,7 @@ const REPORTS: readonly MisuseReport[] = [
   { ...common, kind: "free-unmapped", call: "unmap", found, inside: other, before: { ...other, freed: mapped } },
   { ...common, kind: "free-wrong-size", call: "unmap", found, expected, mapped },
   { ...common, kind: "free-wrong-kind", call: "unmap", found, expected: list, mapped },
-  { ...common, kind: "free-wrong-cpu-address", call: "freeCoherent", found, expected, mapped },
+  { ...common, kind: "free-wrong-cpu-address", call: "freeCoherent", found: moved, expected, mapped },
   {
     ...common,
     kind: "free-wrong-element-count",
@@ -80,7 +82,7 @@ const FIRST_LINES: Readonly<Record<MisuseKind, string>> = {
   "free-unmapped": "unmap: frees single, 60 bytes at bus address 0x10000000, FROM_DEVICE, which is not mapped",
   "free-wrong-size": "unmap: frees 60 bytes of a mapping of 100",
   "free-wrong-kind": "unmap: frees as a mapping by map what mapSg has made",
-  "free-wrong-cpu-address": "freeCoherent: frees memory at no address; the mapping's is at 0x123000",
+  "free-wrong-cpu-address": "freeCoherent: frees memory at 0x124000; the mapping's is at 0x123000",
   "free-wrong-element-count": "unmapSg: frees a list of 2 elements; 3 were mapped",
   "free-wrong-direction": "unmap: frees as FROM_DEVICE what was mapped TO_DEVICE",
   "result-not-checked":
@@ -113,6 +115,15 @@ test("the first line of each kind of report says what is wrong, with the numbers
     for (const line of others) assert.match(line, /^ {2}/);
     assert.deepEqual(others.slice(-2), ["  misused by tx at", "    drain (ring.js:9:8)"]);
   }
+});
+
+test("docs/dma-debug.md has every kind, with its first line as the example", () => {
+  const page = readFileSync(new URL("../../../../docs/dma-debug.md", import.meta.url), "utf8");
+  const rows = [...page.matchAll(/^\| `([a-z-]+)` \| .* \| (.*) \|$/gm)].map(([, kind, example]) => [kind, example]);
+  assert.deepEqual(
+    rows,
+    MISUSE_KINDS.map((kind) => [kind, FIRST_LINES[kind]]),
+  );
 });
 
 test("a report has both descriptions and both places", () => {

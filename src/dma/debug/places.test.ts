@@ -53,6 +53,20 @@ test("where the engine can't leave frames out, those of the debug mode are left 
   }
 });
 
+test("long frames are cut, and those beyond the number", () => {
+  const { prepareStackTrace } = Error;
+  try {
+    Error.prepareStackTrace = () => `Error${`\n    at f (${"x".repeat(900)})`.repeat(20)}`;
+    const text = driver(() => method(new Places("queue 1", 4)));
+    assert.ok(text.length < 5 * 241);
+    const { stack } = placeOf(text);
+    assert.equal(stack.length, 4);
+    for (const frame of stack) assert.match(frame, /^f \(x+…$/);
+  } finally {
+    Error.prepareStackTrace = prepareStackTrace;
+  }
+});
+
 test("a program that makes something else of stacks gets places without frames", () => {
   const { prepareStackTrace } = Error;
   try {

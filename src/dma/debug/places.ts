@@ -36,7 +36,7 @@ export class Places {
   /** The place that calls `above`, a function that is now being called. */
   capture(above: (...args: never[]) => unknown): PlaceText {
     const owner = oneLine(this.#owner());
-    return this.#frames === 0 ? owner : `${owner}\n${framesAbove(above, this.#frames)}`;
+    return this.#frames === 0 ? owner : `${owner}\n${stackAbove(above, this.#frames)}`;
   }
 
   /** The number of a place; 0 when there is no room for another. */
@@ -61,42 +61,39 @@ export class Places {
 
 /** A captured text, to be read. */
 export function placeOf(text: PlaceText): Place {
-  const [owner = "", ...stack] = text.split("\n");
-  return { owner, stack: stack.filter((frame) => frame !== "") };
+  const [owner = "", ...lines] = text.split("\n");
+  return { owner, stack: lines.filter(isFrame).map((line) => oneLine(line.trim().replace(/^at /, ""))) };
 }
 
-/** The frames of the stack above that of `above`, innermost first. */
-function framesAbove(above: (...args: never[]) => unknown, frames: number): string {
+/** The stack above the frame of `above`, innermost frame first, as the engine writes it: it is taken apart when it is read. */
+function stackAbove(above: (...args: never[]) => unknown, frames: number): string {
   const capture = Error as StackCapture;
-  if (capture.captureStackTrace === undefined) return framesOf(new Error().stack, frames, above.name);
+  if (capture.captureStackTrace === undefined) return cut(framesBelow(above.name, new Error().stack), frames);
   const limit = capture.stackTraceLimit;
   const holder = { stack: "" };
-  // Reflect: a program may have frozen Error; the stack has ten lines then.
-  Reflect.set(capture, "stackTraceLimit", frames);
+  // Reflect: a program may have frozen Error; the stack has ten lines then, of which those beyond are cut.
+  const isLimited = Reflect.set(capture, "stackTraceLimit", frames);
   try {
     capture.captureStackTrace(holder, above);
-    return framesOf(holder.stack, frames, undefined);
+    // A program may have replaced Error.prepareStackTrace: then a stack is whatever that makes.
+    const stack: unknown = holder.stack;
+    return typeof stack === "string" && isLimited && stack.length <= frames * MAX_LINE
+      ? stack
+      : cut(String(stack).split("\n"), frames);
   } finally {
     Reflect.set(capture, "stackTraceLimit", limit);
   }
 }
 
-/**
- * A stack's text as bare frames. `above`: frames down to this function's are left out, for engines that can't do that themselves
- * (`name@place`, a frame a line).
- */
-function framesOf(stack: unknown, frames: number, above: string | undefined): string {
-  // A program may have replaced Error.prepareStackTrace: then a stack is whatever that makes.
-  const lines = String(stack).split("\n");
-  const heading = lines.findIndex((line) => isFrame(line));
-  if (heading < 0) return "";
-  const own = above === undefined ? -1 : lines.findIndex((line) => line.startsWith(`${above}@`));
-  const first = Math.max(heading, own + 1);
-  return lines
-    .slice(first, first + frames)
-    .filter((line) => line !== "")
-    .map((line) => oneLine(line.trim().replace(/^at /, "")))
-    .join("\n");
+/** For engines that can't leave frames out: those behind that of the function `above` (`name@place`, a frame a line). */
+function framesBelow(above: string, stack: string | undefined): string[] {
+  const lines = (stack ?? "").split("\n");
+  return lines.slice(lines.findIndex((line) => line.startsWith(`${above}@`)) + 1);
+}
+
+/** So many frames, each of at most MAX_LINE characters. */
+function cut(lines: readonly string[], frames: number): string {
+  return lines.filter(isFrame).slice(0, frames).map(oneLine).join("\n");
 }
 
 function isFrame(line: string): boolean {
