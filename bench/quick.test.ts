@@ -83,6 +83,12 @@ test("the cache does answer: other entries come out than without", () => {
   }
 });
 
+test("the debug mode, on or off, changes no bus address", () => {
+  for (const row of ["off", "on, owners only", "on"]) {
+    assert.deepEqual(digests("debug", row, "openingDigest"), digests("debug", "undecorated", "openingDigest"), row);
+  }
+});
+
 test("more work, or other work, gives another digest", () => {
   const other = join(folder, "other.json");
   assert.equal(bench("--quick", "--case", "peers", "--seed", "2", "--json", other).status, 0);

@@ -3,6 +3,7 @@
  * structures reached on a machine like the one of docs/performance.md; "C" is the pooled allocator of Linux in user space,
  * which is no part of this project: its times were taken on that machine by the same kind of work.
  */
+import { OFF, ON_NOTHING, ON_TABLE, UNDECORATED } from "./cases/debug.ts";
 import { AFTER_FREE, FULL, HOLES } from "./cases/failing.ts";
 import { EVERYTHING, HALF_TABLE, IN_FLIGHT } from "./cases/recovery.ts";
 import { ALONE, ONE_POOL, OWN_POOLS } from "./cases/threads.ts";
@@ -52,6 +53,8 @@ export const TARGETS: readonly Target[] = [
     ...time("mapSg of 256 elements, per element, TCEs written", 25, "map-sg", "pooled, strict", "256 elements"),
     measured: (lookup) => lookup("map-sg", "pooled, strict", "256 elements", "map"),
   },
+  switchedOff("debug mode switched off, no table below: times as long as undecorated", ON_NOTHING),
+  switchedOff("debug mode switched off: times as long as undecorated", ON_TABLE),
   readingOf("trace parser: times as fast as a regular expression per line", PARSER, 4),
   readingOf("packed columns: times as fast as a regular expression per line", COLUMNS, 40),
 ];
@@ -93,6 +96,12 @@ function latencyOf(what: string, at: string, reference?: string): Target {
 function failingAlloc(what: string, at: string, reference: string): Target {
   const measured = (lookup: Lookup) => lookup("failing", AFTER_FREE, at, "us");
   return { what, sense: "at most", bound: 3, unit: "µs", digits: 2, measured, reference };
+}
+
+function switchedOff(what: string, at: string): Target {
+  const time = (lookup: Lookup, row: string) => lookup("debug", row, at, "ns");
+  const measured = (lookup: Lookup) => ratio(time(lookup, OFF), time(lookup, UNDECORATED));
+  return { what, sense: "at most", bound: 1.02, unit: "", digits: 3, measured };
 }
 
 function recoveryOf(what: string, at: string): Target {

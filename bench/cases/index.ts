@@ -1,5 +1,6 @@
 /** All cases, in the order of the report. */
 import type { BenchCase } from "../cell.ts";
+import { debug } from "./debug.ts";
 import { failing } from "./failing.ts";
 import { foreign } from "./foreign.ts";
 import { latency } from "./latency.ts";
@@ -19,6 +20,7 @@ export const CASES: readonly BenchCase[] = [
   foreign,
   failing,
   mapSg,
+  debug,
   recovery,
   peers,
   traces,

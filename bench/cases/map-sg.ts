@@ -148,7 +148,8 @@ function listsOf(elements: number, seed: number): ScatterList[] {
   });
 }
 
-function tableOf(work: Work): MappingTable {
+/** The table that a cell's device maps in. */
+export function tableOf(work: Work): MappingTable {
   const window = windowOf(work.entries);
   if (work.subject === "nothing") return new NoTable(window);
   const machine = SoftwareMachine.create({ memoryBytes: 2 ** 20, threads: 2 });
