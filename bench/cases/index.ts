@@ -7,6 +7,7 @@ import { latency } from "./latency.ts";
 import { mapSg } from "./map-sg.ts";
 import { mix } from "./mix.ts";
 import { peers } from "./peers.ts";
+import { platforms } from "./platforms.ts";
 import { recovery } from "./recovery.ts";
 import { single } from "./single.ts";
 import { threads } from "./threads.ts";
@@ -21,6 +22,7 @@ export const CASES: readonly BenchCase[] = [
   failing,
   mapSg,
   debug,
+  platforms,
   recovery,
   peers,
   traces,

@@ -78,7 +78,8 @@ export type CheckedLimits = Required<DeviceLimits>;
 export function checkedLimits(limits: DeviceLimits): CheckedLimits {
   const mask = checkedMask("mask", limits.mask ?? LAST_ADDRESS);
   const coherentMask = checkedMask("coherent mask", limits.coherentMask ?? mask);
-  const { maxSegmentBytes, boundaryMask } = segmentLimits(limits);
+  const maxSegmentBytes = limits.maxSegmentBytes ?? DEFAULT_MAX_SEGMENT_BYTES;
+  checkInteger("maximum segment size in bytes", maxSegmentBytes, 1, MAX_BYTES);
   const alignment = checkedAlignment(limits.alignment ?? 1);
   const boundaryMask = checkedBoundaryMask(limits.boundaryMask ?? DEFAULT_BOUNDARY_MASK);
   return { mask, coherentMask, maxSegmentBytes, alignment, boundaryMask };
@@ -114,26 +115,6 @@ export function compileLimits(window: DmaWindow, limits: DeviceLimits, cpuPageSh
     streaming,
     coherent: coherentMask === mask ? streaming : areas(coherentMask),
   };
-}
-
-/** What every segment of a scatterlist has to keep to. */
-export interface SegmentLimits {
-  readonly maxSegmentBytes: number;
-  readonly boundaryMask: bigint;
-}
-
-/**
- * A device's limits of segments, with their defaults.
- * @throws InvalidArgumentError for a limit outside its range
- */
-export function segmentLimits(limits: DeviceLimits): SegmentLimits {
-  const maxSegmentBytes = limits.maxSegmentBytes ?? DEFAULT_MAX_SEGMENT_BYTES;
-  checkInteger("maximum segment size in bytes", maxSegmentBytes, 1, MAX_BYTES);
-  const boundaryMask = checkedMask("boundary mask", limits.boundaryMask ?? DEFAULT_BOUNDARY_MASK);
-  if ((boundaryMask & (boundaryMask + 1n)) !== 0n) {
-    throw new InvalidArgumentError("boundary mask", `0x${boundaryMask.toString(16)}`, "a power of two less one");
-  }
-  return { maxSegmentBytes, boundaryMask };
 }
 
 /** The constraints of a mapping that ends `end` bytes after the start of its first page. */

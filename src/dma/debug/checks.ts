@@ -1,7 +1,7 @@
 /** What is wrong with a call, held against what is known of the device's mappings. Changes nothing but "has been checked". */
 import type { Access } from "../../units/numbers.ts";
 import type { CoherentMemory, Mapping, MappingPart } from "../contract.ts";
-import type { SegmentLimits } from "../limits.ts";
+import type { CheckedLimits } from "../limits.ts";
 import type { ScatterList } from "../scatter-list.ts";
 import type { Call } from "./call.ts";
 import type { MisuseCollector } from "./collector.ts";
@@ -23,7 +23,7 @@ export class MisuseChecks {
   readonly #collector: MisuseCollector;
   readonly #device: string;
   readonly #checkResults: boolean;
-  readonly #limits: SegmentLimits | undefined;
+  readonly #limits: CheckedLimits | undefined;
   readonly #dmaAble: DmaAble | undefined;
 
   constructor(live: LiveMappings, collector: MisuseCollector, options: CheckedOptions) {

@@ -1,6 +1,6 @@
 /** How a device is debugged, and what the options come to when they are left out. */
 import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
-import { type DeviceLimits, type SegmentLimits, segmentLimits } from "../limits.ts";
+import { type CheckedLimits, checkedLimits, type DeviceLimits } from "../limits.ts";
 import { type DmaAble, dmaAbleFrom, type MemoryRange } from "./dma-able.ts";
 import { MISUSE_KINDS, type MisuseKind, type MisuseReport } from "./misuse.ts";
 
@@ -56,7 +56,7 @@ export interface CheckedOptions {
   readonly ignore: ReadonlySet<MisuseKind>;
   readonly capacity: number;
   readonly stackFrames: number;
-  readonly limits: SegmentLimits | undefined;
+  readonly limits: CheckedLimits | undefined;
   readonly dmaAble: DmaAble | undefined;
   readonly cacheLineBytes: number;
   readonly checkResults: boolean;
@@ -72,7 +72,7 @@ export function checkOptions(options: DebugOptions): CheckedOptions {
     ignore: new Set(options.ignore ?? []),
     capacity: options.capacity ?? DEFAULT_CAPACITY,
     stackFrames: options.stackFrames ?? DEFAULT_STACK_FRAMES,
-    limits: options.limits && segmentLimits(options.limits),
+    limits: options.limits && checkedLimits(options.limits),
     dmaAble: options.dmaAble === undefined ? undefined : dmaAbleFrom(options.dmaAble),
     cacheLineBytes: options.cacheLineBytes ?? DEFAULT_CACHE_LINE_BYTES,
     checkResults: options.checkResults ?? false,

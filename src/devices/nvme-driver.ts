@@ -1,0 +1,143 @@
+/**
+ * A driver for the controller of nvme-controller.ts: a pair of queues in coherent memory, a page for each command's list of pages,
+ * data mapped as scatterlists. It uses the DMA API alone, and so runs on every platform.
+ */
+import type { CoherentMemory, DmaOperations } from "../dma/contract.ts";
+import { ScatterList } from "../dma/scatter-list.ts";
+import type { Memory } from "../machine/contract.ts";
+import { checkInteger, InvalidArgumentError, IovaError } from "../units/errors.ts";
+import type { Failure } from "../units/failure.ts";
+import { DEVICE_READS, DEVICE_WRITES } from "../units/numbers.ts";
+import * as nvme from "./nvme-controller.ts";
+
+const { BLOCK_BYTES, COMPLETION_BYTES, MAX_BLOCKS, NVME_PAGE_BYTES, OPCODE_READ, OPCODE_WRITE, SUBMISSION_BYTES } =
+  nvme;
+
+export interface NvmeDriverParts {
+  readonly dma: DmaOperations;
+  readonly memory: Memory;
+  readonly device: nvme.NvmeController;
+}
+
+/** A command under way, by its number. */
+interface Command {
+  readonly data: ScatterList;
+  /** Holds the list of pages. */
+  readonly pages: CoherentMemory;
+  status: number | undefined;
+}
+
+export class NvmeDriver {
+  readonly #parts: NvmeDriverParts;
+  readonly #entries: number;
+  readonly #submissions: CoherentMemory;
+  readonly #completions: CoherentMemory;
+  readonly #commands: Command[] = [];
+  readonly #unused: number[] = [];
+  #tail = 0;
+  #head = 0;
+  #phase = 1;
+
+  /** Maps the queues and starts the controller. `entries`: 2 .. 4096. Throws IovaError when memory or table are full. */
+  constructor(parts: NvmeDriverParts, entries: number) {
+    checkInteger("entries of a queue", entries, 2, 4096);
+    this.#parts = parts;
+    this.#entries = entries;
+    this.#submissions = this.#coherent(entries * SUBMISSION_BYTES);
+    this.#completions = this.#coherent(entries * COMPLETION_BYTES);
+    // One entry always stays empty: a full queue is told from an empty one by that.
+    for (let id = 0; id < entries - 1; id++) {
+      const data = new ScatterList(1, 1 + (MAX_BLOCKS * BLOCK_BYTES) / NVME_PAGE_BYTES);
+      this.#commands.push({ data, pages: this.#coherent(NVME_PAGE_BYTES), status: undefined });
+      this.#unused.push(id);
+    }
+    parts.device.setQueues(this.#submissions.iova, this.#completions.iova, entries);
+  }
+
+  /** Reads blocks into memory at `address`, a multiple of 4: the status, 0 for success; or why nothing was asked. */
+  read(firstBlock: number, blocks: number, address: number): number | Failure {
+    return this.#transfer(OPCODE_READ, firstBlock, blocks, address);
+  }
+
+  /** Writes blocks from memory at `address`. As `read`. */
+  write(firstBlock: number, blocks: number, address: number): number | Failure {
+    return this.#transfer(OPCODE_WRITE, firstBlock, blocks, address);
+  }
+
+  close(): void {
+    for (const memory of [...this.#commands.map(({ pages }) => pages), this.#submissions, this.#completions]) {
+      this.#parts.dma.freeCoherent(memory);
+    }
+  }
+
+  #transfer(opcode: number, firstBlock: number, blocks: number, address: number): number | Failure {
+    checkInteger("blocks of a command", blocks, 1, MAX_BLOCKS);
+    if (address % 4 !== 0) throw new InvalidArgumentError("address of the data", address, "a multiple of 4");
+    const id = this.#unused.pop();
+    if (id === undefined) return "in-use";
+    const command = this.#commands[id]!;
+    command.data.addNumber(address, blocks * BLOCK_BYTES);
+    const failure = this.#parts.dma.mapSg(command.data, opcode === OPCODE_READ ? DEVICE_WRITES : DEVICE_READS);
+    if (failure === undefined) {
+      this.#submit(id, opcode, firstBlock, blocks);
+      while (command.status === undefined) this.#reap();
+      this.#parts.dma.unmapSg(command.data);
+    }
+    const status = command.status ?? 0;
+    command.status = undefined;
+    command.data.clear();
+    this.#unused.push(id);
+    return failure ?? status;
+  }
+
+  #submit(id: number, opcode: number, firstBlock: number, blocks: number): void {
+    const { data, pages } = this.#commands[id]!;
+    const [first = 0n, ...others] = pagesOf(data);
+    const entry = new DataView(new ArrayBuffer(SUBMISSION_BYTES));
+    entry.setUint8(0, opcode);
+    entry.setUint16(2, id, true);
+    entry.setBigUint64(24, first, true);
+    entry.setBigUint64(32, others.length > 1 ? pages.iova : (others[0] ?? 0n), true);
+    entry.setBigUint64(40, BigInt(firstBlock), true);
+    entry.setUint16(48, blocks - 1, true);
+    this.#parts.memory.write(pages.address, new Uint8Array(BigUint64Array.from(others).buffer));
+    this.#parts.memory.write(this.#submissions.address + this.#tail * SUBMISSION_BYTES, new Uint8Array(entry.buffer));
+    this.#parts.memory.fence();
+    this.#tail = (this.#tail + 1) % this.#entries;
+    this.#parts.device.ringDoorbell(this.#tail);
+  }
+
+  /** Takes the next completion; the phase says whether it is new. */
+  #reap(): void {
+    const word = this.#parts.memory.load32(this.#completions.address + this.#head * COMPLETION_BYTES + 12);
+    if (((word >>> 16) & 1) !== this.#phase) {
+      if (this.#parts.device.stopped)
+        throw new IovaError("driver", "the controller stopped: it can't reach its queues");
+      return;
+    }
+    this.#commands[word & 0xffff]!.status = word >>> 17;
+    this.#head = (this.#head + 1) % this.#entries;
+    if (this.#head === 0) this.#phase ^= 1;
+  }
+
+  #coherent(bytes: number): CoherentMemory {
+    const memory = this.#parts.dma.allocateCoherent(bytes);
+    if (typeof memory === "string") throw new IovaError("driver", `no coherent memory of ${bytes} bytes: ${memory}`);
+    return memory;
+  }
+}
+
+/** Bus addresses of the pieces, each of which ends at the controller's page or at the end of the data. */
+function pagesOf({ iovas, segmentBytes, segments }: ScatterList): bigint[] {
+  const page = BigInt(NVME_PAGE_BYTES);
+  const pages: bigint[] = [];
+  let end = -1n;
+  for (let segment = 0; segment < segments; segment++) {
+    const iova = iovas[segment]!;
+    // A segment that goes on where the last one ended, in the middle of a page, has that page already.
+    const first = iova === end ? ((iova + page - 1n) / page) * page : iova;
+    end = iova + BigInt(segmentBytes[segment]!);
+    for (let at = first; at < end; at = (at / page + 1n) * page) pages.push(at);
+  }
+  return pages;
+}

@@ -1,0 +1,135 @@
+/**
+ * A driver for the network card of ring-nic.ts: two rings in coherent memory, receive buffers that stay mapped, frames to send
+ * as scatterlists. It uses the DMA API alone, and so runs on every platform.
+ *
+ * What a driver has to mind: a descriptor is filled before it is given to the device; a receive buffer is synced for the CPU
+ * before it is read (the CPU writes none, so none is synced for the device); a mapping ends only once the device has given its
+ * descriptor back.
+ */
+import type { DmaOperations, Mapping } from "../dma/contract.ts";
+import { ScatterList } from "../dma/scatter-list.ts";
+import type { Memory } from "../machine/contract.ts";
+import type { PhysicalPages } from "../machine/physical-pages.ts";
+import { IovaError } from "../units/errors.ts";
+import { type Failure, failureOf } from "../units/failure.ts";
+import { DEVICE_READS, DEVICE_WRITES } from "../units/numbers.ts";
+import { DescriptorRing } from "./descriptor-ring.ts";
+import { DESCRIPTOR_BYTES, DESCRIPTOR_LAST, DESCRIPTOR_OWNED, type RingNic } from "./ring-nic.ts";
+
+const BUFFER_BYTES = 2048;
+
+export interface RingDriverParts {
+  readonly dma: DmaOperations;
+  readonly memory: Memory;
+  /** Where receive buffers come from. */
+  readonly pages: PhysicalPages;
+  readonly device: RingNic;
+}
+
+export class RingDriver {
+  /** Frames that the device reported as failed. */
+  errors = 0;
+  readonly #parts: RingDriverParts;
+  readonly #descriptors: number;
+  readonly #transmit: DescriptorRing;
+  readonly #receive: DescriptorRing;
+  readonly #buffers: { readonly address: number; readonly mapping: Mapping }[] = [];
+  /** What is being sent, at the descriptor of its last piece. */
+  readonly #sending: (ScatterList | undefined)[];
+  #head = 0;
+  #tail = 0;
+  #free: number;
+  #nextReceived = 0;
+
+  /** Maps everything and starts the device. `descriptors` of each ring: 2 .. 4096. Throws IovaError when memory or table are full. */
+  constructor(parts: RingDriverParts, descriptors: number) {
+    const ring = (what: string): DescriptorRing =>
+      new DescriptorRing(parts.memory, must(parts.dma.allocateCoherent(descriptors * DESCRIPTOR_BYTES), what));
+    this.#parts = parts;
+    this.#descriptors = descriptors;
+    this.#free = descriptors;
+    this.#sending = new Array<ScatterList | undefined>(descriptors).fill(undefined);
+    this.#transmit = ring("the transmit ring");
+    this.#receive = ring("the receive ring");
+    for (let i = 0; i < descriptors; i++) this.#addBuffer(i);
+    parts.device.setRings(this.#transmit.coherent.iova, this.#receive.coherent.iova, descriptors);
+  }
+
+  /** Sends a frame that lies in pieces of memory. A failure ("in-use": the ring is full) says that nothing is sent. */
+  send(pieces: readonly { readonly address: number; readonly bytes: number }[]): Failure | undefined {
+    const list = new ScatterList(pieces.length);
+    for (const { address, bytes } of pieces) list.addNumber(address, bytes);
+    const failure = this.#parts.dma.mapSg(list, DEVICE_READS);
+    if (failure !== undefined) return failure;
+    if (list.segments > this.#free) return this.#parts.dma.unmapSg(list) ?? "in-use";
+    const last = list.segments - 1;
+    // The first piece is given away last: the device never sees half a frame.
+    for (let i = last; i >= 0; i--) {
+      const flags = DESCRIPTOR_OWNED | (i === last ? DESCRIPTOR_LAST : 0);
+      this.#transmit.fill((this.#head + i) % this.#descriptors, list.iovas[i]!, list.segmentBytes[i]!, flags);
+    }
+    this.#sending[(this.#head + last) % this.#descriptors] = list;
+    this.#head = (this.#head + list.segments) % this.#descriptors;
+    this.#free -= list.segments;
+    this.#parts.memory.fence();
+    this.#parts.device.ringTransmitDoorbell();
+    return undefined;
+  }
+
+  /** Unmaps what has been sent, and hands over what has arrived. Returns the number of frames. */
+  poll(take: (frame: Uint8Array) => void): number {
+    this.#unmapSent();
+    let frames = 0;
+    for (; !this.#receive.isOwnedByDevice(this.#nextReceived); frames++) {
+      const { address, mapping } = this.#buffers[this.#nextReceived]!;
+      if (this.#receive.failed(this.#nextReceived)) this.errors++;
+      else take(this.#read(address, mapping, this.#receive.bytes(this.#nextReceived)));
+      this.#receive.fill(this.#nextReceived, mapping.iova, BUFFER_BYTES, DESCRIPTOR_OWNED);
+      this.#nextReceived = (this.#nextReceived + 1) % this.#descriptors;
+    }
+    return frames;
+  }
+
+  /** Stops the device and gives everything back. */
+  close(): void {
+    const { dma, device, pages } = this.#parts;
+    device.reset();
+    for (const list of this.#sending) if (list !== undefined) dma.unmapSg(list);
+    for (const { address, mapping } of this.#buffers) {
+      dma.unmap(mapping);
+      pages.free(address, BUFFER_BYTES);
+    }
+    for (const { coherent } of [this.#transmit, this.#receive]) dma.freeCoherent(coherent);
+  }
+
+  #addBuffer(descriptor: number): void {
+    const address = this.#parts.pages.allocate(BUFFER_BYTES);
+    if (address < 0) throw new IovaError("driver", `no memory for a receive buffer: ${failureOf(address)}`);
+    const mapping = must(this.#parts.dma.map(BigInt(address), BUFFER_BYTES, DEVICE_WRITES), "a receive buffer");
+    this.#buffers.push({ address, mapping });
+    this.#receive.fill(descriptor, mapping.iova, BUFFER_BYTES, DESCRIPTOR_OWNED);
+  }
+
+  #read(address: number, mapping: Mapping, bytes: number): Uint8Array {
+    const frame = new Uint8Array(bytes);
+    this.#parts.dma.syncForCpu(mapping, { offset: 0, bytes });
+    this.#parts.memory.read(address, frame);
+    return frame;
+  }
+
+  #unmapSent(): void {
+    for (; this.#free < this.#descriptors && !this.#transmit.isOwnedByDevice(this.#tail); this.#free++) {
+      if (this.#transmit.failed(this.#tail)) this.errors++;
+      const list = this.#sending[this.#tail];
+      if (list !== undefined) this.#parts.dma.unmapSg(list);
+      this.#sending[this.#tail] = undefined;
+      this.#tail = (this.#tail + 1) % this.#descriptors;
+    }
+  }
+}
+
+/** What can't be had ends the driver's start. */
+function must<Result extends object>(result: Result | Failure, what: string): Result {
+  if (typeof result === "string") throw new IovaError("driver", `${what} can't be mapped: ${result}`);
+  return result;
+}
