@@ -372,14 +372,11 @@ export function checkMappedBy(
   WrongUse: typeof FreeError | typeof SyncError,
 ): void {
   const { device: mappedBy, digest } = list.mapping;
+  if (mappedBy === device && digestOf(list) === digest) return;
   const what = `${call} of a scatterlist of ${list.length} elements`;
   if (mappedBy === undefined) throw new WrongUse("not-allocated", `${what} that is not mapped`);
   if (mappedBy !== device) throw new WrongUse("wrong-owner", `${what} that another device mapped`);
-  if (digestOf(list) !== digest)
-    throw new WrongUse(
-      "wrong-length",
-      `${call} of a scatterlist whose ${list.length} elements were changed since mapSg`,
-    );
+  throw new WrongUse("wrong-length", `${call} of a scatterlist whose ${list.length} elements were changed since mapSg`);
 }
 
 /**
