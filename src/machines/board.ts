@@ -93,6 +93,8 @@ export interface BoardKind {
   largestTable(pageShift: number): number;
   /** How much memory at most the platform takes for itself, for a table of so many entries: `memoryBytes` is that and the caller's. */
   platformBytes(entries: number, pageShift: number): number;
+  /** Threads that a board of this kind can have attached at most, the creator included. Default: as many as are asked for. */
+  readonly maxThreads?: number;
   /** Throws typed errors for what the kind can't do, with the numbers. */
   create(options: BoardOptions): Board;
   /** A view for the calling thread. Throws FormatError for a foreign handle. */

@@ -9,8 +9,8 @@
  */
 import { ENTRY_BYTES, ENTRY_WORDS, type EntryFormat } from "../formats/contract.ts";
 import type { EntryValue } from "../table/contract.ts";
-import { InvariantError } from "../units/errors.ts";
 import type { Access } from "../units/numbers.ts";
+import { expect } from "./expect.ts";
 
 /** One entry, byte for byte as it stands in memory. */
 export interface FormatExample {
@@ -34,7 +34,7 @@ export interface FormatOracle {
 
 export interface ConformanceCase {
   readonly name: string;
-  /** Throws InvariantError with the numbers when the format breaks its law. */
+  /** Throws InvariantError with the numbers when the law is broken. */
   run(): void;
 }
 
@@ -66,10 +66,6 @@ export function formatConformance(format: EntryFormat, oracle: FormatOracle): re
       checkRefusals(format, pageShift),
     ),
   ];
-}
-
-function expect(holds: boolean, message: () => string): void {
-  if (!holds) throw new InvariantError(message());
 }
 
 function checkDescription(format: EntryFormat): void {

@@ -1,6 +1,17 @@
 /**
  * `iova/testing`: what tests of formats, platforms and machines made elsewhere start from.
  */
-export type { DmaMaster, Fault, Machine } from "../machine/contract.ts";
+export type { DmaMachine, DmaMaster, Fault, Machine } from "../machine/contract.ts";
+export type { Board, BoardHandle, BoardKind, BoardOptions } from "../machines/board.ts";
+export type { OperationsOf } from "./board-conformance/bench.ts";
+export type { Behaviour } from "./board-conformance/case.ts";
+export { type CellCount, cellsOf, type MatrixCell, matrixText } from "./board-conformance/matrix.ts";
+export { type Choices, pairwise, type Row } from "./board-conformance/pairwise.ts";
+export { type BoardSetting, CHOICES, type Choice, PLAIN } from "./board-conformance/setting.ts";
+export {
+  type BoardConformanceCase,
+  type BoardConformanceOptions,
+  boardConformance,
+} from "./board-conformance/suite.ts";
 export type { ConformanceCase, FormatExample, FormatOracle } from "./format-conformance.ts";
 export { formatConformance } from "./format-conformance.ts";

@@ -1,0 +1,134 @@
+/** Coherent memory: zeroed, in one aligned piece, seen by CPU and device at once, and gone when it is freed. */
+import type { CoherentMemory, DmaOperations } from "../../../dma/contract.ts";
+import { IovaError } from "../../../units/errors.ts";
+import { expect, hex } from "../../expect.ts";
+import { type Bench, expectCoherent, expectDone } from "../bench.ts";
+import type { BoardCase } from "../case.ts";
+
+const SIZES: readonly number[] = [1, 64, 4096, 5000, 12288];
+
+const zeroed: BoardCase = {
+  behaviour: "coherent",
+  name: "it is zeroed, also where it held something before",
+  needs: ["operations"],
+  run(bench) {
+    const device = operations(bench);
+    for (let round = 0; round < 12; round++) {
+      const memory = allocate(device, 5000);
+      const found = new Uint8Array(5000);
+      bench.board.machine.memory.read(memory.address, found);
+      const at = found.findIndex((byte) => byte !== 0);
+      expect(at < 0, () => `round ${round}: byte ${at} at ${hex(memory.address + at)} is ${found[at]}, not zero`);
+      bench.board.machine.memory.write(memory.address, found.fill(0xee));
+      expectDone(device.freeCoherent(memory), "freeCoherent");
+    }
+  },
+};
+
+const aligned: BoardCase = {
+  behaviour: "coherent",
+  name: "it is aligned to the power of two that holds it, on the bus and in memory, and no two pieces overlap",
+  needs: ["operations"],
+  run(bench) {
+    const device = operations(bench);
+    const all = SIZES.map((bytes) => allocate(device, bytes));
+    for (const memory of all) {
+      const unit = 2 ** Math.ceil(Math.log2(memory.bytes));
+      const isAligned = memory.iova % BigInt(unit) === 0n && memory.address % unit === 0;
+      expect(isAligned, () => `${memory.bytes} bytes are at ${hex(memory.iova)}, in memory at ${hex(memory.address)}`);
+      expect(memory.access === 3, () => `coherent memory has access ${memory.access}; expected 3`);
+    }
+    const sorted = [...all].sort((a, b) => a.address - b.address);
+    sorted.forEach((memory, i) => {
+      const next = sorted[i + 1];
+      const apart = next === undefined || memory.address + memory.bytes <= next.address;
+      expect(
+        apart,
+        () => `${memory.bytes} bytes at ${hex(memory.address)} reach into those at ${hex(next?.address ?? 0)}`,
+      );
+    });
+    for (const memory of all) expectDone(device.freeCoherent(memory), "freeCoherent");
+  },
+};
+
+const seenAtOnce: BoardCase = {
+  behaviour: "coherent",
+  name: "what the CPU writes the device reads at once, and the other way round, without a sync",
+  needs: ["operations"],
+  run(bench) {
+    const device = operations(bench);
+    const memory = allocate(device, 12288);
+    for (const offset of [0, 4090, 12288 - 16]) {
+      for (let round = 1; round < 4; round++) {
+        const wanted = new Uint8Array(16).fill(16 * round + (offset % 7));
+        bench.board.machine.memory.write(memory.address + offset, wanted);
+        bench.expectRead(memory.iova + BigInt(offset), wanted);
+        wanted.fill(255 - round);
+        bench.write(memory.iova + BigInt(offset), wanted);
+        const found = new Uint8Array(16);
+        bench.board.machine.memory.read(memory.address + offset, found);
+        const same = found.every((byte) => byte === 255 - round);
+        expect(same, () => `the device wrote ${255 - round} at ${offset}; the CPU reads ${found[0]}`);
+      }
+    }
+    expectDone(device.freeCoherent(memory), "freeCoherent");
+  },
+};
+
+const gone: BoardCase = {
+  behaviour: "coherent",
+  name: "freed, it is out of the device's reach, and a second free is an error that changes nothing",
+  needs: ["operations"],
+  run(bench) {
+    const device = operations(bench);
+    const memory = allocate(device, 4096);
+    bench.fill(memory.address, 64);
+    bench.expectReads(memory.iova, memory.address, 64);
+    expectDone(device.freeCoherent(memory), "freeCoherent");
+    bench.settle();
+    bench.expectNoRead(memory.iova, memory.address, "not-mapped", "after freeCoherent");
+    let thrown: unknown;
+    try {
+      device.freeCoherent(memory);
+    } catch (error) {
+      thrown = error;
+    }
+    expect(
+      thrown instanceof IovaError,
+      () => `the second freeCoherent: ${thrown ?? "is taken"}; expected a typed error`,
+    );
+  },
+};
+
+const allComesBack: BoardCase = {
+  behaviour: "coherent",
+  name: "when nothing is left the failure is a value; all freed, as much can be had again",
+  needs: ["operations"],
+  run(bench) {
+    const device = operations(bench);
+    const counts = [1, 2].map(() => {
+      const all: CoherentMemory[] = [];
+      for (;;) {
+        const memory = device.allocateCoherent(8192);
+        if (typeof memory === "string") break;
+        all.push(memory);
+      }
+      for (const memory of all) expectDone(device.freeCoherent(memory), "freeCoherent");
+      bench.drain();
+      return all.length;
+    });
+    const [first = 0, second = 0] = counts;
+    expect(first > 0 && first === second, () => `${first} pieces of 8192 bytes could be had, then ${second}`);
+  },
+};
+
+function operations(bench: Bench): DmaOperations {
+  expect(bench.operations !== undefined, () => "the suite was given no DMA operations");
+  return bench.operations(bench.board, bench.board.table);
+}
+
+function allocate(device: DmaOperations, bytes: number): CoherentMemory {
+  return expectCoherent(device.allocateCoherent(bytes), bytes);
+}
+
+export const COHERENT: readonly BoardCase[] = [zeroed, aligned, seenAtOnce, gone, allComesBack];

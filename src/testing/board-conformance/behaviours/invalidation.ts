@@ -1,0 +1,157 @@
+/**
+ * Lazy flush, and invalidation at all: an entry is handed out again only after the IOTLB has forgotten it. On machines that keep
+ * what is stale, the suite first shows that a forgotten invalidation would be seen: otherwise the other cases prove nothing.
+ */
+import type { TableOps } from "../../../table/contract.ts";
+import { expect, hex } from "../../expect.ts";
+import { type Bench, content, expectDone } from "../bench.ts";
+import type { BoardCase } from "../case.ts";
+
+/** Entries that come round. */
+const FEW = 3;
+
+const forgottenInvalidation: BoardCase = {
+  behaviour: "invalidation",
+  name: "with the platform's invalidations left out, the device still reaches what is unmapped: a forgotten one shows",
+  needs: ["IOTLB"],
+  run(bench) {
+    const address = bench.address(1);
+    const mapping = bench.map(address, 32);
+    bench.expectReads(mapping.iova, address, 32);
+    const restore = bench.views.map(({ table }) => withoutInvalidation(table.ops));
+    bench.unmap(mapping);
+    bench.settle();
+    const seen = new Uint8Array(32);
+    const granted = bench.master.dmaRead(mapping.iova, seen);
+    bench.board.takeFaults();
+    for (const undo of restore) undo();
+    const failure = bench.board.table.ops.invalidateAll();
+    expect(failure === undefined, () => `invalidateAll: ${failure}`);
+    const wanted = content(address, 32);
+    const stale = granted && seen.every((byte, i) => byte === wanted[i]);
+    expect(
+      stale,
+      () => `without invalidation ${hex(mapping.iova)} is refused: ${bench.kind.name} has no IOTLB that shows it`,
+    );
+    bench.expectNoRead(mapping.iova, address, "not-mapped", "after invalidateAll");
+  },
+};
+
+const invalidatedAtOnce: BoardCase = {
+  behaviour: "invalidation",
+  name: "strict: entries that come round show the device what is mapped there now",
+  needs: ["strict"],
+  run: (bench) => mapAgainAndAgain(bench),
+};
+
+const notBeforeTheFlush: BoardCase = {
+  behaviour: "lazy flush",
+  name: "an entry is not handed out again before a flush that began after it was unmapped",
+  needs: ["lazy"],
+  run(bench) {
+    let flushes = 0;
+    const restore = bench.views.map(({ table }) => beforeInvalidateAll(table.ops, () => flushes++));
+    const unmappedAt = new Map<number, number>();
+    const device = bench.plainDevice();
+    for (let round = 0; round < 3 * bench.board.table.window.entries; round++) {
+      const mapping = bench.map(bench.address(round % 5), 8, 3, device);
+      const entry = bench.entryAt(mapping.iova);
+      const then = unmappedAt.get(entry);
+      expect(
+        then === undefined || flushes > then,
+        () => `round ${round}: entry ${entry} is handed out again, and since it was unmapped the IOTLB was not flushed`,
+      );
+      // A flush inside of unmap, after the entry was cleared, counts.
+      unmappedAt.set(entry, flushes);
+      bench.unmap(mapping);
+    }
+    for (const undo of restore) undo();
+  },
+};
+
+const alwaysItsOwn: BoardCase = {
+  behaviour: "lazy flush",
+  name: "entries that come round show the device what is mapped there now",
+  needs: ["lazy"],
+  run: (bench) => mapAgainAndAgain(bench),
+};
+
+const nothingStale: BoardCase = {
+  behaviour: "lazy flush",
+  name: "without an IOTLB what is unmapped is out of reach at once, flushed or not",
+  needs: ["no IOTLB", "lazy"],
+  run(bench) {
+    const address = bench.address(1);
+    const mapping = bench.map(address, 32);
+    bench.expectReads(mapping.iova, address, 32);
+    bench.unmap(mapping);
+    bench.expectNoRead(mapping.iova, address, "not-mapped", "after unmap, before a flush");
+  },
+};
+
+const failedFlush: BoardCase = {
+  behaviour: "invalidation",
+  name: "when the IOTLB can't be invalidated unmap says so, and the entry is not handed out until it could",
+  needs: ["strict"],
+  run(bench) {
+    const mapping = bench.map(bench.address(1), 32);
+    const entry = bench.entryAt(mapping.iova);
+    const { ops } = bench.other.table;
+    const { invalidate, invalidateAll } = ops;
+    ops.invalidate = () => "platform-busy";
+    ops.invalidateAll = () => "platform-busy";
+    const failure = bench.plainDevice(bench.other.table).unmap(mapping);
+    expect(failure === "platform-busy", () => `unmap whose invalidation is busy: ${failure}`);
+    expect(bench.get(entry).access === 0, () => `entry ${entry} is not empty after an unmap that could not invalidate`);
+    const taken = bench.board.table.statistics();
+    expect(taken.quarantined === 1, () => `${taken.quarantined} entries are quarantined; expected 1`);
+    ops.invalidate = invalidate;
+    ops.invalidateAll = invalidateAll;
+    const flushed = bench.other.table.allocator.flush();
+    expect(flushed === undefined, () => `flush: ${flushed}`);
+    bench.expectNoRead(mapping.iova, bench.address(1), "not-mapped", "once it could be invalidated");
+  },
+};
+
+/**
+ * Every mapping leads to other memory than the one before at its entry, and the device reads each. All but a few entries are taken,
+ * so that these come round while the IOTLB, however small, still has what they led to.
+ */
+function mapAgainAndAgain(bench: Bench): void {
+  const device = bench.plainDevice();
+  const others: number[] = [];
+  for (;;) {
+    const entry = device.mapPages(bench.address(5), 8, 3);
+    if (entry < 0) break;
+    others.push(entry);
+  }
+  for (let i = 0; i < FEW; i++) expectDone(device.unmapPages(others.pop() as number, 1), "unmap");
+  for (let round = 0; round < 12 * FEW + 1; round++) {
+    const address = bench.address(round % 5);
+    const mapping = bench.map(address, 16, 3, device);
+    bench.expectReads(mapping.iova, address, 16);
+    // By the thread that maps: it finds the entry again at once.
+    bench.unmap(mapping, device);
+  }
+  for (const entry of others) expectDone(device.unmapPages(entry, 1), "unmap");
+}
+
+/** Makes the invalidations of these ops do nothing; the function returned undoes that. */
+function withoutInvalidation(ops: TableOps): () => void {
+  const { invalidate, invalidateAll } = ops;
+  ops.invalidate = () => undefined;
+  ops.invalidateAll = () => undefined;
+  return () => Object.assign(ops, { invalidate, invalidateAll });
+}
+
+function beforeInvalidateAll(ops: TableOps, begins: () => void): () => void {
+  const { invalidateAll } = ops;
+  ops.invalidateAll = () => {
+    begins();
+    return invalidateAll.call(ops);
+  };
+  return () => Object.assign(ops, { invalidateAll });
+}
+
+export const LAZY_FLUSH: readonly BoardCase[] = [notBeforeTheFlush, alwaysItsOwn, nothingStale];
+export const INVALIDATION: readonly BoardCase[] = [forgottenInvalidation, invalidatedAtOnce, failedFlush];

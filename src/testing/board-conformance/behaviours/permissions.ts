@@ -1,0 +1,102 @@
+/** Permissions: a device may do what it was given, and beyond that only what the kind says it grants. */
+import type { Access, EntryAccess } from "../../../units/numbers.ts";
+import { expect, hex } from "../../expect.ts";
+import type { Bench } from "../bench.ts";
+import type { BoardCase } from "../case.ts";
+
+const ACCESSES: readonly Access[] = [1, 2, 3];
+const BYTES = 48;
+
+const asGranted: BoardCase = {
+  behaviour: "permissions",
+  name: "of each access the device may do what it asks for, and beyond that only what the kind grants",
+  run(bench) {
+    for (const access of ACCESSES) {
+      const granted = bench.kind.grants[access];
+      expect((granted & access) === access, () => `the kind grants ${granted} when ${access} is asked for`);
+      const address = bench.address(access, 4);
+      const mapping = bench.map(address, BYTES, access);
+      expectGranted(bench, mapping.iova, address, granted, `mapped for access ${access}`);
+      bench.unmap(mapping);
+      bench.settle();
+      if ((granted & 2) !== 0) bench.expectMarks(address, BYTES);
+      else bench.expectUntouched(address, BYTES, `unmapped, once mapped for access ${access}`);
+    }
+  },
+};
+
+const refusedWriteInTheMiddle: BoardCase = {
+  behaviour: "permissions",
+  name: "a write into pages that the device may only read changes nothing, wherever it begins",
+  needs: ["several pages"],
+  run(bench) {
+    if (bench.kind.grants[1] !== 1) return;
+    const address = bench.address(1);
+    const bytes = 3 * bench.pageBytes;
+    const mapping = bench.map(address, bytes, 1);
+    bench.expectReads(mapping.iova, address, bytes);
+    for (const { offset } of bench.samples(address, bytes)) {
+      bench.expectNoWrite(mapping.iova + BigInt(offset), address + offset, "not-permitted", `${offset} bytes in`);
+    }
+    bench.expectUntouched(address, bytes, "after refused writes");
+    bench.unmap(mapping);
+  },
+};
+
+const weaklyOrdered: BoardCase = {
+  behaviour: "permissions",
+  name: "an entry that is weakly ordered grants what it grants without",
+  run(bench) {
+    const { table } = bench.board;
+    for (const access of ACCESSES) {
+      const address = bench.address(0);
+      bench.fill(address, BYTES);
+      const entry = table.allocate(1);
+      expect(entry >= 0, () => `an entry of an empty table can't be had: ${entry}`);
+      const failure = table.set(entry, 1, bench.pageOf(address), (access | 4) as EntryAccess);
+      expect(failure === undefined, () => `set with weak ordering: ${failure}`);
+      table.flush();
+      table.commit(entry, 1);
+      const found = bench.get(entry);
+      const granted = bench.kind.grants[access];
+      expect(
+        found.access === granted,
+        () => `entry ${entry} reads back as access ${found.access}; expected ${granted}`,
+      );
+      const iova = bench.iova(entry) + BigInt(address % bench.pageBytes);
+      expectGranted(bench, iova, address, granted, `set for access ${access}, weakly ordered`);
+      table.unmap(entry, 1);
+    }
+  },
+};
+
+const otherAccessAfterwards: BoardCase = {
+  behaviour: "permissions",
+  name: "memory that is mapped again for reading only can't be written through what the IOTLB knew",
+  needs: ["strict"],
+  run(bench) {
+    if (bench.kind.grants[1] !== 1) return;
+    const address = bench.address(1);
+    // So often that every entry of a small table comes round.
+    for (let round = 0; round < 150; round++) {
+      const mapping = bench.map(address, BYTES, round % 2 === 0 ? 3 : 1);
+      if (round % 2 === 0) bench.expectReads(mapping.iova, address, BYTES);
+      else bench.expectNoWrite(mapping.iova, address, "not-permitted", `mapped again at ${hex(mapping.iova)}`);
+      bench.unmap(mapping);
+    }
+  },
+};
+
+function expectGranted(bench: Bench, iova: bigint, address: number, granted: Access, when: string): void {
+  if ((granted & 1) !== 0) bench.expectReads(iova, address, BYTES);
+  else bench.expectNoRead(iova, address, "not-permitted", when, BYTES);
+  if ((granted & 2) !== 0) bench.writeMarks(iova, address, BYTES);
+  else bench.expectNoWrite(iova, address, "not-permitted", when, BYTES);
+}
+
+export const PERMISSIONS: readonly BoardCase[] = [
+  asGranted,
+  refusedWriteInTheMiddle,
+  weaklyOrdered,
+  otherAccessAfterwards,
+];

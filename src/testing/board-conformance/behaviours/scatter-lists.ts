@@ -1,0 +1,293 @@
+/**
+ * Scatterlists: the device sees the elements' bytes in order, in segments that keep the device's limits; neighbours merge where
+ * they may; what is refused leaves nothing.
+ */
+import type { DmaDevice } from "../../../dma/device.ts";
+import { ScatterList } from "../../../dma/scatter-list.ts";
+import { FreeError } from "../../../units/errors.ts";
+import { expect, hex } from "../../expect.ts";
+import { type Bench, content, expectDone, marks } from "../bench.ts";
+import type { BoardCase } from "../case.ts";
+import { deviceLimits } from "../setting.ts";
+
+const LONGEST_SEGMENT = 65536;
+const NO_BOUNDARY = 2n ** 32n - 1n;
+
+interface Element {
+  readonly address: number;
+  readonly bytes: number;
+}
+
+const scattered: BoardCase = {
+  behaviour: "scatterlists",
+  name: "the device reads and writes the bytes of scattered elements in their order, empty ones skipped",
+  run(bench) {
+    const unit = unitOf(bench);
+    const elements = [
+      { address: bench.address(3), bytes: unit },
+      { address: bench.address(1, 123), bytes: 700 },
+      { address: bench.address(2), bytes: 0 },
+      { address: bench.address(5), bytes: unit },
+      { address: bench.address(0, 8), bytes: unit - 8 },
+      { address: bench.address(4, 64), bytes: 1 },
+    ];
+    const list = listOf(bench, elements);
+    const device = bench.device(bench.other.table);
+    expectDone(device.mapSg(list, 3), "mapSg");
+    expectSegments(bench, list, elements);
+    expectStream(bench, list, elements);
+    unmapAndLook(bench, device, list, elements);
+  },
+};
+
+const neighboursMerge: BoardCase = {
+  behaviour: "scatterlists",
+  name: "whole pages one after another merge into as few segments as the limits allow, or into none with merging off",
+  needs: ["several pages"],
+  run(bench) {
+    const elements = [4, 1, 3, 0].map((slot) => ({ address: bench.address(slot), bytes: bench.pageBytes }));
+    const list = listOf(bench, elements);
+    const device = bench.device(bench.other.table);
+    expectDone(device.mapSg(list, 3), "mapSg");
+    expectSegments(bench, list, elements);
+    expectStream(bench, list, elements);
+    const { maxSegmentBytes, boundaryBytes, gaps } = limitsOf(bench);
+    const longest = Math.floor(maxSegmentBytes / bench.pageBytes);
+    // Of pages larger than the longest segment each comes out in pieces of its own, and with gaps none touches another.
+    if (bench.setting.merge && longest >= 1 && gaps === 0 && boundaryBytes === undefined) {
+      const least = Math.ceil(elements.length / longest);
+      expect(list.segments === least, () => `4 pages come out in ${list.segments} segments; expected ${least}`);
+    }
+    if (!bench.setting.merge && longest >= 1) {
+      expect(list.segments === 4, () => `without merging, 4 pages come out in ${list.segments} segments`);
+    }
+    unmapAndLook(bench, device, list, elements);
+  },
+};
+
+const piecesOfPagesStayApart: BoardCase = {
+  behaviour: "scatterlists",
+  name: "elements that do not end or begin with a page are not merged",
+  run(bench) {
+    const elements = [0, 1, 2].map((slot) => ({ address: bench.address(slot, 16), bytes: 200 }));
+    const list = listOf(bench, elements);
+    const device = bench.device(bench.other.table);
+    expectDone(device.mapSg(list, 1), "mapSg");
+    expect(list.segments === 3, () => `3 pieces of pages come out in ${list.segments} segments`);
+    expectSegments(bench, list, elements);
+    expectStream(bench, list, elements);
+    expectDone(device.unmapSg(list), "unmapSg");
+  },
+};
+
+const longElements: BoardCase = {
+  behaviour: "scatterlists",
+  name: "an element longer than the longest segment comes out in several, none longer, and is read as one piece",
+  run(bench) {
+    const { maxSegmentBytes, boundaryBytes } = limitsOf(bench);
+    const bytes = Math.min(2 * maxSegmentBytes + 100, bench.severalPages ? 4 * bench.pageBytes : 4 * LONGEST_SEGMENT);
+    if (boundaryBytes !== undefined && bytes > boundaryBytes) return expectRefusedByBoundary(bench, bytes);
+    const elements = [{ address: bench.address(0), bytes }];
+    const list = listOf(bench, elements, Math.ceil(bytes / maxSegmentBytes) + 2);
+    const device = bench.device(bench.other.table);
+    expectDone(device.mapSg(list, 3), `mapSg of ${bytes} bytes in one element`);
+    expectSegments(bench, list, elements);
+    expectStream(bench, list, elements);
+    unmapAndLook(bench, device, list, elements);
+    return undefined;
+  },
+};
+
+const beyondBoundary: BoardCase = {
+  behaviour: "scatterlists",
+  name: "an element longer than the boundary is refused by that name, and leaves nothing",
+  run(bench) {
+    const { boundaryBytes } = limitsOf(bench);
+    // Where the device has none of its own, one is given to it that the element crosses.
+    expectRefusedByBoundary(bench, (boundaryBytes ?? 2 * unitOf(bench)) + 8);
+  },
+};
+
+const randomLists: BoardCase = {
+  behaviour: "scatterlists",
+  name: "random lists keep the device's limits, and the device reads their bytes in order",
+  run(bench) {
+    let state = 20261125;
+    const random = (below: number): number => {
+      state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
+      return Math.floor((state / 2 ** 31) * below);
+    };
+    const device = bench.device(bench.other.table);
+    for (let round = 0; round < 6; round++) {
+      const elements = Array.from({ length: 1 + random(6) }, (_, slot) => randomElement(bench, slot, random));
+      const list = listOf(bench, elements, 64);
+      expectDone(device.mapSg(list, 3), `mapSg of random list ${round}`);
+      expectSegments(bench, list, elements);
+      expectStream(bench, list, elements);
+      expectDone(device.unmapSg(list), `unmapSg of random list ${round}`);
+    }
+  },
+};
+
+const unmappedAsGiven: BoardCase = {
+  behaviour: "scatterlists",
+  name: "a list that was changed since mapSg, or is not mapped, is not unmapped; as it was given, it is gone whole",
+  run(bench) {
+    const elements = [2, 0].map((slot) => ({ address: bench.address(slot), bytes: 300 }));
+    const list = listOf(bench, elements);
+    const device = bench.device(bench.other.table);
+    expectFreeError(() => device.unmapSg(list), "not-allocated", "unmapSg of a list that is not mapped");
+    expectDone(device.mapSg(list, 3), "mapSg");
+    const before = bench.entries();
+    list.bytes[1] = 299;
+    expectFreeError(() => device.unmapSg(list), "wrong-length", "unmapSg of a changed list");
+    bench.expectEntries(before, "after an unmapSg that was refused");
+    list.bytes[1] = 300;
+    expectStream(bench, list, elements);
+    const [first] = list.iovas as unknown as [bigint];
+    expectDone(device.unmapSg(list), "unmapSg");
+    bench.expectEntries(new Map(), "after unmapSg");
+    bench.settle();
+    bench.expectNoRead(first, bench.address(2), "not-mapped", "after unmapSg");
+  },
+};
+
+/** A page, or so much where pages are as large as memory. */
+function unitOf(bench: Bench): number {
+  return bench.severalPages ? bench.pageBytes : 4096;
+}
+
+interface Limits {
+  readonly maxSegmentBytes: number;
+  /** Undefined: none but at 4 GiB. */
+  readonly boundaryBytes: number | undefined;
+  /** Bytes that alignment may leave between two elements. */
+  readonly gaps: number;
+}
+
+function limitsOf(bench: Bench): Limits {
+  const { maxSegmentBytes, boundaryMask, alignment } = deviceLimits(bench.setting, bench.board.table.window);
+  return {
+    maxSegmentBytes: maxSegmentBytes ?? LONGEST_SEGMENT,
+    boundaryBytes: boundaryMask === undefined ? undefined : Number(boundaryMask) + 1,
+    gaps: alignment ?? 0,
+  };
+}
+
+function listOf(bench: Bench, elements: readonly Element[], segments = 256): ScatterList {
+  const { maxSegmentBytes } = limitsOf(bench);
+  const pieces = elements.reduce((sum, { bytes }) => sum + Math.ceil(bytes / maxSegmentBytes) + 1, 0);
+  const list = new ScatterList(elements.length, Math.max(segments, pieces));
+  for (const { address, bytes } of elements) {
+    if (bytes > 0) bench.fill(address, bytes);
+    list.addNumber(address, bytes);
+  }
+  return list;
+}
+
+/** The segments hold the elements' bytes, and no segment breaks a limit. */
+function expectSegments(bench: Bench, list: ScatterList, elements: readonly Element[]): void {
+  const { maxSegmentBytes, boundaryBytes } = limitsOf(bench);
+  const boundary = boundaryBytes === undefined ? NO_BOUNDARY + 1n : BigInt(boundaryBytes);
+  let sum = 0;
+  for (let i = 0; i < list.segments; i++) {
+    const iova = list.iovas[i] as bigint;
+    const bytes = list.segmentBytes[i] as number;
+    const what = (): string => `segment ${i}, ${bytes} bytes at ${hex(iova)},`;
+    expect(bytes > 0 && bytes <= maxSegmentBytes, () => `${what()} is longer than ${maxSegmentBytes}`);
+    const crosses = iova / boundary !== (iova + BigInt(bytes - 1)) / boundary;
+    expect(!crosses, () => `${what()} crosses a multiple of ${hex(boundary)}`);
+    sum += bytes;
+  }
+  const wanted = elements.reduce((total, { bytes }) => total + bytes, 0);
+  expect(sum === wanted, () => `the segments hold ${sum} bytes; the elements have ${wanted}`);
+}
+
+/** What lies at the samples of each element is read where the segments have it. */
+function expectStream(bench: Bench, list: ScatterList, elements: readonly Element[]): void {
+  forEachPiece(bench, list, elements, (iova, address, bytes) => bench.expectRead(iova, content(address, bytes)));
+}
+
+function unmapAndLook(bench: Bench, device: DmaDevice, list: ScatterList, elements: readonly Element[]): void {
+  forEachPiece(bench, list, elements, (iova, address, bytes) => bench.write(iova, marks(address, bytes)));
+  expectDone(device.unmapSg(list), "unmapSg");
+  expect(list.segments === 0, () => `after unmapSg the list has ${list.segments} segments`);
+  bench.settle();
+  for (const { address, bytes } of elements) if (bytes > 0) bench.expectMarks(address, bytes);
+}
+
+/** The samples of all elements, cut where segments end. */
+function forEachPiece(
+  bench: Bench,
+  list: ScatterList,
+  elements: readonly Element[],
+  visit: (iova: bigint, address: number, bytes: number) => void,
+): void {
+  let before = 0;
+  for (const { address, bytes } of elements) {
+    if (bytes === 0) continue;
+    for (const sample of bench.samples(address, bytes)) {
+      for (let done = 0; done < sample.bytes; ) {
+        const at = placeIn(list, before + sample.offset + done);
+        const length = Math.min(sample.bytes - done, at.left);
+        visit(at.iova, address + sample.offset + done, length);
+        done += length;
+      }
+    }
+    before += bytes;
+  }
+}
+
+/** Where byte `offset` of all segments together lies, and how many bytes of its segment follow. */
+function placeIn(list: ScatterList, offset: number): { readonly iova: bigint; readonly left: number } {
+  let before = 0;
+  for (let i = 0; i < list.segments; i++) {
+    const bytes = list.segmentBytes[i] as number;
+    if (offset < before + bytes) {
+      return { iova: (list.iovas[i] as bigint) + BigInt(offset - before), left: before + bytes - offset };
+    }
+    before += bytes;
+  }
+  return expect(false, () => `byte ${offset} of the list lies in none of its ${list.segments} segments`) as never;
+}
+
+function expectRefusedByBoundary(bench: Bench, bytes: number): void {
+  const boundaryMask = BigInt(limitsOf(bench).boundaryBytes ?? 2 * unitOf(bench)) - 1n;
+  const device = bench.plainDevice(bench.other.table, { boundaryMask });
+  const list = new ScatterList(2, Math.ceil(bytes / LONGEST_SEGMENT) + 3);
+  list.addNumber(bench.address(0), 8);
+  list.addNumber(bench.address(0), bytes);
+  const failure = device.mapSg(list, 3);
+  expect(failure === "longer-than-boundary", () => `mapSg of ${bytes} bytes across ${hex(boundaryMask)}: ${failure}`);
+  expect(list.segments === 0, () => `a refused list has ${list.segments} segments`);
+  bench.expectEntries(new Map(), "after a refused mapSg");
+}
+
+function randomElement(bench: Bench, slot: number, random: (below: number) => number): Element {
+  const unit = unitOf(bench);
+  const boundary = limitsOf(bench).boundaryBytes ?? Number.POSITIVE_INFINITY;
+  const kind = random(3);
+  if (kind === 0) return { address: bench.address(slot), bytes: unit };
+  const offset = random(unit - 64);
+  return { address: bench.address(slot, offset), bytes: Math.min(1 + random(unit - offset), boundary / 4) };
+}
+
+function expectFreeError(use: () => unknown, code: string, what: string): void {
+  try {
+    use();
+  } catch (error) {
+    expect(error instanceof FreeError && error.code === code, () => `${what}: ${error}; expected a FreeError ${code}`);
+    return;
+  }
+  expect(false, () => `${what} is taken`);
+}
+
+export const SCATTER_LISTS: readonly BoardCase[] = [
+  scattered,
+  neighboursMerge,
+  piecesOfPagesStayApart,
+  longElements,
+  beyondBoundary,
+  randomLists,
+  unmappedAsGiven,
+];

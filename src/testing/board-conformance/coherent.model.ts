@@ -1,0 +1,55 @@
+/** Coherent memory as the DMA contract asks for it, as short as can be: what the suite's coherent cases are tried on. */
+import type { CoherentMemory, DmaOperations } from "../../dma/contract.ts";
+import { DmaDevice } from "../../dma/device.ts";
+import type { Board } from "../../machines/board.ts";
+import type { MappingTable } from "../../table/contract.ts";
+import { FreeError } from "../../units/errors.ts";
+import type { Failure } from "../../units/failure.ts";
+
+/** Pieces of 16 KiB from 2 MiB on in memory: as many as this. */
+const PIECES = 8;
+const PIECE_BYTES = 16384;
+const FIRST_ADDRESS = 2 ** 21;
+
+class InMemoryCoherent {
+  readonly #board: Board;
+  readonly #device: DmaDevice;
+  readonly #zeroes: boolean;
+  readonly #free: number[] = Array.from({ length: PIECES }, (_, i) => i);
+  readonly #taken = new Map<number, CoherentMemory>();
+
+  constructor(board: Board, table: MappingTable, zeroes: boolean) {
+    this.#board = board;
+    this.#zeroes = zeroes;
+    this.#device = new DmaDevice(table, { alignment: PIECE_BYTES });
+  }
+
+  allocateCoherent(bytes: number): CoherentMemory | Failure {
+    const piece = this.#free.shift();
+    if (piece === undefined) return "table-full";
+    const address = FIRST_ADDRESS + piece * PIECE_BYTES;
+    if (this.#zeroes) this.#board.machine.memory.write(address, new Uint8Array(bytes));
+    const mapping = this.#device.map(BigInt(address), bytes, 3);
+    if (typeof mapping === "string") return mapping;
+    const memory = { ...mapping, address };
+    this.#taken.set(address, memory);
+    return memory;
+  }
+
+  freeCoherent(memory: CoherentMemory): Failure | undefined {
+    if (!this.#taken.delete(memory.address)) {
+      throw new FreeError("not-allocated", `no coherent memory is at ${memory.address}`);
+    }
+    const failure = this.#device.unmap(memory);
+    this.#free.push((memory.address - FIRST_ADDRESS) / PIECE_BYTES);
+    return failure;
+  }
+}
+
+/** Of all operations the two that the cases use. */
+export const inMemoryCoherent = (board: Board, table: MappingTable): DmaOperations =>
+  new InMemoryCoherent(board, table, true) as unknown as DmaOperations;
+
+/** The bug that is planted: memory is handed out as it is. */
+export const forgetsToZero = (board: Board, table: MappingTable): DmaOperations =>
+  new InMemoryCoherent(board, table, false) as unknown as DmaOperations;

@@ -1,0 +1,361 @@
+/**
+ * Does the suite bite? Boards with a bug planted in the platform, each of which a case made for it must catch, with a message that
+ * leads to the place. A bug that no case catches is a hole in the suite.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Board, BoardKind } from "../../machines/board.ts";
+import { BOARD_KINDS, boardNamed } from "../../machines/boards.ts";
+import type { TableOps } from "../../table/contract.ts";
+import type { Failure } from "../../units/failure.ts";
+import type { Access, EntryAccess } from "../../units/numbers.ts";
+import { forgetsToZero, inMemoryCoherent } from "./coherent.model.ts";
+import { type BoardSetting, type Choice, PLAIN } from "./setting.ts";
+import { type BoardConformanceOptions, boardConformance } from "./suite.ts";
+
+/** The kind with a bug in every view of its boards. */
+function planted(kind: BoardKind, plant: (board: Board) => void): BoardKind {
+  const withBug = (board: Board): Board => {
+    plant(board);
+    return board;
+  };
+  return {
+    ...kind,
+    create: (options) => withBug(kind.create(options)),
+    attach: (handle) => withBug(kind.attach(handle)),
+  };
+}
+
+/** What the cases that fail say, by their names without the setting. */
+function failures(
+  kind: BoardKind,
+  setting: BoardSetting,
+  options: BoardConformanceOptions = { operations: inMemoryCoherent },
+): ReadonlyMap<string, string> {
+  const failed = new Map<string, string>();
+  for (const { name, run } of boardConformance(kind, setting, options)) {
+    try {
+      run();
+    } catch (error) {
+      failed.set(name.split(": ").slice(1).join(": "), (error as Error).message);
+    }
+  }
+  return failed;
+}
+
+type Set = TableOps["set"];
+
+/** In place of `set`, with the right one at hand. */
+function plantSet(kind: BoardKind, wrong: (set: Set, ...args: Parameters<Set>) => Failure | undefined): BoardKind {
+  return planted(kind, ({ table: { ops } }) => {
+    const set = ops.set.bind(ops);
+    ops.set = (...args) => wrong(set, ...args);
+  });
+}
+
+function plantClear(kind: BoardKind, wrong: (clear: TableOps["clear"], first: number, count: number) => void) {
+  return planted(kind, ({ table: { ops } }) => {
+    const clear = ops.clear.bind(ops);
+    ops.clear = (first, count) => wrong(clear, first, count);
+  });
+}
+
+interface Bug {
+  readonly name: string;
+  readonly plant: (kind: BoardKind) => BoardKind;
+  /** The case that is made for it, and what it says. */
+  readonly caught: RegExp;
+  readonly says: RegExp;
+  readonly setting?: Partial<Choice>;
+}
+
+const BUGS: readonly Bug[] = [
+  {
+    name: "no invalidation at all",
+    plant: (kind) =>
+      planted(kind, ({ table: { ops } }) => {
+        ops.invalidate = () => undefined;
+        ops.invalidateAll = () => undefined;
+      }),
+    caught: /^unmap: once it is unmapped/,
+    says: /after unmap, at page 0 of 4, the device still reads memory at 0x\w+ through 0x\w+/,
+  },
+  {
+    name: "no invalidation of the whole IOTLB, in lazy mode",
+    plant: (kind) => planted(kind, ({ table: { ops } }) => Object.assign(ops, { invalidateAll: () => undefined })),
+    caught: /^lazy flush: entries that come round/,
+    says: /the device reads .* at 0x\w+; memory has/,
+    setting: { invalidate: "lazy" },
+  },
+  {
+    name: "an invalidation that forgets the last entry of the range",
+    plant: (kind) =>
+      planted(kind, ({ table: { ops } }) => {
+        const invalidate = ops.invalidate.bind(ops);
+        ops.invalidate = (first, end) => (end - first > 1 ? invalidate(first, end - 1) : invalidate(first, end));
+      }),
+    caught: /^unmap: once it is unmapped/,
+    says: /after unmap, at page 3 of 4, the device still reads/,
+  },
+  {
+    name: "set writes one entry too few",
+    plant: (kind) =>
+      plantSet(kind, (set, first, count, page, access) => set(first, Math.max(1, count - 1), page, access)),
+    caught: /^map: a mapping over several pages/,
+    says: /a read of the device at 0x\w+ is refused|the device reads .*; memory has/,
+  },
+  {
+    name: "set writes one entry too many",
+    plant: (kind) =>
+      plantSet(kind, (set, first, count, page, access) => {
+        const failure = set(first, count, page, access);
+        if (failure === undefined && first + count < 128) set(first + count, 1, page + count, access);
+        return failure;
+      }),
+    caught: /^map: the entries of a mapping read back/,
+    says: /entry \d+ leads to page \d+ with access \d; it was empty/,
+  },
+  {
+    name: "clear leaves the last entry",
+    plant: (kind) => plantClear(kind, (clear, first, count) => (count > 1 ? clear(first, count - 1) : undefined)),
+    caught: /^unmap: the entries of what is unmapped are empty/,
+    says: /after unmap of 1 entries from \d+ on, entry \d+ leads to page/,
+  },
+  {
+    name: "clear empties one entry too many",
+    plant: (kind) => plantClear(kind, (clear, first, count) => clear(first, Math.min(count + 1, 128 - first))),
+    caught: /^unmap: what is unmapped in the middle leaves its neighbours/,
+    says: /after unmap of the middle one of three mappings, entry \d+ is empty; it led to page/,
+  },
+  {
+    name: "every entry lets the device write",
+    plant: (kind) => plantSet(kind, (set, first, count, page) => set(first, count, page, 3)),
+    caught: /^permissions: of each access the device may do/,
+    says: /mapped for access 1, .*(memory at 0x\w+ has changed|a write of the device at 0x\w+ is granted)/,
+  },
+  {
+    name: "no entry lets the device write",
+    plant: (kind) => plantSet(kind, (set, first, count, page) => set(first, count, page, 1)),
+    caught: /^permissions: of each access the device may do/,
+    says: /a write of the device at 0x\w+ is refused: .*write-refused/,
+  },
+  {
+    name: "weak ordering takes the access away",
+    plant: (kind) =>
+      plantSet(kind, (set, first, count, page, access) =>
+        set(first, count, page, (access > 3 ? 1 : access) as EntryAccess),
+      ),
+    caught: /^permissions: an entry that is weakly ordered/,
+    says: /entry \d+ reads back as access 1; expected 3/,
+  },
+  {
+    name: "pages are off by one",
+    plant: (kind) => plantSet(kind, (set, first, count, page, access) => set(first, count, page + 1, access)),
+    caught: /^map: what is mapped the device reads and writes/,
+    says: /the device reads .* at 0x\w+; memory has/,
+  },
+  {
+    name: "only the pages of long runs are off by one",
+    plant: (kind) =>
+      plantSet(kind, (set, first, count, page, access) => set(first, count, count > 3 ? page - 1 : page, access)),
+    caught: /^map: a mapping over several pages/,
+    says: /the device reads .* at 0x\w+; memory has/,
+  },
+  {
+    name: "a set that fails leaves the entries it had written",
+    plant: (kind) =>
+      plantSet(kind, (set, first, count, page, access) => {
+        const failure = set(first, count, page, access);
+        if (failure !== undefined && count > 1) set(first, 1, 7, access);
+        return failure;
+      }),
+    caught: /^rollback: a set that the platform refuses/,
+    says: /after a set of 2 entries from \d+ on for pages from \d+ on, platform-refused, entry \d+ leads to page 7/,
+  },
+  {
+    name: "a set that the platform refuses is reported as done",
+    plant: (kind) =>
+      plantSet(kind, (set, ...args) => {
+        set(...args);
+        return undefined;
+      }),
+    caught: /^rollback: a set that the platform refuses/,
+    says: /a set of 1 entries from \d+ on for pages from \d+ on is granted/,
+  },
+  {
+    name: "what is abandoned is not invalidated",
+    plant: (kind) =>
+      planted(kind, ({ table }) => {
+        table.abandon = (first, count) => {
+          table.ops.clear(first, count);
+          table.allocator.abandon(first, count);
+        };
+      }),
+    caught: /^rollback: what was set and is abandoned/,
+    says: /after abandon, the device still reads memory/,
+  },
+  {
+    name: "what is abandoned keeps its entries",
+    plant: (kind) =>
+      planted(kind, ({ table }) => {
+        table.abandon = (first, count) => table.allocator.abandon(first, count);
+      }),
+    caught: /^rollback: a mapSg that fails at any step/,
+    says: /after a mapSg .* (failed|found no space), entry \d+ leads to page \d+ with access 3; it was empty/,
+  },
+  {
+    name: "what is abandoned stays taken",
+    plant: (kind) =>
+      planted(kind, ({ table }) => {
+        table.abandon = (first, count) => {
+          table.ops.clear(first, count);
+          table.ops.invalidate(first, first + count);
+          table.allocator.commit(first, count);
+        };
+      }),
+    caught: /^rollback: a map that fails at any step/,
+    says: /after a map whose set failed, \d+ entries are taken; 1 were before/,
+  },
+  {
+    name: "a lazily freed entry is handed out before the flush",
+    plant: (kind) =>
+      planted(kind, ({ table: { allocator } }) => {
+        allocator.finishFreeLazily = (first, count) => {
+          allocator.finishFree(first, count);
+          return undefined;
+        };
+      }),
+    caught: /^lazy flush: an entry is not handed out again/,
+    says: /entry \d+ is handed out again, and since it was unmapped the IOTLB was not flushed/,
+    setting: { invalidate: "lazy" },
+  },
+  {
+    name: "the last entry of the table is never handed out",
+    plant: (kind) =>
+      planted(kind, ({ table }) => {
+        const { entries } = table.window;
+        const allocate = table.allocate.bind(table);
+        table.allocate = (count, ...rest) => {
+          const first = allocate(count, ...rest);
+          if (first < 0 || first + count < entries) return first;
+          table.allocator.abandon(first, count);
+          return -1;
+        };
+      }),
+    caught: /^exhaustion: every entry can be had once/,
+    says: /round 1: 127 entries could be had; 128 are free/,
+  },
+  {
+    name: "an unmap whose invalidation failed is reported as done",
+    plant: (kind) =>
+      planted(kind, ({ table }) => {
+        const unmap = table.unmap.bind(table);
+        table.unmap = (first, count) => {
+          unmap(first, count);
+          return undefined;
+        };
+      }),
+    caught: /^invalidation: when the IOTLB can't be invalidated/,
+    says: /unmap whose invalidation is busy: undefined/,
+  },
+  {
+    name: "another thread's views have a table of their own memory",
+    plant: (kind) => ({ ...kind, attach: (handle) => otherPages(kind.attach(handle)) }),
+    caught: /^threads: two threads' views are one table/,
+    says: /the device reads .*; memory has|the other view reads page \d+ back; page \d+ was mapped/,
+    setting: { threads: 2 },
+  },
+  {
+    name: "the kind claims a grant that it does not give",
+    plant: (kind) => ({ ...kind, grants: { 1: 3, 2: 3, 3: 3 } as Readonly<Record<Access, Access>> }),
+    caught: /^permissions: of each access the device may do/,
+    says: /a write of the device at 0x\w+ is refused: .*write-refused/,
+  },
+  {
+    name: "the kind claims to refuse what it grants",
+    plant: (kind) => ({ ...kind, grants: { 1: 1, 2: 2, 3: 3 } as Readonly<Record<Access, Access>> }),
+    caught: /^permissions: of each access the device may do/,
+    says: /mapped for access 2, (the device still reads memory|a read of the device at 0x\w+ is granted)/,
+  },
+  {
+    name: "faults are not recorded",
+    plant: (kind) =>
+      planted(kind, (board) => {
+        const take = board.takeFaults;
+        board.takeFaults = () => {
+          take();
+          return [];
+        };
+      }),
+    caught: /^faults: a stray access before, beside and after/,
+    says: /is recorded as 0 faults/,
+  },
+];
+
+/** A view whose `get` and `set` are of other pages than everybody else's. */
+function otherPages(board: Board): Board {
+  const { ops } = board.table;
+  const get = ops.get.bind(ops);
+  ops.get = (entry, into) => {
+    get(entry, into);
+    if (into.access !== 0) into.page++;
+  };
+  return board;
+}
+
+const kind = boardNamed("linear-tce");
+const settingOf = (choice: Partial<Choice> = {}): BoardSetting => ({ ...PLAIN, ...choice, pageShift: 12, levels: 1 });
+
+test("without a bug nothing fails", () => {
+  for (const choice of [{}, { invalidate: "lazy" }, { threads: 2 }] as const) {
+    assert.deepEqual([...failures(kind, settingOf(choice))], []);
+  }
+});
+
+for (const { name, plant, caught, says, setting } of BUGS) {
+  test(`a bug is caught: ${name}`, () => {
+    const failed = failures(plant(kind), settingOf(setting));
+    const found = [...failed].find(([which]) => caught.test(which));
+    assert.ok(found !== undefined, `no case ${caught} failed; failed: ${[...failed.keys()].join("; ") || "none"}`);
+    assert.match(found[1], says);
+  });
+}
+
+test("a bug is caught: coherent memory is not zeroed", () => {
+  const failed = failures(kind, settingOf(), { operations: forgetsToZero });
+  assert.deepEqual([...failed.keys()], ["coherent: it is zeroed, also where it held something before"]);
+  assert.match([...failed.values()][0] as string, /byte 0 at 0x\w+ is 238, not zero/);
+});
+
+test("on every board whose machine keeps what is stale, invalidations that do nothing are caught", () => {
+  const kinds = BOARD_KINDS.filter(({ hasIotlb, name }) => hasIotlb && !name.includes("@"));
+  assert.ok(kinds.length > 0);
+  const forgets = (BUGS[0] as Bug).plant;
+  for (const one of kinds) {
+    const setting = { ...PLAIN, pageShift: one.pageShifts[0] as number, levels: one.levels[0] as number };
+    const failed = [...failures(forgets(one), setting).keys()];
+    for (const caught of [/^unmap: once it is unmapped/, /^invalidation: strict: entries that come round/]) {
+      assert.ok(
+        failed.some((which) => caught.test(which)),
+        `${one.name}: no case ${caught} failed`,
+      );
+    }
+  }
+});
+
+test("a machine that has no IOTLB and says it had one is caught: the suite would prove nothing there", () => {
+  const forgetful = planted(kind, ({ machine, table: { ops } }) => {
+    const device = machine.device(0);
+    const read = device.dmaRead.bind(device);
+    // Every DMA begins with an empty IOTLB.
+    const { invalidateAll } = ops;
+    device.dmaRead = (iova, into) => {
+      invalidateAll.call(ops);
+      return read(iova, into);
+    };
+  });
+  const [[which, message] = ["", ""], ...others] = [...failures(forgetful, settingOf())];
+  assert.deepEqual(others, []);
+  assert.match(which, /^invalidation: with the platform's invalidations left out/);
+  assert.match(message, /linear-tce has no IOTLB that shows it/);
+});

@@ -1,0 +1,128 @@
+/**
+ * What a board is tried with: one choice of page size and levels, of the table's geometry, cache and mode, of threads, and of the
+ * device's limits. `boardOptions` and `deviceLimits` say what a choice comes down to for a page size.
+ */
+import type { DeviceLimits } from "../../dma/limits.ts";
+import type { BoardKind, BoardOptions } from "../../machines/board.ts";
+import type { DmaWindow } from "../../units/numbers.ts";
+
+/** What is tried pairwise: every two values of two options meet on every kind of board. */
+export const CHOICES = {
+  pools: [1, 2, 16, "large pool"],
+  entries: [128, 2048],
+  reserved: ["none", "some"],
+  cache: ["none", "fifo"],
+  invalidate: ["strict", "lazy"],
+  threads: [1, 2],
+  merge: [true, false],
+  limits: ["none", "short segments", "boundary", "alignment", "mask"],
+} as const;
+
+/** One value of each of CHOICES. */
+export type Choice = { readonly [Name in keyof typeof CHOICES]: (typeof CHOICES)[Name][number] };
+
+export interface BoardSetting extends Choice {
+  /** IO page size as log2 of bytes: one of the kind's. */
+  readonly pageShift: number;
+  /** Levels of the table: one of the kind's. */
+  readonly levels: number;
+  /** Physical memory in bytes. Default: what `memoryFor` says. */
+  readonly memoryBytes?: number;
+}
+
+/** What a board has that says nothing: a small strict table without a cache, one thread, a device without limits. */
+export const PLAIN: Choice = {
+  pools: 1,
+  entries: 128,
+  reserved: "none",
+  cache: "none",
+  invalidate: "strict",
+  threads: 1,
+  merge: true,
+  limits: "none",
+};
+
+/** Above this memory holds no two pages: what is tried lies in page 0, which is then all of memory. */
+const LAST_SHIFT_WITH_PAGES = 22;
+const MIB = 2 ** 20;
+
+/** Can memory hold several pages of this size? */
+export function hasSeveralPages(pageShift: number): boolean {
+  return pageShift <= LAST_SHIFT_WITH_PAGES;
+}
+
+/** 8 MiB, or so much that a dozen pages are left beside the tables. */
+function memoryFor(pageShift: number): number {
+  return hasSeveralPages(pageShift) ? Math.max(8 * MIB, 12 * 2 ** pageShift + 4 * MIB) : 8 * MIB;
+}
+
+/** Threads that the board will have: what was chosen, or what the kind can have. */
+export function threadsOf(kind: BoardKind, setting: BoardSetting): number {
+  return Math.min(setting.threads, kind.maxThreads ?? setting.threads);
+}
+
+export function boardOptions(kind: BoardKind, setting: BoardSetting): BoardOptions {
+  const { pageShift, levels, entries, pools, reserved, cache, invalidate } = setting;
+  const holes = [
+    { first: 1, end: 2 },
+    { first: 70, end: 75 },
+  ];
+  return {
+    memoryBytes: setting.memoryBytes ?? memoryFor(pageShift),
+    pageShift,
+    levels,
+    entries,
+    // One to spare: a case attaches and closes a view of its own.
+    threads: Math.min(4, kind.maxThreads ?? 4),
+    table: {
+      ...(pools === "large pool" ? { pools: 2, largePool: true } : { pools }),
+      cache,
+      invalidate,
+      ...(reserved === "some" ? { reserved: holes as unknown as NonNullable<BoardOptions["table"]>["reserved"] } : {}),
+    } as NonNullable<BoardOptions["table"]>,
+  };
+}
+
+/** The limits of the device that maps through this window. */
+export function deviceLimits(setting: BoardSetting, window: DmaWindow): DeviceLimits {
+  // Small enough to bite where all that is mapped lies in one page.
+  const unit = hasSeveralPages(setting.pageShift) ? 2 ** setting.pageShift : 4096;
+  switch (setting.limits) {
+    case "short segments":
+      return { maxSegmentBytes: unit };
+    case "boundary":
+      return { boundaryMask: BigInt(4 * unit) - 1n };
+    case "alignment":
+      return { alignment: 4 * unit };
+    case "mask":
+      // Its last byte lies inside of a page.
+      return { mask: window.base + (BigInt(Math.floor((window.entries * 3) / 4)) << BigInt(window.pageShift)) + 99n };
+    default:
+      return {};
+  }
+}
+
+/** "4 KiB": a page size for people. */
+export function sizeText(pageShift: number): string {
+  const units = ["B", "KiB", "MiB", "GiB"];
+  const unit = Math.floor(pageShift / 10);
+  return `${2 ** (pageShift % 10)} ${units[unit]}`;
+}
+
+/** A setting in a line, for names and messages. */
+export function settingText(setting: BoardSetting): string {
+  const { pageShift, levels, pools, entries, reserved, cache, invalidate, threads, merge, limits } = setting;
+  const parts = [
+    `pages of ${sizeText(pageShift)}`,
+    `${levels} ${levels === 1 ? "level" : "levels"}`,
+    `${entries} entries`,
+    pools === "large pool" ? pools : `${pools} ${pools === 1 ? "pool" : "pools"}`,
+    ...(reserved === "some" ? ["reserved ranges"] : []),
+    ...(cache === "fifo" ? ["cache"] : []),
+    invalidate,
+    ...(threads === 2 ? ["2 threads"] : []),
+    ...(merge ? [] : ["no merging"]),
+    ...(limits === "none" ? [] : [limits]),
+  ];
+  return parts.join(", ");
+}
