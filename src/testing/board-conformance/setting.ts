@@ -72,8 +72,8 @@ export function boardOptions(kind: BoardKind, setting: BoardSetting): BoardOptio
     pageShift,
     levels,
     entries,
-    // One to spare: a case attaches and closes a view of its own.
-    threads: Math.min(4, kind.maxThreads ?? 4),
+    // Some to spare: cases attach views of their own.
+    threads: Math.min(6, kind.maxThreads ?? 6),
     table: {
       ...(pools === "large pool" ? { pools: 2, largePool: true } : { pools }),
       cache,
