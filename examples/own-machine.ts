@@ -1,0 +1,98 @@
+/**
+ * A machine for own-platform.ts, as small as one can be: memory, six registers, an IOTLB, and one device whose DMA walks the table.
+ * It is written from the manual of the imaginary Acme IOMMU, as the platform is, and shares no code with it. One thread.
+ */
+import { type Access, InvalidArgumentError, type Iova } from "iova";
+import { type Fault, type Memory, type Registers, SoftwareMachine } from "iova/platform";
+import type { DmaMachine, DmaMaster } from "iova/testing";
+
+/** Registers of 64 bits: where the table and the window begin. Of 32: entries (0: off), page shift, entry to forget, forget all. */
+export const ACME = { table: 0, window: 8, entries: 16, pageShift: 20, forget: 24, forgetAll: 28 } as const;
+
+export class AcmeMachine implements DmaMachine, DmaMaster {
+  readonly handle = {};
+  readonly name = "acme0";
+  readonly memory: Memory;
+  readonly registers: Registers;
+  readonly #values = new Map<number, bigint>();
+  /** What the IOMMU remembers of entries: the entry's bits. */
+  readonly #iotlb = new Map<number, bigint>();
+  readonly #faults: Fault[] = [];
+
+  constructor(memoryBytes: number) {
+    this.memory = SoftwareMachine.create({ memoryBytes, iommu: "none", threads: 1 }).memory;
+    const write = (at: number, value: bigint): void => {
+      if (!Object.values<number>(ACME).includes(at)) throw new InvalidArgumentError("register", at, "one of ACME");
+      if (at === ACME.forget) this.#iotlb.delete(Number(value));
+      else if (at === ACME.forgetAll) this.#iotlb.clear();
+      else this.#values.set(at, value);
+    };
+    this.registers = {
+      read32: (at) => Number(this.#value(at)),
+      write32: (at, value) => write(at, BigInt(value)),
+      read64: (at) => this.#value(at),
+      write64: write,
+    };
+  }
+
+  device(which: string | number): DmaMaster {
+    if (which === 0 || which === this.name) return this;
+    throw new InvalidArgumentError("device", which, this.name);
+  }
+
+  dmaRead(iova: bigint, into: Uint8Array): boolean {
+    return this.#move(iova, into, 1);
+  }
+  dmaWrite(iova: bigint, from: Uint8Array): boolean {
+    return this.#move(iova, from, 2);
+  }
+
+  faults(): readonly Fault[] {
+    return this.#faults.splice(0);
+  }
+  close(): void {
+    this.#values.clear();
+  }
+
+  /** Page by page: translated, checked, moved. */
+  #move(iova: bigint, bytes: Uint8Array, access: Access): boolean {
+    const pageBytes = 2n ** this.#value(ACME.pageShift);
+    for (let moved = 0; moved < bytes.length; ) {
+      const at = iova + BigInt(moved);
+      const inPage = Number(at % pageBytes);
+      const part = bytes.subarray(moved, moved + Number(pageBytes) - inPage);
+      const page = this.#translate(at, access);
+      if (typeof page === "string" || page + inPage + part.length > this.memory.bytes) {
+        const reason = typeof page === "string" ? page : "outside-memory";
+        this.#faults.push({ device: this.name, iova: at as Iova, access, reason });
+        return false;
+      }
+      if (access === 1) this.memory.read(page + inPage, part);
+      else this.memory.write(page + inPage, part);
+      moved += part.length;
+    }
+    return true;
+  }
+
+  /** Physical address of the page, or why not. */
+  #translate(iova: bigint, access: Access): number | string {
+    const offset = iova - this.#value(ACME.window);
+    const entry = Number(offset >> this.#value(ACME.pageShift));
+    if (offset < 0n || entry >= Number(this.#value(ACME.entries))) return "outside-window";
+    const bits = this.#iotlb.get(entry) ?? this.#walk(entry);
+    if ((bits & 3n) === 0n) return "not-mapped";
+    this.#iotlb.set(entry, bits);
+    if ((bits & BigInt(access)) === 0n) return access === 1 ? "read-refused" : "write-refused";
+    return Number(bits & 0xffff_ffff_f000n);
+  }
+
+  #walk(entry: number): bigint {
+    const bytes = new Uint8Array(8);
+    this.memory.read(Number(this.#value(ACME.table)) + 8 * entry, bytes);
+    return new DataView(bytes.buffer).getBigUint64(0, true);
+  }
+
+  #value(at: number): bigint {
+    return this.#values.get(at) ?? 0n;
+  }
+}

@@ -1,0 +1,68 @@
+/** The platform that docs/writing-a-platform.md leads through passes both suites, and the page shows it as it is. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { type BoardKind, boardConformance, cellsOf, type FormatOracle, formatConformance } from "iova/testing";
+import { acmeBoard, acmeEntry } from "./own-platform.ts";
+
+const ROOT = new URL("../../", import.meta.url);
+
+const oracle: FormatOracle = {
+  byteOrder: "little",
+  entryBits: (page, access, pageShift) => (page << pageShift) | BigInt(access),
+  examples: [
+    { pageShift: 12, page: 0x12345, access: 1, bytes: [0x01, 0x50, 0x34, 0x12, 0, 0, 0, 0] },
+    { pageShift: 16, page: 0x1_2345, access: 3, bytes: [0x03, 0, 0x45, 0x23, 0x01, 0, 0, 0] },
+    { pageShift: 12, page: 2 ** 36 - 1, access: 2, bytes: [0x02, 0xf0, 0xff, 0xff, 0xff, 0xff, 0, 0] },
+  ],
+  rounds: 2000,
+};
+
+for (const { name, run } of formatConformance(acmeEntry, oracle)) test(name, run);
+
+for (const { pageShift, settings } of cellsOf(acmeBoard)) {
+  test(`acme, page shift ${pageShift}: every case of the suite, in ${settings.length} settings`, () => {
+    for (const setting of settings) for (const { run } of boardConformance(acmeBoard, setting)) run();
+  });
+}
+
+test("the suite finds it when the Acme platform forgets to invalidate", () => {
+  const forgetful: BoardKind = {
+    ...acmeBoard,
+    create: (options) => {
+      const board = acmeBoard.create(options);
+      board.table.ops.invalidate = () => undefined;
+      return board;
+    },
+  };
+  const setting = cellsOf(acmeBoard)
+    .flatMap(({ settings }) => settings)
+    .find(({ invalidate }) => invalidate === "strict");
+  assert.ok(setting !== undefined);
+  assert.throws(() => {
+    for (const { run } of boardConformance(forgetful, setting)) run();
+  }, /after unmap, at page 0 of 4, the device still reads memory/);
+});
+
+test("what does not fit is refused with the numbers", () => {
+  assert.throws(
+    () => acmeBoard.create({ memoryBytes: 2 ** 20, pageShift: 13 }),
+    /page shift is 13; expected one of 12,16/,
+  );
+  const board = acmeBoard.create({ memoryBytes: 2 ** 20, entries: 64 });
+  assert.throws(() => board.table.ops.clear(63, 2), /entries is \[63, 65\); expected some in \[0, 64\)/);
+});
+
+test("every line of code on the page stands in the file that the page names", () => {
+  const page = readFileSync(new URL("docs/writing-a-platform.md", ROOT), "utf8");
+  const blocks = [...page.matchAll(/^<!-- (\S+) -->\n```ts\n([\s\S]*?)^```/gm)];
+  assert.ok(blocks.length >= 5, `${blocks.length} blocks`);
+  assert.equal([...page.matchAll(/^```ts$/gm)].length, blocks.length, "a block does not say where it comes from");
+  for (const [, path = "", code = ""] of blocks) {
+    const source = readFileSync(new URL(path, ROOT), "utf8");
+    // Lines that are left out are a … on a line of their own.
+    for (const part of code.split(/^\s*\/\/ …\n/m)) {
+      assert.ok(source.includes(part), `${path} does not have, line for line:\n${part}`);
+    }
+  }
+});
