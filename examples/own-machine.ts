@@ -14,6 +14,7 @@ export class AcmeMachine implements DmaMachine, DmaMaster {
   readonly name = "acme0";
   readonly memory: Memory;
   readonly registers: Registers;
+  invalidations = 0;
   readonly #values = new Map<number, bigint>();
   /** What the IOMMU remembers of entries: the entry's bits. */
   readonly #iotlb = new Map<number, bigint>();
@@ -23,6 +24,7 @@ export class AcmeMachine implements DmaMachine, DmaMaster {
     this.memory = SoftwareMachine.create({ memoryBytes, iommu: "none", threads: 1 }).memory;
     const write = (at: number, value: bigint): void => {
       if (!Object.values<number>(ACME).includes(at)) throw new InvalidArgumentError("register", at, "one of ACME");
+      if (at === ACME.forget || at === ACME.forgetAll) this.invalidations++;
       if (at === ACME.forget) this.#iotlb.delete(Number(value));
       else if (at === ACME.forgetAll) this.#iotlb.clear();
       else this.#values.set(at, value);

@@ -70,8 +70,9 @@ export class AcmeOps implements TableOps {
     this.get(entry, old);
     return this.set(entry, 1, page, access);
   }
-  flush(): void {
+  flush(): Failure | undefined {
     this.#machine.memory.fence();
+    return undefined;
   }
   invalidate(first: number, end: number): Failure | undefined {
     for (let entry = first; entry < end; entry++) this.#machine.registers.write32(ACME.forget, entry);
@@ -125,6 +126,8 @@ export const acmeBoard: BoardKind = {
   refusals: "fault",
   hasIotlb: true,
   entriesPerHypercall: 0,
+  largestTable: () => 2 ** 20,
+  platformBytes: (entries) => 8 * entries,
   maxThreads: 1,
   create: createBoard,
   attach: () => {
@@ -144,5 +147,6 @@ function createBoard({ memoryBytes, pageShift = 12, entries = 1024, table }: Boa
     generic.close();
     machine.close();
   };
-  return { ...views, close, takeFaults: () => machine.faults(), forgetThread: () => undefined };
+  const statistics = () => ({ invalidations: machine.invalidations, hypercalls: 0 });
+  return { ...views, close, statistics, takeFaults: () => machine.faults(), forgetThread: () => undefined };
 }

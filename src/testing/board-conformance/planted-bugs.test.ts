@@ -198,7 +198,9 @@ const BUGS: readonly Bug[] = [
     name: "what is abandoned keeps its entries",
     plant: (kind) =>
       planted(kind, ({ table }) => {
-        table.abandon = (first, count) => table.allocator.abandon(first, count);
+        table.abandonAll = (firsts, counts, areas) => {
+          for (let i = 0; i < areas; i++) table.allocator.abandon(firsts[i] as number, counts[i] as number);
+        };
       }),
     caught: /^rollback: a mapSg that fails at any step/,
     says: /after a mapSg .* (failed|found no space), entry \d+ leads to page \d+ with access 3; it was empty/,

@@ -40,9 +40,8 @@ export class StumblingTable implements MappingTable {
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     this.sets++;
     if (this.#stumble.set === this.sets) return "platform-refused";
-    const failure = this.#table.set(first, count, page, access);
+    const failure = this.#table.set(first, count, page, access) ?? this.#table.flush();
     if (failure !== undefined) return failure;
-    this.#table.flush();
     for (let entry = first; entry < first + count; entry++) {
       this.written.push(entry);
       this.#wildRead(entry);
@@ -50,14 +49,17 @@ export class StumblingTable implements MappingTable {
     return undefined;
   }
 
-  flush(): void {
-    this.#table.flush();
+  flush(): Failure | undefined {
+    return this.#table.flush();
   }
   commit(first: number, count: number): void {
     this.#table.commit(first, count);
   }
   abandon(first: number, count: number): void {
     this.#table.abandon(first, count);
+  }
+  abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): void {
+    this.#table.abandonAll(firsts, counts, areas);
   }
   unmap(first: number, count: number): Failure | undefined {
     return this.#table.unmap(first, count);
