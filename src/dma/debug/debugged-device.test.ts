@@ -375,6 +375,8 @@ test("lines that the device only reads, neighbouring lines, and elements of one 
   device.mapResource(MEMORY, 64, 3);
   device.map(MEMORY, 64, 2, { skipSync: true });
   device.mapSg(listOf([0x50_0000n, 32], [0x50_0020n, 32], [0x60_0000n, 0]), 2);
+  // An element without bytes has no line, also in the middle of one that is mapped.
+  device.mapSg(listOf([MEMORY + 32n, 0], [0x70_0000n, 64]), 2);
   device.unmap(first);
   const memory = mapsIt(() => device.allocateCoherent(100));
   assert.deepEqual(device.reports, []);
