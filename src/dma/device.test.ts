@@ -3,9 +3,10 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { FreeError, InvalidArgumentError } from "../units/errors.ts";
 import { failureOf } from "../units/failure.ts";
-import type { Access } from "../units/numbers.ts";
+import { type Access, type EntryAccess, WEAKLY_ORDERED } from "../units/numbers.ts";
 import type { Mapping } from "./contract.ts";
 import { DmaDevice } from "./device.ts";
+import { ScatterList } from "./scatter-list.ts";
 import { joinRuns, ModelTable, walk } from "./table.model.ts";
 
 const seed = Date.now() & 0x7fffffff;
@@ -180,4 +181,30 @@ test("a physical address at the end of 64 bits can be mapped", () => {
   const table = new ModelTable({ base: 0n, pageShift: 12, entries: 8 });
   const mapping = mapped(new DmaDevice(table).map(2n ** 64n - 5n, 5, 1));
   assert.deepEqual(joinRuns(walk(table, mapping.iova, 5, 1)), [{ address: 2n ** 64n - 5n, bytes: 5n }]);
+});
+
+test("weak ordering reaches the entries of map and mapSg, and only those that ask for it", () => {
+  const written: number[] = [];
+  class Recording extends ModelTable {
+    override set(first: number, count: number, page: number, access: EntryAccess) {
+      written.push(access);
+      return super.set(first, count, page, (access & 3) as Access);
+    }
+  }
+  const device = new DmaDevice(new Recording({ base: 0n, pageShift: 12, entries: 16 }));
+  const list = new ScatterList(1);
+  list.addNumber(0x1000, 10);
+  mapped(device.map(0n, 1, 2, { weaklyOrdered: true }));
+  mapped(device.map(0n, 1, 2, { skipSync: true, noWarning: true }));
+  assert.equal(device.mapSg(list, 3, { weaklyOrdered: true }), undefined);
+  assert.equal(device.unmapSg(list), undefined);
+  assert.equal(device.mapSg(list, 1), undefined);
+  assert.deepEqual(written, [2 | WEAKLY_ORDERED, 2, 3 | WEAKLY_ORDERED, 1]);
+});
+
+test("failureOf tells a result from a failure", () => {
+  const device = new DmaDevice(new ModelTable({ base: 0n, pageShift: 12, entries: 1 }));
+  const mapping = device.map(0n, 1, 3);
+  assert.equal(device.failureOf(mapping), undefined);
+  assert.equal(device.failureOf(device.map(0n, 1, 3)), "table-full");
 });

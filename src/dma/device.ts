@@ -25,9 +25,12 @@ import { type CompiledLimits, compileLimits, type DeviceLimits } from "./limits.
 import { ScatterListMapper } from "./map-sg.ts";
 import { pagesCovering } from "./pages.ts";
 import { RangeMapper } from "./range-mapper.ts";
-import { checkAccess, checkedPart, checkRange, entryAccess, hex, notSetUp, syncErrorFor } from "./requests.ts";
+import * as requests from "./requests.ts";
 import type { ScatterList } from "./scatter-list.ts";
 import { TableSpace } from "./table-space.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { checkAccess, checkedPart, checkRange, entryAccess, hex, notSetUp, syncErrorFor } = requests;
 
 const DEFAULT_CPU_PAGE_SHIFT = 12;
 

@@ -85,8 +85,8 @@ export class ScatterListMapper {
 
   /** Maps the list, each element at its address in `mapping.mappedWords`; see `DmaDevice.mapSg`. */
   map(list: ScatterList, access: EntryAccess): Failure | undefined {
-    const refusal = this.refusalFor(list);
-    if (refusal !== undefined) return refusal;
+    const refusal = this.#measuredRefusal(list);
+    if (refusal !== 0) return failureOf(refusal);
     const measure = this.#measure;
     if (measure.elements > 0) {
       const whole = this.#allocateWhole(list);
@@ -102,7 +102,12 @@ export class ScatterListMapper {
 
   /** Why this list can never be mapped. Measures it; nothing is touched. Throws as `map` does. */
   refusalFor(list: ScatterList): Failure | undefined {
-    checkNotMapped(list);
+    const refusal = this.#measuredRefusal(list);
+    return refusal === 0 ? undefined : failureOf(refusal);
+  }
+
+  #measuredRefusal(list: ScatterList): number {
+    if (list.mapping.device !== undefined) checkNotMapped(list);
     const measure = this.#measure;
     this.#measureList(list);
     if (measure.segments > list.iovas.length) {
@@ -112,8 +117,7 @@ export class ScatterListMapper {
         `at least ${measure.segments} (second argument of ScatterList)`,
       );
     }
-    const refusal = this.#refusal();
-    return refusal === 0 ? undefined : failureOf(refusal);
+    return this.#refusal();
   }
 
   /** Throws SyncError unless this mapped the list, as it is now. */
@@ -123,8 +127,8 @@ export class ScatterListMapper {
 
   /** Unmaps the list; see `DmaDevice.unmapSg`. */
   unmap(list: ScatterList): Failure | undefined {
-    checkMappedBy(list, this, "unmapSg", FreeError);
     const mapping = list.mapping;
+    if (mapping.device !== this || digestOf(list) !== mapping.digest) checkMappedBy(list, this, "unmapSg", FreeError);
     // Throws on misuse that the table finds, and then the list stays as it is; a failure comes after the entries are gone.
     const failure =
       mapping.areas === 0 ? undefined : this.#table.unmapAll(mapping.firsts, mapping.counts, mapping.areas);
