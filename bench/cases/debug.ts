@@ -68,7 +68,7 @@ export const debug: BenchCase = {
 
 /** The same device in all rows; only what `debugged` makes of it differs. */
 function deviceOf(work: Work): DmaOperations {
-  const device = new DmaDevice(tableOf(work)) as DmaDevice & DmaOperations;
+  const device = new DmaDevice(tableOf(work));
   switch (work.variant as Row) {
     case UNDECORATED:
       return device;

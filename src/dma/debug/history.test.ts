@@ -2,11 +2,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { randomFrom } from "../../allocator/random.model.ts";
+import { PhysicalPages } from "../../machine/physical-pages.ts";
+import { boardNamed } from "../../machines/boards.ts";
 import type { Access } from "../../units/numbers.ts";
+import type { DmaOperations } from "../contract.ts";
+import { DmaDevice } from "../device.ts";
 import { ScatterList } from "../scatter-list.ts";
+import { createDevice } from "../windows.ts";
 import { type DebuggedDevice, debugged } from "./debugged-device.ts";
 import { ModelDevice } from "./device.model.ts";
 import { MISUSE_KINDS } from "./misuse.ts";
+import type { DebugOptions } from "./options.ts";
 
 const seed = Date.now() & 0x7fffffff;
 const CAPACITY = 96;
@@ -25,19 +31,20 @@ interface Live {
 class RightDriver {
   readonly live: Live[] = [];
   readonly #device: DebuggedDevice;
-  readonly #model: ModelDevice;
+  readonly #failNext: () => void;
   readonly #random: (below: number) => number;
   readonly #written = new Set<number>();
 
-  constructor(device: DebuggedDevice, model: ModelDevice, random: (below: number) => number) {
+  /** `failNext` makes the next mapping fail, if it can. */
+  constructor(device: DebuggedDevice, failNext: () => void, random: (below: number) => number) {
     this.#device = device;
-    this.#model = model;
+    this.#failNext = failNext;
     this.#random = random;
   }
 
   step(): void {
     const random = this.#random;
-    if (random(20) === 0) this.#model.nextFailure = "table-full";
+    if (random(20) === 0) this.#failNext();
     const choice = random(10);
     if (this.live.length >= CAPACITY / 4 || choice < 3) this.#free();
     else if (choice < 5) this.live[random(Math.max(1, this.live.length))]?.sync();
@@ -60,7 +67,7 @@ class RightDriver {
     if (device.failureOf(result) !== undefined || typeof result === "string") return;
     const part = () => {
       const offset = this.#random(bytes);
-      return { offset, bytes: this.#random(bytes - offset + 1) };
+      return { offset, bytes: 1 + this.#random(bytes - offset) };
     };
     this.#made(access, buffers, {
       sync: (forCpu) => (forCpu ? device.syncForCpu(result, part()) : device.syncForDevice(result)),
@@ -130,17 +137,22 @@ class RightDriver {
   }
 }
 
+const OPTIONS: DebugOptions = {
+  capacity: CAPACITY,
+  checkResults: true,
+  stackFrames: 1,
+  limits: { maxSegmentBytes: BUFFER_BYTES },
+  dmaAble: [{ address: BigInt(BASE), bytes: BUFFERS * BUFFER_BYTES }],
+};
+
 for (const direct of [false, true]) {
   test(`correct use is not reported, ${direct ? "bus addresses physical" : "translated"} (seed ${seed})`, () => {
     const model = new ModelDevice({ direct });
-    const device = debugged(model, {
-      capacity: CAPACITY,
-      checkResults: true,
-      stackFrames: 1,
-      limits: { maxSegmentBytes: BUFFER_BYTES },
-      dmaAble: [{ address: BigInt(BASE), bytes: BUFFERS * BUFFER_BYTES }],
-    });
-    const driver = new RightDriver(device, model, randomFrom(seed));
+    const device = debugged(model, OPTIONS);
+    const failNext = (): void => {
+      model.nextFailure = "table-full";
+    };
+    const driver = new RightDriver(device, failNext, randomFrom(seed));
     for (let i = 0; i < 20_000; i++) driver.step();
     model.nextFailure = undefined;
     assert.ok(driver.live.length > 0);
@@ -151,5 +163,29 @@ for (const direct of [false, true]) {
     assert.deepEqual([device.liveMappings, model.live, device.isSwitchedOff], [0, 0, false]);
     for (const call of new Set(model.calls)) assert.ok(model.calls.filter((name) => name === call).length > 100, call);
     assert.equal(new Set(model.calls).size, 12);
+  });
+}
+
+for (const what of ["translated", "bounced", "direct"] as const) {
+  test(`correct use of a real device is not reported, and it holds nothing afterwards: ${what} (seed ${seed})`, () => {
+    const board = boardNamed("linear-tce").create({ memoryBytes: 2 ** 25, entries: 4096 });
+    const { memory } = board.machine;
+    const pages = PhysicalPages.create({ address: 0x180_0000, bytes: 2 ** 22 });
+    const parts = { memory, coherentPages: pages, faults: { allocate: { interval: 17 }, set: { interval: 23 } } };
+    const limits = { maxSegmentBytes: BUFFER_BYTES };
+    const bounce = { pages, untrusted: true };
+    const real: DmaOperations =
+      what === "direct"
+        ? createDevice([{ kind: "direct", base: 1n << 59n, address: 0, bytes: memory.bytes }], limits, parts)
+        : new DmaDevice(board.table, limits, what === "bounced" ? { ...parts, bounce } : parts);
+    const device = debugged(real, OPTIONS);
+    const driver = new RightDriver(device, () => {}, randomFrom(seed));
+    for (let i = 0; i < 5000; i++) driver.step();
+    assert.ok(driver.live.length > 0);
+    for (const mapping of driver.live) mapping.free();
+    device.deviceRemoved();
+    assert.deepEqual(device.reports, []);
+    assert.equal(device.liveMappings, 0);
+    assert.deepEqual([board.table.statistics().taken, pages.takenPages], [0, 0]);
   });
 }
