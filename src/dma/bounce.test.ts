@@ -363,6 +363,20 @@ test("wrong unmaps and syncs of a bounced mapping throw, and it stays mapped", (
   machine.machine.close();
 });
 
+test("a bounced mapping is unmapped by the object that made it, and no other", () => {
+  const machine = setUp();
+  const device = new DmaDevice(machine.table, {}, machine.untrusted);
+  const other = new DmaDevice(machine.table, {}, machine.untrusted);
+  const mapping = got(device.map(0x1010n, 100, 3));
+  assert.throws(() => other.unmap(mapping), { name: "FreeError", code: "wrong-owner" });
+  machine.nic.dmaWrite(mapping.iova, Buffer.alloc(100, 9));
+  assert.equal(device.unmap(mapping), undefined);
+  assert.throws(() => other.unmap(mapping), { name: "FreeError", code: "not-allocated" });
+  assert.deepEqual(machine.at(0x1010, 100), Buffer.alloc(100, 9));
+  machine.assertNothingLeft();
+  machine.machine.close();
+});
+
 test("sync of what is not bounced copies nothing, and is checked all the same", () => {
   const machine = setUp();
   const device = new DmaDevice(machine.table);

@@ -65,8 +65,15 @@ export class BouncedTransfers {
 
   /** Unmaps `bytes` bytes from byte `offset` of `entry` on, bounced or not. Throws FreeError. */
   unmap(entry: number, offset: number, bytes: number): Failure | undefined {
-    this.#checkMapped(entry, offset, bytes);
-    return this.unmapPages(entry, pagesCovering(offset, bytes, this.#pageSize));
+    const pages = pagesCovering(offset, bytes, this.#pageSize);
+    const buffer = this.#checkMapped(entry, offset, bytes);
+    if (buffer === undefined && (offset !== 0 || bytes % this.#pageSize !== 0)) {
+      // Parts of pages are bounced: whoever has the buffer must copy it back. A double unmap is told from that by the table.
+      this.#table.checkUnmap?.(entry, pages);
+      const what = `unmap of ${bytes} bytes from byte ${offset} of entry ${entry}`;
+      throw new FreeError("wrong-owner", `${what}: not mapped by this object's \`map\``);
+    }
+    return this.unmapPages(entry, pages);
   }
 
   /** As `unmap`, where only the entries are known. */

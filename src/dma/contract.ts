@@ -25,7 +25,10 @@ export interface CoherentMemory extends Mapping {
 
 /** What a driver may say about one mapping. */
 export interface MappingAttributes {
-  /** No copies between bounce buffer and memory at map and unmap: the driver calls `sync…` itself. */
+  /**
+   * No copies between bounce buffer and memory at map and unmap: the driver calls `sync…` itself. (What the device may write is
+   * copied in all the same: bytes that it leaves alone survive `syncForCpu`.)
+   */
   readonly skipSync?: boolean;
   /** A failure is expected: the debug mode and fault reports stay silent about it. */
   readonly noWarning?: boolean;
