@@ -181,8 +181,8 @@ class NoTable implements MappingTable {
   set(): undefined {}
   flush(): undefined {}
   commit(): void {}
-  abandon(): void {}
-  abandonAll(): void {}
+  abandon(): undefined {}
+  abandonAll(): undefined {}
   unmap(): undefined {}
   unmapAll(): undefined {}
 }

@@ -424,3 +424,24 @@ test("when the IOTLB can't be invalidated, the bounce pages stay out of use, and
   assert.deepEqual(machine.at(0x1010, 100), Buffer.alloc(100, 9));
   machine.machine.close();
 });
+
+test("a failed map whose entries can't be forgotten keeps its bounce buffers and coherent pages: a device may still reach them", () => {
+  for (const attempt of ["map", "mapSg", "allocateCoherent"] as const) {
+    const { memory, pages, table } = setUp();
+    const device = new DmaDevice(table, {}, { memory, coherentPages: pages, bounce: { pages, untrusted: true } });
+    // The platform takes the entries, fails to make them visible, and can't forget them.
+    table.ops.flush = () => "platform-busy";
+    table.ops.invalidate = () => "platform-busy";
+    const list = new ScatterList(2);
+    list.addNumber(0x1010, 100);
+    list.addNumber(0x3010, 100);
+    const attempts = {
+      map: () => device.map(0x1010n, 100, 3),
+      mapSg: () => device.mapSg(list, 3),
+      allocateCoherent: () => device.allocateCoherent(100),
+    };
+    assert.equal(attempts[attempt](), "platform-busy");
+    assert.equal(pages.takenPages, attempt === "mapSg" ? 2 : 1, attempt);
+    assert.ok(table.statistics().taken > 0, "the range is quarantined");
+  }
+});

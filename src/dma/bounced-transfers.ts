@@ -58,8 +58,9 @@ export class BouncedTransfers {
     if (typeof buffer === "string") return failureCode(buffer);
     const page = buffer.pagesAt / this.#pageSize;
     const entry = this.#ranges.map(page, offset, bytes, entryAccess(access, attributes));
-    if (entry < 0) this.#buffers.giveBack(buffer);
-    else this.#buffers.keep(entry, buffer);
+    if (entry >= 0) this.#buffers.keep(entry, buffer);
+    // What the device may still reach stays taken for good.
+    else if (!this.#ranges.isStranded) this.#buffers.giveBack(buffer);
     return entry;
   }
 
@@ -95,9 +96,9 @@ export class BouncedTransfers {
     const refused = this.#sg.refusalFor(list) ?? bounceList(list, this.#buffers, access, attributes);
     if (refused !== undefined) return refused;
     const failure = this.#sg.map(list, entryAccess(access, attributes));
-    if (failure !== undefined) for (const buffer of takeBounced(list)) this.#buffers.giveBack(buffer);
     // The driver's columns are what is compared at unmap.
-    else list.mapping.digest = digestOf(list);
+    if (failure === undefined) list.mapping.digest = digestOf(list);
+    else for (const buffer of takeBounced(list)) if (!this.#sg.isStranded) this.#buffers.giveBack(buffer);
     return failure;
   }
 

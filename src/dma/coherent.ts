@@ -22,7 +22,9 @@ export interface CoherentPlaces {
   readonly pageSize: number;
   /** Why so many bytes can never be had, whatever is free, or undefined. */
   coherentRefusal(bytes: number): Failure | undefined;
-  /** Maps pages under the coherent mask, at a multiple of `alignment` bytes. On failure nothing is mapped. */
+  /** Did the last failed placing leave what a device may still reach? */
+  readonly isStranded: boolean;
+  /** Maps pages under the coherent mask, at a multiple of `alignment` bytes. On failure nothing is mapped, unless it is stranded. */
   placeCoherent(address: number, bytes: number, alignment: number): Iova | Failure;
   /** When it returns undefined, the device no longer uses them. */
   removeCoherent(iova: Iova, bytes: number): Failure | undefined;
@@ -55,7 +57,7 @@ export class CoherentBlocks {
     zeroBytes(this.#memory, address, pagesBytes);
     const iova = this.#places.placeCoherent(address, bytes, alignment);
     if (typeof iova === "string") {
-      this.#pages.free(address, pagesBytes);
+      if (!this.#places.isStranded) this.#pages.free(address, pagesBytes);
       return iova;
     }
     const block: CoherentMemory = { iova, bytes, access: DEVICE_READS_AND_WRITES, address };

@@ -200,6 +200,8 @@ function reachRule(reach: DirectReach, { alignment }: CheckedLimits): BounceRule
 /** Where a device behind a direct window keeps coherent memory: where the pages are, if it can use them there. */
 class DirectSpace implements CoherentPlaces {
   readonly pageSize: number = PAGE_BYTES;
+  /** There are no entries. */
+  readonly isStranded = false;
   readonly #reach: DirectReach;
 
   constructor(reach: DirectReach) {

@@ -70,11 +70,11 @@ export class FaultInjectingTable implements MappingTable {
   commit(first: number, count: number): void {
     this.#table.commit(first, count);
   }
-  abandon(first: number, count: number): void {
-    this.#table.abandon(first, count);
+  abandon(first: number, count: number): Failure | undefined {
+    return this.#table.abandon(first, count);
   }
-  abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): void {
-    this.#table.abandonAll(firsts, counts, areas);
+  abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
+    return this.#table.abandonAll(firsts, counts, areas);
   }
   unmap(first: number, count: number): Failure | undefined {
     return this.#table.unmap(first, count);

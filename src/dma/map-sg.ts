@@ -68,6 +68,8 @@ class Measure {
 }
 
 export class ScatterListMapper {
+  /** Did the last failed map leave entries that could not be forgotten? A device may still reach the memory that they led to. */
+  isStranded = false;
   readonly #table: MappingTable;
   readonly #limits: CompiledLimits;
   /** Are there elements that need a look: for their alignment, or for a boundary below the IO page? */
@@ -88,6 +90,7 @@ export class ScatterListMapper {
     const refusal = this.#measuredRefusal(list);
     if (refusal !== 0) return failureOf(refusal);
     const measure = this.#measure;
+    this.isStranded = false;
     if (measure.elements > 0) {
       const whole = this.#allocateWhole(list);
       if (whole < 0 && !canChain(whole, measure.elements)) return failureOf(whole);
@@ -340,7 +343,8 @@ export class ScatterListMapper {
   /** Gives all areas back, the failing element's too, and empties the output. */
   #undo(list: ScatterList, failure: Failure): Failure {
     const mapping = list.mapping;
-    if (mapping.areas > 0) this.#table.abandonAll(mapping.firsts, mapping.counts, mapping.areas);
+    const { firsts, counts, areas } = mapping;
+    this.isStranded = areas > 0 && this.#table.abandonAll(firsts, counts, areas) !== undefined;
     list.iovas.fill(0n, 0, mapping.segments);
     list.segmentBytes.fill(0, 0, mapping.segments);
     mapping.areas = 0;

@@ -16,6 +16,8 @@ const { pagesCovering } = pages;
 const { failureCode, LONGER_THAN_BOUNDARY } = failures;
 
 export class RangeMapper {
+  /** Did the last failed map leave entries that could not be forgotten? A device may still reach the memory that they led to. */
+  isStranded = false;
   readonly #table: MappingTable;
   readonly #limits: CompiledLimits;
   /** Constraints of coherent memory, by log2 of the alignment in pages. */
@@ -65,11 +67,12 @@ export class RangeMapper {
 
   #place(page: number, pages: number, constraints: AreaConstraints, access: EntryAccess): number {
     const table = this.#table;
+    this.isStranded = false;
     const entry = table.allocate(pages, constraints, -1);
     if (entry < 0) return entry;
     const failure = table.set(entry, pages, page, access) ?? table.flush();
     if (failure !== undefined) {
-      table.abandon(entry, pages);
+      this.isStranded = table.abandon(entry, pages) !== undefined;
       return failureCode(failure);
     }
     table.commit(entry, pages);

@@ -18,6 +18,10 @@ export class TableSpace implements CoherentPlaces {
     this.#ranges = ranges;
   }
 
+  get isStranded(): boolean {
+    return this.#ranges.isStranded;
+  }
+
   coherentRefusal(bytes: number): Failure | undefined {
     const refusal = this.#ranges.coherentRefusal(bytes);
     return refusal === 0 ? undefined : failureOf(refusal);

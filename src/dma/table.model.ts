@@ -88,16 +88,18 @@ export class ModelTable implements MappingTable {
     for (const entry of this.#range(first, count)) entry.state = "live";
   }
 
-  abandon(first: number, count: number): void {
+  abandon(first: number, count: number): Failure | undefined {
     this.calls.abandon++;
     this.#checkArea(first, count, "pending");
     this.#release(first, count);
+    return undefined;
   }
 
-  abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): void {
+  abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
     this.calls.abandonAll++;
     for (let i = 0; i < areas; i++) this.#checkArea(firsts[i]!, counts[i]!, "pending");
     for (let i = 0; i < areas; i++) this.#release(firsts[i]!, counts[i]!);
+    return undefined;
   }
 
   unmap(first: number, count: number): Failure | undefined {

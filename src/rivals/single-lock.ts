@@ -137,14 +137,14 @@ export class SingleLockTable implements MappingTable {
   /** Nothing: this table has one kind of taken. */
   commit(_first: number, _count: number): void {}
 
-  abandon(first: number, count: number): void {
-    this.unmap(first, count);
+  abandon(first: number, count: number): Failure | undefined {
+    return this.unmap(first, count);
   }
 
-  abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): void {
+  abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
     // All cleared before the first flush, so that nothing of a later area is handed to the platform on the way.
     for (let i = 0; i < areas; i++) this.ops.clear(firsts[i] as number, counts[i] as number);
-    this.unmapAll(firsts, counts, areas);
+    return this.unmapAll(firsts, counts, areas);
   }
 
   /** Throws FreeError out of the table, or when an entry is not taken: more it can't notice. */

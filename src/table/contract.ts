@@ -75,10 +75,13 @@ export interface MappingTable {
   flush(): Failure | undefined;
   /** The pending range that was allocated at `first` is in use from now on. */
   commit(first: number, count: number): void;
-  /** Undoes `allocate` and `set`: entries, invalidate, bits. Leaves no trace; a range that can't be emptied is quarantined. */
-  abandon(first: number, count: number): void;
+  /**
+   * Undoes `allocate` and `set`: entries, invalidate, bits. Leaves no trace. A returned failure is as in `unmap`: the range is
+   * quarantined, and a device may still reach the memory that it led to.
+   */
+  abandon(first: number, count: number): Failure | undefined;
   /** As `abandon` for `areas` ranges: what was gathered for any of them is dropped before anything is flushed. */
-  abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): void;
+  abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined;
   /**
    * Gives a live range back. Throws FreeError on misuse (nothing changed). A returned failure means that the entries could not be
    * emptied, or the IOTLB not invalidated: the range is quarantined until both have been done.

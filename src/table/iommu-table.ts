@@ -87,14 +87,19 @@ export class IommuTable implements MappingTable {
     this.allocator.commit(first, count);
   }
 
-  abandon(first: number, count: number): void {
+  abandon(first: number, count: number): Failure | undefined {
     this.ops.clear(first, count);
-    this.#forgetAbandoned(first, count, this.ops.flush());
+    return this.#forgetAbandoned(first, count, this.ops.flush());
   }
 
-  abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): void {
-    const failure = this.#clearRuns(firsts, counts, areas);
-    for (let i = 0; i < areas; i++) this.#forgetAbandoned(firsts[i] as number, counts[i] as number, failure);
+  abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
+    const uncleared = this.#clearRuns(firsts, counts, areas);
+    let failure: Failure | undefined;
+    for (let i = 0; i < areas; i++) {
+      const failed = this.#forgetAbandoned(firsts[i] as number, counts[i] as number, uncleared);
+      failure ??= failed;
+    }
+    return failure;
   }
 
   unmap(first: number, count: number): Failure | undefined {
@@ -162,11 +167,12 @@ export class IommuTable implements MappingTable {
   }
 
   /** `failure`: the entries may not be empty. */
-  #forgetAbandoned(first: number, count: number, failure: Failure | undefined): void {
+  #forgetAbandoned(first: number, count: number, failure: Failure | undefined): Failure | undefined {
     // A wild device may have walked the entries between `set` and here: the IOTLB must forget them too.
     const failed = this.ops.invalidate(first, first + count) ?? failure;
     if (failed === undefined) this.allocator.abandon(first, count);
     else this.allocator.quarantinePending(first, count);
+    return failed;
   }
 
   /** A range whose entries may still translate: nobody gets it before an invalidation has succeeded, for which they must be empty. */
