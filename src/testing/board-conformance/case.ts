@@ -34,6 +34,7 @@ export interface BoardCase {
 export const NEEDS = {
   "several pages": "pages as large as memory",
   "two threads": "one thread",
+  "three threads": "no third thread",
   strict: "lazy mode",
   lazy: "strict mode",
   IOTLB: "no IOTLB that keeps what is stale",
@@ -54,6 +55,7 @@ export function lacks(
   const has: Readonly<Record<Need, boolean>> = {
     "several pages": hasSeveralPages(setting.pageShift),
     "two threads": threadsOf(kind, setting) === 2,
+    "three threads": (kind.maxThreads ?? 3) >= 3,
     strict: setting.invalidate === "strict",
     lazy: setting.invalidate === "lazy",
     IOTLB: kind.hasIotlb,

@@ -1,37 +1,17 @@
-/**
- * The conformance suite over all boards on machines of this process. (Machines that are started, like a QEMU, are slower and have
- * their own file.) The matrix is printed at the end.
- */
+/** The conformance suite over all boards on machines of this process. The matrix is printed at the end. */
 import assert from "node:assert/strict";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { BOARD_KINDS } from "../../machines/boards.ts";
-import { inMemoryCoherent } from "./coherent.model.ts";
-import { type CellCount, cellsOf, matrixText } from "./matrix.ts";
-import { CHOICES, sizeText } from "./setting.ts";
-import { BOARD_CASES, boardConformance } from "./suite.ts";
+import { isStarted, testMatrix } from "./matrix.model.ts";
+import { cellsOf } from "./matrix.ts";
+import { CHOICES } from "./setting.ts";
+import { BOARD_CASES } from "./suite.ts";
 
-const counts: CellCount[] = [];
-after(() => console.log(matrixText(counts)));
-
-for (const kind of BOARD_KINDS.filter(({ name }) => !name.includes("@"))) {
-  for (const cell of cellsOf(kind)) {
-    const { levels, pageShift, settings } = cell;
-    const size = `pages of ${sizeText(pageShift)}${kind.levels.length > 1 ? `, ${levels} levels` : ""}`;
-    test(`${kind.name}, ${size}: every behaviour, in ${settings.length} settings`, () => {
-      const cases = settings.flatMap((setting) => boardConformance(kind, setting, { operations: inMemoryCoherent }));
-      const failed: string[] = [];
-      for (const { name, run } of cases) {
-        try {
-          run();
-        } catch (error) {
-          failed.push(`${name}:\n  ${(error as Error).stack}`);
-        }
-      }
-      counts.push({ cell, cases });
-      assert.equal(failed.length, 0, `${failed.length} of ${cases.length} cases failed:\n${failed.join("\n")}`);
-    });
-  }
-}
+// Coherent memory: give `operations` here as soon as a device has it. Until then planted-bugs.test.ts tries its cases on a model.
+const counts = testMatrix(
+  BOARD_KINDS.filter((kind) => !isStarted(kind)),
+  {},
+);
 
 test("on every kind of board every two values of two options meet, and every cell runs every behaviour that it can", () => {
   for (const kind of BOARD_KINDS) {
@@ -50,14 +30,14 @@ test("on every kind of board every two values of two options meet, and every cel
   }
 });
 
-test("every case runs on some board, but for those that need a machine without an IOTLB where all have one", () => {
+test("every case runs on some board, but for those that need what no board has", () => {
   const ran = new Set(counts.flatMap(({ cases }) => cases.map(({ sentence }) => sentence)));
-  const never = BOARD_CASES.filter(({ name }) => !ran.has(name));
-  const wanted = BOARD_KINDS.every(({ hasIotlb }) => hasIotlb)
-    ? never.filter(({ needs }) => !needs?.includes("no IOTLB"))
-    : never;
+  const lacking = BOARD_KINDS.every(({ hasIotlb }) => hasIotlb) ? ["operations", "no IOTLB"] : ["operations"];
+  const never = BOARD_CASES.filter(
+    ({ name, needs = [] }) => !ran.has(name) && !needs.some((need) => lacking.includes(need)),
+  );
   assert.deepEqual(
-    wanted.map(({ name }) => name),
+    never.map(({ name }) => name),
     [],
   );
 });

@@ -70,7 +70,7 @@ export function matrixText(counts: readonly CellCount[]): string {
   ].join("\n");
 }
 
-/** Cases that ran on no board of a kind, and why. */
+/** Cases that ran on no board of a kind, and why: a line for each kind that has any. */
 function leftOut(counts: readonly CellCount[]): string[] {
   const kinds = [...new Set(counts.map(({ cell }) => cell.kind))];
   return kinds.flatMap((kind) => {
@@ -79,7 +79,9 @@ function leftOut(counts: readonly CellCount[]): string[] {
       ofKind.flatMap(({ cases }) => cases.map(({ behaviour, sentence }) => `${behaviour}: ${sentence}`)),
     );
     const never = BOARD_CASES.filter(({ behaviour, name }) => !ran.has(`${behaviour}: ${name}`));
-    return never.map((one) => `Not on ${kind.name}: ${one.behaviour}: ${one.name} (${reason(one, kind, ofKind)})`);
+    const why = never.map((one) => `${one.behaviour} (${reason(one, kind, ofKind)})`);
+    const texts = [...new Set(why)].map((text) => `${why.filter((other) => other === text).length} of ${text}`);
+    return texts.length === 0 ? [] : [`Not on ${kind.name}: ${texts.join(", ")}`];
   });
 }
 

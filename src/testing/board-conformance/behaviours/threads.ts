@@ -51,7 +51,7 @@ const everyViewsDevices: BoardCase = {
 const closedViews: BoardCase = {
   behaviour: "threads",
   name: "a view that is closed gives back what it held, and another can take its place, again and again",
-  needs: ["two threads"],
+  needs: ["two threads", "three threads"],
   run(bench) {
     for (let round = 0; round < 5; round++) {
       const view = bench.kind.attach(bench.board.handle);

@@ -1,0 +1,42 @@
+/** Runs the matrix: a test for each cell, and the printed table at the end. */
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import type { BoardKind } from "../../machines/board.ts";
+import { type CellCount, cellsOf, type MatrixCell, matrixText } from "./matrix.ts";
+import { sizeText } from "./setting.ts";
+import { type BoardConformanceOptions, boardConformance } from "./suite.ts";
+
+/** Is the machine one that is started, like a QEMU, and so too slow for a fast test? Its board's name says where it runs. */
+export function isStarted({ name }: BoardKind): boolean {
+  return name.includes("@");
+}
+
+/** A test for each cell of each kind. What ran is in the answer once the tests are done. */
+export function testMatrix(kinds: readonly BoardKind[], options: BoardConformanceOptions): readonly CellCount[] {
+  const counts: CellCount[] = [];
+  for (const kind of kinds) for (const cell of cellsOf(kind)) testCell(cell, options, counts);
+  after(() => {
+    if (counts.length > 0) console.log(matrixText(counts));
+  });
+  return counts;
+}
+
+function testCell(cell: MatrixCell, options: BoardConformanceOptions, counts: CellCount[]): void {
+  const { kind, levels, pageShift, settings } = cell;
+  const size = `pages of ${sizeText(pageShift)}${kind.levels.length > 1 ? `, ${levels} levels` : ""}`;
+  test(`${kind.name}, ${size}: every behaviour, in ${settings.length} settings`, () => {
+    // One board for a setting: each case finds it as the ones before have left it.
+    const cases = settings.flatMap((setting) => boardConformance(kind, setting, { ...options, shareBoard: true }));
+    const failed: string[] = [];
+    for (const { name, run } of cases) {
+      try {
+        run();
+      } catch (error) {
+        failed.push(`${name}:\n  ${(error as Error).stack}`);
+      }
+    }
+    counts.push({ cell, cases });
+    const shown = failed.slice(0, 10).join("\n");
+    assert.equal(failed.length, 0, `${failed.length} of ${cases.length} cases failed:\n${shown}`);
+  });
+}
