@@ -3,6 +3,7 @@
  */
 export type { DmaMachine, DmaMaster, Fault, Machine } from "../machine/contract.ts";
 export type { Board, BoardHandle, BoardKind, BoardOptions } from "../machines/board.ts";
+export { attachBoard, BOARD_KINDS, boardNamed } from "../machines/boards.ts";
 export type { OperationsOf } from "./board-conformance/bench.ts";
 export type { Behaviour } from "./board-conformance/case.ts";
 export { type CellCount, cellsOf, type MatrixCell, matrixText } from "./board-conformance/matrix.ts";

@@ -92,7 +92,7 @@ export class Bench {
 
   /** How many slots there are: at least 6. */
   get slots(): number {
-    const bytes = this.severalPages ? this.board.usableBytes : (this.board.machine.memory.bytes * 3) / 4;
+    const bytes = this.severalPages ? this.board.usableBytes : this.board.machine.memory.bytes / 2;
     const each = this.severalPages ? this.pageBytes : FIRST_ADDRESS;
     return Math.floor((bytes - this.address(0)) / each);
   }

@@ -43,7 +43,7 @@ export const PLAIN: Choice = {
 };
 
 /** Above this memory holds no two pages: what is tried lies in page 0, which is then all of memory. */
-const LAST_SHIFT_WITH_PAGES = 22;
+const LAST_SHIFT_WITH_PAGES = 24;
 const MIB = 2 ** 20;
 
 /** Can memory hold several pages of this size? */

@@ -16,6 +16,8 @@ import { type Choice, PLAIN } from "./setting.ts";
 
 const DRIVERS = 2;
 const KILLS = 5;
+/** What is in a dead driver's memory: no driver writes it. */
+const SECRET = 0xfe;
 const PATIENCE_MS = 60_000;
 const SEED = Number(process.env["IOVA_BOARD_KILLS_SEED"] ?? Date.now() % 2 ** 31);
 const KINDS = BOARD_KINDS.filter(({ maxThreads = 32, name }) => maxThreads > DRIVERS + 1 && !name.includes("@"));
@@ -29,7 +31,12 @@ class Crew {
   #error: unknown;
 
   constructor(kind: BoardKind, choice: Partial<Choice>, forgetsToInvalidate = false) {
-    this.bench = new Bench(kind, { ...PLAIN, ...choice, pageShift: kind.pageShifts[0] as number, levels: 1 });
+    this.bench = new Bench(kind, {
+      ...PLAIN,
+      ...choice,
+      pageShift: kind.pageShifts[0] as number,
+      levels: kind.levels[0] as number,
+    });
     this.#forgets = forgetsToInvalidate;
     for (let place = 0; place < DRIVERS; place++) this.start(place);
   }
@@ -76,13 +83,31 @@ class Crew {
     }
   }
 
-  /** Kills the driver, and takes back what it held. */
-  async kill(place: number): Promise<void> {
+  /** Kills the driver, and takes back what it held. Afterwards no device reaches its memory. */
+  async kill(place: number): Promise<number> {
     const worker = this.#workers[place] as Worker;
     await worker.terminate();
-    const { board } = this.bench;
+    const { bench } = this;
+    const { board } = bench;
+    const pieces = Array.from({ length: PIECES }, (_, i) => bench.address(place * PIECES + i));
+    for (const address of pieces) board.machine.memory.write(address, new Uint8Array(256).fill(SECRET));
+    const left = this.#mappedTo(pieces);
     board.forgetThread(this.get(place, REPORT.machineThread) - 1);
     board.table.reclaim(this.get(place, REPORT.tableThread) - 1, "everything");
+    assert.deepEqual(this.#mappedTo(pieces), [], "entries lead to the dead driver's memory after it was reclaimed");
+    const seen = new Uint8Array(16);
+    for (const entry of left) {
+      const granted = bench.master.dmaRead(bench.iova(entry) + BigInt(bench.address(0) % bench.pageBytes), seen);
+      assert.ok(!granted || seen[0] !== SECRET, `a device reads the dead driver's memory through entry ${entry}`);
+    }
+    board.takeFaults();
+    return left.length;
+  }
+
+  /** Entries that lead to the pages of these addresses. */
+  #mappedTo(addresses: readonly number[]): number[] {
+    const pages = new Set(addresses.map((address) => this.bench.pageOf(address)));
+    return [...this.bench.entries()].filter(([, { page }]) => pages.has(page)).map(([entry]) => entry);
   }
 
   async stop(): Promise<void> {
@@ -106,12 +131,13 @@ for (const kind of KINDS) {
       const { bench } = crew;
       try {
         let random = SEED;
+        let left = 0;
         for (let kill = 0; kill < KILLS; kill++) {
           random = (Math.imul(random, 0x19660d) + 0x3c6ef35f) | 0;
           const place = kill % DRIVERS;
           await crew.untilRounds(place, 20 + ((random >>> 8) % 200));
           await sleep((random >>> 16) % 8);
-          await crew.kill(place);
+          left += await crew.kill(place);
           await crew.untilRounds(1 - place, 200);
           crew.start(place);
           await crew.untilRounds(place, 1);
@@ -121,7 +147,7 @@ for (const kind of KINDS) {
         const busy = [0, 1].map((place) => crew.get(place, REPORT.busy));
         await crew.stop();
         t.diagnostic(
-          `seed ${SEED}: ${KILLS} kills; rounds since the last start ${rounds}, of these without effect ${busy}`,
+          `seed ${SEED}: ${KILLS} kills, which left ${left} entries; rounds since the last start ${rounds}, of these without effect ${busy}`,
         );
         assert.equal(crew.wrong, 0, `seed ${SEED}: drivers saw what is not theirs (see what they printed)`);
         bench.expectAtRest();

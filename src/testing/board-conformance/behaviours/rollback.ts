@@ -116,7 +116,7 @@ function* everyStep(elements: number): Generator<[Stumble, string]> {
 }
 
 function fourElements(bench: Bench): ScatterList {
-  const list = new ScatterList(4, 512);
+  const list = new ScatterList(4, 1024);
   for (const slot of [3, 1, 4, 2]) {
     bench.fill(bench.address(slot), 64);
     list.addNumber(bench.address(slot), bench.severalPages && slot % 2 === 0 ? bench.pageBytes : 64);
