@@ -11,24 +11,27 @@ const PIECES = 8;
 const PIECE_BYTES = 16384;
 const FIRST_ADDRESS = 2 ** 21;
 
+/** A bug that can be planted. */
+export type CoherentBug = "not zeroed" | "misaligned" | "not given back";
+
 class InMemoryCoherent {
   readonly #board: Board;
   readonly #device: DmaDevice;
-  readonly #zeroes: boolean;
+  readonly #bug: CoherentBug | undefined;
   readonly #free: number[] = Array.from({ length: PIECES }, (_, i) => i);
   readonly #taken = new Map<number, CoherentMemory>();
 
-  constructor(board: Board, table: MappingTable, zeroes: boolean) {
+  constructor(board: Board, table: MappingTable, bug?: CoherentBug) {
     this.#board = board;
-    this.#zeroes = zeroes;
+    this.#bug = bug;
     this.#device = new DmaDevice(table, { alignment: PIECE_BYTES });
   }
 
   allocateCoherent(bytes: number): CoherentMemory | Failure {
     const piece = this.#free.shift();
     if (piece === undefined) return "table-full";
-    const address = FIRST_ADDRESS + piece * PIECE_BYTES;
-    if (this.#zeroes) this.#board.machine.memory.write(address, new Uint8Array(bytes));
+    const address = FIRST_ADDRESS + piece * PIECE_BYTES + (this.#bug === "misaligned" ? 64 : 0);
+    if (this.#bug !== "not zeroed") this.#board.machine.memory.write(address, new Uint8Array(bytes));
     const mapping = this.#device.map(BigInt(address), bytes, 3);
     if (typeof mapping === "string") return mapping;
     const memory = { ...mapping, address };
@@ -41,15 +44,16 @@ class InMemoryCoherent {
       throw new FreeError("not-allocated", `no coherent memory is at ${memory.address}`);
     }
     const failure = this.#device.unmap(memory);
-    this.#free.push((memory.address - FIRST_ADDRESS) / PIECE_BYTES);
+    if (this.#bug !== "not given back") this.#free.push(Math.floor((memory.address - FIRST_ADDRESS) / PIECE_BYTES));
     return failure;
   }
 }
 
 /** Of all operations the two that the cases use. */
 export const inMemoryCoherent = (board: Board, table: MappingTable): DmaOperations =>
-  new InMemoryCoherent(board, table, true) as unknown as DmaOperations;
+  new InMemoryCoherent(board, table) as unknown as DmaOperations;
 
-/** The bug that is planted: memory is handed out as it is. */
-export const forgetsToZero = (board: Board, table: MappingTable): DmaOperations =>
-  new InMemoryCoherent(board, table, false) as unknown as DmaOperations;
+export const coherentWith =
+  (bug: CoherentBug) =>
+  (board: Board, table: MappingTable): DmaOperations =>
+    new InMemoryCoherent(board, table, bug) as unknown as DmaOperations;

@@ -9,9 +9,9 @@ import { BOARD_KINDS, boardNamed } from "../../machines/boards.ts";
 import type { TableOps } from "../../table/contract.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { Access, EntryAccess } from "../../units/numbers.ts";
-import { forgetsToZero, inMemoryCoherent } from "./coherent.model.ts";
+import { type CoherentBug, coherentWith, inMemoryCoherent } from "./coherent.model.ts";
 import { type BoardSetting, type Choice, PLAIN } from "./setting.ts";
-import { type BoardConformanceOptions, boardConformance } from "./suite.ts";
+import { BOARD_CASES, type BoardConformanceOptions, boardConformance } from "./suite.ts";
 
 /** The kind with a bug in every view of its boards. */
 function planted(kind: BoardKind, plant: (board: Board) => void): BoardKind {
@@ -280,6 +280,90 @@ const BUGS: readonly Bug[] = [
     says: /mapped for access 2, (the device still reads memory|a read of the device at 0x\w+ is granted)/,
   },
   {
+    name: "a device's limits are not kept",
+    plant: (kind) =>
+      planted(kind, ({ table }) => {
+        const allocate = table.allocate.bind(table);
+        table.allocate = (count) => allocate(count);
+      }),
+    caught: /^exhaustion: a device with limits/,
+    says: /entry \d+ is at 0x\w+, which is no multiple of 16384/,
+    setting: { limits: "alignment" },
+  },
+  {
+    name: "an empty entry reads back as if it led somewhere",
+    plant: (kind) =>
+      planted(kind, ({ table: { ops } }) => {
+        const get = ops.get.bind(ops);
+        ops.get = (entry, into) => {
+          get(entry, into);
+          if (entry === 99) Object.assign(into, { page: 9, access: 1 });
+        };
+      }),
+    caught: /^scatterlists: an element longer than the boundary/,
+    says: /after a refused mapSg, entry 99 leads to page 9 with access 1; it was empty/,
+  },
+  {
+    name: "behind the window the device writes to memory as it is",
+    plant: (kind) =>
+      planted(kind, ({ machine, table: { window } }) => {
+        const device = machine.device(0);
+        const write = device.dmaWrite.bind(device);
+        const end = window.base + (BigInt(window.entries) << BigInt(window.pageShift));
+        device.dmaWrite = (iova, from) => {
+          if (iova >= end) machine.memory.write(0x10000, from);
+          return write(iova, from);
+        };
+      }),
+    caught: /^faults: right behind the window/,
+    says: /after a write of the device behind the window: memory at 0x10000 has changed/,
+  },
+  {
+    name: "another thread's unmap does not clear the entries",
+    plant: (kind) => ({ ...kind, attach: (handle) => withoutClear(kind.attach(handle)) }),
+    caught: /^ownership: what one thread has mapped another may unmap/,
+    says: /after another thread's unmap, the device still reads memory/,
+    setting: { threads: 2 },
+  },
+  {
+    name: "a wrong free is passed over in silence",
+    plant: (kind) =>
+      planted(kind, ({ table }) => {
+        const unmap = table.unmap.bind(table);
+        table.unmap = (first, count) => {
+          try {
+            return unmap(first, count);
+          } catch {
+            return undefined;
+          }
+        };
+      }),
+    caught: /^ownership: where only the owner may unmap/,
+    says: /another thread's unmap: is taken; expected a FreeError wrong-owner/,
+    setting: { threads: 2 },
+  },
+  {
+    name: "another thread's devices are not those of the machine",
+    plant: (kind) => ({ ...kind, attach: (handle) => withBlindDevice(kind.attach(handle)) }),
+    caught: /^threads: a device is the same whichever thread's view/,
+    says: /driven by the other thread, the device reads 0,0/,
+    setting: { threads: 2 },
+  },
+  {
+    name: "closing a view does not give its slot back",
+    plant: (kind) => ({ ...kind, attach: (handle) => Object.assign(kind.attach(handle), { close: () => undefined }) }),
+    caught: /^threads: a view that is closed gives back/,
+    says: /all 6 thread slots of the machine are taken/,
+    setting: { threads: 2 },
+  },
+  {
+    name: "the kind claims to have no IOTLB",
+    plant: (kind) => ({ ...kind, hasIotlb: false }),
+    caught: /^lazy flush: without an IOTLB/,
+    says: /after unmap, before a flush, the device still reads memory/,
+    setting: { invalidate: "lazy" },
+  },
+  {
     name: "faults are not recorded",
     plant: (kind) =>
       planted(kind, (board) => {
@@ -294,7 +378,20 @@ const BUGS: readonly Bug[] = [
   },
 ];
 
-/** A view whose `get` and `set` are of other pages than everybody else's. */
+function withoutClear(board: Board): Board {
+  board.table.ops.clear = () => undefined;
+  return board;
+}
+
+function withBlindDevice(board: Board): Board {
+  board.machine.device(0).dmaRead = (_, into) => {
+    into.fill(0);
+    return true;
+  };
+  return board;
+}
+
+/** A view whose `get` reads other pages than everybody else's. */
 function otherPages(board: Board): Board {
   const { ops } = board.table;
   const get = ops.get.bind(ops);
@@ -314,20 +411,34 @@ test("without a bug nothing fails", () => {
   }
 });
 
+/** Cases that some bug has failed, not counting what only the check at their end has found. */
+const bitten = new Set<string>();
+
 for (const { name, plant, caught, says, setting } of BUGS) {
   test(`a bug is caught: ${name}`, () => {
     const failed = failures(plant(kind), settingOf(setting));
+    for (const [which, message] of failed) if (!message.startsWith("at the end")) bitten.add(which);
     const found = [...failed].find(([which]) => caught.test(which));
     assert.ok(found !== undefined, `no case ${caught} failed; failed: ${[...failed.keys()].join("; ") || "none"}`);
     assert.match(found[1], says);
   });
 }
 
-test("a bug is caught: coherent memory is not zeroed", () => {
-  const failed = failures(kind, settingOf(), { operations: forgetsToZero });
-  assert.deepEqual([...failed.keys()], ["coherent: it is zeroed, also where it held something before"]);
-  assert.match([...failed.values()][0] as string, /byte 0 at 0x\w+ is 238, not zero/);
-});
+const COHERENT_BUGS: readonly (readonly [CoherentBug, RegExp, RegExp])[] = [
+  ["not zeroed", /^coherent: it is zeroed/, /byte 0 at 0x\w+ is 238, not zero/],
+  ["misaligned", /^coherent: it is aligned/, /4096 bytes are at 0x\w+40, in memory at 0x\w+40/],
+  ["not given back", /^coherent: when nothing is left/, /8 pieces of 8192 bytes could be had, then 0/],
+];
+
+for (const [bug, caught, says] of COHERENT_BUGS) {
+  test(`a bug is caught: coherent memory is ${bug}`, () => {
+    const failed = failures(kind, settingOf(), { operations: coherentWith(bug) });
+    for (const which of failed.keys()) bitten.add(which);
+    const found = [...failed].find(([which]) => caught.test(which));
+    assert.ok(found !== undefined, `failed: ${[...failed.keys()].join("; ") || "none"}`);
+    assert.match(found[1], says);
+  });
+}
 
 test("on every board whose machine keeps what is stale, invalidations that do nothing are caught", () => {
   const kinds = BOARD_KINDS.filter(({ hasIotlb, name }) => hasIotlb && !name.includes("@"));
@@ -360,4 +471,12 @@ test("a machine that has no IOTLB and says it had one is caught: the suite would
   assert.deepEqual(others, []);
   assert.match(which, /^invalidation: with the platform's invalidations left out/);
   assert.match(message, /linear-tce has no IOTLB that shows it/);
+});
+
+test("no case is without a bug that it catches", () => {
+  const idle = BOARD_CASES.filter((one) => !bitten.has(`${one.behaviour}: ${one.name}`));
+  assert.deepEqual(
+    idle.map(({ behaviour, name }) => `${behaviour}: ${name}`),
+    [],
+  );
 });
