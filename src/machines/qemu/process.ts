@@ -1,0 +1,195 @@
+/**
+ * Starts a QEMU whose life ends with that of the thread that started it, and which leaves no file behind: what it reads and writes
+ * (two FIFOs, memory, firmware, its log) is opened here, unlinked, and passed on as open files before it starts.
+ *
+ * Linux only: it needs `setpriv` (util-linux), `sh` and `mkfifo`, which every distribution has.
+ */
+import { spawnSync } from "node:child_process";
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Worker } from "node:worker_threads";
+import { createShared, load, type SharedBuffer, store, waitWhile, wordsOf } from "../../shared/memory.ts";
+import { checkInteger, IovaError } from "../../units/errors.ts";
+import { CAUSE, PHASE, STATE_BYTES, type WatchdogJob, WORD } from "./state.ts";
+
+/** Where QEMU finds the file that is its memory, and its firmware. */
+export const MEMORY_PATH = "/dev/fd/4";
+export const FIRMWARE_PATH = "/dev/fd/5";
+
+/** How long QEMU may take, in milliseconds. When it takes longer, it is killed at most 250 ms later. */
+export interface QemuPatience {
+  /** From the start to the first answer: 1 .. 600,000. Default 30,000. */
+  readonly startMilliseconds?: number;
+  /** For each later answer: 1 .. 600,000. Default 10,000. */
+  readonly callMilliseconds?: number;
+}
+
+export interface QemuCommand extends QemuPatience {
+  /** Name or absolute path of the program. */
+  readonly program: string;
+  readonly args: readonly string[];
+  /** Size of the file at MEMORY_PATH in bytes; 0 when the board's memory can't be a file. */
+  readonly memoryFileBytes: number;
+  /** What stands at FIRMWARE_PATH. */
+  readonly firmware: Uint8Array;
+}
+
+/** What other threads need to talk to it: open files of this process, by number, and the shared words. Structured-cloneable. */
+export interface QemuHandle {
+  readonly state: SharedBuffer;
+  /** The FIFO of commands, that of replies, and the log that QEMU appends to. */
+  readonly commands: number;
+  readonly replies: number;
+  readonly log: number;
+  /** The file that is its memory; empty when the board has none. */
+  readonly memory: number;
+  /** For messages. */
+  readonly commandLine: string;
+  readonly callMilliseconds: number;
+}
+
+/** A QEMU that this thread has started. */
+export interface QemuProcess {
+  readonly handle: QemuHandle;
+  /** Kills QEMU, waits for its end, closes the files. */
+  end(): void;
+}
+
+/** How long a killed QEMU may take until the kernel has ended it. */
+export const LAST_MILLISECONDS = 5000;
+const LONGEST_PATIENCE_MS = 600_000;
+const WATCHDOG = new URL("./watchdog.worker.js", import.meta.url);
+
+/**
+ * Starts it; whether it then answers, the first call shows. Throws IovaError: `qemu-not-installed`, or `qemu-unsupported` where
+ * setpriv is missing, or `qemu-timeout` when not even the watchdog thread starts in time.
+ */
+export function startQemu(command: QemuCommand): QemuProcess {
+  const { program, args, startMilliseconds = 30_000, callMilliseconds = 10_000 } = command;
+  checkInteger("milliseconds for the start of QEMU", startMilliseconds, 1, LONGEST_PATIENCE_MS);
+  checkInteger("milliseconds for an answer of QEMU", callMilliseconds, 1, LONGEST_PATIENCE_MS);
+  needPrograms(program);
+  const files = openFiles(command);
+  const state = createShared(STATE_BYTES);
+  const words = wordsOf(state);
+  const worker = startWatchdog({
+    state,
+    program,
+    args,
+    standard: [files.stdin, files.stdout, files.log],
+    others: [files.memory, files.firmware],
+    startMilliseconds,
+    callMilliseconds,
+  });
+  waitWhile(words, WORD.phase, PHASE.starting, startMilliseconds);
+  // QEMU has its own copies by now. Ours must go: while we hold the FIFO's other end, we would never read end-of-file.
+  for (const file of [files.stdin, files.stdout, files.firmware]) closeSync(file);
+  const { commands, replies, log, memory } = files;
+  const close = (): void => [commands, replies, log, memory].forEach(closeSync);
+  const commandLine = [program, ...args].join(" ");
+  if (load(words, WORD.phase) === PHASE.starting) {
+    void worker.terminate();
+    close();
+    throw new IovaError("qemu-timeout", `${commandLine}: its watchdog did not start in ${startMilliseconds} ms`);
+  }
+  const handle = { state, commands, replies, log, memory, commandLine, callMilliseconds };
+  const end = (): void => {
+    store(words, WORD.cause, CAUSE.closed);
+    worker.postMessage("end");
+    waitWhile(words, WORD.phase, PHASE.running, LAST_MILLISECONDS);
+    close();
+  };
+  return { handle, end };
+}
+
+function startWatchdog(job: WatchdogJob): Worker {
+  // The files are this thread's to close: node would warn of, and at the watchdog's end close, what it thinks is the watchdog's.
+  const worker = new Worker(WATCHDOG, { workerData: job, trackUnmanagedFds: false });
+  // QEMU ends with the watchdog: the callers hear of it by end-of-file, so nothing more is to be done about an error here.
+  worker.on("error", () => {});
+  worker.unref();
+  return worker;
+}
+
+interface OpenFiles {
+  readonly stdin: number;
+  readonly stdout: number;
+  readonly commands: number;
+  readonly replies: number;
+  readonly log: number;
+  readonly memory: number;
+  readonly firmware: number;
+}
+
+/** No open waits for the other side: of each FIFO, the first end is opened for reading and writing. */
+function openFiles(command: QemuCommand): OpenFiles {
+  // Memory of a file on a disk would be written back for nothing.
+  const folder = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "iova-qemu-"));
+  try {
+    const at = (name: string): string => join(folder, name);
+    const { status, stderr, error } = spawnSync("mkfifo", ["-m", "600", at("commands"), at("replies")]);
+    if (status !== 0) throw new IovaError("qemu-unsupported", `mkfifo failed: ${error?.message ?? String(stderr)}`);
+    const commands = openSync(at("commands"), constants.O_RDWR);
+    const stdout = openSync(at("replies"), constants.O_RDWR);
+    const memory = openSync(at("memory"), "w+", 0o600);
+    ftruncateSync(memory, command.memoryFileBytes);
+    const firmware = openSync(at("firmware"), "w+", 0o600);
+    if (command.firmware.length > 0) writeSync(firmware, command.firmware);
+    return {
+      commands,
+      stdin: openSync(at("commands"), constants.O_RDONLY),
+      stdout,
+      replies: openSync(at("replies"), constants.O_RDONLY),
+      // Appended to, so that it can be emptied while QEMU has it open.
+      log: openSync(at("log"), "a+", 0o600),
+      memory,
+      firmware,
+    };
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+function needPrograms(program: string): void {
+  if (process.platform !== "linux") {
+    throw new IovaError(
+      "qemu-unsupported",
+      `this is ${process.platform}; QEMU is tied to its parent's life on Linux only`,
+    );
+  }
+  if (!isExecutable(program)) {
+    throw new IovaError(
+      "qemu-not-installed",
+      `${program} is not installed: not found on PATH (${process.env["PATH"]})`,
+    );
+  }
+  if (!isExecutable("setpriv")) {
+    throw new IovaError("qemu-unsupported", "setpriv (of util-linux) is not installed: QEMU could outlive its parent");
+  }
+}
+
+/** Is it a program, by its path or by name on PATH? */
+function isExecutable(program: string): boolean {
+  const paths = program.includes("/") ? [""] : (process.env["PATH"] ?? "").split(":");
+  return paths.some((path) => {
+    const file = join(path, program);
+    try {
+      accessSync(file, constants.X_OK);
+      return statSync(file).isFile();
+    } catch {
+      return false;
+    }
+  });
+}
