@@ -13,6 +13,7 @@ import {
   ftruncateSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   rmSync,
   statSync,
   writeSync,
@@ -70,6 +71,8 @@ export interface QemuProcess {
 /** How long a killed QEMU may take until the kernel has ended it. */
 export const LAST_MILLISECONDS = 5000;
 const LONGEST_PATIENCE_MS = 600_000;
+const FOLDER_PREFIX = "iova-qemu-";
+const LEFT_AFTER_MS = 60_000;
 const WATCHDOG = new URL("./watchdog.worker.js", import.meta.url);
 
 /**
@@ -136,7 +139,9 @@ interface OpenFiles {
 /** No open waits for the other side: of each FIFO, the first end is opened for reading and writing. */
 function openFiles(command: QemuCommand): OpenFiles {
   // Memory of a file on a disk would be written back for nothing.
-  const folder = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "iova-qemu-"));
+  const parent = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
+  removeLeftFolders(parent);
+  const folder = mkdtempSync(join(parent, `${FOLDER_PREFIX}${process.pid}-`));
   try {
     const at = (name: string): string => join(folder, name);
     const { status, stderr, error } = spawnSync("mkfifo", ["-m", "600", at("commands"), at("replies")]);
@@ -159,6 +164,20 @@ function openFiles(command: QemuCommand): OpenFiles {
     };
   } finally {
     rmSync(folder, { recursive: true });
+  }
+}
+
+/**
+ * A folder lives for some milliseconds. One that is older was left by a process that was killed in them: it takes no memory to speak of,
+ * and goes at the next start.
+ */
+function removeLeftFolders(parent: string): void {
+  for (const name of readdirSync(parent)) {
+    if (!name.startsWith(FOLDER_PREFIX)) continue;
+    const path = join(parent, name);
+    const made = statSync(path, { throwIfNoEntry: false });
+    if (made === undefined || made.uid !== process.getuid?.() || Date.now() - made.mtimeMs < LEFT_AFTER_MS) continue;
+    rmSync(path, { recursive: true, force: true });
   }
 }
 

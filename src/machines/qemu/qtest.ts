@@ -10,7 +10,16 @@
 import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from "node:fs";
 import { constants as systemConstants } from "node:os";
 import { lock, unlock } from "../../shared/lock.ts";
-import { add, bytesOf, copyOut, load, type SharedWords, waitWhile, wordsOf } from "../../shared/memory.ts";
+import {
+  add,
+  bytesOf,
+  copyOut,
+  load,
+  milliseconds,
+  type SharedWords,
+  waitWhile,
+  wordsOf,
+} from "../../shared/memory.ts";
 import { checkInteger, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { LAST_MILLISECONDS, type QemuHandle } from "./process.ts";
 import { CAUSE, MESSAGE_AT, PHASE, WORD } from "./state.ts";
@@ -21,6 +30,8 @@ const LONGEST_WRITE = 48 * 1024;
 const CHUNK_BYTES = 16 * 1024;
 const LAST_WORDS_BYTES = 2000;
 const LONGEST_TAG = 0xffff;
+/** A thread that waits for the lock looks this often whether QEMU has ended. */
+const LOOK_MILLISECONDS = 100;
 
 /** Files of one thread. */
 export interface QtestFiles {
@@ -54,6 +65,9 @@ export class Qtest {
    * Throws IovaError when QEMU has ended.
    */
   static attach(handle: QemuHandle): Qtest {
+    if (load(wordsOf(handle.state), WORD.phase) === PHASE.ended) {
+      throw new IovaError("qemu-closed", `${handle.commandLine}: can't be attached to, it has ended`);
+    }
     const opened: number[] = [];
     const reopen = (file: number, flags: number): number => {
       const own = openSync(`/proc/self/fd/${file}`, flags);
@@ -66,6 +80,8 @@ export class Qtest {
       const writer = openSync(`/proc/self/fd/${handle.replies}`, constants.O_RDWR);
       const replies = reopen(handle.replies, constants.O_RDONLY);
       closeSync(writer);
+      // Its creator may have ended without a close, and other files have these numbers now.
+      if (![commands, replies].every((file) => fstatSync(file).isFIFO())) throw new Error("its files are gone");
       const log = reopen(handle.log, constants.O_RDWR);
       const memory = reopen(handle.memory, constants.O_RDWR);
       return new Qtest(handle, { commands, replies, log, memory });
@@ -154,8 +170,11 @@ export class Qtest {
   #take(): void {
     if (this.#closed || load(this.#words, WORD.phase) === PHASE.ended) throw this.#endedError("");
     // Whoever holds the lock gets an answer, or QEMU is ended, in this time.
-    const patience = this.#handle.callMilliseconds + LAST_MILLISECONDS;
-    if (lock(this.#words, WORD.lock, this.#tag, patience) !== 0) throw this.#endedError("wait for another thread");
+    const deadline = milliseconds() + this.#handle.callMilliseconds + LAST_MILLISECONDS;
+    while (lock(this.#words, WORD.lock, this.#tag, LOOK_MILLISECONDS) !== 0) {
+      const isOver = load(this.#words, WORD.phase) === PHASE.ended || milliseconds() > deadline;
+      if (isOver) throw this.#endedError("wait for another thread");
+    }
     add(this.#words, WORD.sequence, 1);
   }
 
