@@ -26,6 +26,7 @@ export interface EntryFormat {
   /**
    * The word (0 or 1) that decides whether an entry is valid. While it is that of the empty entry, the IOMMU refuses the
    * access whatever the other word holds; so it is stored last when an entry is set, and first when it is emptied.
+   * (Not so where the empty entry leads to a dummy page: then the other word alone holds all that may not be torn.)
    */
   readonly validWord: 0 | 1;
   /** The two words of the empty entry. */

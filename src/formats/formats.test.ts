@@ -150,5 +150,43 @@ test("a page size that the format lacks is refused with the sizes it has", () =>
 
 test("a context beyond 12 bits is refused", () => {
   assert.throws(() => createSun4uIopte({ context: 4096 }), /context of sun4u-iopte is 4096/);
+  for (const [address, pageShift] of [
+    [0x2000, 16],
+    [0x1000, 13],
+    [2 ** 32, 13],
+    [-8192, 13],
+    [0.5, 13],
+  ] as const) {
+    assert.throws(() => createSun4uIopte({ dummy: { address, pageShift } }), /address of the dummy page is/);
+  }
+  assert.throws(() => createSun4uIopte({ dummy: { address: 0, pageShift: 12 } }), /page shift of the dummy page is 12/);
   assert.throws(() => createSun4uIopte({ context: -1 }), InvalidArgumentError);
+});
+
+test("sun4u-iopte with a dummy page: the empty entry is valid, leads there, and is reported as empty; the page itself is refused", () => {
+  for (const [pageShift, first, address, bytes] of [
+    [13, 0x80, 0x89abe000, [0x89, 0xab, 0xe0, 0x12]],
+    [16, 0xa0, 0x89ab0000, [0x89, 0xab, 0x00, 0x12]],
+  ] as const) {
+    const format = createSun4uIopte({ context: 7, streaming: true, dummy: { address, pageShift } });
+    const empty = Uint32Array.from(format.empty);
+    assert.deepEqual([...new Uint8Array(empty.buffer)], [first, 0, 0, 0, ...bytes]);
+    const value = { page: 9, access: 3 as 0 | 1 | 2 | 3 };
+    format.decode(empty, 0, pageShift, value);
+    assert.deepEqual(value, { page: 0, access: 0 });
+    const dummyPage = address / 2 ** pageShift;
+    const words = new Uint32Array(4);
+    assert.deepEqual(format.pageShifts, [pageShift]);
+    assert.equal(format.encode(dummyPage, 1, 3, pageShift, words), false);
+    assert.equal(format.encode(dummyPage - 1, 2, 3, pageShift, words), false);
+    assert.equal(format.encode(format.largestPage(pageShift) + 1, 1, 3, pageShift, words), false);
+    assert.deepEqual([...words], [0, 0, 0, 0]);
+    for (const page of [0, dummyPage - 1, dummyPage + 1, 2 ** (32 - pageShift) - 1]) {
+      assert.ok(format.encode(page, 1, 1, pageShift, words));
+      // VALID, 64K, STREAM and context 7 from bit 47 on: none of the address is in the first word.
+      assert.deepEqual([...new Uint8Array(words.buffer, 0, 4)], [first | 0x10, 0x03, 0x80, 0]);
+      format.decode(words, 0, pageShift, value);
+      assert.deepEqual(value, { page, access: 1 });
+    }
+  }
 });
