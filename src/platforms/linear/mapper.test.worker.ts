@@ -1,17 +1,18 @@
 /**
  * A driver that maps and unmaps pages of its own through the generic table, as fast as it can, and has its device read each
- * mapping. Every page begins with a tag while it is mapped, and with a secret once `unmap` has returned.
+ * mapping, on any board. Every page begins with a tag while it is mapped, and with a secret once `unmap` has returned.
  */
 import { workerData } from "node:worker_threads";
 import { UNCONSTRAINED } from "../../allocator/constraints.ts";
-import { SoftwareMachine, type SoftwareMachineHandle } from "../../machines/software/machine.ts";
+import type { BoardHandle } from "../../machines/board.ts";
+import { attachBoard } from "../../machines/boards.ts";
 import { iovaOf } from "../../table/iommu-table.ts";
 import { failureOf } from "../../units/failure.ts";
-import { LinearPlatform, type LinearPlatformHandle } from "./platform.ts";
 
 export interface MapperData {
-  readonly machine: SoftwareMachineHandle;
-  readonly platform: LinearPlatformHandle;
+  readonly board: BoardHandle;
+  /** Of the board's machine. */
+  readonly devices: number;
   /** Words: mappings made, mappings whose device read something else, failures of map and of unmap. */
   readonly report: SharedArrayBuffer;
   readonly rounds: number;
@@ -25,15 +26,14 @@ export interface MapperData {
 }
 
 const data = workerData as MapperData;
-const machine = SoftwareMachine.attach(data.machine);
-const platform = LinearPlatform.attach(machine, data.platform);
+const board = attachBoard(data.board);
+const { machine, table: generic } = board;
 if (data.forgetsToInvalidate) {
-  platform.ops.invalidate = () => undefined;
-  platform.ops.invalidateAll = () => undefined;
+  generic.ops.invalidate = () => undefined;
+  generic.ops.invalidateAll = () => undefined;
 }
-const { generic } = platform;
 const { pageShift } = generic.window;
-const device = machine.device(machine.thread % data.machine.devices.length);
+const device = machine.device(board.machineThread % data.devices);
 const report = new Int32Array(data.report);
 const content = new Uint8Array(64);
 const seen = new Uint8Array(64);
@@ -68,11 +68,10 @@ function unmap({ entry, page }: { entry: number; page: number }): void {
   free.push(page);
 }
 
-for (let round = 0, state = machine.thread; round < data.rounds; round++) {
+for (let round = 0, state = board.machineThread; round < data.rounds; round++) {
   state = (Math.imul(state, 0x19660d) + 0x3c6ef35f) | 0;
   if (free.length > 0 && (live.length === 0 || (state & 0x10000) !== 0)) map(1 + (round % 199));
   else unmap(live.splice((state >>> 8) % live.length, 1)[0] as { entry: number; page: number });
 }
 while (live.length > 0) unmap(live.pop() as { entry: number; page: number });
-generic.close();
-machine.close();
+board.close();

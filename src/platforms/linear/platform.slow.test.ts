@@ -33,6 +33,7 @@ async function run(
   forgetsToInvalidate: boolean,
 ): Promise<Outcome> {
   const strict = table.invalidate !== "lazy";
+  const kind = format === "powernv-tce" ? "linear-tce" : "linear-iopte";
   const pageShift = format === "powernv-tce" ? 12 : 13;
   // Lazy: so many that what threads hold in their flush queues (512 ranges each) never fills the table.
   const entries = strict ? 128 : 4096;
@@ -57,8 +58,8 @@ async function run(
   const reports = await Promise.all(
     Array.from({ length: DRIVERS }, async (_, driver) => {
       const workerData: MapperData = {
-        machine: machine.handle,
-        platform: platform.handle,
+        board: { kind, machine: machine.handle, platform: platform.handle },
+        devices: machine.handle.devices.length,
         report: new SharedArrayBuffer(16),
         rounds,
         firstPage: 1 + driver * PAGES,
