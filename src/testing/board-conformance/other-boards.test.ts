@@ -14,7 +14,7 @@ import { cellsOf } from "./matrix.ts";
 import { type BoardSetting, PLAIN } from "./setting.ts";
 import { BOARD_CASES, boardConformance } from "./suite.ts";
 
-const LINEAR: BoardKind = { ...boardNamed("linear-tce"), pageShifts: [12, 16, 34] };
+const LINEAR: BoardKind = { ...boardNamed("linear-tce"), pageShifts: [12, 34] };
 
 function decorated(facts: Partial<BoardKind>, decorate: (board: Board) => void, plant?: (board: Board) => void) {
   const made = (board: Board): Board => {

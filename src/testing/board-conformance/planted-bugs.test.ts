@@ -33,7 +33,7 @@ function failures(
   options: BoardConformanceOptions = { operations: inMemoryCoherent },
 ): ReadonlyMap<string, string> {
   const failed = new Map<string, string>();
-  for (const { name, run } of boardConformance(kind, setting, options)) {
+  for (const { name, run } of boardConformance(kind, setting, { shareBoard: true, ...options })) {
     try {
       run();
     } catch (error) {
