@@ -110,9 +110,10 @@ export abstract class FlatTableOps implements TableOps {
     return undefined;
   }
 
-  /** Never fails: nothing is gathered. */
-  flush(): undefined {
+  /** Never fails by itself: nothing is gathered. */
+  flush(): Failure | undefined {
     this.#memory.fence();
+    return undefined;
   }
 
   abstract invalidate(first: number, end: number): Failure | undefined;

@@ -9,6 +9,7 @@ import type { CoherentMemory, DmaOperations, Mapping } from "../../dma/contract.
 import { DmaDevice } from "../../dma/device.ts";
 import type { DeviceLimits } from "../../dma/limits.ts";
 import type { DmaMaster, Fault } from "../../machine/contract.ts";
+import { PhysicalPages } from "../../machine/physical-pages.ts";
 import type { Board, BoardKind } from "../../machines/board.ts";
 import type { EntryValue, MappingTable } from "../../table/contract.ts";
 import { iovaOf, type TableOptions } from "../../table/iommu-table.ts";
@@ -26,6 +27,17 @@ const MARK = 0xa5;
 
 /** Makes the DMA operations of a device on this board: what the coherent cases need. */
 export type OperationsOf = (board: Board, table: MappingTable) => DmaOperations;
+
+/** Coherent memory comes from here on. */
+const COHERENT_ADDRESS = 2 ** 21;
+
+/** A device as drivers have it, with pages of its own for coherent memory. */
+const coherentDevice: OperationsOf = (board, table) => {
+  const pageBytes = 2 ** table.window.pageShift;
+  const address = Math.ceil(COHERENT_ADDRESS / pageBytes) * pageBytes;
+  const coherentPages = PhysicalPages.create({ address, bytes: board.usableBytes - address });
+  return new DmaDevice(table, {}, { memory: board.machine.memory, coherentPages });
+};
 
 /** A piece of a mapping that is looked at: bytes from its start on. */
 interface Sample {
@@ -45,12 +57,17 @@ export class Bench {
   /** Do addresses of different slots lie in different pages? */
   readonly severalPages: boolean;
   readonly master: DmaMaster;
-  readonly operations: OperationsOf | undefined;
+  readonly operations: OperationsOf;
   readonly #takenAtFirst: number;
   #closed = false;
 
   /** `table`: options of the generic table that a case needs, above the setting's. */
-  constructor(kind: BoardKind, setting: BoardSetting, operations?: OperationsOf, table: TableOptions = {}) {
+  constructor(
+    kind: BoardKind,
+    setting: BoardSetting,
+    operations: OperationsOf = coherentDevice,
+    table: TableOptions = {},
+  ) {
     this.kind = kind;
     this.setting = setting;
     this.operations = operations;

@@ -40,18 +40,12 @@ export const NEEDS = {
   IOTLB: "no IOTLB that keeps what is stale",
   "no IOTLB": "an IOTLB",
   "recorded faults": "refusals that only show by data",
-  operations: "no coherent memory yet",
 } as const;
 
 export type Need = keyof typeof NEEDS;
 
 /** What of a case's needs a board of this kind with this setting does not have. */
-export function lacks(
-  { needs = [] }: BoardCase,
-  kind: BoardKind,
-  setting: BoardSetting,
-  hasOperations: boolean,
-): Need | undefined {
+export function lacks({ needs = [] }: BoardCase, kind: BoardKind, setting: BoardSetting): Need | undefined {
   const has: Readonly<Record<Need, boolean>> = {
     "several pages": hasSeveralPages(setting.pageShift),
     "two threads": threadsOf(kind, setting) === 2,
@@ -61,7 +55,6 @@ export function lacks(
     IOTLB: kind.hasIotlb,
     "no IOTLB": !kind.hasIotlb,
     "recorded faults": kind.refusals === "fault" && kind.strayAccess === "refused",
-    operations: hasOperations,
   };
   return needs.find((need) => !has[need]);
 }

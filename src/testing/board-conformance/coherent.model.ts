@@ -1,4 +1,4 @@
-/** Coherent memory as the DMA contract asks for it, as short as can be: what the suite's coherent cases are tried on. */
+/** Coherent memory as the DMA contract asks for it, as short as can be, and with a bug: what the suite must find. */
 import type { CoherentMemory, DmaOperations } from "../../dma/contract.ts";
 import { DmaDevice } from "../../dma/device.ts";
 import type { Board } from "../../machines/board.ts";
@@ -50,9 +50,6 @@ class InMemoryCoherent {
 }
 
 /** Of all operations the two that the cases use. */
-export const inMemoryCoherent = (board: Board, table: MappingTable): DmaOperations =>
-  new InMemoryCoherent(board, table) as unknown as DmaOperations;
-
 export const coherentWith =
   (bug: CoherentBug) =>
   (board: Board, table: MappingTable): DmaOperations =>

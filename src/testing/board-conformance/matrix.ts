@@ -87,7 +87,7 @@ function leftOut(counts: readonly CellCount[]): string[] {
 
 function reason(one: BoardCase, kind: BoardKind, counts: readonly CellCount[]): string {
   const settings = counts.flatMap(({ cell }) => cell.settings);
-  const lacking = settings.map((setting) => lacks(one, kind, setting, false));
+  const lacking = settings.map((setting) => lacks(one, kind, setting));
   // What only some settings lack is not why.
   const need = (one.needs ?? []).find((candidate) => lacking.every((found) => found === candidate)) ?? lacking.at(-1);
   return need === undefined ? "not run" : NEEDS[need];

@@ -9,7 +9,7 @@ import { BOARD_KINDS, boardNamed } from "../../machines/boards.ts";
 import type { TableOps } from "../../table/contract.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { Access, EntryAccess } from "../../units/numbers.ts";
-import { type CoherentBug, coherentWith, inMemoryCoherent } from "./coherent.model.ts";
+import { type CoherentBug, coherentWith } from "./coherent.model.ts";
 import { type BoardSetting, type Choice, PLAIN } from "./setting.ts";
 import { BOARD_CASES, type BoardConformanceOptions, boardConformance } from "./suite.ts";
 
@@ -30,7 +30,7 @@ function planted(kind: BoardKind, plant: (board: Board) => void): BoardKind {
 function failures(
   kind: BoardKind,
   setting: BoardSetting,
-  options: BoardConformanceOptions = { operations: inMemoryCoherent },
+  options: BoardConformanceOptions = {},
 ): ReadonlyMap<string, string> {
   const failed = new Map<string, string>();
   for (const { name, run } of boardConformance(kind, setting, { shareBoard: true, ...options })) {
@@ -447,7 +447,9 @@ test("on every board whose machine keeps what is stale, invalidations that do no
   for (const one of kinds) {
     const setting = { ...PLAIN, pageShift: one.pageShifts[0] as number, levels: one.levels[0] as number };
     const failed = [...failures(forgets(one), setting).keys()];
-    for (const caught of [/^unmap: once it is unmapped/, /^invalidation: strict: entries that come round/]) {
+    // Where an unmapped entry leads to a dummy page, what is set is flushed too: an entry never comes round with an old page.
+    const reuse = one.strayAccess === "dummy-page" ? [] : [/^invalidation: strict: entries that come round/];
+    for (const caught of [/^unmap: once it is unmapped/, ...reuse]) {
       assert.ok(
         failed.some((which) => caught.test(which)),
         `${one.name}: no case ${caught} failed`,

@@ -40,7 +40,7 @@ export const BOARD_CASES: readonly BoardCase[] = [
 ];
 
 export interface BoardConformanceOptions {
-  /** Makes the DMA operations of a device; without it the cases of coherent memory are left out. */
+  /** Makes the device whose coherent memory is tried. Default: a DmaDevice on the board's table. */
   readonly operations?: OperationsOf;
   /**
    * One board for all cases of a setting instead of one for each: for machines that take long to start. The last of the cases gives
@@ -62,7 +62,7 @@ export function boardConformance(
   options: BoardConformanceOptions = {},
 ): readonly BoardConformanceCase[] {
   const shared = options.shareBoard === true ? new SharedBench(kind, setting, options.operations) : undefined;
-  const cases = BOARD_CASES.filter((one) => lacks(one, kind, setting, options.operations !== undefined) === undefined);
+  const cases = BOARD_CASES.filter((one) => lacks(one, kind, setting) === undefined);
   return cases.map((one, i) => ({
     behaviour: one.behaviour,
     sentence: one.name,
