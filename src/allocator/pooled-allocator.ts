@@ -280,6 +280,15 @@ export class PooledAllocator {
     return this.#holdings.flush();
   }
 
+  /**
+   * Makes a live range of another thread this one's: before all that a dead thread held is reclaimed, those keep it that others still
+   * use. False: it is no live range of that thread (any more). Of several that try at once, one gets it.
+   */
+  adopt(first: number, count: number, from: number): boolean {
+    const ledger = this.#ledger;
+    return ledger !== undefined && tryChange(ledger, first, slotOf(LIVE, from, count), LIVE, this.thread);
+  }
+
   /** Numbers for people and tools. Taken without locks: exact when nothing runs. */
   statistics(): AllocatorStatistics {
     return statisticsOf(this.#words, this.#layout, this.#pools);

@@ -34,6 +34,12 @@ export interface PhysicalPagesHandle {
   readonly allocator: AllocatorHandle;
 }
 
+/** A piece of physical memory, in bytes. */
+export interface PhysicalRange {
+  readonly address: number;
+  readonly bytes: number;
+}
+
 /** One thread's view. */
 export class PhysicalPages {
   readonly handle: PhysicalPagesHandle;
@@ -102,6 +108,23 @@ export class PhysicalPages {
 
   get thread(): number {
     return this.#allocator.thread;
+  }
+
+  /** What a thread has allocated, and nobody has freed. Exact while that thread does not run. */
+  allocatedBy(thread: number): readonly PhysicalRange[] {
+    const ranges = this.#allocator.leaks().get(thread) ?? [];
+    return ranges.map(({ first, end }) => ({
+      address: (this.#firstPage + first) * PHYSICAL_PAGE_BYTES,
+      bytes: (end - first) * PHYSICAL_PAGE_BYTES,
+    }));
+  }
+
+  /**
+   * Makes a range of another thread this one's: what others still use of a dead thread's, before everything of it is reclaimed.
+   * False: it is not that thread's (any more).
+   */
+  adopt({ address, bytes }: PhysicalRange, from: number): boolean {
+    return this.#allocator.adopt(address / PHYSICAL_PAGE_BYTES - this.#firstPage, bytes / PHYSICAL_PAGE_BYTES, from);
   }
 
   /** Takes back what a dead thread had not finished, or everything of it. Once its end is certain. */

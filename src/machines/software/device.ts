@@ -20,9 +20,11 @@ import { BAD_LEVEL, decoderOf, locate, NOT_MAPPED, WALKED, walk } from "./walk.t
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { copyIn, copyOut, load, peek, store } = sharedMemory;
-const { DEVICE, deviceAt, PARTITION, partitionAt, THREAD, WINDOW } = layouts;
+const { DEVICE, DEVICE_REGISTERS, deviceAt, PARTITION, partitionAt, THREAD, WINDOW } = layouts;
 const { WINDOW_DIRECT, WINDOW_FORMAT_MASK, WINDOW_FORMAT_SHIFT } = layouts;
 
+/** What a read of a device answers that is cut off from the bus. */
+const ALL_ONES = 0xffffffff;
 /** No window of the partition has the address. */
 const NO_WINDOW = -1;
 
@@ -73,6 +75,36 @@ export class SoftwareDevice implements DmaMaster {
   /** Throws InvalidArgumentError for an address beyond 64 bits, or when `from` is no Uint8Array. */
   dmaWrite(iova: bigint, from: Uint8Array): boolean {
     return this.#dma(iova, from, DEVICE_WRITES);
+  }
+
+  /**
+   * The device's register at byte offset `at` (a multiple of 4): a plain word that all threads share, 0 at first. All ones while the
+   * device's partition is frozen: it is cut off from the bus.
+   */
+  readRegister32(at: number): number {
+    const word = this.#registerAt(at);
+    return this.#isFrozen() ? ALL_ONES : load(this.#paths.state, word) >>> 0;
+  }
+
+  /** Lost while the device's partition is frozen. */
+  writeRegister32(at: number, value: number): void {
+    const word = this.#registerAt(at);
+    if (!this.#isFrozen()) store(this.#paths.state, word, value | 0);
+  }
+
+  #registerAt(at: number): number {
+    if (!this.#paths.open) throw closed();
+    const register = at / 4;
+    if (Number.isInteger(register) && register >= 0 && register < DEVICE_REGISTERS) {
+      return this.#deviceAt + DEVICE.registers + register;
+    }
+    throw new InvalidArgumentError(`register of ${this.name}`, at, `a multiple of 4 below ${DEVICE_REGISTERS * 4}`);
+  }
+
+  #isFrozen(): boolean {
+    const { layout, state } = this.#paths;
+    const partition = partitionAt(layout, load(state, this.#deviceAt + DEVICE.partition));
+    return load(state, partition + PARTITION.frozen) !== 0;
   }
 
   #dma(iova: bigint, bytes: Uint8Array, access: Access): boolean {

@@ -43,8 +43,10 @@ export const HEADER = {
   modelWords: 13,
 } as const;
 
-/** Words of one device: written by who set the machine up, or moves the device. */
-export const DEVICE = { partition: 0, words: 32 } as const;
+/** Words of one device: its partition is written by who set the machine up, or moves the device; its registers by drivers. */
+export const DEVICE = { partition: 0, registers: 16, words: 32 } as const;
+/** Registers of a device, 32 bits each. */
+export const DEVICE_REGISTERS = 16;
 
 /** Words of one partition, before those of its windows. */
 export const PARTITION = {

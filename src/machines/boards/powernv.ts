@@ -1,0 +1,111 @@
+/** The powernv platform on the software machine: all devices in one PE, whose first window has the table. */
+import { powernvTce } from "../../formats/tce.ts";
+import { PAGE_SHIFTS_OF, type PowerGeneration, tableBytesOf, tceGeometry } from "../../platforms/powernv/geometry.ts";
+import { PowernvPlatform, type PowernvPlatformHandle } from "../../platforms/powernv/platform.ts";
+import { RTT_BYTES } from "../../platforms/powernv/registers.ts";
+import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+import { MAX_ENTRIES } from "../../units/numbers.ts";
+import type { Board, BoardHandle, BoardKind, BoardOptions } from "../board.ts";
+import { requesterIdOf } from "../software/iommus/phb4.ts";
+import { SoftwareMachine, type SoftwareMachineHandle } from "../software/machine.ts";
+
+const DEFAULT_ENTRIES = 65536;
+const LARGEST_TABLE = Math.floor(MAX_ENTRIES / 2);
+const POWER8_ONLY: readonly number[] = [24, 28];
+
+export const powernvBoard: BoardKind = {
+  name: "powernv",
+  summary: "PowerPC without a hypervisor: PHB4, TCE tables of 1 to 4 levels, faults freeze the device (EEH)",
+  format: powernvTce.name,
+  pageShifts: [12, 16, 21, 24, 28, 30],
+  // Those that every page size has. `create` takes 3 with pages up to 16 MiB and 4 with pages up to 64 KiB: IODA2's 55 bits.
+  levels: [1, 2],
+  grants: powernvTce.grants,
+  strayAccess: "refused",
+  refusals: "fault",
+  hasIotlb: true,
+  entriesPerHypercall: 0,
+  largestTable: () => LARGEST_TABLE,
+  // Of a flat table: the table, as much again for its alignment, the RTT and the rest of its unit.
+  platformBytes: (entries) => 2 * 8 * 2 ** Math.ceil(Math.log2(entries)) + 2 * RTT_BYTES,
+  create,
+  attach: (handle) => {
+    const machine = SoftwareMachine.attach(handle.machine as SoftwareMachineHandle);
+    const platform = PowernvPlatform.attach(machine, handle.platform as PowernvPlatformHandle, machine.thread);
+    return boardOf(machine, platform);
+  },
+};
+
+function create(options: BoardOptions): Board {
+  const { memoryBytes, devices = ["device0"], threads = 32, entries = DEFAULT_ENTRIES, levels = 1 } = options;
+  const { pageShift = 12 } = options;
+  checkInteger("entries of powernv", entries, 1, LARGEST_TABLE);
+  const generation: PowerGeneration = POWER8_ONLY.includes(pageShift) ? "power8" : "power9";
+  if (!(powernvBoard.pageShifts.includes(pageShift) && PAGE_SHIFTS_OF[generation])) {
+    throw new InvalidArgumentError("page shift of powernv", pageShift, `one of ${powernvBoard.pageShifts.join(", ")}`);
+  }
+  const windowBytes = 1n << BigInt(Math.ceil(Math.log2(entries)) + pageShift);
+  const shape = { pageShift, windowBytes, levels };
+  const region = regionFor(options, shape, generation);
+  const machine = SoftwareMachine.create({ memoryBytes, threads, devices, iommu: "phb4", partitions: 4, windows: 2 });
+  const platform = PowernvPlatform.create(
+    machine,
+    {
+      phb: {
+        generation,
+        region,
+        threads,
+        devices: devices.map((name, i) => ({ name, requesterId: requesterIdOf(i) })),
+      },
+      table: { ...shape, table: { ...options.table, threads } },
+    },
+    machine.thread,
+  );
+  return boardOf(machine, platform);
+}
+
+/** Room for the whole table with every level, for copies that threads make of one level at once, and for the RTT: at the end of memory. */
+function regionFor(
+  { memoryBytes, threads = 32 }: BoardOptions,
+  shape: { pageShift: number; windowBytes: bigint; levels: number },
+  generation: PowerGeneration,
+): { address: number; bytes: number } {
+  const geometry = tceGeometry(shape, generation);
+  const copies = geometry.levels === 1 ? 0 : threads * geometry.levelBytes;
+  const rttAddress = Math.floor(memoryBytes / RTT_BYTES) * RTT_BYTES - RTT_BYTES;
+  // Levels lie at multiples of their size.
+  const unit = geometry.levelBytes;
+  const address = Math.floor((rttAddress - tableBytesOf(geometry) - copies) / unit) * unit;
+  if (address > 0) return { address, bytes: rttAddress + RTT_BYTES - address };
+  const expected = `room for ${tableBytesOf(geometry) + copies + RTT_BYTES} bytes of tables`;
+  throw new InvalidArgumentError("memory of the board in bytes", memoryBytes, expected);
+}
+
+function boardOf(machine: SoftwareMachine, platform: PowernvPlatform): Board {
+  const pageBytes = 2 ** platform.generic.window.pageShift;
+  const handle: BoardHandle = { kind: powernvBoard.name, machine: machine.handle, platform: platform.handle };
+  return {
+    kind: powernvBoard,
+    handle,
+    machine,
+    table: platform.generic,
+    platform,
+    usableBytes: Math.floor(platform.phb.pages.handle.address / pageBytes) * pageBytes,
+    statistics: () => ({ invalidations: machine.statistics().invalidations, hypercalls: 0 }),
+    takeFaults: () => {
+      const { faults } = platform.takeEehReport();
+      platform.resetAll();
+      return faults;
+    },
+    forgetThread: (thread) => {
+      machine.forgetThread(thread);
+      const there = platform.phb.threadLabelled(thread);
+      if (there >= 0) platform.phb.reclaimThread(there);
+    },
+    machineThread: machine.thread,
+    close: () => {
+      platform.close();
+      machine.close();
+    },
+  };
+}

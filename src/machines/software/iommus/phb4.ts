@@ -1,0 +1,261 @@
+/**
+ * A POWER9 host bridge's DMA side, as one thread sees it: the registers of platforms/powernv/registers.ts, brought down to partitions
+ * (PEs) and their two windows. Not here: config space (0x130, 0x140) and memory windows, which this machine's devices
+ * don't need.
+ *
+ * Where hardware may do as it likes, this does what forgives least:
+ * - The RTT is read when the bridge is told to forget a device's PE, as if each device did a DMA right then. What is written to the RTT
+ *   afterwards has no effect until the next RTC_INVALIDATE.
+ * - A TVE counts from its write on; a translation stays in the IOTLB until TCE_KILL, or until its window's TVE is written.
+ * - A fault freezes the PE, from the first RTT on. PEST-A and PEST-B show the same flag; PEST-B clears it, as firmware does last.
+ *
+ * Where it says less than hardware: DMA_SYNC tells a thread how its own kills ended. A window ends at entry 2^31 − 1. A bypass
+ * window must cover all memory.
+ */
+import type { Registers } from "../../../machine/contract.ts";
+import { PAGE_SHIFTS_OF } from "../../../platforms/powernv/geometry.ts";
+import * as bridge from "../../../platforms/powernv/registers.ts";
+import type { SharedWords } from "../../../shared/memory.ts";
+import { load, store } from "../../../shared/memory.ts";
+import { InvalidArgumentError } from "../../../units/errors.ts";
+import { MAX_ENTRIES } from "../../../units/numbers.ts";
+import type { SoftwareMemory } from "../memory.ts";
+import { PASSED } from "../threads.ts";
+import type { TranslationUnit } from "../translation.ts";
+import { type IommuModel, type IommuParts, unknownRegister } from "./model.ts";
+
+const MAX_PARTITIONS = 256;
+/** Words of its own: 64-bit registers as pairs, low word first; TVEs from `tvt` on. */
+const WORD = { ioda: 0, rtt: 2, tvt: 32 } as const;
+const WORDS = WORD.tvt + MAX_PARTITIONS * 4;
+const NAMED_BY = "platforms/powernv/registers.ts";
+/** Format code of a TCE, in walk.ts. */
+const TCE = 1;
+/** Page sizes of all generations: a bridge of either can be programmed. */
+const PAGE_SHIFTS: readonly number[] = [...PAGE_SHIFTS_OF.power8, ...PAGE_SHIFTS_OF.power9];
+const BELOW_WINDOW_BIT = bridge.SECOND_WINDOW_BASE - 1n;
+
+/** The requester id (bus, device, function) of a software machine's device: function 0 of one slot after the other. */
+export function requesterIdOf(device: number): number {
+  return device << 3;
+}
+
+class Phb4Registers implements Registers {
+  readonly #state: SharedWords;
+  readonly #at: number;
+  readonly #unit: TranslationUnit;
+  readonly #memory: SoftwareMemory;
+  /** How this thread's kills since its last SYNC_START ended, and those before it. */
+  #killed = PASSED;
+  #synced = PASSED;
+
+  constructor({ state, at, unit, memory }: IommuParts) {
+    if (unit.windows < 2)
+      throw new InvalidArgumentError("windows of a machine with iommu phb4", unit.windows, "at least 2");
+    this.#state = state;
+    this.#at = at;
+    this.#unit = unit;
+    this.#memory = memory;
+  }
+
+  read32(at: number): number {
+    throw unknownRegister("32-bit register to read", at, `${NAMED_BY}, all of 64 bits, and not one`);
+  }
+
+  write32(at: number): void {
+    throw unknownRegister("32-bit register to write", at, `${NAMED_BY}, all of 64 bits, and not one`);
+  }
+
+  /** Throws InvalidArgumentError for an unknown register, or a table or index that IODA_ADDRESS names and the bridge lacks. */
+  read64(at: number): bigint {
+    switch (at) {
+      case bridge.RTT_BAR:
+        return this.#load(WORD.rtt);
+      case bridge.IODA_ADDRESS:
+        return this.#load(WORD.ioda);
+      case bridge.IODA_DATA:
+        return this.#readTable();
+      case bridge.DMA_SYNC:
+        return this.#synced === PASSED ? bridge.SYNC_COMPLETE : 0n;
+      case bridge.TCE_KILL:
+      case bridge.RTC_INVALIDATE:
+        return 0n;
+      default:
+        throw unknownRegister("64-bit register to read", at, NAMED_BY);
+    }
+  }
+
+  /** As `read64`, and for a TVE or an RTT entry that can't be. */
+  write64(at: number, value: bigint): void {
+    switch (at) {
+      case bridge.RTT_BAR:
+        this.#placeRtt(value);
+        return;
+      case bridge.IODA_ADDRESS:
+        this.#store(WORD.ioda, value);
+        return;
+      case bridge.IODA_DATA:
+        this.#writeTable(value);
+        return;
+      case bridge.RTC_INVALIDATE:
+        this.#lookUpDevices(value);
+        return;
+      case bridge.TCE_KILL:
+        this.#kill(value);
+        return;
+      case bridge.DMA_SYNC:
+        this.#synced = this.#killed;
+        this.#killed = PASSED;
+        return;
+      default:
+        throw unknownRegister("64-bit register to write", at, NAMED_BY);
+    }
+  }
+
+  #placeRtt(value: bigint): void {
+    const address = Number(value & ~bridge.ENABLE_BIT);
+    if (address % bridge.RTT_BYTES !== 0 || address + bridge.RTT_BYTES > this.#memory.bytes) {
+      const expected = `a multiple of ${bridge.RTT_BYTES} with as many bytes below ${this.#memory.bytes}`;
+      throw new InvalidArgumentError("address in RTT_BAR", address, expected);
+    }
+    this.#store(WORD.rtt, value);
+    for (let partition = 0; partition < this.#unit.partitions; partition++) this.#unit.freezeOnFault(partition, true);
+  }
+
+  /** Of all devices, or of the one with this requester id. */
+  #lookUpDevices(value: bigint): void {
+    const rtt = this.#load(WORD.rtt);
+    if ((rtt & bridge.ENABLE_BIT) === 0n) return;
+    const one =
+      (value & bridge.RTC_INVALIDATE_ALL) === 0n ? Number((value >> bridge.REQUESTER_ID_SHIFT) & 0xffffn) : -1;
+    const entry = new Uint8Array(2);
+    for (let device = 0; device < this.#unit.devices; device++) {
+      const requesterId = requesterIdOf(device);
+      if (one >= 0 && one !== requesterId) continue;
+      this.#memory.read(Number(rtt & ~bridge.ENABLE_BIT) + 2 * requesterId, entry);
+      this.#note(this.#unit.moveDevice(device, new DataView(entry.buffer).getUint16(0)));
+    }
+  }
+
+  #kill(value: bigint): void {
+    const partition = Number(value & bridge.TCE_KILL_PE_MASK);
+    if ((value & bridge.TCE_KILL_ALL) !== 0n) this.#note(this.#unit.invalidateAll());
+    else if ((value & bridge.TCE_KILL_PE) !== 0n) {
+      for (const window of [0, 1]) this.#note(this.#unit.invalidateWindow(partition, window));
+    } else if ((value & bridge.TCE_KILL_ONE) !== 0n) this.#killOne(partition, value);
+  }
+
+  #killOne(partition: number, value: bigint): void {
+    const window = (value & bridge.SECOND_WINDOW_BASE) === 0n ? 0 : 1;
+    const pageShift = (this.#load(tvtWord(partition, window)) & 0x1fn) + 11n;
+    // The low 12 bits are the PE's. An address beyond what a window can have is of no entry.
+    const entry = Number((value & BELOW_WINDOW_BIT & ~0xfffn) >> pageShift);
+    if (entry < MAX_ENTRIES) this.#note(this.#unit.invalidate(partition, window, entry, entry + 1));
+  }
+
+  /** The table and index that IODA_ADDRESS names; the index then goes on by one if it says so. */
+  #selected(): { table: number; index: number } {
+    const address = this.#load(WORD.ioda);
+    const index = Number(address & 0xffffn);
+    if ((address & bridge.IODA_AUTO_INCREMENT) !== 0n) {
+      this.#store(WORD.ioda, (address & ~0xffffn) | BigInt((index + 1) & 0xffff));
+    }
+    return { table: Number((address >> bridge.IODA_TABLE_SHIFT) & 0x1fn), index };
+  }
+
+  #readTable(): bigint {
+    const { table, index } = this.#selected();
+    switch (table) {
+      case bridge.TABLE_TVT:
+        return this.#load(tvtWord(this.#checkPartition(index >> 1), index & 1));
+      case bridge.TABLE_PEST_A:
+      case bridge.TABLE_PEST_B:
+        return this.#unit.isFrozen(index) ? bridge.FROZEN_BIT : 0n;
+      default:
+        throw noTable(table);
+    }
+  }
+
+  #writeTable(value: bigint): void {
+    const { table, index } = this.#selected();
+    switch (table) {
+      case bridge.TABLE_TVT:
+        this.#setTve(this.#checkPartition(index >> 1), index & 1, value);
+        return;
+      case bridge.TABLE_PEST_A:
+      case bridge.TABLE_PEST_B:
+        if ((value & bridge.FROZEN_BIT) !== 0n) this.#note(this.#unit.freeze(index));
+        else if (table === bridge.TABLE_PEST_B) this.#unit.thaw(index);
+        return;
+      default:
+        throw noTable(table);
+    }
+  }
+
+  #setTve(partition: number, window: number, tve: bigint): void {
+    const tableSize = Number((tve >> 8n) & 0x1fn);
+    const pageSize = Number(tve & 0x1fn);
+    const base = window === 0 ? 0n : bridge.SECOND_WINDOW_BASE;
+    if (tableSize === 0) this.#note(this.#unit.closeWindow(partition, window));
+    else if (pageSize === 0) this.#openBypass(partition, window, base, tve);
+    else {
+      const levels = Number((tve >> 13n) & 7n) + 1;
+      const pageShift = pageSize + 11;
+      if (!PAGE_SHIFTS.includes(pageShift)) {
+        throw new InvalidArgumentError(
+          "page size in a TVE",
+          pageSize,
+          `one of ${PAGE_SHIFTS.map((shift) => shift - 11)}`,
+        );
+      }
+      const levelBits = tableSize + 8;
+      const entries = Math.min(2 ** (levels * levelBits), MAX_ENTRIES);
+      const tableAddress = Number((tve >> 16n) << 12n);
+      const table = { base, pageShift, entries, format: TCE, tableAddress, levels, levelBits };
+      this.#note(this.#unit.openWindow(partition, window, table));
+    }
+    this.#store(tvtWord(partition, window), tve);
+  }
+
+  #openBypass(partition: number, window: number, base: bigint, tve: bigint): void {
+    const first = tve >> 40n;
+    const end = (((tve >> 16n) & 0xffffffn) + 1n) << 24n;
+    if (first !== 0n || end < BigInt(this.#memory.bytes)) {
+      throw new InvalidArgumentError(
+        "range in a bypass TVE",
+        `0x${tve.toString(16)}`,
+        `all ${this.#memory.bytes} bytes`,
+      );
+    }
+    this.#note(this.#unit.openDirect(partition, window, base));
+  }
+
+  #checkPartition(partition: number): number {
+    if (partition < this.#unit.partitions) return partition;
+    throw new InvalidArgumentError("PE of a TVE", partition, `below ${this.#unit.partitions}`);
+  }
+
+  #note(answer: number): void {
+    if (answer !== PASSED) this.#killed = answer;
+  }
+
+  #load(word: number): bigint {
+    const low = load(this.#state, this.#at + word) >>> 0;
+    return (BigInt(load(this.#state, this.#at + word + 1) >>> 0) << 32n) | BigInt(low);
+  }
+
+  #store(word: number, value: bigint): void {
+    store(this.#state, this.#at + word, Number(BigInt.asIntN(32, value)));
+    store(this.#state, this.#at + word + 1, Number(BigInt.asIntN(32, value >> 32n)));
+  }
+}
+
+function tvtWord(partition: number, window: number): number {
+  return WORD.tvt + (2 * partition + window) * 2;
+}
+
+function noTable(table: number): InvalidArgumentError {
+  return new InvalidArgumentError("table in IODA_ADDRESS", table, "7 (PEST-A), 8 (PEST-B) or 9 (TVT)");
+}
+
+export const phb4Iommu: IommuModel = { name: "phb4", words: WORDS, create: (parts) => new Phb4Registers(parts) };

@@ -1,0 +1,116 @@
+/**
+ * A bridge's registers, as this thread programs them (registers.ts). What needs two accesses, through IODA_ADDRESS and
+ * IODA_DATA, is for the holder of the bridge's lock; kills of translations are one write each, and any thread's.
+ */
+import type { Machine } from "../../machine/contract.ts";
+import { IovaError } from "../../units/errors.ts";
+import type { Failure } from "../../units/failure.ts";
+import type { DmaWindow } from "../../units/numbers.ts";
+import {
+  DMA_SYNC,
+  ENABLE_BIT,
+  FROZEN_BIT,
+  IODA_ADDRESS,
+  IODA_AUTO_INCREMENT,
+  IODA_DATA,
+  IODA_TABLE_SHIFT,
+  REQUESTER_ID_SHIFT,
+  RTC_INVALIDATE,
+  RTT_BAR,
+  SYNC_COMPLETE,
+  SYNC_START,
+  TABLE_PEST_A,
+  TABLE_PEST_B,
+  TABLE_TVT,
+  TCE_KILL,
+  TCE_KILL_ONE,
+  TCE_KILL_PE,
+} from "./registers.ts";
+
+/** Ranges longer than this make the IOTLB forget the whole PE: 64 register writes cost more than walking again. */
+const KILL_PE_ABOVE = 64;
+
+export class BridgeRegisters {
+  readonly #machine: Machine;
+
+  constructor(machine: Machine) {
+    this.#machine = machine;
+  }
+
+  /** The RTT, all of PE 0, begins at this address. Devices are looked up again. */
+  placeRtt(address: number): void {
+    this.#machine.registers.write64(RTT_BAR, ENABLE_BIT | BigInt(address));
+  }
+
+  /** The PE of a requester id, as the RTT in memory says. */
+  partitionOf(rttAddress: number, requesterId: number): number {
+    const bytes = new Uint8Array(2);
+    this.#machine.memory.read(rttAddress + 2 * requesterId, bytes);
+    return (bytes[0] as number) * 256 + (bytes[1] as number);
+  }
+
+  /** Puts a device into a PE: the RTT first, visibly, then the bridge forgets what it knew of the device. */
+  setPartition(rttAddress: number, requesterId: number, partition: number): void {
+    const { memory, registers } = this.#machine;
+    memory.write(rttAddress + 2 * requesterId, Uint8Array.of(partition >>> 8, partition & 0xff));
+    memory.fence();
+    registers.write64(RTC_INVALIDATE, BigInt(requesterId) << REQUESTER_ID_SHIFT);
+    this.awaitDma("moving a device to another PE");
+  }
+
+  /** Bridge's lock held. */
+  writeTve(partition: number, window: number, tve: bigint): void {
+    this.#select(TABLE_TVT, 2 * partition + window);
+    this.#machine.registers.write64(IODA_DATA, tve);
+  }
+
+  /** Bridge's lock held. */
+  isFrozen(partition: number): boolean {
+    this.#select(TABLE_PEST_B, partition);
+    return (this.#machine.registers.read64(IODA_DATA) & FROZEN_BIT) !== 0n;
+  }
+
+  /** Bridge's lock held: registers first, then DMA. */
+  thaw(partition: number): void {
+    for (const table of [TABLE_PEST_A, TABLE_PEST_B]) {
+      this.#select(table, partition);
+      this.#machine.registers.write64(IODA_DATA, 0n);
+    }
+  }
+
+  /** The IOTLB forgets entries [first, end) of a window of a PE. `sync` says when it is done. */
+  killEntries(partition: number, window: DmaWindow, first: number, end: number): void {
+    if (end - first > KILL_PE_ABOVE) {
+      this.killPartition(partition);
+      return;
+    }
+    const { registers } = this.#machine;
+    const shift = BigInt(window.pageShift);
+    // Bigints on a hot path: the bridge takes 64 bits at once, and the contract of registers has no other way to say them.
+    const command = TCE_KILL_ONE | window.base | BigInt(partition);
+    for (let entry = first; entry < end; entry++) registers.write64(TCE_KILL, command | (BigInt(entry) << shift));
+  }
+
+  /** The IOTLB forgets both windows of a PE. */
+  killPartition(partition: number): void {
+    this.#machine.registers.write64(TCE_KILL, TCE_KILL_PE | BigInt(partition));
+  }
+
+  /** Waits until no DMA uses what was killed before. */
+  sync(): Failure | undefined {
+    const { registers } = this.#machine;
+    registers.write64(DMA_SYNC, SYNC_START);
+    return (registers.read64(DMA_SYNC) & SYNC_COMPLETE) !== 0n ? undefined : "platform-busy";
+  }
+
+  /** As `sync`, where there is no going on without it. Throws IovaError "platform-busy". */
+  awaitDma(what: string): void {
+    if (this.sync() === undefined) return;
+    throw new IovaError("platform-busy", `${what}: a DMA has not ended since; forget its thread if it is dead`);
+  }
+
+  #select(table: number, index: number): void {
+    const { registers } = this.#machine;
+    registers.write64(IODA_ADDRESS, IODA_AUTO_INCREMENT | (BigInt(table) << IODA_TABLE_SHIFT) | BigInt(index));
+  }
+}

@@ -1,0 +1,81 @@
+/**
+ * How large the levels of a TCE table are, for a window of this size: IODA2's rules (Linux' `pnv_pci_ioda2` interface for table groups
+ * states them; spec: level_shift). A table of several levels is made of *levels*: equal arrays of 8-byte entries. The first
+ * one stands in the TVE; an entry of an inner level holds the address of the next; the last level's entries are TCEs.
+ */
+import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+import { MAX_ENTRIES } from "../../units/numbers.ts";
+
+const ENTRY_SHIFT = 3;
+/** A level has at least 4 KiB. */
+const LEAST_LEVEL_SHIFT = 12;
+const MAX_LEVELS = 5;
+/** Bus addresses of one window end below 2^55: bits from there on choose the window, or are the root complex's own. */
+const ADDRESS_BITS = 55;
+
+/** IO page sizes that a machine's bridges have, as log2 of bytes, the usual one first. */
+export const PAGE_SHIFTS_OF = {
+  power8: [12, 16, 24, 28],
+  power9: [12, 16, 21, 30],
+} as const;
+/** Which machine the bridge is of. */
+export type PowerGeneration = keyof typeof PAGE_SHIFTS_OF;
+
+/** What a window is asked to be. */
+export interface WindowShape {
+  /** log2 of the IO page in bytes: one that the machine has. */
+  readonly pageShift: number;
+  /** Size of the window in bytes: a power of two, at least a page, at most 2^30 pages. */
+  readonly windowBytes: bigint;
+  /** 1 .. 5. */
+  readonly levels: number;
+}
+
+/** A shape, worked out. */
+export interface TceGeometry extends WindowShape {
+  /** Entries of the window. The table can hold more: a level is never smaller than 4 KiB. */
+  readonly entries: number;
+  /** log2 of the entries of one level, and its size in bytes. */
+  readonly levelBits: number;
+  readonly levelBytes: number;
+}
+
+/** Throws InvalidArgumentError (the kernel's EINVAL), with the numbers, for a shape that the machine can't have. */
+export function tceGeometry(shape: WindowShape, generation: PowerGeneration): TceGeometry {
+  const { pageShift, windowBytes, levels } = shape;
+  const pageShifts: readonly number[] = PAGE_SHIFTS_OF[generation];
+  if (!pageShifts.includes(pageShift)) {
+    throw new InvalidArgumentError(
+      `page shift of a window of ${generation}`,
+      pageShift,
+      `one of ${pageShifts.join(", ")}`,
+    );
+  }
+  checkInteger("levels of a TCE table", levels, 1, MAX_LEVELS);
+  const entriesLog2 = log2OfWindow(windowBytes) - pageShift;
+  if (entriesLog2 < 0 || 2 ** entriesLog2 > MAX_ENTRIES) {
+    const expected = `from one page of ${2 ** pageShift} bytes to 2^30 pages`;
+    throw new InvalidArgumentError("size of a window in bytes", windowBytes, expected);
+  }
+  const levelShift = Math.max(Math.ceil(entriesLog2 / levels) + ENTRY_SHIFT, LEAST_LEVEL_SHIFT);
+  const levelBits = levelShift - ENTRY_SHIFT;
+  const addressBits = levelBits * levels + pageShift;
+  if (addressBits >= ADDRESS_BITS) {
+    const found = `${levels} of 2^${levelBits} entries and pages of 2^${pageShift} bytes: ${addressBits} bits`;
+    throw new InvalidArgumentError("levels of a TCE table", found, `fewer than ${ADDRESS_BITS} bits of address`);
+  }
+  return { ...shape, entries: 2 ** entriesLog2, levelBits, levelBytes: 2 ** levelShift };
+}
+
+/** Bytes of a table of which every level is made: what a window may cost at most (kernels: `get_table_size`). */
+export function tableBytesOf({ entries, levels, levelBits, levelBytes }: TceGeometry): number {
+  let bytes = 0;
+  for (let level = 1; level <= levels; level++) bytes += Math.ceil(entries / 2 ** (level * levelBits)) * levelBytes;
+  return bytes;
+}
+
+function log2OfWindow(windowBytes: bigint): number {
+  const log2 = typeof windowBytes === "bigint" && windowBytes > 0n ? windowBytes.toString(2).length - 1 : -1;
+  if (log2 >= 0 && windowBytes === 1n << BigInt(log2)) return log2;
+  throw new InvalidArgumentError("size of a window in bytes", windowBytes, "a power of two, as a bigint");
+}

@@ -1,0 +1,143 @@
+/**
+ * What the threads of a bridge share beside the memory and the generic tables: which groups and tables there are, and which table is
+ * whose window. One SharedBuffer, in the bridge's handle.
+ *
+ *     header | lock | labels of threads | groups | tables
+ *
+ * All but the labels, `owned` and `reported` are written under the lock. Who invalidates reads a table's links without it (ops.ts and
+ * table.ts say why that is enough). The windows that groups name are the truth: links, and the bridge's TVEs, follow from
+ * them, and are made from them anew when a thread has died with the lock (Phb.reclaimThread).
+ */
+import { createShared, load, peek, poke, type SharedBuffer, type SharedWords, wordsOf } from "../../shared/memory.ts";
+import { FormatError } from "../../units/errors.ts";
+
+/** "PHB4" in ASCII. */
+const MAGIC = 0x50484234;
+const LAYOUT_VERSION = 1;
+
+const HEADER = { magic: 0, version: 1, partitions: 2, tables: 3, threads: 4, words: 32 } as const;
+/** Where the lock lies. */
+export const LOCK_AT: number = HEADER.words;
+const LABELS_AT = LOCK_AT + 32;
+/** The longest list of groups: as many as a TCE_KILL can name and the software machine can have. */
+export const MAX_PARTITIONS = 256;
+/** Groups whose links stand in one word. */
+export const LINKS_PER_WORD = 32;
+
+/** Words of one group. */
+export const GROUP = {
+  /** NO_GROUP, DYNAMIC or LEGACY. */
+  kind: 0,
+  /** Of each window: NO_WINDOW, BYPASS, or a table's index + 1. */
+  windows: 1,
+  /** 1: handed to user space. */
+  owned: 3,
+  /** 1: it was found frozen, and that has been reported. */
+  reported: 4,
+  words: 8,
+} as const;
+export const NO_GROUP = 0;
+/** Windows are created, set and unset. */
+export const DYNAMIC = 1;
+/** One window, made with the group, for good. */
+export const LEGACY = 2;
+export const NO_WINDOW = 0;
+export const BYPASS = -1;
+
+/** Words of one table. */
+export const TABLE = {
+  /** Even: free. Odd: there, in its so-manieth life. */
+  generation: 0,
+  /** Which window of a group it can be: 0 or 1. */
+  window: 1,
+  pageShift: 2,
+  entries: 3,
+  levels: 4,
+  levelBits: 5,
+  /** Physical address / 4096 of the first level. */
+  rootPage: 6,
+  /** 1: who created it has not released it. */
+  held: 7,
+  /** 1: handed to user space. */
+  owned: 8,
+  /** A bit for each group that has it as a window. */
+  links: 16,
+  words: 32,
+} as const;
+
+export interface PhbSizes {
+  readonly partitions: number;
+  readonly tables: number;
+  readonly threads: number;
+}
+
+/** An opened buffer. */
+export interface PhbState extends PhbSizes {
+  readonly buffer: SharedBuffer;
+  readonly words: SharedWords;
+  readonly groupsAt: number;
+  readonly tablesAt: number;
+}
+
+export function createPhbState(sizes: PhbSizes): PhbState {
+  const buffer = createShared(wordsFor(sizes) * 4);
+  const words = wordsOf(buffer);
+  poke(words, HEADER.magic, MAGIC);
+  poke(words, HEADER.version, LAYOUT_VERSION);
+  poke(words, HEADER.partitions, sizes.partitions);
+  poke(words, HEADER.tables, sizes.tables);
+  poke(words, HEADER.threads, sizes.threads);
+  return viewOf(buffer, words, sizes);
+}
+
+/** Throws FormatError for a buffer that is not of this version, or cut. */
+export function openPhbState(buffer: SharedBuffer): PhbState {
+  const words = wordsOf(buffer);
+  if (buffer.byteLength < LABELS_AT * 4 || peek(words, HEADER.magic) !== MAGIC) {
+    throw new FormatError("the handle's state is not that of a bridge");
+  }
+  const version = peek(words, HEADER.version);
+  if (version !== LAYOUT_VERSION) {
+    throw new FormatError(`bridge of layout version ${version}; this library has version ${LAYOUT_VERSION}`);
+  }
+  const [partitions, tables] = [peek(words, HEADER.partitions), peek(words, HEADER.tables)];
+  const sizes = { partitions, tables, threads: peek(words, HEADER.threads) };
+  if (buffer.byteLength !== wordsFor(sizes) * 4) {
+    throw new FormatError(
+      `the bridge's state has ${buffer.byteLength} bytes; its header asks for ${wordsFor(sizes) * 4}`,
+    );
+  }
+  return viewOf(buffer, words, sizes);
+}
+
+/** Where a thread's label stands: what its attacher calls it, + 1; 0: none. */
+export function labelAt(thread: number): number {
+  return LABELS_AT + thread;
+}
+
+export function groupAt(state: PhbState, partition: number): number {
+  return state.groupsAt + partition * GROUP.words;
+}
+
+export function tableAt(state: PhbState, table: number): number {
+  return state.tablesAt + table * TABLE.words;
+}
+
+/** Is there a table of this index? */
+export function isTable(state: PhbState, table: number): boolean {
+  return (load(state.words, tableAt(state, table) + TABLE.generation) & 1) === 1;
+}
+
+/** The words of links that are in use. */
+export function linkWords(state: PhbState): number {
+  return Math.ceil(state.partitions / LINKS_PER_WORD);
+}
+
+function wordsFor({ partitions, tables, threads }: PhbSizes): number {
+  return LABELS_AT + threads + partitions * GROUP.words + tables * TABLE.words;
+}
+
+function viewOf(buffer: SharedBuffer, words: SharedWords, sizes: PhbSizes): PhbState {
+  const groupsAt = LABELS_AT + sizes.threads;
+  return { ...sizes, buffer, words, groupsAt, tablesAt: groupsAt + sizes.partitions * GROUP.words };
+}

@@ -1,0 +1,94 @@
+/**
+ * The powernv platform as most users want it: one bridge, its devices in one PE, one table in its first window. Everything else
+ * (more groups, second windows, shared tables, bypass, ownership) is there through `phb` and `group`.
+ *
+ *     const platform = PowernvPlatform.create(machine, { phb: { region, devices }, table: { pageShift: 16, … } });
+ *     worker.postMessage(platform.handle);                  // there: PowernvPlatform.attach(machine, handle)
+ *     platform.generic.allocate(1);
+ */
+import type { Machine } from "../../machine/contract.ts";
+import type { IommuTable } from "../../table/iommu-table.ts";
+import { FormatError, IovaError } from "../../units/errors.ts";
+import type { Failure } from "../../units/failure.ts";
+import { type EehReport, frozenPartitions, resetPartition, takeEehReport } from "./eeh.ts";
+import { TableGroup } from "./group.ts";
+import { Phb, type PhbHandle, type PhbOptions } from "./phb.ts";
+import { PowernvTable, type PowernvTableHandle, type PowernvTableOptions } from "./table.ts";
+
+/** The PE of all devices, unless they are bound to others. */
+const DEFAULT_PARTITION = 1;
+
+export interface PowernvPlatformOptions {
+  readonly phb: PhbOptions;
+  /** The table of the window; `window` default 0. */
+  readonly table: Omit<PowernvTableOptions, "window"> & { readonly window?: 0 | 1 };
+}
+
+/** Structured-cloneable. */
+export interface PowernvPlatformHandle {
+  readonly phb: PhbHandle;
+  readonly table: PowernvTableHandle;
+}
+
+/** One thread's view. */
+export class PowernvPlatform {
+  /** The generic table, with ops of this thread. */
+  readonly generic: IommuTable;
+  readonly phb: Phb;
+  readonly table: PowernvTable;
+  readonly group: TableGroup;
+
+  private constructor(phb: Phb, table: PowernvTable, group: TableGroup) {
+    this.generic = table.generic;
+    this.phb = phb;
+    this.table = table;
+    this.group = group;
+  }
+
+  /** Programs the bridge, and binds all devices. `label`: as of `Phb.attach`. Throws as Phb.create and PowernvTable.create. */
+  static create(machine: Machine, options: PowernvPlatformOptions, label?: number): PowernvPlatform {
+    const phb = Phb.create(machine, options.phb, label);
+    const group = TableGroup.create(phb, DEFAULT_PARTITION);
+    const table = group.createTable({ window: 0, ...options.table });
+    const failure = group.setWindow(table);
+    if (failure !== undefined) throw new IovaError(failure, `the platform's window: ${failure}`);
+    for (const { name } of options.phb.devices) phb.bindDevice(name, DEFAULT_PARTITION);
+    return new PowernvPlatform(phb, table, group);
+  }
+
+  /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
+  static attach(machine: Machine, handle: PowernvPlatformHandle, label?: number): PowernvPlatform {
+    if (typeof handle?.phb !== "object" || typeof handle.table !== "object") {
+      throw new FormatError("the handle is not that of a powernv platform");
+    }
+    const phb = Phb.attach(machine, handle.phb, label);
+    return new PowernvPlatform(phb, PowernvTable.attach(phb, handle.table), TableGroup.of(phb, DEFAULT_PARTITION));
+  }
+
+  get handle(): PowernvPlatformHandle {
+    return { phb: this.phb.handle, table: this.table.handle };
+  }
+
+  /** Faults, and PEs that they have frozen (eeh.ts). */
+  takeEehReport(): EehReport {
+    return takeEehReport(this.phb);
+  }
+
+  /** Ends the freeze of a PE. */
+  reset(partition: number): Failure | undefined {
+    return resetPartition(this.phb, partition);
+  }
+
+  /** Ends every freeze. The first failure, if any PE has to stay frozen. */
+  resetAll(): Failure | undefined {
+    let failure: Failure | undefined;
+    for (const partition of frozenPartitions(this.phb)) failure = this.reset(partition) ?? failure;
+    return failure;
+  }
+
+  /** Gives this thread's views back. */
+  close(): void {
+    this.table.close();
+    this.phb.close();
+  }
+}

@@ -1,0 +1,331 @@
+/**
+ * A TCE table of a powernv machine: the generic table, enclosed beside what the bridge needs of it. It belongs to its creator and to every
+ * group that has it as a window: invalidations go through each of them, and it is freed with the last.
+ */
+import { compareExchange, load, peek, poke, store } from "../../shared/memory.ts";
+import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
+import { checkInteger, FormatError, IovaError } from "../../units/errors.ts";
+import { type Failure, failureOf } from "../../units/failure.ts";
+import type { DmaWindow, EntryCount, EntryRange, Iova } from "../../units/numbers.ts";
+import { type TceGeometry, tceGeometry, type WindowShape } from "./geometry.ts";
+import { LINKS_PER_WORD, linkWords, TABLE, tableAt } from "./layout.ts";
+import { type TableLife, type TceInvalidator, TceOps } from "./ops.ts";
+import type { Phb } from "./phb.ts";
+import { freeIfUnused, freeRecord, linksOf } from "./records.ts";
+import { SECOND_WINDOW_BASE } from "./registers.ts";
+import {
+  type BusRange,
+  checkForeignLevels,
+  fixedReservations,
+  gapsBetween,
+  type Leftovers,
+  mergeRanges,
+  takeLeftovers,
+} from "./reservations.ts";
+
+/** Windows of this size and larger get 4 pools, smaller ones 1: PowerPC's defaults. */
+const FOUR_POOLS_FROM = 2n ** 30n;
+
+export interface PowernvTableOptions extends WindowShape {
+  /** Which window of a group it is to be: 0 begins at bus address 0, 1 at 2^59. */
+  readonly window: 0 | 1;
+  /** Bus addresses that are never handed out: where the bridge decodes MMIO. */
+  readonly mmioHole?: BusRange;
+  /** A table that a crashed kernel left: physical address of its first level. What is mapped there is kept. */
+  readonly existing?: number;
+  /** Of the generic table. Default: PowerPC's pools. */
+  readonly table?: TableOptions;
+}
+
+/** Structured-cloneable: post it to another thread and attach there. */
+export interface PowernvTableHandle {
+  readonly index: number;
+  readonly generation: number;
+  readonly shape: WindowShape;
+  readonly window: 0 | 1;
+  /** Entries reserved at creation. */
+  readonly reserved: readonly EntryRange[];
+  readonly table: TableHandle;
+}
+
+/** One thread's view. */
+export class PowernvTable {
+  /** The generic table, with ops of this thread. */
+  readonly generic: IommuTable;
+  readonly ops: TceOps;
+  readonly geometry: TceGeometry;
+  readonly handle: PowernvTableHandle;
+  /** What was found in an existing table; only in the creator's view. */
+  readonly leftovers: Leftovers | undefined;
+  readonly #phb: Phb;
+
+  private constructor(phb: Phb, handle: PowernvTableHandle, generic: IommuTable, ops: TceOps, leftovers?: Leftovers) {
+    this.#phb = phb;
+    this.handle = handle;
+    this.generic = generic;
+    this.ops = ops;
+    this.geometry = tceGeometry(handle.shape, phb.handle.generation);
+    this.leftovers = leftovers;
+  }
+
+  /**
+   * Makes an empty table, or takes over an existing one. No group has it yet. Throws InvalidArgumentError for a shape that can't be,
+   * IovaError "no-memory" when the bridge's region has no room for its first level, "no-table" when all tables are in use.
+   */
+  static create(phb: Phb, options: PowernvTableOptions): PowernvTable {
+    checkInteger("window of a TCE table", options.window, 0, 1);
+    const { pageShift, windowBytes, levels } = options;
+    const geometry = tceGeometry({ pageShift, windowBytes, levels }, phb.handle.generation);
+    if (options.existing !== undefined) {
+      checkForeignLevels(phb.machine.memory, options.existing, geometry, phb.region);
+    }
+    return phb.locked("creating a TCE table", () => PowernvTable.#make(phb, options, geometry));
+  }
+
+  /** A view for the calling thread. Throws FormatError for a foreign handle, IovaError "table-gone" when it has been freed. */
+  static attach(phb: Phb, handle: PowernvTableHandle): PowernvTable {
+    if (typeof handle?.index !== "number" || typeof handle.table !== "object" || typeof handle.shape !== "object") {
+      throw new FormatError("the handle is not that of a TCE table");
+    }
+    const geometry = tceGeometry(handle.shape, phb.handle.generation);
+    const { words } = phb.state;
+    const at = tableAt(phb.state, handle.index);
+    if (!(handle.index < phb.state.tables) || load(words, at + TABLE.generation) !== handle.generation) throw gone();
+    const rootAddress = (peek(words, at + TABLE.rootPage) >>> 0) * 4096;
+    const life = { words, at: at + TABLE.generation, generation: handle.generation };
+    const ops = opsOf(phb, handle.index, geometry, rootAddress, life, handle.table.window);
+    return new PowernvTable(phb, handle, IommuTable.attach(handle.table, ops), ops);
+  }
+
+  /** Has it been freed? Then its ops throw IovaError "table-gone". */
+  get isGone(): boolean {
+    return load(this.#phb.state.words, this.#at + TABLE.generation) !== this.handle.generation;
+  }
+
+  /** How many groups have it as a window. */
+  get groups(): number {
+    return this.isGone ? 0 : linksOf(this.#phb.state, this.handle.index);
+  }
+
+  /**
+   * The creator gives the table up: it is freed now, or with the last group that has it. "in-use": no group has it, and entries are
+   * allocated. Throws IovaError "table-gone" when it has been freed.
+   */
+  release(): Failure | undefined {
+    const claimed = this.groups === 0 ? this.claim() : [];
+    if (typeof claimed === "string") return claimed;
+    this.#phb.locked("releasing a TCE table", () => {
+      if (this.isGone) throw gone();
+      poke(this.#phb.state.words, this.#at + TABLE.held, 0);
+      freeIfUnused(this.#phb, this.handle.index);
+    });
+    if (!this.isGone) this.giveBack(claimed);
+    return undefined;
+  }
+
+  /**
+   * Takes every entry that is not reserved, so that nobody can allocate. The ranges, for `giveBack`; "in-use" when any entry is
+   * allocated, or in the cache of a thread that does not give it back: then nothing is taken.
+   */
+  claim(): readonly EntryRange[] | Failure {
+    if (this.isGone) throw gone();
+    const { allocator } = this.generic;
+    if (allocator.lazy) {
+      const failure = allocator.flush();
+      if (failure !== undefined) return failure;
+    }
+    const known = [...this.handle.reserved, ...[...allocator.reservations().values()].flat()];
+    const claimed: EntryRange[] = [];
+    for (const gap of gapsBetween(mergeRanges(known), this.geometry.entries)) {
+      const failure = allocator.reserve(gap);
+      if (failure !== undefined) {
+        this.giveBack(claimed);
+        return failure;
+      }
+      claimed.push(gap);
+    }
+    return claimed;
+  }
+
+  giveBack(claimed: readonly EntryRange[]): void {
+    for (const range of claimed) this.generic.allocator.unreserve(range);
+  }
+
+  /** 1 for the one that took the table for user space, until it is given back. */
+  get isOwned(): boolean {
+    return load(this.#phb.state.words, this.#at + TABLE.owned) !== 0;
+  }
+
+  /**
+   * Hands the whole table over, reserved entries too: entries are then set and cleared through `ops`. "in-use" when any entry is
+   * allocated, still mapped (a crashed kernel's), or the table is handed over already. The ranges are for `releaseOwnership`.
+   */
+  takeOwnership(): readonly EntryRange[] | Failure {
+    const { words } = this.#phb.state;
+    if (compareExchange(words, this.#at + TABLE.owned, 0, 1) !== 0) return "in-use";
+    const claimed = this.#isMappedWhereReserved() ? "in-use" : this.claim();
+    if (typeof claimed === "string") store(words, this.#at + TABLE.owned, 0);
+    return claimed;
+  }
+
+  /** The table comes back: whatever is still mapped is cleared and forgotten first. A failure: nothing has been given back. */
+  releaseOwnership(claimed: readonly EntryRange[]): Failure | undefined {
+    if (!this.isOwned) throw new IovaError("not-owned", "the TCE table is not handed over");
+    this.ops.clear(0, this.geometry.entries);
+    this.ops.flush();
+    const failure = this.ops.invalidateAll();
+    if (failure !== undefined) return failure;
+    this.giveBack(claimed);
+    store(this.#phb.state.words, this.#at + TABLE.owned, 0);
+    return undefined;
+  }
+
+  /** Gives this thread's view back. The table stays. */
+  close(): void {
+    this.generic.close();
+  }
+
+  get #at(): number {
+    return tableAt(this.#phb.state, this.handle.index);
+  }
+
+  #isMappedWhereReserved(): boolean {
+    const value = { page: 0, access: 0 as const };
+    for (const { first, end } of this.handle.reserved) {
+      for (let entry = first as number; entry < end; entry++) {
+        this.ops.get(entry, value);
+        if (value.access !== 0) return true;
+      }
+    }
+    return false;
+  }
+
+  /** Bridge's lock held. */
+  static #make(phb: Phb, options: PowernvTableOptions, geometry: TceGeometry): PowernvTable {
+    const index = freeRecord(phb.state);
+    if (index < 0) throw new IovaError("no-table", `all ${phb.state.tables} TCE tables of the bridge are in use`);
+    const rootAddress = options.existing ?? makeRoot(phb, geometry);
+    let isMade = false;
+    try {
+      const table = PowernvTable.#enter(phb, options, geometry, index, rootAddress);
+      isMade = true;
+      return table;
+    } finally {
+      if (!isMade) {
+        poke(phb.state.words, tableAt(phb.state, index) + TABLE.rootPage, 0);
+        if (options.existing === undefined) phb.pages.free(rootAddress, geometry.levelBytes);
+      }
+    }
+  }
+
+  static #enter(
+    phb: Phb,
+    options: PowernvTableOptions,
+    geometry: TceGeometry,
+    index: number,
+    rootAddress: number,
+  ): PowernvTable {
+    const { words } = phb.state;
+    const at = tableAt(phb.state, index);
+    const { pageShift, windowBytes, levels, window } = options;
+    const base = (window === 0 ? 0n : SECOND_WINDOW_BASE) as Iova;
+    const dmaWindow: DmaWindow = { base, pageShift, entries: geometry.entries as EntryCount };
+    const generation = peek(words, at + TABLE.generation) + 1;
+    const life = { words, at: at + TABLE.generation, generation };
+    const ops = opsOf(phb, index, geometry, rootAddress, life, dmaWindow);
+    const fixed = fixedReservations(dmaWindow, options.mmioHole);
+    // The table is not there yet for its own ops: the leftovers are looked at by others.
+    const before = { ...life, generation: generation - 1 };
+    const existing = options.existing !== undefined;
+    const leftovers = existing
+      ? takeLeftovers(opsOf(phb, index, geometry, rootAddress, before, dmaWindow), geometry.entries, fixed)
+      : undefined;
+    const reserved = mergeRanges([...fixed, ...(leftovers?.kept ?? []), ...(options.table?.reserved ?? [])]);
+    const pools = windowBytes >= FOUR_POOLS_FROM ? 4 : 1;
+    const generic = IommuTable.create(dmaWindow, ops, { pools, ...options.table, reserved });
+    poke(words, at + TABLE.window, window);
+    poke(words, at + TABLE.pageShift, pageShift);
+    poke(words, at + TABLE.entries, geometry.entries);
+    poke(words, at + TABLE.levels, levels);
+    poke(words, at + TABLE.levelBits, geometry.levelBits);
+    poke(words, at + TABLE.held, 1);
+    poke(words, at + TABLE.owned, 0);
+    poke(words, at + TABLE.rootPage, rootAddress / 4096);
+    store(words, at + TABLE.generation, generation);
+    const shape = { pageShift, windowBytes, levels };
+    const handle = { index, generation, shape, window, reserved, table: generic.handle };
+    return new PowernvTable(phb, handle, generic, ops, leftovers);
+  }
+}
+
+function makeRoot(phb: Phb, { levelBytes }: TceGeometry): number {
+  const root = phb.pages.allocate(levelBytes, levelBytes);
+  if (root < 0) {
+    const why = `a first level of ${levelBytes} bytes in the bridge's region: ${failureOf(root)}`;
+    throw new IovaError("no-memory", why);
+  }
+  phb.machine.memory.write(root, new Uint8Array(levelBytes));
+  phb.machine.memory.fence();
+  return root;
+}
+
+function opsOf(
+  phb: Phb,
+  index: number,
+  geometry: TceGeometry,
+  rootAddress: number,
+  life: TableLife,
+  window: DmaWindow,
+): TceOps {
+  const { memory } = phb.machine;
+  const invalidator = new GroupInvalidator(phb, index, window);
+  return new TceOps({ memory, pages: phb.pages, geometry, rootAddress, life, invalidator });
+}
+
+/**
+ * Invalidation through every group that has the table. Links are read without the lock, atomically, after the caller has emptied
+ * its entries and fenced. A group that is linked meanwhile and missed here got its link, and then its TVE, after that
+ * read: its devices walk the entries as they are now. One that is being unlinked is killed once too often, or by the unlinker.
+ */
+class GroupInvalidator implements TceInvalidator {
+  readonly #phb: Phb;
+  readonly #linksAt: number;
+  readonly #linkWords: number;
+  readonly #window: DmaWindow;
+
+  constructor(phb: Phb, index: number, window: DmaWindow) {
+    this.#phb = phb;
+    this.#linksAt = tableAt(phb.state, index) + TABLE.links;
+    this.#linkWords = linkWords(phb.state);
+    this.#window = window;
+  }
+
+  invalidate(first: number, end: number): Failure | undefined {
+    const { registers, state } = this.#phb;
+    for (let word = 0; word < this.#linkWords; word++) {
+      for (let left = load(state.words, this.#linksAt + word); left !== 0; left &= left - 1) {
+        registers.killEntries(partitionOf(word, left), this.#window, first, end);
+      }
+    }
+    return registers.sync();
+  }
+
+  invalidateAll(): Failure | undefined {
+    const { registers, state } = this.#phb;
+    for (let word = 0; word < this.#linkWords; word++) {
+      for (let left = load(state.words, this.#linksAt + word); left !== 0; left &= left - 1) {
+        registers.killPartition(partitionOf(word, left));
+      }
+    }
+    return registers.sync();
+  }
+}
+
+/** The group of the lowest bit that is set in a word of links. */
+function partitionOf(word: number, bits: number): number {
+  return word * LINKS_PER_WORD + 31 - Math.clz32(bits & -bits);
+}
+
+function gone(): IovaError {
+  return new IovaError("table-gone", "the TCE table has been freed, with the last group that had it");
+}
