@@ -16,7 +16,7 @@ import { PhysicalPages, type PhysicalPagesHandle, type PhysicalRange } from "../
 import { holderOf, inherit, lock, tagOf, unlock } from "../../shared/lock.ts";
 import { isShared, load, peek, poke, type SharedBuffer, store } from "../../shared/memory.ts";
 import { checkInteger, FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
-import { failureOf } from "../../units/failure.ts";
+import { type FailureCode, failureOf } from "../../units/failure.ts";
 import { BridgeRegisters } from "./bridge-registers.ts";
 import { PAGE_SHIFTS_OF, type PowerGeneration } from "./geometry.ts";
 import {
@@ -174,10 +174,7 @@ export class Phb {
   locked<Result>(what: string, action: () => Result): Result {
     const { words } = this.state;
     const failure = lock(words, LOCK_AT, tagOf(this.pages.thread));
-    if (failure !== 0) {
-      const holder = holderOf(words, LOCK_AT) - 1;
-      throw new IovaError(failureOf(failure), `${what}: thread ${holder} has the bridge (if it is dead, reclaim it)`);
-    }
+    if (failure !== 0) throw this.#isHeld(what, failure);
     // Checks inside may throw; a thread that is killed leaves the lock to `reclaimThread`.
     try {
       return action();
@@ -194,18 +191,17 @@ export class Phb {
   reclaimThread(thread: number): void {
     checkInteger("thread of the bridge", thread, 0, this.state.threads - 1);
     const { words } = this.state;
-    const inherited = inherit(words, LOCK_AT, tagOf(thread), tagOf(this.pages.thread));
-    if (inherited) {
-      repairRecords(this);
-      unlock(words, LOCK_AT);
-    }
+    const tag = tagOf(this.pages.thread);
+    const inherited = inherit(words, LOCK_AT, tagOf(thread), tag);
+    const failure = inherited ? 0 : lock(words, LOCK_AT, tag);
+    if (failure !== 0) throw this.#isHeld("reclaiming a thread", failure);
+    if (inherited) repairRecords(this);
     // Under the lock, so that no table is freed meanwhile. The dead thread publishes no more, so what is not found never will be.
-    this.locked("reclaim", () => {
-      const used = levelsInUse(this);
-      for (const range of this.pages.allocatedBy(thread)) {
-        if (used.has(range.address)) this.pages.adopt(range, thread);
-      }
-    });
+    const used = levelsInUse(this);
+    for (const range of this.pages.allocatedBy(thread)) {
+      if (used.has(range.address)) this.pages.adopt(range, thread);
+    }
+    unlock(words, LOCK_AT);
     this.pages.reclaim(thread, "everything");
     store(words, labelAt(thread), 0);
   }
@@ -222,6 +218,11 @@ export class Phb {
   close(): void {
     store(this.state.words, labelAt(this.pages.thread), 0);
     this.pages.close();
+  }
+
+  #isHeld(what: string, failure: FailureCode): IovaError {
+    const holder = holderOf(this.state.words, LOCK_AT) - 1;
+    return new IovaError(failureOf(failure), `${what}: thread ${holder} has the bridge (if it is dead, reclaim it)`);
   }
 
   #setLabel(label: number | undefined): void {

@@ -32,6 +32,7 @@ export function forEachLevel(
 /** The address that an inner entry holds; 0: none. */
 function levelOf(memory: Memory, inner: number): number {
   const low = swapBytes(memory.load32(inner + 4)) >>> 0;
+  if ((low & 3) === 0) return 0;
   const high = swapBytes(memory.load32(inner)) >>> 0;
-  return (low & 3) === 0 ? 0 : high * 2 ** 32 + ((low & 0xfffff000) >>> 0);
+  return high * 2 ** 32 + ((low & 0xfffff000) >>> 0);
 }
