@@ -8,7 +8,11 @@ import type { Board, BoardOptions } from "./board.ts";
 import type { BoardDriverData } from "./board-driver.test.worker.ts";
 import { BOARD_KINDS, boardNamed } from "./boards.ts";
 
-const PAGES = 64;
+/** So few that entries come round again while the IOTLB would still know them. */
+const PAGES = 12;
+const FEW_ENTRIES = 64;
+/** More than what threads hold in their flush queues and caches. */
+const MANY_ENTRIES = 2 ** 15;
 const NEVER = 2 ** 31;
 
 interface Driver {
@@ -62,18 +66,18 @@ async function run(board: Board, rounds: number, killedAfter: number): Promise<b
   return drivers.every(({ report }) => report[5] === 0);
 }
 
-function boardOptions(levels: number, table: TableOptions): BoardOptions {
-  return { memoryBytes: 2 ** 22, entries: 2 ** 15, levels, devices: ["a", "b"], threads: 4, table };
+function boardOptions(levels: number, entries: number, table: TableOptions): BoardOptions {
+  return { memoryBytes: 2 ** 22, entries, levels, devices: ["a", "b"], threads: 4, table };
 }
 
 for (const kind of BOARD_KINDS) {
-  for (const [name, table] of [
-    ["strict", {}],
-    ["lazy with cache", { invalidate: "lazy", cache: "fifo" }],
+  for (const [name, entries, table] of [
+    ["strict", FEW_ENTRIES, {}],
+    ["lazy with cache", MANY_ENTRIES, { invalidate: "lazy", cache: "fifo" }],
   ] as const) {
     test(`${kind.name}, ${name}: every device sees its own data only, and a killed driver leaves nothing`, async () => {
       for (let round = 0; round < 3; round++) {
-        const board = kind.create(boardOptions(1, table));
+        const board = kind.create(boardOptions(1, entries, table));
         await run(board, 10_000, 1 + round * 500);
         board.close();
       }
@@ -83,7 +87,7 @@ for (const kind of BOARD_KINDS) {
 
 test("powernv, 2 levels: killed drivers leave no level that no table leads to, and no slot", async () => {
   for (let round = 0; round < 6; round++) {
-    const board = boardNamed("powernv").create(boardOptions(2, {}));
+    const board = boardNamed("powernv").create(boardOptions(2, MANY_ENTRIES, {}));
     const { phb, table, group } = board.platform as PowernvPlatform;
     const isWhole = await run(board, 5_000, 1 + round * 100);
     assert.ok(phb.pages.takenPages > 1, "levels were made");

@@ -33,7 +33,7 @@ export interface PowernvTableOptions extends WindowShape {
   readonly mmioHole?: BusRange;
   /** A table that a crashed kernel left: physical address of its first level. What is mapped there is kept. */
   readonly existing?: number;
-  /** Of the generic table. Default: PowerPC's pools. */
+  /** Of the generic table. Default: PowerPC's pools, the last quarter of them for long requests. */
   readonly table?: TableOptions;
 }
 
@@ -242,7 +242,7 @@ export class PowernvTable {
       : undefined;
     const reserved = mergeRanges([...fixed, ...(leftovers?.kept ?? []), ...(options.table?.reserved ?? [])]);
     const pools = windowBytes >= FOUR_POOLS_FROM ? 4 : 1;
-    const generic = IommuTable.create(dmaWindow, ops, { pools, ...options.table, reserved });
+    const generic = IommuTable.create(dmaWindow, ops, { pools, largePool: true, ...options.table, reserved });
     poke(words, at + TABLE.window, window);
     poke(words, at + TABLE.pageShift, pageShift);
     poke(words, at + TABLE.entries, geometry.entries);
