@@ -5,7 +5,9 @@ import { type FormatOracle, formatConformance } from "../testing/format-conforma
 import { InvalidArgumentError, InvariantError } from "../units/errors.ts";
 import type { Access } from "../units/numbers.ts";
 import { checkPageShift, type EntryFormat } from "./contract.ts";
+import { encodeLdcEntries, LDC_MAP, ldcEntryPermissions, ldcMapEntry, ldcSizeCode } from "./ldc-map-entry.ts";
 import { createSun4uIopte, sun4uIopte } from "./sun4u-iopte.ts";
+import { sun4vAccessOf, sun4vAttributesOf, sun4vTte } from "./sun4v-tte.ts";
 import { powernvTce } from "./tce.ts";
 
 /** Spec section 4: 8 bytes, big-endian, READ 1, WRITE 2, and on powernv WRITE implies READ. */
@@ -56,10 +58,41 @@ const sun4uStreaming: FormatOracle = {
   examples: [{ pageShift: 13, page: 1, access: 1, bytes: [0x95, 0x5e, 0, 0, 0, 0, 0x20, 0x10] }],
 };
 
+/** Spec section 3, sun4v: READ always, WRITE unless the device only reads. */
+const sun4vOracle: FormatOracle = {
+  byteOrder: "big",
+  entryBits: (page, access, pageShift) => (page << pageShift) | (access === 1 ? 1n : 3n),
+  examples: [
+    { pageShift: 13, page: 1, access: 1, bytes: [0, 0, 0, 0, 0, 0, 0x20, 0x01] },
+    { pageShift: 13, page: 1, access: 2, bytes: [0, 0, 0, 0, 0, 0, 0x20, 0x03] },
+    { pageShift: 13, page: 0x1_0000_0001, access: 3, bytes: [0, 0, 0x20, 0, 0, 0, 0x20, 0x03] },
+    { pageShift: 13, page: 2 ** 43 - 1, access: 3, bytes: [0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xe0, 0x03] },
+  ],
+};
+
+/** Spec section 3, LDC: page 0x0fffffffffffe000, COPY_W 0x400, COPY_R 0x200, size code in bits 0-3. */
+const ldcOracle: FormatOracle = {
+  byteOrder: "big",
+  entryBits: (page, access, pageShift) =>
+    (page << pageShift) |
+    (access === 2 ? 0n : 0x200n) |
+    (access === 1 ? 0n : 0x400n) |
+    BigInt([13n, 16n, 19n, 22n, 25n, 28n].indexOf(pageShift)),
+  examples: [
+    { pageShift: 13, page: 1, access: 1, bytes: [0, 0, 0, 0, 0, 0, 0x22, 0x00] },
+    { pageShift: 13, page: 1, access: 2, bytes: [0, 0, 0, 0, 0, 0, 0x24, 0x00] },
+    { pageShift: 13, page: 2 ** 47 - 1, access: 3, bytes: [0x0f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xe6, 0x00] },
+    { pageShift: 16, page: 0x1234, access: 3, bytes: [0, 0, 0, 0, 0x12, 0x34, 0x06, 0x01] },
+    { pageShift: 28, page: 3, access: 1, bytes: [0, 0, 0, 0, 0x30, 0, 0x02, 0x05] },
+  ],
+};
+
 const formats: readonly (readonly [string, EntryFormat, FormatOracle])[] = [
   ["", powernvTce, tceOracle],
   ["", sun4uIopte, sun4uExamples],
   [" with context and streaming", createSun4uIopte({ context: 0xabc, streaming: true }), sun4uStreaming],
+  ["", sun4vTte, sun4vOracle],
+  ["", ldcMapEntry, ldcOracle],
 ];
 
 for (const [variant, format, oracle] of formats) {
@@ -189,4 +222,49 @@ test("sun4u-iopte with a dummy page: the empty entry is valid, leads there, and 
       assert.deepEqual(value, { page, access: 1 });
     }
   }
+});
+
+test("sun4v: a weakly ordered buffer asks for relaxed order, beside what it asks for anyway", () => {
+  assert.deepEqual(
+    ([1, 2, 3, 5, 6, 7] as const).map((access) => sun4vAttributesOf(access)),
+    [1, 3, 3, 5, 7, 7],
+  );
+  const words = new Uint32Array(2);
+  sun4vTte.encode(1, 1, 6, 13, words);
+  assert.deepEqual([...new Uint8Array(words.buffer)], [0, 0, 0, 0, 0, 0, 0x20, 0x07]);
+  assert.deepEqual(
+    [0, 1, 2, 3, 4, 7].map((attributes) => sun4vAccessOf(attributes)),
+    [0, 1, 2, 3, 0, 3],
+  );
+});
+
+test("LDC: each kind of mapping has its own bits, and a kind without a use, or a use without a kind, has none", () => {
+  const { shadow, direct, io, read, write, execute, all } = LDC_MAP;
+  assert.equal(shadow | direct | io | read | write | execute, all);
+  const expected: readonly (readonly [number, number])[] = [
+    [shadow | read, 0x200],
+    [shadow | write, 0x400],
+    [io | read, 0x80],
+    [io | write, 0x100],
+    [direct | read, 0x10],
+    [direct | write, 0x20],
+    [direct | execute, 0x40],
+    [shadow | execute, 0],
+    [shadow | direct | io, 0],
+    [read | write | execute, 0],
+    [all, 0x7f0],
+  ];
+  for (const [map, bits] of expected) assert.equal(ldcEntryPermissions(map), bits, `map ${map}`);
+  const words = new Uint32Array(2);
+  assert.ok(encodeLdcEntries(1, 1, ldcEntryPermissions(all), 13, words));
+  assert.deepEqual([...new Uint8Array(words.buffer)], [0, 0, 0, 0, 0, 0, 0x27, 0xf0]);
+  const value = { page: 1, access: 3 as 0 | Access };
+  encodeLdcEntries(5, 1, ldcEntryPermissions(direct | read), 13, words);
+  ldcMapEntry.decode(words, 0, 13, value);
+  assert.deepEqual(value, { page: 0, access: 0 });
+});
+
+test("LDC: page sizes have the codes 0 to 5; others are refused", () => {
+  assert.deepEqual([13, 16, 19, 22, 25, 28].map(ldcSizeCode), [0, 1, 2, 3, 4, 5]);
+  assert.throws(() => ldcSizeCode(14), /page shift of ldc-map-entry is 14; expected one of 13, 16, 19, 22, 25, 28/);
 });

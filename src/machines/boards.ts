@@ -4,8 +4,16 @@ import type { Board, BoardHandle, BoardKind } from "./board.ts";
 import { linearIopteBoard, linearTceBoard } from "./boards/linear.ts";
 import { powernvBoard } from "./boards/powernv.ts";
 import { sun4uBoard } from "./boards/sun4u.ts";
+import { sun4vAtuBoard, sun4vBoard } from "./boards/sun4v.ts";
 
-export const BOARD_KINDS: readonly BoardKind[] = [linearTceBoard, linearIopteBoard, sun4uBoard, powernvBoard];
+export const BOARD_KINDS: readonly BoardKind[] = [
+  linearTceBoard,
+  linearIopteBoard,
+  powernvBoard,
+  sun4uBoard,
+  sun4vBoard,
+  sun4vAtuBoard,
+];
 
 /** Throws InvalidArgumentError for a name that none has. */
 export function boardNamed(name: string): BoardKind {

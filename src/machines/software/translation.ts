@@ -238,7 +238,7 @@ export class TranslationUnit {
       throw new InvalidArgumentError("levels of the window's table", levels, `1 with format code ${format}`);
     }
     if (levels > 1) checkInteger("entries of a level, as log2", levelBits, 9, 31);
-    this.#checkTable(tableAddress, levels === 1 ? entries : 2 ** levelBits);
+    this.#checkTable(tableAddress, levels === 1 ? entries * ((decoder.entryWords ?? 2) / 2) : 2 ** levelBits);
     const pageBytes = 1n << BigInt(pageShift);
     if (base < 0n || base % pageBytes !== 0n || base + BigInt(entries) * pageBytes > 1n << 64n) {
       const expected = `a multiple of ${pageBytes} with ${entries} pages below 2^64`;

@@ -1,12 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { ldcMapEntry } from "../../formats/ldc-map-entry.ts";
 import { sun4uIopte } from "../../formats/sun4u-iopte.ts";
+import { sun4vTte } from "../../formats/sun4v-tte.ts";
 import { powernvTce } from "../../formats/tce.ts";
 import type { Access } from "../../units/numbers.ts";
 import type { Translation } from "./iotlb.ts";
 import { createMemory, SoftwareMemory } from "./memory.ts";
 import { IOPTE, invalidate, readByDevice, start, TCE, tce, writeEntry } from "./set-up.model.ts";
 import { BAD_ENTRY, decoderOf, NOT_MAPPED, WALKED, walk } from "./walk.ts";
+
+const SUN4V = 3;
+const LDC = 4;
 
 /** Walks eight bytes, in the order of memory: the answer, and the translation where there is one. */
 function walkBytes(format: number, pageShift: number, bytes: readonly number[]): [number, number?, number?] {
@@ -55,6 +60,31 @@ test("an IOPTE that is not VALID is empty, and one of the other page size is bad
   assert.deepEqual(walkBytes(IOPTE, 16, [0xa0, 0, 0, 0, 0x12, 0x34, 0x20, 0x10]), [BAD_ENTRY]);
 });
 
+test("a sun4v entry written by hand: address in bits 55 to 13, READ in bit 0, WRITE in bit 1, RELAXED in bit 2", () => {
+  assert.deepEqual(walkBytes(SUN4V, 13, [0, 0, 0, 0, 0, 0, 0x20, 0x01]), [WALKED, 1, 1]);
+  assert.deepEqual(walkBytes(SUN4V, 13, [0, 0, 0, 0, 0, 0, 0x20, 0x07]), [WALKED, 1, 3]);
+  assert.deepEqual(walkBytes(SUN4V, 13, [0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xe0, 0x03]), [WALKED, 2 ** 43 - 1, 3]);
+  assert.deepEqual(walkBytes(SUN4V, 13, [0, 0, 0, 0, 0, 0, 0x20, 0x04]), [NOT_MAPPED]);
+  assert.deepEqual(walkBytes(SUN4V, 13, [0, 0, 0, 0, 0, 0, 0x20, 0x09]), [BAD_ENTRY]);
+  assert.deepEqual(walkBytes(SUN4V, 13, [0, 0, 0, 0, 0, 0, 0x30, 0x01]), [BAD_ENTRY]);
+  assert.deepEqual(walkBytes(SUN4V, 13, [1, 0, 0, 0, 0, 0, 0x20, 0x01]), [BAD_ENTRY]);
+});
+
+test("an LDC entry written by hand: address in bits 59 to 13, COPY_R 0x200, COPY_W 0x400, size code; others are no copies", () => {
+  assert.deepEqual(walkBytes(LDC, 13, [0, 0, 0, 0, 0, 0, 0x22, 0x00]), [WALKED, 1, 1]);
+  assert.deepEqual(walkBytes(LDC, 13, [0, 0, 0, 0, 0, 0, 0x24, 0x00]), [WALKED, 1, 2]);
+  assert.deepEqual(walkBytes(LDC, 13, [0x0f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xe7, 0xf0]), [WALKED, 2 ** 47 - 1, 3]);
+  assert.deepEqual(walkBytes(LDC, 28, [0, 0, 0, 0, 0x30, 0, 0x02, 0x05]), [WALKED, 3, 1]);
+  // Permissions of the other kinds: mapped, yet nothing for a copy.
+  assert.deepEqual(walkBytes(LDC, 13, [0, 0, 0, 0, 0, 0, 0x21, 0xf0]), [WALKED, 1, 0]);
+  assert.deepEqual(walkBytes(LDC, 13, [0, 0, 0, 0, 0, 0, 0x20, 0x00]), [NOT_MAPPED]);
+  // The size code of the cookie and that of the entry are the same; a large page is aligned; no bits where none belong.
+  assert.deepEqual(walkBytes(LDC, 16, [0, 0, 0, 0, 0, 0, 0x22, 0x00]), [BAD_ENTRY]);
+  assert.deepEqual(walkBytes(LDC, 16, [0, 0, 0, 0, 0, 0, 0x22, 0x01]), [BAD_ENTRY]);
+  assert.deepEqual(walkBytes(LDC, 13, [0, 0, 0, 0, 0, 0, 0x2a, 0x00]), [BAD_ENTRY]);
+  assert.deepEqual(walkBytes(LDC, 13, [0x10, 0, 0, 0, 0, 0, 0x22, 0x00]), [BAD_ENTRY]);
+});
+
 test("the walk reads back what the formats write, for every page size, at both ends and in between", () => {
   const words = new Uint32Array(2);
   const found: Translation = { page: -1, access: -1 };
@@ -62,6 +92,8 @@ test("the walk reads back what the formats write, for every page size, at both e
   for (const [format, code] of [
     [powernvTce, TCE],
     [sun4uIopte, IOPTE],
+    [sun4vTte, SUN4V],
+    [ldcMapEntry, LDC],
   ] as const) {
     assert.deepEqual([...decoderOf(code).pageShifts], [...format.pageShifts]);
     for (const pageShift of format.pageShifts) {

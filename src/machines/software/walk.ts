@@ -22,6 +22,8 @@ export interface EntryDecoder {
   readonly pageShifts: readonly number[];
   /** Can tables have several levels? Inner entries then look like entries of 4 KiB pages that permit reading and writing. */
   readonly hasLevels: boolean;
+  /** Words from one entry to the next, where it is not the 2 that are decoded. */
+  readonly entryWords?: number;
   decode(first: number, second: number, pageShift: number, into: Translation): number;
 }
 
@@ -75,8 +77,42 @@ const iopte: EntryDecoder = {
   },
 };
 
+/** The sun4v hypervisor's entry: byte 7 has READ in bit 0, WRITE in bit 1, RELAXED in bit 2; the address has bits 55 .. 13. */
+const sun4vTte: EntryDecoder = {
+  validWord: 1,
+  pageShifts: [13],
+  hasLevels: false,
+  decode(first, second, pageShift, into) {
+    const attributes = byte(second, 3);
+    if ((attributes & 3) === 0) return NOT_MAPPED;
+    if ((attributes & 0xf8) !== 0 || (byte(second, 2) & 0x1f) !== 0 || byte(first, 0) !== 0) return BAD_ENTRY;
+    into.page = alignedPage(bigEndian(first), bigEndian(second) - attributes, pageShift);
+    into.access = attributes & 3;
+    return into.page < 0 ? BAD_ENTRY : WALKED;
+  },
+};
+
+/**
+ * LDC map entry, 16 bytes: byte 7 ends in the size code, byte 6 has COPY_R in bit 1 and COPY_W in bit 2 (the other permissions,
+ * byte 6 bit 0 and byte 7 bits 7 .. 4, are not of a copy); the address has bits 59 .. 13.
+ */
+const ldcMapEntry: EntryDecoder = {
+  validWord: 1,
+  pageShifts: [13, 16, 19, 22, 25, 28],
+  hasLevels: false,
+  entryWords: 4,
+  decode(first, second, pageShift, into) {
+    const low = bigEndian(second) % 0x2000;
+    if ((low & 0x7f0) === 0) return NOT_MAPPED;
+    if (13 + 3 * (low % 16) !== pageShift || low >= 0x800 || byte(first, 0) > 0x0f) return BAD_ENTRY;
+    into.page = alignedPage(bigEndian(first), bigEndian(second) - low, pageShift);
+    into.access = Math.floor(low / 0x200);
+    return into.page < 0 ? BAD_ENTRY : WALKED;
+  },
+};
+
 /** By their codes, as windows name them; code 0 is none. */
-export const DECODERS: readonly (EntryDecoder | undefined)[] = [undefined, tce, iopte];
+export const DECODERS: readonly (EntryDecoder | undefined)[] = [undefined, tce, iopte, sun4vTte, ldcMapEntry];
 
 /**
  * Walks: reads the entry whose first word is `at` of memory, and decodes it. Only between begin and end of a DMA.
@@ -135,7 +171,7 @@ export function locate(
     at = scratch.page * 1024;
     if (scratch.access !== READ_AND_WRITE || at + 2 * perLevel > words) return BAD_LEVEL;
   }
-  return at + 2 * (levels === 1 ? entry : entry % perLevel);
+  return levels === 1 ? at + (decoder.entryWords ?? 2) * entry : at + 2 * (entry % perLevel);
 }
 
 /** The decoder of a format code that a window was opened with. */

@@ -1,0 +1,91 @@
+/** The sun4v platform on a machine with the hypervisor's model: a board for each window of its PCI root. */
+import { sun4vTte } from "../../formats/sun4v-tte.ts";
+import type { Sun4vWindow } from "../../platforms/sun4v/calls.ts";
+import { Sun4vPlatform, type Sun4vPlatformHandle } from "../../platforms/sun4v/platform.ts";
+import {
+  ATU_ENTRIES,
+  IO_PAGE_SHIFT,
+  LEGACY_ENTRIES,
+  LIST_BYTES,
+  LIST_ENTRIES,
+} from "../../platforms/sun4v/services.ts";
+import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+import type { Board, BoardHandle, BoardKind, BoardOptions } from "../board.ts";
+import { Sun4vHypervisor, type Sun4vHypervisorHandle } from "../hypervisors/sun4v/hypervisor.ts";
+
+const PAGE_BYTES = 2 ** IO_PAGE_SHIFT;
+const ENTRY_BYTES = 8;
+/** Entries whose table is one page. */
+const PAGE_ENTRIES: number = PAGE_BYTES / ENTRY_BYTES;
+
+function boardKind(name: string, summary: string, window: Sun4vWindow): BoardKind {
+  const kind: BoardKind = {
+    name,
+    summary,
+    format: sun4vTte.name,
+    pageShifts: sun4vTte.pageShifts,
+    levels: [1],
+    grants: sun4vTte.grants,
+    strayAccess: "refused",
+    refusals: "fault",
+    hasIotlb: true,
+    entriesPerHypercall: LIST_ENTRIES,
+    create: (options) => create(kind, window, options),
+    attach: (handle) => {
+      const machine = Sun4vHypervisor.attach(handle.machine as Sun4vHypervisorHandle);
+      return boardOf(kind, machine, Sun4vPlatform.attach(machine, handle.platform as Sun4vPlatformHandle));
+    },
+  };
+  return kind;
+}
+
+export const sun4vBoard: BoardKind = boardKind("sun4v", "legacy window, 2 GiB; entries by hypercall", "legacy");
+export const sun4vAtuBoard: BoardKind = boardKind("sun4v-atu", "ATU window, 32 GiB; entries by hypercall", "atu");
+
+/** `entries` is rounded up to whole pages of the table. Default: the whole window, or what a quarter of memory holds the table of. */
+function create(kind: BoardKind, window: Sun4vWindow, options: BoardOptions): Board {
+  const { memoryBytes, devices = ["device0"], threads = 32, levels = 1, pageShift = IO_PAGE_SHIFT, table } = options;
+  checkInteger(`levels of ${kind.name}`, levels, 1, 1);
+  checkInteger(`page shift of ${kind.name}`, pageShift, IO_PAGE_SHIFT, IO_PAGE_SHIFT);
+  const most = window === "legacy" ? LEGACY_ENTRIES : ATU_ENTRIES;
+  const asked = options.entries ?? Math.min(most, 2 ** Math.floor(Math.log2(memoryBytes / 4 / ENTRY_BYTES)));
+  checkInteger(`entries of ${kind.name}`, asked, 1, most);
+  const entries = Math.ceil(asked / PAGE_ENTRIES) * PAGE_ENTRIES;
+  const tableBytes = entries * ENTRY_BYTES;
+  // From the end of memory down: the table, the lists, what is the caller's.
+  const end = Math.floor(memoryBytes / PAGE_BYTES) * PAGE_BYTES;
+  const listAddress = end - tableBytes - threads * LIST_BYTES;
+  if (listAddress <= 0) {
+    const expected = `room for a table of ${entries} entries and lists of ${threads} threads`;
+    throw new InvalidArgumentError("memory of the board in bytes", memoryBytes, expected);
+  }
+  const legacyEntries = window === "legacy" ? entries : 0;
+  const machine = Sun4vHypervisor.create({ memoryBytes: end, threads, devices, legacyEntries });
+  const platform = Sun4vPlatform.create(machine, {
+    window,
+    entries,
+    listAddress,
+    table: { ...table, threads },
+    ...(window === "atu" ? { iotsbAddress: end - tableBytes, devices: devices.map((_, device) => device) } : {}),
+  });
+  return boardOf(kind, machine, platform);
+}
+
+function boardOf(kind: BoardKind, machine: Sun4vHypervisor, platform: Sun4vPlatform): Board {
+  const handle: BoardHandle = { kind: kind.name, machine: machine.handle, platform: platform.handle };
+  return {
+    kind,
+    handle,
+    machine,
+    table: platform.generic,
+    platform,
+    usableBytes: platform.handle.listAddress,
+    takeFaults: () => machine.faults(),
+    forgetThread: (thread) => machine.forgetThread(thread),
+    machineThread: machine.thread,
+    close: () => {
+      platform.generic.close();
+      machine.close();
+    },
+  };
+}

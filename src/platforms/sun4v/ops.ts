@@ -1,0 +1,243 @@
+/**
+ * TableOps of a window whose entries a hypervisor makes. A call costs far more than an entry, so `set` only gathers: consecutive
+ * entries of the same attributes stand as a list of pages in real memory, and go to the hypervisor by one call when the list is full
+ * (1024), when something else is set, or at `flush`. Taking entries away needs no list: one call for a range, which also makes the IOTLB forget it.
+ *
+ * The hypervisor may take fewer than asked: the rest is asked for again. It may also refuse. Then what it has taken of the gathered
+ * entries is taken away again, and the call that sent them says so: a failed `set` or `flush` leaves none of what was gathered.
+ *
+ * `clear` must not fail, and here it is a call that can. What it could not clear is remembered, tried again by `flush`, `invalidate`
+ * and `invalidateAll`, and until then these say why: so the range is quarantined, not handed out again. (After the death of
+ * this thread, its recovery clears the quarantined range anew.)
+ *
+ * Threads: one object each, with a list page of its own; ranges are owned, so no two calls are about the same entry.
+ */
+import * as addresses from "../../formats/address.ts";
+import * as formats from "../../formats/sun4v-tte.ts";
+import type { Memory } from "../../machine/contract.ts";
+import type { EntryValue, TableOps } from "../../table/contract.ts";
+import { InvalidArgumentError } from "../../units/errors.ts";
+import type { Failure } from "../../units/failure.ts";
+import type { EntryAccess } from "../../units/numbers.ts";
+import type { FoundEntry, Sun4vCalls } from "./calls.ts";
+import * as services from "./services.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { sun4vAccessOf, sun4vAttributesOf, sun4vTte } = formats;
+const { addressHigh, addressLow, swapBytes } = addresses;
+const { IO_PAGE_SHIFT, LIST_ENTRIES } = services;
+
+/** A clearing is tried so often before it counts as refused for now. */
+const ATTEMPTS = 3;
+const LARGEST_PAGE = sun4vTte.largestPage(IO_PAGE_SHIFT);
+
+export interface Sun4vOpsOptions {
+  readonly memory: Memory;
+  readonly calls: Sun4vCalls;
+  readonly entries: number;
+}
+
+/** A range that `clear` could not clear. */
+interface Uncleared {
+  first: number;
+  end: number;
+}
+
+/** One per thread. */
+export class Sun4vOps implements TableOps {
+  readonly #memory: Memory;
+  readonly #calls: Sun4vCalls;
+  readonly #entries: number;
+  /** Real address of this thread's list page. */
+  #list = 0;
+  // What is gathered: entries [#first, #first + #count), their pages in the list from #listFirst on.
+  #first = 0;
+  #count = 0;
+  #listFirst = 0;
+  #attributes = 0;
+  /** Why entries that were gathered could not be made, at a time when nobody could be told: `flush` tells. */
+  #owed: Failure | undefined;
+  readonly #uncleared: Uncleared[] = [];
+  readonly #words: Uint32Array = new Uint32Array(2 * LIST_ENTRIES);
+  readonly #found: FoundEntry = { attributes: 0, page: 0 };
+
+  constructor(options: Sun4vOpsOptions) {
+    this.#memory = options.memory;
+    this.#calls = options.calls;
+    this.#entries = options.entries;
+  }
+
+  /** Before the first use: 8 KiB of real memory at a multiple of 8 KiB, for this thread's lists alone. */
+  useList(address: number): void {
+    this.#list = address;
+  }
+
+  set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
+    if (!inTable(first, count, this.#entries)) throw beyondTable(first, count, this.#entries);
+    this.#calls.checkThere();
+    if (!(page >= 0 && Math.floor(page) === page && page + count - 1 <= LARGEST_PAGE)) return "platform-refused";
+    const attributes = sun4vAttributesOf(access);
+    for (let done = 0; done < count; ) {
+      const room = this.#roomFor(first + done, attributes);
+      const part = Math.min(room, count - done);
+      const failure = part === 0 ? this.#send() : this.#gather(first + done, part, page + done, attributes);
+      if (failure !== undefined) {
+        // What this call has sent in full lists before stands, and must not.
+        if (done > 0) this.#unmap(first, first + done);
+        return failure;
+      }
+      done += part;
+    }
+    return undefined;
+  }
+
+  clear(first: number, count: number): void {
+    if (!inTable(first, count, this.#entries)) throw beyondTable(first, count, this.#entries);
+    this.#forgetGathered(first, first + count);
+    if (this.#uncleared.length > 0) this.#forgetUncleared(first, first + count);
+    this.#unmap(first, first + count);
+  }
+
+  /** Sends what is gathered. A failure: none of it is left, or something that was cleared is still there. */
+  flush(): Failure | undefined {
+    const sent = this.#send() ?? this.#owed;
+    this.#owed = undefined;
+    return sent ?? this.#clearAgain(0, this.#entries);
+  }
+
+  /** What `clear` has cleared the IOTLB has forgotten already. */
+  invalidate(first: number, end: number): Failure | undefined {
+    return this.#uncleared.length === 0 ? undefined : this.#clearAgain(first, end);
+  }
+
+  invalidateAll(): Failure | undefined {
+    return this.#clearAgain(0, this.#entries);
+  }
+
+  /** What the hypervisor does not tell reads as empty. */
+  get(entry: number, into: EntryValue): void {
+    if (!inTable(entry, 1, this.#entries)) throw beyondTable(entry, 1, this.#entries);
+    this.#sendUnasked();
+    this.#calls.get(entry, this.#found);
+    this.#valueOf(into);
+  }
+
+  exchange(entry: number, page: number, access: EntryAccess, old: EntryValue): Failure | undefined {
+    if (!inTable(entry, 1, this.#entries)) throw beyondTable(entry, 1, this.#entries);
+    if (!(page >= 0 && Math.floor(page) === page && page <= LARGEST_PAGE)) return "platform-refused";
+    const failure = this.#send() ?? this.#calls.get(entry, this.#found);
+    if (failure !== undefined) return failure;
+    this.#valueOf(old);
+    this.#write(0, 1, page);
+    return this.#calls.map(entry, 1, sun4vAttributesOf(access), this.#list);
+  }
+
+  /** How many entries from `first` on can be gathered beside those that are. */
+  #roomFor(first: number, attributes: number): number {
+    if (this.#count === 0) return LIST_ENTRIES;
+    if (first !== this.#first + this.#count || attributes !== this.#attributes) return 0;
+    return LIST_ENTRIES - this.#listFirst - this.#count;
+  }
+
+  /** Into the list; sends it when it is full. */
+  #gather(first: number, count: number, page: number, attributes: number): Failure | undefined {
+    if (this.#count === 0) {
+      this.#first = first;
+      this.#listFirst = 0;
+      this.#attributes = attributes;
+    }
+    this.#write(this.#listFirst + this.#count, count, page);
+    this.#count += count;
+    return this.#listFirst + this.#count === LIST_ENTRIES ? this.#send() : undefined;
+  }
+
+  /** Addresses of `count` pages to the list, from its element `at` on. */
+  #write(at: number, count: number, page: number): void {
+    for (let i = 0; i < count; i++) {
+      this.#words[2 * i] = swapBytes(addressHigh(page + i, IO_PAGE_SHIFT));
+      this.#words[2 * i + 1] = swapBytes(addressLow(page + i, IO_PAGE_SHIFT));
+    }
+    this.#memory.storeWords(this.#list + at * 8, this.#words, 2 * count, 1);
+  }
+
+  /** Sends what is gathered. On failure none of it is left. */
+  #send(): Failure | undefined {
+    if (this.#count === 0) return undefined;
+    const first = this.#first;
+    const failure = this.#calls.map(first, this.#count, this.#attributes, this.#list + this.#listFirst * 8);
+    this.#count = 0;
+    if (failure !== undefined && this.#calls.taken > 0) this.#unmap(first, first + this.#calls.taken);
+    return failure;
+  }
+
+  /** As `#send`, when its failure can't be told before the next `flush`. */
+  #sendUnasked(): void {
+    const failure = this.#send();
+    this.#owed ??= failure;
+  }
+
+  /** Gathered entries in [first, end) are not to be made. */
+  #forgetGathered(first: number, end: number): void {
+    const from = Math.max(first, this.#first);
+    const to = Math.min(end, this.#first + this.#count);
+    if (from >= to) return;
+    const atStart = from === this.#first;
+    if (!atStart && to < this.#first + this.#count) {
+      // From the middle: what lies on both sides is one list no longer.
+      this.#sendUnasked();
+      return;
+    }
+    this.#count -= to - from;
+    if (!atStart) return;
+    this.#first = to;
+    this.#listFirst += to - from;
+  }
+
+  /** Empties [first, end), or remembers what could not be emptied. */
+  #unmap(first: number, end: number): void {
+    let from = first;
+    for (let attempt = 0; attempt < ATTEMPTS && from < end; attempt++) {
+      this.#calls.unmap(from, end - from);
+      from += this.#calls.taken;
+    }
+    if (from < end) this.#uncleared.push({ first: from, end });
+  }
+
+  /** [first, end) is about to be cleared anew. Else it would be cleared once more later, when it is somebody else's. */
+  #forgetUncleared(first: number, end: number): void {
+    for (const range of this.#uncleared.splice(0)) {
+      if (range.first < first) this.#uncleared.push({ first: range.first, end: Math.min(range.end, first) });
+      if (range.end > end) this.#uncleared.push({ first: Math.max(range.first, end), end: range.end });
+    }
+  }
+
+  /** Tries once more what could not be cleared of [first, end). Undefined, or why some is still there. */
+  #clearAgain(first: number, end: number): Failure | undefined {
+    let failure: Failure | undefined;
+    for (let i = this.#uncleared.length - 1; i >= 0; i--) {
+      const range = this.#uncleared[i] as Uncleared;
+      if (range.end <= first || range.first >= end) continue;
+      const failed = this.#calls.unmap(range.first, range.end - range.first);
+      range.first += this.#calls.taken;
+      if (failed === undefined) this.#uncleared.splice(i, 1);
+      failure ??= failed;
+    }
+    return failure;
+  }
+
+  #valueOf(into: EntryValue): void {
+    into.access = sun4vAccessOf(this.#found.attributes);
+    into.page = into.access === 0 ? 0 : this.#found.page;
+  }
+}
+
+/** So short that it is always inlined. */
+function inTable(first: number, count: number, entries: number): boolean {
+  return first >= 0 && count >= 1 && first + count <= entries;
+}
+
+/** Made out of line: a check that is to be inlined stays small. */
+function beyondTable(first: number, count: number, entries: number): InvalidArgumentError {
+  const range = `[${first}, ${first + count})`;
+  return new InvalidArgumentError("range of entries", range, `at least one entry in [0, ${entries})`);
+}
