@@ -4,7 +4,8 @@
  * (1024), when something else is set, or at `flush`. Taking entries away needs no list: one call for a range, which also makes the IOTLB forget it.
  *
  * The hypervisor may take fewer than asked: the rest is asked for again. It may also refuse. Then what it has taken of the gathered
- * entries is taken away again, and the call that sent them says so: a failed `set` or `flush` leaves none of what was gathered.
+ * entries is taken away again, and the call that sent them says so: a failed `set` or `flush` leaves none of what was gathered. Until
+ * the owner of lost entries has cleared them, `flush` says it again.
  *
  * `clear` must not fail, and here it is a call that can. What it could not clear is remembered, tried again by `flush`, `invalidate`
  * and `invalidateAll`, and until then these say why: so the range is quarantined, not handed out again. (After the death of
@@ -37,8 +38,8 @@ export interface Sun4vOpsOptions {
   readonly entries: number;
 }
 
-/** A range that `clear` could not clear. */
-interface Uncleared {
+/** Entries [first, end), to be remembered until something is done about them. */
+interface Span {
   first: number;
   end: number;
 }
@@ -55,9 +56,11 @@ export class Sun4vOps implements TableOps {
   #count = 0;
   #listFirst = 0;
   #attributes = 0;
-  /** Why entries that were gathered could not be made, at a time when nobody could be told: `flush` tells. */
-  #owed: Failure | undefined;
-  readonly #uncleared: Uncleared[] = [];
+  /** Entries that were gathered and could not be made: `flush` fails until their owner has cleared them. */
+  readonly #lost: Span[] = [];
+  #lostBy: Failure = "platform-refused";
+  /** Entries that `clear` could not clear. */
+  readonly #uncleared: Span[] = [];
   readonly #words: Uint32Array = new Uint32Array(2 * LIST_ENTRIES);
   readonly #found: FoundEntry = { attributes: 0, page: 0 };
 
@@ -81,11 +84,7 @@ export class Sun4vOps implements TableOps {
       const room = this.#roomFor(first + done, attributes);
       const part = Math.min(room, count - done);
       const failure = part === 0 ? this.#send() : this.#gather(first + done, part, page + done, attributes);
-      if (failure !== undefined) {
-        // What this call has sent in full lists before stands, and must not.
-        if (done > 0) this.#unmap(first, first + done);
-        return failure;
-      }
+      if (failure !== undefined) return this.#undoSet(first, first + count, first + done, failure);
       done += part;
     }
     return undefined;
@@ -94,15 +93,17 @@ export class Sun4vOps implements TableOps {
   clear(first: number, count: number): void {
     if (!inTable(first, count, this.#entries)) throw beyondTable(first, count, this.#entries);
     this.#forgetGathered(first, first + count);
-    if (this.#uncleared.length > 0) this.#forgetUncleared(first, first + count);
+    // What is remembered of these entries is settled by clearing them now, and would later be about somebody else's.
+    cut(this.#lost, first, first + count);
+    cut(this.#uncleared, first, first + count);
     this.#unmap(first, first + count);
   }
 
   /** Sends what is gathered. A failure: none of it is left, or something that was cleared is still there. */
   flush(): Failure | undefined {
-    const sent = this.#send() ?? this.#owed;
-    this.#owed = undefined;
-    return sent ?? this.#clearAgain(0, this.#entries);
+    const sent = this.#send();
+    if (sent !== undefined) return sent;
+    return this.#lost.length > 0 ? this.#lostBy : this.#clearAgain(0, this.#entries);
   }
 
   /** What `clear` has cleared the IOTLB has forgotten already. */
@@ -117,7 +118,7 @@ export class Sun4vOps implements TableOps {
   /** What the hypervisor does not tell reads as empty. */
   get(entry: number, into: EntryValue): void {
     if (!inTable(entry, 1, this.#entries)) throw beyondTable(entry, 1, this.#entries);
-    this.#sendUnasked();
+    this.#send();
     this.#calls.get(entry, this.#found);
     this.#valueOf(into);
   }
@@ -160,20 +161,25 @@ export class Sun4vOps implements TableOps {
     this.#memory.storeWords(this.#list + at * 8, this.#words, 2 * count, 1);
   }
 
-  /** Sends what is gathered. On failure none of it is left. */
+  /** Sends what is gathered. On failure none of it is left, and it counts as lost. */
   #send(): Failure | undefined {
     if (this.#count === 0) return undefined;
     const first = this.#first;
+    const end = first + this.#count;
     const failure = this.#calls.map(first, this.#count, this.#attributes, this.#list + this.#listFirst * 8);
     this.#count = 0;
-    if (failure !== undefined && this.#calls.taken > 0) this.#unmap(first, first + this.#calls.taken);
+    if (failure === undefined) return undefined;
+    if (this.#calls.taken > 0) this.#unmap(first, first + this.#calls.taken);
+    this.#lost.push({ first, end });
+    this.#lostBy = failure;
     return failure;
   }
 
-  /** As `#send`, when its failure can't be told before the next `flush`. */
-  #sendUnasked(): void {
-    const failure = this.#send();
-    this.#owed ??= failure;
+  /** Nothing of a `set` of [first, end) that failed is left: full lists before `sentEnd` have been sent. */
+  #undoSet(first: number, end: number, sentEnd: number, failure: Failure): Failure {
+    cut(this.#lost, first, end);
+    if (sentEnd > first) this.#unmap(first, sentEnd);
+    return failure;
   }
 
   /** Gathered entries in [first, end) are not to be made. */
@@ -184,7 +190,7 @@ export class Sun4vOps implements TableOps {
     const atStart = from === this.#first;
     if (!atStart && to < this.#first + this.#count) {
       // From the middle: what lies on both sides is one list no longer.
-      this.#sendUnasked();
+      this.#send();
       return;
     }
     this.#count -= to - from;
@@ -203,19 +209,11 @@ export class Sun4vOps implements TableOps {
     if (from < end) this.#uncleared.push({ first: from, end });
   }
 
-  /** [first, end) is about to be cleared anew. Else it would be cleared once more later, when it is somebody else's. */
-  #forgetUncleared(first: number, end: number): void {
-    for (const range of this.#uncleared.splice(0)) {
-      if (range.first < first) this.#uncleared.push({ first: range.first, end: Math.min(range.end, first) });
-      if (range.end > end) this.#uncleared.push({ first: Math.max(range.first, end), end: range.end });
-    }
-  }
-
   /** Tries once more what could not be cleared of [first, end). Undefined, or why some is still there. */
   #clearAgain(first: number, end: number): Failure | undefined {
     let failure: Failure | undefined;
     for (let i = this.#uncleared.length - 1; i >= 0; i--) {
-      const range = this.#uncleared[i] as Uncleared;
+      const range = this.#uncleared[i] as Span;
       if (range.end <= first || range.first >= end) continue;
       const failed = this.#calls.unmap(range.first, range.end - range.first);
       range.first += this.#calls.taken;
@@ -228,6 +226,15 @@ export class Sun4vOps implements TableOps {
   #valueOf(into: EntryValue): void {
     into.access = sun4vAccessOf(this.#found.attributes);
     into.page = into.access === 0 ? 0 : this.#found.page;
+  }
+}
+
+/** Takes [first, end) out of what is remembered. */
+function cut(spans: Span[], first: number, end: number): void {
+  if (spans.length === 0) return;
+  for (const span of spans.splice(0)) {
+    if (span.first < first) spans.push({ first: span.first, end: Math.min(span.end, first) });
+    if (span.end > end) spans.push({ first: Math.max(span.first, end), end: span.end });
   }
 }
 

@@ -1,0 +1,164 @@
+/**
+ * The hypervisor's side of a logical domain channel: two domains, each with memory of its own, that exchange it by cookies. To
+ * code that knows nothing of channels it is the machine of end 0, whose devices are users at end 1: they copy what end 0
+ * exports, as a device does DMA.
+ *
+ *     const channel = LdcHypervisor.create({ memoryBytes: 2 ** 24, otherMemoryBytes: 2 ** 20 });
+ *     channel.ends[1].hypercall(LDC_COPY, args);
+ *     worker.postMessage(channel.handle);  // there: LdcHypervisor.attach(handle)
+ */
+import type { DmaMachine, DmaMaster, Fault, Hypercall, Registers } from "../../../machine/contract.ts";
+import { SIZE_CODES } from "../../../platforms/ldc/cookies.ts";
+import { LINK_UP } from "../../../platforms/ldc/services.ts";
+import {
+  createShared,
+  isShared,
+  load,
+  poke,
+  type SharedBuffer,
+  type SharedWords,
+  store,
+  wordsOf,
+} from "../../../shared/memory.ts";
+import { FormatError } from "../../../units/errors.ts";
+import { SoftwareMachine, type SoftwareMachineHandle, type SoftwareMachineOptions } from "../../software/machine.ts";
+import type { SoftwareMemory } from "../../software/memory.ts";
+import { CallInjection } from "../injection.ts";
+import { LdcEnd } from "./end.ts";
+import { HEADER, LAYOUT_VERSION, type Layout, layoutOf, MAGIC, readLayout, THREAD } from "./layout.ts";
+import { MapIn } from "./map-in.ts";
+
+export interface LdcHypervisorOptions
+  extends Pick<SoftwareMachineOptions, "threads" | "faultRecords" | "busyMilliseconds"> {
+  /** Of end 0's domain: a multiple of 8 KiB. */
+  readonly memoryBytes: number;
+  /** Of end 1's domain. Default 64 KiB. */
+  readonly otherMemoryBytes?: number;
+  /** Names of users at end 1. Default: one, "device0". */
+  readonly devices?: readonly string[];
+}
+
+/** What a thread attaches to. Structured-cloneable. */
+export interface LdcHypervisorHandle {
+  readonly machines: readonly [SoftwareMachineHandle, SoftwareMachineHandle];
+  readonly state: SharedBuffer;
+}
+
+/** One thread's view. */
+export class LdcHypervisor implements DmaMachine {
+  readonly handle: LdcHypervisorHandle;
+  readonly ends: readonly [LdcEnd, LdcEnd];
+  /** Makes calls of both ends take less, or fail; of copies it is bytes that they take. */
+  readonly injection: CallInjection;
+  /** Calls of end 0's domain. */
+  readonly hypercall: Hypercall;
+  readonly #machines: readonly [SoftwareMachine, SoftwareMachine];
+  readonly #state: SharedWords;
+  readonly #layout: Layout;
+  readonly #mapIns: readonly [MapIn, MapIn];
+  #open = true;
+
+  private constructor(machines: readonly [SoftwareMachine, SoftwareMachine], buffer: SharedBuffer, layout: Layout) {
+    const state = wordsOf(buffer);
+    const [first, second] = machines;
+    const thread = first.thread;
+    this.handle = { machines: [first.handle, second.handle], state: buffer };
+    this.injection = new CallInjection(state, 0);
+    this.#machines = machines;
+    this.#state = state;
+    this.#layout = layout;
+    store(state, layout.threadsAt + thread * THREAD.words + THREAD.otherSlot, second.thread + 1);
+    const mapIns = [
+      new MapIn({ state, layout, end: 0, thread, exported: second.memory }),
+      new MapIn({ state, layout, end: 1, thread, exported: first.memory }),
+    ] as const;
+    this.#mapIns = mapIns;
+    const parts = { state, layout, injection: this.injection, isOpen: () => this.#open };
+    this.ends = [
+      new LdcEnd({ ...parts, end: 0, machine: first, other: second, mapIn: mapIns[0], otherMapIn: mapIns[1] }),
+      new LdcEnd({ ...parts, end: 1, machine: second, other: first, mapIn: mapIns[1], otherMapIn: mapIns[0] }),
+    ];
+    this.hypercall = this.ends[0].hypercall;
+  }
+
+  /** Both domains, this thread attached; the link is down. Throws InvalidArgumentError for options out of range. */
+  static create(options: LdcHypervisorOptions): LdcHypervisor {
+    const { memoryBytes, otherMemoryBytes = 65536, devices, faultRecords } = options;
+    const { busyMilliseconds = 1000, threads = 32 } = options;
+    // The hypervisor reads an entry anew for each copy: no IOTLB. One window for each size of pages.
+    const common = {
+      iommu: "none",
+      windows: SIZE_CODES,
+      iotlb: { entries: 0 },
+      threads,
+      busyMilliseconds,
+      ...(faultRecords === undefined ? {} : { faultRecords }),
+    };
+    const first = SoftwareMachine.create({ ...common, memoryBytes, ...(devices === undefined ? {} : { devices }) });
+    const second = SoftwareMachine.create({ ...common, memoryBytes: otherMemoryBytes });
+    const layout = layoutOf(threads, busyMilliseconds);
+    const buffer = createShared(layout.words * 4);
+    const state = wordsOf(buffer);
+    poke(state, HEADER.magic, MAGIC);
+    poke(state, HEADER.version, LAYOUT_VERSION);
+    poke(state, HEADER.threads, threads);
+    poke(state, HEADER.busyMilliseconds, busyMilliseconds);
+    return new LdcHypervisor([first, second], buffer, layout);
+  }
+
+  /** A view for the calling thread. Throws FormatError for a foreign handle, IovaError when all slots are taken. */
+  static attach(handle: LdcHypervisorHandle): LdcHypervisor {
+    if (!isShared(handle?.state) || !Array.isArray(handle.machines) || handle.machines.length !== 2) {
+      throw new FormatError("the handle is not that of an LDC hypervisor");
+    }
+    const layout = readLayout(wordsOf(handle.state), handle.state.byteLength / 4);
+    const first = SoftwareMachine.attach(handle.machines[0]);
+    const second = SoftwareMachine.attach(handle.machines[1]);
+    return new LdcHypervisor([first, second], handle.state, layout);
+  }
+
+  /** End 0's. */
+  get memory(): SoftwareMemory {
+    return this.#machines[0].memory;
+  }
+  /** There are none. */
+  get registers(): Registers {
+    return this.#machines[0].registers;
+  }
+  /** This thread's slot. */
+  get thread(): number {
+    return this.#machines[0].thread;
+  }
+  /** Copies of end 0's memory that were refused. */
+  faults(): readonly Fault[] {
+    return this.#machines[0].faults();
+  }
+
+  /** A user at end 1, who has the hypervisor copy by cookies. Not bound to multiples of 8: it has its own buffers for the rest. */
+  device(which: string | number): DmaMaster {
+    const device = this.#machines[0].device(which);
+    const isUp = (): boolean => this.ends[1].link === LINK_UP;
+    return {
+      name: device.name,
+      dmaRead: (cookie, into) => isUp() && device.dmaRead(cookie, into),
+      dmaWrite: (cookie, from) => isUp() && device.dmaWrite(cookie, from),
+    };
+  }
+
+  /** Clears what a killed thread left; see SoftwareMachine. */
+  forgetThread(thread: number): void {
+    const at = this.#layout.threadsAt + thread * THREAD.words + THREAD.otherSlot;
+    const other = load(this.#state, at) - 1;
+    store(this.#state, at, 0);
+    for (const mapIn of this.#mapIns) mapIn.forget(thread);
+    if (other >= 0) this.#machines[1].forgetThread(other);
+    // Last: from here on another thread may have the slot.
+    this.#machines[0].forgetThread(thread);
+  }
+
+  close(): void {
+    this.#open = false;
+    store(this.#state, this.#layout.threadsAt + this.thread * THREAD.words + THREAD.otherSlot, 0);
+    for (const machine of this.#machines) machine.close();
+  }
+}

@@ -1,0 +1,52 @@
+/**
+ * Cookies: how one end of a channel names memory of the other. A cookie is the bus address of LDC:
+ *
+ *     bits 63–60  size code of the page: 0–5 for 8K, 64K, 512K, 4M, 32M, 256M
+ *     below       index of the map table's entry << (13 + 3 · code), and the offset in the page
+ *
+ * So to the generic table it is a window with base code << 60 and the pages' size: `iovaOf` makes a cookie of an entry. (For this
+ * the allocator of 2015 had a callback of its own, cookie_to_index.)
+ */
+import { ldcMapEntry, ldcSizeCode } from "../../formats/ldc-map-entry.ts";
+import { checkInteger } from "../../units/errors.ts";
+import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
+
+const CODE_SHIFT = 60n;
+/** Size codes there are. */
+export const SIZE_CODES: number = ldcMapEntry.pageShifts.length;
+
+/** A run of exported bytes that the other end reaches from one address on. */
+export interface LdcCookie {
+  readonly address: bigint;
+  readonly bytes: number;
+}
+
+/** log2 of the page size in bytes that a size code stands for. */
+export function pageShiftOf(code: number): number {
+  return 13 + 3 * code;
+}
+
+/** Cookies of a map table with pages of one size, as a window of the generic table. Throws InvalidArgumentError. */
+export function cookieWindow(pageShift: number, entries: number): DmaWindow {
+  const base = BigInt(ldcSizeCode(pageShift)) << CODE_SHIFT;
+  checkInteger("entries of the map table", entries, 1, 2 ** 31 - 1);
+  return { base: base as Iova, pageShift, entries: entries as EntryCount };
+}
+
+/** The size code of a cookie: 0 .. 15, of which there are SIZE_CODES. */
+export function sizeCodeOf(cookie: bigint): number {
+  return Number(cookie >> CODE_SHIFT);
+}
+
+/** The index of the entry that a cookie leads to. Exact below 2^47; a size code that there is not counts as the others do. */
+export function cookieIndex(cookie: bigint): number {
+  const code = sizeCodeOf(cookie);
+  return Number(BigInt.asUintN(60, cookie) >> BigInt(pageShiftOf(code)));
+}
+
+/** Pages that a cookie's bytes take. */
+export function cookiePages(cookie: LdcCookie): number {
+  const pageBytes = 2 ** pageShiftOf(sizeCodeOf(cookie.address));
+  const offset = Number(cookie.address & BigInt(pageBytes - 1));
+  return Math.ceil((offset + cookie.bytes) / pageBytes);
+}
