@@ -1,6 +1,7 @@
 /** The boards there are, by name: a new platform adds its line here. */
 import { FormatError, InvalidArgumentError } from "../units/errors.ts";
 import type { Board, BoardHandle, BoardKind } from "./board.ts";
+import { ldcBoard } from "./boards/ldc.ts";
 import { linearIopteBoard, linearTceBoard } from "./boards/linear.ts";
 import { powernvBoard } from "./boards/powernv.ts";
 import { sun4uBoard } from "./boards/sun4u.ts";
@@ -13,6 +14,7 @@ export const BOARD_KINDS: readonly BoardKind[] = [
   sun4uBoard,
   sun4vBoard,
   sun4vAtuBoard,
+  ldcBoard,
 ];
 
 /** Throws InvalidArgumentError for a name that none has. */

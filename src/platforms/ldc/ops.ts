@@ -10,9 +10,11 @@
  * hypervisor stores the revoke cookie first, then looks at the entry once more. So one of the two sees the other.
  */
 import * as formats from "../../formats/ldc-map-entry.ts";
-import type { Hypercall, Memory } from "../../machine/contract.ts";
+import type { Hypercall, Machine, Memory } from "../../machine/contract.ts";
+import type { SharedWords } from "../../shared/memory.ts";
+import * as sharedMemory from "../../shared/memory.ts";
 import type { EntryValue, TableOps } from "../../table/contract.ts";
-import { InvalidArgumentError } from "../../units/errors.ts";
+import { InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { DmaWindow, EntryAccess } from "../../units/numbers.ts";
 import * as sun4v from "../sun4v/services.ts";
@@ -20,6 +22,7 @@ import * as services from "./services.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { encodeLdcEntries, LDC_ENTRY_BYTES, LDC_MAP, ldcEntryPermissions, ldcMapEntry } = formats;
+const { load } = sharedMemory;
 const { EBUSY, EOK, EWOULDBLOCK } = sun4v;
 const { CHANNEL, LDC_REVOKE } = services;
 
@@ -30,12 +33,15 @@ const VALID_WORD = 1;
 const REVOKE_COOKIE_AT = 8;
 
 export interface LdcOpsOptions {
-  readonly memory: Memory;
-  readonly hypercall: Hypercall;
+  /** Of the exporting end: its memory and its hypervisor. */
+  readonly machine: Machine;
   /** Of cookies: see cookieWindow. */
   readonly window: DmaWindow;
   /** Physical address of the map table. */
   readonly tableAddress: number;
+  /** The platform's shared words, and which of them is not 0 once the table is gone. */
+  readonly state: SharedWords;
+  readonly goneAt: number;
 }
 
 /** One per thread. */
@@ -45,14 +51,21 @@ export class LdcOps implements TableOps {
   readonly #window: DmaWindow;
   readonly #tableAddress: number;
   readonly #largestPage: number;
+  readonly #state: SharedWords;
+  readonly #goneAt: number;
   readonly #words: Uint32Array = new Uint32Array(2 * BATCH_ENTRIES);
   readonly #empty: Uint32Array = new Uint32Array(2);
   readonly #single: Uint32Array = new Uint32Array(2);
   readonly #args: BigUint64Array = new BigUint64Array(8);
 
   constructor(options: LdcOpsOptions) {
-    this.#memory = options.memory;
-    this.#hypercall = options.hypercall;
+    if (options.machine.hypercall === undefined) {
+      throw new InvalidArgumentError("hypervisor of the machine", "none", "one that answers the LDC calls");
+    }
+    this.#memory = options.machine.memory;
+    this.#hypercall = options.machine.hypercall;
+    this.#state = options.state;
+    this.#goneAt = options.goneAt;
     this.#window = options.window;
     this.#tableAddress = options.tableAddress;
     this.#largestPage = ldcMapEntry.largestPage(options.window.pageShift);
@@ -173,6 +186,7 @@ export class LdcOps implements TableOps {
   }
 
   #check(first: number, count: number): void {
+    if (load(this.#state, this.#goneAt) !== 0) throw new IovaError("table-gone", "the map table has been taken away");
     if (first >= 0 && count >= 1 && first + count <= this.#window.entries) return;
     const range = `[${first}, ${first + count})`;
     const expected = `at least one entry in [0, ${this.#window.entries})`;

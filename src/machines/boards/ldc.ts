@@ -1,0 +1,72 @@
+/** The LDC platform at one end of a channel, whose devices are users at the other end: DMA is copies by cookies. */
+import { LDC_ENTRY_BYTES, ldcMapEntry } from "../../formats/ldc-map-entry.ts";
+import { LdcLink } from "../../platforms/ldc/link.ts";
+import { LdcPlatform, type LdcPlatformHandle } from "../../platforms/ldc/platform.ts";
+import { LEAST_TABLE_ENTRIES, MAP_TABLE_ALIGNMENT, MOST_TABLE_ENTRIES } from "../../platforms/ldc/services.ts";
+import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+import type { Board, BoardHandle, BoardKind, BoardOptions } from "../board.ts";
+import { LdcHypervisor, type LdcHypervisorHandle } from "../hypervisors/ldc/hypervisor.ts";
+
+/** What a channel of Linux's has. */
+const DEFAULT_ENTRIES = 8192;
+
+export const ldcBoard: BoardKind = {
+  name: "ldc",
+  summary: "one end of a logical domain channel; the devices are the other end, which copies by cookies",
+  format: ldcMapEntry.name,
+  pageShifts: ldcMapEntry.pageShifts,
+  levels: [1],
+  grants: ldcMapEntry.grants,
+  strayAccess: "refused",
+  refusals: "fault",
+  hasIotlb: false,
+  entriesPerHypercall: 0,
+  create,
+  attach: (handle) => {
+    const machine = LdcHypervisor.attach(handle.machine as LdcHypervisorHandle);
+    return boardOf(machine, LdcPlatform.attach(machine, handle.platform as LdcPlatformHandle));
+  },
+};
+
+/** `entries` is rounded up to a power of two, at least 512. Default 8192. */
+function create(options: BoardOptions): Board {
+  const { memoryBytes, devices, threads = 32, levels = 1, pageShift, table, entries = DEFAULT_ENTRIES } = options;
+  checkInteger("levels of ldc", levels, 1, 1);
+  checkInteger("entries of ldc", entries, 1, MOST_TABLE_ENTRIES);
+  const rounded = Math.max(LEAST_TABLE_ENTRIES, 2 ** Math.ceil(Math.log2(entries)));
+  const bytes = rounded * LDC_ENTRY_BYTES;
+  const tableAddress = Math.floor((memoryBytes - bytes) / MAP_TABLE_ALIGNMENT) * MAP_TABLE_ALIGNMENT;
+  if (tableAddress <= 0) {
+    throw new InvalidArgumentError("memory of the board in bytes", memoryBytes, `room for a table of ${bytes} bytes`);
+  }
+  const machine = LdcHypervisor.create({ memoryBytes, threads, ...(devices === undefined ? {} : { devices }) });
+  const platform = LdcPlatform.create(machine, {
+    tableAddress,
+    entries: rounded,
+    table: { ...table, threads },
+    ...(pageShift === undefined ? {} : { pageShift }),
+  });
+  platform.link.connect();
+  new LdcLink(machine.ends[1]).connect();
+  return boardOf(machine, platform);
+}
+
+function boardOf(machine: LdcHypervisor, platform: LdcPlatform): Board {
+  const pageBytes = 2 ** platform.generic.window.pageShift;
+  const handle: BoardHandle = { kind: ldcBoard.name, machine: machine.handle, platform: platform.handle };
+  return {
+    kind: ldcBoard,
+    handle,
+    machine,
+    table: platform.generic,
+    platform,
+    usableBytes: Math.floor(platform.handle.tableAddress / pageBytes) * pageBytes,
+    takeFaults: () => machine.faults(),
+    forgetThread: (thread) => machine.forgetThread(thread),
+    machineThread: machine.thread,
+    close: () => {
+      platform.generic.close();
+      machine.close();
+    },
+  };
+}

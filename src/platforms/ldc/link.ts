@@ -1,0 +1,146 @@
+/**
+ * One end of a channel as its domain uses it: the link, and what the other end exports. It copies by cookies through the hypervisor, or maps a
+ * page in. It needs no map table of its own; what it exports itself is LdcPlatform's.
+ *
+ * One object per thread. Every errno is an LdcError (errors.ts).
+ */
+import type { Machine } from "../../machine/contract.ts";
+import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+import { EBUSY, EOK, EWOULDBLOCK } from "../sun4v/services.ts";
+import type { LdcCookie } from "./cookies.ts";
+import { LdcError } from "./errors.ts";
+import {
+  CHANNEL,
+  COPY_ALIGNMENT,
+  COPY_IN,
+  COPY_OUT,
+  LDC_COPY,
+  LDC_MAPIN,
+  LDC_RX_QCONF,
+  LDC_TX_GET_STATE,
+  LDC_UNMAP,
+  LINK_RESET,
+  LINK_UP,
+} from "./services.ts";
+
+export type LinkState = "down" | "up" | "reset";
+/** Into this end's memory, or out of it. */
+export type CopyDirection = "in" | "out";
+
+/** A page of the other end, at a real address of this one. */
+export interface MappedInPage {
+  readonly address: number;
+  /** What this end's CPUs may do: 1 read, 2 write, 4 execute. */
+  readonly permissions: number;
+}
+
+export class LdcLink {
+  readonly #machine: Machine;
+  readonly #args: BigUint64Array = new BigUint64Array(8);
+
+  /** Throws InvalidArgumentError for a machine without a hypervisor. */
+  constructor(machine: Machine) {
+    if (machine.hypercall === undefined) {
+      throw new InvalidArgumentError("hypervisor of the machine", "none", "one that answers the LDC calls");
+    }
+    this.#machine = machine;
+  }
+
+  /** This end is ready; the link is up once both are. Also after a reset. */
+  connect(): void {
+    const status = this.#call(LDC_RX_QCONF, 0n, 1n);
+    if (status !== EOK) throw new LdcError("EBUSY", `ldc_rx_qconf: the hypervisor answers status ${status}`);
+  }
+
+  /** Resets the link, for both ends: copies fail until both have connected anew. */
+  reset(): void {
+    const status = this.#call(LDC_RX_QCONF, 0n, 0n);
+    if (status !== EOK) throw new LdcError("EBUSY", `ldc_rx_qconf: the hypervisor answers status ${status}`);
+  }
+
+  get state(): LinkState {
+    if (this.#call(LDC_TX_GET_STATE) !== EOK) return "down";
+    const state = Number(this.#args[2]);
+    if (state === LINK_UP) return "up";
+    return state === LINK_RESET ? "reset" : "down";
+  }
+
+  /**
+   * Copies between this end's memory, from `address` on, and what cookies of the other end name, `offset` bytes after the start of the
+   * first. Returns the bytes copied: fewer than asked for when the cookies have no more, or the hypervisor copies no more.
+   * @throws LdcError EINVAL for another direction, EFAULT for what is no multiple of 8, ECONNRESET when the link is not up, EFAULT
+   * when it is, and the copy is refused; EBUSY for a copy that may succeed later
+   */
+  copy(direction: CopyDirection, address: number, bytes: number, cookies: readonly LdcCookie[], offset = 0): number {
+    if (direction !== "in" && direction !== "out") {
+      throw new LdcError("EINVAL", `direction of an LDC copy is ${String(direction)}; expected in or out`);
+    }
+    checkAligned("an LDC copy", address, bytes);
+    checkAligned("the offset of an LDC copy", offset, 0);
+    let copied = 0;
+    let skip = offset;
+    for (const cookie of cookies) {
+      const skipped = Math.min(skip, cookie.bytes);
+      skip -= skipped;
+      const part = Math.min(cookie.bytes - skipped, bytes - copied);
+      const done = this.#copyPart(direction, address + copied, part, cookie.address + BigInt(skipped));
+      copied += done;
+      if (done < part || copied === bytes) break;
+    }
+    return copied;
+  }
+
+  /** Maps the page of a cookie in. Errors as of `copy`; EBUSY when it is mapped in already, or no more pages can be. */
+  mapIn(cookie: bigint): MappedInPage {
+    const status = this.#call(LDC_MAPIN, cookie);
+    if (status !== EOK) throw this.#refusal(`ldc_mapin of cookie 0x${cookie.toString(16)}`, status);
+    return { address: Number(this.#args[0]), permissions: Number(this.#args[1]) };
+  }
+
+  /** Gives a mapped-in page back. One that the other end has revoked is gone already, and that is fine. */
+  unmapIn(page: MappedInPage): void {
+    this.#call(LDC_UNMAP, BigInt(page.address));
+  }
+
+  /** Calls until all is copied, or a call copies nothing. */
+  #copyPart(direction: CopyDirection, address: number, bytes: number, cookie: bigint): number {
+    const code = BigInt(direction === "in" ? COPY_IN : COPY_OUT);
+    let copied = 0;
+    while (copied < bytes) {
+      const at = cookie + BigInt(copied);
+      const status = this.#call(LDC_COPY, code, at, BigInt(address + copied), BigInt(bytes - copied));
+      if (status !== EOK)
+        throw this.#refusal(`a copy ${direction} of ${bytes} bytes at cookie 0x${at.toString(16)}`, status);
+      const taken = Number(this.#args[0]);
+      checkInteger("bytes that the hypervisor says it has copied", taken, 0, bytes - copied);
+      if (taken === 0) break;
+      copied += taken;
+    }
+    return copied;
+  }
+
+  /** A call that was refused: because of the link, or because of what it asked for? */
+  #refusal(what: string, status: number): LdcError {
+    const { state } = this;
+    if (state !== "up") return new LdcError("ECONNRESET", `${what}: the link is ${state}`);
+    const later = status === EBUSY || status === EWOULDBLOCK;
+    return new LdcError(later ? "EBUSY" : "EFAULT", `${what}: the hypervisor answers status ${status}`);
+  }
+
+  #call(number: number, ...args: readonly bigint[]): number {
+    this.#args[0] = BigInt(CHANNEL);
+    args.forEach((value, i) => {
+      this.#args[i + 1] = value;
+    });
+    return this.#machine.hypercall?.(number, this.#args) ?? EBUSY;
+  }
+}
+
+/** Throws LdcError EFAULT unless all are multiples of 8, EINVAL unless they are lengths and addresses at all. */
+export function checkAligned(what: string, address: number, bytes: number): void {
+  if (!(Number.isSafeInteger(address) && Number.isSafeInteger(bytes) && address >= 0 && bytes >= 0)) {
+    throw new LdcError("EINVAL", `${what} is ${bytes} bytes at ${address}; expected integers from 0 on`);
+  }
+  if (address % COPY_ALIGNMENT === 0 && bytes % COPY_ALIGNMENT === 0) return;
+  throw new LdcError("EFAULT", `${what} is ${bytes} bytes at ${address}; expected multiples of ${COPY_ALIGNMENT}`);
+}

@@ -1,0 +1,225 @@
+/**
+ * LDC: memory that one end of a logical domain channel exports to the other, by cookies. The generic table with a window of cookies
+ * (cookies.ts) over a map table in memory; the "device" is the other end. No boundary is checked, since a cookie has none.
+ *
+ *     const exporter = LdcPlatform.create(machine, { tableAddress });
+ *     const cookies = exporter.map(address, bytes, LDC_MAP.shadow | LDC_MAP.read, 8);
+ *     // to the other end by message; there: new LdcLink(machine).copy("in", address, bytes, cookies)
+ *     exporter.unmap(cookies);
+ *
+ * Beside the generic table's own interface, the channel's: exports with permissions of every kind, in cookies. An object is one
+ * thread's view.
+ */
+import { UNCONSTRAINED } from "../../allocator/constraints.ts";
+import { LDC_ENTRY_BYTES, LDC_MAP, ldcEntryPermissions } from "../../formats/ldc-map-entry.ts";
+import type { Machine } from "../../machine/contract.ts";
+import { createShared, isShared, load, type SharedBuffer, store, wordsOf } from "../../shared/memory.ts";
+import { IommuTable, iovaOf, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
+import { checkInteger, FormatError, FreeError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { type Failure, failureOf } from "../../units/failure.ts";
+import { EOK } from "../sun4v/services.ts";
+import { cookieIndex, cookiePages, cookieWindow, type LdcCookie } from "./cookies.ts";
+import { LdcError } from "./errors.ts";
+import { checkAligned, LdcLink } from "./link.ts";
+import { LdcOps } from "./ops.ts";
+import {
+  CHANNEL,
+  LDC_SET_MAP_TABLE,
+  LEAST_TABLE_ENTRIES,
+  MAP_TABLE_ALIGNMENT,
+  MOST_TABLE_ENTRIES,
+} from "./services.ts";
+
+const DEFAULT_ENTRIES = 8192;
+const DEFAULT_PAGE_SHIFT = 13;
+/** Words of the platform's own shared state. */
+const WORD = { version: 0, gone: 1 } as const;
+const WORDS = 4;
+const VERSION = 1;
+
+export interface LdcPlatformOptions {
+  /** log2 of the size of exported pages in bytes: 13, 16, 19, 22, 25 or 28. Default 13. */
+  readonly pageShift?: number;
+  /** A power of two, 512 .. 2^20. Default 8192. */
+  readonly entries?: number;
+  /** Physical address of the map table: a multiple of 8 KiB, with 16 bytes an entry. */
+  readonly tableAddress: number;
+  /** Of the generic table. Default: one pool. */
+  readonly table?: TableOptions;
+}
+
+/** What a thread attaches to. Structured-cloneable. */
+export interface LdcPlatformHandle {
+  readonly tableAddress: number;
+  readonly state: SharedBuffer;
+  readonly table: TableHandle;
+}
+
+/** A piece of memory to export. */
+export interface LdcPiece {
+  /** Physical address, and length: multiples of 8. */
+  readonly address: number;
+  readonly bytes: number;
+}
+
+/** One thread's view. */
+export class LdcPlatform {
+  readonly handle: LdcPlatformHandle;
+  /** The generic table, with ops of this thread: what is set through it are shadow mappings, which the other end copies. */
+  readonly generic: IommuTable;
+  readonly ops: LdcOps;
+  /** This end of the link. */
+  readonly link: LdcLink;
+  readonly #machine: Machine;
+
+  private constructor(machine: Machine, handle: LdcPlatformHandle, generic: IommuTable, ops: LdcOps) {
+    this.handle = handle;
+    this.generic = generic;
+    this.ops = ops;
+    this.link = new LdcLink(machine);
+    this.#machine = machine;
+  }
+
+  /**
+   * Places an empty map table, and tells the hypervisor. The link is connected apart. Throws InvalidArgumentError for what doesn't fit
+   * together, IovaError "platform-refused" when the hypervisor does not take the table.
+   */
+  static create(machine: Machine, options: LdcPlatformOptions): LdcPlatform {
+    const { pageShift = DEFAULT_PAGE_SHIFT, entries = DEFAULT_ENTRIES, tableAddress } = options;
+    const window = cookieWindow(pageShift, entries);
+    checkInteger("entries of the map table", entries, LEAST_TABLE_ENTRIES, MOST_TABLE_ENTRIES);
+    if (!Number.isInteger(Math.log2(entries))) {
+      throw new InvalidArgumentError("entries of the map table", entries, "a power of two");
+    }
+    const last = machine.memory.bytes - entries * LDC_ENTRY_BYTES;
+    if (!(Number.isInteger(tableAddress / MAP_TABLE_ALIGNMENT) && tableAddress >= 0 && tableAddress <= last)) {
+      const expected = `a multiple of ${MAP_TABLE_ALIGNMENT} from 0 to ${last}`;
+      throw new InvalidArgumentError("address of the map table", tableAddress, expected);
+    }
+    const state = createShared(WORDS * 4);
+    store(wordsOf(state), WORD.version, VERSION);
+    const ops = new LdcOps({ machine, window, tableAddress, state: wordsOf(state), goneAt: WORD.gone });
+    const generic = IommuTable.create(window, ops, { pools: 1, ...options.table });
+    machine.memory.write(tableAddress, new Uint8Array(entries * LDC_ENTRY_BYTES));
+    setMapTable(machine, tableAddress, entries);
+    return new LdcPlatform(machine, { tableAddress, state, table: generic.handle }, generic, ops);
+  }
+
+  /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
+  static attach(machine: Machine, handle: LdcPlatformHandle): LdcPlatform {
+    if (!isShared(handle?.state) || handle.state.byteLength !== WORDS * 4 || typeof handle.table !== "object") {
+      throw new FormatError("the handle is not that of an LDC platform");
+    }
+    const state = wordsOf(handle.state);
+    const version = load(state, WORD.version);
+    if (version !== VERSION) {
+      throw new FormatError(`LDC platform of version ${version}; this library has version ${VERSION}`);
+    }
+    const { window } = handle.table;
+    const ops = new LdcOps({ machine, window, tableAddress: handle.tableAddress, state, goneAt: WORD.gone });
+    return new LdcPlatform(machine, handle, IommuTable.attach(handle.table, ops), ops);
+  }
+
+  /**
+   * Exports one piece of memory, with permissions that are a sum of LDC_MAP's. Its pages share one cookie.
+   * @throws LdcError EINVAL for other permissions or no bytes, EFAULT for what is no multiple of 8, EMSGSIZE for fewer `mostCookies` than
+   * pages, ENOMEM when the table has not enough entries free in a row. Nothing is exported then.
+   */
+  map(address: number, bytes: number, permissions: number, mostCookies: number): readonly LdcCookie[] {
+    return this.mapSg([{ address, bytes }], permissions, mostCookies);
+  }
+
+  /** As `map`, for several pieces. A piece goes on with the cookie before where they meet at a page's end; empty ones are skipped. */
+  mapSg(pieces: readonly LdcPiece[], permissions: number, mostCookies: number): readonly LdcCookie[] {
+    if (!Number.isInteger(permissions) || permissions < 0 || permissions > LDC_MAP.all) {
+      throw new LdcError("EINVAL", `permissions of an export are ${permissions}; expected a sum of 1, 2, 4, 8, 16, 32`);
+    }
+    for (const { address, bytes } of pieces) checkAligned("an export", address, bytes);
+    const filled = pieces.filter(({ bytes }) => bytes > 0);
+    if (filled.length === 0) throw new LdcError("EINVAL", "an export has no bytes");
+    const pages = filled.reduce((sum, piece) => sum + this.#pagesOf(piece), 0);
+    if (pages > mostCookies) {
+      throw new LdcError("EMSGSIZE", `an export of ${pages} pages has room for ${mostCookies} cookies`);
+    }
+    const { generic } = this;
+    const first = generic.allocate(pages, UNCONSTRAINED, -1);
+    if (first < 0) throw noEntries(pages, failureOf(first));
+    const failure = this.#write(first, filled, ldcEntryPermissions(permissions)) ?? generic.flush();
+    if (failure !== undefined) {
+      generic.abandon(first, pages);
+      throw new LdcError(failure === "platform-busy" ? "EBUSY" : "EFAULT", `an export of ${pages} pages: ${failure}`);
+    }
+    generic.commit(first, pages);
+    return this.#cookiesOf(first, filled);
+  }
+
+  /**
+   * Ends an export: all cookies that `map` or `mapSg` returned, in their order. The other end's mappings of its pages are revoked, and
+   * no copy by them goes on. A failure says that the hypervisor could not do that: the entries stay out of use.
+   * @throws FreeError when they are no export of this table; nothing has been changed then
+   */
+  unmap(cookies: readonly LdcCookie[]): Failure | undefined {
+    const { base, entries, pageShift } = this.generic.window;
+    const address = cookies[0]?.address ?? 0n;
+    const inWindow = address >= base && address < base + (BigInt(entries) << BigInt(pageShift));
+    if (cookies.length === 0 || !inWindow) {
+      throw new FreeError("out-of-range", `unmap of ${cookies.length} cookies at 0x${address.toString(16)}`);
+    }
+    const pages = cookies.reduce((sum, cookie) => sum + cookiePages(cookie), 0);
+    return this.generic.unmap(cookieIndex(address), pages);
+  }
+
+  /** Exports nothing any more: every thread's use of the table throws from then on. Throws IovaError "in-use" while ranges are live. */
+  remove(): void {
+    for (const [thread, [range]] of this.generic.leaks()) {
+      if (range === undefined) continue;
+      const message = `entries [${range.first}, ${range.end}) of thread ${thread} are in use; unmap them first`;
+      throw new IovaError("in-use", message);
+    }
+    setMapTable(this.#machine, 0, 0);
+    store(wordsOf(this.handle.state), WORD.gone, 1);
+  }
+
+  #pagesOf({ address, bytes }: LdcPiece): number {
+    const pageBytes = 2 ** this.generic.window.pageShift;
+    return Math.ceil(((address % pageBytes) + bytes) / pageBytes);
+  }
+
+  #write(first: number, pieces: readonly LdcPiece[], permissions: number): Failure | undefined {
+    const pageBytes = 2 ** this.generic.window.pageShift;
+    let entry = first;
+    for (const piece of pieces) {
+      const pages = this.#pagesOf(piece);
+      const failure = this.ops.setWith(entry, pages, Math.floor(piece.address / pageBytes), permissions);
+      if (failure !== undefined) return failure;
+      entry += pages;
+    }
+    return undefined;
+  }
+
+  #cookiesOf(first: number, pieces: readonly LdcPiece[]): readonly LdcCookie[] {
+    const pageBytes = 2 ** this.generic.window.pageShift;
+    const cookies: LdcCookie[] = [];
+    let entry = first;
+    for (const piece of pieces) {
+      const address = iovaOf(this.generic.window, entry) + BigInt(piece.address % pageBytes);
+      const last = cookies.at(-1);
+      if (last !== undefined && last.address + BigInt(last.bytes) === address) {
+        cookies[cookies.length - 1] = { address: last.address, bytes: last.bytes + piece.bytes };
+      } else cookies.push({ address, bytes: piece.bytes });
+      entry += this.#pagesOf(piece);
+    }
+    return cookies;
+  }
+}
+
+function noEntries(pages: number, failure: Failure): LdcError {
+  const lacksSpace = failure === "table-full" || failure === "longer-than-table";
+  return new LdcError(lacksSpace ? "ENOMEM" : "EBUSY", `an export of ${pages} pages: ${failure}`);
+}
+
+function setMapTable(machine: Machine, address: number, entries: number): void {
+  const args = BigUint64Array.of(BigInt(CHANNEL), BigInt(address), BigInt(entries));
+  const status = machine.hypercall?.(LDC_SET_MAP_TABLE, args);
+  if (status !== EOK) throw new IovaError("platform-refused", `ldc_set_map_table: the hypervisor answers ${status}`);
+}
