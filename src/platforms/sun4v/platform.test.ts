@@ -266,6 +266,25 @@ test("entries that were gathered and lost are told by every flush until they hav
   assert.ok(tableOf(setUp).every((byte) => byte === 0));
 });
 
+test("the law of the ops alone: a set that fails leaves nothing of itself, a flush that fails nothing that was gathered", () => {
+  for (let call = 1; call <= 26; call++) {
+    const setUp = start();
+    const { ops } = setUp.platform;
+    setUp.machine.injection.set({ most: 100, failAt: call, status: EIO });
+    // Two full lists take 11 calls each; the 52 entries that are left one, when another place is set; the flush three.
+    const first = ops.set(0, 2100, 0, 3);
+    const second = first ?? ops.set(5000, 300, 0, 3);
+    assert.equal(second ?? ops.flush(), "platform-refused", `call ${call}`);
+    const from = first !== undefined ? 0 : 2048;
+    const left = tableOf(setUp).subarray(8 * (second === undefined ? 5000 : from));
+    assert.ok(
+      left.every((byte) => byte === 0),
+      `call ${call} leaves entries`,
+    );
+    assert.equal(first !== undefined, call <= 22);
+  }
+});
+
 test("attributes: READ always, WRITE unless the device only reads, relaxed order for weakly ordered buffers", () => {
   const setUp = start();
   const { ops } = setUp.platform;
