@@ -351,6 +351,63 @@ test("unmapping revokes what the other end has mapped in: afterwards it reads an
     }
     assert.ok(domain.readMappedIn(other.address, new Uint8Array(8)), "another page stays");
     assert.equal(exporter.unmap([kept]), undefined);
+    assert.equal(exporter.generic.allocator.flush(), undefined);
+    assert.ok(
+      tableOf(channel).every((byte) => byte === 0),
+      "no revoke cookie is left",
+    );
+  }
+});
+
+test("an export whose entries are refused leaves nothing, and says so", () => {
+  const channel = start();
+  const { exporter } = channel;
+  for (const [failure, errno] of [
+    ["platform-refused", "EFAULT"],
+    ["platform-busy", "EBUSY"],
+  ] as const) {
+    const { setWith } = exporter.ops;
+    // The second piece is refused.
+    exporter.ops.setWith = function (this: typeof exporter.ops, first, ...rest) {
+      return first > 0 ? failure : setWith.call(this, first, ...rest);
+    };
+    const pieces = [
+      { address: 0, bytes: 8 },
+      { address: PAGE, bytes: 8 },
+    ];
+    fails(errno, () => exporter.mapSg(pieces, COPYABLE, 2));
+    exporter.ops.setWith = setWith;
+    assert.equal(exporter.generic.statistics().taken, 0);
+    assert.ok(tableOf(channel).every((byte) => byte === 0));
+  }
+});
+
+test("a page that is unmapped or revoked while the other end maps it in is not mapped in", () => {
+  for (const meanwhile of ["cleared", "unmapped"] as const) {
+    const channel = start();
+    const { hypervisor, exporter, importer } = channel;
+    const cookies = exporter.map(0, PAGE, direct | read, 1);
+    const { memory } = hypervisor;
+    const compareExchange32 = memory.compareExchange32.bind(memory);
+    // In the middle of ldc_mapin: the revoke cookie has just been stored.
+    memory.compareExchange32 = (at, expected, wanted) => {
+      const found = compareExchange32(at, expected, wanted);
+      memory.compareExchange32 = compareExchange32;
+      if (meanwhile === "cleared") exporter.ops.clear(0, 1);
+      else assert.equal(exporter.unmap(cookies), undefined);
+      return found;
+    };
+    fails("EFAULT", () => importer.mapIn(0n));
+    assert.ok(
+      tableOf(channel).every((byte) => byte === 0),
+      meanwhile,
+    );
+    if (meanwhile === "cleared") assert.equal(exporter.unmap(cookies), undefined);
+    // The slot and the entry serve again.
+    for (let i = 0; i < 9; i++) {
+      const [again] = exporter.map(0, PAGE, direct | read, 1) as [LdcCookie];
+      importer.unmapIn(importer.mapIn(again.address));
+    }
   }
 });
 
