@@ -14,8 +14,8 @@ import * as services from "./services.ts";
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { load } = memory;
 const { DEVICE_HANDLE, EBUSY, EIO, ENOMAP, EOK, EWOULDBLOCK } = services;
-const { PCI_IOMMU_DEMAP, PCI_IOMMU_GETMAP, PCI_IOMMU_MAP } = services;
-const { PCI_IOTSB_DEMAP, PCI_IOTSB_GETMAP, PCI_IOTSB_MAP } = services;
+const { PCI_IOMMU_UNMAP, PCI_IOMMU_GETMAP, PCI_IOMMU_MAP } = services;
+const { PCI_IOTSB_UNMAP, PCI_IOTSB_GETMAP, PCI_IOTSB_MAP } = services;
 
 /** Which of the two windows of a PCI root: the legacy one, or the one that the ATU translates by an IOTSB. */
 export type Sun4vWindow = "legacy" | "atu";
@@ -119,7 +119,7 @@ export class Sun4vCalls {
     const legacy = this.#iotsb === 0;
     this.#begin(legacy ? first : this.#iotsb, legacy ? count : first);
     if (!legacy) this.#set(3, count);
-    return this.#hypercall(legacy ? PCI_IOMMU_DEMAP : PCI_IOTSB_DEMAP, this.#args);
+    return this.#hypercall(legacy ? PCI_IOMMU_UNMAP : PCI_IOTSB_UNMAP, this.#args);
   }
 
   /** Adds the count in RET1. A hypervisor that takes none, or more than it was asked for, would hold us up for ever, or lie. */

@@ -23,14 +23,16 @@
  */
 
 export const PCI_IOMMU_MAP = 0xb0;
-export const PCI_IOMMU_DEMAP = 0xb1;
+/** pci_iommu_demap. */
+export const PCI_IOMMU_UNMAP = 0xb1;
 export const PCI_IOMMU_GETMAP = 0xb2;
 export const PCI_IOTSB_CONF = 0x190;
 export const PCI_IOTSB_UNCONF = 0x192;
 export const PCI_IOTSB_BIND = 0x193;
 export const PCI_IOTSB_UNBIND = 0x194;
 export const PCI_IOTSB_MAP = 0x196;
-export const PCI_IOTSB_DEMAP = 0x198;
+/** pci_iotsb_demap. */
+export const PCI_IOTSB_UNMAP = 0x198;
 export const PCI_IOTSB_GETMAP = 0x199;
 
 /** Statuses of the API. */

@@ -53,7 +53,7 @@ test("pci_iommu_map makes entries of the listed pages, getmap tells them, demap 
   assert.equal(readByte(machine, "a", BASE + 7n * PAGE + 5n), 33);
   assert.equal(readByte(machine, "b", BASE + 8n * PAGE), 99);
   assert.deepEqual(call(machine, api.PCI_IOMMU_GETMAP, 8n), [0, 3n, 9n * PAGE]);
-  assert.deepEqual(call(machine, api.PCI_IOMMU_DEMAP, 7n, 2n).slice(0, 2), [0, 2n]);
+  assert.deepEqual(call(machine, api.PCI_IOMMU_UNMAP, 7n, 2n).slice(0, 2), [0, 2n]);
   assert.deepEqual(entryBytes(machine, 7), [0, 0, 0, 0, 0, 0, 0, 0]);
   assert.equal(call(machine, api.PCI_IOMMU_GETMAP, 8n)[0], api.ENOMAP);
   assert.equal(readByte(machine, "a", BASE + 7n * PAGE + 5n), undefined);
@@ -62,7 +62,7 @@ test("pci_iommu_map makes entries of the listed pages, getmap tells them, demap 
     [["a", "not-mapped"]],
   );
   // Of nothing, too.
-  assert.deepEqual(call(machine, api.PCI_IOMMU_DEMAP, 7n, 2n).slice(0, 2), [0, 2n]);
+  assert.deepEqual(call(machine, api.PCI_IOMMU_UNMAP, 7n, 2n).slice(0, 2), [0, 2n]);
 });
 
 test("an entry that is mapped over is replaced, for devices that knew the old one too", () => {
@@ -108,8 +108,8 @@ test("what a call can't do has the API's status, and changes nothing", () => {
   assert.equal(map(0n, 1n, 1n, LIST + 8n), api.EBADALIGN, "a misaligned page");
   assert.equal(map(0n, 1n, 1n, LIST + 16n), api.ENORADDR, "a page beyond 56 bits");
   assert.equal(map(0n, 1n, 1n, LIST + 24n), api.ENORADDR, "a page of the hypervisor's");
-  assert.equal(call(machine, api.PCI_IOMMU_DEMAP, 2048n, 1n)[0], api.EINVAL);
-  assert.equal(call(machine, api.PCI_IOMMU_DEMAP, 0n, 0n)[0], api.EINVAL);
+  assert.equal(call(machine, api.PCI_IOMMU_UNMAP, 2048n, 1n)[0], api.EINVAL);
+  assert.equal(call(machine, api.PCI_IOMMU_UNMAP, 0n, 0n)[0], api.EINVAL);
   assert.equal(call(machine, api.PCI_IOMMU_GETMAP, 2048n)[0], api.EINVAL);
   for (let entry = 0; entry < 2048; entry++) assert.deepEqual(entryBytes(machine, entry), [0, 0, 0, 0, 0, 0, 0, 0]);
 });
@@ -126,7 +126,7 @@ test("a call takes the pages before the first bad one, at most 1024, and what th
   machine.injection.set({ most: 5 });
   assert.deepEqual(map(1500n), [0, 5n]);
   assert.deepEqual(map(3n), [0, 3n]);
-  assert.deepEqual(call(machine, api.PCI_IOMMU_DEMAP, 0n, 100n).slice(0, 2), [0, 5n]);
+  assert.deepEqual(call(machine, api.PCI_IOMMU_UNMAP, 0n, 100n).slice(0, 2), [0, 5n]);
   machine.injection.set({ random: true });
   const taken = new Set(Array.from({ length: 200 }, () => map(8n)[1]));
   assert.deepEqual([...taken].sort(), [1n, 2n, 3n, 4n, 5n, 6n, 7n, 8n]);
@@ -138,7 +138,7 @@ test("a call takes the pages before the first bad one, at most 1024, and what th
 test("the injection fails the call it was told to, as often as it was told to", () => {
   const machine = start();
   machine.injection.set({ failAt: 2, failures: 2, status: api.EIO });
-  const statuses = Array.from({ length: 5 }, () => call(machine, api.PCI_IOMMU_DEMAP, 0n, 1n)[0]);
+  const statuses = Array.from({ length: 5 }, () => call(machine, api.PCI_IOMMU_UNMAP, 0n, 1n)[0]);
   assert.deepEqual(statuses, [0, api.EIO, api.EIO, 0, 0]);
   assert.equal(machine.injection.calls, 5);
   assert.throws(() => machine.injection.set({ most: -1 }), /what a call takes at most is -1/);
@@ -180,7 +180,7 @@ test("an IOTSB is made of the guest's memory, emptied, bound to devices, and giv
   call(machine, api.PCI_IOMMU_MAP, 5n, 1n, 1n, LIST);
   assert.equal(readByte(machine, "a", BASE + 5n * PAGE), 33);
   assert.equal(readByte(machine, "b", BASE + 5n * PAGE), 33);
-  call(machine, api.PCI_IOMMU_DEMAP, 5n, 1n);
+  call(machine, api.PCI_IOMMU_UNMAP, 5n, 1n);
   assert.equal(readByte(machine, "a", BASE + 5n * PAGE), undefined);
   assert.equal(readByte(machine, "b", BASE + 5n * PAGE), undefined);
   // Nobody maps the table itself.
@@ -192,7 +192,7 @@ test("an IOTSB is made of the guest's memory, emptied, bound to devices, and giv
   assert.equal(call(machine, api.PCI_IOTSB_UNBIND, 1n, 0n)[0], 0);
   assert.equal(readByte(machine, "a", at), undefined);
   assert.equal(call(machine, api.PCI_IOTSB_UNCONF, 1n)[0], 0);
-  assert.equal(call(machine, api.PCI_IOTSB_DEMAP, 1n, 1023n, 1n)[0], api.EINVAL);
+  assert.equal(call(machine, api.PCI_IOTSB_UNMAP, 1n, 1023n, 1n)[0], api.EINVAL);
   assert.equal(call(machine, api.PCI_IOMMU_MAP, 0n, 1n, 3n, LIST)[0], 0, "the memory is the guest's again");
 });
 

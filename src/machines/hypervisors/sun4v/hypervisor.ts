@@ -33,16 +33,16 @@ import {
   LEGACY_BASE,
   LEGACY_ENTRIES,
   LIST_ENTRIES,
-  PCI_IOMMU_DEMAP,
   PCI_IOMMU_GETMAP,
   PCI_IOMMU_MAP,
+  PCI_IOMMU_UNMAP,
   PCI_IOTSB_BIND,
   PCI_IOTSB_CONF,
-  PCI_IOTSB_DEMAP,
   PCI_IOTSB_GETMAP,
   PCI_IOTSB_MAP,
   PCI_IOTSB_UNBIND,
   PCI_IOTSB_UNCONF,
+  PCI_IOTSB_UNMAP,
 } from "../../../platforms/sun4v/services.ts";
 import {
   createShared,
@@ -183,7 +183,7 @@ export class Sun4vHypervisor implements DmaMachine {
     switch (number) {
       case PCI_IOMMU_MAP:
         return this.#map(this.#legacyAt(args), lowWord(args, 1), wordOf(args, 2), args);
-      case PCI_IOMMU_DEMAP:
+      case PCI_IOMMU_UNMAP:
         return this.#unmap(this.#legacyAt(args), lowWord(args, 1), wordOf(args, 2), args);
       case PCI_IOMMU_GETMAP:
         return this.#getmap(this.#legacyAt(args), lowWord(args, 1), args, 0, 1);
@@ -201,7 +201,7 @@ export class Sun4vHypervisor implements DmaMachine {
     switch (number) {
       case PCI_IOTSB_MAP:
         return this.#map(table, index, count, args);
-      case PCI_IOTSB_DEMAP:
+      case PCI_IOTSB_UNMAP:
         return this.#unmap(table, wordOf(args, 2), wordOf(args, 3), args);
       case PCI_IOTSB_GETMAP:
         return this.#getmap(table, wordOf(args, 2), args, 1, 0);
