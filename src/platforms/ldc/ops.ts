@@ -9,6 +9,7 @@
  * Against an ldc_mapin at the same time: `clear` stores the empty entry, `flush` orders it before the look at the revoke cookie. The
  * hypervisor stores the revoke cookie first, then looks at the entry once more. So one of the two sees the other.
  */
+import * as addresses from "../../formats/address.ts";
 import * as formats from "../../formats/ldc-map-entry.ts";
 import type { Hypercall, Machine, Memory } from "../../machine/contract.ts";
 import type { SharedWords } from "../../shared/memory.ts";
@@ -21,6 +22,7 @@ import * as sun4v from "../sun4v/services.ts";
 import * as services from "./services.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { swapBytes } = addresses;
 const { encodeLdcEntries, LDC_ENTRY_BYTES, LDC_MAP, ldcEntryPermissions, ldcMapEntry } = formats;
 const { load } = sharedMemory;
 const { EBUSY, EOK, EWOULDBLOCK } = sun4v;
@@ -134,11 +136,11 @@ export class LdcOps implements TableOps {
     let calls = 0;
     for (let entry = first; entry < end; entry++) {
       if (!this.#isMappedIn(entry)) continue;
-      const failed = this.#revoke(entry);
+      const failed = this.#revoke(entry, this.#revokeCookie(entry));
       failure ??= failed;
       calls++;
     }
-    return calls === 0 ? this.#revoke(first) : failure;
+    return calls === 0 ? this.#revoke(first, 0n) : failure;
   }
 
   /** Pages that are mapped in by the other end and have an entry stay so. */
@@ -146,7 +148,7 @@ export class LdcOps implements TableOps {
     let failure = this.#revoke(0, 0n);
     for (let entry = 0; entry < this.#window.entries; entry++) {
       if (!this.#isMappedIn(entry) || this.#memory.load32(this.#addressOf(entry) + 4) !== 0) continue;
-      const failed = this.#revoke(entry);
+      const failed = this.#revoke(entry, this.#revokeCookie(entry));
       failure ??= failed;
     }
     return failure;
@@ -158,7 +160,7 @@ export class LdcOps implements TableOps {
     return this.#memory.load32(at) !== 0 || this.#memory.load32(at + 4) !== 0;
   }
 
-  #revoke(entry: number, revokeCookie: bigint = this.#revokeCookie(entry)): Failure | undefined {
+  #revoke(entry: number, revokeCookie: bigint): Failure | undefined {
     this.#args[0] = BigInt(CHANNEL);
     this.#args[1] = this.#window.base + (BigInt(entry) << BigInt(this.#window.pageShift));
     this.#args[2] = revokeCookie;
@@ -168,10 +170,11 @@ export class LdcOps implements TableOps {
     return status === EBUSY ? "platform-busy" : "platform-refused";
   }
 
+  /** By atomic loads, each half whole: the hypervisor may be changing it. */
   #revokeCookie(entry: number): bigint {
-    const bytes = new DataView(new ArrayBuffer(8));
-    this.#memory.read(this.#addressOf(entry) + REVOKE_COOKIE_AT, new Uint8Array(bytes.buffer));
-    return bytes.getBigUint64(0);
+    const at = this.#addressOf(entry) + REVOKE_COOKIE_AT;
+    const high = swapBytes(this.#memory.load32(at)) >>> 0;
+    return (BigInt(high) << 32n) | BigInt(swapBytes(this.#memory.load32(at + 4)) >>> 0);
   }
 
   #load(entry: number): Uint32Array {

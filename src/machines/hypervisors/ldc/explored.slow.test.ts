@@ -1,0 +1,173 @@
+/**
+ * Pages mapped in, explored: an ldc_mapin and accesses through it, against the end of the export, in all orders, with deaths. Judged are
+ * the bytes that the other end sees, every meeting of its accesses with the exporter's own, and what is left in the entry.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { LdcOps } from "../../../platforms/ldc/ops.ts";
+import { LDC_MAPIN, LDC_RX_QCONF, LDC_SET_MAP_TABLE, LDC_UNMAP } from "../../../platforms/ldc/services.ts";
+import { type Exploration, explore, formatReport, type Report } from "../../../testing/explorer/explore.ts";
+import { exploredCopy, type Plant } from "../../../testing/explorer/load.ts";
+import type { DmaWindow, EntryCount, Iova } from "../../../units/numbers.ts";
+import type { LdcHypervisor } from "./hypervisor.ts";
+
+interface Library {
+  readonly hypervisor: typeof import("./hypervisor.ts");
+  readonly ops: typeof import("../../../platforms/ldc/ops.ts");
+  readonly shared: typeof import("../../../shared/memory.ts");
+}
+
+async function libraryWith(plants: readonly Plant[]): Promise<Library> {
+  const copy = exploredCopy(plants);
+  return {
+    hypervisor: await copy.load<Library["hypervisor"]>("machines/hypervisors/ldc/hypervisor.js"),
+    ops: await copy.load<Library["ops"]>("platforms/ldc/ops.js"),
+    shared: await copy.load<Library["shared"]>("shared/memory.js"),
+  };
+}
+
+const sound = await libraryWith([]);
+const PAGE = 8192;
+const ENTRIES = 512;
+/** Entry 0 leads to page 1; the map table is page 0. */
+const PUBLIC = 1;
+const SECRET = 2;
+/** READ and WRITE, for CPUs. */
+const PERMISSIONS = 0x30;
+const WINDOW: DmaWindow = { base: 0n as Iova, pageShift: 13, entries: ENTRIES as EntryCount };
+
+interface State {
+  readonly channels: readonly LdcHypervisor[];
+  readonly ops: readonly LdcOps[];
+}
+
+function setup(library: Library, threads: number): State {
+  const { LdcHypervisor } = library.hypervisor;
+  const options = { memoryBytes: 2 * PAGE, otherMemoryBytes: PAGE, threads, busyMilliseconds: 10, faultRecords: 1 };
+  const first = LdcHypervisor.create(options);
+  const channels = [first];
+  while (channels.length < threads) channels.push(LdcHypervisor.attach(first.handle));
+  for (const { hypercall } of first.ends) assert.equal(hypercall(LDC_RX_QCONF, BigUint64Array.of(1n, 0n, 1n)), 0);
+  assert.equal(first.hypercall(LDC_SET_MAP_TABLE, BigUint64Array.of(1n, 0n, BigInt(ENTRIES))), 0);
+  const state = library.shared.wordsOf(library.shared.createShared(16));
+  const ops = channels.map(
+    (machine) => new library.ops.LdcOps({ machine, window: WINDOW, tableAddress: 0, state, goneAt: 0 }),
+  );
+  first.memory.write(PAGE, new Uint8Array(4).fill(PUBLIC));
+  ops[0]?.setWith(0, 1, 1, PERMISSIONS);
+  ops[0]?.flush();
+  return { channels, ops };
+}
+
+/** Ends the export, and gives the page to its next owner. */
+const ending =
+  (thread: number) =>
+  ({ channels, ops }: State): string => {
+    ops[thread]?.clear(0, 1);
+    ops[thread]?.flush();
+    if (ops[thread]?.invalidate(0, 1) !== undefined) return "busy";
+    channels[thread]?.memory.write(PAGE, new Uint8Array(4).fill(SECRET));
+    return "ended";
+  };
+
+/** Maps the page in, reads it, gives it back. The answer: its byte, 0 when it may not. */
+const importing =
+  (thread: number) =>
+  ({ channels }: State): number => {
+    const end = (channels[thread] as LdcHypervisor).ends[1];
+    const args = BigUint64Array.of(1n, 0n);
+    if (end.hypercall(LDC_MAPIN, args) !== 0) return 0;
+    const address = args[0] as bigint;
+    const bytes = new Uint8Array(4);
+    const granted = end.readMappedIn(Number(address), bytes);
+    end.hypercall(LDC_UNMAP, BigUint64Array.of(1n, address));
+    if (!granted) return 0;
+    return bytes.every((byte) => byte === bytes[0]) ? (bytes[0] as number) : -1;
+  };
+
+function entryOf({ channels }: State): number[] {
+  const bytes = new Uint8Array(16);
+  channels[0]?.memory.read(0, bytes);
+  return [...bytes];
+}
+
+function check(state: State, ends: readonly { readonly value?: unknown }[]): void {
+  for (const { value } of ends) {
+    if (typeof value === "number") assert.ok(value === 0 || value === PUBLIC, `the other end read ${value}`);
+  }
+  if (ends[0]?.value !== "ended") return;
+  assert.deepEqual(entryOf(state), new Array(16).fill(0), "something is left in the entry");
+  assert.equal(importing(0)(state), 0, "the page can still be mapped in");
+}
+
+function exploration(library: Library, importers: number): Exploration<State> {
+  return {
+    setup: () => setup(library, importers + 2),
+    threads: [ending(0), ...Array.from({ length: importers }, (_, i) => importing(i + 1))],
+    check: (state, { threads }) => check(state, threads),
+    skipSeen: true,
+  };
+}
+
+function runSound(name: string, what: Exploration<State>): Report {
+  const report = explore(what);
+  console.log(formatReport(name, report));
+  const { first } = report;
+  assert.equal(first, undefined, first && `${first.kind}: ${first.message}\n${first.trace}`);
+  assert.equal(report.complete, true);
+  return report;
+}
+
+test("one importer: no schedule lets it read a page whose export has ended", () => {
+  runSound("1 importer", { ...exploration(sound, 1), preemptions: 6 });
+});
+
+test("two importers: neither reads a page whose export has ended, and it is mapped in by one at a time", () => {
+  runSound("2 importers", { ...exploration(sound, 2), preemptions: 3 });
+});
+
+test("an importer that dies anywhere holds the end of the export up until it is forgotten, and no longer", () => {
+  const what: Exploration<State> = {
+    ...exploration(sound, 1),
+    preemptions: 2,
+    kills: 1,
+    victims: [1],
+    reclaim: (state, dead, self) => {
+      for (const thread of dead) state.channels[self]?.forgetThread(state.channels[thread]?.thread as number);
+    },
+    // Before the dead is forgotten, its access may be one that goes on for ever.
+    expectsTimeOut: () => true,
+    check: (state, { threads, dead }) => {
+      check(state, threads.slice(0, 2));
+      if (dead.length === 0 || threads[0]?.value !== "busy") return;
+      assert.equal(ending(0)(state), "ended");
+      check(state, [{ value: "ended" }]);
+    },
+  };
+  const report = runSound("1 importer, 1 death", what);
+  assert.ok(report.kills > 0);
+});
+
+for (const [defect, plant] of [
+  [
+    "a revocation that does not wait for accesses",
+    { module: "machines/hypervisors/ldc/map-in.js", from: "if (!this.#awaitAccesses(slot))", to: "if (slot < 0)" },
+  ],
+  [
+    "an ldc_mapin that does not look at the entry again",
+    {
+      module: "machines/hypervisors/ldc/map-in.js",
+      from: "highNow === high && lowNow === low",
+      to: "highNow >= 0 && lowNow >= 0",
+    },
+  ],
+] as const) {
+  test(`the exploration finds ${defect}`, async () => {
+    const report = explore({
+      ...exploration(await libraryWith([plant]), 1),
+      preemptions: 3,
+      stopAtFailure: true,
+    });
+    assert.ok(report.first !== undefined, "no schedule failed");
+  });
+}
