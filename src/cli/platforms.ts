@@ -84,7 +84,7 @@ function detailLines(kind: BoardKind): string[] {
     `access: mapped for writing, a device may ${kind.grants[2] === 3 ? "read too" : "only write"}; a DMA to what is not mapped ${stray}`,
     kind.hasIotlb
       ? "its IOTLB keeps a translation until it is invalidated: a forgotten invalidation shows"
-      : "it looks at the entries at each DMA: a forgotten invalidation does not show",
+      : "what is unmapped is out of reach at once: there is no IOTLB for the platform to invalidate",
   ];
   if (kind.entriesPerHypercall > 0) {
     lines.push(`entries go through the hypervisor, up to ${grouped(kind.entriesPerHypercall)} a call`);

@@ -85,7 +85,10 @@ export interface BoardKind {
    * silent).
    */
   readonly refusals: "fault" | "data";
-  /** Does the machine keep stale translations until they are invalidated, so that a forgotten invalidation shows? */
+  /**
+   * Does the machine keep stale translations until the platform invalidates them, so that a forgotten invalidation shows? Not where it
+   * looks at the entries at each DMA, nor where a hypervisor invalidates what it unmaps.
+   */
   readonly hasIotlb: boolean;
   /** Entries that one call to the hypervisor can write at most; 0 where entries are written to memory. */
   readonly entriesPerHypercall: number;

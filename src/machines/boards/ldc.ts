@@ -21,6 +21,8 @@ export const ldcBoard: BoardKind = {
   refusals: "fault",
   hasIotlb: false,
   entriesPerHypercall: 0,
+  largestTable: () => MOST_TABLE_ENTRIES,
+  platformBytes: (entries) => roundedEntries(entries) * LDC_ENTRY_BYTES + MAP_TABLE_ALIGNMENT,
   create,
   attach: (handle) => {
     const machine = LdcHypervisor.attach(handle.machine as LdcHypervisorHandle);
@@ -33,7 +35,7 @@ function create(options: BoardOptions): Board {
   const { memoryBytes, devices, threads = 32, levels = 1, pageShift, table, entries = DEFAULT_ENTRIES } = options;
   checkInteger("levels of ldc", levels, 1, 1);
   checkInteger("entries of ldc", entries, 1, MOST_TABLE_ENTRIES);
-  const rounded = Math.max(LEAST_TABLE_ENTRIES, 2 ** Math.ceil(Math.log2(entries)));
+  const rounded = roundedEntries(entries);
   const bytes = rounded * LDC_ENTRY_BYTES;
   const tableAddress = Math.floor((memoryBytes - bytes) / MAP_TABLE_ALIGNMENT) * MAP_TABLE_ALIGNMENT;
   if (tableAddress <= 0) {
@@ -51,6 +53,10 @@ function create(options: BoardOptions): Board {
   return boardOf(machine, platform);
 }
 
+function roundedEntries(entries: number): number {
+  return Math.max(LEAST_TABLE_ENTRIES, 2 ** Math.ceil(Math.log2(entries)));
+}
+
 function boardOf(machine: LdcHypervisor, platform: LdcPlatform): Board {
   const pageBytes = 2 ** platform.generic.window.pageShift;
   const handle: BoardHandle = { kind: ldcBoard.name, machine: machine.handle, platform: platform.handle };
@@ -61,6 +67,8 @@ function boardOf(machine: LdcHypervisor, platform: LdcPlatform): Board {
     table: platform.generic,
     platform,
     usableBytes: Math.floor(platform.handle.tableAddress / pageBytes) * pageBytes,
+    // The hypervisor looks at the map table at each copy.
+    statistics: () => ({ invalidations: 0, hypercalls: machine.injection.calls }),
     takeFaults: () => machine.faults(),
     forgetThread: (thread) => machine.forgetThread(thread),
     machineThread: machine.thread,

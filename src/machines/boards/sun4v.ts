@@ -28,8 +28,12 @@ function boardKind(name: string, summary: string, window: Sun4vWindow): BoardKin
     grants: sun4vTte.grants,
     strayAccess: "refused",
     refusals: "fault",
-    hasIotlb: true,
+    // The hypervisor's: it forgets what a call demaps before the call returns.
+    hasIotlb: false,
     entriesPerHypercall: LIST_ENTRIES,
+    largestTable: () => largestTable(window),
+    // The table in whole pages, a list for each of the usual threads, and what is lost to alignment.
+    platformBytes: (entries) => roundedEntries(entries) * ENTRY_BYTES + 65 * LIST_BYTES + PAGE_BYTES,
     create: (options) => create(kind, window, options),
     attach: (handle) => {
       const machine = Sun4vHypervisor.attach(handle.machine as Sun4vHypervisorHandle);
@@ -47,10 +51,10 @@ function create(kind: BoardKind, window: Sun4vWindow, options: BoardOptions): Bo
   const { memoryBytes, devices = ["device0"], threads = 32, levels = 1, pageShift = IO_PAGE_SHIFT, table } = options;
   checkInteger(`levels of ${kind.name}`, levels, 1, 1);
   checkInteger(`page shift of ${kind.name}`, pageShift, IO_PAGE_SHIFT, IO_PAGE_SHIFT);
-  const most = window === "legacy" ? LEGACY_ENTRIES : ATU_ENTRIES;
+  const most = largestTable(window);
   const asked = options.entries ?? Math.min(most, 2 ** Math.floor(Math.log2(memoryBytes / 4 / ENTRY_BYTES)));
   checkInteger(`entries of ${kind.name}`, asked, 1, most);
-  const entries = Math.ceil(asked / PAGE_ENTRIES) * PAGE_ENTRIES;
+  const entries = roundedEntries(asked);
   const tableBytes = entries * ENTRY_BYTES;
   // From the end of memory down: the table, the lists, what is the caller's.
   const end = Math.floor(memoryBytes / PAGE_BYTES) * PAGE_BYTES;
@@ -71,6 +75,14 @@ function create(kind: BoardKind, window: Sun4vWindow, options: BoardOptions): Bo
   return boardOf(kind, machine, platform);
 }
 
+function largestTable(window: Sun4vWindow): number {
+  return window === "legacy" ? LEGACY_ENTRIES : ATU_ENTRIES;
+}
+
+function roundedEntries(entries: number): number {
+  return Math.ceil(entries / PAGE_ENTRIES) * PAGE_ENTRIES;
+}
+
 function boardOf(kind: BoardKind, machine: Sun4vHypervisor, platform: Sun4vPlatform): Board {
   const handle: BoardHandle = { kind: kind.name, machine: machine.handle, platform: platform.handle };
   return {
@@ -80,6 +92,7 @@ function boardOf(kind: BoardKind, machine: Sun4vHypervisor, platform: Sun4vPlatf
     table: platform.generic,
     platform,
     usableBytes: platform.handle.listAddress,
+    statistics: () => machine.statistics(),
     takeFaults: () => machine.faults(),
     forgetThread: (thread) => machine.forgetThread(thread),
     machineThread: machine.thread,

@@ -158,6 +158,10 @@ export class Sun4vHypervisor implements DmaMachine {
   get thread(): number {
     return this.#machine.thread;
   }
+  /** Of all threads since the machine was made. */
+  statistics(): { readonly invalidations: number; readonly hypercalls: number } {
+    return { invalidations: this.#machine.statistics().invalidations, hypercalls: this.injection.calls };
+  }
   faults(): readonly Fault[] {
     return this.#machine.faults();
   }
