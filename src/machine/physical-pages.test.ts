@@ -54,6 +54,22 @@ test("another thread's view hands out other pages, and what it held when it died
   assert.equal(pages.takenPages, 1);
 });
 
+test("what is adopted of a dead thread outlives its reclaim; the rest comes back", () => {
+  const pages = pagesOf(8);
+  const other = PhysicalPages.attach(pages.handle);
+  const kept = { address: other.allocate(8192), bytes: 8192 };
+  const lost = { address: other.allocate(4096), bytes: 4096 };
+  assert.deepEqual(pages.allocatedBy(other.thread), [kept, lost]);
+  assert.equal(pages.adopt({ ...kept, bytes: 4096 }, other.thread), false, "no range of that length");
+  assert.equal(pages.adopt(kept, pages.thread), false, "not that thread's");
+  assert.equal(pages.adopt(kept, other.thread), true);
+  assert.equal(pages.adopt(kept, other.thread), false, "it is ours already");
+  pages.reclaim(other.thread, "everything");
+  assert.equal(pages.takenPages, 2);
+  pages.free(kept.address, kept.bytes);
+  assert.equal(pages.takenPages, 0);
+});
+
 test("what is no region or handle is refused with the numbers", () => {
   assert.throws(() => PhysicalPages.create({ address: 5, bytes: 4096 }), /address of physical pages is 5/);
   assert.throws(
