@@ -46,7 +46,7 @@ export const BYPASS = -1;
 
 /** Words of one table. */
 export const TABLE = {
-  /** Even: free. Odd: there, in its so-manieth life. */
+  /** Even: free. Odd: there. Counts on with every table that has this record. */
   generation: 0,
   /** Which window of a group it can be: 0 or 1. */
   window: 1,

@@ -9,7 +9,7 @@
  *     TVT     two entries (TVEs) for each PE; bit 59 of the bus address chooses. A TVE names a table of TCEs, or bypass, or nothing.
  *     PEST-A, PEST-B   of each PE: bit 63 says that its registers, its DMA, are cut off after an error.
  *
- * Sources: the sequences in which QEMU's powernv9 was seen to translate (docs/verification.md), and for the rest of a register's
+ * Sources: the sequences in which QEMU 7.2's powernv9 was seen to translate, and for the rest of a register's
  * bits IBM's "POWER9 PHB4" register names as firmware gives them. Bits that were not seen to work somewhere are not written.
  */
 
