@@ -6,6 +6,7 @@ import { InvalidArgumentError, InvariantError } from "../units/errors.ts";
 import type { Access } from "../units/numbers.ts";
 import { checkPageShift, type EntryFormat } from "./contract.ts";
 import { encodeLdcEntries, LDC_MAP, ldcEntryPermissions, ldcMapEntry, ldcSizeCode } from "./ldc-map-entry.ts";
+import { pseriesTce } from "./pseries-tce.ts";
 import { createSun4uIopte, sun4uIopte } from "./sun4u-iopte.ts";
 import { sun4vAccessOf, sun4vAttributesOf, sun4vTte } from "./sun4v-tte.ts";
 import { powernvTce } from "./tce.ts";
@@ -22,6 +23,18 @@ const tceOracle: FormatOracle = {
     { pageShift: 16, page: 0x1_0000_2003, access: 1, bytes: [0, 0x01, 0, 0, 0x20, 0x03, 0, 0x01] },
     { pageShift: 30, page: 5, access: 3, bytes: [0, 0, 0, 0x01, 0x40, 0, 0, 0x03] },
     { pageShift: 34, page: 3, access: 1, bytes: [0, 0, 0, 0x0c, 0, 0, 0, 0x01] },
+  ],
+};
+
+/** Spec section 4: 8 bytes, big-endian, READ 1, WRITE 2, and pseries always sets READ. */
+const pseriesOracle: FormatOracle = {
+  byteOrder: "big",
+  entryBits: (page, access, pageShift) => (page << pageShift) | 1n | (access === 1 ? 0n : 2n),
+  examples: [
+    { pageShift: 12, page: 0x54321, access: 1, bytes: [0, 0, 0, 0, 0x54, 0x32, 0x10, 0x01] },
+    { pageShift: 12, page: 0x54321, access: 2, bytes: [0, 0, 0, 0, 0x54, 0x32, 0x10, 0x03] },
+    { pageShift: 16, page: 0x2_0000_0001, access: 3, bytes: [0, 0x02, 0, 0, 0, 0x01, 0, 0x03] },
+    { pageShift: 24, page: 7, access: 1, bytes: [0, 0, 0, 0, 0x07, 0, 0, 0x01] },
   ],
 };
 
@@ -89,6 +102,7 @@ const ldcOracle: FormatOracle = {
 
 const formats: readonly (readonly [string, EntryFormat, FormatOracle])[] = [
   ["", powernvTce, tceOracle],
+  ["", pseriesTce, pseriesOracle],
   ["", sun4uIopte, sun4uExamples],
   [" with context and streaming", createSun4uIopte({ context: 0xabc, streaming: true }), sun4uStreaming],
   ["", sun4vTte, sun4vOracle],

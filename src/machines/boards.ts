@@ -4,6 +4,7 @@ import type { Board, BoardHandle, BoardKind } from "./board.ts";
 import { ldcBoard } from "./boards/ldc.ts";
 import { linearIopteBoard, linearTceBoard } from "./boards/linear.ts";
 import { powernvBoard } from "./boards/powernv.ts";
+import { pseriesBoard } from "./boards/pseries.ts";
 import { sun4uBoard } from "./boards/sun4u.ts";
 import { sun4vAtuBoard, sun4vBoard } from "./boards/sun4v.ts";
 
@@ -11,6 +12,7 @@ export const BOARD_KINDS: readonly BoardKind[] = [
   linearTceBoard,
   linearIopteBoard,
   powernvBoard,
+  pseriesBoard,
   sun4uBoard,
   sun4vBoard,
   sun4vAtuBoard,

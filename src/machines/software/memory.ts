@@ -35,10 +35,11 @@ export class SoftwareMemory implements Memory {
   /** Only this view stores here: a fence costs no traffic between threads. */
   readonly #fence: SharedWords = wordsOf(createShared(4));
 
-  constructor(buffer: SharedBuffer) {
-    this.bytes = buffer.byteLength;
-    this.#words = wordsOf(buffer);
-    this.#bytes = bytesOf(buffer);
+  /** A view of the first `bytes` bytes: less than all for a guest, which is not given its hypervisor's memory. */
+  constructor(buffer: SharedBuffer, bytes: number = buffer.byteLength) {
+    this.bytes = bytes;
+    this.#words = wordsOf(buffer, 0, bytes / 4);
+    this.#bytes = bytesOf(buffer, 0, bytes);
   }
 
   /** For the machine's walk, which reads entries in a way of its own. */

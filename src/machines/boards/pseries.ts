@@ -1,0 +1,91 @@
+/** The pseries guest on the hypervisor's model: its default window. The board's handle says which personality it is. */
+import { pseriesTce } from "../../formats/pseries-tce.ts";
+import { TCES_PER_CALL } from "../../platforms/pseries/papr.ts";
+import { PseriesPlatform, type PseriesPlatformHandle } from "../../platforms/pseries/platform.ts";
+import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+import type { Board, BoardHandle, BoardKind, BoardOptions } from "../board.ts";
+import { PaprHypervisor, type PaprHypervisorHandle } from "../hypervisors/papr/hypervisor.ts";
+import type { PersonalityName } from "../hypervisors/papr/personalities.ts";
+
+/** 2 GiB, or one page: no bus address below is one of the memory of small boards. */
+const WINDOW_BASE = 2n ** 31n;
+const DEFAULT_ENTRIES = 65536;
+/** List pages, and room for firmware calls. */
+const SPARE_PAGES = 16;
+
+export interface PseriesBoardOptions extends BoardOptions {
+  /** Which hypervisor it runs on. Default "papr". */
+  readonly personality?: PersonalityName;
+}
+
+export const pseriesBoard: BoardKind & { create(options: PseriesBoardOptions): Board } = {
+  name: "pseries",
+  summary: "guest of a PAPR hypervisor: TCEs by hypercalls, up to 512 a call",
+  format: pseriesTce.name,
+  pageShifts: [12, 16, 21, 24, 25, 26, 27, 28, 34],
+  levels: [1],
+  grants: pseriesTce.grants,
+  strayAccess: "refused",
+  refusals: "fault",
+  hasIotlb: true,
+  entriesPerHypercall: TCES_PER_CALL,
+  create,
+  attach: (handle) => {
+    const hypervisor = PaprHypervisor.attach(handle.machine as PaprHypervisorHandle);
+    return boardOf(hypervisor, PseriesPlatform.attach(hypervisor, handle.platform as PseriesPlatformHandle));
+  },
+};
+
+/** `memoryBytes` is the machine's: the hypervisor's table is taken off its end, and the guest's list pages below it. */
+function create(options: PseriesBoardOptions): Board {
+  const { devices, threads = 32, levels = 1, memoryBytes, personality = "papr", table } = options;
+  const pageShift = options.pageShift ?? (pseriesBoard.pageShifts[0] as number);
+  checkInteger("levels of pseries", levels, 1, 1);
+  const entries = 2 ** Math.ceil(Math.log2(options.entries ?? DEFAULT_ENTRIES));
+  const guestBytes = Math.floor((memoryBytes - entries * 8 - 2 * 4096) / 4096) * 4096;
+  const regionBytes = (threads + SPARE_PAGES) * 4096;
+  if (guestBytes <= regionBytes) {
+    throw new InvalidArgumentError(
+      "memory of the board in bytes",
+      memoryBytes,
+      `room for a table of ${entries} entries`,
+    );
+  }
+  const pageBytes = 2n ** BigInt(pageShift);
+  const hypervisor = PaprHypervisor.create({
+    memoryBytes: guestBytes,
+    personality,
+    threads,
+    base: pageBytes > WINDOW_BASE ? pageBytes : WINDOW_BASE,
+    pageShift,
+    entries,
+    ...(devices === undefined ? {} : { devices }),
+  });
+  const platform = PseriesPlatform.create(hypervisor, {
+    properties: hypervisor.properties(0),
+    region: { address: guestBytes - regionBytes, bytes: regionBytes },
+    table: { ...table, threads },
+  });
+  return boardOf(hypervisor, platform);
+}
+
+function boardOf(hypervisor: PaprHypervisor, platform: PseriesPlatform): Board {
+  const pageBytes = 2 ** platform.generic.window.pageShift;
+  const handle: BoardHandle = { kind: pseriesBoard.name, machine: hypervisor.handle, platform: platform.handle };
+  const region = platform.handle.pages?.address ?? hypervisor.memory.bytes;
+  return {
+    kind: pseriesBoard,
+    handle,
+    machine: hypervisor,
+    table: platform.generic,
+    platform,
+    usableBytes: Math.floor(region / pageBytes) * pageBytes,
+    takeFaults: () => hypervisor.faults(),
+    forgetThread: (thread) => hypervisor.forgetThread(thread),
+    machineThread: hypervisor.thread,
+    close: () => {
+      platform.close();
+      hypervisor.close();
+    },
+  };
+}

@@ -1,0 +1,130 @@
+/**
+ * The firmware's services for dynamic DMA windows: query, create, remove, reset, called by H_RTAS with a buffer of big-endian cells in
+ * the guest's memory, as guests of QEMU call them. (LoPAPR, "ibm,query-pe-dma-window" and its neighbours.)
+ *
+ * Removing a window ends it with whatever is mapped in it: that nothing is, its guest has to know.
+ */
+import {
+  type DynamicWindowTokens,
+  H_PARAMETER,
+  H_SUCCESS,
+  PAGE_SHIFT_BITS,
+  RTAS_BUSY,
+  RTAS_HARDWARE,
+  RTAS_PARAMETER,
+  RTAS_SUCCESS,
+} from "../../../platforms/pseries/papr.ts";
+import type { SoftwareMemory } from "../../software/memory.ts";
+import type { WindowAnswer, Windows } from "./windows.ts";
+
+/** The model's numbers; a guest takes them from its device tree. */
+export const TOKENS: Required<DynamicWindowTokens> = { query: 0x2017, create: 0x2018, remove: 0x2019, reset: 0x201a };
+export const UNIT_ID = 0x8000_0000_2000_0000n;
+
+const MOST_CELLS = 32;
+/** The longest bus address range of a window, as log2 of bytes. */
+const LAST_WINDOW_SHIFT = 60;
+
+export interface FirmwareParts {
+  readonly memory: SoftwareMemory;
+  readonly windows: Windows;
+  readonly partitions: number;
+  /** log2 of the page sizes that windows can have. */
+  readonly pageShifts: readonly number[];
+  /** The largest window, in TCEs. */
+  readonly largestWindow: number;
+  readonly canReset: boolean;
+}
+
+/** What a device's partition is called by. */
+export function configAddressOf(partition: number): number {
+  return (partition + 1) << 16;
+}
+
+/** One thread's. */
+export class Firmware {
+  readonly #parts: FirmwareParts;
+  readonly #bytes: Uint8Array = new Uint8Array(MOST_CELLS * 4);
+  readonly #cells: DataView = new DataView(this.#bytes.buffer);
+
+  constructor(parts: FirmwareParts) {
+    this.#parts = parts;
+  }
+
+  /** The token of the buffer at `address`, for the injection of failures; 0 when there is no buffer. */
+  tokenAt(address: number): number {
+    return this.#read(address) ? this.#cells.getUint32(0) : 0;
+  }
+
+  /** Makes the call in the buffer. `status`: answer this instead of doing anything. */
+  call(address: number, status: number | undefined): number {
+    if (!this.#read(address)) return H_PARAMETER;
+    const args = this.#cells.getUint32(4);
+    const results = this.#cells.getUint32(8);
+    if (results < 1 || 3 + args + results > MOST_CELLS) return H_PARAMETER;
+    const answers = status === undefined ? this.#serve(this.#cells.getUint32(0), args) : [status];
+    for (let i = 0; i < results; i++) this.#cells.setInt32(4 * (3 + args + i), answers[i] ?? 0);
+    this.#parts.memory.write(address, this.#bytes.subarray(0, 4 * (3 + args + results)));
+    return H_SUCCESS;
+  }
+
+  #serve(token: number, args: number): readonly number[] {
+    if (token === TOKENS.query && args === 3) return this.#query();
+    if (token === TOKENS.create && args === 5) return this.#create();
+    if (token === TOKENS.remove && args === 1) return [statusOf(this.#parts.windows.remove(this.#argument(0)))];
+    if (token === TOKENS.reset && args === 3 && this.#parts.canReset) return this.#reset();
+    return [RTAS_PARAMETER];
+  }
+
+  #query(): readonly number[] {
+    const partition = this.#partition();
+    if (partition < 0) return [RTAS_PARAMETER];
+    const { largestWindow, pageShifts, windows } = this.#parts;
+    const sizes = PAGE_SHIFT_BITS.reduce((mask, shift, bit) => mask | (pageShifts.includes(shift) ? 1 << bit : 0), 0);
+    return [RTAS_SUCCESS, windows.left(partition), Math.min(largestWindow, 0x7fffffff), sizes, 0];
+  }
+
+  #create(): readonly number[] {
+    const partition = this.#partition();
+    const pageShift = this.#argument(3);
+    const windowShift = this.#argument(4);
+    const { largestWindow, pageShifts, windows } = this.#parts;
+    const entries = 2 ** (windowShift - pageShift);
+    const isWindow = windowShift >= pageShift && windowShift <= LAST_WINDOW_SHIFT && entries <= largestWindow;
+    if (partition < 0 || !pageShifts.includes(pageShift) || !isWindow) return [RTAS_PARAMETER];
+    const created = windows.create(partition, { pageShift, entries });
+    if (created === undefined) return [RTAS_HARDWARE];
+    const { base, liobn } = created;
+    return [RTAS_SUCCESS, liobn | 0, Number(BigInt.asIntN(32, base >> 32n)), Number(BigInt.asIntN(32, base))];
+  }
+
+  #reset(): readonly number[] {
+    const partition = this.#partition();
+    return [partition < 0 ? RTAS_PARAMETER : statusOf(this.#parts.windows.reset(partition))];
+  }
+
+  /** That the first three arguments name, or -1. */
+  #partition(): number {
+    const unitId = (BigInt(this.#argument(1)) << 32n) | BigInt(this.#argument(2));
+    for (let partition = 0; partition < this.#parts.partitions; partition++) {
+      if (unitId === UNIT_ID && this.#argument(0) === configAddressOf(partition)) return partition;
+    }
+    return -1;
+  }
+
+  #argument(index: number): number {
+    return this.#cells.getUint32(4 * (3 + index));
+  }
+
+  #read(address: number): boolean {
+    const { memory } = this.#parts;
+    if (address % 4 !== 0 || address + this.#bytes.length > memory.bytes) return false;
+    memory.read(address, this.#bytes);
+    return true;
+  }
+}
+
+function statusOf(answer: WindowAnswer): number {
+  if (answer === "done") return RTAS_SUCCESS;
+  return answer === "busy" ? RTAS_BUSY : RTAS_PARAMETER;
+}

@@ -1,0 +1,369 @@
+/**
+ * The hypervisor of a pseries guest, on the software machine: its guest has memory, devices, and hypercalls, and no registers.
+ *
+ *     const hypervisor = PaprHypervisor.create({ memoryBytes: 2 ** 26, personality: "kvm" });
+ *     const platform = PseriesPlatform.create(hypervisor, { properties: hypervisor.properties(0), … });
+ *     worker.postMessage(hypervisor.handle);  // there: PaprHypervisor.attach(handle)
+ *
+ * TCE tables lie behind the guest's memory, where no guest access and no TCE of it leads. Devices walk them as the hardware does.
+ * What a guest maps are logical addresses, which here are the real ones.
+ *
+ * kvm: a call that KVM can't do by itself is TOO_HARD. That goes to `userSpace`, which answers in its place; a guest never sees it. By
+ * default user space knows no more windows or memory than KVM does, and answers H_PARAMETER. Tables attached to hardware tables, with
+ * the rules of that (spec section 4), are not modelled.
+ */
+import type { DmaMachine, Fault, Hypercall, Registers } from "../../../machine/contract.ts";
+import { PhysicalPages, type PhysicalPagesHandle } from "../../../machine/physical-pages.ts";
+import {
+  type DmaProperties,
+  H_FUNCTION,
+  H_GET_TCE,
+  H_PARAMETER,
+  H_PUT_TCE,
+  H_PUT_TCE_INDIRECT,
+  H_RTAS,
+  H_STUFF_TCE,
+  H_TOO_HARD,
+} from "../../../platforms/pseries/papr.ts";
+import { load, type SharedBuffer, type SharedWords, store } from "../../../shared/memory.ts";
+import { checkInteger, FormatError, InvalidArgumentError, InvariantError } from "../../../units/errors.ts";
+import type { SoftwareDevice } from "../../software/device.ts";
+import { SoftwareMachine, type SoftwareMachineHandle, type SoftwareMachineOptions } from "../../software/machine.ts";
+import { SoftwareMemory } from "../../software/memory.ts";
+import { configAddressOf, Firmware, TOKENS, UNIT_ID } from "./firmware.ts";
+import { type InjectedAnswer, Injector } from "./injection.ts";
+import { type PersonalityName, personalityNamed } from "./personalities.ts";
+import { attachState, createState, HEADER } from "./state.ts";
+import { TceCalls } from "./tce-calls.ts";
+import { defaultLiobn, tableBytes, Windows } from "./windows.ts";
+
+const PAGE_BYTES = 4096;
+/** Page sizes of the PAPR's list, as log2 of bytes. */
+const PAGE_SHIFTS: readonly number[] = [12, 16, 21, 24, 25, 26, 27, 28, 34];
+/** One past the last address that a peer's registers may have. */
+const PEERS_END_PAGE = 2 ** (46 - 12);
+
+export interface PaprHypervisorOptions {
+  /** The guest's memory in bytes: a multiple of 4096. The machine has more, which is the hypervisor's. */
+  readonly memoryBytes: number;
+  /** Of it, what the guest has at first: the rest can be added later. Default: all. */
+  readonly bootMemoryBytes?: number;
+  /** Default "papr". */
+  readonly personality?: PersonalityName;
+  readonly devices?: readonly string[];
+  /** Default 32. */
+  readonly threads?: number;
+  /** Partitions, each with a default window. Devices begin in partition 0. Default 1. */
+  readonly partitions?: number;
+  /** The default window. Default: 1 GiB at 0x80000000, of 4 KiB pages. */
+  readonly base?: bigint;
+  readonly pageShift?: number;
+  /** A power of two. */
+  readonly entries?: number;
+  /** Are there H_STUFF_TCE and H_PUT_TCE_INDIRECT? Default true. */
+  readonly multiTce?: boolean;
+  /** Dynamic windows: what there is of them. Default: none. */
+  readonly dynamicWindows?: DynamicWindowOptions;
+  /** May TCEs lead to addresses from the end of the machine's memory on, below 2^46: registers of peers? Default true. */
+  readonly peers?: boolean;
+  /** Answers of every thread's view, from its first call on. */
+  readonly inject?: readonly InjectedAnswer[];
+  readonly machine?: Pick<SoftwareMachineOptions, "iotlb" | "busyMilliseconds" | "faultRecords">;
+}
+
+export interface DynamicWindowOptions {
+  /** Windows of a partition, the default one included. Default 2. */
+  readonly slots?: number;
+  /** log2 of their page sizes. Default: all that the specification has. */
+  readonly pageShifts?: readonly number[];
+  /** The largest, in TCEs. Default 2^20. */
+  readonly largestWindow?: number;
+  /** Where they begin. Default 2^59. */
+  readonly base?: bigint;
+  /** Can the default window be brought back? Default true. */
+  readonly reset?: boolean;
+  /** Are they placed low, for devices of fewer than 64 bits? Default false. */
+  readonly limitedAddressing?: boolean;
+  /** The hypervisor's memory for their tables, in bytes. Default: room for the largest one for each slot. */
+  readonly memoryBytes?: number;
+}
+
+/** What does not change. Structured-cloneable. */
+interface Setup {
+  readonly personality: PersonalityName;
+  readonly memoryBytes: number;
+  readonly threads: number;
+  readonly partitions: number;
+  readonly slots: number;
+  readonly base: bigint;
+  readonly pageShift: number;
+  readonly entries: number;
+  readonly multiTce: boolean;
+  readonly dynamic: Required<Omit<DynamicWindowOptions, "slots" | "memoryBytes">> | undefined;
+  readonly peers: boolean;
+  readonly defaultTables: readonly number[];
+  readonly inject: readonly InjectedAnswer[];
+}
+
+export interface PaprHypervisorHandle {
+  readonly machine: SoftwareMachineHandle;
+  readonly state: SharedBuffer;
+  readonly pages: PhysicalPagesHandle;
+  readonly setup: Setup;
+}
+
+/** A call that KVM leaves to user space. */
+export interface UserSpaceCall {
+  readonly number: number;
+  readonly args: BigUint64Array;
+}
+
+/** One thread's view: the guest's processor that this thread is. */
+export class PaprHypervisor implements DmaMachine {
+  readonly handle: PaprHypervisorHandle;
+  /** The guest's. */
+  readonly memory: SoftwareMemory;
+  readonly registers: Registers;
+  readonly hypercall: Hypercall;
+  /** What becomes of TOO_HARD: answers the code that the guest gets, and results in the arguments. */
+  userSpace: (call: UserSpaceCall) => number = () => H_PARAMETER;
+  /** The machine below: for whoever looks behind the guest. */
+  readonly machine: SoftwareMachine;
+  readonly #words: SharedWords;
+  readonly #windows: Windows;
+  readonly #calls: TceCalls;
+  readonly #firmware: Firmware;
+  readonly #counts: Map<number, number> = new Map();
+  #injector: Injector;
+  /** The arguments' buffer of the last call, and its words: guests use the same again. */
+  #args: BigUint64Array | undefined;
+  #argWords: Uint32Array = new Uint32Array(0);
+
+  private constructor(handle: PaprHypervisorHandle, machine: SoftwareMachine) {
+    const { setup } = handle;
+    this.handle = handle;
+    this.machine = machine;
+    this.registers = machine.registers;
+    this.memory = new SoftwareMemory(handle.machine.memory, setup.memoryBytes);
+    this.#words = attachState(handle.state, geometryOf(setup));
+    this.#windows = windowsOf(handle, machine, this.#words);
+    this.#calls = new TceCalls({
+      personality: personalityNamed(setup.personality),
+      multiTce: setup.multiTce,
+      windows: this.#windows,
+      memory: machine.memory,
+      guestMemory: this.memory,
+      unit: machine.translation,
+      words: this.#words,
+      peers: { first: setup.peers ? machine.memory.bytes / PAGE_BYTES : PEERS_END_PAGE, end: PEERS_END_PAGE },
+    });
+    this.#firmware = new Firmware({
+      memory: this.memory,
+      windows: this.#windows,
+      partitions: setup.partitions,
+      pageShifts: setup.dynamic?.pageShifts ?? [],
+      largestWindow: setup.dynamic?.largestWindow ?? 0,
+      canReset: setup.dynamic?.reset ?? false,
+    });
+    this.#injector = new Injector(setup.inject);
+    this.hypercall = (number, args) => this.#hypercall(number, args);
+  }
+
+  /** A machine with its hypervisor, and this thread attached. Throws InvalidArgumentError for options out of range. */
+  static create(options: PaprHypervisorOptions): PaprHypervisor {
+    const { memoryBytes, bootMemoryBytes = memoryBytes, devices, machine: below = {} } = options;
+    const setup = setupOf(options);
+    checkInteger("memory at boot in bytes", bootMemoryBytes, 0, memoryBytes);
+    const tables = setup.partitions * tableBytes(setup);
+    const dynamicBytes =
+      options.dynamicWindows === undefined ? PAGE_BYTES : dynamicBytesOf(setup, options.dynamicWindows);
+    const machine = SoftwareMachine.create({
+      ...below,
+      memoryBytes: memoryBytes + tables + dynamicBytes,
+      threads: setup.threads,
+      partitions: setup.partitions,
+      windows: setup.slots,
+      iommu: "none",
+      ...(devices === undefined ? {} : { devices }),
+    });
+    const pages = PhysicalPages.create({ address: memoryBytes + tables, bytes: dynamicBytes, threads: setup.threads });
+    const state = createState(geometryOf(setup), bootMemoryBytes / PAGE_BYTES);
+    pages.close();
+    const handle = { machine: machine.handle, state, pages: pages.handle, setup };
+    const hypervisor = new PaprHypervisor(handle, machine);
+    for (let partition = 0; partition < setup.partitions; partition++) hypervisor.#windows.openDefault(partition);
+    return hypervisor;
+  }
+
+  /** A view for the calling thread. Throws FormatError for a foreign handle. */
+  static attach(handle: PaprHypervisorHandle): PaprHypervisor {
+    if (typeof handle?.setup !== "object" || typeof handle.pages !== "object") {
+      throw new FormatError("the handle is not that of a PAPR hypervisor");
+    }
+    attachState(handle.state, geometryOf(handle.setup));
+    return new PaprHypervisor(handle, SoftwareMachine.attach(handle.machine));
+  }
+
+  /** What the device tree says about the devices of a partition. */
+  properties(partition: number): DmaProperties {
+    const { setup } = this.handle;
+    checkInteger("partition", partition, 0, setup.partitions - 1);
+    const { reset, ...tokens } = TOKENS;
+    return {
+      liobn: defaultLiobn(partition),
+      base: setup.base,
+      bytes: BigInt(setup.entries) << BigInt(setup.pageShift),
+      pageShift: setup.pageShift,
+      multiTce: setup.multiTce,
+      configAddress: configAddressOf(partition),
+      unitId: UNIT_ID,
+      ...(setup.dynamic === undefined ? {} : { tokens: setup.dynamic.reset ? { ...tokens, reset } : tokens }),
+      limitedAddressing: setup.dynamic?.limitedAddressing ?? false,
+    };
+  }
+
+  /** Replaces this view's schedule of answers; it begins to count anew. */
+  inject(answers: readonly InjectedAnswer[]): void {
+    this.#injector = new Injector(answers);
+  }
+
+  /** How many calls with this number this view has made. */
+  callsOf(number: number): number {
+    return this.#counts.get(number) ?? 0;
+  }
+
+  /** The guest has memory [0, bytes) from now on: TCEs may lead there. It stays below `memoryBytes`. */
+  setMemoryBytes(bytes: number): void {
+    checkInteger("memory of the guest in bytes", bytes, 0, this.handle.setup.memoryBytes);
+    store(this.#words, HEADER.memoryPages, Math.floor(bytes / PAGE_BYTES));
+  }
+
+  get guestMemoryBytes(): number {
+    return load(this.#words, HEADER.memoryPages) * PAGE_BYTES;
+  }
+
+  device(which: string | number): SoftwareDevice {
+    return this.machine.device(which);
+  }
+  faults(): readonly Fault[] {
+    return this.machine.faults();
+  }
+  get thread(): number {
+    return this.machine.thread;
+  }
+
+  /** Clears what a killed thread left on the machine and in a call. Only once its end is certain. */
+  forgetThread(thread: number): void {
+    this.#windows.forget(thread);
+    this.machine.forgetThread(thread);
+  }
+
+  close(): void {
+    this.machine.close();
+  }
+
+  #hypercall(number: number, args: BigUint64Array): number {
+    this.#counts.set(number, this.callsOf(number) + 1);
+    if (args !== this.#args) {
+      this.#args = args;
+      this.#argWords = new Uint32Array(args.buffer, args.byteOffset, args.length * 2);
+    }
+    if (number === H_RTAS) return this.#callFirmware(Number(args[0]));
+    if (!isTceCall(number)) return this.#injector.next(number, 0)?.answer ?? H_FUNCTION;
+    if (args.length < 4) throw new InvalidArgumentError("arguments of a hypercall", args.length, "room for 4");
+    const injected = this.#injector.next(number, 0);
+    if (injected !== undefined && (injected.written ?? 0) === 0) return injected.answer;
+    const limit = injected?.written ?? Number.POSITIVE_INFINITY;
+    const code = this.#calls.call(number, this.#argWords, limit, injected?.answer ?? 0);
+    return code === H_TOO_HARD ? this.#askUserSpace(number, args) : code;
+  }
+
+  #callFirmware(buffer: number): number {
+    const injected = this.#injector.next(H_RTAS, this.#firmware.tokenAt(buffer));
+    if (this.handle.setup.dynamic === undefined) return H_FUNCTION;
+    return this.#firmware.call(buffer, injected?.answer);
+  }
+
+  #askUserSpace(number: number, args: BigUint64Array): number {
+    const code = this.userSpace({ number, args });
+    if (code === H_TOO_HARD) throw new InvariantError(`user space answers H_TOO_HARD to call 0x${number.toString(16)}`);
+    return code;
+  }
+}
+
+function isTceCall(number: number): boolean {
+  return number === H_PUT_TCE || number === H_PUT_TCE_INDIRECT || number === H_STUFF_TCE || number === H_GET_TCE;
+}
+
+function geometryOf({ partitions, slots, threads }: Setup): { partitions: number; windows: number; threads: number } {
+  return { partitions, windows: slots, threads };
+}
+
+function windowsOf({ pages, setup }: PaprHypervisorHandle, machine: SoftwareMachine, words: SharedWords): Windows {
+  return new Windows({
+    ...geometryOf(setup),
+    words,
+    thread: machine.thread,
+    memory: machine.memory,
+    unit: machine.translation,
+    attachPages: () => PhysicalPages.attach(pages),
+    base: setup.base,
+    geometry: { pageShift: setup.pageShift, entries: setup.entries },
+    defaultTables: setup.defaultTables,
+    dynamicBase: setup.dynamic?.base ?? 0n,
+    limitedAddressing: setup.dynamic?.limitedAddressing ?? false,
+  });
+}
+
+function setupOf(options: PaprHypervisorOptions): Setup {
+  const { memoryBytes, partitions = 1, pageShift = 12, threads = 32, dynamicWindows } = options;
+  const { personality = "papr", entries = 2 ** (30 - pageShift), multiTce = true, peers = true, inject = [] } = options;
+  personalityNamed(personality);
+  checkInteger("guest memory in bytes", memoryBytes, PAGE_BYTES, 2 ** 32);
+  if (memoryBytes % PAGE_BYTES !== 0)
+    throw new InvalidArgumentError("guest memory in bytes", memoryBytes, "a multiple of 4096");
+  checkInteger("partitions of the hypervisor", partitions, 1, 128);
+  checkPageShift(pageShift);
+  checkInteger("entries of the default window", entries, 1, 2 ** 30);
+  if (!Number.isInteger(Math.log2(entries))) {
+    throw new InvalidArgumentError("entries of the default window", entries, "a power of two");
+  }
+  new Injector(inject);
+  const bytes = tableBytes({ entries });
+  return {
+    personality,
+    memoryBytes,
+    threads,
+    partitions,
+    slots: dynamicWindows === undefined ? 1 : (dynamicWindows.slots ?? 2),
+    base: options.base ?? 0x8000_0000n,
+    pageShift,
+    entries,
+    multiTce,
+    dynamic: dynamicWindows === undefined ? undefined : dynamicOf(dynamicWindows),
+    peers,
+    defaultTables: Array.from({ length: partitions }, (_, partition) => memoryBytes + partition * bytes),
+    inject,
+  };
+}
+
+function dynamicOf(options: DynamicWindowOptions): NonNullable<Setup["dynamic"]> {
+  const { pageShifts = PAGE_SHIFTS, largestWindow = 2 ** 20, base = 1n << 59n } = options;
+  const { reset = true, limitedAddressing = false } = options;
+  for (const shift of pageShifts) checkPageShift(shift);
+  checkInteger("largest window in TCEs", largestWindow, 1, 2 ** 31 - 1);
+  return { pageShifts, largestWindow, base, reset, limitedAddressing };
+}
+
+function dynamicBytesOf(setup: Setup, options: DynamicWindowOptions): number {
+  const { memoryBytes } = options;
+  if (memoryBytes !== undefined) checkInteger("memory for dynamic windows in bytes", memoryBytes, PAGE_BYTES, 2 ** 31);
+  const largest = tableBytes({ entries: setup.dynamic?.largestWindow ?? 1 });
+  return memoryBytes ?? setup.partitions * setup.slots * largest;
+}
+
+function checkPageShift(shift: number): void {
+  if (!PAGE_SHIFTS.includes(shift)) {
+    throw new InvalidArgumentError("page shift of a window", shift, `one of ${PAGE_SHIFTS.join(", ")}`);
+  }
+}

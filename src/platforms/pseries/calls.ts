@@ -1,0 +1,134 @@
+/**
+ * Hypercalls as the guest makes them: arguments without bigints, and patience. A long-busy code says how long to wait before the same
+ * call is made again; the waits that were asked for are summed, and beyond the guest's patience it gives up with that code. Nobody
+ * waits here while holding a lock: ops are called without one.
+ *
+ * One object per thread.
+ */
+import * as pages from "../../dma/pages.ts";
+import type { Hypercall, Machine } from "../../machine/contract.ts";
+import { createShared, mayWait, waitWhile, wordsOf } from "../../shared/memory.ts";
+import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+import type { Failure } from "../../units/failure.ts";
+import * as papr from "./papr.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { HIGH_WORD, LOW_WORD } = pages;
+const { H_BUSY, H_GET_TCE, H_NOT_ENOUGH_RESOURCES, H_PUT_TCE, H_PUT_TCE_INDIRECT, H_RESOURCE, H_RTAS } = papr;
+const { H_STUFF_TCE, H_SUCCESS, longBusyMilliseconds } = papr;
+
+const MOST_ARGUMENTS = 4;
+/** H_BUSY asks for no time: this is what a try counts as. */
+const BUSY_MILLISECONDS = 1;
+export const DEFAULT_PATIENCE_MS = 1000;
+
+export interface Patience {
+  /** The longest sum of waits that a call may ask for, in milliseconds: 0 .. 200,000. Default 1000. */
+  readonly patienceMs?: number;
+  /** Waits so many milliseconds. Default: this thread sleeps. */
+  readonly pause?: (milliseconds: number) => void;
+}
+
+export class Hypercalls {
+  /** Of the last `getTce`. */
+  tceHigh = 0;
+  tceLow = 0;
+  readonly #hypercall: Hypercall;
+  readonly #patienceMs: number;
+  readonly #pause: (milliseconds: number) => void;
+  readonly #args: BigUint64Array = new BigUint64Array(MOST_ARGUMENTS);
+  readonly #words: Uint32Array = new Uint32Array(this.#args.buffer);
+
+  /** Throws InvalidArgumentError for a machine without a hypervisor. */
+  constructor(machine: Machine, { patienceMs = DEFAULT_PATIENCE_MS, pause = sleep }: Patience = {}) {
+    const { hypercall } = machine;
+    if (hypercall === undefined)
+      throw new InvalidArgumentError("machine", "one without hypercalls", "one with a hypervisor");
+    checkInteger("patience with the hypervisor in milliseconds", patienceMs, 0, 200_000);
+    this.#hypercall = hypercall;
+    this.#patienceMs = patienceMs;
+    this.#pause = pause;
+  }
+
+  /** `page`: the bus address in pages of 4 KiB, as in all of these. The TCE is then in `tceHigh`, `tceLow`. */
+  getTce(liobn: number, page: number): number {
+    this.#address(liobn, page);
+    const code = this.#call(H_GET_TCE);
+    this.tceHigh = this.#words[HIGH_WORD] as number;
+    this.tceLow = this.#words[LOW_WORD] as number;
+    return code;
+  }
+
+  putTce(liobn: number, page: number, high: number, low: number): number {
+    this.#address(liobn, page);
+    this.#argument(2, high, low);
+    return this.#call(H_PUT_TCE);
+  }
+
+  /** Empties `count` TCEs. */
+  clearTces(liobn: number, page: number, count: number): number {
+    this.#address(liobn, page);
+    this.#argument(2, 0, 0);
+    this.#argument(3, 0, count);
+    return this.#call(H_STUFF_TCE);
+  }
+
+  /** `list`: the physical address of the TCEs. */
+  putTces(liobn: number, page: number, list: number, count: number): number {
+    this.#address(liobn, page);
+    this.#argument(2, list / 2 ** 32, list);
+    this.#argument(3, 0, count);
+    return this.#call(H_PUT_TCE_INDIRECT);
+  }
+
+  /** Calls the firmware with the argument buffer at this physical address. */
+  callFirmware(buffer: number): number {
+    this.#argument(0, buffer / 2 ** 32, buffer);
+    return this.#call(H_RTAS);
+  }
+
+  /** Waits as a busy code or status asks, `waitedMs` having been waited before. The sum; -1: that is more than the patience. */
+  wait(milliseconds: number, waitedMs: number): number {
+    const sum = waitedMs + milliseconds;
+    if (sum > this.#patienceMs) return -1;
+    this.#pause(milliseconds);
+    return sum;
+  }
+
+  /** Arguments stay as they are while a call is busy. */
+  #call(number: number): number {
+    for (let waited = 0; ; ) {
+      const code = this.#hypercall(number, this.#args);
+      if (code === H_SUCCESS) return code;
+      const milliseconds = code === H_BUSY ? BUSY_MILLISECONDS : longBusyMilliseconds(code);
+      if (milliseconds === 0) return code;
+      waited = this.wait(milliseconds, waited);
+      if (waited < 0) return code;
+    }
+  }
+
+  #address(liobn: number, page: number): void {
+    this.#argument(0, 0, liobn);
+    this.#argument(1, page / 2 ** 20, page * 4096);
+  }
+
+  /** The array takes each modulo 2^32, without its fraction. */
+  #argument(index: number, high: number, low: number): void {
+    this.#words[2 * index + HIGH_WORD] = high;
+    this.#words[2 * index + LOW_WORD] = low;
+  }
+}
+
+/** What a code other than H_SUCCESS means to a driver: come back later, or never. */
+export function failureOfCode(code: number): Failure {
+  const later =
+    code === H_BUSY || code === H_RESOURCE || code === H_NOT_ENOUGH_RESOURCES || longBusyMilliseconds(code) > 0;
+  return later ? "platform-busy" : "platform-refused";
+}
+
+const never = wordsOf(createShared(4));
+
+function sleep(milliseconds: number): void {
+  // A browser's main thread may not: it asks again at once, as often as its patience allows.
+  if (mayWait()) waitWhile(never, 0, 0, milliseconds);
+}

@@ -1,0 +1,222 @@
+/**
+ * Dynamic DMA windows: a second window for devices that can use addresses beyond 32 bits, asked of the firmware.
+ *
+ * In this order: query; no slot left, then the default window goes, if it holds nothing but reserved entries and the firmware can
+ * bring it back, and query again; create; when one window covers all memory, map all of it in advance (*direct*: no hypercall
+ * per mapping from then on); publish. A failure at any step: what was mapped is cleared, the window removed, the default window
+ * brought back if it was removed, and the device is not tried again.
+ *
+ * One thread sets windows up, before others map: a thread that maps in the default window while it is removed is refused by the
+ * hypervisor. A thread that dies over it leaves the device as tried.
+ */
+
+import { pseriesTce } from "../../formats/pseries-tce.ts";
+import type { Memory } from "../../machine/contract.ts";
+import { compareExchange, type SharedWords, store } from "../../shared/memory.ts";
+import { InvalidArgumentError } from "../../units/errors.ts";
+import type { Failure } from "../../units/failure.ts";
+import { DEVICE_READS_AND_WRITES, type DmaWindow, type EntryCount, type Iova } from "../../units/numbers.ts";
+import type { FirmwareCalls, WindowQuery } from "./firmware-calls.ts";
+import type { PseriesOps } from "./ops.ts";
+import type { DmaProperties } from "./papr.ts";
+
+/** A piece of the guest's memory: both are multiples of 4096. */
+export interface MemoryRange {
+  readonly address: number;
+  readonly bytes: number;
+}
+
+/** What a device needs. */
+export interface DynamicWindowRequest {
+  /** The last byte that the device can address. */
+  readonly mask: bigint;
+  /** All memory that there is. Default: the machine's. */
+  readonly memory?: readonly MemoryRange[];
+  /** May all memory be mapped in advance? Default true. */
+  readonly direct?: boolean;
+  /**
+   * log2 of the largest page of a window that is not direct: a mapping shows the device whole pages. Default 16. Direct windows take
+   * the largest page that divides memory.
+   */
+  readonly largestPageShift?: number;
+  /** The most entries of a window that is not direct. Default 2^20. */
+  readonly largestWindow?: number;
+}
+
+/** Why there is no dynamic window; the default window is as it was. A Failure: the firmware or the hypervisor said so. */
+export type NoDynamicWindow = "mask-needs-none" | "not-offered" | "default-window-in-use" | "tried-before" | Failure;
+
+/** Words of the state that threads share: one for the dynamic window's progress. */
+const UNTRIED = 0;
+const SETTING_UP = 1;
+const PUBLISHED = 2;
+const FAILED = 3;
+
+/** A window that has been made: bus address − base is, in a direct one, the physical address. */
+export interface MadeWindow {
+  readonly kind: "direct" | "table";
+  readonly liobn: number;
+  readonly window: DmaWindow;
+  /** Is the default window gone? */
+  readonly replacesDefault: boolean;
+}
+
+export interface DynamicWindowParts {
+  readonly memory: Memory;
+  readonly properties: DmaProperties;
+  readonly firmware: FirmwareCalls;
+  /** The state's words, and where the progress is. */
+  readonly words: SharedWords;
+  readonly progressAt: number;
+  /** Does the default window hold nothing but reserved entries? */
+  readonly isDefaultEmpty: () => boolean;
+  /** Calls `use` with ops of this thread on a window, which have a list page meanwhile. */
+  readonly withOps: <Result>(liobn: number, window: DmaWindow, use: (ops: PseriesOps) => Result) => Result;
+}
+
+interface Size {
+  readonly kind: "direct" | "table";
+  readonly pageShift: number;
+  readonly windowShift: number;
+}
+
+/** Makes the device's dynamic window, or says why not. */
+export function makeDynamicWindow(
+  parts: DynamicWindowParts,
+  request: DynamicWindowRequest,
+): MadeWindow | NoDynamicWindow {
+  const { properties, words, progressAt } = parts;
+  if (request.mask <= 0xffff_ffffn) return "mask-needs-none";
+  if (request.mask < 2n ** 64n - 1n && !properties.limitedAddressing) return "mask-needs-none";
+  if (properties.tokens === undefined) return "not-offered";
+  const memory = checkMemory(request.memory ?? [{ address: 0, bytes: parts.memory.bytes }]);
+  if (compareExchange(words, progressAt, UNTRIED, SETTING_UP) !== UNTRIED) return "tried-before";
+  const made = new Attempt(parts, request, memory).run();
+  store(words, progressAt, typeof made === "string" ? FAILED : PUBLISHED);
+  return made;
+}
+
+/** Takes a window away that nothing uses any more. */
+export function unmakeDynamicWindow(parts: DynamicWindowParts, made: MadeWindow): Failure | undefined {
+  const failure = parts.firmware.remove(made.liobn) ?? (made.replacesDefault ? parts.firmware.reset() : undefined);
+  if (failure === undefined) store(parts.words, parts.progressAt, UNTRIED);
+  return failure;
+}
+
+/** Maps memory in a direct window at its own place. On failure nothing of it is left. */
+export function mapDirectly(
+  ops: PseriesOps,
+  { pageShift }: DmaWindow,
+  ranges: readonly MemoryRange[],
+): Failure | undefined {
+  let failure: Failure | undefined;
+  for (const { first, count } of ranges.map((range) => pagesIn(range, pageShift))) {
+    failure ??= ops.set(first, count, first, DEVICE_READS_AND_WRITES);
+  }
+  failure = ops.flush() ?? failure;
+  if (failure !== undefined) unmapDirectly(ops, pageShift, ranges);
+  return failure;
+}
+
+export function unmapDirectly(ops: PseriesOps, pageShift: number, ranges: readonly MemoryRange[]): Failure | undefined {
+  for (const { first, count } of ranges.map((range) => pagesIn(range, pageShift))) ops.clear(first, count);
+  return ops.flush();
+}
+
+/** One try: knows what it has to undo. */
+class Attempt {
+  readonly #parts: DynamicWindowParts;
+  readonly #request: DynamicWindowRequest;
+  readonly #memory: readonly MemoryRange[];
+  #removedDefault = false;
+
+  constructor(parts: DynamicWindowParts, request: DynamicWindowRequest, memory: readonly MemoryRange[]) {
+    this.#parts = parts;
+    this.#request = request;
+    this.#memory = memory;
+  }
+
+  run(): MadeWindow | NoDynamicWindow {
+    const query = this.#queryWithRoom();
+    const made = typeof query === "string" ? query : this.#make(query);
+    // The reason is the first failure; that the default window can't be brought back shows in its use.
+    if (typeof made === "string" && this.#removedDefault) this.#parts.firmware.reset();
+    return made;
+  }
+
+  /** An answer with a slot left, if need be by removing the default window. */
+  #queryWithRoom(): WindowQuery | NoDynamicWindow {
+    const { firmware, isDefaultEmpty, properties } = this.#parts;
+    const query = firmware.query();
+    if (typeof query === "string" || query.windowsLeft > 0) return query;
+    if (properties.tokens?.reset === undefined) return "not-offered";
+    if (!isDefaultEmpty()) return "default-window-in-use";
+    const failure = firmware.remove(properties.liobn);
+    if (failure !== undefined) return failure;
+    this.#removedDefault = true;
+    const again = firmware.query();
+    return typeof again === "string" || again.windowsLeft > 0 ? again : "platform-refused";
+  }
+
+  #make(query: WindowQuery): MadeWindow | NoDynamicWindow {
+    const size = sizeOf(query, this.#request, this.#memory);
+    if (size === undefined) return "not-offered";
+    const created = this.#parts.firmware.create(size.pageShift, size.windowShift);
+    if (typeof created === "string") return created;
+    const failure = this.#take(size, created.liobn, created.base);
+    if (failure === undefined) return this.#madeWindow(size, created.liobn, created.base);
+    this.#parts.firmware.remove(created.liobn);
+    return failure;
+  }
+
+  /** Fills a direct window. A window that the device can't reach is a failure too. */
+  #take(size: Size, liobn: number, base: bigint): Failure | undefined {
+    if (base + (1n << BigInt(size.windowShift)) - 1n > this.#request.mask) return "mask-too-low";
+    if (size.kind === "table") return undefined;
+    const { window } = this.#madeWindow(size, liobn, base);
+    return this.#parts.withOps(liobn, window, (ops) => mapDirectly(ops, window, this.#memory));
+  }
+
+  #madeWindow({ kind, pageShift, windowShift }: Size, liobn: number, base: bigint): MadeWindow {
+    const entries = 2 ** (windowShift - pageShift);
+    const window = { base: base as Iova, pageShift, entries: entries as EntryCount };
+    return { kind, liobn, window, replacesDefault: this.#removedDefault };
+  }
+}
+
+/** Direct with the largest page that divides memory, if one window can hold it all; else as large a table as may be. */
+function sizeOf(query: WindowQuery, request: DynamicWindowRequest, memory: readonly MemoryRange[]): Size | undefined {
+  const { largestWindow = 2 ** 20, largestPageShift = 16, direct = true } = request;
+  const pageShifts = query.pageShifts
+    .filter((shift) => pseriesTce.pageShifts.includes(shift))
+    .toSorted((a, b) => b - a);
+  const end = Math.max(...memory.map(({ address, bytes }) => address + bytes));
+  const windowShift = Math.ceil(Math.log2(end));
+  const whole = pageShifts.find(
+    (shift) =>
+      shift <= windowShift &&
+      2 ** (windowShift - shift) <= query.largestWindow &&
+      memory.every(({ address, bytes }) => address % 2 ** shift === 0 && bytes % 2 ** shift === 0),
+  );
+  if (direct && whole !== undefined) return { kind: "direct", pageShift: whole, windowShift };
+  const pageShift = pageShifts.find((shift) => shift <= largestPageShift);
+  const entries = Math.min(largestWindow, query.largestWindow);
+  if (pageShift === undefined || entries < 1) return undefined;
+  return { kind: "table", pageShift, windowShift: pageShift + Math.floor(Math.log2(entries)) };
+}
+
+function pagesIn({ address, bytes }: MemoryRange, pageShift: number): { first: number; count: number } {
+  return { first: address / 2 ** pageShift, count: bytes / 2 ** pageShift };
+}
+
+/** Throws InvalidArgumentError unless there is memory, in whole pages of 4 KiB. */
+export function checkMemory(ranges: readonly MemoryRange[]): readonly MemoryRange[] {
+  for (const { address, bytes } of ranges) {
+    const isRange = Number.isSafeInteger(address + bytes) && address >= 0 && bytes > 0;
+    if (!isRange || address % 4096 !== 0 || bytes % 4096 !== 0) {
+      throw new InvalidArgumentError("range of memory", `${bytes} bytes at ${address}`, "whole pages of 4096 bytes");
+    }
+  }
+  if (ranges.length === 0) throw new InvalidArgumentError("ranges of memory", 0, "at least one");
+  return ranges;
+}

@@ -1,0 +1,86 @@
+/**
+ * What a pseries guest and its hypervisor say to each other about DMA: numbers of calls, codes, and the firmware's services for
+ * dynamic windows, as a manual would list them (LoPAPR: "Hypervisor call functions", "TCE", "Dynamic DMA windows"). The platform makes
+ * these calls; the models in machines/hypervisors/papr answer them. Neither has other code in common.
+ *
+ * A hypercall takes 64-bit arguments and answers a code. The bus address in a window is an *ioba*; a window is named by its *liobn*.
+ */
+
+/** liobn, ioba → the TCE. */
+export const H_GET_TCE = 0x1c;
+/** liobn, ioba, TCE. */
+export const H_PUT_TCE = 0x20;
+/** liobn, first ioba, value, count (at most 512): the same value into all, to empty them. */
+export const H_STUFF_TCE = 0x138;
+/** liobn, first ioba, list of big-endian TCEs (physical address, a multiple of 4096), count (at most 512). */
+export const H_PUT_TCE_INDIRECT = 0x13c;
+/** Address of an argument buffer: a service of the firmware. Not in LoPAPR; the number that QEMU's firmware uses. */
+export const H_RTAS = 0xf000;
+
+/** TCEs in one list page, and so in one call. */
+export const TCES_PER_CALL = 512;
+
+export const H_SUCCESS = 0;
+/** Try again at once. */
+export const H_BUSY = 1;
+export const H_HARDWARE = -1;
+export const H_FUNCTION = -2;
+export const H_PRIVILEGE = -3;
+export const H_PARAMETER = -4;
+export const H_RESOURCE = -16;
+export const H_NOT_ENOUGH_RESOURCES = -44;
+/** 9900 .. 9905: nothing was done, or a part; make the same call again after 1 ms, 10 ms … 100 s. */
+export const H_LONG_BUSY_FIRST = 9900;
+export const H_LONG_BUSY_LAST = 9905;
+/** What KVM's fast path says to its user space. A guest never sees it. */
+export const H_TOO_HARD = 9999;
+
+/** The wait that a long-busy code asks for, in milliseconds; 0 when it is none. */
+export function longBusyMilliseconds(code: number): number {
+  return code >= H_LONG_BUSY_FIRST && code <= H_LONG_BUSY_LAST ? 10 ** (code - H_LONG_BUSY_FIRST) : 0;
+}
+
+// The argument buffer of a firmware service: big-endian cells of 32 bits { token, number of arguments, number of results,
+// arguments …, results … }. The first result is the status. (LoPAPR, "RTAS argument call buffer".)
+
+export const RTAS_SUCCESS = 0;
+export const RTAS_HARDWARE = -1;
+export const RTAS_BUSY = -2;
+export const RTAS_PARAMETER = -3;
+
+/**
+ * Page sizes of dynamic windows, as log2 of bytes, by their bits in the answer to a query (LoPAPR, "ibm,query-pe-dma-window"): bit 0
+ * is 4 KiB, then 64 KiB, 16 MiB, 32 MiB, 64 MiB, 128 MiB, 256 MiB, 16 GiB, 2 MiB.
+ */
+export const PAGE_SHIFT_BITS: readonly number[] = [12, 16, 24, 25, 26, 27, 28, 34, 21];
+
+/** Which token stands for which service: the device tree says it ("ibm,ddw-applicable", "ibm,ddw-extensions"). */
+export interface DynamicWindowTokens {
+  /** PE's address, unit id (2 cells) → status, windows left, largest window in TCEs, page sizes, migration flag. */
+  readonly query: number;
+  /** PE's address, unit id (2 cells), page shift, window shift → status, liobn, base (2 cells). */
+  readonly create: number;
+  /** liobn → status. */
+  readonly remove: number;
+  /** PE's address, unit id (2 cells) → status: the default window is back, dynamic ones are gone. An extension. */
+  readonly reset?: number;
+}
+
+/** A device's part of the device tree, as far as DMA goes. Structured-cloneable. */
+export interface DmaProperties {
+  /** The default window: "ibm,dma-window". */
+  readonly liobn: number;
+  readonly base: bigint;
+  readonly bytes: bigint;
+  /** log2 of its page size; 12 where the tree doesn't say. */
+  readonly pageShift: number;
+  /** Does the hypervisor have H_STUFF_TCE and H_PUT_TCE_INDIRECT ("hcall-multi-tce" in "ibm,hypertas-functions")? */
+  readonly multiTce: boolean;
+  /** What firmware calls name the device's partitionable endpoint by. */
+  readonly configAddress: number;
+  readonly unitId: bigint;
+  /** Undefined: no dynamic windows. */
+  readonly tokens?: DynamicWindowTokens;
+  /** Windows may be placed below 2^64 for devices of fewer address bits: an extension. */
+  readonly limitedAddressing: boolean;
+}
