@@ -274,7 +274,8 @@ export class PaprHypervisor implements DmaMachine {
     const injected = this.#injector.next(number, 0);
     if (injected !== undefined && (injected.written ?? 0) === 0) return injected.answer;
     const limit = injected?.written ?? Number.POSITIVE_INFINITY;
-    const code = this.#calls.call(number, this.#argWords, limit, injected?.answer ?? 0);
+    const code = this.#calls.call(number, this.#argWords, limit);
+    if (injected !== undefined) return injected.answer;
     return code === H_TOO_HARD ? this.#askUserSpace(number, args) : code;
   }
 

@@ -72,21 +72,21 @@ export class TceCalls {
     this.#memory = parts.memory;
   }
 
-  /** `limit`: how many entries it may write before it is cut off, and then answers `cut`. */
-  call(number: number, args: Uint32Array, limit: number, cut: number): number {
+  /** `limit`: how many entries it may write, when it is to be cut off. */
+  call(number: number, args: Uint32Array, limit: number): number {
     this.#args = args;
     if (!this.#parts.multiTce && (number === H_STUFF_TCE || number === H_PUT_TCE_INDIRECT)) return H_FUNCTION;
     if (this.#high(0) !== 0 || !this.#windows.enter(this.#low(0))) return this.#personality.unknownLiobn;
-    const code = this.#inWindow(number, limit, cut);
+    const code = this.#inWindow(number, limit);
     this.#windows.leave();
     return code;
   }
 
-  #inWindow(number: number, limit: number, cut: number): number {
+  #inWindow(number: number, limit: number): number {
     const first = this.#entry();
     if (number === H_GET_TCE) return this.#get(first);
-    if (number === H_PUT_TCE) return this.#put(first, limit, cut);
-    return number === H_STUFF_TCE ? this.#stuff(first, limit, cut) : this.#putIndirect(first, limit, cut);
+    if (number === H_PUT_TCE) return this.#put(first, limit);
+    return number === H_STUFF_TCE ? this.#stuff(first, limit) : this.#putIndirect(first, limit);
   }
 
   #get(entry: number): number {
@@ -104,16 +104,16 @@ export class TceCalls {
     return H_SUCCESS;
   }
 
-  #put(entry: number, limit: number, cut: number): number {
+  #put(entry: number, limit: number): number {
     if (!this.#inTable(entry, 1)) return H_PARAMETER;
     this.#list[0] = swapBytes(this.#high(2));
     this.#list[1] = swapBytes(this.#low(2));
     const code = this.#judge(0);
     if (code !== TAKEN) return code;
-    return this.#write(entry, Math.min(1, limit), 1, cut);
+    return this.#write(entry, Math.min(1, limit));
   }
 
-  #stuff(first: number, limit: number, cut: number): number {
+  #stuff(first: number, limit: number): number {
     const { checksFirst, nothing, stuffedPermissions, stuffLimit } = this.#personality;
     const count = this.#count(3);
     const value = swapBytes(this.#low(2));
@@ -132,14 +132,13 @@ export class TceCalls {
     const allowed = Math.min(fitting, limit);
     for (let done = 0; done < allowed; done += TCES_PER_CALL) {
       const part = Math.min(TCES_PER_CALL, allowed - done);
-      const code = this.#write(first + done, part, part, cut);
+      const code = this.#write(first + done, part);
       if (code !== H_SUCCESS) return code;
     }
-    if (limit < fitting) return cut;
     return fitting < count ? H_PARAMETER : H_SUCCESS;
   }
 
-  #putIndirect(first: number, limit: number, cut: number): number {
+  #putIndirect(first: number, limit: number): number {
     const count = this.#count(3);
     if (count > TCES_PER_CALL || this.#low(2) % LIST_ALIGNMENT !== 0) return H_PARAMETER;
     if (count === 0) return this.#personality.nothing;
@@ -151,7 +150,7 @@ export class TceCalls {
     this.#parts.guestMemory.read(list, this.#listBytes);
     const good = this.#judgeAll(fitting);
     if (good.code !== TAKEN && this.#personality.checksFirst) return good.code;
-    const code = this.#write(first, Math.min(good.entries, limit), good.entries, cut);
+    const code = this.#write(first, Math.min(good.entries, limit));
     if (code !== H_SUCCESS) return code;
     if (good.code !== TAKEN) return good.code;
     return fitting < count ? H_PARAMETER : H_SUCCESS;
@@ -196,13 +195,13 @@ export class TceCalls {
     return first + count > this.#parts.guestMemory.bytes / 4096 && first < this.#memory.bytes / 4096;
   }
 
-  /** Writes the first `count` entries of the list, of `wanted`: fewer when the call is to be cut off. */
-  #write(first: number, count: number, wanted: number, cut: number): number {
+  /** Writes the first `count` entries of the list. */
+  #write(first: number, count: number): number {
     if (count > 0 && this.#store(first, count)) {
       const { partition, window } = this.#windows;
       if (this.#parts.unit.invalidate(partition, window, first, first + count) !== PASSED) return H_LONG_BUSY_FIRST;
     }
-    return count < wanted ? cut : H_SUCCESS;
+    return H_SUCCESS;
   }
 
   /** True when an entry was valid before. */

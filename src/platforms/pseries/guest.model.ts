@@ -1,0 +1,66 @@
+/** A guest and its hypervisor for tests: what stands in the table behind the guest's back, and the calls that it took. */
+import { PaprHypervisor, type PaprHypervisorOptions } from "../../machines/hypervisors/papr/hypervisor.ts";
+import type { InjectedAnswer } from "../../machines/hypervisors/papr/injection.ts";
+import { H_GET_TCE, H_PUT_TCE, H_PUT_TCE_INDIRECT, H_STUFF_TCE } from "./papr.ts";
+import { PseriesPlatform, type PseriesPlatformOptions } from "./platform.ts";
+
+export const MEMORY_BYTES: number = 2 ** 22;
+const REGION_BYTES = 16 * 4096;
+
+export interface Guest {
+  readonly hypervisor: PaprHypervisor;
+  readonly platform: PseriesPlatform;
+  /** Waits that were asked for, in milliseconds. Nobody sleeps. */
+  readonly pauses: number[];
+}
+
+export function guestOf(
+  hypervisorOptions: Partial<PaprHypervisorOptions> = {},
+  platformOptions: Partial<PseriesPlatformOptions> = {},
+): Guest {
+  const hypervisor = PaprHypervisor.create({
+    memoryBytes: MEMORY_BYTES,
+    entries: 2048,
+    threads: 4,
+    ...hypervisorOptions,
+  });
+  const pauses: number[] = [];
+  const platform = PseriesPlatform.create(hypervisor, {
+    properties: hypervisor.properties(0),
+    region: { address: MEMORY_BYTES - REGION_BYTES, bytes: REGION_BYTES },
+    patience: { patienceMs: 1000, pause: (milliseconds) => pauses.push(milliseconds) },
+    ...platformOptions,
+    table: { threads: 4, ...platformOptions.table },
+  });
+  return { hypervisor, platform, pauses };
+}
+
+/** The bytes of the default window's table, which only the hypervisor sees. */
+export function tableOf({ hypervisor }: Guest): Uint8Array {
+  const { defaultTables, entries } = hypervisor.handle.setup;
+  const bytes = new Uint8Array(entries * 8);
+  hypervisor.machine.memory.read(defaultTables[0] as number, bytes);
+  return bytes;
+}
+
+/** How many TCE calls `run` makes, by kind. */
+export function callsIn(
+  { hypervisor }: Guest,
+  run: () => void,
+): { put: number; stuff: number; indirect: number; get: number } {
+  const now = () => [H_PUT_TCE, H_STUFF_TCE, H_PUT_TCE_INDIRECT, H_GET_TCE].map((number) => hypervisor.callsOf(number));
+  const before = now();
+  run();
+  const [put = 0, stuff = 0, indirect = 0, get = 0] = now().map((count, index) => count - (before[index] as number));
+  return { put, stuff, indirect, get };
+}
+
+/** Makes the n-th call from now on (from 0), of whatever kind, answer this. */
+export function failCall(
+  { hypervisor }: Guest,
+  call: number,
+  answer: number,
+  more: Partial<InjectedAnswer> = {},
+): void {
+  hypervisor.inject([{ answer, after: call, times: 1, ...more }]);
+}
