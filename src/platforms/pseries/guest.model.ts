@@ -1,8 +1,12 @@
 /** A guest and its hypervisor for tests: what stands in the table behind the guest's back, and the calls that it took. */
-import { PaprHypervisor, type PaprHypervisorOptions } from "../../machines/hypervisors/papr/hypervisor.ts";
+import {
+  PaprHypervisor,
+  type PaprHypervisorHandle,
+  type PaprHypervisorOptions,
+} from "../../machines/hypervisors/papr/hypervisor.ts";
 import type { InjectedAnswer } from "../../machines/hypervisors/papr/injection.ts";
 import { H_GET_TCE, H_PUT_TCE, H_PUT_TCE_INDIRECT, H_STUFF_TCE } from "./papr.ts";
-import { PseriesPlatform, type PseriesPlatformOptions } from "./platform.ts";
+import { PseriesPlatform, type PseriesPlatformHandle, type PseriesPlatformOptions } from "./platform.ts";
 
 export const MEMORY_BYTES: number = 2 ** 22;
 const REGION_BYTES = 16 * 4096;
@@ -63,4 +67,28 @@ export function failCall(
   more: Partial<InjectedAnswer> = {},
 ): void {
   hypervisor.inject([{ answer, after: call, times: 1, ...more }]);
+}
+
+/** Words of a driver thread's report. */
+export const REPORT = {
+  stop: 0,
+  thread: 1,
+  machineThread: 2,
+  maps: 3,
+  failures: 4,
+  wrong: 5,
+  running: 6,
+  words: 16,
+} as const;
+/** Pages of each driver thread (guest.test.worker.ts). */
+export const PAGES = 96;
+
+export interface GuestWorkerData {
+  readonly hypervisor: PaprHypervisorHandle;
+  readonly platform: PseriesPlatformHandle;
+  /** Int32: REPORT.words. */
+  readonly report: SharedArrayBuffer;
+  readonly firstPage: number;
+  readonly tag: number;
+  readonly seed: number;
 }

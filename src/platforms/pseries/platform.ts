@@ -151,8 +151,18 @@ export class PseriesPlatform {
       throw new FormatError("the handle is not that of a pseries platform");
     }
     const { multiTce, patienceMs, place } = handle;
-    const pages = handle.pages === undefined ? undefined : PhysicalPages.attach(handle.pages);
-    const common = { machine, calls: new Hypercalls(machine, { patienceMs, ...patience }), pages, multiTce };
+    const calls = new Hypercalls(machine, { patienceMs, ...patience });
+    let attached: PhysicalPages | undefined;
+    const common = {
+      machine,
+      calls,
+      multiTce,
+      // Attached when it is first needed, to set up windows: a driver thread that is killed leaves no slot taken.
+      get pages(): PhysicalPages | undefined {
+        if (attached === undefined && handle.pages !== undefined) attached = PhysicalPages.attach(handle.pages);
+        return attached;
+      },
+    };
     const ops = opsOn(common, place.liobn, place.table.window);
     const generic = IommuTable.attach(place.table, ops);
     useListPage(ops, place.listPages, generic);

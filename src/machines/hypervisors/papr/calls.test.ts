@@ -184,6 +184,13 @@ const SITUATIONS: readonly Situation[] = [
     written: [0, 0, 4],
   },
   {
+    name: "stuff page of the hypervisor",
+    number: H_STUFF_TCE,
+    args: [LIOBN, ioba(0), BigInt(MEMORY_BYTES) + 1n, 4n],
+    codes: BAD,
+    written: NONE,
+  },
+  {
     name: "stuff, unknown liobn",
     number: H_STUFF_TCE,
     args: [7n, ioba(0), 0n, 4n],

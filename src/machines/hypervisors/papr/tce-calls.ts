@@ -124,7 +124,8 @@ export class TceCalls {
     if (fitting < count && checksFirst) return H_PARAMETER;
     this.#list[0] = swapBytes(this.#high(2));
     this.#list[1] = value;
-    this.#judge(0);
+    const judged = this.#judge(0);
+    if (judged !== TAKEN) return judged;
     for (let i = 1; i < Math.min(count, TCES_PER_CALL); i++) {
       this.#list[2 * i] = this.#list[0] as number;
       this.#list[2 * i + 1] = this.#list[1] as number;

@@ -1,0 +1,241 @@
+/** Dynamic DMA windows: which device gets one, of what kind, and that a failure at any step leaves things as they were. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { DmaDevice } from "../../dma/device.ts";
+import { TOKENS } from "../../machines/hypervisors/papr/firmware.ts";
+import type { DynamicWindowOptions, PaprHypervisorOptions } from "../../machines/hypervisors/papr/hypervisor.ts";
+import { type Guest, guestOf, MEMORY_BYTES, tableOf } from "./guest.model.ts";
+import { H_PUT_TCE_INDIRECT, H_RTAS, H_STUFF_TCE } from "./papr.ts";
+import { PseriesPlatform, type PseriesWindow } from "./platform.ts";
+
+const MASK_64 = 2n ** 64n - 1n;
+
+function guestWith(dynamicWindows: DynamicWindowOptions, options: Partial<PaprHypervisorOptions> = {}): Guest {
+  return guestOf({ dynamicWindows: { largestWindow: 4096, ...dynamicWindows }, ...options });
+}
+
+function made(result: PseriesWindow | string): PseriesWindow {
+  assert.ok(typeof result !== "string", `no window: ${String(result)}`);
+  return result;
+}
+
+/** Windows of the guest's partition that devices see now. */
+function openWindows({ hypervisor }: Guest): number {
+  const { translation } = hypervisor.machine;
+  let open = 0;
+  for (let window = 0; window < translation.windows; window++) open += translation.isOpen(0, window) ? 1 : 0;
+  return open;
+}
+
+test("all memory is mapped in advance when one window covers it: base + address is the bus address, at the hypervisor's base", () => {
+  for (const base of [undefined, 2n ** 60n]) {
+    const guest = guestWith(base === undefined ? {} : { base });
+    const window = made(guest.platform.makeDynamicWindow({ mask: MASK_64 }));
+    assert.ok(window.kind === "direct");
+    assert.equal(window.base, base ?? 2n ** 59n);
+    assert.equal(window.bytes, BigInt(MEMORY_BYTES));
+    assert.equal(window.window.pageShift, 21, "the largest that divides memory");
+    for (const address of [0, 0x12345, MEMORY_BYTES - 1]) {
+      guest.hypervisor.memory.write(address, Uint8Array.of(77));
+      const seen = new Uint8Array(1);
+      assert.ok(guest.hypervisor.device(0).dmaRead(window.base + BigInt(address), seen));
+      assert.equal(seen[0], 77);
+    }
+    assert.ok(!guest.hypervisor.device(0).dmaRead(window.base + BigInt(MEMORY_BYTES), new Uint8Array(1)));
+    assert.deepEqual(
+      guest.platform.windows.map(({ kind }) => kind),
+      ["table", "direct"],
+    );
+  }
+});
+
+test("the largest page size that fits wins: it divides all memory, the firmware has it, and the window is not too long", () => {
+  const shiftFor = (dynamic: DynamicWindowOptions, memory?: { address: number; bytes: number }[]): number => {
+    const request = { mask: MASK_64, ...(memory === undefined ? {} : { memory }) };
+    return made(guestWith(dynamic).platform.makeDynamicWindow(request)).window.pageShift;
+  };
+  assert.equal(shiftFor({ pageShifts: [12, 16, 24] }), 16);
+  assert.equal(shiftFor({ pageShifts: [12] }), 12);
+  assert.equal(shiftFor({}, [{ address: 0, bytes: 0x30000 }]), 16);
+  assert.equal(shiftFor({}, [{ address: 0x1000, bytes: 0x30000 }]), 12);
+});
+
+test("a window that can't cover all memory, or is not wanted direct, is a table of its own", () => {
+  for (const direct of [true, false]) {
+    const guest = guestWith({ largestWindow: direct ? 512 : 4096, pageShifts: [12, 16] });
+    const memory = [
+      { address: 0, bytes: MEMORY_BYTES },
+      { address: 2 ** 36, bytes: 4096 },
+    ];
+    const window = made(
+      guest.platform.makeDynamicWindow({ mask: MASK_64, direct, memory: direct ? memory : memory.slice(0, 1) }),
+    );
+    assert.ok(window.kind === "table");
+    assert.deepEqual([window.window.pageShift, window.window.entries], [16, direct ? 512 : 4096]);
+    const device = new DmaDevice(window.generic, { mask: MASK_64 });
+    guest.hypervisor.memory.write(0x54321, Uint8Array.of(5));
+    const mapping = device.map(0x54321n, 10, 1);
+    assert.ok(typeof mapping !== "string" && mapping.iova >= 2n ** 59n);
+    const seen = new Uint8Array(1);
+    assert.ok(guest.hypervisor.device(0).dmaRead(mapping.iova, seen) && seen[0] === 5);
+
+    assert.equal(guest.platform.removeDynamicWindow(), "in-use", "defect 22: not with live mappings");
+    assert.ok(guest.hypervisor.device(0).dmaRead(mapping.iova, seen), "and they live on");
+    assert.equal(device.unmap(mapping), undefined);
+    assert.equal(guest.platform.removeDynamicWindow(), undefined);
+    assert.deepEqual([guest.platform.windows.length, openWindows(guest)], [1, 1]);
+    made(guest.platform.makeDynamicWindow({ mask: MASK_64 }));
+  }
+});
+
+test("masks of 32 bits or less get none; below 64 bits only with the limited-addressing extension, and only what they reach", () => {
+  const without = guestWith({});
+  assert.equal(without.platform.makeDynamicWindow({ mask: 0xffff_ffffn }), "mask-needs-none");
+  assert.equal(without.platform.makeDynamicWindow({ mask: 2n ** 40n - 1n }), "mask-needs-none");
+  const limited = guestWith({ limitedAddressing: true });
+  assert.equal(limited.platform.makeDynamicWindow({ mask: 0xffff_ffffn }), "mask-needs-none");
+  const window = made(limited.platform.makeDynamicWindow({ mask: 2n ** 40n - 1n }));
+  assert.equal(window.window.base, 2n ** 32n);
+  const short = guestWith({ limitedAddressing: true });
+  assert.equal(short.platform.makeDynamicWindow({ mask: 2n ** 32n + 5n }), "mask-too-low");
+  assert.equal(openWindows(short), 1);
+  assert.equal(guestOf().platform.makeDynamicWindow({ mask: MASK_64 }), "not-offered");
+});
+
+test("without a slot the unused default window makes room, and comes back with the dynamic one's end", () => {
+  const guest = guestWith({ slots: 1 });
+  const window = made(guest.platform.makeDynamicWindow({ mask: MASK_64 }));
+  assert.deepEqual([guest.platform.windows.length, openWindows(guest)], [1, 1]);
+  assert.equal(
+    new DmaDevice(guest.platform.generic).map(0x5000n, 1, 1),
+    "platform-refused",
+    "the default window is gone",
+  );
+  assert.ok(guest.hypervisor.device(0).dmaRead(window.window.base, new Uint8Array(16)));
+  assert.equal(guest.platform.removeDynamicWindow(), undefined);
+  guest.platform.generic.allocator.flush();
+  assert.ok(typeof new DmaDevice(guest.platform.generic).map(0x5000n, 1, 1) !== "string");
+});
+
+test("a default window that is used, or could not come back, stays", () => {
+  const used = guestWith({ slots: 1 });
+  const device = new DmaDevice(used.platform.generic);
+  const mapping = device.map(0x5000n, 1, 1);
+  assert.equal(used.platform.makeDynamicWindow({ mask: MASK_64 }), "default-window-in-use");
+  assert.ok(typeof mapping !== "string" && used.hypervisor.device(0).dmaRead(mapping.iova, new Uint8Array(1)));
+  assert.equal(used.platform.makeDynamicWindow({ mask: MASK_64 }), "tried-before", "a device is not tried twice");
+  const lasting = guestWith({ slots: 1, reset: false });
+  assert.equal(lasting.platform.makeDynamicWindow({ mask: MASK_64 }), "not-offered");
+  const reserved = guestWith({ slots: 1 }, { base: 0n });
+  made(reserved.platform.makeDynamicWindow({ mask: MASK_64 }));
+});
+
+test("a failure at any step, by any call: the reason is told, the windows are as before, and it is not tried again", () => {
+  const steps: number[] = [];
+  for (const slots of [1, 2]) {
+    for (const call of [H_RTAS, H_PUT_TCE_INDIRECT]) {
+      for (let after = 0; ; after++) {
+        // 4 KiB pages: 1024 entries, so two calls map them.
+        const guest = guestWith({ slots, pageShifts: [12] });
+        const answer = call === H_RTAS ? -1 : -16;
+        guest.hypervisor.inject([{ call, answer, after, times: 1, written: call === H_RTAS ? 0 : 100 }]);
+        const before = tableOf(guest);
+        const result = guest.platform.makeDynamicWindow({ mask: MASK_64 });
+        if (typeof result !== "string") {
+          steps.push(after);
+          break;
+        }
+        assert.equal(result, call === H_RTAS ? "platform-refused" : "platform-busy");
+        assert.equal(openWindows(guest), 1, `slots ${slots}, call ${after}`);
+        assert.deepEqual(tableOf(guest), before);
+        assert.deepEqual(
+          guest.platform.windows.map(({ kind }) => kind),
+          ["table"],
+        );
+        const mapping = new DmaDevice(guest.platform.generic).map(0x5000n, 1, 1);
+        assert.ok(typeof mapping !== "string", "the default window works");
+        assert.ok(guest.hypervisor.device(0).dmaRead(mapping.iova, new Uint8Array(1)));
+        assert.equal(guest.platform.makeDynamicWindow({ mask: MASK_64 }), "tried-before");
+      }
+    }
+  }
+  assert.deepEqual(steps, [4, 2, 2, 2], "query, remove, query, create; two calls that map; query, create; two");
+});
+
+test("a slow firmware is waited for, up to the guest's patience", () => {
+  const slow = guestWith({});
+  slow.hypervisor.inject([
+    { call: H_RTAS, token: TOKENS.create, answer: 9901, times: 3 },
+    { call: H_RTAS, answer: -2, times: 1 },
+  ]);
+  made(slow.platform.makeDynamicWindow({ mask: MASK_64 }));
+  assert.deepEqual(slow.pauses, [1, 10, 10, 10]);
+  const stuck = guestWith({});
+  stuck.hypervisor.inject([{ call: H_RTAS, token: TOKENS.create, answer: 9903 }]);
+  assert.equal(stuck.platform.makeDynamicWindow({ mask: MASK_64 }), "platform-busy");
+  assert.deepEqual(stuck.pauses, [1000]);
+});
+
+test("the firmware can run out of memory for tables, and gets it back with a window", () => {
+  const guest = guestWith({ slots: 4, pageShifts: [12], memoryBytes: 8192 });
+  made(guest.platform.makeDynamicWindow({ mask: MASK_64 }));
+  const other = PseriesPlatform.create(guest.hypervisor, {
+    properties: guest.hypervisor.properties(0),
+    region: { address: 0, bytes: 40 * 4096 },
+  });
+  assert.equal(other.makeDynamicWindow({ mask: MASK_64 }), "platform-refused");
+  assert.equal(guest.platform.removeDynamicWindow(), undefined);
+  made(guest.platform.makeDynamicWindow({ mask: MASK_64 }));
+});
+
+test("added memory is mapped in a direct window, and in no other; a failure leaves none of it; removed memory is not reached", () => {
+  const half = MEMORY_BYTES / 2;
+  const memory = [
+    { address: 0, bytes: half },
+    { address: half + 0x10000, bytes: 0x10000 },
+  ];
+  const added = { address: half + 0x40000, bytes: 0x80000 };
+  const guest = guestWith({ pageShifts: [12, 16] });
+  const { platform, hypervisor } = guest;
+  assert.equal(platform.addMemory(added), undefined, "no dynamic window: nothing to do");
+  const window = made(platform.makeDynamicWindow({ mask: MASK_64, memory }));
+  assert.equal(window.window.pageShift, 16);
+  const reaches = (address: number) =>
+    hypervisor.device(0).dmaRead(window.window.base + BigInt(address), new Uint8Array(1));
+  assert.deepEqual([reaches(half - 1), reaches(added.address)], [true, false]);
+  hypervisor.inject([{ call: H_PUT_TCE_INDIRECT, answer: -16, times: 1, written: 3 }]);
+  assert.equal(platform.addMemory(added), "platform-busy");
+  assert.equal(reaches(added.address), false);
+  assert.equal(platform.addMemory(added), undefined);
+  assert.deepEqual([reaches(added.address), reaches(added.address + added.bytes - 1)], [true, true]);
+  hypervisor.inject([{ call: H_STUFF_TCE, answer: -1, times: 1 }]);
+  assert.equal(platform.removeMemory(added), "platform-refused");
+  assert.equal(platform.removeMemory(added), undefined);
+  assert.equal(reaches(added.address), false);
+  assert.equal(platform.addMemory({ address: MEMORY_BYTES, bytes: 0x10000 }), "platform-refused", "beyond the window");
+  assert.throws(() => platform.addMemory({ address: 5, bytes: 4096 }), /range of memory is 4096 bytes at 5/);
+});
+
+test("a guest that lacks some of its memory as yet can't map it", () => {
+  const half = MEMORY_BYTES / 2;
+  const guest = guestWith({ pageShifts: [16] }, { bootMemoryBytes: half });
+  const window = made(guest.platform.makeDynamicWindow({ mask: MASK_64, memory: [{ address: 0, bytes: half }] }));
+  const device = new DmaDevice(guest.platform.generic);
+  assert.equal(device.map(BigInt(half), 1, 1), "platform-refused");
+  guest.hypervisor.setMemoryBytes(MEMORY_BYTES);
+  assert.equal(guest.hypervisor.guestMemoryBytes, MEMORY_BYTES);
+  assert.ok(typeof device.map(BigInt(half), 1, 1) !== "string");
+  assert.equal(window.kind, "direct");
+});
+
+test("other threads' views see the dynamic window that the handle had when they attached", () => {
+  const guest = guestWith({});
+  made(guest.platform.makeDynamicWindow({ mask: MASK_64, direct: false }));
+  const other = PseriesPlatform.attach(guest.hypervisor, structuredClone(guest.platform.handle));
+  const window = other.windows[1] as PseriesWindow;
+  assert.ok(window.kind === "table");
+  const mapping = new DmaDevice(window.generic).map(0x5000n, 5 * 4096, 3);
+  assert.ok(typeof mapping !== "string" && guest.hypervisor.device(0).dmaRead(mapping.iova, new Uint8Array(5 * 4096)));
+  assert.equal(guest.platform.removeDynamicWindow(), "in-use");
+  assert.throws(() => PseriesPlatform.attach(guest.hypervisor, {} as never), { name: "FormatError" });
+});
