@@ -205,16 +205,19 @@ export class TceCalls {
     return H_SUCCESS;
   }
 
-  /** True when an entry was valid before. */
+  /** True when the IOTLB may still know what was there before. */
   #store(first: number, count: number): boolean {
     const memory = this.#memory;
     const at = this.#windows.tableAddress + first * 8;
     let changed = false;
     for (let i = 0; i < count && !changed; i++) changed = hasPermissions(memory.load32(at + 8 * i + 4));
+    // Emptying what is empty also invalidates: a call before, cut off or long-busy, may have emptied it and not got so far.
+    let forgets = changed;
+    for (let i = 0; i < count && !forgets; i++) forgets = !hasPermissions(this.#list[2 * i + 1] as number);
     if (changed) this.#replace(at, count);
     else memory.storeWords(at, this.#list, 2 * count, 1);
     memory.fence();
-    return changed;
+    return forgets;
   }
 
   #replace(at: number, count: number): void {
