@@ -10,6 +10,7 @@ import type { PersonalityName } from "../hypervisors/papr/personalities.ts";
 /** 2 GiB, or one page: no bus address below is one of the memory of small boards. */
 const WINDOW_BASE = 2n ** 31n;
 const DEFAULT_ENTRIES = 65536;
+const LARGEST_TABLE = 2 ** 30;
 /** List pages, and room for firmware calls. */
 const SPARE_PAGES = 16;
 
@@ -27,8 +28,12 @@ export const pseriesBoard: BoardKind & { create(options: PseriesBoardOptions): B
   grants: pseriesTce.grants,
   strayAccess: "refused",
   refusals: "fault",
-  hasIotlb: true,
+  // The hypervisor's: it forgets what a call empties before the call returns.
+  hasIotlb: false,
   entriesPerHypercall: TCES_PER_CALL,
+  largestTable: () => LARGEST_TABLE,
+  // The hypervisor's table, list pages of the usual threads, and what is lost to alignment.
+  platformBytes: (entries) => tableEntries(entries) * 8 + (65 + SPARE_PAGES) * 4096 + 3 * 4096,
   create,
   attach: (handle) => {
     const hypervisor = PaprHypervisor.attach(handle.machine as PaprHypervisorHandle);
@@ -41,7 +46,7 @@ function create(options: PseriesBoardOptions): Board {
   const { devices, threads = 32, levels = 1, memoryBytes, personality = "papr", table } = options;
   const pageShift = options.pageShift ?? (pseriesBoard.pageShifts[0] as number);
   checkInteger("levels of pseries", levels, 1, 1);
-  const entries = 2 ** Math.ceil(Math.log2(options.entries ?? DEFAULT_ENTRIES));
+  const entries = tableEntries(options.entries ?? DEFAULT_ENTRIES);
   const guestBytes = Math.floor((memoryBytes - entries * 8 - 2 * 4096) / 4096) * 4096;
   const regionBytes = (threads + SPARE_PAGES) * 4096;
   if (guestBytes <= regionBytes) {
@@ -69,6 +74,10 @@ function create(options: PseriesBoardOptions): Board {
   return boardOf(hypervisor, platform);
 }
 
+function tableEntries(entries: number): number {
+  return 2 ** Math.ceil(Math.log2(entries));
+}
+
 function boardOf(hypervisor: PaprHypervisor, platform: PseriesPlatform): Board {
   const pageBytes = 2 ** platform.generic.window.pageShift;
   const handle: BoardHandle = { kind: pseriesBoard.name, machine: hypervisor.handle, platform: platform.handle };
@@ -80,6 +89,7 @@ function boardOf(hypervisor: PaprHypervisor, platform: PseriesPlatform): Board {
     table: platform.generic,
     platform,
     usableBytes: Math.floor(region / pageBytes) * pageBytes,
+    statistics: () => hypervisor.statistics(),
     takeFaults: () => hypervisor.faults(),
     forgetThread: (thread) => hypervisor.forgetThread(thread),
     machineThread: hypervisor.thread,

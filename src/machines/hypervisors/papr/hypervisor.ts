@@ -25,6 +25,7 @@ import {
   H_STUFF_TCE,
   H_TOO_HARD,
 } from "../../../platforms/pseries/papr.ts";
+import { counted, increment } from "../../../shared/counters.ts";
 import { load, type SharedBuffer, type SharedWords, store } from "../../../shared/memory.ts";
 import { checkInteger, FormatError, InvalidArgumentError, InvariantError } from "../../../units/errors.ts";
 import type { SoftwareDevice } from "../../software/device.ts";
@@ -33,7 +34,7 @@ import { SoftwareMemory } from "../../software/memory.ts";
 import { configAddressOf, Firmware, TOKENS, UNIT_ID } from "./firmware.ts";
 import { type InjectedAnswer, Injector } from "./injection.ts";
 import { type PersonalityName, personalityNamed } from "./personalities.ts";
-import { attachState, createState, HEADER } from "./state.ts";
+import { attachState, callsAt, createState, HEADER } from "./state.ts";
 import { TceCalls } from "./tce-calls.ts";
 import { defaultLiobn, tableBytes, Windows } from "./windows.ts";
 
@@ -130,6 +131,7 @@ export class PaprHypervisor implements DmaMachine {
   /** The machine below: for whoever looks behind the guest. */
   readonly machine: SoftwareMachine;
   readonly #words: SharedWords;
+  readonly #callsAt: number;
   readonly #windows: Windows;
   readonly #calls: TceCalls;
   readonly #firmware: Firmware;
@@ -146,6 +148,7 @@ export class PaprHypervisor implements DmaMachine {
     this.registers = machine.registers;
     this.memory = new SoftwareMemory(handle.machine.memory, setup.memoryBytes);
     this.#words = attachState(handle.state, geometryOf(setup));
+    this.#callsAt = callsAt(geometryOf(setup), machine.thread);
     this.#windows = windowsOf(handle, machine, this.#words);
     this.#calls = new TceCalls({
       personality: personalityNamed(setup.personality),
@@ -232,6 +235,15 @@ export class PaprHypervisor implements DmaMachine {
     return this.#counts.get(number) ?? 0;
   }
 
+  /** Of all threads since the machine was made. */
+  statistics(): { readonly invalidations: number; readonly hypercalls: number } {
+    const geometry = geometryOf(this.handle.setup);
+    let hypercalls = 0;
+    for (let thread = 0; thread < geometry.threads; thread++)
+      hypercalls += counted(this.#words, callsAt(geometry, thread));
+    return { invalidations: this.machine.statistics().invalidations, hypercalls };
+  }
+
   /** The guest has memory [0, bytes) from now on: TCEs may lead there. It stays below `memoryBytes`. */
   setMemoryBytes(bytes: number): void {
     checkInteger("memory of the guest in bytes", bytes, 0, this.handle.setup.memoryBytes);
@@ -264,6 +276,7 @@ export class PaprHypervisor implements DmaMachine {
 
   #hypercall(number: number, args: BigUint64Array): number {
     this.#counts.set(number, this.callsOf(number) + 1);
+    increment(this.#words, this.#callsAt);
     if (args !== this.#args) {
       this.#args = args;
       this.#argWords = new Uint32Array(args.buffer, args.byteOffset, args.length * 2);

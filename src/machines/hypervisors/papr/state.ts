@@ -94,3 +94,8 @@ export function slotAt(slot: number): number {
 export function whereaboutsAt(geometry: StateGeometry, thread: number): number {
   return LINE_WORDS + geometry.partitions * geometry.windows * SLOT.words + thread * LINE_WORDS;
 }
+
+/** Where a thread counts its calls: on the same line, since it alone writes both. */
+export function callsAt(geometry: StateGeometry, thread: number): number {
+  return whereaboutsAt(geometry, thread) + 2;
+}
