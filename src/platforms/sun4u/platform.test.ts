@@ -170,7 +170,7 @@ test("get and exchange report an entry that leads to the dummy page as empty", (
   assert.deepEqual(value, { page: 4, access: 3 });
 });
 
-test("the dummy page and pages beyond 4 GiB are refused, and nothing is left of a long range that one is in (defect 13)", () => {
+test("the dummy page and pages beyond 4 GiB are refused, and nothing is left of a long range that one is in", () => {
   const machine = machineOf();
   const platform = Sun4uPlatform.create(machine, { entries: 1024 });
   const dummyPage = platform.dummyAddress / 8192;
