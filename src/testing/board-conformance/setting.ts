@@ -51,9 +51,13 @@ export function hasSeveralPages(pageShift: number): boolean {
   return pageShift <= LAST_SHIFT_WITH_PAGES;
 }
 
-/** 8 MiB, or so much that a dozen pages are left beside the tables. */
+/** Up to here memory holds one page whole, which costs only what is touched: hypervisors refuse a page that memory ends in. */
+const LAST_SHIFT_WITH_ONE_PAGE = 28;
+
+/** So much that a dozen pages, or one, are left beside the tables; at least 8 MiB. */
 function memoryFor(pageShift: number): number {
-  return hasSeveralPages(pageShift) ? Math.max(8 * MIB, 12 * 2 ** pageShift + 4 * MIB) : 8 * MIB;
+  if (hasSeveralPages(pageShift)) return Math.max(8 * MIB, 12 * 2 ** pageShift + 4 * MIB);
+  return pageShift <= LAST_SHIFT_WITH_ONE_PAGE ? 2 ** pageShift + 8 * MIB : 8 * MIB;
 }
 
 /** Threads that the board will have: what was chosen, or what the kind can have. */
