@@ -79,7 +79,7 @@ function detailLines(kind: BoardKind): string[] {
   const lines = [
     `${kind.name}: ${kind.summary}`,
     `IO pages: ${listed(ascending(kind).map((shift) => binarySize(2 ** shift)))}; usually ${binarySize(2 ** usual)}`,
-    `tables: ${listed(kind.levels.map(String))} ${kind.levels.length === 1 && kind.levels[0] === 1 ? "level" : "levels"}, ` +
+    `tables: ${listed(levelsOf(kind).map(String))} ${levels(kind) === "1" ? "level" : "levels"}, ` +
       `up to ${counted(kind.largestTable(usual), "entry", "entries")} of the usual page, in the format ${kind.format}`,
     `access: mapped for writing, a device may ${kind.grants[2] === 3 ? "read too" : "only write"}; a DMA to what is not mapped ${stray}`,
     kind.hasIotlb
@@ -103,7 +103,14 @@ function sizes(kind: BoardKind): string {
 }
 
 function levels(kind: BoardKind): string {
-  return kind.levels.length < 2 ? kind.levels.join("") : `${kind.levels[0]} … ${kind.levels.at(-1)}`;
+  const all = levelsOf(kind);
+  return all.length < 2 ? all.join("") : `${all[0]} … ${all.at(-1)}`;
+}
+
+/** Levels that a table can have with some page size. */
+function levelsOf(kind: BoardKind): number[] {
+  const all = kind.pageShifts.flatMap((pageShift) => kind.levelsFor?.(pageShift) ?? kind.levels);
+  return [...new Set(all)].toSorted((a, b) => a - b);
 }
 
 function jsonOf(kinds: readonly BoardKind[]): object {
@@ -115,7 +122,7 @@ function jsonOf(kinds: readonly BoardKind[]): object {
       entryFormat: kind.format,
       pageBytes: ascending(kind).map((shift) => 2 ** shift),
       usualPageBytes: 2 ** (kind.pageShifts[0] as number),
-      levels: kind.levels,
+      levels: levelsOf(kind),
       largestTableEntries: kind.largestTable(kind.pageShifts[0] as number),
       grants: kind.grants,
       strayAccess: kind.strayAccess,

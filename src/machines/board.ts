@@ -74,8 +74,10 @@ export interface BoardKind {
   readonly format: string;
   /** IO page sizes as log2 of bytes, the usual one first. */
   readonly pageShifts: readonly number[];
-  /** Levels that its tables can have. */
+  /** Levels that its tables can have, whatever the page size. */
   readonly levels: readonly number[];
+  /** Levels with pages of this size, where that differs. Default: `levels`. */
+  levelsFor?(pageShift: number): readonly number[];
   /** What the device may really do when `access` was asked for. */
   readonly grants: Readonly<Record<Access, Access>>;
   /** What becomes of a DMA to an entry that is not mapped: refused, or it lands in a page that nobody else uses. */

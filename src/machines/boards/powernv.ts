@@ -18,8 +18,9 @@ export const powernvBoard: BoardKind = {
   summary: "PowerPC without a hypervisor: PHB4, TCE tables of 1 to 4 levels, faults freeze the device (EEH)",
   format: powernvTce.name,
   pageShifts: [12, 16, 21, 24, 28, 30],
-  // Those that every page size has. `create` takes 3 with pages up to 16 MiB and 4 with pages up to 64 KiB: IODA2's 55 bits.
   levels: [1, 2],
+  // IODA2: the levels' bits and the page's stay below 55 (spec section 4), so that five levels of the least size are too many.
+  levelsFor: (pageShift) => (pageShift <= 16 ? [1, 2, 3, 4] : pageShift <= 24 ? [1, 2, 3] : [1, 2]),
   grants: powernvTce.grants,
   strayAccess: "refused",
   refusals: "fault",

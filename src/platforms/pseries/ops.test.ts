@@ -11,6 +11,7 @@ import {
   H_GET_TCE,
   H_HARDWARE,
   H_NOT_ENOUGH_RESOURCES,
+  H_PRIVILEGE,
   H_PUT_TCE,
   H_PUT_TCE_INDIRECT,
   H_RESOURCE,
@@ -126,6 +127,7 @@ const OPERATIONS: readonly Operation[] = [
 ];
 const CODES = [
   [H_HARDWARE, "platform-refused"],
+  [H_PRIVILEGE, "platform-refused"],
   [-2, "platform-refused"],
   [-3, "platform-refused"],
   [-4, "platform-refused"],

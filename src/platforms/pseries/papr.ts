@@ -31,7 +31,7 @@ export const H_RESOURCE = -16;
 export const H_NOT_ENOUGH_RESOURCES = -44;
 /** 9900 .. 9905: nothing was done, or a part; make the same call again after 1 ms, 10 ms … 100 s. */
 export const H_LONG_BUSY_FIRST = 9900;
-export const H_LONG_BUSY_LAST = 9905;
+const H_LONG_BUSY_LAST = 9905;
 /** What KVM's fast path says to its user space. A guest never sees it. */
 export const H_TOO_HARD = 9999;
 

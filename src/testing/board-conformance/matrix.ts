@@ -25,7 +25,10 @@ export interface CellCount {
 
 /** The cells of a kind. Every one has at least one setting. */
 export function cellsOf(kind: BoardKind): readonly MatrixCell[] {
-  const cells = kind.levels.flatMap((levels) => kind.pageShifts.map((pageShift) => ({ levels, pageShift })));
+  const all = kind.pageShifts.flatMap((pageShift) =>
+    levelsOf(kind, pageShift).map((levels) => ({ levels, pageShift })),
+  );
+  const cells = all.toSorted((a, b) => a.levels - b.levels);
   const rows = pairwise(CHOICES) as readonly Choice[];
   // Where memory holds one page only some cases have nothing to say: rows that run there only would lack them.
   const whole = cells.filter(({ pageShift }) => hasSeveralPages(pageShift));
@@ -35,6 +38,11 @@ export function cellsOf(kind: BoardKind): readonly MatrixCell[] {
     const choices = own.length > 0 ? own : [rows[i % rows.length] as Choice];
     return { kind, ...cell, settings: [...choices, ...complement(choices)].map((choice) => ({ ...choice, ...cell })) };
   });
+}
+
+/** Levels that tables with such pages can have. */
+export function levelsOf(kind: BoardKind, pageShift: number): readonly number[] {
+  return kind.levelsFor?.(pageShift) ?? kind.levels;
 }
 
 /** What is still to be run so that every behaviour runs: each mode, and two threads. */
