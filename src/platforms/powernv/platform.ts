@@ -6,6 +6,7 @@
  *     worker.postMessage(platform.handle);                  // there: PowernvPlatform.attach(machine, handle)
  *     platform.generic.allocate(1);
  */
+import type { DeviceWindow } from "../../dma/device-window.ts";
 import type { Machine } from "../../machine/contract.ts";
 import type { IommuTable } from "../../table/iommu-table.ts";
 import { FormatError, IovaError } from "../../units/errors.ts";
@@ -13,6 +14,7 @@ import type { Failure } from "../../units/failure.ts";
 import { type EehReport, frozenPartitions, resetPartition, takeEehReport } from "./eeh.ts";
 import { TableGroup } from "./group.ts";
 import { Phb, type PhbHandle, type PhbOptions } from "./phb.ts";
+import { SECOND_WINDOW_BASE } from "./registers.ts";
 import { PowernvTable, type PowernvTableHandle, type PowernvTableOptions } from "./table.ts";
 
 /** The PE of all devices, unless they are bound to others. */
@@ -67,6 +69,13 @@ export class PowernvPlatform {
 
   get handle(): PowernvPlatformHandle {
     return { phb: this.phb.handle, table: this.table.handle };
+  }
+
+  /** The windows of its devices, as `createDevice` takes them: the table, and all memory at 1 << 59 while bypass is on. */
+  get windows(): readonly DeviceWindow[] {
+    const table: DeviceWindow = { kind: "translated", table: this.generic };
+    if (!this.group.hasBypass) return [table];
+    return [table, { kind: "direct", base: SECOND_WINDOW_BASE, address: 0, bytes: this.phb.machine.memory.bytes }];
   }
 
   /** Faults, and PEs that they have frozen (eeh.ts). */

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DmaDevice } from "../../dma/device.ts";
+import { createDevice } from "../../dma/windows.ts";
 import { TOKENS } from "../../machines/hypervisors/papr/firmware.ts";
 import type { DynamicWindowOptions, PaprHypervisorOptions } from "../../machines/hypervisors/papr/hypervisor.ts";
 import { type Guest, guestOf, MEMORY_BYTES, tableOf } from "./guest.model.ts";
@@ -33,7 +34,7 @@ test("all memory is mapped in advance when one window covers it: base + address 
     const window = made(guest.platform.makeDynamicWindow({ mask: MASK_64 }));
     assert.ok(window.kind === "direct");
     assert.equal(window.base, base ?? 2n ** 59n);
-    assert.equal(window.bytes, BigInt(MEMORY_BYTES));
+    assert.equal(window.bytes, MEMORY_BYTES);
     assert.equal(window.window.pageShift, 21, "the largest that divides memory");
     for (const address of [0, 0x12345, MEMORY_BYTES - 1]) {
       guest.hypervisor.memory.write(address, Uint8Array.of(77));
@@ -44,7 +45,7 @@ test("all memory is mapped in advance when one window covers it: base + address 
     assert.ok(!guest.hypervisor.device(0).dmaRead(window.base + BigInt(MEMORY_BYTES), new Uint8Array(1)));
     assert.deepEqual(
       guest.platform.windows.map(({ kind }) => kind),
-      ["table", "direct"],
+      ["translated", "direct"],
     );
   }
 });
@@ -70,9 +71,9 @@ test("a window that can't cover all memory, or is not wanted direct, is a table 
     const window = made(
       guest.platform.makeDynamicWindow({ mask: MASK_64, direct, memory: direct ? memory : memory.slice(0, 1) }),
     );
-    assert.ok(window.kind === "table");
+    assert.ok(window.kind === "translated");
     assert.deepEqual([window.window.pageShift, window.window.entries], [16, direct ? 512 : 4096]);
-    const device = new DmaDevice(window.generic, { mask: MASK_64 });
+    const device = new DmaDevice(window.table, { mask: MASK_64 });
     guest.hypervisor.memory.write(0x54321, Uint8Array.of(5));
     const mapping = device.map(0x54321n, 10, 1);
     assert.ok(typeof mapping !== "string" && mapping.iova >= 2n ** 59n);
@@ -150,7 +151,7 @@ test("a failure at any step, by any call: the reason is told, the windows are as
         assert.deepEqual(tableOf(guest), before);
         assert.deepEqual(
           guest.platform.windows.map(({ kind }) => kind),
-          ["table"],
+          ["translated"],
         );
         const mapping = new DmaDevice(guest.platform.generic).map(0x5000n, 1, 1);
         assert.ok(typeof mapping !== "string", "the default window works");
@@ -233,9 +234,28 @@ test("other threads' views see the dynamic window that the handle had when they 
   made(guest.platform.makeDynamicWindow({ mask: MASK_64, direct: false }));
   const other = PseriesPlatform.attach(guest.hypervisor, structuredClone(guest.platform.handle));
   const window = other.windows[1] as PseriesWindow;
-  assert.ok(window.kind === "table");
-  const mapping = new DmaDevice(window.generic).map(0x5000n, 5 * 4096, 3);
+  assert.ok(window.kind === "translated");
+  const mapping = new DmaDevice(window.table).map(0x5000n, 5 * 4096, 3);
   assert.ok(typeof mapping !== "string" && guest.hypervisor.device(0).dmaRead(mapping.iova, new Uint8Array(5 * 4096)));
   assert.equal(guest.platform.removeDynamicWindow(), "in-use");
   assert.throws(() => PseriesPlatform.attach(guest.hypervisor, {} as never), { name: "FormatError" });
+});
+
+test("a driver's device takes the window that its mask reaches: the default one with 32 bits, the direct one with 64", () => {
+  const guest = guestWith({});
+  made(guest.platform.makeDynamicWindow({ mask: MASK_64 }));
+  guest.hypervisor.memory.write(0x5123, Uint8Array.of(51));
+  for (const [mask, isDirect] of [
+    [2n ** 32n - 1n, false],
+    [MASK_64, true],
+  ] as const) {
+    const device = createDevice(guest.platform.windows, { mask });
+    const mapping = device.map(0x5123n, 1, 1);
+    assert.ok(typeof mapping !== "string", String(mapping));
+    assert.equal(mapping.iova >= 2n ** 59n, isDirect);
+    const seen = new Uint8Array(1);
+    assert.ok(guest.hypervisor.device(0).dmaRead(mapping.iova, seen));
+    assert.deepEqual([...seen], [51]);
+    assert.equal(device.unmap(mapping), undefined);
+  }
 });

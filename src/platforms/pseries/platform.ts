@@ -8,6 +8,7 @@
  * The list pages are one block, a page for each thread number of the table. A thread number belongs to one living thread, and a
  * dead thread's is given out again only after it was reclaimed: so no two threads write one page, and none is lost with its thread.
  */
+import type { DirectWindow, TranslatedWindow } from "../../dma/device-window.ts";
 import type { Machine } from "../../machine/contract.ts";
 import { PhysicalPages, type PhysicalPagesHandle } from "../../machine/physical-pages.ts";
 import { createShared, type SharedBuffer, wordsOf } from "../../shared/memory.ts";
@@ -69,20 +70,17 @@ export interface PseriesPlatformHandle {
   readonly dynamic: { readonly made: MadeWindow; readonly place: TablePlace | undefined } | undefined;
 }
 
-/** A table of its own, beside the default one. */
-export interface TableWindow {
-  readonly kind: "table";
+/** The default window's table, or one of its own beside it. */
+export interface TableWindow extends TranslatedWindow {
   readonly window: DmaWindow;
-  readonly generic: IommuTable;
+  readonly table: IommuTable;
 }
-/** All memory is mapped: bus address = base + physical address. */
-export interface DirectWindow {
-  readonly kind: "direct";
+/** All memory is mapped in advance. */
+export interface MappedWindow extends DirectWindow {
   readonly window: DmaWindow;
-  readonly base: Iova;
-  readonly bytes: bigint;
 }
-export type PseriesWindow = TableWindow | DirectWindow;
+/** What `createDevice` takes. */
+export type PseriesWindow = TableWindow | MappedWindow;
 
 /** What all of one thread's windows share. */
 interface Common {
@@ -176,7 +174,7 @@ export class PseriesPlatform {
 
   /** The device's windows: the default one, unless it has made room, then the dynamic one. */
   get windows(): readonly PseriesWindow[] {
-    const normal: TableWindow = { kind: "table", window: this.generic.window, generic: this.generic };
+    const normal: TableWindow = { kind: "translated", window: this.generic.window, table: this.generic };
     const dynamic = this.#dynamic;
     if (dynamic === undefined) return [normal];
     return dynamic.made.replacesDefault ? [dynamic.use] : [normal, dynamic.use];
@@ -198,10 +196,10 @@ export class PseriesPlatform {
     const dynamic = this.#dynamic;
     const parts = this.#parts();
     if (dynamic === undefined || parts === undefined) return undefined;
-    if (dynamic.use.kind === "table" && !holdsNothing(dynamic.use.generic, 0)) return "in-use";
+    if (dynamic.use.kind === "translated" && !holdsNothing(dynamic.use.table, 0)) return "in-use";
     const failure = unmakeDynamicWindow(parts, dynamic.made);
     if (failure !== undefined) return failure;
-    if (dynamic.use.kind === "table") this.#giveUpTable(dynamic.use.generic, dynamic.place);
+    if (dynamic.use.kind === "translated") this.#giveUpTable(dynamic.use.table, dynamic.place);
     this.#dynamic = undefined;
     return undefined;
   }
@@ -218,7 +216,7 @@ export class PseriesPlatform {
 
   /** Gives this thread's views back. */
   close(): void {
-    if (this.#dynamic?.use.kind === "table") this.#dynamic.use.generic.close();
+    if (this.#dynamic?.use.kind === "translated") this.#dynamic.use.table.close();
     this.generic.close();
     this.#common.pages?.close();
   }
@@ -268,14 +266,14 @@ export class PseriesPlatform {
     const listPages = takeListPages(this.#common, { threads });
     useListPage(ops, listPages, generic);
     const place = { liobn: made.liobn, table: generic.handle, listPages, options: { threads, invalidate } };
-    return { place, use: { kind: "table", window: made.window, generic } };
+    return { place, use: { kind: "translated", window: made.window, table: generic } };
   }
 
   #attachTable(made: MadeWindow, place: TablePlace): TableWindow {
     const ops = opsOn(this.#common, made.liobn, made.window);
     const generic = IommuTable.attach(place.table, ops);
     useListPage(ops, place.listPages, generic);
-    return { kind: "table", window: made.window, generic };
+    return { kind: "translated", window: made.window, table: generic };
   }
 
   #giveUpTable(generic: IommuTable, place: TablePlace | undefined): void {
@@ -350,6 +348,6 @@ function holdsNothing(generic: IommuTable, reserved: number): boolean {
   return generic.statistics().taken === reserved;
 }
 
-function directOf({ window }: MadeWindow): DirectWindow {
-  return { kind: "direct", window, base: window.base, bytes: BigInt(window.entries) << BigInt(window.pageShift) };
+function directOf({ window }: MadeWindow): MappedWindow {
+  return { kind: "direct", window, base: window.base, address: 0, bytes: window.entries * 2 ** window.pageShift };
 }

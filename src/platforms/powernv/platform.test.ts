@@ -1,0 +1,26 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createDevice } from "../../dma/windows.ts";
+import { PowernvPlatform } from "./platform.ts";
+import { DEVICES, machineWith, REGION, readByte } from "./set-up.model.ts";
+
+test("with bypass on, a device of 64 bits sees all memory at 1 << 59 without a table, one of 32 bits goes through the table", () => {
+  const machine = machineWith();
+  const table = { pageShift: 12, windowBytes: 2n ** 20n, levels: 1 };
+  const platform = PowernvPlatform.create(machine, { phb: { devices: DEVICES, region: REGION, threads: 4 }, table });
+  machine.memory.write(0x5123, Uint8Array.of(51));
+  const mappedBy = (mask: bigint): bigint => {
+    const device = createDevice(platform.windows, { mask });
+    const mapping = device.map(0x5123n, 1, 1);
+    assert.ok(typeof mapping !== "string", String(mapping));
+    assert.equal(readByte(machine, "nic", mapping.iova), 51);
+    assert.equal(device.unmap(mapping), undefined);
+    return mapping.iova;
+  };
+  assert.ok(mappedBy(2n ** 64n - 1n) < 2n ** 20n, "without bypass there is the table alone");
+  assert.equal(platform.group.openBypass(), undefined);
+  assert.equal(mappedBy(2n ** 64n - 1n), 2n ** 59n + 0x5123n);
+  assert.ok(mappedBy(2n ** 32n - 1n) < 2n ** 20n);
+  assert.equal(platform.group.closeBypass(), undefined);
+  assert.equal(readByte(machine, "nic", 2n ** 59n + 0x5123n), undefined, "bypass is over");
+});
