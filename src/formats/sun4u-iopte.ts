@@ -11,10 +11,11 @@
  *     bit 4       CACHE: memory that CPUs cache, as all that a driver maps
  *     bit 1       WRITE: the device may write too
  *
- * The empty entry here is all zeros, which is not VALID: the device's access is refused.
+ * The empty entry is all zeros, which is not VALID: the device's access is refused. Or, with a dummy page, it is VALID and leads
+ * there, with CACHE and WRITE and neither STREAM nor context: a stray access hurts nobody, and is no fault.
  */
 import type { EntryValue } from "../table/contract.ts";
-import { checkInteger } from "../units/errors.ts";
+import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
 import { DEVICE_WRITES, type EntryAccess } from "../units/numbers.ts";
 import * as addresses from "./address.ts";
 import type { EntryFormat } from "./contract.ts";
@@ -45,26 +46,44 @@ export interface Sun4uIopteOptions {
   readonly context?: number;
   /** Through the streaming buffer. Default false. */
   readonly streaming?: boolean;
+  /** Where empty entries lead. Default: nowhere, they are not valid. */
+  readonly dummyPage?: Sun4uDummyPage;
 }
 
-/** IOPTEs that carry this context and streaming bit. Throws InvalidArgumentError for a context beyond 12 bits. */
+/** A page of memory that nobody uses: all entries that are not mapped lead there. */
+export interface Sun4uDummyPage {
+  /** Physical address divided by the page size. */
+  readonly page: number;
+  /** 13 or 16: of the table whose entries these are. */
+  readonly pageShift: number;
+}
+
+/**
+ * IOPTEs that carry this context and streaming bit. With a dummy page they are for tables of its page size, and for all pages but
+ * that one. Throws InvalidArgumentError for a context beyond 12 bits, or a dummy page that no entry can hold.
+ */
 export function createSun4uIopte(options: Sun4uIopteOptions = {}): EntryFormat {
   const context = options.context ?? 0;
   checkInteger("context of sun4u-iopte", context, 0, 0xfff);
   const attributes = VALID | (options.streaming ? STREAM : 0) | (context << CONTEXT_SHIFT);
+  const { dummyPage } = options;
+  const empty = dummyPage === undefined ? NOTHING : dummyEntry(dummyPage);
+  const notToMap = dummyPage === undefined ? NO_PAGE : dummyPage.page;
   return {
     name: "sun4u-iopte",
-    pageShifts: [SHIFT_8K, SHIFT_64K],
+    pageShifts: dummyPage === undefined ? [SHIFT_8K, SHIFT_64K] : [dummyPage.pageShift],
     grants: { 1: 1, 2: 3, 3: 3 },
     // VALID is in byte 0.
     validWord: 0,
-    empty: [0, 0],
+    empty,
+    emptyIsValid: dummyPage !== undefined,
     largestPage(pageShift: number): number {
       return pageShift === SHIFT_64K ? LARGEST_64K_PAGE : LARGEST_8K_PAGE;
     },
     encode(page: number, count: number, access: EntryAccess, pageShift: number, into: Uint32Array): boolean {
       const large = pageShift === SHIFT_64K;
       if (!pagesFit(page, count, large ? LARGEST_64K_PAGE : LARGEST_8K_PAGE)) return false;
+      if (notToMap >= page && notToMap < page + count) return false;
       const high = attributes | (large ? SIZE_64K : 0);
       const low = (access & DEVICE_WRITES) === 0 ? CACHE : CACHE | WRITE;
       for (let i = 0; i < count; i++) {
@@ -73,7 +92,31 @@ export function createSun4uIopte(options: Sun4uIopteOptions = {}): EntryFormat {
       }
       return true;
     },
-    decode,
+    decode: dummyPage === undefined ? decode : decodeBeside(dummyPage.page),
+  };
+}
+
+const NOTHING: readonly [number, number] = [0, 0];
+/** As dummy page: there is none. */
+const NO_PAGE = -1;
+
+function dummyEntry({ page, pageShift }: Sun4uDummyPage): readonly [number, number] {
+  if (pageShift !== SHIFT_8K && pageShift !== SHIFT_64K) {
+    throw new InvalidArgumentError("page shift of the dummy page", pageShift, `${SHIFT_8K} or ${SHIFT_64K}`);
+  }
+  checkInteger("dummy page", page, 0, pageShift === SHIFT_64K ? LARGEST_64K_PAGE : LARGEST_8K_PAGE);
+  const words = new Uint32Array(2);
+  createSun4uIopte().encode(page, 1, DEVICE_WRITES, pageShift, words);
+  return [words[0] as number, words[1] as number];
+}
+
+/** An entry that leads to the dummy page is empty, whatever its attributes. */
+function decodeBeside(dummyPage: number): EntryFormat["decode"] {
+  return (from, at, pageShift, into) => {
+    decode(from, at, pageShift, into);
+    if (into.page !== dummyPage) return;
+    into.page = 0;
+    into.access = 0;
   };
 }
 

@@ -2,8 +2,9 @@
 import { FormatError, InvalidArgumentError } from "../units/errors.ts";
 import type { Board, BoardHandle, BoardKind } from "./board.ts";
 import { linearIopteBoard, linearTceBoard } from "./boards/linear.ts";
+import { sun4uBoard } from "./boards/sun4u.ts";
 
-export const BOARD_KINDS: readonly BoardKind[] = [linearTceBoard, linearIopteBoard];
+export const BOARD_KINDS: readonly BoardKind[] = [linearTceBoard, linearIopteBoard, sun4uBoard];
 
 /** Throws InvalidArgumentError for a name that none has. */
 export function boardNamed(name: string): BoardKind {

@@ -20,6 +20,8 @@ export interface EntryDecoder {
   readonly validWord: 0 | 1;
   /** Page sizes that the hardware has, as log2 of bytes. */
   readonly pageShifts: readonly number[];
+  /** May an entry that maps nothing be a valid one, which leads to a dummy page? */
+  readonly hasDummies: boolean;
   /** Can tables have several levels? Inner entries then look like entries of 4 KiB pages that permit reading and writing. */
   readonly hasLevels: boolean;
   decode(first: number, second: number, pageShift: number, into: Translation): number;
@@ -46,6 +48,7 @@ function alignedPage(high: number, low: number, pageShift: number): number {
 const tce: EntryDecoder = {
   validWord: 1,
   pageShifts: Array.from({ length: 23 }, (_, i) => 12 + i),
+  hasDummies: false,
   hasLevels: true,
   decode(first, second, pageShift, into) {
     const permissions = byte(second, 3);
@@ -61,6 +64,7 @@ const tce: EntryDecoder = {
 const iopte: EntryDecoder = {
   validWord: 0,
   pageShifts: [13, 16],
+  hasDummies: true,
   hasLevels: false,
   decode(first, second, pageShift, into) {
     if (byte(first, 0) < 0x80) return NOT_MAPPED;
@@ -84,6 +88,10 @@ export const DECODERS: readonly (EntryDecoder | undefined)[] = [undefined, tce, 
  * Hardware reads the 8 bytes at once. Here the valid word is read before and after the other, and both must agree. That is
  * enough because an emptied entry is set again only after its invalidation, which waits for this DMA: during one DMA an entry
  * goes from one page to empty, or from empty to one page and to empty, and no further.
+ *
+ * Where the empty entry is valid too, it has two words E and e beside the page's P and p, and valid words may be alike. The writer
+ * goes E e → 0 e → 0 p → P p → 0 p → 0 e → E e, so a look may find E, p and E again, at both ends of that. The other word is then
+ * read again as well: in the last state it is e for good. Joined are only E e and P p, as the hardware's single store would have it.
  */
 export function walk(
   memory: SharedWords,
@@ -98,6 +106,7 @@ export function walk(
     const valid = load(memory, validAt);
     const other = load(memory, otherAt);
     if (load(memory, validAt) !== valid) continue;
+    if (decoder.hasDummies && load(memory, otherAt) !== other) continue;
     return decoder.validWord === 0
       ? decoder.decode(valid, other, pageShift, into)
       : decoder.decode(other, valid, pageShift, into);

@@ -1,0 +1,73 @@
+/** The sun4u platform on the software machine with a Sabre bridge. */
+import { ENTRY_BYTES } from "../../formats/contract.ts";
+import { sun4uIopte } from "../../formats/sun4u-iopte.ts";
+import {
+  largestTsb,
+  SUN4U_PAGE_SHIFTS,
+  Sun4uPlatform,
+  type Sun4uPlatformHandle,
+  tsbEntriesFor,
+} from "../../platforms/sun4u/platform.ts";
+import { TSB_ALIGNMENT } from "../../platforms/sun4u/registers.ts";
+import { checkInteger } from "../../units/errors.ts";
+import type { Board, BoardHandle, BoardKind, BoardOptions } from "../board.ts";
+import { SoftwareMachine, type SoftwareMachineHandle } from "../software/machine.ts";
+
+const DEFAULT_ENTRIES = 32_768;
+
+export const sun4uBoard: BoardKind = {
+  name: "sun4u",
+  summary: "UltraSPARC with a Sabre bridge: one TSB of IOPTEs, unmapped entries lead to a dummy page",
+  format: sun4uIopte.name,
+  pageShifts: SUN4U_PAGE_SHIFTS,
+  levels: [1],
+  grants: sun4uIopte.grants,
+  strayAccess: "dummy-page",
+  refusals: "fault",
+  hasIotlb: true,
+  entriesPerHypercall: 0,
+  largestTable: largestTsb,
+  platformBytes,
+  create,
+  attach(handle) {
+    const machine = SoftwareMachine.attach(handle.machine as SoftwareMachineHandle);
+    return boardOf(machine, Sun4uPlatform.attach(machine, handle.platform as Sun4uPlatformHandle));
+  },
+};
+
+/** The TSB, the dummy page, and what their alignments cost. */
+function platformBytes(entries: number, pageShift: number): number {
+  return tsbEntriesFor(entries, pageShift) * ENTRY_BYTES + TSB_ALIGNMENT + 2 * 2 ** pageShift;
+}
+
+function create(options: BoardOptions): Board {
+  const { memoryBytes, devices, threads = 32, entries = DEFAULT_ENTRIES, levels = 1, pageShift = 13, table } = options;
+  checkInteger("levels of sun4u", levels, 1, 1);
+  const tsbEntries = tsbEntriesFor(entries, pageShift);
+  const named = devices === undefined ? {} : { devices };
+  const machine = SoftwareMachine.create({ memoryBytes, threads, iommu: "sabre", ...named });
+  return boardOf(
+    machine,
+    Sun4uPlatform.create(machine, { pageShift, entries: tsbEntries, table: { ...table, threads } }),
+  );
+}
+
+function boardOf(machine: SoftwareMachine, platform: Sun4uPlatform): Board {
+  const handle: BoardHandle = { kind: sun4uBoard.name, machine: machine.handle, platform: platform.handle };
+  return {
+    kind: sun4uBoard,
+    handle,
+    machine,
+    table: platform.generic,
+    platform,
+    usableBytes: platform.dummyAddress,
+    statistics: () => ({ invalidations: machine.statistics().invalidations, hypercalls: 0 }),
+    takeFaults: () => machine.faults(),
+    forgetThread: (thread) => machine.forgetThread(thread),
+    machineThread: machine.thread,
+    close: () => {
+      platform.generic.close();
+      machine.close();
+    },
+  };
+}

@@ -1,0 +1,71 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { InvalidArgumentError } from "../../../units/errors.ts";
+import { SoftwareMachine } from "../machine.ts";
+
+/** Offsets and bits by their numbers, as the manual gives them: shares no constant with what it tests. */
+const [CONTROL, TSB_BASE, FLUSH, TAGS] = [0x200, 0x208, 0x210, 0xa580];
+
+/** An IOPTE at 0x10000 + 8 · entry: page at 0x4000, CACHE, WRITE. */
+function machineWith(entry: number, firstByte: number): SoftwareMachine {
+  const machine = SoftwareMachine.create({ memoryBytes: 2 ** 20, iommu: "sabre" });
+  machine.memory.write(0x10000 + 8 * entry, Uint8Array.of(firstByte, 0, 0, 0, 0, 0, firstByte < 0xa0 ? 0x40 : 0, 0x12));
+  machine.registers.write64(TSB_BASE, 0x10000n);
+  return machine;
+}
+
+for (const [size, wide, base] of [
+  [0, 0, 0xff800000n],
+  [3, 0, 0xfc000000n],
+  [0, 4, 0xfc000000n],
+  [2, 4, 0xf0000000n],
+] as const) {
+  test(`TSB size ${size}, wide pages ${wide}: the window begins at 0x${base.toString(16)} and ends at 4 GiB`, () => {
+    const machine = machineWith(0, wide === 0 ? 0x80 : 0xa0);
+    machine.memory.write(wide === 0 ? 0x4000 : 0, Uint8Array.of(11));
+    machine.registers.write64(CONTROL, BigInt((size << 16) | wide | 1));
+    const byte = new Uint8Array(1);
+    assert.ok(machine.device(0).dmaRead(base, byte));
+    assert.equal(byte[0], 11);
+    assert.equal(machine.device(0).dmaRead(base - 1n, byte), false);
+    assert.equal(machine.device(0).dmaRead(2n ** 32n, byte), false);
+    assert.deepEqual(
+      machine.faults().map(({ reason }) => reason),
+      ["outside-window", "outside-window"],
+    );
+  });
+}
+
+test("the IOTLB is empty only once all 16 tags have been written", () => {
+  const machine = machineWith(5, 0x80);
+  machine.registers.write64(CONTROL, 1n);
+  machine.device(0).dmaRead(0xff800000n + 5n * 8192n, new Uint8Array(1));
+  for (let tag = 0; tag < 15; tag++) machine.registers.write64(TAGS + 8 * tag, 0n);
+  assert.deepEqual(machine.iotlbEntries(), [5]);
+  machine.registers.write64(TAGS + 8 * 15, 0n);
+  assert.deepEqual(machine.iotlbEntries(), []);
+});
+
+test("translation that is off refuses every DMA, and a flush does nothing then", () => {
+  const machine = machineWith(0, 0x80);
+  machine.registers.write64(FLUSH, 0xff800000n);
+  assert.equal(machine.statistics().invalidations, 0);
+  assert.equal(machine.device(0).dmaRead(0xff800000n, new Uint8Array(1)), false);
+  assert.equal(machine.faults()[0]?.reason, "translation-off");
+});
+
+test("registers that are none, set-ups that can't be, and a TSB moved while translation is on are refused", () => {
+  const { registers } = machineWith(0, 0x80);
+  assert.throws(() => registers.read32(CONTROL), InvalidArgumentError);
+  assert.throws(() => registers.write32(CONTROL, 1), InvalidArgumentError);
+  assert.throws(() => registers.read64(FLUSH), InvalidArgumentError);
+  assert.throws(() => registers.write64(0x2800, 1n), /0x2800/);
+  assert.throws(() => registers.write64(TAGS + 4, 0n), InvalidArgumentError);
+  assert.throws(() => registers.write64(TAGS, 1n), /tag 0 of the IOTLB is 1/);
+  assert.throws(() => registers.write64(TSB_BASE, 4096n), /TSB_BASE is 4096; expected a multiple of 8192/);
+  assert.throws(() => registers.write64(CONTROL, BigInt((7 << 16) | 5)), /entries of the TSB is 131072/);
+  assert.throws(() => registers.write64(CONTROL, BigInt((7 << 16) | 1)), /table address of the window/);
+  registers.write64(CONTROL, 1n);
+  assert.throws(() => registers.write64(TSB_BASE, 0x20000n), /TSB_BASE is written while translation is on/);
+  assert.equal(registers.read64(TSB_BASE), 0x10000n);
+});

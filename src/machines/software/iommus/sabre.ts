@@ -1,0 +1,138 @@
+/**
+ * The registers of Sabre, the PCI bridge in UltraSPARC-IIi, as one thread sees them: the programming model of
+ * platforms/sun4u/registers.ts. One window, for all devices; no streaming buffer.
+ *
+ * Where it is kinder than the hardware: a flush that could not wait for a DMA in flight is told to its own thread alone, by the
+ * time-out error in that thread's next reading of CONTROL.
+ */
+import type { Registers } from "../../../machine/contract.ts";
+import * as frame from "../../../platforms/sun4u/registers.ts";
+import type { SharedWords } from "../../../shared/memory.ts";
+import * as memory from "../../../shared/memory.ts";
+import { InvalidArgumentError } from "../../../units/errors.ts";
+import * as threads from "../threads.ts";
+import type { TranslationUnit } from "../translation.ts";
+import { type IommuModel, type IommuParts, unknownRegister } from "./model.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { CONTROL, ENABLE, ERROR, ERROR_STATUS, ERROR_TIME_OUT, FLUSH, TAG_COUNT, TAGS, TSB_BASE } = frame;
+const { END_OF_WINDOW, SMALLEST_TSB, TSB_ALIGNMENT, TSB_SIZE_MASK, TSB_SIZE_SHIFT, WIDE_PAGES } = frame;
+const { load, peek, poke, store } = memory;
+const { PASSED } = threads;
+
+/** Code of the IOPTE's decoder in walk.ts. */
+const IOPTE = 2;
+const WORD = { control: 0, tableLow: 1, tableHigh: 2 } as const;
+const WORDS = 32;
+const NAMED_BY = "platforms/sun4u/registers.ts";
+const ALL_TAGS = 2 ** TAG_COUNT - 1;
+
+class SabreRegisters implements Registers {
+  readonly #state: SharedWords;
+  readonly #at: number;
+  readonly #unit: TranslationUnit;
+  /** This thread's own: has a flush timed out since CONTROL was read, and which tags have been emptied since the last forgetting? */
+  #timedOut = false;
+  #emptiedTags = 0;
+
+  constructor(parts: IommuParts) {
+    this.#state = parts.state;
+    this.#at = parts.at;
+    this.#unit = parts.unit;
+  }
+
+  read32(at: number): number {
+    throw unknownRegister("32-bit register to read", at, NAMED_BY);
+  }
+
+  write32(at: number): void {
+    throw unknownRegister("32-bit register to write", at, NAMED_BY);
+  }
+
+  /** Throws InvalidArgumentError for an unknown register. */
+  read64(at: number): bigint {
+    switch (at) {
+      case CONTROL: {
+        const error = this.#timedOut ? ERROR | ERROR_TIME_OUT : 0;
+        this.#timedOut = false;
+        return BigInt((load(this.#state, this.#at + WORD.control) | error) >>> 0);
+      }
+      case TSB_BASE:
+        return BigInt(this.#tableAddress());
+      default:
+        throw unknownRegister("64-bit register to read", at, NAMED_BY);
+    }
+  }
+
+  /** Throws InvalidArgumentError for an unknown register, or a set-up that can't be enabled. */
+  write64(at: number, value: bigint): void {
+    if (at === FLUSH) this.#flush(value);
+    else if (at === CONTROL) this.#control(Number(BigInt.asUintN(32, value)));
+    else if (at === TSB_BASE) this.#setTable(value);
+    else if (at >= TAGS && at < TAGS + 8 * TAG_COUNT && at % 8 === 0) this.#writeTag((at - TAGS) / 8, value);
+    else throw unknownRegister("64-bit register to write", at, NAMED_BY);
+  }
+
+  #flush(iova: bigint): void {
+    const control = load(this.#state, this.#at + WORD.control);
+    if ((control & ENABLE) === 0) return;
+    const { entries, pageShift } = shapeOf(control);
+    // Bits above the window are not looked at.
+    const entry = Number((BigInt.asUintN(32, iova) >> BigInt(pageShift)) % BigInt(entries));
+    this.#note(this.#unit.invalidate(0, 0, entry, entry + 1));
+  }
+
+  /** The hardware's IOTLB has as many entries as tags; with the last of them, all that the machine's IOTLB knows is gone. */
+  #writeTag(tag: number, value: bigint): void {
+    if (value !== 0n)
+      throw new InvalidArgumentError(`tag ${tag} of the IOTLB`, value, "0: the model can only empty it");
+    this.#emptiedTags |= 1 << tag;
+    if (this.#emptiedTags !== ALL_TAGS) return;
+    this.#emptiedTags = 0;
+    this.#note(this.#unit.invalidateAll());
+  }
+
+  #control(value: number): void {
+    const answer = (value & ENABLE) === 0 ? this.#unit.closeWindow(0, 0) : this.#open(value);
+    store(this.#state, this.#at + WORD.control, value & ~(ERROR | ERROR_STATUS));
+    this.#note(answer);
+  }
+
+  #open(control: number): number {
+    const { entries, pageShift } = shapeOf(control);
+    const base = END_OF_WINDOW - (BigInt(entries) << BigInt(pageShift));
+    if (base < 0n) {
+      throw new InvalidArgumentError("entries of the TSB", entries, `pages of ${2 ** pageShift} bytes that 2^32 holds`);
+    }
+    return this.#unit.openWindow(0, 0, { base, pageShift, entries, format: IOPTE, tableAddress: this.#tableAddress() });
+  }
+
+  /** Plain stores: one thread sets the IOMMU up, and nobody reads them but who enables it. */
+  #setTable(value: bigint): void {
+    if ((load(this.#state, this.#at + WORD.control) & ENABLE) !== 0) {
+      throw new InvalidArgumentError("TSB_BASE", "written while translation is on", "CONTROL without ENABLE first");
+    }
+    if (value % BigInt(TSB_ALIGNMENT) !== 0n) {
+      throw new InvalidArgumentError("TSB_BASE", value, `a multiple of ${TSB_ALIGNMENT}`);
+    }
+    poke(this.#state, this.#at + WORD.tableLow, Number(BigInt.asIntN(32, value)));
+    poke(this.#state, this.#at + WORD.tableHigh, Number(BigInt.asIntN(32, value >> 32n)));
+  }
+
+  #tableAddress(): number {
+    const high = peek(this.#state, this.#at + WORD.tableHigh) >>> 0;
+    return high * 2 ** 32 + (peek(this.#state, this.#at + WORD.tableLow) >>> 0);
+  }
+
+  #note(answer: number): void {
+    if (answer !== PASSED) this.#timedOut = true;
+  }
+}
+
+export const sabreIommu: IommuModel = { name: "sabre", words: WORDS, create: (parts) => new SabreRegisters(parts) };
+
+/** What CONTROL says of the TSB. */
+function shapeOf(control: number): { readonly entries: number; readonly pageShift: number } {
+  const entries = SMALLEST_TSB << ((control >>> TSB_SIZE_SHIFT) & TSB_SIZE_MASK);
+  return { entries, pageShift: (control & WIDE_PAGES) === 0 ? 13 : 16 };
+}

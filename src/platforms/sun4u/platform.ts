@@ -1,0 +1,158 @@
+/**
+ * sun4u: UltraSPARC machines with a Psycho or Sabre bridge. One TSB of IOPTEs in memory; pages of 8 or 64 KiB; the window ends
+ * at 4 GiB of the bus. Entries that are not mapped lead to a dummy page: a stray DMA lands there, and does not fault.
+ *
+ *     const platform = Sun4uPlatform.create(machine, { entries: 8192 });
+ *     worker.postMessage([machine.handle, platform.handle]);  // there: Sun4uPlatform.attach(machine, handle)
+ *     platform.generic.allocate(1);
+ */
+import { ENTRY_BYTES } from "../../formats/contract.ts";
+import { createSun4uIopte } from "../../formats/sun4u-iopte.ts";
+import type { Machine } from "../../machine/contract.ts";
+import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
+import { FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
+import { Sun4uOps, timedOut } from "./ops.ts";
+import {
+  CONTROL,
+  ENABLE,
+  END_OF_WINDOW,
+  SMALLEST_TSB,
+  TSB_ALIGNMENT,
+  TSB_BASE,
+  TSB_SIZE_SHIFT,
+  WIDE_PAGES,
+} from "./registers.ts";
+
+/** log2 of the IO page sizes in bytes, the usual one first. */
+export const SUN4U_PAGE_SHIFTS: readonly number[] = [13, 16];
+/** Entries of the longest TSB, by page shift: 1 GiB of pages of 8 KiB, 2 GiB of pages of 64 KiB (the next size is all 4 GiB). */
+const LARGEST_TSB: Readonly<Record<number, number>> = { 13: 131_072, 16: 32_768 };
+
+export interface Sun4uPlatformOptions {
+  /** 13 (8 KiB; default) or 16 (64 KiB). */
+  readonly pageShift?: number;
+  /** Of the TSB: a power of two from 1024 to 131,072, with 64 KiB pages to 32,768. Default 32,768. */
+  readonly entries?: number;
+  /** Physical address of the TSB: a multiple of 8192. The dummy page lies below it. Default: at the end of memory. */
+  readonly tableAddress?: number;
+  /** Of the generic table. */
+  readonly table?: TableOptions;
+}
+
+/** What a thread attaches to. Structured-cloneable. */
+export interface Sun4uPlatformHandle {
+  readonly platform: "sun4u";
+  readonly tableAddress: number;
+  readonly dummyAddress: number;
+  readonly table: TableHandle;
+}
+
+/** One thread's view. */
+export class Sun4uPlatform {
+  /** The generic table, with ops of this thread. */
+  readonly generic: IommuTable;
+  readonly ops: Sun4uOps;
+  /** Physical address of the TSB. */
+  readonly tableAddress: number;
+  /** Physical address of the page that entries lead to when they are not mapped: just below the TSB, but for alignment. */
+  readonly dummyAddress: number;
+
+  private constructor(generic: IommuTable, ops: Sun4uOps, tableAddress: number, dummyAddress: number) {
+    this.generic = generic;
+    this.ops = ops;
+    this.tableAddress = tableAddress;
+    this.dummyAddress = dummyAddress;
+  }
+
+  /**
+   * Places a TSB without mappings in memory, programs the bridge (what it translated before ends), and attaches this thread.
+   * Throws InvalidArgumentError for what doesn't fit together, IovaError "platform-busy" when a DMA through what was there before
+   * does not end.
+   */
+  static create(machine: Machine, options: Sun4uPlatformOptions = {}): Sun4uPlatform {
+    const window = windowOf(options);
+    const tableAddress = options.tableAddress ?? defaultTableAddress(machine.memory.bytes, window.entries);
+    const dummyAddress = dummyBelow(tableAddress, window.pageShift);
+    const ops = opsOf(machine, window, tableAddress, dummyAddress);
+    const generic = IommuTable.create(window, ops, options.table);
+    writeControl(machine, 0);
+    machine.memory.write(dummyAddress, new Uint8Array(2 ** window.pageShift));
+    ops.clear(0, window.entries);
+    ops.flush();
+    machine.registers.write64(TSB_BASE, BigInt(tableAddress));
+    const size = Math.log2(window.entries / SMALLEST_TSB);
+    writeControl(machine, ENABLE | (window.pageShift === 16 ? WIDE_PAGES : 0) | (size << TSB_SIZE_SHIFT));
+    return new Sun4uPlatform(generic, ops, tableAddress, dummyAddress);
+  }
+
+  /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
+  static attach(machine: Machine, handle: Sun4uPlatformHandle): Sun4uPlatform {
+    if (handle?.platform !== "sun4u" || typeof handle.table !== "object") {
+      throw new FormatError("the handle is not that of a sun4u platform");
+    }
+    const { table, tableAddress, dummyAddress } = handle;
+    const ops = opsOf(machine, table.window, tableAddress, dummyAddress);
+    return new Sun4uPlatform(IommuTable.attach(table, ops), ops, tableAddress, dummyAddress);
+  }
+
+  get handle(): Sun4uPlatformHandle {
+    const { tableAddress, dummyAddress, generic } = this;
+    return { platform: "sun4u", tableAddress, dummyAddress, table: generic.handle };
+  }
+}
+
+/** The TSB that has at least so many entries. Throws InvalidArgumentError when none is so long, or the page size is none. */
+export function tsbEntriesFor(entries: number, pageShift: number): number {
+  const largest = largestTsb(pageShift);
+  if (Number.isInteger(entries) && entries >= 1 && entries <= largest) {
+    return Math.max(SMALLEST_TSB, 2 ** Math.ceil(Math.log2(entries)));
+  }
+  throw new InvalidArgumentError("entries of the TSB, at least", entries, `an integer from 1 to ${largest}`);
+}
+
+/** Entries of the longest TSB with pages of this size. Throws InvalidArgumentError when there are none. */
+export function largestTsb(pageShift: number): number {
+  const largest = Object.hasOwn(LARGEST_TSB, pageShift) ? LARGEST_TSB[pageShift] : undefined;
+  if (largest !== undefined) return largest;
+  throw new InvalidArgumentError("page shift of sun4u", pageShift, `one of ${SUN4U_PAGE_SHIFTS.join(", ")}`);
+}
+
+/** The bridge takes an address's place in the window from its low bits; ending at 4 GiB, every window is aligned to its size. */
+function windowOf({ pageShift = 13, entries = 32_768 }: Sun4uPlatformOptions): DmaWindow {
+  if (tsbEntriesFor(entries, pageShift) !== entries) {
+    const expected = `a power of two from ${SMALLEST_TSB} to ${largestTsb(pageShift)}`;
+    throw new InvalidArgumentError("entries of the TSB", entries, expected);
+  }
+  const base = (END_OF_WINDOW - (BigInt(entries) << BigInt(pageShift))) as Iova;
+  return { base, pageShift, entries: entries as EntryCount };
+}
+
+function defaultTableAddress(memoryBytes: number, entries: number): number {
+  return Math.floor((memoryBytes - entries * ENTRY_BYTES) / TSB_ALIGNMENT) * TSB_ALIGNMENT;
+}
+
+/** Throws InvalidArgumentError when there is no room for the dummy page. */
+function dummyBelow(tableAddress: number, pageShift: number): number {
+  if (!Number.isInteger(tableAddress) || tableAddress % TSB_ALIGNMENT !== 0 || tableAddress < 2 ** pageShift) {
+    const expected = `a multiple of ${TSB_ALIGNMENT} with a page of ${2 ** pageShift} bytes below it, and the TSB inside memory`;
+    throw new InvalidArgumentError("address of the TSB", tableAddress, expected);
+  }
+  return (Math.floor(tableAddress / 2 ** pageShift) - 1) * 2 ** pageShift;
+}
+
+function opsOf(machine: Machine, window: DmaWindow, tableAddress: number, dummyAddress: number): Sun4uOps {
+  const { memory, registers } = machine;
+  const { pageShift, entries } = window;
+  const format = createSun4uIopte({ dummyPage: { page: dummyAddress / 2 ** pageShift, pageShift } });
+  return new Sun4uOps({ memory, registers, format, pageShift, entries, tableAddress, window });
+}
+
+function writeControl(machine: Machine, value: number): void {
+  machine.registers.write64(CONTROL, BigInt(value));
+  if (!timedOut(machine.registers)) return;
+  throw new IovaError(
+    "platform-busy",
+    "a DMA has not ended since CONTROL was written; forget its thread if it is dead",
+  );
+}

@@ -1,0 +1,38 @@
+/**
+ * The programming model of the IOMMU in sun4u's PCI host bridges (Psycho, Sabre: UltraSPARC-IIi User's Manual, chapter on the IOM).
+ * All registers have 64 bits. One table of IOPTEs in memory, the TSB, translates one window at the top of the 32-bit bus addresses.
+ *
+ * To set up: write CONTROL with 0, then TSB_BASE, then CONTROL with ENABLE, the TSB's size and the page size.
+ *
+ * To invalidate: write the bus address to FLUSH, page by page; or 0 to each of the TAGS, which empties the whole IOTLB. Then read
+ * CONTROL: the writes have arrived when it answers. ERROR with ERROR_TIME_OUT there means that a DMA of before did not end; it is
+ * told once, to the thread that waited.
+ */
+
+/** ENABLE, WIDE_PAGES, the size of the TSB, and how the last translation failed. */
+export const CONTROL = 0x200;
+/** Physical address of entry 0, a multiple of TSB_ALIGNMENT. */
+export const TSB_BASE = 0x208;
+/** Write: the IOTLB forgets the page of this bus address. */
+export const FLUSH = 0x210;
+/** Diagnostic access to the tags of the IOTLB's TAG_COUNT entries, 8 bytes apart. A tag of 0 is not valid. */
+export const TAGS = 0xa580;
+export const TAG_COUNT = 16;
+
+/** In CONTROL: translate. */
+export const ENABLE = 1;
+/** In CONTROL: the TSB is indexed by pages of 64 KiB (TBW_SIZE); else of 8 KiB. */
+export const WIDE_PAGES = 4;
+/** In CONTROL, bits 18–16: the TSB has SMALLEST_TSB << this many entries. */
+export const TSB_SIZE_SHIFT = 16;
+export const TSB_SIZE_MASK = 7;
+/** In CONTROL: a translation error; its status is in bits 26–25. */
+export const ERROR: number = 1 << 24;
+export const ERROR_STATUS: number = 3 << 25;
+export const ERROR_TIME_OUT: number = 2 << 25;
+
+/** Entries. */
+export const SMALLEST_TSB = 1024;
+export const TSB_ALIGNMENT = 8192;
+/** Bus addresses end here: the window's last byte is the one before. */
+export const END_OF_WINDOW: bigint = 1n << 32n;
