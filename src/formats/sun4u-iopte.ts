@@ -96,6 +96,15 @@ export function createSun4uIopte(options: Sun4uIopteOptions = {}): EntryFormat {
   };
 }
 
+/** What `streamingContextOf` says of an entry that does not go through the streaming buffer. */
+export const NOT_STREAMED = -1;
+
+/** The streaming buffer's context in an entry whose words are these, 0 for none; NOT_STREAMED when it passes the buffer by. */
+export function streamingContextOf(words: Uint32Array): number {
+  const high = swapBytes(words[0] as number);
+  return (high & VALID) !== 0 && (high & STREAM) !== 0 ? (high >>> CONTEXT_SHIFT) & 0xfff : NOT_STREAMED;
+}
+
 const NOTHING: readonly [number, number] = [0, 0];
 /** As dummy page: there is none. */
 const NO_PAGE = -1;

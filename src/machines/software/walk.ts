@@ -6,7 +6,7 @@
  */
 import { load, type SharedWords } from "../../shared/memory.ts";
 import { InvariantError } from "../../units/errors.ts";
-import type { Translation } from "./iotlb.ts";
+import { STREAMED, type Translation } from "./iotlb.ts";
 
 /** What a walk says. */
 export const WALKED = 0;
@@ -75,6 +75,11 @@ const iopte: EntryDecoder = {
     const low = bigEndian(second);
     into.page = alignedPage(high, low - (low % 0x2000), pageShift);
     into.access = (byte(second, 3) & 2) === 0 ? 1 : 3;
+    if ((byte(first, 0) & 0x10) !== 0) {
+      into.access += STREAMED;
+      // Bits 58 .. 47: 3 of byte 0, byte 1, the highest of byte 2.
+      into.context = (byte(first, 0) & 7) * 0x200 + byte(first, 1) * 2 + (byte(first, 2) >>> 7);
+    }
     return into.page < 0 ? BAD_ENTRY : WALKED;
   },
 };
