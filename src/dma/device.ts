@@ -13,7 +13,7 @@
 import type { Memory } from "../machine/contract.ts";
 import type { PhysicalPages } from "../machine/physical-pages.ts";
 import type { MappingTable } from "../table/contract.ts";
-import { checkInteger, FreeError, InvalidArgumentError } from "../units/errors.ts";
+import { checkInteger, FreeError, InvalidArgumentError, IovaError } from "../units/errors.ts";
 import { type Failure, failureOf } from "../units/failure.ts";
 import type { Access, Iova } from "../units/numbers.ts";
 import type { BounceOptions } from "./bounce.ts";
@@ -232,12 +232,14 @@ export class DmaDevice implements DmaOperations {
   /** As `syncForCpu`, for all elements of a mapped list. @throws SyncError when it is not mapped by this device, or changed */
   syncSgForCpu(list: ScatterList): void {
     this.#sg.checkSync(list);
+    this.#synchronizeList(list);
     this.#bounced?.syncSg(list, "cpu");
   }
 
   syncSgForDevice(list: ScatterList): void {
     this.#sg.checkSync(list);
     this.#bounced?.syncSg(list, "device");
+    this.#synchronizeList(list);
   }
 
   failureOf(result: Mapping | Failure): Failure | undefined {
@@ -249,10 +251,28 @@ export class DmaDevice implements DmaOperations {
     try {
       const entry = this.#checkedEntry(mapping);
       this.#table.checkUnmap?.(entry, this.#pagesAt(mapping));
+      // Toward the CPU: first into the memory that the device has, then from there. Toward the device the other way round.
+      if (toward === "cpu") this.#synchronize(entry, this.#pagesAt(mapping));
       this.#bounced?.sync(entry, mapping, wanted, toward);
+      if (toward === "device") this.#synchronize(entry, this.#pagesAt(mapping));
     } catch (error) {
       throw syncErrorFor(error, mapping);
     }
+  }
+
+  #synchronizeList(list: ScatterList): void {
+    const { firsts, counts, areas } = list.mapping;
+    for (let i = 0; i < areas; i++) this.#synchronize(firsts[i] as number, counts[i] as number);
+  }
+
+  /** A sync answers nothing: what lies between device and memory and does not come to memory in time is an error. */
+  #synchronize(entry: number, pages: number): void {
+    const failure = this.#table.synchronize?.(entry, pages);
+    if (failure === undefined) return;
+    throw new IovaError(
+      failure,
+      `sync of ${pages} pages from entry ${entry} on: what the device wrote is not in memory`,
+    );
   }
 
   /** The first entry of a mapping. Throws FreeError when it is not inside the window. */

@@ -63,6 +63,17 @@ export class FaultInjectingTable implements MappingTable {
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     return this.#set.next() ?? this.#table.set(first, count, page, access);
   }
+  setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
+    const failure = this.#set.next();
+    if (failure !== undefined) return failure;
+    const table = this.#table;
+    return table.setCoherent === undefined
+      ? table.set(first, count, page, access)
+      : table.setCoherent(first, count, page, access);
+  }
+  synchronize(first: number, count: number): Failure | undefined {
+    return this.#table.synchronize?.(first, count);
+  }
   /** A flush that is made to fail hands nothing on: what was gathered stays so until the caller abandons it. */
   flush(): Failure | undefined {
     return this.#flush.next() ?? this.#table.flush();

@@ -36,7 +36,7 @@ export class RangeMapper {
     const cpuAligned = holdsCpuPages(limits, page, offset, bytes);
     const constraints = constraintsOf(limits, limits.streaming, cpuAligned, offset + bytes);
     const refusal = refusalOf(limits, constraints, pages);
-    return refusal === 0 ? this.#place(page, pages, constraints, access) : refusal;
+    return refusal === 0 ? this.#place(page, pages, constraints, access, false) : refusal;
   }
 
   /** Why a range can never be mapped, whatever is free: a failure code; 0 when it can. */
@@ -62,15 +62,19 @@ export class RangeMapper {
   mapCoherent(page: number, bytes: number, alignment: number, access: EntryAccess): number {
     const { pageSize } = this.#limits;
     const constraints = this.#coherentConstraints(alignment / pageSize);
-    return this.#place(page, pagesCovering(0, bytes, pageSize), constraints, access);
+    return this.#place(page, pagesCovering(0, bytes, pageSize), constraints, access, true);
   }
 
-  #place(page: number, pages: number, constraints: AreaConstraints, access: EntryAccess): number {
+  #place(page: number, pages: number, constraints: AreaConstraints, access: EntryAccess, coherent: boolean): number {
     const table = this.#table;
     this.isStranded = false;
     const entry = table.allocate(pages, constraints, -1);
     if (entry < 0) return entry;
-    const failure = table.set(entry, pages, page, access) ?? table.flush();
+    const failed =
+      coherent && table.setCoherent !== undefined
+        ? table.setCoherent(entry, pages, page, access)
+        : table.set(entry, pages, page, access);
+    const failure = failed ?? table.flush();
     if (failure !== undefined) {
       this.isStranded = table.abandon(entry, pages) !== undefined;
       return failureCode(failure);

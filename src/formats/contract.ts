@@ -31,6 +31,11 @@ export interface EntryFormat {
   readonly validWord: 0 | 1;
   /** The two words of the empty entry. */
   readonly empty: readonly [number, number];
+  /**
+   * True: the empty entry is a valid one, which leads to a dummy page. Then `validWord` alone makes no change harmless: entries go
+   * through zeros, which are not valid in any format. Default false.
+   */
+  readonly emptyIsValid?: boolean;
   /** The largest page that an entry can hold when pages have this size. */
   largestPage(pageShift: number): number;
   /**

@@ -197,41 +197,28 @@ test("a page size that the format lacks is refused with the sizes it has", () =>
 
 test("a context beyond 12 bits is refused", () => {
   assert.throws(() => createSun4uIopte({ context: 4096 }), /context of sun4u-iopte is 4096/);
-  for (const [address, pageShift] of [
-    [0x2000, 16],
-    [0x1000, 13],
-    [2 ** 32, 13],
-    [-8192, 13],
-    [0.5, 13],
-  ] as const) {
-    assert.throws(() => createSun4uIopte({ dummy: { address, pageShift } }), /address of the dummy page is/);
-  }
-  assert.throws(() => createSun4uIopte({ dummy: { address: 0, pageShift: 12 } }), /page shift of the dummy page is 12/);
   assert.throws(() => createSun4uIopte({ context: -1 }), InvalidArgumentError);
 });
 
 test("sun4u-iopte with a dummy page: the empty entry is valid, leads there, and is reported as empty; the page itself is refused", () => {
-  for (const [pageShift, first, address, bytes] of [
-    [13, 0x80, 0x89abe000, [0x89, 0xab, 0xe0, 0x12]],
-    [16, 0xa0, 0x89ab0000, [0x89, 0xab, 0x00, 0x12]],
+  for (const [pageShift, first, dummyPage, bytes] of [
+    [13, 0x80, 0x89abe000 / 2 ** 13, [0, 0, 0x89, 0xab, 0xe0, 0x12]],
+    [16, 0xa0, 0x89ab0000 / 2 ** 16, [0, 0, 0x89, 0xab, 0x00, 0x12]],
+    [13, 0x80, 0x1234_89abe000 / 2 ** 13, [0x12, 0x34, 0x89, 0xab, 0xe0, 0x12]],
   ] as const) {
-    const format = createSun4uIopte({ context: 7, streaming: true, dummy: { address, pageShift } });
+    const format = createSun4uIopte({ context: 7, streaming: true, dummyPage: { page: dummyPage, pageShift } });
     const empty = Uint32Array.from(format.empty);
-    assert.deepEqual([...new Uint8Array(empty.buffer)], [first, 0, 0, 0, ...bytes]);
+    assert.deepEqual([...new Uint8Array(empty.buffer)], [first, 0, ...bytes]);
     const value = { page: 9, access: 3 as 0 | 1 | 2 | 3 };
     format.decode(empty, 0, pageShift, value);
     assert.deepEqual(value, { page: 0, access: 0 });
-    const dummyPage = address / 2 ** pageShift;
     const words = new Uint32Array(4);
     assert.deepEqual(format.pageShifts, [pageShift]);
     assert.equal(format.encode(dummyPage, 1, 3, pageShift, words), false);
     assert.equal(format.encode(dummyPage - 1, 2, 3, pageShift, words), false);
-    assert.equal(format.encode(format.largestPage(pageShift) + 1, 1, 3, pageShift, words), false);
     assert.deepEqual([...words], [0, 0, 0, 0]);
-    for (const page of [0, dummyPage - 1, dummyPage + 1, 2 ** (32 - pageShift) - 1]) {
+    for (const page of [0, dummyPage - 1, dummyPage + 1, format.largestPage(pageShift)]) {
       assert.ok(format.encode(page, 1, 1, pageShift, words));
-      // VALID, 64K, STREAM and context 7 from bit 47 on: none of the address is in the first word.
-      assert.deepEqual([...new Uint8Array(words.buffer, 0, 4)], [first | 0x10, 0x03, 0x80, 0]);
       format.decode(words, 0, pageShift, value);
       assert.deepEqual(value, { page, access: 1 });
     }
@@ -281,4 +268,14 @@ test("LDC: each kind of mapping has its own bits, and a kind without a use, or a
 test("LDC: page sizes have the codes 0 to 5; others are refused", () => {
   assert.deepEqual([13, 16, 19, 22, 25, 28].map(ldcSizeCode), [0, 1, 2, 3, 4, 5]);
   assert.throws(() => ldcSizeCode(14), /page shift of ldc-map-entry is 14; expected one of 13, 16, 19, 22, 25, 28/);
+});
+
+test("a dummy page of another size, or where no entry can lead, is refused", () => {
+  const refused = (page: number, pageShift: number, message: RegExp): void => {
+    assert.throws(() => createSun4uIopte({ dummyPage: { page, pageShift } }), message);
+  };
+  refused(1, 12, /page shift of the dummy page is 12; expected 13 or 16/);
+  refused(2 ** 34, 13, /dummy page is 17179869184/);
+  refused(-1, 13, /dummy page is -1/);
+  refused(0.5, 16, /dummy page is 0.5/);
 });

@@ -12,10 +12,7 @@
  *     bit 1       WRITE: the device may write too
  *
  * The empty entry is all zeros, which is not VALID: the device's access is refused. Or, with a dummy page, it is VALID and leads
- * there: a stray access lands in a page that nobody else uses. Such an entry changes to another page and back without a moment in which
- * it is not VALID, and memory is stored in words of 32 bits; so that no device sees halves of two addresses, the dummy page and all
- * others lie below 4 GiB, where bits 46–32 are 0: address and WRITE are then in one word, and what the other one may be late with is
- * context and STREAM, of a page that is or has just been mapped.
+ * there, with CACHE and WRITE and neither STREAM nor context: a stray access hurts nobody, and is no fault.
  */
 import type { EntryValue } from "../table/contract.ts";
 import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
@@ -41,64 +38,52 @@ const SHIFT_8K = 13;
 const SHIFT_64K = 16;
 /** Addresses end at bit 46. */
 const ADDRESS_BITS = 47;
+const LARGEST_8K_PAGE = 2 ** (ADDRESS_BITS - SHIFT_8K) - 1;
+const LARGEST_64K_PAGE = 2 ** (ADDRESS_BITS - SHIFT_64K) - 1;
 
 export interface Sun4uIopteOptions {
   /** Streaming buffer context, 0 .. 4095. Default 0: none. */
   readonly context?: number;
   /** Through the streaming buffer. Default false. */
   readonly streaming?: boolean;
-  /** The empty entry leads here. Default: none, the empty entry is not VALID. */
-  readonly dummy?: DummyPage;
+  /** Where empty entries lead. Default: nowhere, they are not valid. */
+  readonly dummyPage?: Sun4uDummyPage;
 }
 
-/** A page of memory that stray accesses may read and write. */
-export interface DummyPage {
-  /** Physical address: a multiple of the page size, below 4 GiB. */
-  readonly address: number;
-  /** 13 or 16: that of the table whose empty entries lead here. */
+/** A page of memory that nobody uses: all entries that are not mapped lead there. */
+export interface Sun4uDummyPage {
+  /** Physical address divided by the page size. */
+  readonly page: number;
+  /** 13 or 16: of the table whose entries these are. */
   readonly pageShift: number;
 }
 
 /**
- * IOPTEs that carry this context and streaming bit. With a dummy page they are for tables of its page size, and pages below 4 GiB
- * other than it. Throws InvalidArgumentError for a context beyond 12 bits, or a dummy page that can't be.
+ * IOPTEs that carry this context and streaming bit. With a dummy page they are for tables of its page size, and for all pages but
+ * that one. Throws InvalidArgumentError for a context beyond 12 bits, or a dummy page that no entry can hold.
  */
 export function createSun4uIopte(options: Sun4uIopteOptions = {}): EntryFormat {
-  const { context = 0, streaming = false, dummy } = options;
+  const context = options.context ?? 0;
   checkInteger("context of sun4u-iopte", context, 0, 0xfff);
-  const attributes = VALID | (streaming ? STREAM : 0) | (context << CONTEXT_SHIFT);
-  if (dummy === undefined) return formatOf(attributes, [SHIFT_8K, SHIFT_64K], [0, 0], NO_PAGE);
-  checkDummy(dummy);
-  const dummyPage = dummy.address / 2 ** dummy.pageShift;
-  return formatOf(attributes, [dummy.pageShift], dummyEntry(dummy), dummyPage);
-}
-
-/** As dummy page: there is none. */
-const NO_PAGE = -1;
-
-function formatOf(
-  attributes: number,
-  pageShifts: readonly number[],
-  empty: readonly [number, number],
-  dummyPage: number,
-): EntryFormat {
-  const addressBits = dummyPage === NO_PAGE ? ADDRESS_BITS : 32;
-  const largest8K = 2 ** (addressBits - SHIFT_8K) - 1;
-  const largest64K = 2 ** (addressBits - SHIFT_64K) - 1;
+  const attributes = VALID | (options.streaming ? STREAM : 0) | (context << CONTEXT_SHIFT);
+  const { dummyPage } = options;
+  const empty = dummyPage === undefined ? NOTHING : dummyEntry(dummyPage);
+  const notToMap = dummyPage === undefined ? NO_PAGE : dummyPage.page;
   return {
     name: "sun4u-iopte",
-    pageShifts,
+    pageShifts: dummyPage === undefined ? [SHIFT_8K, SHIFT_64K] : [dummyPage.pageShift],
     grants: { 1: 1, 2: 3, 3: 3 },
     // VALID is in byte 0.
     validWord: 0,
     empty,
+    emptyIsValid: dummyPage !== undefined,
     largestPage(pageShift: number): number {
-      return pageShift === SHIFT_64K ? largest64K : largest8K;
+      return pageShift === SHIFT_64K ? LARGEST_64K_PAGE : LARGEST_8K_PAGE;
     },
     encode(page: number, count: number, access: EntryAccess, pageShift: number, into: Uint32Array): boolean {
       const large = pageShift === SHIFT_64K;
-      if (!pagesFit(page, count, large ? largest64K : largest8K)) return false;
-      if (dummyPage >= page && dummyPage < page + count) return false;
+      if (!pagesFit(page, count, large ? LARGEST_64K_PAGE : LARGEST_8K_PAGE)) return false;
+      if (notToMap >= page && notToMap < page + count) return false;
       const high = attributes | (large ? SIZE_64K : 0);
       const low = (access & DEVICE_WRITES) === 0 ? CACHE : CACHE | WRITE;
       for (let i = 0; i < count; i++) {
@@ -107,29 +92,41 @@ function formatOf(
       }
       return true;
     },
-    decode(from: Uint32Array, at: number, pageShift: number, into: EntryValue): void {
-      decode(from, at, pageShift, into);
-      if (into.page !== dummyPage) return;
-      into.page = 0;
-      into.access = 0;
-    },
+    decode: dummyPage === undefined ? decode : decodeBeside(dummyPage.page),
   };
 }
 
-function checkDummy({ address, pageShift }: DummyPage): void {
+/** What `streamingContextOf` says of an entry that does not go through the streaming buffer. */
+export const NOT_STREAMED = -1;
+
+/** The streaming buffer's context in an entry whose words are these, 0 for none; NOT_STREAMED when it passes the buffer by. */
+export function streamingContextOf(words: Uint32Array): number {
+  const high = swapBytes(words[0] as number);
+  return (high & VALID) !== 0 && (high & STREAM) !== 0 ? (high >>> CONTEXT_SHIFT) & 0xfff : NOT_STREAMED;
+}
+
+const NOTHING: readonly [number, number] = [0, 0];
+/** As dummy page: there is none. */
+const NO_PAGE = -1;
+
+function dummyEntry({ page, pageShift }: Sun4uDummyPage): readonly [number, number] {
   if (pageShift !== SHIFT_8K && pageShift !== SHIFT_64K) {
     throw new InvalidArgumentError("page shift of the dummy page", pageShift, `${SHIFT_8K} or ${SHIFT_64K}`);
   }
-  const pageBytes = 2 ** pageShift;
-  if (Number.isInteger(address) && address >= 0 && address < 2 ** 32 && address % pageBytes === 0) return;
-  throw new InvalidArgumentError("address of the dummy page", address, `a multiple of ${pageBytes} below 2^32`);
+  checkInteger("dummy page", page, 0, pageShift === SHIFT_64K ? LARGEST_64K_PAGE : LARGEST_8K_PAGE);
+  const words = new Uint32Array(2);
+  createSun4uIopte().encode(page, 1, DEVICE_WRITES, pageShift, words);
+  return [words[0] as number, words[1] as number];
 }
 
-/** No context, not through the streaming buffer: nothing need be flushed for it. */
-function dummyEntry({ address, pageShift }: DummyPage): [number, number] {
-  const page = address / 2 ** pageShift;
-  const high = VALID | (pageShift === SHIFT_64K ? SIZE_64K : 0);
-  return [swapBytes(high), swapBytes(CACHE | WRITE | addressLow(page, pageShift))];
+/** An entry that leads to the dummy page is empty, whatever its attributes. */
+function decodeBeside(dummyPage: number): EntryFormat["decode"] {
+  return (from, at, pageShift, into) => {
+    decode(from, at, pageShift, into);
+    if (into.page !== dummyPage) return;
+    into.page = 0;
+    into.access = 0;
+  };
 }
 
 function decode(from: Uint32Array, at: number, pageShift: number, into: EntryValue): void {

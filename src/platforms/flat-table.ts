@@ -1,15 +1,16 @@
 /**
- * TableOps of one flat table of entries in memory, but for the invalidation, which each IOMMU has its own registers for: the format
- * writes the bits, the memory takes them. Knows nothing of the allocator above it.
+ * TableOps of one flat table of entries in memory: the format writes the bits, the memory takes them. How the IOTLB forgets is the
+ * platform's, which extends this class. Knows nothing of the allocator above it; the rivals use it as it is.
  *
  * In what order things become visible:
  * - `set` stores the valid word of each entry last, `clear` first. Both are plain stores: `flush` (or the invalidation that
  *   follows a `clear`, which orders this thread's stores itself) makes them visible to every DMA that begins afterwards.
- * - `exchange` between two valid entries that differ in one word is one store. Where both words differ, the valid word is that of
- *   the empty entry in between, and a DMA of just then is refused: it is not translated by halves of two entries. Nor may the same
- *   entry be exchanged again, or set again once cleared, before an invalidation: a DMA that walks meanwhile could join their halves.
- * - Where the empty entry is itself valid (sun4u's dummy page), nothing is refused in between. There the format keeps the whole address
- *   in the other word, which is one store: no DMA is translated by halves of two addresses either.
+ * - `exchange` between two valid entries that differ in one word is one store. Where both words differ the entry is not valid in
+ *   between, and a DMA of just then is refused: it is not translated by halves of two entries. Nor may the same entry be
+ *   exchanged again, or set again once cleared, before an invalidation: a DMA that walks meanwhile could join their halves.
+ * - A format whose empty entry is itself valid (it leads to a dummy page) has no half that is harmless beside every other one. Its
+ *   entries break before they make: the valid word becomes one that is not valid, then the other word is the new one's, then the
+ *   valid word. A DMA that meets the moment in between is refused: nobody has been told of the entry, or it has been taken back.
  */
 
 import type { EntryFormat } from "../formats/contract.ts";
@@ -27,6 +28,8 @@ const { checkPageShift, ENTRY_BYTES, ENTRY_WORDS } = formats;
 const BATCH_ENTRIES = 256;
 /** Tables begin at multiples of this many bytes. */
 const TABLE_ALIGNMENT = 4096;
+/** A valid word of an entry that is not valid, in every format here. */
+const NOT_VALID = 0;
 
 /** One flat table. */
 export interface FlatTableOptions {
@@ -41,15 +44,15 @@ export interface FlatTableOptions {
 
 /** One per thread. */
 export abstract class FlatTableOps implements TableOps {
-  readonly #memory: Memory;
-  readonly #format: EntryFormat;
-  readonly #pageShift: number;
-  readonly #entries: number;
+  protected readonly memory: Memory;
+  protected readonly format: EntryFormat;
+  protected readonly pageShift: number;
+  protected readonly entries: number;
   readonly #tableAddress: number;
-  readonly #largestPage: number;
   readonly #validWord: 0 | 1;
   /** Of each entry, the word that is not the valid one. */
   readonly #otherWord: 0 | 1;
+  readonly #breaks: boolean;
   readonly #scratch: Uint32Array = new Uint32Array(BATCH_ENTRIES * ENTRY_WORDS);
   readonly #found: Uint32Array = new Uint32Array(ENTRY_WORDS);
   readonly #empty: Uint32Array = new Uint32Array(BATCH_ENTRIES * ENTRY_WORDS);
@@ -59,107 +62,131 @@ export abstract class FlatTableOps implements TableOps {
     const { memory, format, pageShift, entries, tableAddress } = options;
     checkPageShift(format, pageShift);
     checkTablePlace(memory, entries, tableAddress);
-    this.#memory = memory;
-    this.#format = format;
-    this.#pageShift = pageShift;
-    this.#entries = entries;
+    this.memory = memory;
+    this.format = format;
+    this.pageShift = pageShift;
+    this.entries = entries;
     this.#tableAddress = tableAddress;
-    this.#largestPage = format.largestPage(pageShift);
     this.#validWord = format.validWord;
     this.#otherWord = format.validWord === 0 ? 1 : 0;
+    this.#breaks = format.emptyIsValid === true;
     for (let i = 0; i < this.#empty.length; i++) this.#empty[i] = format.empty[i % ENTRY_WORDS] as number;
   }
 
+  abstract invalidate(first: number, end: number): Failure | undefined;
+  abstract invalidateAll(): Failure | undefined;
+
   /** "platform-refused" when the format can't hold one of the pages. Throws InvalidArgumentError beyond the table. */
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
-    if (!inTable(first, count, this.#entries)) throw beyondTable(first, count, this.#entries);
-    const address = this.#tableAddress + first * ENTRY_BYTES;
-    if (count > BATCH_ENTRIES) return this.#setBatches(address, count, page, access);
-    if (!this.#format.encode(page, count, access, this.#pageShift, this.#scratch)) return "platform-refused";
-    this.#memory.storeWords(address, this.#scratch, count * ENTRY_WORDS, this.#validWord);
-    return undefined;
+    return this.setAs(this.format, first, count, page, access);
   }
 
   clear(first: number, count: number): void {
-    if (!inTable(first, count, this.#entries)) throw beyondTable(first, count, this.#entries);
+    this.checkRange(first, count);
     const address = this.#tableAddress + first * ENTRY_BYTES;
-    if (count <= BATCH_ENTRIES) this.#memory.storeWords(address, this.#empty, count * ENTRY_WORDS, this.#otherWord);
+    if (count <= BATCH_ENTRIES) this.#storeEmpty(address, count);
     else this.#clearBatches(address, count);
   }
 
   get(entry: number, into: EntryValue): void {
-    if (!inTable(entry, 1, this.#entries)) throw beyondTable(entry, 1, this.#entries);
-    this.#format.decode(this.#load(entry), 0, this.#pageShift, into);
+    this.format.decode(this.load(entry), 0, this.pageShift, into);
   }
 
   /** "platform-refused" when the format can't hold the page: then nothing has changed. */
   exchange(entry: number, page: number, access: EntryAccess, old: EntryValue): Failure | undefined {
-    if (!inTable(entry, 1, this.#entries)) throw beyondTable(entry, 1, this.#entries);
+    this.checkRange(entry, 1);
     const wanted = this.#scratch;
-    if (!this.#format.encode(page, 1, access, this.#pageShift, wanted)) return "platform-refused";
-    const found = this.#load(entry);
-    this.#format.decode(found, 0, this.#pageShift, old);
+    if (!this.format.encode(page, 1, access, this.pageShift, wanted)) return "platform-refused";
+    const found = this.load(entry);
+    this.format.decode(found, 0, this.pageShift, old);
     const address = this.#tableAddress + entry * ENTRY_BYTES;
     const valid = this.#validWord;
     const other = this.#otherWord;
     if (found[other] !== wanted[other]) {
-      if (found[valid] !== wanted[valid]) this.#memory.store32(address + valid * 4, this.#format.empty[valid]);
-      this.#memory.store32(address + other * 4, wanted[other] as number);
+      if (found[valid] !== wanted[valid]) this.memory.store32(address + valid * 4, NOT_VALID);
+      this.memory.store32(address + other * 4, wanted[other] as number);
     }
-    this.#memory.store32(address + valid * 4, wanted[valid] as number);
+    this.memory.store32(address + valid * 4, wanted[valid] as number);
     return undefined;
   }
 
-  /** Never fails by itself: nothing is gathered. */
+  /** Never fails: nothing is gathered. */
   flush(): Failure | undefined {
-    this.#memory.fence();
+    this.memory.fence();
     return undefined;
   }
 
-  abstract invalidate(first: number, end: number): Failure | undefined;
-
-  abstract invalidateAll(): Failure | undefined;
-
-  /** Throws InvalidArgumentError unless [first, end) is a range of at least one entry of the table. */
-  protected checkRange(first: number, end: number): void {
-    if (!inTable(first, end - first, this.#entries)) throw beyondTable(first, end - first, this.#entries);
+  /** As `set`, in a format that differs from the table's own by attributes only. */
+  protected setAs(
+    format: EntryFormat,
+    first: number,
+    count: number,
+    page: number,
+    access: EntryAccess,
+  ): Failure | undefined {
+    this.checkRange(first, count);
+    const address = this.#tableAddress + first * ENTRY_BYTES;
+    if (count > BATCH_ENTRIES) return this.#setBatches(format, address, count, page, access);
+    if (!format.encode(page, count, access, this.pageShift, this.#scratch)) return "platform-refused";
+    if (this.#breaks) this.#break(address, count);
+    this.memory.storeWords(address, this.#scratch, count * ENTRY_WORDS, this.#validWord);
+    return undefined;
   }
 
-  #setBatches(address: number, count: number, page: number, access: EntryAccess): Failure | undefined {
-    // All or nothing: the last page is the largest, so hardly a batch is refused after another has been written.
-    if (page + count - 1 > this.#largestPage) return "platform-refused";
+  /** The entry's words as they stand in memory, until the next call. Throws InvalidArgumentError beyond the table. */
+  protected load(entry: number): Uint32Array {
+    this.checkRange(entry, 1);
+    const address = this.#tableAddress + entry * ENTRY_BYTES;
+    this.#found[0] = this.memory.load32(address);
+    this.#found[1] = this.memory.load32(address + 4);
+    return this.#found;
+  }
+
+  /** Throws InvalidArgumentError unless these are entries of the table. So short that it is always inlined. */
+  protected checkRange(first: number, count: number): void {
+    if (!(first >= 0 && count >= 1 && first + count <= this.entries)) throw beyondTable(first, count, this.entries);
+  }
+
+  #setBatches(
+    format: EntryFormat,
+    address: number,
+    count: number,
+    page: number,
+    access: EntryAccess,
+  ): Failure | undefined {
     for (let done = 0; done < count; done += BATCH_ENTRIES) {
       const entries = Math.min(BATCH_ENTRIES, count - done);
-      const fits = this.#format.encode(page + done, entries, access, this.#pageShift, this.#scratch);
+      const fits = format.encode(page + done, entries, access, this.pageShift, this.#scratch);
       if (!fits) {
-        // A page that the format takes for itself (sun4u's dummy page) lies among them.
+        // All or nothing. No device has been told of the entries.
         if (done > 0) this.#clearBatches(address, done);
         return "platform-refused";
       }
-      this.#memory.storeWords(address + done * ENTRY_BYTES, this.#scratch, entries * ENTRY_WORDS, this.#validWord);
+      const at = address + done * ENTRY_BYTES;
+      if (this.#breaks) this.#break(at, entries);
+      this.memory.storeWords(at, this.#scratch, entries * ENTRY_WORDS, this.#validWord);
     }
     return undefined;
   }
 
   #clearBatches(address: number, count: number): void {
     for (let done = 0; done < count; done += BATCH_ENTRIES) {
-      const entries = Math.min(BATCH_ENTRIES, count - done);
-      this.#memory.storeWords(address + done * ENTRY_BYTES, this.#empty, entries * ENTRY_WORDS, this.#otherWord);
+      this.#storeEmpty(address + done * ENTRY_BYTES, Math.min(BATCH_ENTRIES, count - done));
     }
   }
 
-  /** The entry's words as they stand in memory. */
-  #load(entry: number): Uint32Array {
-    const address = this.#tableAddress + entry * ENTRY_BYTES;
-    this.#found[0] = this.#memory.load32(address);
-    this.#found[1] = this.#memory.load32(address + 4);
-    return this.#found;
+  /** An empty entry that is not valid is stored valid word first; one that is, valid word last: it has been broken before. */
+  #storeEmpty(address: number, count: number): void {
+    if (this.#breaks) this.#break(address, count);
+    const last = this.#breaks ? this.#validWord : this.#otherWord;
+    this.memory.storeWords(address, this.#empty, count * ENTRY_WORDS, last);
   }
-}
 
-/** So short that it is always inlined. */
-function inTable(first: number, count: number, entries: number): boolean {
-  return first >= 0 && count >= 1 && first + count <= entries;
+  /** Makes entries not valid, before all that this thread stores there next. The other word stays: see walk.ts. */
+  #break(address: number, count: number): void {
+    const valid = address + this.#validWord * 4;
+    for (let i = 0; i < count; i++) this.memory.store32(valid + i * ENTRY_BYTES, NOT_VALID);
+  }
 }
 
 /** Made out of line: a check that is to be inlined stays small. */

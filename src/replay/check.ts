@@ -5,6 +5,7 @@
  * Of a mapping, the pages at its two ends are checked, and at another time two in between, with patterns that differ from
  * check to check.
  */
+import type { DmaOperations } from "../dma/contract.ts";
 import type { ScatterList } from "../dma/scatter-list.ts";
 import type { DmaMaster, Memory } from "../machine/contract.ts";
 import { DEVICE_READS, DEVICE_WRITES } from "../units/numbers.ts";
@@ -12,6 +13,9 @@ import { DEVICE_READS, DEVICE_WRITES } from "../units/numbers.ts";
 const PATTERN_BYTES = 16;
 /** Pages of a mapping that are checked at most: two by each of the checks. */
 export const PAGES_CHECKED = 4;
+
+/** What a driver does before and after the other side uses a mapped list. */
+export type ListSync = Pick<DmaOperations, "syncSgForCpu" | "syncSgForDevice">;
 
 export class TranslationChecker {
   /** Pages checked, and how many of them were wrong. */
@@ -25,11 +29,14 @@ export class TranslationChecker {
   /** One pattern buffer for each length: a page may end sooner than the pattern. */
   readonly #written: readonly Uint8Array[] = lengths();
   readonly #read: readonly Uint8Array[] = lengths();
+  readonly #driver: ListSync | undefined;
   #pattern = 1;
   /** Picks the pages in between. */
   #turn = 0;
 
-  constructor(device: DmaMaster, memory: Memory, pageShift: number) {
+  /** `driver`: syncs the lists, which stay mapped, between CPU and device; left out where nothing lies between them. */
+  constructor(device: DmaMaster, memory: Memory, pageShift: number, driver?: ListSync) {
+    this.#driver = driver;
     this.#device = device;
     this.#memory = memory;
     this.#pageBytes = 2 ** pageShift;
@@ -74,8 +81,8 @@ export class TranslationChecker {
     );
     const length = Math.min(PATTERN_BYTES, left, this.#pageBytes - (address % this.#pageBytes));
     this.checked++;
-    const reads = (access & DEVICE_READS) === 0 || this.#deviceReads(iova, address, length);
-    const writes = (access & DEVICE_WRITES) === 0 || this.#deviceWrites(iova, address, length);
+    const reads = (access & DEVICE_READS) === 0 || this.#deviceReads(list, iova, address, length);
+    const writes = (access & DEVICE_WRITES) === 0 || this.#deviceWrites(list, iova, address, length);
     if (reads && writes) return;
     this.wrong++;
     if (this.firstWrong !== "") return;
@@ -83,18 +90,20 @@ export class TranslationChecker {
     this.firstWrong = `a ${what} bus address 0x${iova.toString(16)} did not reach memory at 0x${address.toString(16)}`;
   }
 
-  #deviceReads(iova: bigint, address: number, length: number): boolean {
+  #deviceReads(list: ScatterList, iova: bigint, address: number, length: number): boolean {
     const written = this.#nextPattern(length);
     const read = this.#read[length] as Uint8Array;
     this.#memory.write(address, written);
+    this.#driver?.syncSgForDevice(list);
     read.fill(0);
     return this.#device.dmaRead(iova, read) && same(read, written);
   }
 
-  #deviceWrites(iova: bigint, address: number, length: number): boolean {
+  #deviceWrites(list: ScatterList, iova: bigint, address: number, length: number): boolean {
     const written = this.#nextPattern(length);
     const read = this.#read[length] as Uint8Array;
     if (!this.#device.dmaWrite(iova, written)) return false;
+    this.#driver?.syncSgForCpu(list);
     this.#memory.read(address, read);
     return same(read, written);
   }

@@ -59,6 +59,7 @@ export function runWorker(job: WorkerJob, report: (report: WorkerReport) => void
     board.machine.device(job.worker),
     board.machine.memory,
     table.window.pageShift,
+    device,
   );
   const player = new Player(job.plan, job.arenaAddress, device, checker);
   const tell = (state: WorkerReport["state"], elapsed: number): void => {

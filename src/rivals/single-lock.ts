@@ -134,6 +134,10 @@ export class SingleLockTable implements MappingTable {
     return this.ops.flush();
   }
 
+  synchronize(first: number, count: number): Failure | undefined {
+    return this.ops.synchronize?.(first, count);
+  }
+
   /** Nothing: this table has one kind of taken. */
   commit(_first: number, _count: number): void {}
 

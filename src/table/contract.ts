@@ -35,6 +35,16 @@ export interface TableOps {
    */
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined;
   /**
+   * As `set`, for memory that CPU and device share while it is mapped: what one writes the other sees at once. Left out where every
+   * mapping is like that.
+   */
+  setCoherent?(first: number, count: number, page: number, access: EntryAccess): Failure | undefined;
+  /**
+   * What devices have written through these live entries is in memory, and what they read from now on is what memory holds. Left out
+   * where nothing lies between devices and memory.
+   */
+  synchronize?(first: number, count: number): Failure | undefined;
+  /**
    * Empties `count` entries, gathered ones too. Idempotent: recovery repeats it. That entries could not be emptied is told by the
    * next `flush`; until they are empty (each tries again), `invalidate` and `invalidateAll` fail as well, so that the range
    * stays out of use.
@@ -68,6 +78,10 @@ export interface MappingTable {
   allocate(count: number, constraints: AreaConstraints, after: number): number;
   /** Writes or gathers entries inside a pending range of this thread. On failure nothing of this call is left. */
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined;
+  /** As `set`, for coherent memory. A table without it knows no difference. */
+  setCoherent?(first: number, count: number, page: number, access: EntryAccess): Failure | undefined;
+  /** See TableOps. A table without it has nothing between devices and memory. */
+  synchronize?(first: number, count: number): Failure | undefined;
   /**
    * Makes earlier `set`s visible to devices: once for a whole scatterlist. On failure, abandon every range that was set since the
    * last success: some of its entries may be missing.

@@ -79,6 +79,17 @@ export class IommuTable implements MappingTable {
     return this.ops.set(first, count, page, access);
   }
 
+  setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
+    const { ops } = this;
+    return ops.setCoherent === undefined
+      ? ops.set(first, count, page, access)
+      : ops.setCoherent(first, count, page, access);
+  }
+
+  synchronize(first: number, count: number): Failure | undefined {
+    return this.ops.synchronize?.(first, count);
+  }
+
   flush(): Failure | undefined {
     return this.ops.flush();
   }

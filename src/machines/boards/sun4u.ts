@@ -1,7 +1,8 @@
-/** The sun4u platform on the software machine with a Sabre bridge. */
+/** The sun4u platform on the software machine with a Psycho bridge, whose streaming cache is on. */
 import { ENTRY_BYTES } from "../../formats/contract.ts";
 import { sun4uIopte } from "../../formats/sun4u-iopte.ts";
 import {
+  FLAGS_BYTES,
   largestTsb,
   SUN4U_PAGE_SHIFTS,
   Sun4uPlatform,
@@ -17,7 +18,7 @@ const DEFAULT_ENTRIES = 32_768;
 
 export const sun4uBoard: BoardKind = {
   name: "sun4u",
-  summary: "UltraSPARC with a Sabre bridge: one TSB of IOPTEs, unmapped entries lead to a dummy page",
+  summary: "UltraSPARC with a PCI bridge: one TSB of IOPTEs, a streaming cache; unmapped entries lead to a dummy page",
   format: sun4uIopte.name,
   pageShifts: SUN4U_PAGE_SHIFTS,
   levels: [1],
@@ -27,9 +28,7 @@ export const sun4uBoard: BoardKind = {
   hasIotlb: true,
   entriesPerHypercall: 0,
   largestTable: largestTsb,
-  // The TSB, the dummy page below it, and what is lost to their alignment.
-  platformBytes: (entries, pageShift) =>
-    tsbEntriesFor(entries, pageShift) * ENTRY_BYTES + 2 * 2 ** pageShift + TSB_ALIGNMENT,
+  platformBytes,
   create,
   attach(handle) {
     const machine = SoftwareMachine.attach(handle.machine as SoftwareMachineHandle);
@@ -37,19 +36,25 @@ export const sun4uBoard: BoardKind = {
   },
 };
 
+/** The TSB, the dummy page, the flags of syncs, and what their alignments cost. */
+function platformBytes(entries: number, pageShift: number): number {
+  return tsbEntriesFor(entries, pageShift) * ENTRY_BYTES + TSB_ALIGNMENT + FLAGS_BYTES + 3 * 2 ** pageShift;
+}
+
 function create(options: BoardOptions): Board {
   const { memoryBytes, devices, threads = 32, entries = DEFAULT_ENTRIES, levels = 1, pageShift = 13, table } = options;
   checkInteger("levels of sun4u", levels, 1, 1);
   const tsbEntries = tsbEntriesFor(entries, pageShift);
   const named = devices === undefined ? {} : { devices };
-  const machine = SoftwareMachine.create({ memoryBytes, threads, iommu: "sabre", ...named });
+  const machine = SoftwareMachine.create({ memoryBytes, threads, iommu: "psycho", ...named });
   return boardOf(
     machine,
-    Sun4uPlatform.create(machine, { pageShift, entries: tsbEntries, table: { ...table, threads } }),
+    Sun4uPlatform.create(machine, { pageShift, entries: tsbEntries, streaming: true, table: { ...table, threads } }),
   );
 }
 
 function boardOf(machine: SoftwareMachine, platform: Sun4uPlatform): Board {
+  const pageBytes = 2 ** platform.generic.window.pageShift;
   const handle: BoardHandle = { kind: sun4uBoard.name, machine: machine.handle, platform: platform.handle };
   return {
     kind: sun4uBoard,
@@ -57,10 +62,13 @@ function boardOf(machine: SoftwareMachine, platform: Sun4uPlatform): Board {
     machine,
     table: platform.generic,
     platform,
-    usableBytes: platform.dummyAddress,
+    usableBytes: Math.floor(platform.firstAddress / pageBytes) * pageBytes,
     statistics: () => ({ invalidations: machine.statistics().invalidations, hypercalls: 0 }),
     takeFaults: () => machine.faults(),
-    forgetThread: (thread) => machine.forgetThread(thread),
+    forgetThread: (thread) => {
+      machine.forgetThread(thread);
+      platform.reclaimContexts();
+    },
     machineThread: machine.thread,
     close: () => {
       platform.generic.close();

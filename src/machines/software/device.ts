@@ -12,9 +12,10 @@ import * as sharedMemory from "../../shared/memory.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
 import { type Access, DEVICE_READS, DEVICE_READS_AND_WRITES, DEVICE_WRITES } from "../../units/numbers.ts";
 import type { FaultReason, FaultRecord } from "./faults.ts";
-import type { Iotlb, Translation } from "./iotlb.ts";
+import { type Iotlb, STREAMED, type Translation } from "./iotlb.ts";
 import type { Layout } from "./layout.ts";
 import * as layouts from "./layout.ts";
+import type { StreamingCache } from "./streaming-cache.ts";
 import { closed, type DmaInFlight, slotAt } from "./threads.ts";
 import { BAD_LEVEL, decoderOf, locate, NOT_MAPPED, WALKED, walk } from "./walk.ts";
 
@@ -40,6 +41,7 @@ export interface DevicePaths {
   readonly iotlb: Iotlb;
   readonly inFlight: DmaInFlight;
   readonly faults: FaultRecord;
+  readonly streaming: StreamingCache | undefined;
   /** False once the thread's machine is closed. */
   open: boolean;
 }
@@ -163,7 +165,8 @@ export class SoftwareDevice implements DmaMaster {
       if (!this.#translate(access)) return -1 - moved;
       const address = this.#translation.page * pageBytes + within;
       if (address + length > size) return this.#refuse(moved, "outside-memory");
-      this.#copy(address, bytes, moved, length, access);
+      if ((this.#translation.access & STREAMED) === 0) this.#copy(address, bytes, moved, length, access);
+      else if (!this.#stream(address, bytes, moved, length, access)) return this.#refuse(moved, "streaming-cache-busy");
       moved += length;
       within = 0;
     }
@@ -241,6 +244,17 @@ export class SoftwareDevice implements DmaMaster {
     const part = length === bytes.length ? bytes : bytes.subarray(from, from + length);
     if (access === DEVICE_READS) copyOut(this.#paths.memoryBytes, address, part);
     else copyIn(this.#paths.memoryBytes, address, part);
+  }
+
+  /** As `#copy`, through the streaming cache where there is one. False: its lock could not be had. */
+  #stream(address: number, bytes: Uint8Array, from: number, length: number, access: Access): boolean {
+    const { streaming } = this.#paths;
+    if (streaming === undefined) this.#copy(address, bytes, from, length, access);
+    else {
+      const part = bytes.subarray(from, from + length);
+      return streaming.transfer(this.#entry, this.#translation.context ?? 0, address, part, access);
+    }
+    return true;
   }
 
   #refuse(moved: number, reason: FaultReason): number {

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { EntryFormat } from "../../formats/contract.ts";
-import { sun4uIopte } from "../../formats/sun4u-iopte.ts";
+import { createSun4uIopte, sun4uIopte } from "../../formats/sun4u-iopte.ts";
 import { powernvTce } from "../../formats/tce.ts";
 import type { Fault } from "../../machine/contract.ts";
 import type { LinearOps } from "../../platforms/linear/ops.ts";
@@ -271,6 +271,46 @@ test("a walk of an entry that is changed meanwhile never joins the words of two 
   }
 });
 
+/** The dummy page's first word is that of the first of PAGES, or of none of them. */
+const DUMMY_PAGES = [pagesFor(soundIopte)[0] as number, 0x3_2100_0000].map((page) => page + 1);
+
+/** Entry 0 begins empty, and leads to the dummy page; all else as `walking`. */
+function walkingDummies(library: Library, dummyPage: number, changing: (ops: LinearOps) => void): Exploration<State> {
+  const format = createSun4uIopte({ dummyPage: { page: dummyPage, pageShift: 13 } });
+  const what = walking({ ...library, format }, changing);
+  return {
+    ...what,
+    setup: () => {
+      const state = what.setup();
+      state.ops[0]?.clear(0, 1);
+      return state;
+    },
+    check: (_, { threads }) => {
+      const page = threads[1]?.value as number;
+      assert.ok([0, dummyPage, ...pagesFor(library)].includes(page), `walked to page ${page}`);
+    },
+  };
+}
+
+/** Set and emptied again without an invalidation, as when a map fails; then, after one, set to another page. */
+const mappedInVain =
+  (library: Library) =>
+  (ops: LinearOps): void => {
+    const pages = pagesFor(library);
+    ops.set(0, 1, pages[0] as number, 3);
+    ops.clear(0, 1);
+    ops.invalidate(0, 1);
+    ops.set(0, 1, pages[1] as number, 3);
+  };
+
+test("where empty entries lead to a dummy page, a walk never joins words of it with those of a page", () => {
+  for (const dummyPage of DUMMY_PAGES) {
+    for (const changing of [mappedInVain(soundIopte), ...changes(soundIopte)]) {
+      runSound(`walk, dummy page ${dummyPage}`, walkingDummies(soundIopte, dummyPage, changing));
+    }
+  }
+});
+
 test("faults are taken once, by whoever takes them, and those that find no room are counted", () => {
   for (const kills of [0, 1] as const) {
     const what: Exploration<State> = {
@@ -384,11 +424,12 @@ const THREADS = "machines/software/threads.js";
 
 /** What a bug is looked for with. */
 const SCENARIOS: Readonly<
-  Record<"unmap" | "evict" | "death" | "walk", (library: Library, warm: boolean) => Exploration<State>>
+  Record<"unmap" | "evict" | "death" | "walk" | "dummy", (library: Library, warm: boolean) => Exploration<State>>
 > = {
   unmap: (library, warm) => exploration(library, 1, [0, 0], warm),
   evict: (library) => evicting(library),
   walk: (library, warm) => walking(library, changes(library)[warm ? 1 : 0] as (ops: LinearOps) => void),
+  dummy: (library, warm) => walkingDummies(library, DUMMY_PAGES[warm ? 1 : 0] as number, mappedInVain(library)),
   death: (library, warm) => forgotten(library, warm),
 };
 
@@ -460,15 +501,15 @@ const PLANTS: readonly (Plant & { readonly bug: string; readonly scenario: keyof
     bug: "an entry becomes valid before its other word is there",
     scenario: "walk",
     module: "platforms/flat-table.js",
-    from: "this.#memory.storeWords(address, this.#scratch, count * ENTRY_WORDS, this.#validWord);",
-    to: "this.#memory.storeWords(address, this.#scratch, count * ENTRY_WORDS, this.#otherWord);",
+    from: "this.memory.storeWords(address, this.#scratch, count * ENTRY_WORDS, this.#validWord);",
+    to: "this.memory.storeWords(address, this.#scratch, count * ENTRY_WORDS, this.#otherWord);",
   },
   {
     bug: "an entry is emptied from the wrong end",
     scenario: "walk",
     module: "platforms/flat-table.js",
-    from: "this.#memory.storeWords(address, this.#empty, count * ENTRY_WORDS, this.#otherWord);",
-    to: "this.#memory.storeWords(address, this.#empty, count * ENTRY_WORDS, this.#validWord);",
+    from: "const last = this.#breaks ? this.#validWord : this.#otherWord;",
+    to: "const last = this.#validWord;",
   },
   {
     bug: "an exchange of both words does not empty the entry in between",
@@ -476,6 +517,20 @@ const PLANTS: readonly (Plant & { readonly bug: string; readonly scenario: keyof
     module: "platforms/flat-table.js",
     from: "if (found[valid] !== wanted[valid])",
     to: "if (false)",
+  },
+  {
+    bug: "an entry that leads to a dummy page becomes another without a moment in which it is not valid",
+    scenario: "dummy",
+    module: "platforms/flat-table.js",
+    from: "this.memory.store32(valid + i * ENTRY_BYTES, NOT_VALID);",
+    to: ";",
+  },
+  {
+    bug: "where there are dummy pages the other word is not read again",
+    scenario: "dummy",
+    module: "machines/software/walk.js",
+    from: "decoder.hasDummies && load(memory, otherAt) !== other",
+    to: "false",
   },
   {
     bug: "the version is not looked at again after the translation",
@@ -495,7 +550,7 @@ const PLANTS: readonly (Plant & { readonly bug: string; readonly scenario: keyof
 
 for (const { bug, scenario, ...plant } of PLANTS) {
   test(`planted bug found: ${bug}`, async () => {
-    const library = await libraryWith([plant]);
+    const library = await libraryWith([plant], scenario === "dummy" ? "sun4u-iopte" : "tce");
     let failed = 0;
     for (const warm of [false, true]) {
       const report = explore({ ...SCENARIOS[scenario](library, warm), preemptions: 3, stopAtFailure: true });

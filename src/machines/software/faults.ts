@@ -26,6 +26,8 @@ export const FAULT_REASONS = [
   "write-refused",
   /** The entry leads to where there is no memory. */
   "outside-memory",
+  /** A dead thread, or one that does not run, has the streaming cache's lock. */
+  "streaming-cache-busy",
 ] as const;
 export type FaultReason = (typeof FAULT_REASONS)[number];
 

@@ -35,9 +35,14 @@ const LEAST_RECENTLY_USED = 2;
 export interface Translation {
   /** Physical page. */
   page: number;
-  /** 0: nothing is permitted. */
+  /** 0: nothing is permitted. Beside the access: STREAMED. */
   access: number;
+  /** With STREAMED, the context in the streaming cache: 12 bits, 0 for none. Else it says nothing. */
+  context?: number;
 }
+
+/** Beside a translation's access: what the device moves goes through the streaming cache, where there is one. */
+export const STREAMED = 4;
 
 const WRITER_BITS = 11;
 const WRITER_MASK = (1 << WRITER_BITS) - 1;
@@ -84,9 +89,11 @@ export class Iotlb {
       if (load(state, way + WAY.window) !== window) continue;
       const low = load(state, way + WAY.pageLow);
       const high = load(state, way + WAY.pageHighAndAccess);
+      const access = high >>> ACCESS_SHIFT;
+      if ((access & STREAMED) !== 0) into.context = load(state, way + WAY.context);
       if (load(state, way + WAY.version) !== version) continue;
       into.page = (high & PAGE_HIGH_MASK) * 2 ** 32 + (low >>> 0);
-      into.access = high >>> ACCESS_SHIFT;
+      into.access = access;
       if (this.#replacement === LEAST_RECENTLY_USED) this.#stampUse(way);
       return true;
     }
@@ -185,6 +192,7 @@ export class Iotlb {
     store(state, way + WAY.window, window);
     store(state, way + WAY.pageLow, translation.page | 0);
     store(state, way + WAY.pageHighAndAccess, high);
+    if ((translation.access & STREAMED) !== 0) store(state, way + WAY.context, translation.context ?? 0);
     store(state, way + WAY.tag, entry + 1);
     store(state, way + WAY.version, nextVersion(version));
     if (this.#replacement === LEAST_RECENTLY_USED) this.#stampUse(way);

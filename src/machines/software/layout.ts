@@ -20,7 +20,7 @@ const LINE_WORDS = 32;
 /** "IOMM" in ASCII. */
 export const MAGIC = 0x494f4d4d;
 /** Version of this layout. Raised with every change that another version could misread. */
-export const LAYOUT_VERSION = 2;
+export const LAYOUT_VERSION = 3;
 
 /** Words of the header: never changed after creation. */
 export const HEADER = {
@@ -134,6 +134,8 @@ export const WAY = {
   used: 4,
   /** Number of the window that the entry is of. */
   window: 5,
+  /** Context of a streamed translation. */
+  context: 6,
   words: 8,
 } as const;
 

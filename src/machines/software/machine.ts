@@ -36,6 +36,7 @@ import {
 } from "./layout.ts";
 import { createMemory, SoftwareMemory } from "./memory.ts";
 import { ThreadRegisters } from "./registers.ts";
+import { StreamingCache } from "./streaming-cache.ts";
 import { beginForgetting, claimSlot, closed, DmaInFlight, releaseSlot, slotAt } from "./threads.ts";
 import { TranslationUnit } from "./translation.ts";
 
@@ -124,12 +125,25 @@ export class SoftwareMachine implements DmaMachine {
     const unit = new TranslationUnit({ state, layout, thread, memoryBytes: size, iotlb, inFlight });
     const model = IOMMU_MODELS[layout.model] as IommuModel;
     const faultsLost = (): number => faults.lost();
-    const parts = { unit, memory: this.memory, state, at: layout.modelAt, faultsLost };
+    const streaming = streamingCacheOf(model, handle, layout, thread);
+    const parts = { unit, memory: this.memory, state, at: layout.modelAt, faultsLost, streaming };
     this.registers = new ThreadRegisters(model.create(parts));
     this.translation = unit;
     const memoryBytes = bytesOf(handle.memory);
     const memoryWords = this.memory.words;
-    this.#paths = { state, layout, thread, memoryWords, memoryBytes, size, iotlb, inFlight, faults, open: true };
+    this.#paths = {
+      state,
+      layout,
+      thread,
+      memoryWords,
+      memoryBytes,
+      size,
+      iotlb,
+      inFlight,
+      faults,
+      streaming,
+      open: true,
+    };
     this.#devices = handle.devices.map((name, index) => new SoftwareDevice(name, index, this.#paths));
     this.#iotlb = iotlb;
     this.#faults = faults;
@@ -203,6 +217,7 @@ export class SoftwareMachine implements DmaMachine {
   forgetThread(thread: number): void {
     if (!beginForgetting(this.#state, this.#layout, thread)) return;
     this.#iotlb.releaseWaysOf(thread);
+    this.#paths.streaming?.forget(thread);
     this.#inFlight.forget(thread);
   }
 
@@ -265,6 +280,17 @@ function checkDevices(devices: readonly string[]): void {
     const unique = typeof name === "string" && name !== "" && devices.indexOf(name) === index;
     if (!unique) throw new InvalidArgumentError(`name of device ${index}`, name, "a text that no other device has");
   });
+}
+
+function streamingCacheOf(
+  { streamingCacheAt }: IommuModel,
+  handle: SoftwareMachineHandle,
+  layout: Layout,
+  thread: number,
+): StreamingCache | undefined {
+  if (streamingCacheAt === undefined) return undefined;
+  const at = layout.modelAt + streamingCacheAt;
+  return new StreamingCache({ ...handle, at, thread, patienceMs: layout.busyMilliseconds });
 }
 
 /** Before the buffer is shared: plain stores. */

@@ -49,7 +49,7 @@ export const PASSED = 0;
 /** A DMA has been in flight for longer than the machine waits. */
 export const STILL_IN_FLIGHT = 1;
 /** The same, on a thread that may not sleep. */
-const MAY_NOT_WAIT = 2;
+export const MAY_NOT_WAIT = 2;
 
 /** Where a thread's slot begins, in words. */
 export function slotAt(layout: Layout, thread: number): number {

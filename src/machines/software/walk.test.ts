@@ -5,7 +5,7 @@ import { sun4uIopte } from "../../formats/sun4u-iopte.ts";
 import { sun4vTte } from "../../formats/sun4v-tte.ts";
 import { powernvTce } from "../../formats/tce.ts";
 import type { Access } from "../../units/numbers.ts";
-import type { Translation } from "./iotlb.ts";
+import { STREAMED, type Translation } from "./iotlb.ts";
 import { createMemory, SoftwareMemory } from "./memory.ts";
 import { IOPTE, invalidate, readByDevice, start, TCE, tce, writeEntry } from "./set-up.model.ts";
 import { BAD_ENTRY, decoderOf, NOT_MAPPED, WALKED, walk } from "./walk.ts";
@@ -48,8 +48,9 @@ test("an IOPTE written by hand: VALID, 64K, address in bits 46 to 13, WRITE in b
   assert.deepEqual(walkBytes(IOPTE, 13, [0x80, 0, 0, 0, 0, 0, 0x20, 0x12]), [WALKED, 1, 3]);
   assert.deepEqual(walkBytes(IOPTE, 13, [0x80, 0, 0x7f, 0xff, 0xff, 0xff, 0xe0, 0x12]), [WALKED, 2 ** 34 - 1, 3]);
   assert.deepEqual(walkBytes(IOPTE, 16, [0xa0, 0, 0, 0, 0x12, 0x34, 0, 0x10]), [WALKED, 0x1234, 1]);
-  // Stream bit and context 0xfff, whose lowest bit is next to the address: neither is part of it.
-  assert.deepEqual(walkBytes(IOPTE, 13, [0x97, 0xff, 0x80, 0, 0, 0, 0x20, 0x12]), [WALKED, 1, 3]);
+  // Context 0xfff, whose lowest bit is next to the address, without and with the stream bit: neither is part of the page.
+  assert.deepEqual(walkBytes(IOPTE, 13, [0x87, 0xff, 0x80, 0, 0, 0, 0x20, 0x12]), [WALKED, 1, 3]);
+  assert.deepEqual(walkBytes(IOPTE, 13, [0x97, 0xff, 0x80, 0, 0, 0, 0x20, 0x12]), [WALKED, 1, 3 + STREAMED]);
 });
 
 test("an IOPTE that is not VALID is empty, and one of the other page size is bad", () => {

@@ -6,7 +6,7 @@
  */
 import { load, type SharedWords } from "../../shared/memory.ts";
 import { InvariantError } from "../../units/errors.ts";
-import type { Translation } from "./iotlb.ts";
+import { STREAMED, type Translation } from "./iotlb.ts";
 
 /** What a walk says. */
 export const WALKED = 0;
@@ -20,6 +20,8 @@ export interface EntryDecoder {
   readonly validWord: 0 | 1;
   /** Page sizes that the hardware has, as log2 of bytes. */
   readonly pageShifts: readonly number[];
+  /** May an entry that maps nothing be a valid one, which leads to a dummy page? */
+  readonly hasDummies: boolean;
   /** Can tables have several levels? Inner entries then look like entries of 4 KiB pages that permit reading and writing. */
   readonly hasLevels: boolean;
   /** Words from one entry to the next, where it is not the 2 that are decoded. */
@@ -48,6 +50,7 @@ function alignedPage(high: number, low: number, pageShift: number): number {
 const tce: EntryDecoder = {
   validWord: 1,
   pageShifts: Array.from({ length: 23 }, (_, i) => 12 + i),
+  hasDummies: false,
   hasLevels: true,
   decode(first, second, pageShift, into) {
     const permissions = byte(second, 3);
@@ -63,6 +66,7 @@ const tce: EntryDecoder = {
 const iopte: EntryDecoder = {
   validWord: 0,
   pageShifts: [13, 16],
+  hasDummies: true,
   hasLevels: false,
   decode(first, second, pageShift, into) {
     if (byte(first, 0) < 0x80) return NOT_MAPPED;
@@ -73,6 +77,11 @@ const iopte: EntryDecoder = {
     const low = bigEndian(second);
     into.page = alignedPage(high, low - (low % 0x2000), pageShift);
     into.access = (byte(second, 3) & 2) === 0 ? 1 : 3;
+    if ((byte(first, 0) & 0x10) !== 0) {
+      into.access += STREAMED;
+      // Bits 58 .. 47: 3 of byte 0, byte 1, the highest of byte 2.
+      into.context = (byte(first, 0) & 7) * 0x200 + byte(first, 1) * 2 + (byte(first, 2) >>> 7);
+    }
     return into.page < 0 ? BAD_ENTRY : WALKED;
   },
 };
@@ -82,6 +91,7 @@ const sun4vTte: EntryDecoder = {
   validWord: 1,
   pageShifts: [13],
   hasLevels: false,
+  hasDummies: false,
   decode(first, second, pageShift, into) {
     const attributes = byte(second, 3);
     if ((attributes & 3) === 0) return NOT_MAPPED;
@@ -100,6 +110,7 @@ const ldcMapEntry: EntryDecoder = {
   validWord: 1,
   pageShifts: [13, 16, 19, 22, 25, 28],
   hasLevels: false,
+  hasDummies: false,
   entryWords: 4,
   decode(first, second, pageShift, into) {
     const low = bigEndian(second) % 0x2000;
@@ -120,6 +131,10 @@ export const DECODERS: readonly (EntryDecoder | undefined)[] = [undefined, tce, 
  * Hardware reads the 8 bytes at once. Here the valid word is read before and after the other, and both must agree. That is
  * enough because an emptied entry is set again only after its invalidation, which waits for this DMA: during one DMA an entry
  * goes from one page to empty, or from empty to one page and to empty, and no further.
+ *
+ * Where the empty entry is valid too, it has two words E and e beside the page's P and p, and valid words may be alike. The writer
+ * goes E e → 0 e → 0 p → P p → 0 p → 0 e → E e, so a look may find E, p and E again, at both ends of that. The other word is then
+ * read again as well: in the last state it is e for good. Joined are only E e and P p, as the hardware's single store would have it.
  */
 export function walk(
   memory: SharedWords,
@@ -134,6 +149,7 @@ export function walk(
     const valid = load(memory, validAt);
     const other = load(memory, otherAt);
     if (load(memory, validAt) !== valid) continue;
+    if (decoder.hasDummies && load(memory, otherAt) !== other) continue;
     return decoder.validWord === 0
       ? decoder.decode(valid, other, pageShift, into)
       : decoder.decode(other, valid, pageShift, into);

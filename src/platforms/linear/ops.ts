@@ -1,7 +1,5 @@
-/**
- * TableOps of a linear IOMMU's table: a flat table (flat-table.ts), invalidated through the frame of this thread. The rivals use it
- * as it is.
- */
+/** TableOps of the linear platform: a flat table, and the linear IOMMU's frame of this thread, which takes the invalidations. */
+
 import type { Registers } from "../../machine/contract.ts";
 import type { Failure } from "../../units/failure.ts";
 import { FlatTableOps, type FlatTableOptions } from "../flat-table.ts";
@@ -32,7 +30,7 @@ export class LinearOps extends FlatTableOps {
   /** "platform-busy" or "would-block" when a DMA that may use the entries did not end in the machine's time. */
   invalidate(first: number, end: number): Failure | undefined {
     if (end - first > INVALIDATE_ALL_ABOVE) return this.invalidateAll();
-    this.checkRange(first, end);
+    this.checkRange(first, end - first);
     this.#registers.write32(INVALIDATE_FIRST, first);
     this.#registers.write32(INVALIDATE_COUNT, end - first);
     return failureOfResult(this.#registers.read32(INVALIDATE_RESULT));

@@ -116,24 +116,6 @@ test("without the flush a device goes on using the old page; with it, it lands i
   }
 });
 
-test("a stray DMA to entries that are mapped afterwards does not keep the dummy page in the IOTLB", () => {
-  const machine = machineOf(2048);
-  const platform = Sun4uPlatform.create(machine, { entries: 1024 });
-  const { window, ops } = platform.generic;
-  machine.memory.write(2 * 8192, Uint8Array.of(42));
-  for (let entry = 0; entry < 1024; entry++) assert.equal(readAt(machine, iovaOf(window, entry)), 0);
-  for (const entry of [7, 3, 900]) ops.set(entry, 1, 2, 3);
-  ops.flush();
-  for (const entry of [7, 3, 900]) assert.equal(readAt(machine, iovaOf(window, entry)), 42);
-  readAt(machine, iovaOf(window, 10));
-  const before = machine.statistics().invalidations;
-  ops.set(10, 1, 2, 3);
-  ops.flush();
-  ops.flush();
-  assert.equal(readAt(machine, iovaOf(window, 10)), 42);
-  assert.equal(machine.statistics().invalidations, before + 1);
-});
-
 test("a flush forgets its page alone, whatever the address has above the window", () => {
   const machine = machineOf();
   const platform = Sun4uPlatform.create(machine, { entries: 1024 });
@@ -170,13 +152,13 @@ test("get and exchange report an entry that leads to the dummy page as empty", (
   assert.deepEqual(value, { page: 4, access: 3 });
 });
 
-test("the dummy page and pages beyond 4 GiB are refused, and nothing is left of a long range that one is in", () => {
+test("the dummy page is refused, and nothing is left of a long range that it is in (defect 13)", () => {
   const machine = machineOf();
   const platform = Sun4uPlatform.create(machine, { entries: 1024 });
   const dummyPage = platform.dummyAddress / 8192;
   const table = bytesAt(machine, platform.tableAddress, 8192);
   assert.equal(platform.ops.set(0, 1, dummyPage, 3), "platform-refused");
-  assert.equal(platform.ops.set(0, 2, 2 ** 19 - 1, 3), "platform-refused");
+  assert.equal(platform.ops.set(0, 2, 2 ** 34 - 1, 3), "platform-refused");
   assert.equal(platform.ops.set(0, 600, dummyPage - 300, 3), "platform-refused");
   assert.deepEqual(bytesAt(machine, platform.tableAddress, 8192), table);
 });

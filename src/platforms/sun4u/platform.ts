@@ -7,17 +7,21 @@
  *     platform.generic.allocate(1);
  */
 import { ENTRY_BYTES } from "../../formats/contract.ts";
-import { createSun4uIopte } from "../../formats/sun4u-iopte.ts";
 import type { Machine } from "../../machine/contract.ts";
+import type { SharedBuffer } from "../../shared/memory.ts";
 import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
-import { FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { checkInteger, FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
+import { StreamingContexts } from "./contexts.ts";
 import { Sun4uOps, timedOut } from "./ops.ts";
 import {
   CONTROL,
   ENABLE,
   END_OF_WINDOW,
   SMALLEST_TSB,
+  STREAMING_CONTROL,
+  STREAMING_ENABLE,
+  STREAMING_FLAG_BYTES,
   TSB_ALIGNMENT,
   TSB_BASE,
   TSB_SIZE_SHIFT,
@@ -28,8 +32,9 @@ import {
 export const SUN4U_PAGE_SHIFTS: readonly number[] = [13, 16];
 /** Entries of the longest TSB, by page shift: 1 GiB of pages of 8 KiB, 2 GiB of pages of 64 KiB (the next size is all 4 GiB). */
 const LARGEST_TSB: Readonly<Record<number, number>> = { 13: 131_072, 16: 32_768 };
-/** Below it, so that the dummy page is too (formats/sun4u-iopte.ts). */
-const END_OF_TABLES = 2 ** 32;
+
+/** Threads that can be attached to a table at most: 256 (allocator/options.ts). */
+export const FLAGS_BYTES: number = 256 * STREAMING_FLAG_BYTES;
 
 export interface Sun4uPlatformOptions {
   /** 13 (8 KiB; default) or 16 (64 KiB). */
@@ -38,6 +43,10 @@ export interface Sun4uPlatformOptions {
   readonly entries?: number;
   /** Physical address of the TSB: a multiple of 8192. The dummy page lies below it. Default: at the end of memory. */
   readonly tableAddress?: number;
+  /** Does the bridge have a streaming cache, and is it to be used? Default false: Sabre has none. */
+  readonly streaming?: boolean;
+  /** How long is waited for what the streaming cache has been told to flush: 1 .. 60,000. Default 100. */
+  readonly syncMilliseconds?: number;
   /** Of the generic table. */
   readonly table?: TableOptions;
 }
@@ -47,6 +56,10 @@ export interface Sun4uPlatformHandle {
   readonly platform: "sun4u";
   readonly tableAddress: number;
   readonly dummyAddress: number;
+  /** The contexts that threads share; undefined without a streaming cache. */
+  readonly contexts: SharedBuffer | undefined;
+  readonly syncMilliseconds: number;
+  readonly lazy: boolean;
   readonly table: TableHandle;
 }
 
@@ -59,12 +72,20 @@ export class Sun4uPlatform {
   readonly tableAddress: number;
   /** Physical address of the page that entries lead to when they are not mapped: just below the TSB, but for alignment. */
   readonly dummyAddress: number;
+  /** Memory from here on is the platform's. */
+  readonly firstAddress: number;
+  readonly #places: Places;
+  readonly #contexts: StreamingContexts | undefined;
 
-  private constructor(generic: IommuTable, ops: Sun4uOps, tableAddress: number, dummyAddress: number) {
+  private constructor(generic: IommuTable, ops: Sun4uOps, places: Places, contexts: StreamingContexts | undefined) {
     this.generic = generic;
     this.ops = ops;
-    this.tableAddress = tableAddress;
-    this.dummyAddress = dummyAddress;
+    this.tableAddress = places.tableAddress;
+    this.dummyAddress = places.dummyAddress;
+    this.firstAddress = flagsAddress(places);
+    this.#places = places;
+    this.#contexts = contexts;
+    ops.streaming.flagAddress = flagsAddress(places) + generic.thread * STREAMING_FLAG_BYTES;
   }
 
   /**
@@ -73,19 +94,29 @@ export class Sun4uPlatform {
    * does not end.
    */
   static create(machine: Machine, options: Sun4uPlatformOptions = {}): Sun4uPlatform {
+    const { streaming = false, syncMilliseconds = 100, table } = options;
     const window = windowOf(options);
+    checkInteger("milliseconds of a streaming cache's sync", syncMilliseconds, 1, 60_000);
     const tableAddress = options.tableAddress ?? defaultTableAddress(machine.memory.bytes, window.entries);
-    const dummyAddress = dummyBelow(tableAddress, window.pageShift);
-    const ops = opsOf(machine, window, tableAddress, dummyAddress);
-    const generic = IommuTable.create(window, ops, options.table);
+    const dummyAddress = dummyBelow(tableAddress, window.pageShift, streaming);
+    const places: Places = {
+      tableAddress,
+      dummyAddress,
+      streaming,
+      syncMilliseconds,
+      lazy: table?.invalidate === "lazy",
+    };
+    const contexts = streaming ? StreamingContexts.create() : undefined;
+    const ops = opsOf(machine, window, places, contexts);
+    const generic = IommuTable.create(window, ops, table);
     writeControl(machine, 0);
     machine.memory.write(dummyAddress, new Uint8Array(2 ** window.pageShift));
-    ops.clear(0, window.entries);
-    ops.flush();
+    ops.initialize();
     machine.registers.write64(TSB_BASE, BigInt(tableAddress));
+    if (streaming) machine.registers.write64(STREAMING_CONTROL, BigInt(STREAMING_ENABLE));
     const size = Math.log2(window.entries / SMALLEST_TSB);
     writeControl(machine, ENABLE | (window.pageShift === 16 ? WIDE_PAGES : 0) | (size << TSB_SIZE_SHIFT));
-    return new Sun4uPlatform(generic, ops, tableAddress, dummyAddress);
+    return new Sun4uPlatform(generic, ops, places, contexts);
   }
 
   /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
@@ -93,15 +124,50 @@ export class Sun4uPlatform {
     if (handle?.platform !== "sun4u" || typeof handle.table !== "object") {
       throw new FormatError("the handle is not that of a sun4u platform");
     }
-    const { table, tableAddress, dummyAddress } = handle;
-    const ops = opsOf(machine, table.window, tableAddress, dummyAddress);
-    return new Sun4uPlatform(IommuTable.attach(table, ops), ops, tableAddress, dummyAddress);
+    const { table, contexts: buffer } = handle;
+    const contexts = buffer === undefined ? undefined : new StreamingContexts(buffer);
+    const places: Places = { ...handle, streaming: contexts !== undefined };
+    const ops = opsOf(machine, table.window, places, contexts);
+    return new Sun4uPlatform(IommuTable.attach(table, ops), ops, places, contexts);
   }
 
   get handle(): Sun4uPlatformHandle {
-    const { tableAddress, dummyAddress, generic } = this;
-    return { platform: "sun4u", tableAddress, dummyAddress, table: generic.handle };
+    const { tableAddress, dummyAddress, syncMilliseconds, lazy } = this.#places;
+    const contexts = this.#contexts?.buffer;
+    return {
+      platform: "sun4u",
+      tableAddress,
+      dummyAddress,
+      contexts,
+      syncMilliseconds,
+      lazy,
+      table: this.generic.handle,
+    };
   }
+
+  /** Contexts of the streaming cache that are in use: at most 4095. Exact when nothing runs. */
+  get contextsTaken(): number {
+    return this.#contexts?.taken ?? 0;
+  }
+
+  /** Gives back contexts that dead threads held and no entry carries. After their ranges have been reclaimed, or before. */
+  reclaimContexts(): void {
+    this.#contexts?.recount(() => this.ops.countContexts());
+  }
+}
+
+/** What beside the generic table all threads know. */
+interface Places {
+  readonly tableAddress: number;
+  readonly dummyAddress: number;
+  readonly streaming: boolean;
+  readonly syncMilliseconds: number;
+  readonly lazy: boolean;
+}
+
+/** Below the dummy page: a flag for each thread that may be attached. */
+function flagsAddress({ dummyAddress, streaming }: Places): number {
+  return streaming ? dummyAddress - FLAGS_BYTES : dummyAddress;
 }
 
 /** The TSB that has at least so many entries. Throws InvalidArgumentError when none is so long, or the page size is none. */
@@ -113,7 +179,7 @@ export function tsbEntriesFor(entries: number, pageShift: number): number {
   throw new InvalidArgumentError("entries of the TSB, at least", entries, `an integer from 1 to ${largest}`);
 }
 
-/** Entries of the longest TSB. Throws InvalidArgumentError for a page size that is none. */
+/** Entries of the longest TSB with pages of this size. Throws InvalidArgumentError when there are none. */
 export function largestTsb(pageShift: number): number {
   const largest = Object.hasOwn(LARGEST_TSB, pageShift) ? LARGEST_TSB[pageShift] : undefined;
   if (largest !== undefined) return largest;
@@ -131,24 +197,29 @@ function windowOf({ pageShift = 13, entries = 32_768 }: Sun4uPlatformOptions): D
 }
 
 function defaultTableAddress(memoryBytes: number, entries: number): number {
-  const end = Math.min(memoryBytes, END_OF_TABLES);
-  return Math.floor((end - entries * ENTRY_BYTES) / TSB_ALIGNMENT) * TSB_ALIGNMENT;
+  return Math.floor((memoryBytes - entries * ENTRY_BYTES) / TSB_ALIGNMENT) * TSB_ALIGNMENT;
 }
 
 /** Throws InvalidArgumentError when there is no room for the dummy page. */
-function dummyBelow(tableAddress: number, pageShift: number): number {
-  if (!Number.isInteger(tableAddress) || tableAddress % TSB_ALIGNMENT !== 0 || tableAddress < 2 ** pageShift) {
-    const expected = `a multiple of ${TSB_ALIGNMENT} with a page of ${2 ** pageShift} bytes below it, and the TSB inside memory`;
-    throw new InvalidArgumentError("address of the TSB", tableAddress, expected);
-  }
-  return (Math.floor(tableAddress / 2 ** pageShift) - 1) * 2 ** pageShift;
+function dummyBelow(tableAddress: number, pageShift: number, streaming: boolean): number {
+  const pageBytes = 2 ** pageShift;
+  const dummyAddress = (Math.floor(tableAddress / pageBytes) - 1) * pageBytes;
+  const least = streaming ? FLAGS_BYTES : 0;
+  if (Number.isInteger(tableAddress) && tableAddress % TSB_ALIGNMENT === 0 && dummyAddress >= least)
+    return dummyAddress;
+  const expected = `a multiple of ${TSB_ALIGNMENT} with a page of ${pageBytes} bytes below it, and the TSB inside memory`;
+  throw new InvalidArgumentError("address of the TSB", tableAddress, expected);
 }
 
-function opsOf(machine: Machine, window: DmaWindow, tableAddress: number, dummyAddress: number): Sun4uOps {
-  const { memory, registers } = machine;
-  const { pageShift, entries } = window;
-  const format = createSun4uIopte({ dummy: { address: dummyAddress, pageShift } });
-  return new Sun4uOps({ memory, registers, format, pageShift, entries, tableAddress, window });
+function opsOf(
+  { memory, registers }: Machine,
+  window: DmaWindow,
+  places: Places,
+  contexts: StreamingContexts | undefined,
+): Sun4uOps {
+  const { pageShift } = window;
+  const dummyPage = { page: places.dummyAddress / 2 ** pageShift, pageShift };
+  return new Sun4uOps({ ...places, memory, registers, window, dummyPage, contexts });
 }
 
 function writeControl(machine: Machine, value: number): void {

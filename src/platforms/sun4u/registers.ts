@@ -19,6 +19,24 @@ export const FLUSH = 0x210;
 export const TAGS = 0xa580;
 export const TAG_COUNT = 16;
 
+/**
+ * Psycho's streaming cache (U2P User's Manual, "streaming buffer"; of bus A), which Sabre lacks. Control: bit 0 enables it. Page flush:
+ * the bus address. Flush sync: a physical address, a multiple of 64, where the hardware stores a 64-bit word that is not 0 once what
+ * was flushed is in memory. Context flush is that of Schizo, the later bridge: one write flushes all lines of a context.
+ */
+export const STREAMING_CONTROL = 0x2800;
+export const STREAMING_PAGE_FLUSH = 0x2808;
+export const STREAMING_FLUSH_SYNC = 0x2810;
+export const STREAMING_CONTEXT_FLUSH = 0x2818;
+export const STREAMING_ENABLE = 1;
+/** Diagnostic access to the tags of its 16 lines: bits 31–13 the page's bus address, STREAMING_TAG_VALID. */
+export const STREAMING_TAGS = 0xb800;
+export const STREAMING_LINES = 16;
+export const STREAMING_TAG_VALID = 2;
+export const STREAMING_TAG_PAGE = 0xffffe000;
+/** The sync flag's size and alignment. */
+export const STREAMING_FLAG_BYTES = 64;
+
 /** In CONTROL: translate. */
 export const ENABLE = 1;
 /** In CONTROL: the TSB is indexed by pages of 64 KiB (TBW_SIZE); else of 8 KiB. */

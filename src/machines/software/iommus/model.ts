@@ -6,6 +6,7 @@ import type { Registers } from "../../../machine/contract.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
 import { InvalidArgumentError } from "../../../units/errors.ts";
 import type { SoftwareMemory } from "../memory.ts";
+import type { StreamingCache } from "../streaming-cache.ts";
 import type { TranslationUnit } from "../translation.ts";
 
 /** What a model's registers are made of, in one thread. */
@@ -16,6 +17,8 @@ export interface IommuParts {
   readonly state: SharedWords;
   readonly at: number;
   readonly faultsLost: () => number;
+  /** Of a model that has one. */
+  readonly streaming: StreamingCache | undefined;
 }
 
 export interface IommuModel {
@@ -23,6 +26,8 @@ export interface IommuModel {
   readonly name: string;
   /** How many words of shared memory it needs for itself. */
   readonly words: number;
+  /** Where in these words its streaming cache lies (STREAMING_CACHE_WORDS), if it has one. */
+  readonly streamingCacheAt?: number;
   /** One thread's view. Once per machine and thread. */
   create(parts: IommuParts): Registers;
 }

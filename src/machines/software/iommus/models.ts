@@ -4,12 +4,12 @@ import { InvalidArgumentError } from "../../../units/errors.ts";
 import { linearIommu } from "./linear.ts";
 import { type IommuModel, unknownRegister } from "./model.ts";
 import { phb4Iommu } from "./phb4.ts";
-import { sabreIommu } from "./sabre.ts";
+import { psychoIommu, sabreIommu } from "./sabre.ts";
 
 /** No registers: a hypervisor programs the translation unit, and its guests make calls. */
 const hidden: IommuModel = { name: "none", words: 0, create: () => NO_REGISTERS };
 
-export const IOMMU_MODELS: readonly IommuModel[] = [hidden, linearIommu, sabreIommu, phb4Iommu];
+export const IOMMU_MODELS: readonly IommuModel[] = [hidden, linearIommu, phb4Iommu, sabreIommu, psychoIommu];
 
 /** The place of a model in the list. Throws InvalidArgumentError for an unknown name. */
 export function modelIndex(name: string): number {

@@ -1,6 +1,6 @@
 /**
- * The registers of Sabre, the PCI bridge in UltraSPARC-IIi, as one thread sees them: the programming model of
- * platforms/sun4u/registers.ts. One window, for all devices; no streaming buffer.
+ * The registers of sun4u's PCI bridges, as one thread sees them: the programming model of platforms/sun4u/registers.ts. One window,
+ * for all devices. Sabre, the bridge in UltraSPARC-IIi, has no streaming cache; Psycho has one, here with the context flush of later ones.
  *
  * Where it is kinder than the hardware: a flush that could not wait for a DMA in flight is told to its own thread alone, by the
  * time-out error in that thread's next reading of CONTROL.
@@ -10,6 +10,8 @@ import * as frame from "../../../platforms/sun4u/registers.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
 import * as memory from "../../../shared/memory.ts";
 import { InvalidArgumentError } from "../../../units/errors.ts";
+import type { SoftwareMemory } from "../memory.ts";
+import { STREAMING_CACHE_WORDS, type StreamingCache } from "../streaming-cache.ts";
 import * as threads from "../threads.ts";
 import type { TranslationUnit } from "../translation.ts";
 import { type IommuModel, type IommuParts, unknownRegister } from "./model.ts";
@@ -17,6 +19,9 @@ import { type IommuModel, type IommuParts, unknownRegister } from "./model.ts";
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { CONTROL, ENABLE, ERROR, ERROR_STATUS, ERROR_TIME_OUT, FLUSH, TAG_COUNT, TAGS, TSB_BASE } = frame;
 const { END_OF_WINDOW, SMALLEST_TSB, TSB_ALIGNMENT, TSB_SIZE_MASK, TSB_SIZE_SHIFT, WIDE_PAGES } = frame;
+const { STREAMING_CONTEXT_FLUSH, STREAMING_CONTROL, STREAMING_ENABLE, STREAMING_FLAG_BYTES, STREAMING_FLUSH_SYNC } =
+  frame;
+const { STREAMING_LINES, STREAMING_PAGE_FLUSH, STREAMING_TAG_VALID, STREAMING_TAGS } = frame;
 const { load, peek, poke, store } = memory;
 const { PASSED } = threads;
 
@@ -31,6 +36,8 @@ class SabreRegisters implements Registers {
   readonly #state: SharedWords;
   readonly #at: number;
   readonly #unit: TranslationUnit;
+  readonly #memory: SoftwareMemory;
+  readonly #streaming: StreamingCache | undefined;
   /** This thread's own: has a flush timed out since CONTROL was read, and which tags have been emptied since the last forgetting? */
   #timedOut = false;
   #emptiedTags = 0;
@@ -39,6 +46,8 @@ class SabreRegisters implements Registers {
     this.#state = parts.state;
     this.#at = parts.at;
     this.#unit = parts.unit;
+    this.#memory = parts.memory;
+    this.#streaming = parts.streaming;
   }
 
   read32(at: number): number {
@@ -60,6 +69,7 @@ class SabreRegisters implements Registers {
       case TSB_BASE:
         return BigInt(this.#tableAddress());
       default:
+        if (this.#streaming !== undefined && isStreaming(at)) return this.#readStreaming(this.#streaming, at);
         throw unknownRegister("64-bit register to read", at, NAMED_BY);
     }
   }
@@ -70,6 +80,7 @@ class SabreRegisters implements Registers {
     else if (at === CONTROL) this.#control(Number(BigInt.asUintN(32, value)));
     else if (at === TSB_BASE) this.#setTable(value);
     else if (at >= TAGS && at < TAGS + 8 * TAG_COUNT && at % 8 === 0) this.#writeTag((at - TAGS) / 8, value);
+    else if (this.#streaming !== undefined && isStreaming(at)) this.#writeStreaming(this.#streaming, at, value);
     else throw unknownRegister("64-bit register to write", at, NAMED_BY);
   }
 
@@ -80,6 +91,48 @@ class SabreRegisters implements Registers {
     // Bits above the window are not looked at.
     const entry = Number((BigInt.asUintN(32, iova) >> BigInt(pageShift)) % BigInt(entries));
     this.#note(this.#unit.invalidate(0, 0, entry, entry + 1));
+  }
+
+  #readStreaming(streaming: StreamingCache, at: number): bigint {
+    if (at === STREAMING_CONTROL) return streaming.enabled ? BigInt(STREAMING_ENABLE) : 0n;
+    const line = (at - STREAMING_TAGS) / 8;
+    if (!(Number.isInteger(line) && line >= 0 && line < STREAMING_LINES)) {
+      throw unknownRegister("64-bit register to read", at, NAMED_BY);
+    }
+    const entry = streaming.entryOf(line);
+    if (entry < 0) return 0n;
+    const { entries, pageShift } = shapeOf(load(this.#state, this.#at + WORD.control));
+    return END_OF_WINDOW - (BigInt(entries - entry) << BigInt(pageShift)) + BigInt(STREAMING_TAG_VALID);
+  }
+
+  #writeStreaming(streaming: StreamingCache, at: number, value: bigint): void {
+    switch (at) {
+      case STREAMING_CONTROL:
+        streaming.enabled = (value & BigInt(STREAMING_ENABLE)) !== 0n;
+        return;
+      case STREAMING_PAGE_FLUSH: {
+        const { entries, pageShift } = shapeOf(load(this.#state, this.#at + WORD.control));
+        const entry = Number((BigInt.asUintN(32, value) >> BigInt(pageShift)) % BigInt(entries));
+        this.#note(streaming.flushEntry(entry));
+        return;
+      }
+      case STREAMING_CONTEXT_FLUSH:
+        this.#note(streaming.flushContext(Number(BigInt.asUintN(12, value))));
+        return;
+      case STREAMING_FLUSH_SYNC:
+        this.#sync(streaming, value);
+        return;
+      default:
+        throw unknownRegister("64-bit register to write", at, NAMED_BY);
+    }
+  }
+
+  /** The flag is a big-endian 1. It is not stored when what was flushed could not be brought to memory. */
+  #sync(streaming: StreamingCache, flag: bigint): void {
+    if (flag % BigInt(STREAMING_FLAG_BYTES) !== 0n) {
+      throw new InvalidArgumentError("flag of a flush sync", flag, `a multiple of ${STREAMING_FLAG_BYTES}`);
+    }
+    if (streaming.sync() === PASSED) this.#memory.store32(Number(flag) + 4, 0x01000000);
   }
 
   /** The hardware's IOTLB has as many entries as tags; with the last of them, all that the machine's IOTLB knows is gone. */
@@ -130,6 +183,17 @@ class SabreRegisters implements Registers {
 }
 
 export const sabreIommu: IommuModel = { name: "sabre", words: WORDS, create: (parts) => new SabreRegisters(parts) };
+
+export const psychoIommu: IommuModel = {
+  name: "psycho",
+  words: WORDS + STREAMING_CACHE_WORDS,
+  streamingCacheAt: WORDS,
+  create: (parts) => new SabreRegisters(parts),
+};
+
+function isStreaming(at: number): boolean {
+  return (at >= STREAMING_CONTROL && at <= STREAMING_CONTEXT_FLUSH) || (at >= STREAMING_TAGS && at % 8 === 0);
+}
 
 /** What CONTROL says of the TSB. */
 function shapeOf(control: number): { readonly entries: number; readonly pageShift: number } {

@@ -1,0 +1,257 @@
+/**
+ * The streaming cache of a bridge (Psycho's "streaming buffer"): lines of 64 bytes between devices and memory, for pages whose
+ * entries say so. What a device writes waits in a line until it is evicted, or flushed and synced; what it reads may come from a
+ * line that was fetched before memory changed. So a flush that was forgotten does harm here as it does on hardware.
+ *
+ * A line is tagged by its entry in the table and its place in the page, and keeps the physical address that it was made with. A flush
+ * drops what was fetched, and marks what was written as draining; the sync writes that to memory, as does whoever
+ * needs the line. All threads share the lines under one lock.
+ *
+ * A thread that is killed leaves the lock taken. At every moment each line is whole, or empty: a line's state is stored last when it
+ * gets something, and only after memory has it is the line emptied. So `forget` has but to give the lock back.
+ */
+import { inherit, LOCK_WORDS, lock, tagOf, unlock } from "../../shared/lock.ts";
+import type { SharedBuffer, SharedBytes, SharedWords } from "../../shared/memory.ts";
+import * as memory from "../../shared/memory.ts";
+import { DEVICE_WRITES } from "../../units/numbers.ts";
+import * as threads from "./threads.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { bytesOf, copyIn, copyOut, load, mayWait, peek, poke, store, wordsOf } = memory;
+const { MAY_NOT_WAIT, PASSED, STILL_IN_FLIGHT } = threads;
+
+const LINE_BYTES = 64;
+/** Lines, as in hardware. */
+const STREAMING_CACHE_LINES = 16;
+
+/** Words before the lines: the lock, then the line that is evicted next. */
+const CURSOR = LOCK_WORDS;
+const ENABLED: number = CURSOR + 1;
+const LINES_AT = 32;
+/** Words of one line; from `data` on its bytes. */
+const LINE = {
+  state: 0,
+  entry: 1,
+  offset: 2,
+  context: 3,
+  addressLow: 4,
+  addressHigh: 5,
+  mask: 6,
+  data: 8,
+  words: 32,
+} as const;
+export const STREAMING_CACHE_WORDS: number = LINES_AT + STREAMING_CACHE_LINES * LINE.words;
+
+// States of a line.
+const EMPTY = 0;
+/** Fetched from memory, whole. */
+const FETCHED = 1;
+/** Written by a device: the bytes of the mask. */
+const WRITTEN = 2;
+/** The same, flushed: no longer found, not yet in memory. */
+const DRAINING = 3;
+
+const NO_LINE = -1;
+
+export interface StreamingCacheOptions {
+  readonly memory: SharedBuffer;
+  readonly state: SharedBuffer;
+  /** Where its words begin in the state: zeros at first. */
+  readonly at: number;
+  readonly thread: number;
+  /** How long the lock is waited for. */
+  readonly patienceMs: number;
+}
+
+/** One thread's view. Holds no state of its own. */
+export class StreamingCache {
+  readonly #words: SharedWords;
+  readonly #stateBytes: SharedBytes;
+  readonly #memoryBytes: SharedBytes;
+  readonly #at: number;
+  readonly #linesAt: number;
+  readonly #linesEnd: number;
+  readonly #tag: number;
+  readonly #patienceMs: number;
+  readonly #scratch: Uint8Array = new Uint8Array(LINE_BYTES);
+
+  constructor({ memory, state, at, thread, patienceMs }: StreamingCacheOptions) {
+    this.#words = wordsOf(state);
+    this.#stateBytes = bytesOf(state);
+    this.#memoryBytes = bytesOf(memory);
+    this.#at = at;
+    this.#linesAt = at + LINES_AT;
+    this.#linesEnd = this.#linesAt + STREAMING_CACHE_LINES * LINE.words;
+    this.#tag = tagOf(thread);
+    this.#patienceMs = patienceMs;
+  }
+
+  /**
+   * Moves bytes between a device and memory at `address`, inside of one page, that of `entry`. False, and nothing has moved: the lock
+   * could not be had. Only between begin and end of a DMA.
+   */
+  transfer(entry: number, context: number, address: number, bytes: Uint8Array, access: number): boolean {
+    if (!this.enabled) {
+      if (access === DEVICE_WRITES) copyIn(this.#memoryBytes, address, bytes);
+      else copyOut(this.#memoryBytes, address, bytes);
+      return true;
+    }
+    if (!this.#lock()) return false;
+    for (let moved = 0; moved < bytes.length; ) {
+      const within = (address + moved) % LINE_BYTES;
+      const part = bytes.subarray(moved, moved + LINE_BYTES - within);
+      const lineAddress = address + moved - within;
+      if (access === DEVICE_WRITES) this.#write(entry, context, lineAddress, within, part);
+      else this.#read(entry, context, lineAddress, within, part);
+      moved += part.length;
+    }
+    unlock(this.#words, this.#at);
+    return true;
+  }
+
+  /** Off at first: then bytes pass it by. What it holds stays until it is flushed. */
+  get enabled(): boolean {
+    return load(this.#words, this.#at + ENABLED) !== 0;
+  }
+  set enabled(on: boolean) {
+    store(this.#words, this.#at + ENABLED, on ? 1 : 0);
+  }
+
+  /** Flushes the lines of an entry. As all of these: PASSED, or why the lock could not be had. */
+  flushEntry(entry: number): number {
+    return this.#flush(LINE.entry, entry);
+  }
+
+  /** Flushes the lines of a context. */
+  flushContext(context: number): number {
+    return this.#flush(LINE.context, context);
+  }
+
+  /** What has been flushed is in memory. */
+  sync(): number {
+    if (!this.#lock()) return this.#unavailable();
+    for (let line = this.#linesAt; line < this.#linesEnd; line += LINE.words) {
+      if (peek(this.#words, line + LINE.state) === DRAINING) this.#writeOut(line);
+    }
+    unlock(this.#words, this.#at);
+    return PASSED;
+  }
+
+  /** The entry of which a line holds something, or -1. Atomic, without the lock: one look at what may change. */
+  entryOf(line: number): number {
+    const at = this.#linesAt + line * LINE.words;
+    const state = load(this.#words, at + LINE.state);
+    return state === FETCHED || state === WRITTEN ? load(this.#words, at + LINE.entry) : -1;
+  }
+
+  /** Gives the lock back that a killed thread held. */
+  forget(thread: number): void {
+    if (inherit(this.#words, this.#at, tagOf(thread), this.#tag)) unlock(this.#words, this.#at);
+  }
+
+  #write(entry: number, context: number, address: number, within: number, bytes: Uint8Array): void {
+    const words = this.#words;
+    let line = this.#find(entry, address);
+    // What was fetched stays no longer: of a written line only the bytes of the mask count.
+    if (line !== NO_LINE && peek(words, line + LINE.state) !== WRITTEN) {
+      this.#discard(line);
+      line = NO_LINE;
+    }
+    if (line === NO_LINE) {
+      line = this.#take(entry, context, address);
+      poke(words, line + LINE.mask, 0);
+      poke(words, line + LINE.mask + 1, 0);
+    }
+    copyIn(this.#stateBytes, (line + LINE.data) * 4 + within, bytes);
+    for (let i = within; i < within + bytes.length; i++) {
+      const mask = line + LINE.mask + (i >>> 5);
+      poke(words, mask, peek(words, mask) | (1 << (i & 31)));
+    }
+    store(words, line + LINE.state, WRITTEN);
+  }
+
+  #read(entry: number, context: number, address: number, within: number, into: Uint8Array): void {
+    let line = this.#find(entry, address);
+    if (line !== NO_LINE && peek(this.#words, line + LINE.state) !== FETCHED) {
+      this.#writeOut(line);
+      line = NO_LINE;
+    }
+    if (line === NO_LINE) {
+      line = this.#take(entry, context, address);
+      copyOut(this.#memoryBytes, address, this.#scratch);
+      copyIn(this.#stateBytes, (line + LINE.data) * 4, this.#scratch);
+      store(this.#words, line + LINE.state, FETCHED);
+    }
+    copyOut(this.#stateBytes, (line + LINE.data) * 4 + within, into);
+  }
+
+  /** The line with this tag. One that drains is written out first: what comes later must not be overtaken by it. */
+  #find(entry: number, address: number): number {
+    const words = this.#words;
+    for (let line = this.#linesAt; line < this.#linesEnd; line += LINE.words) {
+      const state = peek(words, line + LINE.state);
+      if (state === EMPTY || peek(words, line + LINE.entry) !== entry) continue;
+      if (peek(words, line + LINE.offset) !== offsetOf(address)) continue;
+      if (state !== DRAINING) return line;
+      this.#writeOut(line);
+    }
+    return NO_LINE;
+  }
+
+  /** An empty line with this tag: the next one in turn, after what it held has gone to memory. */
+  #take(entry: number, context: number, address: number): number {
+    const words = this.#words;
+    const index = peek(words, this.#at + CURSOR) % STREAMING_CACHE_LINES;
+    poke(words, this.#at + CURSOR, index + 1);
+    const line = this.#linesAt + index * LINE.words;
+    if (peek(words, line + LINE.state) >= WRITTEN) this.#writeOut(line);
+    else this.#discard(line);
+    store(words, line + LINE.entry, entry);
+    poke(words, line + LINE.offset, offsetOf(address));
+    poke(words, line + LINE.context, context);
+    poke(words, line + LINE.addressLow, address | 0);
+    poke(words, line + LINE.addressHigh, Math.floor(address / 2 ** 32));
+    return line;
+  }
+
+  #discard(line: number): void {
+    store(this.#words, line + LINE.state, EMPTY);
+  }
+
+  /** Byte by byte: what the device has not written in between belongs to others. */
+  #writeOut(line: number): void {
+    const words = this.#words;
+    const address = peek(words, line + LINE.addressHigh) * 2 ** 32 + (peek(words, line + LINE.addressLow) >>> 0);
+    copyOut(this.#stateBytes, (line + LINE.data) * 4, this.#scratch);
+    for (let i = 0; i < LINE_BYTES; i++) {
+      if (((peek(words, line + LINE.mask + (i >>> 5)) >>> (i & 31)) & 1) === 0) continue;
+      copyIn(this.#memoryBytes, address + i, this.#scratch.subarray(i, i + 1));
+    }
+    this.#discard(line);
+  }
+
+  #flush(word: number, value: number): number {
+    if (!this.#lock()) return this.#unavailable();
+    for (let line = this.#linesAt; line < this.#linesEnd; line += LINE.words) {
+      if (peek(this.#words, line + word) !== value) continue;
+      const state = peek(this.#words, line + LINE.state);
+      if (state === FETCHED) this.#discard(line);
+      else if (state === WRITTEN) store(this.#words, line + LINE.state, DRAINING);
+    }
+    unlock(this.#words, this.#at);
+    return PASSED;
+  }
+
+  #lock(): boolean {
+    return lock(this.#words, this.#at, this.#tag, this.#patienceMs) === 0;
+  }
+
+  #unavailable(): number {
+    return mayWait() ? STILL_IN_FLIGHT : MAY_NOT_WAIT;
+  }
+}
+
+/** The place in the largest page, in lines. */
+function offsetOf(address: number): number {
+  return Math.floor(address / LINE_BYTES) % 1024;
+}

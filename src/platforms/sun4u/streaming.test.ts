@@ -1,0 +1,293 @@
+/** The streaming cache from a driver's and a device's side: what a flush that is forgotten does, and contexts, which never leak. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { UNCONSTRAINED } from "../../allocator/constraints.ts";
+import type { Registers } from "../../machine/contract.ts";
+import { readLayout } from "../../machines/software/layout.ts";
+import { SoftwareMachine } from "../../machines/software/machine.ts";
+import { lock, tagOf } from "../../shared/lock.ts";
+import { wordsOf } from "../../shared/memory.ts";
+import { iovaOf, type TableOptions } from "../../table/iommu-table.ts";
+import type { Access } from "../../units/numbers.ts";
+import { CONTEXTS, StreamingContexts } from "./contexts.ts";
+import { Sun4uPlatform } from "./platform.ts";
+
+const PAGE = 8192;
+// By their numbers: these tests share no constant with what they test.
+const [PAGE_FLUSH, FLUSH_SYNC, CONTEXT_FLUSH, TAGS] = [0x2808, 0x2810, 0x2818, 0xb800];
+
+interface Scene {
+  readonly machine: SoftwareMachine;
+  readonly platform: Sun4uPlatform;
+  /** Registers that were written, since `written.length = 0`. */
+  readonly written: number[];
+}
+
+/** `swallows`: writes to these registers get lost. */
+function scene(options: { pageShift?: number; table?: TableOptions; swallows?: number[] } = {}): Scene {
+  const { pageShift = 13, table, swallows = [] } = options;
+  const machine = SoftwareMachine.create({ memoryBytes: 2 ** 23, iommu: "psycho", busyMilliseconds: 5 });
+  const written: number[] = [];
+  const { memory, registers } = machine;
+  const watched: Registers = {
+    read32: (at) => registers.read32(at),
+    write32: (at, value) => registers.write32(at, value),
+    read64: (at) => registers.read64(at),
+    write64: (at, value) => {
+      written.push(at);
+      if (!swallows.includes(at)) registers.write64(at, value);
+    },
+  };
+  const platform = Sun4uPlatform.create(
+    { memory, registers: watched, faults: () => machine.faults() },
+    { pageShift, entries: 8192, streaming: true, syncMilliseconds: 20, ...(table === undefined ? {} : { table }) },
+  );
+  written.length = 0;
+  return { machine, platform, written };
+}
+
+function map({ platform }: Scene, page: number, count = 1, access: Access = 3): number {
+  const { generic } = platform;
+  const entry = generic.allocate(count, UNCONSTRAINED, -1);
+  assert.ok(entry >= 0);
+  assert.equal(generic.set(entry, count, page, access) ?? generic.flush(), undefined);
+  generic.commit(entry, count);
+  return entry;
+}
+
+function iova({ platform }: Scene, entry: number, offset = 0): bigint {
+  return iovaOf(platform.generic.window, entry) + BigInt(offset);
+}
+
+function byteAt({ machine }: Scene, address: number): number {
+  const byte = new Uint8Array(1);
+  machine.memory.read(address, byte);
+  return byte[0] as number;
+}
+
+function deviceReads({ machine }: Scene, at: bigint): number {
+  const byte = new Uint8Array(1);
+  assert.ok(machine.device(0).dmaRead(at, byte));
+  return byte[0] as number;
+}
+
+for (const pageShift of [13, 16]) {
+  for (const invalidate of ["strict", "lazy"] as const) {
+    test(`page shift ${pageShift}, ${invalidate}: what a device wrote is in memory when unmap returns, and not before; bytes beside it stay`, () => {
+      const it = scene({ pageShift, table: { invalidate } });
+      const address = 3 * 2 ** pageShift;
+      const entry = map(it, 3);
+      assert.ok(it.machine.device(0).dmaWrite(iova(it, entry, 70), Uint8Array.of(7, 8)));
+      it.machine.memory.write(address + 69, Uint8Array.of(1));
+      it.machine.memory.write(address + 72, Uint8Array.of(2));
+      assert.equal(byteAt(it, address + 70), 0);
+      assert.equal(it.platform.generic.unmap(entry, 1), undefined);
+      assert.deepEqual(
+        [69, 70, 71, 72].map((offset) => byteAt(it, address + offset)),
+        [1, 7, 8, 2],
+      );
+    });
+  }
+}
+
+test("without the flush, what the device wrote is missing in memory; it lands there later, over the page's next owner", () => {
+  const it = scene({ swallows: [CONTEXT_FLUSH, PAGE_FLUSH] });
+  const entry = map(it, 3);
+  it.machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(7));
+  it.platform.generic.unmap(entry, 1);
+  assert.equal(byteAt(it, 3 * PAGE), 0);
+  const other = map(it, 5, 4);
+  for (let line = 0; line < 16; line++) it.machine.device(0).dmaWrite(iova(it, other, 64 * line), Uint8Array.of(1));
+  assert.equal(byteAt(it, 3 * PAGE), 7);
+});
+
+test("without the flush, a device reads what memory held before the page was mapped again; with it, what it holds", () => {
+  for (const [swallows, seen] of [
+    [[CONTEXT_FLUSH, PAGE_FLUSH], 1],
+    [[], 2],
+  ] as const) {
+    const it = scene({ swallows: [...swallows] });
+    it.machine.memory.write(3 * PAGE, Uint8Array.of(1));
+    const entry = map(it, 3, 1, 1);
+    assert.equal(deviceReads(it, iova(it, entry)), 1);
+    it.platform.generic.unmap(entry, 1);
+    it.machine.memory.write(3 * PAGE, Uint8Array.of(2));
+    assert.equal(it.platform.ops.set(entry, 1, 3, 1), undefined);
+    assert.equal(deviceReads(it, iova(it, entry)), seen);
+  }
+});
+
+test("a sync brings what the device wrote to memory and lets it see what the CPU writes, and the mapping stays", () => {
+  const it = scene();
+  const entry = map(it, 3, 2);
+  it.machine.device(0).dmaWrite(iova(it, entry, PAGE), Uint8Array.of(9));
+  assert.equal(it.platform.generic.synchronize(entry, 2), undefined);
+  assert.equal(byteAt(it, 4 * PAGE), 9);
+  assert.equal(deviceReads(it, iova(it, entry, PAGE)), 9);
+  it.machine.memory.write(4 * PAGE, Uint8Array.of(10));
+  assert.equal(deviceReads(it, iova(it, entry, PAGE)), 9);
+  it.platform.generic.synchronize(entry, 2);
+  assert.equal(deviceReads(it, iova(it, entry, PAGE)), 10);
+});
+
+test("a mapping of many sets is flushed by one write of its context; only what devices may write is waited for", () => {
+  const it = scene();
+  const { generic } = it.platform;
+  for (const access of [1, 2, 3] as const) {
+    const entry = generic.allocate(40);
+    for (let i = 0; i < 40; i++) assert.equal(generic.set(entry + i, 1, 100 + 2 * i, access), undefined);
+    generic.flush();
+    generic.commit(entry, 40);
+    assert.equal(it.platform.contextsTaken, 1);
+    it.written.length = 0;
+    assert.equal(generic.unmap(entry, 40), undefined);
+    assert.equal(it.written.filter((at) => at === CONTEXT_FLUSH).length, 1);
+    assert.equal(it.written.filter((at) => at === PAGE_FLUSH).length, 0);
+    assert.equal(it.written.filter((at) => at === FLUSH_SYNC).length, access === 1 ? 0 : 1);
+    assert.equal(it.platform.contextsTaken, 0);
+  }
+});
+
+test("coherent memory passes the cache by: both sides see each other at once, and nothing is flushed", () => {
+  const it = scene();
+  const { generic } = it.platform;
+  const entry = generic.allocate(1);
+  assert.equal(generic.setCoherent(entry, 1, 3, 3), undefined);
+  generic.flush();
+  generic.commit(entry, 1);
+  it.machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(4));
+  assert.equal(byteAt(it, 3 * PAGE), 4);
+  it.machine.memory.write(3 * PAGE, Uint8Array.of(5));
+  assert.equal(deviceReads(it, iova(it, entry)), 5);
+  it.written.length = 0;
+  generic.unmap(entry, 1);
+  assert.ok(!it.written.some((at) => at === CONTEXT_FLUSH || at === PAGE_FLUSH || at === FLUSH_SYNC));
+  assert.equal(it.platform.contextsTaken, 0);
+});
+
+test("when all contexts are taken, mappings have none, are flushed page by page, and contexts come back", () => {
+  const it = scene();
+  const entries = Array.from({ length: CONTEXTS - 1 }, () => map(it, 3));
+  assert.equal(it.platform.contextsTaken, CONTEXTS - 1);
+  for (const count of [2, 40]) {
+    const entry = map(it, 5, count);
+    it.machine.device(0).dmaWrite(iova(it, entry, PAGE), Uint8Array.of(count));
+    it.written.length = 0;
+    assert.equal(it.platform.generic.unmap(entry, count), undefined);
+    assert.ok(!it.written.includes(CONTEXT_FLUSH));
+    // Of many pages, those that stand in the cache's tags.
+    assert.equal(it.written.filter((at) => at === PAGE_FLUSH).length, count === 2 ? 2 : 1);
+    assert.equal(byteAt(it, 6 * PAGE), count);
+  }
+  for (const entry of entries) assert.equal(it.platform.generic.unmap(entry, 1), undefined);
+  assert.equal(it.platform.contextsTaken, 0);
+});
+
+test("defect 13: a set that fails, and a map that is undone, leave no context taken", () => {
+  const it = scene();
+  const { generic } = it.platform;
+  const entry = generic.allocate(600);
+  assert.equal(generic.set(entry, 600, it.platform.dummyAddress / PAGE - 300, 3), "platform-refused");
+  assert.equal(it.platform.contextsTaken, 0);
+  assert.equal(generic.set(entry, 10, 3, 3), undefined);
+  assert.equal(generic.set(entry + 10, 1, 2 ** 40, 3), "platform-refused");
+  generic.abandon(entry, 600);
+  assert.equal(it.platform.contextsTaken, 0);
+});
+
+test("defect 15: a sync that never ends is waited for within bounds; the range is quarantined, and usable once it could be synced", () => {
+  const swallows = [FLUSH_SYNC];
+  const it = scene({ swallows });
+  const { generic } = it.platform;
+  const entry = map(it, 3);
+  it.machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(7));
+  assert.equal(generic.unmap(entry, 1), "platform-busy");
+  assert.equal(generic.statistics().quarantined, 1);
+  assert.equal(byteAt(it, 3 * PAGE), 0);
+});
+
+test("invalidateAll flushes what stands in the cache, whoever had mapped it", () => {
+  const it = scene();
+  const entry = map(it, 3);
+  it.machine.device(0).dmaWrite(iova(it, entry, 100), Uint8Array.of(7));
+  const page = Number(iova(it, entry));
+  assert.equal(it.machine.registers.read64(TAGS), BigInt(page) + 2n);
+  assert.equal(it.platform.ops.invalidateAll(), undefined);
+  assert.equal(byteAt(it, 3 * PAGE + 100), 7);
+  assert.equal(it.machine.registers.read64(TAGS), 0n);
+});
+
+test("lazy: more emptied runs than are remembered are flushed all the same", () => {
+  const it = scene({ table: { invalidate: "lazy" } });
+  const { generic } = it.platform;
+  const entries = Array.from({ length: 70 }, (_, i) => map(it, 3 + i));
+  for (const [i, entry] of entries.entries()) {
+    // The sixteen lines hold but the last ones.
+    it.machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(i + 1));
+  }
+  assert.equal(generic.unmapAll(Int32Array.from(entries), new Int32Array(70).fill(1), 70), undefined);
+  for (const i of entries.keys()) assert.equal(byteAt(it, (3 + i) * PAGE), i + 1);
+});
+
+test("contexts of a dead thread, held or released half-way, come back by a recount; those in the table stay", () => {
+  const contexts = StreamingContexts.create();
+  const dead = new StreamingContexts(contexts.buffer);
+  const [half, gone, live] = [dead.take(5), dead.take(3), contexts.take(2)];
+  assert.deepEqual([half, gone, live], [1, 2, 3]);
+  contexts.recount(() => {
+    const carried = new Uint32Array(CONTEXTS);
+    carried[half] = 2;
+    carried[live] = 2;
+    return carried;
+  });
+  assert.equal(contexts.taken, 2);
+  assert.equal(contexts.hold(gone, 1), false);
+  contexts.release(half, 2);
+  contexts.release(live, 2);
+  assert.equal(contexts.taken, 0);
+});
+
+test("a recount that meets a thread in the middle makes a context shared, never lost: all are free in the end", () => {
+  const contexts = StreamingContexts.create();
+  const context = contexts.take(5);
+  contexts.recount(() => new Uint32Array(CONTEXTS));
+  assert.equal(contexts.take(3), context);
+  contexts.release(context, 5);
+  contexts.release(context, 3);
+  assert.equal(contexts.taken, 0);
+});
+
+test("a thread that dies with the cache's lock makes flushes fail and DMAs fault, in bounded time, until it is forgotten", () => {
+  const it = scene();
+  const { machine, platform } = it;
+  const entry = map(it, 3);
+  const dead = SoftwareMachine.attach(machine.handle);
+  const words = wordsOf(machine.handle.state);
+  // The lock is the cache's first word, and the cache follows the bridge's 32 words.
+  const at = readLayout(words, machine.handle.state.byteLength / 4).modelAt + 32;
+  assert.equal(lock(words, at, tagOf(dead.thread)), 0);
+  assert.equal(machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(1)), false);
+  assert.deepEqual(
+    machine.faults().map(({ reason }) => reason),
+    ["streaming-cache-busy"],
+  );
+  assert.equal(platform.generic.unmap(entry, 1), "platform-busy");
+  machine.forgetThread(dead.thread);
+  assert.equal(platform.generic.allocator.flush(), undefined);
+  const again = map(it, 3);
+  assert.ok(machine.device(0).dmaWrite(iova(it, again), Uint8Array.of(6)));
+  assert.equal(platform.generic.unmap(again, 1), undefined);
+  assert.equal(byteAt(it, 3 * PAGE), 6);
+});
+
+test("what a dead thread had mapped is reclaimed with its contexts", () => {
+  const it = scene();
+  const otherMachine = SoftwareMachine.attach(it.machine.handle);
+  const other = Sun4uPlatform.attach(otherMachine, structuredClone(it.platform.handle));
+  const there = { ...it, machine: otherMachine, platform: other };
+  map(there, 3, 3);
+  assert.equal(it.platform.contextsTaken, 1);
+  it.platform.generic.reclaim(other.generic.thread, "everything");
+  it.platform.reclaimContexts();
+  assert.equal(it.platform.contextsTaken, 0);
+});
