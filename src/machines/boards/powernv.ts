@@ -47,7 +47,7 @@ function create(options: BoardOptions): Board {
   }
   const windowBytes = 1n << BigInt(Math.ceil(Math.log2(entries)) + pageShift);
   const shape = { pageShift, windowBytes, levels };
-  const region = regionFor(options, shape, generation);
+  const region = powernvRegion(options, shape, generation);
   const machine = SoftwareMachine.create({ memoryBytes, threads, devices, iommu: "phb4", partitions: 4, windows: 2 });
   const platform = PowernvPlatform.create(
     machine,
@@ -65,8 +65,11 @@ function create(options: BoardOptions): Board {
   return boardOf(machine, platform);
 }
 
-/** Room for the whole table with every level, for copies that threads make of one level at once, and for the RTT: at the end of memory. */
-function regionFor(
+/**
+ * Room for the whole table with every level, for copies that threads make of one level at once, and for the RTT: at the end of memory.
+ * Throws InvalidArgumentError when memory has no such room.
+ */
+export function powernvRegion(
   { memoryBytes, threads = 32 }: BoardOptions,
   shape: { pageShift: number; windowBytes: bigint; levels: number },
   generation: PowerGeneration,

@@ -1,6 +1,6 @@
 /** Runs the matrix: a test for each cell, and the printed table at the end. */
 import assert from "node:assert/strict";
-import { after, test } from "node:test";
+import { after, type TestContext, test } from "node:test";
 import type { BoardKind } from "../../machines/board.ts";
 import { type CellCount, cellsOf, type MatrixCell, matrixText } from "./matrix.ts";
 import { sizeText } from "./setting.ts";
@@ -11,8 +11,13 @@ export function isStarted({ name }: BoardKind): boolean {
   return name.includes("@");
 }
 
+export interface MatrixOptions extends BoardConformanceOptions {
+  /** Can the kind's machine be had? If not, it has skipped the test, and said why. Default: always. */
+  readonly isThere?: (t: TestContext, kind: BoardKind) => boolean;
+}
+
 /** A test for each cell of each kind. What ran is in the answer once the tests are done. */
-export function testMatrix(kinds: readonly BoardKind[], options: BoardConformanceOptions): readonly CellCount[] {
+export function testMatrix(kinds: readonly BoardKind[], options: MatrixOptions): readonly CellCount[] {
   const counts: CellCount[] = [];
   for (const kind of kinds) for (const cell of cellsOf(kind)) testCell(cell, options, counts);
   after(() => {
@@ -21,10 +26,11 @@ export function testMatrix(kinds: readonly BoardKind[], options: BoardConformanc
   return counts;
 }
 
-function testCell(cell: MatrixCell, options: BoardConformanceOptions, counts: CellCount[]): void {
+function testCell(cell: MatrixCell, { isThere, ...options }: MatrixOptions, counts: CellCount[]): void {
   const { kind, levels, pageShift, settings } = cell;
   const size = `pages of ${sizeText(pageShift)}${kind.levels.length > 1 ? `, ${levels} levels` : ""}`;
-  test(`${kind.name}, ${size}: every behaviour, in ${settings.length} settings`, () => {
+  test(`${kind.name}, ${size}: every behaviour, in ${settings.length} settings`, (t) => {
+    if (isThere?.(t, kind) === false) return;
     // One board for a setting: each case finds it as the ones before have left it.
     const cases = settings.flatMap((setting) => boardConformance(kind, setting, { ...options, shareBoard: true }));
     const failed: string[] = [];

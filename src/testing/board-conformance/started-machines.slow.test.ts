@@ -2,12 +2,21 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { BOARD_KINDS } from "../../machines/boards.ts";
+import { QEMU_BOARDS } from "../../machines/qemu/boards.ts";
+import { hasBoard } from "../../machines/qemu/install.model.ts";
+import type { BoardName } from "../../machines/qemu/machine.ts";
 import { isStarted, testMatrix } from "./matrix.model.ts";
 
-testMatrix(BOARD_KINDS.filter(isStarted), {});
+testMatrix(QEMU_BOARDS, { isThere: (t, kind) => hasBoard(t, kind.name.replace("@qemu", "") as BoardName) });
 
 test("every platform on a machine that is started is also a board of the software machine", () => {
   const names = BOARD_KINDS.map(({ name }) => name);
-  const alone = names.filter((name) => name.includes("@") && !names.includes(name.replace(/@.*/, "")));
-  assert.deepEqual(alone, []);
+  assert.deepEqual(
+    names.filter((name) => name.includes("@")),
+    [],
+  );
+  for (const kind of QEMU_BOARDS) {
+    assert.ok(isStarted(kind), kind.name);
+    assert.ok(names.includes(kind.name.replace("@qemu", "")), kind.name);
+  }
 });

@@ -1,0 +1,168 @@
+/**
+ * The boards whose machine is a QEMU: the platforms that run on the software machine, unchanged, on models of their hardware that somebody
+ * else wrote. For the conformance suite and the bench; they are not in boards.ts, since they need Node, and a QEMU to start.
+ *
+ * The machine has more memory than a board is asked for, and one device, whose name can't be chosen. Neither model has an IOTLB:
+ * a forgotten invalidation does not show. How a refusal is known: refusals.ts.
+ */
+import { ENTRY_BYTES } from "../../formats/contract.ts";
+import type { DmaMachine, DmaMaster, Fault } from "../../machine/contract.ts";
+import { PowernvPlatform, type PowernvPlatformHandle } from "../../platforms/powernv/platform.ts";
+import { Sun4uPlatform, type Sun4uPlatformHandle, tsbEntriesFor } from "../../platforms/sun4u/platform.ts";
+import { TSB_ALIGNMENT } from "../../platforms/sun4u/registers.ts";
+import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+import type { Board, BoardHandle, BoardKind, BoardOptions } from "../board.ts";
+import { powernvBoard, powernvRegion } from "../boards/powernv.ts";
+import { sun4uBoard } from "../boards/sun4u.ts";
+import { QemuMachine, type QemuMachineHandle } from "./machine.ts";
+
+/** More are slow to walk entry by entry over qtest, which is what these boards are for. */
+const DEFAULT_ENTRIES = 1024;
+/** Bus, device, function of the edu behind the PHB4: 00:02.0. */
+const EDU_REQUESTER_ID = 0x0010;
+/** The LSI53C895A puts addresses of 32 bits on the bus. */
+const LSI_ADDRESSES = 2n ** 32n;
+
+const sun4uOnQemu: BoardKind = {
+  ...sun4uBoard,
+  name: "sun4u@qemu",
+  summary: "the sun4u platform on QEMU's sabre: no IOTLB, no fault registers",
+  hasIotlb: false,
+  create: createSun4u,
+  attach: (handle) => {
+    const machine = QemuMachine.attach(handle.machine as QemuMachineHandle);
+    return sun4uOf(machine, Sun4uPlatform.attach(machine, handle.platform as Sun4uPlatformHandle));
+  },
+};
+
+const powernvOnQemu: BoardKind = {
+  ...powernvBoard,
+  name: "powernv@qemu",
+  summary: "the powernv platform on QEMU's PHB4: no IOTLB, faults freeze nothing",
+  // Those that its POWER9 and the bridge's memory have room for.
+  pageShifts: [12, 16],
+  hasIotlb: false,
+  create: createPowernv,
+  attach: (handle) => {
+    const machine = QemuMachine.attach(handle.machine as QemuMachineHandle);
+    return powernvOf(machine, PowernvPlatform.attach(machine, handle.platform as PowernvPlatformHandle));
+  },
+};
+
+/** The kinds there are. `create` throws IovaError "qemu-not-installed" where the board's QEMU is not there. */
+export const QEMU_BOARDS: readonly BoardKind[] = [sun4uOnQemu, powernvOnQemu];
+
+function createSun4u(options: BoardOptions): Board {
+  const { memoryBytes, entries = DEFAULT_ENTRIES, levels = 1, pageShift = 13, threads = 32 } = options;
+  checkInteger("levels of sun4u", levels, 1, 1);
+  const tsbEntries = tsbEntriesFor(entries, pageShift);
+  const tableAddress = Math.floor((memoryBytes - tsbEntries * ENTRY_BYTES) / TSB_ALIGNMENT) * TSB_ALIGNMENT;
+  return started("sun4u", options, (machine) => {
+    const table = { ...options.table, threads };
+    return sun4uOf(machine, Sun4uPlatform.create(machine, { pageShift, entries: tsbEntries, tableAddress, table }));
+  });
+}
+
+function createPowernv(options: BoardOptions): Board {
+  const { entries = DEFAULT_ENTRIES, levels = 1, pageShift = 12, threads = 32 } = options;
+  checkInteger("entries of powernv", entries, 1, powernvBoard.largestTable(pageShift));
+  const windowBytes = 1n << BigInt(Math.ceil(Math.log2(entries)) + pageShift);
+  const shape = { pageShift, windowBytes, levels };
+  const region = powernvRegion(options, shape, "power9");
+  return started("powernv", options, (machine) => {
+    const devices = [{ name: machine.device().name, requesterId: EDU_REQUESTER_ID }];
+    const table = { ...shape, table: { ...options.table, threads } };
+    return powernvOf(machine, PowernvPlatform.create(machine, { phb: { region, threads, devices }, table }));
+  });
+}
+
+/** Starts the machine. It ends again when the platform can't be made, or the options ask for what it has not. */
+function started(
+  name: "sun4u" | "powernv",
+  { memoryBytes, devices }: BoardOptions,
+  make: (machine: QemuMachine) => Board,
+): Board {
+  const machine = QemuMachine.create(name);
+  let isMade = false;
+  try {
+    const device = machine.device().name;
+    if (devices !== undefined && !(devices.length === 1 && devices[0] === device)) {
+      throw new InvalidArgumentError(`devices of ${name}@qemu`, devices.join(", "), device);
+    }
+    checkInteger(`memory of ${name}@qemu in bytes`, memoryBytes, machine.firstFreeByte, machine.memory.bytes);
+    const board = make(machine);
+    isMade = true;
+    return board;
+  } finally {
+    if (!isMade) machine.close();
+  }
+}
+
+function sun4uOf(machine: QemuMachine, platform: Sun4uPlatform): Board {
+  const handle: BoardHandle = { kind: sun4uOnQemu.name, machine: machine.handle, platform: platform.handle };
+  return {
+    kind: sun4uOnQemu,
+    handle,
+    machine: withNarrowDevice(machine),
+    table: platform.generic,
+    platform,
+    usableBytes: platform.dummyAddress,
+    statistics: () => NOT_COUNTED,
+    takeFaults: () => machine.faults(),
+    // The bridge and the platform keep nothing of a thread.
+    forgetThread: () => {},
+    machineThread: platform.generic.thread,
+    close: () => {
+      platform.generic.close();
+      machine.close();
+    },
+  };
+}
+
+function powernvOf(machine: QemuMachine, platform: PowernvPlatform): Board {
+  const pageBytes = 2 ** platform.generic.window.pageShift;
+  const { pages } = platform.phb;
+  const handle: BoardHandle = { kind: powernvOnQemu.name, machine: machine.handle, platform: platform.handle };
+  return {
+    kind: powernvOnQemu,
+    handle,
+    machine,
+    table: platform.generic,
+    platform,
+    usableBytes: Math.floor(pages.handle.address / pageBytes) * pageBytes,
+    statistics: () => NOT_COUNTED,
+    takeFaults: (): readonly Fault[] => {
+      const { faults } = platform.takeEehReport();
+      platform.resetAll();
+      return faults;
+    },
+    forgetThread: (thread) => platform.phb.reclaimThread(thread),
+    machineThread: pages.thread,
+    close: () => {
+      platform.close();
+      machine.close();
+    },
+  };
+}
+
+/** The models count nothing. */
+const NOT_COUNTED = { invalidations: 0, hypercalls: 0 } as const;
+
+/** The machine with a device for which a bus address of more than 32 bits is one that it can't reach, not a misuse. */
+function withNarrowDevice(machine: QemuMachine): DmaMachine {
+  const device = machine.device();
+  const reaches = (iova: bigint, bytes: Uint8Array): boolean => iova + BigInt(bytes.length) <= LSI_ADDRESSES;
+  const narrow: DmaMaster = {
+    name: device.name,
+    dmaRead: (iova, into) => reaches(iova, into) && device.dmaRead(iova, into),
+    dmaWrite: (iova, from) => reaches(iova, from) && device.dmaWrite(iova, from),
+  };
+  return {
+    handle: machine.handle,
+    memory: machine.memory,
+    registers: machine.registers,
+    device: (which) => (machine.device(which) === device ? narrow : device),
+    faults: () => machine.faults(),
+    close: () => machine.close(),
+  };
+}
