@@ -45,6 +45,25 @@ export function levelsOf(kind: BoardKind, pageShift: number): readonly number[] 
   return kind.levelsFor?.(pageShift) ?? kind.levels;
 }
 
+/** What a started machine runs with: two threads' views, strict and plain, or lazy with a cache. */
+const FEW: readonly Choice[] = [
+  { ...PLAIN, threads: 2 },
+  { ...PLAIN, threads: 2, invalidate: "lazy", cache: "fifo" },
+];
+
+/**
+ * The cells with one setting each, strict and lazy in turn, so that each page size and each number of levels (where there are two) has
+ * both: for machines on which the full choice takes minutes.
+ */
+export function fewCellsOf(kind: BoardKind): readonly MatrixCell[] {
+  return kind.levels.flatMap((levels, i) =>
+    kind.pageShifts.map((pageShift, j) => {
+      const choice = FEW[(i + j) % FEW.length] as Choice;
+      return { kind, levels, pageShift, settings: [{ ...choice, levels, pageShift }] };
+    }),
+  );
+}
+
 /** What is still to be run so that every behaviour runs: each mode, and two threads. */
 function complement(choices: readonly Choice[]): readonly Choice[] {
   const modes = CHOICES.invalidate.filter((mode) => !choices.some(({ invalidate }) => invalidate === mode));
@@ -73,9 +92,28 @@ export function matrixText(counts: readonly CellCount[]): string {
     ...lines.map((line) => `  ${line.trimEnd()}`),
     `Pairwise, on every board: ${pairwise(CHOICES).length} settings in which all ${pairCount(CHOICES)} pairs meet of`,
     `  ${options.join(", ")}`,
+    ...fewerPairs(counts),
     ...leftOut(counts),
     `${total} cases in ${counts.length} cells.`,
   ].join("\n");
+}
+
+/** Kinds on which not every two values of two options have met: a line for each. */
+function fewerPairs(counts: readonly CellCount[]): string[] {
+  const kinds = [...new Set(counts.map(({ cell }) => cell.kind))];
+  return kinds.flatMap((kind) => {
+    const settings = counts.filter(({ cell }) => cell.kind === kind).flatMap(({ cell }) => cell.settings);
+    const met = pairsMet(settings);
+    return met === pairCount(CHOICES) ? [] : [`But on ${kind.name}: ${settings.length} settings, in which ${met} meet`];
+  });
+}
+
+function pairsMet(settings: readonly Choice[]): number {
+  const names = Object.keys(CHOICES) as (keyof Choice)[];
+  const pairs = settings.flatMap((setting) =>
+    names.flatMap((a, i) => names.slice(i + 1).map((b) => `${a} ${setting[a]}, ${b} ${setting[b]}`)),
+  );
+  return new Set(pairs).size;
 }
 
 /** Cases that ran on no board of a kind, and why: a line for each kind that has any. */
