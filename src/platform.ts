@@ -1,12 +1,33 @@
 /**
- * `iova/platform`: the contracts between the generic table, the platforms whose entries it writes, and the machines that
- * walk them. For those who bring a platform or a machine of their own.
+ * `iova/platform`: platforms, the machines they run on, and the contracts between these and the generic table. For those who run a
+ * platform, and for those who bring a platform or a machine of their own.
  */
 export type { EntryFormat } from "./formats/contract.ts";
-export { createSun4uIopte, type Sun4uIopteOptions, sun4uIopte } from "./formats/sun4u-iopte.ts";
+export { ldcMapEntry } from "./formats/ldc-map-entry.ts";
+export { pseriesTce } from "./formats/pseries-tce.ts";
+export { createSun4uIopte, type DummyPage, type Sun4uIopteOptions, sun4uIopte } from "./formats/sun4u-iopte.ts";
+export { sun4vTte } from "./formats/sun4v-tte.ts";
 export { powernvTce } from "./formats/tce.ts";
-export type { DmaMaster, Fault, Hypercall, Machine, Memory, Registers } from "./machine/contract.ts";
+export type { DmaMachine, DmaMaster, Fault, Hypercall, Machine, Memory, Registers } from "./machine/contract.ts";
 export { PhysicalPages, type PhysicalPagesHandle, type PhysicalPagesOptions } from "./machine/physical-pages.ts";
+export type { Board, BoardHandle, BoardKind, BoardOptions, BoardStatistics } from "./machines/board.ts";
+export { attachBoard, BOARD_KINDS, boardNamed } from "./machines/boards.ts";
+export {
+  LdcHypervisor,
+  type LdcHypervisorHandle,
+  type LdcHypervisorOptions,
+} from "./machines/hypervisors/ldc/hypervisor.ts";
+export {
+  PaprHypervisor,
+  type PaprHypervisorHandle,
+  type PaprHypervisorOptions,
+} from "./machines/hypervisors/papr/hypervisor.ts";
+export type { PersonalityName } from "./machines/hypervisors/papr/personalities.ts";
+export {
+  Sun4vHypervisor,
+  type Sun4vHypervisorHandle,
+  type Sun4vHypervisorOptions,
+} from "./machines/hypervisors/sun4v/hypervisor.ts";
 export {
   type IotlbOptions,
   SoftwareMachine,
@@ -14,6 +35,28 @@ export {
   type SoftwareMachineOptions,
   type SoftwareMachineStatistics,
 } from "./machines/software/machine.ts";
+export { FlatTableOps, type FlatTableOptions } from "./platforms/flat-table.ts";
+export type { LdcCookie } from "./platforms/ldc/cookies.ts";
+export { type LdcErrno, LdcError } from "./platforms/ldc/errors.ts";
+export { LdcLink } from "./platforms/ldc/link.ts";
+export { LdcPlatform, type LdcPlatformHandle, type LdcPlatformOptions } from "./platforms/ldc/platform.ts";
 export { LinearOps, type LinearOpsOptions } from "./platforms/linear/ops.ts";
 export { LinearPlatform, type LinearPlatformHandle, type LinearPlatformOptions } from "./platforms/linear/platform.ts";
+export type { EehEvent, EehReport } from "./platforms/powernv/eeh.ts";
+export { TableGroup } from "./platforms/powernv/group.ts";
+export { Phb, type PhbDevice, type PhbHandle, type PhbOptions } from "./platforms/powernv/phb.ts";
+export {
+  PowernvPlatform,
+  type PowernvPlatformHandle,
+  type PowernvPlatformOptions,
+} from "./platforms/powernv/platform.ts";
+export { PowernvTable, type PowernvTableHandle, type PowernvTableOptions } from "./platforms/powernv/table.ts";
+export {
+  PseriesPlatform,
+  type PseriesPlatformHandle,
+  type PseriesPlatformOptions,
+  type PseriesWindow,
+} from "./platforms/pseries/platform.ts";
+export { Sun4uPlatform, type Sun4uPlatformHandle, type Sun4uPlatformOptions } from "./platforms/sun4u/platform.ts";
+export { Sun4vPlatform, type Sun4vPlatformHandle, type Sun4vPlatformOptions } from "./platforms/sun4v/platform.ts";
 export type { EntryValue, MappingTable, TableOps } from "./table/contract.ts";
