@@ -5,7 +5,7 @@
 export type { EntryFormat } from "./formats/contract.ts";
 export { ldcMapEntry } from "./formats/ldc-map-entry.ts";
 export { pseriesTce } from "./formats/pseries-tce.ts";
-export { createSun4uIopte, type DummyPage, type Sun4uIopteOptions, sun4uIopte } from "./formats/sun4u-iopte.ts";
+export { createSun4uIopte, type Sun4uDummyPage, type Sun4uIopteOptions, sun4uIopte } from "./formats/sun4u-iopte.ts";
 export { sun4vTte } from "./formats/sun4v-tte.ts";
 export { powernvTce } from "./formats/tce.ts";
 export type { DmaMachine, DmaMaster, Fault, Hypercall, Machine, Memory, Registers } from "./machine/contract.ts";
