@@ -14,6 +14,7 @@ const { values } = parseArgs({
 });
 const board = boardNamed(values.platform).create({ memoryBytes: 2 ** 24, entries: 1024, devices: ["nic0"] });
 const { memory } = board.machine;
+const reserved = board.table.statistics().taken;
 const pages = PhysicalPages.create({ address: 2 ** 20, bytes: board.usableBytes - 2 ** 20 });
 const dma = new DmaDevice(board.table, { mask: 2n ** 64n - 1n }, { memory, coherentPages: pages });
 
@@ -39,7 +40,7 @@ for (let number = 0; number < Number(values.frames); number++) {
   });
 }
 driver.close();
-const { taken } = board.table.statistics();
+const taken = board.table.statistics().taken - reserved;
 console.log(`${board.kind.name}: ${received} frames came back, ${wrong} of them wrong; ${driver.errors} errors,`);
 console.log(
   `${board.takeFaults().length} faults; ${board.statistics().invalidations} invalidations, ${taken} entries still taken`,

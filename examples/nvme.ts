@@ -14,6 +14,7 @@ const { values } = parseArgs({
 });
 const board = boardNamed(values.platform).create({ memoryBytes: 2 ** 24, entries: 1024, devices: ["nvme0"] });
 const { memory } = board.machine;
+const reserved = board.table.statistics().taken;
 const pages = PhysicalPages.create({ address: 2 ** 22, bytes: board.usableBytes - 2 ** 22 });
 const dma = new DmaDevice(board.table, { mask: 2n ** 64n - 1n }, { memory, coherentPages: pages });
 
@@ -35,7 +36,7 @@ for (let number = 0; number < Number(values.commands); number++) {
   if (back.some((byte, i) => byte !== data[i])) wrong++;
 }
 driver.close();
-const { taken } = board.table.statistics();
+const taken = board.table.statistics().taken - reserved;
 console.log(`${board.kind.name}: ${values.commands} times written and read back, ${wrong} times wrong;`);
 console.log(
   `${board.takeFaults().length} faults; ${board.statistics().invalidations} invalidations, ${taken} entries still taken`,
