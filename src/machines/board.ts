@@ -92,6 +92,8 @@ export interface BoardKind {
    * looks at the entries at each DMA, nor where a hypervisor invalidates what it unmaps.
    */
   readonly hasIotlb: boolean;
+  /** Does a fault cut off all devices of the board until `takeFaults` (PowerPC's EEH)? Default: no, others go on. */
+  readonly faultsFreeze?: boolean;
   /** Entries that one call to the hypervisor can write at most; 0 where entries are written to memory. */
   readonly entriesPerHypercall: number;
   /** How many entries a table can have at most, with pages of this size. */

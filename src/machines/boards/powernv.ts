@@ -24,6 +24,7 @@ export const powernvBoard: BoardKind = {
   grants: powernvTce.grants,
   strayAccess: "refused",
   refusals: "fault",
+  faultsFreeze: true,
   hasIotlb: true,
   entriesPerHypercall: 0,
   largestTable: () => LARGEST_TABLE,
