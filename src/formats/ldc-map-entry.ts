@@ -40,6 +40,9 @@ const READ = 0x10;
 const ADDRESS_HIGH = 0x0fffffff;
 const ADDRESS_BITS = 60;
 const PAGE_SHIFTS: readonly number[] = [13, 16, 19, 22, 25, 28];
+/** By page shift. Lookups, since encode needs both for every page, and a power costs more than the rest of it. */
+const LARGEST_PAGES: Float64Array = Float64Array.from({ length: 29 }, (_, shift) => 2 ** (ADDRESS_BITS - shift) - 1);
+const SIZE_CODES: Uint8Array = Uint8Array.from({ length: 29 }, (_, shift) => Math.max(0, PAGE_SHIFTS.indexOf(shift)));
 
 /** The entry's permission bits for what a guest asks: every kind asked for, with every use asked for. */
 export function ldcEntryPermissions(map: number): number {
@@ -68,7 +71,7 @@ export const ldcMapEntry: EntryFormat = {
   // Permissions and size code are in bytes 6 and 7.
   validWord: 1,
   empty: [0, 0],
-  largestPage: (pageShift) => 2 ** (ADDRESS_BITS - pageShift) - 1,
+  largestPage: (pageShift) => LARGEST_PAGES[pageShift] as number,
   encode(page: number, count: number, access: EntryAccess, pageShift: number, into: Uint32Array): boolean {
     const copies = ((access & 1) === 0 ? 0 : COPY_R) | ((access & 2) === 0 ? 0 : COPY_W);
     return encodeLdcEntries(page, count, copies, pageShift, into);
@@ -88,8 +91,8 @@ export function encodeLdcEntries(
   pageShift: number,
   into: Uint32Array,
 ): boolean {
-  if (!pagesFit(page, count, 2 ** (ADDRESS_BITS - pageShift) - 1)) return false;
-  const low = permissions | ((pageShift - 13) / 3);
+  if (!pagesFit(page, count, LARGEST_PAGES[pageShift] as number)) return false;
+  const low = permissions | (SIZE_CODES[pageShift] as number);
   for (let i = 0; i < count; i++) {
     into[2 * i] = swapBytes(addressHigh(page + i, pageShift));
     into[2 * i + 1] = swapBytes(addressLow(page + i, pageShift) | low);
