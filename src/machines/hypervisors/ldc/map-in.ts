@@ -8,8 +8,9 @@
  * - Against the exporter's clearing of the entry: the revoke cookie is stored before the entry is looked at once more; the exporter
  *   stores the empty entry before it looks at the revoke cookie. One of the two sees the other.
  * - Against a revocation at the same time: a slot is finished by compareExchange from MAKING, and fails when it is REVOKED meanwhile.
- * - An access marks its slot in a word of its thread, then looks at the slot's state; the revocation changes the state, then
- *   waits for the marks. So after it no access goes on. A killed thread leaves its mark, until `forget`.
+ * - An access marks its slot in a word of its thread, then looks at the slot's state; who ends the mapping, by a revocation or by
+ *   ldc_unmap, changes the state, then waits for the marks, then takes the revoke cookie out of the entry. So once the exporter
+ *   sees no revoke cookie, no access goes on. A killed thread leaves its mark, until `forget`.
  */
 import { cookieIndex, pageShiftOf, SIZE_CODES, sizeCodeOf } from "../../../platforms/ldc/cookies.ts";
 import {
@@ -121,17 +122,13 @@ export class MapIn {
     return EOK;
   }
 
-  /** Ends a mapping of this end's, by its real address. */
+  /** Ends a mapping of this end's, by its real address. EBUSY as in `revoke`. */
   unmap(address: bigint): number {
     const slot = this.#slotOf(Number(address));
     if (slot < 0) return EINVAL;
-    const at = this.#slotAt(slot) + SLOT.state;
-    const used = load(this.#state, at);
-    if ((used & STATE_MASK) !== USED) return ENOMAP;
-    this.#releaseEntry(slot, used);
-    // Unless it has just been revoked: then the revocation frees it.
-    compareExchange(this.#state, at, used, used - USED + FREE);
-    return EOK;
+    const found = load(this.#state, this.#slotAt(slot) + SLOT.state);
+    const isThere = (found & STATE_MASK) === USED || (found & STATE_MASK) === REVOKED;
+    return isThere ? this.#endMapping(slot, generationIn(found)) : ENOMAP;
   }
 
   /**
@@ -141,19 +138,10 @@ export class MapIn {
   revoke(entry: number, revokeCookie: number): number {
     const slot = (revokeCookie % SLOT_LIMIT) - 1;
     if (slot < 0 || slot >= this.#layout.slots) return EINVAL;
-    const at = this.#slotAt(slot);
     const generation = Math.floor(revokeCookie / SLOT_LIMIT) * GENERATION_STEP;
-    for (;;) {
-      const found = load(this.#state, at + SLOT.state);
-      const ours = found - (found & STATE_MASK) === generation && load(this.#state, at + SLOT.entry) === entry;
-      // The other end has unmapped it meanwhile, or it never was.
-      if (!ours || (found & STATE_MASK) === FREE) return EOK;
-      if (compareExchange(this.#state, at + SLOT.state, found, generation + REVOKED) === found) break;
-    }
-    if (!this.#awaitAccesses(slot)) return EBUSY;
-    this.#releaseEntry(slot, generation);
-    compareExchange(this.#state, at + SLOT.state, generation + REVOKED, generation + FREE);
-    return EOK;
+    const isOfEntry = load(this.#state, this.#slotAt(slot) + SLOT.entry) === entry;
+    // The other end has unmapped it meanwhile, or it never was.
+    return isOfEntry ? this.#endMapping(slot, generation) : EOK;
   }
 
   /** CPUs of this end read mapped-in memory, inside one page. False: nothing is mapped there, or not for reading. */
@@ -165,10 +153,11 @@ export class MapIn {
     return this.#access(address, from, WRITE);
   }
 
-  /** What a killed thread left: its mark, and slots that it was making. */
+  /** What a killed thread left: its mark, slots that it was making, and those that it was about to free. */
   forget(thread: number): void {
     store(this.#state, this.#accessingAt(thread), 0);
     notify(this.#state, this.#accessingAt(thread), this.#layout.threads);
+    for (let slot = 0; slot < this.#layout.slots; slot++) this.#freeReleased(slot);
     for (let i = 0; i < SLOTS_PER_THREAD; i++) {
       const slot = thread * SLOTS_PER_THREAD + i;
       const at = this.#slotAt(slot) + SLOT.state;
@@ -219,7 +208,8 @@ export class MapIn {
   /** Ties a slot to its entry, if the entry is still what it was. */
   #finish(slot: number, entryAt: number, high: number, low: number): number {
     const at = this.#slotAt(slot) + SLOT.state;
-    const making = load(this.#state, at);
+    // Whoever guesses the revoke cookie may have revoked it already.
+    const making = generationIn(load(this.#state, at)) + MAKING;
     const cookie = swapped(revokeCookieOf(slot, making));
     if (this.#exported.compareExchange32(entryAt + REVOKE_COOKIE_AT, 0, cookie) !== 0) {
       compareExchange(this.#state, at, making, making - MAKING + FREE);
@@ -231,6 +221,34 @@ export class MapIn {
     this.#exported.compareExchange32(entryAt + REVOKE_COOKIE_AT, cookie, 0);
     compareExchange(this.#state, at, making, making - MAKING + FREE);
     return ENOACCESS;
+  }
+
+  /** Ends the mapping of this generation. Several threads may do that at once: each step is there once, and may be repeated. */
+  #endMapping(slot: number, generation: number): number {
+    const at = this.#slotAt(slot) + SLOT.state;
+    for (;;) {
+      const found = load(this.#state, at);
+      if (generationIn(found) !== generation || (found & STATE_MASK) === FREE) return EOK;
+      if (compareExchange(this.#state, at, found, generation + REVOKED) === found) break;
+    }
+    if (!this.#awaitAccesses(slot)) return EBUSY;
+    this.#releaseEntry(slot, generation);
+    compareExchange(this.#state, at, generation + REVOKED, generation + FREE);
+    return EOK;
+  }
+
+  /**
+   * Frees a slot whose mapping somebody has ended but for this last step: the revoke cookie is out of the entry, so nobody would come back
+   * to it. (Who died before that left the revoke cookie, by which the exporting end ends it.)
+   */
+  #freeReleased(slot: number): void {
+    const at = this.#slotAt(slot);
+    const found = load(this.#state, at + SLOT.state);
+    if ((found & STATE_MASK) !== REVOKED) return;
+    const entryAt = this.#entryAt(load(this.#state, at + SLOT.entry));
+    const cookie = swapped(revokeCookieOf(slot, found));
+    if (entryAt >= 0 && this.#exported.load32(entryAt + REVOKE_COOKIE_AT) === cookie) return;
+    compareExchange(this.#state, at + SLOT.state, found, found - REVOKED + FREE);
   }
 
   /** Takes the slot's revoke cookie out of its entry, if it is there. */
@@ -282,9 +300,14 @@ export class MapIn {
   }
 }
 
+/** Of a slot's state, all but what goes on. */
+function generationIn(state: number): number {
+  return state - (state & STATE_MASK);
+}
+
 /** Never 0: slots count from one. */
 function revokeCookieOf(slot: number, state: number): number {
-  return ((state - (state & STATE_MASK)) / GENERATION_STEP) * SLOT_LIMIT + slot + 1;
+  return (generationIn(state) / GENERATION_STEP) * SLOT_LIMIT + slot + 1;
 }
 
 /** The word with its bytes in the other order, unsigned. */
