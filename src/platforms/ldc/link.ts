@@ -4,8 +4,9 @@
  *
  * One object per thread. Every errno is an LdcError (errors.ts).
  */
-import type { Machine } from "../../machine/contract.ts";
-import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+import type { Hypercall, Machine } from "../../machine/contract.ts";
+import { checkInteger } from "../../units/errors.ts";
+import { hypercallOf } from "../call-arguments.ts";
 import { EBUSY, EOK, EWOULDBLOCK } from "../sun4v/services.ts";
 import type { LdcCookie } from "./cookies.ts";
 import { LdcError } from "./errors.ts";
@@ -35,15 +36,12 @@ export interface MappedInPage {
 }
 
 export class LdcLink {
-  readonly #machine: Machine;
+  readonly #hypercall: Hypercall;
   readonly #args: BigUint64Array = new BigUint64Array(8);
 
   /** Throws InvalidArgumentError for a machine without a hypervisor. */
   constructor(machine: Machine) {
-    if (machine.hypercall === undefined) {
-      throw new InvalidArgumentError("hypervisor of the machine", "none", "one that answers the LDC calls");
-    }
-    this.#machine = machine;
+    this.#hypercall = ldcHypercallOf(machine);
   }
 
   /** This end is ready; the link is up once both are. Also after a reset. */
@@ -97,9 +95,14 @@ export class LdcLink {
     return { address: Number(this.#args[0]), permissions: Number(this.#args[1]) };
   }
 
-  /** Gives a mapped-in page back. One that the other end has revoked is gone already, and that is fine. */
+  /**
+   * Gives a mapped-in page back. One that the other end has revoked is gone already, and that is fine. Throws LdcError EBUSY while a CPU
+   * of this end goes on using it, or the hypervisor can't now: then the page is still to be given back.
+   */
   unmapIn(page: MappedInPage): void {
-    this.#call(LDC_UNMAP, BigInt(page.address));
+    const status = this.#call(LDC_UNMAP, BigInt(page.address));
+    if (!isForLater(status)) return;
+    throw new LdcError("EBUSY", `ldc_unmap of 0x${page.address.toString(16)}: the hypervisor answers status ${status}`);
   }
 
   /** Calls until all is copied, or a call copies nothing. */
@@ -123,8 +126,7 @@ export class LdcLink {
   #refusal(what: string, status: number): LdcError {
     const { state } = this;
     if (state !== "up") return new LdcError("ECONNRESET", `${what}: the link is ${state}`);
-    const later = status === EBUSY || status === EWOULDBLOCK;
-    return new LdcError(later ? "EBUSY" : "EFAULT", `${what}: the hypervisor answers status ${status}`);
+    return new LdcError(isForLater(status) ? "EBUSY" : "EFAULT", `${what}: the hypervisor answers status ${status}`);
   }
 
   #call(number: number, ...args: readonly bigint[]): number {
@@ -132,8 +134,18 @@ export class LdcLink {
     args.forEach((value, i) => {
       this.#args[i + 1] = value;
     });
-    return this.#machine.hypercall?.(number, this.#args) ?? EBUSY;
+    return this.#hypercall(number, this.#args);
   }
+}
+
+/** Does a status say that the same call may succeed later? */
+function isForLater(status: number): boolean {
+  return status === EBUSY || status === EWOULDBLOCK;
+}
+
+/** The machine's hypervisor. Throws InvalidArgumentError when it has none. */
+export function ldcHypercallOf(machine: Machine): Hypercall {
+  return hypercallOf(machine, "the LDC calls");
 }
 
 /** Throws LdcError EFAULT unless all are multiples of 8, EINVAL unless they are lengths and addresses at all. */

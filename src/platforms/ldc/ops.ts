@@ -12,27 +12,26 @@
 import * as addresses from "../../formats/address.ts";
 import * as formats from "../../formats/ldc-map-entry.ts";
 import type { Hypercall, Machine, Memory } from "../../machine/contract.ts";
-import type { SharedWords } from "../../shared/memory.ts";
-import * as sharedMemory from "../../shared/memory.ts";
 import type { EntryValue, TableOps } from "../../table/contract.ts";
 import { InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { DmaWindow, EntryAccess } from "../../units/numbers.ts";
-import * as sun4v from "../sun4v/services.ts";
+import { CallArguments } from "../call-arguments.ts";
+import type { SharedState } from "../shared-state.ts";
+import { failureOfStatus } from "../sun4v/calls.ts";
+import { EOK } from "../sun4v/services.ts";
+import { ldcHypercallOf } from "./link.ts";
 import * as services from "./services.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { swapBytes } = addresses;
+const { pagesFit, swapBytes } = addresses;
 const { encodeLdcEntries, LDC_ENTRY_BYTES, LDC_MAP, ldcEntryPermissions, ldcMapEntry } = formats;
-const { load } = sharedMemory;
-const { EBUSY, EOK, EWOULDBLOCK } = sun4v;
 const { CHANNEL, LDC_REVOKE } = services;
 
-/** Entries encoded at a time. */
-const BATCH_ENTRIES = 256;
 /** Of an entry's two words, the one with the permissions. */
 const VALID_WORD = 1;
 const REVOKE_COOKIE_AT = 8;
+const TWO_TO_32 = 2 ** 32;
 
 export interface LdcOpsOptions {
   /** Of the exporting end: its memory and its hypervisor. */
@@ -41,36 +40,37 @@ export interface LdcOpsOptions {
   readonly window: DmaWindow;
   /** Physical address of the map table. */
   readonly tableAddress: number;
-  /** The platform's shared words, and which of them is not 0 once the table is gone. */
-  readonly state: SharedWords;
-  readonly goneAt: number;
+  readonly state: SharedState;
 }
 
 /** One per thread. */
 export class LdcOps implements TableOps {
   readonly #memory: Memory;
   readonly #hypercall: Hypercall;
-  readonly #window: DmaWindow;
+  readonly #entries: number;
+  readonly #pageShift: number;
+  /** Of entry 0's cookie, the half with the size code; and what an entry adds to a cookie. */
+  readonly #baseHigh: number;
+  readonly #pageBytes: number;
   readonly #tableAddress: number;
   readonly #largestPage: number;
-  readonly #state: SharedWords;
-  readonly #goneAt: number;
-  readonly #words: Uint32Array = new Uint32Array(2 * BATCH_ENTRIES);
+  readonly #state: SharedState;
+  readonly #words: Uint32Array = new Uint32Array(2);
+  readonly #found: Uint32Array = new Uint32Array(2);
   readonly #empty: Uint32Array = new Uint32Array(2);
-  readonly #single: Uint32Array = new Uint32Array(2);
-  readonly #args: BigUint64Array = new BigUint64Array(8);
+  readonly #args: CallArguments = new CallArguments();
 
-  constructor(options: LdcOpsOptions) {
-    if (options.machine.hypercall === undefined) {
-      throw new InvalidArgumentError("hypervisor of the machine", "none", "one that answers the LDC calls");
-    }
-    this.#memory = options.machine.memory;
-    this.#hypercall = options.machine.hypercall;
-    this.#state = options.state;
-    this.#goneAt = options.goneAt;
-    this.#window = options.window;
-    this.#tableAddress = options.tableAddress;
-    this.#largestPage = ldcMapEntry.largestPage(options.window.pageShift);
+  /** Throws InvalidArgumentError for a machine without a hypervisor. */
+  constructor({ machine, window, tableAddress, state }: LdcOpsOptions) {
+    this.#memory = machine.memory;
+    this.#hypercall = ldcHypercallOf(machine);
+    this.#entries = window.entries;
+    this.#pageShift = window.pageShift;
+    this.#baseHigh = Number(window.base >> 32n);
+    this.#pageBytes = 2 ** window.pageShift;
+    this.#tableAddress = tableAddress;
+    this.#largestPage = ldcMapEntry.largestPage(window.pageShift);
+    this.#state = state;
   }
 
   /** Shadow mappings: the other end copies. */
@@ -83,17 +83,11 @@ export class LdcOps implements TableOps {
   /** As `set`, with the permission bits of `ldcEntryPermissions`: other kinds of mappings too. */
   setWith(first: number, count: number, page: number, permissions: number): Failure | undefined {
     this.#check(first, count);
-    // The last page is the largest: no batch is refused after another has been written.
-    if (!(page + count - 1 <= this.#largestPage)) return "platform-refused";
-    for (let done = 0; done < count; done += BATCH_ENTRIES) {
-      const part = Math.min(BATCH_ENTRIES, count - done);
-      const fits = encodeLdcEntries(page + done, part, permissions, this.#window.pageShift, this.#words);
-      if (!fits) return "platform-refused";
-      for (let i = 0; i < part; i++) {
-        this.#single[0] = this.#words[2 * i] as number;
-        this.#single[1] = this.#words[2 * i + 1] as number;
-        this.#memory.storeWords(this.#addressOf(first + done + i), this.#single, 2, VALID_WORD);
-      }
+    // The first page that does not fit would be the last one: none is refused after another has been written.
+    if (!pagesFit(page, count, this.#largestPage)) return "platform-refused";
+    for (let i = 0; i < count; i++) {
+      encodeLdcEntries(page + i, 1, permissions, this.#pageShift, this.#words);
+      this.#memory.storeWords(this.#addressOf(first + i), this.#words, 2, VALID_WORD);
     }
     return undefined;
   }
@@ -107,18 +101,18 @@ export class LdcOps implements TableOps {
 
   get(entry: number, into: EntryValue): void {
     this.#check(entry, 1);
-    ldcMapEntry.decode(this.#load(entry), 0, this.#window.pageShift, into);
+    ldcMapEntry.decode(this.#load(entry), 0, this.#pageShift, into);
   }
 
   /** The entry is empty in between where both its words change: a copy of just then is refused. */
   exchange(entry: number, page: number, access: EntryAccess, old: EntryValue): Failure | undefined {
     this.#check(entry, 1);
     const wanted = this.#words;
-    if (!ldcMapEntry.encode(page, 1, access, this.#window.pageShift, wanted)) return "platform-refused";
-    ldcMapEntry.decode(this.#load(entry), 0, this.#window.pageShift, old);
+    if (!ldcMapEntry.encode(page, 1, access, this.#pageShift, wanted)) return "platform-refused";
+    ldcMapEntry.decode(this.#load(entry), 0, this.#pageShift, old);
     const at = this.#addressOf(entry);
-    if (this.#single[0] !== wanted[0]) {
-      if (this.#single[1] !== wanted[1]) this.#memory.store32(at + 4, 0);
+    if (this.#found[0] !== wanted[0]) {
+      if (this.#found[1] !== wanted[1]) this.#memory.store32(at + 4, 0);
       this.#memory.store32(at, wanted[0] as number);
     }
     this.#memory.store32(at + 4, wanted[1] as number);
@@ -136,19 +130,19 @@ export class LdcOps implements TableOps {
     let calls = 0;
     for (let entry = first; entry < end; entry++) {
       if (!this.#isMappedIn(entry)) continue;
-      const failed = this.#revoke(entry, this.#revokeCookie(entry));
+      const failed = this.#revokeMappedIn(entry);
       failure ??= failed;
       calls++;
     }
-    return calls === 0 ? this.#revoke(first, 0n) : failure;
+    return calls === 0 ? this.#revoke(first, 0, 0) : failure;
   }
 
   /** Pages that are mapped in by the other end and have an entry stay so. */
   invalidateAll(): Failure | undefined {
-    let failure = this.#revoke(0, 0n);
-    for (let entry = 0; entry < this.#window.entries; entry++) {
+    let failure = this.#revoke(0, 0, 0);
+    for (let entry = 0; entry < this.#entries; entry++) {
       if (!this.#isMappedIn(entry) || this.#memory.load32(this.#addressOf(entry) + 4) !== 0) continue;
-      const failed = this.#revoke(entry, this.#revokeCookie(entry));
+      const failed = this.#revokeMappedIn(entry);
       failure ??= failed;
     }
     return failure;
@@ -160,28 +154,27 @@ export class LdcOps implements TableOps {
     return this.#memory.load32(at) !== 0 || this.#memory.load32(at + 4) !== 0;
   }
 
-  #revoke(entry: number, revokeCookie: bigint): Failure | undefined {
-    this.#args[0] = BigInt(CHANNEL);
-    this.#args[1] = this.#window.base + (BigInt(entry) << BigInt(this.#window.pageShift));
-    this.#args[2] = revokeCookie;
-    const status = this.#hypercall(LDC_REVOKE, this.#args);
-    if (status === EOK) return undefined;
-    if (status === EWOULDBLOCK) return "would-block";
-    return status === EBUSY ? "platform-busy" : "platform-refused";
+  /** The revoke cookie by atomic loads, each half whole: the hypervisor may be changing it. */
+  #revokeMappedIn(entry: number): Failure | undefined {
+    const at = this.#addressOf(entry) + REVOKE_COOKIE_AT;
+    const high = swapBytes(this.#memory.load32(at));
+    return this.#revoke(entry, high, swapBytes(this.#memory.load32(at + 4)));
   }
 
-  /** By atomic loads, each half whole: the hypervisor may be changing it. */
-  #revokeCookie(entry: number): bigint {
-    const at = this.#addressOf(entry) + REVOKE_COOKIE_AT;
-    const high = swapBytes(this.#memory.load32(at)) >>> 0;
-    return (BigInt(high) << 32n) | BigInt(swapBytes(this.#memory.load32(at + 4)) >>> 0);
+  #revoke(entry: number, revokeHigh: number, revokeLow: number): Failure | undefined {
+    const offset = entry * this.#pageBytes;
+    this.#args.set(0, CHANNEL);
+    this.#args.setHalves(1, this.#baseHigh + offset / TWO_TO_32, offset);
+    this.#args.setHalves(2, revokeHigh, revokeLow);
+    const status = this.#hypercall(LDC_REVOKE, this.#args.block);
+    return status === EOK ? undefined : failureOfStatus(status);
   }
 
   #load(entry: number): Uint32Array {
     const at = this.#addressOf(entry);
-    this.#single[0] = this.#memory.load32(at);
-    this.#single[1] = this.#memory.load32(at + 4);
-    return this.#single;
+    this.#found[0] = this.#memory.load32(at);
+    this.#found[1] = this.#memory.load32(at + 4);
+    return this.#found;
   }
 
   #addressOf(entry: number): number {
@@ -189,10 +182,10 @@ export class LdcOps implements TableOps {
   }
 
   #check(first: number, count: number): void {
-    if (load(this.#state, this.#goneAt) !== 0) throw new IovaError("table-gone", "the map table has been taken away");
-    if (first >= 0 && count >= 1 && first + count <= this.#window.entries) return;
+    if (this.#state.isGone) throw new IovaError("table-gone", "the map table has been taken away");
+    if (first >= 0 && count >= 1 && first + count <= this.#entries) return;
     const range = `[${first}, ${first + count})`;
-    const expected = `at least one entry in [0, ${this.#window.entries})`;
+    const expected = `at least one entry in [0, ${this.#entries})`;
     throw new InvalidArgumentError("range of entries", range, expected);
   }
 }

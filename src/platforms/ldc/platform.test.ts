@@ -124,6 +124,7 @@ test("each error has its errno, and nothing is exported: permissions, alignment,
   // Pages are compared, though all of them would share one cookie.
   fails("EMSGSIZE", () => exporter.map(0, 3 * PAGE, COPYABLE, 2));
   fails("EMSGSIZE", () => exporter.map(8, 2 * PAGE, COPYABLE, 2));
+  for (const most of [0, -1, Number.NaN]) fails("EMSGSIZE", () => exporter.map(0, 8, COPYABLE, most));
   fails("EMSGSIZE", () =>
     exporter.mapSg(
       Array.from({ length: 3 }, () => ({ address: 0, bytes: 8 })),
@@ -489,6 +490,34 @@ test("a map table that is taken away while in use is refused; afterwards every u
   );
 });
 
+test("a map table that is taken away is out of reach for good: what was unmapped lazily and is still mapped in is revoked first", () => {
+  const { exporter, importer, domain, hypervisor } = start({ table: { invalidate: "lazy" } });
+  const cookies = exporter.map(0, PAGE, direct | read, 1);
+  const page = importer.mapIn((cookies[0] as LdcCookie).address);
+  assert.equal(exporter.unmap(cookies), undefined);
+  assert.ok(domain.readMappedIn(page.address, new Uint8Array(8)), "lazily: not yet");
+  hypervisor.injection.set({ failAt: 2, status: EBUSY });
+  assert.throws(
+    () => exporter.remove(),
+    (error) => error instanceof IovaError && error.code === "platform-refused",
+  );
+  exporter.remove();
+  assert.equal(domain.readMappedIn(page.address, new Uint8Array(8)), false);
+});
+
+test("a page that is given back while the hypervisor can't is told, and can be given back again", () => {
+  const { exporter, importer, domain, hypervisor } = start();
+  const [cookie] = exporter.map(0, PAGE, direct | read, 1) as [LdcCookie];
+  const page = importer.mapIn(cookie.address);
+  hypervisor.injection.set({ failAt: 1, status: EBUSY });
+  fails("EBUSY", () => importer.unmapIn(page));
+  assert.ok(domain.readMappedIn(page.address, new Uint8Array(8)));
+  importer.unmapIn(page);
+  assert.equal(domain.readMappedIn(page.address, new Uint8Array(8)), false);
+  // A second time does no harm.
+  importer.unmapIn(page);
+});
+
 test("options and handles that do not fit are refused with the numbers", () => {
   const hypervisor = LdcHypervisor.create({ memoryBytes: MEMORY });
   const refused = (options: Partial<LdcPlatformOptions>, message: RegExp): void => {
@@ -504,7 +533,7 @@ test("options and handles that do not fit are refused with the numbers", () => {
   assert.throws(() => LdcPlatform.create(bare, { tableAddress: TABLE }), /hypervisor of the machine is none/);
   assert.throws(() => new LdcLink(bare), /hypervisor of the machine is none/);
   const { handle } = LdcPlatform.create(hypervisor, { tableAddress: TABLE });
-  for (const wrong of [undefined, {}, { ...handle, table: undefined }]) {
+  for (const wrong of [undefined, {}, { ...handle, table: undefined }, { ...handle, table: null }]) {
     assert.throws(() => LdcPlatform.attach(hypervisor, wrong as unknown as LdcPlatformHandle), FormatError);
   }
   const old = { ...handle, state: new SharedArrayBuffer(16) };

@@ -13,14 +13,14 @@
 import { UNCONSTRAINED } from "../../allocator/constraints.ts";
 import { LDC_ENTRY_BYTES, LDC_MAP, ldcEntryPermissions } from "../../formats/ldc-map-entry.ts";
 import type { Machine } from "../../machine/contract.ts";
-import { createShared, isShared, load, type SharedBuffer, store, wordsOf } from "../../shared/memory.ts";
-import { IommuTable, iovaOf, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
-import { checkInteger, FormatError, FreeError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { IommuTable, iovaOf, type TableOptions } from "../../table/iommu-table.ts";
+import { checkInteger, FreeError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
+import { checkNothingLive, type PlatformHandle, SharedState } from "../shared-state.ts";
 import { EOK } from "../sun4v/services.ts";
 import { cookieIndex, cookiePages, cookieWindow, type LdcCookie } from "./cookies.ts";
 import { LdcError } from "./errors.ts";
-import { checkAligned, LdcLink } from "./link.ts";
+import { checkAligned, LdcLink, ldcHypercallOf } from "./link.ts";
 import { LdcOps } from "./ops.ts";
 import {
   CHANNEL,
@@ -32,10 +32,6 @@ import {
 
 const DEFAULT_ENTRIES = 8192;
 const DEFAULT_PAGE_SHIFT = 13;
-/** Words of the platform's own shared state. */
-const WORD = { version: 0, gone: 1 } as const;
-const WORDS = 4;
-const VERSION = 1;
 
 export interface LdcPlatformOptions {
   /** log2 of the size of exported pages in bytes: 13, 16, 19, 22, 25 or 28. Default 13. */
@@ -49,10 +45,8 @@ export interface LdcPlatformOptions {
 }
 
 /** What a thread attaches to. Structured-cloneable. */
-export interface LdcPlatformHandle {
+export interface LdcPlatformHandle extends PlatformHandle {
   readonly tableAddress: number;
-  readonly state: SharedBuffer;
-  readonly table: TableHandle;
 }
 
 /** A piece of memory to export. */
@@ -71,13 +65,15 @@ export class LdcPlatform {
   /** This end of the link. */
   readonly link: LdcLink;
   readonly #machine: Machine;
+  readonly #state: SharedState;
 
-  private constructor(machine: Machine, handle: LdcPlatformHandle, generic: IommuTable, ops: LdcOps) {
-    this.handle = handle;
+  private constructor(machine: Machine, state: SharedState, tableAddress: number, generic: IommuTable, ops: LdcOps) {
+    this.handle = { tableAddress, state: state.buffer, table: generic.handle };
     this.generic = generic;
     this.ops = ops;
     this.link = new LdcLink(machine);
     this.#machine = machine;
+    this.#state = state;
   }
 
   /**
@@ -96,28 +92,20 @@ export class LdcPlatform {
       const expected = `a multiple of ${MAP_TABLE_ALIGNMENT} from 0 to ${last}`;
       throw new InvalidArgumentError("address of the map table", tableAddress, expected);
     }
-    const state = createShared(WORDS * 4);
-    store(wordsOf(state), WORD.version, VERSION);
-    const ops = new LdcOps({ machine, window, tableAddress, state: wordsOf(state), goneAt: WORD.gone });
+    const state = SharedState.create();
+    const ops = new LdcOps({ machine, window, tableAddress, state });
     const generic = IommuTable.create(window, ops, { pools: 1, ...options.table });
     machine.memory.write(tableAddress, new Uint8Array(entries * LDC_ENTRY_BYTES));
     setMapTable(machine, tableAddress, entries);
-    return new LdcPlatform(machine, { tableAddress, state, table: generic.handle }, generic, ops);
+    return new LdcPlatform(machine, state, tableAddress, generic, ops);
   }
 
   /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
   static attach(machine: Machine, handle: LdcPlatformHandle): LdcPlatform {
-    if (!isShared(handle?.state) || handle.state.byteLength !== WORDS * 4 || typeof handle.table !== "object") {
-      throw new FormatError("the handle is not that of an LDC platform");
-    }
-    const state = wordsOf(handle.state);
-    const version = load(state, WORD.version);
-    if (version !== VERSION) {
-      throw new FormatError(`LDC platform of version ${version}; this library has version ${VERSION}`);
-    }
-    const { window } = handle.table;
-    const ops = new LdcOps({ machine, window, tableAddress: handle.tableAddress, state, goneAt: WORD.gone });
-    return new LdcPlatform(machine, handle, IommuTable.attach(handle.table, ops), ops);
+    const state = SharedState.attach("an LDC platform", handle);
+    const { tableAddress, table } = handle;
+    const ops = new LdcOps({ machine, window: table.window, tableAddress, state });
+    return new LdcPlatform(machine, state, tableAddress, IommuTable.attach(table, ops), ops);
   }
 
   /**
@@ -138,7 +126,7 @@ export class LdcPlatform {
     const filled = pieces.filter(({ bytes }) => bytes > 0);
     if (filled.length === 0) throw new LdcError("EINVAL", "an export has no bytes");
     const pages = filled.reduce((sum, piece) => sum + this.#pagesOf(piece), 0);
-    if (pages > mostCookies) {
+    if (!(pages <= mostCookies)) {
       throw new LdcError("EMSGSIZE", `an export of ${pages} pages has room for ${mostCookies} cookies`);
     }
     const { generic } = this;
@@ -169,15 +157,18 @@ export class LdcPlatform {
     return this.generic.unmap(cookieIndex(address), pages);
   }
 
-  /** Exports nothing any more: every thread's use of the table throws from then on. Throws IovaError "in-use" while ranges are live. */
+  /**
+   * Exports nothing any more: every thread's use of the table throws from then on, and what the other end still has mapped in is
+   * revoked. Call it when no other thread uses the table. Throws IovaError "in-use" while ranges are live, and "platform-refused" when
+   * the hypervisor refuses: then it can be called again.
+   */
   remove(): void {
-    for (const [thread, [range]] of this.generic.leaks()) {
-      if (range === undefined) continue;
-      const message = `entries [${range.first}, ${range.end}) of thread ${thread} are in use; unmap them first`;
-      throw new IovaError("in-use", message);
-    }
+    checkNothingLive(this.generic);
+    // Of lazily unmapped pages the revocation is still due.
+    const refused = this.ops.invalidateAll();
+    if (refused !== undefined) throw new IovaError("platform-refused", `pages can't be revoked: ${refused}`);
     setMapTable(this.#machine, 0, 0);
-    store(wordsOf(this.handle.state), WORD.gone, 1);
+    this.#state.markGone();
   }
 
   #pagesOf({ address, bytes }: LdcPiece): number {
@@ -220,6 +211,6 @@ function noEntries(pages: number, failure: Failure): LdcError {
 
 function setMapTable(machine: Machine, address: number, entries: number): void {
   const args = BigUint64Array.of(BigInt(CHANNEL), BigInt(address), BigInt(entries));
-  const status = machine.hypercall?.(LDC_SET_MAP_TABLE, args);
+  const status = ldcHypercallOf(machine)(LDC_SET_MAP_TABLE, args);
   if (status !== EOK) throw new IovaError("platform-refused", `ldc_set_map_table: the hypervisor answers ${status}`);
 }

@@ -409,7 +409,7 @@ test("entries beyond the table throw, pages that no entry can hold are refused, 
 
 test("a handle that is none, or of another version, is refused", () => {
   const { machine, platform } = start();
-  for (const wrong of [undefined, {}, { ...platform.handle, table: undefined }]) {
+  for (const wrong of [undefined, {}, { ...platform.handle, table: undefined }, { ...platform.handle, table: null }]) {
     assert.throws(() => Sun4vPlatform.attach(machine, wrong as unknown as Sun4vPlatformHandle), FormatError);
   }
   const old = { ...platform.handle, state: new SharedArrayBuffer(platform.handle.state.byteLength) };

@@ -9,11 +9,11 @@
  * platform gives up, and devices are bound to it. Both may be in use on one machine at a time, by a platform each.
  */
 import type { Machine } from "../../machine/contract.ts";
-import { createShared, isShared, load, type SharedBuffer, store, wordsOf } from "../../shared/memory.ts";
-import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
-import { checkInteger, FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { IommuTable, type TableOptions } from "../../table/iommu-table.ts";
+import { checkInteger, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
-import { hypercallOf, Sun4vCalls, type Sun4vWindow } from "./calls.ts";
+import { checkNothingLive, type PlatformHandle, SharedState } from "../shared-state.ts";
+import { Sun4vCalls, type Sun4vWindow, sun4vHypercallOf } from "./calls.ts";
 import { Sun4vOps } from "./ops.ts";
 import {
   ATU_BASE,
@@ -35,10 +35,6 @@ const ENTRY_BYTES = 8;
 /** Entries in a page of a table. */
 const TSB_PAGE_ENTRIES: number = PAGE_BYTES / ENTRY_BYTES;
 const DEFAULT_THREADS = 32;
-/** Words of the platform's own shared state. */
-const WORD = { version: 0, gone: 1 } as const;
-const WORDS = 4;
-const VERSION = 1;
 
 export interface Sun4vPlatformOptions {
   /** Default "legacy". */
@@ -56,13 +52,11 @@ export interface Sun4vPlatformOptions {
 }
 
 /** What a thread attaches to. Structured-cloneable. */
-export interface Sun4vPlatformHandle {
+export interface Sun4vPlatformHandle extends PlatformHandle {
   /** Number of the IOTSB; 0 in the legacy window. */
   readonly iotsb: number;
   readonly listAddress: number;
   readonly devices: readonly number[];
-  readonly state: SharedBuffer;
-  readonly table: TableHandle;
 }
 
 /** One thread's view. */
@@ -74,6 +68,7 @@ export class Sun4vPlatform {
   readonly window: Sun4vWindow;
   readonly #machine: Machine;
   readonly #calls: Sun4vCalls;
+  readonly #state: SharedState;
 
   private constructor(machine: Machine, handle: Sun4vPlatformHandle, generic: IommuTable, parts: Parts) {
     this.handle = handle;
@@ -82,6 +77,7 @@ export class Sun4vPlatform {
     this.window = handle.iotsb === 0 ? "legacy" : "atu";
     this.#machine = machine;
     this.#calls = parts.calls;
+    this.#state = parts.state;
     parts.ops.useList(handle.listAddress + generic.thread * LIST_BYTES);
   }
 
@@ -92,7 +88,7 @@ export class Sun4vPlatform {
   static create(machine: Machine, options: Sun4vPlatformOptions): Sun4vPlatform {
     const window = windowOf(options);
     const threads = options.table?.threads ?? DEFAULT_THREADS;
-    hypercallOf(machine.hypercall);
+    sun4vHypercallOf(machine);
     checkRegion("address of the lists", machine, options.listAddress, threads * LIST_BYTES);
     const devices = [...(options.devices ?? [0])];
     const iotsb = options.window === "atu" ? configure(machine, window, options.iotsbAddress, devices) : 0;
@@ -116,8 +112,7 @@ export class Sun4vPlatform {
     iotsb: number,
   ): Sun4vPlatform {
     const { listAddress, devices, table } = options;
-    const state = createShared(WORDS * 4);
-    store(wordsOf(state), WORD.version, VERSION);
+    const state = SharedState.create();
     const parts = partsOf(machine, iotsb, state, window.entries);
     const generic = IommuTable.create(window, parts.ops, table);
     const refused = parts.calls.unmap(0, window.entries);
@@ -125,19 +120,14 @@ export class Sun4vPlatform {
       const message = `the hypervisor does not give a window of ${window.entries} entries: ${refused}`;
       throw new IovaError("platform-refused", message);
     }
-    return new Sun4vPlatform(machine, { iotsb, listAddress, devices, state, table: generic.handle }, generic, parts);
+    const handle = { iotsb, listAddress, devices, state: state.buffer, table: generic.handle };
+    return new Sun4vPlatform(machine, handle, generic, parts);
   }
 
   /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
   static attach(machine: Machine, handle: Sun4vPlatformHandle): Sun4vPlatform {
-    if (!isShared(handle?.state) || handle.state.byteLength !== WORDS * 4 || typeof handle.table !== "object") {
-      throw new FormatError("the handle is not that of a sun4v platform");
-    }
-    const version = load(wordsOf(handle.state), WORD.version);
-    if (version !== VERSION) {
-      throw new FormatError(`sun4v platform of version ${version}; this library has version ${VERSION}`);
-    }
-    const parts = partsOf(machine, handle.iotsb, handle.state, handle.table.window.entries);
+    const state = SharedState.attach("a sun4v platform", handle);
+    const parts = partsOf(machine, handle.iotsb, state, handle.table.window.entries);
     return new Sun4vPlatform(machine, handle, IommuTable.attach(handle.table, parts.ops), parts);
   }
 
@@ -147,17 +137,11 @@ export class Sun4vPlatform {
    * "platform-refused" when the hypervisor refuses: then it can be called again.
    */
   remove(): void {
-    for (const [thread, [range]] of this.generic.leaks()) {
-      if (range === undefined) continue;
-      throw new IovaError(
-        "in-use",
-        `entries [${range.first}, ${range.end}) of thread ${thread} are in use; unmap them first`,
-      );
-    }
+    checkNothingLive(this.generic);
     const refused = this.#calls.unmap(0, this.generic.window.entries);
     if (refused !== undefined) throw new IovaError("platform-refused", `the window can't be emptied: ${refused}`);
     if (this.handle.iotsb !== 0) unconfigure(this.#machine, this.handle.iotsb, this.handle.devices);
-    store(wordsOf(this.handle.state), WORD.gone, 1);
+    this.#state.markGone();
   }
 }
 
@@ -165,16 +149,12 @@ export class Sun4vPlatform {
 interface Parts {
   readonly calls: Sun4vCalls;
   readonly ops: Sun4vOps;
+  readonly state: SharedState;
 }
 
-function partsOf(machine: Machine, iotsb: number, state: SharedBuffer, entries: number): Parts {
-  const calls = new Sun4vCalls({
-    hypercall: hypercallOf(machine.hypercall),
-    iotsb,
-    state: wordsOf(state),
-    goneAt: WORD.gone,
-  });
-  return { calls, ops: new Sun4vOps({ memory: machine.memory, calls, entries }) };
+function partsOf(machine: Machine, iotsb: number, state: SharedState, entries: number): Parts {
+  const calls = new Sun4vCalls({ machine, iotsb, state });
+  return { calls, ops: new Sun4vOps({ memory: machine.memory, calls, entries }), state };
 }
 
 function windowOf(options: Sun4vPlatformOptions): DmaWindow {
@@ -235,7 +215,7 @@ function unconfigure(machine: Machine, iotsb: number, devices: readonly number[]
   for (const device of devices) {
     const args = BigUint64Array.of(BigInt(DEVICE_HANDLE), BigInt(iotsb), BigInt(device));
     // EINVAL says that it is not bound: so it should be.
-    hypercallOf(machine.hypercall)(PCI_IOTSB_UNBIND, args);
+    sun4vHypercallOf(machine)(PCI_IOTSB_UNBIND, args);
   }
   call(machine, "pci_iotsb_unconf", PCI_IOTSB_UNCONF, BigUint64Array.of(0n, BigInt(iotsb), 0n));
 }
@@ -247,6 +227,6 @@ function bind(machine: Machine, what: string, number: number, iotsb: number, dev
 /** A call that has to succeed. The device handle is filled in. */
 function call(machine: Machine, what: string, number: number, args: BigUint64Array): void {
   args[0] = BigInt(DEVICE_HANDLE);
-  const status = hypercallOf(machine.hypercall)(number, args);
+  const status = sun4vHypercallOf(machine)(number, args);
   if (status !== EOK) throw new IovaError("platform-refused", `${what}: the hypervisor answers status ${status}`);
 }

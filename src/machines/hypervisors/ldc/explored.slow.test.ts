@@ -10,11 +10,12 @@ import { type Exploration, explore, formatReport, type Report } from "../../../t
 import { exploredCopy, type Plant } from "../../../testing/explorer/load.ts";
 import type { DmaWindow, EntryCount, Iova } from "../../../units/numbers.ts";
 import type { LdcHypervisor } from "./hypervisor.ts";
+import { SLOTS_PER_THREAD } from "./layout.ts";
 
 interface Library {
   readonly hypervisor: typeof import("./hypervisor.ts");
   readonly ops: typeof import("../../../platforms/ldc/ops.ts");
-  readonly shared: typeof import("../../../shared/memory.ts");
+  readonly state: typeof import("../../../platforms/shared-state.ts");
 }
 
 async function libraryWith(plants: readonly Plant[]): Promise<Library> {
@@ -22,7 +23,7 @@ async function libraryWith(plants: readonly Plant[]): Promise<Library> {
   return {
     hypervisor: await copy.load<Library["hypervisor"]>("machines/hypervisors/ldc/hypervisor.js"),
     ops: await copy.load<Library["ops"]>("platforms/ldc/ops.js"),
-    shared: await copy.load<Library["shared"]>("shared/memory.js"),
+    state: await copy.load<Library["state"]>("platforms/shared-state.js"),
   };
 }
 
@@ -39,9 +40,11 @@ const WINDOW: DmaWindow = { base: 0n as Iova, pageShift: 13, entries: ENTRIES as
 interface State {
   readonly channels: readonly LdcHypervisor[];
   readonly ops: readonly LdcOps[];
+  /** Where the page is mapped in from the start, by thread 0 for all threads of its end. Else 0. */
+  readonly address: bigint;
 }
 
-function setup(library: Library, threads: number): State {
+function setup(library: Library, threads: number, mapsIn = false): State {
   const { LdcHypervisor } = library.hypervisor;
   const options = { memoryBytes: 2 * PAGE, otherMemoryBytes: PAGE, threads, busyMilliseconds: 10, faultRecords: 1 };
   const first = LdcHypervisor.create(options);
@@ -49,14 +52,14 @@ function setup(library: Library, threads: number): State {
   while (channels.length < threads) channels.push(LdcHypervisor.attach(first.handle));
   for (const { hypercall } of first.ends) assert.equal(hypercall(LDC_RX_QCONF, BigUint64Array.of(1n, 0n, 1n)), 0);
   assert.equal(first.hypercall(LDC_SET_MAP_TABLE, BigUint64Array.of(1n, 0n, BigInt(ENTRIES))), 0);
-  const state = library.shared.wordsOf(library.shared.createShared(16));
-  const ops = channels.map(
-    (machine) => new library.ops.LdcOps({ machine, window: WINDOW, tableAddress: 0, state, goneAt: 0 }),
-  );
+  const state = library.state.SharedState.create();
+  const ops = channels.map((machine) => new library.ops.LdcOps({ machine, window: WINDOW, tableAddress: 0, state }));
   first.memory.write(PAGE, new Uint8Array(4).fill(PUBLIC));
   ops[0]?.setWith(0, 1, 1, PERMISSIONS);
   ops[0]?.flush();
-  return { channels, ops };
+  const args = BigUint64Array.of(1n, 0n);
+  if (mapsIn) assert.equal(first.ends[1].hypercall(LDC_MAPIN, args), 0);
+  return { channels, ops, address: mapsIn ? (args[0] as bigint) : 0n };
 }
 
 /** Ends the export, and gives the page to its next owner. */
@@ -73,17 +76,30 @@ const ending =
 /** Maps the page in, reads it, gives it back. The answer: its byte, 0 when it may not. */
 const importing =
   (thread: number) =>
-  ({ channels }: State): number => {
-    const end = (channels[thread] as LdcHypervisor).ends[1];
+  (state: State): number => {
+    const end = (state.channels[thread] as LdcHypervisor).ends[1];
     const args = BigUint64Array.of(1n, 0n);
     if (end.hypercall(LDC_MAPIN, args) !== 0) return 0;
     const address = args[0] as bigint;
-    const bytes = new Uint8Array(4);
-    const granted = end.readMappedIn(Number(address), bytes);
+    const read = reading(thread)({ ...state, address });
     end.hypercall(LDC_UNMAP, BigUint64Array.of(1n, address));
-    if (!granted) return 0;
+    return read;
+  };
+
+/** Reads the page where it is mapped in. The answer: its byte, 0 when it may not. */
+const reading =
+  (thread: number) =>
+  ({ channels, address }: State): number => {
+    const bytes = new Uint8Array(4);
+    if (channels[thread]?.ends[1].readMappedIn(Number(address), bytes) !== true) return 0;
     return bytes.every((byte) => byte === bytes[0]) ? (bytes[0] as number) : -1;
   };
+
+/** Gives the page back that is mapped in, whoever else of its end uses it. */
+const givingBack =
+  (thread: number) =>
+  ({ channels, address }: State): string =>
+    `status ${channels[thread]?.ends[1].hypercall(LDC_UNMAP, BigUint64Array.of(1n, address))}`;
 
 function entryOf({ channels }: State): number[] {
   const bytes = new Uint8Array(16);
@@ -147,6 +163,80 @@ test("an importer that dies anywhere holds the end of the export up until it is 
   const report = runSound("1 importer, 1 death", what);
   assert.ok(report.kills > 0);
 });
+
+/** A page that one thread of the importing end reads, another gives back, while its export ends. */
+function sharing(library: Library): Exploration<State> {
+  return {
+    setup: () => setup(library, 4, true),
+    threads: [ending(0), reading(1), givingBack(2)],
+    check: (state, { threads }) => check(state, threads),
+    skipSeen: true,
+    preemptions: 3,
+  };
+}
+
+/** All slots of thread 0's can be had: each for a page of its own. */
+function checkSlotsFree({ channels, ops }: State): void {
+  for (let entry = 1; entry <= SLOTS_PER_THREAD; entry++) {
+    ops[0]?.setWith(entry, 1, 1, PERMISSIONS);
+    ops[0]?.flush();
+    const args = BigUint64Array.of(1n, BigInt(entry * PAGE));
+    assert.equal(channels[0]?.ends[1].hypercall(LDC_MAPIN, args), 0, `a slot is lost: ${entry - 1} can be had`);
+  }
+}
+
+function sharingWithDeath(library: Library): Exploration<State> {
+  return {
+    ...sharing(library),
+    preemptions: 1,
+    kills: 1,
+    victims: [0, 2],
+    reclaim: ({ channels }, dead, self) => {
+      for (const thread of dead) channels[self]?.forgetThread(channels[thread]?.thread as number);
+    },
+    check: (state, { threads, dead }) => {
+      check(state, threads.slice(0, 3));
+      if (dead.length === 0) return;
+      // As recovery does: whoever takes the ranges of the dead over ends the export anew.
+      assert.equal(ending(3)(state), "ended");
+      check(state, [{ value: "ended" }]);
+      checkSlotsFree(state);
+    },
+  };
+}
+
+test("a page is given back by one thread while another reads it: no schedule lets it read on when the export has ended", () => {
+  runSound("1 reader, 1 giving back", sharing(sound));
+});
+
+test("who dies giving a page back, or ending its export, leaves no slot that is lost", () => {
+  const report = runSound("1 reader, 1 giving back, 1 death", sharingWithDeath(sound));
+  assert.ok(report.kills > 0);
+});
+
+for (const [defect, plant, what] of [
+  [
+    "an ldc_unmap that does not wait for accesses",
+    {
+      module: "machines/hypervisors/ldc/map-in.js",
+      from: "return isThere ? this.#endMapping(slot, generationIn(found)) : ENOMAP;",
+      to: `this.#releaseEntry(slot, found);
+           compareExchange(this.#state, this.#slotAt(slot) + SLOT.state, found, generationIn(found) + FREE);
+           return isThere ? EOK : ENOMAP;`,
+    },
+    sharing,
+  ],
+  [
+    "a slot that nobody frees when who ended its mapping dies",
+    { module: "machines/hypervisors/ldc/map-in.js", from: "this.#freeReleased(slot);", to: ";" },
+    sharingWithDeath,
+  ],
+] as const) {
+  test(`the exploration finds ${defect}`, async () => {
+    const report = explore({ ...what(await libraryWith([plant])), stopAtFailure: true });
+    assert.ok(report.first !== undefined, "no schedule failed");
+  });
+}
 
 for (const [defect, plant] of [
   [

@@ -1,0 +1,45 @@
+/**
+ * One thread's arguments of hypercalls, and the results that come back in their place. Written and read as 32-bit halves, since making
+ * a bigint for each would cost more than the rest of the guest's part of a call.
+ */
+import * as pages from "../dma/pages.ts";
+import type { Hypercall, Machine } from "../machine/contract.ts";
+import { InvalidArgumentError } from "../units/errors.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { HIGH_WORD, LOW_WORD } = pages;
+
+/** No call here has more. */
+const MOST_ARGUMENTS = 8;
+const TWO_TO_32 = 2 ** 32;
+
+export class CallArguments {
+  /** What the hypercall is given. */
+  readonly block: BigUint64Array = new BigUint64Array(MOST_ARGUMENTS);
+  readonly #halves: Uint32Array = new Uint32Array(this.block.buffer);
+
+  /** An integer below 2^53. */
+  set(argument: number, value: number): void {
+    this.setHalves(argument, value < TWO_TO_32 ? 0 : value / TWO_TO_32, value);
+  }
+
+  /** Each is taken modulo 2^32, without its fraction. */
+  setHalves(argument: number, high: number, low: number): void {
+    this.#halves[2 * argument + HIGH_WORD] = high;
+    this.#halves[2 * argument + LOW_WORD] = low;
+  }
+
+  high(argument: number): number {
+    return this.#halves[2 * argument + HIGH_WORD] as number;
+  }
+
+  low(argument: number): number {
+    return this.#halves[2 * argument + LOW_WORD] as number;
+  }
+}
+
+/** The machine's hypervisor. Throws InvalidArgumentError when it has none; `answers` says what it should answer. */
+export function hypercallOf({ hypercall }: Pick<Machine, "hypercall">, answers: string): Hypercall {
+  if (hypercall !== undefined) return hypercall;
+  throw new InvalidArgumentError("hypervisor of the machine", "none", `one that answers ${answers}`);
+}
