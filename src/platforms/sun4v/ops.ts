@@ -17,7 +17,7 @@ import * as addresses from "../../formats/address.ts";
 import * as formats from "../../formats/sun4v-tte.ts";
 import type { Memory } from "../../machine/contract.ts";
 import type { EntryValue, TableOps } from "../../table/contract.ts";
-import { InvalidArgumentError } from "../../units/errors.ts";
+import { InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { EntryAccess } from "../../units/numbers.ts";
 import type { FoundEntry, Sun4vCalls } from "./calls.ts";
@@ -115,11 +115,12 @@ export class Sun4vOps implements TableOps {
     return this.#clearAgain(0, this.#entries);
   }
 
-  /** What the hypervisor does not tell reads as empty. */
+  /** Throws IovaError when the hypervisor doesn't say. What is gathered is sent first, so that the table is as it was set. */
   get(entry: number, into: EntryValue): void {
     if (!inTable(entry, 1, this.#entries)) throw beyondTable(entry, 1, this.#entries);
     this.#send();
-    this.#calls.get(entry, this.#found);
+    const failure = this.#calls.get(entry, this.#found);
+    if (failure !== undefined) throw new IovaError(failure, `the hypervisor does not tell entry ${entry}: ${failure}`);
     this.#valueOf(into);
   }
 

@@ -90,6 +90,7 @@ export class Sun4vPlatform {
     const threads = options.table?.threads ?? DEFAULT_THREADS;
     sun4vHypercallOf(machine);
     checkRegion("address of the lists", machine, options.listAddress, threads * LIST_BYTES);
+    if (options.window === "atu") checkIotsb(machine, options, window, threads);
     const devices = [...(options.devices ?? [0])];
     const iotsb = options.window === "atu" ? configure(machine, window, options.iotsbAddress, devices) : 0;
     try {
@@ -190,6 +191,22 @@ function checkRegion(what: string, machine: Machine, address: number | undefined
   );
 }
 
+/** Throws InvalidArgumentError unless memory has room for the IOTSB, beside the lists. */
+function checkIotsb(
+  machine: Machine,
+  { iotsbAddress, listAddress }: Sun4vPlatformOptions,
+  { entries }: DmaWindow,
+  threads: number,
+): void {
+  const bytes = entries * ENTRY_BYTES;
+  checkRegion("address of the IOTSB", machine, iotsbAddress, bytes);
+  const listsEnd = listAddress + threads * LIST_BYTES;
+  const isApart = (iotsbAddress as number) >= listsEnd || (iotsbAddress as number) + bytes <= listAddress;
+  if (isApart) return;
+  const expected = `its ${bytes} bytes apart from the lists in [${listAddress}, ${listsEnd})`;
+  throw new InvalidArgumentError("address of the IOTSB", iotsbAddress, expected);
+}
+
 /** Makes the IOTSB and binds the devices; its number. All or nothing. */
 function configure(
   machine: Machine,
@@ -198,7 +215,6 @@ function configure(
   devices: readonly number[],
 ): number {
   const bytes = window.entries * ENTRY_BYTES;
-  checkRegion("address of the IOTSB", machine, address, bytes);
   const args = BigUint64Array.of(0n, BigInt(address as number), BigInt(bytes), BigInt(PAGE_BYTES), window.base);
   call(machine, "pci_iotsb_conf", PCI_IOTSB_CONF, args);
   const iotsb = Number(args[0]);

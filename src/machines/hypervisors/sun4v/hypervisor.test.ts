@@ -32,7 +32,7 @@ function writeList(machine: Sun4vHypervisor, pages: readonly bigint[]): void {
 
 function entryBytes(machine: Sun4vHypervisor, index: number): number[] {
   const bytes = new Uint8Array(8);
-  machine.memory.read(machine.guestBytes + 8 * index, bytes);
+  machine.machine.memory.read(machine.guestBytes + 8 * index, bytes);
   return [...bytes];
 }
 
@@ -44,6 +44,7 @@ function readByte(machine: Sun4vHypervisor, device: string, iova: bigint): numbe
 test("pci_iommu_map makes entries of the listed pages, getmap tells them, demap ends them and the IOTLB's knowledge", () => {
   const machine = start();
   assert.equal(machine.guestBytes, 2 ** 22 - 2048 * 8);
+  assert.equal(machine.memory.bytes, machine.guestBytes, "the table is out of the guest's reach");
   machine.memory.write(3 * 8192 + 5, Uint8Array.of(33));
   machine.memory.write(9 * 8192, Uint8Array.of(99));
   writeList(machine, [3n * PAGE, 9n * PAGE]);
@@ -183,10 +184,13 @@ test("an IOTSB is made of the guest's memory, emptied, bound to devices, and giv
   call(machine, api.PCI_IOMMU_UNMAP, 5n, 1n);
   assert.equal(readByte(machine, "a", BASE + 5n * PAGE), undefined);
   assert.equal(readByte(machine, "b", BASE + 5n * PAGE), undefined);
-  // Nobody maps the table itself.
+  // Nobody maps the table itself, or has a list there.
   writeList(machine, [table]);
   assert.equal(call(machine, api.PCI_IOTSB_MAP, 1n, index, 3n, LIST)[0], api.ENORADDR);
   assert.equal(call(machine, api.PCI_IOMMU_MAP, 0n, 1n, 3n, LIST)[0], api.ENORADDR);
+  assert.equal(call(machine, api.PCI_IOMMU_MAP, 0n, 1n, 3n, table + PAGE - 8n)[0], api.ENORADDR);
+  assert.equal(call(machine, api.PCI_IOMMU_MAP, 0n, 1n, 3n, table + PAGE)[0], 0, "right behind it");
+  assert.equal(call(machine, api.PCI_IOMMU_MAP, 0n, 2n, 3n, table - 8n)[0], api.ENORADDR, "into it");
 
   assert.equal(call(machine, api.PCI_IOTSB_UNCONF, 1n)[0], api.EBUSY);
   assert.equal(call(machine, api.PCI_IOTSB_UNBIND, 1n, 0n)[0], 0);

@@ -56,7 +56,7 @@ import {
 } from "../../../shared/memory.ts";
 import { checkInteger, FormatError, InvalidArgumentError } from "../../../units/errors.ts";
 import { SoftwareMachine, type SoftwareMachineHandle, type SoftwareMachineOptions } from "../../software/machine.ts";
-import type { SoftwareMemory } from "../../software/memory.ts";
+import { SoftwareMemory } from "../../software/memory.ts";
 import { closed, PASSED, STILL_IN_FLIGHT } from "../../software/threads.ts";
 import { CallInjection } from "../injection.ts";
 import { HypervisorTable, isMisaligned } from "./tables.ts";
@@ -98,20 +98,27 @@ export class Sun4vHypervisor implements DmaMachine {
   readonly injection: CallInjection;
   /** Real memory [0, guestBytes) is the guest's. */
   readonly guestBytes: number;
-  readonly #machine: SoftwareMachine;
+  /** The guest's. */
+  readonly memory: SoftwareMemory;
+  /** The machine below, with the hypervisor's memory too: for whoever looks behind the guest. */
+  readonly machine: SoftwareMachine;
   readonly #state: SharedWords;
   readonly #legacy: HypervisorTable;
   /** As this thread has last seen it; `#iotsb` looks again. */
   #iotsbView: HypervisorTable | undefined;
+  /** Memory of its table, during a call. */
+  #iotsbFirst = 0;
+  #iotsbEnd = 0;
   #open = true;
 
   private constructor(machine: SoftwareMachine, state: SharedBuffer) {
     this.handle = { machine: machine.handle, state };
-    this.#machine = machine;
+    this.machine = machine;
     this.#state = wordsOf(state);
     this.injection = new CallInjection(this.#state, 0);
     const entries = load(this.#state, WORD.legacyEntries);
     this.guestBytes = guestBytesOf(machine.memory.bytes, entries);
+    this.memory = new SoftwareMemory(machine.handle.memory, this.guestBytes);
     this.#legacy = new HypervisorTable(machine, this.guestBytes, entries, [
       [UNBOUND, LEGACY_WINDOW],
       [BOUND, LEGACY_WINDOW],
@@ -147,34 +154,31 @@ export class Sun4vHypervisor implements DmaMachine {
     return new Sun4vHypervisor(SoftwareMachine.attach(handle.machine), handle.state);
   }
 
-  get memory(): SoftwareMemory {
-    return this.#machine.memory;
-  }
   /** There are none. */
   get registers(): Registers {
-    return this.#machine.registers;
+    return this.machine.registers;
   }
   /** This thread's slot on the machine. */
   get thread(): number {
-    return this.#machine.thread;
+    return this.machine.thread;
   }
   /** Of all threads since the machine was made. */
   statistics(): { readonly invalidations: number; readonly hypercalls: number } {
-    return { invalidations: this.#machine.statistics().invalidations, hypercalls: this.injection.calls };
+    return { invalidations: this.machine.statistics().invalidations, hypercalls: this.injection.calls };
   }
   faults(): readonly Fault[] {
-    return this.#machine.faults();
+    return this.machine.faults();
   }
   device(which: string | number): DmaMaster {
-    return this.#machine.device(which);
+    return this.machine.device(which);
   }
   /** See SoftwareMachine. */
   forgetThread(thread: number): void {
-    this.#machine.forgetThread(thread);
+    this.machine.forgetThread(thread);
   }
   close(): void {
     this.#open = false;
-    this.#machine.close();
+    this.machine.close();
   }
 
   /** A guest's call; see services.ts. EBADTRAP for one that there is not. */
@@ -228,7 +232,8 @@ export class Sun4vHypervisor implements DmaMachine {
     const list = wordOf(args, 4);
     const count = this.injection.take(Math.min(asked, LIST_ENTRIES));
     if (list % ENTRY_BYTES !== 0) return EBADALIGN;
-    if (list + count * ENTRY_BYTES > this.guestBytes) return ENORADDR;
+    this.#lookForIotsb();
+    if (!this.#isGuests(list, list + count * ENTRY_BYTES)) return ENORADDR;
     const taken = table.map(index, count, attributes, list, this.#refusal);
     if (taken < 0) return -taken;
     args[0] = BigInt(taken);
@@ -260,16 +265,25 @@ export class Sun4vHypervisor implements DmaMachine {
     return EOK;
   }
 
-  /** What is wrong with a page's real address, or 0. Memory that is not the guest's, its own tables' included, can't be mapped. */
+  /** What is wrong with a page's real address, or 0. Beyond all memory are registers of peers, which can be mapped. */
   readonly #refusal = (high: number, low: number): number => {
     if (isMisaligned(low)) return EBADALIGN;
     if (high > ADDRESS_HIGH) return ENORADDR;
     const address = high * 2 ** 32 + low;
-    if (address >= this.guestBytes && address < this.#machine.memory.bytes) return ENORADDR;
-    const iotsb = load(this.#state, WORD.iotsbPage) * PAGE_BYTES;
-    const entries = load(this.#state, WORD.iotsbEntries);
-    return entries > 0 && address >= iotsb && address < iotsb + entries * ENTRY_BYTES ? ENORADDR : 0;
+    return address >= this.machine.memory.bytes || this.#isGuests(address, address + PAGE_BYTES) ? 0 : ENORADDR;
   };
+
+  /** Is all of [first, end) memory of the guest's, that it has not given up for the IOTSB? */
+  #isGuests(first: number, end: number): boolean {
+    return end <= this.guestBytes && (first >= this.#iotsbEnd || end <= this.#iotsbFirst);
+  }
+
+  /** Once a call: which memory is the IOTSB's now. */
+  #lookForIotsb(): void {
+    const bytes = load(this.#state, WORD.iotsbEntries) * ENTRY_BYTES;
+    this.#iotsbFirst = load(this.#state, WORD.iotsbPage) * PAGE_BYTES;
+    this.#iotsbEnd = bytes === 0 ? this.#iotsbFirst : this.#iotsbFirst + bytes;
+  }
 
   /** The legacy window's table, when ARG1 names its TSB. */
   #legacyAt(args: BigUint64Array): HypervisorTable | undefined {
@@ -283,7 +297,7 @@ export class Sun4vHypervisor implements DmaMachine {
     if (entries === 0 || wordOf(args, 1) !== IOTSB) return undefined;
     const address = load(this.#state, WORD.iotsbPage) * PAGE_BYTES;
     if (this.#iotsbView?.address !== address || this.#iotsbView.entries !== entries) {
-      this.#iotsbView = new HypervisorTable(this.#machine, address, entries, [[BOUND, IOTSB_WINDOW]]);
+      this.#iotsbView = new HypervisorTable(this.machine, address, entries, [[BOUND, IOTSB_WINDOW]]);
     }
     return this.#iotsbView;
   }
@@ -300,9 +314,9 @@ export class Sun4vHypervisor implements DmaMachine {
     if (bytes === 0 || entries > 2 ** 31 - 1 || base + BigInt(entries * PAGE_BYTES) > 1n << 64n) return EINVAL;
     const legacyEnd = LEGACY_BASE + BigInt(this.#legacy.entries * PAGE_BYTES);
     if (base < legacyEnd && base + BigInt(entries * PAGE_BYTES) > LEGACY_BASE) return EINVAL;
-    new HypervisorTable(this.#machine, address, entries, []).clear();
+    new HypervisorTable(this.machine, address, entries, []).clear();
     const setup = { base, pageShift: IO_PAGE_SHIFT, entries, format: FORMAT, tableAddress: address };
-    if (this.#machine.translation.openWindow(BOUND, IOTSB_WINDOW, setup) !== PASSED) return EBUSY;
+    if (this.machine.translation.openWindow(BOUND, IOTSB_WINDOW, setup) !== PASSED) return EBUSY;
     store(this.#state, WORD.iotsbPage, address / PAGE_BYTES);
     store(this.#state, WORD.iotsbEntries, entries);
     args[0] = BigInt(IOTSB);
@@ -312,7 +326,7 @@ export class Sun4vHypervisor implements DmaMachine {
   /** EBUSY while devices are bound. The memory is the guest's again. */
   #unconfigure(table: HypervisorTable | undefined): number {
     if (table === undefined) return EINVAL;
-    const { translation } = this.#machine;
+    const { translation } = this.machine;
     for (let device = 0; device < translation.devices; device++) {
       if (translation.partitionOf(device) === BOUND) return EBUSY;
     }
@@ -323,13 +337,13 @@ export class Sun4vHypervisor implements DmaMachine {
 
   /** Devices are named by their number. EINVAL for one that is bound, or not bound, already. */
   #bind(table: HypervisorTable | undefined, device: number, from: number, to: number): number {
-    const { translation } = this.#machine;
+    const { translation } = this.machine;
     if (table === undefined || device >= translation.devices || translation.partitionOf(device) !== from) return EINVAL;
     return translation.moveDevice(device, to) === PASSED ? EOK : EBUSY;
   }
 
   #openLegacy(): void {
-    const { translation } = this.#machine;
+    const { translation } = this.machine;
     this.#legacy.clear();
     const { address, entries } = this.#legacy;
     const setup = { base: LEGACY_BASE, pageShift: IO_PAGE_SHIFT, entries, format: FORMAT, tableAddress: address };
