@@ -35,7 +35,7 @@ import { type ReclaimScope, Recovery } from "./recovery.ts";
 import { readSnapshot, takeSnapshot } from "./snapshot.ts";
 import { type AllocatorHandle, createState, type OpenState, openState } from "./state.ts";
 import { type AllocatorStatistics, heldBy, heldByThreads, rangesByOwner, statisticsOf } from "./statistics.ts";
-import { areaOf, claimSlot, SLOT_FREE, SLOT_LIVE, setSlotState, slotState } from "./threads.ts";
+import { areaOf, claimSlot, SLOT_DEAD, SLOT_FREE, SLOT_LIVE, setSlotState, slotState } from "./threads.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { count: tally } = counters;
@@ -339,7 +339,7 @@ export class PooledAllocator {
 
   /**
    * Ends this thread's view: gives its holdings and its slot back. Live ranges stay live, for others to free; the slot's number
-   * may be given to another thread.
+   * may be given to another thread. But when ranges of it are still quarantined, the slot becomes that of a dead thread: `reclaim` it.
    */
   close(): void {
     const { threadsAt } = this.#layout;
@@ -347,7 +347,9 @@ export class PooledAllocator {
       throw new InvariantError(`thread ${this.thread} is closed already, or was declared dead`);
     }
     this.drain();
-    setSlotState(this.#words, threadsAt, this.thread, SLOT_FREE);
+    // What is quarantined may still translate, and only these ops or a recovery know to empty it: not whoever has the slot next.
+    const leaves = this.#holdings.quarantinedEntries > 0 ? SLOT_DEAD : SLOT_FREE;
+    setSlotState(this.#words, threadsAt, this.thread, leaves);
   }
 
   /**

@@ -161,7 +161,7 @@ export class IommuTable implements MappingTable {
   leaks(): ReadonlyMap<number, readonly EntryRange[]> {
     return this.allocator.leaks();
   }
-  /** Gives this thread's holdings and its slot back. */
+  /** Gives this thread's holdings and its slot back; see PooledAllocator for what the platform would not empty. */
   close(): void {
     this.allocator.close();
   }

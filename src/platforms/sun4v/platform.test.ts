@@ -10,7 +10,7 @@ import { FormatError, InvalidArgumentError, IovaError } from "../../units/errors
 import type { EntryAccess } from "../../units/numbers.ts";
 import type { Sun4vWindow } from "./calls.ts";
 import { Sun4vPlatform, type Sun4vPlatformHandle, type Sun4vPlatformOptions } from "./platform.ts";
-import { EBUSY, EIO } from "./services.ts";
+import { EBUSY, EIO, EWOULDBLOCK, PCI_IOMMU_MAP, PCI_IOTSB_MAP } from "./services.ts";
 
 const PAGE = 8192;
 const MEMORY = 2 ** 25;
@@ -39,7 +39,7 @@ function start(window: Sun4vWindow = "legacy", table: TableOptions = {}): SetUp 
 /** The table as it stands in the hypervisor's memory. */
 function tableOf({ machine, platform }: SetUp): Buffer {
   const bytes = new Uint8Array(ENTRIES * 8);
-  machine.memory.read(platform.window === "legacy" ? machine.guestBytes : IOTSB, bytes);
+  machine.machine.memory.read(platform.window === "legacy" ? machine.guestBytes : IOTSB, bytes);
   return Buffer.from(bytes);
 }
 
@@ -311,6 +311,79 @@ test("attributes: READ always, WRITE unless the device only reads, relaxed order
   );
 });
 
+test("a hypervisor that says it took none, or more than it was asked for, is not believed, and nothing is left", () => {
+  for (const window of ["legacy", "atu"] as const) {
+    for (const lie of [0n, 11n, 1n << 32n, 2n ** 64n - 1n]) {
+      const machine = Sun4vHypervisor.create({ memoryBytes: MEMORY, legacyEntries: ENTRIES });
+      let lies = false;
+      const lying = {
+        memory: machine.memory,
+        registers: machine.registers,
+        faults: () => machine.faults(),
+        hypercall: (number: number, args: BigUint64Array) => {
+          const isMap = number === PCI_IOMMU_MAP || number === PCI_IOTSB_MAP;
+          const status = machine.hypercall(number, args);
+          if (lies && isMap) args[0] = lie;
+          return status;
+        },
+      };
+      const platform = Sun4vPlatform.create(lying, optionsOf(window));
+      const device = new DmaDevice(platform.generic);
+      lies = true;
+      assert.equal(nameOf(device.map(0n, 10 * PAGE, 3)), "platform-refused", `${window}: ${lie}`);
+      assert.ok(tableOf({ machine, platform, device }).every((byte) => byte === 0));
+      assert.equal(platform.generic.statistics().taken, 0);
+    }
+  }
+});
+
+test("any status but EOK is an error, negative ones too", () => {
+  for (const status of [-1, -6, 1, EIO, 4000]) {
+    const setUp = start();
+    setUp.machine.injection.set({ failAt: 1, status });
+    assert.equal(nameOf(setUp.device.map(0n, PAGE, 3)), "platform-refused");
+    assert.equal(setUp.platform.generic.statistics().taken, 0);
+  }
+  const setUp = start();
+  setUp.machine.injection.set({ failAt: 1, status: EWOULDBLOCK });
+  assert.equal(nameOf(setUp.device.map(0n, PAGE, 3)), "would-block");
+});
+
+test("an entry that the hypervisor does not tell is no empty one", () => {
+  const setUp = start();
+  const { ops } = setUp.platform;
+  assert.equal(ops.set(3, 1, 5, 3), undefined);
+  assert.equal(ops.flush(), undefined);
+  const value = { page: 0, access: 0 as 0 | 1 | 2 | 3 };
+  setUp.machine.injection.set({ failAt: 1, status: EBUSY });
+  assert.throws(
+    () => ops.get(3, value),
+    (error) => error instanceof IovaError && error.code === "platform-busy",
+  );
+  ops.get(3, value);
+  assert.deepEqual(value, { page: 5, access: 3 });
+});
+
+test("entries that a thread could not clear before it closed are handed out to nobody until they are empty", () => {
+  const setUp = start();
+  const { machine, platform } = setUp;
+  const other = Sun4vPlatform.attach(machine, structuredClone(platform.handle));
+  const entry = new DmaDevice(other.generic).mapPages(3 * PAGE, 2 * PAGE, 3);
+  machine.injection.set({ failAt: 1, failures: 100, status: EIO });
+  assert.equal(other.generic.unmap(entry, 2), "platform-refused");
+  other.generic.close();
+  machine.injection.set({});
+  const next = Sun4vPlatform.attach(machine, structuredClone(platform.handle));
+  assert.equal(next.generic.allocator.flush(), undefined);
+  assert.equal(platform.generic.allocator.flush(), undefined);
+  const isEmpty = tableOf(setUp).every((byte) => byte === 0);
+  assert.ok(isEmpty || platform.generic.statistics().taken === 2, "entries that still translate are free");
+  // The closed thread's number is that of a dead one: what it left is recovered in the same way.
+  platform.generic.reclaim(other.generic.thread, "in-flight");
+  assert.ok(tableOf(setUp).every((byte) => byte === 0));
+  assert.equal(platform.generic.statistics().taken, 0);
+});
+
 test("exchange swaps one entry, and tells what was there", () => {
   const setUp = start("atu");
   tagPages(setUp.machine, 10);
@@ -377,8 +450,12 @@ test("what does not fit together is refused with the numbers, and nothing is con
   refused({ entries: ENTRIES + 1 }, /does not give a window of 8193 entries/);
   refused({ listAddress: 100 }, /address of the lists is 100/);
   refused({ listAddress: MEMORY }, /address of the lists is 33554432/);
+  refused({ listAddress: machine.guestBytes - 31 * PAGE }, /address of the lists is/);
   refused({ window: "atu", entries: 1000 }, /entries of the ATU's window is 1000; expected a multiple of 1024/);
   refused({ window: "atu", iotsbAddress: 4096 }, /address of the IOTSB is 4096/);
+  refused({ window: "atu", iotsbAddress: LISTS }, /address of the IOTSB is 16777216; expected its 65536 bytes apart/);
+  refused({ window: "atu", iotsbAddress: LISTS - PAGE }, /apart from the lists in \[16777216, 17039360\)/);
+  refused({ window: "atu", iotsbAddress: LISTS + 31 * PAGE }, /apart from the lists/);
   refused({ window: "atu", devices: [0, 9] }, /pci_iotsb_bind of device 9: the hypervisor answers status 6/);
   refused({ window: "atu", table: { pools: 0 } }, /pools is 0/);
   refused({ table: { pools: 0 } }, /pools is 0/);
