@@ -7,9 +7,10 @@
  */
 import type { AreaConstraints } from "../allocator/constraints.ts";
 import type { MappingTable } from "../table/contract.ts";
+import { ForwardingTable } from "../table/forwarding-table.ts";
 import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
 import { type Failure, failureCode } from "../units/failure.ts";
-import type { DmaWindow, EntryAccess } from "../units/numbers.ts";
+import type { EntryAccess } from "../units/numbers.ts";
 
 /** Which calls fail. `{}` is: each of them. */
 export interface FaultSchedule {
@@ -33,18 +34,15 @@ export interface FaultInjectionOptions {
 }
 
 /** A table that fails on schedule and otherwise hands everything on. */
-export class FaultInjectingTable implements MappingTable {
-  readonly window: DmaWindow;
-  readonly #table: MappingTable;
+export class FaultInjectingTable extends ForwardingTable {
   readonly #allocate: Schedule;
   readonly #set: Schedule;
   readonly #flush: Schedule;
 
   constructor(table: MappingTable, options: FaultInjectionOptions) {
+    super(table);
     const seed = options.seed ?? 1;
     checkInteger("fault injection seed", seed, 0, 2 ** 32 - 1);
-    this.window = table.window;
-    this.#table = table;
     this.#allocate = new Schedule("allocate", options.allocate, "table-full", seed);
     // A seed of its own: whether a set fails doesn't depend on how many allocations there were.
     this.#set = new Schedule("set", options.set, "platform-refused", seed ^ 0x5bd1e995);
@@ -56,48 +54,20 @@ export class FaultInjectingTable implements MappingTable {
     return { allocate: this.#allocate.injected, set: this.#set.injected, flush: this.#flush.injected };
   }
 
-  allocate(count: number, constraints: AreaConstraints, after: number): number {
+  override allocate(count: number, constraints: AreaConstraints, after: number): number {
     const failure = this.#allocate.next();
-    return failure === undefined ? this.#table.allocate(count, constraints, after) : failureCode(failure);
+    return failure === undefined ? super.allocate(count, constraints, after) : failureCode(failure);
   }
-  set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
-    return this.#set.next() ?? this.#table.set(first, count, page, access);
+  override set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
+    return this.#set.next() ?? super.set(first, count, page, access);
   }
-  setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
-    const failure = this.#set.next();
-    if (failure !== undefined) return failure;
-    const table = this.#table;
-    return table.setCoherent === undefined
-      ? table.set(first, count, page, access)
-      : table.setCoherent(first, count, page, access);
-  }
-  synchronize(first: number, count: number): Failure | undefined {
-    return this.#table.synchronize?.(first, count);
+  /** Counts as a set. */
+  override setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
+    return this.#set.next() ?? super.setCoherent(first, count, page, access);
   }
   /** A flush that is made to fail hands nothing on: what was gathered stays so until the caller abandons it. */
-  flush(): Failure | undefined {
-    return this.#flush.next() ?? this.#table.flush();
-  }
-  commit(first: number, count: number): void {
-    this.#table.commit(first, count);
-  }
-  abandon(first: number, count: number): Failure | undefined {
-    return this.#table.abandon(first, count);
-  }
-  abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
-    return this.#table.abandonAll(firsts, counts, areas);
-  }
-  unmap(first: number, count: number): Failure | undefined {
-    return this.#table.unmap(first, count);
-  }
-  unmapAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
-    return this.#table.unmapAll(firsts, counts, areas);
-  }
-  checkUnmap(first: number, count: number): void {
-    this.#table.checkUnmap?.(first, count);
-  }
-  awaitInvalidation(): Failure | undefined {
-    return this.#table.awaitInvalidation?.();
+  override flush(): Failure | undefined {
+    return this.#flush.next() ?? super.flush();
   }
 }
 

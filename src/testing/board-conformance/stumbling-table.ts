@@ -1,70 +1,101 @@
 /**
- * A table that stumbles: chosen calls of `allocate` and `set` fail, one after the other has done what it does on a board. Beside it
+ * A table that stumbles: chosen calls of `allocate`, `set` and `flush` fail, and the others do what they do on a board. Beside it
  * runs a wild device, which reads each entry as soon as it is written, before the mapping is complete: what it learns then the
  * IOTLB must forget when the mapping is undone.
  */
 import type { AreaConstraints } from "../../allocator/constraints.ts";
-import type { MappingTable } from "../../table/contract.ts";
+import type { EntryValue, MappingTable } from "../../table/contract.ts";
+import { ForwardingTable } from "../../table/forwarding-table.ts";
 import { type Failure, TABLE_FULL } from "../../units/failure.ts";
-import type { DmaWindow, EntryAccess } from "../../units/numbers.ts";
+import type { EntryAccess } from "../../units/numbers.ts";
+import { expect } from "../expect.ts";
+import type { Bench } from "./bench.ts";
 
-/** Which call fails: the first is 1; 0 is none. */
+/** Which calls fail: the first is 1. */
 export interface Stumble {
   readonly allocate?: readonly number[];
+  /** Of `set` and `setCoherent` together. */
   readonly set?: number;
+  /** What is written by then stays in the table until it is abandoned. */
+  readonly flush?: number;
 }
 
-export class StumblingTable implements MappingTable {
-  readonly window: DmaWindow;
-  allocations = 0;
-  sets = 0;
+export class StumblingTable extends ForwardingTable {
+  #allocations = 0;
+  #sets = 0;
+  #flushes = 0;
   /** The entries that were written. */
   readonly written: number[] = [];
-  readonly #table: MappingTable;
   readonly #stumble: Stumble;
   readonly #wildRead: (entry: number) => void;
 
   constructor(table: MappingTable, stumble: Stumble, wildRead: (entry: number) => void) {
-    this.window = table.window;
-    this.#table = table;
+    super(table);
     this.#stumble = stumble;
     this.#wildRead = wildRead;
   }
 
-  allocate(count: number, constraints: AreaConstraints, after: number): number {
-    this.allocations++;
-    if (this.#stumble.allocate?.includes(this.allocations)) return TABLE_FULL;
-    return this.#table.allocate(count, constraints, after);
+  override allocate(count: number, constraints: AreaConstraints, after: number): number {
+    this.#allocations++;
+    if (this.#stumble.allocate?.includes(this.#allocations)) return TABLE_FULL;
+    return super.allocate(count, constraints, after);
   }
 
-  set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
-    this.sets++;
-    if (this.#stumble.set === this.sets) return "platform-refused";
-    const failure = this.#table.set(first, count, page, access) ?? this.#table.flush();
-    if (failure !== undefined) return failure;
-    for (let entry = first; entry < first + count; entry++) {
+  override set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
+    return this.#stumbles() ?? super.set(first, count, page, access) ?? this.#show(first, count);
+  }
+
+  override setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
+    return this.#stumbles() ?? super.setCoherent(first, count, page, access) ?? this.#show(first, count);
+  }
+
+  override flush(): Failure | undefined {
+    this.#flushes++;
+    return this.#stumble.flush === this.#flushes ? "platform-busy" : super.flush();
+  }
+
+  #stumbles(): Failure | undefined {
+    this.#sets++;
+    return this.#stumble.set === this.#sets ? "platform-refused" : undefined;
+  }
+
+  /** The entries are in the table, and the wild device has them. */
+  #show(first: number, count: number): Failure | undefined {
+    const failure = super.flush();
+    for (let entry = first; failure === undefined && entry < first + count; entry++) {
       this.written.push(entry);
       this.#wildRead(entry);
     }
-    return undefined;
+    return failure;
   }
+}
 
-  flush(): Failure | undefined {
-    return this.#table.flush();
-  }
-  commit(first: number, count: number): void {
-    this.#table.commit(first, count);
-  }
-  abandon(first: number, count: number): Failure | undefined {
-    return this.#table.abandon(first, count);
-  }
-  abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
-    return this.#table.abandonAll(firsts, counts, areas);
-  }
-  unmap(first: number, count: number): Failure | undefined {
-    return this.#table.unmap(first, count);
-  }
-  unmapAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
-    return this.#table.unmapAll(firsts, counts, areas);
+/** What of one mapping can fail. */
+export const EACH_STEP: readonly Stumble[] = [{ allocate: [1] }, { set: 1 }, { flush: 1 }];
+
+/** A table over the board's whose wild device has read every entry that was written. */
+export function stumbling(bench: Bench, stumble: Stumble): StumblingTable {
+  const seen = new Uint8Array(8);
+  return new StumblingTable(bench.board.table, stumble, (entry) => {
+    bench.master.dmaRead(bench.iova(entry), seen);
+    bench.board.takeFaults();
+  });
+}
+
+/** Entries as before, the same number taken, and the device reaches nothing through what was written in between. */
+export function expectNoTrace(
+  bench: Bench,
+  before: ReadonlyMap<number, EntryValue>,
+  table: StumblingTable,
+  when: string,
+): void {
+  bench.expectEntries(before, when);
+  bench.drain();
+  expect(bench.taken === before.size, () => `${when}, ${bench.taken} entries are taken; ${before.size} were before`);
+  for (const entry of table.written) {
+    for (const slot of [1, 2, 3, 4]) {
+      const offset = BigInt(bench.address(slot) % bench.pageBytes);
+      bench.expectNoRead(bench.iova(entry) + offset, bench.address(slot), "not-mapped", `${when}, at entry ${entry}`);
+    }
   }
 }

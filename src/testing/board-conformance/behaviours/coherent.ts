@@ -4,6 +4,7 @@ import { IovaError } from "../../../units/errors.ts";
 import { expect, hex } from "../../expect.ts";
 import { type Bench, expectCoherent, expectDone } from "../bench.ts";
 import type { BoardCase } from "../case.ts";
+import { EACH_STEP, expectNoTrace, stumbling } from "../stumbling-table.ts";
 
 const SIZES: readonly number[] = [1, 64, 4096, 5000, 12288];
 
@@ -122,6 +123,33 @@ const allComesBack: BoardCase = {
   },
 };
 
+const failedCoherent: BoardCase = {
+  behaviour: "coherent",
+  name: "coherent memory that fails at any step leaves every entry as it was; asked for again it is had, and is coherent",
+  needs: ["several pages"],
+  run(bench) {
+    const before = bench.entries();
+    for (const stumble of EACH_STEP) {
+      const table = stumbling(bench, stumble);
+      const device = bench.operations(bench.board, table);
+      const when = `after an allocateCoherent whose ${Object.keys(stumble)[0]} failed`;
+      const failure = device.allocateCoherent(5000);
+      expect(typeof failure === "string", () => `${when}, it is granted`);
+      expectNoTrace(bench, before, table, when);
+      const memory = expectCoherent(device.allocateCoherent(5000), 5000);
+      bench.fill(memory.address, 64);
+      bench.expectReads(memory.iova, memory.address, 64);
+      bench.writeMarks(memory.iova, memory.address, 64);
+      bench.expectMarks(memory.address, 64);
+      expectDone(device.freeCoherent(memory), "freeCoherent");
+      bench.settle();
+      bench.fill(memory.address, 64);
+      for (const entry of table.written)
+        bench.expectNoRead(bench.iova(entry), memory.address, "not-mapped", `${when}, at entry ${entry}`);
+    }
+  },
+};
+
 function operations(bench: Bench): DmaOperations {
   return bench.operations(bench.board, bench.board.table);
 }
@@ -130,4 +158,4 @@ function allocate(device: DmaOperations, bytes: number): CoherentMemory {
   return expectCoherent(device.allocateCoherent(bytes), bytes);
 }
 
-export const COHERENT: readonly BoardCase[] = [zeroed, aligned, seenAtOnce, gone, allComesBack];
+export const COHERENT: readonly BoardCase[] = [zeroed, aligned, seenAtOnce, gone, allComesBack, failedCoherent];

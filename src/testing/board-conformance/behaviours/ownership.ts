@@ -20,7 +20,7 @@ const wrongFrees: BoardCase = {
       [entries - 1, 2, "out-of-range"],
       [-1, 1, "out-of-range"],
       [free, 1, undefined],
-      [first, pages + 1, "wrong-length"],
+      [first, pages + 1, first + pages < entries ? "wrong-length" : "out-of-range"],
       ...(pages > 1 ? ([[first, pages - 1, "wrong-length"]] as const) : []),
       ...(pages > 1 ? ([[first + 1, 1, undefined]] as const) : []),
     ] as const) {

@@ -1,0 +1,67 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { UNCONSTRAINED } from "../allocator/constraints.ts";
+import type { Failure } from "../units/failure.ts";
+import type { DmaWindow, EntryCount, Iova } from "../units/numbers.ts";
+import type { MappingTable } from "./contract.ts";
+import { ForwardingTable } from "./forwarding-table.ts";
+
+class Plain extends ForwardingTable {}
+
+type Operations = Omit<Required<MappingTable>, "window">;
+type Arguments = { readonly [Name in keyof Operations]: Parameters<Operations[Name]> };
+
+const WINDOW: DmaWindow = { base: 0n as Iova, pageShift: 12, entries: 8 as EntryCount };
+const FIRSTS = Int32Array.of(1, 5);
+const COUNTS = Int32Array.of(2, 1);
+
+/** Each operation of the contract; one that it gets does not compile until it stands here. */
+const ARGUMENTS: Arguments = {
+  allocate: [3, UNCONSTRAINED, 6],
+  set: [1, 2, 77, 3],
+  setCoherent: [1, 2, 78, 3],
+  synchronize: [1, 2],
+  flush: [],
+  commit: [1, 2],
+  abandon: [1, 2],
+  abandonAll: [FIRSTS, COUNTS, 2],
+  unmap: [1, 2],
+  unmapAll: [FIRSTS, COUNTS, 2],
+  checkUnmap: [1, 2],
+  awaitInvalidation: [],
+};
+
+/** A table that has these operations, and answers with the place of each among all. */
+function recording(names: readonly string[], calls: unknown[][]): MappingTable {
+  const operation = (name: string, answer: number) => {
+    return (...args: unknown[]): number => {
+      calls.push([name, ...args]);
+      return answer;
+    };
+  };
+  const operations = names.map((name, i) => [name, operation(name, 100 + i)] as const);
+  return { window: WINDOW, ...Object.fromEntries(operations) } as unknown as MappingTable;
+}
+
+test("every operation is handed on with its arguments, and its answer comes back", () => {
+  const names = Object.keys(ARGUMENTS) as (keyof Operations)[];
+  for (const [i, name] of names.entries()) {
+    const calls: unknown[][] = [];
+    const table = new Plain(recording(names, calls));
+    const operation = table[name] as (...args: readonly unknown[]) => unknown;
+    const answer = operation.apply(table, ARGUMENTS[name]);
+    assert.deepEqual(calls, [[name, ...ARGUMENTS[name]]]);
+    if (name !== "commit" && name !== "checkUnmap") assert.equal(answer, 100 + i, name);
+  }
+  assert.equal(new Plain(recording(names, [])).window, WINDOW);
+});
+
+test("what a table leaves out is answered as its contract says: coherent memory is set as all other, the rest is nothing", () => {
+  const calls: unknown[][] = [];
+  const table = new Plain(recording(["set"], calls));
+  assert.equal(table.setCoherent(1, 2, 77, 3), 100 as unknown as Failure);
+  assert.deepEqual(calls, [["set", 1, 2, 77, 3]]);
+  assert.equal(table.synchronize(1, 2), undefined);
+  assert.equal(table.awaitInvalidation(), undefined);
+  assert.equal(table.checkUnmap(1, 2), undefined);
+});

@@ -1,0 +1,59 @@
+/**
+ * What stands before a table and changes some of its calls begins here: every operation is handed on, also those that a table may leave
+ * out. Those it answers as the contract says of a table that has none. `Required`: an operation that the contract gets does not compile
+ * until it is handed on too.
+ */
+import type { AreaConstraints } from "../allocator/constraints.ts";
+import type { Failure } from "../units/failure.ts";
+import type { DmaWindow, EntryAccess } from "../units/numbers.ts";
+import type { MappingTable } from "./contract.ts";
+
+export abstract class ForwardingTable implements Required<MappingTable> {
+  readonly window: DmaWindow;
+  readonly #table: MappingTable;
+
+  constructor(table: MappingTable) {
+    this.window = table.window;
+    this.#table = table;
+  }
+
+  allocate(count: number, constraints: AreaConstraints, after: number): number {
+    return this.#table.allocate(count, constraints, after);
+  }
+  set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
+    return this.#table.set(first, count, page, access);
+  }
+  setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
+    const table = this.#table;
+    return table.setCoherent === undefined
+      ? table.set(first, count, page, access)
+      : table.setCoherent(first, count, page, access);
+  }
+  synchronize(first: number, count: number): Failure | undefined {
+    return this.#table.synchronize?.(first, count);
+  }
+  flush(): Failure | undefined {
+    return this.#table.flush();
+  }
+  commit(first: number, count: number): void {
+    this.#table.commit(first, count);
+  }
+  abandon(first: number, count: number): Failure | undefined {
+    return this.#table.abandon(first, count);
+  }
+  abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
+    return this.#table.abandonAll(firsts, counts, areas);
+  }
+  unmap(first: number, count: number): Failure | undefined {
+    return this.#table.unmap(first, count);
+  }
+  unmapAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
+    return this.#table.unmapAll(firsts, counts, areas);
+  }
+  checkUnmap(first: number, count: number): void {
+    this.#table.checkUnmap?.(first, count);
+  }
+  awaitInvalidation(): Failure | undefined {
+    return this.#table.awaitInvalidation?.();
+  }
+}
