@@ -58,8 +58,8 @@ export interface Board {
 }
 
 export interface BoardStatistics {
-  /** Invalidations of the IOTLB, of a range or of all of it. */
-  readonly invalidations: number;
+  /** Invalidations of the IOTLB, of a range or of all of it; "unknown" where the machine does not count them. */
+  readonly invalidations: number | "unknown";
   /** Calls to the hypervisor; 0 where there is none. */
   readonly hypercalls: number;
 }

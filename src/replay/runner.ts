@@ -230,9 +230,16 @@ function totalsOf(row: Row): RowTotals {
   return {
     ...sumReports(row.workers.reports),
     counters: row.table.counters(),
-    iotlbFlushes: row.board.statistics().invalidations,
+    iotlbFlushes: invalidationsOf(row.board),
     hypercalls: row.board.statistics().hypercalls,
   };
+}
+
+/** The boards of a replay are of this process, where machines count. */
+function invalidationsOf(board: Board): number {
+  const { invalidations } = board.statistics();
+  if (invalidations !== "unknown") return invalidations;
+  throw new InvalidArgumentError("platform of the replay", board.kind.name, "one whose machine counts invalidations");
 }
 
 /** Everything is unmapped and given back; returns how many entries are still taken. */

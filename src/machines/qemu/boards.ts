@@ -11,7 +11,7 @@ import { PowernvPlatform, type PowernvPlatformHandle } from "../../platforms/pow
 import { Sun4uPlatform, type Sun4uPlatformHandle, tsbEntriesFor } from "../../platforms/sun4u/platform.ts";
 import { TSB_ALIGNMENT } from "../../platforms/sun4u/registers.ts";
 import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
-import type { Board, BoardHandle, BoardKind, BoardOptions } from "../board.ts";
+import type { Board, BoardHandle, BoardKind, BoardOptions, BoardStatistics } from "../board.ts";
 import { powernvBoard, powernvRegion } from "../boards/powernv.ts";
 import { sun4uBoard } from "../boards/sun4u.ts";
 import { QemuMachine, type QemuMachineHandle } from "./machine.ts";
@@ -145,8 +145,8 @@ function powernvOf(machine: QemuMachine, platform: PowernvPlatform): Board {
   };
 }
 
-/** The models count nothing. */
-const NOT_COUNTED = { invalidations: 0, hypercalls: 0 } as const;
+/** The models count nothing. There is no hypervisor to call. */
+const NOT_COUNTED: BoardStatistics = { invalidations: "unknown", hypercalls: 0 };
 
 /** The machine with a device for which a bus address of more than 32 bits is one that it can't reach, not a misuse. */
 function withNarrowDevice(machine: QemuMachine): DmaMachine {

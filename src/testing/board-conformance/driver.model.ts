@@ -11,7 +11,7 @@ import type { Board, BoardHandle } from "../../machines/board.ts";
 /** What a driver is sent. */
 export interface DriverPart {
   readonly handle: BoardHandle;
-  /** Int32: a word for all that says stop, then REPORT.words for each place. */
+  /** Int32: a word of COMMAND for all, then REPORT.words for each place. */
   readonly report: SharedArrayBuffer;
   readonly place: number;
   /** Physical address of its memory: PIECES pieces, `stride` bytes apart. */
@@ -25,8 +25,11 @@ export interface DriverPart {
   readonly forgetsToInvalidate: boolean;
 }
 
+/** What all are told. */
+export const COMMAND = { go: 0, stop: 1, rest: 2 } as const;
+
 /** Words of a driver's report, from `1 + place * words` on. Threads are one more than their number; 0: not attached yet. */
-export const REPORT = { tableThread: 0, machineThread: 1, rounds: 2, wrong: 3, busy: 4, words: 5 } as const;
+export const REPORT = { tableThread: 0, machineThread: 1, rounds: 2, wrong: 3, busy: 4, resting: 5, words: 6 } as const;
 
 export const PIECES = 8;
 /** A piece: canary, what is mapped, canary. */
@@ -61,15 +64,26 @@ export class Driver {
 
   /** Until it is told to stop. */
   run(): void {
-    while (Atomics.load(this.#report, 0) === 0) {
-      this.#step();
-      this.#set(REPORT.rounds, this.#get(REPORT.rounds) + 1);
+    for (let told = this.#told(); told !== COMMAND.stop; told = this.#told()) {
+      if (told === COMMAND.rest) this.#rest();
+      else this.#step();
     }
     for (let i = 0; i < PIECES; i++) this.#unmap(i);
     this.#board.close();
   }
 
+  #told(): number {
+    return Atomics.load(this.#report, 0);
+  }
+
+  #rest(): void {
+    this.#set(REPORT.resting, 1);
+    while (Atomics.wait(this.#report, 0, COMMAND.rest, 100) === "timed-out");
+    this.#set(REPORT.resting, 0);
+  }
+
   #step(): void {
+    this.#set(REPORT.rounds, this.#get(REPORT.rounds) + 1);
     this.#random = (Math.imul(this.#random, 0x19660d) + 0x3c6ef35f) | 0;
     const piece = (this.#random >>> 16) % PIECES;
     if ((this.#random >>> 24) % 8 === 0) this.#mapList();

@@ -1,0 +1,147 @@
+/** Drivers (driver.model.ts) on threads of their own, all on one board: started, waited for, put to rest, killed and taken back. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Worker } from "node:worker_threads";
+import type { BoardKind } from "../../machines/board.ts";
+import { Bench } from "./bench.ts";
+import { COMMAND, type DriverPart, PIECES, REPORT } from "./driver.model.ts";
+import { type BoardSetting, PLAIN } from "./setting.ts";
+
+export const DRIVERS = 2;
+/** What is in a dead driver's memory: no driver writes it. */
+const SECRET = 0xfe;
+export const PATIENCE_MS = 60_000;
+
+export class Crew {
+  readonly bench: Bench;
+  readonly #report = new Int32Array(new SharedArrayBuffer(4 * (1 + DRIVERS * REPORT.words)));
+  readonly #workers: Worker[] = [];
+  readonly #forgets: boolean;
+  #tag = 1;
+  #error: unknown;
+
+  /** `setting`: what differs from a plain board with pages of the usual size. */
+  constructor(kind: BoardKind, setting: Partial<BoardSetting>, forgetsToInvalidate = false) {
+    const usual = { pageShift: kind.pageShifts[0] as number, levels: kind.levels[0] as number };
+    this.bench = new Bench(kind, { ...PLAIN, ...usual, ...setting });
+    this.#forgets = forgetsToInvalidate;
+    for (let place = 0; place < DRIVERS; place++) this.start(place);
+  }
+
+  start(place: number): void {
+    for (let word = 0; word < REPORT.words; word++) if (word !== REPORT.wrong) this.#set(place, word, 0);
+    const { bench } = this;
+    const workerData: DriverPart = {
+      handle: bench.board.handle,
+      report: this.#report.buffer as unknown as SharedArrayBuffer,
+      place,
+      address: bench.address(place * PIECES),
+      stride: bench.address(1) - bench.address(0),
+      tag: this.#tag++,
+      strict: bench.setting.invalidate === "strict",
+      forgetsToInvalidate: this.#forgets,
+    };
+    const worker = new Worker(new URL("./driver.test.worker.js", import.meta.url), { workerData });
+    worker.once("error", (error) => {
+      this.#error = error;
+    });
+    this.#workers[place] = worker;
+  }
+
+  get(place: number, word: number): number {
+    return Atomics.load(this.#report, 1 + place * REPORT.words + word);
+  }
+  #set(place: number, word: number, value: number): void {
+    Atomics.store(this.#report, 1 + place * REPORT.words + word, value);
+  }
+
+  get wrong(): number {
+    return Array.from({ length: DRIVERS }, (_, place) => this.get(place, REPORT.wrong)).reduce((a, b) => a + b, 0);
+  }
+
+  /** Waits until the driver has done `rounds` more. */
+  async untilRounds(place: number, rounds: number): Promise<void> {
+    const wanted = this.get(place, REPORT.rounds) + rounds;
+    const what = (): string => `driver ${place} has done ${rounds} rounds`;
+    await this.#until(what, () => this.get(place, REPORT.rounds) >= wanted);
+  }
+
+  /** All drivers stand between two rounds, with what they have mapped, until `goOn`. */
+  async rest(): Promise<void> {
+    this.#command(COMMAND.rest);
+    for (let place = 0; place < DRIVERS; place++) {
+      await this.#until(
+        () => `driver ${place} rests`,
+        () => this.get(place, REPORT.resting) === 1,
+      );
+    }
+  }
+
+  goOn(): void {
+    this.#command(COMMAND.go);
+  }
+
+  #command(command: number): void {
+    Atomics.store(this.#report, 0, command);
+    Atomics.notify(this.#report, 0);
+  }
+
+  async #until(what: () => string, isTrue: () => boolean): Promise<void> {
+    for (const began = performance.now(); !isTrue(); await sleep(1)) {
+      if (this.#error !== undefined) throw this.#error;
+      assert.ok(performance.now() - began < PATIENCE_MS, `after ${PATIENCE_MS} ms it is not true that ${what()}`);
+    }
+  }
+
+  /** Kills the driver, and takes back what it held. Afterwards no device reaches its memory. */
+  async kill(place: number): Promise<number> {
+    const worker = this.#workers[place] as Worker;
+    await worker.terminate();
+    const { bench } = this;
+    const { board } = bench;
+    const pieces = Array.from({ length: PIECES }, (_, i) => bench.address(place * PIECES + i));
+    for (const address of pieces) board.machine.memory.write(address, new Uint8Array(256).fill(SECRET));
+    const left = this.#mappedTo(pieces);
+    board.forgetThread(this.get(place, REPORT.machineThread) - 1);
+    board.table.reclaim(this.get(place, REPORT.tableThread) - 1, "everything");
+    assert.deepEqual(this.#mappedTo(pieces), [], "entries lead to the dead driver's memory after it was reclaimed");
+    this.#expectOutOfReach();
+    return left.length;
+  }
+
+  /** Through every entry: the dead may have emptied some that the IOTLB still knew. */
+  #expectOutOfReach(): void {
+    const { bench } = this;
+    const { kind, board, master } = bench;
+    // Where a fault freezes all devices, a look at what is out of reach would cut off the drivers that go on.
+    const looked = kind.faultsFreeze === true ? 0 : board.table.window.entries;
+    const seen = new Uint8Array(16);
+    for (let entry = 0; entry < looked; entry++) {
+      const granted = master.dmaRead(bench.iova(entry) + BigInt(bench.address(0) % bench.pageBytes), seen);
+      assert.ok(!granted || seen[0] !== SECRET, `a device reads the dead driver's memory through entry ${entry}`);
+    }
+    board.takeFaults();
+  }
+
+  /** Entries that lead to the pages of these addresses. */
+  #mappedTo(addresses: readonly number[]): number[] {
+    const pages = new Set(addresses.map((address) => this.bench.pageOf(address)));
+    return [...this.bench.entries()].filter(([, { page }]) => pages.has(page)).map(([entry]) => entry);
+  }
+
+  /** Each unmaps what it has, and ends; one that does not is killed. */
+  async stop(): Promise<void> {
+    this.#command(COMMAND.stop);
+    const patience = new AbortController();
+    const late = sleep(PATIENCE_MS, true, { signal: patience.signal }).catch(() => false);
+    for (const [place, worker] of this.#workers.entries()) {
+      const isLate = worker.threadId > 0 && (await Promise.race([once(worker, "exit").then(() => false), late]));
+      if (!isLate) continue;
+      await worker.terminate();
+      this.#error ??= new Error(`driver ${place} has not ended within ${PATIENCE_MS} ms of being told to`);
+    }
+    patience.abort();
+    if (this.#error !== undefined) throw this.#error;
+  }
+}
