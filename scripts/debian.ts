@@ -1,15 +1,34 @@
 /** What tests need beyond npm: programs of Debian packages, installed where that is possible. */
 import { spawnSync } from "node:child_process";
-import { accessSync, constants, existsSync } from "node:fs";
+import { existsSync } from "node:fs";
+import { isExecutable } from "../src/machines/qemu/programs.ts";
+
+/** On what a program is needed. */
+export interface Host {
+  readonly isDebian: boolean;
+  readonly isRoot: boolean;
+}
+
+/** What came of a program before: an installation that failed is not tried again by the next of many tests. */
+const answers = new Map<string, string | undefined>();
 
 /**
- * Makes `program` (an absolute path) available, as root on Debian by installing `packageName`. Undefined when it is there,
+ * Makes `program` (a path, or a name on PATH) available, as root on Debian by installing `packageName`. Undefined when it is there,
  * else why not: a reason to skip.
  */
-export function needProgram(program: string, packageName: string): string | undefined {
+export function needProgram(program: string, packageName: string, host: Host = thisHost()): string | undefined {
   if (isExecutable(program)) return undefined;
-  if (!existsSync("/etc/debian_version")) return `${program} is missing, and this is no Debian to install it on`;
-  if (process.getuid?.() !== 0) return `${program} is missing; run: sudo apt-get install ${packageName}`;
+  if (!answers.has(program)) answers.set(program, install(program, packageName, host));
+  return answers.get(program);
+}
+
+function thisHost(): Host {
+  return { isDebian: existsSync("/etc/debian_version"), isRoot: process.getuid?.() === 0 };
+}
+
+function install(program: string, packageName: string, { isDebian, isRoot }: Host): string | undefined {
+  if (!isDebian) return `${program} is missing, and this is no Debian to install it on`;
+  if (!isRoot) return `${program} is missing; run: sudo apt-get install ${packageName}`;
   console.log(`installing the Debian package ${packageName} …`);
   for (const args of [["update"], ["install", "--yes", "--no-install-recommends", packageName]]) {
     const failed = aptGet(args);
@@ -25,13 +44,4 @@ function aptGet(args: readonly string[]): string | undefined {
   const { status, stderr, error } = spawnSync("apt-get", [...options, ...args], { env, encoding: "utf8" });
   if (status === 0) return undefined;
   return error?.message ?? stderr.trim().split("\n").slice(-3).join("; ");
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -7,6 +7,7 @@
  */
 import type { DmaMachine, Fault } from "../machine/contract.ts";
 import type { IommuTable, TableOptions } from "../table/iommu-table.ts";
+import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
 import type { Access } from "../units/numbers.ts";
 
 /** What can be asked of every board; what is left out is the board's own choice. */
@@ -106,4 +107,26 @@ export interface BoardKind {
   create(options: BoardOptions): Board;
   /** A view for the calling thread. Throws FormatError for a foreign handle. */
   attach(handle: BoardHandle): Board;
+}
+
+/** Levels that tables of this kind can have with such pages. */
+export function levelsOf(kind: BoardKind, pageShift: number): readonly number[] {
+  return kind.levelsFor?.(pageShift) ?? kind.levels;
+}
+
+/** What a kind says of itself holds for its options, before anything is made: throws InvalidArgumentError. For `create`. */
+export function checkBoardOptions(kind: BoardKind, options: BoardOptions): void {
+  const { memoryBytes, pageShift = kind.pageShifts[0] as number, levels = 1, entries } = options;
+  const { name, pageShifts } = kind;
+  if (!(Number.isSafeInteger(memoryBytes) && memoryBytes > 0 && memoryBytes % 4096 === 0)) {
+    throw new InvalidArgumentError("memory of the board in bytes", memoryBytes, "a multiple of 4096");
+  }
+  if (!pageShifts.includes(pageShift)) {
+    throw new InvalidArgumentError(`page shift of ${name}`, pageShift, `one of ${pageShifts.join(", ")}`);
+  }
+  const possible = levelsOf(kind, pageShift);
+  if (!possible.includes(levels)) {
+    throw new InvalidArgumentError(`levels of ${name}`, levels, `one of ${possible.join(", ")}`);
+  }
+  if (entries !== undefined) checkInteger(`entries of ${name}`, entries, 1, kind.largestTable(pageShift));
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DmaDevice } from "../dma/device.ts";
 import { FormatError, InvalidArgumentError } from "../units/errors.ts";
-import type { BoardHandle } from "./board.ts";
+import type { BoardHandle, BoardOptions } from "./board.ts";
 import { attachBoard, BOARD_KINDS, boardNamed } from "./boards.ts";
 
 const MEMORY_BYTES = 2 ** 22;
@@ -27,11 +27,38 @@ for (const kind of BOARD_KINDS) {
   });
 }
 
-test("an unknown board, levels that it lacks, memory without room for the table, and a foreign handle are refused", () => {
+for (const kind of BOARD_KINDS) {
+  test(`${kind.name}: what the kind does not have is refused with the numbers`, () => {
+    const [usual = 0] = kind.pageShifts;
+    const wrong: readonly [Partial<BoardOptions>, RegExp][] = [
+      [{ memoryBytes: 2 ** 22 + 1 }, /memory of the board in bytes is 4194305; expected a multiple of 4096/],
+      [{ memoryBytes: Number.NaN }, /memory of the board in bytes is NaN/],
+      [{ pageShift: 11 }, new RegExp(`page shift of ${kind.name} is 11; expected one of ${usual}`)],
+      [{ levels: 9 }, new RegExp(`levels of ${kind.name} is 9; expected one of 1`)],
+      [{ levels: 0 }, new RegExp(`levels of ${kind.name} is 0`)],
+      [{ entries: 0 }, new RegExp(`entries of ${kind.name} is 0`)],
+      [{ entries: 1.5 }, new RegExp(`entries of ${kind.name} is 1.5`)],
+      [
+        { entries: kind.largestTable(usual) + 1 },
+        new RegExp(`entries of ${kind.name} is ${kind.largestTable(usual) + 1}`),
+      ],
+      [{ threads: 0 }, /threads/],
+      [{ devices: [] }, /devices/],
+      [{ devices: ["a", "a"] }, /device/],
+    ];
+    for (const [options, message] of wrong) {
+      assert.throws(
+        () => kind.create({ memoryBytes: MEMORY_BYTES, entries: 256, ...options }),
+        (error) => error instanceof InvalidArgumentError && message.test(error.message),
+        JSON.stringify(options),
+      );
+    }
+  });
+}
+
+test("an unknown board, memory without room for the table, and a foreign handle are refused", () => {
   assert.throws(() => boardNamed("vax"), /platform is vax; expected one of linear-tce/);
   const kind = boardNamed("linear-tce");
-  assert.throws(() => kind.create({ memoryBytes: MEMORY_BYTES, levels: 2 }), /levels of linear-tce is 2/);
   assert.throws(() => kind.create({ memoryBytes: 4096, entries: 4096 }), /memory of the board in bytes is 4096/);
-  assert.throws(() => kind.create({ memoryBytes: MEMORY_BYTES, pageShift: 11 }), InvalidArgumentError);
   assert.throws(() => attachBoard({} as BoardHandle), FormatError);
 });

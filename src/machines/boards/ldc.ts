@@ -3,8 +3,8 @@ import { LDC_ENTRY_BYTES, ldcMapEntry } from "../../formats/ldc-map-entry.ts";
 import { LdcLink } from "../../platforms/ldc/link.ts";
 import { LdcPlatform, type LdcPlatformHandle } from "../../platforms/ldc/platform.ts";
 import { LEAST_TABLE_ENTRIES, MAP_TABLE_ALIGNMENT, MOST_TABLE_ENTRIES } from "../../platforms/ldc/services.ts";
-import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
-import type { Board, BoardHandle, BoardKind, BoardOptions } from "../board.ts";
+import { InvalidArgumentError } from "../../units/errors.ts";
+import { type Board, type BoardHandle, type BoardKind, type BoardOptions, checkBoardOptions } from "../board.ts";
 import { LdcHypervisor, type LdcHypervisorHandle } from "../hypervisors/ldc/hypervisor.ts";
 
 /** What a channel of Linux's has. */
@@ -32,9 +32,8 @@ export const ldcBoard: BoardKind = {
 
 /** `entries` is rounded up to a power of two, at least 512. Default 8192. */
 function create(options: BoardOptions): Board {
-  const { memoryBytes, devices, threads = 32, levels = 1, pageShift, table, entries = DEFAULT_ENTRIES } = options;
-  checkInteger("levels of ldc", levels, 1, 1);
-  checkInteger("entries of ldc", entries, 1, MOST_TABLE_ENTRIES);
+  checkBoardOptions(ldcBoard, options);
+  const { memoryBytes, devices, threads = 32, pageShift, table, entries = DEFAULT_ENTRIES } = options;
   const rounded = roundedEntries(entries);
   const bytes = rounded * LDC_ENTRY_BYTES;
   const tableAddress = Math.floor((memoryBytes - bytes) / MAP_TABLE_ALIGNMENT) * MAP_TABLE_ALIGNMENT;

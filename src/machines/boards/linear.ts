@@ -4,9 +4,9 @@ import { ENTRY_BYTES } from "../../formats/contract.ts";
 import { sun4uIopte } from "../../formats/sun4u-iopte.ts";
 import { powernvTce } from "../../formats/tce.ts";
 import { LinearPlatform, type LinearPlatformHandle } from "../../platforms/linear/platform.ts";
-import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+import { InvalidArgumentError } from "../../units/errors.ts";
 import { type DmaWindow, type EntryCount, type Iova, MAX_ENTRIES } from "../../units/numbers.ts";
-import type { Board, BoardHandle, BoardKind, BoardOptions } from "../board.ts";
+import { type Board, type BoardHandle, type BoardKind, type BoardOptions, checkBoardOptions } from "../board.ts";
 import { SoftwareMachine, type SoftwareMachineHandle } from "../software/machine.ts";
 
 /** 4 GiB: no bus address is also one of the memory. */
@@ -40,9 +40,9 @@ export const linearTceBoard: BoardKind = linearBoard("linear-tce", powernvTce);
 export const linearIopteBoard: BoardKind = linearBoard("linear-iopte", sun4uIopte);
 
 function create(kind: BoardKind, options: BoardOptions): Board {
-  const { memoryBytes, devices, threads = 32, entries = DEFAULT_ENTRIES, levels = 1, table } = options;
+  checkBoardOptions(kind, options);
+  const { memoryBytes, devices, threads = 32, entries = DEFAULT_ENTRIES, table } = options;
   const pageShift = options.pageShift ?? (kind.pageShifts[0] as number);
-  checkInteger(`levels of ${kind.name}`, levels, 1, 1);
   const machine = SoftwareMachine.create({ memoryBytes, threads, ...(devices === undefined ? {} : { devices }) });
   const window: DmaWindow = { base: baseFor(pageShift), pageShift, entries: entries as EntryCount };
   const platform = LinearPlatform.create(machine, {

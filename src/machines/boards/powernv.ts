@@ -1,11 +1,11 @@
 /** The powernv platform on the software machine: all devices in one PE, whose first window has the table. */
 import { powernvTce } from "../../formats/tce.ts";
-import { PAGE_SHIFTS_OF, type PowerGeneration, tableBytesOf, tceGeometry } from "../../platforms/powernv/geometry.ts";
+import { type PowerGeneration, tableBytesOf, tceGeometry } from "../../platforms/powernv/geometry.ts";
 import { PowernvPlatform, type PowernvPlatformHandle } from "../../platforms/powernv/platform.ts";
 import { RTT_BYTES } from "../../platforms/powernv/registers.ts";
-import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+import { InvalidArgumentError } from "../../units/errors.ts";
 import { MAX_ENTRIES } from "../../units/numbers.ts";
-import type { Board, BoardHandle, BoardKind, BoardOptions } from "../board.ts";
+import { type Board, type BoardHandle, type BoardKind, type BoardOptions, checkBoardOptions } from "../board.ts";
 import { requesterIdOf } from "../software/iommus/phb4.ts";
 import { SoftwareMachine, type SoftwareMachineHandle } from "../software/machine.ts";
 
@@ -39,13 +39,10 @@ export const powernvBoard: BoardKind = {
 };
 
 function create(options: BoardOptions): Board {
+  checkBoardOptions(powernvBoard, options);
   const { memoryBytes, devices = ["device0"], threads = 32, entries = DEFAULT_ENTRIES, levels = 1 } = options;
   const { pageShift = 12 } = options;
-  checkInteger("entries of powernv", entries, 1, LARGEST_TABLE);
   const generation: PowerGeneration = POWER8_ONLY.includes(pageShift) ? "power8" : "power9";
-  if (!(powernvBoard.pageShifts.includes(pageShift) && PAGE_SHIFTS_OF[generation])) {
-    throw new InvalidArgumentError("page shift of powernv", pageShift, `one of ${powernvBoard.pageShifts.join(", ")}`);
-  }
   const windowBytes = 1n << BigInt(Math.ceil(Math.log2(entries)) + pageShift);
   const shape = { pageShift, windowBytes, levels };
   const region = powernvRegion(options, shape, generation);

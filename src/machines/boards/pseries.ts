@@ -2,8 +2,8 @@
 import { pseriesTce } from "../../formats/pseries-tce.ts";
 import { TCES_PER_CALL } from "../../platforms/pseries/papr.ts";
 import { PseriesPlatform, type PseriesPlatformHandle } from "../../platforms/pseries/platform.ts";
-import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
-import type { Board, BoardHandle, BoardKind, BoardOptions } from "../board.ts";
+import { InvalidArgumentError } from "../../units/errors.ts";
+import { type Board, type BoardHandle, type BoardKind, type BoardOptions, checkBoardOptions } from "../board.ts";
 import { PaprHypervisor, type PaprHypervisorHandle } from "../hypervisors/papr/hypervisor.ts";
 import type { PersonalityName } from "../hypervisors/papr/personalities.ts";
 
@@ -44,9 +44,9 @@ export const pseriesBoard: BoardKind & { create(options: PseriesBoardOptions): B
 
 /** `memoryBytes` is the machine's: the hypervisor's table is taken off its end, and the guest's list pages below it. */
 function create(options: PseriesBoardOptions): Board {
-  const { devices, threads = 32, levels = 1, memoryBytes, personality = "papr", table } = options;
+  checkBoardOptions(pseriesBoard, options);
+  const { devices, threads = 32, memoryBytes, personality = "papr", table } = options;
   const pageShift = options.pageShift ?? (pseriesBoard.pageShifts[0] as number);
-  checkInteger("levels of pseries", levels, 1, 1);
   const entries = tableEntries(options.entries ?? DEFAULT_ENTRIES);
   const guestBytes = Math.floor((memoryBytes - entries * 8 - 2 * 4096) / 4096) * 4096;
   const regionBytes = (threads + SPARE_PAGES) * 4096;

@@ -10,8 +10,7 @@ import {
   tsbEntriesFor,
 } from "../../platforms/sun4u/platform.ts";
 import { TSB_ALIGNMENT } from "../../platforms/sun4u/registers.ts";
-import { checkInteger } from "../../units/errors.ts";
-import type { Board, BoardHandle, BoardKind, BoardOptions } from "../board.ts";
+import { type Board, type BoardHandle, type BoardKind, type BoardOptions, checkBoardOptions } from "../board.ts";
 import { SoftwareMachine, type SoftwareMachineHandle } from "../software/machine.ts";
 
 const DEFAULT_ENTRIES = 32_768;
@@ -42,8 +41,8 @@ function platformBytes(entries: number, pageShift: number): number {
 }
 
 function create(options: BoardOptions): Board {
-  const { memoryBytes, devices, threads = 32, entries = DEFAULT_ENTRIES, levels = 1, pageShift = 13, table } = options;
-  checkInteger("levels of sun4u", levels, 1, 1);
+  checkBoardOptions(sun4uBoard, options);
+  const { memoryBytes, devices, threads = 32, entries = DEFAULT_ENTRIES, pageShift = 13, table } = options;
   const tsbEntries = tsbEntriesFor(entries, pageShift);
   const named = devices === undefined ? {} : { devices };
   const machine = SoftwareMachine.create({ memoryBytes, threads, iommu: "psycho", ...named });

@@ -9,8 +9,8 @@ import {
   LIST_BYTES,
   LIST_ENTRIES,
 } from "../../platforms/sun4v/services.ts";
-import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
-import type { Board, BoardHandle, BoardKind, BoardOptions } from "../board.ts";
+import { InvalidArgumentError } from "../../units/errors.ts";
+import { type Board, type BoardHandle, type BoardKind, type BoardOptions, checkBoardOptions } from "../board.ts";
 import { Sun4vHypervisor, type Sun4vHypervisorHandle } from "../hypervisors/sun4v/hypervisor.ts";
 
 const PAGE_BYTES = 2 ** IO_PAGE_SHIFT;
@@ -48,12 +48,10 @@ export const sun4vAtuBoard: BoardKind = boardKind("sun4v-atu", "ATU window, 32 G
 
 /** `entries` is rounded up to whole pages of the table. Default: the whole window, or what a quarter of memory holds the table of. */
 function create(kind: BoardKind, window: Sun4vWindow, options: BoardOptions): Board {
-  const { memoryBytes, devices = ["device0"], threads = 32, levels = 1, pageShift = IO_PAGE_SHIFT, table } = options;
-  checkInteger(`levels of ${kind.name}`, levels, 1, 1);
-  checkInteger(`page shift of ${kind.name}`, pageShift, IO_PAGE_SHIFT, IO_PAGE_SHIFT);
+  checkBoardOptions(kind, options);
+  const { memoryBytes, devices = ["device0"], threads = 32, table } = options;
   const most = largestTable(window);
   const asked = options.entries ?? Math.min(most, 2 ** Math.floor(Math.log2(memoryBytes / 4 / ENTRY_BYTES)));
-  checkInteger(`entries of ${kind.name}`, asked, 1, most);
   const entries = roundedEntries(asked);
   const tableBytes = entries * ENTRY_BYTES;
   // From the end of memory down: the table, the lists, what is the caller's.

@@ -11,7 +11,14 @@ import { PowernvPlatform, type PowernvPlatformHandle } from "../../platforms/pow
 import { Sun4uPlatform, type Sun4uPlatformHandle, tsbEntriesFor } from "../../platforms/sun4u/platform.ts";
 import { TSB_ALIGNMENT } from "../../platforms/sun4u/registers.ts";
 import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
-import type { Board, BoardHandle, BoardKind, BoardOptions, BoardStatistics } from "../board.ts";
+import {
+  type Board,
+  type BoardHandle,
+  type BoardKind,
+  type BoardOptions,
+  type BoardStatistics,
+  checkBoardOptions,
+} from "../board.ts";
 import { powernvBoard, powernvRegion } from "../boards/powernv.ts";
 import { sun4uBoard } from "../boards/sun4u.ts";
 import { QemuMachine, type QemuMachineHandle } from "./machine.ts";
@@ -53,10 +60,14 @@ const powernvOnQemu: BoardKind = {
 export const QEMU_BOARDS: readonly BoardKind[] = [sun4uOnQemu, powernvOnQemu];
 
 function createSun4u(options: BoardOptions): Board {
-  const { memoryBytes, entries = DEFAULT_ENTRIES, levels = 1, pageShift = 13, threads = 32 } = options;
-  checkInteger("levels of sun4u", levels, 1, 1);
+  checkBoardOptions(sun4uOnQemu, options);
+  const { memoryBytes, entries = DEFAULT_ENTRIES, pageShift = 13, threads = 32 } = options;
   const tsbEntries = tsbEntriesFor(entries, pageShift);
   const tableAddress = Math.floor((memoryBytes - tsbEntries * ENTRY_BYTES) / TSB_ALIGNMENT) * TSB_ALIGNMENT;
+  if (tableAddress < 2 ** pageShift) {
+    const expected = `room for a dummy page and a TSB of ${tsbEntries} entries`;
+    throw new InvalidArgumentError("memory of the board in bytes", memoryBytes, expected);
+  }
   return started("sun4u", options, (machine) => {
     const table = { ...options.table, threads };
     return sun4uOf(machine, Sun4uPlatform.create(machine, { pageShift, entries: tsbEntries, tableAddress, table }));
@@ -64,8 +75,8 @@ function createSun4u(options: BoardOptions): Board {
 }
 
 function createPowernv(options: BoardOptions): Board {
+  checkBoardOptions(powernvOnQemu, options);
   const { entries = DEFAULT_ENTRIES, levels = 1, pageShift = 12, threads = 32 } = options;
-  checkInteger("entries of powernv", entries, 1, powernvBoard.largestTable(pageShift));
   const windowBytes = 1n << BigInt(Math.ceil(Math.log2(entries)) + pageShift);
   const shape = { pageShift, windowBytes, levels };
   const region = powernvRegion(options, shape, "power9");

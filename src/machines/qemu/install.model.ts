@@ -4,9 +4,10 @@ import { needProgram } from "../../../scripts/debian.ts";
 import { type BoardName, QemuMachine, type QemuMachineOptions } from "./machine.ts";
 
 const PACKAGES: Readonly<Record<BoardName, string>> = { sun4u: "qemu-system-sparc", powernv: "qemu-system-ppc" };
+/** By name, as the boards start them. */
 const PROGRAMS: Readonly<Record<BoardName, string>> = {
-  sun4u: "/usr/bin/qemu-system-sparc64",
-  powernv: "/usr/bin/qemu-system-ppc64",
+  sun4u: "qemu-system-sparc64",
+  powernv: "qemu-system-ppc64",
 };
 
 /** Runs `body` with a new machine, which is closed afterwards; skips the test, and says why, when there can be none. */

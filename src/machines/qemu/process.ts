@@ -6,7 +6,6 @@
  */
 import { spawnSync } from "node:child_process";
 import {
-  accessSync,
   closeSync,
   constants,
   existsSync,
@@ -23,6 +22,7 @@ import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { createShared, load, type SharedBuffer, store, waitWhile, wordsOf } from "../../shared/memory.ts";
 import { checkInteger, IovaError } from "../../units/errors.ts";
+import { isExecutable } from "./programs.ts";
 import { CAUSE, PHASE, STATE_BYTES, type WatchdogJob, WORD } from "./state.ts";
 
 /** Where QEMU finds the file that is its memory, and its firmware. */
@@ -197,18 +197,4 @@ function needPrograms(program: string): void {
   if (!isExecutable("setpriv")) {
     throw new IovaError("qemu-unsupported", "setpriv (of util-linux) is not installed: QEMU could outlive its parent");
   }
-}
-
-/** Is it a program, by its path or by name on PATH? */
-function isExecutable(program: string): boolean {
-  const paths = program.includes("/") ? [""] : (process.env["PATH"] ?? "").split(":");
-  return paths.some((path) => {
-    const file = join(path, program);
-    try {
-      accessSync(file, constants.X_OK);
-      return statSync(file).isFile();
-    } catch {
-      return false;
-    }
-  });
 }

@@ -1,9 +1,10 @@
 /** The conformance suite over all boards on machines of this process. The matrix is printed at the end. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { levelsOf } from "../../machines/board.ts";
 import { BOARD_KINDS } from "../../machines/boards.ts";
 import { isStarted, testMatrix } from "./matrix.model.ts";
-import { cellsOf, levelsOf } from "./matrix.ts";
+import { cellsOf } from "./matrix.ts";
 import { CHOICES } from "./setting.ts";
 import { BOARD_CASES } from "./suite.ts";
 

@@ -3,7 +3,7 @@
  * behaviour, in both modes and with two threads. Pairwise over the rest (CHOICES): on each kind, every two values of two options meet
  * at least once. The rows of options are dealt out to the kind's cells.
  */
-import type { BoardKind } from "../../machines/board.ts";
+import { type BoardKind, levelsOf } from "../../machines/board.ts";
 import { type BoardCase, lacks, NEEDS } from "./case.ts";
 import { pairCount, pairwise } from "./pairwise.ts";
 import { type BoardSetting, CHOICES, type Choice, hasSeveralPages, PLAIN, sizeText } from "./setting.ts";
@@ -38,11 +38,6 @@ export function cellsOf(kind: BoardKind): readonly MatrixCell[] {
     const choices = own.length > 0 ? own : [rows[i % rows.length] as Choice];
     return { kind, ...cell, settings: [...choices, ...complement(choices)].map((choice) => ({ ...choice, ...cell })) };
   });
-}
-
-/** Levels that tables with such pages can have. */
-export function levelsOf(kind: BoardKind, pageShift: number): readonly number[] {
-  return kind.levelsFor?.(pageShift) ?? kind.levels;
 }
 
 /** What a started machine runs with: two threads' views, strict and plain, or lazy with a cache. */

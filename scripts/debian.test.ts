@@ -1,0 +1,87 @@
+/** Programs that tests need: found, installed by an apt-get of this test's own, or a reason that a skip can give. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { needProgram } from "./debian.ts";
+
+const SUITE = JSON.stringify(new URL("./suite.js", import.meta.url).href);
+const ROOT_ON_DEBIAN = { isDebian: true, isRoot: true };
+
+const folder = mkdtempSync(join(tmpdir(), "iova-debian-"));
+const log = join(folder, "log");
+const path = process.env["PATH"] ?? "";
+after(() => {
+  process.env["PATH"] = path;
+  rmSync(folder, { recursive: true });
+});
+// No program of this machine is found.
+process.env["PATH"] = folder;
+
+/** An apt-get that writes down what it is asked for, and then does as this shell script says. */
+function withAptGet(script: string): void {
+  rmSync(log, { force: true });
+  writeFileSync(join(folder, "apt-get"), `#!/bin/sh\necho "$4" >> ${log}\n${script}\n`, { mode: 0o755 });
+}
+
+function asked(): string[] {
+  return existsSync(log) ? readFileSync(log, "utf8").trim().split("\n") : [];
+}
+
+test("a program that is there, by its path or on PATH, is not installed", () => {
+  withAptGet("exit 1");
+  assert.equal(needProgram("/bin/sh", "dash", ROOT_ON_DEBIAN), undefined);
+  assert.equal(needProgram("apt-get", "apt", ROOT_ON_DEBIAN), undefined);
+  assert.deepEqual(asked(), []);
+});
+
+test("where nothing can be installed the reason says so, or what to type", () => {
+  withAptGet("exit 1");
+  const nowhere = needProgram("qemu-a", "qemu", { isDebian: false, isRoot: true });
+  assert.equal(nowhere, "qemu-a is missing, and this is no Debian to install it on");
+  const user = needProgram("qemu-b", "qemu", { isDebian: true, isRoot: false });
+  assert.equal(user, "qemu-b is missing; run: sudo apt-get install qemu");
+  assert.deepEqual(asked(), []);
+});
+
+test("an installation that fails is a reason with the end of what apt-get said, and is tried once", () => {
+  withAptGet('echo "E: no network" >&2; exit 100');
+  const reason = "qemu-c is missing, and apt-get update failed: E: no network";
+  assert.equal(needProgram("qemu-c", "qemu", ROOT_ON_DEBIAN), reason);
+  assert.equal(needProgram("qemu-c", "qemu", ROOT_ON_DEBIAN), reason);
+  assert.deepEqual(asked(), ["update"]);
+  rmSync(join(folder, "apt-get"));
+  assert.match(needProgram("qemu-d", "qemu", ROOT_ON_DEBIAN) ?? "", /apt-get update failed: spawnSync apt-get ENOENT/);
+});
+
+test("a program that apt-get installs is there; a package without it is a reason", () => {
+  withAptGet(`[ $4 = update ] || { echo '#!/bin/sh' > ${folder}/qemu-e; /bin/chmod 755 ${folder}/qemu-e; }`);
+  assert.equal(needProgram("qemu-e", "qemu", ROOT_ON_DEBIAN), undefined);
+  assert.deepEqual(asked(), ["update", "install"]);
+  assert.equal(needProgram("qemu-f", "qemu", ROOT_ON_DEBIAN), "package qemu has no qemu-f");
+});
+
+test("tests of a QEMU that can't be had are skipped and say why; with CI=true they have failed", () => {
+  withAptGet('echo "E: no network" >&2; exit 100');
+  const missing = /powernv@qemu, pages of 4 KiB.*qemu-system-ppc64 is missing/s;
+  const skipped = suite("false");
+  assert.match(skipped.output, missing);
+  assert.match(skipped.output, /\n[1-9]\d* passed, 0 failed, [1-9]\d* skipped\n$/);
+  assert.equal(skipped.status, 0);
+  const failed = suite("true");
+  assert.match(failed.output, missing);
+  assert.match(failed.output, /and CI=true allows no skips[\s\S]*\n[1-9]\d* passed, [1-9]\d* failed\n$/);
+  assert.equal(failed.status, 1);
+});
+
+/** The tests of the boards on QEMU, run where only this test's apt-get is on PATH. */
+function suite(ci: string): { readonly status: number | null; readonly output: string } {
+  const file = join(folder, "suite.mjs");
+  writeFileSync(file, `import { main } from ${SUITE}; process.exitCode = await main(["started-machines"]);`);
+  // Node refuses to run tests inside of tests: the sign of the outer run must go.
+  const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+  const { status, stdout } = spawnSync(process.execPath, [file], { env: { ...env, CI: ci }, encoding: "utf8" });
+  return { status, output: stdout };
+}

@@ -1,0 +1,17 @@
+/** Looks for programs, as a shell would. */
+import { accessSync, constants, statSync } from "node:fs";
+import { join } from "node:path";
+
+/** Is it a program, by its path or by name on PATH? */
+export function isExecutable(program: string): boolean {
+  const paths = program.includes("/") ? [""] : (process.env["PATH"] ?? "").split(":");
+  return paths.some((path) => {
+    const file = join(path, program);
+    try {
+      accessSync(file, constants.X_OK);
+      return statSync(file).isFile();
+    } catch {
+      return false;
+    }
+  });
+}
