@@ -31,7 +31,7 @@ test("every entry has its types where ES modules look for them", () => {
   assert.equal(status, 0, said);
 });
 
-test("the library entry stays small", () => {
+test("the library entry, and what a program gets that only maps, stay small", () => {
   const { status, said } = runTool("size-limit", []);
   assert.equal(status, 0, said);
 });
@@ -63,10 +63,23 @@ test("all code in the package is reached from its entries, and imports only the 
   );
 });
 
+test("a program that does not import the debug mode does not load it", () => {
+  for (const [name, target] of Object.entries<{ readonly default?: string }>(manifest.exports)) {
+    if (name === "./debug" || target.default === undefined) continue;
+    const seen = new Set<string>();
+    reach(posix.normalize(target.default), seen);
+    assert.deepEqual(
+      [...seen].filter((path) => path.includes("/debug")),
+      [],
+      name,
+    );
+  }
+});
+
 test("the entries load, and the command starts, with nothing else installed", () => {
   const names = Object.keys(manifest.exports).map((path) => posix.join("iova", path));
   const modules = names.filter((name) => !name.endsWith(".json"));
-  assert.ok(modules.length >= 4);
+  assert.ok(modules.length >= 5);
   const user = join(folder, "user.mjs");
   writeFileSync(user, modules.map((name) => `import ${JSON.stringify(name)};\n`).join(""));
   const loaded = run(process.execPath, [user], folder);

@@ -1,0 +1,18 @@
+/**
+ * `iova/debug`: the debug mode of a device's DMA, which reports misuse with both places. An entry of its own: programs that do not
+ * debug do not load it. docs/dma-debug.md has all that is reported.
+ */
+export { DebuggedDevice, debugged } from "./dma/debug/debugged-device.ts";
+export { describeMisuse } from "./dma/debug/describe.ts";
+export type { DmaAble, MemoryRange } from "./dma/debug/dma-able.ts";
+export {
+  type DebuggedCall,
+  type KnownMapping,
+  type MappingDescription,
+  type MappingKind,
+  MISUSE_KINDS,
+  type MisuseKind,
+  type MisuseReport,
+  type Place,
+} from "./dma/debug/misuse.ts";
+export type { DebugOptions } from "./dma/debug/options.ts";
