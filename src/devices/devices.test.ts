@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { debugged } from "../dma/debug/debugged-device.ts";
-import { DmaDevice, type DmaDeviceOptions } from "../dma/device.ts";
+import { DmaDevice } from "../dma/device.ts";
+import type { DmaDeviceOptions } from "../dma/device-options.ts";
 import { PhysicalPages } from "../machine/physical-pages.ts";
 import type { Board, BoardKind } from "../machines/board.ts";
 import { BOARD_KINDS, boardNamed } from "../machines/boards.ts";

@@ -1,6 +1,7 @@
 /**
  * The DMA API as drivers know it: what can be done with memory that a device is to see. `DmaDevice` does it through a table,
  * `DirectDevice` where the bus sees memory as it is; decorators (the debug mode) stand in front of either, and drivers can't tell.
+ * What a device is made of: route.ts.
  *
  * Directions are the device's: `access` 1 is the kernels' TO_DEVICE, 2 FROM_DEVICE, 3 BIDIRECTIONAL. One object per device and
  * thread. Failures that a running system meets are values; misuse throws typed errors and changes nothing.

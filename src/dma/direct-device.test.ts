@@ -4,7 +4,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { FreeError, InvalidArgumentError } from "../units/errors.ts";
 import type { Iova } from "../units/numbers.ts";
-import type { DmaDeviceOptions } from "./device.ts";
+import type { DmaDeviceOptions } from "./device-options.ts";
 import type { DirectWindow } from "./device-window.ts";
 import { DirectDevice } from "./direct-device.ts";
 import { ScatterList } from "./scatter-list.ts";
@@ -170,6 +170,28 @@ test("a buffer across a segment boundary is bounced to where it crosses none", (
   assert.equal(start & ~0xffffn, (start + 31n) & ~0xffffn);
   assert.equal(device.unmapSg(list), undefined);
   machine.assertNothingLeft();
+  machine.machine.close();
+});
+
+test("a bounce buffer is found between two boundaries, also when the free pages begin just before one", () => {
+  const machine = setUp();
+  const options = { memory: machine.memory, bounce: { pages: machine.pages } };
+  const device = new DirectDevice(WHOLE, { boundaryMask: 0x3fffn }, options);
+  // Of the four pages up to the boundary three are taken, and the next two are asked for in one piece.
+  const taken = [1, 2, 3].map(() => got(device.map(0x3ff0n, 32, 3)));
+  const mapping = got(device.map(0x3fe0n, 4128, 3));
+  assert.equal(mapping.iova & ~0x3fffn, (mapping.iova + 4127n) & ~0x3fffn);
+  for (const each of [...taken, mapping]) assert.equal(device.unmap(each), undefined);
+  machine.assertNothingLeft();
+  machine.machine.close();
+});
+
+test("what lies across a boundary can't have been mapped as it is: its unmap throws where such buffers are bounced", () => {
+  const machine = setUp();
+  const options = { memory: machine.memory, bounce: { pages: machine.pages } };
+  const device = new DirectDevice(WHOLE, { boundaryMask: 0xffffn }, options);
+  const never = { iova: (BYPASS + 0xfff0n) as Iova, bytes: 32, access: 3 } as const;
+  assert.throws(() => device.unmap(never), { name: "FreeError", code: "wrong-owner" });
   machine.machine.close();
 });
 

@@ -9,10 +9,10 @@ import type { Memory } from "../machine/contract.ts";
 import { checkInteger, FreeError, InvalidArgumentError, IovaError } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
 import { DEVICE_READS_AND_WRITES, type Iova } from "../units/numbers.ts";
-import { zeroBytes } from "./bytes.ts";
 import type { CoherentMemory, DmaOperations } from "./contract.ts";
+import { zeroBytes } from "./memory/bytes.ts";
 import { roundUp } from "./pages.ts";
-import { hex } from "./requests.ts";
+import { hex, powerOfTwoFor } from "./requests.ts";
 
 /** Blocks are cut from at least this much: what a page of memory costs anyway. */
 const LEAST_CHUNK_BYTES = 4096;
@@ -93,7 +93,7 @@ export class DmaPool {
     this.#blockBytes = blockBytes;
     this.#debug = options.debug ?? false;
     // Aligned to the power of two that holds it: so the chunk's own offsets tell alignment and boundary.
-    this.#chunkBytes = powerOfTwoFor(Math.max(LEAST_CHUNK_BYTES, blockBytes, alignment));
+    this.#chunkBytes = powerOfTwoFor(Math.max(blockBytes, alignment), LEAST_CHUNK_BYTES);
     this.#starts = startsOf(this.#chunkBytes, blockBytes, alignment, boundary ?? this.#chunkBytes);
     this.#indexes = new Map(this.#starts.map((start, index) => [start, index]));
   }
@@ -239,12 +239,6 @@ function startsOf(chunkBytes: number, blockBytes: number, alignment: number, bou
     if (start + blockBytes <= chunkBytes) starts.push(start);
   }
   return starts;
-}
-
-function powerOfTwoFor(bytes: number): number {
-  let power = 1;
-  while (power < bytes) power *= 2;
-  return power;
 }
 
 function checkPowerOfTwo(what: string, value: number, least: number): void {

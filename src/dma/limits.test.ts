@@ -5,8 +5,9 @@ import { type AreaConstraints, UNCONSTRAINED } from "../allocator/constraints.ts
 import { InvalidArgumentError } from "../units/errors.ts";
 import type { DmaWindow } from "../units/numbers.ts";
 import { DmaDevice } from "./device.ts";
-import { compileLimits, constraintsOf, type DeviceLimits } from "./limits.ts";
+import type { DeviceLimits } from "./limits.ts";
 import { ModelTable } from "./table.model.ts";
+import { compileLimits, constraintsOf } from "./translated/compiled-limits.ts";
 
 const seed = Date.now() & 0x7fffffff;
 const windowOf = (base: bigint, pageShift: number, entries: number): DmaWindow =>

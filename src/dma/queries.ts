@@ -3,7 +3,7 @@
  * count on merging. All are answered from the windows and the device's limits; nothing is taken.
  */
 
-import type { DmaDeviceOptions } from "./device.ts";
+import type { DmaDeviceOptions } from "./device-options.ts";
 import { busRangeOf, bytesUnder, type DeviceWindow } from "./device-window.ts";
 import { checkedLimits, type DeviceLimits } from "./limits.ts";
 import { bestWindow, bouncingOf, isOfUse } from "./windows.ts";

@@ -64,6 +64,13 @@ export function notSetUp(what: string, options: string): IovaError {
   return new IovaError("not-set-up", `${what}: the device was made without the options ${options}`);
 }
 
+/** The least power of two that is neither below `bytes` nor below `least`, itself one. */
+export function powerOfTwoFor(bytes: number, least: number): number {
+  let power = least;
+  while (power < bytes) power *= 2;
+  return power;
+}
+
 export function hex(address: bigint | number): string {
   return `0x${address.toString(16)}`;
 }

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { InvalidArgumentError } from "../units/errors.ts";
 import { DmaDevice } from "./device.ts";
-import { digestOf } from "./map-sg.ts";
+import { digestOf } from "./mapped-list.ts";
 import { ScatterList } from "./scatter-list.ts";
 import { ModelTable } from "./table.model.ts";
 

@@ -3,7 +3,7 @@
  * columns, `mapSg` fills the output columns; nothing is made per transfer. A list belongs to one thread.
  */
 import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
-import type { BounceBuffer } from "./bounce.ts";
+import type { BounceBuffer } from "./memory/bounce.ts";
 import { HIGH_WORD, LOW_WORD } from "./pages.ts";
 
 const MAX_BYTES = 2 ** 32 - 1;

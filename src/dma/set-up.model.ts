@@ -8,7 +8,7 @@ import type { EntryValue } from "../table/contract.ts";
 import type { IommuTable } from "../table/iommu-table.ts";
 import type { Failure } from "../units/failure.ts";
 import type { DmaWindow } from "../units/numbers.ts";
-import type { DmaDeviceOptions } from "./device.ts";
+import type { DmaDeviceOptions } from "./device-options.ts";
 
 export const MEMORY_BYTES: number = 2 ** 22;
 /** Below: the drivers' memory. From here on: pages to hand out. */

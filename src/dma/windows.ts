@@ -4,14 +4,16 @@
  * when its mappings are unmapped.
  */
 import { InvalidArgumentError } from "../units/errors.ts";
-import type { Failure } from "../units/failure.ts";
-import type { Access } from "../units/numbers.ts";
-import type { CoherentMemory, DmaOperations, Mapping, MappingAttributes, MappingPart } from "./contract.ts";
-import { DmaDevice, type DmaDeviceOptions } from "./device.ts";
+import type { DmaOperations } from "./contract.ts";
+import { DmaDevice } from "./device.ts";
+import type { DmaDeviceOptions } from "./device-options.ts";
 import { bytesUnder, type DeviceWindow } from "./device-window.ts";
+import { DirectRoute } from "./direct/direct-route.ts";
 import { DirectDevice } from "./direct-device.ts";
 import { checkedLimits, type DeviceLimits } from "./limits.ts";
-import type { ScatterList } from "./scatter-list.ts";
+import type { Route } from "./route.ts";
+import { RoutedDevice } from "./routed-device.ts";
+import { TableRoute } from "./translated/table-route.ts";
 
 /**
  * The device that drivers use: through the best window for its mask, and for coherent memory through the best one for its coherent
@@ -29,7 +31,7 @@ export function createDevice(
   // What is coherent is never bounced: a direct window must be reached without.
   const coherent = bestWindow(windows, coherentMask, bouncing === "by-reach" ? "none" : bouncing);
   if (streaming === coherent || options.coherentPages === undefined) return deviceOf(streaming, limits, options);
-  return new SplitDevice(deviceOf(streaming, limits, options), deviceOf(coherent, limits, options));
+  return new RoutedDevice(routeOf(streaming, limits, options), routeOf(coherent, limits, options), options);
 }
 
 /** What bounce buffers do for a device. */
@@ -85,63 +87,7 @@ function deviceOf(window: DeviceWindow, limits: DeviceLimits, options: DmaDevice
   return new DmaDevice(window.table, limits, options);
 }
 
-/** Coherent memory through one window, everything else through another. */
-class SplitDevice implements DmaOperations {
-  readonly #streaming: DmaOperations;
-  readonly #coherent: DmaOperations;
-  readonly #coherentIovas: Set<bigint> = new Set();
-
-  constructor(streaming: DmaOperations, coherent: DmaOperations) {
-    this.#streaming = streaming;
-    this.#coherent = coherent;
-  }
-
-  map(address: bigint, bytes: number, access: Access, attributes?: MappingAttributes): Mapping | Failure {
-    return this.#streaming.map(address, bytes, access, attributes);
-  }
-  unmap(mapping: Mapping): Failure | undefined {
-    return this.#streaming.unmap(mapping);
-  }
-  mapSg(list: ScatterList, access: Access, attributes?: MappingAttributes): Failure | undefined {
-    return this.#streaming.mapSg(list, access, attributes);
-  }
-  unmapSg(list: ScatterList): Failure | undefined {
-    return this.#streaming.unmapSg(list);
-  }
-  mapResource(address: bigint, bytes: number, access: Access): Mapping | Failure {
-    return this.#streaming.mapResource(address, bytes, access);
-  }
-  unmapResource(mapping: Mapping): Failure | undefined {
-    return this.#streaming.unmapResource(mapping);
-  }
-  allocateCoherent(bytes: number): CoherentMemory | Failure {
-    const memory = this.#coherent.allocateCoherent(bytes);
-    if (typeof memory !== "string") this.#coherentIovas.add(memory.iova);
-    return memory;
-  }
-  freeCoherent(memory: CoherentMemory): Failure | undefined {
-    const failure = this.#coherent.freeCoherent(memory);
-    this.#coherentIovas.delete(memory.iova);
-    return failure;
-  }
-  syncForCpu(mapping: Mapping, part?: MappingPart): void {
-    this.#deviceFor(mapping).syncForCpu(mapping, part);
-  }
-  syncForDevice(mapping: Mapping, part?: MappingPart): void {
-    this.#deviceFor(mapping).syncForDevice(mapping, part);
-  }
-  syncSgForCpu(list: ScatterList): void {
-    this.#streaming.syncSgForCpu(list);
-  }
-  syncSgForDevice(list: ScatterList): void {
-    this.#streaming.syncSgForDevice(list);
-  }
-  failureOf(result: Mapping | Failure): Failure | undefined {
-    return this.#streaming.failureOf(result);
-  }
-
-  /** Drivers may sync coherent memory, too: it is checked where it was made. */
-  #deviceFor({ iova }: Mapping): DmaOperations {
-    return this.#coherentIovas.has(iova) ? this.#coherent : this.#streaming;
-  }
+function routeOf(window: DeviceWindow, limits: DeviceLimits, options: DmaDeviceOptions): Route {
+  if (window.kind === "direct") return new DirectRoute(window, limits, options);
+  return new TableRoute(window.table, limits, options);
 }

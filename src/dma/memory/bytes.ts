@@ -1,5 +1,5 @@
 /** Moves bytes inside physical memory, by way of one buffer of the thread. */
-import type { Memory } from "../machine/contract.ts";
+import type { Memory } from "../../machine/contract.ts";
 
 /** As long as the moves are short, one read and one write; a cache keeps it. */
 const CHUNK_BYTES = 16384;

@@ -2,11 +2,11 @@
  * What a device can use of a direct window, under its limits, as plain numbers: physical addresses, which are below 2^53 where
  * bus addresses need not be.
  */
-import { failureCode, LONGER_THAN_BOUNDARY, MASK_TOO_LOW } from "../units/failure.ts";
-import type { Iova } from "../units/numbers.ts";
-import { bytesUnder, type DirectWindow } from "./device-window.ts";
-import type { CheckedLimits } from "./limits.ts";
-import { HIGH_WORD, LOW_WORD } from "./pages.ts";
+import { failureCode, LONGER_THAN_BOUNDARY, MASK_TOO_LOW } from "../../units/failure.ts";
+import type { Iova } from "../../units/numbers.ts";
+import { bytesUnder, type DirectWindow } from "../device-window.ts";
+import type { CheckedLimits } from "../limits.ts";
+import { HIGH_WORD, LOW_WORD } from "../pages.ts";
 
 const PAGE_BYTES = 4096;
 const WORD = 2 ** 32;
@@ -52,6 +52,11 @@ export class DirectReach {
   /** Are these bytes memory that the window shows, under this mask? */
   isInside(address: number, bytes: number): boolean {
     return address >= this.#first && address + bytes <= this.#end;
+  }
+
+  /** Does a segment boundary lie in the window? */
+  get hasBoundary(): boolean {
+    return this.#boundaryAt !== Number.POSITIVE_INFINITY;
   }
 
   /** Does a segment boundary lie before this byte? */

@@ -2,12 +2,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { PhysicalPages } from "../machine/physical-pages.ts";
-import { FreeError, InvalidArgumentError, IovaError } from "../units/errors.ts";
-import type { Iova } from "../units/numbers.ts";
-import type { CoherentMemory } from "./contract.ts";
-import { DmaDevice } from "./device.ts";
-import { got, MEMORY_BYTES, pattern, setUp } from "./set-up.model.ts";
+import { PhysicalPages } from "../../machine/physical-pages.ts";
+import { FreeError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import type { Iova } from "../../units/numbers.ts";
+import type { CoherentMemory } from "../contract.ts";
+import { DmaDevice } from "../device.ts";
+import { got, MEMORY_BYTES, pattern, setUp } from "../set-up.model.ts";
 
 const seed = Date.now() & 0x7fffffff;
 
@@ -180,5 +180,18 @@ test("a device that was made without memory has no coherent memory, and says wha
   const whole = new DmaDevice(machine.table, {}, machine.withCoherent);
   for (const bytes of [0, -1, 1.5, Number.NaN])
     assert.throws(() => whole.allocateCoherent(bytes), InvalidArgumentError);
+  machine.machine.close();
+});
+
+test("coherent memory is unmapped by freeCoherent alone, also when only a part of its first page is named", () => {
+  const machine = setUp();
+  const device = new DmaDevice(machine.table, {}, machine.withCoherent);
+  const block = got(device.allocateCoherent(4096));
+  const part = { ...block, iova: (block.iova + 64n) as Iova, bytes: 64 };
+  assert.throws(() => device.unmap(part), /coherent memory, for freeCoherent/);
+  assert.throws(() => device.unmapResource(part), FreeError);
+  assert.ok(machine.seen(block.iova, 4096), "still mapped");
+  assert.equal(device.freeCoherent(block), undefined);
+  machine.assertNothingLeft();
   machine.machine.close();
 });

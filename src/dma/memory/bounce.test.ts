@@ -2,12 +2,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { FreeError, InvalidArgumentError, SyncError } from "../units/errors.ts";
-import type { Access } from "../units/numbers.ts";
-import type { Mapping } from "./contract.ts";
-import { DmaDevice } from "./device.ts";
-import { ScatterList } from "./scatter-list.ts";
-import { got, MEMORY_BYTES, PAGES_AT, pattern, setUp } from "./set-up.model.ts";
+import { FreeError, InvalidArgumentError, SyncError } from "../../units/errors.ts";
+import type { Access } from "../../units/numbers.ts";
+import type { Mapping } from "../contract.ts";
+import { DmaDevice } from "../device.ts";
+import { ScatterList } from "../scatter-list.ts";
+import { got, MEMORY_BYTES, PAGES_AT, pattern, setUp } from "../set-up.model.ts";
 
 const seed = Date.now() & 0x7fffffff;
 
@@ -411,6 +411,77 @@ test("on a lazy table, too, a device that is not trusted is cut off when unmap r
   assert.equal(machine.seen(iova, 1), undefined);
   machine.assertNothingLeft();
   machine.machine.close();
+});
+
+test("on a lazy table a peer's registers, too, are out of an untrusted device's reach when unmapResource returns", () => {
+  const machine = setUp({ lazy: true });
+  const device = new DmaDevice(machine.table, {}, machine.untrusted);
+  const mapping = got(device.mapResource(0x3010n, 16, 3));
+  assert.ok(machine.seen(mapping.iova, 16), "the IOTLB knows it now");
+  assert.equal(device.unmapResource(mapping), undefined);
+  assert.equal(machine.seen(mapping.iova, 16), undefined);
+  machine.assertNothingLeft();
+  machine.machine.close();
+});
+
+test("what one device gets holds nothing of another's, whatever its bounce pages and coherent pages were used for before", () => {
+  // One page, so that each user gets what the one before has left.
+  const machine = setUp({ pagesBytes: 4096 });
+  const options = { ...machine.untrusted, coherentPages: machine.pages };
+  const first = new DmaDevice(machine.table, {}, options);
+  const second = new DmaDevice(machine.table, {}, options);
+  const leaveSecret = [
+    () => {
+      const mapping = got(first.map(0x1010n, 4000, 2));
+      machine.nic.dmaWrite(mapping.iova - 0x10n, Buffer.alloc(4096, 0x5e));
+      first.unmap(mapping);
+    },
+    () => {
+      const block = got(first.allocateCoherent(4096));
+      machine.nic.dmaWrite(block.iova, Buffer.alloc(4096, 0x5e));
+      first.freeCoherent(block);
+    },
+  ];
+  for (const leave of leaveSecret) {
+    for (const access of [1, 2, 3] as const) {
+      for (const skipSync of [false, true]) {
+        leave();
+        machine.memory.write(0x3020, Buffer.alloc(8, 7));
+        const mapping = got(second.map(0x3020n, 8, access, { skipSync }));
+        const page = machine.seen(mapping.iova - 0x20n, 4096) as Buffer;
+        assert.ok(!page.includes(0x5e), `access ${access}, skipSync ${skipSync}`);
+        second.unmap(mapping);
+        assert.deepEqual(machine.at(0x3020, 8), Buffer.alloc(8, 7), "nor does its driver");
+      }
+    }
+    leave();
+    const block = got(second.allocateCoherent(100));
+    assert.deepEqual(machine.seen(block.iova, 4096), Buffer.alloc(4096));
+    second.freeCoherent(block);
+  }
+  machine.assertNothingLeft();
+  machine.machine.close();
+});
+
+test("what a bounced mapping that others have unmapped left behind is not copied over memory when its entry is used again", () => {
+  for (const kind of ["map", "mapResource", "mapPages", "bounced map"] as const) {
+    const machine = setUp({ entries: 1 });
+    const device = new DmaDevice(machine.table, {}, machine.untrusted);
+    const stray = got(device.map(0x1010n, 100, 3));
+    // Misuse: past the object that made it.
+    assert.equal(new DmaDevice(machine.table).unmap(stray), undefined);
+    machine.memory.write(0x1010, Buffer.alloc(100, 9));
+    const finish = {
+      map: () => device.unmap(got(device.map(0x3000n, 4096, 3))),
+      mapResource: () => device.unmapResource(got(device.mapResource(0x3000n, 4096, 3))),
+      mapPages: () => device.unmapPages(device.mapPages(0x3000, 4096, 3), 1),
+      "bounced map": () => device.unmap(got(device.map(0x5020n, 50, 3))),
+    };
+    assert.equal(finish[kind](), undefined, kind);
+    assert.deepEqual(machine.at(0x1010, 100), Buffer.alloc(100, 9), kind);
+    machine.assertNothingLeft();
+    machine.machine.close();
+  }
 });
 
 test("when the IOTLB can't be invalidated, the bounce pages stay out of use, and the bytes come back", () => {

@@ -12,30 +12,18 @@
  * - Copied back is after the invalidation, when nothing can change any more; and only then do the pages go to someone else.
  *   Pages of a mapping whose invalidation failed are never given back.
  *
- * The records of a device's bounce buffers are its object's own: whoever mapped a buffer unmaps it, by the same object.
+ * Here is the memory: taken, filled, copied, given back. bounced-transfers.ts maps it.
  */
-import type { Memory } from "../machine/contract.ts";
-import type { PhysicalPages } from "../machine/physical-pages.ts";
-import { InvalidArgumentError } from "../units/errors.ts";
-import { type Failure, failureOf } from "../units/failure.ts";
-import { type Access, DEVICE_READS, DEVICE_WRITES } from "../units/numbers.ts";
+import type { Memory } from "../../machine/contract.ts";
+import type { PhysicalPages } from "../../machine/physical-pages.ts";
+import { InvalidArgumentError } from "../../units/errors.ts";
+import type { Failure } from "../../units/failure.ts";
+import { type Access, DEVICE_READS, DEVICE_WRITES } from "../../units/numbers.ts";
+import type { MappingAttributes, MappingPart } from "../contract.ts";
+import { pagesCovering } from "../pages.ts";
+import { hex, memoryFailure } from "../requests.ts";
+import type { BounceRule } from "../route.ts";
 import { copyBytes, zeroBytes } from "./bytes.ts";
-import type { MappingAttributes, MappingPart } from "./contract.ts";
-import { pagesCovering } from "./pages.ts";
-import { hex, memoryFailure } from "./requests.ts";
-
-export interface BounceOptions {
-  /**
-   * Where bounce buffers come from. Where buffers beyond the mask are bounced: memory below the mask. After the death of a
-   * thread the table's `reclaim` comes before that of these pages.
-   */
-  readonly pages: PhysicalPages;
-  /**
-   * The device is not trusted: it gets only pages that hold nothing else. Buffers that do not cover whole IO pages are bounced,
-   * and no direct window is used. Default false: only buffers out of the device's reach are bounced.
-   */
-  readonly untrusted?: boolean;
-}
 
 /** One buffer of a driver and what stands in for it. */
 export interface BounceBuffer {
@@ -51,25 +39,14 @@ export interface BounceBuffer {
   readonly skipSync: boolean;
 }
 
-/** What a device says about its bounce buffers. Addresses and lengths are in bytes. */
-export interface BounceRule {
-  /** What the device can be given as one: a power of two from 4096 on. */
-  readonly pageSize: number;
-  /** May the device not have these bytes (at least 1) as they are? */
-  isBounced(address: number, bytes: number): boolean;
-  /** The alignment of the pages that stand in for memory at `address`: a power of two, at least the page size. */
-  bounceAlignment(address: number): number;
-  /** Why the device can't use these bytes of a bounce buffer, or undefined. */
-  bounceRefusal(address: number, bytes: number): Failure | undefined;
-}
+/** Where a copy goes. */
+export type Toward = "cpu" | "device";
 
-/** Takes, fills, empties and gives back the bounce buffers of one device and thread. */
+/** The bounce buffers of one device and thread. */
 export class BounceBuffers {
   readonly #memory: Memory;
   readonly #pages: PhysicalPages;
   readonly #rule: BounceRule;
-  /** Buffers of `map`, by their first entry, or where there are no entries by their physical address. */
-  readonly #mapped: Map<number, BounceBuffer> = new Map();
 
   /** Throws InvalidArgumentError for pages that are not in this memory. */
   constructor(memory: Memory, pages: PhysicalPages, rule: BounceRule) {
@@ -91,38 +68,22 @@ export class BounceBuffers {
     );
   }
 
-  /** A filled buffer for `bytes` bytes at `original`, for which `isBounced` has said yes; or a failure. */
+  /** A filled buffer for `bytes` bytes at `original`, for which `isBounced` has said yes; or a failure code. */
   take(
     original: number,
     bytes: number,
     access: Access,
     attributes: MappingAttributes | undefined,
-  ): BounceBuffer | Failure {
+  ): BounceBuffer | number {
     const { pageSize } = this.#rule;
     const offset = original % pageSize;
     const pagesBytes = pagesCovering(offset, bytes, pageSize) * pageSize;
-    const pagesAt = this.#pages.allocate(pagesBytes, this.#rule.bounceAlignment(original));
-    if (pagesAt < 0) return failureOf(memoryFailure(pagesAt));
+    const pagesAt = this.#pages.allocate(pagesBytes, this.#rule.alignment(original, pagesBytes));
+    if (pagesAt < 0) return memoryFailure(pagesAt);
     const skipSync = attributes?.skipSync === true;
     const buffer = { original, address: pagesAt + offset, bytes, pagesAt, pagesBytes, access, skipSync };
-    const refusal = this.#rule.bounceRefusal(buffer.address, bytes);
-    if (refusal === undefined) this.#fill(buffer);
-    else this.giveBack(buffer);
-    return refusal ?? buffer;
-  }
-
-  /** The buffer is in use from now on, under this key. */
-  keep(key: number, buffer: BounceBuffer): void {
-    this.#mapped.set(key, buffer);
-  }
-
-  /** The buffer in use under this key. */
-  at(key: number): BounceBuffer | undefined {
-    return this.#mapped.get(key);
-  }
-
-  forget(key: number): void {
-    this.#mapped.delete(key);
+    this.#fill(buffer);
+    return buffer;
   }
 
   /** Gives a buffer back that no device can use any more, or has never been told of. */
@@ -135,7 +96,7 @@ export class BounceBuffers {
    * device may still use them.
    */
   finish(buffer: BounceBuffer, failure: Failure | undefined): void {
-    if (!buffer.skipSync) this.sync(buffer, { offset: 0, bytes: buffer.bytes }, "cpu");
+    if (!buffer.skipSync) this.copy(buffer, "cpu");
     if (failure === undefined) this.giveBack(buffer);
   }
 
@@ -143,23 +104,19 @@ export class BounceBuffers {
    * Copies a part one way: to the CPU what the device writes, to the device what it reads. Nothing where its access is only of
    * the other kind.
    */
-  sync({ original, address, access }: BounceBuffer, { offset, bytes }: MappingPart, toward: "cpu" | "device"): void {
+  copy({ original, address, bytes, access }: BounceBuffer, toward: Toward, part?: MappingPart): void {
+    const offset = part?.offset ?? 0;
+    const length = part?.bytes ?? bytes;
     if (toward === "cpu" && (access & DEVICE_WRITES) !== 0) {
-      copyBytes(this.#memory, address + offset, original + offset, bytes);
+      copyBytes(this.#memory, address + offset, original + offset, length);
     }
     if (toward === "device" && (access & DEVICE_READS) !== 0) {
-      copyBytes(this.#memory, original + offset, address + offset, bytes);
+      copyBytes(this.#memory, original + offset, address + offset, length);
     }
-  }
-
-  /** `sync` of whole buffers. */
-  syncAll(buffers: readonly BounceBuffer[], toward: "cpu" | "device"): void {
-    for (const buffer of buffers) this.sync(buffer, { offset: 0, bytes: buffer.bytes }, toward);
   }
 
   /** Zeros where the pages hold more than the buffer: they held someone else's data before. */
-  #fill(buffer: BounceBuffer): void {
-    const { original, address, bytes, pagesAt, pagesBytes, access, skipSync } = buffer;
+  #fill({ original, address, bytes, pagesAt, pagesBytes, access, skipSync }: BounceBuffer): void {
     const end = address + bytes;
     zeroBytes(this.#memory, pagesAt, address - pagesAt);
     zeroBytes(this.#memory, end, pagesAt + pagesBytes - end);

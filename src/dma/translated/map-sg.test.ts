@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { FreeError, InvalidArgumentError } from "../units/errors.ts";
-import type { Access } from "../units/numbers.ts";
-import { DmaDevice, type DmaDeviceOptions } from "./device.ts";
-import type { DeviceLimits } from "./limits.ts";
-import { ScatterList } from "./scatter-list.ts";
-import { type ByteRun, joinRuns, ModelTable, walk } from "./table.model.ts";
+import { FreeError, InvalidArgumentError } from "../../units/errors.ts";
+import type { Access } from "../../units/numbers.ts";
+import { DmaDevice } from "../device.ts";
+import type { DmaDeviceOptions } from "../device-options.ts";
+import type { DeviceLimits } from "../limits.ts";
+import { ScatterList } from "../scatter-list.ts";
+import { type ByteRun, joinRuns, ModelTable, walk } from "../table.model.ts";
 
 const seed = Date.now() & 0x7fffffff;
 const PAGE = 4096;

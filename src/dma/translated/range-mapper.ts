@@ -2,13 +2,13 @@
  * Maps one range of physical pages: checks the limits, takes entries, writes them, commits. Beside `ScatterListMapper` the
  * only place where a device's limits meet its table. Answers are entries or failure codes; on failure nothing is left.
  */
-import { type AreaConstraints, areaConstraints } from "../allocator/constraints.ts";
-import type { MappingTable } from "../table/contract.ts";
-import * as failures from "../units/failure.ts";
-import type { EntryAccess } from "../units/numbers.ts";
-import type { CompiledLimits } from "./limits.ts";
-import * as limits from "./limits.ts";
-import * as pages from "./pages.ts";
+import { type AreaConstraints, areaConstraints } from "../../allocator/constraints.ts";
+import type { MappingTable } from "../../table/contract.ts";
+import * as failures from "../../units/failure.ts";
+import type { EntryAccess } from "../../units/numbers.ts";
+import * as pages from "../pages.ts";
+import type { CompiledLimits } from "./compiled-limits.ts";
+import * as limits from "./compiled-limits.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { constraintsOf, crossesSubPageBoundary, refusalOf } = limits;

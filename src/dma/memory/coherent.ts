@@ -5,30 +5,17 @@
  *
  * The records are one object's, of one thread: who allocates a block frees it, by the same device object.
  */
-import type { Memory } from "../machine/contract.ts";
-import type { PhysicalPages } from "../machine/physical-pages.ts";
-import { checkInteger, FreeError } from "../units/errors.ts";
-import { type Failure, failureOf } from "../units/failure.ts";
-import { DEVICE_READS_AND_WRITES, type Iova } from "../units/numbers.ts";
+import type { Memory } from "../../machine/contract.ts";
+import type { PhysicalPages } from "../../machine/physical-pages.ts";
+import { checkInteger, FreeError } from "../../units/errors.ts";
+import { type Failure, failureOf } from "../../units/failure.ts";
+import { DEVICE_READS_AND_WRITES, type Iova } from "../../units/numbers.ts";
+import type { CoherentMemory } from "../contract.ts";
+import { roundUp } from "../pages.ts";
+import { hex, memoryFailure, powerOfTwoFor } from "../requests.ts";
+import type { CoherentPlaces } from "../route.ts";
 import { checkPages } from "./bounce.ts";
 import { zeroBytes } from "./bytes.ts";
-import type { CoherentMemory } from "./contract.ts";
-import { roundUp } from "./pages.ts";
-import { hex, memoryFailure } from "./requests.ts";
-
-/** How a device comes to see pages. */
-export interface CoherentPlaces {
-  /** The unit in which memory is taken, so that a page which the device sees holds nobody else's data: a power of two from 4096 on. */
-  readonly pageSize: number;
-  /** Why so many bytes can never be had, whatever is free, or undefined. */
-  coherentRefusal(bytes: number): Failure | undefined;
-  /** Did the last failed placing leave what a device may still reach? */
-  readonly isStranded: boolean;
-  /** Maps pages under the coherent mask, at a multiple of `alignment` bytes. On failure nothing is mapped, unless it is stranded. */
-  placeCoherent(address: number, bytes: number, alignment: number): Iova | Failure;
-  /** When it returns undefined, the device no longer uses them. */
-  removeCoherent(iova: Iova, bytes: number): Failure | undefined;
-}
 
 export class CoherentBlocks {
   readonly #memory: Memory;
@@ -80,15 +67,8 @@ export class CoherentBlocks {
     return failure;
   }
 
-  /** Does a block begin at this bus address? */
+  /** Does this bus address lie in the first page of a block? (Whoever unmaps from a later page on is refused by a table.) */
   has(iova: Iova): boolean {
-    return this.#blocks.has(iova);
+    return this.#blocks.has(iova - (iova % BigInt(this.#places.pageSize)));
   }
-}
-
-/** The least power of two that is neither below `bytes` nor below `least`, itself one. */
-function powerOfTwoFor(bytes: number, least: number): number {
-  let power = least;
-  while (power < bytes) power *= 2;
-  return power;
 }

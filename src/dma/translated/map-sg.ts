@@ -9,9 +9,9 @@
  * Until the end all areas are pending: on a failure they are abandoned, the failing element's too, and nothing is left.
  * Success is one flush, which may still fail, then all areas are committed.
  */
-import type { AreaConstraints } from "../allocator/constraints.ts";
-import type { MappingTable } from "../table/contract.ts";
-import { FreeError, InvalidArgumentError, SyncError } from "../units/errors.ts";
+import type { AreaConstraints } from "../../allocator/constraints.ts";
+import type { MappingTable } from "../../table/contract.ts";
+import { FreeError, InvalidArgumentError, SyncError } from "../../units/errors.ts";
 import {
   type Failure,
   failureOf,
@@ -19,15 +19,18 @@ import {
   LONGER_THAN_TABLE,
   MASK_TOO_LOW,
   TABLE_FULL,
-} from "../units/failure.ts";
-import type { EntryAccess } from "../units/numbers.ts";
-import type { CompiledLimits } from "./limits.ts";
-import * as limits from "./limits.ts";
-import * as pages from "./pages.ts";
-import type { ScatterList } from "./scatter-list.ts";
+} from "../../units/failure.ts";
+import type { EntryAccess } from "../../units/numbers.ts";
+import * as mappedLists from "../mapped-list.ts";
+import * as pages from "../pages.ts";
+import type { ListMapper } from "../route.ts";
+import type { ScatterList } from "../scatter-list.ts";
+import type { CompiledLimits } from "./compiled-limits.ts";
+import * as limits from "./compiled-limits.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { constraintsOf, crossesSubPageBoundary, refusalOf } = limits;
+const { checkMappedBy, checkNotMapped, DIGEST_BYTES, DIGEST_HIGH, DIGEST_LOW, DIGEST_STEP, digestOf } = mappedLists;
 const { HIGH_WORD, LOW_WORD, offsetInPage, pageNumber, pagesCovering, roundUp, storeAddress } = pages;
 
 /** No entry: nothing to continue, no preference. */
@@ -35,12 +38,6 @@ const NONE = -1;
 
 /** IO pages up to 1 GiB: page arithmetic stays in 32 bits. */
 const LAST_NARROW_SHIFT = 30;
-
-/** Factors of the digest: odd, so that each step is a bijection of every word, with well mixed bits. */
-const DIGEST_STEP = 0x27d4eb2f;
-const DIGEST_LOW = 0x9e3779b1;
-const DIGEST_HIGH = 0x85ebca6b;
-const DIGEST_BYTES = 0xc2b2ae35;
 
 /** What the first pass finds out about a list. One object per device, overwritten each time. */
 class Measure {
@@ -67,7 +64,7 @@ class Measure {
   }
 }
 
-export class ScatterListMapper {
+export class ScatterListMapper implements ListMapper {
   /** Did the last failed map leave entries that could not be forgotten? A device may still reach the memory that they led to. */
   isStranded = false;
   readonly #table: MappingTable;
@@ -85,7 +82,7 @@ export class ScatterListMapper {
     this.#stopLow = merge ? limits.boundaryLow : 0;
   }
 
-  /** Maps the list, each element at its address in `mapping.mappedWords`; see `DmaDevice.mapSg`. */
+  /** Maps the list, each element at its address in `mapping.mappedWords`; see `RoutedDevice.mapSg`. */
   map(list: ScatterList, access: EntryAccess): Failure | undefined {
     const refusal = this.#measuredRefusal(list);
     if (refusal !== 0) return failureOf(refusal);
@@ -128,7 +125,7 @@ export class ScatterListMapper {
     checkMappedBy(list, this, "sync", SyncError);
   }
 
-  /** Unmaps the list; see `DmaDevice.unmapSg`. */
+  /** Unmaps the list; see `RoutedDevice.unmapSg`. */
   unmap(list: ScatterList): Failure | undefined {
     const mapping = list.mapping;
     if (mapping.device !== this || digestOf(list) !== mapping.digest) checkMappedBy(list, this, "unmapSg", FreeError);
@@ -364,44 +361,4 @@ function canChain(code: number, elements: number): boolean {
 function checkEnd(list: ScatterList, element: number): void {
   const end = list.addresses[element]! + BigInt(list.bytes[element]!);
   if (end > 2n ** 64n) throw new InvalidArgumentError(`end of scatterlist element ${element}`, end, "at most 2^64");
-}
-
-/** A list is mapped once at a time. Throws InvalidArgumentError. */
-export function checkNotMapped(list: ScatterList): void {
-  if (list.mapping.device === undefined) return;
-  throw new InvalidArgumentError("scatterlist", "mapped already", "one that is not mapped: call unmapSg first");
-}
-
-/** Throws the given error unless this device mapped the list, as it is now. */
-export function checkMappedBy(
-  list: ScatterList,
-  device: object,
-  call: string,
-  WrongUse: typeof FreeError | typeof SyncError,
-): void {
-  const { device: mappedBy, digest } = list.mapping;
-  if (mappedBy === device && digestOf(list) === digest) return;
-  const what = `${call} of a scatterlist of ${list.length} elements`;
-  if (mappedBy === undefined) throw new WrongUse("not-allocated", `${what} that is not mapped`);
-  if (mappedBy !== device) throw new WrongUse("wrong-owner", `${what} that another device mapped`);
-  throw new WrongUse("wrong-length", `${call} of a scatterlist whose ${list.length} elements were changed since mapSg`);
-}
-
-/**
- * A digest of the elements. A single changed word always changes it; several changed words go unseen once in 2^32. Their
- * number can't change while a list is mapped.
- */
-export function digestOf(list: ScatterList): number {
-  const words = list.mapping.addressWords;
-  const bytes = list.bytes;
-  const length = list.length;
-  const lowWord = LOW_WORD | 0;
-  const highWord = HIGH_WORD | 0;
-  let digest = 0;
-  for (let i = 0; i < length; i++) {
-    // Multiplied side by side: a chain of multiplications would take twice the time.
-    const address = Math.imul(words[2 * i + lowWord]!, DIGEST_LOW) + Math.imul(words[2 * i + highWord]!, DIGEST_HIGH);
-    digest = (Math.imul(digest, DIGEST_STEP) + address + Math.imul(bytes[i]!, DIGEST_BYTES)) | 0;
-  }
-  return digest;
 }

@@ -1,0 +1,48 @@
+/** What a device is made with beside its window and its limits. */
+import type { Memory } from "../machine/contract.ts";
+import type { PhysicalPages } from "../machine/physical-pages.ts";
+import { InvalidArgumentError } from "../units/errors.ts";
+import type { FaultInjectionOptions } from "./fault-injection.ts";
+
+export interface DmaDeviceOptions {
+  /** May neighbours in a scatterlist come out as one segment? Default true. */
+  readonly merge?: boolean;
+  /**
+   * log2 of the CPU's page size in bytes, 12 .. 30; default 12. Whole CPU pages are aligned to a CPU page on the bus, also
+   * where IO pages are smaller.
+   */
+  readonly cpuPageShift?: number;
+  /** Makes some calls fail, to try out a driver's error paths. Default: none, and it costs nothing. */
+  readonly faults?: FaultInjectionOptions;
+  /** The machine's memory, as this thread sees it. For coherent memory and bounce buffers, which need one of the next two. */
+  readonly memory?: Memory;
+  /**
+   * Where coherent memory comes from. After the death of a thread the table's `reclaim` comes before that of these pages.
+   * Default: there is none.
+   */
+  readonly coherentPages?: PhysicalPages;
+  /** Bounce buffers. Default: none. */
+  readonly bounce?: BounceOptions;
+}
+
+export interface BounceOptions {
+  /**
+   * Where bounce buffers come from. Where buffers beyond the mask are bounced: memory below the mask. After the death of a
+   * thread the table's `reclaim` comes before that of these pages.
+   */
+  readonly pages: PhysicalPages;
+  /**
+   * The device is not trusted: it gets only pages that hold nothing else. Buffers that do not cover whole IO pages are bounced,
+   * and no direct window is used. Default false: only buffers out of the device's reach are bounced.
+   */
+  readonly untrusted?: boolean;
+}
+
+/** The memory of the options, which those for coherent memory and bounce buffers need. Throws InvalidArgumentError. */
+export function memoryOf(options: DmaDeviceOptions): Memory | undefined {
+  const { memory, coherentPages, bounce } = options;
+  if (memory === undefined && (coherentPages !== undefined || bounce !== undefined)) {
+    throw new InvalidArgumentError("option `memory`", memory, "the machine's, beside `coherentPages` or `bounce`");
+  }
+  return memory;
+}

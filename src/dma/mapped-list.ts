@@ -1,0 +1,52 @@
+/**
+ * Who mapped a list, and is it still as it was then? Asked before every unmap and sync, the same way whatever the list was mapped by.
+ */
+import { type FreeError, InvalidArgumentError, type SyncError } from "../units/errors.ts";
+import { HIGH_WORD, LOW_WORD } from "./pages.ts";
+import type { ScatterList } from "./scatter-list.ts";
+
+/** Factors of the digest: odd, so that each step is a bijection of every word, with well mixed bits. */
+export const DIGEST_STEP = 0x27d4eb2f;
+export const DIGEST_LOW = 0x9e3779b1;
+export const DIGEST_HIGH = 0x85ebca6b;
+export const DIGEST_BYTES = 0xc2b2ae35;
+
+/** A list is mapped once at a time. Throws InvalidArgumentError. */
+export function checkNotMapped(list: ScatterList): void {
+  if (list.mapping.device === undefined) return;
+  throw new InvalidArgumentError("scatterlist", "mapped already", "one that is not mapped: call unmapSg first");
+}
+
+/** Throws the given error unless this device mapped the list, as it is now. */
+export function checkMappedBy(
+  list: ScatterList,
+  device: object,
+  call: string,
+  WrongUse: typeof FreeError | typeof SyncError,
+): void {
+  const { device: mappedBy, digest } = list.mapping;
+  if (mappedBy === device && digestOf(list) === digest) return;
+  const what = `${call} of a scatterlist of ${list.length} elements`;
+  if (mappedBy === undefined) throw new WrongUse("not-allocated", `${what} that is not mapped`);
+  if (mappedBy !== device) throw new WrongUse("wrong-owner", `${what} that another device mapped`);
+  throw new WrongUse("wrong-length", `${call} of a scatterlist whose ${list.length} elements were changed since mapSg`);
+}
+
+/**
+ * A digest of the elements. A single changed word always changes it; several changed words go unseen once in 2^32. Their
+ * number can't change while a list is mapped.
+ */
+export function digestOf(list: ScatterList): number {
+  const words = list.mapping.addressWords;
+  const bytes = list.bytes;
+  const length = list.length;
+  const lowWord = LOW_WORD | 0;
+  const highWord = HIGH_WORD | 0;
+  let digest = 0;
+  for (let i = 0; i < length; i++) {
+    // Multiplied side by side: a chain of multiplications would take twice the time.
+    const address = Math.imul(words[2 * i + lowWord]!, DIGEST_LOW) + Math.imul(words[2 * i + highWord]!, DIGEST_HIGH);
+    digest = (Math.imul(digest, DIGEST_STEP) + address + Math.imul(bytes[i]!, DIGEST_BYTES)) | 0;
+  }
+  return digest;
+}
