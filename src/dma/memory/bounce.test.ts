@@ -127,6 +127,37 @@ test("sync copies the part that was asked for, each in its direction", () => {
   machine.machine.close();
 });
 
+test("what lies between device and memory is synchronized before a copy toward the CPU, and after one toward the device", () => {
+  const machine = setUp();
+  const device = new DmaDevice(machine.table, {}, machine.untrusted);
+  const list = new ScatterList(1);
+  list.addNumber(0x5010, 8);
+  const mapping = got(device.map(0x1010n, 8, 3));
+  assert.equal(device.mapSg(list, 3), undefined);
+  let synchronize = (): void => assert.fail("not yet");
+  machine.table.ops.synchronize = () => synchronize() as undefined;
+  const cases = [
+    [mapping.iova, 0x1010, () => device.syncForCpu(mapping), () => device.syncForDevice(mapping)],
+    [list.iovas[0] as bigint, 0x5010, () => device.syncSgForCpu(list), () => device.syncSgForDevice(list)],
+  ] as const;
+  for (const [iova, original, forCpu, forDevice] of cases) {
+    // A write of the device that has come no farther than to what lies in between.
+    synchronize = () => assert.ok(machine.nic.dmaWrite(iova, Buffer.alloc(8, 9)));
+    forCpu();
+    assert.deepEqual(machine.at(original, 8), Buffer.alloc(8, 9));
+    machine.memory.write(original, Buffer.alloc(8, 5));
+    let seen: Buffer | undefined;
+    synchronize = () => {
+      seen = machine.seen(iova, 8);
+    };
+    forDevice();
+    assert.deepEqual(seen, Buffer.alloc(8, 5));
+  }
+  assert.equal(device.unmapSg(list), undefined);
+  assert.equal(device.unmap(mapping), undefined);
+  machine.machine.close();
+});
+
 test("syncForDevice brings nothing to a device that only writes: its bytes are not overwritten", () => {
   const machine = setUp();
   const device = new DmaDevice(machine.table, {}, machine.untrusted);
