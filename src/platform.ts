@@ -35,6 +35,7 @@ export {
   type SoftwareMachineOptions,
   type SoftwareMachineStatistics,
 } from "./machines/software/machine.ts";
+export type { EehEvent, EehReport } from "./platforms/eeh.ts";
 export { FlatTableOps, type FlatTableOptions } from "./platforms/flat-table.ts";
 export type { LdcCookie } from "./platforms/ldc/cookies.ts";
 export { type LdcErrno, LdcError } from "./platforms/ldc/errors.ts";
@@ -42,7 +43,6 @@ export { LdcLink } from "./platforms/ldc/link.ts";
 export { LdcPlatform, type LdcPlatformHandle, type LdcPlatformOptions } from "./platforms/ldc/platform.ts";
 export { LinearOps, type LinearOpsOptions } from "./platforms/linear/ops.ts";
 export { LinearPlatform, type LinearPlatformHandle, type LinearPlatformOptions } from "./platforms/linear/platform.ts";
-export type { EehEvent, EehReport } from "./platforms/powernv/eeh.ts";
 export { TableGroup } from "./platforms/powernv/group.ts";
 export { Phb, type PhbDevice, type PhbHandle, type PhbOptions } from "./platforms/powernv/phb.ts";
 export {

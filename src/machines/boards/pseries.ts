@@ -21,7 +21,7 @@ export interface PseriesBoardOptions extends BoardOptions {
 
 export const pseriesBoard: BoardKind & { create(options: PseriesBoardOptions): Board } = {
   name: "pseries",
-  summary: "guest of a PAPR hypervisor: TCEs by hypercalls, up to 512 a call",
+  summary: "guest of a PAPR hypervisor: TCEs by hypercalls, up to 512 a call, faults freeze the device (EEH)",
   format: pseriesTce.name,
   // 16 GiB too on real machines; the software machine has not the memory for one such page.
   pageShifts: [12, 16, 21, 24, 25, 26, 27, 28],
@@ -29,6 +29,7 @@ export const pseriesBoard: BoardKind & { create(options: PseriesBoardOptions): B
   grants: pseriesTce.grants,
   strayAccess: "refused",
   refusals: "fault",
+  faultsFreeze: true,
   // The hypervisor's: it forgets what a call empties before the call returns.
   hasIotlb: false,
   entriesPerHypercall: TCES_PER_CALL,
@@ -91,7 +92,11 @@ function boardOf(hypervisor: PaprHypervisor, platform: PseriesPlatform): Board {
     platform,
     usableBytes: Math.floor(region / pageBytes) * pageBytes,
     statistics: () => hypervisor.statistics(),
-    takeFaults: () => hypervisor.faults(),
+    takeFaults: () => {
+      const { faults } = platform.takeEehReport();
+      if (platform.isFrozen() !== false) platform.reset();
+      return faults;
+    },
     forgetThread: (thread) => hypervisor.forgetThread(thread),
     machineThread: hypervisor.thread,
     close: () => {

@@ -49,6 +49,7 @@ const powernvOnQemu: BoardKind = {
   // Those that its POWER9 and the bridge's memory have room for.
   pageShifts: [12, 16],
   hasIotlb: false,
+  faultsFreeze: false,
   create: createPowernv,
   attach: (handle) => {
     const machine = QemuMachine.attach(handle.machine as QemuMachineHandle);

@@ -163,6 +163,11 @@ export class TranslationUnit {
     return load(this.#state, deviceAt(this.#layout, device) + DEVICE.partition);
   }
 
+  /** With PASSED, no DMA that was in flight is so still. */
+  awaitDma(): number {
+    return this.#inFlight.awaitPassing();
+  }
+
   /** Cuts a partition off: with PASSED, no DMA of its devices moves anything until it is thawed. */
   freeze(partition: number): number {
     this.#checkPlace(partition, 0);

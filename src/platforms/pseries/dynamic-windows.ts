@@ -6,13 +6,14 @@
  * per mapping from then on); publish. A failure at any step: what was mapped is cleared, the window removed, the default window
  * brought back if it was removed, and the device is not tried again.
  *
- * One thread sets windows up, before others map: a thread that maps in the default window while it is removed is refused by the
- * hypervisor. A thread that dies over it leaves the device as tried.
+ * One thread sets windows up. Others may map in the default window meanwhile: while it is removed all of its entries are taken, so they
+ * find no space, and afterwards the hypervisor refuses them. A thread that dies over it leaves the device as tried, and may leave the
+ * default window's entries taken.
  */
 
 import { pseriesTce } from "../../formats/pseries-tce.ts";
 import type { Memory } from "../../machine/contract.ts";
-import { compareExchange, type SharedWords, store } from "../../shared/memory.ts";
+import { compareExchange, load, type SharedWords, store } from "../../shared/memory.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import { DEVICE_READS_AND_WRITES, type DmaWindow, type EntryCount, type Iova } from "../../units/numbers.ts";
@@ -51,6 +52,8 @@ const UNTRIED = 0;
 const SETTING_UP = 1;
 const PUBLISHED = 2;
 const FAILED = 3;
+/** The dynamic window is gone; the default one has still to be brought back. */
+const HALF_REMOVED = 4;
 
 /** A window that has been made: bus address − base is, in a direct one, the physical address. */
 export interface MadeWindow {
@@ -68,8 +71,10 @@ export interface DynamicWindowParts {
   /** The state's words, and where the progress is. */
   readonly words: SharedWords;
   readonly progressAt: number;
-  /** Does the default window hold nothing but reserved entries? */
-  readonly isDefaultEmpty: () => boolean;
+  /**
+   * Takes all entries of the default window, until the answered function is called. Undefined: it holds more than reserved entries.
+   */
+  readonly holdDefault: () => (() => void) | undefined;
   /** Calls `use` with ops of this thread on a window, which have a list page meanwhile. */
   readonly withOps: <Result>(liobn: number, window: DmaWindow, use: (ops: PseriesOps) => Result) => Result;
 }
@@ -96,11 +101,16 @@ export function makeDynamicWindow(
   return made;
 }
 
-/** Takes a window away that nothing uses any more. */
+/** Takes a window away that nothing uses any more. On failure it can be repeated. */
 export function unmakeDynamicWindow(parts: DynamicWindowParts, made: MadeWindow): Failure | undefined {
-  const failure = parts.firmware.remove(made.liobn) ?? (made.replacesDefault ? parts.firmware.reset() : undefined);
-  if (failure === undefined) store(parts.words, parts.progressAt, UNTRIED);
-  return failure;
+  const { firmware, words, progressAt } = parts;
+  // A window that is gone can't be removed again.
+  const failure = load(words, progressAt) === HALF_REMOVED ? undefined : firmware.remove(made.liobn);
+  if (failure !== undefined) return failure;
+  store(words, progressAt, HALF_REMOVED);
+  const left = made.replacesDefault ? firmware.reset() : undefined;
+  if (left === undefined) store(words, progressAt, UNTRIED);
+  return left;
 }
 
 /** Maps memory in a direct window at its own place. On failure nothing of it is left. */
@@ -146,14 +156,17 @@ class Attempt {
 
   /** An answer with a slot left, if need be by removing the default window. */
   #queryWithRoom(): WindowQuery | NoDynamicWindow {
-    const { firmware, isDefaultEmpty, properties } = this.#parts;
+    const { firmware, holdDefault, properties } = this.#parts;
     const query = firmware.query();
     if (typeof query === "string" || query.windowsLeft > 0) return query;
     if (properties.tokens?.reset === undefined) return "not-offered";
-    if (!isDefaultEmpty()) return "default-window-in-use";
-    const failure = firmware.remove(properties.liobn);
-    if (failure !== undefined) return failure;
+    const release = holdDefault();
+    if (release === undefined) return "default-window-in-use";
+    // Also when it fails: a removal that has begun and not ended leaves a window that no device reaches.
     this.#removedDefault = true;
+    const failure = firmware.remove(properties.liobn);
+    release();
+    if (failure !== undefined) return failure;
     const again = firmware.query();
     return typeof again === "string" || again.windowsLeft > 0 ? again : "platform-refused";
   }

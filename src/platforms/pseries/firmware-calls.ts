@@ -1,23 +1,23 @@
 /**
- * The guest's side of the firmware's services for dynamic windows: query, create, remove, reset, with typed results. Why H_RTAS and not
- * hypercalls of our own: it is how guests reach the firmware, so the same code can run on another machine that has it.
- *
- * Setting up windows is rare and done by one thread at a time; its argument buffer is a page taken for the time of a call.
+ * The guest's side of the firmware's services, with typed results: for dynamic windows query, create, remove, reset; for EEH the option,
+ * the state of a PE, its reset. Why H_RTAS and not hypercalls of our own: it is how guests reach the firmware, so the same code can run on
+ * another machine that has it.
  */
 import type { Memory } from "../../machine/contract.ts";
-import type { PhysicalPages } from "../../machine/physical-pages.ts";
 import type { Failure } from "../../units/failure.ts";
 import { failureOfCode, type Hypercalls } from "./calls.ts";
 import {
   type DmaProperties,
+  EEH_ENABLE,
   H_SUCCESS,
   longBusyMilliseconds,
   PAGE_SHIFT_BITS,
+  RESET_ACTIVATE,
+  RESET_DEACTIVATE,
   RTAS_BUSY,
   RTAS_SUCCESS,
 } from "./papr.ts";
 
-const BUFFER_BYTES = 4096;
 /** What a busy status, which asks for no time, counts as. */
 const BUSY_MILLISECONDS = 1;
 
@@ -36,15 +36,21 @@ export interface CreatedWindow {
   readonly base: bigint;
 }
 
+/**
+ * Calls `use` with the physical address of memory for an argument buffer, which is this thread's alone meanwhile. Answers what it does, or
+ * why there is no such memory.
+ */
+export type WithBuffer = <Result>(use: (address: number) => Result) => Result | Failure;
+
 export class FirmwareCalls {
   readonly #memory: Memory;
-  readonly #pages: PhysicalPages;
+  readonly #withBuffer: WithBuffer;
   readonly #calls: Hypercalls;
   readonly #properties: DmaProperties;
 
-  constructor(memory: Memory, pages: PhysicalPages, calls: Hypercalls, properties: DmaProperties) {
+  constructor(memory: Memory, withBuffer: WithBuffer, calls: Hypercalls, properties: DmaProperties) {
     this.#memory = memory;
-    this.#pages = pages;
+    this.#withBuffer = withBuffer;
     this.#calls = calls;
     this.#properties = properties;
   }
@@ -71,6 +77,27 @@ export class FirmwareCalls {
     return failureIn(this.#call(this.#properties.tokens?.reset, this.#endpoint(), 0));
   }
 
+  /** From now on a fault freezes the PE. */
+  enableEeh(): Failure | undefined {
+    return failureIn(this.#call(this.#properties.eeh?.setOption, [...this.#endpoint(), EEH_ENABLE], 0));
+  }
+
+  /** One of RESET_STATE_…, or a failure. */
+  resetState(): number | Failure {
+    const answer = this.#call(this.#properties.eeh?.readState, this.#endpoint(), 3);
+    return typeof answer === "string" ? answer : (answer[0] as number);
+  }
+
+  /**
+   * Puts the PE's reset on, and takes it off: then a freeze is over. How long a real bus has to be held in reset is not waited for: no
+   * device here needs the time.
+   */
+  resetEndpoint(): Failure | undefined {
+    const set = (step: number): Failure | undefined =>
+      failureIn(this.#call(this.#properties.eeh?.setReset, [...this.#endpoint(), step], 0));
+    return set(RESET_ACTIVATE) ?? set(RESET_DEACTIVATE);
+  }
+
   #endpoint(): readonly number[] {
     const { configAddress, unitId } = this.#properties;
     return [configAddress, Number(unitId >> 32n), Number(unitId & 0xffffffffn)];
@@ -79,11 +106,7 @@ export class FirmwareCalls {
   /** The results behind the status, unsigned. */
   #call(token: number | undefined, args: readonly number[], results: number): readonly number[] | Failure {
     if (token === undefined) return "platform-refused";
-    const buffer = this.#pages.allocate(BUFFER_BYTES);
-    if (buffer < 0) return "platform-busy";
-    const answer = this.#callWith(buffer, [token, args.length, results + 1, ...args], results);
-    this.#pages.free(buffer, BUFFER_BYTES);
-    return answer;
+    return this.#withBuffer((buffer) => this.#callWith(buffer, [token, args.length, results + 1, ...args], results));
   }
 
   #callWith(buffer: number, cells: readonly number[], results: number): readonly number[] | Failure {

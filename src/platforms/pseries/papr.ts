@@ -1,6 +1,6 @@
 /**
  * What a pseries guest and its hypervisor say to each other about DMA: numbers of calls, codes, and the firmware's services for
- * dynamic windows, as a manual would list them (LoPAPR: "Hypervisor call functions", "TCE", "Dynamic DMA windows"). The platform makes
+ * dynamic windows and EEH, as a manual would list them (LoPAPR: "Hypervisor call functions", "TCE", "Dynamic DMA windows"). The platform makes
  * these calls; the models in machines/hypervisors/papr answer them. Neither has other code in common.
  *
  * A hypercall takes 64-bit arguments and answers a code. The bus address in a window is an *ioba*; a window is named by its *liobn*.
@@ -66,6 +66,36 @@ export interface DynamicWindowTokens {
   readonly reset?: number;
 }
 
+/**
+ * Which token stands for which service of EEH, by their names in the device tree: "ibm,set-eeh-option",
+ * "ibm,read-slot-reset-state2", "ibm,set-slot-reset". (LoPAPR, "Enhanced I/O Error Handling". Arguments, functions and states are from
+ * memory, and have not been compared with the document. Left out: the release of registers or DMA alone, the error's log, the
+ * configuration of bridges.)
+ */
+export interface EehTokens {
+  /** PE's address, unit id (2 cells), EEH_DISABLE or EEH_ENABLE → status. */
+  readonly setOption: number;
+  /** PE's address, unit id (2 cells) → status, RESET_STATE_…, 1 where there is EEH, milliseconds to wait for a PE that is away. */
+  readonly readState: number;
+  /** PE's address, unit id (2 cells), RESET_DEACTIVATE or RESET_ACTIVATE → status. */
+  readonly setReset: number;
+}
+
+export const EEH_DISABLE = 0;
+export const EEH_ENABLE = 1;
+
+export const RESET_DEACTIVATE = 0;
+export const RESET_ACTIVATE = 1;
+/** The same by another wire. */
+export const RESET_ACTIVATE_FUNDAMENTAL = 3;
+
+/** Registers and DMA work. */
+export const RESET_STATE_NORMAL = 0;
+/** The reset is active: nothing works, and the freeze of before is over with it. */
+export const RESET_STATE_IN_RESET = 1;
+/** Frozen: registers and DMA are cut off. States above: one of the two is, or the PE is away. */
+export const RESET_STATE_FROZEN = 2;
+
 /** A device's part of the device tree, as far as DMA goes. Structured-cloneable. */
 export interface DmaProperties {
   /** The default window: "ibm,dma-window". */
@@ -76,11 +106,15 @@ export interface DmaProperties {
   readonly pageShift: number;
   /** Does the hypervisor have H_STUFF_TCE and H_PUT_TCE_INDIRECT ("hcall-multi-tce" in "ibm,hypertas-functions")? */
   readonly multiTce: boolean;
-  /** What firmware calls name the device's partitionable endpoint by. */
+  /** Names of the devices that share all this: they are one partitionable endpoint (PE), which translates, and freezes, as one. */
+  readonly devices: readonly string[];
+  /** What firmware calls name the PE by. */
   readonly configAddress: number;
   readonly unitId: bigint;
   /** Undefined: no dynamic windows. */
   readonly tokens?: DynamicWindowTokens;
+  /** Undefined: a fault freezes nothing. */
+  readonly eeh?: EehTokens;
   /** Windows may be placed below 2^64 for devices of fewer address bits: an extension. */
   readonly limitedAddressing: boolean;
 }

@@ -1,22 +1,25 @@
 /**
  * The pseries guest: a window of bus addresses whose TCEs only the hypervisor can write. Beside the generic table it has its liobn, a
- * list page for each thread, and a dynamic window, once one has been made.
+ * list page for each thread, EEH, and a dynamic window, once one has been made.
  *
  *     const platform = PseriesPlatform.create(machine, { properties, region: { address, bytes } });
  *     worker.postMessage([machine.handle, platform.handle]);  // there: PseriesPlatform.attach(machine, handle)
  *
  * The list pages are one block, a page for each thread number of the table. A thread number belongs to one living thread, and a
  * dead thread's is given out again only after it was reclaimed: so no two threads write one page, and none is lost with its thread.
+ * Between two runs of entries the same page is the buffer of this thread's firmware calls.
  */
 import type { DirectWindow, TranslatedWindow } from "../../dma/device-window.ts";
 import type { Machine } from "../../machine/contract.ts";
 import { PhysicalPages, type PhysicalPagesHandle } from "../../machine/physical-pages.ts";
 import { createShared, type SharedBuffer, wordsOf } from "../../shared/memory.ts";
 import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
-import { FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { FormatError, IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
-import type { DmaWindow, Entry, EntryCount, EntryRange, Iova } from "../../units/numbers.ts";
-import { DEFAULT_PATIENCE_MS, failureOfCode, Hypercalls, type Patience } from "./calls.ts";
+import type { DmaWindow, Entry, EntryRange } from "../../units/numbers.ts";
+import type { EehReport } from "../eeh.ts";
+import { DEFAULT_PATIENCE_MS, Hypercalls, type Patience } from "./calls.ts";
+import { checkWindow, emptyTable, reservedOf, windowOf } from "./default-window.ts";
 import {
   checkMemory,
   type DynamicWindowParts,
@@ -29,19 +32,22 @@ import {
   unmakeDynamicWindow,
   unmapDirectly,
 } from "./dynamic-windows.ts";
-import { FirmwareCalls } from "./firmware-calls.ts";
+import { EEH_WORDS, PseriesEeh } from "./eeh.ts";
+import { FirmwareCalls, type WithBuffer } from "./firmware-calls.ts";
 import { PseriesOps } from "./ops.ts";
-import { type DmaProperties, H_PARAMETER, H_SUCCESS } from "./papr.ts";
+import type { DmaProperties } from "./papr.ts";
 
 const PAGE_BYTES = 4096;
 const DEFAULT_THREADS = 32;
-const STATE_BYTES = 128;
+const STATE_BYTES: number = 4 * (1 + EEH_WORDS);
+/** Words of the shared state: how far the dynamic window is, and EEH's. */
 const PROGRESS_AT = 0;
+const EEH_AT = 1;
 
 export interface PseriesPlatformOptions {
   /** What the device tree says. */
   readonly properties: DmaProperties;
-  /** Physical memory for list pages and firmware calls, which nobody else uses. Default: none, and no list pages. */
+  /** Physical memory for list pages and firmware calls, which nobody else uses. Default: none, nor dynamic windows, nor EEH. */
   readonly region?: MemoryRange;
   /** Use the calls for many TCEs? Default: if the properties say so. */
   readonly multiTce?: boolean;
@@ -86,8 +92,40 @@ export type PseriesWindow = TableWindow | MappedWindow;
 interface Common {
   readonly machine: Machine;
   readonly calls: Hypercalls;
-  readonly pages: PhysicalPages | undefined;
+  readonly memory: SpareMemory;
   readonly multiTce: boolean;
+}
+
+/**
+ * The platform's region, as one thread uses it. Attached when it is first needed, to set up windows: a driver thread that is killed
+ * leaves no slot taken.
+ */
+class SpareMemory {
+  readonly #handle: PhysicalPagesHandle | undefined;
+  #pages: PhysicalPages | undefined;
+
+  constructor(handle: PhysicalPagesHandle | undefined, pages?: PhysicalPages) {
+    this.#handle = handle;
+    this.#pages = pages;
+  }
+
+  /** Undefined: there is no region. */
+  get pages(): PhysicalPages | undefined {
+    if (this.#pages === undefined && this.#handle !== undefined) this.#pages = PhysicalPages.attach(this.#handle);
+    return this.#pages;
+  }
+
+  /** Calls `use` with a page that is lent to it; with -1 when there is none. */
+  withPage<Result>(use: (page: number) => Result): Result {
+    const page = this.pages?.allocate(PAGE_BYTES) ?? -1;
+    const result = use(page);
+    if (page >= 0) this.pages?.free(page, PAGE_BYTES);
+    return result;
+  }
+
+  close(): void {
+    this.#pages?.close();
+  }
 }
 
 /** One thread's view. */
@@ -115,15 +153,16 @@ export class PseriesPlatform {
   }
 
   /**
-   * Empties the default window, and attaches this thread. Throws InvalidArgumentError for properties that are none, or a liobn or
-   * window that the hypervisor doesn't know; IovaError with the failure's code when it can't empty the table now.
+   * Empties the default window, switches EEH on if there is any, and attaches this thread. Throws InvalidArgumentError for properties
+   * that are none, or a liobn or window that the hypervisor doesn't know; IovaError with the failure's code when it refuses the rest.
    */
   static create(machine: Machine, options: PseriesPlatformOptions): PseriesPlatform {
     const { properties, region, patience, table = {}, multiTce = properties.multiTce } = options;
     const window = windowOf(properties);
     const pages =
       region === undefined ? undefined : PhysicalPages.create({ ...region, threads: table.threads ?? DEFAULT_THREADS });
-    const common = { machine, calls: new Hypercalls(machine, patience), pages, multiTce };
+    const memory = new SpareMemory(pages?.handle, pages);
+    const common = { machine, calls: new Hypercalls(machine, patience), memory, multiTce };
     checkWindow(common.calls, properties, window);
     const ops = opsOn(common, properties.liobn, window);
     emptyTable(ops, window);
@@ -140,7 +179,10 @@ export class PseriesPlatform {
       place: { liobn: properties.liobn, table: generic.handle, listPages, options: complete },
       dynamic: undefined,
     };
-    return new PseriesPlatform(common, handle, generic, ops);
+    const platform = new PseriesPlatform(common, handle, generic, ops);
+    const failure = platform.#eeh?.enable();
+    if (failure !== undefined) throw new IovaError(failure, `EEH can't be switched on: ${failure}`);
+    return platform;
   }
 
   /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
@@ -150,17 +192,7 @@ export class PseriesPlatform {
     }
     const { multiTce, patienceMs, place } = handle;
     const calls = new Hypercalls(machine, { patienceMs, ...patience });
-    let attached: PhysicalPages | undefined;
-    const common = {
-      machine,
-      calls,
-      multiTce,
-      // Attached when it is first needed, to set up windows: a driver thread that is killed leaves no slot taken.
-      get pages(): PhysicalPages | undefined {
-        if (attached === undefined && handle.pages !== undefined) attached = PhysicalPages.attach(handle.pages);
-        return attached;
-      },
-    };
+    const common = { machine, calls, memory: new SpareMemory(handle.pages), multiTce };
     const ops = opsOn(common, place.liobn, place.table.window);
     const generic = IommuTable.attach(place.table, ops);
     useListPage(ops, place.listPages, generic);
@@ -191,13 +223,18 @@ export class PseriesPlatform {
     return use.use;
   }
 
-  /** Removes the dynamic window. "in-use": something is mapped in its table (of a direct window nobody can know). */
+  /**
+   * Removes the dynamic window. "in-use": something is mapped in its table (of a direct window nobody can know). Afterwards no other
+   * thread uses its view of that table any more; it attaches anew. On failure it can be repeated.
+   */
   removeDynamicWindow(): Failure | undefined {
     const dynamic = this.#dynamic;
     const parts = this.#parts();
     if (dynamic === undefined || parts === undefined) return undefined;
-    if (dynamic.use.kind === "translated" && !holdsNothing(dynamic.use.table, 0)) return "in-use";
+    const release = dynamic.use.kind === "translated" ? holdWhole(dynamic.use.table, []) : (): void => undefined;
+    if (release === undefined) return "in-use";
     const failure = unmakeDynamicWindow(parts, dynamic.made);
+    release();
     if (failure !== undefined) return failure;
     if (dynamic.use.kind === "translated") this.#giveUpTable(dynamic.use.table, dynamic.place);
     this.#dynamic = undefined;
@@ -214,11 +251,27 @@ export class PseriesPlatform {
     return this.#changeMemory(range, (ops, window) => unmapDirectly(ops, window.pageShift, [range]));
   }
 
+  /** Takes the machine's faults; and tells of the device's PE when a fault has frozen it, once (eeh.ts). */
+  takeEehReport(): EehReport {
+    const faultsAlone = (): EehReport => ({ faults: this.#common.machine.faults(), events: [] });
+    return this.#eeh?.takeReport() ?? faultsAlone();
+  }
+
+  /** Is the PE cut off: frozen, or in a reset that has not ended? Or why the firmware doesn't say. */
+  isFrozen(): boolean | Failure {
+    return this.#eeh?.isFrozen() ?? false;
+  }
+
+  /** Resets the PE: its devices work again, by the entries that are in the tables. On failure it can be repeated, by any thread. */
+  reset(): Failure | undefined {
+    return this.#eeh?.reset();
+  }
+
   /** Gives this thread's views back. */
   close(): void {
     if (this.#dynamic?.use.kind === "translated") this.#dynamic.use.table.close();
     this.generic.close();
-    this.#common.pages?.close();
+    this.#common.memory.close();
   }
 
   #changeMemory(
@@ -231,32 +284,48 @@ export class PseriesPlatform {
     const pageBytes = 2 ** made.window.pageShift;
     const fits = range.address + range.bytes <= made.window.entries * pageBytes;
     if (!fits || range.address % pageBytes !== 0 || range.bytes % pageBytes !== 0) return "platform-refused";
-    return this.#withListPage(opsOn(this.#common, made.liobn, made.window), (ops) => change(ops, made.window));
+    return this.#withOps(made.liobn, made.window, (ops) => change(ops, made.window));
+  }
+
+  /** Undefined: the device tree has none, or there is no memory for firmware calls. */
+  get #eeh(): PseriesEeh | undefined {
+    const { pages, properties, state } = this.#handle;
+    if (properties.eeh === undefined || pages === undefined) return undefined;
+    const { machine } = this.#common;
+    return new PseriesEeh({ machine, properties, firmware: this.#firmware(), words: wordsOf(state), at: EEH_AT });
   }
 
   /** Undefined without memory for firmware calls. */
   #parts(): DynamicWindowParts | undefined {
-    const { calls, machine, pages } = this.#common;
+    const { pages, place, properties, state } = this.#handle;
     if (pages === undefined) return undefined;
-    const { properties, state } = this.#handle;
     return {
-      memory: machine.memory,
+      memory: this.#common.machine.memory,
       properties,
-      firmware: new FirmwareCalls(machine.memory, pages, calls, properties),
+      firmware: this.#firmware(),
       words: wordsOf(state),
       progressAt: PROGRESS_AT,
-      isDefaultEmpty: () => holdsNothing(this.generic, reservedEntries(this.#handle.place)),
-      withOps: (liobn, window, use) => this.#withListPage(opsOn(this.#common, liobn, window), use),
+      holdDefault: () => holdWhole(this.generic, place.options.reserved ?? []),
+      withOps: (liobn, window, use) => this.#withOps(liobn, window, use),
     };
   }
 
-  /** Lends the ops a list page while `use` runs, if there is one. */
-  #withListPage<Result>(ops: PseriesOps, use: (ops: PseriesOps) => Result): Result {
-    const page = this.#common.pages?.allocate(PAGE_BYTES) ?? -1;
-    if (page >= 0) ops.useListPage(page);
-    const result = use(ops);
-    if (page >= 0) this.#common.pages?.free(page, PAGE_BYTES);
-    return result;
+  #firmware(): FirmwareCalls {
+    const { calls, machine, memory } = this.#common;
+    const { listPages } = this.#handle.place;
+    const listPage = listPages === undefined ? undefined : listPageOf(listPages, this.generic);
+    const withBuffer: WithBuffer = (use) =>
+      listPage === undefined ? memory.withPage((page) => (page < 0 ? "platform-busy" : use(page))) : use(listPage);
+    return new FirmwareCalls(machine.memory, withBuffer, calls, this.#handle.properties);
+  }
+
+  /** Ops of this thread on a window, with a list page, if there is one, while `use` runs. */
+  #withOps<Result>(liobn: number, window: DmaWindow, use: (ops: PseriesOps) => Result): Result {
+    return this.#common.memory.withPage((page) => {
+      const ops = opsOn(this.#common, liobn, window);
+      if (page >= 0) ops.useListPage(page);
+      return use(ops);
+    });
   }
 
   #createTable(made: MadeWindow): { readonly place: TablePlace; readonly use: TableWindow } {
@@ -279,53 +348,12 @@ export class PseriesPlatform {
   #giveUpTable(generic: IommuTable, place: TablePlace | undefined): void {
     generic.close();
     if (place?.listPages === undefined) return;
-    this.#common.pages?.free(place.listPages, listPageBytes(place.options));
+    this.#common.memory.pages?.free(place.listPages, listPageBytes(place.options));
   }
-}
-
-function windowOf({ base, bytes, pageShift }: DmaProperties): DmaWindow {
-  const entries = Number(bytes >> BigInt(pageShift));
-  if (bytes !== BigInt(entries) << BigInt(pageShift) || !Number.isInteger(Math.log2(entries))) {
-    throw new InvalidArgumentError("bytes of the default window", bytes, "a power of two, at least one page");
-  }
-  return { base: base as Iova, pageShift, entries: entries as EntryCount };
-}
-
-/** Throws InvalidArgumentError unless the hypervisor knows the window's first and last entry. */
-function checkWindow(calls: Hypercalls, { liobn }: DmaProperties, window: DmaWindow): void {
-  const first = Number(window.base >> 12n);
-  const last = first + (window.entries - 1) * 2 ** (window.pageShift - 12);
-  for (const [what, page] of [
-    ["first", first],
-    ["last", last],
-  ] as const) {
-    const code = calls.getTce(liobn, page);
-    if (code === H_SUCCESS) continue;
-    if (code !== H_PARAMETER)
-      throw new IovaError(failureOfCode(code), `H_GET_TCE of liobn 0x${liobn.toString(16)} answers ${code}`);
-    const expected = `one whose ${what} entry the hypervisor knows: H_GET_TCE answers H_PARAMETER`;
-    throw new InvalidArgumentError("liobn", `0x${liobn.toString(16)} with ${window.entries} entries`, expected);
-  }
-}
-
-/** An address of 0 means "none" to many drivers. */
-function reservedOf(window: DmaWindow, reserved: readonly EntryRange[] = []): readonly EntryRange[] {
-  const hasZero = window.base === 0n && !reserved.some(({ first }) => first === 0);
-  return hasZero ? [{ first: 0 as Entry, end: 1 as Entry }, ...reserved] : reserved;
-}
-
-function reservedEntries({ options }: TablePlace): number {
-  return (options.reserved ?? []).reduce((sum, { first, end }) => sum + end - first, 0);
 }
 
 function opsOn({ calls, machine, multiTce }: Common, liobn: number, window: DmaWindow): PseriesOps {
   return new PseriesOps({ memory: machine.memory, calls, liobn, window, multiTce });
-}
-
-function emptyTable(ops: PseriesOps, { entries }: DmaWindow): void {
-  ops.clear(0, entries);
-  const failure = ops.flush();
-  if (failure !== undefined) throw new IovaError(failure, `the default window can't be emptied: ${failure}`);
 }
 
 function listPageBytes({ threads = DEFAULT_THREADS }: TableOptions): number {
@@ -333,19 +361,48 @@ function listPageBytes({ threads = DEFAULT_THREADS }: TableOptions): number {
 }
 
 /** Undefined when there is no memory for them: then every entry takes a call. */
-function takeListPages({ pages }: Common, options: TableOptions): number | undefined {
-  const address = pages?.allocate(listPageBytes(options)) ?? -1;
+function takeListPages({ memory }: Common, options: TableOptions): number | undefined {
+  const address = memory.pages?.allocate(listPageBytes(options)) ?? -1;
   return address < 0 ? undefined : address;
 }
 
 function useListPage(ops: PseriesOps, listPages: number | undefined, generic: IommuTable): void {
-  if (listPages !== undefined) ops.useListPage(listPages + generic.thread * PAGE_BYTES);
+  if (listPages !== undefined) ops.useListPage(listPageOf(listPages, generic));
 }
 
-/** Is nothing taken but so many reserved entries? What rests in this thread's cache and queue is given back first. */
-function holdsNothing(generic: IommuTable, reserved: number): boolean {
-  generic.allocator.drain();
-  return generic.statistics().taken === reserved;
+function listPageOf(listPages: number, { thread }: IommuTable): number {
+  return listPages + thread * PAGE_BYTES;
+}
+
+/**
+ * Takes all of a table but its reserved ranges, so that nobody maps in it until the answered function is called. Undefined: something is
+ * mapped. What rests in this thread's cache and queue is given back first.
+ */
+function holdWhole(generic: IommuTable, reserved: readonly EntryRange[]): (() => void) | undefined {
+  const { allocator, window } = generic;
+  allocator.drain();
+  const held: EntryRange[] = [];
+  const release = (): void => {
+    for (const range of held) allocator.unreserve(range);
+  };
+  for (const range of gapsBetween(reserved, window.entries)) {
+    if (allocator.reserve(range) !== undefined) {
+      release();
+      return undefined;
+    }
+    held.push(range);
+  }
+  return release;
+}
+
+/** What of [0, entries) lies in none of the ranges, which don't overlap. */
+function gapsBetween(ranges: readonly EntryRange[], entries: number): readonly EntryRange[] {
+  const sorted = ranges.toSorted((a, b) => a.first - b.first);
+  const firsts = [0, ...sorted.map(({ end }) => end)];
+  const ends = [...sorted.map(({ first }) => first), entries];
+  return firsts
+    .map((first, i) => ({ first: first as Entry, end: ends[i] as Entry }))
+    .filter(({ first, end }) => first < end);
 }
 
 function directOf({ window }: MadeWindow): MappedWindow {

@@ -364,6 +364,12 @@ const BUGS: readonly Bug[] = [
     setting: { invalidate: "lazy" },
   },
   {
+    name: "the kind claims that faults cut devices off",
+    plant: (kind) => ({ ...kind, faultsFreeze: true }),
+    caught: /^faults: a fault cuts the device off/,
+    says: /before it is taken, the device reaches what is mapped; the kind says otherwise/,
+  },
+  {
     name: "faults are not recorded",
     plant: (kind) =>
       planted(kind, (board) => {
@@ -455,6 +461,27 @@ test("on every board whose machine keeps what is stale, invalidations that do no
         `${one.name}: no case ${caught} failed`,
       );
     }
+  }
+});
+
+test("on every board where faults cut devices off, a kind that does not say so, and faults that nobody ends, are caught", () => {
+  const kinds = BOARD_KINDS.filter(({ faultsFreeze }) => faultsFreeze === true);
+  assert.ok(kinds.length > 0);
+  for (const one of kinds) {
+    const setting = { ...PLAIN, pageShift: one.pageShifts[0] as number, levels: one.levels[0] as number };
+    const silent = failures({ ...one, faultsFreeze: false }, setting);
+    const [[which, message] = ["", ""], ...others] = [...silent];
+    assert.deepEqual(others, [], one.name);
+    assert.match(which, /^faults: a fault cuts the device off/);
+    assert.match(message, /before it is taken, the device is cut off/);
+    const unended = planted(one, (board) => {
+      board.takeFaults = () => board.machine.faults();
+    });
+    const failed = failures(unended, setting);
+    assert.match(
+      failed.get("faults: after faults, once they are taken, the device reaches what is mapped as before") ?? "",
+      /is recorded as 0 faults/,
+    );
   }
 });
 

@@ -1,11 +1,13 @@
 /**
- * The firmware's services for dynamic DMA windows: query, create, remove, reset, called by H_RTAS with a buffer of big-endian cells in
- * the guest's memory, as guests of QEMU call them. (LoPAPR, "ibm,query-pe-dma-window" and its neighbours.)
+ * The firmware: services that are called by H_RTAS with a buffer of big-endian cells in the guest's memory, as guests of QEMU call them.
+ * Here are those for dynamic DMA windows: query, create, remove, reset (LoPAPR, "ibm,query-pe-dma-window" and its neighbours). Those for
+ * EEH are in eeh-services.ts.
  *
  * Removing a window ends it with whatever is mapped in it: that nothing is, its guest has to know.
  */
 import {
   type DynamicWindowTokens,
+  type EehTokens,
   H_PARAMETER,
   H_SUCCESS,
   PAGE_SHIFT_BITS,
@@ -15,10 +17,12 @@ import {
   RTAS_SUCCESS,
 } from "../../../platforms/pseries/papr.ts";
 import type { SoftwareMemory } from "../../software/memory.ts";
+import type { EehServices } from "./eeh-services.ts";
 import type { WindowAnswer, Windows } from "./windows.ts";
 
 /** The model's numbers; a guest takes them from its device tree. */
 export const TOKENS: Required<DynamicWindowTokens> = { query: 0x2017, create: 0x2018, remove: 0x2019, reset: 0x201a };
+export const EEH_TOKENS: EehTokens = { setOption: 0x201b, readState: 0x201c, setReset: 0x201d };
 export const UNIT_ID = 0x8000_0000_2000_0000n;
 
 const MOST_CELLS = 32;
@@ -28,8 +32,10 @@ const LAST_WINDOW_SHIFT = 60;
 export interface FirmwareParts {
   readonly memory: SoftwareMemory;
   readonly windows: Windows;
+  /** Undefined: there are none. */
+  readonly eeh: EehServices | undefined;
   readonly partitions: number;
-  /** log2 of the page sizes that windows can have. */
+  /** log2 of the page sizes that dynamic windows can have; none: there are no such windows. */
   readonly pageShifts: readonly number[];
   /** The largest window, in TCEs. */
   readonly largestWindow: number;
@@ -69,10 +75,21 @@ export class Firmware {
   }
 
   #serve(token: number, args: number): readonly number[] {
+    if (this.#parts.pageShifts.length === 0) return this.#serveEeh(token, args);
     if (token === TOKENS.query && args === 3) return this.#query();
     if (token === TOKENS.create && args === 5) return this.#create();
     if (token === TOKENS.remove && args === 1) return [statusOf(this.#parts.windows.remove(this.#argument(0)))];
     if (token === TOKENS.reset && args === 3 && this.#parts.canReset) return this.#reset();
+    return this.#serveEeh(token, args);
+  }
+
+  #serveEeh(token: number, args: number): readonly number[] {
+    const { eeh } = this.#parts;
+    const partition = eeh === undefined || args < 3 ? -1 : this.#partition();
+    if (eeh === undefined || partition < 0) return [RTAS_PARAMETER];
+    if (token === EEH_TOKENS.setOption && args === 4) return eeh.setOption(partition, this.#argument(3));
+    if (token === EEH_TOKENS.readState && args === 3) return eeh.readState(partition);
+    if (token === EEH_TOKENS.setReset && args === 4) return eeh.setReset(partition, this.#argument(3));
     return [RTAS_PARAMETER];
   }
 

@@ -31,7 +31,8 @@ import { checkInteger, FormatError, InvalidArgumentError, InvariantError } from 
 import type { SoftwareDevice } from "../../software/device.ts";
 import { SoftwareMachine, type SoftwareMachineHandle, type SoftwareMachineOptions } from "../../software/machine.ts";
 import { SoftwareMemory } from "../../software/memory.ts";
-import { configAddressOf, Firmware, TOKENS, UNIT_ID } from "./firmware.ts";
+import { EehServices } from "./eeh-services.ts";
+import { configAddressOf, EEH_TOKENS, Firmware, TOKENS, UNIT_ID } from "./firmware.ts";
 import { type InjectedAnswer, Injector } from "./injection.ts";
 import { type PersonalityName, personalityNamed } from "./personalities.ts";
 import { attachState, callsAt, createState, HEADER } from "./state.ts";
@@ -65,6 +66,8 @@ export interface PaprHypervisorOptions {
   readonly multiTce?: boolean;
   /** Dynamic windows: what there is of them. Default: none. */
   readonly dynamicWindows?: DynamicWindowOptions;
+  /** Are there services for EEH? A fault freezes nothing before the guest has switched it on. Default true. */
+  readonly eeh?: boolean;
   /** May TCEs lead to addresses from the end of the machine's memory on, below 2^46: registers of peers? Default true. */
   readonly peers?: boolean;
   /** Answers of every thread's view, from its first call on. */
@@ -101,6 +104,7 @@ interface Setup {
   readonly entries: number;
   readonly multiTce: boolean;
   readonly dynamic: Required<Omit<DynamicWindowOptions, "slots" | "memoryBytes">> | undefined;
+  readonly eeh: boolean;
   readonly peers: boolean;
   readonly defaultTables: readonly number[];
   readonly inject: readonly InjectedAnswer[];
@@ -163,6 +167,9 @@ export class PaprHypervisor implements DmaMachine {
     this.#firmware = new Firmware({
       memory: this.memory,
       windows: this.#windows,
+      eeh: setup.eeh
+        ? new EehServices({ unit: machine.translation, words: this.#words, geometry: geometryOf(setup) })
+        : undefined,
       partitions: setup.partitions,
       pageShifts: setup.dynamic?.pageShifts ?? [],
       largestWindow: setup.dynamic?.largestWindow ?? 0,
@@ -207,9 +214,9 @@ export class PaprHypervisor implements DmaMachine {
     return new PaprHypervisor(handle, SoftwareMachine.attach(handle.machine));
   }
 
-  /** What the device tree says about the devices of a partition. */
+  /** What the device tree says about the devices of a partition: those that are in it now. */
   properties(partition: number): DmaProperties {
-    const { setup } = this.handle;
+    const { machine, setup } = this.handle;
     checkInteger("partition", partition, 0, setup.partitions - 1);
     const { reset, ...tokens } = TOKENS;
     return {
@@ -218,9 +225,11 @@ export class PaprHypervisor implements DmaMachine {
       bytes: BigInt(setup.entries) << BigInt(setup.pageShift),
       pageShift: setup.pageShift,
       multiTce: setup.multiTce,
+      devices: machine.devices.filter((_, device) => this.machine.translation.partitionOf(device) === partition),
       configAddress: configAddressOf(partition),
       unitId: UNIT_ID,
       ...(setup.dynamic === undefined ? {} : { tokens: setup.dynamic.reset ? { ...tokens, reset } : tokens }),
+      ...(setup.eeh ? { eeh: EEH_TOKENS } : {}),
       limitedAddressing: setup.dynamic?.limitedAddressing ?? false,
     };
   }
@@ -294,7 +303,7 @@ export class PaprHypervisor implements DmaMachine {
 
   #callFirmware(buffer: number): number {
     const injected = this.#injector.next(H_RTAS, this.#firmware.tokenAt(buffer));
-    if (this.handle.setup.dynamic === undefined) return H_FUNCTION;
+    if (this.handle.setup.dynamic === undefined && !this.handle.setup.eeh) return H_FUNCTION;
     return this.#firmware.call(buffer, injected?.answer);
   }
 
@@ -331,7 +340,8 @@ function windowsOf({ pages, setup }: PaprHypervisorHandle, machine: SoftwareMach
 
 function setupOf(options: PaprHypervisorOptions): Setup {
   const { memoryBytes, partitions = 1, pageShift = 12, threads = 32, dynamicWindows } = options;
-  const { personality = "papr", entries = 2 ** (30 - pageShift), multiTce = true, peers = true, inject = [] } = options;
+  const { personality = "papr", entries = 2 ** (30 - pageShift), multiTce = true, eeh = true } = options;
+  const { peers = true, inject = [] } = options;
   personalityNamed(personality);
   checkInteger("guest memory in bytes", memoryBytes, PAGE_BYTES, 2 ** 32);
   if (memoryBytes % PAGE_BYTES !== 0)
@@ -355,6 +365,7 @@ function setupOf(options: PaprHypervisorOptions): Setup {
     entries,
     multiTce,
     dynamic: dynamicWindows === undefined ? undefined : dynamicOf(dynamicWindows),
+    eeh,
     peers,
     defaultTables: Array.from({ length: partitions }, (_, partition) => memoryBytes + partition * bytes),
     inject,

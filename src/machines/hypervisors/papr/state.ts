@@ -81,8 +81,8 @@ export function attachState(state: SharedBuffer, geometry: StateGeometry): Share
   return words;
 }
 
-function wordsNeeded({ partitions, windows, threads }: StateGeometry): number {
-  return LINE_WORDS + partitions * windows * SLOT.words + threads * LINE_WORDS;
+function wordsNeeded(geometry: StateGeometry): number {
+  return inResetAt(geometry, geometry.partitions);
 }
 
 /** Where a window slot's words begin. `slot` counts through all partitions. */
@@ -98,4 +98,9 @@ export function whereaboutsAt(geometry: StateGeometry, thread: number): number {
 /** Where a thread counts its calls: on the same line, since it alone writes both. */
 export function callsAt(geometry: StateGeometry, thread: number): number {
   return whereaboutsAt(geometry, thread) + 2;
+}
+
+/** The word that is 1 while a partition's reset is active. */
+export function inResetAt(geometry: StateGeometry, partition: number): number {
+  return whereaboutsAt(geometry, geometry.threads) + partition;
 }

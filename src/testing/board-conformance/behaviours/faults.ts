@@ -95,6 +95,31 @@ const afterFaults: BoardCase = {
   },
 };
 
+const cutOffUntilTaken: BoardCase = {
+  behaviour: "faults",
+  name: "a fault cuts the device off until faults are taken where the kind says so, and nowhere else",
+  needs: ["recorded faults"],
+  run(bench) {
+    const address = bench.address(3);
+    bench.fill(address, 64);
+    const mapping = bench.map(address, 64);
+    const first = bench.entryAt(mapping.iova);
+    const [entry] = freeEntriesAround(bench, first, first + 1) as [number];
+    const into = new Uint8Array(16);
+    bench.master.dmaRead(bench.iova(entry), into);
+    const reaches = bench.master.dmaRead(mapping.iova, into);
+    const freezes = bench.kind.faultsFreeze === true;
+    expect(reaches !== freezes, () => {
+      const found = reaches ? "reaches what is mapped" : "is cut off";
+      return `after a fault at entry ${entry}, before it is taken, the device ${found}; the kind says otherwise`;
+    });
+    const faults = bench.board.takeFaults();
+    expect(faults.length === 1, () => `a fault, and a DMA after it, are recorded as ${faults.length} faults`);
+    bench.expectReads(mapping.iova, address, 64);
+    bench.unmap(mapping);
+  },
+};
+
 const faultsTellWhere: BoardCase = {
   behaviour: "faults",
   name: "faults come with the device, the address and the access, in the order in which they happened",
@@ -134,5 +159,6 @@ export const FAULTS: readonly BoardCase[] = [
   overTheEnd,
   outsideOfTheWindow,
   afterFaults,
+  cutOffUntilTaken,
   faultsTellWhere,
 ];

@@ -1,0 +1,47 @@
+/** The default window, as the device tree tells of it: checked against what the hypervisor knows, and emptied before it is used. */
+import { InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import type { DmaWindow, Entry, EntryCount, EntryRange, Iova } from "../../units/numbers.ts";
+import { failureOfCode, type Hypercalls } from "./calls.ts";
+import type { PseriesOps } from "./ops.ts";
+import { type DmaProperties, H_PARAMETER, H_SUCCESS, TCES_PER_CALL } from "./papr.ts";
+
+/** Throws InvalidArgumentError for a size that no window has. */
+export function windowOf({ base, bytes, pageShift }: DmaProperties): DmaWindow {
+  const entries = Number(bytes >> BigInt(pageShift));
+  if (bytes !== BigInt(entries) << BigInt(pageShift) || !Number.isInteger(Math.log2(entries))) {
+    throw new InvalidArgumentError("bytes of the default window", bytes, "a power of two, at least one page");
+  }
+  return { base: base as Iova, pageShift, entries: entries as EntryCount };
+}
+
+/** Throws InvalidArgumentError unless the hypervisor knows the window's first and last entry. */
+export function checkWindow(calls: Hypercalls, { liobn }: DmaProperties, window: DmaWindow): void {
+  const first = Number(window.base >> 12n);
+  const last = first + (window.entries - 1) * 2 ** (window.pageShift - 12);
+  for (const [what, page] of [
+    ["first", first],
+    ["last", last],
+  ] as const) {
+    const code = calls.getTce(liobn, page);
+    if (code === H_SUCCESS) continue;
+    if (code !== H_PARAMETER)
+      throw new IovaError(failureOfCode(code), `H_GET_TCE of liobn 0x${liobn.toString(16)} answers ${code}`);
+    const expected = `one whose ${what} entry the hypervisor knows: H_GET_TCE answers H_PARAMETER`;
+    throw new InvalidArgumentError("liobn", `0x${liobn.toString(16)} with ${window.entries} entries`, expected);
+  }
+}
+
+/** Throws IovaError when the hypervisor refuses, at its first refusal: each may take as long as the guest's patience lasts. */
+export function emptyTable(ops: PseriesOps, { entries }: DmaWindow): void {
+  for (let first = 0; first < entries; first += TCES_PER_CALL) {
+    ops.clear(first, Math.min(TCES_PER_CALL, entries - first));
+    const failure = ops.flush();
+    if (failure !== undefined) throw new IovaError(failure, `the default window can't be emptied: ${failure}`);
+  }
+}
+
+/** An address of 0 means "none" to many drivers. */
+export function reservedOf(window: DmaWindow, reserved: readonly EntryRange[] = []): readonly EntryRange[] {
+  const hasZero = window.base === 0n && !reserved.some(({ first }) => first === 0);
+  return hasZero ? [{ first: 0 as Entry, end: 1 as Entry }, ...reserved] : reserved;
+}
