@@ -5,7 +5,7 @@ import { DmaDevice } from "../../dma/device.ts";
 import { createDevice } from "../../dma/windows.ts";
 import { TOKENS } from "../../machines/hypervisors/papr/firmware.ts";
 import type { DynamicWindowOptions, PaprHypervisorOptions } from "../../machines/hypervisors/papr/hypervisor.ts";
-import { type Guest, guestOf, MEMORY_BYTES, tableOf } from "./guest.model.ts";
+import { type Guest, guestOf, MEMORY_BYTES, tableOf, viewBetweenCalls } from "./guest.model.ts";
 import { H_PUT_TCE_INDIRECT, H_RTAS, H_STUFF_TCE } from "./papr.ts";
 import { PseriesPlatform, type PseriesWindow } from "./platform.ts";
 
@@ -258,4 +258,79 @@ test("a driver's device takes the window that its mask reaches: the default one 
     assert.deepEqual([...seen], [51]);
     assert.equal(device.unmap(mapping), undefined);
   }
+});
+
+test("defect 22: another thread that maps while the default window is removed finds no space, and afterwards is refused", () => {
+  const guest = guestWith({ slots: 1 });
+  const other = new DmaDevice(guest.platform.generic);
+  const results: unknown[] = [];
+  // Query, remove, query, create.
+  const maker = viewBetweenCalls(guest.hypervisor, guest.platform.handle, (call) => {
+    if (call > 0) results.push(other.map(0x5000n, 1, 1));
+  });
+  made(maker.makeDynamicWindow({ mask: MASK_64 }));
+  assert.deepEqual(results, ["table-full", "platform-refused", "platform-refused"]);
+});
+
+test("defect 22: a mapping made while the dynamic window is about to go either keeps it or is refused", () => {
+  const guest = guestWith({});
+  made(guest.platform.makeDynamicWindow({ mask: MASK_64, direct: false }));
+  const table = (guest.platform.windows[1] as { readonly table: Guest["platform"]["generic"] }).table;
+  const results: unknown[] = [];
+  const remover = viewBetweenCalls(guest.hypervisor, guest.platform.handle, () => {
+    results.push(new DmaDevice(table).map(0x5000n, 1, 1));
+  });
+  assert.equal(remover.removeDynamicWindow(), undefined);
+  assert.deepEqual(results, ["table-full"]);
+  assert.equal(new DmaDevice(table).map(0x5000n, 1, 1), "platform-refused", "the hypervisor has no such window");
+});
+
+test("a dynamic window whose removal fails half-way is removed by the next try, and the default one comes back", () => {
+  for (const [token, answer] of [
+    [TOKENS.remove, -1],
+    [TOKENS.reset, -1],
+    [TOKENS.reset, 9905],
+  ] as const) {
+    const guest = guestWith({ slots: 1 });
+    made(guest.platform.makeDynamicWindow({ mask: MASK_64 }));
+    guest.hypervisor.inject([{ call: H_RTAS, token, answer, times: 1 }]);
+    assert.equal(guest.platform.removeDynamicWindow(), answer === -1 ? "platform-refused" : "platform-busy");
+    assert.equal(guest.platform.removeDynamicWindow(), undefined, `${token}`);
+    guest.platform.generic.allocator.flush();
+    const device = new DmaDevice(guest.platform.generic);
+    const mapping = device.map(0x5000n, 1, 1);
+    assert.ok(typeof mapping !== "string" && guest.hypervisor.device(0).dmaRead(mapping.iova, new Uint8Array(1)));
+    assert.equal(device.unmap(mapping), undefined);
+    made(guest.platform.makeDynamicWindow({ mask: MASK_64 }));
+  }
+});
+
+test("a DMA that does not end: a removal of the default window that stops half-way is undone, and a new window is not made", () => {
+  for (const step of ["closeWindow", "openWindow"] as const) {
+    const guest = guestWith({ slots: step === "closeWindow" ? 1 : 2 });
+    const { translation } = guest.hypervisor.machine;
+    const original = translation[step];
+    // What a DMA in flight for longer than the machine waits comes down to: for as long as the guest asks again.
+    let busy = 1001;
+    translation[step] = (...args: never[]): number => {
+      if (busy-- <= 0 || step === "closeWindow") (original as (...args: never[]) => number).apply(translation, args);
+      return busy < 0 ? 0 : 1;
+    };
+    const answer = guest.platform.makeDynamicWindow({ mask: MASK_64 });
+    translation[step] = original as never;
+    assert.equal(guest.pauses.length, 1000, step);
+    assert.equal(answer, "platform-busy", step);
+    assert.equal(openWindows(guest), 1);
+    const mapping = new DmaDevice(guest.platform.generic).map(0x5000n, 1, 1);
+    assert.ok(typeof mapping !== "string" && guest.hypervisor.device(0).dmaRead(mapping.iova, new Uint8Array(1)));
+  }
+});
+
+test("options of dynamic windows that can't be are refused with the numbers", () => {
+  assert.throws(
+    () => guestWith({ base: 2n ** 33n }),
+    /base of dynamic windows is 0x200000000; expected a multiple of 17179869184/,
+  );
+  assert.throws(() => guestWith({ pageShifts: [13] }), /page shift of a window is 13/);
+  guestWith({ base: 2n ** 33n, pageShifts: [12] });
 });

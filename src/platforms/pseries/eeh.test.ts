@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { DmaDevice } from "../../dma/device.ts";
 import { EEH_TOKENS } from "../../machines/hypervisors/papr/firmware.ts";
 import { PaprHypervisor } from "../../machines/hypervisors/papr/hypervisor.ts";
-import { MEMORY_BYTES } from "./guest.model.ts";
+import { MEMORY_BYTES, viewBetweenCalls } from "./guest.model.ts";
 import { H_RTAS } from "./papr.ts";
 import { PseriesPlatform, type PseriesPlatformOptions } from "./platform.ts";
 
@@ -54,21 +54,9 @@ function read(device: ReturnType<PaprHypervisor["device"]>, iova: bigint): numbe
   return device.dmaRead(iova, byte) ? byte[0] : undefined;
 }
 
-/** What the calling thread's machine does between its calls to the firmware, from the n-th (counted from 0) on. */
-function atFirmwareCall(hypervisor: PaprHypervisor, act: (call: number) => void): PaprHypervisor {
-  let calls = 0;
-  const hypercall = (number: number, args: BigUint64Array): number => {
-    if (number === H_RTAS) act(calls++);
-    return hypervisor.hypercall(number, args);
-  };
-  return new Proxy(hypervisor, {
-    get: (target, key) => (key === "hypercall" ? hypercall : Reflect.get(target, key, target)),
-  });
-}
-
 /** A view of the first PE's platform by the same thread, with that between its firmware calls. */
 function viewOf({ hypervisor, mine }: Guest, act: (call: number) => void): PseriesPlatform {
-  return PseriesPlatform.attach(atFirmwareCall(hypervisor, act), mine.handle);
+  return viewBetweenCalls(hypervisor, mine.handle, act);
 }
 
 test("a fault freezes the device's PE: its DMA is dropped, its registers read all ones until it is reset; other PEs go on", () => {

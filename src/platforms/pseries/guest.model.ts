@@ -5,7 +5,7 @@ import {
   type PaprHypervisorOptions,
 } from "../../machines/hypervisors/papr/hypervisor.ts";
 import type { InjectedAnswer } from "../../machines/hypervisors/papr/injection.ts";
-import { H_GET_TCE, H_PUT_TCE, H_PUT_TCE_INDIRECT, H_STUFF_TCE } from "./papr.ts";
+import { H_GET_TCE, H_PUT_TCE, H_PUT_TCE_INDIRECT, H_RTAS, H_STUFF_TCE } from "./papr.ts";
 import { PseriesPlatform, type PseriesPlatformHandle, type PseriesPlatformOptions } from "./platform.ts";
 
 export const MEMORY_BYTES: number = 2 ** 22;
@@ -39,6 +39,23 @@ export function guestOf(
     table: { threads: 4, ...platformOptions.table },
   });
   return { hypervisor, platform, pauses };
+}
+
+/** A view of the platform by the same thread, on which `act` runs before each of its firmware calls, counted from 0. */
+export function viewBetweenCalls(
+  hypervisor: PaprHypervisor,
+  platform: PseriesPlatformHandle,
+  act: (call: number) => void,
+): PseriesPlatform {
+  let calls = 0;
+  const hypercall = (number: number, args: BigUint64Array): number => {
+    if (number === H_RTAS) act(calls++);
+    return hypervisor.hypercall(number, args);
+  };
+  const machine = new Proxy(hypervisor, {
+    get: (target, key) => (key === "hypercall" ? hypercall : Reflect.get(target, key, target)),
+  });
+  return PseriesPlatform.attach(machine, platform);
 }
 
 /** The bytes of the default window's table, which only the hypervisor sees. */
@@ -80,6 +97,8 @@ export const REPORT = {
   failures: 4,
   wrong: 5,
   running: 6,
+  /** Reads that were refused while the device may be cut off. */
+  dropped: 7,
   words: 16,
 } as const;
 /** Pages of each driver thread (guest.test.worker.ts). */
@@ -93,4 +112,6 @@ export interface GuestWorkerData {
   readonly firstPage: number;
   readonly tag: number;
   readonly seed: number;
+  /** Somebody freezes and resets the device's PE meanwhile. */
+  readonly freezes: boolean;
 }

@@ -4,6 +4,8 @@ import { test } from "node:test";
 import { UNCONSTRAINED } from "../../allocator/constraints.ts";
 import { DmaDevice } from "../../dma/device.ts";
 import { ScatterList } from "../../dma/scatter-list.ts";
+import { PhysicalPages } from "../../machine/physical-pages.ts";
+import { PaprHypervisor } from "../../machines/hypervisors/papr/hypervisor.ts";
 import type { PersonalityName } from "../../machines/hypervisors/papr/personalities.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
 import { callsIn, failCall, type Guest, guestOf, tableOf } from "./guest.model.ts";
@@ -17,6 +19,7 @@ import {
   H_RESOURCE,
   H_STUFF_TCE,
 } from "./papr.ts";
+import { PseriesPlatform } from "./platform.ts";
 
 const PERSONALITIES: readonly PersonalityName[] = ["papr", "kvm", "qemu"];
 
@@ -354,6 +357,55 @@ test("an entry is exchanged without a gap in its range; a refused exchange leave
   assert.equal(ops.exchange(3, 2 ** 52, 3, old), "platform-refused");
   guest.hypervisor.inject([{ call: H_GET_TCE, answer: -1 }]);
   assert.throws(() => ops.get(3, old), /H_GET_TCE of entry 3 answers -1/);
+});
+
+test("an entry whose exchange fails and that can't be put back either is told of with both codes", () => {
+  const guest = guestOf();
+  const { ops } = guest.platform;
+  const old = { page: 0, access: 0 as 0 | 1 | 2 | 3 };
+  ops.set(3, 1, 50, 1);
+  assert.equal(ops.flush(), undefined);
+  guest.hypervisor.inject([
+    { call: H_PUT_TCE, answer: H_HARDWARE, times: 1, written: 1 },
+    { call: H_PUT_TCE, answer: H_RESOURCE },
+  ]);
+  assert.throws(() => ops.exchange(3, 52, 3, old), /entry 3 can't be put back: H_PUT_TCE answers -1, then -16/);
+});
+
+test("what a thread that died in the middle of an unmap had mapped is out of the device's reach once it is reclaimed", () => {
+  const guest = guestOf();
+  const dying = PaprHypervisor.attach(guest.hypervisor.handle);
+  const platform = PseriesPlatform.attach(dying, guest.platform.handle);
+  const device = new DmaDevice(platform.generic);
+  const mapping = mapped(device.map(0x5000n, 3 * 4096, 3));
+  const reaches = () => guest.hypervisor.device(0).dmaRead(mapping.iova, new Uint8Array(3 * 4096));
+  assert.ok(reaches(), "the IOTLB knows the pages");
+  dying.machine.translation.invalidate = () => {
+    throw new Error("killed");
+  };
+  assert.throws(() => device.unmap(mapping), /killed/);
+  assert.ok(isEmpty(guest) && reaches(), "empty, and still known");
+  guest.hypervisor.forgetThread(dying.thread);
+  assert.equal(guest.platform.generic.reclaim(platform.generic.thread, "everything").length, 1);
+  assert.equal(reaches(), false);
+});
+
+test("views of as many threads as the table has can be closed, whatever memory for windows has room for", () => {
+  const guest = guestOf();
+  const views = [1, 2, 3].map(() => PseriesPlatform.attach(guest.hypervisor, guest.platform.handle));
+  const { pages } = guest.platform.handle;
+  assert.ok(pages !== undefined);
+  const slots = [1, 2, 3].map(() => PhysicalPages.attach(pages));
+  for (const view of views) view.close();
+  for (const slot of slots) slot.close();
+});
+
+test("a hypervisor that does not empty the default window is asked for the first part of it, not for each", () => {
+  const pauses: number[] = [];
+  const options = { inject: [{ call: H_STUFF_TCE, answer: 9900 }] };
+  const patience = { patienceMs: 10, pause: (milliseconds: number) => pauses.push(milliseconds) };
+  assert.throws(() => guestOf(options, { patience }), { code: "platform-busy" });
+  assert.equal(pauses.length, 10);
 });
 
 test("a page that no TCE can hold is refused by set, and one that the guest lacks by the hypervisor: nothing is left", () => {

@@ -118,15 +118,22 @@ export class PseriesOps implements TableOps {
     pseriesTce.decode(this.#scratch, 0, this.#pageShift, into);
   }
 
-  /** On failure the entry is as it was: one that a call has changed all the same is put back. */
+  /**
+   * On failure the entry is as it was: one that a call has changed all the same is put back. Throws IovaError when the hypervisor
+   * doesn't take it back: then nobody can say which of the two pages the device reaches.
+   */
   exchange(entry: number, page: number, access: EntryAccess, old: EntryValue): Failure | undefined {
     this.get(entry, old);
     const [high, low] = [this.#calls.tceHigh, this.#calls.tceLow];
     if (!pseriesTce.encode(page, 1, access, this.#pageShift, this.#scratch)) return "platform-refused";
     const code = this.#putSingle(entry, this.#scratch, 0);
     if (code === H_SUCCESS) return undefined;
-    this.#calls.putTce(this.#liobn, this.#busPage(entry), high, low);
-    return failureOfCode(code);
+    const back = this.#calls.putTce(this.#liobn, this.#busPage(entry), high, low);
+    if (back === H_SUCCESS) return failureOfCode(code);
+    throw new IovaError(
+      failureOfCode(back),
+      `entry ${entry} can't be put back: H_PUT_TCE answers ${code}, then ${back}`,
+    );
   }
 
   flush(): Failure | undefined {

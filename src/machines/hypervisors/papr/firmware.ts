@@ -110,7 +110,7 @@ export class Firmware {
     const isWindow = windowShift >= pageShift && windowShift <= LAST_WINDOW_SHIFT && entries <= largestWindow;
     if (partition < 0 || !pageShifts.includes(pageShift) || !isWindow) return [RTAS_PARAMETER];
     const created = windows.create(partition, { pageShift, entries });
-    if (created === undefined) return [RTAS_HARDWARE];
+    if (typeof created === "string") return [created === "busy" ? RTAS_BUSY : RTAS_HARDWARE];
     const { base, liobn } = created;
     return [RTAS_SUCCESS, liobn | 0, Number(BigInt.asIntN(32, base >> 32n)), Number(BigInt.asIntN(32, base))];
   }

@@ -377,6 +377,10 @@ function dynamicOf(options: DynamicWindowOptions): NonNullable<Setup["dynamic"]>
   const { reset = true, limitedAddressing = false } = options;
   for (const shift of pageShifts) checkPageShift(shift);
   checkInteger("largest window in TCEs", largestWindow, 1, 2 ** 31 - 1);
+  const pageBytes = 2n ** BigInt(Math.max(12, ...pageShifts));
+  if (base % pageBytes !== 0n) {
+    throw new InvalidArgumentError("base of dynamic windows", `0x${base.toString(16)}`, `a multiple of ${pageBytes}`);
+  }
   return { pageShifts, largestWindow, base, reset, limitedAddressing };
 }
 

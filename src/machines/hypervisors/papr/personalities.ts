@@ -1,13 +1,6 @@
 /**
- * The three hypervisors that a pseries guest may meet, as one table of what they answer differently. All that they share stands in
- * the calls themselves (tce-calls.ts).
- *
- * - *papr*: by the letter of the specification. Looks at a whole call before it writes anything.
- * - *kvm*: KVM's own handling of the calls, as papr; what it can't resolve by itself is TOO_HARD and goes to user space.
- * - *qemu*: QEMU's emulation. Writes entry by entry, so a call that fails may have written some, and checks less.
- *
- * Counts of 0 for papr and kvm, and which address bits qemu keeps, are our choice: the specification doesn't say, and it has not been
- * compared with the real ones.
+ * The three hypervisors that a pseries guest may meet, by what they check differently. All that they share stands in the calls
+ * themselves (tce-calls.ts). Who they are, and what a guest sees of it in every situation: docs/papr-personalities.md.
  */
 import { H_PARAMETER, H_SUCCESS, H_TOO_HARD, TCES_PER_CALL } from "../../../platforms/pseries/papr.ts";
 import { InvalidArgumentError } from "../../../units/errors.ts";

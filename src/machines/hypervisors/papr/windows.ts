@@ -45,6 +45,12 @@ export interface WindowGeometry {
   readonly entries: number;
 }
 
+/** What a guest knows a new window by. */
+export interface CreatedSlot {
+  readonly liobn: number;
+  readonly base: bigint;
+}
+
 export interface WindowParts extends StateGeometry {
   readonly words: SharedWords;
   readonly thread: number;
@@ -124,25 +130,25 @@ export class Windows {
     const slot = this.#claim(partition);
     const table = this.#parts.defaultTables[partition] as number;
     if (slot < 0) return "none";
-    this.#open(slot, true, this.#parts.base, this.#parts.geometry, table);
-    return "done";
+    return this.#open(slot, true, this.#parts.base, this.#parts.geometry, table);
   }
 
-  /** Makes a window with an empty table. Its liobn and base, or undefined when there is no slot, or no memory for its table. */
-  create(partition: number, geometry: WindowGeometry): { readonly liobn: number; readonly base: bigint } | undefined {
-    if (geometry.entries > MAX_ENTRIES) return undefined;
+  /** Makes a window with an empty table. "none": there is no slot, or no memory for its table. */
+  create(partition: number, geometry: WindowGeometry): CreatedSlot | Exclude<WindowAnswer, "done"> {
+    if (geometry.entries > MAX_ENTRIES) return "none";
     const slot = this.#claim(partition);
-    if (slot < 0) return undefined;
-    const pages = this.#parts.attachPages();
-    const table = pages.allocate(tableBytes(geometry));
-    pages.close();
+    if (slot < 0) return "none";
+    const table = this.#withPages((pages) => pages.allocate(tableBytes(geometry)));
     if (table < 0) {
       store(this.#words, slotAt(slot) + SLOT.state, SLOT_FREE);
-      return undefined;
+      return "none";
     }
     const base = this.#placeFor(partition, geometry);
-    this.#open(slot, false, base, geometry, table);
-    return { liobn: FIRST_LIOBN + partition * 256 + 1 + (slot % this.#parts.windows), base };
+    if (this.#open(slot, false, base, geometry, table) === "done") {
+      return { liobn: FIRST_LIOBN + partition * 256 + 1 + (slot % this.#parts.windows), base };
+    }
+    this.#withPages((pages) => pages.free(table, tableBytes(geometry)));
+    return "busy";
   }
 
   /** Ends a window, with all that is mapped in it. "busy": some DMA or call still uses it; ask again. */
@@ -183,9 +189,14 @@ export class Windows {
   #freeTable(at: number): void {
     const words = this.#words;
     const geometry = { pageShift: peek(words, at + SLOT.pageShift), entries: peek(words, at + SLOT.entries) };
+    this.#withPages((pages) => pages.free((peek(words, at + SLOT.tablePage) >>> 0) * PAGE_BYTES, tableBytes(geometry)));
+  }
+
+  #withPages<Result>(use: (pages: PhysicalPages) => Result): Result {
     const pages = this.#parts.attachPages();
-    pages.free((peek(words, at + SLOT.tablePage) >>> 0) * PAGE_BYTES, tableBytes(geometry));
+    const result = use(pages);
     pages.close();
+    return result;
   }
 
   /** Waits for other threads' calls that are in the slot's window. */
@@ -201,14 +212,24 @@ export class Windows {
     return true;
   }
 
-  #open(slot: number, isDefault: boolean, base: bigint, geometry: WindowGeometry, table: number): void {
+  /** Opens a slot that is this thread's; it is free again when that fails: "busy", some DMA still uses what was open there before. */
+  #open(
+    slot: number,
+    isDefault: boolean,
+    base: bigint,
+    geometry: WindowGeometry,
+    table: number,
+  ): Exclude<WindowAnswer, "none"> {
     const { memory, unit, windows } = this.#parts;
     const { pageShift, entries } = geometry;
     memory.clear(table, tableBytes(geometry));
     const setup = { base, pageShift, entries, format: TCE_DECODER, tableAddress: table };
-    unit.openWindow(Math.floor(slot / windows), slot % windows, setup);
     const words = this.#words;
     const at = slotAt(slot);
+    if (unit.openWindow(Math.floor(slot / windows), slot % windows, setup) !== PASSED) {
+      store(words, at + SLOT.state, SLOT_FREE);
+      return "busy";
+    }
     poke(words, at + SLOT.isDefault, isDefault ? 1 : 0);
     poke(words, at + SLOT.pageShift, pageShift);
     poke(words, at + SLOT.entries, entries);
@@ -216,6 +237,7 @@ export class Windows {
     poke(words, at + SLOT.baseLow, Number(BigInt.asIntN(32, base >> 12n)));
     poke(words, at + SLOT.baseHigh, Number(base >> 44n));
     store(words, at + SLOT.state, SLOT_OPEN);
+    return "done";
   }
 
   /** The first place, from where dynamic windows begin, that no open window of the partition overlaps. */
@@ -251,7 +273,7 @@ export class Windows {
     return -1;
   }
 
-  /** The slot that a liobn means, if it is open; -1 when it can be none. */
+  /** The slot that a liobn means, of the default window while it is open or closing; -1 when it can be none. */
   #slotOf(liobn: number): number {
     const { partitions, windows } = this.#parts;
     const partition = Math.floor((liobn - FIRST_LIOBN) / 256);
@@ -259,7 +281,8 @@ export class Windows {
     if (!(partition >= 0 && partition < partitions && Number.isInteger(index))) return -1;
     if (index > 0) return index <= windows ? partition * windows + index - 1 : -1;
     for (let slot = partition * windows; slot < (partition + 1) * windows; slot++) {
-      if (load(this.#words, slotAt(slot) + SLOT.state) === SLOT_OPEN && this.#isDefault(slot)) return slot;
+      const state = load(this.#words, slotAt(slot) + SLOT.state);
+      if ((state === SLOT_OPEN || state === SLOT_CLOSING) && this.#isDefault(slot)) return slot;
     }
     return -1;
   }
