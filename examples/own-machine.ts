@@ -34,6 +34,8 @@ export class AcmeMachine implements DmaMachine, DmaMaster {
       write32: (at, value) => write(at, BigInt(value)),
       read64: (at) => this.#value(at),
       write64: write,
+      writeHalves64: (at, high, low) => write(at, (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0)),
+      readHigh64: (at) => Number(this.#value(at) >> 32n),
     };
   }
 

@@ -10,6 +10,7 @@ export { sun4vTte } from "./formats/sun4v-tte.ts";
 export { powernvTce } from "./formats/tce.ts";
 export type { DmaMachine, DmaMaster, Fault, Hypercall, Machine, Memory, Registers } from "./machine/contract.ts";
 export { PhysicalPages, type PhysicalPagesHandle, type PhysicalPagesOptions } from "./machine/physical-pages.ts";
+export { WideRegisters } from "./machine/wide-registers.ts";
 export type { Board, BoardHandle, BoardKind, BoardOptions, BoardStatistics } from "./machines/board.ts";
 export { attachBoard, BOARD_KINDS, boardNamed } from "./machines/boards.ts";
 export {

@@ -43,6 +43,13 @@ export interface Registers {
   write32(at: number, value: number): void;
   read64(at: number): bigint;
   write64(at: number, value: bigint): void;
+  /**
+   * `write64` for hot paths, which make no bigint: bits 32 .. 63 and bits 0 .. 31 as 32-bit integers of either sign. One access of 64
+   * bits, whatever comes after it sees both halves.
+   */
+  writeHalves64(at: number, high: number, low: number): void;
+  /** Bits 32 .. 63 of what `read64` reads, unsigned. One access of 64 bits, and no bigint: for status registers. */
+  readHigh64(at: number): number;
 }
 
 /** A DMA that the IOMMU refused. */

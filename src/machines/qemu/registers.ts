@@ -2,7 +2,7 @@
  * A block of a board's registers, over qtest. Numbers are what the CPU would load and store: qtest converts to and from the
  * target's byte order.
  */
-import type { Registers } from "../../machine/contract.ts";
+import { WideRegisters } from "../../machine/wide-registers.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
 import type { Qtest } from "./qtest.ts";
 
@@ -16,11 +16,12 @@ export interface RegisterBlock {
 }
 
 /** One thread's view. Throws InvalidArgumentError for what lies outside of the block, or is not aligned. */
-export class QemuRegisters implements Registers {
+export class QemuRegisters extends WideRegisters {
   readonly #qtest: Qtest;
   readonly #block: RegisterBlock;
 
   constructor(qtest: Qtest, block: RegisterBlock) {
+    super();
     this.#qtest = qtest;
     this.#block = block;
   }

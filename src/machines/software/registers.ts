@@ -38,6 +38,15 @@ export class ThreadRegisters implements Registers {
     this.#model.write64(at, value);
   }
 
+  writeHalves64(at: number, high: number, low: number): void {
+    if (!this.#open) throw closed();
+    this.#model.writeHalves64(at, high, low);
+  }
+
+  readHigh64(at: number): number {
+    return this.#model.readHigh64(at);
+  }
+
   /** No write is taken any more. */
   close(): void {
     this.#open = false;

@@ -38,6 +38,12 @@ class RecordingRegisters implements Registers {
   write64(): void {
     throw new Error("no 64-bit register belongs on this path");
   }
+  writeHalves64(): void {
+    throw new Error("no 64-bit register belongs on this path");
+  }
+  readHigh64(): number {
+    throw new Error("no 64-bit register belongs on this path");
+  }
 }
 
 interface Fixture {

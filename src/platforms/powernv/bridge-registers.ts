@@ -2,30 +2,20 @@
  * A bridge's registers, as this thread programs them (registers.ts). What needs two accesses, through IODA_ADDRESS and
  * IODA_DATA, is for the holder of the bridge's lock; kills of translations are one write each, and any thread's.
  */
+import * as addresses from "../../formats/address.ts";
 import type { Machine } from "../../machine/contract.ts";
 import { IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { DmaWindow } from "../../units/numbers.ts";
-import {
-  DMA_SYNC,
-  ENABLE_BIT,
-  FROZEN_BIT,
-  IODA_ADDRESS,
-  IODA_AUTO_INCREMENT,
-  IODA_DATA,
-  IODA_TABLE_SHIFT,
-  REQUESTER_ID_SHIFT,
-  RTC_INVALIDATE,
-  RTT_BAR,
-  SYNC_COMPLETE,
-  SYNC_START,
-  TABLE_PEST_A,
-  TABLE_PEST_B,
-  TABLE_TVT,
-  TCE_KILL,
-  TCE_KILL_ONE,
-  TCE_KILL_PE,
-} from "./registers.ts";
+import * as bridge from "./registers.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { addressHigh, addressLow } = addresses;
+const { DMA_SYNC, SYNC_COMPLETE_HIGH, SYNC_START_HIGH } = bridge;
+const { SECOND_WINDOW_BASE_HIGH, TCE_KILL, TCE_KILL_ONE_HIGH, TCE_KILL_PE_HIGH } = bridge;
+const { ENABLE_BIT, FROZEN_BIT, REQUESTER_ID_SHIFT, RTC_INVALIDATE, RTT_BAR } = bridge;
+const { IODA_ADDRESS, IODA_AUTO_INCREMENT, IODA_DATA, IODA_TABLE_SHIFT } = bridge;
+const { TABLE_PEST_A, TABLE_PEST_B, TABLE_TVT } = bridge;
 
 /** Ranges longer than this make the IOTLB forget the whole PE: 64 register writes cost more than walking again. */
 const KILL_PE_ABOVE = 64;
@@ -85,22 +75,23 @@ export class BridgeRegisters {
       return;
     }
     const { registers } = this.#machine;
-    const shift = BigInt(window.pageShift);
-    // Bigints on a hot path: the bridge takes 64 bits at once, and the contract of registers has no other way to say them.
-    const command = TCE_KILL_ONE | window.base | BigInt(partition);
-    for (let entry = first; entry < end; entry++) registers.write64(TCE_KILL, command | (BigInt(entry) << shift));
+    const high = window.base === 0n ? TCE_KILL_ONE_HIGH : TCE_KILL_ONE_HIGH | SECOND_WINDOW_BASE_HIGH;
+    const { pageShift } = window;
+    for (let entry = first; entry < end; entry++) {
+      registers.writeHalves64(TCE_KILL, high | addressHigh(entry, pageShift), addressLow(entry, pageShift) | partition);
+    }
   }
 
   /** The IOTLB forgets both windows of a PE. */
   killPartition(partition: number): void {
-    this.#machine.registers.write64(TCE_KILL, TCE_KILL_PE | BigInt(partition));
+    this.#machine.registers.writeHalves64(TCE_KILL, TCE_KILL_PE_HIGH, partition);
   }
 
   /** Waits until no DMA uses what was killed before. */
   sync(): Failure | undefined {
     const { registers } = this.#machine;
-    registers.write64(DMA_SYNC, SYNC_START);
-    return (registers.read64(DMA_SYNC) & SYNC_COMPLETE) !== 0n ? undefined : "platform-busy";
+    registers.writeHalves64(DMA_SYNC, SYNC_START_HIGH, 0);
+    return (registers.readHigh64(DMA_SYNC) & SYNC_COMPLETE_HIGH) !== 0 ? undefined : "platform-busy";
   }
 
   /** As `sync`, where there is no going on without it. Throws IovaError "platform-busy". */

@@ -1,5 +1,5 @@
 /**
- * TableOps of a TCE table of 1 .. 5 levels. The levels below the first are made on demand, when the first entry below them is set, and
+ * TableOps of a TCE table of 1 .. 4 levels (5 never come about: geometry.ts). The levels below the first are made on demand, when the first entry below them is set, and
  * stay for as long as the table does; what is not made yet reads as empty, and `clear` passes it by.
  *
  * How a level comes in, and what threads that need the same one do to each other:
@@ -74,12 +74,12 @@ export class TceOps implements TableOps {
   readonly #life: TableLife;
   readonly #invalidator: TceInvalidator;
   readonly #entries: number;
-  readonly #levels: number;
-  readonly #perLevel: number;
+  readonly #levelBits: number;
+  readonly #levelMask: number;
   readonly #levelBytes: number;
   readonly #root: number;
-  /** Entries of the table below one entry of the first level. */
-  readonly #rootSpan: number;
+  /** log2 of the table's entries below one entry of the first level: below 31, as entries are (geometry.ts). */
+  readonly #rootShift: number;
   readonly #largestPage: number;
   /** All of memory as one flat table of TCEs, of which levels are pieces: entry n is at address 8 · n. */
   readonly #inMemory: LinearOps;
@@ -94,11 +94,11 @@ export class TceOps implements TableOps {
     this.#life = life;
     this.#invalidator = invalidator;
     this.#entries = entries;
-    this.#levels = levels;
-    this.#perLevel = 2 ** levelBits;
+    this.#levelBits = levelBits;
+    this.#levelMask = 2 ** levelBits - 1;
     this.#levelBytes = levelBytes;
     this.#root = rootAddress / ENTRY_BYTES;
-    this.#rootSpan = this.#perLevel ** (levels - 1);
+    this.#rootShift = levelBits * (levels - 1);
     this.#largestPage = powernvTce.largestPage(pageShift);
     this.#inMemory = new LinearOps({
       memory,
@@ -116,10 +116,13 @@ export class TceOps implements TableOps {
    */
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     this.#check(first, count);
-    if (!pagesFit(page, count, this.#largestPage)) return "platform-refused";
     const end = first + count;
-    // All levels before the first entry: nothing is left to fail in the middle.
-    const failure = this.#levels === 1 ? undefined : this.#makeLevels(first, end);
+    const place = this.#find(first);
+    // Most often the entries lie in one level, and it is made.
+    if (place !== HOLE && end <= this.#runEnd) return this.#inMemory.set(place, count, page, access);
+    // All that can be refused before the first entry: nothing is left to fail in the middle.
+    if (!pagesFit(page, count, this.#largestPage)) return "platform-refused";
+    const failure = this.#makeLevels(first, end);
     if (failure !== undefined) return failure;
     for (let entry = first; entry < end; ) {
       const at = this.#find(entry);
@@ -154,7 +157,7 @@ export class TceOps implements TableOps {
   exchange(entry: number, page: number, access: EntryAccess, old: EntryValue): Failure | undefined {
     this.#check(entry, 1);
     if (!pagesFit(page, 1, this.#largestPage)) return "platform-refused";
-    const failure = this.#levels === 1 ? undefined : this.#makeLevels(entry, entry + 1);
+    const failure = this.#makeLevels(entry, entry + 1);
     return failure ?? this.#inMemory.exchange(this.#find(entry), page, access, old);
   }
 
@@ -182,21 +185,22 @@ export class TceOps implements TableOps {
 
   /** The place of an entry in `#inMemory`, or HOLE. A load for each level above the last. */
   #find(entry: number): number {
-    const perLevel = this.#perLevel;
+    const bits = this.#levelBits;
+    const mask = this.#levelMask;
     let at = this.#root;
-    for (let span = this.#rootSpan; span > 1; span /= perLevel) {
-      const index = Math.floor(entry / span);
-      const inner = (at + (index % perLevel)) * ENTRY_BYTES;
+    for (let shift = this.#rootShift; shift > 0; shift -= bits) {
+      const index = entry >>> shift;
+      const inner = (at + (index & mask)) * ENTRY_BYTES;
       const low = this.#memory.load32(inner + LOW_WORD);
       if (low === 0) {
-        this.#runEnd = (index + 1) * span;
+        this.#runEnd = (index + 1) << shift;
         this.#holeAt = inner;
         return HOLE;
       }
       at = ((swapBytes(low) & LEVEL_MASK) >>> 0) / ENTRY_BYTES;
     }
-    this.#runEnd = (Math.floor(entry / perLevel) + 1) * perLevel;
-    return at + (entry % perLevel);
+    this.#runEnd = (entry | mask) + 1;
+    return at + (entry & mask);
   }
 
   #makeLevels(first: number, end: number): Failure | undefined {
@@ -250,4 +254,11 @@ function none(): never {
   throw new IovaError("no-registers", "entries in memory have no registers");
 }
 /** `#inMemory` writes entries; invalidation goes through the groups. */
-const NO_REGISTERS: Registers = { read32: none, write32: none, read64: none, write64: none };
+const NO_REGISTERS: Registers = {
+  read32: none,
+  write32: none,
+  read64: none,
+  write64: none,
+  writeHalves64: none,
+  readHigh64: none,
+};

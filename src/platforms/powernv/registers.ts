@@ -33,8 +33,13 @@ export const REQUESTER_ID_SHIFT = 32n;
 export const TCE_KILL_ALL: bigint = 1n << 63n;
 export const TCE_KILL_PE: bigint = 1n << 62n;
 export const TCE_KILL_ONE: bigint = 1n << 61n;
+/** Of commands and states on the way of every mapping: bits 32 .. 63, as `writeHalves64` takes and `readHigh64` gives them. */
+export const SYNC_START_HIGH: number = highOf(SYNC_START);
+export const SYNC_COMPLETE_HIGH: number = highOf(SYNC_COMPLETE);
+export const TCE_KILL_PE_HIGH: number = highOf(TCE_KILL_PE);
+export const TCE_KILL_ONE_HIGH: number = highOf(TCE_KILL_ONE);
 /** In TCE_KILL: the PE. The bus address keeps its place above, since it is page-aligned and below 2^60. */
-export const TCE_KILL_PE_MASK = 0x1ffn;
+export const TCE_KILL_PE_MASK = 0x1ff;
 
 export const IODA_AUTO_INCREMENT: bigint = 1n << 63n;
 export const IODA_TABLE_SHIFT = 48n;
@@ -51,6 +56,7 @@ export const RTT_BYTES: number = 2 ** 17;
 
 /** The bit of a bus address that chooses between a PE's two windows: the second one begins here. */
 export const SECOND_WINDOW_BASE: bigint = 1n << 59n;
+export const SECOND_WINDOW_BASE_HIGH: number = highOf(SECOND_WINDOW_BASE);
 
 /** What a TVE says of a table in memory. */
 export interface TveOfTable {
@@ -82,4 +88,9 @@ export function tveOfTable({ tableAddress, levels, levelBits, pageShift }: TveOf
 export function tveOfBypass(memoryBytes: number): bigint {
   const last = BigInt(Math.ceil(memoryBytes / 2 ** 24) - 1);
   return (last << 16n) | (1n << 12n);
+}
+
+/** Bits 32 .. 63, as a signed word. */
+function highOf(value: bigint): number {
+  return Number(BigInt.asIntN(32, value >> 32n));
 }

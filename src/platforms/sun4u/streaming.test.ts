@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { UNCONSTRAINED } from "../../allocator/constraints.ts";
 import type { Registers } from "../../machine/contract.ts";
+import { joinHalves } from "../../machine/wide-registers.ts";
 import { readLayout } from "../../machines/software/layout.ts";
 import { SoftwareMachine } from "../../machines/software/machine.ts";
 import { lock, tagOf } from "../../shared/lock.ts";
@@ -37,6 +38,8 @@ function scene(options: { pageShift?: number; table?: TableOptions; swallows?: n
       written.push(at);
       if (!swallows.includes(at)) registers.write64(at, value);
     },
+    writeHalves64: (at, high, low) => watched.write64(at, joinHalves(high, low)),
+    readHigh64: (at) => registers.readHigh64(at),
   };
   const platform = Sun4uPlatform.create(
     { memory, registers: watched, faults: () => machine.faults() },

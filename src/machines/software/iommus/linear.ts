@@ -2,7 +2,7 @@
  * The registers of the linear IOMMU, as one thread sees them: the programming model of platforms/linear/registers.ts. One window,
  * for all devices.
  */
-import type { Registers } from "../../../machine/contract.ts";
+import { WideRegisters } from "../../../machine/wide-registers.ts";
 import * as frame from "../../../platforms/linear/registers.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
 import * as memory from "../../../shared/memory.ts";
@@ -39,7 +39,7 @@ const WORD = { control: 0, entries: 1, pageShift: 2, tableLow: 3, tableHigh: 4, 
 const WORDS = 32;
 const NAMED_BY = "platforms/linear/registers.ts";
 
-class LinearRegisters implements Registers {
+class LinearRegisters extends WideRegisters {
   readonly #state: SharedWords;
   readonly #at: number;
   readonly #unit: TranslationUnit;
@@ -49,6 +49,7 @@ class LinearRegisters implements Registers {
   #invalidateResult = RESULT_DONE;
 
   constructor(parts: IommuParts) {
+    super();
     this.#state = parts.state;
     this.#at = parts.at;
     this.#unit = parts.unit;

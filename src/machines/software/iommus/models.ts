@@ -21,4 +21,11 @@ export function modelIndex(name: string): number {
 function none(at: number): never {
   throw unknownRegister("register", at, "nobody: this machine's IOMMU is its hypervisor's, and nothing");
 }
-const NO_REGISTERS: Registers = { read32: none, write32: none, read64: none, write64: none };
+const NO_REGISTERS: Registers = {
+  read32: none,
+  write32: none,
+  read64: none,
+  write64: none,
+  writeHalves64: none,
+  readHigh64: none,
+};

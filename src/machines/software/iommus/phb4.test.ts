@@ -158,3 +158,39 @@ test("registers, tables and TVEs that there are none of are refused with the num
   refused(() => registers.write64(0x168, (1n << 63n) | 0x100000n), /address in RTT_BAR is 1048576/);
   refused(() => machineOf(2 ** 20, 1), /windows of a machine with iommu phb4 is 1/);
 });
+
+test("an access by halves is the access of 64 bits: high half, then low half, whatever their signs", () => {
+  const machine = started();
+  const { registers } = machine;
+  registers.writeHalves64(0x220, -(2 ** 31) | (9 << 16), 2 * PE);
+  assert.equal(registers.read64(0x220), (1n << 63n) | (9n << 48n) | BigInt(2 * PE));
+  assert.equal(registers.readHigh64(0x220), 2 ** 31 + 9 * 2 ** 16);
+  assert.equal(registers.readHigh64(0x228), 0);
+  registers.writeHalves64(0x220, 9 << 16, 2 * PE);
+  assert.equal(registers.read64(0x228), (BigInt(TABLE >> 12) << 16n) | (1n << 8n) | 1n);
+  registers.writeHalves64(0x200, 2 ** 31, 0);
+  assert.equal(registers.readHigh64(0x200), 2 ** 30);
+  writeTce(machine, TABLE + 5 * 8, 0x40000 | 1);
+  machine.memory.write(0x40007, Uint8Array.of(7));
+  assert.equal(read(machine, 0x5007n), 7);
+  writeTce(machine, TABLE + 5 * 8, 0);
+  registers.writeHalves64(0x210, 2 ** 29, 0x6000 | PE);
+  assert.equal(read(machine, 0x5007n), 7, "another entry");
+  registers.writeHalves64(0x210, 2 ** 29, 0x5000 | PE);
+  assert.equal(read(machine, 0x5007n), "not-mapped");
+  assert.throws(() => registers.writeHalves64(0x140, 0, 1), /64-bit register to write is 0x140/);
+  assert.throws(() => registers.readHigh64(0x130), /64-bit register to read is 0x130/);
+});
+
+test("a kill for a PE that there is none of takes nothing away, and looks at no word that is not the bridge's", () => {
+  const machine = started();
+  writeTce(machine, TABLE + 5 * 8, 0x40000 | 1);
+  machine.memory.write(0x40007, Uint8Array.of(7));
+  assert.equal(read(machine, 0x5007n), 7);
+  writeTce(machine, TABLE + 5 * 8, 0);
+  for (const pe of [4n, 255n, 511n]) {
+    machine.registers.write64(0x210, (1n << 61n) | 0x5000n | pe);
+    machine.registers.write64(0x210, (1n << 61n) | SECOND | 0x5000n | pe);
+  }
+  assert.equal(read(machine, 0x5007n), 7);
+});

@@ -12,17 +12,26 @@
  * Where it says less than hardware: DMA_SYNC tells a thread how its own kills ended. A window ends at entry 2^31 − 1. A bypass
  * window must cover all memory.
  */
+import * as addresses from "../../../formats/address.ts";
 import type { Registers } from "../../../machine/contract.ts";
+import { joinHalves } from "../../../machine/wide-registers.ts";
 import { PAGE_SHIFTS_OF } from "../../../platforms/powernv/geometry.ts";
 import * as bridge from "../../../platforms/powernv/registers.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
-import { load, store } from "../../../shared/memory.ts";
+import * as sharedMemory from "../../../shared/memory.ts";
 import { InvalidArgumentError } from "../../../units/errors.ts";
 import { MAX_ENTRIES } from "../../../units/numbers.ts";
 import type { SoftwareMemory } from "../memory.ts";
-import { PASSED } from "../threads.ts";
+import * as threads from "../threads.ts";
 import type { TranslationUnit } from "../translation.ts";
 import { type IommuModel, type IommuParts, unknownRegister } from "./model.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { pageAt } = addresses;
+const { DMA_SYNC, SYNC_COMPLETE_HIGH } = bridge;
+const { SECOND_WINDOW_BASE_HIGH, TCE_KILL, TCE_KILL_ONE_HIGH, TCE_KILL_PE_HIGH, TCE_KILL_PE_MASK } = bridge;
+const { load, store } = sharedMemory;
+const { PASSED } = threads;
 
 const MAX_PARTITIONS = 256;
 /** Words of its own: 64-bit registers as pairs, low word first; TVEs from `tvt` on. */
@@ -33,7 +42,7 @@ const NAMED_BY = "platforms/powernv/registers.ts";
 const TCE = 1;
 /** Page sizes of all generations: a bridge of either can be programmed. */
 const PAGE_SHIFTS: readonly number[] = [...PAGE_SHIFTS_OF.power8, ...PAGE_SHIFTS_OF.power9];
-const BELOW_WINDOW_BIT = bridge.SECOND_WINDOW_BASE - 1n;
+const TCE_KILL_ALL_HIGH = 1 << 31;
 
 /** The requester id (bus, device, function) of a software machine's device: function 0 of one slot after the other. */
 export function requesterIdOf(device: number): number {
@@ -85,6 +94,12 @@ class Phb4Registers implements Registers {
     }
   }
 
+  /** As `read64`. What every mapping reads is answered without a bigint. */
+  readHigh64(at: number): number {
+    if (at === DMA_SYNC) return this.#synced === PASSED ? SYNC_COMPLETE_HIGH : 0;
+    return Number(this.read64(at) >> 32n);
+  }
+
   /** As `read64`, and for a TVE or an RTT entry that can't be. */
   write64(at: number, value: bigint): void {
     switch (at) {
@@ -101,15 +116,21 @@ class Phb4Registers implements Registers {
         this.#lookUpDevices(value);
         return;
       case bridge.TCE_KILL:
-        this.#kill(value);
-        return;
       case bridge.DMA_SYNC:
-        this.#synced = this.#killed;
-        this.#killed = PASSED;
+        this.writeHalves64(at, Number(BigInt.asIntN(32, value >> 32n)), Number(BigInt.asIntN(32, value)));
         return;
       default:
         throw unknownRegister("64-bit register to write", at, NAMED_BY);
     }
+  }
+
+  /** As `write64`. What every mapping writes is taken without a bigint. */
+  writeHalves64(at: number, high: number, low: number): void {
+    if (at === TCE_KILL) this.#kill(high, low);
+    else if (at === DMA_SYNC) {
+      this.#synced = this.#killed;
+      this.#killed = PASSED;
+    } else this.write64(at, joinHalves(high, low));
   }
 
   #placeRtt(value: bigint): void {
@@ -137,19 +158,23 @@ class Phb4Registers implements Registers {
     }
   }
 
-  #kill(value: bigint): void {
-    const partition = Number(value & bridge.TCE_KILL_PE_MASK);
-    if ((value & bridge.TCE_KILL_ALL) !== 0n) this.#note(this.#unit.invalidateAll());
-    else if ((value & bridge.TCE_KILL_PE) !== 0n) {
-      for (const window of [0, 1]) this.#note(this.#unit.invalidateWindow(partition, window));
-    } else if ((value & bridge.TCE_KILL_ONE) !== 0n) this.#killOne(partition, value);
+  #kill(high: number, low: number): void {
+    const partition = low & TCE_KILL_PE_MASK;
+    if ((high & TCE_KILL_ALL_HIGH) !== 0) this.#note(this.#unit.invalidateAll());
+    else if ((high & TCE_KILL_PE_HIGH) !== 0) {
+      this.#note(this.#unit.invalidateWindow(partition, 0));
+      this.#note(this.#unit.invalidateWindow(partition, 1));
+    } else if ((high & TCE_KILL_ONE_HIGH) !== 0 && partition < this.#unit.partitions) {
+      this.#killOne(partition, high, low);
+    }
   }
 
-  #killOne(partition: number, value: bigint): void {
-    const window = (value & bridge.SECOND_WINDOW_BASE) === 0n ? 0 : 1;
-    const pageShift = (this.#load(tvtWord(partition, window)) & 0x1fn) + 11n;
+  #killOne(partition: number, high: number, low: number): void {
+    const window = (high & SECOND_WINDOW_BASE_HIGH) === 0 ? 0 : 1;
+    // The page size of the TVE, in the low bits of its low word.
+    const pageShift = (load(this.#state, this.#at + tvtWord(partition, window)) & 0x1f) + 11;
     // The low 12 bits are the PE's. An address beyond what a window can have is of no entry.
-    const entry = Number((value & BELOW_WINDOW_BIT & ~0xfffn) >> pageShift);
+    const entry = pageAt(high & (SECOND_WINDOW_BASE_HIGH - 1), low & ~0xfff, pageShift);
     if (entry < MAX_ENTRIES) this.#note(this.#unit.invalidate(partition, window, entry, entry + 1));
   }
 
@@ -240,8 +265,7 @@ class Phb4Registers implements Registers {
   }
 
   #load(word: number): bigint {
-    const low = load(this.#state, this.#at + word) >>> 0;
-    return (BigInt(load(this.#state, this.#at + word + 1) >>> 0) << 32n) | BigInt(low);
+    return joinHalves(load(this.#state, this.#at + word + 1), load(this.#state, this.#at + word));
   }
 
   #store(word: number, value: bigint): void {

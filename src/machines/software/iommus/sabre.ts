@@ -5,7 +5,7 @@
  * Where it is kinder than the hardware: a flush that could not wait for a DMA in flight is told to its own thread alone, by the
  * time-out error in that thread's next reading of CONTROL.
  */
-import type { Registers } from "../../../machine/contract.ts";
+import { WideRegisters } from "../../../machine/wide-registers.ts";
 import * as frame from "../../../platforms/sun4u/registers.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
 import * as memory from "../../../shared/memory.ts";
@@ -32,7 +32,7 @@ const WORDS = 32;
 const NAMED_BY = "platforms/sun4u/registers.ts";
 const ALL_TAGS = 2 ** TAG_COUNT - 1;
 
-class SabreRegisters implements Registers {
+class SabreRegisters extends WideRegisters {
   readonly #state: SharedWords;
   readonly #at: number;
   readonly #unit: TranslationUnit;
@@ -43,6 +43,7 @@ class SabreRegisters implements Registers {
   #emptiedTags = 0;
 
   constructor(parts: IommuParts) {
+    super();
     this.#state = parts.state;
     this.#at = parts.at;
     this.#unit = parts.unit;
