@@ -56,10 +56,17 @@ describe("iova", () => {
       list.output += one.output;
     }
     for (const line of list.output.split("\n")) assert.ok(line.length <= 100, line);
-    const { platforms } = JSON.parse((await run("platforms", "--json")).output) as { platforms: { name: string }[] };
+    assert.match(list.output, /powernv and sun4u on QEMU too/);
+    const { platforms } = JSON.parse((await run("platforms", "--json")).output) as {
+      platforms: { name: string; machines: string[] }[];
+    };
     assert.deepEqual(
       platforms.map(({ name }) => name),
       BOARD_KINDS.map(({ name }) => name),
+    );
+    assert.deepEqual(
+      platforms.filter(({ machines }) => machines.includes("qemu")).map(({ name }) => name),
+      ["powernv", "sun4u"],
     );
   });
 
@@ -76,7 +83,11 @@ const WRONG_USE: readonly (readonly [argv: readonly string[], message: RegExp])[
   [["replay"], /^iova: missing required argument 'TRACE'/],
   [["replay", "a", "b"], /^iova: too many arguments for 'replay'/],
   [["platforms", "vax"], /^iova: platform is vax; expected one of linear-tce/],
-  [["replay", NVME, "--platform", "vax"], /Found 'vax'; expected linear-tce or/],
+  [["replay", NVME, "--platform", "vax"], /Found 'vax'; expected one of linear-tce, /],
+  [
+    ["replay", NVME, "--platform", "sun4v", "--entries", "300000"],
+    /^iova: entries of sun4v is 300000; expected .* 262144/,
+  ],
   [["replay", NVME, "--platform", "linear-iopte", "--page-shift", "12"], /^iova: page shift is 12; expected one that/],
   [["replay", NVME, "--bogus"], /^iova: unknown option '--bogus'/],
   [

@@ -39,7 +39,8 @@ export function listOf<Word extends string>(words: readonly Word[]): (text: stri
 export function oneOf<Word extends string>(words: readonly Word[]): (text: string) => Word {
   return (text) => {
     if (!words.includes(text as Word)) {
-      throw new InvalidArgumentError(`Found '${text}'; expected ${words.join(" or ")}.`);
+      const expected = words.length > 2 ? `one of ${words.join(", ")}` : words.join(" or ");
+      throw new InvalidArgumentError(`Found '${text}'; expected ${expected}.`);
     }
     return text as Word;
   };

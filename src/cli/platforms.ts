@@ -9,6 +9,7 @@
  */
 import type { BoardKind } from "../machines/board.ts";
 import { BOARD_KINDS, boardNamed } from "../machines/boards.ts";
+import { QEMU_BOARDS } from "../machines/qemu/boards.ts";
 import { aligned, wrapped } from "./columns.ts";
 import { binarySize, compact, counted, grouped, listed } from "./numbers.ts";
 import type { Terminal } from "./terminal.ts";
@@ -20,7 +21,8 @@ const JSON_VERSION = 1;
 
 const MANUAL = `
 A platform is the generic table in the bits, registers or hypercalls of one kind of machine. Each
-runs on the software machine; \`iova replay --platform NAME\` plays a trace on it.
+runs on the software machine; \`iova replay --platform NAME\` plays a trace on it there. Some run on
+a QEMU too, where the tests try them.
 
 Examples:
   $ iova platforms
@@ -56,7 +58,8 @@ function listLines(terminal: Terminal): string[] {
   const [head = "", ...rows] = aligned([HEAD, ...BOARD_KINDS.map(cells)]);
   const legend =
     "entries: of the largest table, with the usual page; stray DMA: what becomes of an access that nobody mapped; a call takes: " +
-    "entries that one hypercall writes at most (-: entries are written to memory)";
+    "entries that one hypercall writes at most (-: entries are written to memory). All run on the software machine, " +
+    `${listed(BOARD_KINDS.filter((kind) => onQemu(kind) !== undefined).map(({ name }) => name))} on QEMU too`;
   return [terminal.paint("bold", head), ...rows, ...wrapped(legend, WIDTH).map((line) => terminal.paint("dim", line))];
 }
 
@@ -76,9 +79,11 @@ function cells(kind: BoardKind): string[] {
 function detailLines(kind: BoardKind): string[] {
   const usual = kind.pageShifts[0] as number;
   const stray = kind.strayAccess === "refused" ? "is refused, and is a fault" : "lands in a dummy page";
+  const usually = kind.pageShifts.length === 1 ? "" : `; usually ${binarySize(2 ** usual)}`;
   const lines = [
     `${kind.name}: ${kind.summary}`,
-    `IO pages: ${listed(ascending(kind).map((shift) => binarySize(2 ** shift)))}; usually ${binarySize(2 ** usual)}`,
+    `machines: ${machinesOf(kind)}`,
+    `IO pages: ${pagesOf(kind)}${usually}`,
     `tables: ${listed(levelsOf(kind).map(String))} ${levels(kind) === "1" ? "level" : "levels"}, ` +
       `up to ${counted(kind.largestTable(usual), "entry", "entries")} of the usual page, in the format ${kind.format}`,
     `access: mapped for writing, a device may ${kind.grants[2] === 3 ? "read too" : "only write"}; a DMA to what is not mapped ${stray}`,
@@ -90,6 +95,20 @@ function detailLines(kind: BoardKind): string[] {
     lines.push(`entries go through the hypervisor, up to ${grouped(kind.entriesPerHypercall)} a call`);
   }
   return lines.flatMap((line) => wrapped(line, WIDTH, "  "));
+}
+
+/** The same platform on a machine of QEMU's, where there is one. */
+function onQemu({ name }: BoardKind): BoardKind | undefined {
+  return QEMU_BOARDS.find((board) => board.name === `${name}@qemu`);
+}
+
+function machinesOf(kind: BoardKind): string {
+  const qemu = onQemu(kind);
+  return qemu === undefined ? "software" : `software; QEMU (${qemu.name}) with IO pages of ${pagesOf(qemu)}`;
+}
+
+function pagesOf(kind: BoardKind): string {
+  return listed(ascending(kind).map((shift) => binarySize(2 ** shift)));
 }
 
 function ascending(kind: BoardKind): number[] {
@@ -119,6 +138,7 @@ function jsonOf(kinds: readonly BoardKind[]): object {
     platforms: kinds.map((kind) => ({
       name: kind.name,
       summary: kind.summary,
+      machines: onQemu(kind) === undefined ? ["software"] : ["software", "qemu"],
       entryFormat: kind.format,
       pageBytes: ascending(kind).map((shift) => 2 ** shift),
       usualPageBytes: 2 ** (kind.pageShifts[0] as number),

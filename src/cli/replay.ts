@@ -65,7 +65,7 @@ interface ReplayFlags {
   readonly table: readonly TableName[];
   readonly pools?: number;
   readonly entries?: number;
-  readonly platform: string;
+  readonly platform?: string;
   readonly pageShift?: number;
   readonly cache?: "none" | "fifo";
   readonly lazy?: true;
@@ -99,9 +99,9 @@ export function replayCommand(terminal: Terminal, host: ReplayHost, finish: (cod
     .addOption(
       flag(
         "-p, --platform <NAME>",
-        "platform and its machine (`iova platforms` lists them)",
+        `platform, on the software machine; \`iova platforms\` lists them (default: ${DEFAULT_PLATFORM})`,
         oneOf(PLATFORM_NAMES),
-      ).default(DEFAULT_PLATFORM),
+      ),
     )
     .addOption(
       flag("--page-shift <N>", "log2 of the IO page size in bytes (default: the platform's usual)", integer(12, 34)),
@@ -181,7 +181,7 @@ function optionsFrom(flags: ReplayFlags, history: RequestHistory): ReplayOptions
     flags.workers ?? Math.max(2, Math.min(availableParallelism(), cpus === 1 ? MAX_WORKERS : cpus, MAX_WORKERS));
   return {
     workers,
-    platform: flags.platform,
+    platform: flags.platform ?? DEFAULT_PLATFORM,
     rows: rowsOf(flags),
     seconds: flags.seconds,
     ...(flags.pageShift === undefined ? {} : { pageShift: flags.pageShift }),
@@ -191,8 +191,8 @@ function optionsFrom(flags: ReplayFlags, history: RequestHistory): ReplayOptions
 
 function rowsOf({ platform, table, cache, lazy, pools }: ReplayFlags): NamedSetup[] {
   const invalidate = lazy ? "lazy" : "strict";
-  // Rows of the usual platform bear the table's name alone.
-  const on = platform === DEFAULT_PLATFORM ? "" : `${platform}/`;
+  // Where nobody asked for a platform, rows bear the table's name alone.
+  const on = platform === undefined ? "" : `${platform}/`;
   return table.flatMap((name): NamedSetup[] => {
     if (name === "single-lock")
       return [{ name: `${on}${name}`, setup: { table: name, cache: "none", invalidate: "strict" } }];

@@ -60,8 +60,30 @@ function bar(what: string): Progress {
     clearOnComplete: true,
   });
   line.start(100, 0);
+  const isOver = whenCutOff(() => line.stop());
   return {
     at: (done) => line.update(Math.floor(done * 100)),
-    stop: () => line.stop(),
+    stop: () => {
+      isOver();
+      line.stop();
+    },
   };
+}
+
+/** Runs `tidy` if the process ends by Ctrl-C or by itself before the returned function is called: a bar hides the cursor. */
+function whenCutOff(tidy: () => void): () => void {
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  const cut = (signal: NodeJS.Signals): void => {
+    isOver();
+    tidy();
+    // Nobody listens any more: the process ends by the signal, as its parent expects.
+    process.kill(process.pid, signal);
+  };
+  const isOver = (): void => {
+    process.off("exit", tidy);
+    for (const signal of signals) process.off(signal, cut);
+  };
+  process.once("exit", tidy);
+  for (const signal of signals) process.once(signal, cut);
+  return isOver;
 }

@@ -88,7 +88,9 @@ export function prepareReplay(history: RequestHistory, options: ReplayOptions): 
     );
   }
   const largest = kind.largestTable(pageShift);
-  if (options.entries !== undefined) checkInteger("entries", options.entries, 1, Math.min(largest, MAX_ENTRIES));
+  if (options.entries !== undefined) {
+    checkInteger(`entries of ${kind.name}`, options.entries, 1, Math.min(largest, MAX_ENTRIES));
+  }
   if (!(options.seconds > 0 && options.seconds <= 3600)) {
     throw new InvalidArgumentError("seconds", options.seconds, "a number above 0 and up to 3600");
   }
