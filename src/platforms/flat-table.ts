@@ -20,6 +20,7 @@ import type { EntryValue, TableOps } from "../table/contract.ts";
 import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
 import { type EntryAccess, MAX_ENTRIES } from "../units/numbers.ts";
+import { beyondTable } from "./entry-spans.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { checkPageShift, ENTRY_BYTES, ENTRY_WORDS } = formats;
@@ -187,12 +188,6 @@ export abstract class FlatTableOps implements TableOps {
     const valid = address + this.#validWord * 4;
     for (let i = 0; i < count; i++) this.memory.store32(valid + i * ENTRY_BYTES, NOT_VALID);
   }
-}
-
-/** Made out of line: a check that is to be inlined stays small. */
-function beyondTable(first: number, count: number, entries: number): InvalidArgumentError {
-  const range = `[${first}, ${first + count})`;
-  return new InvalidArgumentError("range of entries", range, `at least one entry in [0, ${entries})`);
 }
 
 /** Throws InvalidArgumentError unless a table of so many entries may lie at this address of the memory. */

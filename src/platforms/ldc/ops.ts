@@ -13,10 +13,11 @@ import * as addresses from "../../formats/address.ts";
 import * as formats from "../../formats/ldc-map-entry.ts";
 import type { Hypercall, Machine, Memory } from "../../machine/contract.ts";
 import type { EntryValue, TableOps } from "../../table/contract.ts";
-import { InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { DmaWindow, EntryAccess } from "../../units/numbers.ts";
 import { CallArguments } from "../call-arguments.ts";
+import { beyondTable } from "../entry-spans.ts";
 import type { SharedState } from "../shared-state.ts";
 import { failureOfStatus } from "../sun4v/calls.ts";
 import { EOK } from "../sun4v/services.ts";
@@ -184,8 +185,6 @@ export class LdcOps implements TableOps {
   #check(first: number, count: number): void {
     if (this.#state.isGone) throw new IovaError("table-gone", "the map table has been taken away");
     if (first >= 0 && count >= 1 && first + count <= this.#entries) return;
-    const range = `[${first}, ${first + count})`;
-    const expected = `at least one entry in [0, ${this.#entries})`;
-    throw new InvalidArgumentError("range of entries", range, expected);
+    throw beyondTable(first, count, this.#entries);
   }
 }

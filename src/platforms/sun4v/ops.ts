@@ -17,9 +17,10 @@ import * as addresses from "../../formats/address.ts";
 import * as formats from "../../formats/sun4v-tte.ts";
 import type { Memory } from "../../machine/contract.ts";
 import type { EntryValue, TableOps } from "../../table/contract.ts";
-import { InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { EntryAccess } from "../../units/numbers.ts";
+import { beyondTable, EntrySpans } from "../entry-spans.ts";
 import type { FoundEntry, Sun4vCalls } from "./calls.ts";
 import * as services from "./services.ts";
 
@@ -38,12 +39,6 @@ export interface Sun4vOpsOptions {
   readonly entries: number;
 }
 
-/** Entries [first, end), to be remembered until something is done about them. */
-interface Span {
-  first: number;
-  end: number;
-}
-
 /** One per thread. */
 export class Sun4vOps implements TableOps {
   readonly #memory: Memory;
@@ -57,10 +52,10 @@ export class Sun4vOps implements TableOps {
   #listFirst = 0;
   #attributes = 0;
   /** Entries that were gathered and could not be made: `flush` fails until their owner has cleared them. */
-  readonly #lost: Span[] = [];
+  readonly #lost: EntrySpans = new EntrySpans();
   #lostBy: Failure = "platform-refused";
   /** Entries that `clear` could not clear. */
-  readonly #uncleared: Span[] = [];
+  readonly #uncleared: EntrySpans = new EntrySpans();
   readonly #words: Uint32Array = new Uint32Array(2 * LIST_ENTRIES);
   readonly #found: FoundEntry = { attributes: 0, page: 0 };
 
@@ -94,8 +89,8 @@ export class Sun4vOps implements TableOps {
     if (!inTable(first, count, this.#entries)) throw beyondTable(first, count, this.#entries);
     this.#forgetGathered(first, first + count);
     // What is remembered of these entries is settled by clearing them now, and would later be about somebody else's.
-    cut(this.#lost, first, first + count);
-    cut(this.#uncleared, first, first + count);
+    this.#lost.remove(first, first + count);
+    this.#uncleared.remove(first, first + count);
     this.#unmap(first, first + count);
   }
 
@@ -103,12 +98,12 @@ export class Sun4vOps implements TableOps {
   flush(): Failure | undefined {
     const sent = this.#send();
     if (sent !== undefined) return sent;
-    return this.#lost.length > 0 ? this.#lostBy : this.#clearAgain(0, this.#entries);
+    return this.#lost.isEmpty ? this.#clearAgain(0, this.#entries) : this.#lostBy;
   }
 
   /** What `clear` has cleared the IOTLB has forgotten already. */
   invalidate(first: number, end: number): Failure | undefined {
-    return this.#uncleared.length === 0 ? undefined : this.#clearAgain(first, end);
+    return this.#clearAgain(first, end);
   }
 
   invalidateAll(): Failure | undefined {
@@ -171,14 +166,14 @@ export class Sun4vOps implements TableOps {
     this.#count = 0;
     if (failure === undefined) return undefined;
     if (this.#calls.taken > 0) this.#unmap(first, first + this.#calls.taken);
-    this.#lost.push({ first, end });
+    this.#lost.add(first, end);
     this.#lostBy = failure;
     return failure;
   }
 
   /** Nothing of a `set` of [first, end) that failed is left: full lists before `sentEnd` have been sent. */
   #undoSet(first: number, end: number, sentEnd: number, failure: Failure): Failure {
-    cut(this.#lost, first, end);
+    this.#lost.remove(first, end);
     if (sentEnd > first) this.#unmap(first, sentEnd);
     return failure;
   }
@@ -200,25 +195,24 @@ export class Sun4vOps implements TableOps {
     this.#listFirst += to - from;
   }
 
-  /** Empties [first, end), or remembers what could not be emptied. */
-  #unmap(first: number, end: number): void {
+  /** Empties [first, end); a failure: some could not be emptied, and is remembered. */
+  #unmap(first: number, end: number): Failure | undefined {
     let from = first;
+    let failure: Failure | undefined;
     for (let attempt = 0; attempt < ATTEMPTS && from < end; attempt++) {
-      this.#calls.unmap(from, end - from);
+      failure = this.#calls.unmap(from, end - from);
       from += this.#calls.taken;
     }
-    if (from < end) this.#uncleared.push({ first: from, end });
+    if (from < end) this.#uncleared.add(from, end);
+    return failure;
   }
 
   /** Tries once more what could not be cleared of [first, end). Undefined, or why some is still there. */
   #clearAgain(first: number, end: number): Failure | undefined {
+    if (this.#uncleared.isEmpty) return undefined;
     let failure: Failure | undefined;
-    for (let i = this.#uncleared.length - 1; i >= 0; i--) {
-      const range = this.#uncleared[i] as Span;
-      if (range.end <= first || range.first >= end) continue;
-      const failed = this.#calls.unmap(range.first, range.end - range.first);
-      range.first += this.#calls.taken;
-      if (failed === undefined) this.#uncleared.splice(i, 1);
+    for (const span of this.#uncleared.take(first, end)) {
+      const failed = this.#unmap(span.first, span.end);
       failure ??= failed;
     }
     return failure;
@@ -230,22 +224,7 @@ export class Sun4vOps implements TableOps {
   }
 }
 
-/** Takes [first, end) out of what is remembered. */
-function cut(spans: Span[], first: number, end: number): void {
-  if (spans.length === 0) return;
-  for (const span of spans.splice(0)) {
-    if (span.first < first) spans.push({ first: span.first, end: Math.min(span.end, first) });
-    if (span.end > end) spans.push({ first: Math.max(span.first, end), end: span.end });
-  }
-}
-
 /** So short that it is always inlined. */
 function inTable(first: number, count: number, entries: number): boolean {
   return first >= 0 && count >= 1 && first + count <= entries;
-}
-
-/** Made out of line: a check that is to be inlined stays small. */
-function beyondTable(first: number, count: number, entries: number): InvalidArgumentError {
-  const range = `[${first}, ${first + count})`;
-  return new InvalidArgumentError("range of entries", range, `at least one entry in [0, ${entries})`);
 }
