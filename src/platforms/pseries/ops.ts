@@ -18,9 +18,10 @@ import { ENTRY_WORDS } from "../../formats/contract.ts";
 import { pseriesTce } from "../../formats/pseries-tce.ts";
 import type { Memory } from "../../machine/contract.ts";
 import type { EntryValue, TableOps } from "../../table/contract.ts";
-import { InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { DmaWindow, EntryAccess } from "../../units/numbers.ts";
+import { beyondTable, EntrySpans } from "../entry-spans.ts";
 import { failureOfCode, type Hypercalls } from "./calls.ts";
 import * as papr from "./papr.ts";
 
@@ -36,12 +37,6 @@ export interface PseriesOpsOptions {
   readonly liobn: number;
   readonly window: DmaWindow;
   readonly multiTce: boolean;
-}
-
-/** Entries [first, end). */
-interface Run {
-  first: number;
-  end: number;
 }
 
 export class PseriesOps implements TableOps {
@@ -61,9 +56,9 @@ export class PseriesOps implements TableOps {
   #first = 0;
   #count = 0;
   readonly #scratch: Uint32Array = new Uint32Array(TCES_PER_CALL * ENTRY_WORDS);
-  #lost: Run[] = [];
+  readonly #lost: EntrySpans = new EntrySpans();
   #lossReason: Failure = "platform-busy";
-  #owed: Run[] = [];
+  readonly #owed: EntrySpans = new EntrySpans();
   /** Why something could not be emptied since the last flush. */
   #clearFailure: Failure | undefined;
 
@@ -102,8 +97,8 @@ export class PseriesOps implements TableOps {
   clear(first: number, count: number): void {
     this.#checkRange(first, count);
     this.#dropGathered(first, first + count);
-    if (this.#lost.length > 0) this.#lost = without(this.#lost, first, first + count);
-    if (this.#owed.length > 0) this.#owed = without(this.#owed, first, first + count);
+    this.#lost.remove(first, first + count);
+    this.#owed.remove(first, first + count);
     this.#empty(first, count);
   }
 
@@ -140,18 +135,18 @@ export class PseriesOps implements TableOps {
     this.#handOver();
     const failure = this.#clearFailure;
     this.#clearFailure = undefined;
-    return this.#lost.length > 0 ? this.#lossReason : failure;
+    return this.#lost.isEmpty ? failure : this.#lossReason;
   }
 
   /** The hypervisor has invalidated what it was told to empty: only what it could not be told is still to be done. */
   invalidate(first: number, end: number): Failure | undefined {
-    if (this.#owed.length === 0) return undefined;
+    if (this.#owed.isEmpty) return undefined;
     const failure = this.#settle();
-    return this.#owed.some((run) => run.first < end && first < run.end) ? failure : undefined;
+    return this.#owed.overlaps(first, end) ? failure : undefined;
   }
 
   invalidateAll(): Failure | undefined {
-    return this.#owed.length === 0 ? undefined : this.#settle();
+    return this.#owed.isEmpty ? undefined : this.#settle();
   }
 
   #gather(first: number, count: number, page: number, access: EntryAccess): void {
@@ -190,7 +185,7 @@ export class PseriesOps implements TableOps {
     this.#count = 0;
     const code = this.#put(first, count);
     if (code === H_SUCCESS) return;
-    this.#lost.push({ first, end: first + count });
+    this.#lost.add(first, first + count);
     this.#lossReason = failureOfCode(code);
     this.#empty(first, count);
   }
@@ -229,17 +224,15 @@ export class PseriesOps implements TableOps {
         part === 1 ? this.#calls.putTce(this.#liobn, page, 0, 0) : this.#calls.clearTces(this.#liobn, page, part);
       if (code === H_SUCCESS) continue;
       this.#clearFailure = failureOfCode(code);
-      this.#owed.push({ first: first + done, end: first + done + part });
+      this.#owed.add(first + done, first + done + part);
     }
   }
 
   /** Tries again to empty what is owed. Why not all of it could be, or undefined. */
   #settle(): Failure | undefined {
     const before = this.#clearFailure;
-    const runs = this.#owed;
-    this.#owed = [];
     this.#clearFailure = undefined;
-    for (const { first, end } of runs) this.#empty(first, end - first);
+    for (const { first, end } of this.#owed.take(0, this.#entries)) this.#empty(first, end - first);
     const failure = this.#clearFailure;
     // What a flush has still to tell is told, also when it has been put right meanwhile.
     this.#clearFailure = before;
@@ -252,16 +245,6 @@ export class PseriesOps implements TableOps {
 
   #checkRange(first: number, count: number): void {
     if (first >= 0 && count >= 1 && first + count <= this.#entries) return;
-    const range = `[${first}, ${first + count})`;
-    throw new InvalidArgumentError("range of entries", range, `at least one entry in [0, ${this.#entries})`);
+    throw beyondTable(first, count, this.#entries);
   }
-}
-
-/** What of the runs lies outside of [first, end). */
-function without(runs: readonly Run[], first: number, end: number): Run[] {
-  return runs.flatMap((run) => {
-    const before = { first: run.first, end: Math.min(run.end, first) };
-    const behind = { first: Math.max(run.first, end), end: run.end };
-    return [before, behind].filter((part) => part.first < part.end);
-  });
 }
