@@ -14,6 +14,7 @@ import { cookieIndex, cookiePages, cookieWindow, type LdcCookie, sizeCodeOf } fr
 import { type LdcErrno, LdcError } from "./errors.ts";
 import { type CopyDirection, LdcLink } from "./link.ts";
 import { LdcPlatform, type LdcPlatformHandle, type LdcPlatformOptions } from "./platform.ts";
+import { LDC_COPY } from "./services.ts";
 
 const PAGE = 8192;
 const MEMORY = 2 ** 22;
@@ -218,6 +219,27 @@ test("partial copies are gone on with; a reset or a refusal in their middle is t
   assert.equal(importer.copy("in", 0, 4096, cookies), 0);
 });
 
+test("a copy that ends short in one cookie does not go on with the next: what was copied is the copy's beginning", () => {
+  const { hypervisor, exporter, importer, domain } = start();
+  hypervisor.memory.write(0, new Uint8Array(3 * PAGE).fill(5));
+  const cookies = [exporter.map(0, PAGE, COPYABLE, 1), exporter.map(2 * PAGE, PAGE, COPYABLE, 1)].flat();
+  let left = 1;
+  const machine = {
+    memory: domain.memory,
+    registers: domain.registers,
+    faults: () => domain.faults(),
+    // The first call copies 16 bytes, the second none, the others all.
+    hypercall: (number: number, args: BigUint64Array) => {
+      if (number === LDC_COPY && left >= 0) args[4] = BigInt(16 * left--);
+      return domain.hypercall(number, args);
+    },
+  };
+  assert.equal(new LdcLink(machine).copy("in", 0, 2 * PAGE, cookies), 16);
+  assert.deepEqual(bytesAt(domain, 8, 16), [...Array(8).fill(5), ...Array(8).fill(0)]);
+  assert.deepEqual(bytesAt(domain, PAGE, 8), Array(8).fill(0));
+  assert.equal(importer.copy("in", 0, 2 * PAGE, cookies), 2 * PAGE);
+});
+
 test("a copy over several pages stops before the first that is refused, and says so at the next call", () => {
   const { exporter, importer, hypervisor } = start();
   const cookies = exporter.map(0, 2 * PAGE, COPYABLE, 2);
@@ -358,6 +380,25 @@ test("unmapping revokes what the other end has mapped in: afterwards it reads an
       "no revoke cookie is left",
     );
   }
+});
+
+test("a page whose cookie has more than 32 bits below its code is revoked like any other", () => {
+  const pageBytes = 2 ** 22;
+  const hypervisor = LdcHypervisor.create({ memoryBytes: 2 ** 23, otherMemoryBytes: 65536 });
+  const exporter = LdcPlatform.create(hypervisor, { tableAddress: pageBytes, pageShift: 22 });
+  const importer = new LdcLink(hypervisor.ends[1]);
+  exporter.link.connect();
+  importer.connect();
+  // 4 GiB of the window.
+  const before = exporter.map(0, 1024 * pageBytes, COPYABLE, 1024);
+  const cookies = exporter.map(0, pageBytes, direct | read, 1);
+  const { address } = cookies[0] as LdcCookie;
+  assert.equal(address, (3n << 60n) + 2n ** 32n);
+  const page = importer.mapIn(address);
+  assert.ok(hypervisor.ends[1].readMappedIn(page.address, new Uint8Array(8)));
+  assert.equal(exporter.unmap(cookies), undefined);
+  assert.equal(hypervisor.ends[1].readMappedIn(page.address, new Uint8Array(8)), false);
+  assert.equal(exporter.unmap(before), undefined);
 });
 
 test("an export whose entries are refused leaves nothing, and says so", () => {

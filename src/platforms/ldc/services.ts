@@ -21,6 +21,9 @@
  *   is then not 0. One end has a page mapped in once.
  * - ldc_revoke: ends the mapping that the revoke cookie stands for. With any cookie, 0 too, no copy by the page's entry is going
  *   on when it returns. (The API does not say that of copies; a guest that unmaps a page has no other call.)
+ *
+ * Sources. As of platforms/sun4v/services.ts: the calls' numbers, the order of their arguments, directions, link states, and the table's
+ * alignment and sizes are from memory. Cookies, permissions and the entry's bits are the project's specification's.
  */
 export const LDC_TX_GET_STATE = 0xe2;
 export const LDC_RX_QCONF = 0xe4;

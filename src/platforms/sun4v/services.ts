@@ -20,12 +20,19 @@
  *
  * tsbid is the TSB's number in bits 63–32 (0: the only one) and the index of an entry in bits 31–0. io_attributes: READ 1, WRITE 2,
  * relaxed order 4. map and demap may take fewer entries than asked, and say how many; the caller asks again for the rest.
+ *
+ * Sources. The names, what each call does, and that a call has a status besides its results, are those of the published API. Every
+ * *number* here, and the order of the arguments, was written from memory of it: no manual and no other machine has confirmed them
+ * (docs/verification.md, "Numbers from memory"). Platform and model share this file, so the tests can't tell. Of the project's
+ * specification are: the windows' sizes and the legacy one's place, pages of 8 KiB, lists of 1024.
  */
 
+// From memory: the PCI services.
 export const PCI_IOMMU_MAP = 0xb0;
 /** pci_iommu_demap. */
 export const PCI_IOMMU_UNMAP = 0xb1;
 export const PCI_IOMMU_GETMAP = 0xb2;
+// From memory, and less sure: the ATU services came later and are used less.
 export const PCI_IOTSB_CONF = 0x190;
 export const PCI_IOTSB_UNCONF = 0x192;
 export const PCI_IOTSB_BIND = 0x193;
@@ -35,7 +42,7 @@ export const PCI_IOTSB_MAP = 0x196;
 export const PCI_IOTSB_UNMAP = 0x198;
 export const PCI_IOTSB_GETMAP = 0x199;
 
-/** Statuses of the API. */
+/** Statuses of the API. From memory. */
 export const EOK = 0;
 /** A real address that is no memory of this guest. */
 export const ENORADDR = 2;
@@ -52,7 +59,7 @@ export const ETOOMANY = 15;
 export const ECHANNEL = 16;
 export const EBUSY = 17;
 
-/** Handle of the PCI root, which a machine description names. Ours has one root. */
+/** Handle of the PCI root, which a machine description names. Ours has one root; the number is our choice. */
 export const DEVICE_HANDLE = 0x400;
 
 /** Pages are of 8 KiB. */
@@ -66,8 +73,8 @@ export const LEGACY_BASE = 0x8000_0000n;
 export const LEGACY_ENTRIES: number = 2 ** (31 - IO_PAGE_SHIFT);
 /** The ATU's window: 32 GiB, at a base that the guest chooses. */
 export const ATU_ENTRIES: number = 2 ** (35 - IO_PAGE_SHIFT);
-/** Where `Sun4vPlatform` puts it: 32 GiB, a multiple of its size. */
+/** Where `Sun4vPlatform` puts it: 32 GiB, a multiple of its size. Our choice. */
 export const ATU_BASE = 0x8_0000_0000n;
 
-/** Count and index of pci_iotsb_map in one argument: the count in bits 63–48. */
+/** Count and index of pci_iotsb_map in one argument: the count in bits 63–48. From memory. */
 export const IOTSB_COUNT_SHIFT = 48;
