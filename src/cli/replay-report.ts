@@ -7,6 +7,7 @@ import type { PreparedReplay, ReplayResult } from "../replay/runner.ts";
 import { aligned } from "./columns.ts";
 import { binarySize, compact, counted, duration, grouped, listed, percent } from "./numbers.ts";
 
+const WIDTH = 100;
 const HEAD = "table req/s ratio locks contended wait steps flush fail hole checked wrong".split(" ");
 
 /** The row that the others are compared with: the single lock's, or the first. */
@@ -37,10 +38,12 @@ function crossCpu(plan: ReplayPlan): string {
   );
 }
 
-/** The table, head first. */
+/** The table, head first. Columns stand closer together where names of platforms and large numbers would make it too wide. */
 export function tableLines(rows: readonly RowResult[]): string[] {
   const base = baseline(rows);
-  return aligned([HEAD, ...rows.map((row) => cells(row, base))]);
+  const table = [HEAD, ...rows.map((row) => cells(row, base))];
+  const lines = aligned(table);
+  return lines.every((line) => line.length <= WIDTH) ? lines : aligned(table, 1);
 }
 
 function cells(row: RowResult, base: RowResult): string[] {

@@ -64,6 +64,41 @@ describe("iova replay", () => {
   });
 });
 
+describe("iova replay on a platform that was asked for", () => {
+  for (const [platform, calls] of [
+    ["sun4v", true],
+    ["ldc", false],
+    ["linear-tce", false],
+  ] as const) {
+    test(`${platform}: report, rows and JSON say which; hypercalls are told where entries go by them: ${calls}`, async () => {
+      const json = join(folder, `${platform}.json`);
+      const trace = join(traces, "nvme-io-612.txt.gz");
+      const { code, output } = await run("replay", trace, "--platform", platform, "--seconds", "0.1", "--json", json);
+      assert.equal(code, 0);
+      for (const line of output.split("\n")) assert.ok(line.length <= 100, line);
+      const names = ["single-lock", "pooled", "pooled+cache"].map((table) => `${platform}/${table}`);
+      for (const name of names) assert.match(output, new RegExp(`^${name.replace("+", "\\+")} +\\d`, "m"));
+      assert.match(output, new RegExp(`^${platform}: a table of`, "m"));
+      assert.equal(/Hypercalls per request/.test(output), calls);
+      const { replay, rows } = JSON.parse(readFileSync(json, "utf8")) as {
+        replay: { platform: string };
+        rows: { name: string; translationsWrong: number; hypercalls: number; requests: number }[];
+      };
+      assert.equal(replay.platform, platform);
+      assert.deepEqual(
+        rows.map(({ name }) => name),
+        names,
+      );
+      for (const row of rows) {
+        assert.equal(row.translationsWrong, 0);
+        // One for the entries of a mapping, one for its end; some of either lie beyond the ends of what was measured.
+        const perRequest = row.hypercalls / row.requests;
+        if (calls) assert.ok(perRequest > 1 && perRequest < 3, `${perRequest} calls per request`);
+      }
+    });
+  }
+});
+
 describe("iova replay of unusual recordings", () => {
   test("says what is missing, lost and left out of a recording", async () => {
     const broken = join(folder, "broken.txt");
