@@ -546,6 +546,20 @@ test("a map table that is taken away is out of reach for good: what was unmapped
   assert.equal(domain.readMappedIn(page.address, new Uint8Array(8)), false);
 });
 
+test("a map table in place of another ends what the other end had mapped in by the old one", () => {
+  const { hypervisor, exporter, importer, domain } = start();
+  const [cookie] = exporter.map(0, PAGE, direct | read, 1) as [LdcCookie];
+  const page = importer.mapIn(cookie.address);
+  assert.ok(domain.readMappedIn(page.address, new Uint8Array(8)));
+  // As after a crash of the exporting domain: nobody knows any more what was exported.
+  const next = LdcPlatform.create(hypervisor, { tableAddress: TABLE });
+  assert.equal(domain.readMappedIn(page.address, new Uint8Array(8)), false);
+  for (let i = 0; i < 9; i++) {
+    const [again] = next.map(0, PAGE, direct | read, 1) as [LdcCookie];
+    importer.unmapIn(importer.mapIn(again.address));
+  }
+});
+
 test("a page that is given back while the hypervisor can't is told, and can be given back again", () => {
   const { exporter, importer, domain, hypervisor } = start();
   const [cookie] = exporter.map(0, PAGE, direct | read, 1) as [LdcCookie];

@@ -19,6 +19,8 @@
  *   first page that its entry does not let be copied, which is refused when it is the first: ENOACCESS or ENOMAP.
  * - ldc_mapin: a page of the other end, at a real address of this one, by the entry's READ, WRITE, EXEC. The entry's revoke cookie
  *   is then not 0. One end has a page mapped in once.
+ * - ldc_set_map_table: a table in place of the one that there was, or none with no entries. What the other end has mapped in by the
+ *   old one ends; revoke cookies that still stand there mean nothing. The new one's are 0.
  * - ldc_revoke: ends the mapping that the revoke cookie stands for. With any cookie, 0 too, no copy by the page's entry is going
  *   on when it returns. (The API does not say that of copies; a guest that unmaps a page has no other call.)
  *

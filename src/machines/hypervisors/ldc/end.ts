@@ -154,15 +154,13 @@ export class LdcEnd implements Machine {
   #setMapTable(address: number, entries: number): number {
     const { machine, state } = this.#parts;
     const { translation } = machine;
-    if (entries === 0) {
-      store(state, this.#at + END.tableEntries, 0);
-      for (let code = 0; code < SIZE_CODES; code++) if (translation.closeWindow(0, code) !== PASSED) return EBUSY;
-      return EOK;
-    }
+    if (entries === 0) return this.#endMapTable();
     if (address % MAP_TABLE_ALIGNMENT !== 0) return EBADALIGN;
     const inRange = entries >= LEAST_TABLE_ENTRIES && entries <= MOST_TABLE_ENTRIES;
     if (!inRange || !Number.isInteger(Math.log2(entries))) return EINVAL;
     if (address + entries * ENTRY_BYTES > machine.memory.bytes) return ENORADDR;
+    const ended = this.#endMapTable();
+    if (ended !== EOK) return ended;
     for (let code = 0; code < SIZE_CODES; code++) {
       const base = BigInt(code) << 60n;
       const setup = { base, pageShift: pageShiftOf(code), entries, format: FORMAT, tableAddress: address };
@@ -171,6 +169,18 @@ export class LdcEnd implements Machine {
     store(state, this.#at + END.tablePage, address / MAP_TABLE_ALIGNMENT);
     store(state, this.#at + END.tableEntries, entries);
     return EOK;
+  }
+
+  /** What the other end reaches by the table that there was ends, pages that it has mapped in too. EBUSY: not all; it can be repeated. */
+  #endMapTable(): number {
+    const { machine, state, otherMapIn } = this.#parts;
+    // First: whoever maps a page in from here on finds no entry, and who is about to is revoked.
+    store(state, this.#at + END.tableEntries, 0);
+    let answer = otherMapIn.endAll();
+    for (let code = 0; code < SIZE_CODES; code++) {
+      if (machine.translation.closeWindow(0, code) !== PASSED) answer = EBUSY;
+    }
+    return answer;
   }
 
   #copy(direction: bigint, cookie: bigint, address: bigint, bytes: bigint, args: BigUint64Array): number {

@@ -144,6 +144,17 @@ export class MapIn {
     return isOfEntry ? this.#endMapping(slot, generation) : EOK;
   }
 
+  /** For the exporting end, whose map table ends: nothing of it is mapped in any more. EBUSY as in `revoke`. */
+  endAll(): number {
+    let answer: number = EOK;
+    for (let slot = 0; slot < this.#layout.slots; slot++) {
+      const found = load(this.#state, this.#slotAt(slot) + SLOT.state);
+      const ended = this.#endMapping(slot, generationIn(found));
+      if (ended !== EOK) answer = ended;
+    }
+    return answer;
+  }
+
   /** CPUs of this end read mapped-in memory, inside one page. False: nothing is mapped there, or not for reading. */
   read(address: number, into: Uint8Array): boolean {
     return this.#access(address, into, READ);
