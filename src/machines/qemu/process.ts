@@ -20,7 +20,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
-import { createShared, load, type SharedBuffer, store, waitWhile, wordsOf } from "../../shared/memory.ts";
+import { compareExchange, createShared, type SharedBuffer, store, waitWhile, wordsOf } from "../../shared/memory.ts";
 import { checkInteger, IovaError } from "../../units/errors.ts";
 import { isExecutable } from "./programs.ts";
 import { CAUSE, PHASE, STATE_BYTES, type WatchdogJob, WORD } from "./state.ts";
@@ -97,13 +97,14 @@ export function startQemu(command: QemuCommand): QemuProcess {
     callMilliseconds,
   });
   waitWhile(words, WORD.phase, PHASE.starting, startMilliseconds);
+  const isLate = compareExchange(words, WORD.phase, PHASE.starting, PHASE.ended) === PHASE.starting;
+  waitWhile(words, WORD.phase, PHASE.spawning, startMilliseconds);
   // QEMU has its own copies by now. Ours must go: while we hold the FIFO's other end, we would never read end-of-file.
   for (const file of [files.stdin, files.stdout, files.firmware]) closeSync(file);
   const { commands, replies, log, memory } = files;
   const close = (): void => [commands, replies, log, memory].forEach(closeSync);
   const commandLine = [program, ...args].join(" ");
-  if (load(words, WORD.phase) === PHASE.starting) {
-    void worker.terminate();
+  if (isLate) {
     close();
     throw new IovaError("qemu-timeout", `${commandLine}: its watchdog did not start in ${startMilliseconds} ms`);
   }

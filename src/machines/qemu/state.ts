@@ -1,7 +1,7 @@
 /**
  * What the threads of one QEMU machine and its watchdog share: words of one buffer.
  *
- * Who writes: the watchdog `phase`, `exitCode` and `signal`; the lock's holder `sequence`; whoever comes first `cause`. The watchdog
+ * Who writes: the watchdog `phase` (a creator that gives up at the start, too), `exitCode` and `signal`; the lock's holder `sequence`; whoever comes first `cause`. The watchdog
  * stores `phase` last, and a caller that has read end-of-file waits for it: that orders the rest.
  */
 import type { SharedBuffer } from "../../shared/memory.ts";
@@ -28,7 +28,11 @@ export const WORD = {
 export const MESSAGE_AT = 512;
 export const STATE_BYTES = 2048;
 
-export const PHASE = { starting: 0, running: 1, ended: 2 } as const;
+/**
+ * `spawning`: the watchdog is about to pass the creator's files on. Creator and watchdog leave `starting` by compare-and-swap, so that a
+ * creator that has waited for long enough closes them before or after, never meanwhile.
+ */
+export const PHASE = { starting: 0, spawning: 1, running: 2, ended: 3 } as const;
 export const CAUSE = { none: 0, timedOut: 1, closed: 2, notStarted: 3 } as const;
 
 /** What the watchdog is given. */

@@ -19,6 +19,8 @@ const BECOME_QEMU = 'echo ready >&3; read -r go <&3 && exec "$@" 3>&-';
 
 const job = workerData as WatchdogJob;
 const words = wordsOf(job.state);
+// The creator has given up: its files are closed, and their numbers may be others'.
+if (compareExchange(words, WORD.phase, PHASE.starting, PHASE.spawning) !== PHASE.starting) process.exit();
 const child = start();
 child.once("error", (error) => ended(-1, null, error.message));
 child.once("exit", (code, signal) => ended(code ?? -1, signal));
