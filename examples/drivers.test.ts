@@ -1,32 +1,35 @@
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
-import { BOARD_KINDS } from "../src/machines/boards.ts";
-
-function run(example: string, ...args: string[]): { readonly output: string; readonly said: string } {
-  const path = fileURLToPath(new URL(`./${example}.js`, import.meta.url));
-  const { stdout, stderr } = spawnSync(process.execPath, [path, ...args], { encoding: "utf8" });
-  return { output: stdout, said: stderr };
-}
+import { BOARD_KINDS } from "iova/platform";
+import { assertBothRun, run } from "./drivers.model.ts";
 
 for (const { name } of BOARD_KINDS) {
-  test(`the drivers of the examples run on ${name}`, () => {
-    const nic = run("nic", "--platform", name, "--frames", "100");
-    assert.match(
-      nic.output,
-      new RegExp(`^${name}: 100 frames came back, 0 of them wrong; 0 errors,\n0 faults;`),
-      nic.said,
-    );
-    const nvme = run("nvme", "--platform", name, "--commands", "20");
-    assert.match(
-      nvme.output,
-      new RegExp(`^${name}: 20 times written and read back, 0 times wrong;\n0 faults;`),
-      nvme.said,
-    );
-  });
+  test(`the drivers of the examples run on ${name}`, () => assertBothRun(name, 100, 20));
 }
 
-test("an example for a platform that there is not says which there are", () => {
-  assert.match(run("nic", "--platform", "vax").said, /platform is vax; expected one of linear-tce/);
+test("a platform that there is not, and a count that is none, are told from what there is, with exit code 2", () => {
+  for (const [example, args, message] of [
+    ["nic", ["--platform", "vax"], /^--platform vax: expected one of linear-tce, .*powernv@qemu\nusage:/],
+    ["nic", ["--frames", "1e3"], /^--frames 1e3: expected an integer from 1 to 9999999\nusage: .*--frames N/],
+    ["nvme", ["--commands", "0"], /^--commands 0: expected an integer from 1/],
+    ["nvme", ["--frames", "3"], /^Unknown option '--frames'.*\nusage: .*--commands N/],
+    ["nvme", ["pseries"], /^Unexpected argument 'pseries'/],
+  ] as const) {
+    const { status, output, said } = run(example, ...args);
+    assert.deepEqual([status, output], [2, ""], said);
+    assert.match(said, message);
+  }
+});
+
+test("each driver and each example has fewer than 150 lines", () => {
+  for (const path of [
+    "src/devices/ring-driver.ts",
+    "src/devices/nvme-driver.ts",
+    "examples/nic.ts",
+    "examples/nvme.ts",
+  ]) {
+    const lines = readFileSync(new URL(`../../${path}`, import.meta.url), "utf8").split("\n").length;
+    assert.ok(lines < 150, `${path} has ${lines} lines`);
+  }
 });
