@@ -32,14 +32,14 @@ export interface BoardCase {
 
 /** What a case may need, and why it is left out where that is not there: for people. */
 export const NEEDS = {
-  "several pages": "pages as large as memory",
-  "two threads": "one thread",
-  "three threads": "no third thread",
-  strict: "lazy mode",
-  lazy: "strict mode",
-  IOTLB: "no IOTLB that keeps what is stale",
-  "no IOTLB": "an IOTLB",
-  "recorded faults": "refusals that only show by data",
+  "several pages": "pages of which memory holds one only",
+  "two threads": "a setting of one thread",
+  "three threads": "a board of two threads",
+  strict: "a setting in lazy mode",
+  lazy: "a setting in strict mode",
+  IOTLB: "no IOTLB that would show what is stale",
+  "no IOTLB": "an IOTLB, which other cases try",
+  "recorded faults": "stray DMA that is not refused, or not recorded",
 } as const;
 
 export type Need = keyof typeof NEEDS;

@@ -1,10 +1,10 @@
 /** The conformance suite over all boards on machines of this process. The matrix is printed at the end. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { levelsOf } from "../../machines/board.ts";
+import { type BoardKind, levelsOf } from "../../machines/board.ts";
 import { BOARD_KINDS } from "../../machines/boards.ts";
 import { isStarted, testMatrix } from "./matrix.model.ts";
-import { cellsOf } from "./matrix.ts";
+import { cellsOf, fewCellsOf, matrixText } from "./matrix.ts";
 import { CHOICES } from "./setting.ts";
 import { BOARD_CASES } from "./suite.ts";
 
@@ -29,6 +29,57 @@ test("on every kind of board every two values of two options meet, and every cel
     assert.equal(cells.length, wanted);
     for (const { settings } of cells) assert.ok(settings.length > 0);
   }
+});
+
+test("the printed matrix adds up: behaviours to cells, cells and what was left out to all that could have run", () => {
+  const lines = matrixText(counts).split("\n");
+  const numbers = (line: string | undefined): number[] =>
+    [...(line ?? "").matchAll(/ (\d+|-)(?= |$)/g)].map(([, text]) => Number(text) || 0);
+  const perSetting = numbers(lines.find((line) => line.includes("cases for each setting")));
+  assert.equal(perSetting.at(-1), BOARD_CASES.length);
+  assert.equal(
+    perSetting.slice(0, -1).reduce((a, b) => a + b),
+    BOARD_CASES.length,
+  );
+  const rows = lines.filter((line) =>
+    BOARD_KINDS.some(({ name }) => line.startsWith(`  ${name} `) && / [KMG]iB /.test(line)),
+  );
+  assert.ok(rows.length >= BOARD_KINDS.length);
+  for (const row of rows) {
+    const [, , ...found] = numbers(row.replace(/ \d+ [KMG]iB( … \d+ [KMG]iB)?/, ""));
+    assert.equal(
+      found.slice(0, -1).reduce((a, b) => a + b),
+      found.at(-1),
+      row,
+    );
+  }
+  const left = lines
+    .slice(lines.findIndex((line) => line.startsWith("Left out")) + 1)
+    .map((line) => /^ +(\d+) /.exec(line)?.[1]);
+  const [, ran, could, leftOut] = (/^(\d+) of (\d+) cases ran, (\d+) were left out/.exec(lines.at(-1) ?? "") ?? []).map(
+    Number,
+  );
+  assert.equal(
+    ran,
+    counts.reduce((sum, { cases }) => sum + cases.length, 0),
+  );
+  assert.equal(could, (ran ?? 0) + (leftOut ?? 0));
+  assert.equal(
+    left.reduce((sum, count) => sum + Number(count ?? 0), 0),
+    leftOut,
+  );
+});
+
+test("where fewer settings run than all pairs need, the printed matrix says how many pairs met", () => {
+  const [kind] = BOARD_KINDS as readonly [BoardKind];
+  const few = fewCellsOf(kind).map((cell) => ({ cell, cases: [] }));
+  const text = matrixText(few);
+  assert.match(text, /^Full: .* can show, in one mode or the other\.$/m);
+  assert.match(
+    text,
+    new RegExp(`^On ${kind.name} 41 of 188 pairs of two values meet, in ${few.length} settings\\.$`, "m"),
+  );
+  assert.doesNotMatch(text, /all 188 pairs/);
 });
 
 test("every case runs on some board, but for those that need what no board has", () => {

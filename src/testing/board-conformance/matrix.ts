@@ -4,9 +4,9 @@
  * at least once. The rows of options are dealt out to the kind's cells.
  */
 import { type BoardKind, levelsOf } from "../../machines/board.ts";
-import { type BoardCase, lacks, NEEDS } from "./case.ts";
+import { type Behaviour, lacks, NEEDS, type Need } from "./case.ts";
 import { pairCount, pairwise } from "./pairwise.ts";
-import { type BoardSetting, CHOICES, type Choice, hasSeveralPages, PLAIN, sizeText } from "./setting.ts";
+import { type BoardSetting, CHOICES, type Choice, hasSeveralPages, PLAIN, sizeText, threadsOf } from "./setting.ts";
 import { BOARD_CASES, type BoardConformanceCase } from "./suite.ts";
 
 /** One page size and one number of levels of one kind, and the settings that it runs with. */
@@ -67,40 +67,110 @@ function complement(choices: readonly Choice[]): readonly Choice[] {
   return hasTwo ? added : [...added, { ...PLAIN, threads: 2 }];
 }
 
-/** The table that `npm test` prints: what is full, what is pairwise, and how many cases ran in each cell. */
+/** Columns of the printed table, short: by behaviour. */
+const HEADS: Readonly<Record<Behaviour, string>> = {
+  map: "map",
+  unmap: "unmap",
+  scatterlists: "lists",
+  coherent: "coherent",
+  faults: "faults",
+  permissions: "access",
+  exhaustion: "full",
+  rollback: "undo",
+  ownership: "owner",
+  threads: "threads",
+  "lazy flush": "lazy",
+  invalidation: "IOTLB",
+};
+
+/**
+ * The table that `npm test` prints, for people who see it for the first time: how many cases ran in each cell, what is full and what is
+ * pairwise, and what was left out and why.
+ */
 export function matrixText(counts: readonly CellCount[]): string {
-  const behaviours = [...new Set(counts.flatMap(({ cases }) => cases.map(({ behaviour }) => behaviour)))];
+  const behaviours = Object.keys(HEADS) as Behaviour[];
+  const kinds = new Set(counts.map(({ cell }) => cell.kind));
+  const heads = behaviours.map((behaviour) => HEADS[behaviour]);
+  const numbers = behaviours.map((wanted) => `${BOARD_CASES.filter(({ behaviour }) => behaviour === wanted).length}`);
   const rows = [
-    ["board", "pages", "levels", "settings", ...behaviours, "cases"],
+    ["board", "pages", "levels", "settings", ...heads, "all"],
+    ["cases for each setting:", "", "", "", ...numbers, `${BOARD_CASES.length}`],
     ...joinEqual(counts.map((count) => rowOf(count, behaviours))),
   ];
-  const widths = (rows[0] as string[]).map((_, column) =>
-    Math.max(...rows.map((row) => (row[column] as string).length)),
-  );
-  const lines = rows.map((row) =>
-    row.map((text, column) => pad(text, widths[column] as number, column < 2)).join("  "),
-  );
-  const options = Object.entries(CHOICES).map(([name, values]) => `${name} ${values.join("/")}`);
-  const total = counts.reduce((sum, { cases }) => sum + cases.length, 0);
+  const ran = counts.reduce((sum, { cases }) => sum + cases.length, 0);
+  const could = counts.reduce((sum, { cell }) => sum + cell.settings.length * BOARD_CASES.length, 0);
   return [
-    "Full: every board × page size × levels runs every behaviour that it can show; cases run, by behaviour:",
-    ...lines.map((line) => `  ${line.trimEnd()}`),
-    `Pairwise, on every board: ${pairwise(CHOICES).length} settings in which all ${pairCount(CHOICES)} pairs meet of`,
-    `  ${options.join(", ")}`,
-    ...fewerPairs(counts),
+    `Conformance of ${kinds.size} boards: ${BOARD_CASES.length} cases of behaviour, judged by a device's DMA. The numbers are of`,
+    "cases that ran, all settings of a cell together; -: none, see below.",
+    ...aligned(rows),
+    `Short heads: ${legend(behaviours)}`,
+    "",
+    `Full: board × page size × levels. Each of these ${counts.length} cells runs every behaviour that it can show${inBoth(counts)}.`,
+    "Pairwise: the rest, which is",
+    ...Object.entries(CHOICES).map(([name, values]) => `  ${name}: ${values.join(", ")}`),
+    ...pairsText(counts),
+    "",
+    "Left out, since a board or a setting has nothing to show there:",
     ...leftOut(counts),
-    `${total} cases in ${counts.length} cells.`,
+    "",
+    `${ran} of ${could} cases ran, ${could - ran} were left out.`,
   ].join("\n");
 }
 
-/** Kinds on which not every two values of two options have met: a line for each. */
-function fewerPairs(counts: readonly CellCount[]): string[] {
-  const kinds = [...new Set(counts.map(({ cell }) => cell.kind))];
-  return kinds.flatMap((kind) => {
-    const settings = counts.filter(({ cell }) => cell.kind === kind).flatMap(({ cell }) => cell.settings);
-    const met = pairsMet(settings);
-    return met === pairCount(CHOICES) ? [] : [`But on ${kind.name}: ${settings.length} settings, in which ${met} meet`];
+function aligned(rows: readonly string[][]): string[] {
+  // What stands alone in its first cell may run over the others.
+  const wide = rows.filter((row) => row[1] !== "");
+  const [head = []] = rows;
+  const widths = head.map((_, column) => Math.max(...wide.map((row) => (row[column] as string).length)));
+  return rows.map((row) => {
+    const [first = "", pages = "", ...others] = row;
+    const [boardWidth = 0, pagesWidth = 0, ...otherWidths] = widths;
+    const begin =
+      pages === ""
+        ? first.padEnd(boardWidth + 2 + pagesWidth)
+        : `${first.padEnd(boardWidth)}  ${pages.padEnd(pagesWidth)}`;
+    return `  ${[begin, ...others.map((text, i) => text.padStart(otherWidths[i] as number))].join("  ")}`;
   });
+}
+
+function legend(behaviours: readonly Behaviour[]): string {
+  return behaviours
+    .filter((behaviour) => HEADS[behaviour] !== behaviour)
+    .map((behaviour) => `${HEADS[behaviour]} = ${behaviour}`)
+    .join(", ");
+}
+
+/** Do all cells run in both modes, and some setting of each with two threads? */
+function inBoth(counts: readonly CellCount[]): string {
+  const all = counts.every(({ cell: { kind, settings } }) => {
+    const modes = new Set(settings.map(({ invalidate }) => invalidate));
+    return modes.size === CHOICES.invalidate.length && settings.some((setting) => threadsOf(kind, setting) === 2);
+  });
+  return all ? ", strict and lazy, and with two threads" : ", in one mode or the other";
+}
+
+/** On which boards all pairs have met, and how many on the others. */
+function pairsText(counts: readonly CellCount[]): string[] {
+  const all = pairCount(CHOICES);
+  const of = byKind(counts).map(([kind, own]) => {
+    const settings = own.flatMap(({ cell }) => cell.settings);
+    return { name: kind.name, settings: settings.length, met: pairsMet(settings) };
+  });
+  const fewer = of.filter(({ met }) => met < all);
+  const rest =
+    fewer.length === 0
+      ? "every board"
+      : of
+          .filter(({ met }) => met === all)
+          .map(({ name }) => name)
+          .join(", ");
+  const everywhere = `On ${rest} all ${all} pairs of two values of two options meet, in ${pairwise(CHOICES).length} settings that are dealt out to its cells.`;
+  return [
+    ...(rest === "" ? [] : [everywhere]),
+    ...fewer.map(
+      ({ name, settings, met }) => `On ${name} ${met} of ${all} pairs of two values meet, in ${settings} settings.`,
+    ),
+  ];
 }
 
 function pairsMet(settings: readonly Choice[]): number {
@@ -111,32 +181,36 @@ function pairsMet(settings: readonly Choice[]): number {
   return new Set(pairs).size;
 }
 
-/** Cases that ran on no board of a kind, and why: a line for each kind that has any. */
+/** A line for each reason: how many cases, of which behaviours, on which boards. */
 function leftOut(counts: readonly CellCount[]): string[] {
-  const kinds = [...new Set(counts.map(({ cell }) => cell.kind))];
-  return kinds.flatMap((kind) => {
-    const ofKind = counts.filter(({ cell }) => cell.kind === kind);
-    const ran = new Set(
-      ofKind.flatMap(({ cases }) => cases.map(({ behaviour, sentence }) => `${behaviour}: ${sentence}`)),
-    );
-    const never = BOARD_CASES.filter(({ behaviour, name }) => !ran.has(`${behaviour}: ${name}`));
-    const why = never.map((one) => `${one.behaviour} (${reason(one, kind, ofKind)})`);
-    const texts = [...new Set(why)].map((text) => `${why.filter((other) => other === text).length} of ${text}`);
-    return texts.length === 0 ? [] : [`Not on ${kind.name}: ${texts.join(", ")}`];
+  const found = counts.flatMap(({ cell: { kind, settings } }) =>
+    settings.flatMap((setting) =>
+      BOARD_CASES.map((one) => ({ need: lacks(one, kind, setting), kind: kind.name, behaviour: one.behaviour })),
+    ),
+  );
+  const boards = new Set(found.map(({ kind }) => kind)).size;
+  const rows = (Object.keys(NEEDS) as Need[]).flatMap((need) => {
+    const those = found.filter((one) => one.need === need);
+    const names = [...new Set(those.map(({ kind }) => kind))];
+    const behaviours = [...new Set(those.map(({ behaviour }) => behaviour))].join(", ");
+    if (those.length === 0) return [];
+    return [
+      [`${those.length}`, NEEDS[need], `${behaviours}; ${names.length === boards ? "every board" : names.join(", ")}`],
+    ];
+  });
+  const widths = [0, 1].map((column) => Math.max(...rows.map((row) => (row[column] as string).length)));
+  return rows.map(([count = "", why = "", where = ""]) => {
+    return `  ${count.padStart(widths[0] as number)}  ${why.padEnd(widths[1] as number)}  ${where}`;
   });
 }
 
-function reason(one: BoardCase, kind: BoardKind, counts: readonly CellCount[]): string {
-  const settings = counts.flatMap(({ cell }) => cell.settings);
-  const lacking = settings.map((setting) => lacks(one, kind, setting));
-  // What only some settings lack is not why.
-  const need = (one.needs ?? []).find((candidate) => lacking.every((found) => found === candidate)) ?? lacking.at(-1);
-  return need === undefined ? "not run" : NEEDS[need];
+function byKind(counts: readonly CellCount[]): (readonly [BoardKind, readonly CellCount[]])[] {
+  const kinds = [...new Set(counts.map(({ cell }) => cell.kind))];
+  return kinds.map((kind) => [kind, counts.filter(({ cell }) => cell.kind === kind)] as const);
 }
 
-function rowOf({ cell, cases }: CellCount, behaviours: readonly string[]): string[] {
-  const ofBehaviour = (wanted: string): number => cases.filter(({ behaviour }) => behaviour === wanted).length;
-  const counts = behaviours.map((behaviour) => ofBehaviour(behaviour) || "-");
+function rowOf({ cell, cases }: CellCount, behaviours: readonly Behaviour[]): string[] {
+  const counts = behaviours.map((wanted) => cases.filter(({ behaviour }) => behaviour === wanted).length || "-");
   const { kind, levels, pageShift, settings } = cell;
   return [kind.name, sizeText(pageShift), `${levels}`, `${settings.length}`, ...counts.map(String), `${cases.length}`];
 }
@@ -151,8 +225,4 @@ function joinEqual(rows: readonly string[][]): string[][] {
     else joined.push([...row]);
   }
   return joined;
-}
-
-function pad(text: string, width: number, left: boolean): string {
-  return left ? text.padEnd(width) : text.padStart(width);
 }
