@@ -28,15 +28,22 @@ const MARK = 0xa5;
 /** Makes the DMA operations of a device on this board: what the coherent cases need. */
 export type OperationsOf = (board: Board, table: MappingTable) => DmaOperations;
 
-/** Coherent memory comes from here on. */
+/** Coherent memory comes from here on: a few IO pages, each of which is zeroed whole whenever it is taken, or some of 4 KiB. */
 const COHERENT_ADDRESS = 2 ** 21;
+const COHERENT_PAGES = 6;
+const LEAST_COHERENT_BYTES = 2 ** 20;
+/** So much of each page is looked at. */
+const SOILED_BYTES = 2 ** 14;
 
-/** A device as drivers have it, with pages of its own for coherent memory. */
+/** A device as drivers have it, with pages of its own for coherent memory, which held something before. */
 const coherentDevice: OperationsOf = (board, table) => {
+  const { memory } = board.machine;
   const pageBytes = 2 ** table.window.pageShift;
   const address = Math.ceil(COHERENT_ADDRESS / pageBytes) * pageBytes;
-  const coherentPages = PhysicalPages.create({ address, bytes: board.usableBytes - address });
-  return new DmaDevice(table, {}, { memory: board.machine.memory, coherentPages });
+  const bytes = Math.min(board.usableBytes - address, Math.max(COHERENT_PAGES * pageBytes, LEAST_COHERENT_BYTES));
+  const soil = new Uint8Array(SOILED_BYTES).fill(0xd7);
+  for (let at = address; at < address + bytes; at += Math.max(pageBytes, SOILED_BYTES)) memory.write(at, soil);
+  return new DmaDevice(table, {}, { memory, coherentPages: PhysicalPages.create({ address, bytes }) });
 };
 
 /** A piece of a mapping that is looked at: bytes from its start on. */
