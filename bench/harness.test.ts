@@ -1,5 +1,9 @@
 /** Tests of how cells are played and judged. */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { CASES } from "./cases/index.ts";
 import type { Cell } from "./cell.ts";
@@ -36,6 +40,26 @@ test("a player that fails ends the run with the cell's name, also when the other
     playAll([broken], options),
     /threads: pooled, 2 threads, own pools: no space for page \d+ of 2048/,
   );
+});
+
+test("a run that fails ends its threads, those too that wait for their next part: the process can end", () => {
+  const threads = CASES.find(({ name }) => name === "threads")?.cells(QUICK, 1) ?? [];
+  const fine = threads.filter(({ threads: players }) => players === 2).slice(0, 4);
+  const broken: Cell = { ...cell, at: "broken", work: { ...cell.work, entries: 1024, arena: 2048 } };
+  const script = join(mkdtempSync(join(tmpdir(), "iova-harness-")), "run.mjs");
+  writeFileSync(
+    script,
+    `import { playAll } from ${JSON.stringify(new URL("./harness.js", import.meta.url).href)};
+     const progress = (done, all, { at }) => console.log(at);
+     const options = { repetitions: 1, seed: 1, reuseThreads: true, progress };
+     await playAll(${JSON.stringify([...fine, broken])}, options).catch((error) => console.log(error.message));`,
+  );
+  const { status, stdout } = spawnSync(process.execPath, [script], { encoding: "utf8", timeout: 60_000 });
+  rmSync(dirname(script), { recursive: true });
+  const said = stdout.trim().split("\n");
+  assert.ok(said.indexOf("broken") > 0, "the cell that fails has to come after one of two threads");
+  assert.match(said.at(-1) ?? "", /no space/);
+  assert.equal(status, 0, "it did not end within a minute");
 });
 
 test("every target asks for cells and metrics that a full run has", () => {

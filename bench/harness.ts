@@ -51,14 +51,18 @@ export async function playAll(cells: readonly Cell[], options: PlayOptions): Pro
   const pool = new PlayerThreads(reuseThreads);
   const inputs = new Map<string, unknown>();
   const results = new Map<Cell, Measured[]>(cells.map((cell) => [cell, []]));
-  for (let repetition = 0; repetition < repetitions; repetition++) {
-    const order = shuffled(cells, seedOf(seed, repetition));
-    for (const [i, cell] of order.entries()) {
-      progress(repetition * cells.length + i, repetitions * cells.length, cell);
-      results.get(cell)?.push(await playCell(cell, inputs, pool));
+  try {
+    for (let repetition = 0; repetition < repetitions; repetition++) {
+      const order = shuffled(cells, seedOf(seed, repetition));
+      for (const [i, cell] of order.entries()) {
+        progress(repetition * cells.length + i, repetitions * cells.length, cell);
+        results.get(cell)?.push(await playCell(cell, inputs, pool));
+      }
     }
+  } finally {
+    // After a cell that failed, too: a thread that waits for its next part keeps the process alive for ever.
+    await pool.end();
   }
-  await pool.end();
   return [...results].map(([cell, measured]) => checked({ cell, measured }));
 }
 

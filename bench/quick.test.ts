@@ -24,7 +24,9 @@ interface JsonCell {
 }
 
 function bench(...args: string[]): { readonly status: number | null; readonly output: string; readonly said: string } {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], { encoding: "utf8" });
+  // Less than a test file may take: what it had said by then is shown.
+  const options = { encoding: "utf8", timeout: 240_000 } as const;
+  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], options);
   return { status, output: stdout, said: stderr };
 }
 
