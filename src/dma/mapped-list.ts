@@ -2,14 +2,25 @@
  * Who mapped a list, and is it still as it was then? Asked before every unmap and sync, the same way whatever the list was mapped by.
  */
 import { type FreeError, InvalidArgumentError, type SyncError } from "../units/errors.ts";
-import { HIGH_WORD, LOW_WORD } from "./pages.ts";
+import * as pages from "./pages.ts";
 import type { ScatterList } from "./scatter-list.ts";
 
+// Local constants: V8 folds these, imported and exported ones it looks up at every use (docs/decisions/local-constants.md).
+const { HIGH_WORD, LOW_WORD } = pages;
+
 /** Factors of the digest: odd, so that each step is a bijection of every word, with well mixed bits. */
-export const DIGEST_STEP = 0x27d4eb2f;
-export const DIGEST_LOW = 0x9e3779b1;
-export const DIGEST_HIGH = 0x85ebca6b;
-export const DIGEST_BYTES = 0xc2b2ae35;
+const DIGEST_STEP = 0x27d4eb2f;
+const DIGEST_LOW = 0x9e3779b1;
+const DIGEST_HIGH = 0x85ebca6b;
+const DIGEST_BYTES = 0xc2b2ae35;
+
+/** For who makes a digest on the way. */
+export const digestFactors: Readonly<Record<"step" | "low" | "high" | "bytes", number>> = {
+  step: DIGEST_STEP,
+  low: DIGEST_LOW,
+  high: DIGEST_HIGH,
+  bytes: DIGEST_BYTES,
+};
 
 /** A list is mapped once at a time. Throws InvalidArgumentError. */
 export function checkNotMapped(list: ScatterList): void {

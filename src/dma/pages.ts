@@ -35,11 +35,22 @@ export function roundUp(value: number, unit: number): number {
 /** Stores the address of `offset` bytes into page `page` as element `at` of a 64-bit column. */
 export function storeAddress(words: Uint32Array, at: number, page: number, offset: number, pageShift: number): void {
   if (pageShift < 32) {
-    // The page number may have 52 bits: the shift takes it modulo 2^32, and the array takes the result as unsigned.
-    words[2 * at + LOW_WORD] = (page << pageShift) | offset;
-    words[2 * at + HIGH_WORD] = page / POWER[32 - pageShift]!;
+    storeNarrowAddress(words, at, page, offset, pageShift);
   } else {
     words[2 * at + LOW_WORD] = offset;
     words[2 * at + HIGH_WORD] = page * POWER[pageShift - 32]! + Math.floor(offset / WORD);
   }
+}
+
+/** As `storeAddress`, for page shifts below 32 alone: so short that it is inlined. */
+export function storeNarrowAddress(
+  words: Uint32Array,
+  at: number,
+  page: number,
+  offset: number,
+  pageShift: number,
+): void {
+  // The page number may have 52 bits: the shift takes it modulo 2^32, and the array takes the result as unsigned.
+  words[2 * at + LOW_WORD] = (page << pageShift) | offset;
+  words[2 * at + HIGH_WORD] = page / POWER[32 - pageShift]!;
 }

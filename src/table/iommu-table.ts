@@ -121,6 +121,8 @@ export class IommuTable implements MappingTable {
   }
 
   unmapAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
+    // A scatterlist mostly has one area.
+    if (areas === 1) return this.unmap(firsts[0] as number, counts[0] as number);
     this.allocator.startFreeAll(firsts, counts, areas);
     const failure = this.#clearRuns(firsts, counts, areas);
     if (failure === undefined) {

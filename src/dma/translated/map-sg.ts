@@ -30,8 +30,10 @@ import * as limits from "./compiled-limits.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { constraintsOf, crossesSubPageBoundary, refusalOf } = limits;
-const { checkMappedBy, checkNotMapped, DIGEST_BYTES, DIGEST_HIGH, DIGEST_LOW, DIGEST_STEP, digestOf } = mappedLists;
-const { HIGH_WORD, LOW_WORD, offsetInPage, pageNumber, pagesCovering, roundUp, storeAddress } = pages;
+const { checkMappedBy, checkNotMapped, digestFactors, digestOf } = mappedLists;
+const { step: DIGEST_STEP, low: DIGEST_LOW, high: DIGEST_HIGH, bytes: DIGEST_BYTES } = digestFactors;
+const { HIGH_WORD, LOW_WORD, offsetInPage, pageNumber, pagesCovering, roundUp, storeAddress, storeNarrowAddress } =
+  pages;
 
 /** No entry: nothing to continue, no preference. */
 const NONE = -1;
@@ -85,12 +87,11 @@ export class ScatterListMapper implements ListMapper {
   /** Maps the list, each element at its address in `mapping.mappedWords`; see `RoutedDevice.mapSg`. */
   map(list: ScatterList, access: EntryAccess): Failure | undefined {
     const refusal = this.#measuredRefusal(list);
-    if (refusal !== 0) return failureOf(refusal);
+    if (refusal !== 0) return this.#fail(refusal);
     const measure = this.#measure;
-    this.isStranded = false;
     if (measure.elements > 0) {
       const whole = this.#allocateWhole(list);
-      if (whole < 0 && !canChain(whole, measure.elements)) return failureOf(whole);
+      if (whole < 0 && !canChain(whole, measure.elements)) return this.#fail(whole);
       const failure = this.#place(list, access, whole) ?? this.#table.flush();
       if (failure !== undefined) return this.#undo(list, failure);
       this.#commit(list);
@@ -110,14 +111,23 @@ export class ScatterListMapper implements ListMapper {
     if (list.mapping.device !== undefined) checkNotMapped(list);
     const measure = this.#measure;
     this.#measureList(list);
-    if (measure.segments > list.iovas.length) {
-      throw new InvalidArgumentError(
-        `segment capacity of a list with elements longer than ${this.#limits.maxSegmentBytes} bytes`,
-        list.iovas.length,
-        `at least ${measure.segments} (second argument of ScatterList)`,
-      );
-    }
+    if (measure.segments > list.iovas.length) throw this.#tooManySegments(list);
     return this.#refusal();
+  }
+
+  /** Before anything was taken. */
+  #fail(code: number): Failure {
+    this.isStranded = false;
+    return failureOf(code);
+  }
+
+  /** Made out of line, so that the check stays small enough to be inlined. */
+  #tooManySegments(list: ScatterList): InvalidArgumentError {
+    return new InvalidArgumentError(
+      `segment capacity of a list with elements longer than ${this.#limits.maxSegmentBytes} bytes`,
+      list.iovas.length,
+      `at least ${this.#measure.segments} (second argument of ScatterList)`,
+    );
   }
 
   /** Throws SyncError unless this mapped the list, as it is now. */
@@ -327,7 +337,9 @@ export class ScatterListMapper implements ListMapper {
     const { basePage, pageShift } = this.#limits;
     const mapping = list.mapping;
     const at = mapping.segments;
-    storeAddress(mapping.iovaWords, at, basePage + entry, offset, pageShift);
+    const page = basePage + entry;
+    if (pageShift <= LAST_NARROW_SHIFT) storeNarrowAddress(mapping.iovaWords, at, page, offset, pageShift);
+    else storeAddress(mapping.iovaWords, at, page, offset, pageShift);
     list.segmentBytes[at] = bytes;
     mapping.segments = at + 1;
   }
