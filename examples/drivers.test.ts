@@ -33,3 +33,15 @@ test("each driver and each example has fewer than 150 lines", () => {
     assert.ok(lines < 150, `${path} has ${lines} lines`);
   }
 });
+
+test("the example of the debug mode reports both misuses, each with where the mapping was made and where it was misused", () => {
+  const { output, said } = run("debug");
+  assert.match(output, /^nvme0: unmap: frees 100 bytes of a mapping of 5000 \[free-wrong-size\]$/m, said);
+  assert.match(output, /^nvme0: deviceRemoved: the device is removed with 1 live mappings /m);
+  const places = [...output.matchAll(/^ {2}(mapped|misused) by queue 3 at\n {4}.*debug\.js:(\d+)/gm)];
+  assert.deepEqual(
+    places.map(([, what]) => what),
+    ["mapped", "misused", "mapped", "misused"],
+  );
+  assert.equal(new Set(places.map(([, , line]) => line)).size, 4);
+});
