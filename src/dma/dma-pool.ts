@@ -76,7 +76,8 @@ export class DmaPool {
   readonly #indexes: ReadonlyMap<number, number>;
   readonly #chunkBytes: number;
   readonly #debug: boolean;
-  readonly #chunks: Chunk[] = [];
+  /** By bus address: chunks are aligned to their size, so a block's tells its chunk's. */
+  readonly #chunks: Map<bigint, Chunk> = new Map();
   /** Free blocks, last freed first: its bytes are still in the cache. */
   readonly #free: Place[] = [];
   #inUse = 0;
@@ -146,7 +147,7 @@ export class DmaPool {
   destroy(): Failure | undefined {
     this.#checkOpen();
     if (this.#inUse > 0) {
-      const chunk = this.#chunks.find(({ used }) => used.includes(1)) as Chunk;
+      const chunk = [...this.#chunks.values()].find(({ used }) => used.includes(1)) as Chunk;
       const example = chunk.memory.address + this.#starts[chunk.used.indexOf(1)]!;
       throw new IovaError(
         "dma-pool-in-use",
@@ -155,11 +156,11 @@ export class DmaPool {
     }
     this.#destroyed = true;
     let failure: Failure | undefined;
-    for (const { memory } of this.#chunks) {
+    for (const { memory } of this.#chunks.values()) {
       const failed = this.#device.freeCoherent(memory);
       failure ??= failed;
     }
-    this.#chunks.length = 0;
+    this.#chunks.clear();
     this.#free.length = 0;
     return failure;
   }
@@ -170,7 +171,7 @@ export class DmaPool {
     if (typeof memory === "string") return memory;
     const chunk = { memory, used: new Uint8Array(this.#starts.length) };
     if (this.#debug) this.#fill(memory.address, this.#chunkBytes, GAP_POISON);
-    this.#chunks.push(chunk);
+    this.#chunks.set(memory.iova, chunk);
     // The lowest is handed out first.
     for (let index = this.#starts.length - 1; index >= 0; index--) {
       this.#free.push({ chunk, index });
@@ -192,10 +193,9 @@ export class DmaPool {
   /** Where a block that is in use lies. Throws FreeError for any other. */
   #placeOf({ iova, bytes, address }: CoherentMemory): Place {
     const what = `free of ${bytes} bytes at bus address ${hex(iova)} to a DMA pool`;
-    const end = (memory: CoherentMemory) => memory.iova + BigInt(memory.bytes);
-    const chunk = this.#chunks.find(({ memory }) => iova >= memory.iova && iova < end(memory));
+    const start = Number(iova % BigInt(this.#chunkBytes));
+    const chunk = this.#chunks.get(iova - BigInt(start));
     if (chunk === undefined) throw new FreeError("out-of-range", `${what}: not of this pool`);
-    const start = Number(iova - chunk.memory.iova);
     const index = this.#indexes.get(start);
     if (index === undefined) throw new FreeError("not-allocated", `${what}: no block begins there`);
     if (bytes !== this.#blockBytes) throw new FreeError("wrong-length", `${what}: blocks have ${this.#blockBytes}`);
