@@ -547,3 +547,27 @@ test("a failed map whose entries can't be forgotten keeps its bounce buffers and
     assert.ok(table.statistics().taken > 0, "the range is quarantined");
   }
 });
+
+test("a map that fails before a device could have been told gives its pages back, also after one whose pages had to stay", () => {
+  const machine = setUp({ entries: 4 });
+  const { pages, table } = machine;
+  const device = new DmaDevice(table, {}, machine.untrusted);
+  const { flush, invalidate } = table.ops;
+  table.ops.flush = () => "platform-busy";
+  table.ops.invalidate = () => "platform-busy";
+  const list = new ScatterList(1);
+  list.addNumber(0x1010, 100);
+  assert.equal(device.map(0x1010n, 100, 3), "platform-busy");
+  assert.equal(device.mapSg(list, 3), "platform-busy");
+  assert.equal(pages.takenPages, 2, "a device may still reach them");
+  table.ops.flush = flush;
+  table.ops.invalidate = invalidate;
+  const rest = table.allocate(2);
+  assert.ok(rest >= 0);
+  for (let attempt = 0; attempt < 2; attempt++) {
+    assert.equal(device.map(0x1010n, 100, 3), "table-full");
+    assert.equal(device.mapSg(list, 3), "table-full");
+    assert.equal(pages.takenPages, 2, "no others");
+  }
+  machine.machine.close();
+});
