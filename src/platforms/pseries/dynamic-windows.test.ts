@@ -6,9 +6,11 @@ import { createDevice } from "../../dma/windows.ts";
 import { TOKENS } from "../../machines/hypervisors/papr/firmware.ts";
 import type { DynamicWindowOptions, PaprHypervisorOptions } from "../../machines/hypervisors/papr/hypervisor.ts";
 import { type Guest, guestOf, MEMORY_BYTES, tableOf, viewBetweenCalls } from "./guest.model.ts";
-import { H_PUT_TCE_INDIRECT, H_RTAS, H_STUFF_TCE } from "./papr.ts";
+import { H_GET_TCE, H_PUT_TCE_INDIRECT, H_RTAS, H_STUFF_TCE } from "./papr.ts";
 import { PseriesPlatform, type PseriesWindow } from "./platform.ts";
 
+/** The model's first dynamic window, in the second slot of the first partition. */
+const DYNAMIC_LIOBN = 0x80000002;
 const MASK_64 = 2n ** 64n - 1n;
 
 function guestWith(dynamicWindows: DynamicWindowOptions, options: Partial<PaprHypervisorOptions> = {}): Guest {
@@ -18,6 +20,13 @@ function guestWith(dynamicWindows: DynamicWindowOptions, options: Partial<PaprHy
 function made(result: PseriesWindow | string): PseriesWindow {
   assert.ok(typeof result !== "string", `no window: ${String(result)}`);
   return result;
+}
+
+/** The TCE of a dynamic window at this offset, as the hypervisor gives it. */
+function tceAt({ hypervisor }: Guest, { window }: PseriesWindow, offset: number): bigint {
+  const args = BigUint64Array.of(BigInt(DYNAMIC_LIOBN), window.base + BigInt(offset), 0n, 0n);
+  assert.equal(hypervisor.hypercall(H_GET_TCE, args), 0);
+  return args[0] as bigint;
 }
 
 /** Windows of the guest's partition that devices see now. */
@@ -59,6 +68,50 @@ test("the largest page size that fits wins: it divides all memory, the firmware 
   assert.equal(shiftFor({ pageShifts: [12] }), 12);
   assert.equal(shiftFor({}, [{ address: 0, bytes: 0x30000 }]), 16);
   assert.equal(shiftFor({}, [{ address: 0x1000, bytes: 0x30000 }]), 12);
+});
+
+test("every page size of the specification, 16 GiB too, is asked for, made and mapped, directly and as a table", () => {
+  // Registers of a peer stand for memory: no memory here is as large as some of the pages.
+  const address = 2 ** 35;
+  for (const pageShift of [12, 16, 24, 25, 26, 27, 28, 34, 21]) {
+    const bytes = 2 * 2 ** pageShift;
+    const whole = guestWith({ pageShifts: [pageShift], largestWindow: 2 ** 20 });
+    // Pages of 4 KiB would need more entries than a window has.
+    const direct = made(whole.platform.makeDynamicWindow({ mask: MASK_64, memory: [{ address, bytes }] }));
+    assert.deepEqual([direct.kind, direct.window.pageShift], [pageShift > 12 ? "direct" : "translated", pageShift]);
+    if (direct.kind === "direct") assert.equal(tceAt(whole, direct, address), BigInt(address) + 3n);
+
+    const guest = guestWith({ pageShifts: [pageShift] });
+    const request = { mask: MASK_64, direct: false, largestPageShift: 34, largestWindow: 16 };
+    const window = made(guest.platform.makeDynamicWindow(request));
+    assert.ok(window.kind === "translated");
+    assert.deepEqual([window.window.pageShift, window.window.entries], [pageShift, 16]);
+    const mapping = new DmaDevice(window.table, { mask: MASK_64, maxSegmentBytes: 2 ** 31 }).map(
+      BigInt(address + bytes / 2 + 5),
+      10,
+      3,
+    );
+    assert.ok(typeof mapping !== "string", String(mapping));
+    assert.equal(tceAt(guest, window, Number(mapping.iova - window.window.base)), BigInt(address + bytes / 2) + 3n);
+  }
+});
+
+test("of all page sizes the largest that divides memory is chosen, up to 16 GiB", () => {
+  for (const [unit, pageShift] of [
+    [2 ** 34, 34],
+    [2 ** 33, 28],
+    [2 ** 27, 27],
+    [2 ** 26, 26],
+    [2 ** 25, 25],
+    [2 ** 24, 24],
+    [2 ** 23, 21],
+    [2 ** 21, 21],
+  ] as const) {
+    const guest = guestWith({ largestWindow: 2 ** 16 });
+    const memory = [{ address: 2 ** 35, bytes: unit }];
+    const window = made(guest.platform.makeDynamicWindow({ mask: MASK_64, memory }));
+    assert.deepEqual([window.kind, window.window.pageShift], ["direct", pageShift], `memory in units of ${unit}`);
+  }
 });
 
 test("a window that can't cover all memory, or is not wanted direct, is a table of its own", () => {

@@ -202,11 +202,27 @@ test("an entry that changes from page to page is the new one to the device at on
   }
 });
 
-test("larger pages are of their own alignment", () => {
-  const hypervisor = hypervisorOf("papr", { pageShift: 16, entries: 16 });
-  assert.equal(call(hypervisor, H_PUT_TCE, LIOBN, BASE + 0x10000n, 0x20003n), H_SUCCESS);
-  assert.equal(call(hypervisor, H_PUT_TCE, LIOBN, BASE + 0x10000n, 0x21003n), H_PARAMETER);
-  assert.equal(call(hypervisor, H_PUT_TCE, LIOBN, BASE + 0x100000n, 0x20003n), H_PARAMETER);
+test("pages of every size are of their own alignment: papr refuses others, qemu stores them without the bits below", () => {
+  // A peer's: no memory is as large as some of the pages.
+  const page = 2n ** 35n;
+  for (const pageShift of [12, 16, 21, 24, 25, 26, 27, 28, 34]) {
+    const size = { pageShift, entries: 2, base: 2n ** 34n };
+    const at = 2n ** 34n + 2n ** BigInt(pageShift);
+    const stored = (hypervisor: PaprHypervisor, value: bigint): readonly [number, bigint] => {
+      const code = call(hypervisor, H_PUT_TCE, LIOBN, at, value);
+      const args = BigUint64Array.of(LIOBN, at, 0n, 0n);
+      assert.equal(hypervisor.hypercall(H_GET_TCE, args), H_SUCCESS);
+      return [code, args[0] as bigint];
+    };
+    for (const below of [2n ** BigInt(pageShift - 1), pageShift > 12 ? 4096n : 4n]) {
+      const value = page + below + 3n;
+      assert.deepEqual(stored(hypervisorOf("papr", size), value), [H_PARAMETER, 0n], `${pageShift}, ${below}`);
+      assert.deepEqual(stored(hypervisorOf("qemu", size), value), [H_SUCCESS, page + 3n], `${pageShift}, ${below}`);
+    }
+    const hypervisor = hypervisorOf("papr", size);
+    assert.deepEqual(stored(hypervisor, page + 3n), [H_SUCCESS, page + 3n]);
+    assert.equal(call(hypervisor, H_PUT_TCE, LIOBN, at + 2n ** BigInt(pageShift), page + 3n), H_PARAMETER, "beyond");
+  }
 });
 
 test("without multi-TCE the calls for many are unknown", () => {

@@ -92,6 +92,20 @@ test("while a DMA of before has not ended, a freeze is not told and a reset does
   assert.deepEqual(setReset(hypervisor, 1), [H_SUCCESS, 0]);
 });
 
+test("a query tells each page size by its bit: 4K, 64K, 16M, 32M, 64M, 128M, 256M, 16G, 2M", () => {
+  const all = [12, 16, 24, 25, 26, 27, 28, 34, 21];
+  const bitsOf = (pageShifts?: readonly number[]): number => {
+    const dynamicWindows = { largestWindow: 64, ...(pageShifts === undefined ? {} : { pageShifts }) };
+    const answer = call(hypervisorOf({ dynamicWindows }), [TOKENS.query, ...ENDPOINT], 5);
+    assert.deepEqual([answer[1], answer[2], answer[3]], [0, 1, 64], "status, windows left, the largest window");
+    return answer[4] as number;
+  };
+  all.forEach((shift, bit) => {
+    assert.equal(bitsOf([shift]), 1 << bit);
+  });
+  assert.equal(bitsOf(), 0x1ff, "a hypervisor has all of them unless it says otherwise");
+});
+
 test("unknown functions, PEs and argument counts are refused, and change nothing", () => {
   const hypervisor = hypervisorOf({ dynamicWindows: { largestWindow: 64 } });
   const [address, ...unit] = ENDPOINT as [number, ...number[]];

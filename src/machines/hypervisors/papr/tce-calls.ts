@@ -34,6 +34,8 @@ const { swapBytes } = addresses;
 
 const PERMISSIONS = 3;
 const LIST_ALIGNMENT = 4096;
+/** Pages of 4 KiB that the low word of an address counts. */
+const PAGES_IN_LOW = 2 ** 20;
 
 /** Bus addresses of peers' registers, which are no memory and may be mapped all the same: pages of 4 KiB, [first, end). */
 export interface PeerPages {
@@ -62,8 +64,19 @@ export class TceCalls {
   /** Entries as they stand in memory: little-endian words of big-endian TCEs. */
   readonly #list: Uint32Array = new Uint32Array(2 * TCES_PER_CALL);
   readonly #listBytes: Uint8Array = new Uint8Array(this.#list.buffer);
+  /** As they stood there before. */
+  readonly #old: Uint32Array = new Uint32Array(2 * TCES_PER_CALL);
+  readonly #oldBytes: Uint8Array = new Uint8Array(this.#old.buffer);
   /** Words of this call's arguments. */
   #args: Uint32Array = this.#list;
+  /** Of the last call's window: its page shift, the IO page in pages of 4 KiB, and those bits of a page's number, low and high, that alignment leaves zero. */
+  #pageShift = 12;
+  #pagesPerEntry = 1;
+  #lowBits = 0;
+  #highBits = 0;
+  /** What `#judge` has found: entries of the list that lead somewhere, and the code of the first that may not. */
+  #leading = 0;
+  #verdict = TAKEN;
 
   constructor(parts: TceCallParts) {
     this.#parts = parts;
@@ -83,10 +96,18 @@ export class TceCalls {
   }
 
   #inWindow(number: number, limit: number): number {
+    if (this.#windows.pageShift !== this.#pageShift) this.#takePageShift(this.#windows.pageShift);
     const first = this.#entry();
     if (number === H_GET_TCE) return this.#get(first);
     if (number === H_PUT_TCE) return this.#put(first, limit);
     return number === H_STUFF_TCE ? this.#stuff(first, limit) : this.#putIndirect(first, limit);
+  }
+
+  #takePageShift(pageShift: number): void {
+    this.#pageShift = pageShift;
+    this.#pagesPerEntry = 2 ** (pageShift - 12);
+    this.#lowBits = (this.#pagesPerEntry - 1) & (PAGES_IN_LOW - 1);
+    this.#highBits = Math.max(1, this.#pagesPerEntry / PAGES_IN_LOW) - 1;
   }
 
   #get(entry: number): number {
@@ -108,9 +129,8 @@ export class TceCalls {
     if (!this.#inTable(entry, 1)) return H_PARAMETER;
     this.#list[0] = swapBytes(this.#high(2));
     this.#list[1] = swapBytes(this.#low(2));
-    const code = this.#judge(0);
-    if (code !== TAKEN) return code;
-    return this.#write(entry, Math.min(1, limit));
+    this.#judge(1);
+    return this.#verdict === TAKEN ? this.#write(entry, Math.min(1, limit)) : this.#verdict;
   }
 
   #stuff(first: number, limit: number): number {
@@ -124,8 +144,8 @@ export class TceCalls {
     if (fitting < count && checksFirst) return H_PARAMETER;
     this.#list[0] = swapBytes(this.#high(2));
     this.#list[1] = value;
-    const judged = this.#judge(0);
-    if (judged !== TAKEN) return judged;
+    this.#judge(1);
+    if (this.#verdict !== TAKEN) return this.#verdict;
     for (let i = 1; i < Math.min(count, TCES_PER_CALL); i++) {
       this.#list[2 * i] = this.#list[0] as number;
       this.#list[2 * i + 1] = this.#list[1] as number;
@@ -149,40 +169,48 @@ export class TceCalls {
     if (list + LIST_ALIGNMENT > this.#parts.guestMemory.bytes) return H_PARAMETER;
     // A copy: the guest may change its list while it is looked at.
     this.#parts.guestMemory.read(list, this.#listBytes);
-    const good = this.#judgeAll(fitting);
-    if (good.code !== TAKEN && this.#personality.checksFirst) return good.code;
-    const code = this.#write(first, Math.min(good.entries, limit));
+    const good = this.#judge(fitting);
+    const verdict = this.#verdict;
+    if (verdict !== TAKEN && this.#personality.checksFirst) return verdict;
+    const code = this.#write(first, Math.min(good, limit));
     if (code !== H_SUCCESS) return code;
-    if (good.code !== TAKEN) return good.code;
+    if (verdict !== TAKEN) return verdict;
     return fitting < count ? H_PARAMETER : H_SUCCESS;
   }
 
-  /** How many entries of the list are good, and the code of the first that is not. */
-  #judgeAll(count: number): { readonly entries: number; readonly code: number } {
+  /** How many of the first `count` entries of the list the guest may have, from the first on. Without permissions any: it maps nothing. */
+  #judge(count: number): number {
+    const keepsAll = this.#personality.badPage === TAKEN;
+    this.#leading = 0;
+    this.#verdict = TAKEN;
     for (let i = 0; i < count; i++) {
-      const code = this.#judge(i);
-      if (code !== TAKEN) return { entries: i, code };
+      if (!hasPermissions(this.#list[2 * i + 1] as number)) continue;
+      this.#verdict = keepsAll ? this.#round(i) : this.#check(i);
+      if (this.#verdict !== TAKEN) return i;
+      this.#leading++;
     }
-    return { entries: count, code: TAKEN };
+    return count;
   }
 
-  /** May the guest have this entry of the list? Without permissions it is taken as it is: it maps nothing. */
-  #judge(index: number): number {
-    const low = swapBytes(this.#list[2 * index + 1] as number) >>> 0;
-    if ((low & PERMISSIONS) === 0) return TAKEN;
-    const high = swapBytes(this.#list[2 * index] as number) >>> 0;
-    const pageBytes = 2 ** this.#windows.pageShift;
-    const address4K = high * 2 ** 20 + Math.floor(low / 4096);
-    const page = Math.floor(address4K / (pageBytes / 4096));
-    if (this.#personality.badPage === TAKEN) {
-      const start = page * (pageBytes / 4096);
-      if (this.#isHypervisors(start, pageBytes / 4096)) return H_PARAMETER;
-      this.#list[2 * index] = swapBytes(start / 2 ** 20);
-      this.#list[2 * index + 1] = swapBytes(((start % 2 ** 20) * 4096) | (low & PERMISSIONS));
-      return TAKEN;
-    }
-    const aligned = (low & 0xffc) === 0 && page * (pageBytes / 4096) === address4K;
-    return aligned && this.#isGuests(address4K, pageBytes / 4096) ? TAKEN : this.#personality.badPage;
+  /** Is the entry's page aligned, and the guest's? */
+  #check(index: number): number {
+    const low = swapBytes(this.#list[2 * index + 1] as number);
+    const high = swapBytes(this.#list[2 * index] as number);
+    const misaligned = (low & 0xffc) | ((low >>> 12) & this.#lowBits) | (high & this.#highBits);
+    const first = (high >>> 0) * PAGES_IN_LOW + (low >>> 12);
+    return misaligned === 0 && this.#isGuests(first, this.#pagesPerEntry) ? TAKEN : this.#personality.badPage;
+  }
+
+  /** qemu: drops the entry's bits below its page. Refuses nothing but the hypervisor's own memory. */
+  #round(index: number): number {
+    const low = swapBytes(this.#list[2 * index + 1] as number);
+    const high = swapBytes(this.#list[2 * index] as number);
+    const page4K = (high >>> 0) * PAGES_IN_LOW + (low >>> 12);
+    const start = page4K - (page4K % this.#pagesPerEntry);
+    if (this.#isHypervisors(start, this.#pagesPerEntry)) return H_PARAMETER;
+    this.#list[2 * index] = swapBytes(start / PAGES_IN_LOW);
+    this.#list[2 * index + 1] = swapBytes(((start % PAGES_IN_LOW) * 4096) | (low & PERMISSIONS));
+    return TAKEN;
   }
 
   #isGuests(first: number, count: number): boolean {
@@ -209,15 +237,22 @@ export class TceCalls {
   #store(first: number, count: number): boolean {
     const memory = this.#memory;
     const at = this.#windows.tableAddress + first * 8;
-    let changed = false;
-    for (let i = 0; i < count && !changed; i++) changed = hasPermissions(memory.load32(at + 8 * i + 4));
-    // Emptying what is empty also invalidates: a call before, cut off or long-busy, may have emptied it and not got so far.
-    let forgets = changed;
-    for (let i = 0; i < count && !forgets; i++) forgets = !hasPermissions(this.#list[2 * i + 1] as number);
-    if (changed) this.#replace(at, count);
+    const changed = this.#leading === 0 || this.#wasLeading(at, count);
+    // Emptied entries are invalid first, new ones valid last.
+    if (this.#leading === 0) memory.storeWords(at, this.#list, 2 * count, 0);
+    else if (changed) this.#replace(at, count);
     else memory.storeWords(at, this.#list, 2 * count, 1);
     memory.fence();
-    return forgets;
+    // Emptying what is empty also invalidates: a call before, cut off or long-busy, may have emptied it and not got so far.
+    return changed || this.#leading < count;
+  }
+
+  /** Does one of these entries of the table lead somewhere? */
+  #wasLeading(at: number, count: number): boolean {
+    if (count === 1) return hasPermissions(this.#memory.load32(at + 4));
+    this.#memory.read(at, count === TCES_PER_CALL ? this.#oldBytes : this.#oldBytes.subarray(0, count * 8));
+    for (let i = 0; i < count; i++) if (hasPermissions(this.#old[2 * i + 1] as number)) return true;
+    return false;
   }
 
   #replace(at: number, count: number): void {
