@@ -171,12 +171,33 @@ test("a thread that dies over a reset leaves the PE cut off, which shows, and th
   }
 });
 
+test("the freeze after a reset is told also when the thread that reset the PE has died right after", () => {
+  const guest = twoPartitions();
+  const { hypervisor, mine, nic } = guest;
+  const dying = viewBetweenCalls(
+    hypervisor,
+    mine.handle,
+    () => undefined,
+    (call) => {
+      if (call === 1) throw new Error("killed");
+    },
+  );
+  read(nic, ASTRAY);
+  assert.equal(mine.takeEehReport().events.length, 1);
+  assert.throws(() => dying.reset(), /killed/);
+  assert.equal(mine.isFrozen(), false);
+  read(nic, ASTRAY);
+  assert.equal(mine.takeEehReport().events.length, 1);
+});
+
 test("the freeze after a reset is told, wherever in the reset another thread has looked", () => {
   for (const step of [0, 1]) {
     const guest = twoPartitions();
     const { mine, nic } = guest;
     const resetter = viewOf(guest, (call) => {
-      if (call === step) mine.takeEehReport();
+      if (call !== step) return;
+      const { events } = mine.takeEehReport();
+      if (call === 1) assert.deepEqual(events, [], "a PE in reset is on its way, and nothing to tell of");
     });
     read(nic, ASTRAY);
     mine.takeEehReport();

@@ -41,16 +41,19 @@ export function guestOf(
   return { hypervisor, platform, pauses };
 }
 
-/** A view of the platform by the same thread, on which `act` runs before each of its firmware calls, counted from 0. */
+/** A view of the platform by the same thread, on which `act` runs before each of its firmware calls, counted from 0, and `then` behind. */
 export function viewBetweenCalls(
   hypervisor: PaprHypervisor,
   platform: PseriesPlatformHandle,
   act: (call: number) => void,
+  then: (call: number) => void = () => undefined,
 ): PseriesPlatform {
   let calls = 0;
   const hypercall = (number: number, args: BigUint64Array): number => {
-    if (number === H_RTAS) act(calls++);
-    return hypervisor.hypercall(number, args);
+    if (number === H_RTAS) act(calls);
+    const code = hypervisor.hypercall(number, args);
+    if (number === H_RTAS) then(calls++);
+    return code;
   };
   const machine = new Proxy(hypervisor, {
     get: (target, key) => (key === "hypercall" ? hypercall : Reflect.get(target, key, target)),

@@ -327,6 +327,17 @@ test("entries are gathered until the run breaks or the flush; what is cleared be
   assert.deepEqual(found, { page: 0, access: 0 });
 });
 
+test("of a run whose call fails nothing is left in the table, before its owner has cleared anything", () => {
+  for (const multiTce of [true, false]) {
+    const guest = guestOf({ multiTce });
+    const { ops } = guest.platform;
+    ops.set(0, 4, 50, 3);
+    failCall(guest, multiTce ? 0 : 2, H_HARDWARE, { written: 3 });
+    assert.equal(ops.flush(), "platform-refused");
+    assert.ok(isEmpty(guest));
+  }
+});
+
 test("a flush goes on failing until the entries that it lost are cleared", () => {
   const guest = guestOf();
   const { ops } = guest.platform;

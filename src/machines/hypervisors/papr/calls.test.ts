@@ -202,6 +202,59 @@ test("an entry that changes from page to page is the new one to the device at on
   }
 });
 
+test("of a list over entries of which one led somewhere, the device sees the new page there, wherever in the list", () => {
+  for (const count of [1, 2, 3, 511, 512]) {
+    for (const at of new Set([0, 1, count >> 1, count - 1].filter((index) => index < count))) {
+      const hypervisor = hypervisorOf("papr");
+      hypervisor.memory.write(9 * 4096, Uint8Array.of(9));
+      hypervisor.memory.write(10 * 4096, Uint8Array.of(10));
+      call(hypervisor, H_PUT_TCE, LIOBN, ioba(at), tce(9));
+      const seen = (): number | undefined => {
+        const byte = new Uint8Array(1);
+        return hypervisor.device(0).dmaRead(ioba(at), byte) ? byte[0] : undefined;
+      };
+      assert.equal(seen(), 9);
+      writeList(
+        hypervisor,
+        Array.from({ length: count }, () => tce(10)),
+      );
+      assert.equal(call(hypervisor, H_PUT_TCE_INDIRECT, LIOBN, ioba(0), list, BigInt(count)), H_SUCCESS);
+      assert.equal(seen(), 10, `entry ${at} of ${count}: stale`);
+    }
+  }
+});
+
+test("a device that looks in the middle of a call sees the old page, the new one or none, never halves of both", () => {
+  const hypervisor = hypervisorOf("papr");
+  const { memory } = hypervisor.machine;
+  const [old, next] = [(1n << 40n) + 0x9003n, (2n << 40n) + 0xa003n];
+  const seen = new Set<bigint>();
+  const { store32, storeWords } = memory;
+  const look = () => {
+    const bytes = new Uint8Array(8);
+    memory.read(hypervisor.handle.setup.defaultTables[0] as number, bytes);
+    const found = new DataView(bytes.buffer).getBigUint64(0);
+    if ((found & 3n) !== 0n) seen.add(found);
+  };
+  memory.store32 = (at, value) => {
+    store32.call(memory, at, value);
+    look();
+  };
+  memory.storeWords = (at, from, count, last) => {
+    // As it is specified: of each pair the word `last` comes after the other.
+    for (const word of [1 - last, last])
+      for (let i = word; i < count; i += 2) memory.store32(at + 4 * i, from[i] as number);
+  };
+  for (const value of [old, next, 0n, old, 0xabc_d000n, next]) {
+    assert.equal(call(hypervisor, H_PUT_TCE, LIOBN, ioba(0), value), H_SUCCESS);
+    writeList(hypervisor, [value === old ? next : old, tce(1)]);
+    assert.equal(call(hypervisor, H_PUT_TCE_INDIRECT, LIOBN, ioba(0), list, 2n), H_SUCCESS);
+    assert.equal(call(hypervisor, H_STUFF_TCE, LIOBN, ioba(0), 0xf_0000_0000n, 2n), H_SUCCESS);
+  }
+  Object.assign(memory, { store32, storeWords });
+  assert.deepEqual(seen, new Set([old, next]));
+});
+
 test("pages of every size are of their own alignment: papr refuses others, qemu stores them without the bits below", () => {
   // A peer's: no memory is as large as some of the pages.
   const page = 2n ** 35n;
@@ -263,22 +316,28 @@ test("TOO_HARD goes to user space, which may answer anything but that", () => {
   assert.throws(() => call(hypervisor, H_PUT_TCE, 8n, 0n, 0n), InvariantError);
 });
 
-/** A page that a device knows at entry 1, and three calls that empty it. */
+/** A page that a device knows at entry 1; calls that empty it are below. */
 function knownPage(personality: PersonalityName): { hypervisor: PaprHypervisor; reaches: () => boolean } {
   const hypervisor = hypervisorOf(personality);
   assert.equal(call(hypervisor, H_PUT_TCE, LIOBN, ioba(1), tce(1)), H_SUCCESS);
   const reaches = () => hypervisor.device(0).dmaRead(ioba(1), new Uint8Array(1));
   assert.ok(reaches(), "the IOTLB knows the page");
-  writeList(hypervisor, [0n, 0n]);
   return { hypervisor, reaches };
 }
 
-const EMPTYING: readonly Row[] = [put(LIOBN, 1, 0n), stuff(0, 0n, 512n), indirect(0, [0n, 0n])];
+const EMPTYING: readonly Row[] = [
+  put(LIOBN, 1, 0n),
+  stuff(0, 0n, 512n),
+  indirect(0, [0n, 0n]),
+  // The first leads somewhere.
+  indirect(0, [tce(2), 0n]),
+];
 
 test("a DMA that does not end makes a call that empties long-busy; made again, it leaves nothing in the IOTLB", () => {
   for (const personality of NAMES) {
-    for (const { number, args } of EMPTYING) {
+    for (const { number, args, list: tcesThere = [] } of EMPTYING) {
       const { hypervisor, reaches } = knownPage(personality);
+      writeList(hypervisor, tcesThere);
       const { translation } = hypervisor.machine;
       const { invalidate } = translation;
       // What a DMA in flight for longer than the machine waits comes down to: the entry is empty, the translation is there.
@@ -293,17 +352,19 @@ test("a DMA that does not end makes a call that empties long-busy; made again, i
 });
 
 test("a thread that dies in a call between emptying and invalidating leaves nothing in the IOTLB once its entries are emptied again", () => {
-  for (const [{ number, args }, again] of EMPTYING.flatMap((one) => EMPTYING.map((other) => [one, other] as const))) {
+  for (const [dies, again] of EMPTYING.flatMap((one) => EMPTYING.map((other) => [one, other] as const))) {
     const { hypervisor, reaches } = knownPage("papr");
     const dying = PaprHypervisor.attach(hypervisor.handle);
     dying.machine.translation.invalidate = () => {
       throw new Error("killed");
     };
-    assert.throws(() => call(dying, number, ...args), /killed/);
+    writeList(hypervisor, dies.list ?? []);
+    assert.throws(() => call(dying, dies.number, ...dies.args), /killed/);
     assert.deepEqual([tces(hypervisor)[1], reaches()], [0n, true]);
     hypervisor.forgetThread(dying.thread);
+    writeList(hypervisor, again.list ?? []);
     assert.equal(call(hypervisor, again.number, ...again.args), H_SUCCESS);
-    assert.equal(reaches(), false, `call ${number}, then ${again.number}: a stale translation`);
+    assert.equal(reaches(), false, `call ${dies.number}, then ${again.number}: a stale translation`);
   }
 });
 

@@ -1,7 +1,7 @@
 /** The firmware's answers to calls as they stand in memory: the services of EEH, and calls that are none. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { H_FUNCTION, H_PARAMETER, H_RTAS, H_SUCCESS } from "../../../platforms/pseries/papr.ts";
+import { H_FUNCTION, H_PARAMETER, H_PUT_TCE, H_RTAS, H_SUCCESS } from "../../../platforms/pseries/papr.ts";
 import { configAddressOf, EEH_TOKENS, TOKENS, UNIT_ID } from "./firmware.ts";
 import { PaprHypervisor, type PaprHypervisorOptions } from "./hypervisor.ts";
 
@@ -104,6 +104,33 @@ test("a query tells each page size by its bit: 4K, 64K, 16M, 32M, 64M, 128M, 256
     assert.equal(bitsOf([shift]), 1 << bit);
   });
   assert.equal(bitsOf(), 0x1ff, "a hypervisor has all of them unless it says otherwise");
+});
+
+test("a window is not removed while a thread is in a call that uses it, nor while one that died in it is not forgotten", () => {
+  const DEFAULT = [TOKENS.remove, 0x8000_0000];
+  const put = BigUint64Array.of(0x8000_0000n, 0x8000_0000n, 0x3003n, 0n);
+  for (const dies of [false, true]) {
+    const hypervisor = hypervisorOf({ dynamicWindows: { largestWindow: 64 } });
+    const other = PaprHypervisor.attach(hypervisor.handle);
+    assert.equal(other.hypercall(H_PUT_TCE, put.slice()), H_SUCCESS);
+    const answers: unknown[] = [];
+    // A put over a live entry invalidates, in the middle of the call.
+    other.machine.translation.invalidate = () => {
+      answers.push(call(hypervisor, DEFAULT, 1)[1]);
+      if (dies) throw new Error("killed");
+      return 0;
+    };
+    if (dies) {
+      assert.throws(() => other.hypercall(H_PUT_TCE, put.slice()), /killed/);
+      assert.equal(call(hypervisor, DEFAULT, 1)[1], RTAS_BUSY);
+      hypervisor.forgetThread(other.thread);
+    } else {
+      assert.equal(other.hypercall(H_PUT_TCE, put.slice()), H_SUCCESS);
+    }
+    assert.deepEqual(answers, [RTAS_BUSY]);
+    assert.equal(other.hypercall(H_PUT_TCE, put.slice()), H_PARAMETER, "it is closed for calls");
+    assert.equal(call(hypervisor, DEFAULT, 1)[1], 0);
+  }
 });
 
 test("unknown functions, PEs and argument counts are refused, and change nothing", () => {
