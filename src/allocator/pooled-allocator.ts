@@ -14,7 +14,7 @@ import * as counters from "../shared/counters.ts";
 import * as locks from "../shared/lock.ts";
 import type { SharedHalves, SharedWords } from "../shared/memory.ts";
 import * as memory from "../shared/memory.ts";
-import { FormatError, InvalidArgumentError, InvariantError } from "../units/errors.ts";
+import { checkInteger, FormatError, InvalidArgumentError, InvariantError } from "../units/errors.ts";
 import type { Failure, FailureCode } from "../units/failure.ts";
 import * as failures from "../units/failure.ts";
 import type { EntryRange } from "../units/numbers.ts";
@@ -35,7 +35,7 @@ import { type ReclaimScope, Recovery } from "./recovery.ts";
 import { readSnapshot, takeSnapshot } from "./snapshot.ts";
 import { type AllocatorHandle, createState, type OpenState, openState } from "./state.ts";
 import { type AllocatorStatistics, heldBy, heldByThreads, rangesByOwner, statisticsOf } from "./statistics.ts";
-import { areaOf, claimSlot, SLOT_DEAD, SLOT_FREE, SLOT_LIVE, setSlotState, slotState } from "./threads.ts";
+import { areaOf, claimSlot, claimSlotAt, SLOT_DEAD, SLOT_FREE, SLOT_LIVE, setSlotState, slotState } from "./threads.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { count: tally } = counters;
@@ -68,11 +68,12 @@ export class PooledAllocator {
   readonly #holdings: Holdings;
   readonly #check: FreeCheck;
 
-  private constructor(state: OpenState, invalidator: Invalidator | undefined) {
+  /** `claimed`: the slot, where the caller has claimed one for this thread; else any free one is claimed here. */
+  private constructor(state: OpenState, invalidator: Invalidator | undefined, claimed?: number) {
     const { options, layout, words } = state;
     this.handle = state.handle;
     this.entries = options.entries;
-    this.thread = claimSlot(words, layout.threadsAt, options.threads);
+    this.thread = claimed ?? claimSlot(words, layout.threadsAt, options.threads);
     this.#options = options;
     this.#layout = layout;
     this.#words = words;
@@ -114,6 +115,18 @@ export class PooledAllocator {
     const state = openState(handle);
     checkInvalidator(state.options, invalidator);
     return new PooledAllocator(state, invalidator);
+  }
+
+  /**
+   * As `attach`, with exactly this number; undefined when it is in use. For those who number threads themselves, and so know whose a
+   * slot is from the first moment on, however early its thread dies.
+   */
+  static attachAt(handle: AllocatorHandle, thread: number, invalidator?: Invalidator): PooledAllocator | undefined {
+    const state = openState(handle);
+    checkInvalidator(state.options, invalidator);
+    checkInteger("thread to attach as", thread, 0, state.options.threads - 1);
+    const isFree = claimSlotAt(state.words, state.layout.threadsAt, thread);
+    return isFree ? new PooledAllocator(state, invalidator, thread) : undefined;
   }
 
   /**

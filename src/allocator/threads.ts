@@ -25,13 +25,17 @@ export function areaOf(threadsAt: number, thread: number): number {
 /** Claims a free slot for the calling thread. Throws when all are taken. */
 export function claimSlot(words: SharedWords, threadsAt: number, threads: number): number {
   for (let thread = 0; thread < threads; thread++) {
-    const at = areaOf(threadsAt, thread) + THREAD.state;
-    if (compareExchange(words, at, SLOT_FREE, SLOT_LIVE) === SLOT_FREE) return thread;
+    if (claimSlotAt(words, threadsAt, thread)) return thread;
   }
   throw new IovaError(
     "no-thread-slot",
     `all ${threads} thread slots of the table are taken; create it with a larger \`threads\`, or close() or reclaim() ended threads`,
   );
+}
+
+/** Claims exactly this slot for the calling thread. False when it is not free. */
+export function claimSlotAt(words: SharedWords, threadsAt: number, thread: number): boolean {
+  return compareExchange(words, areaOf(threadsAt, thread) + THREAD.state, SLOT_FREE, SLOT_LIVE) === SLOT_FREE;
 }
 
 /** The slot's state. */

@@ -69,10 +69,18 @@ export class PhysicalPages {
 
   /** A view for the calling thread. Throws FormatError for a foreign handle. */
   static attach(handle: PhysicalPagesHandle): PhysicalPages {
-    if (typeof handle?.address !== "number" || typeof handle.bytes !== "number") {
-      throw new FormatError("the handle is not that of physical pages");
-    }
-    const allocator = PooledAllocator.attach(handle.allocator);
+    checkHandle(handle);
+    return PhysicalPages.#over(handle, PooledAllocator.attach(handle.allocator));
+  }
+
+  /** As `attach`, with exactly this number as `thread`; undefined when it is in use. See PooledAllocator.attachAt. */
+  static attachAt(handle: PhysicalPagesHandle, thread: number): PhysicalPages | undefined {
+    checkHandle(handle);
+    const allocator = PooledAllocator.attachAt(handle.allocator, thread);
+    return allocator === undefined ? undefined : PhysicalPages.#over(handle, allocator);
+  }
+
+  static #over(handle: PhysicalPagesHandle, allocator: PooledAllocator): PhysicalPages {
     if (allocator.entries !== handle.bytes / PHYSICAL_PAGE_BYTES) {
       throw new FormatError(`the handle has ${handle.bytes} bytes; its allocator has ${allocator.entries} pages`);
     }
@@ -110,6 +118,11 @@ export class PhysicalPages {
     return this.#allocator.thread;
   }
 
+  /** Is the number an attached thread's, or a dead one's of which something is still allocated? Then it can be reclaimed. */
+  isInUse(thread: number): boolean {
+    return this.#allocator.threadsInUse().includes(thread);
+  }
+
   /** What a thread has allocated, and nobody has freed. Exact while that thread does not run. */
   allocatedBy(thread: number): readonly PhysicalRange[] {
     const ranges = this.#allocator.leaks().get(thread) ?? [];
@@ -145,6 +158,11 @@ export class PhysicalPages {
     this.#constraints[log2] ??= areaConstraints(this.#region, { alignmentPages: 2 ** log2 });
     return this.#constraints[log2];
   }
+}
+
+function checkHandle(handle: PhysicalPagesHandle): void {
+  if (typeof handle?.address === "number" && typeof handle.bytes === "number") return;
+  throw new FormatError("the handle is not that of physical pages");
 }
 
 function pagesOf(bytes: number): number {

@@ -100,8 +100,9 @@ function boardOf(machine: SoftwareMachine, platform: PowernvPlatform): Board {
       return faults;
     },
     forgetThread: (thread) => {
-      machine.forgetThread(thread);
+      // Looked up first: once the machine has forgotten the thread, a new one may attach with its number, and its label.
       const there = platform.phb.threadLabelled(thread);
+      machine.forgetThread(thread);
       if (there >= 0) platform.phb.reclaimThread(there);
     },
     machineThread: machine.thread,

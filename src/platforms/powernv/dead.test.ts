@@ -3,10 +3,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { lock, tagOf } from "../../shared/lock.ts";
 import { peek, poke, store } from "../../shared/memory.ts";
+import type { Entry } from "../../units/numbers.ts";
 import { TableGroup } from "./group.ts";
-import { GROUP, groupAt, LOCK_AT, TABLE, tableAt } from "./layout.ts";
+import { GROUP, groupAt, LEGACY, LOCK_AT, labelAt, TABLE, tableAt } from "./layout.ts";
 import { Phb } from "./phb.ts";
 import { machineWith, mapPages, phbOn, readAt } from "./set-up.model.ts";
+import { PowernvTable } from "./table.ts";
 
 const SMALL = { pageShift: 12, windowBytes: 2n ** 20n, levels: 1, window: 0 } as const;
 
@@ -90,4 +92,121 @@ test("a released table of which it was unsetting the last window is not lost", (
   reclaim();
   assert.equal(table.isGone, true);
   assert.equal(phb.pages.takenPages, 0);
+});
+
+test("a number that it had taken, and not its pages' number, is free again; so is one of which it had both", () => {
+  const { machine, phb, dead, reclaim } = withDead();
+  // By hand, what a death right after the first access of `attach` leaves: a label, and nothing else.
+  const early = dead.pages.thread + 1;
+  store(phb.state.words, labelAt(early), 18 + 1);
+  assert.equal(phb.threadLabelled(18), early);
+  phb.reclaimThread(early);
+  assert.equal(phb.threadLabelled(18), -1);
+  reclaim();
+  const views = [20, 21, 22].map((label) => Phb.attach(machine, phb.handle, label));
+  assert.deepEqual(views.map(({ pages }) => pages.thread).toSorted(), [1, 2, 3]);
+  assert.throws(() => Phb.attach(machine, phb.handle, 23), { code: "no-thread-slot" });
+  assert.throws(() => Phb.attach(machine, phb.handle), /all 4 thread slots of the bridge are taken/);
+  views[1]?.close();
+  assert.equal(Phb.attach(machine, phb.handle).pages.thread, views[1]?.pages.thread);
+});
+
+test("its tables are released: those that no group has are freed, the others with the last that has them", () => {
+  const { phb, group, table, dead, reclaim } = withDead();
+  const mine = phb.pages.takenPages;
+  const [unset, set] = [0, 1].map((window) => PowernvTable.create(dead, { ...SMALL, window: window as 0 | 1 })) as [
+    PowernvTable,
+    PowernvTable,
+  ];
+  assert.equal(TableGroup.of(dead, 1).setWindow(set), undefined);
+  const view = PowernvTable.attach(phb, set.handle);
+  const entry = mapPages(view.generic, 5);
+  reclaim();
+  assert.deepEqual([unset.isGone, set.isGone, table.isGone], [true, false, false]);
+  assert.equal(phb.pages.takenPages, mine + 1);
+  assert.equal(view.generic.unmap(entry, 1), undefined);
+  assert.equal(group.unsetWindow(view), undefined);
+  assert.equal(set.isGone, true);
+  assert.equal(phb.pages.takenPages, mine);
+});
+
+test("a thread that has left before its number's next owner died keeps the tables that it made", () => {
+  const { machine, phb, dead } = withDead();
+  const kept = PowernvTable.create(dead, { ...SMALL, window: 0 });
+  dead.close();
+  const next = Phb.attach(machine, phb.handle, 17);
+  assert.equal(next.pages.thread, dead.pages.thread);
+  phb.reclaimThread(next.pages.thread);
+  assert.equal(kept.isGone, false);
+  assert.equal(PowernvTable.attach(phb, kept.handle).release(), undefined);
+  assert.equal(kept.isGone, true);
+});
+
+test("a legacy group that it was making is none, and its PE can have one", () => {
+  const { phb, dead, die, reclaim } = withDead();
+  const before = phb.pages.takenPages;
+  PowernvTable.create(dead, { ...SMALL, window: 0 });
+  die();
+  store(phb.state.words, groupAt(phb.state, 2) + GROUP.kind, LEGACY);
+  reclaim();
+  assert.equal(phb.pages.takenPages, before);
+  assert.equal(TableGroup.createLegacy(phb, 2, SMALL).isLegacy, true);
+});
+
+test("entries that it had claimed to release a table, or to take it from a group, are handed out again", () => {
+  const { phb, group, table, dead, reclaim } = withDead();
+  assert.equal(group.setWindow(table), undefined);
+  const view = PowernvTable.attach(dead, table.handle);
+  assert.ok(typeof view.claim() !== "string");
+  assert.equal(table.generic.allocate(1) < 0, true);
+  assert.equal(group.unsetWindow(table), "in-use");
+  reclaim();
+  table.reclaim(view.generic.thread, "everything");
+  assert.equal(group.unsetWindow(table), undefined);
+  const all = Array.from({ length: 255 }, () => table.generic.allocate(1));
+  assert.deepEqual([Math.min(...all), new Set(all).size], [1, 255], "entry 0 is reserved as before");
+  assert.equal(phb.threadLabelled(17), -1);
+});
+
+test("a group that was handed over to it comes back, empty, with bypass", () => {
+  const { machine, group, table, dead, reclaim } = withDead();
+  assert.equal(group.setWindow(table), undefined);
+  assert.equal(group.openBypass(), undefined);
+  const view = PowernvTable.attach(dead, table.handle);
+  assert.ok(typeof TableGroup.of(dead, 1).takeOwnership([view]) !== "string");
+  assert.equal(view.ops.set(0, 1, 5, 3), undefined);
+  view.ops.flush();
+  assert.equal(readAt(machine, "nic", table.generic, 0), 5);
+  assert.throws(() => group.releaseOwnership([table]), /ownership of a group is none; expected what took table 0/);
+  reclaim();
+  table.reclaim(view.generic.thread, "everything");
+  assert.equal(group.releaseOwnership([table]), undefined);
+  assert.deepEqual([table.isOwned, group.isOwned, group.hasBypass], [false, false, true]);
+  assert.equal(readAt(machine, "nic", table.generic, 0), undefined);
+  machine.translation.thaw(1);
+  assert.equal(readAt(machine, "nic", table.generic, mapPages(table.generic, 5)), 5);
+});
+
+test("what others have mapped stays when it dies while it claims their table, or gives it back", () => {
+  const { machine, group, table, dead, reclaim } = withDead();
+  assert.equal(group.setWindow(table), undefined);
+  const view = PowernvTable.attach(dead, table.handle);
+  const owned = tableAt(dead.state, table.handle.index) + TABLE.owned;
+  const entry = mapPages(table.generic, 5);
+  store(dead.state.words, owned, -tagOf(view.generic.thread));
+  assert.equal(view.generic.reserve({ first: 200 as Entry, end: 256 as Entry }), undefined);
+  assert.equal(table.takeOwnership(), "in-use");
+  reclaim();
+  table.reclaim(view.generic.thread, "everything");
+  assert.equal(readAt(machine, "nic", table.generic, entry), 5);
+  assert.equal(table.generic.unmap(entry, 1), undefined);
+  const claimed = table.takeOwnership();
+  assert.ok(typeof claimed !== "string");
+  // Cut off after the first of its ranges has come back.
+  const other = PowernvTable.attach(dead, table.handle);
+  store(dead.state.words, owned, -tagOf(table.generic.thread));
+  for (const range of claimed.slice(0, 1)) table.generic.allocator.unreserve(range);
+  const again = mapPages(other.generic, 5);
+  assert.equal(table.releaseOwnership(claimed), undefined);
+  assert.equal(readAt(machine, "nic", table.generic, again), 5, "nothing is cleared twice");
 });

@@ -1,11 +1,14 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { test } from "node:test";
-import { InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { Worker } from "node:worker_threads";
+import { FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import type { PowerGeneration } from "./geometry.ts";
 import { TableGroup } from "./group.ts";
+import type { LegacyAnswers, LegacyData } from "./legacy.test.worker.ts";
 import { Phb } from "./phb.ts";
 import { DEVICES, MEMORY_BYTES, machineWith, mapPages, phbOn, REGION, readAt, readByte } from "./set-up.model.ts";
-import { PowernvTable } from "./table.ts";
+import { PowernvTable, type PowernvTableOptions } from "./table.ts";
 
 const SECOND = 1n << 59n;
 const SMALL = { pageShift: 12, windowBytes: 2n ** 20n, levels: 1 } as const;
@@ -218,8 +221,71 @@ test("a legacy group has one fixed table: a second window and removal are not pe
   for (const use of [() => group.setWindow(table), () => group.unsetWindow(table), () => group.openBypass()]) {
     assert.throws(use, { code: "not-permitted" });
   }
-  assert.throws(() => TableGroup.of(phb, 1).createTable({ ...SMALL, window: 0 }), { code: "not-permitted" });
+  assert.throws(() => TableGroup.of(phb, 1).createTable({ ...SMALL, window: 0 }), { code: "no-handle" });
   assert.equal(TableGroup.of(phb, 1).isLegacy, true);
+});
+
+test("a legacy group answers every thread alike: its one table, by handle, from a worker too", async () => {
+  const machine = machineWith();
+  const phb = phbOn(machine);
+  const group = TableGroup.createLegacy(phb, 1, SMALL);
+  phb.bindDevice("nic", 1);
+  machine.memory.write(3 * 4096, Uint8Array.of(33));
+  const asked: PowernvTableOptions[] = [
+    { ...SMALL, window: 1 },
+    { ...SMALL, pageShift: 16, window: 1 },
+    { ...SMALL, windowBytes: 2n ** 21n, window: 0 },
+    { ...SMALL, pageShift: 16, window: 0 },
+    { ...SMALL, levels: 2, window: 0 },
+    { ...SMALL, window: 0 },
+  ];
+  const workerData: LegacyData = { machine: machine.handle, phb: phb.handle, group: group.handle, asked, page: 3 };
+  const worker = new Worker(new URL("./legacy.test.worker.js", import.meta.url), { workerData });
+  const [answers] = (await once(worker, "message")) as [LegacyAnswers];
+  const invalid = (found: string): string =>
+    `invalid: window of a legacy group is ${found}; expected 1048576 bytes, page shift 12, 1 levels: those of the fixed table`;
+  const expected = [
+    "not-permitted",
+    "not-permitted",
+    invalid("2097152 bytes, page shift 12, 1 levels"),
+    invalid("1048576 bytes, page shift 16, 1 levels"),
+    invalid("1048576 bytes, page shift 12, 2 levels"),
+    `${group.createTable({ ...SMALL, window: 0 }).handle.index}`,
+  ];
+  assert.deepEqual(answers.tables, expected);
+  assert.deepEqual(answers.changes, ["not-permitted", "not-permitted", "not-permitted"]);
+  assert.equal(readAt(machine, "nic", group.createTable({ ...SMALL, window: 0 }).generic, answers.entry), 33);
+  // In this thread: the creator's view, one by handle, and one by number answer the same until the table itself is asked for.
+  for (const view of [group, TableGroup.attach(phb, structuredClone(group.handle)), TableGroup.of(phb, 1)]) {
+    const codes = asked.slice(0, -1).map((options) => {
+      try {
+        return String(view.createTable(options));
+      } catch (error) {
+        return error instanceof InvalidArgumentError ? `invalid: ${error.message}` : (error as IovaError).code;
+      }
+    });
+    assert.deepEqual(codes, expected.slice(0, -1));
+  }
+  const again = TableGroup.attach(phb, group.handle);
+  const fixed = again.createTable({ ...SMALL, window: 0 });
+  assert.equal(again.createTable({ ...SMALL, window: 0 }), fixed, "one view of the table a view of the group");
+  assert.equal(mapPages(fixed.generic, 3) === answers.entry, false, "the same entries");
+  assert.throws(() => TableGroup.attach(phb, {} as never), FormatError);
+  assert.throws(() => TableGroup.attach(phb, { partition: 2 }), /PE of a group is 2/);
+});
+
+test("a legacy group that can't be set leaves neither a table nor a group", () => {
+  const machine = machineWith();
+  const phb = phbOn(machine);
+  const sync = machine.registers.readHigh64;
+  machine.registers.readHigh64 = () => 0;
+  assert.throws(() => TableGroup.createLegacy(phb, 1, SMALL), { code: "platform-busy" });
+  machine.registers.readHigh64 = sync;
+  assert.equal(phb.pages.takenPages, 0);
+  assert.equal(TableGroup.create(phb, 1).isLegacy, false);
+  assert.throws(() => TableGroup.createLegacy(phb, 0, SMALL), /PE of a group is 0/);
+  assert.throws(() => TableGroup.createLegacy(phb, 1, SMALL), /PE of a new group is 1/);
+  assert.equal(phb.pages.takenPages, 0);
 });
 
 test("PowerPC's defaults: 4 pools from 1 GiB on, else 1; entry 0 of the first window and the MMIO hole are never handed out", () => {

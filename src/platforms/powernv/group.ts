@@ -2,63 +2,81 @@
  * The table group of a PE: what its devices translate by. Two windows, which hold a table each, or, in the second one, bypass. A legacy
  * group owns one fixed table in the first window for good.
  */
-import { load, store } from "../../shared/memory.ts";
-import { InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { compareExchange, load, store } from "../../shared/memory.ts";
+import { FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { EntryRange } from "../../units/numbers.ts";
 import { tableBytesOf, tceGeometry, type WindowShape } from "./geometry.ts";
-import { BYPASS, GROUP, groupAt, LEGACY, NO_WINDOW } from "./layout.ts";
+import { BYPASS, BYPASS_WAS_ON, GROUP, groupAt, LEGACY, NO_GROUP, NO_WINDOW, OWNED } from "./layout.ts";
 import type { Phb } from "./phb.ts";
-import { emptyWindow, fillWindow, freeIfUnused, linksOf, windowOf } from "./records.ts";
-import { PowernvTable, type PowernvTableOptions } from "./table.ts";
+import { emptyWindow, fillWindow, freeIfUnused, linksOf, shapeOfTable, windowOf } from "./records.ts";
+import { PowernvTable, type PowernvTableHandle, type PowernvTableOptions } from "./table.ts";
 
 /** What `takeOwnership` took. */
 export interface GroupOwnership {
   /** For each table: what was claimed. */
   readonly claimed: readonly (readonly EntryRange[])[];
-  /** Bypass was on, and comes back. */
-  readonly bypass: boolean;
+}
+
+/** Structured-cloneable: post it to another thread and `TableGroup.attach` there. */
+export interface TableGroupHandle {
+  readonly partition: number;
+  /** Of a legacy group: its table. */
+  readonly fixed?: PowernvTableHandle;
 }
 
 /** One thread's view. */
 export class TableGroup {
+  readonly handle: TableGroupHandle;
   readonly partition: number;
   readonly #phb: Phb;
-  /** Of a legacy group, in its creator's view. */
-  readonly #fixed: PowernvTable | undefined;
+  /** Of a legacy group: this thread's view of its table, once there is one. */
+  #fixed: PowernvTable | undefined;
 
-  private constructor(phb: Phb, partition: number, fixed?: PowernvTable) {
+  private constructor(phb: Phb, handle: TableGroupHandle, fixed?: PowernvTable) {
     this.#phb = phb;
-    this.partition = partition;
+    this.handle = handle;
+    this.partition = handle.partition;
     this.#fixed = fixed;
   }
 
   /** A group with no window set. Throws InvalidArgumentError when the PE has a group. */
   static create(phb: Phb, partition: number): TableGroup {
     phb.createGroup(partition);
-    return new TableGroup(phb, partition);
+    return new TableGroup(phb, { partition });
   }
 
-  /** A group with one table, made and set here, in window 0. */
+  /**
+   * A group with one table, made and set here, in window 0. Throws as `create` and PowernvTable.create, IovaError "platform-busy" when a
+   * DMA through the PE does not end: then there is neither.
+   */
   static createLegacy(phb: Phb, partition: number, options: Omit<PowernvTableOptions, "window">): TableGroup {
+    phb.checkPartition(partition);
     const table = PowernvTable.create(phb, { ...options, window: 0 });
+    const group = new TableGroup(phb, { partition, fixed: table.handle }, table);
     let isMade = false;
     try {
-      phb.createLegacyGroup(partition);
+      phb.locked("creating a group", () => group.#makeLegacy(table.handle.index + 1));
       isMade = true;
     } finally {
       if (!isMade) table.release();
     }
-    const group = new TableGroup(phb, partition, table);
-    const failure = group.#fill(0, table.handle.index + 1);
-    if (failure !== undefined) throw new IovaError(failure, `the window of a legacy group: ${failure}`);
     return group;
   }
 
-  /** This thread's view of a PE's group. Throws InvalidArgumentError when it has none. */
+  /** A view for the calling thread, on this thread's bridge. Throws FormatError for a foreign handle. */
+  static attach(phb: Phb, handle: TableGroupHandle): TableGroup {
+    if (typeof handle?.partition !== "number") throw new FormatError("the handle is not that of a table group");
+    phb.checkGroup(handle.partition);
+    return new TableGroup(phb, handle);
+  }
+
+  /**
+   * This thread's view of a PE's group, by its number: all but the table of a legacy group, which needs the group's handle. Throws
+   * InvalidArgumentError when it has none.
+   */
   static of(phb: Phb, partition: number): TableGroup {
-    phb.checkGroup(partition);
-    return new TableGroup(phb, partition);
+    return TableGroup.attach(phb, { partition });
   }
 
   get isLegacy(): boolean {
@@ -72,27 +90,30 @@ export class TableGroup {
 
   /**
    * A table for a window of this group. Of a legacy group: its own, for exactly its shape; else IovaError "not-permitted" for
-   * the second window (the kernel's EPERM), InvalidArgumentError for another shape (EINVAL).
+   * the second window (the kernel's EPERM), InvalidArgumentError for another shape (EINVAL). Every thread's view answers alike; one
+   * without the group's handle has no view of the table to give, and throws "no-handle" instead.
    */
   createTable(options: PowernvTableOptions): PowernvTable {
     if (!this.isLegacy) return PowernvTable.create(this.#phb, options);
     if (options.window !== 0) throw this.#notPermitted("a second window");
-    const fixed = this.#fixed;
-    if (fixed === undefined) throw this.#notPermitted("a table of this group in a view that did not make it");
-    const { pageShift, windowBytes, levels } = fixed.geometry;
+    const { pageShift, windowBytes, levels } = shapeOfTable(this.#phb.state, this.#content(0) - 1);
     if (options.pageShift !== pageShift || options.windowBytes !== windowBytes || options.levels !== levels) {
       const found = `${options.windowBytes} bytes, page shift ${options.pageShift}, ${options.levels} levels`;
       const expected = `${windowBytes} bytes, page shift ${pageShift}, ${levels} levels: those of the fixed table`;
       throw new InvalidArgumentError("window of a legacy group", found, expected);
     }
-    return fixed;
+    return this.#viewOfFixed();
   }
 
   /** The table becomes its window of this group. "in-use": the window is set. Any number of groups may share a table. */
   setWindow(table: PowernvTable): Failure | undefined {
     if (this.isLegacy) throw this.#notPermitted("setting a window");
-    if (table.isGone) throw new IovaError("table-gone", "the TCE table has been freed");
-    return this.#fill(table.handle.window, table.handle.index + 1);
+    const { window, index } = table.handle;
+    return this.#phb.locked("setting a window", () => {
+      // Under the lock: else it could be freed before it is linked.
+      if (table.isGone) throw new IovaError("table-gone", "the TCE table has been freed");
+      return this.#fillLocked(window, index + 1);
+    });
   }
 
   /**
@@ -102,32 +123,17 @@ export class TableGroup {
    */
   unsetWindow(table: PowernvTable): Failure | undefined {
     if (this.isLegacy) throw this.#notPermitted("removing the window");
-    const { window, index } = table.handle;
-    if (windowOf(this.#phb.state, this.partition, window) !== index + 1) {
-      throw new InvalidArgumentError(
-        `window ${window} of PE ${this.partition}`,
-        "not this table",
-        "the one that was set",
-      );
-    }
-    const isLast = linksOf(this.#phb.state, index) === 1;
-    const claimed = isLast && !table.isOwned ? table.claim() : [];
-    if (typeof claimed === "string") return claimed;
-    const failure = this.#empty(window);
-    const isFreed =
-      failure === undefined && this.#phb.locked("freeing a TCE table", () => freeIfUnused(this.#phb, index));
-    if (!isFreed) table.giveBack(claimed);
-    return failure;
+    return this.#phb.locked("unsetting a window", () => this.#unsetLocked(table));
   }
 
   /** Bus addresses from 2^59 on are physical ones from 0 on. "in-use": the second window is set. */
   openBypass(): Failure | undefined {
     if (this.isLegacy) throw this.#notPermitted("bypass");
-    return this.#fill(1, BYPASS);
+    return this.#phb.locked("opening bypass", () => this.#fillLocked(1, BYPASS));
   }
 
   closeBypass(): Failure | undefined {
-    return this.hasBypass ? this.#empty(1) : undefined;
+    return this.#phb.locked("closing bypass", () => (this.hasBypass ? this.#emptyLocked(1) : undefined));
   }
 
   get hasBypass(): boolean {
@@ -140,8 +146,11 @@ export class TableGroup {
    */
   takeOwnership(tables: readonly PowernvTable[]): GroupOwnership | Failure {
     this.#checkAll(tables);
+    const { words } = this.#phb.state;
+    const owned = this.hasBypass ? OWNED | BYPASS_WAS_ON : OWNED;
+    // Before bypass ends: who gives the group back knows of it, even when this thread dies.
+    if (compareExchange(words, this.#at + GROUP.owned, 0, owned) !== 0) return "in-use";
     const claimed: (readonly EntryRange[])[] = [];
-    const bypass = this.hasBypass;
     let failure: Failure | undefined;
     for (const table of tables) {
       const taken = table.takeOwnership();
@@ -150,24 +159,31 @@ export class TableGroup {
       if (failure !== undefined) break;
     }
     failure ??= this.closeBypass();
-    if (failure === undefined) {
-      store(this.#phb.state.words, this.#at + GROUP.owned, 1);
-      return { claimed, bypass };
-    }
+    if (failure === undefined) return { claimed };
     claimed.forEach((taken, i) => {
       tables[i]?.releaseOwnership(taken);
     });
+    store(words, this.#at + GROUP.owned, 0);
     return failure;
   }
 
-  /** They come back, empty; so does bypass. */
-  releaseOwnership(tables: readonly PowernvTable[], { claimed, bypass }: GroupOwnership): Failure | undefined {
-    for (const [i, taken] of claimed.entries()) {
+  /**
+   * They come back, empty; so does bypass. After the owner's death `PowernvTable.reclaim` has taken the tables back from it: then
+   * `ownership` is left out.
+   */
+  releaseOwnership(tables: readonly PowernvTable[], ownership?: GroupOwnership): Failure | undefined {
+    for (const [i, taken] of (ownership?.claimed ?? []).entries()) {
       const failure = tables[i]?.isOwned ? tables[i].releaseOwnership(taken) : undefined;
       if (failure !== undefined) return failure;
     }
-    const failure = bypass && !this.hasBypass ? this.openBypass() : undefined;
-    if (failure === undefined) store(this.#phb.state.words, this.#at + GROUP.owned, 0);
+    const still = tables.find((table) => table.isOwned);
+    if (still !== undefined) {
+      throw new InvalidArgumentError("ownership of a group", "none", `what took table ${still.handle.index}`);
+    }
+    const { words } = this.#phb.state;
+    const hadBypass = (load(words, this.#at + GROUP.owned) & BYPASS_WAS_ON) !== 0;
+    const failure = hadBypass && !this.hasBypass ? this.openBypass() : undefined;
+    if (failure === undefined) store(words, this.#at + GROUP.owned, 0);
     return failure;
   }
 
@@ -179,32 +195,67 @@ export class TableGroup {
     return groupAt(this.#phb.state, this.partition);
   }
 
-  /** A TVE that can't be synced is taken back: a DMA through what stood there before has not ended. */
-  #fill(window: number, content: number): Failure | undefined {
-    return this.#phb.locked("setting a window", () => {
-      if (windowOf(this.#phb.state, this.partition, window) !== NO_WINDOW) return "in-use";
-      fillWindow(this.#phb, this.partition, window, content);
-      this.#phb.registers.killPartition(this.partition);
-      const failure = this.#phb.registers.sync();
-      if (failure !== undefined) {
-        this.#phb.registers.writeTve(this.partition, window, 0n);
-        emptyWindow(this.#phb, this.partition, window);
-      }
-      return failure;
-    });
+  /** All under one lock: of two groups that give one table up at once, one is the last. */
+  #unsetLocked(table: PowernvTable): Failure | undefined {
+    const { window, index } = table.handle;
+    if (this.#content(window) !== index + 1 || table.isGone) {
+      const what = `window ${window} of PE ${this.partition}`;
+      throw new InvalidArgumentError(what, "not this table", "the one that was set");
+    }
+    const isLast = linksOf(this.#phb.state, index) === 1;
+    const claimed = isLast && !table.isOwned ? table.claim() : undefined;
+    if (typeof claimed === "string") return claimed;
+    const failure = this.#emptyLocked(window);
+    const isFreed = failure === undefined && freeIfUnused(this.#phb, index);
+    if (!isFreed && claimed !== undefined) table.giveBack(claimed);
+    return failure;
   }
 
-  /** Also on failure the window is shut; only when no DMA uses it any more does the group forget what stood there. */
-  #empty(window: number): Failure | undefined {
-    return this.#phb.locked("unsetting a window", () => {
-      const { registers, state } = this.#phb;
-      registers.writeTve(this.partition, window, 0n);
-      registers.killPartition(this.partition);
-      const failure = registers.sync();
-      if (failure === undefined) emptyWindow(this.#phb, this.partition, window);
-      else fillWindow(this.#phb, this.partition, window, windowOf(state, this.partition, window));
-      return failure;
-    });
+  #content(window: number): number {
+    return windowOf(this.#phb.state, this.partition, window);
+  }
+
+  #viewOfFixed(): PowernvTable {
+    const { fixed } = this.handle;
+    if (fixed === undefined) {
+      const why = "a view of the fixed table is had through the group's handle (TableGroup.attach)";
+      throw new IovaError("no-handle", `the group of PE ${this.partition}: ${why}`);
+    }
+    this.#fixed ??= PowernvTable.attach(this.#phb, fixed);
+    return this.#fixed;
+  }
+
+  /** A TVE that can't be synced is taken back: a DMA through what stood there before has not ended. */
+  #fillLocked(window: number, content: number): Failure | undefined {
+    if (this.#content(window) !== NO_WINDOW) return "in-use";
+    fillWindow(this.#phb, this.partition, window, content);
+    this.#phb.registers.killPartition(this.partition);
+    const failure = this.#phb.registers.sync();
+    if (failure !== undefined) {
+      this.#phb.registers.writeTve(this.partition, window, 0n);
+      emptyWindow(this.#phb, this.partition, window);
+    }
+    return failure;
+  }
+
+  /** Kind and window under one lock: a group of the one without the other, which nothing could be done with, never shows. */
+  #makeLegacy(content: number): void {
+    this.#phb.makeGroup(this.partition, LEGACY);
+    const failure = this.#fillLocked(0, content);
+    if (failure === undefined) return;
+    store(this.#phb.state.words, this.#at + GROUP.kind, NO_GROUP);
+    throw new IovaError(failure, `the window of a legacy group: ${failure}`);
+  }
+
+  /** On failure the window stands as before: a DMA still uses it, and what it uses must be invalidated through the group. */
+  #emptyLocked(window: number): Failure | undefined {
+    const { registers } = this.#phb;
+    registers.writeTve(this.partition, window, 0n);
+    registers.killPartition(this.partition);
+    const failure = registers.sync();
+    if (failure === undefined) emptyWindow(this.#phb, this.partition, window);
+    else fillWindow(this.#phb, this.partition, window, this.#content(window));
+    return failure;
   }
 
   #checkAll(tables: readonly PowernvTable[]): void {

@@ -13,7 +13,7 @@ import { FormatError } from "../../units/errors.ts";
 
 /** "PHB4" in ASCII. */
 const MAGIC = 0x50484234;
-const LAYOUT_VERSION = 1;
+const LAYOUT_VERSION = 2;
 
 const HEADER = { magic: 0, version: 1, partitions: 2, tables: 3, threads: 4, words: 32 } as const;
 /** Where the lock lies. */
@@ -30,19 +30,27 @@ export const GROUP = {
   kind: 0,
   /** Of each window: NO_WINDOW, BYPASS, or a table's index + 1. */
   windows: 1,
-  /** 1: handed to user space. */
+  /** 0, or OWNED: handed to user space; with BYPASS_WAS_ON when bypass comes back with it. */
   owned: 3,
   /** 1: it was found frozen, and that has been reported. */
   reported: 4,
   words: 8,
 } as const;
+export const FREE_LABEL = 0;
+export const UNLABELLED = -1;
 export const NO_GROUP = 0;
 /** Windows are created, set and unset. */
 export const DYNAMIC = 1;
 /** One window, made with the group, for good. */
 export const LEGACY = 2;
+export const OWNED = 1;
+export const BYPASS_WAS_ON = 2;
 export const NO_WINDOW = 0;
 export const BYPASS = -1;
+
+/** Of `held`. */
+export const RELEASED = 0;
+export const HELD_BY_NONE = -1;
 
 /** Words of one table. */
 export const TABLE = {
@@ -56,9 +64,12 @@ export const TABLE = {
   levelBits: 5,
   /** Physical address / 4096 of the first level. */
   rootPage: 6,
-  /** 1: who created it has not released it. */
+  /** RELEASED. Else who created it has not: the number of that thread + 1, or HELD_BY_NONE when the thread has gone since. */
   held: 7,
-  /** 1: handed to user space. */
+  /**
+   * 0, or the number + 1 in the table of the thread that it was handed over to; the same, negative, while a thread claims its entries or
+   * gives them back: then some of them may be others'.
+   */
   owned: 8,
   /** A bit for each group that has it as a window. */
   links: 16,
@@ -110,7 +121,11 @@ export function openPhbState(buffer: SharedBuffer): PhbState {
   return viewOf(buffer, words, sizes);
 }
 
-/** Where a thread's label stands: what its attacher calls it, + 1; 0: none. */
+/**
+ * Where a thread's label stands: what its attacher calls it, + 1, or UNLABELLED. FREE_LABEL: the number is free. Taking a number is
+ * putting the label there, in one step; the same number of PhysicalPages is taken after it and given back before it. So a thread
+ * that dies has a label whenever it has left anything.
+ */
 export function labelAt(thread: number): number {
   return LABELS_AT + thread;
 }

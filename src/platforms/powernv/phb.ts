@@ -11,10 +11,12 @@
  *
  * What changes the set of groups, tables and windows takes the bridge's lock, shortly; mapping and invalidating never do.
  */
+
+import type { ReclaimScope } from "../../allocator/recovery.ts";
 import type { Machine } from "../../machine/contract.ts";
 import { PhysicalPages, type PhysicalPagesHandle, type PhysicalRange } from "../../machine/physical-pages.ts";
 import { holderOf, inherit, lock, tagOf, unlock } from "../../shared/lock.ts";
-import { isShared, load, peek, poke, type SharedBuffer, store } from "../../shared/memory.ts";
+import { compareExchange, isShared, load, type SharedBuffer, store } from "../../shared/memory.ts";
 import { checkInteger, FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { type FailureCode, failureOf } from "../../units/failure.ts";
 import { BridgeRegisters } from "./bridge-registers.ts";
@@ -22,17 +24,21 @@ import { PAGE_SHIFTS_OF, type PowerGeneration } from "./geometry.ts";
 import {
   createPhbState,
   DYNAMIC,
+  FREE_LABEL,
   GROUP,
   groupAt,
-  LEGACY,
+  HELD_BY_NONE,
   LOCK_AT,
   labelAt,
   MAX_PARTITIONS,
   NO_GROUP,
   openPhbState,
   type PhbState,
+  TABLE,
+  tableAt,
+  UNLABELLED,
 } from "./layout.ts";
-import { levelsInUse, repairRecords } from "./records.ts";
+import { levelsInUse, releaseTablesOf, repairRecords } from "./records.ts";
 import { RTT_BYTES } from "./registers.ts";
 
 /** A device below the bridge. */
@@ -107,7 +113,7 @@ export class Phb {
     const state = createPhbState({ partitions, tables, threads });
     const handle = { generation, devices: [...devices], rttAddress, pages: pages.handle, state: state.buffer };
     const phb = new Phb(machine, handle, pages, state);
-    phb.#setLabel(label);
+    store(state.words, labelAt(pages.thread), labelWord(label));
     machine.memory.write(rttAddress, new Uint8Array(RTT_BYTES));
     machine.memory.fence();
     phb.registers.placeRtt(rttAddress);
@@ -120,16 +126,24 @@ export class Phb {
 
   /**
    * A view for the calling thread, on this thread's machine. `label` (0 .. 2^31 − 2) is what the caller knows the thread by, for
-   * `threadLabelled`. Throws FormatError for a foreign handle.
+   * `threadLabelled`: with one, nothing is lost however early the thread dies. Without one, it is a number that only the thread itself
+   * could tell. Throws FormatError for a foreign handle, IovaError "no-thread-slot" when all are taken.
    */
   static attach(machine: Machine, handle: PhbHandle, label?: number): Phb {
     if (!isShared(handle?.state) || typeof handle.rttAddress !== "number") {
       throw new FormatError("the handle is not that of a bridge");
     }
     const state = openPhbState(handle.state);
-    const phb = new Phb(machine, handle, PhysicalPages.attach(handle.pages), state);
-    phb.#setLabel(label);
-    return phb;
+    const word = labelWord(label);
+    for (let thread = 0; thread < state.threads; thread++) {
+      if (compareExchange(state.words, labelAt(thread), FREE_LABEL, word) !== FREE_LABEL) continue;
+      const pages = PhysicalPages.attachAt(handle.pages, thread);
+      if (pages !== undefined) return new Phb(machine, handle, pages, state);
+      // Somebody uses the pages by themselves.
+      store(state.words, labelAt(thread), FREE_LABEL);
+    }
+    const what = `all ${state.threads} thread slots of the bridge are taken`;
+    throw new IovaError("no-thread-slot", `${what}; create it with more \`threads\`, or reclaimThread() ended ones`);
   }
 
   /** The memory that belongs to the bridge: levels, and the RTT behind them. */
@@ -140,19 +154,29 @@ export class Phb {
 
   /** A group of two windows for a PE, none of them set. Throws InvalidArgumentError when the PE has one or can't. */
   createGroup(partition: number): void {
-    this.#makeGroup(partition, DYNAMIC);
-  }
-
-  /** For group.ts: the group owns one table for good. */
-  createLegacyGroup(partition: number): void {
-    this.#makeGroup(partition, LEGACY);
+    this.checkPartition(partition);
+    this.locked("creating a group", () => this.makeGroup(partition, DYNAMIC));
   }
 
   /** Throws InvalidArgumentError when there is no group for the PE. */
   checkGroup(partition: number): void {
-    checkInteger("PE of a group", partition, 1, this.state.partitions - 1);
+    this.checkPartition(partition);
     if (load(this.state.words, groupAt(this.state, partition) + GROUP.kind) !== NO_GROUP) return;
     throw new InvalidArgumentError("PE of a group", partition, "one for which createGroup was called");
+  }
+
+  /** Throws InvalidArgumentError unless the PE can have a group. */
+  checkPartition(partition: number): void {
+    checkInteger("PE of a group", partition, 1, this.state.partitions - 1);
+  }
+
+  /** Bridge's lock held. Throws InvalidArgumentError when the PE has a group. */
+  makeGroup(partition: number, kind: number): void {
+    const at = groupAt(this.state, partition) + GROUP.kind;
+    if (load(this.state.words, at) !== NO_GROUP) {
+      throw new InvalidArgumentError("PE of a new group", partition, "one that has no group yet");
+    }
+    store(this.state.words, at, kind);
   }
 
   /** Puts a device into a PE. From then on it translates by that PE's windows. Throws InvalidArgumentError for an unknown device. */
@@ -185,25 +209,30 @@ export class Phb {
 
   /**
    * What a dead thread (its number in `pages`) has left comes back: the lock, with a half-made change of groups and tables made whole, and
-   * levels that it had taken but no table leads to. Levels that are part of tables are kept, and are this thread's from
-   * now on. Only once the thread's end is certain.
+   * levels that it had taken but no table leads to, and tables that it had made: they are released, as by itself, and those that no
+   * group has are freed. Levels of other tables are kept, and are this thread's from now on. Only once the thread's end is certain; may
+   * be repeated when cut off.
    */
   reclaimThread(thread: number): void {
     checkInteger("thread of the bridge", thread, 0, this.state.threads - 1);
     const { words } = this.state;
     const tag = tagOf(this.pages.thread);
+    // First what it was in the middle of: the repair below gives pages back, and must not wait for a lock that is the dead thread's.
+    this.#reclaimPages(thread, "in-flight");
     const inherited = inherit(words, LOCK_AT, tagOf(thread), tag);
     const failure = inherited ? 0 : lock(words, LOCK_AT, tag);
     if (failure !== 0) throw this.#isHeld("reclaiming a thread", failure);
     if (inherited) repairRecords(this);
+    releaseTablesOf(this, tagOf(thread));
     // Under the lock, so that no table is freed meanwhile. The dead thread publishes no more, so what is not found never will be.
     const used = levelsInUse(this);
     for (const range of this.pages.allocatedBy(thread)) {
       if (used.has(range.address)) this.pages.adopt(range, thread);
     }
     unlock(words, LOCK_AT);
-    this.pages.reclaim(thread, "everything");
-    store(words, labelAt(thread), 0);
+    this.#reclaimPages(thread, "everything");
+    // Last: until then nobody has the number, and this can be done again.
+    store(words, labelAt(thread), FREE_LABEL);
   }
 
   /** The number in `pages` of the thread that attached with this label; -1: none. */
@@ -216,29 +245,21 @@ export class Phb {
 
   /** Gives this thread's slot back; groups, tables and levels stay. */
   close(): void {
-    store(this.state.words, labelAt(this.pages.thread), 0);
+    const { thread } = this.pages;
+    for (let table = 0; table < this.state.tables; table++) {
+      compareExchange(this.state.words, tableAt(this.state, table) + TABLE.held, tagOf(thread), HELD_BY_NONE);
+    }
     this.pages.close();
+    store(this.state.words, labelAt(thread), FREE_LABEL);
+  }
+
+  #reclaimPages(thread: number, scope: ReclaimScope): void {
+    if (this.pages.isInUse(thread)) this.pages.reclaim(thread, scope);
   }
 
   #isHeld(what: string, failure: FailureCode): IovaError {
     const holder = holderOf(this.state.words, LOCK_AT) - 1;
     return new IovaError(failureOf(failure), `${what}: thread ${holder} has the bridge (if it is dead, reclaim it)`);
-  }
-
-  #setLabel(label: number | undefined): void {
-    if (label !== undefined) checkInteger("label of a thread", label, 0, 2 ** 31 - 2);
-    store(this.state.words, labelAt(this.pages.thread), label === undefined ? 0 : label + 1);
-  }
-
-  #makeGroup(partition: number, kind: number): void {
-    checkInteger("PE of a group", partition, 1, this.state.partitions - 1);
-    const at = groupAt(this.state, partition) + GROUP.kind;
-    this.locked("creating a group", () => {
-      if (peek(this.state.words, at) !== NO_GROUP) {
-        throw new InvalidArgumentError("PE of a new group", partition, "one that has no group yet");
-      }
-      poke(this.state.words, at, kind);
-    });
   }
 
   #device(name: string): PhbDevice {
@@ -247,6 +268,12 @@ export class Phb {
     const names = this.handle.devices.map((candidate) => candidate.name).join(", ");
     throw new InvalidArgumentError("device of the bridge", name, `one of ${names}`);
   }
+}
+
+function labelWord(label: number | undefined): number {
+  if (label === undefined) return UNLABELLED;
+  checkInteger("label of a thread", label, 0, 2 ** 31 - 2);
+  return label + 1;
 }
 
 /** Where the RTT goes: as high as the region allows. Throws InvalidArgumentError for a region that is none. */

@@ -5,22 +5,27 @@
  * - A new table: its first level's place is stored while the record is still free (even generation); the odd generation comes last.
  * - A window: the group's word first, then the table's link, then the TVE; the other way round when it is unset. The group's word
  *   is the truth: links and TVEs are made from it anew.
+ * - A legacy group: its kind first, then its window. With the kind and no window it is none yet, or none any more.
  * - A table that nobody holds any more: the generation becomes even (its ops refuse from now on), the levels go, the first one last. Even,
  *   with a first level: half made, or half freed. Both are freed.
  */
 import type { Memory } from "../../machine/contract.ts";
 import type { PhysicalPages } from "../../machine/physical-pages.ts";
-import { load, peek, poke, store } from "../../shared/memory.ts";
+import { compareExchange, load, peek, poke, store } from "../../shared/memory.ts";
 import type { BridgeRegisters } from "./bridge-registers.ts";
+import type { WindowShape } from "./geometry.ts";
 import {
   BYPASS,
   GROUP,
   groupAt,
   isTable,
+  LEGACY,
   LINKS_PER_WORD,
   linkWords,
+  NO_GROUP,
   NO_WINDOW,
   type PhbState,
+  RELEASED,
   TABLE,
   tableAt,
 } from "./layout.ts";
@@ -78,11 +83,24 @@ export function linksOf(state: PhbState, table: number): number {
 export function freeIfUnused(keeper: RecordKeeper, table: number): boolean {
   const { words } = keeper.state;
   const at = tableAt(keeper.state, table);
-  if (peek(words, at + TABLE.held) !== 0 || linksOf(keeper.state, table) > 0) return false;
+  if (load(words, at + TABLE.held) !== RELEASED || linksOf(keeper.state, table) > 0) return false;
   // Pairs with the look of its ops: from here on they refuse.
   store(words, at + TABLE.generation, peek(words, at + TABLE.generation) + 1);
   freeLevels(keeper, table);
   return true;
+}
+
+/** The tables that a dead thread held are released, and freed unless a group has them. `tag`: of the thread. */
+export function releaseTablesOf(keeper: RecordKeeper, tag: number): void {
+  const { state } = keeper;
+  for (let table = 0; table < state.tables; table++) {
+    if (
+      isTable(state, table) &&
+      compareExchange(state.words, tableAt(state, table) + TABLE.held, tag, RELEASED) === tag
+    ) {
+      freeIfUnused(keeper, table);
+    }
+  }
 }
 
 /** Physical addresses of all levels of all tables: what of PhysicalPages is in use. */
@@ -106,6 +124,10 @@ export function repairRecords(keeper: RecordKeeper): void {
   }
   for (let partition = 1; partition < state.partitions; partition++) {
     for (const window of [0, 1]) fillWindow(keeper, partition, window, windowOf(state, partition, window));
+    const kindAt = groupAt(state, partition) + GROUP.kind;
+    if (load(state.words, kindAt) === LEGACY && windowOf(state, partition, 0) === NO_WINDOW) {
+      store(state.words, kindAt, NO_GROUP);
+    }
     registers.killPartition(partition);
   }
   registers.awaitDma("repairing the bridge");
@@ -113,6 +135,14 @@ export function repairRecords(keeper: RecordKeeper): void {
     if (isTable(state, table)) freeIfUnused(keeper, table);
     else if (shapeOf(state, table).rootAddress !== 0) freeLevels(keeper, table);
   }
+}
+
+/** What a table was asked to be, as any thread can read it. */
+export function shapeOfTable({ words, ...state }: PhbState, table: number): WindowShape {
+  const at = tableAt({ words, ...state }, table);
+  const pageShift = peek(words, at + TABLE.pageShift);
+  const windowBytes = BigInt(peek(words, at + TABLE.entries)) << BigInt(pageShift);
+  return { pageShift, windowBytes, levels: peek(words, at + TABLE.levels) };
 }
 
 /** Where the levels of a table begin and how they hang together. No address: no table. */

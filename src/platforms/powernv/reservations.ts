@@ -104,6 +104,12 @@ export function gapsBetween(ranges: readonly EntryRange[], entries: number): Ent
   return gaps;
 }
 
+/** Of `ranges`, those that are none of `others`. */
+export function withoutRanges(ranges: readonly EntryRange[], others: readonly EntryRange[]): EntryRange[] {
+  const known = new Set(others.map(({ first, end }) => `${first} ${end}`));
+  return ranges.filter(({ first, end }) => !known.has(`${first} ${end}`));
+}
+
 function levelsRightBelow(memory: Memory, rootAddress: number, levelBits: number): readonly number[] {
   const found: number[] = [];
   // Two levels: those right below the first, and no further.

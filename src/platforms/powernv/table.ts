@@ -2,13 +2,15 @@
  * A TCE table of a powernv machine: the generic table, enclosed beside what the bridge needs of it. It belongs to its creator and to every
  * group that has it as a window: invalidations go through each of them, and it is freed with the last.
  */
+import type { ReclaimScope } from "../../allocator/recovery.ts";
+import { tagOf } from "../../shared/lock.ts";
 import { compareExchange, load, peek, poke, store } from "../../shared/memory.ts";
 import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
 import { checkInteger, FormatError, IovaError } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
 import type { DmaWindow, EntryCount, EntryRange, Iova } from "../../units/numbers.ts";
 import { type TceGeometry, tceGeometry, type WindowShape } from "./geometry.ts";
-import { LINKS_PER_WORD, linkWords, TABLE, tableAt } from "./layout.ts";
+import { LINKS_PER_WORD, linkWords, RELEASED, TABLE, tableAt } from "./layout.ts";
 import { type TableLife, type TceInvalidator, TceOps } from "./ops.ts";
 import type { Phb } from "./phb.ts";
 import { freeIfUnused, freeRecord, linksOf } from "./records.ts";
@@ -21,6 +23,7 @@ import {
   type Leftovers,
   mergeRanges,
   takeLeftovers,
+  withoutRanges,
 } from "./reservations.ts";
 
 /** Windows of this size and larger get 4 pools, smaller ones 1: PowerPC's defaults. */
@@ -112,48 +115,62 @@ export class PowernvTable {
    * allocated. Throws IovaError "table-gone" when it has been freed.
    */
   release(): Failure | undefined {
-    const claimed = this.groups === 0 ? this.claim() : [];
-    if (typeof claimed === "string") return claimed;
-    this.#phb.locked("releasing a TCE table", () => {
+    // All under the lock: whether a group has the table decides what must hold of its entries.
+    return this.#phb.locked("releasing a TCE table", () => {
+      const claimed = this.groups === 0 ? this.claim() : undefined;
+      if (typeof claimed === "string") return claimed;
       if (this.isGone) throw gone();
-      poke(this.#phb.state.words, this.#at + TABLE.held, 0);
-      freeIfUnused(this.#phb, this.handle.index);
+      store(this.#phb.state.words, this.#at + TABLE.held, RELEASED);
+      const isFreed = freeIfUnused(this.#phb, this.handle.index);
+      if (!isFreed && claimed !== undefined) this.giveBack(claimed);
+      return undefined;
     });
-    if (!this.isGone) this.giveBack(claimed);
-    return undefined;
   }
 
   /**
    * Takes every entry that is not reserved, so that nobody can allocate. The ranges, for `giveBack`; "in-use" when any entry is
-   * allocated, or in the cache of a thread that does not give it back: then nothing is taken.
+   * allocated, or in the cache of a thread that does not give it back, or the table is claimed or handed over: then nothing is taken.
    */
   claim(): readonly EntryRange[] | Failure {
     if (this.isGone) throw gone();
+    const { words } = this.#phb.state;
+    // One at a time: what another one claims, and may give back, is not to be taken for reserved.
+    if (compareExchange(words, this.#at + TABLE.owned, 0, -tagOf(this.generic.thread)) !== 0) return "in-use";
+    const claimed = this.#reserveAll();
+    if (typeof claimed === "string") store(words, this.#at + TABLE.owned, 0);
+    return claimed;
+  }
+
+  /** Ends what `claim` began. */
+  giveBack(claimed: readonly EntryRange[]): void {
+    this.#unreserve(claimed);
+    store(this.#phb.state.words, this.#at + TABLE.owned, 0);
+  }
+
+  #reserveAll(): readonly EntryRange[] | Failure {
     const { allocator } = this.generic;
-    if (allocator.lazy) {
-      const failure = allocator.flush();
-      if (failure !== undefined) return failure;
-    }
+    const failure = allocator.lazy ? allocator.flush() : undefined;
+    if (failure !== undefined) return failure;
     const known = [...this.handle.reserved, ...[...allocator.reservations().values()].flat()];
     const claimed: EntryRange[] = [];
     for (const gap of gapsBetween(mergeRanges(known), this.geometry.entries)) {
-      const failure = allocator.reserve(gap);
-      if (failure !== undefined) {
-        this.giveBack(claimed);
-        return failure;
+      const refused = allocator.reserve(gap);
+      if (refused !== undefined) {
+        this.#unreserve(claimed);
+        return refused;
       }
       claimed.push(gap);
     }
     return claimed;
   }
 
-  giveBack(claimed: readonly EntryRange[]): void {
-    for (const range of claimed) this.generic.allocator.unreserve(range);
+  #unreserve(ranges: readonly EntryRange[]): void {
+    for (const range of ranges) this.generic.allocator.unreserve(range);
   }
 
-  /** 1 for the one that took the table for user space, until it is given back. */
+  /** Is it handed over to user space? */
   get isOwned(): boolean {
-    return load(this.#phb.state.words, this.#at + TABLE.owned) !== 0;
+    return load(this.#phb.state.words, this.#at + TABLE.owned) > 0;
   }
 
   /**
@@ -161,23 +178,51 @@ export class PowernvTable {
    * allocated, still mapped (a crashed kernel's), or the table is handed over already. The ranges are for `releaseOwnership`.
    */
   takeOwnership(): readonly EntryRange[] | Failure {
-    const { words } = this.#phb.state;
-    if (compareExchange(words, this.#at + TABLE.owned, 0, 1) !== 0) return "in-use";
-    const claimed = this.#isMappedWhereReserved() ? "in-use" : this.claim();
-    if (typeof claimed === "string") store(words, this.#at + TABLE.owned, 0);
+    if (this.#isMappedWhereReserved()) return "in-use";
+    const claimed = this.claim();
+    if (typeof claimed !== "string") {
+      store(this.#phb.state.words, this.#at + TABLE.owned, tagOf(this.generic.thread));
+    }
     return claimed;
   }
 
-  /** The table comes back: whatever is still mapped is cleared and forgotten first. A failure: nothing has been given back. */
+  /**
+   * The table comes back: whatever is still mapped is cleared and forgotten first. A failure: nothing has been given back. A call that
+   * was cut off can be repeated.
+   */
   releaseOwnership(claimed: readonly EntryRange[]): Failure | undefined {
-    if (!this.isOwned) throw new IovaError("not-owned", "the TCE table is not handed over");
-    this.ops.clear(0, this.geometry.entries);
-    this.ops.flush();
-    const failure = this.ops.invalidateAll();
-    if (failure !== undefined) return failure;
-    this.giveBack(claimed);
-    store(this.#phb.state.words, this.#at + TABLE.owned, 0);
+    const { words } = this.#phb.state;
+    const owned = load(words, this.#at + TABLE.owned);
+    if (owned === 0) throw new IovaError("not-owned", "the TCE table is not handed over");
+    if (owned > 0) {
+      this.ops.clear(0, this.geometry.entries);
+      this.ops.flush();
+      const failure = this.ops.invalidateAll();
+      if (failure !== undefined) return failure;
+      // From here on what has come back is others': it must not be cleared again.
+      store(words, this.#at + TABLE.owned, -owned);
+    }
+    this.giveBack(owned > 0 ? claimed : this.#stillReserved(claimed));
     return undefined;
+  }
+
+  /**
+   * As `IommuTable.reclaim`, of a thread that is dead for certain, by its number in the table; and what it had claimed comes back: a table
+   * that was handed over to it is empty and the kernel's again, one that it was releasing, or taking from a group, serves on. So do
+   * ranges that it had reserved itself. (Without a ledger nobody knows what it had claimed: then this is `IommuTable.reclaim`.)
+   */
+  reclaim(thread: number, scope: ReclaimScope): readonly EntryRange[] {
+    const { allocator } = this.generic;
+    const before = withoutRanges(allocator.reservations().get(thread) ?? [], this.handle.reserved);
+    // Before they are given back: the pools that it has locked, and a claim that it had half made.
+    const ranges = allocator.threadsInUse().includes(thread) ? this.generic.reclaim(thread, scope) : [];
+    const claimed = this.#stillReserved(before);
+    if (Math.abs(load(this.#phb.state.words, this.#at + TABLE.owned)) !== tagOf(thread)) this.#unreserve(claimed);
+    else {
+      const failure = this.releaseOwnership(claimed);
+      if (failure !== undefined) throw new IovaError(failure, `taking a TCE table back from thread ${thread}`);
+    }
+    return ranges;
   }
 
   /** Gives this thread's view back. The table stays. */
@@ -187,6 +232,11 @@ export class PowernvTable {
 
   get #at(): number {
     return tableAt(this.#phb.state, this.handle.index);
+  }
+
+  #stillReserved(ranges: readonly EntryRange[]): EntryRange[] {
+    const now = [...this.generic.allocator.reservations().values()].flat();
+    return ranges.filter(({ first, end }) => now.some((range) => range.first === first && range.end === end));
   }
 
   #isMappedWhereReserved(): boolean {
@@ -248,8 +298,8 @@ export class PowernvTable {
     poke(words, at + TABLE.entries, geometry.entries);
     poke(words, at + TABLE.levels, levels);
     poke(words, at + TABLE.levelBits, geometry.levelBits);
-    poke(words, at + TABLE.held, 1);
-    poke(words, at + TABLE.owned, 0);
+    store(words, at + TABLE.held, tagOf(phb.pages.thread));
+    store(words, at + TABLE.owned, 0);
     poke(words, at + TABLE.rootPage, rootAddress / 4096);
     store(words, at + TABLE.generation, generation);
     const shape = { pageShift, windowBytes, levels };
