@@ -295,11 +295,14 @@ export class PooledAllocator {
 
   /**
    * Makes a live range of another thread this one's: before all that a dead thread held is reclaimed, those keep it that others still
-   * use. False: it is no live range of that thread (any more). Of several that try at once, one gets it.
+   * use. `from`: whose it must be; left out: whoever's it is. False: there is no such live range (any more). Of several that try at
+   * once, one gets it.
    */
-  adopt(first: number, count: number, from: number): boolean {
+  adopt(first: number, count: number, from?: number): boolean {
     const ledger = this.#ledger;
-    return ledger !== undefined && tryChange(ledger, first, slotOf(LIVE, from, count), LIVE, this.thread);
+    if (ledger === undefined) return false;
+    const slot = slotOf(LIVE, from ?? ownerIn(slotSeen(ledger, first)), count);
+    return tryChange(ledger, first, slot, LIVE, this.thread);
   }
 
   /** Numbers for people and tools. Taken without locks: exact when nothing runs. */

@@ -134,9 +134,9 @@ export class PhysicalPages {
 
   /**
    * Makes a range of another thread this one's: what others still use of a dead thread's, before everything of it is reclaimed.
-   * False: it is not that thread's (any more).
+   * `from` left out: whoever's it is. False: it is not that thread's, or nobody's (any more).
    */
-  adopt({ address, bytes }: PhysicalRange, from: number): boolean {
+  adopt({ address, bytes }: PhysicalRange, from?: number): boolean {
     return this.#allocator.adopt(address / PHYSICAL_PAGE_BYTES - this.#firstPage, bytes / PHYSICAL_PAGE_BYTES, from);
   }
 

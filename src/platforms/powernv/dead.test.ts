@@ -1,7 +1,7 @@
 /** What a thread leaves that dies with the bridge's lock: half-made changes of groups and tables, put there by hand. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { lock, tagOf } from "../../shared/lock.ts";
+import { holderOf, lock, tagOf } from "../../shared/lock.ts";
 import { peek, poke, store } from "../../shared/memory.ts";
 import type { Entry } from "../../units/numbers.ts";
 import { TableGroup } from "./group.ts";
@@ -111,23 +111,54 @@ test("a number that it had taken, and not its pages' number, is free again; so i
   assert.equal(Phb.attach(machine, phb.handle).pages.thread, views[1]?.pages.thread);
 });
 
-test("its tables are released: those that no group has are freed, the others with the last that has them", () => {
-  const { phb, group, table, dead, reclaim } = withDead();
+test("tables that it had made and nobody else has seen are taken from their windows and freed; others go on, for others to release", () => {
+  const { machine, phb, group, table, dead, reclaim } = withDead();
   const mine = phb.pages.takenPages;
-  const [unset, set] = [0, 1].map((window) => PowernvTable.create(dead, { ...SMALL, window: window as 0 | 1 })) as [
-    PowernvTable,
-    PowernvTable,
-  ];
-  assert.equal(TableGroup.of(dead, 1).setWindow(set), undefined);
-  const view = PowernvTable.attach(phb, set.handle);
+  const make = (window: 0 | 1): PowernvTable => PowernvTable.create(dead, { ...SMALL, window });
+  const [unset, set, seen] = [make(0), make(0), make(1)];
+  assert.equal(TableGroup.of(dead, 1).setWindow(set) ?? TableGroup.of(dead, 1).setWindow(seen), undefined);
+  const view = PowernvTable.attach(phb, seen.handle);
   const entry = mapPages(view.generic, 5);
+  assert.equal(readAt(machine, "nic", set.generic, mapPages(set.generic, 5)), 5);
   reclaim();
-  assert.deepEqual([unset.isGone, set.isGone, table.isGone], [true, false, false]);
+  assert.deepEqual(
+    [unset, set, seen, table].map(({ isGone }) => isGone),
+    [true, true, false, false],
+  );
+  assert.throws(() => PowernvTable.attach(phb, set.handle), { code: "table-gone" });
   assert.equal(phb.pages.takenPages, mine + 1);
+  assert.equal(readAt(machine, "nic", view.generic, entry), 5, "what others have mapped goes on");
+  assert.equal(readAt(machine, "nic", set.generic, 1), undefined);
+  machine.translation.thaw(1);
+  assert.equal(group.setWindow(table), undefined, "the window is free");
   assert.equal(view.generic.unmap(entry, 1), undefined);
-  assert.equal(group.unsetWindow(view), undefined);
-  assert.equal(set.isGone, true);
+  assert.equal(group.unsetWindow(view) ?? view.release(), undefined);
+  assert.equal(seen.isGone, true);
   assert.equal(phb.pages.takenPages, mine);
+});
+
+test("while a DMA does not end its recovery fails, keeps nobody out that it did not keep out before, and can be repeated", () => {
+  const { machine, phb, dead, die, reclaim } = withDead();
+  const before = phb.pages.takenPages;
+  PowernvTable.create(dead, { ...SMALL, window: 0 });
+  die();
+  const { readHigh64 } = machine.registers;
+  machine.registers.readHigh64 = () => 0;
+  assert.throws(() => phb.reclaimThread(dead.pages.thread), { code: "platform-busy" });
+  machine.registers.readHigh64 = readHigh64;
+  assert.equal(holderOf(phb.state.words, LOCK_AT), tagOf(dead.pages.thread), "its changes are still to be made whole");
+  reclaim();
+  assert.equal(holderOf(phb.state.words, LOCK_AT), 0);
+  assert.equal(phb.pages.takenPages, before);
+});
+
+test("a legacy group whose table nobody else has seen goes with it", () => {
+  const { phb, dead, reclaim } = withDead();
+  const before = phb.pages.takenPages;
+  TableGroup.createLegacy(dead, 2, SMALL);
+  reclaim();
+  assert.equal(phb.pages.takenPages, before);
+  assert.equal(TableGroup.create(phb, 2).isLegacy, false);
 });
 
 test("a thread that has left before its number's next owner died keeps the tables that it made", () => {
@@ -137,7 +168,7 @@ test("a thread that has left before its number's next owner died keeps the table
   const next = Phb.attach(machine, phb.handle, 17);
   assert.equal(next.pages.thread, dead.pages.thread);
   phb.reclaimThread(next.pages.thread);
-  assert.equal(kept.isGone, false);
+  assert.equal(kept.isGone, false, "it was not the dead one's");
   assert.equal(PowernvTable.attach(phb, kept.handle).release(), undefined);
   assert.equal(kept.isGone, true);
 });

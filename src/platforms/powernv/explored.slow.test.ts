@@ -5,63 +5,24 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { SoftwareMachine } from "../../machines/software/machine.ts";
 import { type Exploration, explore, formatReport, type Report } from "../../testing/explorer/explore.ts";
-import { exploredCopy, type Plant } from "../../testing/explorer/load.ts";
-import type { Phb } from "./phb.ts";
-import type { PowernvTable } from "./table.ts";
+import type { Plant } from "../../testing/explorer/load.ts";
+import { type ExploredLibrary, type ExploredScene, exploredLibrary, exploredScene } from "./explored.model.ts";
 
-type MachineModule = typeof import("../../machines/software/machine.ts");
-type PhbModule = typeof import("./phb.ts");
-type TableModule = typeof import("./table.ts");
-
-interface Library {
-  readonly machine: MachineModule;
-  readonly phb: PhbModule;
-  readonly table: TableModule;
-}
-
-async function libraryWith(plants: readonly Plant[]): Promise<Library> {
-  const copy = exploredCopy(plants);
-  return {
-    machine: await copy.load<MachineModule>("machines/software/machine.js"),
-    phb: await copy.load<PhbModule>("platforms/powernv/phb.js"),
-    table: await copy.load<TableModule>("platforms/powernv/table.js"),
-  };
-}
-
-/** The RTT at the end, and 3 pages before it: the first level, and one for each of two threads. */
-const MEMORY_BYTES = 2 ** 18;
-const REGION = { address: 2 ** 17 - 3 * 4096, bytes: 2 ** 17 + 3 * 4096 };
 const THREADS = 3;
 
-interface State {
-  readonly machines: readonly SoftwareMachine[];
-  readonly phbs: readonly Phb[];
-  readonly tables: readonly PowernvTable[];
-}
+type State = ExploredScene;
 
-/** What lay in the pages before: no level may show it. */
-function setup({ machine, phb, table }: Library): State {
-  const first = machine.SoftwareMachine.create({
-    memoryBytes: MEMORY_BYTES,
-    iommu: "phb4",
-    partitions: 2,
-    windows: 2,
+/** 3 pages: the first level, and one for each of two threads. */
+function setup(library: ExploredLibrary): State {
+  return exploredScene(library, {
     threads: THREADS,
-    iotlb: { entries: 1, ways: 1 },
-    faultRecords: 1,
+    pages: 3,
+    partitions: 2,
+    pageShift: 12,
+    windowBytes: 2n ** 22n,
+    levels: 2,
   });
-  first.memory.write(REGION.address, new Uint8Array(3 * 4096).fill(0xff));
-  const machines = [first];
-  while (machines.length < THREADS) machines.push(machine.SoftwareMachine.attach(first.handle));
-  const devices = [{ name: "device0", requesterId: 0 }];
-  const creator = phb.Phb.create(first, { devices, region: REGION, partitions: 2, tables: 1, threads: THREADS });
-  const phbs = [creator, ...machines.slice(1).map((view) => phb.Phb.attach(view, creator.handle))];
-  const shape = { window: 0, pageShift: 12, windowBytes: 2n ** 22n, levels: 2 } as const;
-  const made = table.PowernvTable.create(creator, { ...shape, table: { threads: THREADS } });
-  const tables = [made, ...phbs.slice(1).map((view) => table.PowernvTable.attach(view, made.handle))];
-  return { machines, phbs, tables };
 }
 
 /** Sets an entry of the level below entry 0 of the first. */
@@ -99,7 +60,7 @@ function check(state: State, ends: readonly { readonly value?: unknown }[], dead
   assert.equal(read(state, 9), 0, "a level of the table was given out");
 }
 
-function racing(library: Library, kills: 0 | 1): Exploration<State> {
+function racing(library: ExploredLibrary, kills: 0 | 1): Exploration<State> {
   return {
     setup: () => setup(library),
     threads: [setting(0), setting(1)],
@@ -123,7 +84,7 @@ function runSound(name: string, what: Exploration<State>): Report {
   return report;
 }
 
-const sound = await libraryWith([]);
+const sound = await exploredLibrary();
 
 test("two threads that need the same level: one's is taken, the other's goes back, both entries are set", () => {
   runSound("2 threads make one level", racing(sound, 0));
@@ -177,7 +138,7 @@ const PLANTS: readonly (Plant & { readonly bug: string; readonly kills: 0 | 1 })
 
 for (const { bug, kills, ...plant } of PLANTS) {
   test(`planted bug found: ${bug}`, async () => {
-    const report = explore({ ...racing(await libraryWith([plant]), kills), stopAtFailure: true });
+    const report = explore({ ...racing(await exploredLibrary([plant]), kills), stopAtFailure: true });
     console.log(formatReport(bug, report));
     assert.ok(report.first !== undefined);
   });

@@ -19,10 +19,16 @@ test("levels have the size of the rule, and 55 bits of address or more are refus
         for (let levels = 1; levels <= 5; levels++) {
           const shift = levelShift(windowShift, pageShift, levels);
           const shape = { pageShift, windowBytes: 1n << BigInt(windowShift), levels };
-          if ((shift - 3) * levels + pageShift >= 55) {
-            assert.throws(() => tceGeometry(shape, generation), InvalidArgumentError);
+          const bits = (shift - 3) * levels + pageShift;
+          if (bits >= 55) {
+            const found = `${levels} of 2^${shift - 3} entries and pages of 2^${pageShift} bytes: ${bits} bits`;
+            assert.throws(() => tceGeometry(shape, generation), {
+              constructor: InvalidArgumentError,
+              message: `levels of a TCE table is ${found}; expected fewer than 55 bits of address`,
+            });
             continue;
           }
+          assert.notEqual(levels, 5, "5 levels of 2^9 entries and pages of 2^12 bytes are 57 bits: none is that small");
           taken++;
           const geometry = tceGeometry(shape, generation);
           assert.equal(geometry.levelBytes, 2 ** shift);

@@ -27,7 +27,7 @@ export interface WindowShape {
   readonly pageShift: number;
   /** Size of the window in bytes: a power of two, at least a page, at most 2^30 pages. */
   readonly windowBytes: bigint;
-  /** 1 .. 5. */
+  /** 1 .. 5; what the rule of 55 bits leaves of them is 4 with pages of up to 64 KiB, 3 up to 16 MiB, 2 above. */
   readonly levels: number;
 }
 

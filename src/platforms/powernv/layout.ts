@@ -48,6 +48,10 @@ export const BYPASS_WAS_ON = 2;
 export const NO_WINDOW = 0;
 export const BYPASS = -1;
 
+/** Of `seen`. */
+export const NEVER_SEEN = 0;
+export const SEEN = 1;
+export const WITHDRAWN = -1;
 /** Of `held`. */
 export const RELEASED = 0;
 export const HELD_BY_NONE = -1;
@@ -71,6 +75,8 @@ export const TABLE = {
    * gives them back: then some of them may be others'.
    */
   owned: 8,
+  /** NEVER_SEEN, SEEN once another view than its creator's has been attached, WITHDRAWN when its creator died before. */
+  seen: 9,
   /** A bit for each group that has it as a window. */
   links: 16,
   words: 32,

@@ -38,7 +38,7 @@ import {
   tableAt,
   UNLABELLED,
 } from "./layout.ts";
-import { levelsInUse, releaseTablesOf, repairRecords } from "./records.ts";
+import { holdsTables, levelsInUse, repairRecords, takeTablesOf } from "./records.ts";
 import { RTT_BYTES } from "./registers.ts";
 
 /** A device below the bridge. */
@@ -209,27 +209,26 @@ export class Phb {
 
   /**
    * What a dead thread (its number in `pages`) has left comes back: the lock, with a half-made change of groups and tables made whole, and
-   * levels that it had taken but no table leads to, and tables that it had made: they are released, as by itself, and those that no
-   * group has are freed. Levels of other tables are kept, and are this thread's from now on. Only once the thread's end is certain; may
-   * be repeated when cut off.
+   * levels that it had taken but no table leads to, and tables that it had made and no other thread has attached to. Other tables go on,
+   * for any thread to release; their levels are this thread's from now on. Only once the thread's end is certain. Throws IovaError
+   * "platform-busy" when a DMA does not end that such a table may be used by; may be repeated then, or when cut off.
    */
   reclaimThread(thread: number): void {
     checkInteger("thread of the bridge", thread, 0, this.state.threads - 1);
     const { words } = this.state;
     const tag = tagOf(this.pages.thread);
-    // First what it was in the middle of: the repair below gives pages back, and must not wait for a lock that is the dead thread's.
-    this.#reclaimPages(thread, "in-flight");
     const inherited = inherit(words, LOCK_AT, tagOf(thread), tag);
     const failure = inherited ? 0 : lock(words, LOCK_AT, tag);
     if (failure !== 0) throw this.#isHeld("reclaiming a thread", failure);
-    if (inherited) repairRecords(this);
-    releaseTablesOf(this, tagOf(thread));
-    // Under the lock, so that no table is freed meanwhile. The dead thread publishes no more, so what is not found never will be.
-    const used = levelsInUse(this);
-    for (const range of this.pages.allocatedBy(thread)) {
-      if (used.has(range.address)) this.pages.adopt(range, thread);
+    let isWhole = false;
+    try {
+      this.#takeOver(thread, inherited);
+      isWhole = true;
+    } finally {
+      // What could not be made whole, since a DMA does not end, waits in the dead thread's name for the next try.
+      if (isWhole || !inherited) unlock(words, LOCK_AT);
+      else inherit(words, LOCK_AT, tag, tagOf(thread));
     }
-    unlock(words, LOCK_AT);
     this.#reclaimPages(thread, "everything");
     // Last: until then nobody has the number, and this can be done again.
     store(words, labelAt(thread), FREE_LABEL);
@@ -251,6 +250,21 @@ export class Phb {
     }
     this.pages.close();
     store(this.state.words, labelAt(thread), FREE_LABEL);
+  }
+
+  /** Bridge's lock held. `inherited`: it was the dead thread's. */
+  #takeOver(thread: number, inherited: boolean): void {
+    if (inherited || holdsTables(this.state, tagOf(thread))) {
+      // First what it was in the middle of: levels are given back here, and must not wait for a lock that is the dead thread's.
+      this.#reclaimPages(thread, "in-flight");
+      if (inherited) repairRecords(this);
+      takeTablesOf(this, tagOf(thread));
+    }
+    // Under the lock, so that no table is freed meanwhile. The dead thread publishes no more, so what is not found never will be.
+    const used = levelsInUse(this);
+    for (const range of this.pages.allocatedBy(thread)) {
+      if (used.has(range.address)) this.pages.adopt(range, thread);
+    }
   }
 
   #reclaimPages(thread: number, scope: ReclaimScope): void {

@@ -18,16 +18,20 @@ import {
   BYPASS,
   GROUP,
   groupAt,
+  HELD_BY_NONE,
   isTable,
   LEGACY,
   LINKS_PER_WORD,
   linkWords,
+  NEVER_SEEN,
   NO_GROUP,
   NO_WINDOW,
   type PhbState,
   RELEASED,
+  SEEN,
   TABLE,
   tableAt,
+  WITHDRAWN,
 } from "./layout.ts";
 import { tveOfBypass, tveOfTable } from "./registers.ts";
 import { forEachLevel, type TreeShape } from "./tree.ts";
@@ -90,16 +94,53 @@ export function freeIfUnused(keeper: RecordKeeper, table: number): boolean {
   return true;
 }
 
-/** The tables that a dead thread held are released, and freed unless a group has them. `tag`: of the thread. */
-export function releaseTablesOf(keeper: RecordKeeper, tag: number): void {
-  const { state } = keeper;
+/** Does the thread with this tag hold a table? */
+export function holdsTables(state: PhbState, tag: number): boolean {
   for (let table = 0; table < state.tables; table++) {
-    if (
-      isTable(state, table) &&
-      compareExchange(state.words, tableAt(state, table) + TABLE.held, tag, RELEASED) === tag
-    ) {
-      freeIfUnused(keeper, table);
+    if (isTable(state, table) && load(state.words, tableAt(state, table) + TABLE.held) === tag) return true;
+  }
+  return false;
+}
+
+/**
+ * The tables that a dead thread held. Those that nobody else has ever seen are taken out of their windows and freed: their handle died
+ * with it, so nobody could use them, or release them. The others go on: any thread that has a view may release them.
+ */
+export function takeTablesOf(keeper: RecordKeeper, tag: number): void {
+  const { words, tables } = keeper.state;
+  for (let table = 0; table < tables; table++) {
+    const at = tableAt(keeper.state, table);
+    if (!isTable(keeper.state, table) || load(words, at + TABLE.held) !== tag) continue;
+    // Pairs with the compareExchange of who attaches: one of the two has the table.
+    if (compareExchange(words, at + TABLE.seen, NEVER_SEEN, WITHDRAWN) === SEEN) {
+      compareExchange(words, at + TABLE.held, tag, HELD_BY_NONE);
+      continue;
     }
+    unsetEverywhere(keeper, table);
+    store(words, at + TABLE.held, RELEASED);
+    freeIfUnused(keeper, table);
+  }
+}
+
+function unsetEverywhere(keeper: RecordKeeper, table: number): void {
+  const { state, registers } = keeper;
+  for (let partition = 1; partition < state.partitions; partition++) {
+    for (const window of [0, 1]) {
+      if (windowOf(state, partition, window) !== table + 1) continue;
+      registers.writeTve(partition, window, 0n);
+      registers.killPartition(partition);
+      registers.awaitDma("taking a dead thread's table from its group");
+      emptyWindow(keeper, partition, window);
+    }
+    endHalfLegacy(state, partition);
+  }
+}
+
+/** A legacy group without its window is none. */
+function endHalfLegacy(state: PhbState, partition: number): void {
+  const kindAt = groupAt(state, partition) + GROUP.kind;
+  if (load(state.words, kindAt) === LEGACY && windowOf(state, partition, 0) === NO_WINDOW) {
+    store(state.words, kindAt, NO_GROUP);
   }
 }
 
@@ -124,10 +165,7 @@ export function repairRecords(keeper: RecordKeeper): void {
   }
   for (let partition = 1; partition < state.partitions; partition++) {
     for (const window of [0, 1]) fillWindow(keeper, partition, window, windowOf(state, partition, window));
-    const kindAt = groupAt(state, partition) + GROUP.kind;
-    if (load(state.words, kindAt) === LEGACY && windowOf(state, partition, 0) === NO_WINDOW) {
-      store(state.words, kindAt, NO_GROUP);
-    }
+    endHalfLegacy(state, partition);
     registers.killPartition(partition);
   }
   registers.awaitDma("repairing the bridge");
@@ -156,9 +194,9 @@ function shapeOf({ words, ...state }: PhbState, table: number): TreeShape {
 }
 
 /**
- * An inner entry is emptied before its level is given back, so that this can be done again after a death. (Who dies right between
- * the two leaves a level that comes back when the thread is reclaimed that had made it.) Levels that lie elsewhere, in a table
- * that was taken over, belong to somebody else.
+ * An inner entry is emptied before its level is given back, so that this can be done again after a death. Before both the level becomes
+ * this thread's, whoever had made it: who dies between the two leaves a page that comes back with all that was its own. Levels that
+ * lie elsewhere, in a table that was taken over, belong to somebody else.
  */
 function freeLevels({ state, machine, pages }: RecordKeeper, table: number): void {
   const shape = shapeOf(state, table);
@@ -167,9 +205,11 @@ function freeLevels({ state, machine, pages }: RecordKeeper, table: number): voi
   const isOurs = (level: number): boolean => level >= address && level < address + regionBytes;
   forEachLevel(machine.memory, shape, (level, inner) => {
     if (!isOurs(level)) return;
+    pages.adopt({ address: level, bytes });
     machine.memory.store32(inner + 4, 0);
     pages.free(level, bytes);
   });
+  if (isOurs(shape.rootAddress)) pages.adopt({ address: shape.rootAddress, bytes });
   poke(state.words, tableAt(state, table) + TABLE.rootPage, 0);
   if (isOurs(shape.rootAddress)) pages.free(shape.rootAddress, bytes);
 }

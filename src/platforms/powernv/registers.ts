@@ -26,16 +26,17 @@ export const IODA_ADDRESS = 0x220;
 export const IODA_DATA = 0x228;
 
 export const ENABLE_BIT: bigint = 1n << 63n;
-export const SYNC_START: bigint = 1n << 63n;
+const SYNC_START: bigint = 1n << 63n;
 export const SYNC_COMPLETE: bigint = 1n << 62n;
 export const RTC_INVALIDATE_ALL: bigint = 1n << 63n;
 export const REQUESTER_ID_SHIFT = 32n;
-export const TCE_KILL_ALL: bigint = 1n << 63n;
-export const TCE_KILL_PE: bigint = 1n << 62n;
-export const TCE_KILL_ONE: bigint = 1n << 61n;
+const TCE_KILL_ALL: bigint = 1n << 63n;
+const TCE_KILL_PE: bigint = 1n << 62n;
+const TCE_KILL_ONE: bigint = 1n << 61n;
 /** Of commands and states on the way of every mapping: bits 32 .. 63, as `writeHalves64` takes and `readHigh64` gives them. */
 export const SYNC_START_HIGH: number = highOf(SYNC_START);
 export const SYNC_COMPLETE_HIGH: number = highOf(SYNC_COMPLETE);
+export const TCE_KILL_ALL_HIGH: number = highOf(TCE_KILL_ALL);
 export const TCE_KILL_PE_HIGH: number = highOf(TCE_KILL_PE);
 export const TCE_KILL_ONE_HIGH: number = highOf(TCE_KILL_ONE);
 /** In TCE_KILL: the PE. The bus address keeps its place above, since it is page-aligned and below 2^60. */

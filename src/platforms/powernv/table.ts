@@ -10,7 +10,7 @@ import { checkInteger, FormatError, IovaError } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
 import type { DmaWindow, EntryCount, EntryRange, Iova } from "../../units/numbers.ts";
 import { type TceGeometry, tceGeometry, type WindowShape } from "./geometry.ts";
-import { LINKS_PER_WORD, linkWords, RELEASED, TABLE, tableAt } from "./layout.ts";
+import { LINKS_PER_WORD, linkWords, NEVER_SEEN, RELEASED, SEEN, TABLE, tableAt, WITHDRAWN } from "./layout.ts";
 import { type TableLife, type TceInvalidator, TceOps } from "./ops.ts";
 import type { Phb } from "./phb.ts";
 import { freeIfUnused, freeRecord, linksOf } from "./records.ts";
@@ -94,6 +94,7 @@ export class PowernvTable {
     const { words } = phb.state;
     const at = tableAt(phb.state, handle.index);
     if (!(handle.index < phb.state.tables) || load(words, at + TABLE.generation) !== handle.generation) throw gone();
+    if (compareExchange(words, at + TABLE.seen, NEVER_SEEN, SEEN) === WITHDRAWN) throw gone();
     const rootAddress = (peek(words, at + TABLE.rootPage) >>> 0) * 4096;
     const life = { words, at: at + TABLE.generation, generation: handle.generation };
     const ops = opsOf(phb, handle.index, geometry, rootAddress, life, handle.table.window);
@@ -209,9 +210,11 @@ export class PowernvTable {
   /**
    * As `IommuTable.reclaim`, of a thread that is dead for certain, by its number in the table; and what it had claimed comes back: a table
    * that was handed over to it is empty and the kernel's again, one that it was releasing, or taking from a group, serves on. So do
-   * ranges that it had reserved itself. (Without a ledger nobody knows what it had claimed: then this is `IommuTable.reclaim`.)
+   * ranges that it had reserved itself. After `Phb.reclaimThread`. (Without a ledger nobody knows what it had claimed: then this is `IommuTable.reclaim`.)
    */
   reclaim(thread: number, scope: ReclaimScope): readonly EntryRange[] {
+    // Its pages are reclaimed with the bridge; entries there are none.
+    if (this.isGone) return [];
     const { allocator } = this.generic;
     const before = withoutRanges(allocator.reservations().get(thread) ?? [], this.handle.reserved);
     // Before they are given back: the pools that it has locked, and a claim that it had half made.
@@ -300,6 +303,7 @@ export class PowernvTable {
     poke(words, at + TABLE.levelBits, geometry.levelBits);
     store(words, at + TABLE.held, tagOf(phb.pages.thread));
     store(words, at + TABLE.owned, 0);
+    store(words, at + TABLE.seen, NEVER_SEEN);
     poke(words, at + TABLE.rootPage, rootAddress / 4096);
     store(words, at + TABLE.generation, generation);
     const shape = { pageShift, windowBytes, levels };

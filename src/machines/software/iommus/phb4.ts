@@ -29,7 +29,8 @@ import { type IommuModel, type IommuParts, unknownRegister } from "./model.ts";
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { pageAt } = addresses;
 const { DMA_SYNC, SYNC_COMPLETE_HIGH } = bridge;
-const { SECOND_WINDOW_BASE_HIGH, TCE_KILL, TCE_KILL_ONE_HIGH, TCE_KILL_PE_HIGH, TCE_KILL_PE_MASK } = bridge;
+const { SECOND_WINDOW_BASE_HIGH, TCE_KILL, TCE_KILL_ALL_HIGH, TCE_KILL_ONE_HIGH, TCE_KILL_PE_HIGH, TCE_KILL_PE_MASK } =
+  bridge;
 const { load, store } = sharedMemory;
 const { PASSED } = threads;
 
@@ -42,7 +43,6 @@ const NAMED_BY = "platforms/powernv/registers.ts";
 const TCE = 1;
 /** Page sizes of all generations: a bridge of either can be programmed. */
 const PAGE_SHIFTS: readonly number[] = [...PAGE_SHIFTS_OF.power8, ...PAGE_SHIFTS_OF.power9];
-const TCE_KILL_ALL_HIGH = 1 << 31;
 
 /** The requester id (bus, device, function) of a software machine's device: function 0 of one slot after the other. */
 export function requesterIdOf(device: number): number {

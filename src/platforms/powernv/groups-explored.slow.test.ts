@@ -1,0 +1,336 @@
+/**
+ * What threads do to groups and tables at once, explored: in all orders of their accesses, or those of few preemptions, and each
+ * also dying at any of them, with the recovery beside the others. What is judged: no group loses a table with live entries, no device
+ * reaches what was unmapped, and no number, table, page or entry is lost with a thread.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { iovaOf } from "../../table/iommu-table.ts";
+import { type Exploration, explore, formatReport, type Report } from "../../testing/explorer/explore.ts";
+import type { Plant } from "../../testing/explorer/load.ts";
+import {
+  type ExploredLibrary,
+  type ExploredScene,
+  type ExploredShape,
+  exploredGroup,
+  exploredLibrary,
+  exploredScene,
+} from "./explored.model.ts";
+import type { TableGroup } from "./group.ts";
+import type { Phb } from "./phb.ts";
+import type { PowernvTable } from "./table.ts";
+
+const FLAT: ExploredShape = {
+  threads: 3,
+  pages: 2,
+  partitions: 3,
+  pageShift: 12,
+  windowBytes: 2n ** 15n,
+  levels: 1,
+};
+/** Of 8, one is reserved. */
+const ALLOCATABLE = 7;
+
+interface State extends ExploredScene {
+  readonly groups: readonly (readonly TableGroup[])[];
+  readonly entry: number;
+}
+
+function grouped(library: ExploredLibrary, partitions: readonly number[], shape: ExploredShape = FLAT): State {
+  const scene = exploredScene(library, shape);
+  const groups = partitions.map((partition) => exploredGroup(library, scene, partition));
+  return { ...scene, groups, entry: -1 };
+}
+
+/** With one page mapped by the thread of view 0. */
+function mapped(state: State): State {
+  const { generic } = table(state, 0);
+  const entry = generic.allocate(1);
+  assert.equal(generic.set(entry, 1, 5, 3) ?? generic.flush(), undefined);
+  generic.commit(entry, 1);
+  return { ...state, entry };
+}
+
+const table = ({ tables }: State, thread: number): PowernvTable => tables[thread] as PowernvTable;
+const group = ({ groups }: State, of: number, thread: number): TableGroup => groups[of]?.[thread] as TableGroup;
+
+/** Recovery as a board does it: the bridge's thread, then the table's. */
+function reclaim({ phbs, tables }: State, dead: readonly number[]): void {
+  for (const thread of dead) {
+    const there = phbs.at(-1)?.threadLabelled(thread) as number;
+    if (there >= 0) phbs.at(-1)?.reclaimThread(there);
+    tables.at(-1)?.reclaim(thread, "everything");
+  }
+}
+
+/** How many entries can be had, by the last view. */
+function allocatable(state: State): number {
+  const { generic } = table(state, state.tables.length - 1);
+  let had = 0;
+  while (generic.allocate(1) >= 0) had++;
+  return had;
+}
+
+/** Does the device of this PE reach the entry? A freeze is ended first, and again. */
+function reaches({ machines, tables }: State, device: number, partition: number, entry: number): boolean {
+  const machine = machines.at(-1);
+  machine?.translation.thaw(partition);
+  const window = tables[0]?.generic.window as PowernvTable["generic"]["window"];
+  const granted = machine?.device(device).dmaRead(iovaOf(window, entry), new Uint8Array(1)) as boolean;
+  machine?.translation.thaw(partition);
+  return granted;
+}
+
+type Build = (library: ExploredLibrary) => Exploration<State>;
+
+const base = { skipSeen: true, preemptions: 2 } as const;
+
+const twoGiveUp: Build = (library) => ({
+  ...base,
+  setup: () => mapped(grouped(library, [1, 2])),
+  threads: [0, 1].map((of) => (state) => group(state, of, of).unsetWindow(table(state, of)) ?? "unset"),
+  check: (state, { threads }) => {
+    assert.deepEqual(threads.map(({ value }) => value).toSorted(), ["in-use", "unset"]);
+    assert.equal(table(state, 2).groups, 1);
+  },
+});
+
+const twoClaim: Build = (library) => ({
+  ...base,
+  setup: () => grouped(library, [1]),
+  threads: [0, 1].map((thread) => (state) => {
+    const taken = table(state, thread).takeOwnership();
+    return typeof taken === "string" ? taken : "taken";
+  }),
+  check: (state, { threads }) => {
+    const taken = threads.filter(({ value }) => value === "taken").length;
+    assert.ok(taken <= 1, "both have it");
+    assert.equal(table(state, 2).isOwned, taken === 1);
+    assert.equal(allocatable(state), taken === 1 ? 0 : ALLOCATABLE);
+  },
+});
+
+/** A device of PE 2 uses the entry while it is unmapped, and while PE 2's group gives the table up and takes it back. */
+const unlinkedMeanwhile: Build = (library) => ({
+  ...base,
+  preemptions: 1,
+  setup: () => {
+    const state = mapped(grouped(library, [1, 2], { ...FLAT, threads: 4 }));
+    state.phbs[0]?.bindDevice("device1", 2);
+    assert.equal(reaches(state, 1, 2, state.entry), true);
+    return state;
+  },
+  threads: [
+    (state) => table(state, 0).generic.unmap(state.entry, 1) ?? "unmapped",
+    (state) =>
+      group(state, 1, 1).unsetWindow(table(state, 1)) ?? group(state, 1, 1).setWindow(table(state, 1)) ?? "set again",
+    (state) =>
+      state.machines[2]?.device(1).dmaRead(iovaOf(table(state, 2).generic.window, state.entry), new Uint8Array(1)),
+  ],
+  check: (state, { threads }) => {
+    assert.deepEqual([threads[0]?.value, threads[1]?.value], ["unmapped", "set again"]);
+    assert.equal(reaches(state, 1, 2, state.entry), false, "a device reaches what was unmapped");
+  },
+});
+
+const attaching: Build = (library) => ({
+  ...base,
+  kills: 1,
+  victims: [0],
+  setup: () => grouped(library, [1]),
+  threads: [
+    ({ machines, phbs }) => library.phb.Phb.attach(machines[1] as never, (phbs[0] as Phb).handle, 9).pages.thread,
+  ],
+  reclaim: ({ phbs }) => {
+    const there = phbs.at(-1)?.threadLabelled(9) as number;
+    if (there >= 0) phbs.at(-1)?.reclaimThread(there);
+  },
+  check: ({ machines, phbs }, { dead }) => {
+    const last = phbs.at(-1) as Phb;
+    if (dead.length === 0) last.reclaimThread(last.threadLabelled(9));
+    assert.equal(last.threadLabelled(9), -1);
+    // The bridge has one number more than there are views: it can be had again.
+    assert.equal(library.phb.Phb.attach(machines[2] as never, last.handle, 10).pages.thread, 3);
+  },
+});
+
+/** The last group gives up a table that its creator has released: it is freed, with the level below the first. */
+const freeing: Build = (library) => ({
+  ...base,
+  kills: 1,
+  preemptions: 1,
+  setup: () => {
+    const state = grouped(library, [1], { ...FLAT, windowBytes: 2n ** 22n, levels: 2 });
+    assert.equal(table(state, 2).ops.set(9, 1, 5, 3), undefined);
+    table(state, 2).ops.clear(9, 1);
+    assert.equal(state.phbs[2]?.pages.takenPages, 2);
+    assert.equal(table(state, 0).release(), undefined);
+    return state;
+  },
+  threads: [(state) => group(state, 0, 0).unsetWindow(table(state, 0)) ?? "unset"],
+  reclaim,
+  check: (state, { dead }) => {
+    const last = table(state, 2);
+    if (dead.length > 0 && !last.isGone) assert.equal(group(state, 0, 2).unsetWindow(last), undefined);
+    assert.equal(last.isGone, true);
+    assert.equal(state.phbs[2]?.pages.takenPages, 0);
+    const page = state.phbs[2]?.pages.allocate(2 * 4096) as number;
+    assert.ok(page > 0, "both pages can be had");
+  },
+});
+
+/** The table's creator dies before anybody else has seen it, just when somebody attaches. */
+const orphaned: Build = (library) => ({
+  ...base,
+  kills: 1,
+  victims: [0],
+  setup: () => grouped(library, [1], { ...FLAT, views: 1 }),
+  threads: [
+    ({ phbs }) => phbs[0]?.threadLabelled(0),
+    ({ phbs, tables }) => library.table.PowernvTable.attach(phbs[1] as Phb, (tables[0] as PowernvTable).handle).isGone,
+  ],
+  mayThrow: (error) => (error as { code?: string }).code === "table-gone",
+  reclaim: ({ phbs }) => phbs.at(-1)?.reclaimThread(0),
+  check: (state, { threads, dead }) => {
+    const isGone = table(state, 0).isGone;
+    const [, attached] = threads;
+    if (attached?.value === false) assert.equal(isGone, false, "freed under a thread that has just attached");
+    else assert.ok(dead.length > 0 && isGone, "refused, though it is there");
+    assert.equal(state.phbs.at(-1)?.pages.takenPages, isGone ? 0 : 1);
+  },
+});
+
+const owning: Build = (library) => ({
+  ...base,
+  kills: 1,
+  preemptions: 1,
+  victims: [0],
+  setup: () => grouped(library, [1]),
+  threads: [
+    (state) => {
+      const taken = table(state, 0).takeOwnership();
+      if (typeof taken === "string") return taken;
+      return table(state, 0).releaseOwnership(taken) ?? "came back";
+    },
+    (state) => {
+      const { generic } = table(state, 1);
+      const entry = generic.allocate(1);
+      if (entry < 0) return "none";
+      assert.equal(generic.set(entry, 1, 5, 3) ?? generic.flush(), undefined);
+      generic.commit(entry, 1);
+      return entry;
+    },
+  ],
+  reclaim,
+  check: (state, { threads }) => {
+    const entry = threads[1]?.value;
+    assert.equal(table(state, 2).isOwned, false);
+    assert.equal(allocatable(state), typeof entry === "number" ? ALLOCATABLE - 1 : ALLOCATABLE);
+    if (typeof entry === "number") assert.equal(reaches(state, 0, 1, entry), false, "device 0 is in no group");
+    const value = { page: 0, access: 0 as const };
+    if (typeof entry === "number") table(state, 2).ops.get(entry, value);
+    if (typeof entry === "number") assert.equal(value.page, 5, "a living thread's entry was cleared");
+  },
+});
+
+function runSound(name: string, what: Exploration<State>): Report {
+  const report = explore(what);
+  console.log(formatReport(name, report));
+  const { first } = report;
+  assert.equal(first, undefined, first && `${first.kind}: ${first.message}\n${first.trace}`);
+  assert.equal(report.complete, true);
+  return report;
+}
+
+const sound = await exploredLibrary();
+
+test("of two groups that give one table up while an entry is mapped, the second is refused", () => {
+  runSound("2 groups give a table up", twoGiveUp(sound));
+});
+
+test("of two threads that claim a table at once, at most one gets it, and then all of it", () => {
+  runSound("2 threads claim a table", twoClaim(sound));
+});
+
+test("what was unmapped is out of reach of a group that gave the table up, and took it back, meanwhile", () => {
+  runSound("an unmap, a group unlinked and linked, a device", unlinkedMeanwhile(sound));
+});
+
+test("a thread that dies anywhere while it attaches leaves no number taken", () => {
+  assert.ok(runSound("attaching, dying", attaching(sound)).kills > 0);
+});
+
+test("a thread that dies anywhere while a table is freed leaves it whole or gone", () => {
+  assert.ok(runSound("a table freed, dying", freeing(sound)).kills > 0);
+});
+
+test("a table whose creator dies is freed, or is that of a thread that attaches just then, and never both", () => {
+  assert.ok(runSound("a dead thread's table, attached to", orphaned(sound)).kills > 0);
+});
+
+test("a thread that dies anywhere while a table is handed over to it, or comes back, leaves every entry usable", () => {
+  assert.ok(runSound("ownership, dying", owning(sound)).kills > 0);
+});
+
+const PHB = "platforms/powernv/phb.js";
+const TABLE = "platforms/powernv/table.js";
+
+const PLANTS: readonly (Plant & { readonly bug: string; readonly build: Build })[] = [
+  {
+    bug: "claims do not exclude each other",
+    build: twoClaim,
+    module: TABLE,
+    from: "if (compareExchange(words, this.#at + TABLE.owned, 0, -tagOf(this.generic.thread)) !== 0)",
+    to: "if (false)",
+  },
+  {
+    bug: "a window is unset without the lock",
+    build: twoGiveUp,
+    module: "platforms/powernv/group.js",
+    from: 'this.#phb.locked("unsetting a window", () => this.#unsetLocked(table))',
+    to: "this.#unsetLocked(table)",
+  },
+  {
+    bug: "a table that is being withdrawn is attached to",
+    build: orphaned,
+    module: TABLE,
+    from: "if (compareExchange(words, at + TABLE.seen, NEVER_SEEN, SEEN) === WITHDRAWN)",
+    to: "if (false)",
+  },
+  {
+    bug: "a group is not linked to the table that it has",
+    build: unlinkedMeanwhile,
+    module: "platforms/powernv/records.js",
+    from: "setLink(state, content - 1, partition, true);",
+    to: ";",
+  },
+  {
+    bug: "a number is given a label after it was taken",
+    build: attaching,
+    module: PHB,
+    from: "compareExchange(state.words, labelAt(thread), FREE_LABEL, word) !== FREE_LABEL",
+    to: "false",
+  },
+  {
+    bug: "a dead thread's claims are forgotten",
+    build: owning,
+    module: TABLE,
+    from: "const claimed = this.#stillReserved(before);",
+    to: "const claimed = [];",
+  },
+  {
+    bug: "recovery does not end what the dead thread was giving up",
+    build: freeing,
+    module: PHB,
+    from: "repairRecords(this);",
+    to: ";",
+  },
+];
+
+for (const { bug, build, ...plant } of PLANTS) {
+  test(`planted bug found: ${bug}`, async () => {
+    const report = explore({ ...build(await exploredLibrary([plant])), stopAtFailure: true });
+    console.log(formatReport(bug, report));
+    assert.ok(report.first !== undefined);
+  });
+}
