@@ -268,3 +268,34 @@ test("random histories of set, clear, exchange and get agree with a plain array"
     for (let entry = 0; entry < 2048; entry++) assert.deepEqual(get(ops, entry), model[entry], `seed ${seed}`);
   }
 });
+
+for (const [format, pageShift, valid] of [
+  [powernvTce, 12, 1],
+  [sun4uIopte, 13, 0],
+] as const) {
+  test(`${format.name}: word ${valid}, which says valid, is stored last when entries are set, and first when they are cleared`, () => {
+    const real = new SoftwareMemory(createMemory(65536));
+    const last: number[] = [];
+    const memory = new Proxy(real, {
+      get: (target, name) => {
+        const value: unknown = Reflect.get(target, name);
+        if (typeof value !== "function") return value;
+        return (...args: unknown[]): unknown => {
+          if (name === "storeWords") last.push(args[3] as number);
+          return value.apply(target, args);
+        };
+      },
+    });
+    const registers = new RecordingRegisters();
+    const ops = new LinearOps({ memory, registers, format, pageShift, entries: 2048, tableAddress: TABLE_ADDRESS });
+    for (const count of [1, 700]) {
+      last.length = 0;
+      assert.equal(ops.set(3, count, 5, 3), undefined);
+      assert.deepEqual(new Set(last), new Set([valid]));
+      last.length = 0;
+      ops.clear(3, count);
+      // Where the empty entry is a valid one, it has been made not valid before: then it is set like any other.
+      assert.deepEqual(new Set(last), new Set([format.emptyIsValid === true ? valid : 1 - valid]));
+    }
+  });
+}

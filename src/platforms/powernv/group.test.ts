@@ -169,6 +169,22 @@ test("defect 22: a window with live mappings is not removed, and nothing changes
   }
 });
 
+test("a table is not released while entries are allocated and no group has it; with a group it is, and goes with it", () => {
+  const { phb, first } = twoGroups();
+  const table = first.createTable({ ...SMALL, window: 0 });
+  const entry = mapPages(table.generic, 7);
+  assert.equal(table.release(), "in-use");
+  assert.equal(table.isGone, false);
+  const beside = mapPages(table.generic, 8);
+  assert.ok(beside >= 0, "nothing stays claimed");
+  for (const mapped of [entry, beside]) assert.equal(table.generic.unmap(mapped, 1), undefined);
+  assert.equal(first.setWindow(table) ?? table.release(), undefined);
+  assert.equal(table.isGone, false);
+  assert.equal(first.unsetWindow(table), undefined);
+  assert.equal(table.isGone, true);
+  assert.equal(phb.pages.takenPages, 0);
+});
+
 test("ownership: refused while anything is in use; then every entry is the owner's, entry 0 too; it comes back empty", () => {
   const { machine, first } = twoGroups();
   const table = first.createTable({ ...SMALL, window: 0 });

@@ -79,6 +79,11 @@ test("a hole reads as empty, and clearing it makes no level; entries on both sid
   assert.deepEqual(get(ops, 1010), { page: 0, access: 0 });
   assert.deepEqual(get(ops, 4003), { page: 0, access: 0 });
   assert.deepEqual(get(ops, 4004), { page: 9, access: 3 });
+  // Right behind a hole of one level: a hole ends where its level does.
+  assert.equal(ops.set(10 * 512, 2, 5, 3), undefined);
+  assert.equal(ops.endOfHole(9 * 512 + 7), 10 * 512);
+  ops.clear(9 * 512, 513);
+  assert.deepEqual([get(ops, 10 * 512).access, get(ops, 10 * 512 + 1).access], [0, 3]);
 });
 
 test("a set over several levels is one run of pages, and writing implies reading", () => {
