@@ -59,6 +59,8 @@ export abstract class FlatTableOps implements TableOps {
   readonly #scratch: Uint32Array = new Uint32Array(BATCH_ENTRIES * ENTRY_WORDS);
   readonly #found: Uint32Array = new Uint32Array(ENTRY_WORDS);
   readonly #empty: Uint32Array = new Uint32Array(BATCH_ENTRIES * ENTRY_WORDS);
+  /** Empty entries with a valid word that is not valid. */
+  readonly #broken: Uint32Array = new Uint32Array(BATCH_ENTRIES * ENTRY_WORDS);
 
   /** Throws InvalidArgumentError for a page size that the format lacks, or a table that memory can't hold. */
   constructor(options: FlatTableOptions) {
@@ -74,7 +76,10 @@ export abstract class FlatTableOps implements TableOps {
     this.#otherWord = format.validWord === 0 ? 1 : 0;
     this.#breaks = format.emptyIsValid === true;
     this.#quickEntries = this.#breaks ? 0 : BATCH_ENTRIES;
-    for (let i = 0; i < this.#empty.length; i++) this.#empty[i] = format.empty[i % ENTRY_WORDS] as number;
+    for (let i = 0; i < this.#empty.length; i++) {
+      this.#empty[i] = format.empty[i % ENTRY_WORDS] as number;
+      this.#broken[i] = i % ENTRY_WORDS === this.#validWord ? NOT_VALID : (this.#empty[i] as number);
+    }
   }
 
   abstract invalidate(first: number, end: number): Failure | undefined;
@@ -90,14 +95,14 @@ export abstract class FlatTableOps implements TableOps {
     if (!inTable(first, count, this.entries)) throw beyondTable(first, count, this.entries);
     if (count > this.#quickEntries) return this.#setBatches(this.format, first, count, page, access);
     if (!this.format.encode(page, count, access, this.pageShift, this.#scratch)) return "platform-refused";
-    const address = this.#tableAddress + first * ENTRY_BYTES;
+    const address = this.addressOf(first);
     this.memory.storeWords(address, this.#scratch, count * ENTRY_WORDS, this.#validWord);
     return undefined;
   }
 
   clear(first: number, count: number): void {
     if (!inTable(first, count, this.entries)) throw beyondTable(first, count, this.entries);
-    const address = this.#tableAddress + first * ENTRY_BYTES;
+    const address = this.addressOf(first);
     if (count > this.#quickEntries) this.#clearBatches(address, count);
     else this.memory.storeWords(address, this.#empty, count * ENTRY_WORDS, this.#otherWord);
   }
@@ -113,7 +118,7 @@ export abstract class FlatTableOps implements TableOps {
     if (!this.format.encode(page, 1, access, this.pageShift, wanted)) return "platform-refused";
     const found = this.load(entry);
     this.format.decode(found, 0, this.pageShift, old);
-    const address = this.#tableAddress + entry * ENTRY_BYTES;
+    const address = this.addressOf(entry);
     const valid = this.#validWord;
     const other = this.#otherWord;
     if (found[other] !== wanted[other]) {
@@ -142,10 +147,15 @@ export abstract class FlatTableOps implements TableOps {
     return this.#setBatches(format, first, count, page, access);
   }
 
+  /** Physical address of an entry's first word. */
+  protected addressOf(entry: number): number {
+    return this.#tableAddress + entry * ENTRY_BYTES;
+  }
+
   /** The entry's words as they stand in memory, until the next call. Throws InvalidArgumentError beyond the table. */
   protected load(entry: number): Uint32Array {
     this.checkRange(entry, 1);
-    const address = this.#tableAddress + entry * ENTRY_BYTES;
+    const address = this.addressOf(entry);
     this.#found[0] = this.memory.load32(address);
     this.#found[1] = this.memory.load32(address + 4);
     return this.#found;
@@ -163,7 +173,7 @@ export abstract class FlatTableOps implements TableOps {
     page: number,
     access: EntryAccess,
   ): Failure | undefined {
-    const address = this.#tableAddress + first * ENTRY_BYTES;
+    const address = this.addressOf(first);
     for (let done = 0; done < count; done += BATCH_ENTRIES) {
       const entries = Math.min(BATCH_ENTRIES, count - done);
       const fits = format.encode(page + done, entries, access, this.pageShift, this.#scratch);
@@ -192,10 +202,13 @@ export abstract class FlatTableOps implements TableOps {
     this.memory.storeWords(address, this.#empty, count * ENTRY_WORDS, last);
   }
 
-  /** Makes entries not valid, before all that this thread stores there next. The other word stays: see walk.ts. */
+  /**
+   * Makes entries not valid, before all that this thread stores there next. Of many, the other word is then that of an empty entry, which
+   * it was in an entry that is set, and is to be in one that is emptied: see walk.ts. Plain pairs cost less than ordered stores.
+   */
   #break(address: number, count: number): void {
-    const valid = address + this.#validWord * 4;
-    for (let i = 0; i < count; i++) this.memory.store32(valid + i * ENTRY_BYTES, NOT_VALID);
+    if (count === 1) this.memory.store32(address + this.#validWord * 4, NOT_VALID);
+    else this.memory.storeWords(address, this.#broken, count * ENTRY_WORDS, this.#otherWord);
   }
 }
 

@@ -292,6 +292,17 @@ function walkingDummies(library: Library, dummyPage: number, changing: (ops: Lin
   };
 }
 
+/** As `mappedInVain`, with two entries at a time: they are made not valid another way than one. */
+const twoMappedInVain =
+  (library: Library) =>
+  (ops: LinearOps): void => {
+    const pages = pagesFor(library);
+    ops.set(0, 2, pages[0] as number, 3);
+    ops.clear(0, 2);
+    ops.invalidate(0, 2);
+    ops.set(0, 2, pages[1] as number, 3);
+  };
+
 /** Set and emptied again without an invalidation, as when a map fails; then, after one, set to another page. */
 const mappedInVain =
   (library: Library) =>
@@ -308,6 +319,8 @@ test("where empty entries lead to a dummy page, a walk never joins words of it w
     for (const changing of [mappedInVain(soundIopte), ...changes(soundIopte)]) {
       runSound(`walk, dummy page ${dummyPage}`, walkingDummies(soundIopte, dummyPage, changing));
     }
+    const two = walkingDummies(soundIopte, dummyPage, twoMappedInVain(soundIopte));
+    runSound(`walk, dummy page ${dummyPage}, two entries at a time`, { ...two, preemptions: 2 });
   }
 });
 
@@ -424,12 +437,16 @@ const THREADS = "machines/software/threads.js";
 
 /** What a bug is looked for with. */
 const SCENARIOS: Readonly<
-  Record<"unmap" | "evict" | "death" | "walk" | "dummy", (library: Library, warm: boolean) => Exploration<State>>
+  Record<
+    "unmap" | "evict" | "death" | "walk" | "dummy" | "dummies",
+    (library: Library, warm: boolean) => Exploration<State>
+  >
 > = {
   unmap: (library, warm) => exploration(library, 1, [0, 0], warm),
   evict: (library) => evicting(library),
   walk: (library, warm) => walking(library, changes(library)[warm ? 1 : 0] as (ops: LinearOps) => void),
   dummy: (library, warm) => walkingDummies(library, DUMMY_PAGES[warm ? 1 : 0] as number, mappedInVain(library)),
+  dummies: (library, warm) => walkingDummies(library, DUMMY_PAGES[warm ? 1 : 0] as number, twoMappedInVain(library)),
   death: (library, warm) => forgotten(library, warm),
 };
 
@@ -522,8 +539,22 @@ const PLANTS: readonly (Plant & { readonly bug: string; readonly scenario: keyof
     bug: "an entry that leads to a dummy page becomes another without a moment in which it is not valid",
     scenario: "dummy",
     module: "platforms/flat-table.js",
-    from: "this.memory.store32(valid + i * ENTRY_BYTES, NOT_VALID);",
+    from: "this.memory.store32(address + this.#validWord * 4, NOT_VALID);",
     to: ";",
+  },
+  {
+    bug: "several entries that lead to a dummy page become others without a moment in which they are not valid",
+    scenario: "dummies",
+    module: "platforms/flat-table.js",
+    from: "this.memory.storeWords(address, this.#broken, count * ENTRY_WORDS, this.#otherWord);",
+    to: ";",
+  },
+  {
+    bug: "several entries are made not valid from the wrong end",
+    scenario: "dummies",
+    module: "platforms/flat-table.js",
+    from: "this.memory.storeWords(address, this.#broken, count * ENTRY_WORDS, this.#otherWord);",
+    to: "this.memory.storeWords(address, this.#broken, count * ENTRY_WORDS, this.#validWord);",
   },
   {
     bug: "where there are dummy pages the other word is not read again",
@@ -550,7 +581,7 @@ const PLANTS: readonly (Plant & { readonly bug: string; readonly scenario: keyof
 
 for (const { bug, scenario, ...plant } of PLANTS) {
   test(`planted bug found: ${bug}`, async () => {
-    const library = await libraryWith([plant], scenario === "dummy" ? "sun4u-iopte" : "tce");
+    const library = await libraryWith([plant], scenario === "dummy" || scenario === "dummies" ? "sun4u-iopte" : "tce");
     let failed = 0;
     for (const warm of [false, true]) {
       const report = explore({ ...SCENARIOS[scenario](library, warm), preemptions: 3, stopAtFailure: true });
