@@ -96,13 +96,20 @@ export function createSun4uIopte(options: Sun4uIopteOptions = {}): EntryFormat {
   };
 }
 
-/** What `streamingContextOf` says of an entry that does not go through the streaming buffer. */
+/** What `streamingOf` says of an entry that passes the streaming buffer by. */
 export const NOT_STREAMED = -1;
+/** In what `streamingOf` says: the device may write. */
+export const STREAM_WRITTEN = 0x1000;
+/** In what `streamingOf` says of an entry that goes through the streaming buffer: its context, 0 for none. */
+export const STREAM_CONTEXT = 0xfff;
+const STREAMED: number = VALID | STREAM;
 
-/** The streaming buffer's context in an entry whose words are these, 0 for none; NOT_STREAMED when it passes the buffer by. */
-export function streamingContextOf(words: Uint32Array): number {
-  const high = swapBytes(words[0] as number);
-  return (high & VALID) !== 0 && (high & STREAM) !== 0 ? (high >>> CONTEXT_SHIFT) & 0xfff : NOT_STREAMED;
+/** How an entry with these words goes through the streaming buffer: its context and perhaps STREAM_WRITTEN, or NOT_STREAMED. */
+export function streamingOf(first: number, second: number): number {
+  const high = swapBytes(first);
+  if ((high & STREAMED) !== STREAMED) return NOT_STREAMED;
+  const written = (swapBytes(second) & WRITE) === 0 ? 0 : STREAM_WRITTEN;
+  return ((high >>> CONTEXT_SHIFT) & STREAM_CONTEXT) | written;
 }
 
 const NOTHING: readonly [number, number] = [0, 0];

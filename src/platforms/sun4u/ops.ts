@@ -14,20 +14,26 @@
  * - Only what a device may write is waited for.
  */
 
-import type { EntryFormat } from "../../formats/contract.ts";
-import { createSun4uIopte, NOT_STREAMED, type Sun4uDummyPage, streamingContextOf } from "../../formats/sun4u-iopte.ts";
+import { ENTRY_BYTES, type EntryFormat } from "../../formats/contract.ts";
+import * as iopte from "../../formats/sun4u-iopte.ts";
 import type { Memory, Registers } from "../../machine/contract.ts";
 import type { EntryValue } from "../../table/contract.ts";
 import type { Failure } from "../../units/failure.ts";
-import { DEVICE_WRITES, type DmaWindow, type EntryAccess } from "../../units/numbers.ts";
+import type { DmaWindow, EntryAccess } from "../../units/numbers.ts";
+import * as wideWords from "../../units/wide-words.ts";
 import { FlatTableOps } from "../flat-table.ts";
 import { CONTEXTS, NO_CONTEXT, type StreamingContexts } from "./contexts.ts";
-import { anyWritten, type EmptiedRun, PendingFlushes } from "./pending-flushes.ts";
+import { OpenContext } from "./open-context.ts";
+import { PendingFlushes } from "./pending-flushes.ts";
 import * as bridge from "./registers.ts";
-import { StreamingFlush } from "./streaming.ts";
+import { StreamedRuns } from "./streamed-runs.ts";
+import * as cache from "./streaming.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { CONTROL, ERROR, ERROR_STATUS, ERROR_TIME_OUT, FLUSH, TAG_COUNT, TAGS } = bridge;
+const { createSun4uIopte, NOT_STREAMED, STREAM_CONTEXT, streamingOf } = iopte;
+const { NOTHING_FLUSHED, StreamingFlush, WRITTEN_FLUSHED } = cache;
+const { lowWordOf, wideOf } = wideWords;
 
 /** More pages than the IOTLB has entries: emptying it is less to write. */
 export const FLUSH_ALL_ABOVE: number = TAG_COUNT;
@@ -37,7 +43,7 @@ export interface Sun4uOpsOptions {
   readonly registers: Registers;
   readonly window: DmaWindow;
   readonly tableAddress: number;
-  readonly dummyPage: Sun4uDummyPage;
+  readonly dummyPage: iopte.Sun4uDummyPage;
   /** Undefined: no streaming cache. */
   readonly contexts: StreamingContexts | undefined;
   /** Does `invalidate` come long after `unmap` has returned? */
@@ -47,20 +53,21 @@ export interface Sun4uOpsOptions {
 
 /** One per thread. */
 export class Sun4uOps extends FlatTableOps {
-  readonly streaming: StreamingFlush;
+  readonly streaming: cache.StreamingFlush;
   readonly #registers: Registers;
   /** Below 2^32, so plain numbers. */
   readonly #base: number;
   readonly #pageBytes: number;
-  readonly #dummyPage: Sun4uDummyPage;
+  readonly #dummyPage: iopte.Sun4uDummyPage;
   readonly #contexts: StreamingContexts | undefined;
   readonly #lazy: boolean;
   /** By context, made when first used. */
   readonly #formats: EntryFormat[] = [];
-  readonly #pending: PendingFlushes = new PendingFlushes();
-  readonly #value: EntryValue = { page: 0, access: 0 };
   /** Of what has been set since the last flush. */
-  #context = NO_CONTEXT;
+  readonly #open: OpenContext | undefined;
+  readonly #pending: PendingFlushes = new PendingFlushes();
+  /** What `#scan` has found. */
+  readonly #runs: StreamedRuns = new StreamedRuns();
   /** All entries set since the last `flush` lie in [setFirst, setEnd); empty: none. */
   #setFirst = 0;
   #setEnd = 0;
@@ -76,16 +83,17 @@ export class Sun4uOps extends FlatTableOps {
     this.#pageBytes = 2 ** pageShift;
     this.#dummyPage = dummyPage;
     this.#contexts = contexts;
+    this.#open = contexts === undefined ? undefined : new OpenContext(contexts);
     this.#lazy = options.lazy;
   }
 
   override set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
-    if (this.#contexts === undefined) return this.setCoherent(first, count, page, access);
+    const open = this.#open;
+    if (open === undefined) return this.setCoherent(first, count, page, access);
     this.checkRange(first, count);
-    const context = this.#hold(this.#contexts, count);
-    const failure = this.setAs(this.#formatOf(context), first, count, page, access);
+    const failure = this.setAs(this.#formatOf(open.hold(count)), first, count, page, access);
     if (failure === undefined) this.#noteSet(first, first + count);
-    else if (context !== NO_CONTEXT) this.#contexts.release(context, count);
+    else open.undo(count);
     return failure;
   }
 
@@ -108,25 +116,25 @@ export class Sun4uOps extends FlatTableOps {
       return;
     }
     this.checkRange(first, count);
-    const runs = this.#runsOf(first, count);
-    for (const { first, end, context, written } of runs) {
-      for (let entry = first; entry < end; entry++) this.#pending.add(entry, context, written);
+    this.#open?.leave();
+    const end = first + count;
+    for (let from = first, to = first; from < end; from = to) {
+      to = this.#scan(from, end);
+      super.clear(from, to - from);
+      this.#pending.add(this.#runs);
+      this.#release(this.#contexts);
     }
-    super.clear(first, count);
-    for (const { first, end, context } of runs) {
-      if (context > NO_CONTEXT) this.#contexts.release(context, end - first);
-    }
-    this.#context = NO_CONTEXT;
   }
 
   override exchange(entry: number, page: number, access: EntryAccess, old: EntryValue): Failure | undefined {
     if (this.#contexts === undefined) return super.exchange(entry, page, access, old);
-    const [run] = this.#runsOf(entry, 1) as [EmptiedRun];
+    this.checkRange(entry, 1);
+    this.#scan(entry, entry + 1);
     // The new entry passes the cache by.
     const failure = super.exchange(entry, page, access, old);
     if (failure !== undefined) return failure;
-    this.#pending.add(entry, run.context, run.written);
-    if (run.context > NO_CONTEXT) this.#contexts.release(run.context, 1);
+    this.#pending.add(this.#runs);
+    this.#release(this.#contexts);
     return undefined;
   }
 
@@ -135,15 +143,17 @@ export class Sun4uOps extends FlatTableOps {
    * devices have written has not reached memory in time.
    */
   override flush(): Failure | undefined {
-    this.#context = NO_CONTEXT;
+    this.#open?.leave();
     super.flush();
-    const [first, end] = [this.#setFirst, this.#setEnd];
-    this.#setFirst = this.#setEnd = 0;
+    const first = this.#setFirst;
+    const end = this.#setEnd;
+    this.#setFirst = 0;
+    this.#setEnd = 0;
     const failure = first === end ? undefined : this.#forget(first, end);
     if (failure !== undefined) return failure;
     if (!this.#lazy || this.#contexts === undefined) return undefined;
     const runs = this.#pending.takeAll();
-    return runs === undefined ? this.#flushPages(0, this.entries) : this.#flushRuns(runs);
+    return runs === undefined ? this.#flushPages(0, this.entries) : this.#complete(this.streaming.flushRuns(runs));
   }
 
   /** "platform-busy" when a DMA that may use the entries did not end in the machine's time; and as `flush`. */
@@ -152,7 +162,7 @@ export class Sun4uOps extends FlatTableOps {
     const failure = this.#forget(first, end);
     if (failure !== undefined || this.#contexts === undefined) return failure;
     const runs = this.#pending.take(first, end);
-    return runs === undefined ? this.#flushPages(first, end) : this.#flushRuns(runs);
+    return runs === undefined ? this.#flushPages(first, end) : this.#complete(this.streaming.flushRuns(runs));
   }
 
   invalidateAll(): Failure | undefined {
@@ -168,15 +178,25 @@ export class Sun4uOps extends FlatTableOps {
   synchronize(first: number, count: number): Failure | undefined {
     if (this.#contexts === undefined) return undefined;
     this.checkRange(first, count);
-    return this.#flushRuns(this.#runsOf(first, count));
+    const end = first + count;
+    let flushed = NOTHING_FLUSHED;
+    for (let at = first; at < end; ) {
+      at = this.#scan(at, end);
+      flushed |= this.streaming.flushRuns(this.#runs);
+    }
+    return this.#complete(flushed);
   }
 
-  /** Of each context, how many entries of the table carry it. */
+  /** Of each context, how many entries of the table carry it; NO_CONTEXT stands for the others. */
   countContexts(): Uint32Array {
     const carried = new Uint32Array(CONTEXTS);
-    for (let entry = 0; entry < this.entries; entry++) {
-      const context = streamingContextOf(this.load(entry));
-      if (context > NO_CONTEXT) carried[context] = (carried[context] as number) + 1;
+    for (let at = 0; at < this.entries; ) {
+      at = this.#scan(at, this.entries);
+      for (let i = 0; i < this.#runs.length; i++) {
+        const context = contextOf(this.#runs.streaming[i] as number);
+        const entries = (this.#runs.end[i] as number) - (this.#runs.first[i] as number);
+        carried[context] = (carried[context] as number) + entries;
+      }
     }
     return carried;
   }
@@ -192,16 +212,10 @@ export class Sun4uOps extends FlatTableOps {
     if (end - first > FLUSH_ALL_ABOVE) this.#emptyTags();
     else {
       for (let entry = first; entry < end; entry++) {
-        this.#registers.write64(FLUSH, BigInt(this.#base + entry * this.#pageBytes));
+        this.#registers.write64(FLUSH, wideOf(this.#base + entry * this.#pageBytes));
       }
     }
     return this.#completed();
-  }
-
-  #hold(contexts: StreamingContexts, count: number): number {
-    const context = this.#context;
-    if (context === NO_CONTEXT || !contexts.hold(context, count)) this.#context = contexts.take(count);
-    return this.#context;
   }
 
   #formatOf(context: number): EntryFormat {
@@ -209,25 +223,41 @@ export class Sun4uOps extends FlatTableOps {
     return this.#formats[context];
   }
 
-  /** The entries as they stand in the table. */
-  #runsOf(first: number, count: number): EmptiedRun[] {
-    const runs: EmptiedRun[] = [];
-    for (let entry = first; entry < first + count; entry++) {
-      const words = this.load(entry);
-      const context = streamingContextOf(words);
-      this.format.decode(words, 0, this.pageShift, this.#value);
-      const written = context !== NOT_STREAMED && (this.#value.access & DEVICE_WRITES) !== 0;
-      const last = runs.at(-1);
-      if (last !== undefined && last.context === context && last.written === written) last.end++;
-      else runs.push({ first: entry, end: entry + 1, context, written });
+  /**
+   * Notes how the entries from `first` on go through the streaming cache, as they stand in the table: those before `end`, or before
+   * the one that is returned, when the list is full.
+   */
+  #scan(first: number, end: number): number {
+    const { memory } = this;
+    const runs = this.#runs;
+    runs.length = 0;
+    let from = first;
+    let streaming = NOT_STREAMED;
+    let address = this.addressOf(first);
+    for (let entry = first; entry < end; entry++) {
+      const found = streamingOf(memory.load32(address), memory.load32(address + 4));
+      address += ENTRY_BYTES;
+      if (found === streaming) continue;
+      if (entry > from && !runs.add(from, entry, streaming)) return from;
+      from = entry;
+      streaming = found;
     }
-    return runs;
+    return runs.add(from, end, streaming) ? end : from;
   }
 
-  #flushRuns(runs: readonly EmptiedRun[]): Failure | undefined {
-    for (const run of runs) this.streaming.flushRun(run);
-    if (!runs.some(({ context }) => context !== NOT_STREAMED)) return undefined;
-    return this.#completed() ?? (anyWritten(runs) ? this.streaming.sync() : undefined);
+  /** The noted entries no longer carry their contexts. */
+  #release(contexts: StreamingContexts): void {
+    const runs = this.#runs;
+    for (let i = 0; i < runs.length; i++) {
+      const context = contextOf(runs.streaming[i] as number);
+      if (context !== NO_CONTEXT) contexts.release(context, (runs.end[i] as number) - (runs.first[i] as number));
+    }
+  }
+
+  /** What has been flushed is done; where devices may have written, it is in memory. */
+  #complete(flushed: number): Failure | undefined {
+    if (flushed === NOTHING_FLUSHED) return undefined;
+    return this.#completed() ?? ((flushed & WRITTEN_FLUSHED) === 0 ? undefined : this.streaming.sync());
   }
 
   #flushPages(first: number, end: number): Failure | undefined {
@@ -247,6 +277,11 @@ export class Sun4uOps extends FlatTableOps {
 
 /** Did what this thread has written to the registers meet a DMA that does not end? */
 export function timedOut(registers: Registers): boolean {
-  const control = Number(BigInt.asUintN(32, registers.read64(CONTROL)));
+  const control = lowWordOf(registers.read64(CONTROL));
   return (control & ERROR) !== 0 && (control & ERROR_STATUS) === ERROR_TIME_OUT;
+}
+
+/** The context of what `streamingOf` said; NO_CONTEXT for an entry that passes the cache by. */
+function contextOf(streaming: number): number {
+  return streaming === NOT_STREAMED ? NO_CONTEXT : streaming & STREAM_CONTEXT;
 }

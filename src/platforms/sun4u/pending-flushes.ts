@@ -1,72 +1,75 @@
 /**
- * What one thread has emptied and must still flush from the streaming cache: runs of entries, each with the context that they
- * carried. Bounded: of more runs than that, and of runs that overlap, only that there are some is known; then pages are flushed.
+ * What one thread has emptied and must still flush from the streaming cache. Bounded: of more runs than a list holds, only that there
+ * are some is known; then pages are flushed, whatever they carried. Makes no objects.
  */
-import { NOT_STREAMED } from "../../formats/sun4u-iopte.ts";
-
-const MOST_RUNS = 64;
-
-export interface EmptiedRun {
-  first: number;
-  end: number;
-  /** 0: none, its pages are flushed one by one. NOT_STREAMED: there is nothing to flush. */
-  readonly context: number;
-  /** The device may have written: what it wrote must have reached memory. */
-  readonly written: boolean;
-}
+import { StreamedRuns } from "./streamed-runs.ts";
 
 /** One per thread. */
 export class PendingFlushes {
-  #runs: EmptiedRun[] = [];
+  #runs: StreamedRuns = new StreamedRuns();
+  /** What is kept while a part is taken: then the two lists change places. */
+  #kept: StreamedRuns = new StreamedRuns();
+  readonly #taken: StreamedRuns = new StreamedRuns();
   #lost = false;
 
-  /** Entry after entry: one that goes on with the run before joins it. */
-  add(entry: number, context: number, written: boolean): void {
-    const last = this.#runs.at(-1);
-    if (last !== undefined && last.end === entry && last.context === context && last.written === written) last.end++;
-    else if (this.#runs.length < MOST_RUNS) this.#runs.push({ first: entry, end: entry + 1, context, written });
-    else {
-      this.#runs = [];
-      this.#lost = true;
+  /** Notes runs of entries that have been emptied. */
+  add(runs: StreamedRuns): void {
+    for (let i = 0; i < runs.length; i++) {
+      this.#note(this.#runs, runs.first[i] as number, runs.end[i] as number, runs.streaming[i] as number);
     }
   }
 
-  /** Takes all. Undefined: there were more than are known. */
-  takeAll(): readonly EmptiedRun[] | undefined {
-    const runs = this.#lost ? undefined : this.#runs;
-    this.#runs = [];
+  /** Takes all; what is returned stands until the next call. Undefined: there were more than are known. */
+  takeAll(): StreamedRuns | undefined {
+    const lost = this.#lost;
     this.#lost = false;
-    return runs;
+    const taken = this.#exchange(0);
+    return lost ? undefined : taken;
   }
 
-  /** Takes the parts of runs that lie in [first, end), if they fill it exactly; else they are dropped, and it is undefined. */
-  take(first: number, end: number): readonly EmptiedRun[] | undefined {
-    const inside: EmptiedRun[] = [];
-    const kept: EmptiedRun[] = [];
-    let entries = 0;
-    for (const run of this.#runs) {
-      const from = Math.max(first, run.first);
-      const to = Math.min(end, run.end);
-      if (from >= to) {
-        kept.push(run);
-        continue;
-      }
-      entries += to - from;
-      inside.push({ ...run, first: from, end: to });
-      if (run.first < from) kept.push({ ...run, end: from });
-      if (to < run.end) kept.push({ ...run, first: to });
-    }
-    this.#runs = kept;
-    return entries === end - first && !overlap(inside) ? inside : undefined;
+  /**
+   * Takes the parts of runs that lie in [first, end), if they fill it one after the other, as the calls that emptied them leave them; what
+   * is returned stands until the next call. Undefined: they do not, and are dropped.
+   */
+  take(first: number, end: number): StreamedRuns | undefined {
+    const runs = this.#runs;
+    if (fill(runs, first, end)) return this.#exchange(0);
+    const taken = this.#taken;
+    taken.length = 0;
+    this.#kept.length = 0;
+    for (let i = 0; i < runs.length; i++) this.#split(runs, i, first, end);
+    this.#exchange(this.#kept.length);
+    return fill(taken, first, end) ? taken : undefined;
+  }
+
+  /** The list gives its place to the other one, of which so many runs count. */
+  #exchange(kept: number): StreamedRuns {
+    const taken = this.#runs;
+    this.#runs = this.#kept;
+    this.#runs.length = kept;
+    this.#kept = taken;
+    return taken;
+  }
+
+  /** Of run i, what lies in [first, end) is taken, and what lies before and behind is kept. */
+  #split(runs: StreamedRuns, i: number, first: number, end: number): void {
+    const from = runs.first[i] as number;
+    const to = runs.end[i] as number;
+    const streaming = runs.streaming[i] as number;
+    if (from < first) this.#note(this.#kept, from, Math.min(to, first), streaming);
+    if (from < end && to > first) this.#taken.add(Math.max(from, first), Math.min(to, end), streaming);
+    if (to > end) this.#note(this.#kept, Math.max(from, end), to, streaming);
+  }
+
+  #note(list: StreamedRuns, first: number, end: number, streaming: number): void {
+    if (!list.add(first, end, streaming)) this.#lost = true;
   }
 }
 
-function overlap(runs: EmptiedRun[]): boolean {
-  runs.sort((a, b) => a.first - b.first);
-  return runs.some((run, i) => i > 0 && run.first < (runs[i - 1] as EmptiedRun).end);
-}
-
-/** Does the device write through any of these? */
-export function anyWritten(runs: readonly EmptiedRun[]): boolean {
-  return runs.some(({ written, context }) => written && context !== NOT_STREAMED);
+/** Are these the entries [first, end), run after run? */
+function fill(runs: StreamedRuns, first: number, end: number): boolean {
+  let at = first;
+  let i = 0;
+  while (i < runs.length && runs.first[i] === at) at = runs.end[i++] as number;
+  return i === runs.length && at === end;
 }

@@ -12,6 +12,7 @@ import type { SharedBuffer } from "../../shared/memory.ts";
 import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
 import { checkInteger, FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
+import { lowWordOf } from "../../units/wide-words.ts";
 import { StreamingContexts } from "./contexts.ts";
 import { Sun4uOps, timedOut } from "./ops.ts";
 import {
@@ -21,12 +22,13 @@ import {
   SMALLEST_TSB,
   STREAMING_CONTROL,
   STREAMING_ENABLE,
-  STREAMING_FLAG_BYTES,
   TSB_ALIGNMENT,
   TSB_BASE,
+  TSB_SIZE_MASK,
   TSB_SIZE_SHIFT,
   WIDE_PAGES,
 } from "./registers.ts";
+import { FLAGS_BYTES as THREAD_FLAGS_BYTES } from "./streaming.ts";
 
 /** log2 of the IO page sizes in bytes, the usual one first. */
 export const SUN4U_PAGE_SHIFTS: readonly number[] = [13, 16];
@@ -34,7 +36,9 @@ export const SUN4U_PAGE_SHIFTS: readonly number[] = [13, 16];
 const LARGEST_TSB: Readonly<Record<number, number>> = { 13: 131_072, 16: 32_768 };
 
 /** Threads that can be attached to a table at most: 256 (allocator/options.ts). */
-export const FLAGS_BYTES: number = 256 * STREAMING_FLAG_BYTES;
+const MAX_THREADS = 256;
+/** What the flags of all threads take. */
+export const FLAGS_BYTES: number = MAX_THREADS * THREAD_FLAGS_BYTES;
 
 export interface Sun4uPlatformOptions {
   /** 13 (8 KiB; default) or 16 (64 KiB). */
@@ -77,7 +81,14 @@ export class Sun4uPlatform {
   readonly #places: Places;
   readonly #contexts: StreamingContexts | undefined;
 
-  private constructor(generic: IommuTable, ops: Sun4uOps, places: Places, contexts: StreamingContexts | undefined) {
+  /** `used`: other threads may have had this one's slot before. */
+  private constructor(
+    generic: IommuTable,
+    ops: Sun4uOps,
+    places: Places,
+    contexts: StreamingContexts | undefined,
+    used: boolean,
+  ) {
     this.generic = generic;
     this.ops = ops;
     this.tableAddress = places.tableAddress;
@@ -85,7 +96,7 @@ export class Sun4uPlatform {
     this.firstAddress = flagsAddress(places);
     this.#places = places;
     this.#contexts = contexts;
-    ops.streaming.flagAddress = flagsAddress(places) + generic.thread * STREAMING_FLAG_BYTES;
+    ops.streaming.useFlags(flagsAddress(places) + generic.thread * THREAD_FLAGS_BYTES, used);
   }
 
   /**
@@ -109,14 +120,17 @@ export class Sun4uPlatform {
     const contexts = streaming ? StreamingContexts.create() : undefined;
     const ops = opsOf(machine, window, places, contexts);
     const generic = IommuTable.create(window, ops, table);
-    writeControl(machine, 0);
+    stop(machine);
     machine.memory.write(dummyAddress, new Uint8Array(2 ** window.pageShift));
     ops.initialize();
+    const platform = new Sun4uPlatform(generic, ops, places, contexts, false);
+    if (streaming) emptyStreamingCache(ops);
+    writeControl(machine, 0);
     machine.registers.write64(TSB_BASE, BigInt(tableAddress));
     if (streaming) machine.registers.write64(STREAMING_CONTROL, BigInt(STREAMING_ENABLE));
     const size = Math.log2(window.entries / SMALLEST_TSB);
     writeControl(machine, ENABLE | (window.pageShift === 16 ? WIDE_PAGES : 0) | (size << TSB_SIZE_SHIFT));
-    return new Sun4uPlatform(generic, ops, places, contexts);
+    return platform;
   }
 
   /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
@@ -128,7 +142,7 @@ export class Sun4uPlatform {
     const contexts = buffer === undefined ? undefined : new StreamingContexts(buffer);
     const places: Places = { ...handle, streaming: contexts !== undefined };
     const ops = opsOf(machine, table.window, places, contexts);
-    return new Sun4uPlatform(IommuTable.attach(table, ops), ops, places, contexts);
+    return new Sun4uPlatform(IommuTable.attach(table, ops), ops, places, contexts, true);
   }
 
   get handle(): Sun4uPlatformHandle {
@@ -220,6 +234,23 @@ function opsOf(
   const { pageShift } = window;
   const dummyPage = { page: places.dummyAddress / 2 ** pageShift, pageShift };
   return new Sun4uOps({ ...places, memory, registers, window, dummyPage, contexts });
+}
+
+/** Translation ends; what the bridge was told of the TSB stays: the tags of the streaming cache are to be read by it. */
+function stop(machine: Machine): void {
+  const control = lowWordOf(machine.registers.read64(CONTROL));
+  writeControl(machine, control & ((TSB_SIZE_MASK << TSB_SIZE_SHIFT) | WIDE_PAGES));
+}
+
+/**
+ * What an earlier platform on this machine left in the streaming cache would be found under the new one's addresses, and what devices
+ * had written go to where its pages were, whenever a line is needed. After translation has ended: no new lines are made.
+ */
+function emptyStreamingCache({ streaming }: Sun4uOps): void {
+  if (!streaming.flushAll()) return;
+  const failure = streaming.sync();
+  if (failure === undefined) return;
+  throw new IovaError(failure, "the streaming cache has not brought to memory in time what it held");
 }
 
 function writeControl(machine: Machine, value: number): void {

@@ -2,10 +2,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { UNCONSTRAINED } from "../../allocator/constraints.ts";
+import { DmaDevice } from "../../dma/device.ts";
+import { ScatterList } from "../../dma/scatter-list.ts";
 import type { Registers } from "../../machine/contract.ts";
 import { joinHalves } from "../../machine/wide-registers.ts";
 import { readLayout } from "../../machines/software/layout.ts";
 import { SoftwareMachine } from "../../machines/software/machine.ts";
+import { DmaInFlight } from "../../machines/software/threads.ts";
 import { lock, tagOf } from "../../shared/lock.ts";
 import { wordsOf } from "../../shared/memory.ts";
 import { iovaOf, type TableOptions } from "../../table/iommu-table.ts";
@@ -24,9 +27,17 @@ interface Scene {
   readonly written: number[];
 }
 
-/** `swallows`: writes to these registers get lost. */
-function scene(options: { pageShift?: number; table?: TableOptions; swallows?: number[] } = {}): Scene {
-  const { pageShift = 13, table, swallows = [] } = options;
+interface SceneOptions {
+  readonly pageShift?: number;
+  readonly table?: TableOptions;
+  /** Writes to these registers get lost. */
+  readonly swallows?: number[];
+  /** Sees every write before the bridge does. */
+  readonly onWrite?: (at: number, value: bigint) => void;
+}
+
+function scene(options: SceneOptions = {}): Scene {
+  const { pageShift = 13, table, swallows = [], onWrite } = options;
   const machine = SoftwareMachine.create({ memoryBytes: 2 ** 23, iommu: "psycho", busyMilliseconds: 5 });
   const written: number[] = [];
   const { memory, registers } = machine;
@@ -36,6 +47,7 @@ function scene(options: { pageShift?: number; table?: TableOptions; swallows?: n
     read64: (at) => registers.read64(at),
     write64: (at, value) => {
       written.push(at);
+      onWrite?.(at, value);
       if (!swallows.includes(at)) registers.write64(at, value);
     },
     writeHalves64: (at, high, low) => watched.write64(at, joinHalves(high, low)),
@@ -186,7 +198,7 @@ test("when all contexts are taken, mappings have none, are flushed page by page,
   assert.equal(it.platform.contextsTaken, 0);
 });
 
-test("defect 13: a set that fails, and a map that is undone, leave no context taken", () => {
+test("defect 13: a set that fails, and a map that is undone after some of its sets, leave no context taken", () => {
   const it = scene();
   const { generic } = it.platform;
   const entry = generic.allocate(600);
@@ -194,18 +206,182 @@ test("defect 13: a set that fails, and a map that is undone, leave no context ta
   assert.equal(it.platform.contextsTaken, 0);
   assert.equal(generic.set(entry, 10, 3, 3), undefined);
   assert.equal(generic.set(entry + 10, 1, 2 ** 40, 3), "platform-refused");
+  assert.equal(it.platform.contextsTaken, 1);
   generic.abandon(entry, 600);
   assert.equal(it.platform.contextsTaken, 0);
 });
 
-test("defect 15: a sync that never ends is waited for within bounds; the range is quarantined, and usable once it could be synced", () => {
+test("defect 13: a scatterlist that fails at any element leaves no context taken, nor does one for which there is no space", () => {
+  const it = scene();
+  const device = new DmaDevice(it.platform.generic);
+  for (const bad of [0, 1, 7]) {
+    const list = new ScatterList(8);
+    for (let i = 0; i < 8; i++) list.addNumber(i === bad ? it.platform.dummyAddress : (3 + 2 * i) * PAGE, PAGE);
+    assert.equal(device.mapSg(list, 3), "platform-refused");
+    assert.equal(it.platform.contextsTaken, 0, `element ${bad}`);
+  }
+  const all = it.platform.generic.allocate(8000);
+  const list = new ScatterList(500);
+  for (let i = 0; i < 500; i++) list.addNumber((3 + 2 * (i % 50)) * PAGE, PAGE);
+  assert.equal(device.mapSg(list, 3), "table-full");
+  assert.equal(it.platform.contextsTaken, 0);
+  assert.equal(it.platform.generic.abandon(all, 8000), undefined);
+});
+
+test("defect 13: a map whose flush fails, and an unmap whose flush fails, leave no context taken", () => {
+  const it = scene();
+  const { generic } = it.platform;
+  const entry = map(it, 3);
+  const stuck = SoftwareMachine.attach(it.machine.handle);
+  const state = wordsOf(it.machine.handle.state);
+  new DmaInFlight(state, readLayout(state, it.machine.handle.state.byteLength / 4), stuck.thread).begin();
+  const other = generic.allocate(2);
+  assert.equal(generic.set(other, 2, 5, 3), undefined);
+  assert.equal(generic.flush(), "platform-busy");
+  assert.equal(generic.abandon(other, 2), "platform-busy");
+  assert.equal(generic.unmap(entry, 1), "platform-busy");
+  assert.equal(it.platform.contextsTaken, 0);
+  assert.equal(generic.statistics().quarantined, 3);
+  it.machine.forgetThread(stuck.thread);
+  assert.equal(generic.allocator.flush(), undefined);
+  assert.equal(generic.statistics().quarantined, 0);
+});
+
+test("defect 15: a thread that waits for the streaming cache holds no lock: another one maps, does DMA and unmaps meanwhile", () => {
+  let meanwhile = (): void => undefined;
+  const it = scene({ table: { pools: 1 }, onWrite: (at) => (at === FLUSH_SYNC ? meanwhile() : undefined) });
+  const otherMachine = SoftwareMachine.attach(it.machine.handle);
+  const other = { ...it, machine: otherMachine, platform: Sun4uPlatform.attach(otherMachine, it.platform.handle) };
+  const entry = map(it, 3);
+  it.machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(7));
+  let done = 0;
+  meanwhile = () => {
+    const entryThere = map(other, 5);
+    assert.notEqual(entryThere, entry);
+    assert.ok(otherMachine.device(0).dmaWrite(iova(other, entryThere), Uint8Array.of(8)));
+    assert.equal(other.platform.generic.unmap(entryThere, 1), undefined);
+    assert.equal(byteAt(it, 5 * PAGE), 8);
+    done++;
+  };
+  assert.equal(it.platform.generic.unmap(entry, 1), undefined);
+  assert.equal(done, 1);
+});
+
+test("defect 15: a cache that never answers is waited for within bounds, and told as busy; nobody gets the range until it could be flushed", () => {
   const swallows = [FLUSH_SYNC];
   const it = scene({ swallows });
   const { generic } = it.platform;
   const entry = map(it, 3);
   it.machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(7));
+  const began = performance.now();
   assert.equal(generic.unmap(entry, 1), "platform-busy");
+  assert.ok(performance.now() - began >= 20, "it was not waited for");
+  for (let i = 0; i < 3; i++) assert.equal(generic.allocator.flush(), "platform-busy");
   assert.equal(generic.statistics().quarantined, 1);
+  assert.equal(byteAt(it, 3 * PAGE), 0);
+  for (let got = generic.allocate(1); got >= 0; got = generic.allocate(1)) assert.notEqual(got, entry);
+  swallows.length = 0;
+  assert.equal(generic.allocator.flush(), undefined);
+  assert.equal(byteAt(it, 3 * PAGE), 7);
+  assert.equal(generic.statistics().quarantined, 0);
+  assert.equal(generic.allocate(1), entry);
+});
+
+test("a flag that comes after its sync was given up is not taken for the answer to the next one", () => {
+  const swallows = [FLUSH_SYNC];
+  const flags: number[] = [];
+  let late = false;
+  const it = scene({
+    swallows,
+    onWrite: (at, value) => {
+      if (at !== FLUSH_SYNC) return;
+      flags.push(Number(value));
+      if (late) it.machine.memory.store32((flags[0] as number) + 4, 1);
+    },
+  });
+  const { generic } = it.platform;
+  for (const page of [3, 5]) {
+    const entry = map(it, page);
+    it.machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(page));
+    assert.equal(generic.unmap(entry, 1), "platform-busy");
+    assert.equal(byteAt(it, page * PAGE), 0);
+    late = true;
+  }
+  assert.notEqual(flags[0], flags[1]);
+  // Both flags are in doubt: one answer is not enough.
+  late = false;
+  swallows.length = 0;
+  flags.length = 0;
+  assert.equal(generic.allocator.flush(), undefined);
+  assert.equal(flags.length, 2);
+  assert.deepEqual([byteAt(it, 3 * PAGE), byteAt(it, 5 * PAGE)], [3, 5]);
+  // From then on one is.
+  const entry = map(it, 7);
+  assert.equal(generic.unmap(entry, 1), undefined);
+  assert.equal(flags.length, 3);
+});
+
+test("a thread does not take the flag of a sync for its own that a dead one, whose place it has, had asked for", () => {
+  const it = scene();
+  const { memory, registers } = it.machine;
+  let syncs = 0;
+  const watched: Registers = {
+    read32: (at) => registers.read32(at),
+    write32: (at, value) => registers.write32(at, value),
+    read64: (at) => registers.read64(at),
+    write64: (at, value) => {
+      // The dead one's is done just now: the flag is set, and what this thread has flushed is not in memory.
+      if (at === FLUSH_SYNC && syncs++ === 0) memory.store32(Number(value) + 4, 1);
+      else registers.write64(at, value);
+    },
+  };
+  const machine = { memory, registers: watched, faults: () => [] };
+  const there = { ...it, platform: Sun4uPlatform.attach(machine, it.platform.handle) };
+  const entry = map(there, 3);
+  it.machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(7));
+  assert.equal(there.platform.generic.unmap(entry, 1), undefined);
+  assert.equal(byteAt(it, 3 * PAGE), 7);
+});
+
+for (const [pageShift, entries] of [
+  [13, 8192],
+  [13, 1024],
+  [16, 1024],
+] as const) {
+  test(`what an earlier platform left in the cache is in memory when the next is made, of ${entries} entries, page shift ${pageShift}`, () => {
+    const it = scene();
+    // Beyond the entries of a shorter TSB.
+    it.platform.generic.allocate(2000);
+    const old = [map(it, 3), map(it, 5)];
+    assert.ok(it.machine.device(0).dmaWrite(iova(it, old[0] as number), Uint8Array.of(7)));
+    assert.equal(deviceReads(it, iova(it, old[1] as number)), 0);
+    const platform = Sun4uPlatform.create(it.machine, { pageShift, entries, streaming: true });
+    assert.equal(byteAt(it, 3 * PAGE), 7);
+    const next = { ...it, platform };
+    const pageBytes = 2 ** pageShift;
+    it.machine.memory.write(3 * PAGE, Uint8Array.of(9));
+    it.machine.memory.write(6 * pageBytes, Uint8Array.of(1));
+    it.machine.memory.write(7 * pageBytes, Uint8Array.of(2));
+    const entry = map(next, 6, 2);
+    assert.deepEqual([deviceReads(next, iova(next, entry)), deviceReads(next, iova(next, entry, pageBytes))], [1, 2]);
+    assert.equal(platform.generic.unmap(entry, 2), undefined);
+    assert.equal(byteAt(it, 3 * PAGE), 9);
+  });
+}
+
+test("a platform is not made while the cache can't bring to memory what it holds", () => {
+  const it = scene();
+  it.machine.device(0).dmaWrite(iova(it, map(it, 3)), Uint8Array.of(7));
+  const { memory, registers } = it.machine;
+  const deaf: Registers = {
+    read32: (at) => registers.read32(at),
+    write32: (at, value) => registers.write32(at, value),
+    read64: (at) => registers.read64(at),
+    write64: (at, value) => (at === FLUSH_SYNC ? undefined : registers.write64(at, value)),
+  };
+  const machine = { memory, registers: deaf, faults: () => [] };
+  const options = { entries: 1024, streaming: true, syncMilliseconds: 5 };
+  assert.throws(() => Sun4uPlatform.create(machine, options), /platform-busy|the streaming cache has not brought/);
   assert.equal(byteAt(it, 3 * PAGE), 0);
 });
 

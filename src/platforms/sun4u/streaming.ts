@@ -1,22 +1,41 @@
 /**
  * The streaming cache as one thread drives it: flushes of contexts and pages, and the wait until what was flushed is in memory.
  *
- * The wait is bounded, and no lock is held meanwhile (defect 15: 100 ms under a lock). Each thread has a flag of its own in memory.
+ * The wait is bounded, and no lock is held meanwhile (defect 15: 100 ms under a lock). Each thread has flags of its own in memory.
+ *
+ * A sync that was given up may still be done later, and sets its flag then. Who takes that for the answer to a later sync believes that
+ * data is in memory which is not. So it is counted how many syncs of a flag may be outstanding: with k of them, only the
+ * (k + 1)st time that the flag is seen set, each time after it was cleared and a sync was asked for, is certain to come from one
+ * of these. The bridge works syncs off in order; so once one is certain, none that was asked for earlier is outstanding. With two
+ * flags in turn, doubts end with the first sync that is done in time.
  */
+import { NOT_STREAMED, STREAM_CONTEXT, STREAM_WRITTEN } from "../../formats/sun4u-iopte.ts";
 import type { Memory, Registers } from "../../machine/contract.ts";
 import { mayWait, milliseconds } from "../../shared/memory.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { DmaWindow } from "../../units/numbers.ts";
+import * as wideWords from "../../units/wide-words.ts";
 import { NO_CONTEXT } from "./contexts.ts";
-import type { EmptiedRun } from "./pending-flushes.ts";
 import * as bridge from "./registers.ts";
+import type { StreamedRuns } from "./streamed-runs.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { STREAMING_CONTEXT_FLUSH, STREAMING_FLUSH_SYNC, STREAMING_LINES, STREAMING_PAGE_FLUSH } = bridge;
-const { STREAMING_TAG_PAGE, STREAMING_TAG_VALID, STREAMING_TAGS } = bridge;
+const { STREAMING_CONTEXT_FLUSH, STREAMING_FLAG_BYTES, STREAMING_FLUSH_SYNC, STREAMING_LINES } = bridge;
+const { STREAMING_PAGE_FLUSH, STREAMING_TAG_PAGE, STREAMING_TAG_VALID, STREAMING_TAGS } = bridge;
+const { lowWordOf, wideOf } = wideWords;
+
+/** Of one thread. */
+export const FLAGS_BYTES: number = 2 * STREAMING_FLAG_BYTES;
 
 /** A thread that may not sleep looks at the flag for this long. */
 const WOULD_BLOCK_AFTER_MS = 1;
+const CLEAR: Uint32Array = new Uint32Array(2);
+
+/** What `flushRuns` says. */
+export const NOTHING_FLUSHED = 0;
+export const READ_FLUSHED = 1;
+/** Devices may have written: to be waited for. */
+export const WRITTEN_FLUSHED = 2;
 
 export interface StreamingFlushOptions {
   readonly memory: Memory;
@@ -28,13 +47,17 @@ export interface StreamingFlushOptions {
 
 /** One per thread. */
 export class StreamingFlush {
-  /** Physical address of this thread's flag: a multiple of 64. */
-  flagAddress = 0;
   readonly #memory: Memory;
   readonly #registers: Registers;
   readonly #base: number;
   readonly #pageBytes: number;
   readonly #syncMilliseconds: number;
+  /** Physical address of the first flag: a multiple of 64. */
+  #flagsAddress = 0;
+  /** Of each flag, how many syncs may still set it. */
+  readonly #outstanding: Int32Array = new Int32Array(2);
+  /** When the sync that is waited for is given up; 0: nobody has looked at the clock yet. */
+  #deadline = 0;
 
   constructor({ memory, registers, window, syncMilliseconds }: StreamingFlushOptions) {
     this.#memory = memory;
@@ -44,47 +67,89 @@ export class StreamingFlush {
     this.#syncMilliseconds = syncMilliseconds;
   }
 
-  /** Flushes a run by its context, or page by page when it has none. */
-  flushRun({ first, end, context }: EmptiedRun): void {
-    if (context > NO_CONTEXT) this.#registers.write64(STREAMING_CONTEXT_FLUSH, BigInt(context));
-    else if (context === NO_CONTEXT) this.flushPages(first, end);
+  /** Where this thread's flags lie. `used`: a thread that was killed in a sync may have had them before. */
+  useFlags(address: number, used: boolean): void {
+    this.#flagsAddress = address;
+    this.#outstanding.fill(used ? 1 : 0);
+  }
+
+  /** Flushes each run by its context, or page by page when it has none. */
+  flushRuns(runs: StreamedRuns): number {
+    let flushed = NOTHING_FLUSHED;
+    for (let i = 0; i < runs.length; i++) {
+      const streaming = runs.streaming[i] as number;
+      if (streaming === NOT_STREAMED) continue;
+      const context = streaming & STREAM_CONTEXT;
+      if (context === NO_CONTEXT) this.flushPages(runs.first[i] as number, runs.end[i] as number);
+      else this.#registers.write64(STREAMING_CONTEXT_FLUSH, wideOf(context));
+      flushed |= (streaming & STREAM_WRITTEN) === 0 ? READ_FLUSHED : WRITTEN_FLUSHED;
+    }
+    return flushed;
   }
 
   /** Flushes the pages [first, end), whatever their contexts. */
   flushPages(first: number, end: number): void {
-    if (end - first > STREAMING_LINES) this.#flushCached(first, end);
-    else for (let entry = first; entry < end; entry++) this.#flushPage(this.#base + entry * this.#pageBytes);
+    const from = this.#base + first * this.#pageBytes;
+    const to = this.#base + end * this.#pageBytes;
+    if (end - first > STREAMING_LINES) this.#flushCached(from, to);
+    else for (let page = from; page < to; page += this.#pageBytes) this.#flushPage(page);
+  }
+
+  /** Flushes all that the cache holds, of whatever window. False: it holds nothing. */
+  flushAll(): boolean {
+    return this.#flushCached(0, 2 ** 32);
   }
 
   /** What was flushed is in memory. A failure: not in this time, or the bridge says that it could not flush. */
   sync(): Failure | undefined {
-    const at = this.flagAddress;
-    this.#memory.store32(at, 0);
-    this.#memory.store32(at + 4, 0);
-    this.#memory.fence();
-    this.#registers.write64(STREAMING_FLUSH_SYNC, BigInt(at));
-    const patience = mayWait() ? this.#syncMilliseconds : Math.min(WOULD_BLOCK_AFTER_MS, this.#syncMilliseconds);
-    const deadline = milliseconds() + patience;
-    while (this.#memory.load32(at) === 0 && this.#memory.load32(at + 4) === 0) {
-      if (milliseconds() >= deadline) return mayWait() ? "platform-busy" : "would-block";
+    this.#deadline = 0;
+    const outstanding = this.#outstanding;
+    const flag = (outstanding[0] as number) <= (outstanding[1] as number) ? 0 : 1;
+    for (let seen = 0; seen <= (outstanding[flag] as number); seen++) {
+      if (this.#syncOnce(this.#flagsAddress + flag * STREAMING_FLAG_BYTES)) continue;
+      outstanding[flag] = (outstanding[flag] as number) + 1;
+      return mayWait() ? "platform-busy" : "would-block";
     }
+    outstanding[1 - flag] = 0;
     return undefined;
   }
 
-  /**
-   * More pages than there are lines: only those that stand in the tags. A line of before that is not seen there has gone to memory; one
-   * that is new was made by a translation that is not to be flushed.
-   */
-  #flushCached(first: number, end: number): void {
-    const [from, to] = [this.#base + first * this.#pageBytes, this.#base + end * this.#pageBytes];
-    for (let line = 0; line < STREAMING_LINES; line++) {
-      const tag = Number(BigInt.asUintN(32, this.#registers.read64(STREAMING_TAGS + 8 * line)));
-      const page = (tag & STREAMING_TAG_PAGE) >>> 0;
-      if ((tag & STREAMING_TAG_VALID) !== 0 && page >= from && page < to) this.#flushPage(page);
+  /** Clears the flag, asks for a sync, and waits until the flag is set. False: not before the deadline. */
+  #syncOnce(flag: number): boolean {
+    this.#memory.storeWords(flag, CLEAR, CLEAR.length, 0);
+    this.#memory.fence();
+    this.#registers.write64(STREAMING_FLUSH_SYNC, wideOf(flag));
+    // The clock costs more than a sync that is done at once.
+    while (this.#memory.load32(flag) === 0 && this.#memory.load32(flag + 4) === 0) {
+      if (!this.#isPatient()) return false;
     }
+    return true;
+  }
+
+  #isPatient(): boolean {
+    const now = milliseconds();
+    const patience = mayWait() ? this.#syncMilliseconds : Math.min(WOULD_BLOCK_AFTER_MS, this.#syncMilliseconds);
+    if (this.#deadline === 0) this.#deadline = now + patience;
+    return now < this.#deadline;
+  }
+
+  /**
+   * Only those of the pages from bus address `from` to `to` that stand in the tags; false when none does. A line of before that is not
+   * seen there has gone to memory; one that is new was made by a translation that is not to be flushed.
+   */
+  #flushCached(from: number, to: number): boolean {
+    let found = false;
+    for (let line = 0; line < STREAMING_LINES; line++) {
+      const tag = lowWordOf(this.#registers.read64(STREAMING_TAGS + 8 * line));
+      const page = (tag & STREAMING_TAG_PAGE) >>> 0;
+      if ((tag & STREAMING_TAG_VALID) === 0 || page < from || page >= to) continue;
+      this.#flushPage(page);
+      found = true;
+    }
+    return found;
   }
 
   #flushPage(iova: number): void {
-    this.#registers.write64(STREAMING_PAGE_FLUSH, BigInt(iova));
+    this.#registers.write64(STREAMING_PAGE_FLUSH, wideOf(iova));
   }
 }

@@ -10,6 +10,7 @@ import * as frame from "../../../platforms/sun4u/registers.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
 import * as memory from "../../../shared/memory.ts";
 import { InvalidArgumentError } from "../../../units/errors.ts";
+import * as wideWords from "../../../units/wide-words.ts";
 import type { SoftwareMemory } from "../memory.ts";
 import { STREAMING_CACHE_WORDS, type StreamingCache } from "../streaming-cache.ts";
 import * as threads from "../threads.ts";
@@ -24,6 +25,7 @@ const { STREAMING_CONTEXT_FLUSH, STREAMING_CONTROL, STREAMING_ENABLE, STREAMING_
 const { STREAMING_LINES, STREAMING_PAGE_FLUSH, STREAMING_TAG_VALID, STREAMING_TAGS } = frame;
 const { load, peek, poke, store } = memory;
 const { PASSED } = threads;
+const { lowWordOf, numberOf, wideOf } = wideWords;
 
 /** Code of the IOPTE's decoder in walk.ts. */
 const IOPTE = 2;
@@ -31,6 +33,8 @@ const WORD = { control: 0, tableLow: 1, tableHigh: 2 } as const;
 const WORDS = 32;
 const NAMED_BY = "platforms/sun4u/registers.ts";
 const ALL_TAGS = 2 ** TAG_COUNT - 1;
+/** A context has 12 bits. */
+const CONTEXT_MASK = 0xfff;
 
 class SabreRegisters extends WideRegisters {
   readonly #state: SharedWords;
@@ -65,7 +69,7 @@ class SabreRegisters extends WideRegisters {
       case CONTROL: {
         const error = this.#timedOut ? ERROR | ERROR_TIME_OUT : 0;
         this.#timedOut = false;
-        return BigInt((load(this.#state, this.#at + WORD.control) | error) >>> 0);
+        return wideOf((load(this.#state, this.#at + WORD.control) | error) >>> 0);
       }
       case TSB_BASE:
         return BigInt(this.#tableAddress());
@@ -78,7 +82,7 @@ class SabreRegisters extends WideRegisters {
   /** Throws InvalidArgumentError for an unknown register, or a set-up that can't be enabled. */
   write64(at: number, value: bigint): void {
     if (at === FLUSH) this.#flush(value);
-    else if (at === CONTROL) this.#control(Number(BigInt.asUintN(32, value)));
+    else if (at === CONTROL) this.#control(lowWordOf(value));
     else if (at === TSB_BASE) this.#setTable(value);
     else if (at >= TAGS && at < TAGS + 8 * TAG_COUNT && at % 8 === 0) this.#writeTag((at - TAGS) / 8, value);
     else if (this.#streaming !== undefined && isStreaming(at)) this.#writeStreaming(this.#streaming, at, value);
@@ -88,9 +92,7 @@ class SabreRegisters extends WideRegisters {
   #flush(iova: bigint): void {
     const control = load(this.#state, this.#at + WORD.control);
     if ((control & ENABLE) === 0) return;
-    const { entries, pageShift } = shapeOf(control);
-    // Bits above the window are not looked at.
-    const entry = Number((BigInt.asUintN(32, iova) >> BigInt(pageShift)) % BigInt(entries));
+    const entry = entryAt(control, iova);
     this.#note(this.#unit.invalidate(0, 0, entry, entry + 1));
   }
 
@@ -111,14 +113,11 @@ class SabreRegisters extends WideRegisters {
       case STREAMING_CONTROL:
         streaming.enabled = (value & BigInt(STREAMING_ENABLE)) !== 0n;
         return;
-      case STREAMING_PAGE_FLUSH: {
-        const { entries, pageShift } = shapeOf(load(this.#state, this.#at + WORD.control));
-        const entry = Number((BigInt.asUintN(32, value) >> BigInt(pageShift)) % BigInt(entries));
-        this.#note(streaming.flushEntry(entry));
+      case STREAMING_PAGE_FLUSH:
+        this.#note(streaming.flushEntry(entryAt(load(this.#state, this.#at + WORD.control), value)));
         return;
-      }
       case STREAMING_CONTEXT_FLUSH:
-        this.#note(streaming.flushContext(Number(BigInt.asUintN(12, value))));
+        this.#note(streaming.flushContext(lowWordOf(value) & CONTEXT_MASK));
         return;
       case STREAMING_FLUSH_SYNC:
         this.#sync(streaming, value);
@@ -130,10 +129,10 @@ class SabreRegisters extends WideRegisters {
 
   /** The flag is a big-endian 1. It is not stored when what was flushed could not be brought to memory. */
   #sync(streaming: StreamingCache, flag: bigint): void {
-    if (flag % BigInt(STREAMING_FLAG_BYTES) !== 0n) {
+    if (lowWordOf(flag) % STREAMING_FLAG_BYTES !== 0) {
       throw new InvalidArgumentError("flag of a flush sync", flag, `a multiple of ${STREAMING_FLAG_BYTES}`);
     }
-    if (streaming.sync() === PASSED) this.#memory.store32(Number(flag) + 4, 0x01000000);
+    if (streaming.sync() === PASSED) this.#memory.store32(numberOf(flag) + 4, 0x01000000);
   }
 
   /** The hardware's IOTLB has as many entries as tags; with the last of them, all that the machine's IOTLB knows is gone. */
@@ -200,4 +199,10 @@ function isStreaming(at: number): boolean {
 function shapeOf(control: number): { readonly entries: number; readonly pageShift: number } {
   const entries = SMALLEST_TSB << ((control >>> TSB_SIZE_SHIFT) & TSB_SIZE_MASK);
   return { entries, pageShift: (control & WIDE_PAGES) === 0 ? 13 : 16 };
+}
+
+/** The entry of a bus address. Bits above the window are not looked at. */
+function entryAt(control: number, iova: bigint): number {
+  const { entries, pageShift } = shapeOf(control);
+  return (lowWordOf(iova) >>> pageShift) & (entries - 1);
 }
