@@ -66,13 +66,15 @@ export class StreamingContexts {
     }
   }
 
-  /** So many entries no longer carry it. The last gives it back. */
+  /**
+   * So many entries no longer carry it. The last gives it back; so does who finds that a recount has taken the count away, since that
+   * one may have died before it gave the context back.
+   */
   release(context: number, entries: number): void {
     const at = BITMAP_WORDS + context;
     for (;;) {
       const held = load(this.#words, at);
-      if (held === 0) return;
-      if (compareExchange(this.#words, at, held, Math.max(0, held - entries)) !== held) continue;
+      if (held > 0 && compareExchange(this.#words, at, held, Math.max(0, held - entries)) !== held) continue;
       if (held <= entries) this.#give(context);
       return;
     }
@@ -80,29 +82,35 @@ export class StreamingContexts {
 
   /** How many contexts are taken. Exact when nothing runs. */
   get taken(): number {
-    let taken = 0;
-    for (let context = 1; context < CONTEXTS; context++) if (this.#isTaken(context)) taken++;
-    return taken;
+    return this.#takenNow().length;
   }
 
   /**
    * Gives back what dead threads have taken and no entry carries. `carried` counts, for each context, the entries that carry it: it is
-   * called once the counts of now are known.
+   * called once the counts of now are known. Who dies in it leaves nothing that the next one does not give back.
    */
   recount(carried: () => Uint32Array): void {
-    const before = Uint32Array.from({ length: CONTEXTS }, (_, context) => load(this.#words, BITMAP_WORDS + context));
+    const taken = this.#takenNow();
+    const before = taken.map((context) => load(this.#words, BITMAP_WORDS + context));
     const found = carried();
-    for (let context = 1; context < CONTEXTS; context++) {
-      const held = before[context] as number;
+    for (const [i, context] of taken.entries()) {
+      const held = before[i] as number;
       const wanted = found[context] as number;
       // Who has changed it meanwhile is alive, or the next recount's.
       if (held > wanted && compareExchange(this.#words, BITMAP_WORDS + context, held, wanted) !== held) continue;
-      if (wanted === 0 && this.#isTaken(context)) this.#give(context);
+      if (wanted === 0) this.#give(context);
     }
   }
 
-  #isTaken(context: number): boolean {
-    return ((load(this.#words, context >>> 5) >>> (context & 31)) & 1) === 1;
+  #takenNow(): number[] {
+    const taken: number[] = [];
+    for (let word = 0; word < BITMAP_WORDS; word++) {
+      for (let bits = load(this.#words, word); bits !== 0; bits &= bits - 1) {
+        const context = word * 32 + 31 - Math.clz32(bits & -bits);
+        if (context !== NO_CONTEXT) taken.push(context);
+      }
+    }
+    return taken;
   }
 
   #give(context: number): void {
