@@ -7,7 +7,7 @@
  *     platform.generic.allocate(1);
  */
 import { ENTRY_BYTES } from "../../formats/contract.ts";
-import type { Machine } from "../../machine/contract.ts";
+import type { Machine, Memory } from "../../machine/contract.ts";
 import type { SharedBuffer } from "../../shared/memory.ts";
 import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
 import { checkInteger, FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
@@ -78,11 +78,13 @@ export class Sun4uPlatform {
   readonly dummyAddress: number;
   /** Memory from here on is the platform's. */
   readonly firstAddress: number;
+  readonly #memory: Memory;
   readonly #places: Places;
   readonly #contexts: StreamingContexts | undefined;
 
   /** `used`: other threads may have had this one's slot before. */
   private constructor(
+    memory: Memory,
     generic: IommuTable,
     ops: Sun4uOps,
     places: Places,
@@ -94,6 +96,7 @@ export class Sun4uPlatform {
     this.tableAddress = places.tableAddress;
     this.dummyAddress = places.dummyAddress;
     this.firstAddress = flagsAddress(places);
+    this.#memory = memory;
     this.#places = places;
     this.#contexts = contexts;
     ops.streaming.useFlags(flagsAddress(places) + generic.thread * THREAD_FLAGS_BYTES, used);
@@ -123,7 +126,7 @@ export class Sun4uPlatform {
     stop(machine);
     machine.memory.write(dummyAddress, new Uint8Array(2 ** window.pageShift));
     ops.initialize();
-    const platform = new Sun4uPlatform(generic, ops, places, contexts, false);
+    const platform = new Sun4uPlatform(machine.memory, generic, ops, places, contexts, false);
     if (streaming) emptyStreamingCache(ops);
     writeControl(machine, 0);
     machine.registers.write64(TSB_BASE, BigInt(tableAddress));
@@ -142,7 +145,7 @@ export class Sun4uPlatform {
     const contexts = buffer === undefined ? undefined : new StreamingContexts(buffer);
     const places: Places = { ...handle, streaming: contexts !== undefined };
     const ops = opsOf(machine, table.window, places, contexts);
-    return new Sun4uPlatform(IommuTable.attach(table, ops), ops, places, contexts, true);
+    return new Sun4uPlatform(machine.memory, IommuTable.attach(table, ops), ops, places, contexts, true);
   }
 
   get handle(): Sun4uPlatformHandle {
@@ -162,6 +165,21 @@ export class Sun4uPlatform {
   /** Contexts of the streaming cache that are in use: at most 4095. Exact when nothing runs. */
   get contextsTaken(): number {
     return this.#contexts?.taken ?? 0;
+  }
+
+  /**
+   * Zeroes the dummy page. True: something had been written there, so a device has done DMA to what is not mapped, which no fault tells.
+   *
+   * What can be promised of that page: no driver is given it, and no mapping shows it, since what is set is flushed. But it is one page
+   * for all devices: what one of them wrote there astray, another finds that reads astray, until it is wiped. Nor does the bridge keep
+   * devices apart elsewhere: all of them share its window, and may use every live mapping.
+   */
+  wipeDummyPage(): boolean {
+    const page = new Uint8Array(2 ** this.generic.window.pageShift);
+    this.#memory.read(this.dummyAddress, page);
+    const written = page.some((byte) => byte !== 0);
+    if (written) this.#memory.write(this.dummyAddress, page.fill(0));
+    return written;
   }
 
   /** Gives back contexts that dead threads held and no entry carries. After their ranges have been reclaimed, or before. */

@@ -12,6 +12,7 @@ import { DmaInFlight } from "../../machines/software/threads.ts";
 import { lock, tagOf } from "../../shared/lock.ts";
 import { wordsOf } from "../../shared/memory.ts";
 import { iovaOf, type TableOptions } from "../../table/iommu-table.ts";
+import type { EntryValue } from "../../table/contract.ts";
 import type { Access } from "../../units/numbers.ts";
 import { CONTEXTS, StreamingContexts } from "./contexts.ts";
 import { Sun4uPlatform } from "./platform.ts";
@@ -396,16 +397,46 @@ test("invalidateAll flushes what stands in the cache, whoever had mapped it", ()
   assert.equal(it.machine.registers.read64(TAGS), 0n);
 });
 
-test("lazy: more emptied runs than are remembered are flushed all the same", () => {
-  const it = scene({ table: { invalidate: "lazy" } });
-  const { generic } = it.platform;
-  const entries = Array.from({ length: 70 }, (_, i) => map(it, 3 + i));
-  for (const [i, entry] of entries.entries()) {
-    // The sixteen lines hold but the last ones.
-    it.machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(i + 1));
-  }
-  assert.equal(generic.unmapAll(Int32Array.from(entries), new Int32Array(70).fill(1), 70), undefined);
-  for (const i of entries.keys()) assert.equal(byteAt(it, (3 + i) * PAGE), i + 1);
+for (const invalidate of ["strict", "lazy"] as const) {
+  test(`${invalidate}: more runs than are remembered are flushed all the same, and their contexts come back`, () => {
+    const it = scene({ table: { invalidate } });
+    const { generic } = it.platform;
+    // Each has a context of its own; every other one may only be read.
+    const entries = Array.from({ length: 140 }, (_, i) => map(it, 3 + i, 1, i % 2 === 0 ? 3 : 1));
+    for (const [i, entry] of entries.entries()) {
+      // The sixteen lines hold but the last ones.
+      assert.equal(it.machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(i + 1)), i % 2 === 0);
+    }
+    assert.equal(generic.unmapAll(Int32Array.from(entries), new Int32Array(140).fill(1), 140), undefined);
+    for (const i of entries.keys()) assert.equal(byteAt(it, (3 + i) * PAGE), i % 2 === 0 ? i + 1 : 0);
+    assert.equal(it.platform.contextsTaken, 0);
+  });
+}
+
+test("a sync of more runs than are remembered brings all of them to memory", () => {
+  const it = scene();
+  const entries = Array.from({ length: 140 }, (_, i) => map(it, 3 + i, 1, i % 2 === 0 ? 3 : 1));
+  // The first and the last.
+  for (const i of [0, 2, 136, 138]) it.machine.device(0).dmaWrite(iova(it, entries[i] as number), Uint8Array.of(i + 1));
+  assert.equal(it.platform.generic.synchronize(entries[0] as number, 140), undefined);
+  for (const i of [0, 2, 136, 138]) assert.equal(byteAt(it, (3 + i) * PAGE), i + 1);
+});
+
+test("an exchanged entry gives its context back, and what was written through it is in memory once it is invalidated", () => {
+  const it = scene();
+  const entry = map(it, 3);
+  it.machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(7));
+  const old: EntryValue = { page: 0, access: 0 };
+  assert.equal(it.platform.ops.exchange(entry, it.platform.dummyAddress / PAGE, 3, old), "platform-refused");
+  assert.equal(it.platform.contextsTaken, 1);
+  assert.equal(it.platform.ops.exchange(entry, 5, 3, old), undefined);
+  assert.deepEqual(old, { page: 3, access: 3 });
+  assert.equal(it.platform.contextsTaken, 0);
+  assert.equal(it.platform.ops.invalidate(entry, entry + 1), undefined);
+  assert.equal(byteAt(it, 3 * PAGE), 7);
+  // The new one passes the cache by.
+  it.machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(8));
+  assert.equal(byteAt(it, 5 * PAGE), 8);
 });
 
 test("contexts of a dead thread, held or released half-way, come back by a recount; those in the table stay", () => {
@@ -434,6 +465,36 @@ test("a recount that meets a thread in the middle makes a context shared, never 
   contexts.release(context, 5);
   contexts.release(context, 3);
   assert.equal(contexts.taken, 0);
+});
+
+test("what a stray DMA wrote is never what a mapping shows: a device reads its page, and its writes land there", () => {
+  const it = scene();
+  const { generic } = it.platform;
+  for (const coherent of [false, true]) {
+    const entry = generic.allocate(2);
+    // A wild device, before the entry leads anywhere: the dummy page is in the IOTLB now.
+    assert.ok(it.machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(66, 66)));
+    it.machine.memory.write(3 * PAGE, Uint8Array.of(1, 1));
+    const set = coherent ? generic.setCoherent(entry, 2, 3, 3) : generic.set(entry, 2, 3, 3);
+    assert.equal(set ?? generic.flush(), undefined);
+    generic.commit(entry, 2);
+    assert.equal(deviceReads(it, iova(it, entry)), 1);
+    assert.ok(it.machine.device(0).dmaWrite(iova(it, entry, 1), Uint8Array.of(9)));
+    assert.equal(generic.unmap(entry, 2), undefined);
+    assert.equal(byteAt(it, 3 * PAGE + 1), 9);
+    assert.equal(byteAt(it, it.platform.dummyAddress + 1), 66);
+  }
+});
+
+test("the dummy page shows stray writes to stray reads, until it is wiped, which tells whether there was any", () => {
+  const it = scene();
+  const stray = it.platform.generic.window.base + 5000n * 8192n + 100n;
+  assert.equal(it.platform.wipeDummyPage(), false);
+  assert.ok(it.machine.device(0).dmaWrite(stray, Uint8Array.of(66)));
+  assert.equal(deviceReads(it, stray + 8192n), 66);
+  assert.equal(it.platform.wipeDummyPage(), true);
+  assert.equal(deviceReads(it, stray + 8192n), 0);
+  assert.equal(it.platform.wipeDummyPage(), false);
 });
 
 test("a thread that dies with the cache's lock makes flushes fail and DMAs fault, in bounded time, until it is forgotten", () => {

@@ -69,3 +69,84 @@ test("registers that are none, set-ups that can't be, and a TSB moved while tran
   assert.throws(() => registers.write64(TSB_BASE, 0x20000n), /TSB_BASE is written while translation is on/);
   assert.equal(registers.read64(TSB_BASE), 0x10000n);
 });
+
+/** Of Psycho's streaming cache. */
+const [STREAMING_CONTROL, PAGE_FLUSH, FLUSH_SYNC, CONTEXT_FLUSH, STREAMING_TAGS] = [
+  0x2800, 0x2808, 0x2810, 0x2818, 0xb800,
+];
+
+/** Entry 5 leads to 0x4000 through the streaming cache, with context 0xabc. */
+function psycho(): SoftwareMachine {
+  const machine = SoftwareMachine.create({ memoryBytes: 2 ** 20, iommu: "psycho" });
+  machine.memory.write(0x10000 + 8 * 5, Uint8Array.of(0x95, 0x5e, 0, 0, 0, 0, 0x40, 0x12));
+  machine.registers.write64(TSB_BASE, 0x10000n);
+  machine.registers.write64(STREAMING_CONTROL, 1n);
+  machine.registers.write64(CONTROL, 1n);
+  return machine;
+}
+
+const ENTRY_5 = 0xff800000n + 5n * 8192n;
+const FLAG = 0x8000;
+
+/** Does what the device writes reach memory when this is done? */
+function reaches(machine: SoftwareMachine, flush: () => void, byte: number): boolean {
+  machine.device(0).dmaWrite(ENTRY_5, Uint8Array.of(byte));
+  flush();
+  machine.memory.write(FLAG, new Uint8Array(8));
+  machine.registers.write64(FLUSH_SYNC, BigInt(FLAG));
+  const seen = new Uint8Array(8);
+  machine.memory.read(FLAG, seen);
+  assert.deepEqual([...seen], [0, 0, 0, 0, 0, 0, 0, 1]);
+  machine.memory.read(0x4000, seen);
+  return seen[0] === byte;
+}
+
+test("a line is flushed by its page, anywhere in it and above the window, or by the 12 bits of its context, and by nothing else", () => {
+  const machine = psycho();
+  const { registers } = machine;
+  let byte = 1;
+  for (const [at, value, flushed] of [
+    [PAGE_FLUSH, ENTRY_5, true],
+    [PAGE_FLUSH, ENTRY_5 + 0x1fffn, true],
+    [PAGE_FLUSH, ENTRY_5 % 0x800000n, true],
+    [PAGE_FLUSH, ENTRY_5 | (1n << 40n), true],
+    [PAGE_FLUSH, ENTRY_5 + 0x2000n, false],
+    [CONTEXT_FLUSH, 0xabcn, true],
+    [CONTEXT_FLUSH, 0x1abcn, true],
+    [CONTEXT_FLUSH, 0xabdn, false],
+    [CONTEXT_FLUSH, 0n, false],
+    [FLUSH, ENTRY_5, false],
+  ] as const) {
+    const name = `0x${value.toString(16)} written to 0x${at.toString(16)}`;
+    assert.equal(
+      reaches(machine, () => registers.write64(at, value), byte++),
+      flushed,
+      name,
+    );
+  }
+});
+
+test("bad values of the streaming cache's registers are refused with the numbers, and change nothing", () => {
+  const machine = psycho();
+  const { registers } = machine;
+  machine.device(0).dmaWrite(ENTRY_5, Uint8Array.of(7));
+  const tag = registers.read64(STREAMING_TAGS);
+  assert.equal(tag, ENTRY_5 + 2n);
+  assert.throws(
+    () => registers.write64(FLUSH_SYNC, BigInt(FLAG + 8)),
+    /flag of a flush sync is 32776; expected a multiple of 64/,
+  );
+  assert.throws(() => registers.write64(FLUSH_SYNC, 2n ** 20n), InvalidArgumentError);
+  assert.throws(() => registers.write64(FLUSH_SYNC, 2n ** 63n), InvalidArgumentError);
+  for (const at of [STREAMING_CONTROL + 4, CONTEXT_FLUSH + 8, STREAMING_TAGS, STREAMING_TAGS + 128]) {
+    assert.throws(() => registers.write64(at, 0n), InvalidArgumentError);
+  }
+  for (const at of [PAGE_FLUSH, FLUSH_SYNC, CONTEXT_FLUSH, STREAMING_TAGS + 4, STREAMING_TAGS + 128]) {
+    assert.throws(() => registers.read64(at), InvalidArgumentError);
+  }
+  for (const value of [-1n, 2n ** 64n]) {
+    assert.throws(() => registers.write64(CONTEXT_FLUSH, value), /register value is .*; expected 64 bits, unsigned/);
+  }
+  assert.equal(registers.read64(STREAMING_TAGS), tag);
+  assert.equal(registers.read64(STREAMING_CONTROL), 1n);
+});
