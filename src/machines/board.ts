@@ -45,6 +45,8 @@ export interface Board {
   readonly table: IommuTable;
   /** The platform's own object: fields of its own beside `generic`. */
   readonly platform: { readonly generic: IommuTable };
+  /** Of what the platform shares out beside the table's entries, how much is taken: none when nothing is mapped. Left out where there is nothing. */
+  readonly extrasTaken?: () => number;
   /** Physical memory [0, usableBytes) is the caller's; what lies above belongs to the platform. A multiple of the IO page. */
   readonly usableBytes: number;
   /** Sums over all threads since the board was made. */

@@ -61,6 +61,7 @@ function boardOf(machine: SoftwareMachine, platform: Sun4uPlatform): Board {
     machine,
     table: platform.generic,
     platform,
+    extrasTaken: () => platform.contextsTaken,
     usableBytes: Math.floor(platform.firstAddress / pageBytes) * pageBytes,
     statistics: () => ({ invalidations: machine.statistics().invalidations, hypercalls: 0 }),
     takeFaults: () => machine.faults(),

@@ -23,16 +23,16 @@ interface Bench {
   readonly platform: Sun4uPlatform;
 }
 
-function benchOf(): Bench {
+function benchOf(streaming = false): Bench {
   const machine = SoftwareMachine.create({
     memoryBytes: 2 ** 21,
-    iommu: "sabre",
+    iommu: streaming ? "psycho" : "sabre",
     devices: ["a", "b", "c", "d"],
     threads: 8,
     // It forgets nothing by itself.
     iotlb: { entries: ENTRIES, ways: 4 },
   });
-  return { machine, platform: Sun4uPlatform.create(machine, { entries: ENTRIES, table: { threads: 8 } }) };
+  return { machine, platform: Sun4uPlatform.create(machine, { entries: ENTRIES, streaming, table: { threads: 8 } }) };
 }
 
 function startDriver({ machine, platform }: Bench, driver: number, rounds: number, forgets: boolean) {
@@ -94,7 +94,7 @@ test("entries of killed drivers lead to the dummy page once they are reclaimed",
   const { machine, platform } = bench;
   for (let death = 0; death < 4; death++) {
     const driver = startDriver(bench, death % DRIVERS, 2 ** 30, false);
-    while (Atomics.load(driver.report, 0) < 100) await new Promise((resolve) => setTimeout(resolve, 1));
+    await untilMapped(driver.report, 100);
     await driver.worker.terminate();
     await driver.ended;
     // This thread has the first slot of both; the dead one had the next.
@@ -111,3 +111,57 @@ test("entries of killed drivers lead to the dummy page once they are reclaimed",
     }
   }
 });
+
+const KILLS = 12;
+
+test("contexts of killed drivers are not left taken once they are reclaimed, in whatever order, beside one that goes on", async (t) => {
+  const bench = benchOf(true);
+  const { machine, platform } = bench;
+  // It has the next slots, for as long as the test runs.
+  const steady = startDriver(bench, 0, 2 ** 30, false);
+  await untilMapped(steady.report, 1);
+  let left = 0;
+  for (let death = 0; death < KILLS; death++) {
+    const driver = startDriver(bench, 1, 2 ** 30, false);
+    await untilMapped(driver.report, 50 + 37 * death);
+    await driver.worker.terminate();
+    await driver.ended;
+    left += platform.contextsTaken;
+    // This thread has the first slot of both, the steady driver the second.
+    machine.forgetThread(2);
+    if (death % 2 === 0) platform.reclaimContexts();
+    platform.generic.reclaim(2, "everything");
+    if (death % 2 === 1) platform.reclaimContexts();
+  }
+  await steady.worker.terminate();
+  await steady.ended;
+  machine.forgetThread(1);
+  platform.generic.reclaim(1, "everything");
+  platform.reclaimContexts();
+  t.diagnostic(`${KILLS} kills, after which ${left} contexts were taken in all`);
+  assert.ok(left > 0, "no context was ever taken: the test shows nothing");
+  assert.equal(platform.contextsTaken, 0);
+  assert.deepEqual([...platform.generic.leaks()], []);
+  assert.equal(steady.report[1], 0, "the steady driver's device saw what is not its own");
+  assert.deepEqual(steady.report.slice(2), new Int32Array(2), "the steady driver's maps or unmaps failed");
+});
+
+test("contexts of a killed driver alone are none afterwards, at each of its moments", async () => {
+  const bench = benchOf(true);
+  const { machine, platform } = bench;
+  for (let death = 0; death < KILLS; death++) {
+    const driver = startDriver(bench, death % DRIVERS, 2 ** 30, false);
+    await untilMapped(driver.report, 1 + 61 * death);
+    await driver.worker.terminate();
+    await driver.ended;
+    // As a board does: before its ranges are reclaimed.
+    machine.forgetThread(1);
+    platform.reclaimContexts();
+    platform.generic.reclaim(1, "everything");
+    assert.equal(platform.contextsTaken, 0, `after death ${death}`);
+  }
+});
+
+async function untilMapped(report: Int32Array, mappings: number): Promise<void> {
+  while (Atomics.load(report, 0) < mappings) await new Promise((resolve) => setTimeout(resolve, 1));
+}

@@ -422,22 +422,27 @@ test("a sync of more runs than are remembered brings all of them to memory", () 
   for (const i of [0, 2, 136, 138]) assert.equal(byteAt(it, (3 + i) * PAGE), i + 1);
 });
 
-test("an exchanged entry gives its context back, and what was written through it is in memory once it is invalidated", () => {
-  const it = scene();
-  const entry = map(it, 3);
-  it.machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(7));
-  const old: EntryValue = { page: 0, access: 0 };
-  assert.equal(it.platform.ops.exchange(entry, it.platform.dummyAddress / PAGE, 3, old), "platform-refused");
-  assert.equal(it.platform.contextsTaken, 1);
-  assert.equal(it.platform.ops.exchange(entry, 5, 3, old), undefined);
-  assert.deepEqual(old, { page: 3, access: 3 });
-  assert.equal(it.platform.contextsTaken, 0);
-  assert.equal(it.platform.ops.invalidate(entry, entry + 1), undefined);
-  assert.equal(byteAt(it, 3 * PAGE), 7);
-  // The new one passes the cache by.
-  it.machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(8));
-  assert.equal(byteAt(it, 5 * PAGE), 8);
-});
+for (const invalidate of ["strict", "lazy"] as const) {
+  test(`${invalidate}: an exchanged entry gives its context back, and what was written through it reaches memory`, () => {
+    const it = scene({ table: { invalidate } });
+    const { ops } = it.platform;
+    const entry = map(it, 3);
+    it.machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(7));
+    const old: EntryValue = { page: 0, access: 0 };
+    assert.equal(ops.exchange(entry, it.platform.dummyAddress / PAGE, 3, old), "platform-refused");
+    assert.equal(it.platform.contextsTaken, 1);
+    assert.equal(ops.exchange(entry, 5, 3, old), undefined);
+    assert.deepEqual(old, { page: 3, access: 3 });
+    assert.equal(it.platform.contextsTaken, 0);
+    assert.equal(ops.flush(), undefined);
+    assert.equal(byteAt(it, 3 * PAGE), invalidate === "lazy" ? 7 : 0);
+    assert.equal(ops.invalidate(entry, entry + 1), undefined);
+    assert.equal(byteAt(it, 3 * PAGE), 7);
+    // The new one passes the cache by.
+    it.machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(8));
+    assert.equal(byteAt(it, 5 * PAGE), 8);
+  });
+}
 
 test("contexts of a dead thread, held or released half-way, come back by a recount; those in the table stay", () => {
   const contexts = StreamingContexts.create();

@@ -343,6 +343,8 @@ export class Bench {
     }
     this.expectEntries(new Map(), when);
     expect(this.taken === 0, () => `${when}, ${this.taken} entries are still taken`);
+    const extras = this.board.extrasTaken?.() ?? 0;
+    expect(extras === 0, () => `${when}, ${extras} of what the platform shares out are still taken`);
     const faults = this.board.takeFaults();
     expect(faults.length === 0, () => `${when}, faults have not been taken: ${faultText(faults)}`);
   }
