@@ -33,7 +33,7 @@ const CLEAR: Uint32Array = new Uint32Array(2);
 
 /** What `flushRuns` says. */
 export const NOTHING_FLUSHED = 0;
-export const READ_FLUSHED = 1;
+const READ_FLUSHED = 1;
 /** Devices may have written: to be waited for. */
 export const WRITTEN_FLUSHED = 2;
 
