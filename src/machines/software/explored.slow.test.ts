@@ -11,7 +11,8 @@ import type { Fault } from "../../machine/contract.ts";
 import type { LinearOps } from "../../platforms/linear/ops.ts";
 import { CONTROL, ENABLE, ENTRIES, FORMAT_SHIFT, PAGE_SHIFT, WINDOW_BASE } from "../../platforms/linear/registers.ts";
 import type { EntryValue } from "../../table/contract.ts";
-import { type Exploration, explore, formatReport, type Report } from "../../testing/explorer/explore.ts";
+import { assertSound } from "../../testing/explorer/assertions.model.ts";
+import { type Exploration, explore, formatReport } from "../../testing/explorer/explore.ts";
 import { exploredCopy, type Plant } from "../../testing/explorer/load.ts";
 import type { Translation } from "./iotlb.ts";
 import type { SoftwareMachine } from "./machine.ts";
@@ -161,30 +162,21 @@ function exploration(library: Library, devices: number, reads: readonly number[]
   };
 }
 
-function runSound(name: string, what: Exploration<State>): Report {
-  const report = explore(what);
-  console.log(formatReport(name, report));
-  const { first } = report;
-  assert.equal(first, undefined, first && `${first.kind}: ${first.message}\n${first.trace}`);
-  assert.equal(report.complete, true);
-  return report;
-}
-
-test("one device, one invalidation: no schedule lets the device see freed memory", () => {
+test("one device, one invalidation: no schedule lets the device see freed memory", (t) => {
   for (const warm of [false, true]) {
-    runSound(`1 DMA, IOTLB ${warm ? "warm" : "cold"}`, exploration(sound, 1, [0], warm));
-    runSound(`2 DMAs, IOTLB ${warm ? "warm" : "cold"}`, exploration(sound, 1, [0, 0], warm));
+    assertSound(t, `1 DMA, IOTLB ${warm ? "warm" : "cold"}`, exploration(sound, 1, [0], warm));
+    assertSound(t, `2 DMAs, IOTLB ${warm ? "warm" : "cold"}`, exploration(sound, 1, [0, 0], warm));
   }
 });
 
-test("two devices and an invalidation: no schedule with 3 preemptions lets one see freed memory", () => {
+test("two devices and an invalidation: no schedule with 3 preemptions lets one see freed memory", (t) => {
   for (const warm of [false, true]) {
     const what = { ...exploration(sound, 2, [0], warm), preemptions: 3 };
-    runSound(`2 devices, IOTLB ${warm ? "warm" : "cold"}`, what);
+    assertSound(t, `2 devices, IOTLB ${warm ? "warm" : "cold"}`, what);
   }
 });
 
-test("an entry that is given another page, or swapped for it, leads to the one or the other, in both formats", () => {
+test("an entry that is given another page, or swapped for it, leads to the one or the other, in both formats", (t) => {
   for (const library of [sound, soundIopte]) {
     for (const [name, giving] of [
       ["remapped", remapping],
@@ -202,7 +194,7 @@ test("an entry that is given another page, or swapped for it, leads to the one o
         },
         preemptions: 4,
       };
-      runSound(`${name}, ${library.format.name}`, what);
+      assertSound(t, `${name}, ${library.format.name}`, what);
     }
   }
 });
@@ -265,9 +257,9 @@ function changes(library: Library): readonly ((ops: LinearOps) => void)[] {
   return [cleared, exchanged];
 }
 
-test("a walk of an entry that is changed meanwhile never joins the words of two pages, in both formats", () => {
+test("a walk of an entry that is changed meanwhile never joins the words of two pages, in both formats", (t) => {
   for (const library of [sound, soundIopte]) {
-    for (const changing of changes(library)) runSound(`walk, ${library.format.name}`, walking(library, changing));
+    for (const changing of changes(library)) assertSound(t, `walk, ${library.format.name}`, walking(library, changing));
   }
 });
 
@@ -314,17 +306,17 @@ const mappedInVain =
     ops.set(0, 1, pages[1] as number, 3);
   };
 
-test("where empty entries lead to a dummy page, a walk never joins words of it with those of a page", () => {
+test("where empty entries lead to a dummy page, a walk never joins words of it with those of a page", (t) => {
   for (const dummyPage of DUMMY_PAGES) {
     for (const changing of [mappedInVain(soundIopte), ...changes(soundIopte)]) {
-      runSound(`walk, dummy page ${dummyPage}`, walkingDummies(soundIopte, dummyPage, changing));
+      assertSound(t, `walk, dummy page ${dummyPage}`, walkingDummies(soundIopte, dummyPage, changing));
     }
     const two = walkingDummies(soundIopte, dummyPage, twoMappedInVain(soundIopte));
-    runSound(`walk, dummy page ${dummyPage}, two entries at a time`, { ...two, preemptions: 2 });
+    assertSound(t, `walk, dummy page ${dummyPage}, two entries at a time`, { ...two, preemptions: 2 });
   }
 });
 
-test("faults are taken once, by whoever takes them, and those that find no room are counted", () => {
+test("faults are taken once, by whoever takes them, and those that find no room are counted", (t) => {
   for (const kills of [0, 1] as const) {
     const what: Exploration<State> = {
       setup: () => setup(sound, 3, 1, false),
@@ -352,13 +344,13 @@ test("faults are taken once, by whoever takes them, and those that find no room 
       preemptions: 2,
       skipSeen: true,
     };
-    runSound(`faults, ${kills} deaths`, what);
+    assertSound(t, `faults, ${kills} deaths`, what);
   }
 });
 
-test("stale looks at the tags, as far as the memory model allows them, do no harm", () => {
+test("stale looks at the tags, as far as the memory model allows them, do no harm", (t) => {
   const what = { ...exploration(sound, 1, [0, 0], true), preemptions: 3, staleGlances: true };
-  runSound("2 DMAs, stale glances", what);
+  assertSound(t, "2 DMAs, stale glances", what);
 });
 
 /** Two devices whose entries share the IOTLB's only way. */
@@ -374,8 +366,8 @@ function evicting(library: Library): Exploration<State> {
   };
 }
 
-test("two devices that evict each other from one way never get a translation of two halves", () => {
-  runSound("2 devices, 2 entries, 1 way", { ...evicting(sound), preemptions: 3 });
+test("two devices that evict each other from one way never get a translation of two halves", (t) => {
+  assertSound(t, "2 devices, 2 entries, 1 way", { ...evicting(sound), preemptions: 3 });
 });
 
 /** The device's thread may die; then a third one says so. */
@@ -397,9 +389,9 @@ function forgotten(library: Library, warm: boolean): Exploration<State> {
   };
 }
 
-test("a device's thread that dies at any access, once forgotten, holds nothing up and leaves nothing", () => {
+test("a device's thread that dies at any access, once forgotten, holds nothing up and leaves nothing", (t) => {
   for (const warm of [false, true]) {
-    const report = runSound(`1 DMA, dies, forgotten, IOTLB ${warm ? "warm" : "cold"}`, {
+    const report = assertSound(t, `1 DMA, dies, forgotten, IOTLB ${warm ? "warm" : "cold"}`, {
       ...forgotten(sound, warm),
       preemptions: 2,
     });
@@ -407,7 +399,7 @@ test("a device's thread that dies at any access, once forgotten, holds nothing u
   }
 });
 
-test("while nobody has said that the device's thread is dead, an invalidation fails as busy, in bounded time", () => {
+test("while nobody has said that the device's thread is dead, an invalidation fails as busy, in bounded time", (t) => {
   let busy = 0;
   const what: Exploration<State> = {
     ...exploration(sound, 1, [0], false),
@@ -427,7 +419,7 @@ test("while nobody has said that the device's thread is dead, an invalidation fa
     },
     preemptions: 2,
   };
-  runSound("1 DMA, dies, nobody says so", what);
+  assertSound(t, "1 DMA, dies, nobody says so", what);
   assert.ok(busy > 0);
 });
 

@@ -4,9 +4,13 @@
  *
  * Nothing ever depends on a context being one mapping's alone: what is to be flushed is read from the entries themselves, and a
  * context that two mappings share costs them needless flushes, never one that is missing. So counts may err, but only to be too low:
- * a taken context has its count before its first entry, and gives it up after its last. A thread that dies in between leaves
- * the count too high; `recount` lowers it to what stands in the table. When it meets a living thread in between, it takes away
- * what that one is about to use: then the context is shared for a while.
+ * a taken context has its count before its first entry, and gives it up after its last.
+ *
+ * A thread that dies in between leaves one context taken, or its count too high: `recount` lowers counts to what stands in the table,
+ * and gives back what no entry carries. Until somebody calls it that context is lost, no more: who finds none free is flushed page by
+ * page. Where a recount meets a living thread in between, it takes away what that one is about to use: then the context is shared
+ * for a while, and whoever finds its count gone gives it back once more. So in the end, once nothing runs and the dead have been
+ * recovered, none is taken: the explorer's tests show it for a death at any access, of the recovery too.
  */
 import type { SharedBuffer, SharedWords } from "../../shared/memory.ts";
 import * as memory from "../../shared/memory.ts";

@@ -5,7 +5,7 @@ import { UNCONSTRAINED } from "../../allocator/constraints.ts";
 import { DmaDevice } from "../../dma/device.ts";
 import { ScatterList } from "../../dma/scatter-list.ts";
 import type { Registers } from "../../machine/contract.ts";
-import { joinHalves } from "../../machine/wide-registers.ts";
+import { WideRegisters } from "../../machine/wide-registers.ts";
 import { readLayout } from "../../machines/software/layout.ts";
 import { SoftwareMachine } from "../../machines/software/machine.ts";
 import { DmaInFlight } from "../../machines/software/threads.ts";
@@ -20,6 +20,27 @@ import { Sun4uPlatform } from "./platform.ts";
 const PAGE = 8192;
 // By their numbers: these tests share no constant with what they test.
 const [PAGE_FLUSH, FLUSH_SYNC, CONTEXT_FLUSH, TAGS] = [0x2808, 0x2810, 0x2818, 0xb800];
+
+/** The registers of a machine, with something in the way of writes of 64 bits. */
+class WatchedRegisters extends WideRegisters {
+  readonly #registers: Registers;
+  readonly write64: (at: number, value: bigint) => void;
+
+  constructor(registers: Registers, write64: (at: number, value: bigint) => void) {
+    super();
+    this.#registers = registers;
+    this.write64 = write64;
+  }
+  read32(at: number): number {
+    return this.#registers.read32(at);
+  }
+  write32(at: number, value: number): void {
+    this.#registers.write32(at, value);
+  }
+  read64(at: number): bigint {
+    return this.#registers.read64(at);
+  }
+}
 
 interface Scene {
   readonly machine: SoftwareMachine;
@@ -42,18 +63,11 @@ function scene(options: SceneOptions = {}): Scene {
   const machine = SoftwareMachine.create({ memoryBytes: 2 ** 23, iommu: "psycho", busyMilliseconds: 5 });
   const written: number[] = [];
   const { memory, registers } = machine;
-  const watched: Registers = {
-    read32: (at) => registers.read32(at),
-    write32: (at, value) => registers.write32(at, value),
-    read64: (at) => registers.read64(at),
-    write64: (at, value) => {
-      written.push(at);
-      onWrite?.(at, value);
-      if (!swallows.includes(at)) registers.write64(at, value);
-    },
-    writeHalves64: (at, high, low) => watched.write64(at, joinHalves(high, low)),
-    readHigh64: (at) => registers.readHigh64(at),
-  };
+  const watched = new WatchedRegisters(registers, (at, value) => {
+    written.push(at);
+    onWrite?.(at, value);
+    if (!swallows.includes(at)) registers.write64(at, value);
+  });
   const platform = Sun4uPlatform.create(
     { memory, registers: watched, faults: () => machine.faults() },
     { pageShift, entries: 8192, streaming: true, syncMilliseconds: 20, ...(table === undefined ? {} : { table }) },
@@ -326,16 +340,11 @@ test("a thread does not take the flag of a sync for its own that a dead one, who
   const it = scene();
   const { memory, registers } = it.machine;
   let syncs = 0;
-  const watched: Registers = {
-    read32: (at) => registers.read32(at),
-    write32: (at, value) => registers.write32(at, value),
-    read64: (at) => registers.read64(at),
-    write64: (at, value) => {
+  const watched = new WatchedRegisters(registers, (at, value) => {
       // The dead one's is done just now: the flag is set, and what this thread has flushed is not in memory.
       if (at === FLUSH_SYNC && syncs++ === 0) memory.store32(Number(value) + 4, 1);
       else registers.write64(at, value);
-    },
-  };
+  });
   const machine = { memory, registers: watched, faults: () => [] };
   const there = { ...it, platform: Sun4uPlatform.attach(machine, it.platform.handle) };
   const entry = map(there, 3);
@@ -374,12 +383,9 @@ test("a platform is not made while the cache can't bring to memory what it holds
   const it = scene();
   it.machine.device(0).dmaWrite(iova(it, map(it, 3)), Uint8Array.of(7));
   const { memory, registers } = it.machine;
-  const deaf: Registers = {
-    read32: (at) => registers.read32(at),
-    write32: (at, value) => registers.write32(at, value),
-    read64: (at) => registers.read64(at),
-    write64: (at, value) => (at === FLUSH_SYNC ? undefined : registers.write64(at, value)),
-  };
+  const deaf = new WatchedRegisters(registers, (at, value) => {
+    if (at !== FLUSH_SYNC) registers.write64(at, value);
+  });
   const machine = { memory, registers: deaf, faults: () => [] };
   const options = { entries: 1024, streaming: true, syncMilliseconds: 5 };
   assert.throws(() => Sun4uPlatform.create(machine, options), /platform-busy|the streaming cache has not brought/);
