@@ -5,7 +5,8 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Exploration, explore, formatReport, type Report } from "../../testing/explorer/explore.ts";
+import { assertSound } from "../../testing/explorer/assertions.model.ts";
+import { type Exploration, explore, formatReport } from "../../testing/explorer/explore.ts";
 import type { Plant } from "../../testing/explorer/load.ts";
 import { type ExploredLibrary, type ExploredScene, exploredLibrary, exploredScene } from "./explored.model.ts";
 
@@ -75,23 +76,14 @@ function racing(library: ExploredLibrary, kills: 0 | 1): Exploration<State> {
   };
 }
 
-function runSound(name: string, what: Exploration<State>): Report {
-  const report = explore(what);
-  console.log(formatReport(name, report));
-  const { first } = report;
-  assert.equal(first, undefined, first && `${first.kind}: ${first.message}\n${first.trace}`);
-  assert.equal(report.complete, true);
-  return report;
-}
-
 const sound = await exploredLibrary();
 
-test("two threads that need the same level: one's is taken, the other's goes back, both entries are set", () => {
-  runSound("2 threads make one level", racing(sound, 0));
+test("two threads that need the same level: one's is taken, the other's goes back, both entries are set", (t) => {
+  assertSound(t, "2 threads make one level", racing(sound, 0));
 });
 
-test("a thread that dies anywhere while it makes a level leaves nothing that its recovery does not bring back", () => {
-  const report = runSound("2 threads make one level, one dies", racing(sound, 1));
+test("a thread that dies anywhere while it makes a level leaves nothing that its recovery does not bring back", (t) => {
+  const report = assertSound(t, "2 threads make one level, one dies", racing(sound, 1));
   assert.ok(report.kills > 0);
 });
 

@@ -6,7 +6,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { iovaOf } from "../../table/iommu-table.ts";
-import { type Exploration, explore, formatReport, type Report } from "../../testing/explorer/explore.ts";
+import { assertSound } from "../../testing/explorer/assertions.model.ts";
+import { type Exploration, explore, formatReport } from "../../testing/explorer/explore.ts";
 import type { Plant } from "../../testing/explorer/load.ts";
 import {
   type ExploredLibrary,
@@ -233,43 +234,34 @@ const owning: Build = (library) => ({
   },
 });
 
-function runSound(name: string, what: Exploration<State>): Report {
-  const report = explore(what);
-  console.log(formatReport(name, report));
-  const { first } = report;
-  assert.equal(first, undefined, first && `${first.kind}: ${first.message}\n${first.trace}`);
-  assert.equal(report.complete, true);
-  return report;
-}
-
 const sound = await exploredLibrary();
 
-test("of two groups that give one table up while an entry is mapped, the second is refused", () => {
-  runSound("2 groups give a table up", twoGiveUp(sound));
+test("of two groups that give one table up while an entry is mapped, the second is refused", (t) => {
+  assertSound(t, "2 groups give a table up", twoGiveUp(sound));
 });
 
-test("of two threads that claim a table at once, at most one gets it, and then all of it", () => {
-  runSound("2 threads claim a table", twoClaim(sound));
+test("of two threads that claim a table at once, at most one gets it, and then all of it", (t) => {
+  assertSound(t, "2 threads claim a table", twoClaim(sound));
 });
 
-test("what was unmapped is out of reach of a group that gave the table up, and took it back, meanwhile", () => {
-  runSound("an unmap, a group unlinked and linked, a device", unlinkedMeanwhile(sound));
+test("what was unmapped is out of reach of a group that gave the table up, and took it back, meanwhile", (t) => {
+  assertSound(t, "an unmap, a group unlinked and linked, a device", unlinkedMeanwhile(sound));
 });
 
-test("a thread that dies anywhere while it attaches leaves no number taken", () => {
-  assert.ok(runSound("attaching, dying", attaching(sound)).kills > 0);
+test("a thread that dies anywhere while it attaches leaves no number taken", (t) => {
+  assert.ok(assertSound(t, "attaching, dying", attaching(sound)).kills > 0);
 });
 
-test("a thread that dies anywhere while a table is freed leaves it whole or gone", () => {
-  assert.ok(runSound("a table freed, dying", freeing(sound)).kills > 0);
+test("a thread that dies anywhere while a table is freed leaves it whole or gone", (t) => {
+  assert.ok(assertSound(t, "a table freed, dying", freeing(sound)).kills > 0);
 });
 
-test("a table whose creator dies is freed, or is that of a thread that attaches just then, and never both", () => {
-  assert.ok(runSound("a dead thread's table, attached to", orphaned(sound)).kills > 0);
+test("a table whose creator dies is freed, or is that of a thread that attaches just then, and never both", (t) => {
+  assert.ok(assertSound(t, "a dead thread's table, attached to", orphaned(sound)).kills > 0);
 });
 
-test("a thread that dies anywhere while a table is handed over to it, or comes back, leaves every entry usable", () => {
-  assert.ok(runSound("ownership, dying", owning(sound)).kills > 0);
+test("a thread that dies anywhere while a table is handed over to it, or comes back, leaves every entry usable", (t) => {
+  assert.ok(assertSound(t, "ownership, dying", owning(sound)).kills > 0);
 });
 
 const PHB = "platforms/powernv/phb.js";

@@ -341,9 +341,9 @@ test("a thread does not take the flag of a sync for its own that a dead one, who
   const { memory, registers } = it.machine;
   let syncs = 0;
   const watched = new WatchedRegisters(registers, (at, value) => {
-      // The dead one's is done just now: the flag is set, and what this thread has flushed is not in memory.
-      if (at === FLUSH_SYNC && syncs++ === 0) memory.store32(Number(value) + 4, 1);
-      else registers.write64(at, value);
+    // The dead one's is done just now: the flag is set, and what this thread has flushed is not in memory.
+    if (at === FLUSH_SYNC && syncs++ === 0) memory.store32(Number(value) + 4, 1);
+    else registers.write64(at, value);
   });
   const machine = { memory, registers: watched, faults: () => [] };
   const there = { ...it, platform: Sun4uPlatform.attach(machine, it.platform.handle) };

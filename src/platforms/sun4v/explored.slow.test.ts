@@ -6,7 +6,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Sun4vHypervisor } from "../../machines/hypervisors/sun4v/hypervisor.ts";
-import { type Exploration, explore, formatReport, type Report } from "../../testing/explorer/explore.ts";
+import { assertSound } from "../../testing/explorer/assertions.model.ts";
+import { type Exploration, explore, formatReport } from "../../testing/explorer/explore.ts";
 import { exploredCopy, type Plant } from "../../testing/explorer/load.ts";
 import type { Sun4vPlatform } from "./platform.ts";
 
@@ -146,26 +147,17 @@ function together(library: Library): Exploration<State> {
   };
 }
 
-function runSound(name: string, what: Exploration<State>): Report {
-  const report = explore(what);
-  console.log(formatReport(name, report));
-  const { first } = report;
-  assert.equal(first, undefined, first && `${first.kind}: ${first.message}\n${first.trace}`);
-  assert.equal(report.complete, true);
-  return report;
-}
-
-test("a device that reads by entries while a list of them is made and taken away sees their pages or nothing", () => {
-  runSound("1 driver, 1 device", watched(sound, 0));
+test("a device that reads by entries while a list of them is made and taken away sees their pages or nothing", (t) => {
+  assertSound(t, "1 driver, 1 device", watched(sound, 0));
 });
 
-test("a driver that dies anywhere in a list of hypercalls leaves nothing once it is reclaimed, and its list page serves the next", () => {
-  const report = runSound("1 driver, 1 device, 1 death", watched(sound, 1));
+test("a driver that dies anywhere in a list of hypercalls leaves nothing once it is reclaimed, and its list page serves the next", (t) => {
+  const report = assertSound(t, "1 driver, 1 device, 1 death", watched(sound, 1));
   assert.ok(report.kills > 0);
 });
 
-test("two drivers at once map what each has listed", () => {
-  runSound("2 drivers", together(sound));
+test("two drivers at once map what each has listed", (t) => {
+  assertSound(t, "2 drivers", together(sound));
 });
 
 const TABLES = "machines/hypervisors/sun4v/tables.js";

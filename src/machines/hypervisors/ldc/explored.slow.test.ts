@@ -6,7 +6,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { LdcOps } from "../../../platforms/ldc/ops.ts";
 import { LDC_MAPIN, LDC_RX_QCONF, LDC_SET_MAP_TABLE, LDC_UNMAP } from "../../../platforms/ldc/services.ts";
-import { type Exploration, explore, formatReport, type Report } from "../../../testing/explorer/explore.ts";
+import { assertSound } from "../../../testing/explorer/assertions.model.ts";
+import { type Exploration, explore } from "../../../testing/explorer/explore.ts";
 import { exploredCopy, type Plant } from "../../../testing/explorer/load.ts";
 import type { DmaWindow, EntryCount, Iova } from "../../../units/numbers.ts";
 import type { LdcHypervisor } from "./hypervisor.ts";
@@ -125,24 +126,15 @@ function exploration(library: Library, importers: number): Exploration<State> {
   };
 }
 
-function runSound(name: string, what: Exploration<State>): Report {
-  const report = explore(what);
-  console.log(formatReport(name, report));
-  const { first } = report;
-  assert.equal(first, undefined, first && `${first.kind}: ${first.message}\n${first.trace}`);
-  assert.equal(report.complete, true);
-  return report;
-}
-
-test("one importer: no schedule lets it read a page whose export has ended", () => {
-  runSound("1 importer", { ...exploration(sound, 1), preemptions: 6 });
+test("one importer: no schedule lets it read a page whose export has ended", (t) => {
+  assertSound(t, "1 importer", { ...exploration(sound, 1), preemptions: 6 });
 });
 
-test("two importers: neither reads a page whose export has ended, and it is mapped in by one at a time", () => {
-  runSound("2 importers", { ...exploration(sound, 2), preemptions: 3 });
+test("two importers: neither reads a page whose export has ended, and it is mapped in by one at a time", (t) => {
+  assertSound(t, "2 importers", { ...exploration(sound, 2), preemptions: 3 });
 });
 
-test("an importer that dies anywhere holds the end of the export up until it is forgotten, and no longer", () => {
+test("an importer that dies anywhere holds the end of the export up until it is forgotten, and no longer", (t) => {
   const what: Exploration<State> = {
     ...exploration(sound, 1),
     preemptions: 2,
@@ -160,7 +152,7 @@ test("an importer that dies anywhere holds the end of the export up until it is 
       check(state, [{ value: "ended" }]);
     },
   };
-  const report = runSound("1 importer, 1 death", what);
+  const report = assertSound(t, "1 importer, 1 death", what);
   assert.ok(report.kills > 0);
 });
 
@@ -205,12 +197,12 @@ function sharingWithDeath(library: Library): Exploration<State> {
   };
 }
 
-test("a page is given back by one thread while another reads it: no schedule lets it read on when the export has ended", () => {
-  runSound("1 reader, 1 giving back", sharing(sound));
+test("a page is given back by one thread while another reads it: no schedule lets it read on when the export has ended", (t) => {
+  assertSound(t, "1 reader, 1 giving back", sharing(sound));
 });
 
-test("who dies giving a page back, or ending its export, leaves no slot that is lost", () => {
-  const report = runSound("1 reader, 1 giving back, 1 death", sharingWithDeath(sound));
+test("who dies giving a page back, or ending its export, leaves no slot that is lost", (t) => {
+  const report = assertSound(t, "1 reader, 1 giving back, 1 death", sharingWithDeath(sound));
   assert.ok(report.kills > 0);
 });
 
