@@ -12,7 +12,7 @@ import {
   type TableOptions,
 } from "iova";
 import type { EntryFormat, EntryValue, Machine, TableOps } from "iova/platform";
-import type { Board, BoardKind, BoardOptions } from "iova/testing";
+import { type Board, type BoardKind, type BoardOptions, checkBoardOptions } from "iova/testing";
 import { ACME, AcmeMachine } from "./own-machine.ts";
 
 // 1. The format: 8 bytes, little-endian; READ in bit 0, WRITE in bit 1, the physical address in bits 12 to 47.
@@ -135,7 +135,9 @@ export const acmeBoard: BoardKind = {
   },
 };
 
-function createBoard({ memoryBytes, pageShift = 12, entries = 1024, table }: BoardOptions): Board {
+function createBoard(options: BoardOptions): Board {
+  checkBoardOptions(acmeBoard, options);
+  const { memoryBytes, pageShift = 12, entries = 1024, table } = options;
   const machine = new AcmeMachine(memoryBytes);
   const usableBytes = Math.floor((memoryBytes - 8 * entries) / 2 ** pageShift) * 2 ** pageShift;
   const window = { base: 0x4000_0000n as Iova, pageShift, entries: entries as EntryCount };

@@ -2,7 +2,13 @@
  * `iova/testing`: what tests of formats, platforms and machines made elsewhere start from.
  */
 export type { DmaMachine, DmaMaster, Fault, Machine } from "../machine/contract.ts";
-export type { Board, BoardHandle, BoardKind, BoardOptions } from "../machines/board.ts";
+export {
+  type Board,
+  type BoardHandle,
+  type BoardKind,
+  type BoardOptions,
+  checkBoardOptions,
+} from "../machines/board.ts";
 export { attachBoard, BOARD_KINDS, boardNamed } from "../machines/boards.ts";
 export type { OperationsOf } from "./board-conformance/bench.ts";
 export type { Behaviour } from "./board-conformance/case.ts";

@@ -14,7 +14,7 @@ const zeroed: BoardCase = {
   needs: ["several pages"],
   run(bench) {
     const device = operations(bench);
-    for (let round = 0; round < 8; round++) {
+    for (let round = 0; round < 12; round++) {
       const memory = allocate(device, 5000);
       const found = new Uint8Array(5000);
       bench.board.machine.memory.read(memory.address, found);
