@@ -103,8 +103,8 @@ export abstract class FlatTableOps implements TableOps {
   clear(first: number, count: number): void {
     if (!inTable(first, count, this.entries)) throw beyondTable(first, count, this.entries);
     const address = this.addressOf(first);
-    if (count > this.#quickEntries) this.#clearBatches(address, count);
-    else this.memory.storeWords(address, this.#empty, count * ENTRY_WORDS, this.#otherWord);
+    if (count <= BATCH_ENTRIES) this.#storeEmpty(address, count);
+    else this.#clearBatches(address, count);
   }
 
   get(entry: number, into: EntryValue): void {
