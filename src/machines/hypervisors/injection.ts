@@ -6,7 +6,7 @@
  * call; a thread that dies in a call leaves nothing behind but its count.
  */
 import { add, load, type SharedWords, store } from "../../shared/memory.ts";
-import { checkInteger } from "../../units/errors.ts";
+import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
 
 const WORD = { calls: 0, most: 1, random: 2, failFrom: 3, failEnd: 4, failStatus: 5 } as const;
 
@@ -36,12 +36,14 @@ export class CallInjection {
     this.#at = at;
   }
 
-  /** In place of what was set before. One thread at a time. */
+  /** In place of what was set before. One thread at a time. Throws InvalidArgumentError for numbers out of range. */
   set(injection: Injection): void {
     const { most = 0, random = false, failAt = 0, failures = 1, status = -1 } = injection;
     checkInteger("what a call takes at most", most, 0, 2 ** 31 - 1);
     checkInteger("call that fails", failAt, 0, 2 ** 30);
     checkInteger("calls that fail", failures, 1, 2 ** 30);
+    checkInteger("status of calls that fail", status, -(2 ** 31), 2 ** 31 - 1);
+    if (status === 0) throw new InvalidArgumentError("status of calls that fail", status, "not 0: that is success");
     this.#store(WORD.most, most);
     this.#store(WORD.random, random ? 1 : 0);
     this.#store(WORD.failStatus, status);

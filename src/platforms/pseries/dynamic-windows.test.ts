@@ -5,7 +5,7 @@ import { DmaDevice } from "../../dma/device.ts";
 import { createDevice } from "../../dma/windows.ts";
 import { TOKENS } from "../../machines/hypervisors/papr/firmware.ts";
 import type { DynamicWindowOptions, PaprHypervisorOptions } from "../../machines/hypervisors/papr/hypervisor.ts";
-import { type Guest, guestOf, MEMORY_BYTES, tableOf, viewBetweenCalls } from "./guest.model.ts";
+import { callsIn, type Guest, guestOf, MEMORY_BYTES, tableOf, viewBetweenCalls } from "./guest.model.ts";
 import { H_GET_TCE, H_PUT_TCE_INDIRECT, H_RTAS, H_STUFF_TCE } from "./papr.ts";
 import { PseriesPlatform, type PseriesWindow } from "./platform.ts";
 
@@ -268,6 +268,16 @@ test("added memory is mapped in a direct window, and in no other; a failure leav
   assert.equal(reaches(added.address), false);
   assert.equal(platform.addMemory({ address: MEMORY_BYTES, bytes: 0x10000 }), "platform-refused", "beyond the window");
   assert.throws(() => platform.addMemory({ address: 5, bytes: 4096 }), /range of memory is 4096 bytes at 5/);
+});
+
+test("added and removed memory takes no call where the dynamic window is a table", () => {
+  const guest = guestWith({ pageShifts: [16] });
+  made(guest.platform.makeDynamicWindow({ mask: MASK_64, direct: false }));
+  const range = { address: 0x10000, bytes: 0x20000 };
+  const calls = callsIn(guest, () => {
+    assert.deepEqual([guest.platform.addMemory(range), guest.platform.removeMemory(range)], [undefined, undefined]);
+  });
+  assert.deepEqual(calls, { put: 0, stuff: 0, indirect: 0, get: 0 });
 });
 
 test("a guest that lacks some of its memory as yet can't map it", () => {

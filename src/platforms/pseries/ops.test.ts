@@ -226,6 +226,19 @@ test("long-busy: the same call is made again after each wait that was asked for"
   assert.ok(isEmpty(guest));
 });
 
+test("long-busy: a guest with enough patience waits 1 ms, 10 ms … 100 s, as the code says", () => {
+  for (let longer = 0; longer <= 5; longer++) {
+    const pauses: number[] = [];
+    const guest = guestOf(
+      {},
+      { patience: { patienceMs: 200_000, pause: (milliseconds) => pauses.push(milliseconds) } },
+    );
+    guest.hypervisor.inject([{ answer: 9900 + longer, times: 2 }]);
+    mapped(new DmaDevice(guest.platform.generic).map(0x5000n, 8 * 4096, 3));
+    assert.deepEqual(pauses, [10 ** longer, 10 ** longer]);
+  }
+});
+
 test("long-busy beyond the guest's patience: busy, undone, and no wait that would be longer than it", () => {
   const guest = guestOf();
   const device = new DmaDevice(guest.platform.generic);

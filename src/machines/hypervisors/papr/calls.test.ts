@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import * as papr from "../../../platforms/pseries/papr.ts";
 import {
   H_FUNCTION,
   H_GET_TCE,
@@ -174,6 +175,15 @@ test("defects 17, 18: every personality answers every call as docs/papr-personal
       name,
     );
   }
+});
+
+test("calls and codes have the specification's numbers", () => {
+  assert.deepEqual([H_GET_TCE, H_PUT_TCE, H_STUFF_TCE, H_PUT_TCE_INDIRECT], [0x1c, 0x20, 0x138, 0x13c]);
+  const { H_HARDWARE, H_PRIVILEGE, H_RESOURCE, H_NOT_ENOUGH_RESOURCES, H_LONG_BUSY_FIRST, H_TOO_HARD } = papr;
+  assert.deepEqual([H_SUCCESS, H_HARDWARE, H_FUNCTION, H_PRIVILEGE, H_PARAMETER], [0, -1, -2, -3, -4]);
+  assert.deepEqual([H_RESOURCE, H_NOT_ENOUGH_RESOURCES, H_LONG_BUSY_FIRST, H_TOO_HARD], [-16, -44, 9900, 9999]);
+  const waits = [9899, 9900, 9901, 9902, 9903, 9904, 9905, 9906].map(papr.longBusyMilliseconds);
+  assert.deepEqual(waits, [0, 1, 10, 100, 1000, 10_000, 100_000, 0]);
 });
 
 test("a value without permissions unmaps, is stored as given and read back", () => {
