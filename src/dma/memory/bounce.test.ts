@@ -552,18 +552,18 @@ test("a map that fails before a device could have been told gives its pages back
   const machine = setUp({ entries: 4 });
   const { pages, table } = machine;
   const device = new DmaDevice(table, {}, machine.untrusted);
-  const { flush, invalidate } = table.ops;
+  const { flush } = table.ops;
   table.ops.flush = () => "platform-busy";
+  // For good: the two ranges stay out of use.
   table.ops.invalidate = () => "platform-busy";
+  table.ops.invalidateAll = () => "platform-busy";
   const list = new ScatterList(1);
   list.addNumber(0x1010, 100);
   assert.equal(device.map(0x1010n, 100, 3), "platform-busy");
   assert.equal(device.mapSg(list, 3), "platform-busy");
   assert.equal(pages.takenPages, 2, "a device may still reach them");
   table.ops.flush = flush;
-  table.ops.invalidate = invalidate;
-  const rest = table.allocate(2);
-  assert.ok(rest >= 0);
+  assert.ok(table.allocate(2) >= 0, "the rest");
   for (let attempt = 0; attempt < 2; attempt++) {
     assert.equal(device.map(0x1010n, 100, 3), "table-full");
     assert.equal(device.mapSg(list, 3), "table-full");
