@@ -38,7 +38,7 @@ test("the example of the debug mode reports both misuses, each with where the ma
   const { output, said } = run("debug");
   assert.match(output, /^nvme0: unmap: frees 100 bytes of a mapping of 5000 \[free-wrong-size\]$/m, said);
   assert.match(output, /^nvme0: deviceRemoved: the device is removed with 1 live mappings /m);
-  const places = [...output.matchAll(/^ {2}(mapped|misused) by queue 3 at\n {4}.*debug\.js:(\d+)/gm)];
+  const places = [...output.matchAll(/^ {2}(mapped|misused) by queue 3 at\n {4}.*debug\.[jt]s:(\d+)/gm)];
   assert.deepEqual(
     places.map(([, what]) => what),
     ["mapped", "misused", "mapped", "misused"],
