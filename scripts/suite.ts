@@ -1,6 +1,7 @@
 /**
- * What `npm test` runs, and in which order: first the fast tests side by side, then the slow ones (*.slow.test.ts) one by
- * one, so that they have the machine to themselves. The last line printed is `N passed, N failed`.
+ * What `npm test` runs, and in which order: first the fast tests side by side, then the slow ones (*.slow.test.ts): those of one thread
+ * side by side too, the others one by one, so that their threads have the machine to themselves. The last line printed is
+ * `N passed, N failed`.
  *
  *   node scripts/test.js [--fast] [FILTER ...]
  *
@@ -15,6 +16,9 @@ import { type Phase, runTests } from "./runner.ts";
 
 /** A test file that takes longer hangs, even on a slow machine. */
 const LIMIT_MINUTES = { fast: 5, slow: 30 };
+
+/** Slow tests whose work is all in one thread: explorations, and the matrix of the conformance suite. Their files are named for it. */
+const ONE_THREAD = /(explored|explorer\/[^/]*|matrix)\.slow\.test\.js$/;
 
 export async function main(args: readonly string[]): Promise<number> {
   const filters = args.filter((arg) => arg !== "--fast");
@@ -36,9 +40,12 @@ function phasesOf(files: readonly string[], fastOnly: boolean): Phase[] {
   const isSlow = (file: string) => file.endsWith(".slow.test.js");
   const fast = files.filter((file) => !isSlow(file));
   const slow = fastOnly ? [] : files.filter(isSlow);
+  const ofOneThread = slow.filter((file) => ONE_THREAD.test(file));
+  const ofThreads = slow.filter((file) => !ONE_THREAD.test(file));
   return [
     { files: fast, atOnce: availableParallelism(), limitMinutes: LIMIT_MINUTES.fast, announce: false },
-    { files: slow, atOnce: 1, limitMinutes: LIMIT_MINUTES.slow, announce: true },
+    { files: ofOneThread, atOnce: availableParallelism(), limitMinutes: LIMIT_MINUTES.slow, announce: true },
+    { files: ofThreads, atOnce: 1, limitMinutes: LIMIT_MINUTES.slow, announce: true },
   ];
 }
 

@@ -40,7 +40,7 @@ export function cellsOf(kind: BoardKind): readonly MatrixCell[] {
   });
 }
 
-/** What a started machine runs with: two threads' views, strict and plain, or lazy with a cache. */
+/** Two threads' views, strict and plain, or lazy with a cache. */
 const FEW: readonly Choice[] = [
   { ...PLAIN, threads: 2 },
   { ...PLAIN, threads: 2, invalidate: "lazy", cache: "fifo" },
@@ -48,11 +48,11 @@ const FEW: readonly Choice[] = [
 
 /**
  * The cells with one setting each, strict and lazy in turn, so that each page size and each number of levels (where there are two) has
- * both: for machines on which the full choice takes minutes.
+ * both: for machines on which the full choice takes minutes, and for a first look.
  */
 export function fewCellsOf(kind: BoardKind): readonly MatrixCell[] {
-  return kind.levels.flatMap((levels, i) =>
-    kind.pageShifts.map((pageShift, j) => {
+  return kind.pageShifts.flatMap((pageShift, j) =>
+    levelsOf(kind, pageShift).map((levels, i) => {
       const choice = FEW[(i + j) % FEW.length] as Choice;
       return { kind, levels, pageShift, settings: [{ ...choice, levels, pageShift }] };
     }),
