@@ -58,6 +58,28 @@ test("a window that it was unsetting is set again, and can be unset", () => {
   assert.equal(group.unsetWindow(table), "in-use");
 });
 
+test("while its half-made changes are made whole, what others unmap is forgotten by every group that has the table", () => {
+  const { machine, phb, group, table, die, reclaim } = withDead();
+  const other = TableGroup.create(phb, 2);
+  for (const each of [group, other]) assert.equal(each.setWindow(table), undefined);
+  // Links of a group that has nothing, and none of one that has the table.
+  die();
+  const at = tableAt(phb.state, table.handle.index) + TABLE.links;
+  store(phb.state.words, at, (1 << 2) | (1 << 3));
+  const links: number[] = [];
+  const { write64 } = machine.registers;
+  machine.registers.write64 = (register, value) => {
+    links.push(peek(phb.state.words, at));
+    write64.call(machine.registers, register, value);
+  };
+  reclaim();
+  assert.ok(links.length > 0);
+  assert.ok(
+    links.every((word) => word === ((1 << 1) | (1 << 2))),
+    `links were ${links.join(", ")}`,
+  );
+});
+
 test("a table that it was making, or freeing, is freed", () => {
   const { phb, dead, die, reclaim } = withDead();
   const before = phb.pages.takenPages;

@@ -22,7 +22,6 @@ import {
   isTable,
   LEGACY,
   LINKS_PER_WORD,
-  linkWords,
   NEVER_SEEN,
   NO_GROUP,
   NO_WINDOW,
@@ -159,10 +158,7 @@ export function levelsInUse({ state, machine }: RecordKeeper): ReadonlySet<numbe
 /** Makes half-made changes whole. The lock was a dead thread's, and is ours. */
 export function repairRecords(keeper: RecordKeeper): void {
   const { state, registers } = keeper;
-  for (let table = 0; table < state.tables; table++) {
-    for (let word = 0; word < linkWords(state); word++)
-      store(state.words, tableAt(state, table) + TABLE.links + word, 0);
-  }
+  for (let table = 0; table < state.tables; table++) repairLinks(state, table);
   for (let partition = 1; partition < state.partitions; partition++) {
     for (const window of [0, 1]) fillWindow(keeper, partition, window, windowOf(state, partition, window));
     endHalfLegacy(state, partition);
@@ -172,6 +168,17 @@ export function repairRecords(keeper: RecordKeeper): void {
   for (let table = 0; table < state.tables; table++) {
     if (isTable(state, table)) freeIfUnused(keeper, table);
     else if (shapeOf(state, table).rootAddress !== 0) freeLevels(keeper, table);
+  }
+}
+
+/**
+ * A link that is right stays meanwhile: living threads invalidate by it, and for what they miss there they would take a translation for
+ * forgotten that a device still uses.
+ */
+function repairLinks(state: PhbState, table: number): void {
+  for (let partition = 1; partition < state.partitions; partition++) {
+    const linked = [0, 1].some((window) => windowOf(state, partition, window) === table + 1);
+    setLink(state, table, partition, linked);
   }
 }
 
