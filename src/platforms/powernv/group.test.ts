@@ -223,6 +223,24 @@ test("ownership: refused while anything is in use; then every entry is the owner
   assert.throws(() => first.takeOwnership([]), /tables of window 0 of PE 1 is none/);
 });
 
+test("ownership that a DMA keeps from being taken leaves no trace: the table serves on, and can be taken later", () => {
+  const { machine, first } = twoGroups();
+  const table = first.createTable({ ...SMALL, window: 0 });
+  assert.equal(first.setWindow(table), undefined);
+  assert.equal(first.openBypass(), undefined);
+  const sync = machine.registers.readHigh64;
+  machine.registers.readHigh64 = () => 0;
+  assert.equal(first.takeOwnership([table]), "platform-busy");
+  machine.registers.readHigh64 = sync;
+  assert.deepEqual([table.isOwned, first.isOwned, first.hasBypass], [false, false, true]);
+  const entry = mapPages(table.generic, 7);
+  assert.equal(readAt(machine, "nic", table.generic, entry), 7);
+  assert.equal(table.generic.unmap(entry, 1), undefined);
+  const ownership = first.takeOwnership([table]);
+  assert.ok(typeof ownership !== "string");
+  assert.equal(first.releaseOwnership([table], ownership), undefined);
+});
+
 test("a legacy group has one fixed table: a second window and removal are not permitted, another geometry is invalid", () => {
   const machine = machineWith();
   const phb = phbOn(machine);

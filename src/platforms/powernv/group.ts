@@ -161,7 +161,7 @@ export class TableGroup {
     failure ??= this.closeBypass();
     if (failure === undefined) return { claimed };
     claimed.forEach((taken, i) => {
-      tables[i]?.releaseOwnership(taken);
+      tables[i]?.cancelOwnership(taken);
     });
     store(words, this.#at + GROUP.owned, 0);
     return failure;

@@ -208,6 +208,16 @@ export class PowernvTable {
   }
 
   /**
+   * Takes a `takeOwnership` of this view back, of which nobody has been told. Never fails: nothing has been set since, so there is nothing
+   * to clear, and nothing that a DMA could hold up.
+   */
+  cancelOwnership(claimed: readonly EntryRange[]): void {
+    // First: what comes back is others' at once, whatever becomes of this thread.
+    store(this.#phb.state.words, this.#at + TABLE.owned, -tagOf(this.generic.thread));
+    this.giveBack(claimed);
+  }
+
+  /**
    * As `IommuTable.reclaim`, of a thread that is dead for certain, by its number in the table; and what it had claimed comes back: a table
    * that was handed over to it is empty and the kernel's again, one that it was releasing, or taking from a group, serves on. So do
    * ranges that it had reserved itself. After `Phb.reclaimThread`. (Without a ledger nobody knows what it had claimed: then this is `IommuTable.reclaim`.)
