@@ -143,12 +143,14 @@ const BUSY = "busy";
 interface Scene {
   readonly machines: readonly SoftwareMachine[];
   readonly contexts: SharedBuffer;
+  /** Outstanding syncs of all threads. */
+  readonly syncs: SharedWords;
   /** Words: the device's DMA has moved all; it had when its page began to be taken back. */
   readonly marks: SharedWords;
 }
 
 /** A thread's ops, made anew each time: what they remember is no shared memory. */
-function opsOf(library: Library, { machines, contexts }: Scene, thread: number): Sun4uOps {
+function opsOf(library: Library, { machines, contexts, syncs }: Scene, thread: number): Sun4uOps {
   const { memory, registers } = machines[thread] as SoftwareMachine;
   const ops = new library.ops.Sun4uOps({
     memory,
@@ -160,7 +162,7 @@ function opsOf(library: Library, { machines, contexts }: Scene, thread: number):
     lazy: false,
     syncMilliseconds: 10,
   });
-  ops.streaming.useFlags(FLAGS_PAGE * PAGE + thread * 128, false);
+  ops.streaming.useFlags(FLAGS_PAGE * PAGE + thread * 128, syncs, thread * 2);
   // Nor is what a flush of before has left to be told: a thread that is cut off, and begins again, must not find it.
   registers.read64(CONTROL);
   return ops;
@@ -181,7 +183,8 @@ function sceneOf(library: Library): Scene {
   const machines = [first];
   while (machines.length < THREADS) machines.push(machine.SoftwareMachine.attach(first.handle));
   const contexts = library.contexts.StreamingContexts.create().buffer;
-  const scene = { machines, contexts, marks: shared.wordsOf(shared.createShared(8)) };
+  const [syncs, marks] = [shared.wordsOf(shared.createShared(THREADS * 8)), shared.wordsOf(shared.createShared(8))];
+  const scene = { machines, contexts, syncs, marks };
   const ops = opsOf(library, scene, 0);
   ops.initialize();
   first.registers.write64(TSB_BASE, 0n);

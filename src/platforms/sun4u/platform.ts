@@ -8,7 +8,7 @@
  */
 import { ENTRY_BYTES } from "../../formats/contract.ts";
 import type { Machine, Memory } from "../../machine/contract.ts";
-import type { SharedBuffer } from "../../shared/memory.ts";
+import { createShared, type SharedBuffer, wordsOf } from "../../shared/memory.ts";
 import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
 import { checkInteger, FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
@@ -28,7 +28,7 @@ import {
   TSB_SIZE_SHIFT,
   WIDE_PAGES,
 } from "./registers.ts";
-import { FLAGS_BYTES as THREAD_FLAGS_BYTES } from "./streaming.ts";
+import { SYNC_WORDS, FLAGS_BYTES as THREAD_FLAGS_BYTES } from "./streaming.ts";
 
 /** log2 of the IO page sizes in bytes, the usual one first. */
 export const SUN4U_PAGE_SHIFTS: readonly number[] = [13, 16];
@@ -62,6 +62,8 @@ export interface Sun4uPlatformHandle {
   readonly dummyAddress: number;
   /** The contexts that threads share; undefined without a streaming cache. */
   readonly contexts: SharedBuffer | undefined;
+  /** How many syncs of the streaming cache each thread number has outstanding; undefined without one. */
+  readonly syncs: SharedBuffer | undefined;
   readonly syncMilliseconds: number;
   readonly lazy: boolean;
   readonly table: TableHandle;
@@ -82,14 +84,12 @@ export class Sun4uPlatform {
   readonly #places: Places;
   readonly #contexts: StreamingContexts | undefined;
 
-  /** `used`: other threads may have had this one's slot before. */
   private constructor(
     memory: Memory,
     generic: IommuTable,
     ops: Sun4uOps,
     places: Places,
     contexts: StreamingContexts | undefined,
-    used: boolean,
   ) {
     this.generic = generic;
     this.ops = ops;
@@ -99,7 +99,10 @@ export class Sun4uPlatform {
     this.#memory = memory;
     this.#places = places;
     this.#contexts = contexts;
-    ops.streaming.useFlags(flagsAddress(places) + generic.thread * THREAD_FLAGS_BYTES, used);
+    const { thread } = generic;
+    if (places.syncs === undefined) return;
+    const flags = flagsAddress(places) + thread * THREAD_FLAGS_BYTES;
+    ops.streaming.useFlags(flags, wordsOf(places.syncs), thread * SYNC_WORDS);
   }
 
   /**
@@ -117,6 +120,7 @@ export class Sun4uPlatform {
       tableAddress,
       dummyAddress,
       streaming,
+      syncs: streaming ? createShared(MAX_THREADS * SYNC_WORDS * 4) : undefined,
       syncMilliseconds,
       lazy: table?.invalidate === "lazy",
     };
@@ -126,7 +130,7 @@ export class Sun4uPlatform {
     stop(machine);
     machine.memory.write(dummyAddress, new Uint8Array(2 ** window.pageShift));
     ops.initialize();
-    const platform = new Sun4uPlatform(machine.memory, generic, ops, places, contexts, false);
+    const platform = new Sun4uPlatform(machine.memory, generic, ops, places, contexts);
     if (streaming) emptyStreamingCache(ops);
     writeControl(machine, 0);
     machine.registers.write64(TSB_BASE, BigInt(tableAddress));
@@ -145,17 +149,18 @@ export class Sun4uPlatform {
     const contexts = buffer === undefined ? undefined : new StreamingContexts(buffer);
     const places: Places = { ...handle, streaming: contexts !== undefined };
     const ops = opsOf(machine, table.window, places, contexts);
-    return new Sun4uPlatform(machine.memory, IommuTable.attach(table, ops), ops, places, contexts, true);
+    return new Sun4uPlatform(machine.memory, IommuTable.attach(table, ops), ops, places, contexts);
   }
 
   get handle(): Sun4uPlatformHandle {
-    const { tableAddress, dummyAddress, syncMilliseconds, lazy } = this.#places;
+    const { tableAddress, dummyAddress, syncs, syncMilliseconds, lazy } = this.#places;
     const contexts = this.#contexts?.buffer;
     return {
       platform: "sun4u",
       tableAddress,
       dummyAddress,
       contexts,
+      syncs,
       syncMilliseconds,
       lazy,
       table: this.generic.handle,
@@ -193,6 +198,7 @@ interface Places {
   readonly tableAddress: number;
   readonly dummyAddress: number;
   readonly streaming: boolean;
+  readonly syncs: SharedBuffer | undefined;
   readonly syncMilliseconds: number;
   readonly lazy: boolean;
 }

@@ -339,17 +339,35 @@ test("a flag that comes after its sync was given up is not taken for the answer 
 test("a thread does not take the flag of a sync for its own that a dead one, whose place it has, had asked for", () => {
   const it = scene();
   const { memory, registers } = it.machine;
-  let syncs = 0;
-  const watched = new WatchedRegisters(registers, (at, value) => {
-    // The dead one's is done just now: the flag is set, and what this thread has flushed is not in memory.
-    if (at === FLUSH_SYNC && syncs++ === 0) memory.store32(Number(value) + 4, 1);
-    else registers.write64(at, value);
+  const attach = (onSync: (flag: number) => boolean): Scene => {
+    const watched = new WatchedRegisters(registers, (at, value) => {
+      if (at !== FLUSH_SYNC || onSync(Number(value))) registers.write64(at, value);
+    });
+    const machine = { memory, registers: watched, faults: () => [] };
+    return { ...it, platform: Sun4uPlatform.attach(machine, it.platform.handle) };
+  };
+  // It asks five times, of which none is answered in time, and dies with the last.
+  let asked = 0;
+  const dead = attach(() => {
+    if (++asked === 5) throw new Error("it dies");
+    return false;
   });
-  const machine = { memory, registers: watched, faults: () => [] };
-  const there = { ...it, platform: Sun4uPlatform.attach(machine, it.platform.handle) };
-  const entry = map(there, 3);
+  for (let i = 0; i < 4; i++) assert.equal(dead.platform.generic.unmap(map(dead, 3), 1), "platform-busy");
+  assert.throws(() => dead.platform.generic.unmap(map(dead, 3), 1), /it dies/);
+  it.platform.generic.reclaim(dead.platform.generic.thread, "everything");
+  let late = 0;
+  const next = attach((flag) => {
+    // Those are done just now: the flag is set, and what this thread has flushed is not in memory.
+    if (late === 2) return true;
+    late++;
+    memory.store32(flag + 4, 1);
+    return false;
+  });
+  assert.equal(next.platform.generic.thread, dead.platform.generic.thread);
+  const entry = map(next, 3);
   it.machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(7));
-  assert.equal(there.platform.generic.unmap(entry, 1), undefined);
+  assert.equal(next.platform.generic.unmap(entry, 1), undefined);
+  assert.equal(late, 2);
   assert.equal(byteAt(it, 3 * PAGE), 7);
 });
 

@@ -8,10 +8,13 @@
  * (k + 1)st time that the flag is seen set, each time after it was cleared and a sync was asked for, is certain to come from one
  * of these. The bridge works syncs off in order; so once one is certain, none that was asked for earlier is outstanding. With two
  * flags in turn, doubts end with the first sync that is done in time.
+ *
+ * A sync outlives the thread that asked for it. So the counts stand in shared memory, and go to whoever has the thread's number next.
  */
 import { NOT_STREAMED, STREAM_CONTEXT, STREAM_WRITTEN } from "../../formats/sun4u-iopte.ts";
 import type { Memory, Registers } from "../../machine/contract.ts";
-import { mayWait, milliseconds } from "../../shared/memory.ts";
+import type { SharedWords } from "../../shared/memory.ts";
+import * as shared from "../../shared/memory.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { DmaWindow } from "../../units/numbers.ts";
 import * as wideWords from "../../units/wide-words.ts";
@@ -22,10 +25,13 @@ import type { StreamedRuns } from "./streamed-runs.ts";
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { STREAMING_CONTEXT_FLUSH, STREAMING_FLAG_BYTES, STREAMING_FLUSH_SYNC, STREAMING_LINES } = bridge;
 const { STREAMING_PAGE_FLUSH, STREAMING_TAG_PAGE, STREAMING_TAG_VALID, STREAMING_TAGS } = bridge;
+const { mayWait, milliseconds, peek, poke } = shared;
 const { lowWordOf, wideOf } = wideWords;
 
 /** Of one thread. */
 export const FLAGS_BYTES: number = 2 * STREAMING_FLAG_BYTES;
+/** Of one thread: of each flag, how many syncs may still set it. Zeros at first. */
+export const SYNC_WORDS = 2;
 
 /** A thread that may not sleep looks at the flag for this long. */
 const WOULD_BLOCK_AFTER_MS = 1;
@@ -54,8 +60,9 @@ export class StreamingFlush {
   readonly #syncMilliseconds: number;
   /** Physical address of the first flag: a multiple of 64. */
   #flagsAddress = 0;
-  /** Of each flag, how many syncs may still set it. */
-  readonly #outstanding: Int32Array = new Int32Array(2);
+  /** Where this thread's SYNC_WORDS are. */
+  #outstanding: SharedWords | undefined;
+  #outstandingAt = 0;
   /** When the sync that is waited for is given up; 0: nobody has looked at the clock yet. */
   #deadline = 0;
 
@@ -67,10 +74,11 @@ export class StreamingFlush {
     this.#syncMilliseconds = syncMilliseconds;
   }
 
-  /** Where this thread's flags lie. `used`: a thread that was killed in a sync may have had them before. */
-  useFlags(address: number, used: boolean): void {
+  /** Where this thread's flags lie, and its words of `outstanding`: those of whoever had its number before. */
+  useFlags(address: number, outstanding: SharedWords, at: number): void {
     this.#flagsAddress = address;
-    this.#outstanding.fill(used ? 1 : 0);
+    this.#outstanding = outstanding;
+    this.#outstandingAt = at;
   }
 
   /** Flushes each run by its context, or page by page when it has none. */
@@ -103,14 +111,19 @@ export class StreamingFlush {
   /** What was flushed is in memory. A failure: not in this time, or the bridge says that it could not flush. */
   sync(): Failure | undefined {
     this.#deadline = 0;
-    const outstanding = this.#outstanding;
-    const flag = (outstanding[0] as number) <= (outstanding[1] as number) ? 0 : 1;
-    for (let seen = 0; seen <= (outstanding[flag] as number); seen++) {
-      if (this.#syncOnce(this.#flagsAddress + flag * STREAMING_FLAG_BYTES)) continue;
-      outstanding[flag] = (outstanding[flag] as number) + 1;
-      return mayWait() ? "platform-busy" : "would-block";
+    const words = this.#outstanding as SharedWords;
+    const at = this.#outstandingAt;
+    const flag = peek(words, at) <= peek(words, at + 1) ? 0 : 1;
+    const before = peek(words, at + flag);
+    for (let seen = 0; seen <= before; seen++) {
+      // Before it is asked for: whoever has this number next knows of it, wherever this thread dies.
+      poke(words, at + flag, before + 1);
+      if (!this.#syncOnce(this.#flagsAddress + flag * STREAMING_FLAG_BYTES)) {
+        return mayWait() ? "platform-busy" : "would-block";
+      }
+      poke(words, at + flag, before);
     }
-    outstanding[1 - flag] = 0;
+    poke(words, at + 1 - flag, 0);
     return undefined;
   }
 
