@@ -49,6 +49,15 @@ test("a range that was not emptied entry after entry is not known, and what is k
   }
 });
 
+test("entries of which a run is lost are not known, whatever was known of them before", () => {
+  const pending = new PendingFlushes();
+  for (let i = 0; i < MOST_RUNS; i++) pending.add(runsOf([2 * i, 2 * i + 1, 1]));
+  // Exchanged before, and not invalidated since.
+  pending.add(runsOf([4, 5, 2]));
+  assert.equal(pending.take(4, 5), undefined);
+  assert.deepEqual(entriesOf(pending.take(6, 7)), ["6:1"]);
+});
+
 test("of more runs than a list holds it is known that there are some, until all are taken", () => {
   const pending = new PendingFlushes();
   for (let i = 0; i <= MOST_RUNS; i++) pending.add(runsOf([2 * i, 2 * i + 1, 1]));

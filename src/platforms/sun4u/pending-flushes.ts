@@ -62,7 +62,10 @@ export class PendingFlushes {
   }
 
   #note(list: StreamedRuns, first: number, end: number, streaming: number): void {
-    if (!list.add(first, end, streaming)) this.#lost = true;
+    if (list.add(first, end, streaming)) return;
+    this.#lost = true;
+    // What was known of these entries is not all of it any more: it must not be taken for all.
+    list.drop(first, end);
   }
 }
 

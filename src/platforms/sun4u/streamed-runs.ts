@@ -27,4 +27,17 @@ export class StreamedRuns {
     this.length++;
     return true;
   }
+
+  /** Forgets the runs that have entries in [first, end). */
+  drop(first: number, end: number): void {
+    let kept = 0;
+    for (let i = 0; i < this.length; i++) {
+      if ((this.first[i] as number) < end && first < (this.end[i] as number)) continue;
+      this.first[kept] = this.first[i] as number;
+      this.end[kept] = this.end[i] as number;
+      this.streaming[kept] = this.streaming[i] as number;
+      kept++;
+    }
+    this.length = kept;
+  }
 }
