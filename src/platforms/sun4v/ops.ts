@@ -7,9 +7,9 @@
  * entries is taken away again, and the call that sent them says so: a failed `set` or `flush` leaves none of what was gathered. Until
  * the owner of lost entries has cleared them, `flush` says it again.
  *
- * `clear` must not fail, and here it is a call that can. What it could not clear is remembered, tried again by `flush`, `invalidate`
- * and `invalidateAll`, and until then these say why: so the range is quarantined, not handed out again. (After the death of
- * this thread, its recovery clears the quarantined range anew.)
+ * `clear` must not fail, and here it is a call that can. What it could not clear is remembered. The next `flush` tries again, and
+ * says why if that fails too; those after it are about other entries. `invalidate` and `invalidateAll` try and say why until it is cleared:
+ * so the range is quarantined, not handed out again. (After the death of this thread, its recovery clears the quarantined range anew.)
  *
  * Threads: one object each, with a list page of its own; ranges are owned, so no two calls are about the same entry.
  */
@@ -56,6 +56,8 @@ export class Sun4vOps implements TableOps {
   #lostBy: Failure = "platform-refused";
   /** Entries that `clear` could not clear. */
   readonly #uncleared: EntrySpans = new EntrySpans();
+  /** Has `clear` failed since the last flush? */
+  #untold = false;
   readonly #words: Uint32Array = new Uint32Array(2 * LIST_ENTRIES);
   readonly #found: FoundEntry = { attributes: 0, page: 0 };
 
@@ -91,14 +93,17 @@ export class Sun4vOps implements TableOps {
     // What is remembered of these entries is settled by clearing them now, and would later be about somebody else's.
     this.#lost.remove(first, first + count);
     this.#uncleared.remove(first, first + count);
-    this.#unmap(first, first + count);
+    if (this.#unmap(first, first + count) !== undefined) this.#untold = true;
   }
 
-  /** Sends what is gathered. A failure: none of it is left, or something that was cleared is still there. */
+  /** Sends what is gathered. A failure: none of it is left, or something that was cleared since the last flush is still there. */
   flush(): Failure | undefined {
+    const untold = this.#untold;
+    this.#untold = false;
     const sent = this.#send();
     if (sent !== undefined) return sent;
-    return this.#lost.isEmpty ? this.#clearAgain(0, this.#entries) : this.#lostBy;
+    if (!this.#lost.isEmpty) return this.#lostBy;
+    return untold ? this.#clearAgain(0, this.#entries) : undefined;
   }
 
   /** What `clear` has cleared the IOTLB has forgotten already. */

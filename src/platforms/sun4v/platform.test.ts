@@ -10,7 +10,7 @@ import { FormatError, InvalidArgumentError, IovaError } from "../../units/errors
 import type { EntryAccess } from "../../units/numbers.ts";
 import type { Sun4vWindow } from "./calls.ts";
 import { Sun4vPlatform, type Sun4vPlatformHandle, type Sun4vPlatformOptions } from "./platform.ts";
-import { EBUSY, EIO, EWOULDBLOCK, PCI_IOMMU_MAP, PCI_IOTSB_MAP } from "./services.ts";
+import { EBUSY, EIO, EWOULDBLOCK, PCI_IOMMU_MAP, PCI_IOMMU_UNMAP, PCI_IOTSB_MAP } from "./services.ts";
 
 const PAGE = 8192;
 const MEMORY = 2 ** 25;
@@ -202,6 +202,38 @@ for (const window of ["legacy", "atu"] as const) {
     });
   }
 }
+
+test("an entry that can't be cleared is out of use, and of no other mapping's business", () => {
+  const { machine } = start();
+  const stuck = new Set<number>();
+  const platform = Sun4vPlatform.create(
+    {
+      memory: machine.memory,
+      registers: machine.registers,
+      faults: () => machine.faults(),
+      hypercall: (number, args) => {
+        const refused = number === PCI_IOMMU_UNMAP && stuck.has(Number(args[1]));
+        return refused ? EIO : machine.hypercall(number, args);
+      },
+    },
+    optionsOf("legacy"),
+  );
+  const { generic } = platform;
+  const device = new DmaDevice(generic);
+  const entry = device.mapPages(3 * PAGE, PAGE, 3);
+  stuck.add(entry);
+  assert.equal(device.unmapPages(entry, 1), "platform-refused");
+  for (let i = 0; i < 3; i++) {
+    const other = device.mapPages(5 * PAGE, PAGE, 3);
+    assert.ok(other >= 0, "the next map fails by it");
+    assert.equal(device.unmapPages(other, 1), undefined);
+  }
+  assert.equal(generic.statistics().taken, 1);
+  assert.equal(generic.allocator.flush(), "platform-refused");
+  stuck.clear();
+  assert.equal(generic.allocator.flush(), undefined);
+  assert.equal(generic.statistics().taken, 0);
+});
 
 test("an entry that was cleared late is not cleared once more when it is somebody else's", () => {
   const setUp = start();
