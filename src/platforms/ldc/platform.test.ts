@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DmaDevice } from "../../dma/device.ts";
 import { ScatterList } from "../../dma/scatter-list.ts";
-import { LDC_MAP } from "../../formats/ldc-map-entry.ts";
+import { LDC_MAP, ldcEntryPermissions } from "../../formats/ldc-map-entry.ts";
 import type { LdcEnd } from "../../machines/hypervisors/ldc/end.ts";
 import { LdcHypervisor, type LdcHypervisorHandle } from "../../machines/hypervisors/ldc/hypervisor.ts";
 import { SoftwareMachine } from "../../machines/software/machine.ts";
@@ -12,9 +12,9 @@ import { FormatError, FreeError, InvalidArgumentError, IovaError } from "../../u
 import { EBUSY, EIO } from "../sun4v/services.ts";
 import { cookieIndex, cookiePages, cookieWindow, type LdcCookie, sizeCodeOf } from "./cookies.ts";
 import { type LdcErrno, LdcError } from "./errors.ts";
-import { type CopyDirection, LdcLink } from "./link.ts";
+import { type CopyDirection, LdcLink, type MappedInPage } from "./link.ts";
 import { LdcPlatform, type LdcPlatformHandle, type LdcPlatformOptions } from "./platform.ts";
-import { LDC_COPY } from "./services.ts";
+import { LDC_COPY, LDC_SET_MAP_TABLE } from "./services.ts";
 
 const PAGE = 8192;
 const MEMORY = 2 ** 22;
@@ -558,6 +558,42 @@ test("a map table in place of another ends what the other end had mapped in by t
     const [again] = next.map(0, PAGE, direct | read, 1) as [LdcCookie];
     importer.unmapIn(importer.mapIn(again.address));
   }
+});
+
+test("a page that is about to be mapped in when the map table is taken away is not mapped in", () => {
+  const { hypervisor, exporter, importer, domain } = start();
+  const [cookie] = exporter.map(0, PAGE, direct | read, 1) as [LdcCookie];
+  const { memory } = hypervisor;
+  const load32 = memory.load32.bind(memory);
+  // In the middle of ldc_mapin: the entry is being read, and no slot shows that.
+  memory.load32 = (at) => {
+    memory.load32 = load32;
+    assert.equal(hypervisor.hypercall(LDC_SET_MAP_TABLE, BigUint64Array.of(1n, 0n, 0n)), 0);
+    return load32(at);
+  };
+  let page: MappedInPage | undefined;
+  fails("EFAULT", () => {
+    page = importer.mapIn(cookie.address);
+  });
+  assert.ok(page === undefined || !domain.readMappedIn(page.address, new Uint8Array(8)));
+});
+
+test("a map table that can't be taken away while a page of it is in use can be later", () => {
+  const { hypervisor, exporter, importer, domain } = start();
+  // Past the generic table, so that nothing is live.
+  assert.equal(exporter.ops.setWith(7, 1, 0, ldcEntryPermissions(direct | read)), undefined);
+  const page = importer.mapIn(BigInt(7 * PAGE));
+  const dead = LdcHypervisor.attach(hypervisor.handle);
+  const { memory } = dead;
+  memory.read = () => {
+    throw new Error("it dies");
+  };
+  assert.throws(() => dead.ends[1].readMappedIn(page.address, new Uint8Array(8)), /it dies/);
+  assert.throws(() => exporter.remove(), { code: "platform-refused" });
+  hypervisor.forgetThread(dead.thread);
+  exporter.remove();
+  assert.equal(domain.readMappedIn(page.address, new Uint8Array(8)), false);
+  assert.throws(() => exporter.ops.set(0, 1, 0, 1), { code: "table-gone" });
 });
 
 test("a page that is given back while the hypervisor can't is told, and can be given back again", () => {

@@ -66,6 +66,8 @@ export class LdcPlatform {
   readonly link: LdcLink;
   readonly #machine: Machine;
   readonly #state: SharedState;
+  /** Has the hypervisor been told to take the table away? It may have begun: then there is nothing left that it could revoke by. */
+  #isEnding = false;
 
   private constructor(machine: Machine, state: SharedState, tableAddress: number, generic: IommuTable, ops: LdcOps) {
     this.handle = { tableAddress, state: state.buffer, table: generic.handle };
@@ -165,8 +167,9 @@ export class LdcPlatform {
   remove(): void {
     checkNothingLive(this.generic);
     // Of lazily unmapped pages the revocation is still due.
-    const refused = this.ops.invalidateAll();
+    const refused = this.#isEnding ? undefined : this.ops.invalidateAll();
     if (refused !== undefined) throw new IovaError("platform-refused", `pages can't be revoked: ${refused}`);
+    this.#isEnding = true;
     setMapTable(this.#machine, 0, 0);
     this.#state.markGone();
   }

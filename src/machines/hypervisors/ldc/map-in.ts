@@ -7,6 +7,8 @@
  *
  * - Against the exporter's clearing of the entry: the revoke cookie is stored before the entry is looked at once more; the exporter
  *   stores the empty entry before it looks at the revoke cookie. One of the two sees the other.
+ * - Against the end of the whole map table: the slot is MAKING before the place of the entry is looked at once more; who ends the table
+ *   takes it away before it looks at the slots.
  * - Against a revocation at the same time: a slot is finished by compareExchange from MAKING, and fails when it is REVOKED meanwhile.
  * - An access marks its slot in a word of its thread, then looks at the slot's state; who ends the mapping, by a revocation or by
  *   ldc_unmap, changes the state, then waits for the marks, then takes the revoke cookie out of the entry. So once the exporter
@@ -227,7 +229,9 @@ export class MapIn {
       return EBUSY;
     }
     const [highNow, lowNow] = this.#readEntry(entryAt);
-    const same = highNow === high && lowNow === low;
+    // Who ends the table takes it away first, then looks at the slots: it sees this one, or this one sees it.
+    const isThere = this.#entryAt(load(this.#state, this.#slotAt(slot) + SLOT.entry)) === entryAt;
+    const same = isThere && highNow === high && lowNow === low;
     if (same && compareExchange(this.#state, at, making, making - MAKING + USED) === making) return EOK;
     this.#exported.compareExchange32(entryAt + REVOKE_COOKIE_AT, cookie, 0);
     compareExchange(this.#state, at, making, making - MAKING + FREE);
