@@ -355,7 +355,8 @@ export class PooledAllocator {
 
   /**
    * Ends this thread's view: gives its holdings and its slot back. Live ranges stay live, for others to free; the slot's number
-   * may be given to another thread. But when ranges of it are still quarantined, the slot becomes that of a dead thread: `reclaim` it.
+   * may be given to another thread, with what could not be given back for want of a lock or a flush, which that one gives back. But
+   * when ranges of it are still quarantined, the slot becomes that of a dead thread: `reclaim` it ("everything" takes live ranges too).
    */
   close(): void {
     const { threadsAt } = this.#layout;

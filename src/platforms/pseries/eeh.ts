@@ -4,7 +4,7 @@
  *
  * Who tells of a freeze is agreed by two words that threads share: *resets* is counted before and after each reset, so between two freezes
  * it has changed; *told* is the count at which a freeze was told last. A freeze is told even when a thread dies over the reset before it;
- * twice only if a report and a reset overlap; and not at all if the thread that was to tell dies: then `isFrozen` shows it.
+ * twice only if a report and a reset overlap, or its reset fails; and not at all if the thread that was to tell dies: then `isFrozen` shows it.
  */
 import type { Machine } from "../../machine/contract.ts";
 import type { SharedWords } from "../../shared/memory.ts";
