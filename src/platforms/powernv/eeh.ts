@@ -2,7 +2,7 @@
  * EEH, enhanced error handling: a DMA that the bridge refuses freezes the device's PE. Its DMA is dropped, its registers read all ones,
  * until the PE is reset. Here freezes are found, told once, with the fault that began them, and ended.
  */
-import { compareExchange, store } from "../../shared/memory.ts";
+import { load, store } from "../../shared/memory.ts";
 import type { Failure } from "../../units/failure.ts";
 import { type EehReport, takeFreezes } from "../eeh.ts";
 import { GROUP, groupAt } from "./layout.ts";
@@ -12,21 +12,14 @@ import type { Phb } from "./phb.ts";
 export function takeEehReport(phb: Phb): EehReport {
   return takeFreezes({
     machine: phb.machine,
-    takeFrozen: () =>
-      frozenPartitions(phb)
-        .filter((partition) => tryReport(phb, partition))
-        .map((partition) => ({ partition, devices: phb.devicesIn(partition) })),
+    takeFrozen: () => takeUntold(phb).map((partition) => ({ partition, devices: phb.devicesIn(partition) })),
     settle: () => phb.registers.sync(),
   });
 }
 
 /** PEs that are cut off now. */
 export function frozenPartitions(phb: Phb): readonly number[] {
-  return phb.locked("looking for frozen PEs", () =>
-    Array.from({ length: phb.state.partitions }, (_, partition) => partition).filter((partition) =>
-      phb.registers.isFrozen(partition),
-    ),
-  );
+  return phb.locked("looking for frozen PEs", () => frozenLocked(phb));
 }
 
 /**
@@ -44,7 +37,22 @@ export function resetPartition(phb: Phb, partition: number): Failure | undefined
   });
 }
 
-/** Of several threads that find the same freeze, one tells of it. */
-function tryReport(phb: Phb, partition: number): boolean {
-  return compareExchange(phb.state.words, groupAt(phb.state, partition) + GROUP.reported, 0, 1) === 0;
+/**
+ * Of several threads that find the same freeze, one tells of it. Found and noted under one lock: noted after a reset, it would hide the
+ * next freeze.
+ */
+function takeUntold(phb: Phb): readonly number[] {
+  const { words } = phb.state;
+  const reportedAt = (partition: number): number => groupAt(phb.state, partition) + GROUP.reported;
+  return phb.locked("taking frozen PEs", () => {
+    const untold = frozenLocked(phb).filter((partition) => load(words, reportedAt(partition)) === 0);
+    for (const partition of untold) store(words, reportedAt(partition), 1);
+    return untold;
+  });
+}
+
+/** Bridge's lock held. */
+function frozenLocked(phb: Phb): readonly number[] {
+  const partitions = Array.from({ length: phb.state.partitions }, (_, partition) => partition);
+  return partitions.filter((partition) => phb.registers.isFrozen(partition));
 }

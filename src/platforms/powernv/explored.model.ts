@@ -10,6 +10,7 @@ export interface ExploredLibrary {
   readonly phb: typeof import("./phb.ts");
   readonly table: typeof import("./table.ts");
   readonly group: typeof import("./group.ts");
+  readonly eeh: typeof import("./eeh.ts");
 }
 
 export async function exploredLibrary(plants: readonly Plant[] = []): Promise<ExploredLibrary> {
@@ -19,6 +20,7 @@ export async function exploredLibrary(plants: readonly Plant[] = []): Promise<Ex
     phb: await copy.load("platforms/powernv/phb.js"),
     table: await copy.load("platforms/powernv/table.js"),
     group: await copy.load("platforms/powernv/group.js"),
+    eeh: await copy.load("platforms/powernv/eeh.js"),
   };
 }
 

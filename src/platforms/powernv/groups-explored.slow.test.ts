@@ -234,6 +234,56 @@ const owning: Build = (library) => ({
   },
 });
 
+/** Two threads look for freezes, and end what they find, of a PE that is frozen. */
+const freezing: Build = (library) => ({
+  ...base,
+  setup: () => {
+    const state = grouped(library, [1]);
+    state.phbs[0]?.bindDevice("device0", 1);
+    freeze(state);
+    return state;
+  },
+  threads: [0, 1].map((thread) => ({ phbs }) => {
+    const phb = phbs[thread] as Phb;
+    const { length } = library.eeh.takeEehReport(phb).events;
+    return length === 0 ? "nothing" : (library.eeh.resetPartition(phb, 1) ?? "told");
+  }),
+  check: (state, { threads }) => {
+    assert.deepEqual(threads.map(({ value }) => value).toSorted(), ["nothing", "told"]);
+    freeze(state);
+    assert.equal(library.eeh.takeEehReport(state.phbs[2] as Phb).events.length, 1, "the next freeze is not told");
+  },
+});
+
+/** By a DMA to what is not mapped. */
+function freeze({ machines }: State): void {
+  assert.equal(machines[2]?.device(0).dmaRead(0x5000n, new Uint8Array(1)), false);
+}
+
+/** A thread has died with the bridge's lock, its changes are made whole, and a living one unmaps meanwhile what two groups reach. */
+const repairedMeanwhile: Build = (library) => ({
+  ...base,
+  kills: 1,
+  preemptions: 1,
+  victims: [1],
+  setup: () => {
+    const state = mapped(grouped(library, [1, 2]));
+    state.phbs[0]?.bindDevice("device1", 2);
+    assert.equal(reaches(state, 1, 2, state.entry), true);
+    return state;
+  },
+  threads: [
+    (state) => {
+      const { generic } = table(state, 0);
+      const failure = generic.unmap(state.entry, 1);
+      return failure ?? state.machines[0]?.device(1).dmaRead(iovaOf(generic.window, state.entry), new Uint8Array(1));
+    },
+    ({ phbs }) => phbs[1]?.locked("nothing", () => "done"),
+  ],
+  reclaim,
+  check: (_, { threads }) => assert.equal(threads[0]?.value, false, "a device reaches what was unmapped"),
+});
+
 const sound = await exploredLibrary();
 
 test("of two groups that give one table up while an entry is mapped, the second is refused", (t) => {
@@ -262,6 +312,14 @@ test("a table whose creator dies is freed, or is that of a thread that attaches 
 
 test("a thread that dies anywhere while a table is handed over to it, or comes back, leaves every entry usable", (t) => {
   assert.ok(assertSound(t, "ownership, dying", owning(sound)).kills > 0);
+});
+
+test("of two threads that find a freeze one tells of it, and the next freeze is told again", (t) => {
+  assertSound(t, "2 threads look for freezes", freezing(sound));
+});
+
+test("what is unmapped while a dead thread's changes are made whole is out of every group's reach", (t) => {
+  assert.ok(assertSound(t, "an unmap, a repair", repairedMeanwhile(sound)).kills > 0);
 });
 
 const PHB = "platforms/powernv/phb.js";
@@ -309,6 +367,20 @@ const PLANTS: readonly (Plant & { readonly bug: string; readonly build: Build })
     module: TABLE,
     from: "const claimed = this.#stillReserved(before);",
     to: "const claimed = [];",
+  },
+  {
+    bug: "freezes are taken without the lock",
+    build: freezing,
+    module: "platforms/powernv/eeh.js",
+    from: 'phb.locked("taking frozen PEs", () => {',
+    to: "((take) => take())(() => {",
+  },
+  {
+    bug: "a repair takes links away that are right",
+    build: repairedMeanwhile,
+    module: "platforms/powernv/records.js",
+    from: "setLink(state, table, partition, linked);",
+    to: "setLink(state, table, partition, false);",
   },
   {
     bug: "recovery does not end what the dead thread was giving up",
