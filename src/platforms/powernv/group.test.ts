@@ -223,8 +223,8 @@ test("ownership: refused while anything is in use; then every entry is the owner
   assert.throws(() => first.takeOwnership([]), /tables of window 0 of PE 1 is none/);
 });
 
-test("ownership that a DMA keeps from being taken leaves no trace: the table serves on, and can be taken later", () => {
-  const { machine, first } = twoGroups();
+test("ownership that a DMA, or a lock, keeps from being taken leaves no trace: the table serves on, and can be taken later", () => {
+  const { machine, phb, first } = twoGroups();
   const table = first.createTable({ ...SMALL, window: 0 });
   assert.equal(first.setWindow(table), undefined);
   assert.equal(first.openBypass(), undefined);
@@ -232,6 +232,12 @@ test("ownership that a DMA keeps from being taken leaves no trace: the table ser
   machine.registers.readHigh64 = () => 0;
   assert.equal(first.takeOwnership([table]), "platform-busy");
   machine.registers.readHigh64 = sync;
+  const locked = phb.locked.bind(phb);
+  phb.locked = () => {
+    throw new IovaError("owner-unresponsive", "the bridge's lock is a dead thread's");
+  };
+  assert.throws(() => first.takeOwnership([table]), { code: "owner-unresponsive" });
+  phb.locked = locked;
   assert.deepEqual([table.isOwned, first.isOwned, first.hasBypass], [false, false, true]);
   const entry = mapPages(table.generic, 7);
   assert.equal(readAt(machine, "nic", table.generic, entry), 7);

@@ -151,20 +151,19 @@ export class TableGroup {
     // Before bypass ends: who gives the group back knows of it, even when this thread dies.
     if (compareExchange(words, this.#at + GROUP.owned, 0, owned) !== 0) return "in-use";
     const claimed: (readonly EntryRange[])[] = [];
-    let failure: Failure | undefined;
-    for (const table of tables) {
-      const taken = table.takeOwnership();
-      if (typeof taken === "string") failure = taken;
-      else claimed.push(taken);
-      if (failure !== undefined) break;
+    let isTaken = false;
+    try {
+      const failure = takeAll(tables, claimed) ?? this.closeBypass();
+      isTaken = failure === undefined;
+      return failure ?? { claimed };
+    } finally {
+      if (!isTaken) {
+        claimed.forEach((taken, i) => {
+          tables[i]?.cancelOwnership(taken);
+        });
+        store(words, this.#at + GROUP.owned, 0);
+      }
     }
-    failure ??= this.closeBypass();
-    if (failure === undefined) return { claimed };
-    claimed.forEach((taken, i) => {
-      tables[i]?.cancelOwnership(taken);
-    });
-    store(words, this.#at + GROUP.owned, 0);
-    return failure;
   }
 
   /**
@@ -277,4 +276,14 @@ export class TableGroup {
   #notPermitted(what: string): IovaError {
     return new IovaError("not-permitted", `${what}: the group of PE ${this.partition} owns one fixed table`);
   }
+}
+
+/** Takes one table after the other, up to the first that fails. */
+function takeAll(tables: readonly PowernvTable[], claimed: (readonly EntryRange[])[]): Failure | undefined {
+  for (const table of tables) {
+    const taken = table.takeOwnership();
+    if (typeof taken === "string") return taken;
+    claimed.push(taken);
+  }
+  return undefined;
 }

@@ -24,3 +24,16 @@ test("with bypass on, a device of 64 bits sees all memory at 1 << 59 without a t
   assert.equal(platform.group.closeBypass(), undefined);
   assert.equal(readByte(machine, "nic", 2n ** 59n + 0x5123n), undefined, "bypass is over");
 });
+
+test("a view that can't be attached takes no number", () => {
+  const machine = machineWith();
+  const table = { pageShift: 12, windowBytes: 2n ** 20n, levels: 1 };
+  const platform = PowernvPlatform.create(machine, { phb: { devices: DEVICES, region: REGION, threads: 4 }, table });
+  const handle = structuredClone(platform.handle);
+  assert.equal(platform.table.release(), undefined);
+  assert.equal(platform.group.unsetWindow(platform.table), undefined);
+  for (let i = 0; i < 5; i++) {
+    assert.throws(() => PowernvPlatform.attach(machine, handle, 7), { code: "table-gone" });
+    assert.equal(platform.phb.threadLabelled(7), -1);
+  }
+});

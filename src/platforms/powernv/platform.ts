@@ -65,7 +65,14 @@ export class PowernvPlatform {
       throw new FormatError("the handle is not that of a powernv platform");
     }
     const phb = Phb.attach(machine, handle.phb, label);
-    return new PowernvPlatform(phb, PowernvTable.attach(phb, handle.table), TableGroup.of(phb, DEFAULT_PARTITION));
+    let isAttached = false;
+    try {
+      const table = PowernvTable.attach(phb, handle.table);
+      isAttached = true;
+      return new PowernvPlatform(phb, table, TableGroup.of(phb, DEFAULT_PARTITION));
+    } finally {
+      if (!isAttached) phb.close();
+    }
   }
 
   get handle(): PowernvPlatformHandle {

@@ -5,9 +5,10 @@ import { DmaDevice } from "../../dma/device.ts";
 import { createDevice } from "../../dma/windows.ts";
 import { TOKENS } from "../../machines/hypervisors/papr/firmware.ts";
 import type { DynamicWindowOptions, PaprHypervisorOptions } from "../../machines/hypervisors/papr/hypervisor.ts";
+import { IommuTable } from "../../table/iommu-table.ts";
 import { callsIn, type Guest, guestOf, MEMORY_BYTES, tableOf, viewBetweenCalls } from "./guest.model.ts";
 import { H_GET_TCE, H_PUT_TCE_INDIRECT, H_RTAS, H_STUFF_TCE } from "./papr.ts";
-import { PseriesPlatform, type PseriesWindow } from "./platform.ts";
+import { PseriesPlatform, type PseriesWindow, type TableWindow } from "./platform.ts";
 
 /** The model's first dynamic window, in the second slot of the first partition. */
 const DYNAMIC_LIOBN = 0x80000002;
@@ -396,4 +397,16 @@ test("options of dynamic windows that can't be are refused with the numbers", ()
   );
   assert.throws(() => guestWith({ pageShifts: [13] }), /page shift of a window is 13/);
   guestWith({ base: 2n ** 33n, pageShifts: [12] });
+});
+
+test("a view that can't be attached, since the dynamic window's table has no number left, takes none of the default window's", () => {
+  const guest = guestWith({});
+  made(guest.platform.makeDynamicWindow({ mask: MASK_64, direct: false }));
+  const { handle } = guest.platform;
+  const attach = (): PseriesPlatform => PseriesPlatform.attach(guest.hypervisor, structuredClone(handle));
+  const table = (guest.platform.windows[1] as TableWindow).table;
+  const others = [1, 2, 3].map(() => IommuTable.attach(structuredClone(table.handle), table.ops));
+  for (let i = 0; i < 5; i++) assert.throws(attach, { code: "no-thread-slot" });
+  others[0]?.close();
+  attach().close();
 });

@@ -196,7 +196,15 @@ export class PseriesPlatform {
     const ops = opsOn(common, place.liobn, place.table.window);
     const generic = IommuTable.attach(place.table, ops);
     useListPage(ops, place.listPages, generic);
-    return new PseriesPlatform(common, handle, generic, ops);
+    let isAttached = false;
+    try {
+      const platform = new PseriesPlatform(common, handle, generic, ops);
+      isAttached = true;
+      return platform;
+    } finally {
+      // The dynamic window's table may have no slot left.
+      if (!isAttached) generic.close();
+    }
   }
 
   get handle(): PseriesPlatformHandle {
