@@ -8,7 +8,7 @@ import type { DmaOperations } from "../contract.ts";
 /** Where something was done: who owned the device then (option `owner`), and the calls that led there, innermost first. */
 export interface Place {
   readonly owner: string;
-  /** A frame a line, as the engine writes them; without those of the debug mode. Empty with `stackFrames: 0`. */
+  /** A frame a line, as the engine writes them; without those of the runtime and of the DMA API. Empty with `stackFrames: 0`. */
   readonly stack: readonly string[];
 }
 

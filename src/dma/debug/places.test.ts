@@ -1,5 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { DmaDevice } from "../device.ts";
+import { DmaPool } from "../dma-pool.ts";
+import { got, setUp } from "../set-up.model.ts";
+import { debugged } from "./debugged-device.ts";
 import { MAX_PLACES, Places, placeOf } from "./places.ts";
 
 function driver<Result>(call: () => Result): Result {
@@ -25,6 +29,45 @@ test("a place begins with the caller of the method, and has so many frames", () 
     if (frames > 1) assert.match(stack[1] as string, /^driver /);
   }
   assert.deepEqual(placeOf(method(new Places("queue 1", 0))), { owner: "queue 1", stack: [] });
+});
+
+test("frames of the runtime are left out, wherever they stand", async () => {
+  const places = new Places("", 32);
+  const [inCallback] = [1].map(() => placeOf(method(places)).stack);
+  const later = await new Promise<readonly string[]>((resolve) => {
+    setImmediate(() => resolve(placeOf(driver(() => method(places))).stack));
+  });
+  for (const stack of [inCallback as readonly string[], later]) {
+    assert.ok(stack.length > 1);
+    for (const frame of stack) assert.match(frame, /places\.test/);
+  }
+  const others = [
+    "deno (ext:core/mod.js:1:2)",
+    "node:events:3:4",
+    "async Promise.all (index 0)",
+    "f (node_modules/a.js:1:2)",
+  ];
+  const text = ["queue 1", ...others.map((frame) => `    at ${frame}`)].join("\n");
+  assert.deepEqual(placeOf(text).stack, ["f (node_modules/a.js:1:2)"]);
+  assert.deepEqual(placeOf("queue 1\n    at node:events:3:4").stack, ["node:events:3:4"], "better than none");
+});
+
+test("memory that a dma pool takes is told of with the pool's user as its place, and with as many frames as any", () => {
+  for (const stackFrames of [1, 3]) {
+    const { machine, memory, table, withCoherent } = setUp();
+    const device = debugged(new DmaDevice(table, {}, withCoherent), { stackFrames });
+    const pool = new DmaPool(device, memory, { blockBytes: 64 });
+    const block = driver(() => got(pool.allocate()));
+    device.deviceRemoved();
+    const [report] = device.reports;
+    assert.ok(report?.kind === "removed-with-live-mappings");
+    const { stack } = report.example.mapped;
+    assert.equal(stack.length, stackFrames);
+    for (const frame of stack) assert.match(frame, /places\.test/);
+    pool.free(block);
+    pool.destroy();
+    machine.close();
+  }
 });
 
 test("the program's own limit of stack frames stays as it is, and does not matter", () => {

@@ -1,6 +1,8 @@
 /**
  * Where calls come from: call stacks and owners, each distinct pair kept once, so that a record holds a small number. The memory is
  * bounded: at most MAX_PLACES pairs, of at most `stackFrames` lines of MAX_LINE characters each, and an owner of as many.
+ *
+ * Frames that say nothing about the driver are left out: this layer's own when a stack is captured, the runtime's when it is read.
  */
 import type { Place } from "./misuse.ts";
 
@@ -10,6 +12,14 @@ export const MAX_PLACES = 1024;
 const MAX_LINE = 240;
 /** What is said of a mapping that was made at a further place. */
 const FORGOTTEN = `(more than ${MAX_PLACES} places: not remembered)`;
+
+/** Frames of this layer that can stand between a driver and a device: a dma pool that takes coherent memory. */
+const LAYER_FRAMES = 2;
+/** What a frame of the runtime, and not of a program, has in place of a file: V8's natives, Node, Deno; Firefox; Safari. */
+const RUNTIME_FRAME =
+  /(?:[( ](?:node|ext|native|internal):|\(<anonymous>\)$|\(native\)$|\(index \d+\)$|@self-hosted:|@\[native code\])/;
+/** The folder of the DMA API, src/dma, in the words of a stack: with source maps it is not that of `import.meta.url`. */
+const LAYER = folderOfLayer(String(new Error().stack));
 
 /** A place as text: the owner, and below it the frames. The key that it is kept by. */
 export type PlaceText = string;
@@ -36,7 +46,11 @@ export class Places {
   /** The place that calls `above`, a function that is now being called. */
   capture(above: (...args: never[]) => unknown): PlaceText {
     const owner = oneLine(this.#owner());
-    return this.#frames === 0 ? owner : `${owner}\n${stackAbove(above, this.#frames)}`;
+    if (this.#frames === 0) return owner;
+    const stack = stackAbove(above, this.#frames);
+    // The innermost frame tells (there may be a heading above it): only then more is captured, since each frame takes the engine time.
+    const isDrivers = !stack.split("\n", 2).some(isOfLayer);
+    return `${owner}\n${isDrivers ? stack : beyondLayer(stackAbove(above, this.#frames + LAYER_FRAMES), this.#frames)}`;
   }
 
   /** The number of a place; 0 when there is no room for another. */
@@ -59,10 +73,31 @@ export class Places {
   }
 }
 
-/** A captured text, to be read. */
+/** A captured text, to be read: the first frame is the driver's. */
 export function placeOf(text: PlaceText): Place {
   const [owner = "", ...lines] = text.split("\n");
-  return { owner, stack: lines.filter(isFrame).map((line) => oneLine(line.trim().replace(/^at /, ""))) };
+  const frames = lines.filter(isFrame);
+  const ofProgram = frames.filter((line) => !RUNTIME_FRAME.test(line));
+  // What was called by the runtime alone, as far as the stack goes, is told as it is.
+  const told = ofProgram.length > 0 ? ofProgram : frames;
+  return { owner, stack: told.map((line) => oneLine(line.trim().replace(/^at /, ""))) };
+}
+
+function beyondLayer(stack: string, frames: number): string {
+  const lines = stack.split("\n").filter((line) => !isOfLayer(line));
+  return cut(lines, frames);
+}
+
+/** Tests and models stand beside what they test, and are drivers. */
+function isOfLayer(line: string): boolean {
+  return LAYER !== undefined && line.includes(LAYER) && !/\.(?:test|model)\./.test(line);
+}
+
+/** From a stack whose innermost frame is this file's; undefined where it is none, as in a program that was bundled into one file. */
+function folderOfLayer(stack: string): string | undefined {
+  return /^.*?(?:at |[(@])((?:file:\/\/)?[^\n(@]*[\\/])debug[\\/]places\.[jt]s/.exec(
+    stack.replace(/^Error\n/, ""),
+  )?.[1];
 }
 
 /** The stack above the frame of `above`, innermost frame first, as the engine writes it: it is taken apart when it is read. */
