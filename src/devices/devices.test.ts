@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { debugged } from "../dma/debug/debugged-device.ts";
+import { DebuggedDevice, debugged } from "../dma/debug/debugged-device.ts";
 import { DmaDevice } from "../dma/device.ts";
 import type { DmaDeviceOptions } from "../dma/device-options.ts";
 import { PhysicalPages } from "../machine/physical-pages.ts";
@@ -15,10 +15,14 @@ import { RingNic } from "./ring-nic.ts";
 const MEMORY_BYTES = 2 ** 24;
 const BUFFERS = 2 ** 21;
 
-function stage(kind: BoardKind, options: DmaDeviceOptions = {}) {
+/** `pages`: of memory for rings and buffers. */
+function stage(kind: BoardKind, { pages: count, ...options }: DmaDeviceOptions & { pages?: number } = {}) {
   const board = kind.create({ memoryBytes: MEMORY_BYTES, entries: 1024, devices: ["device"] });
   const { memory } = board.machine;
-  const pages = PhysicalPages.create({ address: BUFFERS, bytes: board.usableBytes - BUFFERS });
+  const pages = PhysicalPages.create({
+    address: BUFFERS,
+    bytes: count === undefined ? board.usableBytes - BUFFERS : count * 4096,
+  });
   const dma = debugged(new DmaDevice(board.table, {}, { memory, coherentPages: pages, ...options }));
   const taken = board.table.statistics().taken;
   const empty = (): void => {
@@ -100,6 +104,7 @@ test("a frame that does not fit the ring, or a descriptor, is not sent, and leav
   const piece = (at: number) => ({ address: at * 0x3000, bytes: 60 });
   assert.equal(driver.send([piece(1), piece(2), piece(3)]), "in-use");
   assert.throws(() => driver.send([{ address: 0, bytes: 2 ** 23 }]), /segment capacity of a list/);
+  assert.throws(() => driver.send([{ address: 0, bytes: 0 }]), /bytes of a frame is 0; expected at least 1/);
   assert.equal(driver.send([piece(1), piece(2)]), undefined);
   driver.close();
   empty();
@@ -147,10 +152,87 @@ test("blocks beyond the disk, and commands that can't be mapped, are failures; t
 });
 
 test("a driver that can't have its rings says which, and why", () => {
-  const { board, memory, pages, dma } = stage(tce, { faults: { allocate: { times: 1 } } });
+  const { board, memory, pages, dma, empty } = stage(tce, { faults: { allocate: { times: 1 } } });
   const build = () => new RingDriver({ dma, memory, pages, device: nicOn(board) }, 4);
   assert.throws(
     build,
     (error) => error instanceof IovaError && /the transmit ring can't be mapped: table-full/.test(error.message),
   );
+  empty();
+});
+
+/** Makes the n-th of all entry writes, allocations or flushes fail while a driver starts, for each n, and looks what is left. */
+function failEachStep(start: (staged: ReturnType<typeof stage>) => { close(): void }, steps: number): void {
+  for (const call of ["allocate", "set", "flush"] as const) {
+    for (let interval = 1; interval <= steps; interval++) {
+      const staged = stage(tce, { faults: { [call]: { interval, times: 1 } } });
+      assert.throws(() => start(staged), IovaError, `${call} ${interval}`);
+      staged.empty();
+      start(staged).close();
+      staged.empty();
+      staged.board.close();
+    }
+    const staged = stage(tce, { faults: { [call]: { interval: steps + 1, times: 1 } } });
+    start(staged).close();
+    staged.board.close();
+  }
+}
+
+test("a network driver whose start fails at any step leaves nothing mapped and no page taken, and can be started again", () => {
+  const start = ({ board, memory, pages, dma }: ReturnType<typeof stage>) =>
+    new RingDriver({ dma, memory, pages, device: nicOn(board) }, 4);
+  failEachStep(start, 2 + 4);
+  const refused = stage(tce);
+  const device = nicOn(refused.board);
+  device.setRings = () => {
+    throw new IovaError("device", "no rings");
+  };
+  const { memory, pages, dma } = refused;
+  assert.throws(() => new RingDriver({ dma, memory, pages, device }, 4), /no rings/);
+  refused.empty();
+  // The pages run out after so many of two rings and four buffers.
+  for (let free = 1; free < 6; free++) {
+    const { board, ...parts } = stage(tce, { pages: free });
+    assert.throws(() => new RingDriver({ ...parts, device: nicOn(board) }, 4), IovaError, `${free} pages`);
+    parts.empty();
+  }
+});
+
+test("a disk driver whose start fails at any step leaves nothing mapped and no page taken, and can be started again", () => {
+  const controllerOn = (board: Board) => new NvmeController(board.machine.device("device"), new Uint8Array(2 ** 16));
+  const start = ({ board, memory, dma }: ReturnType<typeof stage>) =>
+    new NvmeDriver({ dma, memory, device: controllerOn(board) }, 4);
+  failEachStep(start, 2 + 3);
+  const { board, memory, dma, empty } = stage(tce);
+  const device = controllerOn(board);
+  device.setQueues = () => {
+    throw new IovaError("device", "no queues");
+  };
+  assert.throws(() => new NvmeDriver({ dma, memory, device }, 4), /no queues/);
+  empty();
+});
+
+test("a disk driver whose controller stopped says so, and gives the data of its command back when it is closed", () => {
+  const { board, memory, dma, empty } = stage(tce);
+  const controller = new NvmeController(board.machine.device("device"), new Uint8Array(2 ** 16));
+  const driver = new NvmeDriver({ dma, memory, device: controller }, 4);
+  controller.setQueues(0x1234_5000n, 0x1234_6000n, 4);
+  assert.throws(() => driver.read(0, 8, 0x4000), /the controller stopped/);
+  driver.close();
+  empty();
+});
+
+test("memory that could not be unmapped stays taken: a receive buffer, and a read that is no success", () => {
+  const { board, memory, pages, dma } = stage(tce);
+  const driver = new RingDriver({ dma, memory, pages, device: nicOn(board) }, 2);
+  const taken = pages.takenPages;
+  dma.unmap = () => "platform-busy";
+  driver.close();
+  assert.equal(pages.takenPages, taken - 2, "the rings are back, the buffers are not");
+
+  const other = stage(tce);
+  const controller = new NvmeController(other.board.machine.device("device"), new Uint8Array(2 ** 16));
+  const disk = new NvmeDriver({ dma: other.dma, memory: other.memory, device: controller }, 2);
+  other.dma.unmapSg = (list) => DebuggedDevice.prototype.unmapSg.call(other.dma, list) ?? "platform-busy";
+  assert.equal(disk.read(0, 8, 0x4000), "platform-busy");
 });

@@ -29,7 +29,7 @@ const STATUS_DATA_TRANSFER_ERROR = 4;
 const STATUS_LBA_OUT_OF_RANGE = 0x80;
 
 export class NvmeController {
-  /** True once a queue could not be read or written: nothing moves until the queues are set again. */
+  /** True once a queue could not be read or written, and after `reset`: nothing moves until the queues are set again. */
   stopped = false;
   readonly #dma: DmaMaster;
   readonly #disk: Uint8Array;
@@ -58,6 +58,11 @@ export class NvmeController {
     this.#completionTail = 0;
     this.#phase = 1;
     this.stopped = false;
+  }
+
+  /** Forgets the queues: no DMA until `setQueues`. */
+  reset(): void {
+    this.stopped = true;
   }
 
   /** The submission doorbell: carries out the commands up to `tail`. */

@@ -8,6 +8,7 @@ import type { Memory } from "../machine/contract.ts";
 import { checkInteger, InvalidArgumentError, IovaError } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
 import { DEVICE_READS, DEVICE_WRITES } from "../units/numbers.ts";
+import { DriverMemory } from "./driver-memory.ts";
 import * as nvme from "./nvme-controller.ts";
 
 const { BLOCK_BYTES, COMPLETION_BYTES, MAX_BLOCKS, NVME_PAGE_BYTES, OPCODE_READ, OPCODE_WRITE, SUBMISSION_BYTES } =
@@ -32,29 +33,32 @@ export class NvmeDriver {
   readonly #entries: number;
   readonly #submissions: CoherentMemory;
   readonly #completions: CoherentMemory;
+  readonly #memory: DriverMemory;
   readonly #commands: Command[] = [];
   readonly #unused: number[] = [];
   #tail = 0;
   #head = 0;
   #phase = 1;
 
-  /** Maps the queues and starts the controller. `entries`: 2 .. 4096. Throws IovaError when memory or table are full. */
+  /** Maps the queues and starts the controller. `entries`: 2 .. 4096. A failure throws IovaError, and undoes all. */
   constructor(parts: NvmeDriverParts, entries: number) {
     checkInteger("entries of a queue", entries, 2, 4096);
     this.#parts = parts;
     this.#entries = entries;
-    this.#submissions = this.#coherent(entries * SUBMISSION_BYTES);
-    this.#completions = this.#coherent(entries * COMPLETION_BYTES);
-    // One entry always stays empty: a full queue is told from an empty one by that.
-    for (let id = 0; id < entries - 1; id++) {
-      const data = new ScatterList(1, 1 + (MAX_BLOCKS * BLOCK_BYTES) / NVME_PAGE_BYTES);
-      this.#commands.push({ data, pages: this.#coherent(NVME_PAGE_BYTES), status: undefined });
-      this.#unused.push(id);
+    this.#memory = new DriverMemory(parts.dma);
+    try {
+      this.#submissions = this.#memory.take(entries * SUBMISSION_BYTES, "the submission queue");
+      this.#completions = this.#memory.take(entries * COMPLETION_BYTES, "the completion queue");
+      // One entry always stays empty: a full queue is told from an empty one by that.
+      for (let id = 0; id < entries - 1; id++) this.#addCommand(id);
+      parts.device.setQueues(this.#submissions.iova, this.#completions.iova, entries);
+    } catch (error) {
+      this.close();
+      throw error;
     }
-    parts.device.setQueues(this.#submissions.iova, this.#completions.iova, entries);
   }
 
-  /** Reads blocks into memory at `address`, a multiple of 4: the status, 0 for success; or why nothing was asked. */
+  /** Reads blocks into memory at `address`, a multiple of 4: the status, 0 for success; or why they could not be mapped or unmapped. */
   read(firstBlock: number, blocks: number, address: number): number | Failure {
     return this.#transfer(OPCODE_READ, firstBlock, blocks, address);
   }
@@ -64,10 +68,17 @@ export class NvmeDriver {
     return this.#transfer(OPCODE_WRITE, firstBlock, blocks, address);
   }
 
+  /** Stops the controller and gives everything back, also the data of a command that never ended. */
   close(): void {
-    for (const memory of [...this.#commands.map(({ pages }) => pages), this.#submissions, this.#completions]) {
-      this.#parts.dma.freeCoherent(memory);
-    }
+    this.#parts.device.reset();
+    for (const { data } of this.#commands) if (data.segments > 0) this.#parts.dma.unmapSg(data);
+    this.#memory.release();
+  }
+
+  #addCommand(id: number): void {
+    const data = new ScatterList(1, 1 + (MAX_BLOCKS * BLOCK_BYTES) / NVME_PAGE_BYTES);
+    this.#commands.push({ data, pages: this.#memory.take(NVME_PAGE_BYTES, "a list of pages"), status: undefined });
+    this.#unused.push(id);
   }
 
   #transfer(opcode: number, firstBlock: number, blocks: number, address: number): number | Failure {
@@ -77,11 +88,12 @@ export class NvmeDriver {
     if (id === undefined) return "in-use";
     const command = this.#commands[id]!;
     command.data.addNumber(address, blocks * BLOCK_BYTES);
-    const failure = this.#parts.dma.mapSg(command.data, opcode === OPCODE_READ ? DEVICE_WRITES : DEVICE_READS);
+    let failure = this.#parts.dma.mapSg(command.data, opcode === OPCODE_READ ? DEVICE_WRITES : DEVICE_READS);
     if (failure === undefined) {
       this.#submit(id, opcode, firstBlock, blocks);
       while (command.status === undefined) this.#reap();
-      this.#parts.dma.unmapSg(command.data);
+      // A failure here, too, is told: what the device wrote may not be in memory.
+      failure = this.#parts.dma.unmapSg(command.data);
     }
     const status = command.status ?? 0;
     command.status = undefined;
@@ -118,12 +130,6 @@ export class NvmeDriver {
     this.#commands[word & 0xffff]!.status = word >>> 17;
     this.#head = (this.#head + 1) % this.#entries;
     if (this.#head === 0) this.#phase ^= 1;
-  }
-
-  #coherent(bytes: number): CoherentMemory {
-    const memory = this.#parts.dma.allocateCoherent(bytes);
-    if (typeof memory === "string") throw new IovaError("driver", `no coherent memory of ${bytes} bytes: ${memory}`);
-    return memory;
   }
 }
 

@@ -4,16 +4,17 @@
  *
  * What a driver has to mind: a descriptor is filled before it is given to the device; a receive buffer is synced for the CPU
  * before it is read (the CPU writes none, so none is synced for the device); a mapping ends only once the device has given its
- * descriptor back.
+ * descriptor back; and memory whose unmapping failed goes to nobody else, since the device may still reach it.
  */
 import type { DmaOperations, Mapping } from "../dma/contract.ts";
 import { ScatterList } from "../dma/scatter-list.ts";
 import type { Memory } from "../machine/contract.ts";
 import type { PhysicalPages } from "../machine/physical-pages.ts";
-import { IovaError } from "../units/errors.ts";
+import { checkInteger, InvalidArgumentError, IovaError } from "../units/errors.ts";
 import { type Failure, failureOf } from "../units/failure.ts";
 import { DEVICE_READS, DEVICE_WRITES } from "../units/numbers.ts";
 import { DescriptorRing } from "./descriptor-ring.ts";
+import { DriverMemory } from "./driver-memory.ts";
 import { DESCRIPTOR_BYTES, DESCRIPTOR_LAST, DESCRIPTOR_OWNED, type RingNic } from "./ring-nic.ts";
 
 const BUFFER_BYTES = 2048;
@@ -33,6 +34,7 @@ export class RingDriver {
   readonly #descriptors: number;
   readonly #transmit: DescriptorRing;
   readonly #receive: DescriptorRing;
+  readonly #memory: DriverMemory;
   readonly #buffers: { readonly address: number; readonly mapping: Mapping }[] = [];
   /** What is being sent, at the descriptor of its last piece. */
   readonly #sending: (ScatterList | undefined)[];
@@ -41,24 +43,32 @@ export class RingDriver {
   #free: number;
   #nextReceived = 0;
 
-  /** Maps everything and starts the device. `descriptors` of each ring: 2 .. 4096. Throws IovaError when memory or table are full. */
+  /** Maps everything and starts the device. `descriptors` of each ring: 2 .. 4096. A failure throws IovaError, and undoes all. */
   constructor(parts: RingDriverParts, descriptors: number) {
-    const ring = (what: string): DescriptorRing =>
-      new DescriptorRing(parts.memory, must(parts.dma.allocateCoherent(descriptors * DESCRIPTOR_BYTES), what));
+    checkInteger("descriptors of a ring", descriptors, 2, 4096);
     this.#parts = parts;
     this.#descriptors = descriptors;
     this.#free = descriptors;
     this.#sending = new Array<ScatterList | undefined>(descriptors).fill(undefined);
-    this.#transmit = ring("the transmit ring");
-    this.#receive = ring("the receive ring");
-    for (let i = 0; i < descriptors; i++) this.#addBuffer(i);
-    parts.device.setRings(this.#transmit.coherent.iova, this.#receive.coherent.iova, descriptors);
+    this.#memory = new DriverMemory(parts.dma);
+    const ring = (what: string) =>
+      new DescriptorRing(parts.memory, this.#memory.take(descriptors * DESCRIPTOR_BYTES, what));
+    try {
+      this.#transmit = ring("the transmit ring");
+      this.#receive = ring("the receive ring");
+      for (let i = 0; i < descriptors; i++) this.#addBuffer(i);
+      parts.device.setRings(this.#transmit.coherent.iova, this.#receive.coherent.iova, descriptors);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
   }
 
   /** Sends a frame that lies in pieces of memory. A failure ("in-use": the ring is full) says that nothing is sent. */
   send(pieces: readonly { readonly address: number; readonly bytes: number }[]): Failure | undefined {
     const list = new ScatterList(pieces.length);
-    for (const { address, bytes } of pieces) list.addNumber(address, bytes);
+    for (const { address, bytes } of pieces) if (bytes > 0) list.addNumber(address, bytes);
+    if (list.length === 0) throw new InvalidArgumentError("bytes of a frame", 0, "at least 1");
     const failure = this.#parts.dma.mapSg(list, DEVICE_READS);
     if (failure !== undefined) return failure;
     if (list.segments > this.#free) return this.#parts.dma.unmapSg(list) ?? "in-use";
@@ -96,16 +106,20 @@ export class RingDriver {
     device.reset();
     for (const list of this.#sending) if (list !== undefined) dma.unmapSg(list);
     for (const { address, mapping } of this.#buffers) {
-      dma.unmap(mapping);
-      pages.free(address, BUFFER_BYTES);
+      if (dma.unmap(mapping) === undefined) pages.free(address, BUFFER_BYTES);
     }
-    for (const { coherent } of [this.#transmit, this.#receive]) dma.freeCoherent(coherent);
+    this.#memory.release();
   }
 
   #addBuffer(descriptor: number): void {
-    const address = this.#parts.pages.allocate(BUFFER_BYTES);
+    const { dma, pages } = this.#parts;
+    const address = pages.allocate(BUFFER_BYTES);
     if (address < 0) throw new IovaError("driver", `no memory for a receive buffer: ${failureOf(address)}`);
-    const mapping = must(this.#parts.dma.map(BigInt(address), BUFFER_BYTES, DEVICE_WRITES), "a receive buffer");
+    const mapping = dma.map(BigInt(address), BUFFER_BYTES, DEVICE_WRITES);
+    if (typeof mapping === "string") {
+      pages.free(address, BUFFER_BYTES);
+      throw new IovaError("driver", `a receive buffer can't be mapped: ${mapping}`);
+    }
     this.#buffers.push({ address, mapping });
     this.#receive.fill(descriptor, mapping.iova, BUFFER_BYTES, DESCRIPTOR_OWNED);
   }
@@ -126,10 +140,4 @@ export class RingDriver {
       this.#tail = (this.#tail + 1) % this.#descriptors;
     }
   }
-}
-
-/** What can't be had ends the driver's start. */
-function must<Result extends object>(result: Result | Failure, what: string): Result {
-  if (typeof result === "string") throw new IovaError("driver", `${what} can't be mapped: ${result}`);
-  return result;
 }
