@@ -590,6 +590,10 @@ test("a map table that can't be taken away while a page of it is in use can be l
   };
   assert.throws(() => dead.ends[1].readMappedIn(page.address, new Uint8Array(8)), /it dies/);
   assert.throws(() => exporter.remove(), { code: "platform-refused" });
+  // Whoever else has died meanwhile: that one is not to be waited for, this one is.
+  const other = LdcHypervisor.attach(hypervisor.handle);
+  hypervisor.forgetThread(other.thread);
+  assert.throws(() => exporter.remove(), { code: "platform-refused" }, "an access of before may still go on");
   hypervisor.forgetThread(dead.thread);
   exporter.remove();
   assert.equal(domain.readMappedIn(page.address, new Uint8Array(8)), false);

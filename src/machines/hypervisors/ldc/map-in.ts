@@ -262,7 +262,9 @@ export class MapIn {
     if ((found & STATE_MASK) !== REVOKED) return;
     const entryAt = this.#entryAt(load(this.#state, at + SLOT.entry));
     const cookie = swapped(revokeCookieOf(slot, found));
-    if (entryAt >= 0 && this.#exported.load32(entryAt + REVOKE_COOKIE_AT) === cookie) return;
+    // Where the map table has ended there is none to tell: then an access may go on, for which whoever ends the table anew is to wait.
+    const isKept = entryAt < 0 ? this.#isAccessed(slot) : this.#exported.load32(entryAt + REVOKE_COOKIE_AT) === cookie;
+    if (isKept) return;
     compareExchange(this.#state, at + SLOT.state, found, found - REVOKED + FREE);
   }
 
@@ -271,6 +273,13 @@ export class MapIn {
     const at = this.#entryAt(load(this.#state, this.#slotAt(slot) + SLOT.entry));
     const cookie = swapped(revokeCookieOf(slot, state));
     if (at >= 0) this.#exported.compareExchange32(at + REVOKE_COOKIE_AT, cookie, 0);
+  }
+
+  #isAccessed(slot: number): boolean {
+    for (let thread = 0; thread < this.#layout.threads; thread++) {
+      if (load(this.#state, this.#accessingAt(thread)) === slot + 1) return true;
+    }
+    return false;
   }
 
   #awaitAccesses(slot: number): boolean {
