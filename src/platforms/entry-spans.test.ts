@@ -4,7 +4,11 @@ import { beyondTable, EntrySpans } from "./entry-spans.ts";
 
 /** Entries below 12 that a set of spans has, each asked for alone. */
 function entriesOf(spans: EntrySpans): number[] {
-  return Array.from({ length: 12 }, (_, entry) => entry).filter((entry) => spans.overlaps(entry, entry + 1));
+  return Array.from({ length: 12 }, (_, entry) => entry).filter((entry) => {
+    const taken = spans.take(entry, entry + 1);
+    for (const { first, end } of taken) spans.add(first, end);
+    return taken.length > 0;
+  });
 }
 
 test("what is removed of spans is exactly what was named, wherever it lies in them", () => {

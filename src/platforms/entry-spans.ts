@@ -35,10 +35,6 @@ export class EntrySpans {
     });
   }
 
-  overlaps(first: number, end: number): boolean {
-    return this.#spans.some((span) => overlap(span, first, end));
-  }
-
   /** The spans that have entries in [first, end), whole. They are forgotten: whoever fails with one again adds it again. */
   take(first: number, end: number): readonly EntrySpan[] {
     if (this.isEmpty) return this.#spans;

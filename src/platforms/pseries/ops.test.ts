@@ -197,6 +197,20 @@ test("when entries can't be emptied, unmap says so, and their range stays out of
   }
 });
 
+test("entries that can't be emptied cost the unmaps of others no call, of which each may be waited for", () => {
+  const guest = guestOf();
+  const { generic } = guest.platform;
+  const device = new DmaDevice(generic);
+  const [stuck, other] = [mapped(device.map(0x3000n, 1, 1)), mapped(device.map(0x9000n, 0x8000, 1))];
+  guest.hypervisor.inject([{ call: H_PUT_TCE, answer: H_HARDWARE }]);
+  assert.equal(device.unmap(stuck), "platform-refused");
+  const calls = callsIn(guest, () => assert.equal(device.unmap(other), undefined));
+  assert.deepEqual(calls, { put: 0, stuff: 1, indirect: 0, get: 0 });
+  guest.hypervisor.inject([]);
+  assert.equal(generic.allocator.flush(), undefined);
+  assert.deepEqual([generic.statistics().taken, isEmpty(guest)], [0, true]);
+});
+
 test("when a map fails and can't be undone either, its range stays out of use, other maps go on, and a flush puts it right", () => {
   for (const operation of OPERATIONS) {
     const guest = guestOf({ personality: "qemu" });

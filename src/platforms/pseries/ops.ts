@@ -7,8 +7,8 @@
  *
  * Two things are remembered, both only after failures:
  * - *lost*: entries that were set and are in no table, since their call failed. `flush` fails until their owner has cleared them.
- * - *owed*: entries that could not be emptied. `flush` tells it once; `invalidate` and `invalidateAll` try again and fail until they
- *   are, so the allocator keeps their range out of use. A dead thread's are emptied by whoever reclaims its ranges.
+ * - *owed*: entries that could not be emptied. `flush` tells it once; `invalidate` of them and `invalidateAll` try again and fail until
+ *   they are, so the allocator keeps their range out of use. Other mappings have nothing to do with it. A dead thread's are emptied by whoever reclaims its ranges.
  *
  * Entries are visible to devices, and forgotten by the IOTLB, when the hypervisor's call returns: there is nothing to invalidate.
  * One object per thread; only its own fields and its own list page are written, so threads meet in the hypervisor alone.
@@ -140,13 +140,11 @@ export class PseriesOps implements TableOps {
 
   /** The hypervisor has invalidated what it was told to empty: only what it could not be told is still to be done. */
   invalidate(first: number, end: number): Failure | undefined {
-    if (this.#owed.isEmpty) return undefined;
-    const failure = this.#settle();
-    return this.#owed.overlaps(first, end) ? failure : undefined;
+    return this.#owed.isEmpty ? undefined : this.#settle(first, end);
   }
 
   invalidateAll(): Failure | undefined {
-    return this.#owed.isEmpty ? undefined : this.#settle();
+    return this.#owed.isEmpty ? undefined : this.#settle(0, this.#entries);
   }
 
   #gather(first: number, count: number, page: number, access: EntryAccess): void {
@@ -228,11 +226,11 @@ export class PseriesOps implements TableOps {
     }
   }
 
-  /** Tries again to empty what is owed. Why not all of it could be, or undefined. */
-  #settle(): Failure | undefined {
+  /** Tries again to empty what is owed of these entries. Why not all of it could be, or undefined. */
+  #settle(first: number, end: number): Failure | undefined {
     const before = this.#clearFailure;
     this.#clearFailure = undefined;
-    for (const { first, end } of this.#owed.take(0, this.#entries)) this.#empty(first, end - first);
+    for (const span of this.#owed.take(first, end)) this.#empty(span.first, span.end - span.first);
     const failure = this.#clearFailure;
     // What a flush has still to tell is told, also when it has been put right meanwhile.
     this.#clearFailure = before;
