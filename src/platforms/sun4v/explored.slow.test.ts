@@ -186,8 +186,8 @@ for (const [bug, plant, what] of [
     "a recovery that clears nothing",
     {
       module: OPS,
-      from: "        this.#unmap(first, first + count);",
-      to: "        if (this.#list > 8 * 8192) this.#unmap(first, first + count);",
+      from: "if (this.#unmap(first, first + count) !== undefined)",
+      to: "if (this.#list > 8 * 8192 && this.#unmap(first, first + count) !== undefined)",
     },
     (library: Library) => watched(library, 1),
   ],
