@@ -36,6 +36,7 @@ export class AcmeMachine implements DmaMachine, DmaMaster {
       write64: write,
       writeHalves64: (at, high, low) => write(at, (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0)),
       readHigh64: (at) => Number(this.#value(at) >> 32n),
+      readLow64: (at) => Number(BigInt.asUintN(32, this.#value(at))),
     };
   }
 

@@ -50,6 +50,8 @@ export interface Registers {
   writeHalves64(at: number, high: number, low: number): void;
   /** Bits 32 .. 63 of what `read64` reads, unsigned. One access of 64 bits, and no bigint: for status registers. */
   readHigh64(at: number): number;
+  /** The same of bits 0 .. 31. */
+  readLow64(at: number): number;
 }
 
 /** A DMA that the IOMMU refused. */

@@ -1,7 +1,7 @@
-/** Registers whose accesses of 64 bits are made as bigints, whoever asks: machines on which no access of theirs is on a hot path. */
+/** Between bigints and halves: accesses of 64 bits as one makes them of the other, and registers that do so for whoever asks. */
 import type { Registers } from "./contract.ts";
 
-/** What is left to write are the accesses themselves. */
+/** Where no access is on a hot path: all of 64 bits are made as bigints. What is left to write are the accesses themselves. */
 export abstract class WideRegisters implements Registers {
   abstract read32(at: number): number;
   abstract write32(at: number, value: number): void;
@@ -13,11 +13,25 @@ export abstract class WideRegisters implements Registers {
   }
 
   readHigh64(at: number): number {
-    return Number(this.read64(at) >> 32n);
+    return highHalf(this.read64(at)) >>> 0;
+  }
+
+  readLow64(at: number): number {
+    return lowHalf(this.read64(at)) >>> 0;
   }
 }
 
 /** The unsigned number of 64 bits whose halves these are, signed or not. */
 export function joinHalves(high: number, low: number): bigint {
   return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+}
+
+/** Bits 32 .. 63, signed: what a word of shared memory holds. */
+export function highHalf(value: bigint): number {
+  return Number(BigInt.asIntN(32, value >> 32n));
+}
+
+/** Bits 0 .. 31, signed. */
+export function lowHalf(value: bigint): number {
+  return Number(BigInt.asIntN(32, value));
 }

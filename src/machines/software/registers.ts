@@ -47,6 +47,10 @@ export class ThreadRegisters implements Registers {
     return this.#model.readHigh64(at);
   }
 
+  readLow64(at: number): number {
+    return this.#model.readLow64(at);
+  }
+
   /** No write is taken any more. */
   close(): void {
     this.#open = false;

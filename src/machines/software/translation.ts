@@ -13,6 +13,7 @@
  * Calls that wait answer PASSED, or why they could not wait for longer: then a DMA may still use what was there before. Windows and
  * partitions are set up by one thread at a time; invalidations come from all.
  */
+import { highHalf, lowHalf } from "../../machine/wide-registers.ts";
 import { count } from "../../shared/counters.ts";
 import type { SharedWords } from "../../shared/memory.ts";
 import * as memory from "../../shared/memory.ts";
@@ -215,8 +216,8 @@ export class TranslationUnit {
   }
 
   #pokeWide(low: number, high: number, value: bigint): void {
-    poke(this.#state, low, Number(BigInt.asIntN(32, value)));
-    poke(this.#state, high, Number(BigInt.asIntN(32, value >> 32n)));
+    poke(this.#state, low, lowHalf(value));
+    poke(this.#state, high, highHalf(value));
   }
 
   #checkPlace(partition: number, window: number): void {

@@ -44,6 +44,9 @@ class RecordingRegisters implements Registers {
   readHigh64(): number {
     throw new Error("no 64-bit register belongs on this path");
   }
+  readLow64(): number {
+    throw new Error("no 64-bit register belongs on this path");
+  }
 }
 
 interface Fixture {

@@ -32,6 +32,7 @@ function watched() {
       registers.writeHalves64(at, high, low);
     },
     readHigh64: (at) => registers.readHigh64(at),
+    readLow64: (at) => registers.readLow64(at),
   };
   const seen = { memory: machine.memory, registers: watching, faults: () => machine.faults() };
   return { machine: seen, kills, bigints };

@@ -261,4 +261,5 @@ const NO_REGISTERS: Registers = {
   write64: none,
   writeHalves64: none,
   readHigh64: none,
+  readLow64: none,
 };

@@ -13,6 +13,8 @@
  * bits IBM's "POWER9 PHB4" register names as firmware gives them. Bits that were not seen to work somewhere are not written.
  */
 
+import { highHalf } from "../../machine/wide-registers.ts";
+
 /** Base of the RTT, a multiple of 128 KiB, with ENABLE_BIT. */
 export const RTT_BAR = 0x168;
 /** Starts (SYNC_START), and tells the end of (SYNC_COMPLETE), a wait for the DMAs that were in flight. */
@@ -34,11 +36,11 @@ const TCE_KILL_ALL: bigint = 1n << 63n;
 const TCE_KILL_PE: bigint = 1n << 62n;
 const TCE_KILL_ONE: bigint = 1n << 61n;
 /** Of commands and states on the way of every mapping: bits 32 .. 63, as `writeHalves64` takes and `readHigh64` gives them. */
-export const SYNC_START_HIGH: number = highOf(SYNC_START);
-export const SYNC_COMPLETE_HIGH: number = highOf(SYNC_COMPLETE);
-export const TCE_KILL_ALL_HIGH: number = highOf(TCE_KILL_ALL);
-export const TCE_KILL_PE_HIGH: number = highOf(TCE_KILL_PE);
-export const TCE_KILL_ONE_HIGH: number = highOf(TCE_KILL_ONE);
+export const SYNC_START_HIGH: number = highHalf(SYNC_START);
+export const SYNC_COMPLETE_HIGH: number = highHalf(SYNC_COMPLETE);
+export const TCE_KILL_ALL_HIGH: number = highHalf(TCE_KILL_ALL);
+export const TCE_KILL_PE_HIGH: number = highHalf(TCE_KILL_PE);
+export const TCE_KILL_ONE_HIGH: number = highHalf(TCE_KILL_ONE);
 /** In TCE_KILL: the PE. The bus address keeps its place above, since it is page-aligned and below 2^60. */
 export const TCE_KILL_PE_MASK = 0x1ff;
 
@@ -57,7 +59,7 @@ export const RTT_BYTES: number = 2 ** 17;
 
 /** The bit of a bus address that chooses between a PE's two windows: the second one begins here. */
 export const SECOND_WINDOW_BASE: bigint = 1n << 59n;
-export const SECOND_WINDOW_BASE_HIGH: number = highOf(SECOND_WINDOW_BASE);
+export const SECOND_WINDOW_BASE_HIGH: number = highHalf(SECOND_WINDOW_BASE);
 
 /** What a TVE says of a table in memory. */
 export interface TveOfTable {
@@ -89,9 +91,4 @@ export function tveOfTable({ tableAddress, levels, levelBits, pageShift }: TveOf
 export function tveOfBypass(memoryBytes: number): bigint {
   const last = BigInt(Math.ceil(memoryBytes / 2 ** 24) - 1);
   return (last << 16n) | (1n << 12n);
-}
-
-/** Bits 32 .. 63, as a signed word. */
-function highOf(value: bigint): number {
-  return Number(BigInt.asIntN(32, value >> 32n));
 }

@@ -20,7 +20,6 @@ import type { Memory, Registers } from "../../machine/contract.ts";
 import type { EntryValue } from "../../table/contract.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { DmaWindow, EntryAccess } from "../../units/numbers.ts";
-import * as wideWords from "../../units/wide-words.ts";
 import { FlatTableOps } from "../flat-table.ts";
 import { CONTEXTS, NO_CONTEXT, type StreamingContexts } from "./contexts.ts";
 import { OpenContext } from "./open-context.ts";
@@ -33,7 +32,6 @@ import * as cache from "./streaming.ts";
 const { CONTROL, ERROR, ERROR_STATUS, ERROR_TIME_OUT, FLUSH, TAG_COUNT, TAGS } = bridge;
 const { createSun4uIopte, NOT_STREAMED, STREAM_CONTEXT, streamingOf } = iopte;
 const { NOTHING_FLUSHED, StreamingFlush, WRITTEN_FLUSHED } = cache;
-const { lowWordOf, wideOf } = wideWords;
 
 /** More pages than the IOTLB has entries: emptying it is less to write. */
 export const FLUSH_ALL_ABOVE: number = TAG_COUNT;
@@ -212,7 +210,7 @@ export class Sun4uOps extends FlatTableOps {
     if (end - first > FLUSH_ALL_ABOVE) this.#emptyTags();
     else {
       for (let entry = first; entry < end; entry++) {
-        this.#registers.write64(FLUSH, wideOf(this.#base + entry * this.#pageBytes));
+        this.#registers.writeHalves64(FLUSH, 0, (this.#base + entry * this.#pageBytes) | 0);
       }
     }
     return this.#completed();
@@ -266,7 +264,7 @@ export class Sun4uOps extends FlatTableOps {
   }
 
   #emptyTags(): void {
-    for (let tag = 0; tag < TAG_COUNT; tag++) this.#registers.write64(TAGS + 8 * tag, 0n);
+    for (let tag = 0; tag < TAG_COUNT; tag++) this.#registers.writeHalves64(TAGS + 8 * tag, 0, 0);
   }
 
   /** Reads CONTROL: that brings the writes before it home. */
@@ -277,7 +275,7 @@ export class Sun4uOps extends FlatTableOps {
 
 /** Did what this thread has written to the registers meet a DMA that does not end? */
 export function timedOut(registers: Registers): boolean {
-  const control = lowWordOf(registers.read64(CONTROL));
+  const control = registers.readLow64(CONTROL);
   return (control & ERROR) !== 0 && (control & ERROR_STATUS) === ERROR_TIME_OUT;
 }
 

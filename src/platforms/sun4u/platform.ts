@@ -12,7 +12,6 @@ import { createShared, type SharedBuffer, wordsOf } from "../../shared/memory.ts
 import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
 import { checkInteger, FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
-import { lowWordOf } from "../../units/wide-words.ts";
 import { StreamingContexts } from "./contexts.ts";
 import { Sun4uOps, timedOut } from "./ops.ts";
 import {
@@ -262,7 +261,7 @@ function opsOf(
 
 /** Translation ends; what the bridge was told of the TSB stays: the tags of the streaming cache are to be read by it. */
 function stop(machine: Machine): void {
-  const control = lowWordOf(machine.registers.read64(CONTROL));
+  const control = machine.registers.readLow64(CONTROL);
   writeControl(machine, control & ((TSB_SIZE_MASK << TSB_SIZE_SHIFT) | WIDE_PAGES));
 }
 

@@ -560,3 +560,44 @@ test("what a dead thread had mapped is reclaimed with its contexts", () => {
   it.platform.reclaimContexts();
   assert.equal(it.platform.contextsTaken, 0);
 });
+
+for (const invalidate of ["strict", "lazy"] as const) {
+  test(`${invalidate}: no bigint is made for a register on the way of a mapping`, () => {
+    const it = scene();
+    const { memory, registers } = it.machine;
+    const wide: number[] = [];
+    const halves: number[] = [];
+    const watching: Registers = {
+      read32: (at) => registers.read32(at),
+      write32: (at, value) => registers.write32(at, value),
+      read64: (at) => {
+        wide.push(at);
+        return registers.read64(at);
+      },
+      write64: (at, value) => {
+        wide.push(at);
+        registers.write64(at, value);
+      },
+      writeHalves64: (at, high, low) => {
+        halves.push(at);
+        registers.writeHalves64(at, high, low);
+      },
+      readHigh64: (at) => registers.readHigh64(at),
+      readLow64: (at) => registers.readLow64(at),
+    };
+    const machine = { memory, registers: watching, faults: () => [] };
+    const options = { entries: 1024, streaming: true, table: { invalidate } };
+    const there = { ...it, platform: Sun4uPlatform.create(machine, options) };
+    const { generic } = there.platform;
+    wide.length = 0;
+    for (const count of [1, 3, 100]) {
+      const entry = map(there, 3, count);
+      it.machine.device(0).dmaWrite(iova(there, entry), Uint8Array.of(count));
+      assert.equal(generic.unmap(entry, count), undefined);
+      assert.equal(generic.allocator.flush(), undefined);
+      assert.equal(byteAt(it, 3 * PAGE), count);
+    }
+    assert.deepEqual(wide, []);
+    assert.ok(halves.length > 0);
+  });
+}

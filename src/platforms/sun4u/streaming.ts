@@ -17,7 +17,6 @@ import type { SharedWords } from "../../shared/memory.ts";
 import * as shared from "../../shared/memory.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { DmaWindow } from "../../units/numbers.ts";
-import * as wideWords from "../../units/wide-words.ts";
 import { NO_CONTEXT } from "./contexts.ts";
 import * as bridge from "./registers.ts";
 import type { StreamedRuns } from "./streamed-runs.ts";
@@ -26,7 +25,6 @@ import type { StreamedRuns } from "./streamed-runs.ts";
 const { STREAMING_CONTEXT_FLUSH, STREAMING_FLAG_BYTES, STREAMING_FLUSH_SYNC, STREAMING_LINES } = bridge;
 const { STREAMING_PAGE_FLUSH, STREAMING_TAG_PAGE, STREAMING_TAG_VALID, STREAMING_TAGS } = bridge;
 const { mayWait, milliseconds, peek, poke } = shared;
-const { lowWordOf, wideOf } = wideWords;
 
 /** Of one thread. */
 export const FLAGS_BYTES: number = 2 * STREAMING_FLAG_BYTES;
@@ -35,6 +33,7 @@ export const SYNC_WORDS = 2;
 
 /** A thread that may not sleep looks at the flag for this long. */
 const WOULD_BLOCK_AFTER_MS = 1;
+const TWO_TO_32 = 2 ** 32;
 const CLEAR: Uint32Array = new Uint32Array(2);
 
 /** What `flushRuns` says. */
@@ -89,7 +88,7 @@ export class StreamingFlush {
       if (streaming === NOT_STREAMED) continue;
       const context = streaming & STREAM_CONTEXT;
       if (context === NO_CONTEXT) this.flushPages(runs.first[i] as number, runs.end[i] as number);
-      else this.#registers.write64(STREAMING_CONTEXT_FLUSH, wideOf(context));
+      else this.#registers.writeHalves64(STREAMING_CONTEXT_FLUSH, 0, context);
       flushed |= (streaming & STREAM_WRITTEN) === 0 ? READ_FLUSHED : WRITTEN_FLUSHED;
     }
     return flushed;
@@ -131,7 +130,7 @@ export class StreamingFlush {
   #syncOnce(flag: number): boolean {
     this.#memory.storeWords(flag, CLEAR, CLEAR.length, 0);
     this.#memory.fence();
-    this.#registers.write64(STREAMING_FLUSH_SYNC, wideOf(flag));
+    this.#registers.writeHalves64(STREAMING_FLUSH_SYNC, Math.floor(flag / TWO_TO_32), flag | 0);
     // The clock costs more than a sync that is done at once.
     while (this.#memory.load32(flag) === 0 && this.#memory.load32(flag + 4) === 0) {
       if (!this.#isPatient()) return false;
@@ -153,7 +152,7 @@ export class StreamingFlush {
   #flushCached(from: number, to: number): boolean {
     let found = false;
     for (let line = 0; line < STREAMING_LINES; line++) {
-      const tag = lowWordOf(this.#registers.read64(STREAMING_TAGS + 8 * line));
+      const tag = this.#registers.readLow64(STREAMING_TAGS + 8 * line);
       const page = (tag & STREAMING_TAG_PAGE) >>> 0;
       if ((tag & STREAMING_TAG_VALID) === 0 || page < from || page >= to) continue;
       this.#flushPage(page);
@@ -163,6 +162,6 @@ export class StreamingFlush {
   }
 
   #flushPage(iova: number): void {
-    this.#registers.write64(STREAMING_PAGE_FLUSH, wideOf(iova));
+    this.#registers.writeHalves64(STREAMING_PAGE_FLUSH, 0, iova | 0);
   }
 }

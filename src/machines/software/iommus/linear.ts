@@ -2,7 +2,7 @@
  * The registers of the linear IOMMU, as one thread sees them: the programming model of platforms/linear/registers.ts. One window,
  * for all devices.
  */
-import { WideRegisters } from "../../../machine/wide-registers.ts";
+import { highHalf, joinHalves, lowHalf, WideRegisters } from "../../../machine/wide-registers.ts";
 import * as frame from "../../../platforms/linear/registers.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
 import * as memory from "../../../shared/memory.ts";
@@ -118,8 +118,8 @@ class LinearRegisters extends WideRegisters {
 
   /** Throws InvalidArgumentError for an unknown register. */
   write64(at: number, value: bigint): void {
-    const low = Number(BigInt.asIntN(32, value));
-    const high = Number(BigInt.asIntN(32, value >> 32n));
+    const low = lowHalf(value);
+    const high = highHalf(value);
     switch (at) {
       case TABLE_BASE:
         this.#configure("TABLE_BASE", WORD.tableLow, low);
@@ -136,7 +136,7 @@ class LinearRegisters extends WideRegisters {
 
   #wide(low: number, high: number): bigint {
     const [lowWord, highWord] = [peek(this.#state, this.#at + low), peek(this.#state, this.#at + high)];
-    return (BigInt(highWord >>> 0) << 32n) | BigInt(lowWord >>> 0);
+    return joinHalves(highWord, lowWord);
   }
 
   /** Plain stores: one thread writes these, and nobody reads them but who enables. */

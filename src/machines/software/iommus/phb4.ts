@@ -14,7 +14,7 @@
  */
 import * as addresses from "../../../formats/address.ts";
 import type { Registers } from "../../../machine/contract.ts";
-import { joinHalves } from "../../../machine/wide-registers.ts";
+import { highHalf, joinHalves, lowHalf } from "../../../machine/wide-registers.ts";
 import { PAGE_SHIFTS_OF } from "../../../platforms/powernv/geometry.ts";
 import * as bridge from "../../../platforms/powernv/registers.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
@@ -97,7 +97,11 @@ class Phb4Registers implements Registers {
   /** As `read64`. What every mapping reads is answered without a bigint. */
   readHigh64(at: number): number {
     if (at === DMA_SYNC) return this.#synced === PASSED ? SYNC_COMPLETE_HIGH : 0;
-    return Number(this.read64(at) >> 32n);
+    return highHalf(this.read64(at)) >>> 0;
+  }
+
+  readLow64(at: number): number {
+    return lowHalf(this.read64(at)) >>> 0;
   }
 
   /** As `read64`, and for a TVE or an RTT entry that can't be. */
@@ -117,7 +121,7 @@ class Phb4Registers implements Registers {
         return;
       case bridge.TCE_KILL:
       case bridge.DMA_SYNC:
-        this.writeHalves64(at, Number(BigInt.asIntN(32, value >> 32n)), Number(BigInt.asIntN(32, value)));
+        this.writeHalves64(at, highHalf(value), lowHalf(value));
         return;
       default:
         throw unknownRegister("64-bit register to write", at, NAMED_BY);
@@ -269,8 +273,8 @@ class Phb4Registers implements Registers {
   }
 
   #store(word: number, value: bigint): void {
-    store(this.#state, this.#at + word, Number(BigInt.asIntN(32, value)));
-    store(this.#state, this.#at + word + 1, Number(BigInt.asIntN(32, value >> 32n)));
+    store(this.#state, this.#at + word, lowHalf(value));
+    store(this.#state, this.#at + word + 1, highHalf(value));
   }
 }
 

@@ -150,3 +150,36 @@ test("bad values of the streaming cache's registers are refused with the numbers
   assert.equal(registers.read64(STREAMING_TAGS), tag);
   assert.equal(registers.read64(STREAMING_CONTROL), 1n);
 });
+
+test("an access by halves is the access of 64 bits, whatever the signs of the halves", () => {
+  const machine = psycho();
+  const { registers } = machine;
+  assert.deepEqual([registers.readHigh64(TSB_BASE), registers.readLow64(TSB_BASE)], [0, 0x10000]);
+  registers.writeHalves64(CONTROL, 0, 0);
+  registers.writeHalves64(TSB_BASE, -(2 ** 31), -(2 ** 31));
+  assert.equal(registers.read64(TSB_BASE), 0x80000000_80000000n);
+  assert.deepEqual([registers.readHigh64(TSB_BASE), registers.readLow64(TSB_BASE)], [2 ** 31, 2 ** 31]);
+  registers.writeHalves64(TSB_BASE, 0, 0x10000);
+  registers.writeHalves64(CONTROL, 0, 1);
+  assert.deepEqual([registers.readHigh64(CONTROL), registers.readLow64(CONTROL)], [0, 1]);
+  const low = Number(ENTRY_5);
+  for (const [name, flush] of [
+    ["a page", () => registers.writeHalves64(PAGE_FLUSH, 0, low | 0)],
+    ["the same, unsigned and above the window", () => registers.writeHalves64(PAGE_FLUSH, 7, low)],
+    ["a context", () => registers.writeHalves64(CONTEXT_FLUSH, 0, 0xabc)],
+  ] as const) {
+    assert.equal(reaches(machine, flush, name.length), true, name);
+  }
+  const other = psycho();
+  other.device(0).dmaWrite(ENTRY_5, Uint8Array.of(1));
+  const tag = [other.registers.readHigh64(STREAMING_TAGS), other.registers.readLow64(STREAMING_TAGS)];
+  assert.deepEqual(tag, [0, low + 2]);
+  assert.deepEqual(machine.iotlbEntries(), [5]);
+  registers.writeHalves64(FLUSH, 0, low | 0);
+  assert.deepEqual(machine.iotlbEntries(), []);
+  assert.throws(() => registers.writeHalves64(TAGS, 1, 0), /tag 0 of the IOTLB is 4294967296/);
+  assert.throws(() => registers.writeHalves64(FLUSH_SYNC, 2 ** 20, FLAG), InvalidArgumentError);
+  for (const read of ["readHigh64", "readLow64", "read64"] as const) {
+    assert.throws(() => registers[read](FLUSH), /64-bit register to read is 0x210/);
+  }
+});

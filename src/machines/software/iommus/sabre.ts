@@ -5,12 +5,12 @@
  * Where it is kinder than the hardware: a flush that could not wait for a DMA in flight is told to its own thread alone, by the
  * time-out error in that thread's next reading of CONTROL.
  */
-import { WideRegisters } from "../../../machine/wide-registers.ts";
+import type { Registers } from "../../../machine/contract.ts";
+import { highHalf, joinHalves, lowHalf } from "../../../machine/wide-registers.ts";
 import * as frame from "../../../platforms/sun4u/registers.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
 import * as memory from "../../../shared/memory.ts";
 import { InvalidArgumentError } from "../../../units/errors.ts";
-import * as wideWords from "../../../units/wide-words.ts";
 import type { SoftwareMemory } from "../memory.ts";
 import { STREAMING_CACHE_WORDS, type StreamingCache } from "../streaming-cache.ts";
 import * as threads from "../threads.ts";
@@ -25,7 +25,6 @@ const { STREAMING_CONTEXT_FLUSH, STREAMING_CONTROL, STREAMING_ENABLE, STREAMING_
 const { STREAMING_LINES, STREAMING_PAGE_FLUSH, STREAMING_TAG_VALID, STREAMING_TAGS } = frame;
 const { load, peek, poke, store } = memory;
 const { PASSED } = threads;
-const { lowWordOf, numberOf, wideOf } = wideWords;
 
 /** Code of the IOPTE's decoder in walk.ts. */
 const IOPTE = 2;
@@ -36,7 +35,7 @@ const ALL_TAGS = 2 ** TAG_COUNT - 1;
 /** A context has 12 bits. */
 const CONTEXT_MASK = 0xfff;
 
-class SabreRegisters extends WideRegisters {
+class SabreRegisters implements Registers {
   readonly #state: SharedWords;
   readonly #at: number;
   readonly #unit: TranslationUnit;
@@ -47,7 +46,6 @@ class SabreRegisters extends WideRegisters {
   #emptiedTags = 0;
 
   constructor(parts: IommuParts) {
-    super();
     this.#state = parts.state;
     this.#at = parts.at;
     this.#unit = parts.unit;
@@ -65,14 +63,25 @@ class SabreRegisters extends WideRegisters {
 
   /** Throws InvalidArgumentError for an unknown register. */
   read64(at: number): bigint {
+    const low = this.readLow64(at);
+    return joinHalves(this.#highOf(at), low);
+  }
+
+  readHigh64(at: number): number {
+    // An access like any other: of CONTROL it takes the time-out error, though that stands in the other half.
+    this.readLow64(at);
+    return this.#highOf(at) >>> 0;
+  }
+
+  readLow64(at: number): number {
     switch (at) {
       case CONTROL: {
         const error = this.#timedOut ? ERROR | ERROR_TIME_OUT : 0;
         this.#timedOut = false;
-        return wideOf((load(this.#state, this.#at + WORD.control) | error) >>> 0);
+        return (load(this.#state, this.#at + WORD.control) | error) >>> 0;
       }
       case TSB_BASE:
-        return BigInt(this.#tableAddress());
+        return peek(this.#state, this.#at + WORD.tableLow) >>> 0;
       default:
         if (this.#streaming !== undefined && isStreaming(at)) return this.#readStreaming(this.#streaming, at);
         throw unknownRegister("64-bit register to read", at, NAMED_BY);
@@ -81,46 +90,57 @@ class SabreRegisters extends WideRegisters {
 
   /** Throws InvalidArgumentError for an unknown register, or a set-up that can't be enabled. */
   write64(at: number, value: bigint): void {
-    if (at === FLUSH) this.#flush(value);
-    else if (at === CONTROL) this.#control(lowWordOf(value));
-    else if (at === TSB_BASE) this.#setTable(value);
-    else if (at >= TAGS && at < TAGS + 8 * TAG_COUNT && at % 8 === 0) this.#writeTag((at - TAGS) / 8, value);
-    else if (this.#streaming !== undefined && isStreaming(at)) this.#writeStreaming(this.#streaming, at, value);
+    this.writeHalves64(at, highHalf(value), lowHalf(value));
+  }
+
+  writeHalves64(at: number, high: number, low: number): void {
+    if (at === FLUSH) this.#flush(low);
+    else if (at === CONTROL) this.#control(low);
+    else if (at === TSB_BASE) this.#setTable(high, low);
+    else if (at >= TAGS && at < TAGS + 8 * TAG_COUNT && at % 8 === 0) this.#writeTag((at - TAGS) / 8, high, low);
+    else if (this.#streaming !== undefined && isStreaming(at)) this.#writeStreaming(this.#streaming, at, high, low);
     else throw unknownRegister("64-bit register to write", at, NAMED_BY);
   }
 
-  #flush(iova: bigint): void {
+  /** Only addresses in memory have a high half. */
+  #highOf(at: number): number {
+    return at === TSB_BASE ? peek(this.#state, this.#at + WORD.tableHigh) : 0;
+  }
+
+  /** Bits of the bus address above the low half are not looked at: all windows lie below 4 GiB. */
+  #flush(iova: number): void {
     const control = load(this.#state, this.#at + WORD.control);
     if ((control & ENABLE) === 0) return;
     const entry = entryAt(control, iova);
     this.#note(this.#unit.invalidate(0, 0, entry, entry + 1));
   }
 
-  #readStreaming(streaming: StreamingCache, at: number): bigint {
-    if (at === STREAMING_CONTROL) return streaming.enabled ? BigInt(STREAMING_ENABLE) : 0n;
+  #readStreaming(streaming: StreamingCache, at: number): number {
+    if (at === STREAMING_CONTROL) return streaming.enabled ? STREAMING_ENABLE : 0;
     const line = (at - STREAMING_TAGS) / 8;
     if (!(Number.isInteger(line) && line >= 0 && line < STREAMING_LINES)) {
       throw unknownRegister("64-bit register to read", at, NAMED_BY);
     }
     const entry = streaming.entryOf(line);
-    if (entry < 0) return 0n;
-    const { entries, pageShift } = shapeOf(load(this.#state, this.#at + WORD.control));
-    return END_OF_WINDOW - (BigInt(entries - entry) << BigInt(pageShift)) + BigInt(STREAMING_TAG_VALID);
+    if (entry < 0) return 0;
+    const control = load(this.#state, this.#at + WORD.control);
+    // The window ends at 2^32: modulo that, the address.
+    return (((entry - entriesOf(control)) << pageShiftOf(control)) | STREAMING_TAG_VALID) >>> 0;
   }
 
-  #writeStreaming(streaming: StreamingCache, at: number, value: bigint): void {
+  #writeStreaming(streaming: StreamingCache, at: number, high: number, low: number): void {
     switch (at) {
       case STREAMING_CONTROL:
-        streaming.enabled = (value & BigInt(STREAMING_ENABLE)) !== 0n;
+        streaming.enabled = (low & STREAMING_ENABLE) !== 0;
         return;
       case STREAMING_PAGE_FLUSH:
-        this.#note(streaming.flushEntry(entryAt(load(this.#state, this.#at + WORD.control), value)));
+        this.#note(streaming.flushEntry(entryAt(load(this.#state, this.#at + WORD.control), low)));
         return;
       case STREAMING_CONTEXT_FLUSH:
-        this.#note(streaming.flushContext(lowWordOf(value) & CONTEXT_MASK));
+        this.#note(streaming.flushContext(low & CONTEXT_MASK));
         return;
       case STREAMING_FLUSH_SYNC:
-        this.#sync(streaming, value);
+        this.#sync(streaming, numberOf(high, low));
         return;
       default:
         throw unknownRegister("64-bit register to write", at, NAMED_BY);
@@ -128,17 +148,22 @@ class SabreRegisters extends WideRegisters {
   }
 
   /** The flag is a big-endian 1. It is not stored when what was flushed could not be brought to memory. */
-  #sync(streaming: StreamingCache, flag: bigint): void {
-    if (lowWordOf(flag) % STREAMING_FLAG_BYTES !== 0) {
+  #sync(streaming: StreamingCache, flag: number): void {
+    if (flag % STREAMING_FLAG_BYTES !== 0) {
       throw new InvalidArgumentError("flag of a flush sync", flag, `a multiple of ${STREAMING_FLAG_BYTES}`);
     }
-    if (streaming.sync() === PASSED) this.#memory.store32(numberOf(flag) + 4, 0x01000000);
+    if (streaming.sync() === PASSED) this.#memory.store32(flag + 4, 0x01000000);
   }
 
   /** The hardware's IOTLB has as many entries as tags; with the last of them, all that the machine's IOTLB knows is gone. */
-  #writeTag(tag: number, value: bigint): void {
-    if (value !== 0n)
-      throw new InvalidArgumentError(`tag ${tag} of the IOTLB`, value, "0: the model can only empty it");
+  #writeTag(tag: number, high: number, low: number): void {
+    if ((high | low) !== 0) {
+      throw new InvalidArgumentError(
+        `tag ${tag} of the IOTLB`,
+        joinHalves(high, low),
+        "0: the model can only empty it",
+      );
+    }
     this.#emptiedTags |= 1 << tag;
     if (this.#emptiedTags !== ALL_TAGS) return;
     this.#emptiedTags = 0;
@@ -152,29 +177,26 @@ class SabreRegisters extends WideRegisters {
   }
 
   #open(control: number): number {
-    const { entries, pageShift } = shapeOf(control);
+    const entries = entriesOf(control);
+    const pageShift = pageShiftOf(control);
     const base = END_OF_WINDOW - (BigInt(entries) << BigInt(pageShift));
     if (base < 0n) {
       throw new InvalidArgumentError("entries of the TSB", entries, `pages of ${2 ** pageShift} bytes that 2^32 holds`);
     }
-    return this.#unit.openWindow(0, 0, { base, pageShift, entries, format: IOPTE, tableAddress: this.#tableAddress() });
+    const tableAddress = numberOf(this.#highOf(TSB_BASE), this.readLow64(TSB_BASE));
+    return this.#unit.openWindow(0, 0, { base, pageShift, entries, format: IOPTE, tableAddress });
   }
 
   /** Plain stores: one thread sets the IOMMU up, and nobody reads them but who enables it. */
-  #setTable(value: bigint): void {
+  #setTable(high: number, low: number): void {
     if ((load(this.#state, this.#at + WORD.control) & ENABLE) !== 0) {
       throw new InvalidArgumentError("TSB_BASE", "written while translation is on", "CONTROL without ENABLE first");
     }
-    if (value % BigInt(TSB_ALIGNMENT) !== 0n) {
-      throw new InvalidArgumentError("TSB_BASE", value, `a multiple of ${TSB_ALIGNMENT}`);
+    if (low % TSB_ALIGNMENT !== 0) {
+      throw new InvalidArgumentError("TSB_BASE", joinHalves(high, low), `a multiple of ${TSB_ALIGNMENT}`);
     }
-    poke(this.#state, this.#at + WORD.tableLow, Number(BigInt.asIntN(32, value)));
-    poke(this.#state, this.#at + WORD.tableHigh, Number(BigInt.asIntN(32, value >> 32n)));
-  }
-
-  #tableAddress(): number {
-    const high = peek(this.#state, this.#at + WORD.tableHigh) >>> 0;
-    return high * 2 ** 32 + (peek(this.#state, this.#at + WORD.tableLow) >>> 0);
+    poke(this.#state, this.#at + WORD.tableLow, low);
+    poke(this.#state, this.#at + WORD.tableHigh, high);
   }
 
   #note(answer: number): void {
@@ -195,14 +217,21 @@ function isStreaming(at: number): boolean {
   return (at >= STREAMING_CONTROL && at <= STREAMING_CONTEXT_FLUSH) || (at >= STREAMING_TAGS && at % 8 === 0);
 }
 
-/** What CONTROL says of the TSB. */
-function shapeOf(control: number): { readonly entries: number; readonly pageShift: number } {
-  const entries = SMALLEST_TSB << ((control >>> TSB_SIZE_SHIFT) & TSB_SIZE_MASK);
-  return { entries, pageShift: (control & WIDE_PAGES) === 0 ? 13 : 16 };
+/** Of the TSB, as CONTROL says. */
+function entriesOf(control: number): number {
+  return SMALLEST_TSB << ((control >>> TSB_SIZE_SHIFT) & TSB_SIZE_MASK);
+}
+
+function pageShiftOf(control: number): number {
+  return (control & WIDE_PAGES) === 0 ? 13 : 16;
 }
 
 /** The entry of a bus address. Bits above the window are not looked at. */
-function entryAt(control: number, iova: bigint): number {
-  const { entries, pageShift } = shapeOf(control);
-  return (lowWordOf(iova) >>> pageShift) & (entries - 1);
+function entryAt(control: number, iova: number): number {
+  return (iova >>> pageShiftOf(control)) & (entriesOf(control) - 1);
+}
+
+/** A physical address, from its halves. */
+function numberOf(high: number, low: number): number {
+  return (high >>> 0) * 2 ** 32 + (low >>> 0);
 }
