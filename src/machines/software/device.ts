@@ -4,6 +4,10 @@
  *
  * Everything between begin and end may use translations; nothing may throw there, or invalidations would wait for a DMA that
  * never ends. So arguments are checked before.
+ *
+ * A refused DMA freezes its partition, then records the fault, then ends. Whoever takes a fault finds the freeze that it began. Whoever
+ * finds a partition frozen, and has then waited for the DMAs in flight, finds the fault recorded; and once a reset has waited for them,
+ * no fault of before it can come and be taken for that of a later freeze.
  */
 import type { DmaMaster } from "../../machine/contract.ts";
 import { count } from "../../shared/counters.ts";
@@ -123,12 +127,13 @@ export class SoftwareDevice implements DmaMaster {
     const partition = partitionAt(this.#paths.layout, load(this.#paths.state, this.#deviceAt + DEVICE.partition));
     const frozen = load(this.#paths.state, partition + PARTITION.frozen) !== 0;
     const moved = frozen ? -1 : this.#move(partition, high, low, bytes, access);
-    if (moved < 0 && !frozen) this.#freezeAfterFault(partition);
+    if (moved < 0 && !frozen) {
+      this.#freezeAfterFault(partition);
+      this.#paths.faults.record(this.#index, BigInt.asUintN(64, iova + BigInt(-1 - moved)), access, this.#reason);
+    }
     this.#paths.inFlight.end();
-    if (moved >= 0) return true;
     if (frozen) count(this.#paths.state, this.#slotAt + THREAD.dropped, 1);
-    else this.#paths.faults.record(this.#index, BigInt.asUintN(64, iova + BigInt(-1 - moved)), access, this.#reason);
-    return false;
+    return moved >= 0;
   }
 
   /** Why the last refused page was refused. */

@@ -423,6 +423,36 @@ test("while nobody has said that the device's thread is dead, an invalidation fa
   assert.ok(busy > 0);
 });
 
+/** A device's DMA is refused, and freezes its partition; another thread looks for the freeze, and for its fault. */
+function freezing(library: Library): Exploration<State> {
+  return {
+    setup: () => {
+      const state = setup(library, 3, 1, false);
+      state.machines[0]?.translation.freezeOnFault(0, true);
+      return state;
+    },
+    threads: [
+      reading(0, 4),
+      ({ machines, ops }) => {
+        const taken = machines[1]?.faults().length;
+        const frozen = machines[1]?.translation.isFrozen(0);
+        if (taken !== 0) return frozen ? "both" : "a fault that has frozen nothing";
+        if (!frozen) return "none";
+        assert.equal(ops[1]?.invalidate(0, 1), undefined);
+        return machines[1]?.faults().length === 1 ? "both" : "a freeze without its fault";
+      },
+    ],
+    check: (_, { threads }) =>
+      assert.ok(["both", "none"].includes(threads[1]?.value as string), `${threads[1]?.value}`),
+    skipSeen: true,
+  };
+}
+
+test("a fault that is taken has frozen the partition, and a freeze's fault is there once DMAs in flight have passed", (t) => {
+  assertSound(t, "a freeze and its fault", freezing(sound));
+});
+
+const DEVICE = "machines/software/device.js";
 const TRANSLATION = "machines/software/translation.js";
 const IOTLB = "machines/software/iotlb.js";
 const THREADS = "machines/software/threads.js";
@@ -430,7 +460,7 @@ const THREADS = "machines/software/threads.js";
 /** What a bug is looked for with. */
 const SCENARIOS: Readonly<
   Record<
-    "unmap" | "evict" | "death" | "walk" | "dummy" | "dummies",
+    "unmap" | "evict" | "death" | "walk" | "dummy" | "dummies" | "freeze",
     (library: Library, warm: boolean) => Exploration<State>
   >
 > = {
@@ -440,9 +470,24 @@ const SCENARIOS: Readonly<
   dummy: (library, warm) => walkingDummies(library, DUMMY_PAGES[warm ? 1 : 0] as number, mappedInVain(library)),
   dummies: (library, warm) => walkingDummies(library, DUMMY_PAGES[warm ? 1 : 0] as number, twoMappedInVain(library)),
   death: (library, warm) => forgotten(library, warm),
+  freeze: (library) => freezing(library),
 };
 
 const PLANTS: readonly (Plant & { readonly bug: string; readonly scenario: keyof typeof SCENARIOS })[] = [
+  {
+    bug: "a DMA ends before its fault is recorded",
+    scenario: "freeze",
+    module: DEVICE,
+    from: "this.#freezeAfterFault(partition);\n",
+    to: "this.#freezeAfterFault(partition); this.#paths.inFlight.end(); this.#paths.inFlight.begin();",
+  },
+  {
+    bug: "a fault is recorded before its partition is frozen",
+    scenario: "freeze",
+    module: DEVICE,
+    from: "this.#freezeAfterFault(partition);\n",
+    to: "this.#paths.faults.record(this.#index, iova, access, this.#reason); this.#freezeAfterFault(partition);",
+  },
   {
     bug: "the DMAs in flight are not awaited before translations are taken away",
     scenario: "unmap",
