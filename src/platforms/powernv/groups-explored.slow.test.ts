@@ -9,6 +9,7 @@ import { iovaOf } from "../../table/iommu-table.ts";
 import { assertSound } from "../../testing/explorer/assertions.model.ts";
 import { type Exploration, explore, formatReport } from "../../testing/explorer/explore.ts";
 import type { Plant } from "../../testing/explorer/load.ts";
+import type { EehEvent } from "../eeh.ts";
 import {
   type ExploredLibrary,
   type ExploredScene,
@@ -284,6 +285,44 @@ const repairedMeanwhile: Build = (library) => ({
   check: (_, { threads }) => assert.equal(threads[0]?.value, false, "a device reaches what was unmapped"),
 });
 
+/** PE 1 is frozen, by a fault that was taken already. One thread reports, while another resets the PE, and its device errs again. */
+const erringAgain: Build = (library) => ({
+  ...base,
+  setup: () => {
+    const state = grouped(library, [1]);
+    state.phbs[0]?.bindDevice("device0", 1);
+    astray(state, 2);
+    assert.equal(state.machines[0]?.faults().length, 1);
+    return state;
+  },
+  threads: [
+    ({ phbs }) => library.eeh.takeEehReport(phbs[0] as Phb).events,
+    (state) => {
+      const failure = library.eeh.resetPartition(state.phbs[1] as Phb, 1);
+      astray(state, 1);
+      return failure;
+    },
+  ],
+  check: ({ phbs }, { threads }) => {
+    assert.equal(threads[1]?.value, undefined);
+    const events = [...((threads[0]?.value ?? []) as EehEvent[]), ...library.eeh.takeEehReport(phbs[2] as Phb).events];
+    assert.deepEqual(new Set(events.map(({ partition }) => partition)), new Set([1]));
+    // That of the second freeze has its fault; the first freeze may have gone untold.
+    assert.equal(
+      events.filter(({ firstFault }) => firstFault !== undefined).length,
+      1,
+      "the second freeze is not told",
+    );
+    assert.ok(events.length <= 2);
+  },
+});
+
+/** The device does a DMA to what is not mapped. */
+function astray({ machines, tables }: State, thread: number): void {
+  const window = tables[0]?.generic.window as PowernvTable["generic"]["window"];
+  machines[thread]?.device(0).dmaRead(iovaOf(window, 3), new Uint8Array(1));
+}
+
 const sound = await exploredLibrary();
 
 test("of two groups that give one table up while an entry is mapped, the second is refused", (t) => {
@@ -322,10 +361,40 @@ test("what is unmapped while a dead thread's changes are made whole is out of ev
   assert.ok(assertSound(t, "an unmap, a repair", repairedMeanwhile(sound)).kills > 0);
 });
 
+test("a freeze that begins right after a reset is told of, also while the freeze before it is being told", (t) => {
+  assertSound(t, "a report, a reset, a second freeze", erringAgain(sound));
+});
+
+const EEH = "platforms/powernv/eeh.js";
 const PHB = "platforms/powernv/phb.js";
 const TABLE = "platforms/powernv/table.js";
 
 const PLANTS: readonly (Plant & { readonly bug: string; readonly build: Build })[] = [
+  {
+    bug: "a freeze counts as told only once the lock is given back",
+    build: erringAgain,
+    module: EEH,
+    from: 'takeFrozen: () => phb.locked("looking for frozen PEs", () => untold(phb)),',
+    to: `takeFrozen: () => {
+      const found = phb.locked("", () => frozenNow(phb)).filter((pe) => load(phb.state.words, reportedAt(phb, pe)) === 0);
+      for (const pe of found) store(phb.state.words, reportedAt(phb, pe), 1);
+      return found.map((partition) => ({ partition, devices: phb.devicesIn(partition) }));
+    },`,
+  },
+  {
+    bug: "a wait for DMAs, without a kill before it, waits for none",
+    build: erringAgain,
+    module: "machines/software/iommus/phb4.js",
+    from: "this.#killed === NO_KILL ? this.#unit.awaitDma() : this.#killed",
+    to: "this.#killed === NO_KILL ? PASSED : this.#killed",
+  },
+  {
+    bug: "a reset leaves the freeze told of",
+    build: erringAgain,
+    module: EEH,
+    from: "store(phb.state.words, reportedAt(phb, partition), 0);",
+    to: ";",
+  },
   {
     bug: "claims do not exclude each other",
     build: twoClaim,
@@ -371,9 +440,9 @@ const PLANTS: readonly (Plant & { readonly bug: string; readonly build: Build })
   {
     bug: "freezes are taken without the lock",
     build: freezing,
-    module: "platforms/powernv/eeh.js",
-    from: 'phb.locked("taking frozen PEs", () => {',
-    to: "((take) => take())(() => {",
+    module: EEH,
+    from: 'phb.locked("looking for frozen PEs", () => untold(phb))',
+    to: "untold(phb)",
   },
   {
     bug: "a repair takes links away that are right",

@@ -9,8 +9,8 @@
  * - A TVE counts from its write on; a translation stays in the IOTLB until TCE_KILL, or until its window's TVE is written.
  * - A fault freezes the PE, from the first RTT on. PEST-A and PEST-B show the same flag; PEST-B clears it, as firmware does last.
  *
- * Where it says less than hardware: DMA_SYNC tells a thread how its own kills ended. A window ends at entry 2^31 − 1. A bypass
- * window must cover all memory.
+ * Where it says less than hardware: DMA_SYNC tells a thread how its own kills since the last one ended, each of which has waited for the
+ * DMAs in flight; if there were none, it waits itself. A window ends at entry 2^31 − 1. A bypass window must cover all memory.
  */
 import * as addresses from "../../../formats/address.ts";
 import type { Registers } from "../../../machine/contract.ts";
@@ -35,6 +35,8 @@ const { load, store } = sharedMemory;
 const { PASSED } = threads;
 
 const MAX_PARTITIONS = 256;
+/** Of a thread that has killed nothing: not what any kill's end is. */
+const NO_KILL = -1;
 /** Words of its own: 64-bit registers as pairs, low word first; TVEs from `tvt` on. */
 const WORD = { ioda: 0, rtt: 2, tvt: 32 } as const;
 const WORDS = WORD.tvt + MAX_PARTITIONS * 4;
@@ -55,7 +57,7 @@ class Phb4Registers implements Registers {
   readonly #unit: TranslationUnit;
   readonly #memory: SoftwareMemory;
   /** How this thread's kills since its last SYNC_START ended, and those before it. */
-  #killed = PASSED;
+  #killed = NO_KILL;
   #synced = PASSED;
 
   constructor({ state, at, unit, memory }: IommuParts) {
@@ -132,8 +134,8 @@ class Phb4Registers implements Registers {
   writeHalves64(at: number, high: number, low: number): void {
     if (at === TCE_KILL) this.#kill(high, low);
     else if (at === DMA_SYNC) {
-      this.#synced = this.#killed;
-      this.#killed = PASSED;
+      this.#synced = this.#killed === NO_KILL ? this.#unit.awaitDma() : this.#killed;
+      this.#killed = NO_KILL;
     } else this.write64(at, joinHalves(high, low));
   }
 
@@ -265,7 +267,7 @@ class Phb4Registers implements Registers {
   }
 
   #note(answer: number): void {
-    if (answer !== PASSED) this.#killed = answer;
+    if (answer !== PASSED || this.#killed === NO_KILL) this.#killed = answer;
   }
 
   #load(word: number): bigint {
