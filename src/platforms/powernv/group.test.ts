@@ -247,6 +247,20 @@ test("ownership that a DMA, or a lock, keeps from being taken leaves no trace: t
   assert.equal(first.releaseOwnership([table], ownership), undefined);
 });
 
+test("what user space had mapped is out of reach of devices that have used it, once its table has come back", () => {
+  const { machine, first } = twoGroups();
+  const table = first.createTable({ ...SMALL, window: 0 });
+  assert.equal(first.setWindow(table), undefined);
+  const claimed = table.takeOwnership();
+  assert.ok(typeof claimed !== "string");
+  assert.equal(table.ops.set(5, 1, 3, 3), undefined);
+  table.ops.flush();
+  assert.equal(readAt(machine, "nic", table.generic, 5), 3);
+  assert.equal(table.releaseOwnership(claimed), undefined);
+  assert.deepEqual(machine.iotlbEntries(), [], "the IOTLB has forgotten it");
+  assert.equal(readAt(machine, "nic", table.generic, 5), undefined);
+});
+
 test("a legacy group has one fixed table: a second window and removal are not permitted, another geometry is invalid", () => {
   const machine = machineWith();
   const phb = phbOn(machine);
@@ -351,6 +365,9 @@ test("PowerPC's defaults: 4 pools from 1 GiB on, else 1; entry 0 of the first wi
   const all = Array.from({ length: 256 - 18 }, () => table.generic.allocate(1));
   assert.ok(all.every((entry) => entry > 0 && (entry < 16 || entry >= 33)));
   assert.ok(table.generic.allocate(1) < 0);
+  const whole = { start: 0x10000n, end: 0x20000n };
+  const wholePages = PowernvTable.create(phb, { ...SMALL, window: 0, mmioHole: whole });
+  assert.deepEqual(wholePages.handle.reserved[1], { first: 16, end: 32 }, "the page behind the hole can be had");
   const high = PowernvTable.create(phb, { ...SMALL, window: 1, mmioHole });
   assert.deepEqual(high.handle.reserved, [], "at 2^59 neither is there");
 });
