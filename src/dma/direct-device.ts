@@ -1,6 +1,7 @@
 /**
  * A device behind a direct window: bus address = physical address + offset.
- * What the device's mask or boundary does not allow is bounced where bounce buffers are on, else refused: "mask-too-low".
+ * What the device's mask, boundary or alignment does not allow is bounced where bounce buffers are on, else refused: "mask-too-low",
+ * "longer-than-boundary" or, where memory is not aligned as the device needs it, "platform-refused".
  *
  * The same memory may be mapped many times at one bus address, and no record is kept of it: a wrong `unmap` of what is not bounced
  * is seen only when it could not have been mapped there at all. (The debug mode sees all.)
