@@ -8,6 +8,12 @@ import { InvalidArgumentError } from "../units/errors.ts";
 /** A machine's memory ends here. */
 const MOST_MEMORY_BYTES = 2 ** 32;
 
+/**
+ * What the tables of all rows may take together. A table is written from end to end before a replay begins: that takes up to some
+ * seconds per GiB, where the system hands memory out page by page, and memory that other programs want.
+ */
+const MOST_TABLE_BYTES = 2 ** 30;
+
 /** Where things lie in a row's memory; the same for all rows. */
 export interface MemoryLayout {
   readonly memoryBytes: number;
@@ -32,6 +38,20 @@ export function arenaLimit({ kind, entries, pageShift }: TableSize, workers: num
     "memory of the replay",
     `a table of ${entries} entries and ${workers} arenas of at least one page of ${pageBytes} bytes`,
     `at most a machine's ${MOST_MEMORY_BYTES} bytes: fewer entries, fewer workers or smaller pages`,
+  );
+}
+
+/** Refuses tables so large that emptying them would be most of the replay. */
+export function checkTables({ kind, entries, pageShift }: TableSize, rows: number): void {
+  const bytesOf = (count: number): number => rows * kind.platformBytes(count, pageShift);
+  if (bytesOf(entries) <= MOST_TABLE_BYTES) return;
+  let most = 2 ** Math.floor(Math.log2(entries));
+  while (most > 1 && bytesOf(most) > MOST_TABLE_BYTES) most /= 2;
+  const together = rows === 1 ? "its table may" : `the tables of ${rows} rows may together`;
+  throw new InvalidArgumentError(
+    "entries",
+    entries,
+    `at most ${most} or so: ${together} take ${MOST_TABLE_BYTES} bytes`,
   );
 }
 

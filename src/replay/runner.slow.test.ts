@@ -109,10 +109,18 @@ describe("options that make no sense are refused, with the numbers", () => {
     [{ workers: 1.5 }, /workers is 1.5/],
     [{ platform: "vax" }, /platform is vax; expected one of linear-tce, /],
     [{ pageShift: 11 }, /page shift is 11; expected one that linear-tce has: 12, /],
-    [{ entries: 0 }, /entries is 0; expected an integer from 1/],
+    [{ entries: 0 }, /entries of linear-tce is 0; expected an integer from 1/],
     [{ entries: 16 }, /entries is 16; expected at least 32 for the request of line \d+ alone, and \d+ for all/],
     [{ entries: 256 }, /entries is 256; expected at least \d+: so many are live at once on 2 workers \(\d+ \+ \d+\)/],
     [{ entries: 2 ** 31 - 1 }, /memory of the replay is a table of 2147483647 entries/],
+    [
+      { platform: "pseries", entries: 100_000_000, rows: [SINGLE, POOLED, CACHED] },
+      /entries is 100000000; expected at most 33554432 or so: the tables of 3 rows may together take 1073741824 bytes/,
+    ],
+    [
+      { entries: 2 ** 28, rows: [SINGLE] },
+      /entries is 268435456; expected at most 134217728 or so: its table may take/,
+    ],
     [{ seconds: 0 }, /seconds is 0; expected/],
     [{ seconds: Number.NaN }, /seconds is NaN; expected/],
   ];
@@ -172,6 +180,34 @@ describe("when a worker goes wrong", () => {
   test("one that keeps silent ends the replay", async () => {
     const { within } = nodeHost();
     const impatient: ReplayHost["within"] = (_, promise, error) => within(1000, promise, error);
-    await assert.rejects(run("silent", {}, { within: impatient }), /pooled: worker 1 has not answered for 15 s/);
+    await assert.rejects(
+      run("silent", {}, { within: impatient }),
+      /pooled: 1 of 2 workers \(1\) had not started when nothing had been heard of any for 15 s: they hang, or/,
+    );
+  });
+
+  test("threads start a few at a time, and many are waited for as long as one after the other says something", async () => {
+    const { within, startThread, cores } = nodeHost();
+    let starting = 0;
+    let most = 0;
+    const counting: Partial<ReplayHost> = {
+      within: (milliseconds, promise, error) => within(milliseconds / 5, promise, error),
+      startThread: (job) => {
+        most = Math.max(most, ++starting);
+        const thread = startThread(job);
+        return {
+          ...thread,
+          onReport: (handler) =>
+            thread.onReport((report) => {
+              if (report.state === "ready") starting--;
+              handler(report);
+            }),
+        };
+      },
+    };
+    const prepared = prepareReplay(nvme, options({ workers: 24, seconds: 0.1, rows: [SINGLE, POOLED] }));
+    const { rows } = await runReplay(prepared, { ...nodeHost(), ...counting });
+    for (const row of rows) assert.equal(row.translationsWrong, 0);
+    assert.ok(most <= 2 * cores, `${most} at once on ${cores} cores`);
   });
 });

@@ -9,7 +9,7 @@ import { createShared, notify, type SharedBuffer, type SharedWords, store, words
 import type { RequestHistory } from "../trace/requests.ts";
 import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
 import { MAX_ENTRIES } from "../units/numbers.ts";
-import { arenaLimit, layoutMemory, type MemoryLayout } from "./memory.ts";
+import { arenaLimit, checkTables, layoutMemory, type MemoryLayout } from "./memory.ts";
 import { planReplay, type ReplayPlan } from "./plan.ts";
 import { type RowResult, type RowTotals, rowResult, sumReports } from "./result.ts";
 import { type CreatedTable, createTable, type TableSetup, tableOptionsOf } from "./tables.ts";
@@ -87,6 +87,7 @@ export function prepareReplay(history: RequestHistory, options: ReplayOptions): 
       `one that ${kind.name} has: ${kind.pageShifts.toSorted((a, b) => a - b).join(", ")}`,
     );
   }
+  checkCrew(kind, options.workers);
   const largest = kind.largestTable(pageShift);
   if (options.entries !== undefined) {
     checkInteger(`entries of ${kind.name}`, options.entries, 1, Math.min(largest, MAX_ENTRIES));
@@ -101,10 +102,23 @@ export function prepareReplay(history: RequestHistory, options: ReplayOptions): 
   const entries = options.entries ?? Math.min(largest, Math.max(usual, 4 * plan.peakEntries));
   checkRoom(plan, entries);
   const size = { kind, pageShift, entries };
+  checkTables(size, options.rows.length);
   const arenas = plan.workers.map((worker) => worker.arenaBytes);
   // The table may have grown since: look again.
   arenaLimit(size, workers, Math.max(...arenas));
   return { plan, kind, pageShift, entries, layout: layoutMemory(size, arenas), options };
+}
+
+/** A thread for each worker and one that watches, and a device for each worker. */
+function checkCrew(kind: BoardKind, workers: number): void {
+  const { maxThreads = workers + 1, deviceNames } = kind;
+  if (workers + 1 > maxThreads) {
+    const expected = `at most ${maxThreads}: one for each worker, and the replay's own`;
+    throw new InvalidArgumentError(`threads of the replay on ${kind.name}`, workers + 1, expected);
+  }
+  if (deviceNames === undefined || workers <= deviceNames.length) return;
+  const expected = `at most ${deviceNames.length}: each plays a device, which are ${deviceNames.join(", ")}`;
+  throw new InvalidArgumentError(`workers of the replay on ${kind.name}`, workers, expected);
 }
 
 function checkRoom(plan: ReplayPlan, entries: number): void {
@@ -136,8 +150,12 @@ export async function runReplay(
   const { options } = prepared;
   const rows: Row[] = [];
   try {
-    for (const named of options.rows) rows.push(startRow(named, prepared, host));
-    for (const row of rows) await row.workers.all("ready");
+    for (const named of options.rows) {
+      const row = startRow(named, prepared, host);
+      rows.push(row);
+      // One row after the other: hundreds of threads that start at once would all keep silent for long.
+      await row.workers.all("ready");
+    }
     for (const row of rows) {
       await runSlice(row, 1, WARM_UP_SECONDS, host);
       row.before = totalsOf(row);
@@ -165,7 +183,7 @@ function startRow({ name, setup }: NamedSetup, prepared: PreparedReplay, host: R
     memoryBytes: layout.memoryBytes,
     pageShift,
     entries,
-    devices: plan.workers.map((_, worker) => `device${worker}`),
+    ...(kind.deviceNames === undefined ? { devices: plan.workers.map((_, worker) => `device${worker}`) } : {}),
     threads: plan.workers.length + 1,
     table: tableOptionsOf(setup),
   });

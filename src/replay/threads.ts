@@ -26,8 +26,17 @@ export interface ReplayHost {
   readonly cores: number;
 }
 
-/** A worker that says nothing for so long is given up. Waits for locks and DMAs end after 2 s at the latest. */
+/** When no worker that is waited for says anything for so long, the row is given up. Waits for locks and DMAs end after 2 s at the latest. */
 const SILENT_MS = 15_000;
+/** Threads that start at once, per core: a thread's start takes a core for a tenth of a second, so more would only be silent for longer. */
+const STARTING_PER_CORE = 2;
+
+/** What a worker has done when it reports so. */
+const DONE_WHEN: Readonly<Record<WorkerReport["state"], string>> = {
+  ready: "started",
+  slice: "ended its slice",
+  done: "given back what it held",
+};
 
 /** Workers that play one row together. */
 export class WorkerGroup {
@@ -35,44 +44,38 @@ export class WorkerGroup {
   readonly reports: WorkerReport[];
   readonly #row: string;
   readonly #host: ReplayHost;
-  readonly #threads: readonly ReplayThread[];
+  readonly #jobs: readonly WorkerJob[];
+  /** Those that have been started, from the first on. */
+  readonly #threads: ReplayThread[] = [];
   readonly #ended: boolean[];
   #waiting: WorkerReport["state"] = "ready";
   #missing: Set<number>;
-  #resolve: () => void = () => {};
-  #reject: (error: Error) => void = () => {};
+  /** Called when there is something new: a report, or the end of a worker. */
+  #wake: () => void = () => {};
   #failure: Error | undefined = undefined;
 
   constructor(row: string, host: ReplayHost, jobs: readonly WorkerJob[]) {
     this.#row = row;
     this.#host = host;
+    this.#jobs = jobs;
     this.reports = new Array<WorkerReport>(jobs.length);
     this.#ended = jobs.map(() => false);
     this.#missing = new Set(jobs.keys());
-    this.#threads = jobs.map((job) => host.startThread(job));
-    this.#threads.forEach((thread, worker) => {
-      thread.onReport((report) => this.#reported(worker, report));
-      thread.onEnd((error, exitCode) => this.#over(worker, error, exitCode));
-    });
+    for (let i = 0; i < STARTING_PER_CORE * host.cores; i++) this.#startNext();
   }
 
-  /** Resolves when every worker has reported `state` since the last call; rejects when one has ended before or is silent. */
+  /** Resolves when every worker has reported `state` since the last call; rejects when one has ended before, or none says anything more. */
   async all(state: WorkerReport["state"]): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure;
     this.#waiting = state;
-    const reached = new Promise<void>((resolve, reject) => {
-      this.#resolve = resolve;
-      this.#reject = reject;
-    });
-    if (this.#missing.size === 0) this.#resolve();
-    await this.#host.within(SILENT_MS, reached, () => {
-      const silent = [...this.#missing].join(", ");
-      return new IovaError(
-        "worker-silent",
-        `${this.#row}: worker ${silent} has not answered for ${SILENT_MS / 1000} s`,
-      );
-    });
-    this.#missing = new Set(this.#threads.keys());
+    for (;;) {
+      if (this.#failure !== undefined) throw this.#failure;
+      if (this.#missing.size === 0) break;
+      const news = new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      await this.#host.within(SILENT_MS, news, () => this.#silent());
+    }
+    this.#missing = new Set(this.#jobs.keys());
   }
 
   /** Ends every thread that still runs. */
@@ -80,11 +83,22 @@ export class WorkerGroup {
     await Promise.all(this.#threads.map((thread, worker) => (this.#ended[worker] ? undefined : thread.terminate())));
   }
 
+  #startNext(): void {
+    const worker = this.#threads.length;
+    const job = this.#jobs[worker];
+    if (job === undefined) return;
+    const thread = this.#host.startThread(job);
+    this.#threads.push(thread);
+    thread.onReport((report) => this.#reported(worker, report));
+    thread.onEnd((error, exitCode) => this.#over(worker, error, exitCode));
+  }
+
   #reported(worker: number, report: WorkerReport): void {
     this.reports[worker] = report;
+    if (report.state === "ready" && this.#failure === undefined) this.#startNext();
     if (report.state !== this.#waiting) return;
     this.#missing.delete(worker);
-    if (this.#missing.size === 0) this.#resolve();
+    this.#wake();
   }
 
   #over(worker: number, error: Error | undefined, exitCode: number): void {
@@ -92,6 +106,17 @@ export class WorkerGroup {
     if (error === undefined && this.reports[worker]?.state === "done") return;
     const why = error === undefined ? `ended by itself, with exit code ${exitCode}` : `died: ${error.message}`;
     this.#failure ??= new IovaError("worker-died", `${this.#row}: worker ${worker} ${why}`);
-    this.#reject(this.#failure);
+    this.#wake();
+  }
+
+  #silent(): Error {
+    const all = this.#jobs.length;
+    const some = [...this.#missing].slice(0, 4).join(", ");
+    const which = this.#missing.size > 4 ? `${some} and others` : some;
+    return new IovaError(
+      "worker-silent",
+      `${this.#row}: ${this.#missing.size} of ${all} workers (${which}) had not ${DONE_WHEN[this.#waiting]} when nothing had been ` +
+        `heard of any for ${SILENT_MS / 1000} s: they hang, or this machine has too much else to do for ${all} threads`,
+    );
   }
 }
