@@ -129,6 +129,7 @@ export const acmeBoard: BoardKind = {
   largestTable: () => 2 ** 20,
   platformBytes: (entries) => 8 * entries,
   maxThreads: 1,
+  deviceNames: ["acme0"],
   create: createBoard,
   attach: () => {
     throw new FormatError("an Acme board has one thread: its machine is no shared memory");

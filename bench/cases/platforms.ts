@@ -76,7 +76,7 @@ function boardOf(work: Work): Board {
   return kind.create({
     memoryBytes: Math.ceil(memoryBytes / 4096) * 4096,
     entries: work.entries,
-    threads: 2,
+    threads: Math.min(2, kind.maxThreads ?? 2),
     table: { pools: work.pools },
   });
 }

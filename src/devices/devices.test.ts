@@ -17,7 +17,7 @@ const BUFFERS = 2 ** 21;
 
 /** `pages`: of memory for rings and buffers. */
 function stage(kind: BoardKind, { pages: count, ...options }: DmaDeviceOptions & { pages?: number } = {}) {
-  const board = kind.create({ memoryBytes: MEMORY_BYTES, entries: 1024, devices: ["device"] });
+  const board = kind.create({ memoryBytes: MEMORY_BYTES, entries: 1024 });
   const { memory } = board.machine;
   const pages = PhysicalPages.create({
     address: BUFFERS,
@@ -34,7 +34,7 @@ function stage(kind: BoardKind, { pages: count, ...options }: DmaDeviceOptions &
 }
 
 function nicOn(board: Board): RingNic {
-  const nic: RingNic = new RingNic(board.machine.device("device"), (frame) => nic.deliver(frame));
+  const nic: RingNic = new RingNic(board.machine.device(0), (frame) => nic.deliver(frame));
   return nic;
 }
 
@@ -71,7 +71,7 @@ for (const kind of BOARD_KINDS) {
   test(`${kind.name}: blocks are written from memory, and read back into other memory`, () => {
     const { board, memory, dma, empty } = stage(kind);
     const disk = new Uint8Array(2 ** 21);
-    const controller = new NvmeController(board.machine.device("device"), disk);
+    const controller = new NvmeController(board.machine.device(0), disk);
     const driver = new NvmeDriver({ dma, memory, device: controller }, 4);
     for (const [first, blocks, address] of [
       [0, 1, 0x4000],
@@ -99,7 +99,7 @@ const tce = boardNamed("linear-tce");
 
 test("a frame that does not fit the ring, or a descriptor, is not sent, and leaves nothing mapped", () => {
   const { board, memory, pages, dma, empty } = stage(tce, { merge: false });
-  const silent = new RingNic(board.machine.device("device"), () => {});
+  const silent = new RingNic(board.machine.device(0), () => {});
   const driver = new RingDriver({ dma, memory, pages, device: silent }, 2);
   const piece = (at: number) => ({ address: at * 0x3000, bytes: 60 });
   assert.equal(driver.send([piece(1), piece(2), piece(3)]), "in-use");
@@ -142,7 +142,7 @@ test("a device whose rings are unmapped under it stops, and says so", () => {
 test("blocks beyond the disk, and commands that can't be mapped, are failures; the queue goes on", () => {
   const { board, memory, dma, empty } = stage(tce);
   const disk = new Uint8Array(64 * BLOCK_BYTES);
-  const driver = new NvmeDriver({ dma, memory, device: new NvmeController(board.machine.device("device"), disk) }, 2);
+  const driver = new NvmeDriver({ dma, memory, device: new NvmeController(board.machine.device(0), disk) }, 2);
   assert.equal(driver.read(60, 8, 0x4000), 0x80);
   assert.equal(driver.read(0, 64, 0x4000), 0);
   assert.throws(() => driver.read(0, 2000, 0x4000), /blocks of a command is 2000; expected an integer from 1 to 1024/);

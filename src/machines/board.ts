@@ -105,6 +105,8 @@ export interface BoardKind {
   platformBytes(entries: number, pageShift: number): number;
   /** Threads that a board of this kind can have attached at most, the creator included. Default: as many as are asked for. */
   readonly maxThreads?: number;
+  /** Names of its devices, where the machine has these and no others. Default: `devices` names them. */
+  readonly deviceNames?: readonly string[];
   /** Throws typed errors for what the kind can't do, with the numbers. */
   create(options: BoardOptions): Board;
   /** A view for the calling thread. Throws FormatError for a foreign handle. */
@@ -131,4 +133,22 @@ export function checkBoardOptions(kind: BoardKind, options: BoardOptions): void 
     throw new InvalidArgumentError(`levels of ${name}`, levels, `one of ${possible.join(", ")}`);
   }
   if (entries !== undefined) checkInteger(`entries of ${name}`, entries, 1, kind.largestTable(pageShift));
+  if (options.threads !== undefined) checkThreads(kind, options.threads);
+  if (options.devices !== undefined) checkDevices(kind, options.devices);
+}
+
+function checkThreads({ name, maxThreads }: BoardKind, threads: number): void {
+  if (Number.isInteger(threads) && threads >= 1 && threads <= (maxThreads ?? threads)) return;
+  throw new InvalidArgumentError(
+    `threads of ${name}`,
+    threads,
+    maxThreads === undefined ? "1 or more" : `1 .. ${maxThreads}`,
+  );
+}
+
+function checkDevices({ name, deviceNames }: BoardKind, devices: readonly string[]): void {
+  const isEachOnce = devices.length > 0 && new Set(devices).size === devices.length;
+  if (isEachOnce && devices.every((device) => deviceNames?.includes(device) ?? true)) return;
+  const expected = deviceNames === undefined ? "one name or more, each once" : `some of ${deviceNames.join(", ")}`;
+  throw new InvalidArgumentError(`devices of ${name}`, devices.join(", ") || "none", expected);
 }

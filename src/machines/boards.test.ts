@@ -2,27 +2,28 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DmaDevice } from "../dma/device.ts";
 import { FormatError, InvalidArgumentError } from "../units/errors.ts";
-import type { BoardHandle, BoardOptions } from "./board.ts";
+import { type BoardHandle, type BoardOptions, checkBoardOptions } from "./board.ts";
 import { attachBoard, BOARD_KINDS, boardNamed } from "./boards.ts";
 
 const MEMORY_BYTES = 2 ** 22;
 
 for (const kind of BOARD_KINDS) {
-  test(`${kind.name}: two threads' views of a board map for one device, which reads what was mapped`, () => {
-    const board = kind.create({ memoryBytes: MEMORY_BYTES, entries: 256, devices: ["nic"], threads: 3 });
-    const other = attachBoard(structuredClone(board.handle));
-    assert.notEqual(other.machineThread, board.machineThread);
+  const alone = kind.maxThreads === 1;
+  test(`${kind.name}: ${alone ? "its one thread's view maps" : "two threads' views of a board map"} for one device, which reads what was mapped`, () => {
+    const board = kind.create({ memoryBytes: MEMORY_BYTES, entries: 256, threads: Math.min(3, kind.maxThreads ?? 3) });
+    const other = alone ? board : attachBoard(structuredClone(board.handle));
+    if (!alone) assert.notEqual(other.machineThread, board.machineThread);
     assert.ok(board.usableBytes > 2 ** 20 && board.usableBytes % 2 ** board.table.window.pageShift === 0);
     board.machine.memory.write(0x10123, Uint8Array.of(1, 2, 3));
     const device = new DmaDevice(other.table);
     const mapping = device.map(0x10123n, 3, 1);
     assert.ok(typeof mapping !== "string", `${mapping}`);
     const bytes = new Uint8Array(3);
-    assert.ok(board.machine.device("nic").dmaRead(mapping.iova, bytes));
+    assert.ok(board.machine.device(0).dmaRead(mapping.iova, bytes));
     assert.deepEqual([...bytes], [1, 2, 3]);
     assert.equal(device.unmap(mapping), undefined);
     assert.deepEqual(board.takeFaults(), []);
-    other.close();
+    if (!alone) other.close();
     board.close();
   });
 }
@@ -42,9 +43,10 @@ for (const kind of BOARD_KINDS) {
         { entries: kind.largestTable(usual) + 1 },
         new RegExp(`entries of ${kind.name} is ${kind.largestTable(usual) + 1}`),
       ],
-      [{ threads: 0 }, /threads/],
-      [{ devices: [] }, /devices/],
-      [{ devices: ["a", "a"] }, /device/],
+      [{ threads: 0 }, new RegExp(`threads of ${kind.name} is 0; expected 1`)],
+      [{ threads: (kind.maxThreads ?? 0.5) + 1 }, new RegExp(`threads of ${kind.name} is `)],
+      [{ devices: [] }, new RegExp(`devices of ${kind.name} is none; expected `)],
+      [{ devices: ["a", "a"] }, new RegExp(`devices of ${kind.name} is a, a; expected `)],
     ];
     for (const [options, message] of wrong) {
       assert.throws(
@@ -55,6 +57,17 @@ for (const kind of BOARD_KINDS) {
     }
   });
 }
+
+test("a kind with devices and threads of its own refuses others, and takes a choice of its own", () => {
+  const kind = { ...boardNamed("linear-tce"), name: "fixed", maxThreads: 2, deviceNames: ["disk", "nic"] };
+  const check = (options: Partial<BoardOptions>) => checkBoardOptions(kind, { memoryBytes: MEMORY_BYTES, ...options });
+  check({ threads: 2, devices: ["nic"] });
+  assert.throws(() => check({ threads: 3 }), /threads of fixed is 3; expected 1 \.\. 2/);
+  assert.throws(
+    () => check({ devices: ["nic", "sound"] }),
+    /devices of fixed is nic, sound; expected some of disk, nic/,
+  );
+});
 
 test("an unknown board, memory without room for the table, and a foreign handle are refused", () => {
   assert.throws(() => boardNamed("vax"), /platform is vax; expected one of linear-tce/);
