@@ -49,6 +49,11 @@ const { change, ENDING, LIVE, ownerIn, PENDING, RESERVED, slotAt, slotOf, slotSe
 /** How long a thread that found no space waits for the others to give back what they have cached. */
 const DRAIN_WAIT_MS = 1;
 
+/**
+ * Ranges of entries 0 .. entries − 1 for several threads at once. One thread's view: post `handle`, and `attach` in each other thread; never
+ * use one object in two. `allocate` answers the first entry, or a failure code below 0, which `failureOf` names. What one thread has
+ * allocated another may free, once a message or an atomic has told it. A wrong free throws, with what was found.
+ */
 export class PooledAllocator {
   /** Structured-cloneable: post it to another thread and `attach` there. */
   readonly handle: AllocatorHandle;

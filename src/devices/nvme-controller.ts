@@ -28,6 +28,10 @@ const STATUS_INVALID_FIELD = 2;
 const STATUS_DATA_TRANSFER_ERROR = 4;
 const STATUS_LBA_OUT_OF_RANGE = 0x80;
 
+/**
+ * The device's side of a disk with NVMe's queues: blocks of 512 bytes, pages of 4 KiB, whatever the platform's IO page is. Doorbells are
+ * methods, called by the driver's thread. It throws nothing for what DMA meets: that is a command's status, or `stopped`.
+ */
 export class NvmeController {
   /** True once a queue could not be read or written, and after `reset`: nothing moves until the queues are set again. */
   stopped = false;

@@ -28,6 +28,10 @@ interface Command {
   status: number | undefined;
 }
 
+/**
+ * A driver of an NvmeController on any platform: `read` and `write` blocks of 512 bytes, and wait for each. Of the thread that made it. A
+ * number is the controller's status (0: success), a string the `Failure` by which nothing was asked of it.
+ */
 export class NvmeDriver {
   readonly #parts: NvmeDriverParts;
   readonly #entries: number;

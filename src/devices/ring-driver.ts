@@ -27,6 +27,10 @@ export interface RingDriverParts {
   readonly device: RingNic;
 }
 
+/**
+ * A driver of a RingNic on any platform: `send` frames of pieces, `poll` for what came back, `close`. Of the thread that made it. A frame
+ * that can't be sent is a `Failure` and leaves nothing mapped.
+ */
 export class RingDriver {
   /** Frames that the device reported as failed. */
   errors = 0;

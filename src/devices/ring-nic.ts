@@ -28,6 +28,11 @@ interface Ring {
   next: number;
 }
 
+/**
+ * The device's side of a network card: two rings of descriptors of 16 bytes, a doorbell each; every byte moves by DMA. Registers and
+ * doorbells are methods, called by the driver's thread. It throws nothing for what DMA meets: a refused piece is ERROR in its descriptor,
+ * a ring that can't be reached sets `stopped`.
+ */
 export class RingNic {
   /** Frames that a descriptor lacked for, or whose buffer was too short: dropped, as on a wire. */
   dropped = 0;

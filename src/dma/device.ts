@@ -24,6 +24,11 @@ import { TableRoute } from "./translated/table-route.ts";
 const { checkAccess } = requests;
 const { pagesCovering } = pageArithmetic;
 
+/**
+ * A device that comes to memory through a table: `map`, `mapSg`, `mapPages`, coherent memory, sync. One per device and thread; several may
+ * share a table. Lengths and physical addresses are in bytes, `access` is the device's (1 reads memory, 2 writes it, 3 both). What a
+ * running system meets (no space, memory beyond the mask, …) is returned as a `Failure`; arguments out of range throw InvalidArgumentError.
+ */
 export class DmaDevice extends RoutedDevice {
   readonly #route: TableRoute;
 

@@ -67,6 +67,11 @@ interface Place {
   readonly index: number;
 }
 
+/**
+ * Small coherent blocks of one size, for a device of one thread; the pool is that thread's too. Sizes are in bytes. A failure to get more
+ * memory is returned as a `Failure`; a wrong free throws always, and with `debug` a block that was written to while free throws
+ * DmaPoolCorruption.
+ */
 export class DmaPool {
   readonly #device: DmaOperations;
   readonly #memory: Memory;

@@ -11,6 +11,10 @@ const MAX_CAPACITY = 2 ** 24;
 const NO_BUFFERS: readonly BounceBuffer[] = [];
 const LAST_ADDRESS = 2n ** 64n - 1n;
 
+/**
+ * Pieces of memory that a device is to see in one transfer, as columns that are used again and again: `add` elements (physical byte address,
+ * bytes), then `mapSg` fills `iovas`, `segmentBytes` and `segments`. Of one thread. A list that is mapped must not change until `unmapSg`.
+ */
 export class ScatterList {
   /** How many elements the list can hold. */
   readonly capacity: number;

@@ -40,7 +40,10 @@ export interface PhysicalRange {
   readonly bytes: number;
 }
 
-/** One thread's view. */
+/**
+ * Physical memory [address, address + bytes), handed out in pages of 4 KiB. One thread's view: post `handle`, and `attach` in each other
+ * thread. Addresses and lengths are bytes. No space is an answer, a wrong free throws; what a dead thread held comes back by `reclaim`.
+ */
 export class PhysicalPages {
   readonly handle: PhysicalPagesHandle;
   readonly #allocator: PooledAllocator;

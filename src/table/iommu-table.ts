@@ -36,6 +36,11 @@ export function iovaOf(window: DmaWindow, entry: number): Iova {
   return (window.base + (BigInt(entry) << BigInt(window.pageShift))) as Iova;
 }
 
+/**
+ * The generic table: a window, the allocator of its entries, and the ops that write them. One thread's view: post `handle`, and `attach` in
+ * each other thread. Entries are numbers 0 .. window.entries − 1; a negative answer is a failure code, which `failureOf` names. A range
+ * may be unmapped by another thread than mapped it. A wrong free throws one of four errors that say what was found.
+ */
 export class IommuTable implements MappingTable {
   readonly window: DmaWindow;
   readonly ops: TableOps;

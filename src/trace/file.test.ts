@@ -89,7 +89,7 @@ const cases: readonly (readonly [what: string, path: () => string, message: RegE
   [
     "a trace without events",
     () => file("head", "# tracer: nop\n#\n"),
-    /holds no events: its 2 lines are a trace's head/,
+    /holds no events, but 2 lines of a trace's head/,
   ],
   [
     "one broken line",

@@ -179,7 +179,7 @@ function checked(path: string, trace: Trace, packed: boolean): Trace {
     );
   }
   throw new FormatError(
-    `${path} holds no events: its ${lines} lines are a trace's head and comments; was tracing on? ` +
+    `${path} holds no events, but ${lines} ${lines === 1 ? "line" : "lines"} of a trace's head and comments; was tracing on? ` +
       "Record with: trace-cmd record -e iommu -e dma",
   );
 }

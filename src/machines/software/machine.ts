@@ -94,7 +94,11 @@ export interface SoftwareMachineStatistics {
   readonly dropped: number;
 }
 
-/** One thread's view of a machine. */
+/**
+ * Memory, an IOMMU with an IOTLB that keeps what is stale, and devices that do DMA. One thread's view: post `handle`, and `attach` in each
+ * other thread (`threads` of them at once). Addresses and lengths are bytes. A refused DMA answers false and is a record in `faults()`;
+ * wrong options, registers and device names throw InvalidArgumentError.
+ */
 export class SoftwareMachine implements DmaMachine {
   readonly handle: SoftwareMachineHandle;
   /** This thread's slot; what `forgetThread` wants when the thread was killed. */

@@ -35,6 +35,10 @@ export interface MappedInPage {
   readonly permissions: number;
 }
 
+/**
+ * One end of a channel: copies by the other end's cookies through the hypervisor, or maps a page of it in. Addresses are real ones, lengths
+ * in bytes, both multiples of 8. One object per thread. Every errno of the channel is thrown as an LdcError.
+ */
 export class LdcLink {
   readonly #hypercall: Hypercall;
   readonly #args: BigUint64Array = new BigUint64Array(8);

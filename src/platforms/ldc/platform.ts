@@ -56,7 +56,11 @@ export interface LdcPiece {
   readonly bytes: number;
 }
 
-/** One thread's view. */
+/**
+ * The exporting end of a channel: `map` memory and get cookies for the other end, `unmap` them; or map in `generic`, as on any platform.
+ * Addresses are real ones, lengths in bytes. One thread's view: post the machine's handle and this one's, and `attach` in each other thread.
+ * What the channel's own calls meet is thrown as an LdcError with its errno.
+ */
 export class LdcPlatform {
   readonly handle: LdcPlatformHandle;
   /** The generic table, with ops of this thread: what is set through it are shadow mappings, which the other end copies. */

@@ -50,7 +50,10 @@ export interface LinearPlatformHandle {
   readonly table: TableHandle;
 }
 
-/** One thread's view. */
+/**
+ * The simplest platform: one window, one flat table in memory. `generic` is the table to map in. One thread's view: post the machine's
+ * handle and this one's, and `attach` in each other thread. `create` throws InvalidArgumentError before the machine has changed.
+ */
 export class LinearPlatform {
   /** The generic table, with ops of this thread. */
   readonly generic: IommuTable;

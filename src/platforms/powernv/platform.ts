@@ -33,7 +33,11 @@ export interface PowernvPlatformHandle {
   readonly table: PowernvTableHandle;
 }
 
-/** One thread's view. */
+/**
+ * One PHB4 bridge, its devices in one PE, one table of 1 to 4 levels in its first window: `generic` is what to map in; `phb` and `group` have
+ * the rest (second windows, bypass, EEH). One thread's view: post the machine's handle and this one's, and `attach` in each other thread.
+ * `create` throws InvalidArgumentError for what the bridge has not.
+ */
 export class PowernvPlatform {
   /** The generic table, with ops of this thread. */
   readonly generic: IommuTable;

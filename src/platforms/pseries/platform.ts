@@ -128,7 +128,11 @@ class SpareMemory {
   }
 }
 
-/** One thread's view. */
+/**
+ * A guest of a PAPR hypervisor: entries by hypercalls from a list page of each thread; `generic` is the table to map in, a dynamic window
+ * another. One thread's view: post the machine's handle and this one's, and `attach` in each other thread. What the hypervisor refuses is
+ * a `Failure` of the mapping; wrong options throw InvalidArgumentError.
+ */
 export class PseriesPlatform {
   /** The generic table of the default window, with ops of this thread. */
   readonly generic: IommuTable;

@@ -68,7 +68,11 @@ export interface Sun4uPlatformHandle {
   readonly table: TableHandle;
 }
 
-/** One thread's view. */
+/**
+ * A Psycho or Sabre bridge: one TSB of pages of 8 or 64 KiB that ends at 4 GiB of the bus; unmapped entries lead to a dummy page. `generic`
+ * is the table to map in. One thread's view: post the machine's handle and this one's, and `attach` in each other thread. `create` throws
+ * InvalidArgumentError; a streaming cache that does not answer in time is the failure `platform-busy`.
+ */
 export class Sun4uPlatform {
   /** The generic table, with ops of this thread. */
   readonly generic: IommuTable;

@@ -59,7 +59,11 @@ export interface Sun4vPlatformHandle extends PlatformHandle {
   readonly devices: readonly number[];
 }
 
-/** One thread's view. */
+/**
+ * A window of a sun4v PCI root, of pages of 8 KiB: the legacy one of 2 GiB, or the ATU's of 32 GiB. `generic` is the table to map in. One thread's
+ * view: post the machine's handle and this one's, and `attach` in each other thread. What the hypervisor refuses is a `Failure` of the
+ * mapping; wrong options throw InvalidArgumentError.
+ */
 export class Sun4vPlatform {
   readonly handle: Sun4vPlatformHandle;
   /** The generic table, with ops of this thread. */
