@@ -299,3 +299,21 @@ test("a range of 30 entries beside a free one joins it, and the whole run can be
   allocator.free(1, 30);
   assert.equal(allocator.allocate(31), 0);
 });
+
+for (const cache of ["none", "fifo"] as const) {
+  test(`what a closing thread can't give back while flushes fail, its number's next thread gives back: cache ${cache}`, () => {
+    const iotlb = new Iotlb();
+    const first = PooledAllocator.create({ entries: 64, cache, invalidate: "lazy", threads: 2 }, iotlb);
+    const closing = PooledAllocator.attach(first.handle, iotlb);
+    const entry = closing.allocate(4);
+    closing.free(entry, 4);
+    iotlb.failing = "platform-busy";
+    closing.close();
+    assert.equal(first.statistics().taken, 4, "the IOTLB may still know them");
+    iotlb.failing = undefined;
+    const next = PooledAllocator.attach(first.handle, iotlb);
+    assert.equal(next.thread, closing.thread);
+    assert.equal(next.drain(), undefined);
+    assert.equal(first.statistics().taken, 0);
+  });
+}
