@@ -133,6 +133,24 @@ test("a window is not removed while a thread is in a call that uses it, nor whil
   }
 });
 
+test("of two threads that remove one window, one frees its table, which is somebody else's by then", () => {
+  const hypervisor = hypervisorOf({ dynamicWindows: {} });
+  const other = PaprHypervisor.attach(hypervisor.handle);
+  const [, , liobn = 0] = call(hypervisor, [TOKENS.create, ...ENDPOINT, 12, 20], 4);
+  const { translation } = hypervisor.machine;
+  const closeWindow = translation.closeWindow.bind(translation);
+  let meanwhile: readonly number[] = [];
+  translation.closeWindow = (partition, window) => {
+    translation.closeWindow = closeWindow;
+    const answer = closeWindow(partition, window);
+    meanwhile = call(other, [TOKENS.remove, liobn], 1);
+    return answer;
+  };
+  assert.deepEqual(call(hypervisor, [TOKENS.remove, liobn], 1), [H_SUCCESS, RTAS_PARAMETER]);
+  assert.deepEqual(meanwhile, [H_SUCCESS, 0]);
+  assert.deepEqual(call(hypervisor, [TOKENS.create, ...ENDPOINT, 12, 20], 4).slice(0, 3), [H_SUCCESS, 0, liobn]);
+});
+
 test("unknown functions, PEs and argument counts are refused, and change nothing", () => {
   const hypervisor = hypervisorOf({ dynamicWindows: { largestWindow: 64 } });
   const [address, ...unit] = ENDPOINT as [number, ...number[]];

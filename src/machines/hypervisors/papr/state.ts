@@ -7,7 +7,8 @@
  * whose memory has been given to somebody else.
  *
  * A thread that is killed in a call leaves its mark: removing that window then answers busy, until `forget`. One killed while it
- * creates or removes a window leaves the slot as it was then: taken, until the partition is reset.
+ * creates or removes a window leaves the slot as it was then: taken, until the partition is reset; at worst the memory of its table is
+ * lost.
  */
 import {
   createShared,

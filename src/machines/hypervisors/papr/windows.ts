@@ -181,6 +181,8 @@ export class Windows {
     // Closed for devices first: whatever a call still writes, no DMA walks it.
     const closed = unit.closeWindow(Math.floor(slot / windows), slot % windows) === PASSED;
     if (!closed || !this.#untilNobodyIn(slot)) return "busy";
+    // One frees the table, of several that remove the window, and once, though it die right after.
+    if (compareExchange(words, at + SLOT.state, SLOT_CLOSING, SLOT_CLAIMED) !== SLOT_CLOSING) return "none";
     if (!this.#isDefault(slot)) this.#freeTable(at);
     store(words, at + SLOT.state, SLOT_FREE);
     return "done";
