@@ -4,9 +4,9 @@
  *
  *     header | lock | labels of threads | groups | tables
  *
- * All but the labels, `owned` and `seen` are written under the lock. Who invalidates reads a table's links without it (ops.ts and
- * table.ts say why that is enough). The windows that groups name are the truth: links, and the bridge's TVEs, follow from
- * them, and are made from them anew when a thread has died with the lock (Phb.reclaimThread).
+ * All but the labels, `owned`, `seen`, and `held` of who closes, are written under the lock. Who invalidates reads a table's links
+ * without it (ops.ts and table.ts say why that is enough). The windows that groups name are the truth: links, and the bridge's TVEs,
+ * follow from them, and are made from them anew when a thread has died with the lock (Phb.reclaimThread).
  */
 import { createShared, load, peek, poke, type SharedBuffer, type SharedWords, wordsOf } from "../../shared/memory.ts";
 import { FormatError } from "../../units/errors.ts";

@@ -189,6 +189,13 @@ test("a platform attaches by its cloned handle on another view of the machine", 
   assert.equal(other.generic.unmap(entry, 1), undefined);
   assert.equal(readAt(machine, iovaOf(platform.generic.window, entry)), 0);
   assert.throws(() => Sun4uPlatform.attach(machine, {} as Sun4uPlatformHandle), FormatError);
+  const streaming = Sun4uPlatform.create(SoftwareMachine.create({ memoryBytes: 2 ** 22, iommu: "psycho" }), {
+    entries: 1024,
+    streaming: true,
+  });
+  // As of a library that kept the counts of syncs elsewhere.
+  const older = { ...streaming.handle, syncs: undefined };
+  assert.throws(() => Sun4uPlatform.attach(machine, older), FormatError);
 });
 
 test("what a bridge can't have is refused with the numbers, and nothing changes", () => {

@@ -145,7 +145,8 @@ export class Sun4uPlatform {
 
   /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
   static attach(machine: Machine, handle: Sun4uPlatformHandle): Sun4uPlatform {
-    if (handle?.platform !== "sun4u" || typeof handle.table !== "object") {
+    const isHandle = handle?.platform === "sun4u" && typeof handle.table === "object";
+    if (!isHandle || (handle.contexts === undefined) !== (handle.syncs === undefined)) {
       throw new FormatError("the handle is not that of a sun4u platform");
     }
     const { table, contexts: buffer } = handle;
