@@ -31,7 +31,7 @@ export interface MappingAttributes {
    * copied in all the same: bytes that it leaves alone survive `syncForCpu`.)
    */
   readonly skipSync?: boolean;
-  /** A failure is expected: the debug mode and fault reports stay silent about it. */
+  /** A failure is expected: the debug mode says nothing of how this mapping is made. */
   readonly noWarning?: boolean;
   /** The device's accesses may pass each other, where the platform's entries have a bit for it. */
   readonly weaklyOrdered?: boolean;

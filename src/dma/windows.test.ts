@@ -40,6 +40,9 @@ test("the best window that the mask reaches is taken: direct, then the largest t
   assert.equal(base([LOW, HIGH], ALL), 2n ** 60n, "the larger");
   assert.equal(base([HIGH, LOW], ALL), 2n ** 60n, "in any order");
   assert.equal(base([LOW, HIGH], 2n ** 60n - 1n), 0x8000_0000n);
+  const twin = translated(0x9000_0000n, 12, 16);
+  assert.equal(base([LOW, twin], ALL), 0x8000_0000n, "of equals the first");
+  assert.equal(base([twin, LOW], ALL), 0x9000_0000n, "of equals the first");
   assert.equal(base([HIGH, LOW], 2n ** 60n), 0x8000_0000n, "one byte of the larger is less than the smaller");
 });
 
