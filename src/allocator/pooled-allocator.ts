@@ -14,7 +14,7 @@ import * as counters from "../shared/counters.ts";
 import * as locks from "../shared/lock.ts";
 import type { SharedHalves, SharedWords } from "../shared/memory.ts";
 import * as memory from "../shared/memory.ts";
-import { checkInteger, FormatError, InvalidArgumentError, InvariantError } from "../units/errors.ts";
+import { checkInteger, FormatError, InvalidArgumentError, InvariantError, IovaError } from "../units/errors.ts";
 import type { Failure, FailureCode } from "../units/failure.ts";
 import * as failures from "../units/failure.ts";
 import type { EntryRange } from "../units/numbers.ts";
@@ -66,6 +66,8 @@ export class PooledAllocator {
   readonly #view: View;
   readonly #words: SharedWords;
   readonly #threadAt: number;
+  /** The word that every operation looks at first: is anything asked of this thread? Of a closed view, one that is never 0. */
+  #askedAt: number;
   readonly #ledger: SharedHalves | undefined;
   readonly #cache: FifoCache | undefined;
   readonly #lazy: boolean;
@@ -83,6 +85,7 @@ export class PooledAllocator {
     this.#layout = layout;
     this.#words = words;
     this.#threadAt = areaOf(layout.threadsAt, this.thread);
+    this.#askedAt = this.#threadAt + THREAD.drainAsked;
     const { ledger } = state;
     const { thread } = this;
     const threadAt = this.#threadAt;
@@ -167,7 +170,7 @@ export class PooledAllocator {
    * it out of its cache gets an InvariantError.
    */
   free(first: number, count: number): 0 | FailureCode {
-    if (glance(this.#words, this.#threadAt + THREAD.drainAsked) !== 0) this.#answerDrain();
+    if (glance(this.#words, this.#askedAt) !== 0) this.#answer();
     const ledger = this.#ledger;
     const own = slotOf(LIVE, this.thread, count);
     const plain = ledger !== undefined && count < 31 && (count | 0) === count && slotSeen(ledger, first) === own;
@@ -212,7 +215,7 @@ export class PooledAllocator {
 
   /** First half of a free: the range belongs to this thread from now on; its entries may be cleared. Throws FreeError. */
   startFree(first: number, count: number): void {
-    if (glance(this.#words, this.#threadAt + THREAD.drainAsked) !== 0) this.#answerDrain();
+    if (glance(this.#words, this.#askedAt) !== 0) this.#answer();
     const slot = this.#check.live(first, count);
     const { ledger } = this.#view;
     // An atomic change: of two threads that free one range at once, one gets it and the other the error.
@@ -222,6 +225,7 @@ export class PooledAllocator {
 
   /** `startFree` of several ranges: all, or (then it throws FreeError) none. */
   startFreeAll(firsts: Int32Array, counts: Int32Array, ranges: number): void {
+    if (glance(this.#words, this.#askedAt) !== 0) this.#answer();
     for (let i = 0; i < ranges; i++) this.#check.live(firsts[i] as number, counts[i] as number);
     const ledger = this.#ledger;
     for (let i = 0; ledger !== undefined && i < ranges; i++) {
@@ -362,6 +366,7 @@ export class PooledAllocator {
    * Ends this thread's view: gives its holdings and its slot back. Live ranges stay live, for others to free; the slot's number
    * may be given to another thread, with what could not be given back for want of a lock or a flush, which that one gives back. But
    * when ranges of it are still quarantined, the slot becomes that of a dead thread: `reclaim` it ("everything" takes live ranges too).
+   * From then on this view's allocations and frees throw IovaError "view-closed".
    */
   close(): void {
     const { threadsAt } = this.#layout;
@@ -372,6 +377,7 @@ export class PooledAllocator {
     // What is quarantined may still translate, and only these ops or a recovery know to empty it: not whoever has the slot next.
     const leaves = this.#holdings.quarantinedEntries > 0 ? SLOT_DEAD : SLOT_FREE;
     setSlotState(this.#words, threadsAt, this.thread, leaves);
+    this.#askedAt = HEADER.magic;
   }
 
   /**
@@ -395,7 +401,7 @@ export class PooledAllocator {
   }
 
   #allocate(count: number, constraints: AreaConstraints, after: number, state: number): number {
-    if (glance(this.#words, this.#threadAt + THREAD.drainAsked) !== 0) this.#answerDrain();
+    if (glance(this.#words, this.#askedAt) !== 0) this.#answer();
     const cache = this.#cache;
     if (cache !== undefined && after < 0 && (count - 1) >>> 0 < CACHED_LENGTHS) {
       const first = cache.take(count, constraints, state);
@@ -451,7 +457,13 @@ export class PooledAllocator {
    * Another thread has found no space: what we hold goes back. The flag is read at every operation by a relaxed read: seen one
    * operation later, it is answered one operation later. It is lowered first: a thread that asks meanwhile asks again.
    */
-  #answerDrain(): void {
+  #answer(): void {
+    if (this.#askedAt !== this.#threadAt + THREAD.drainAsked) {
+      throw new IovaError(
+        "view-closed",
+        `this view of the table, thread ${this.thread}'s, is closed; attach a new one`,
+      );
+    }
     store(this.#words, this.#threadAt + THREAD.drainAsked, 0);
     this.#holdings.giveBack();
     add(this.#words, HEADER.drained, 1);

@@ -1,12 +1,14 @@
 /**
  * What no platform takes, tried on each of them: entries beyond the table, pages that are none, page sizes and tables that it can't have,
- * and the use of a table that is gone. Each is refused with the numbers, and nothing has changed. What each platform has in a way of its
- * own (an unknown liobn, a window of a size that is no power of two) is tried in src/platforms: linear, sun4u, sun4v and ldc in
- * platform.test.ts, powernv in group.test.ts and geometry.test.ts, pseries in ops.test.ts and dynamic-windows.test.ts.
+ * and the use of a table that is gone, or of a view that is closed. Each is refused with the numbers, and nothing has changed. What each
+ * platform has in a way of its own (an unknown liobn, a window of a size that is no power of two) is tried in src/platforms: linear,
+ * sun4u, sun4v and ldc in platform.test.ts, powernv in group.test.ts and geometry.test.ts, pseries in ops.test.ts and
+ * dynamic-windows.test.ts.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DmaDevice } from "../dma/device.ts";
+import { ScatterList } from "../dma/scatter-list.ts";
 import { LdcPlatform } from "../platforms/ldc/platform.ts";
 import { PowernvPlatform } from "../platforms/powernv/platform.ts";
 import { Sun4vPlatform } from "../platforms/sun4v/platform.ts";
@@ -143,5 +145,24 @@ for (const kind of BOARD_KINDS) {
     // Where whoever took it away has claimed its entries, there is no space in it; elsewhere the ops say what has happened.
     if (board.platform instanceof PowernvPlatform) assert.equal(device.map(0n, 1, 3), "table-full");
     else assert.throws(() => device.map(0n, 1, 3), { name: "IovaError", code: "table-gone" });
+  });
+
+  test(`${kind.name}: a view that is closed maps nothing and frees nothing, and what it had mapped stays`, () => {
+    const board = boardOf();
+    const other = kind.attach(board.handle);
+    const device = new DmaDevice(other.table);
+    const mapping = device.map(0n, 1, 3);
+    assert.ok(typeof mapping !== "string");
+    const list = new ScatterList(1);
+    list.add(0n, 1);
+    assert.equal(device.mapSg(list, 3), undefined);
+    other.table.close();
+    const before = stateOf(board);
+    const closed = { name: "IovaError", code: "view-closed" };
+    assert.throws(() => device.map(0n, 1, 3), closed);
+    assert.throws(() => device.unmap(mapping), closed);
+    assert.throws(() => device.unmapSg(list), closed);
+    assert.deepEqual(stateOf(board), before);
+    assert.equal(new DmaDevice(board.table).unmap(mapping), undefined);
   });
 }
