@@ -459,10 +459,7 @@ export class PooledAllocator {
    */
   #answer(): void {
     if (this.#askedAt !== this.#threadAt + THREAD.drainAsked) {
-      throw new IovaError(
-        "view-closed",
-        `this view of the table, thread ${this.thread}'s, is closed; attach a new one`,
-      );
+      throw new IovaError("view-closed", `thread ${this.thread}'s view is closed: attach a new one`);
     }
     store(this.#words, this.#threadAt + THREAD.drainAsked, 0);
     this.#holdings.giveBack();

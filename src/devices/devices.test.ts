@@ -199,7 +199,7 @@ test("a network driver whose start fails at any step leaves nothing mapped and n
 });
 
 test("a disk driver whose start fails at any step leaves nothing mapped and no page taken, and can be started again", () => {
-  const controllerOn = (board: Board) => new NvmeController(board.machine.device("device"), new Uint8Array(2 ** 16));
+  const controllerOn = (board: Board) => new NvmeController(board.machine.device(0), new Uint8Array(2 ** 16));
   const start = ({ board, memory, dma }: ReturnType<typeof stage>) =>
     new NvmeDriver({ dma, memory, device: controllerOn(board) }, 4);
   failEachStep(start, 2 + 3);
@@ -214,7 +214,7 @@ test("a disk driver whose start fails at any step leaves nothing mapped and no p
 
 test("a disk driver whose controller stopped says so, and gives the data of its command back when it is closed", () => {
   const { board, memory, dma, empty } = stage(tce);
-  const controller = new NvmeController(board.machine.device("device"), new Uint8Array(2 ** 16));
+  const controller = new NvmeController(board.machine.device(0), new Uint8Array(2 ** 16));
   const driver = new NvmeDriver({ dma, memory, device: controller }, 4);
   controller.setQueues(0x1234_5000n, 0x1234_6000n, 4);
   assert.throws(() => driver.read(0, 8, 0x4000), /the controller stopped/);
@@ -231,7 +231,7 @@ test("memory that could not be unmapped stays taken: a receive buffer, and a rea
   assert.equal(pages.takenPages, taken - 2, "the rings are back, the buffers are not");
 
   const other = stage(tce);
-  const controller = new NvmeController(other.board.machine.device("device"), new Uint8Array(2 ** 16));
+  const controller = new NvmeController(other.board.machine.device(0), new Uint8Array(2 ** 16));
   const disk = new NvmeDriver({ dma: other.dma, memory: other.memory, device: controller }, 2);
   other.dma.unmapSg = (list) => DebuggedDevice.prototype.unmapSg.call(other.dma, list) ?? "platform-busy";
   assert.equal(disk.read(0, 8, 0x4000), "platform-busy");

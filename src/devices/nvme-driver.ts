@@ -11,8 +11,7 @@ import { DEVICE_READS, DEVICE_WRITES } from "../units/numbers.ts";
 import { DriverMemory } from "./driver-memory.ts";
 import * as nvme from "./nvme-controller.ts";
 
-const { BLOCK_BYTES, COMPLETION_BYTES, MAX_BLOCKS, NVME_PAGE_BYTES, OPCODE_READ, OPCODE_WRITE, SUBMISSION_BYTES } =
-  nvme;
+const { BLOCK_BYTES, COMPLETION_BYTES, NVME_PAGE_BYTES, OPCODE_READ, OPCODE_WRITE, SUBMISSION_BYTES } = nvme;
 
 export interface NvmeDriverParts {
   readonly dma: DmaOperations;
@@ -28,10 +27,7 @@ interface Command {
   status: number | undefined;
 }
 
-/**
- * A driver of an NvmeController on any platform: `read` and `write` blocks of 512 bytes, and wait for each. Of the thread that made it. A
- * number is the controller's status (0: success), a string the `Failure` by which nothing was asked of it.
- */
+/** `read` and `write` blocks of 512 bytes, and wait for each. Of the thread that made it. Answers: the controller's status, or why not. */
 export class NvmeDriver {
   readonly #parts: NvmeDriverParts;
   readonly #entries: number;
@@ -54,7 +50,11 @@ export class NvmeDriver {
       this.#submissions = this.#memory.take(entries * SUBMISSION_BYTES, "the submission queue");
       this.#completions = this.#memory.take(entries * COMPLETION_BYTES, "the completion queue");
       // One entry always stays empty: a full queue is told from an empty one by that.
-      for (let id = 0; id < entries - 1; id++) this.#addCommand(id);
+      for (let id = 0; id < entries - 1; id++) {
+        const data = new ScatterList(1, 1 + (nvme.MAX_BLOCKS * BLOCK_BYTES) / NVME_PAGE_BYTES);
+        this.#commands.push({ data, pages: this.#memory.take(NVME_PAGE_BYTES, "a list of pages"), status: undefined });
+        this.#unused.push(id);
+      }
       parts.device.setQueues(this.#submissions.iova, this.#completions.iova, entries);
     } catch (error) {
       this.close();
@@ -79,14 +79,8 @@ export class NvmeDriver {
     this.#memory.release();
   }
 
-  #addCommand(id: number): void {
-    const data = new ScatterList(1, 1 + (MAX_BLOCKS * BLOCK_BYTES) / NVME_PAGE_BYTES);
-    this.#commands.push({ data, pages: this.#memory.take(NVME_PAGE_BYTES, "a list of pages"), status: undefined });
-    this.#unused.push(id);
-  }
-
   #transfer(opcode: number, firstBlock: number, blocks: number, address: number): number | Failure {
-    checkInteger("blocks of a command", blocks, 1, MAX_BLOCKS);
+    checkInteger("blocks of a command", blocks, 1, nvme.MAX_BLOCKS);
     if (address % 4 !== 0) throw new InvalidArgumentError("address of the data", address, "a multiple of 4");
     const id = this.#unused.pop();
     if (id === undefined) return "in-use";
@@ -127,8 +121,7 @@ export class NvmeDriver {
   #reap(): void {
     const word = this.#parts.memory.load32(this.#completions.address + this.#head * COMPLETION_BYTES + 12);
     if (((word >>> 16) & 1) !== this.#phase) {
-      if (this.#parts.device.stopped)
-        throw new IovaError("driver", "the controller stopped: it can't reach its queues");
+      if (this.#parts.device.stopped) throw new IovaError("driver", "the controller stopped: no way to its queues");
       return;
     }
     this.#commands[word & 0xffff]!.status = word >>> 17;
