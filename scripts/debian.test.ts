@@ -53,7 +53,7 @@ test("an installation that fails is a reason with the end of what apt-get said, 
   assert.equal(needProgram("qemu-c", "qemu", ROOT_ON_DEBIAN), reason);
   assert.deepEqual(asked(), ["update"]);
   rmSync(join(folder, "apt-get"));
-  assert.match(needProgram("qemu-d", "qemu", ROOT_ON_DEBIAN) ?? "", /apt-get update failed: spawnSync apt-get ENOENT/);
+  assert.match(needProgram("qemu-d", "qemu", ROOT_ON_DEBIAN) ?? "", /apt-get update failed: .*apt-get/);
 });
 
 test("a program that apt-get installs is there; a package without it is a reason", () => {

@@ -1,6 +1,8 @@
 /** What tests need beyond npm: programs of Debian packages, installed where that is possible. */
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { isExecutable } from "../src/machines/qemu/programs.ts";
 
 /** On what a program is needed. */
@@ -37,11 +39,18 @@ function install(program: string, packageName: string, { isDebian, isRoot }: Hos
   return isExecutable(program) ? undefined : `package ${packageName} has no ${program}`;
 }
 
-/** Undefined, or the end of what a failing apt-get said. Waits for another one that holds the lock. */
+/**
+ * Undefined, or the end of what a failing apt-get said. Waits for another one: for those of tests beside this one by a lock of our own,
+ * since apt-get itself waits for dpkg's lock, but not for that of its lists.
+ */
 function aptGet(args: readonly string[]): string | undefined {
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
+  const lock = ["--timeout", "600", join(tmpdir(), "iova-apt-get.lock")];
   const options = ["-qq", "-o", "DPkg::Lock::Timeout=300"];
-  const { status, stderr, error } = spawnSync("apt-get", [...options, ...args], { env, encoding: "utf8" });
+  const { status, stderr, error } = spawnSync("/usr/bin/flock", [...lock, "apt-get", ...options, ...args], {
+    env,
+    encoding: "utf8",
+  });
   if (status === 0) return undefined;
   return error?.message ?? stderr.trim().split("\n").slice(-3).join("; ");
 }

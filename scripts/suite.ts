@@ -1,7 +1,7 @@
 /**
- * What `npm test` runs, and in which order: first the fast tests side by side, then the slow ones (*.slow.test.ts): those of one thread
- * side by side too, the others one by one, so that their threads have the machine to themselves. The last line printed is
- * `N passed, N failed`.
+ * What `npm test` runs, and in which order: first the fast tests side by side, then the slow ones (*.slow.test.ts): those that try threads
+ * against each other come last, one by one, so that they have the machine to themselves; the others run side by side too. The last line
+ * printed is `N passed, N failed`.
  *
  *   node scripts/test.js [--fast] [FILTER ...]
  *
@@ -17,8 +17,9 @@ import { type Phase, runTests } from "./runner.ts";
 /** A test file that takes longer hangs, even on a slow machine. */
 const LIMIT_MINUTES = { fast: 5, slow: 30 };
 
-/** Slow tests whose work is all in one thread: explorations, and the matrix of the conformance suite. Their files are named for it. */
-const ONE_THREAD = /(explored|explorer\/[^/]*|matrix)\.slow\.test\.js$/;
+/** Slow tests in which threads race, wait for each other, or are killed: a busy machine would show them other orders, and fewer. */
+const OF_THREADS =
+  /(^|\/)(guest|invalidation|kills|platform|pooled-allocator|process|reclaim|replay|stress|threads)\.slow\.test\.js$|replay\/runner\./;
 
 export async function main(args: readonly string[]): Promise<number> {
   const filters = args.filter((arg) => arg !== "--fast");
@@ -40,11 +41,11 @@ function phasesOf(files: readonly string[], fastOnly: boolean): Phase[] {
   const isSlow = (file: string) => file.endsWith(".slow.test.js");
   const fast = files.filter((file) => !isSlow(file));
   const slow = fastOnly ? [] : files.filter(isSlow);
-  const ofOneThread = slow.filter((file) => ONE_THREAD.test(file));
-  const ofThreads = slow.filter((file) => !ONE_THREAD.test(file));
+  const ofThreads = slow.filter((file) => OF_THREADS.test(file));
+  const others = slow.filter((file) => !OF_THREADS.test(file));
   return [
     { files: fast, atOnce: availableParallelism(), limitMinutes: LIMIT_MINUTES.fast, announce: false },
-    { files: ofOneThread, atOnce: availableParallelism(), limitMinutes: LIMIT_MINUTES.slow, announce: true },
+    { files: others, atOnce: availableParallelism(), limitMinutes: LIMIT_MINUTES.slow, announce: true },
     { files: ofThreads, atOnce: 1, limitMinutes: LIMIT_MINUTES.slow, announce: true },
   ];
 }

@@ -259,8 +259,14 @@ test("thread slots are claimed, given back, and run out with a clear error", () 
   assert.deepEqual([first.thread, second.thread], [0, 1]);
   assert.throws(() => PooledAllocator.attach(first.handle), { code: "no-thread-slot", message: /all 2 thread slots/ });
   second.close();
-  assert.throws(() => second.close(), { name: "InvariantError" });
-  assert.equal(PooledAllocator.attach(first.handle).thread, 1);
+  assert.throws(() => second.close(), { code: "view-closed" });
+  const third = PooledAllocator.attach(first.handle);
+  assert.equal(third.thread, 1);
+  // Its number is another's now, who must not lose it.
+  assert.throws(() => second.close(), { code: "view-closed" });
+  assert.throws(() => second.allocate(1), { code: "view-closed" });
+  assert.throws(() => PooledAllocator.attach(first.handle), { code: "no-thread-slot" });
+  assert.equal(third.free(third.allocate(1), 1), 0);
 });
 
 test("memory is n/8 + 2n bytes, bounds, 256 B a pool and 40 KiB a thread", () => {

@@ -14,7 +14,7 @@ import * as counters from "../shared/counters.ts";
 import * as locks from "../shared/lock.ts";
 import type { SharedHalves, SharedWords } from "../shared/memory.ts";
 import * as memory from "../shared/memory.ts";
-import { checkInteger, FormatError, InvalidArgumentError, InvariantError, IovaError } from "../units/errors.ts";
+import { checkInteger, FormatError, InvalidArgumentError, IovaError } from "../units/errors.ts";
 import type { Failure, FailureCode } from "../units/failure.ts";
 import * as failures from "../units/failure.ts";
 import type { EntryRange } from "../units/numbers.ts";
@@ -370,9 +370,9 @@ export class PooledAllocator {
    */
   close(): void {
     const { threadsAt } = this.#layout;
-    if (slotState(this.#words, threadsAt, this.thread) !== SLOT_LIVE) {
-      throw new InvariantError(`thread ${this.thread} is closed already, or was declared dead`);
-    }
+    // The slot may be live again, as another thread's.
+    const isClosed = this.#askedAt === HEADER.magic;
+    if (isClosed || slotState(this.#words, threadsAt, this.thread) !== SLOT_LIVE) throw this.#closed();
     this.drain();
     // What is quarantined may still translate, and only these ops or a recovery know to empty it: not whoever has the slot next.
     const leaves = this.#holdings.quarantinedEntries > 0 ? SLOT_DEAD : SLOT_FREE;
@@ -458,9 +458,7 @@ export class PooledAllocator {
    * operation later, it is answered one operation later. It is lowered first: a thread that asks meanwhile asks again.
    */
   #answer(): void {
-    if (this.#askedAt !== this.#threadAt + THREAD.drainAsked) {
-      throw new IovaError("view-closed", `thread ${this.thread}'s view is closed: attach a new one`);
-    }
+    if (this.#askedAt === HEADER.magic) throw this.#closed();
     store(this.#words, this.#threadAt + THREAD.drainAsked, 0);
     this.#holdings.giveBack();
     add(this.#words, HEADER.drained, 1);
@@ -491,6 +489,10 @@ export class PooledAllocator {
     const slot = slotAt(ledger, first);
     if (slot === slotOf(state, this.thread, count)) return slot;
     throw this.#check.unexpected(first, count, slot, state);
+  }
+
+  #closed(): IovaError {
+    return new IovaError("view-closed", `thread ${this.thread} is closed already, or was declared dead`);
   }
 
   #badCount(count: number): number {

@@ -16,26 +16,20 @@ export interface MatrixOptions extends BoardConformanceOptions {
   readonly isThere?: (t: TestContext, kind: BoardKind) => boolean;
   /** What of a kind runs. Default `cellsOf`. */
   readonly cells?: (kind: BoardKind) => readonly MatrixCell[];
-  /** Is the matrix printed when all has run? Default true. */
-  readonly prints?: boolean;
 }
 
 /** A test for each cell of each kind. What ran is in the answer once the tests are done. */
 export function testMatrix(kinds: readonly BoardKind[], options: MatrixOptions): readonly CellCount[] {
-  const { cells = cellsOf, prints = true, ...others } = options;
+  const { cells = cellsOf, ...others } = options;
   const counts: CellCount[] = [];
   for (const kind of kinds) for (const cell of cells(kind)) testCell(cell, others, counts);
   after(() => {
-    if (prints && counts.length > 0) console.log(matrixText(counts));
+    if (counts.length > 0) console.log(matrixText(counts));
   });
   return counts;
 }
 
-function testCell(
-  cell: MatrixCell,
-  { isThere, ...options }: Omit<MatrixOptions, "cells" | "prints">,
-  counts: CellCount[],
-): void {
+function testCell(cell: MatrixCell, { isThere, ...options }: Omit<MatrixOptions, "cells">, counts: CellCount[]): void {
   const { kind, levels, pageShift, settings } = cell;
   const size = `pages of ${sizeText(pageShift)}${kind.levels.length > 1 ? `, ${levels} levels` : ""}`;
   test(`${kind.name}, ${size}: every behaviour, in ${settings.length} settings`, (t) => {

@@ -1,10 +1,10 @@
-/** The conformance suite over all boards on machines of this process, whole. The matrix is printed at the end. */
+/** The conformance suite over all boards on machines of this process. The matrix is printed at the end. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { levelsOf } from "../../machines/board.ts";
+import { type BoardKind, levelsOf } from "../../machines/board.ts";
 import { BOARD_KINDS } from "../../machines/boards.ts";
 import { isStarted, testMatrix } from "./matrix.model.ts";
-import { cellsOf, matrixText } from "./matrix.ts";
+import { cellsOf, fewCellsOf, matrixText } from "./matrix.ts";
 import { CHOICES } from "./setting.ts";
 import { BOARD_CASES } from "./suite.ts";
 
@@ -68,6 +68,18 @@ test("the printed matrix adds up: behaviours to cells, cells and what was left o
     left.reduce((sum, count) => sum + Number(count ?? 0), 0),
     leftOut,
   );
+});
+
+test("where fewer settings run than all pairs need, the printed matrix says how many pairs met", () => {
+  const [kind] = BOARD_KINDS as readonly [BoardKind];
+  const few = fewCellsOf(kind).map((cell) => ({ cell, cases: [] }));
+  const text = matrixText(few);
+  assert.match(text, /^Full: .* can show, in one mode or the other\.$/m);
+  assert.match(
+    text,
+    new RegExp(`^On ${kind.name} 41 of 188 pairs of two values meet, in ${few.length} settings\\.$`, "m"),
+  );
+  assert.doesNotMatch(text, /all 188 pairs/);
 });
 
 test("every case runs on some board, but for those that need what no board has", () => {

@@ -48,7 +48,7 @@ const FEW: readonly Choice[] = [
 
 /**
  * The cells with one setting each, strict and lazy in turn, so that each page size and each number of levels (where there are two) has
- * both: for machines on which the full choice takes minutes, and for a first look.
+ * both: for machines on which the full choice takes minutes.
  */
 export function fewCellsOf(kind: BoardKind): readonly MatrixCell[] {
   return kind.pageShifts.flatMap((pageShift, j) =>
