@@ -26,7 +26,7 @@ examples:
   npm run bench -- --markdown > report.md
   npm run bench -- --case mix --case threads --repetitions 3 --json mix.json
 
-A whole run takes about four minutes. Ratios within one run can be relied on; times depend on the machine, and on what else
+A whole run takes five to ten minutes. Ratios within one run can be relied on; times depend on the machine, and on what else
 runs on it. Exit code: 0 done, 1 a cell gave wrong or differing answers, 2 wrong use.
 `;
 

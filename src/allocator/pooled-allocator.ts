@@ -274,6 +274,7 @@ export class PooledAllocator {
    * allocated; cached entries are called in first.
    */
   reserve(range: EntryRange): Failure | undefined {
+    this.#checkOpen();
     checkRange("range to reserve", range, this.entries);
     let answer = this.#pools.spans.takeExactly(range.first, range.end, RESERVED, this.thread);
     if (answer === TABLE_FULL && this.#callIn())
@@ -284,6 +285,7 @@ export class PooledAllocator {
 
   /** Gives a reserved range back. Throws FreeError unless exactly this range is reserved. */
   unreserve(range: EntryRange): Failure | undefined {
+    this.#checkOpen();
     checkRange("range to give back", range, this.entries);
     const slot = this.#check.reserved(range.first, range.end - range.first);
     const answer = this.#pools.release(range.first, range.end - range.first, slot);
@@ -293,12 +295,14 @@ export class PooledAllocator {
 
   /** Gives back all that this thread holds in its cache and queue; in lazy mode flushes first. A failure: some had to stay. */
   drain(): Failure | undefined {
+    this.#checkOpen();
     const left = this.#holdings.giveBack();
     return left === 0 ? undefined : failureOf(left);
   }
 
   /** Flushes the IOTLB now (lazy mode), and tries to give quarantined ranges back. */
   flush(): Failure | undefined {
+    this.#checkOpen();
     return this.#holdings.flush();
   }
 
@@ -308,6 +312,7 @@ export class PooledAllocator {
    * once, one gets it.
    */
   adopt(first: number, count: number, from?: number): boolean {
+    this.#checkOpen();
     const ledger = this.#ledger;
     if (ledger === undefined) return false;
     const slot = slotOf(LIVE, from ?? ownerIn(slotSeen(ledger, first)), count);
@@ -366,13 +371,13 @@ export class PooledAllocator {
    * Ends this thread's view: gives its holdings and its slot back. Live ranges stay live, for others to free; the slot's number
    * may be given to another thread, with what could not be given back for want of a lock or a flush, which that one gives back. But
    * when ranges of it are still quarantined, the slot becomes that of a dead thread: `reclaim` it ("everything" takes live ranges too).
-   * From then on this view's allocations and frees throw IovaError "view-closed".
+   * From then on this view takes, frees, flushes and gives back nothing: it throws IovaError "view-closed".
    */
   close(): void {
     const { threadsAt } = this.#layout;
-    // The slot may be live again, as another thread's.
-    const isClosed = this.#askedAt === HEADER.magic;
-    if (isClosed || slotState(this.#words, threadsAt, this.thread) !== SLOT_LIVE) throw this.#closed();
+    // First: the slot may be live again, as another thread's.
+    this.#checkOpen();
+    if (slotState(this.#words, threadsAt, this.thread) !== SLOT_LIVE) throw this.#closed();
     this.drain();
     // What is quarantined may still translate, and only these ops or a recovery know to empty it: not whoever has the slot next.
     const leaves = this.#holdings.quarantinedEntries > 0 ? SLOT_DEAD : SLOT_FREE;
@@ -458,7 +463,7 @@ export class PooledAllocator {
    * operation later, it is answered one operation later. It is lowered first: a thread that asks meanwhile asks again.
    */
   #answer(): void {
-    if (this.#askedAt === HEADER.magic) throw this.#closed();
+    this.#checkOpen();
     store(this.#words, this.#threadAt + THREAD.drainAsked, 0);
     this.#holdings.giveBack();
     add(this.#words, HEADER.drained, 1);
@@ -489,6 +494,11 @@ export class PooledAllocator {
     const slot = slotAt(ledger, first);
     if (slot === slotOf(state, this.thread, count)) return slot;
     throw this.#check.unexpected(first, count, slot, state);
+  }
+
+  /** What a closed view holds, and its number, may be another thread's by now. */
+  #checkOpen(): void {
+    if (this.#askedAt === HEADER.magic) throw this.#closed();
   }
 
   #closed(): IovaError {

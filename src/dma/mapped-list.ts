@@ -61,3 +61,12 @@ export function digestOf(list: ScatterList): number {
   }
   return digest;
 }
+
+/** The error about a list whose longer elements may need more segments than it has room for. */
+export function tooManySegments(list: ScatterList, maxSegmentBytes: number, segments: number): InvalidArgumentError {
+  return new InvalidArgumentError(
+    `segment capacity of a list with elements longer than ${maxSegmentBytes} bytes`,
+    list.iovas.length,
+    `at least ${segments} (second argument of ScatterList)`,
+  );
+}

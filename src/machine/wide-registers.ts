@@ -21,6 +21,19 @@ export abstract class WideRegisters implements Registers {
   }
 }
 
+/** Where there are none: every access is answered by `refuse`, which throws. */
+export function noRegisters(refuse: (at: number) => never): Registers {
+  return {
+    read32: refuse,
+    write32: refuse,
+    read64: refuse,
+    write64: refuse,
+    writeHalves64: refuse,
+    readHigh64: refuse,
+    readLow64: refuse,
+  };
+}
+
 /** The unsigned number of 64 bits whose halves these are, signed or not. */
 export function joinHalves(high: number, low: number): bigint {
   return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);

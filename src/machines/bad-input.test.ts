@@ -14,7 +14,7 @@ import { PowernvPlatform } from "../platforms/powernv/platform.ts";
 import { Sun4vPlatform } from "../platforms/sun4v/platform.ts";
 import type { EntryValue } from "../table/contract.ts";
 import type { IommuTable } from "../table/iommu-table.ts";
-import { FreeError, InvalidArgumentError } from "../units/errors.ts";
+import { FreeError, InvalidArgumentError, IovaError } from "../units/errors.ts";
 import type { EntryRange } from "../units/numbers.ts";
 import type { Board } from "./board.ts";
 import { BOARD_KINDS } from "./boards.ts";
@@ -164,5 +164,20 @@ for (const kind of BOARD_KINDS) {
     assert.throws(() => device.unmapSg(list), closed);
     assert.deepEqual(stateOf(board), before);
     assert.equal(new DmaDevice(board.table).unmap(mapping), undefined);
+  });
+
+  test(`${kind.name}: a handle with any field that is none is refused, and no thread's number is lost by it`, () => {
+    const board = boardOf();
+    const before = board.table.allocator.threadsInUse();
+    const { handle } = board;
+    for (const part of ["machine", "platform"] as const) {
+      for (const field of Object.keys(handle[part] as object)) {
+        const broken = { ...handle, [part]: { ...(handle[part] as object), [field]: null } };
+        assert.throws(() => kind.attach(broken), IovaError, `${part}.${field}`);
+      }
+      assert.throws(() => kind.attach({ ...handle, [part]: null }), IovaError, part);
+    }
+    assert.deepEqual(board.table.allocator.threadsInUse(), before);
+    kind.attach(handle).table.close();
   });
 }

@@ -2,7 +2,8 @@
  * What the threads of a platform share beside its table: a version, by which handles of another library are known, and whether the
  * table has been given back, after which every use of it throws. For platforms whose tables can be given back by one call.
  */
-import { createShared, isShared, load, type SharedBuffer, type SharedWords, store, wordsOf } from "../shared/memory.ts";
+import { createShared, load, type SharedBuffer, type SharedWords, store, wordsOf } from "../shared/memory.ts";
+import { checkHandle, type HandleField } from "../table/handle.ts";
 import type { IommuTable, TableHandle } from "../table/iommu-table.ts";
 import { FormatError, IovaError } from "../units/errors.ts";
 
@@ -33,12 +34,10 @@ export class SharedState {
     return state;
   }
 
-  /** Throws FormatError for what is no handle of `whose`, such as "a sun4v platform". */
-  static attach(whose: string, handle: PlatformHandle): SharedState {
-    const isHandle = typeof handle?.table === "object" && handle.table !== null;
-    if (!isHandle || !isShared(handle.state) || handle.state.byteLength !== WORDS * 4) {
-      throw new FormatError(`the handle is not that of ${whose}`);
-    }
+  /** Throws FormatError for what is no handle of `whose`, such as "a sun4v platform", with these fields beside state and table. */
+  static attach(whose: string, handle: PlatformHandle, fields: Readonly<Record<string, HandleField>>): SharedState {
+    checkHandle(whose, handle, { ...fields, state: "shared", table: "table" });
+    if (handle.state.byteLength !== WORDS * 4) throw new FormatError(`the handle is not that of ${whose}`);
     const state = new SharedState(handle.state);
     const version = load(state.#words, WORD.version);
     if (version === VERSION) return state;

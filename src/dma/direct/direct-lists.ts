@@ -3,9 +3,9 @@
  * to join what is adjacent in memory. Nothing is taken and nothing is written but the list's output: one segment an element, joined
  * where they are adjacent. An element that crosses a segment boundary is refused: "longer-than-boundary".
  */
-import { FreeError, InvalidArgumentError, SyncError } from "../../units/errors.ts";
+import { FreeError, SyncError } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
-import { checkMappedBy, checkNotMapped, digestOf } from "../mapped-list.ts";
+import { checkMappedBy, checkNotMapped, digestOf, tooManySegments } from "../mapped-list.ts";
 import { HIGH_WORD, LOW_WORD } from "../pages.ts";
 import type { ListMapper } from "../route.ts";
 import type { ScatterList } from "../scatter-list.ts";
@@ -60,12 +60,7 @@ export class DirectLists implements ListMapper {
     const most = this.#maxSegmentBytes;
     let segments = 0;
     for (let i = 0; i < list.length; i++) segments += Math.ceil(list.bytes[i]! / most);
-    if (segments <= list.iovas.length) return;
-    throw new InvalidArgumentError(
-      `segment capacity of a list with elements longer than ${most} bytes`,
-      list.iovas.length,
-      `at least ${segments} (second argument of ScatterList)`,
-    );
+    if (segments > list.iovas.length) throw tooManySegments(list, most, segments);
   }
 
   /** Fills in the output. A failure code: an element can't be used where it is. */

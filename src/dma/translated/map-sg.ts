@@ -30,7 +30,7 @@ import * as limits from "./compiled-limits.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { constraintsOf, crossesSubPageBoundary, refusalOf } = limits;
-const { checkMappedBy, checkNotMapped, digestFactors, digestOf } = mappedLists;
+const { checkMappedBy, checkNotMapped, digestFactors, digestOf, tooManySegments } = mappedLists;
 const { step: DIGEST_STEP, low: DIGEST_LOW, high: DIGEST_HIGH, bytes: DIGEST_BYTES } = digestFactors;
 const { HIGH_WORD, LOW_WORD, offsetInPage, pageNumber, pagesCovering, roundUp, storeAddress, storeNarrowAddress } =
   pages;
@@ -111,7 +111,9 @@ export class ScatterListMapper implements ListMapper {
     if (list.mapping.device !== undefined) checkNotMapped(list);
     const measure = this.#measure;
     this.#measureList(list);
-    if (measure.segments > list.iovas.length) throw this.#tooManySegments(list);
+    if (measure.segments > list.iovas.length) {
+      throw tooManySegments(list, this.#limits.maxSegmentBytes, measure.segments);
+    }
     return this.#refusal();
   }
 
@@ -119,15 +121,6 @@ export class ScatterListMapper implements ListMapper {
   #fail(code: number): Failure {
     this.isStranded = false;
     return failureOf(code);
-  }
-
-  /** Made out of line, so that the check stays small enough to be inlined. */
-  #tooManySegments(list: ScatterList): InvalidArgumentError {
-    return new InvalidArgumentError(
-      `segment capacity of a list with elements longer than ${this.#limits.maxSegmentBytes} bytes`,
-      list.iovas.length,
-      `at least ${this.#measure.segments} (second argument of ScatterList)`,
-    );
   }
 
   /** Throws SyncError unless this mapped the list, as it is now. */

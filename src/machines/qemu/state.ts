@@ -1,8 +1,8 @@
 /**
  * What the threads of one QEMU machine and its watchdog share: words of one buffer.
  *
- * Who writes: the watchdog `phase` (a creator that gives up at the start, too), `exitCode` and `signal`; the lock's holder `sequence`; whoever comes first `cause`. The watchdog
- * stores `phase` last, and a caller that has read end-of-file waits for it: that orders the rest.
+ * Who writes: the watchdog `phase` (a creator that gives up at the start, too), `exitCode` and `signal`; the lock's holder `sequence`;
+ * whoever comes first `cause`. The watchdog stores `phase` last, and a caller that has read end-of-file waits for it: that orders the rest.
  */
 import type { SharedBuffer } from "../../shared/memory.ts";
 

@@ -108,7 +108,7 @@ export class LdcPlatform {
 
   /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
   static attach(machine: Machine, handle: LdcPlatformHandle): LdcPlatform {
-    const state = SharedState.attach("an LDC platform", handle);
+    const state = SharedState.attach("an LDC platform", handle, { tableAddress: "count" });
     const { tableAddress, table } = handle;
     const ops = new LdcOps({ machine, window: table.window, tableAddress, state });
     return new LdcPlatform(machine, state, tableAddress, IommuTable.attach(table, ops), ops);

@@ -10,8 +10,9 @@ import { ENTRY_BYTES, type EntryFormat } from "../../formats/contract.ts";
 import { sun4uIopte } from "../../formats/sun4u-iopte.ts";
 import { powernvTce } from "../../formats/tce.ts";
 import type { Machine } from "../../machine/contract.ts";
+import { checkHandle } from "../../table/handle.ts";
 import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
-import { FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import type { DmaWindow } from "../../units/numbers.ts";
 import { LinearOps } from "./ops.ts";
 import {
@@ -96,9 +97,7 @@ export class LinearPlatform {
 
   /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
   static attach(machine: Machine, handle: LinearPlatformHandle): LinearPlatform {
-    if (typeof handle?.table !== "object" || typeof handle.tableAddress !== "number") {
-      throw new FormatError("the handle is not that of a linear platform");
-    }
+    checkHandle("a linear platform", handle, { format: "string", tableAddress: "count", table: "table" });
     const format = formatNamed(handle.format);
     const ops = opsOf(machine, format, handle.table.window, handle.tableAddress);
     return new LinearPlatform(IommuTable.attach(handle.table, ops), ops, format, handle.tableAddress);

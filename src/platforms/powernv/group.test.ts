@@ -389,7 +389,7 @@ test("defect 18: entries beyond the window are refused by every operation, thoug
   ]) {
     assert.throws(use, InvalidArgumentError, String(use));
   }
-  assert.throws(() => ops.set(63, 2, 1, 3), /range of entries is \[63, 65\); expected at least one in \[0, 64\)/);
+  assert.throws(() => ops.set(63, 2, 1, 3), /range of entries is \[63, 65\); expected at least one entry in \[0, 64\)/);
 });
 
 test("bad input is refused with the numbers, and nothing has changed", () => {

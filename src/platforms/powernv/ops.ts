@@ -1,6 +1,6 @@
 /**
- * TableOps of a TCE table of 1 .. 4 levels (5 never come about: geometry.ts). The levels below the first are made on demand, when the first entry below them is set, and
- * stay for as long as the table does; what is not made yet reads as empty, and `clear` passes it by.
+ * TableOps of a TCE table of 1 .. 4 levels (5 never come about: geometry.ts). The levels below the first are made on demand, when the
+ * first entry below them is set, and stay for as long as the table does; what is not made yet reads as empty, and `clear` passes it by.
  *
  * How a level comes in, and what threads that need the same one do to each other:
  * - Its maker takes pages, fills them with zeros, and only then puts the level's address into the inner entry by compare-and-swap
@@ -19,12 +19,14 @@ import * as formats from "../../formats/contract.ts";
 import { powernvTce } from "../../formats/tce.ts";
 import type { Memory, Registers } from "../../machine/contract.ts";
 import type { PhysicalPages } from "../../machine/physical-pages.ts";
+import { noRegisters } from "../../machine/wide-registers.ts";
 import type { SharedWords } from "../../shared/memory.ts";
 import * as sharedMemory from "../../shared/memory.ts";
 import type { EntryValue, TableOps } from "../../table/contract.ts";
-import { InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { IovaError } from "../../units/errors.ts";
 import { type Failure, failureOf, LONGER_THAN_TABLE, TABLE_FULL } from "../../units/failure.ts";
 import { type EntryAccess, MAX_ENTRIES } from "../../units/numbers.ts";
+import { beyondTable } from "../entry-spans.ts";
 import { LinearOps } from "../linear/ops.ts";
 import type { TceGeometry } from "./geometry.ts";
 
@@ -232,7 +234,7 @@ export class TceOps implements TableOps {
     const { words, at, generation } = this.#life;
     // Relaxed: who uses a table while another thread frees it breaks its ownership; this is for those who come later.
     if (glance(words, at) !== generation) throw gone();
-    if (!(first >= 0 && count >= 1 && first + count <= this.#entries)) throw beyond(first, count, this.#entries);
+    if (!(first >= 0 && count >= 1 && first + count <= this.#entries)) throw beyondTable(first, count, this.#entries);
   }
 }
 
@@ -242,24 +244,7 @@ function gone(): IovaError {
   return new IovaError("table-gone", "the TCE table has been freed, with the last group that had it");
 }
 
-function beyond(first: number, count: number, entries: number): InvalidArgumentError {
-  return new InvalidArgumentError(
-    "range of entries",
-    `[${first}, ${first + count})`,
-    `at least one in [0, ${entries})`,
-  );
-}
-
-function none(): never {
-  throw new IovaError("no-registers", "entries in memory have no registers");
-}
 /** `#inMemory` writes entries; invalidation goes through the groups. */
-const NO_REGISTERS: Registers = {
-  read32: none,
-  write32: none,
-  read64: none,
-  write64: none,
-  writeHalves64: none,
-  readHigh64: none,
-  readLow64: none,
-};
+const NO_REGISTERS: Registers = noRegisters(() => {
+  throw new IovaError("no-registers", "entries in memory have no registers");
+});

@@ -5,7 +5,8 @@
 import type { Memory } from "../../machine/contract.ts";
 import type { EntryValue } from "../../table/contract.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
-import type { DmaWindow, Entry, EntryRange } from "../../units/numbers.ts";
+import type { DmaWindow, EntryRange } from "../../units/numbers.ts";
+import { mergeRanges, rangeOf } from "../whole-table.ts";
 import type { TceGeometry } from "./geometry.ts";
 import type { TceOps } from "./ops.ts";
 import { forEachLevel } from "./tree.ts";
@@ -81,29 +82,6 @@ export function checkForeignLevels(
   checkBelow(rootAddress, levels);
 }
 
-/** The ranges, ascending and disjoint. */
-export function mergeRanges(ranges: readonly EntryRange[]): EntryRange[] {
-  const merged: EntryRange[] = [];
-  for (const { first, end } of ranges.toSorted((a, b) => a.first - b.first)) {
-    const last = merged.at(-1);
-    if (last === undefined || first > last.end) merged.push(rangeOf(first, end));
-    else merged[merged.length - 1] = rangeOf(last.first, Math.max(last.end, end));
-  }
-  return merged;
-}
-
-/** What ascending, disjoint ranges leave of [0, entries). */
-export function gapsBetween(ranges: readonly EntryRange[], entries: number): EntryRange[] {
-  const gaps: EntryRange[] = [];
-  let from = 0;
-  for (const { first, end } of ranges) {
-    if (first > from) gaps.push(rangeOf(from, first));
-    from = end;
-  }
-  if (from < entries) gaps.push(rangeOf(from, entries));
-  return gaps;
-}
-
 /** Of `ranges`, those that are none of `others`. */
 export function withoutRanges(ranges: readonly EntryRange[], others: readonly EntryRange[]): EntryRange[] {
   const known = new Set(others.map(({ first, end }) => `${first} ${end}`));
@@ -147,8 +125,4 @@ function entriesOf({ base, pageShift, entries }: DmaWindow, { start, end }: BusR
   const first = start <= base ? 0 : Number((start - base) / pageBytes);
   const last = end >= windowEnd ? entries : Number((end - base + pageBytes - 1n) / pageBytes);
   return [rangeOf(first, last)];
-}
-
-function rangeOf(first: number, end: number): EntryRange {
-  return { first: first as Entry, end: end as Entry };
 }

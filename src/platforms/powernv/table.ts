@@ -9,6 +9,7 @@ import { IommuTable, type TableHandle, type TableOptions } from "../../table/iom
 import { checkInteger, FormatError, IovaError } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
 import type { DmaWindow, EntryCount, EntryRange, Iova } from "../../units/numbers.ts";
+import { mergeRanges, reserveRest, unreserveAll } from "../whole-table.ts";
 import { type TceGeometry, tceGeometry, type WindowShape } from "./geometry.ts";
 import { LINKS_PER_WORD, linkWords, NEVER_SEEN, RELEASED, SEEN, TABLE, tableAt, WITHDRAWN } from "./layout.ts";
 import { type TableLife, type TceInvalidator, TceOps } from "./ops.ts";
@@ -19,9 +20,7 @@ import {
   type BusRange,
   checkForeignLevels,
   fixedReservations,
-  gapsBetween,
   type Leftovers,
-  mergeRanges,
   takeLeftovers,
   withoutRanges,
 } from "./reservations.ts";
@@ -144,7 +143,7 @@ export class PowernvTable {
 
   /** Ends what `claim` began. */
   giveBack(claimed: readonly EntryRange[]): void {
-    this.#unreserve(claimed);
+    unreserveAll(this.generic.allocator, claimed);
     store(this.#phb.state.words, this.#at + TABLE.owned, 0);
   }
 
@@ -152,21 +151,7 @@ export class PowernvTable {
     const { allocator } = this.generic;
     const failure = allocator.lazy ? allocator.flush() : undefined;
     if (failure !== undefined) return failure;
-    const known = [...this.handle.reserved, ...[...allocator.reservations().values()].flat()];
-    const claimed: EntryRange[] = [];
-    for (const gap of gapsBetween(mergeRanges(known), this.geometry.entries)) {
-      const refused = allocator.reserve(gap);
-      if (refused !== undefined) {
-        this.#unreserve(claimed);
-        return refused;
-      }
-      claimed.push(gap);
-    }
-    return claimed;
-  }
-
-  #unreserve(ranges: readonly EntryRange[]): void {
-    for (const range of ranges) this.generic.allocator.unreserve(range);
+    return reserveRest(allocator, [...this.handle.reserved, ...[...allocator.reservations().values()].flat()]);
   }
 
   /** Is it handed over to user space? */
@@ -230,7 +215,8 @@ export class PowernvTable {
     // Before they are given back: the pools that it has locked, and a claim that it had half made.
     const ranges = allocator.threadsInUse().includes(thread) ? this.generic.reclaim(thread, scope) : [];
     const claimed = this.#stillReserved(before);
-    if (Math.abs(load(this.#phb.state.words, this.#at + TABLE.owned)) !== tagOf(thread)) this.#unreserve(claimed);
+    if (Math.abs(load(this.#phb.state.words, this.#at + TABLE.owned)) !== tagOf(thread))
+      unreserveAll(this.generic.allocator, claimed);
     else {
       const failure = this.releaseOwnership(claimed);
       if (failure !== undefined) throw new IovaError(failure, `taking a TCE table back from thread ${thread}`);

@@ -8,7 +8,8 @@
  * Two things are remembered, both only after failures:
  * - *lost*: entries that were set and are in no table, since their call failed. `flush` fails until their owner has cleared them.
  * - *owed*: entries that could not be emptied. `flush` tells it once; `invalidate` of them and `invalidateAll` try again and fail until
- *   they are, so the allocator keeps their range out of use. Other mappings have nothing to do with it. A dead thread's are emptied by whoever reclaims its ranges.
+ *   they are, so the allocator keeps their range out of use. Other mappings have nothing to do with it. A dead thread's are emptied by
+ *   whoever reclaims its ranges.
  *
  * Entries are visible to devices, and forgotten by the IOTLB, when the hypervisor's call returns: there is nothing to invalidate.
  * One object per thread; only its own fields and its own list page are written, so threads meet in the hypervisor alone.

@@ -13,11 +13,13 @@ import type { DirectWindow, TranslatedWindow } from "../../dma/device-window.ts"
 import type { Machine } from "../../machine/contract.ts";
 import { PhysicalPages, type PhysicalPagesHandle } from "../../machine/physical-pages.ts";
 import { createShared, type SharedBuffer, wordsOf } from "../../shared/memory.ts";
+import { checkHandle } from "../../table/handle.ts";
 import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
-import { FormatError, IovaError } from "../../units/errors.ts";
+import { IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
-import type { DmaWindow, Entry, EntryRange } from "../../units/numbers.ts";
+import type { DmaWindow, EntryRange } from "../../units/numbers.ts";
 import type { EehReport } from "../eeh.ts";
+import { reserveRest, unreserveAll } from "../whole-table.ts";
 import { DEFAULT_PATIENCE_MS, Hypercalls, type Patience } from "./calls.ts";
 import { checkWindow, emptyTable, reservedOf, windowOf } from "./default-window.ts";
 import {
@@ -87,6 +89,17 @@ export interface MappedWindow extends DirectWindow {
 }
 /** What `createDevice` takes. */
 export type PseriesWindow = TableWindow | MappedWindow;
+
+const HANDLE = {
+  properties: "object",
+  multiTce: "boolean",
+  patienceMs: "count",
+  state: "shared",
+  pages: "object?",
+  place: "object",
+  dynamic: "object?",
+} as const;
+const PLACE = { liobn: "count", table: "table", listPages: "count?", options: "object" } as const;
 
 /** What all of one thread's windows share. */
 interface Common {
@@ -191,9 +204,7 @@ export class PseriesPlatform {
 
   /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
   static attach(machine: Machine, handle: PseriesPlatformHandle, patience: Patience = {}): PseriesPlatform {
-    if (typeof handle?.place !== "object" || typeof handle.properties?.liobn !== "number") {
-      throw new FormatError("the handle is not that of a pseries platform");
-    }
+    checkPseriesHandle(handle);
     const { multiTce, patienceMs, place } = handle;
     const calls = new Hypercalls(machine, { patienceMs, ...patience });
     const common = { machine, calls, memory: new SpareMemory(handle.pages), multiTce };
@@ -364,6 +375,17 @@ export class PseriesPlatform {
   }
 }
 
+function checkPseriesHandle(handle: PseriesPlatformHandle): void {
+  const whose = "a pseries platform";
+  checkHandle(whose, handle, HANDLE);
+  checkHandle(`${whose} (properties)`, handle.properties, { liobn: "count", devices: "list" });
+  checkHandle(`${whose} (place)`, handle.place, PLACE);
+  if (handle.dynamic === undefined) return;
+  const { made, place } = handle.dynamic;
+  checkHandle(`${whose} (dynamic window)`, made, { kind: "string", liobn: "count", window: "object" });
+  if (place !== undefined) checkHandle(`${whose} (dynamic window's place)`, place, PLACE);
+}
+
 function opsOn({ calls, machine, multiTce }: Common, liobn: number, window: DmaWindow): PseriesOps {
   return new PseriesOps({ memory: machine.memory, calls, liobn, window, multiTce });
 }
@@ -390,31 +412,10 @@ function listPageOf(listPages: number, { thread }: IommuTable): number {
  * Takes all of a table but its reserved ranges, so that nobody maps in it until the answered function is called. Undefined: something is
  * mapped. What rests in this thread's cache and queue is given back first.
  */
-function holdWhole(generic: IommuTable, reserved: readonly EntryRange[]): (() => void) | undefined {
-  const { allocator, window } = generic;
+function holdWhole({ allocator }: IommuTable, reserved: readonly EntryRange[]): (() => void) | undefined {
   allocator.drain();
-  const held: EntryRange[] = [];
-  const release = (): void => {
-    for (const range of held) allocator.unreserve(range);
-  };
-  for (const range of gapsBetween(reserved, window.entries)) {
-    if (allocator.reserve(range) !== undefined) {
-      release();
-      return undefined;
-    }
-    held.push(range);
-  }
-  return release;
-}
-
-/** What of [0, entries) lies in none of the ranges, which don't overlap. */
-function gapsBetween(ranges: readonly EntryRange[], entries: number): readonly EntryRange[] {
-  const sorted = ranges.toSorted((a, b) => a.first - b.first);
-  const firsts = [0, ...sorted.map(({ end }) => end)];
-  const ends = [...sorted.map(({ first }) => first), entries];
-  return firsts
-    .map((first, i) => ({ first: first as Entry, end: ends[i] as Entry }))
-    .filter(({ first, end }) => first < end);
+  const held = reserveRest(allocator, reserved);
+  return typeof held === "string" ? undefined : () => unreserveAll(allocator, held);
 }
 
 function directOf({ window }: MadeWindow): MappedWindow {

@@ -9,6 +9,7 @@
 import { ENTRY_BYTES } from "../../formats/contract.ts";
 import type { Machine, Memory } from "../../machine/contract.ts";
 import { createShared, type SharedBuffer, wordsOf } from "../../shared/memory.ts";
+import { checkHandle } from "../../table/handle.ts";
 import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
 import { checkInteger, FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
@@ -67,6 +68,16 @@ export interface Sun4uPlatformHandle {
   readonly lazy: boolean;
   readonly table: TableHandle;
 }
+
+const HANDLE = {
+  tableAddress: "count",
+  dummyAddress: "count",
+  contexts: "shared?",
+  syncs: "shared?",
+  syncMilliseconds: "count",
+  lazy: "boolean",
+  table: "table",
+} as const;
 
 /**
  * A Psycho or Sabre bridge: one TSB of pages of 8 or 64 KiB that ends at 4 GiB of the bus; unmapped entries lead to a dummy page. `generic`
@@ -145,8 +156,8 @@ export class Sun4uPlatform {
 
   /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
   static attach(machine: Machine, handle: Sun4uPlatformHandle): Sun4uPlatform {
-    const isHandle = handle?.platform === "sun4u" && typeof handle.table === "object";
-    if (!isHandle || (handle.contexts === undefined) !== (handle.syncs === undefined)) {
+    checkHandle("a sun4u platform", handle, HANDLE);
+    if (handle.platform !== "sun4u" || (handle.contexts === undefined) !== (handle.syncs === undefined)) {
       throw new FormatError("the handle is not that of a sun4u platform");
     }
     const { table, contexts: buffer } = handle;

@@ -59,6 +59,9 @@ export interface Sun4vPlatformHandle extends PlatformHandle {
   readonly devices: readonly number[];
 }
 
+/** Of a handle, beside what all have. */
+const HANDLE = { iotsb: "count", listAddress: "count", devices: "list" } as const;
+
 /**
  * A window of a sun4v PCI root, of pages of 8 KiB: the legacy one of 2 GiB, or the ATU's of 32 GiB. `generic` is the table to map in. One thread's
  * view: post the machine's handle and this one's, and `attach` in each other thread. What the hypervisor refuses is a `Failure` of the
@@ -131,7 +134,7 @@ export class Sun4vPlatform {
 
   /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
   static attach(machine: Machine, handle: Sun4vPlatformHandle): Sun4vPlatform {
-    const state = SharedState.attach("a sun4v platform", handle);
+    const state = SharedState.attach("a sun4v platform", handle, HANDLE);
     const parts = partsOf(machine, handle.iotsb, state, handle.table.window.entries);
     return new Sun4vPlatform(machine, handle, IommuTable.attach(handle.table, parts.ops), parts);
   }

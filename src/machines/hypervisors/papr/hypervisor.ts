@@ -27,7 +27,8 @@ import {
 } from "../../../platforms/pseries/papr.ts";
 import { counted, increment } from "../../../shared/counters.ts";
 import { load, type SharedBuffer, type SharedWords, store } from "../../../shared/memory.ts";
-import { checkInteger, FormatError, InvalidArgumentError, InvariantError } from "../../../units/errors.ts";
+import { checkHandle } from "../../../table/handle.ts";
+import { checkInteger, InvalidArgumentError, InvariantError } from "../../../units/errors.ts";
 import type { SoftwareDevice } from "../../software/device.ts";
 import { SoftwareMachine, type SoftwareMachineHandle, type SoftwareMachineOptions } from "../../software/machine.ts";
 import { SoftwareMemory } from "../../software/memory.ts";
@@ -207,9 +208,7 @@ export class PaprHypervisor implements DmaMachine {
 
   /** A view for the calling thread. Throws FormatError for a foreign handle. */
   static attach(handle: PaprHypervisorHandle): PaprHypervisor {
-    if (typeof handle?.setup !== "object" || typeof handle.pages !== "object") {
-      throw new FormatError("the handle is not that of a PAPR hypervisor");
-    }
+    checkHandle("a PAPR hypervisor", handle, { machine: "object", state: "shared", pages: "object", setup: "object" });
     attachState(handle.state, geometryOf(handle.setup));
     return new PaprHypervisor(handle, SoftwareMachine.attach(handle.machine));
   }

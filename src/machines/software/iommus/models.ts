@@ -1,5 +1,6 @@
 /** The IOMMUs that a software machine can have, by name. A handle holds their place in this list: append only. */
 import type { Registers } from "../../../machine/contract.ts";
+import { noRegisters } from "../../../machine/wide-registers.ts";
 import { InvalidArgumentError } from "../../../units/errors.ts";
 import { linearIommu } from "./linear.ts";
 import { type IommuModel, unknownRegister } from "./model.ts";
@@ -18,15 +19,6 @@ export function modelIndex(name: string): number {
   throw new InvalidArgumentError("iommu", name, `one of ${IOMMU_MODELS.map((model) => model.name).join(", ")}`);
 }
 
-function none(at: number): never {
+const NO_REGISTERS: Registers = noRegisters((at) => {
   throw unknownRegister("register", at, "nobody: this machine's IOMMU is its hypervisor's, and nothing");
-}
-const NO_REGISTERS: Registers = {
-  read32: none,
-  write32: none,
-  read64: none,
-  write64: none,
-  writeHalves64: none,
-  readHigh64: none,
-  readLow64: none,
-};
+});
