@@ -22,6 +22,7 @@ const ORDER: readonly string[] = [
   "machines",
   "devices",
   "rivals",
+  "log",
   "trace",
   "explain",
   "replay",

@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import type { ReplayHost } from "../replay/threads.ts";
 import { IovaError } from "../units/errors.ts";
+import { explainCommand } from "./explain.ts";
 import { nodeHost } from "./host.ts";
 import { platformsCommand } from "./platforms.ts";
 import { replayCommand } from "./replay.ts";
@@ -31,14 +32,18 @@ export async function main(
   const finish = (result: number): void => {
     code = result;
   };
-  const verbs = [replayCommand(terminal, host, finish), platformsCommand(terminal, finish)];
+  const verbs = [
+    explainCommand(terminal, finish),
+    replayCommand(terminal, host, finish),
+    platformsCommand(terminal, finish),
+  ];
   for (const verb of verbs) program.addCommand(verb);
   for (const command of [program, ...verbs]) prepare(command, terminal);
   try {
     await program.parseAsync([...argv], { from: "user" });
     return code;
   } catch (error) {
-    return explain(error, terminal);
+    return report(error, terminal);
   }
 }
 
@@ -51,7 +56,7 @@ function prepare(command: Command, terminal: Terminal): void {
   });
 }
 
-function explain(error: unknown, terminal: Terminal): number {
+function report(error: unknown, terminal: Terminal): number {
   if (!(error instanceof Error)) throw error;
   const code = "code" in error ? String(error.code) : "";
   // commander has printed its own message already; its help and version are no errors.

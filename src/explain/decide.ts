@@ -1,0 +1,77 @@
+/**
+ * Conclusions of rules → one verdict. A certain conclusion decides; else a single strong one leads, with its rivals named; else the
+ * finding is undecided and its candidates are ranked.
+ */
+import { type Candidate, type Certainty, type Exclusion, type Kind, type Statement, UNDECIDED } from "./contract.ts";
+import { PRIORS } from "./findings/priors.ts";
+import type { Conclusion, Weight } from "./rules/rule.ts";
+
+export interface Decision {
+  readonly verdict: string;
+  readonly certainty: Certainty;
+  readonly follows: readonly Statement[];
+  readonly candidates: readonly Candidate[];
+  readonly excluded: readonly Exclusion[];
+  readonly consequenceOf?: Statement;
+}
+
+interface Ranked {
+  readonly verdict: string;
+  weight: Weight;
+  readonly because: Statement[];
+}
+
+const ORDER: readonly Weight[] = ["certain", "strong", "hint"];
+
+export function decide(kind: Kind, conclusions: readonly Conclusion[]): Decision {
+  const excluded = exclusions(conclusions);
+  const open = ranked(kind, conclusions).filter(({ verdict }) => !excluded.some((other) => other.verdict === verdict));
+  const follows = conclusions.flatMap((one) => (one.says === "follows" ? [one.because] : []));
+  const consequence = conclusions.find((one) => one.says === "consequence")?.because;
+  const certain = open.filter(({ weight }) => weight === "certain");
+  const strong = open.filter(({ weight }) => weight === "strong");
+  const rest = { follows, excluded, ...(consequence === undefined ? {} : { consequenceOf: consequence }) };
+  const [only] = certain;
+  if (only !== undefined && certain.length === 1) {
+    return {
+      verdict: only.verdict,
+      certainty: "certain",
+      candidates: [],
+      ...rest,
+      follows: [...follows, ...only.because],
+    };
+  }
+  const candidates = open.map(({ verdict, weight, because }): Candidate => {
+    return { verdict, weight: weight === "hint" ? "hint" : "strong", because };
+  });
+  const [leader] = strong;
+  const leads = leader !== undefined && certain.length === 0 && strong.length === 1 && candidates.length > 1;
+  return { verdict: leads ? leader.verdict : UNDECIDED, certainty: leads ? "strong" : UNDECIDED, candidates, ...rest };
+}
+
+/** Candidates, best first; those of the kind's priors that no rule names come last. */
+function ranked(kind: Kind, conclusions: readonly Conclusion[]): Ranked[] {
+  const byVerdict = new Map<string, Ranked>();
+  for (const one of conclusions) {
+    if (one.says !== "candidate") continue;
+    const known = byVerdict.get(one.verdict);
+    if (known === undefined)
+      byVerdict.set(one.verdict, { verdict: one.verdict, weight: one.weight, because: [one.because] });
+    else {
+      known.because.push(one.because);
+      if (ORDER.indexOf(one.weight) < ORDER.indexOf(known.weight)) known.weight = one.weight;
+    }
+  }
+  for (const verdict of PRIORS[kind])
+    if (!byVerdict.has(verdict)) byVerdict.set(verdict, { verdict, weight: "hint", because: [] });
+  return [...byVerdict.values()].sort((a, b) => ORDER.indexOf(a.weight) - ORDER.indexOf(b.weight));
+}
+
+function exclusions(conclusions: readonly Conclusion[]): Exclusion[] {
+  const byVerdict = new Map<string, Statement[]>();
+  for (const one of conclusions) {
+    if (one.says !== "excluded") continue;
+    byVerdict.set(one.verdict, [...(byVerdict.get(one.verdict) ?? []), one.because]);
+  }
+  return [...byVerdict].map(([verdict, because]) => ({ verdict, because }));
+}

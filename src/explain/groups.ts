@@ -1,0 +1,107 @@
+/**
+ * Facts → groups: a group is what becomes one finding. Facts of one kind, one requester and one class of reason belong together, however many
+ * there are; a group keeps the first of them, and counts the others, so that memory does not grow with a burst.
+ */
+import type { Fact, LineRef } from "../log/facts.ts";
+import type { Kind } from "./contract.ts";
+
+/** Facts kept whole of one group: rules look at addresses and times of a burst. */
+const MOST_FACTS = 64;
+const MOST_LINES = 32;
+/** Different addresses kept of one group. */
+const MOST_ADDRESSES = 65;
+/** More groups than this are a broken input; further ones are counted as lost messages. */
+const MOST_GROUPS = 4096;
+
+/** Facts that become findings. */
+export type Reported = Exclude<Fact, { kind: "loss" | "event" | "mapping" | "host" }>;
+
+export interface Group {
+  readonly kind: Kind;
+  readonly first: Reported;
+  /** The first facts of the group, at most 64. */
+  readonly facts: Reported[];
+  /** All facts of the group. */
+  count: number;
+  firstTime: number | undefined;
+  lastTime: number | undefined;
+  /** Different addresses, in the order in which they were seen, at most 65. */
+  readonly addresses: bigint[];
+  readonly lines: LineRef[];
+}
+
+export class Groups {
+  readonly #groups = new Map<string, Group>();
+  /** Facts that found no room. */
+  dropped = 0;
+
+  add(fact: Reported): void {
+    const kind = kindOf(fact);
+    const key = `${kind} ${identityOf(fact)}`;
+    let group = this.#groups.get(key);
+    if (group === undefined) {
+      if (this.#groups.size === MOST_GROUPS) {
+        this.dropped++;
+        return;
+      }
+      group = {
+        kind,
+        first: fact,
+        facts: [],
+        count: 0,
+        firstTime: fact.time,
+        lastTime: fact.time,
+        addresses: [],
+        lines: [],
+      };
+      this.#groups.set(key, group);
+    }
+    include(group, fact);
+  }
+
+  get all(): readonly Group[] {
+    return [...this.#groups.values()];
+  }
+}
+
+function include(group: Group, fact: Reported): void {
+  group.count++;
+  if (group.facts.length < MOST_FACTS) group.facts.push(fact);
+  if (fact.time !== undefined) group.lastTime = fact.time;
+  for (const line of fact.lines) if (group.lines.length < MOST_LINES) group.lines.push(line);
+  const address = "iova" in fact ? fact.iova : undefined;
+  if (address === undefined || group.addresses.length === MOST_ADDRESSES || group.addresses.includes(address)) return;
+  group.addresses.push(address);
+}
+
+/** The kind of finding that a fact leads to. */
+export function kindOf(fact: Reported): Kind {
+  switch (fact.kind) {
+    case "fault":
+      if (fact.cause === "no-table") return "no-table";
+      return fact.cause === "table-error" ? "table-error" : "dma-fault";
+    case "conflict":
+      return "conflicting-entry";
+    case "misuse":
+      return "dma-api-misuse";
+    default:
+      return fact.kind;
+  }
+}
+
+/** Equal for facts of one finding: the requester, and the class of reason. */
+function identityOf(fact: Reported): string {
+  const requester = fact.device ?? `${fact.iommu ?? ""} ${fact.streamId ?? ""}`;
+  switch (fact.kind) {
+    case "fault":
+      return `${requester} ${fact.cause} ${fact.access ?? ""}`;
+    case "misuse":
+    case "map-refused":
+    case "assignment-refused":
+      return `${requester} ${fact.because ?? ""}`;
+    case "conflict":
+      return `${requester} ${fact.iova}`;
+    default:
+      return requester;
+  }
+}

@@ -1,0 +1,35 @@
+/**
+ * The contract of a rule: one step from what lines say to what follows. Rules stand apart from the reading of lines, and each knows how safe it
+ * is. `docs/explain.md` lists them; the page is made from these objects.
+ */
+import type { Kind, Statement } from "../contract.ts";
+import type { Evidence } from "../evidence.ts";
+import type { Group } from "../groups.ts";
+
+/** How far a conclusion carries: `certain` follows from the lines, `strong` leads and has rivals, `hint` only orders the list. */
+export type Weight = "certain" | "strong" | "hint";
+
+export type Conclusion =
+  | { readonly says: "follows"; readonly because: Statement }
+  | { readonly says: "candidate"; readonly verdict: string; readonly weight: Weight; readonly because: Statement }
+  | { readonly says: "excluded"; readonly verdict: string; readonly because: Statement }
+  /** An earlier event of the same device is the cause. */
+  | { readonly says: "consequence"; readonly because: Statement };
+
+export interface Rule {
+  /** Unique, and a name that people can talk about: `null-address`. */
+  readonly name: string;
+  /** One sentence. */
+  readonly title: string;
+  readonly kinds: readonly Kind[];
+  /** What must be in the input. */
+  readonly needs: string;
+  readonly concludes: string;
+  /** How safe that is, and why. */
+  readonly safety: Weight;
+  /** What would show that the rule does not hold here. */
+  readonly excludedBy: string;
+  /** Lines of a log to which the rule applies; a test runs it on them. */
+  readonly example: string;
+  apply(group: Group, evidence: Evidence): readonly Conclusion[];
+}

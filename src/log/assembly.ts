@@ -1,0 +1,105 @@
+/**
+ * Facts in the making: a message in several lines is one fact, and a message that is quoted again is the same fact. Memory is
+ * bounded: a fact is handed on when no further line can belong to it.
+ */
+import type { Fact, LineRef } from "./facts.ts";
+import type { Found, Sink } from "./shape.ts";
+
+/** Lines that may stand between the parts of one message. */
+const REACH_LINES = 40;
+const REACH_SECONDS = 2;
+/** Messages remembered, to know them again when they are quoted. */
+const MOST_REMEMBERED = 8192;
+/** Lines noted of one fact. */
+const MOST_LINES = 64;
+
+interface Open {
+  readonly fact: Fact;
+  lastLine: number;
+  lastTime: number | undefined;
+}
+
+export class Assembly implements Sink {
+  readonly #onFact: (fact: Fact) => void;
+  readonly #open = new Map<string, Open>();
+  /** Signature of a message → quote depth where it was first seen. */
+  readonly #seen = new Map<string, number>();
+  #line = 0;
+  #time: number | undefined;
+  #depth = 0;
+
+  constructor(onFact: (fact: Fact) => void) {
+    this.#onFact = onFact;
+  }
+
+  /** Where the reader is: called before the shapes of a window are tried. */
+  at(line: number, time: number | undefined, depth: number): void {
+    this.#line = line;
+    this.#time = time;
+    this.#depth = depth;
+    for (const [key, open] of this.#open) if (!this.#reaches(open)) this.#close(key, open);
+  }
+
+  add(fact: Fact, key?: string): void {
+    if (key === undefined) {
+      this.#hand(fact);
+      return;
+    }
+    const before = this.#open.get(key);
+    if (before !== undefined) this.#close(key, before);
+    this.#open.set(key, { fact, lastLine: lastOf(fact.lines), lastTime: fact.time });
+  }
+
+  open(key: string): Fact | undefined {
+    const open = this.#open.get(key);
+    return open !== undefined && this.#reaches(open) ? open.fact : undefined;
+  }
+
+  extend(fact: Fact, found: Found): void {
+    for (const line of found.base.lines) {
+      if (fact.lines.length < MOST_LINES && !fact.lines.some((known) => known.line === line.line))
+        fact.lines.push(line);
+    }
+    for (const open of this.#open.values()) {
+      if (open.fact !== fact) continue;
+      open.lastLine = lastOf(found.base.lines);
+      open.lastTime = found.base.time ?? open.lastTime;
+    }
+  }
+
+  /** Hands on what is still open. */
+  finish(): void {
+    for (const [key, open] of this.#open) this.#close(key, open);
+  }
+
+  #reaches(open: Open): boolean {
+    if (this.#line - open.lastLine > REACH_LINES) return false;
+    return (
+      this.#time === undefined || open.lastTime === undefined || Math.abs(this.#time - open.lastTime) <= REACH_SECONDS
+    );
+  }
+
+  #close(key: string, open: Open): void {
+    this.#open.delete(key);
+    this.#hand(open.fact);
+  }
+
+  #hand(fact: Fact): void {
+    if (!this.#isRepeated(fact)) this.#onFact(fact);
+  }
+
+  /** The same text at the same microsecond, or quoted at another depth, is the same message again. */
+  #isRepeated(fact: Fact): boolean {
+    const address = "iova" in fact ? fact.iova : undefined;
+    const signature = `${fact.shape} ${fact.clock === "uptime" ? fact.time : ""} ${address} ${fact.text.replace(/\s+/g, " ")}`;
+    const depth = this.#seen.get(signature);
+    if (depth !== undefined) return fact.clock === "uptime" || depth !== this.#depth;
+    if (this.#seen.size === MOST_REMEMBERED) this.#seen.delete(this.#seen.keys().next().value ?? "");
+    this.#seen.set(signature, this.#depth);
+    return false;
+  }
+}
+
+function lastOf(lines: readonly LineRef[]): number {
+  return lines.at(-1)?.line ?? 0;
+}

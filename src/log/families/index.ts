@@ -1,0 +1,5 @@
+/** All families of message shapes. Where two shapes match at one place of a text, the earlier family's counts. */
+import type { Family } from "../shape.ts";
+import { INTEL } from "./intel.ts";
+
+export const FAMILIES: readonly Family[] = [INTEL];

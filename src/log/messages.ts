@@ -1,0 +1,118 @@
+/**
+ * Lines → messages. A message of the kernel is one line of the log, but a mail program may have wrapped it, and a paste may have run two
+ * together. So messages are sought in a *window*: a line that may hold one, and the lines that follow it without a prefix of their own. The
+ * window's text keeps a line feed where a line ended; shapes accept it wherever they accept a blank.
+ */
+import { cleanLine } from "./clean.ts";
+import type { Clock, LineRef } from "./facts.ts";
+import { splitPrefix } from "./prefix.ts";
+
+/** More lines than this do not belong to one message. */
+const MOST_LINES = 8;
+/** Lines kept when a window is full: a message that begins in its last lines is read with the next ones. */
+const KEPT_LINES = 3;
+/** A line of at least so many characters, cut inside a word, was cut by a terminal: mail programs wrap earlier, and at blanks. */
+const TERMINAL_COLUMNS = 80;
+
+interface Part {
+  readonly line: number;
+  readonly text: string;
+  readonly depth: number;
+  readonly time: number | undefined;
+  readonly clock: Clock | undefined;
+  /** Goes on in the next line without a blank: a soft line break, or a terminal's edge. */
+  cut: boolean;
+}
+
+/** Text in which messages are sought. */
+export class Window {
+  readonly text: string;
+  /** Quote marks before its first line. */
+  readonly depth: number;
+  readonly #parts: readonly Part[];
+  readonly #ends: readonly number[];
+
+  constructor(parts: readonly Part[]) {
+    this.#parts = parts;
+    this.depth = parts[0]?.depth ?? 0;
+    let text = "";
+    const ends: number[] = [];
+    for (const part of parts) {
+      text += part.text;
+      if (!part.cut) text += "\n";
+      ends.push(text.length);
+    }
+    this.text = text;
+    this.#ends = ends;
+  }
+
+  /** The part in which the character at `offset` stands. */
+  #partAt(offset: number): number {
+    const index = this.#ends.findIndex((end) => offset < end);
+    return index < 0 ? this.#parts.length - 1 : index;
+  }
+
+  /** Lines, time and first line's text of what stands in [first, end) of the text. */
+  place(file: string, first: number, end: number): { lines: LineRef[]; text: string; time?: number; clock?: Clock } {
+    const from = this.#partAt(first);
+    const parts = this.#parts.slice(from, this.#partAt(Math.max(first, end - 1)) + 1);
+    const lines = parts.map(({ line }) => ({ file, line }));
+    const { text = "", time, clock } = parts[0] ?? {};
+    return time === undefined || clock === undefined ? { lines, text } : { lines, text, time, clock };
+  }
+}
+
+/** Gathers lines into windows, and hands each on with the offset from which it has not been searched yet. */
+export class Windows {
+  readonly #search: (window: Window, from: number) => number;
+  #parts: Part[] = [];
+  #searched = 0;
+
+  /** @param search - seeks messages in the window from the offset on; returns the end of the last one found, or the offset */
+  constructor(search: (window: Window, from: number) => number) {
+    this.#search = search;
+  }
+
+  /** Is a window open, to which the next line may belong? */
+  get isOpen(): boolean {
+    return this.#parts.length > 0;
+  }
+
+  /** @param begins - the line may hold a message; others only go on with one */
+  take(raw: string, line: number, begins: boolean): void {
+    const { text: clean, depth } = cleanLine(raw);
+    const { text, hasPrefix, time, clock } = splitPrefix(clean);
+    const last = this.#parts.at(-1);
+    if (last !== undefined && (hasPrefix || text === "" || depth !== last.depth)) this.flush();
+    if (text === "" || (!begins && !this.isOpen)) return;
+    if (this.#parts.length === MOST_LINES) this.#shift();
+    // A line without prefix has the time of the line that it goes on with.
+    const inherited = this.#parts.at(-1);
+    this.#parts.push({
+      line,
+      text,
+      depth,
+      time: hasPrefix ? time : inherited?.time,
+      clock: hasPrefix ? clock : inherited?.clock,
+      cut: raw.length >= TERMINAL_COLUMNS && /[0-9a-zA-Z_]$/.test(text),
+    });
+    if (inherited?.cut === true && !/^[0-9a-zA-Z_]/.test(text)) inherited.cut = false;
+  }
+
+  /** Searches what has been gathered. */
+  flush(): void {
+    if (this.#parts.length === 0) return;
+    this.#search(new Window(this.#parts), this.#searched);
+    this.#parts = [];
+    this.#searched = 0;
+  }
+
+  /** Makes room in a full window: searches it, and keeps its last lines. */
+  #shift(): void {
+    const searched = this.#search(new Window(this.#parts), this.#searched);
+    const gone = this.#parts.length - KEPT_LINES;
+    const dropped = new Window(this.#parts.slice(0, gone)).text.length;
+    this.#parts = this.#parts.slice(gone);
+    this.#searched = Math.max(0, searched - dropped);
+  }
+}

@@ -1,0 +1,93 @@
+/**
+ * What log daemons and consoles write before a kernel message: time, host, level, caller. All of it comes off; the time stays.
+ */
+import type { Clock } from "./facts.ts";
+
+export interface Prefixed {
+  /** The message without its prefix. */
+  readonly text: string;
+  /** A prefix was there, so this line begins a message. */
+  readonly hasPrefix: boolean;
+  /** Seconds. */
+  readonly time?: number;
+  readonly clock?: Clock;
+}
+
+const MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+
+/** Each kind of prefix; they can follow each other in any order. The named groups say which time it holds. */
+const PARTS: readonly RegExp[] = [
+  // [   12.345678] and [12345.678], also with the caller behind it; `dmesg -x` writes `kern  :err   : ` before it.
+  /\[\s*(?<uptime>\d{1,9}\.\d{3,9})\]\s?/y,
+  /\[\s*(?:T|C)\s*\d+\]\s?/y,
+  // dmesg --ctime: [Thu Oct 22 08:54:51 2020]; newer: with fractions.
+  /\[\w{3} (?<month>\w{3})\s+(?<day>\d{1,2}) (?<clock>\d\d:\d\d:\d\d(?:[.,]\d+)?) (?<year>\d{4})\]\s?/y,
+  // dmesg --reltime: [  +0.001779]
+  /\[\s*\+(?<delta>\d+\.\d+)\]\s?/y,
+  // Jul 28 16:14:53 host kernel: …; the host is a word without a colon, the program may have a number.
+  /(?<month>Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\s+(?<day>\d{1,2}) (?<clock>\d\d:\d\d:\d\d(?:\.\d+)?) (?:[^\s:[\]]+ )?(?:[\w./-]+(?:\[\d+\])?: ?)?/y,
+  // 2024-02-06T04:26:01.376941Z WARNING kernel: …, with or without a host.
+  /(?<iso>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)(?: (?:EMERG|ALERT|CRIT|CRITICAL|ERR|ERROR|WARN|WARNING|NOTICE|INFO|DEBUG))?\s(?:[^\s:[\]|]+ (?=\w+(?:\[\d+\])?: ))?(?:kernel: )?/y,
+  // OVS and DPDK: 2022-11-25T01:10:52.810Z|00093|dpdk|ERR|
+  /(?<iso>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z?)\|\d+\|[\w()-]+\|[A-Z]+\|/y,
+  /<\d{1,3}>\s?/y,
+  /kern(?:el)?\s*[.:]\s*(?:emerg|alert|crit|err|warn|warning|notice|info|debug)\s*:\s/y,
+  /(?:emerg|alert|crit|err|warn|warning|notice|info|debug)\s*:\s(?=\[)/y,
+  /kernel:\s?/y,
+  /\(XEN\)\s/y,
+  /\(qemu\)\s?/y,
+  // A dump of RAM: 0x000000000277BBFA |   1263.468579:
+  /0x[0-9A-Fa-f]{8,16}\s*\|\s+(?<uptime>\d+\.\d+):\s+/y,
+  // journalctl -o short-monotonic: the host follows the time.
+  /(?<=\]\s)[\w.-]+ (?=kernel: )/y,
+];
+
+/** Splits a line that has been cleaned. */
+export function splitPrefix(line: string): Prefixed {
+  let at = skipBlanks(line, 0);
+  let hasPrefix = false;
+  let time: number | undefined;
+  let clock: Clock | undefined;
+  for (let part = partAt(line, at); part !== undefined; part = partAt(line, at)) {
+    at += part.length;
+    hasPrefix = true;
+    if (part.time === undefined || clock === "uptime") continue;
+    time = part.time;
+    clock = part.clock;
+    at = skipBlanks(line, at);
+  }
+  const text = line.slice(at);
+  return time === undefined || clock === undefined ? { text, hasPrefix } : { text, hasPrefix, time, clock };
+}
+
+function skipBlanks(line: string, from: number): number {
+  let at = from;
+  while (line[at] === " " || line[at] === "\t") at++;
+  return at;
+}
+
+function partAt(line: string, at: number): { length: number; time?: number; clock?: Clock } | undefined {
+  for (const part of PARTS) {
+    part.lastIndex = at;
+    const match = part.exec(line);
+    if (match === null) continue;
+    const length = match[0].length;
+    const { uptime, iso, month, clock, day, year } = match.groups ?? {};
+    if (uptime !== undefined) return { length, time: Number(uptime), clock: "uptime" };
+    const wall =
+      iso !== undefined
+        ? Date.parse(iso.replace(",", ".").replace(" ", "T")) / 1000
+        : wallTime(month, day, clock, year);
+    return wall === undefined || Number.isNaN(wall) ? { length } : { length, time: wall, clock: "wall" };
+  }
+  return undefined;
+}
+
+/** Seconds since 1970; without a year, seconds since the beginning of a year: only differences are used. */
+function wallTime(month?: string, day?: string, clock?: string, year?: string): number | undefined {
+  if (month === undefined || day === undefined || clock === undefined) return undefined;
+  const [hours, minutes, seconds] = clock.replace(",", ".").split(":").map(Number);
+  const number = MONTHS.indexOf(month.toLowerCase());
+  const days = Date.UTC(Number(year ?? 1970), number, Number(day)) / 1000;
+  return number < 0 ? undefined : days + (hours ?? 0) * 3600 + (minutes ?? 0) * 60 + (seconds ?? 0);
+}

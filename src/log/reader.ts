@@ -1,0 +1,145 @@
+/**
+ * Reads the text of a log, in pieces of any size, and hands on the facts that it states. Memory does not grow with the log.
+ *
+ * The way of a line: *prefilter* (a word that some shape needs?) → *window* (cleaned, without prefix, with the lines it was wrapped into) →
+ * *shapes* of the families whose hint is there → *assembly* (parts of one message) → fact.
+ */
+import { Assembly } from "./assembly.ts";
+import type { Fact, LineRef } from "./facts.ts";
+import { FAMILIES } from "./families/index.ts";
+import { type Window, Windows } from "./messages.ts";
+import { splitPrefix } from "./prefix.ts";
+import { type Shape, Values } from "./shape.ts";
+
+/** A line without one of these words begins no message of any shape. */
+const CANDIDATE =
+  /AMD-Vi|IO_PAGE_FAULT|_TABLE_ENTRY|_HARDWARE_ERROR|DMAR|DRHD|DMA|iommu|smmu|IOMMU|SMMU|fault|INTR-REMAP|swiotlb|vfio|VFIO|EEH|EAL:|FSR|FSYNR|GFSR|vtd_|PSYCHO|SCHIZO|SABRE|memory:|PCI|pci|BIOS-|Linux version|ommand line|callbacks suppressed|messages suppressed|0x[0-9a-f]{16}|[Rr]eset|RESET|time[d-]? ?out|firmware|suspend|resume|[Ll]ink|AER|[Uu]nbind|[Rr]emov|[Ss]hut|kexec|frameb|efifb|simplefb|sched_clock|lockup|LOCKUP|WARNING|DTE\[/;
+/** A line that names an IOMMU and a failure: reported when no shape reads it. */
+const LOOKS_LIKE_ONE =
+  /(?:AMD-Vi|DMAR|\b[a-z-]*iommu\b|smmu|IO_PAGE_FAULT|swiotlb|DMA-API|\bdart\b).*(?:fault|error|fail|timeout|timed out|refus|reject|unable|exceed|blocked|illegal|invalid|unhandled)/i;
+/** Printed by the source of a program, not by a program: patches and code that mention a message. */
+const SOURCE_CODE = /^\s*[+-]?\s*(?:pr_\w+|printk\w*|dev_\w+|WARN\w*|error_report|fprintf|RTE_LOG)\s*\(/;
+const MOST_UNREAD_SHOWN = 5;
+/** A candidate's wrapped message ends at most so many lines later. */
+const FOLLOWERS = 6;
+
+/** What was read beside the facts. */
+export interface LogSummary {
+  readonly lines: number;
+  /** Lines that have the prefix of a log, or hold a message that a shape reads. */
+  readonly logLines: number;
+  /** Lines that look like messages of an IOMMU and that no shape reads. */
+  readonly unread: { readonly count: number; readonly first: readonly LineRef[] };
+}
+
+export class LogReader {
+  readonly #file: string;
+  readonly #assembly: Assembly;
+  readonly #windows: Windows;
+  #carry = "";
+  #line = 0;
+  #followers = 0;
+  #logLines = 0;
+  #unread = 0;
+  readonly #firstUnread: LineRef[] = [];
+
+  /** @param file - the name that line references get */
+  constructor(file: string, onFact: (fact: Fact) => void) {
+    this.#file = file;
+    this.#assembly = new Assembly(onFact);
+    this.#windows = new Windows((window, from) => this.#search(window, from));
+  }
+
+  /** Reads the next piece of the text. */
+  write(piece: string): void {
+    const text = this.#carry === "" ? piece : this.#carry + piece;
+    let first = 0;
+    for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", first)) {
+      this.#take(text.slice(first, end));
+      first = end + 1;
+    }
+    this.#carry = text.slice(first);
+  }
+
+  /** Ends the reading. */
+  finish(): LogSummary {
+    if (this.#carry !== "") this.#take(this.#carry);
+    this.#carry = "";
+    this.#windows.flush();
+    this.#assembly.finish();
+    return {
+      lines: this.#line,
+      logLines: this.#logLines,
+      unread: { count: this.#unread, first: this.#firstUnread },
+    };
+  }
+
+  #take(raw: string): void {
+    this.#line++;
+    const begins = CANDIDATE.test(raw);
+    if (begins) this.#followers = FOLLOWERS;
+    else if (this.#followers === 0 || --this.#followers === 0) {
+      if (this.#windows.isOpen) this.#windows.flush();
+      // A few lines are enough to know a log from a poem.
+      if (this.#logLines < 100 && splitPrefix(raw).hasPrefix) this.#logLines++;
+      return;
+    }
+    this.#windows.take(raw, this.#line, begins);
+  }
+
+  #search(window: Window, from: number): number {
+    const place = window.place(this.#file, from, window.text.length);
+    this.#assembly.at(place.lines[0]?.line ?? this.#line, place.time, window.depth);
+    if (SOURCE_CODE.test(window.text)) return window.text.length;
+    const matches = matchesIn(window.text, from);
+    for (const { shape, match } of matches) {
+      const base = { shape: shape.name, ...window.place(this.#file, match.index, match.index + match[0].length) };
+      shape.read(new Values(match.groups ?? {}, shape.fields), { base }, this.#assembly);
+    }
+    if (matches.length > 0) this.#logLines++;
+    else this.#noteUnread(window, from);
+    const last = matches.at(-1);
+    return last === undefined ? from : last.match.index + last.match[0].length;
+  }
+
+  #noteUnread(window: Window, from: number): void {
+    if (!LOOKS_LIKE_ONE.test(window.text.slice(from))) return;
+    this.#unread++;
+    const [line] = window.place(this.#file, from, from + 1).lines;
+    if (line !== undefined && this.#firstUnread.length < MOST_UNREAD_SHOWN) this.#firstUnread.push(line);
+  }
+}
+
+/** All messages of `text` from `from` on, in order, none over another; of several at one place the first family's. */
+function matchesIn(text: string, from: number): { shape: Shape; match: RegExpExecArray }[] {
+  const found: { shape: Shape; match: RegExpExecArray }[] = [];
+  for (const family of FAMILIES) {
+    if (!family.hint.test(text)) continue;
+    for (const shape of family.shapes) {
+      const pattern = globalOf(shape);
+      pattern.lastIndex = from;
+      for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
+        found.push({ shape, match });
+        if (match[0] === "") break;
+      }
+    }
+  }
+  found.sort((a, b) => a.match.index - b.match.index);
+  let end = from;
+  return found.filter(({ match }) => {
+    if (match.index < end) return false;
+    end = match.index + match[0].length;
+    return true;
+  });
+}
+
+const GLOBAL = new Map<Shape, RegExp>();
+
+function globalOf(shape: Shape): RegExp {
+  let pattern = GLOBAL.get(shape);
+  if (pattern === undefined) {
+    pattern = new RegExp(shape.pattern.source, `${shape.pattern.flags.replace("g", "")}g`);
+    GLOBAL.set(shape, pattern);
+  }
+  return pattern;
+}

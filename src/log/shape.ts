@@ -1,0 +1,96 @@
+/**
+ * The contract of a message shape: one way in which one piece of software prints one thing. A family is a file of shapes. To
+ * add a shape, add an entry to its family and a case to the family's test.
+ */
+import type { Clock, Fact, LineRef } from "./facts.ts";
+
+/** How a field is written. `decimal`, `hex` and `c` (0x: hexadecimal, else decimal) give a bigint; `text` a string. */
+export type Radix = "decimal" | "hex" | "c" | "text";
+
+export interface Field {
+  readonly radix: Radix;
+  /** What the number counts, or what the word names: `bytes`, `IO address`, `pages`, `reason code`. */
+  readonly unit: string;
+}
+
+/** The fields of a match that were printed, by name. */
+export class Values {
+  readonly #groups: Readonly<Record<string, string | undefined>>;
+  readonly #fields: Readonly<Record<string, Field>>;
+
+  constructor(groups: Readonly<Record<string, string | undefined>>, fields: Readonly<Record<string, Field>>) {
+    this.#groups = groups;
+    this.#fields = fields;
+  }
+
+  /** The field as printed, blanks that a mail program put inside taken out; undefined when the message has none. */
+  text(name: string): string | undefined {
+    return this.#groups[name]?.replace(/\s*\n\s*/g, " ").trim();
+  }
+
+  /** The field as a number, by its radix; undefined when the message has none or a masked one (`xx`). */
+  number(name: string): bigint | undefined {
+    const digits = this.#groups[name]?.replace(/\s/g, "").toLowerCase();
+    const radix = this.#fields[name]?.radix ?? "text";
+    if (digits === undefined || digits === "") return undefined;
+    const bare = digits.replace(/^0x/, "");
+    const hexadecimal = radix === "hex" || (radix === "c" && digits.startsWith("0x"));
+    if (!(hexadecimal ? /^[0-9a-f]+$/ : /^[0-9]+$/).test(bare)) return undefined;
+    return BigInt(hexadecimal ? `0x${bare}` : bare);
+  }
+
+  /** As `number`, for what fits a double. */
+  small(name: string): number | undefined {
+    const value = this.number(name);
+    return value === undefined ? undefined : Number(value);
+  }
+}
+
+/** What a shape needs to know about the place of its match. */
+export interface Found {
+  /** The fields that every fact has, ready to be spread into one. */
+  readonly base: { shape: string; lines: LineRef[]; text: string; time?: number; clock?: Clock };
+}
+
+/** Where shapes put what they read. */
+export interface Sink {
+  /** A new fact. With a key it stays open: later lines can complete it until another fact takes the key. */
+  add(fact: Fact, key?: string): void;
+  /**
+   * The latest fact of that key, when its last line is at most 40 lines back and not more than two seconds earlier. A shape that changes the fact
+   * must have its lines noted: call `extend`.
+   */
+  open(key: string): Fact | undefined;
+  /** Notes that the lines of `found` belong to `fact`, too. */
+  extend(fact: Fact, found: Found): void;
+}
+
+export interface Shape {
+  /** Unique: `intel-fault`. */
+  readonly name: string;
+  /** A line as printed, without prefix. The family's test reads it; several lines are joined by "\n". */
+  readonly example: string;
+  /** Which software prints it: `Linux 5.15 on`, `QEMU`. */
+  readonly kernels: string;
+  /**
+   * Has a named group for each field. It may match anywhere in the text of a message: several messages can stand on one line. Write `\s+` for a
+   * blank, since a mail program may have wrapped there; `[^\n]*` for the rest of a line.
+   */
+  readonly pattern: RegExp;
+  readonly fields: Readonly<Record<string, Field>>;
+  /** Makes facts of the fields, or completes an earlier one. */
+  read(values: Values, found: Found, sink: Sink): void;
+}
+
+export interface Family {
+  readonly name: string;
+  /** What the family is, in a sentence for the documents. */
+  readonly about: string;
+  /** Every message of the family contains it. Tried on each line that the prefilter lets pass. */
+  readonly hint: RegExp;
+  readonly shapes: readonly Shape[];
+}
+
+/** Fields that occur in many families. */
+export const HEX_ADDRESS: Field = { radix: "hex", unit: "IO address" };
+export const TEXT: Field = { radix: "text", unit: "text" };
