@@ -176,5 +176,4 @@ export const VERDICTS: Readonly<Record<Kind, readonly string[]>> = {
   slow: ["slow-invalidation", "lock-contention", "uncached-size"],
 };
 
-
 export const UNDECIDED = "undecided";
