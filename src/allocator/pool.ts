@@ -37,7 +37,10 @@ const { claim, forget, record } = ledgers;
 /** Answer of `release`: the range is no longer what it was. */
 export const CHANGED = -64;
 
-/** The lowest place at or after `start` that alignment and boundary allow for `count` entries. */
+/**
+ * The lowest place at or after `start` that alignment and boundary allow for `count` entries. `count` is no more than the boundary:
+ * a longer range has no such place, which `isAllowed` and `PoolSet.allocate` tell before.
+ */
 export function allowedFrom(start: number, count: number, constraints: AreaConstraints): number {
   const { alignmentPages, boundaryPages, basePage } = constraints;
   let page = basePage + start;
@@ -51,7 +54,9 @@ export function allowedFrom(start: number, count: number, constraints: AreaConst
 
 /** May a range of `count` entries begin at `first`? */
 export function isAllowed(first: number, count: number, constraints: AreaConstraints): boolean {
-  return first + count <= constraints.limit && allowedFrom(first, count, constraints) === first;
+  const { boundaryPages, limit } = constraints;
+  if (boundaryPages !== 0 && count > boundaryPages) return false;
+  return first + count <= limit && allowedFrom(first, count, constraints) === first;
 }
 
 /** A view of one pool for one thread. */
