@@ -14,6 +14,8 @@ import {
   ownerIn,
   PENDING,
   RESERVED,
+  slotAt,
+  slotOf,
   slotSeen,
   stateIn,
 } from "./ledger.ts";
@@ -68,6 +70,19 @@ export class FreeCheck {
     if (stateIn(slot) !== RESERVED) throw this.unexpected(first, count, slot, RESERVED);
     if (lengthOf(ledger, first, slot) !== count) throw this.#wrongLength(first, count, slot);
     return slot;
+  }
+
+  /**
+   * The ledger's halfword of the range [first, first + count) of this thread in this state, or 0 where there is no ledger. Throws
+   * FreeError, also for another length.
+   */
+  own(first: number, count: number, state: number): number {
+    const { ledger, thread } = this.#view;
+    if (ledger === undefined) return 0;
+    const slot = slotAt(ledger, first);
+    if (slot === slotOf(state, thread, count) && lengthOf(ledger, first, slot) === count) return slot;
+    if (stateIn(slot) === state && ownerIn(slot) === thread) throw this.#wrongLength(first, count, slot);
+    throw this.unexpected(first, count, slot, state);
   }
 
   /** The range is not in the state that the caller takes it to be in. */

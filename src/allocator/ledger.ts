@@ -118,7 +118,7 @@ export function claim(ledger: SharedHalves, first: number, slot: number, thread:
   return tryChange(ledger, first, slot, ENDING, thread);
 }
 
-/** The length of the range with this first halfword. */
+/** The length of the range with this first halfword: it alone tells lengths of 31 and more apart. */
 export function lengthOf(ledger: SharedHalves, first: number, slot: number): number {
   const short = slot & LONG;
   if (short !== LONG) return short;

@@ -44,7 +44,7 @@ const { add, glance, load, mayWait, milliseconds, notify, store, waitWhile } = m
 const { failureOf, IN_USE, LONGER_THAN_TABLE, TABLE_FULL } = failures;
 const { UNCONSTRAINED } = constraint;
 const { CACHED_LENGTHS, HEADER, THREAD } = layout;
-const { change, ENDING, LIVE, ownerIn, PENDING, RESERVED, slotAt, slotOf, slotSeen, stateIn, tryChange } = ledgers;
+const { change, ENDING, LIVE, lengthOf, ownerIn, PENDING, RESERVED, slotOf, slotSeen, stateIn, tryChange } = ledgers;
 
 /** How long a thread that found no space waits for the others to give back what they have cached. */
 const DRAIN_WAIT_MS = 1;
@@ -150,16 +150,21 @@ export class PooledAllocator {
     return this.#allocate(count, constraints, after, PENDING);
   }
 
-  /** The pending range of this thread is in use from now on. */
-  commit(first: number, count: number): void {
-    const { ledger } = this.#view;
-    if (ledger !== undefined) change(ledger, first, this.#expect(first, count, PENDING), LIVE, this.thread);
+  /** Throws FreeError unless [first, first + count) is a pending range of this thread. Changes nothing. */
+  checkPending(first: number, count: number): void {
+    this.#check.own(first, count, PENDING);
   }
 
-  /** Gives a pending range of this thread back, at once: no device has used it. */
+  /** The pending range of this thread is in use from now on. Throws FreeError for any other range; then nothing has changed. */
+  commit(first: number, count: number): void {
+    const { ledger } = this.#view;
+    if (ledger !== undefined) change(ledger, first, this.#check.own(first, count, PENDING), LIVE, this.thread);
+  }
+
+  /** Gives a pending range of this thread back, at once: no device has used it. Throws FreeError as `commit`. */
   abandon(first: number, count: number): void {
     const { ledger } = this.#view;
-    if (ledger !== undefined) change(ledger, first, this.#expect(first, count, PENDING), ENDING, this.thread);
+    if (ledger !== undefined) change(ledger, first, this.#check.own(first, count, PENDING), ENDING, this.thread);
     this.#release(first, count);
   }
 
@@ -242,12 +247,12 @@ export class PooledAllocator {
   /** Takes a started free back; the entries have not been touched. */
   cancelFree(first: number, count: number): void {
     const { ledger } = this.#view;
-    if (ledger !== undefined) change(ledger, first, this.#expect(first, count, ENDING), LIVE, this.thread);
+    if (ledger !== undefined) change(ledger, first, this.#check.own(first, count, ENDING), LIVE, this.thread);
   }
 
   /** Second half of a free: the entries are cleared, and no IOTLB knows them. */
   finishFree(first: number, count: number): void {
-    this.#expect(first, count, ENDING);
+    this.#check.own(first, count, ENDING);
     if (!this.#holdings.put(first, count, 0)) this.#release(first, count);
   }
 
@@ -256,17 +261,17 @@ export class PooledAllocator {
    * says that a flush was due and failed: the range is quarantined.
    */
   finishFreeLazily(first: number, count: number): Failure | undefined {
-    return this.#holdings.putLazily(first, count, this.#expect(first, count, ENDING));
+    return this.#holdings.putLazily(first, count, this.#check.own(first, count, ENDING));
   }
 
   /** Instead of a second half: the IOTLB could not be invalidated. The range stays out of use until a `flush` succeeds. */
   quarantine(first: number, count: number): void {
-    this.#holdings.quarantine(first, count, this.#expect(first, count, ENDING));
+    this.#holdings.quarantine(first, count, this.#check.own(first, count, ENDING));
   }
 
   /** As `quarantine`, for a pending range that a device may have seen. */
   quarantinePending(first: number, count: number): void {
-    this.#holdings.quarantine(first, count, this.#expect(first, count, PENDING));
+    this.#holdings.quarantine(first, count, this.#check.own(first, count, PENDING));
   }
 
   /**
@@ -308,14 +313,17 @@ export class PooledAllocator {
 
   /**
    * Makes a live range of another thread this one's: before all that a dead thread held is reclaimed, those keep it that others still
-   * use. `from`: whose it must be; left out: whoever's it is. False: there is no such live range (any more). Of several that try at
-   * once, one gets it.
+   * use. `from`: the number of the thread whose it must be; left out: any thread's. False: there is no such live range (any more). Of
+   * several that try at once, one gets it. Throws InvalidArgumentError for a `from` that is no thread's number.
    */
   adopt(first: number, count: number, from?: number): boolean {
     this.#checkOpen();
+    if (from !== undefined) checkInteger("thread to adopt from", from, 0, this.#options.threads - 1);
     const ledger = this.#ledger;
     if (ledger === undefined) return false;
-    const slot = slotOf(LIVE, from ?? ownerIn(slotSeen(ledger, first)), count);
+    const slot = slotSeen(ledger, first);
+    if (stateIn(slot) !== LIVE || lengthOf(ledger, first, slot) !== count) return false;
+    if (from !== undefined && ownerIn(slot) !== from) return false;
     return tryChange(ledger, first, slot, LIVE, this.thread);
   }
 
@@ -485,15 +493,6 @@ export class PooledAllocator {
     const answer = this.#pools.release(first, count, slot);
     if (answer === CHANGED) throw this.#check.lost(first, count);
     if (answer !== 0) this.#holdings.keep(first, count, slot);
-  }
-
-  /** The ledger's halfword of a range of this thread that must be in this state. 0 without a ledger. */
-  #expect(first: number, count: number, state: number): number {
-    const { ledger } = this.#view;
-    if (ledger === undefined) return 0;
-    const slot = slotAt(ledger, first);
-    if (slot === slotOf(state, this.thread, count)) return slot;
-    throw this.#check.unexpected(first, count, slot, state);
   }
 
   /** What a closed view holds, and its number, may be another thread's by now. */

@@ -193,6 +193,20 @@ test("several abandoned areas are all cleared before anything is flushed, adjace
   assert.equal(table.statistics().taken, 0);
 });
 
+test("an abandon of a wrong length is a FreeError before any entry is cleared (review of 2026-11-30, defect 5)", () => {
+  const { table, ops } = tableWith();
+  const pending = table.allocate(50, UNCONSTRAINED, -1);
+  const neighbour = map(table, 50, 100);
+  assert.equal(neighbour, pending + 50);
+  ops.calls.length = 0;
+  const wrong = { name: "FreeError", code: "wrong-length" };
+  assert.throws(() => table.abandon(pending, 70), wrong);
+  assert.throws(() => table.abandonAll(Int32Array.of(pending), Int32Array.of(70), 1), wrong);
+  assert.deepEqual(ops.calls, [], "the entries are untouched");
+  assert.equal(table.statistics().taken, 100);
+  table.abandon(pending, 50);
+});
+
 test("a dead thread's ranges that can't be cleared are not given back", () => {
   const { table, ops } = tableWith();
   const dead = IommuTable.attach(table.handle, ops);

@@ -104,11 +104,13 @@ export class IommuTable implements MappingTable {
   }
 
   abandon(first: number, count: number): Failure | undefined {
+    this.allocator.checkPending(first, count);
     this.ops.clear(first, count);
     return this.#forgetAbandoned(first, count, this.ops.flush());
   }
 
   abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
+    for (let i = 0; i < areas; i++) this.allocator.checkPending(firsts[i] as number, counts[i] as number);
     const uncleared = this.#clearRuns(firsts, counts, areas);
     let failure: Failure | undefined;
     for (let i = 0; i < areas; i++) {
