@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
@@ -21,7 +21,11 @@ function file(name: string, content: string | Uint8Array): string {
 }
 
 async function run(...argv: string[]): Promise<{ code: number; output: string; errors: string }> {
-  const terminal = new RecordingTerminal();
+  return await runIn(100, ...argv);
+}
+
+async function runIn(width: number, ...argv: string[]): Promise<{ code: number; output: string; errors: string }> {
+  const terminal = new RecordingTerminal(width);
   const code = await main(argv, terminal);
   return { code, output: terminal.output, errors: terminal.errors };
 }
@@ -42,8 +46,37 @@ describe("iova", () => {
       assert.match(replay.output, new RegExp(`--${flag}\\b`));
     }
     assert.match(replay.output, /Examples:\n {2}\$ iova replay traces/);
-    assert.match(replay.output, /Exit codes:\n {2}0 fine;/);
+    assert.match(replay.output, /Exit codes:\n {2}0 fine\n/);
     for (const line of `${verbs.output}${replay.output}`.split("\n")) assert.ok(line.length <= 100, line);
+  });
+
+  for (const width of [80, 120]) {
+    test(`on a terminal of ${width} columns no line of the help and of platforms is wider`, async () => {
+      const all = [["--help"], ["replay", "--help"], ["platforms", "--help"], ["platforms"]];
+      for (const argv of [...all, ...BOARD_KINDS.map(({ name }) => ["platforms", name])]) {
+        const { code, output } = await runIn(width, ...argv);
+        assert.equal(code, 0);
+        for (const line of output.split("\n")) assert.ok(line.length <= width, line);
+      }
+    });
+  }
+
+  test("a narrow screen leaves columns of the platforms out, and what the legend says of them", async () => {
+    assert.match((await runIn(80, "platforms")).output, /a call takes\n[\s\S]*a call takes: entries/);
+    const { output } = await runIn(60, "platforms");
+    assert.match(output, /^platform +IO pages +entries +format +stray DMA\n/);
+    assert.doesNotMatch(output, /a call takes/);
+  });
+
+  test("platforms --json FILE writes the file beside the list; without FILE the JSON comes alone", async () => {
+    const path = join(folder, "platforms.json");
+    const both = await run("platforms", "--json", path);
+    assert.equal(both.code, 0);
+    assert.match(both.output, /^platform /);
+    const alone = await run("platforms", "--json");
+    assert.equal(alone.output, readFileSync(path, "utf8"));
+    assert.equal((await run("platforms", "--json", "-")).output, alone.output);
+    assert.equal((await run("platforms", "--json", path)).code, 0, "a file of JSON is overwritten");
   });
 
   test("platforms lists every platform with its pages, levels and format, and tells of one in detail", async () => {
@@ -78,7 +111,24 @@ describe("iova", () => {
 });
 
 const WRONG_USE: readonly (readonly [argv: readonly string[], message: RegExp])[] = [
-  [["plot"], /^iova: unknown command 'plot'/],
+  [["plot"], /^iova: unknown command 'plot' \(see: iova --help\)\n$/],
+  [["replya"], /^iova: unknown command 'replya' \(did you mean replay\?\)/],
+  [["plat"], /^iova: unknown command 'plat' \(did you mean platforms\?\)/],
+  [
+    ["replay", NVME, "--sec", "3"],
+    /^iova: unknown option '--sec' \(did you mean --seconds\?\) \(see: iova replay --help\)/,
+  ],
+  [
+    ["replay", NVME, "--p", "3"],
+    /^iova: unknown option '--p' \(did you mean --pools or --platform or --page-shift\?\)/,
+  ],
+  [["replay", NVME, "--wrokers=3"], /^iova: unknown option '--wrokers=3' \(did you mean --workers\?\)/],
+  [
+    ["replay", NVME, "--platform", "pseries", "-p", "sun4u"],
+    /^iova: option '-p, --platform <NAME>' is given twice; expected it once/,
+  ],
+  [["replay", NVME, "--lazy", "--lazy"], /^iova: option '--lazy' is given twice/],
+  [["platforms", "--json", "sun4u"], /^iova: FILE of --json is sun4u; .* iova platforms sun4u --json/],
   [["--bogus"], /^iova: unknown option '--bogus'/],
   [["replay"], /^iova: missing required argument 'TRACE'/],
   [["replay", "a", "b"], /^iova: too many arguments for 'replay'/],
@@ -104,8 +154,8 @@ const WRONG_USE: readonly (readonly [argv: readonly string[], message: RegExp])[
   [["replay", NVME, "--table", "pooled,pooled"], /Found a word twice/],
   [["replay", NVME, "--table", ""], /expected a list of/],
   [["replay", NVME, "--cache", "lifo"], /Found 'lifo'; expected none or fifo/],
-  [["replay", NVME, "--seconds", "0"], /expected a number above 0 and up to 3600/],
-  [["replay", NVME, "--seconds", "1e9"], /expected a number above 0/],
+  [["replay", NVME, "--seconds", "0"], /expected a time above 0 and up to 3600 seconds/],
+  [["replay", NVME, "--seconds", "1e9"], /expected a time above 0/],
   [["replay", NVME, "--strict", "--lazy"], /cannot be used with option/],
   [["replay", NVME, "--entries", "16"], /^iova: entries is 16; expected at least 32 for the request of line \d+ alone/],
   [
@@ -113,8 +163,11 @@ const WRONG_USE: readonly (readonly [argv: readonly string[], message: RegExp])[
     /^iova: entries is 400; expected at least 513: so many are live/,
   ],
   [["replay", NVME, "--page-shift", "34"], /^iova: memory of the replay is/],
-  [["replay", NVME, "--json", join(folder, "no", "such.json")], /no folder to write in at/],
-  [["replay", NVME, "--json", folder], /it is a directory; expected a file name/],
+  [["replay", NVME, "--json", join(folder, "no", "such.json")], /There is no folder .*no to write in/],
+  [["replay", NVME, "--json", join(NVME, "such.json")], /the path is no folder/],
+  [["replay", NVME, "--json", folder], /is a directory; expected a file name/],
+  [["replay", NVME, "--json", ""], /Found an empty name; expected a file name or -/],
+  [["replay", "--json", NVME], /nvme-io-612\.txt\.gz is there and is no JSON, so it is not overwritten/],
 ];
 
 const BAD_INPUT: readonly (readonly [what: string, path: () => string, message: RegExp])[] = [
@@ -149,6 +202,7 @@ describe("wrong use and bad input", () => {
     test(`iova ${argv.join(" ").replaceAll(traces, "").replaceAll(folder, "TMP")} says what is wrong and ends with 2`, async () => {
       const { code, output, errors } = await run(...argv);
       assert.match(errors, message);
+      assert.match(errors, /^iova: .*\n$/, "one line");
       assert.deepEqual([code, output], [2, ""]);
     });
   }

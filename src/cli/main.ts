@@ -7,15 +7,17 @@ import type { ReplayHost } from "../replay/threads.ts";
 import { IovaError } from "../units/errors.ts";
 import { explainCommand } from "./explain.ts";
 import { nodeHost } from "./host.ts";
+import { prepare } from "./parsing.ts";
 import { platformsCommand } from "./platforms.ts";
 import { replayCommand } from "./replay.ts";
+import { messageOfSystem } from "./system-errors.ts";
 import { processTerminal, type Terminal } from "./terminal.ts";
 import { Command } from "./vendor.ts";
 
 const WRONG_USE = 2;
 const FAILED = 3;
 /** Errors of ours that no other input would have avoided. */
-const FAILURES_OF_THE_RUN = ["worker-died", "worker-silent", "invariant"];
+const FAILURES_OF_THE_RUN = ["worker-died", "worker-silent", "invariant", "output-failed"];
 
 /** Runs one command. `argv`: the arguments, without node and script; the rest is for tests. Returns the exit code. */
 export async function main(
@@ -26,9 +28,7 @@ export async function main(
   let code = 0;
   const program = new Command("iova")
     .description("IO page tables and the allocator of DMA addresses, looked at and tried out.")
-    .version(version(), "-V, --version")
-    .configureHelp({ helpWidth: 100 })
-    .showHelpAfterError("(`iova --help` shows the verbs, `iova VERB --help` their options)");
+    .version(version(), "-V, --version");
   const finish = (result: number): void => {
     code = result;
   };
@@ -47,27 +47,24 @@ export async function main(
   }
 }
 
-/** Errors come back as exceptions, and all text goes through the terminal. */
-function prepare(command: Command, terminal: Terminal): void {
-  command.exitOverride().configureOutput({
-    writeOut: (text) => terminal.out(text),
-    writeErr: (text) => terminal.error(text),
-    outputError: (text, write) => write(text.replace(/^error: /, `${terminal.paintError("red", "iova:")} `)),
-  });
+function report(error: unknown, terminal: Terminal): number {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  // commander has printed its own message already; its help and version are no errors.
+  if (code.startsWith("commander.")) {
+    return error instanceof Error && "exitCode" in error && error.exitCode === 0 ? 0 : WRONG_USE;
+  }
+  terminal.error(`${terminal.paintError("red", "iova:")} ${lineOf(error)}\n`);
+  return error instanceof IovaError && !FAILURES_OF_THE_RUN.includes(code) ? WRONG_USE : FAILED;
 }
 
-function report(error: unknown, terminal: Terminal): number {
-  if (!(error instanceof Error)) throw error;
-  const code = "code" in error ? String(error.code) : "";
-  // commander has printed its own message already; its help and version are no errors.
-  if (code.startsWith("commander.")) return "exitCode" in error && error.exitCode === 0 ? 0 : WRONG_USE;
-  const label = terminal.paintError("red", "iova:");
-  if (error instanceof IovaError) {
-    terminal.error(`${label} ${error.message}\n`);
-    return FAILURES_OF_THE_RUN.includes(error.code) ? FAILED : WRONG_USE;
-  }
-  terminal.error(`${label} ${error.stack ?? error.message}\n`);
-  return FAILED;
+/** One line. An error that nothing here throws on purpose is a bug: its line says where it came from. */
+function lineOf(error: unknown): string {
+  if (!(error instanceof Error)) return `a failure without a message: ${String(error)}`;
+  const message = messageOfSystem(error);
+  if (error instanceof IovaError) return message;
+  if ("syscall" in error) return "path" in error ? `${String(error.path)}: ${message}` : message;
+  const place = /^\s*at (.*)$/m.exec(error.stack ?? "")?.[1];
+  return `${error.name}: ${message}${place === undefined ? "" : ` (at ${place})`}`;
 }
 
 function version(): string {

@@ -1,23 +1,44 @@
-/** Readers of option values: each says what it found and what it expects. */
+/**
+ * Readers of option values: numbers as people write them, and words. Each says what it found and what it expects.
+ *
+ *     64k, 1M, 0x1000    whole numbers; k, M and G are 1024, 1024 × 1024 and 1024 × 1024 × 1024
+ *     200ms, 5s, 2m      times; a number alone is in seconds
+ */
 import { InvalidArgumentError } from "./vendor.ts";
 
-/** Reads a whole number in [low, high]; `1_000` and `1e3` are none. */
+const MULTIPLES: Readonly<Record<string, number>> = { "": 1, k: 2 ** 10, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
+/** Below this, an upper limit leaves no room for 64k and 0x1000. */
+const LARGE = 4096;
+const SECONDS: Readonly<Record<string, number>> = { us: 1e-6, ms: 1e-3, "": 1, s: 1, m: 60, h: 3600 };
+
+/** Reads a whole number in [low, high]: decimal, with k, M or G behind it, or hexadecimal. `1_000`, `1e3` and `1.5k` are none. */
 export function integer(low: number, high: number): (text: string) => number {
   return (text) => {
-    const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+    const value = wholeNumber(text);
     if (!(value >= low && value <= high)) {
-      throw new InvalidArgumentError(`Found '${text}'; expected a whole number from ${low} to ${high}.`);
+      const forms = high >= LARGE ? ", such as 4096, 64k, 1M or 0x1000" : "";
+      throw new InvalidArgumentError(`Found '${text}'; expected a whole number from ${low} to ${high}${forms}.`);
     }
     return value;
   };
 }
 
-/** Reads a number above `above`, up to `most`; decimals are welcome. */
-export function positive(above: number, most: number): (text: string) => number {
+function wholeNumber(text: string): number {
+  if (/^0x[\da-f]{1,12}$/i.test(text)) return Number(text);
+  const [, digits, multiple = ""] = /^(\d{1,15})([kKMG]?)$/.exec(text) ?? [];
+  const value = digits === undefined ? Number.NaN : Number(digits) * (MULTIPLES[multiple] ?? Number.NaN);
+  return Number.isSafeInteger(value) ? value : Number.NaN;
+}
+
+/** Reads a time above 0, up to `most` seconds; the value is in seconds. Decimals are welcome, as in 1.5s. */
+export function seconds(most: number): (text: string) => number {
   return (text) => {
-    const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
-    if (!(value > above && value <= most)) {
-      throw new InvalidArgumentError(`Found '${text}'; expected a number above ${above} and up to ${most}.`);
+    const [, digits, unit = ""] = /^(\d{1,15}(?:\.\d{1,15})?)(us|ms|s|m|h|)$/.exec(text) ?? [];
+    const value = digits === undefined ? Number.NaN : Number(digits) * (SECONDS[unit] ?? Number.NaN);
+    if (!(value > 0 && value <= most)) {
+      throw new InvalidArgumentError(
+        `Found '${text}'; expected a time above 0 and up to ${most} seconds, such as 0.5, 200ms, 5s or 2m.`,
+      );
     }
     return value;
   };

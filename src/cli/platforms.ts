@@ -10,12 +10,13 @@
 import type { BoardKind } from "../machines/board.ts";
 import { BOARD_KINDS, boardNamed } from "../machines/boards.ts";
 import { QEMU_BOARDS } from "../machines/qemu/boards.ts";
-import { aligned, wrapped } from "./columns.ts";
+import { InvalidArgumentError } from "../units/errors.ts";
+import { fitted, reflowed, wrapped } from "./columns.ts";
 import { binarySize, compact, counted, grouped, listed } from "./numbers.ts";
+import { jsonOption, STANDARD_OUTPUT, writeJson } from "./output-file.ts";
 import type { Terminal } from "./terminal.ts";
-import { Command, Option } from "./vendor.ts";
+import { Command } from "./vendor.ts";
 
-const WIDTH = 100;
 /** Raised when keys change their meaning or go away. */
 const JSON_VERSION = 1;
 
@@ -30,37 +31,60 @@ Examples:
   $ iova platforms --json
 
 Exit codes:
-  0 fine; 2 wrong use`;
+  0 fine
+  2 wrong use
+  3 the output could not be written`;
 
 const HEAD = ["platform", "IO pages", "levels", "entries", "format", "stray DMA", "a call takes"] as const;
+/** Columns that a narrow screen leaves out, the first of these first. */
+const LEAST_FIRST = ["a call takes", "levels", "entries", "stray DMA"] as const;
 
 /** The verb; `finish` takes the exit code. */
 export function platformsCommand(terminal: Terminal, finish: (code: number) => void): Command {
   return new Command("platforms")
     .summary("list the platforms, with page sizes, windows and levels")
     .description("Lists the platforms that there are: page sizes, levels, table sizes, formats, machines.")
-    .configureHelp({ helpWidth: WIDTH })
-    .showHelpAfterError("(`iova platforms --help` shows the options)")
     .argument("[NAME]", "one platform, in detail")
-    .addOption(new Option("--json", "as JSON"))
-    .addHelpText("after", MANUAL)
-    .action((name: string | undefined, flags: { readonly json?: true }) => {
+    .addOption(jsonOption())
+    .addHelpText("after", () => reflowed(MANUAL, terminal.width))
+    .action((name: string | undefined, flags: { readonly json?: string }) => {
+      checkTarget(flags.json);
       const kinds = name === undefined ? BOARD_KINDS : [boardNamed(name)];
-      if (flags.json) terminal.out(`${JSON.stringify(jsonOf(kinds), undefined, 2)}\n`);
-      else
-        for (const line of name === undefined ? listLines(terminal) : detailLines(kinds[0] as BoardKind))
-          terminal.out(`${line}\n`);
+      if (flags.json !== STANDARD_OUTPUT) {
+        const lines = name === undefined ? listLines(terminal) : detailLines(kinds[0] as BoardKind, terminal.width);
+        for (const line of lines) terminal.out(`${line}\n`);
+      }
+      if (flags.json !== undefined) writeJson(flags.json, jsonOf(kinds), terminal);
       finish(0);
     });
 }
 
+/** `--json pseries` means the platform, not a file of that name. */
+function checkTarget(target: string | undefined): void {
+  if (!BOARD_KINDS.some((kind) => kind.name === target)) return;
+  throw new InvalidArgumentError(
+    "FILE of --json",
+    target,
+    `a file name; for the platform: iova platforms ${target} --json`,
+  );
+}
+
 function listLines(terminal: Terminal): string[] {
-  const [head = "", ...rows] = aligned([HEAD, ...BOARD_KINDS.map(cells)]);
+  const leastFirst = LEAST_FIRST.map((name) => HEAD.indexOf(name));
+  const { lines, dropped } = fitted([HEAD, ...BOARD_KINDS.map(cells)], terminal.width, leastFirst);
+  const [head = "", ...rows] = lines;
+  const calls = dropped.includes(HEAD.indexOf("a call takes"))
+    ? ""
+    : "; a call takes: entries that one hypercall writes at most (-: entries are written to memory)";
   const legend =
-    "entries: of the largest table, with the usual page; stray DMA: what becomes of an access that nobody mapped; a call takes: " +
-    "entries that one hypercall writes at most (-: entries are written to memory). All run on the software machine, " +
+    "entries: of the largest table, with the usual page; stray DMA: what becomes of an access to what is not mapped" +
+    `${calls}. All run on the software machine, ` +
     `${listed(BOARD_KINDS.filter((kind) => onQemu(kind) !== undefined).map(({ name }) => name))} on QEMU too`;
-  return [terminal.paint("bold", head), ...rows, ...wrapped(legend, WIDTH).map((line) => terminal.paint("dim", line))];
+  return [
+    terminal.paint("bold", head),
+    ...rows,
+    ...wrapped(legend, terminal.width).map((line) => terminal.paint("dim", line)),
+  ];
 }
 
 function cells(kind: BoardKind): string[] {
@@ -76,7 +100,7 @@ function cells(kind: BoardKind): string[] {
   ];
 }
 
-function detailLines(kind: BoardKind): string[] {
+function detailLines(kind: BoardKind, width: number): string[] {
   const usual = kind.pageShifts[0] as number;
   const stray = kind.strayAccess === "refused" ? "is refused, and is a fault" : "lands in a dummy page";
   const usually = kind.pageShifts.length === 1 ? "" : `; usually ${binarySize(2 ** usual)}`;
@@ -94,7 +118,7 @@ function detailLines(kind: BoardKind): string[] {
   if (kind.entriesPerHypercall > 0) {
     lines.push(`entries go through the hypervisor, up to ${grouped(kind.entriesPerHypercall)} a call`);
   }
-  return lines.flatMap((line) => wrapped(line, WIDTH, "  "));
+  return lines.flatMap((line) => wrapped(line, width, "  "));
 }
 
 /** The same platform on a machine of QEMU's, where there is one. */

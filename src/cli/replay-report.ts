@@ -1,14 +1,24 @@
-/** What a replay found, for people: the set-up, a table of at most 100 columns, and what it means in plain words. */
+/** What a replay found, for people: the set-up, a table as wide as the screen, and what it means in plain words. */
 import { PAGES_CHECKED } from "../replay/check.ts";
 import type { ReplayPlan } from "../replay/plan.ts";
 import { SAMPLE_EVERY } from "../replay/player.ts";
 import type { RowResult } from "../replay/result.ts";
 import type { PreparedReplay, ReplayResult } from "../replay/runner.ts";
-import { aligned } from "./columns.ts";
+import { fitted } from "./columns.ts";
 import { binarySize, compact, counted, duration, grouped, listed, percent } from "./numbers.ts";
 
-const WIDTH = 100;
 const HEAD = "table req/s ratio locks contended wait steps flush fail hole checked wrong".split(" ");
+/** Columns that a narrow screen leaves out, the first of these first. */
+const LEAST_FIRST = ["steps", "hole", "flush", "checked", "wait", "locks"];
+/** What the columns mean, for those who see them for the first time. */
+const MEANINGS: readonly (readonly [column: string, meaning: string])[] = [
+  ["locks", "acquisitions"],
+  ["contended", "acquisitions that found the lock taken"],
+  ["wait", "mean time of these"],
+  ["steps", "bits (single-lock) or words looked at per request"],
+  ["flush", "IOTLB invalidations"],
+  ["hole", "the longest free run at the end, in entries"],
+];
 
 /** The row that the others are compared with: the single lock's, or the first. */
 export function baseline(rows: readonly RowResult[]): RowResult {
@@ -38,12 +48,19 @@ function crossCpu(plan: ReplayPlan): string {
   );
 }
 
-/** The table, head first. Columns stand closer together where names of platforms and large numbers would make it too wide. */
-export function tableLines(rows: readonly RowResult[]): string[] {
+/** The table, head first, and what its columns mean. Columns that do not fit are left out, and the legend says which. */
+export function rowTable(
+  rows: readonly RowResult[],
+  width: number,
+): { readonly lines: readonly string[]; readonly legend: string } {
   const base = baseline(rows);
   const table = [HEAD, ...rows.map((row) => cells(row, base))];
-  const lines = aligned(table);
-  return lines.every((line) => line.length <= WIDTH) ? lines : aligned(table, 1);
+  const leastFirst = LEAST_FIRST.map((name) => HEAD.indexOf(name));
+  const { lines, dropped } = fitted(table, width, leastFirst);
+  const names = dropped.map((column) => HEAD[column] as string);
+  const meanings = MEANINGS.filter(([name]) => !names.includes(name)).map(([name, meaning]) => `${name}: ${meaning}`);
+  if (names.length > 0) meanings.push(`left out of ${width} columns, but in --json: ${listed(names)}`);
+  return { lines, legend: meanings.join("; ") };
 }
 
 function cells(row: RowResult, base: RowResult): string[] {
@@ -62,11 +79,6 @@ function cells(row: RowResult, base: RowResult): string[] {
     compact(row.translationsWrong),
   ];
 }
-
-/** What the columns mean, for those who see them for the first time. */
-export const LEGEND: string =
-  "locks: acquisitions; contended: those that found the lock taken; wait: their mean; steps: bits (single-lock) or words " +
-  "looked at per request; flush: IOTLB invalidations; hole: the longest free run at the end, in entries";
 
 /** What was seen, in plain words. */
 export function closingSentences(result: ReplayResult, cores: number): string[] {

@@ -8,9 +8,7 @@
  *
  * The text below is the manual; `--help` prints it.
  */
-import { accessSync, constants, statSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { dirname } from "node:path";
 import { BOARD_KINDS } from "../machines/boards.ts";
 import type { RowResult } from "../replay/result.ts";
 import {
@@ -27,35 +25,39 @@ import { readTraceFile } from "../trace/file.ts";
 import { type RequestHistory, requestsOf } from "../trace/requests.ts";
 import { IovaError } from "../units/errors.ts";
 import { MAX_ENTRIES } from "../units/numbers.ts";
-import { wrapped } from "./columns.ts";
-import { integer, listOf, oneOf, positive } from "./options.ts";
+import { reflowed, wrapped } from "./columns.ts";
+import { integer, listOf, oneOf, seconds } from "./options.ts";
+import { jsonOption, STANDARD_OUTPUT, writeJson } from "./output-file.ts";
 import { replayJson } from "./replay-json.ts";
-import { closingSentences, LEGEND, setupLines, tableLines } from "./replay-report.ts";
+import { closingSentences, rowTable, setupLines } from "./replay-report.ts";
 import type { Paint, Terminal } from "./terminal.ts";
 import { summarize, type TraceSummary } from "./trace-summary.ts";
 import { Command, Option } from "./vendor.ts";
 
-const WIDTH = 100;
 const DEFAULT_SECONDS = 3;
 const DEFAULT_PLATFORM = "linear-tce";
 const PLATFORM_NAMES = BOARD_KINDS.map((kind) => kind.name);
 
 const MANUAL = `
 TRACE is ftrace text (tracefs' trace, trace-cmd report, perf script), plain or gz, with iommu
-events; dma events, where there are any, name devices and scatterlists. Each worker plays the
-history of its CPUs, over and over. A request is one mapping, through mapSg, and its end,
-through unmapSg. Rows run in turns of a tenth of a second.
+events; dma events, where there are any, name devices and scatterlists; - is standard input. Each
+worker plays the history of its CPUs, over and over. A request is one mapping, through mapSg, and
+its end, through unmapSg. Rows run in turns of a tenth of a second.
+
+Numbers may end in k, M or G (1024, 1024 k, 1024 M) or be hexadecimal; times in ms, s or m.
 
 Examples:
   $ iova replay traces/nvme-io-612.txt.gz
-  $ iova replay trace.txt --workers 4 --entries 4096 --table single-lock,pooled --pools 8
+  $ iova replay trace.txt --workers 4 --entries 64k --pools 8
   $ iova replay trace.txt --cache none --lazy --seconds 10 --json result.json
   $ iova replay trace.txt --platform linear-iopte --page-shift 13
-  $ zcat trace.gz | iova replay /dev/stdin --json - | jq '.rows[].requestsPerSecond'
+  $ zcat trace.gz | iova replay - --json | jq '.rows[].requestsPerSecond'
 
 Exit codes:
-  0 fine; 1 a translation was wrong, or entries were lost; 2 wrong use or bad input; 3 the replay
-  itself failed
+  0 fine
+  1 a translation was wrong, or entries were lost
+  2 wrong use or bad input
+  3 the command itself failed
 
 Record a trace:
   # trace-cmd record -e iommu -e dma sleep 10 && trace-cmd report > trace.txt`;
@@ -78,9 +80,7 @@ export function replayCommand(terminal: Terminal, host: ReplayHost, finish: (cod
   return new Command("replay")
     .summary("replay a trace's mappings on worker threads, and compare tables")
     .description("Replays the mappings of a recorded trace on worker threads, on this table and on its rivals.")
-    .configureHelp({ helpWidth: WIDTH })
-    .showHelpAfterError("(`iova replay --help` shows the options)")
-    .argument("<TRACE>", "trace file: ftrace text, plain or gz")
+    .argument("<TRACE>", "trace file: ftrace text, plain or gz; - is standard input")
     .addOption(
       flag(
         "-w, --workers <N>",
@@ -119,9 +119,9 @@ export function replayCommand(terminal: Terminal, host: ReplayHost, finish: (cod
         "strict",
       ),
     )
-    .addOption(flag("-s, --seconds <S>", "how long each row is measured", positive(0, 3600)).default(DEFAULT_SECONDS))
-    .addOption(new Option("--json <FILE>", "write the numbers as JSON; - is standard output, in place of the report"))
-    .addHelpText("after", MANUAL)
+    .addOption(flag("-s, --seconds <TIME>", "how long each row is measured", seconds(3600)).default(DEFAULT_SECONDS))
+    .addOption(jsonOption())
+    .addHelpText("after", () => reflowed(MANUAL, terminal.width))
     .action(async (file: string, flags: ReplayFlags) => finish(await replay(file, flags, terminal, host)));
 }
 
@@ -130,26 +130,27 @@ function flag(flags: string, description: string, parse: (text: string) => unkno
 }
 
 async function replay(file: string, flags: ReplayFlags, terminal: Terminal, host: ReplayHost): Promise<number> {
-  if (flags.json !== undefined && flags.json !== "-") checkWritable(flags.json);
-  const reading = terminal.progress(`reading ${file}`);
+  const isReport = flags.json !== STANDARD_OUTPUT;
+  const reading = terminal.progress(`reading ${file === "-" ? "standard input" : file}`);
   const trace = await readTraceFile(file, (bytes, total) => reading.at(total === 0 ? 0 : bytes / total)).finally(
     reading.stop,
   );
   const history = requestsOf(trace);
   checkReplayable(file, history);
   const prepared = prepareReplay(history, optionsFrom(flags, history));
-  const say = flags.json === "-" ? () => {} : (line: string) => sayWrapped(line, terminal);
+  const say = isReport ? (line: string) => sayWrapped(line, terminal) : () => {};
   sayWhatWasRead(summarize(file, trace, history), terminal.paint, say);
   for (const line of setupLines(prepared, host.cores)) say(line);
   const playing = terminal.progress("replaying");
   const result = await runReplay(prepared, host, playing.at).finally(playing.stop);
+  if (isReport) sayWhatWasFound(result, host.cores, terminal, say);
+  // Last: when the file can't be written, the report is there all the same.
   if (flags.json !== undefined) writeJson(flags.json, replayJson(file, trace, history, result, host.cores), terminal);
-  if (flags.json !== "-") sayWhatWasFound(result, host.cores, terminal, say);
   return result.rows.some(isBadNews) ? 1 : 0;
 }
 
 function sayWrapped(line: string, terminal: Terminal): void {
-  for (const part of wrapped(line, WIDTH, "  ")) terminal.out(`${part}\n`);
+  for (const part of wrapped(line, terminal.width, "  ")) terminal.out(`${part}\n`);
 }
 
 function sayWhatWasRead(summary: TraceSummary, paint: Paint, say: (line: string) => void): void {
@@ -160,9 +161,10 @@ function sayWhatWasRead(summary: TraceSummary, paint: Paint, say: (line: string)
 }
 
 function sayWhatWasFound(result: ReplayResult, cores: number, terminal: Terminal, say: (line: string) => void): void {
-  const [head = "", ...rows] = tableLines(result.rows);
+  const { lines, legend } = rowTable(result.rows, terminal.width);
+  const [head = "", ...rows] = lines;
   terminal.out(`\n${terminal.paint("bold", head)}\n${rows.join("\n")}\n`);
-  for (const line of wrapped(LEGEND, WIDTH)) terminal.out(`${terminal.paint("dim", line)}\n`);
+  for (const line of wrapped(legend, terminal.width)) terminal.out(`${terminal.paint("dim", line)}\n`);
   terminal.out("\n");
   for (const sentence of closingSentences(result, cores)) {
     say(sentence.startsWith("WRONG") ? terminal.paint("red", sentence) : sentence);
@@ -213,22 +215,4 @@ function checkReplayable(file: string, history: RequestHistory): void {
     "nothing-to-replay",
     `${file} has no iommu map line (${has}): nothing to replay; record with: trace-cmd record -e iommu -e dma`,
   );
-}
-
-function checkWritable(path: string): void {
-  const folder = dirname(path);
-  try {
-    accessSync(folder, constants.W_OK);
-  } catch {
-    throw new IovaError("json-file", `--json ${path}: no folder to write in at ${folder}`);
-  }
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
-    throw new IovaError("json-file", `--json ${path}: it is a directory; expected a file name`);
-  }
-}
-
-function writeJson(path: string, value: object, terminal: Terminal): void {
-  const text = `${JSON.stringify(value, undefined, 2)}\n`;
-  if (path === "-") terminal.out(text);
-  else writeFileSync(path, text);
 }

@@ -4,9 +4,13 @@ import { type Paint, PLAIN, type Progress, type Terminal } from "./terminal.ts";
 export class RecordingTerminal implements Terminal {
   output = "";
   errors = "";
+  readonly width: number;
   readonly paint: Paint = PLAIN;
   readonly paintError: Paint = PLAIN;
 
+  constructor(width = 100) {
+    this.width = width;
+  }
   out(text: string): void {
     this.output += text;
   }

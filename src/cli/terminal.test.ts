@@ -10,9 +10,11 @@ const SHOW_CURSOR = "\u001b[?25h";
 const HIDE_CURSOR = "\u001b[?25l";
 
 /** Shows a bar, says so, and then does `then`. */
-function start(then: string): { child: ChildProcess; errors: () => string } {
+function start(then: string, term = "xterm"): { child: ChildProcess; errors: () => string } {
   const code = `
     Object.defineProperty(process.stderr, "isTTY", { value: true });
+    delete process.env.NO_COLOR;
+    delete process.env.FORCE_COLOR;
     const { processTerminal } = await import(${JSON.stringify(TERMINAL)});
     const bar = processTerminal().progress("working");
     bar.at(0.5);
@@ -21,6 +23,7 @@ function start(then: string): { child: ChildProcess; errors: () => string } {
   const child = spawn(process.execPath, ["--input-type=module", "--eval", code], {
     cwd: fileURLToPath(new URL(".", import.meta.url)),
     stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, TERM: term },
   });
   let errors = "";
   child.stderr?.on("data", (data) => {
@@ -50,4 +53,10 @@ test("a process that ends while a bar is shown gives the cursor back; a bar that
   );
   const [code] = (await once(stopped.child, "close")) as [number | null];
   assert.equal(code, 0);
+});
+
+test("TERM=dumb: no cursor or erase sequence is written, and no colour (review of 2026-11-30, B9)", async () => {
+  const { child, errors } = start('process.stderr.write(processTerminal().paintError("red", "plain"));', "dumb");
+  await once(child, "close");
+  assert.equal(errors(), "plain");
 });

@@ -1,6 +1,8 @@
-/** Where text goes: colours and progress only where a person looks. */
+/** Where text goes: colours and progress only where a person looks, lines as wide as the screen. */
 import { styleText } from "node:util";
+import { watchOutputs } from "./output-errors.ts";
 import { SingleBar } from "./vendor.ts";
+import { widthOf } from "./width.ts";
 
 export type Style = "bold" | "dim" | "red" | "green" | "yellow" | "cyan";
 /** Text in a style, or as it is. */
@@ -10,9 +12,11 @@ export type Paint = (style: Style, text: string) => string;
 export interface Terminal {
   out(text: string): void;
   error(text: string): void;
+  /** Columns of standard output, 40 .. 120: no line of text is longer, but for what can't be broken. */
+  readonly width: number;
   readonly paint: Paint;
   readonly paintError: Paint;
-  /** Shows how far long work is, on standard error, if that is a terminal. */
+  /** Shows how far long work is, on standard error, if that is a terminal that can move its cursor. */
   progress(what: string): Progress;
 }
 
@@ -25,37 +29,47 @@ export interface Progress {
 
 export const PLAIN: Paint = (_style, text) => text;
 
-/** The process's own streams. */
+/** Columns of a bar, where the line has room for them. */
+const BAR_COLUMNS = 40;
+/** Of a bar's line, beside its text and the bar itself: ` [] 100 %`. */
+const BAR_FRAME_COLUMNS = 10;
+
+/** The process's own streams; to be made once. */
 export function processTerminal(): Terminal {
-  // `iova replay … | head`: the reader has what it wanted.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
-    process.exit(0);
-  });
+  const paintError = paintFor(process.stderr);
+  watchOutputs(() => paintError("red", "iova:"));
   return {
     out: (text) => void process.stdout.write(text),
     error: (text) => void process.stderr.write(text),
+    width: widthOf(process.stdout, process.env["COLUMNS"]),
     paint: paintFor(process.stdout),
-    paintError: paintFor(process.stderr),
-    progress: (what) => (process.stderr.isTTY === true ? bar(what) : { at: () => {}, stop: () => {} }),
+    paintError,
+    progress: (what) => (takesEscapes(process.stderr) ? bar(what) : { at: () => {}, stop: () => {} }),
   };
+}
+
+/** TERM=dumb: a terminal that shows escape sequences as text, as editors' shells do. */
+function takesEscapes(stream: NodeJS.WriteStream): boolean {
+  return stream.isTTY === true && process.env["TERM"] !== "dumb";
 }
 
 /** NO_COLOR (https://no-color.org) and FORCE_COLOR are honoured. */
 function paintFor(stream: NodeJS.WriteStream): Paint {
   const { NO_COLOR: none, FORCE_COLOR: force } = process.env;
   const wanted =
-    force !== undefined && force !== "0" ? true : stream.isTTY === true && (none === undefined || none === "");
-  return wanted ? (style, text) => styleText(style, text) : PLAIN;
+    force !== undefined && force !== "0" ? true : takesEscapes(stream) && (none === undefined || none === "");
+  // The question of this stream is answered here; styleText itself would ask standard output.
+  return wanted ? (style, text) => styleText(style, text, { validateStream: false }) : PLAIN;
 }
 
 function bar(what: string): Progress {
+  const room = (process.stderr.columns || 80) - what.length - BAR_FRAME_COLUMNS;
   const line = new SingleBar({
     format: `${what} [{bar}] {percentage} %`,
     stream: process.stderr,
     barCompleteChar: "#",
     barIncompleteChar: ".",
-    barsize: 40,
+    barsize: Math.max(5, Math.min(BAR_COLUMNS, room)),
     hideCursor: true,
     clearOnComplete: true,
   });

@@ -24,7 +24,7 @@ function headline(file: string, trace: Trace): string {
   const first = events.time[0] as number;
   const last = events.time[events.length - 1] as number;
   const span = trace.clockCounts ? "by a clock that counts" : `in ${((last - first) / 1e9).toFixed(3)} s`;
-  return `${file}: ${counted(events.length, "event")} on ${counted(cpus, "CPU")}${machine} ${span}`;
+  return `${file === "-" ? "standard input" : file}: ${counted(events.length, "event")} on ${counted(cpus, "CPU")}${machine} ${span}`;
 }
 
 function requestLine(trace: Trace, history: RequestHistory): string {

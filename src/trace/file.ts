@@ -2,7 +2,6 @@
  * Reads a trace file: ftrace text, plain or gz (told by its first bytes, not by its name), in pieces, so that a file may be
  * larger than memory for its text. Whatever is wrong with the file is an error that says what, where, and what was expected.
  */
-import type { Stats } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
@@ -34,16 +33,20 @@ const EXPECTED =
   "expected ftrace text, plain or gz, with lines like " +
   "`task-1 [000] ..... 7.172004: map: IOMMU: iova=0x… - 0x… paddr=0x… size=4096`";
 
+/** In place of a path: standard input. */
+const STANDARD_INPUT = "-";
+
 /**
- * Reads the trace in file `path`. The answer has at least one event of ours.
+ * Reads the trace in file `path`, or on standard input for `-`. The answer has at least one event of ours.
  * @throws IovaError (`trace-file`) when the file can't be opened or read, FormatError when it holds no trace
  */
 export async function readTraceFile(path: string, progress: TraceProgress = () => {}): Promise<Trace> {
+  if (path === STANDARD_INPUT) return await readPieces("standard input", piecesOfInput(), 0, progress);
   const file = await openFile(path);
   try {
     const stats = await file.stat();
     if (stats.isDirectory()) throw new IovaError("trace-file", `${path} is a directory; expected a trace file`);
-    return await readOpenFile(path, file, stats, progress);
+    return await readPieces(path, piecesOf(path, file), stats.isFile() ? stats.size : 0, progress);
   } finally {
     await file.close();
   }
@@ -63,12 +66,16 @@ async function openFile(path: string): Promise<FileHandle> {
   }
 }
 
-async function readOpenFile(path: string, file: FileHandle, stats: Stats, progress: TraceProgress): Promise<Trace> {
-  const pieces = piecesOf(path, file);
+/** `total`: bytes of all pieces, 0 when unknown. */
+async function readPieces(
+  path: string,
+  pieces: AsyncGenerator<Uint8Array, undefined>,
+  total: number,
+  progress: TraceProgress,
+): Promise<Trace> {
   const first = await pieces.next();
   if (first.done) throw new FormatError(`${path} is empty; ${EXPECTED}`);
   refuseForeign(path, first.value);
-  const total = stats.isFile() ? stats.size : 0;
   let fileBytes = 0;
   const all = (async function* (): AsyncGenerator<Uint8Array> {
     for (let piece: IteratorResult<Uint8Array> = first; !piece.done; piece = await pieces.next()) {
@@ -97,6 +104,21 @@ async function* piecesOf(path: string, file: FileHandle): AsyncGenerator<Uint8Ar
     // A copy: the decompressor may hold on to a piece.
     yield buffer.slice(0, bytesRead);
   }
+}
+
+/** /dev/stdin would do for files and pipes, but not for sockets, which is what standard input is when another Node starts us. */
+async function* piecesOfInput(): AsyncGenerator<Uint8Array, undefined> {
+  let offset = 0;
+  try {
+    for await (const piece of process.stdin as AsyncIterable<Uint8Array>) {
+      offset += piece.length;
+      yield piece;
+    }
+  } catch (error) {
+    if (error instanceof IovaError) throw error;
+    throw new IovaError("trace-file", `standard input: can't be read at byte ${offset}: ${messageOf(error)}`);
+  }
+  return undefined;
 }
 
 function refuseForeign(path: string, head: Uint8Array): void {

@@ -1,0 +1,19 @@
+/**
+ * What happens when standard output can't be written. A closed pipe is no error: the reader has what it wanted. Anything else, a
+ * full disk for one, ends the command with one line on standard error and exit code 3: exit code 1 would claim bad news about
+ * what was looked at.
+ */
+import { messageOfSystem } from "./system-errors.ts";
+
+const FAILED = 3;
+
+/** Watches the process's own output streams, once. `label` opens the line on standard error. */
+export function watchOutputs(label: () => string): void {
+  // A message that can't be shown changes nothing about the result: the exit code still tells it.
+  process.stderr.on("error", () => {});
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") process.exit(0);
+    process.stderr.write(`${label()} standard output: ${messageOfSystem(error)}\n`);
+    process.exit(FAILED);
+  });
+}

@@ -1,0 +1,119 @@
+/**
+ * `--json [FILE]`: the one way in which verbs write their numbers for programs. Without FILE, or with `-`, they go to standard
+ * output. FILE is checked while options are read, so that nothing runs for long and then has nowhere to put its result.
+ */
+import {
+  accessSync,
+  closeSync,
+  constants,
+  openSync,
+  readSync,
+  type Stats,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname } from "node:path";
+import { IovaError } from "../units/errors.ts";
+import { messageOfSystem } from "./system-errors.ts";
+import type { Terminal } from "./terminal.ts";
+import { InvalidArgumentError, Option } from "./vendor.ts";
+
+/** In place of FILE: standard output. */
+export const STANDARD_OUTPUT = "-";
+
+/** The option: its value is a path that can be written, or `-`. */
+export function jsonOption(): Option {
+  return new Option(
+    "--json [FILE]",
+    "write the numbers as JSON to FILE; without it or with -, to standard output, alone",
+  )
+    .preset(STANDARD_OUTPUT)
+    .argParser(checkedOutputFile);
+}
+
+/**
+ * Writes `value` to `target`, indented.
+ * @throws IovaError (`output-failed`): a new file that could not be written whole is gone again
+ */
+export function writeJson(target: string, value: object, terminal: Terminal): void {
+  const text = `${JSON.stringify(value, undefined, 2)}\n`;
+  if (target === STANDARD_OUTPUT) terminal.out(text);
+  else writeFile(target, text);
+}
+
+function writeFile(target: string, text: string): void {
+  const before = statSync(target, { throwIfNoEntry: false });
+  try {
+    writeFileSync(target, text);
+  } catch (error) {
+    if (before === undefined) removeQuietly(target);
+    throw new IovaError("output-failed", `--json ${target}: ${messageOfSystem(error)}`);
+  }
+}
+
+function removeQuietly(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // It was never made, or its folder has changed meanwhile; the error that is under way says what matters.
+  }
+}
+
+function checkedOutputFile(path: string): string {
+  if (path === STANDARD_OUTPUT) return path;
+  if (path === "") throw new InvalidArgumentError("Found an empty name; expected a file name or -.");
+  const found = statOf(path);
+  if (found === undefined) checkFolder(path);
+  else checkExisting(path, found);
+  return path;
+}
+
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    throw new InvalidArgumentError(`${path}: ${messageOfSystem(error)}.`);
+  }
+}
+
+function checkFolder(path: string): void {
+  const folder = dirname(path);
+  const found = statOf(folder);
+  if (found === undefined) throw new InvalidArgumentError(`There is no folder ${folder} to write in.`);
+  if (!found.isDirectory()) throw new InvalidArgumentError(`${folder} is a file; expected a folder to write in.`);
+  if (!isWritable(folder)) throw new InvalidArgumentError(`No permission to write in the folder ${folder}.`);
+}
+
+function checkExisting(path: string, found: Stats): void {
+  if (found.isDirectory()) throw new InvalidArgumentError(`${path} is a directory; expected a file name.`);
+  if (!isWritable(path)) throw new InvalidArgumentError(`No permission to write the file ${path}.`);
+  // `--json trace.txt` takes the trace for FILE: it must not be the end of the trace.
+  if (found.isFile() && found.size > 0 && !beginsAsJson(path)) {
+    throw new InvalidArgumentError(
+      `${path} is there and is no JSON, so it is not overwritten; for standard output, write --json last or as --json -.`,
+    );
+  }
+}
+
+function isWritable(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A file that may be written but not read is taken for what it should be. */
+function beginsAsJson(path: string): boolean {
+  const head = Buffer.alloc(64);
+  try {
+    const file = openSync(path, "r");
+    const bytes = readSync(file, head, 0, head.length, 0);
+    closeSync(file);
+    return /^\s*[{[]/.test(head.toString("latin1", 0, bytes));
+  } catch {
+    return true;
+  }
+}
