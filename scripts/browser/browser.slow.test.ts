@@ -1,5 +1,7 @@
 /** The built library, as it is, in a real browser: the page and two web workers on one table. */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { needProgram } from "../debian.ts";
@@ -17,6 +19,13 @@ const FLAGS = [
   "--disable-component-update",
   "--disable-sync",
 ];
+const manifest: { readonly exports: Record<string, { readonly default?: string }> } = JSON.parse(
+  readFileSync(join(ROOT, "package.json"), "utf8"),
+);
+/** All entries but iova/qemu, which starts processes. */
+const BROWSER_ENTRIES: readonly string[] = Object.entries(manifest.exports).flatMap(([name, { default: path }]) =>
+  name === "./qemu" || path === undefined ? [] : [path],
+);
 const STEPS = 40_000;
 const SEED = 20_150_401;
 
@@ -37,7 +46,12 @@ interface Played {
 }
 /** What page.js offers to us. */
 interface PageParts {
-  readonly iovaTest: { play(options: object): Promise<Played>; makeTable(): string };
+  readonly iovaTest: {
+    play(options: object): Promise<Played>;
+    makeTable(): string;
+    load(paths: readonly string[]): Promise<readonly (readonly string[])[]>;
+    makeBoards(path: string): Promise<readonly string[]>;
+  };
 }
 
 // One pool without a cache: every operation meets the others at one lock.
@@ -69,6 +83,25 @@ test("on a page without the isolation headers the library loads, and says what i
     const message = await page.evaluate(() => (globalThis as unknown as PageParts).iovaTest.makeTable());
     assert.match(message, /SharedArrayBuffer/);
     assert.match(message, /isolat/);
+  }));
+
+// Review of 2026-11-30, B1.
+test("every entry for browsers loads with and without the isolation headers; without them every board says what is missing", (t) =>
+  inBrowser(t, async (page, serving) => {
+    for (const [address, code] of [
+      [serving.isolated, "made"],
+      [serving.plain, "no-shared-memory"],
+    ] as const) {
+      await page.goto(address);
+      const loaded = await page.evaluate((p) => (globalThis as unknown as PageParts).iovaTest.load(p), BROWSER_ENTRIES);
+      assert.ok(loaded.every((names) => names.length > 0));
+      const boards = await page.evaluate(
+        (p) => (globalThis as unknown as PageParts).iovaTest.makeBoards(p),
+        manifest.exports["./platform"]?.default as string,
+      );
+      assert.ok(boards.length > 5);
+      for (const board of boards) assert.match(board, new RegExp(`: ${code}$`));
+    }
   }));
 
 /** Runs `work` on a fresh page; skips, saying why, where no browser is to be had. */

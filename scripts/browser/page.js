@@ -71,4 +71,23 @@ function makeTable() {
   }
 }
 
-globalThis.iovaTest = { play, makeTable };
+/** Loads entries of the package, by their paths in the build; the names of what each exports. */
+async function load(paths) {
+  const modules = await Promise.all(paths.map((path) => import(new URL(`../../${path}`, import.meta.url))));
+  return modules.map((module) => Object.keys(module));
+}
+
+/** What comes of making each kind of board here: the error's code, or "made". */
+async function makeBoards(path) {
+  const { BOARD_KINDS } = await import(new URL(`../../${path}`, import.meta.url));
+  return BOARD_KINDS.map((kind) => {
+    try {
+      kind.create({ memoryBytes: 2 ** 24, entries: 1024 });
+      return `${kind.name}: made`;
+    } catch (error) {
+      return `${kind.name}: ${error.code}`;
+    }
+  });
+}
+
+globalThis.iovaTest = { play, makeTable, load, makeBoards };

@@ -126,9 +126,8 @@ export function failureOfCode(code: number): Failure {
   return later ? "platform-busy" : "platform-refused";
 }
 
-const never = wordsOf(createShared(4));
-
 function sleep(milliseconds: number): void {
-  // A browser's main thread may not: it asks again at once, as often as its patience allows.
-  if (mayWait()) waitWhile(never, 0, 0, milliseconds);
+  // A browser's main thread may not: it asks again at once, as often as its patience allows. No thread notifies this word. It is made
+  // here, not when the module is loaded: a page without SharedArrayBuffer can load the library.
+  if (mayWait()) waitWhile(wordsOf(createShared(4)), 0, 0, milliseconds);
 }
