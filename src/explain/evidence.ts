@@ -13,6 +13,7 @@ export class Evidence {
   readonly host: HostFact[] = [];
   readonly losses: LossFact[] = [];
   readonly mappings: MappingFact[] = [];
+  readonly #known = new Set<string>();
 
   add(fact: EventFact | HostFact | LossFact | MappingFact): void {
     switch (fact.kind) {
@@ -22,7 +23,7 @@ export class Evidence {
         this.events.push(fact);
         break;
       case "host":
-        if (this.host.length < MOST_HOST_FACTS) this.host.push(fact);
+        this.#addHost(fact);
         break;
       case "loss":
         if (this.losses.length < MOST_LOSSES) this.losses.push(fact);
@@ -33,8 +34,23 @@ export class Evidence {
     }
   }
 
+  /** Lines repeat what they say of a device: its first line is enough. */
+  #addHost(fact: HostFact): void {
+    const key =
+      fact.about === "driver" || fact.about === "name" || fact.about === "userspace" ? keyOf(fact) : undefined;
+    if (this.host.length === MOST_HOST_FACTS || (key !== undefined && this.#known.has(key))) return;
+    if (key !== undefined) this.#known.add(key);
+    this.host.push(fact);
+  }
+
   /** The facts about one subject. */
   about<About extends HostFact["about"]>(about: About): Extract<HostFact, { about: About }>[] {
     return this.host.filter((fact): fact is Extract<HostFact, { about: About }> => fact.about === about);
   }
+}
+
+function keyOf(fact: HostFact): string {
+  const device = "device" in fact ? fact.device : "";
+  const word = fact.about === "driver" ? fact.driver : fact.about === "name" ? fact.name : "";
+  return `${fact.about} ${device} ${word}`;
 }

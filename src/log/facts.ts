@@ -260,6 +260,12 @@ export type HostFact = FactBase & { readonly kind: "host" } & (
     /** `vfio-pci`, `nvme`, … drives the device. */
     | { readonly about: "driver"; readonly device: string; readonly driver: string }
     | { readonly about: "framebuffer"; readonly first: bigint; readonly end: bigint }
+    /** The MSI doorbell page of an Arm machine lies in it, 0x10000 behind its start. */
+    | { readonly about: "its"; readonly first: bigint; readonly end: bigint }
+    /** `nvme0`, `eth0`: a name that messages use in place of the device's. */
+    | { readonly about: "name"; readonly device: string; readonly name: string }
+    /** User space has begun: drivers of the boot have been probed. */
+    | { readonly about: "userspace" }
     /** A kdump or kexec kernel: devices of the previous kernel may still run. */
     | { readonly about: "kexec" }
     /** Seconds to take from a time of the log to get one of the trace (`sched_clock: Marking stable`). */

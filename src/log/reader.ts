@@ -13,7 +13,7 @@ import { type Shape, Values } from "./shape.ts";
 
 /** A line without one of these words begins no message of any shape. */
 const CANDIDATE =
-  /AMD-Vi|IO_PAGE_FAULT|_TABLE_ENTRY|_HARDWARE_ERROR|DMAR|DRHD|DMA|iommu|smmu|IOMMU|SMMU|fault|INTR-REMAP|swiotlb|vfio|VFIO|EEH|EAL:|FSR|FSYNR|GFSR|vtd_|PSYCHO|SCHIZO|SABRE|memory:|PCI|pci|BIOS-|Linux version|ommand line|callbacks suppressed|messages suppressed|0x[0-9a-f]{16}|[Rr]eset|RESET|time[d-]? ?out|firmware|suspend|resume|[Ll]ink|AER|[Uu]nbind|[Rr]emov|[Ss]hut|kexec|frameb|efifb|simplefb|sched_clock|lockup|LOCKUP|WARNING|DTE\[/;
+  /AMD-Vi|IO_PAGE_FAULT|_TABLE_ENTRY|_HARDWARE_ERROR|DMAR|DRHD|DMA|iommu|smmu|IOMMU|SMMU|fault|INTR-REMAP|swiotlb|vfio|VFIO|EEH|EAL:|FSR|FSYNR|GFSR|vtd_|PSYCHO|SCHIZO|SABRE|memory:|PCI|pci|BIOS-|Linux version|ommand line|callbacks suppressed|messages suppressed|0x[0-9a-f]{16}|[Rr]eset|RESET|time[d-]? ?out|firmware|suspend|resume|[Ll]ink|AER|[Uu]nbind|[Rr]emov|[Ss]hut|kexec|frameb|efifb|simplefb|sched_clock|systemd\[1\]|/init |unused kernel|Comm:|Linux host|[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]|Memory at|Kernel driver|System RAM|[0-9a-f]{8} [0-9a-f]{8}|crash|hung|HANG|Restart|recover|D3cold|Freezing|Waking|reboot|WARN|SYS_ERR|lockup|LOCKUP|WARNING|DTE\[/;
 /** A line that names an IOMMU and a failure: reported when no shape reads it. */
 const LOOKS_LIKE_ONE =
   /(?:AMD-Vi|DMAR|\b[a-z-]*iommu\b|smmu|IO_PAGE_FAULT|swiotlb|DMA-API|\bdart\b).*(?:fault|error|fail|timeout|timed out|refus|reject|unable|exceed|blocked|illegal|invalid|unhandled)/i;
@@ -92,14 +92,13 @@ export class LogReader {
     this.#assembly.at(place.lines[0]?.line ?? this.#line, place.time, window.depth);
     if (SOURCE_CODE.test(window.text)) return window.text.length;
     const matches = matchesIn(window.text, from);
-    for (const { shape, match } of matches) {
-      const base = { shape: shape.name, ...window.place(this.#file, match.index, match.index + match[0].length) };
+    for (const { shape, match, first, end } of matches) {
+      const base = { shape: shape.name, ...window.place(this.#file, first, end) };
       shape.read(new Values(match.groups ?? {}, shape.fields), { base }, this.#assembly);
     }
     if (matches.length > 0) this.#logLines++;
     else this.#noteUnread(window, from);
-    const last = matches.at(-1);
-    return last === undefined ? from : last.match.index + last.match[0].length;
+    return matches.at(-1)?.end ?? from;
   }
 
   #noteUnread(window: Window, from: number): void {
@@ -110,27 +109,37 @@ export class LogReader {
   }
 }
 
-/** All messages of `text` from `from` on, in order, none over another; of several at one place the first family's. */
-function matchesIn(text: string, from: number): { shape: Shape; match: RegExpExecArray }[] {
-  const found: { shape: Shape; match: RegExpExecArray }[] = [];
-  for (const family of FAMILIES) {
-    if (!family.hint.test(text)) continue;
-    for (const shape of family.shapes) {
-      const pattern = globalOf(shape);
-      pattern.lastIndex = from;
-      for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
-        found.push({ shape, match });
-        if (match[0] === "") break;
-      }
+interface Match {
+  readonly shape: Shape;
+  readonly match: RegExpExecArray;
+  readonly first: number;
+  readonly end: number;
+}
+
+/**
+ * All messages of `text` from `from` on, in order, none over another. Of two that overlap the earlier family's counts, and inside a family the
+ * one that begins first.
+ */
+function matchesIn(text: string, from: number): Match[] {
+  const found: Match[] = [];
+  for (const { hint, shapes } of FAMILIES) {
+    if (!hint.test(text)) continue;
+    const ofFamily = shapes.flatMap((shape) => matchesOf(shape, text, from)).sort((a, b) => a.first - b.first);
+    for (const one of ofFamily) {
+      if (!found.some((other) => one.first < other.end && other.first < one.end)) found.push(one);
     }
   }
-  found.sort((a, b) => a.match.index - b.match.index);
-  let end = from;
-  return found.filter(({ match }) => {
-    if (match.index < end) return false;
-    end = match.index + match[0].length;
-    return true;
-  });
+  return found.sort((a, b) => a.first - b.first);
+}
+
+function matchesOf(shape: Shape, text: string, from: number): Match[] {
+  const pattern = globalOf(shape);
+  pattern.lastIndex = from;
+  const found: Match[] = [];
+  for (let match = pattern.exec(text); match !== null && match[0] !== ""; match = pattern.exec(text)) {
+    found.push({ shape, match, first: match.index, end: match.index + match[0].length });
+  }
+  return found;
 }
 
 const GLOBAL = new Map<Shape, RegExp>();

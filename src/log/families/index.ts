@@ -1,5 +1,7 @@
 /** All families of message shapes. Where two shapes match at one place of a text, the earlier family's counts. */
 import type { Family } from "../shape.ts";
+import { EVENTS } from "./events.ts";
+import { HOST } from "./host.ts";
 import { INTEL } from "./intel.ts";
 
-export const FAMILIES: readonly Family[] = [INTEL];
+export const FAMILIES: readonly Family[] = [INTEL, EVENTS, HOST];
