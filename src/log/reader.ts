@@ -5,15 +5,13 @@
  * *shapes* of the families whose hint is there → *assembly* (parts of one message) → fact.
  */
 import { Assembly } from "./assembly.ts";
+import { CANDIDATE } from "./candidates.ts";
 import type { Fact, LineRef } from "./facts.ts";
 import { FAMILIES } from "./families/index.ts";
 import { type Window, Windows } from "./messages.ts";
 import { splitPrefix } from "./prefix.ts";
 import { type Shape, Values } from "./shape.ts";
 
-/** A line without one of these words begins no message of any shape. */
-const CANDIDATE =
-  /AMD-Vi|IO_PAGE_FAULT|_TABLE_ENTRY|_HARDWARE_ERROR|DMAR|DRHD|DMA|iommu|smmu|IOMMU|SMMU|fault|INTR-REMAP|swiotlb|vfio|VFIO|EEH|EAL:|FSR|FSYNR|GFSR|vtd_|PSYCHO|SCHIZO|SABRE|memory:|PCI|pci|BIOS-|Linux version|ommand line|callbacks suppressed|messages suppressed|0x[0-9a-f]{16}|[Rr]eset|RESET|time[d-]? ?out|firmware|suspend|resume|[Ll]ink|AER|[Uu]nbind|[Rr]emov|[Ss]hut|kexec|frameb|efifb|simplefb|sched_clock|systemd\[1\]|/init |unused kernel|Comm:|Linux host|[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]|Memory at|Kernel driver|System RAM|[0-9a-f]{8} [0-9a-f]{8}|crash|hung|HANG|Restart|recover|D3cold|Freezing|Waking|reboot|WARN|SYS_ERR|lockup|LOCKUP|WARNING|DTE\[/;
 /** A line that names an IOMMU and a failure: reported when no shape reads it. */
 const LOOKS_LIKE_ONE =
   /(?:AMD-Vi|DMAR|\b[a-z-]*iommu\b|smmu|IO_PAGE_FAULT|swiotlb|DMA-API|\bdart\b).*(?:fault|error|fail|timeout|timed out|refus|reject|unable|exceed|blocked|illegal|invalid|unhandled)/i;
