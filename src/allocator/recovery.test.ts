@@ -65,3 +65,15 @@ test("a scope that there is none of is refused before anything is taken", () => 
   assert.equal(allocator.leaks().get(dead.thread)?.length, 1);
   assert.equal(allocator.reclaim(dead.thread, "everything").length, 1);
 });
+
+test("300,000 live ranges of a dead thread come back, and the recovery lock with them (review of 2026-11-30)", () => {
+  const ranges = 300_000;
+  const allocator = PooledAllocator.create({ entries: 2 * ranges, threads: 3 });
+  const dead = PooledAllocator.attach(allocator.handle);
+  for (let i = 0; i < ranges; i++) dead.allocate(1);
+  const next = PooledAllocator.attach(allocator.handle);
+  next.allocate(5);
+  assert.equal(allocator.reclaim(dead.thread, "everything").length, ranges);
+  assert.equal(allocator.reclaim(next.thread, "everything").length, 1);
+  assert.equal(allocator.allocate(2 * ranges), 0);
+});

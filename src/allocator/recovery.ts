@@ -25,7 +25,7 @@ import type { Entry, EntryRange } from "../units/numbers.ts";
 import type { View } from "./intent.ts";
 import { NO_INTENT } from "./intent.ts";
 import { CACHED_LENGTHS, FIFO_RANGES, HEADER, type Layout, QUEUE_RANGES, THREAD } from "./layout.ts";
-import { ENDING, LIVE, lengthOf, ownerIn, RESERVED, stateIn, tryChange, wipe } from "./ledger.ts";
+import { change, ENDING, LIVE, lengthOf, ownerIn, RESERVED, slotOf, stateIn, tryChange, wipe } from "./ledger.ts";
 import { checkOneOf } from "./options.ts";
 import type { Pool } from "./pool.ts";
 import type { PoolSet } from "./pool-set.ts";
@@ -62,19 +62,25 @@ export class Recovery {
 
   /**
    * Recovers `thread`, which must be dead for certain. Returns the ranges that came back. Throws IovaError when the slot is
-   * free or this thread's own, or when the platform could not forget the entries: then the ranges are quarantined.
+   * free or this thread's own, or when the platform could not forget the entries: then the ranges are quarantined. An error of an
+   * op that clears or invalidates goes on to the caller: then the ranges wait for the next reclaim of the same thread.
    */
   reclaim(thread: number, scope: ReclaimScope, forget: Forget): readonly EntryRange[] {
     this.#checkThread(thread);
     // Said before anything is taken: what is not "in-flight" would take live ranges.
     checkOneOf("scope", scope, ["in-flight", "everything"]);
-    this.#lockRecovery(thread);
     const { words, threadAt } = this.#view;
-    setSlotState(words, this.#layout.threadsAt, thread, SLOT_DYING);
     const ranges: EntryRange[] = [];
-    const failure = this.#recoverDying(thread, scope, forget, ranges);
-    tally(words, threadAt + THREAD.recoveries, 1);
-    unlock(words, HEADER.recoveryLock);
+    let failure: Failure | undefined;
+    this.#lockRecovery(thread);
+    // `forget` runs a platform's ops, which may throw. Not so when this thread is killed: then the lock keeps its tag.
+    try {
+      setSlotState(words, this.#layout.threadsAt, thread, SLOT_DYING);
+      failure = this.#recoverDying(thread, scope, forget, ranges);
+      tally(words, threadAt + THREAD.recoveries, 1);
+    } finally {
+      unlock(words, HEADER.recoveryLock);
+    }
     if (failure === undefined) return ranges;
     throw new IovaError(
       failure,
@@ -98,13 +104,34 @@ export class Recovery {
     const taken: EntryRange[] = [];
     const stillLive =
       ledger === undefined ? this.#listHoldings(thread, taken) : this.#takeOver(ledger, thread, scope, taken);
+    const failure = taken.length > 0 ? this.#forget(thread, taken, forget) : undefined;
     this.#emptyHoldings(thread);
-    const failure = taken.length > 0 ? forget(taken) : undefined;
     if (failure === undefined) this.#giveBack(taken);
     else for (const { first, end } of taken) this.#ranges.quarantine(first, end - first);
-    ranges.push(...taken);
+    // No spread: a call takes some 125,000 arguments at most.
+    for (const range of taken) ranges.push(range);
     setSlotState(words, this.#layout.threadsAt, thread, stillLive ? SLOT_DEAD : SLOT_FREE);
     return failure;
+  }
+
+  /** Step 4, the entries. When an op throws, the ranges are the dead thread's again, whose slot is still dying: the next reclaim finds both. */
+  #forget(thread: number, taken: readonly EntryRange[], forget: Forget): Failure | undefined {
+    let isDone = false;
+    try {
+      const failure = forget(taken);
+      isDone = true;
+      return failure;
+    } finally {
+      if (!isDone) this.#handBack(thread, taken);
+    }
+  }
+
+  /** `ending` by the dead thread, whatever they were: their entries may be cleared. The recovery lock, held, keeps others out. */
+  #handBack(thread: number, taken: readonly EntryRange[]): void {
+    const { ledger } = this.#view;
+    if (ledger === undefined) return;
+    for (const { first, end } of taken)
+      change(ledger, first, slotOf(ENDING, this.#view.thread, end - first), ENDING, thread);
   }
 
   /**

@@ -216,6 +216,28 @@ test("a dead thread's ranges that can't be cleared are not given back", () => {
   assert.deepEqual([table.statistics().quarantined, table.statistics().taken], [5, 5]);
 });
 
+for (const op of ["clear", "flush", "invalidate all"]) {
+  test(`${op} throws during a reclaim: the error goes on, and the next reclaim has all ranges (review of 2026-11-30)`, () => {
+    const { table, ops } = tableWith();
+    const dead = IommuTable.attach(table.handle, new RecordingOps());
+    const live = map(dead, 3, 100);
+    const pending = dead.allocate(40, UNCONSTRAINED, -1);
+    const error = new Error("the platform is gone");
+    ops.watch = (call) => {
+      if (call.startsWith(op)) throw error;
+    };
+    assert.throws(() => table.reclaim(dead.thread, "everything"), error);
+    assert.throws(() => table.reclaim(dead.thread, "everything"), error, "the recovery lock is free");
+    assert.equal(table.statistics().taken, 43, "nothing is handed out that may still translate");
+    ops.watch = () => undefined;
+    ops.calls.length = 0;
+    // What was live has been begun with, so its entries may be empty: it comes back with what was in flight.
+    assert.deepEqual(table.reclaim(dead.thread, "in-flight"), [range(live, live + 3), range(pending, pending + 40)]);
+    assert.deepEqual(ops.calls, ["clear 0+3", "clear 3+40", "flush", "invalidate all"]);
+    assert.equal(table.allocate(256, UNCONSTRAINED, -1), 0);
+  });
+}
+
 test("a dead thread's pending and ending ranges come back, cleared and invalidated; its live ones only with everything", () => {
   const { table, ops } = tableWith({ invalidate: "lazy" });
   const dead = IommuTable.attach(table.handle, ops);

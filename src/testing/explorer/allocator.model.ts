@@ -163,6 +163,8 @@ export interface Scenario {
   /** A free may find that everything of the range's owner has just been reclaimed. */
   readonly mayLose?: boolean;
   readonly scope?: ReclaimScope;
+  /** Each reclaim is tried twice: at the first try the platform's ops throw when they are to clear entries. */
+  readonly opsThrow?: boolean;
   /** May requests find no space? */
   readonly mayRefuse?: boolean;
 }
@@ -221,8 +223,11 @@ export function exploring(modules: AllocatorModules, scenario: Scenario, kills: 
     check,
     kills,
     skipSeen: true,
-    mayThrow: (error) =>
-      (scenario.shared === true || scenario.mayLose === true) && (error as Error).name === "FreeError",
+    mayThrow: (error) => {
+      const { name } = error as Error;
+      if (name === "OpsError") return scenario.opsThrow === true;
+      return name === "FreeError" && (scenario.shared === true || scenario.mayLose === true);
+    },
     // A thread without space waits for others to give back what they hold. They need not come by.
     expectsTimeOut: (byteOffset, buffer) => buffer === 0 && byteOffset === HEADER.drained * 4,
     nameOf: (byteOffset, buffer) => (buffer === 0 ? state && nameOf(state, byteOffset) : "stale"),
@@ -297,17 +302,44 @@ function run(state: State, thread: number, operations: readonly Operation[]): Th
   return { held: worker.held, reserved: worker.reserved, refused: worker.refused };
 }
 
+/** What the platform's ops throw. */
+class OpsError extends Error {
+  override readonly name = "OpsError";
+}
+
 /** The newest dead first: it may have died while it was recovering the others. */
 function reclaim(state: State, dead: readonly number[], self: number): void {
-  const { recovery } = state.views[self] as PooledAllocator;
+  const thread = dead.at(-1);
+  if (thread === undefined) return;
+  try {
+    reclaimOne(state, thread, self);
+  } finally {
+    reclaim(state, dead.slice(0, -1), self);
+  }
+}
+
+function reclaimOne(state: State, thread: number, self: number): void {
   const { SLOT_FREE, slotState } = state.modules.threads;
-  for (const thread of dead.toReversed()) {
-    // Recovering a reclaimer goes on with what it had begun.
-    if (slotState(state.open.words, state.open.layout.threadsAt, thread) === SLOT_FREE) continue;
-    recovery.reclaim(thread, state.scenario.scope ?? "everything", () => {
-      if (state.stale !== undefined) exchange(state.stale, 0, 0);
-      return undefined;
-    });
+  const { words, layout } = state.open;
+  const isRecovered = () => slotState(words, layout.threadsAt, thread) === SLOT_FREE;
+  const reclaimWith = (forget: () => undefined) =>
+    (state.views[self] as PooledAllocator).recovery.reclaim(thread, state.scenario.scope ?? "everything", forget);
+  // Recovering a reclaimer goes on with what it had begun.
+  if (isRecovered()) return;
+  try {
+    if (state.scenario.opsThrow === true) {
+      reclaimWith(() => {
+        throw new OpsError("the platform's clear failed");
+      });
+    }
+  } finally {
+    // Where there was nothing to clear, the first try was enough.
+    if (!isRecovered()) {
+      reclaimWith(() => {
+        if (state.stale !== undefined) exchange(state.stale, 0, 0);
+        return undefined;
+      });
+    }
   }
 }
 

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import {
   allocate,
   allocatorModules,
+  beginAndCommit,
   exploring,
   flush,
   free,
@@ -16,6 +17,14 @@ import type { FailureKind } from "./explore.ts";
 import type { Plant } from "./load.ts";
 
 const modules = await allocatorModules();
+
+/** What dies has ranges that are cached, pending and live. */
+const OPS_THROW: Scenario = {
+  options: { ...SMALL_TABLE, cache: "fifo" },
+  threads: [[free, beginAndCommit(2)], [allocate(1)]],
+  given: [[1, 3], []],
+  opsThrow: true,
+};
 
 for (const cache of ["none", "fifo"] as const) {
   for (const [name, pair] of Object.entries(PAIRS)) {
@@ -54,6 +63,15 @@ for (const options of [
     const exploration = { ...exploring(modules, scenario, 1), preemptions: 2 };
     assert.ok(assertSound(t, `freed and reclaimed, ${name}`, exploration).kills > 0);
   });
+}
+
+for (const kills of [1, 2] as const) {
+  for (const scope of ["in-flight", "everything"] as const) {
+    test(`ops throw while ${scope} of a dead thread is reclaimed: the next reclaim has it all, ${kills} deaths`, (t) => {
+      const exploration = { ...exploring(modules, { ...OPS_THROW, scope }, kills), preemptions: 2 - kills };
+      assert.ok(assertSound(t, `ops throw, ${scope}, ${kills} deaths`, exploration).kills > 0);
+    });
+  }
 }
 
 test("three threads at random, up to two deaths: sound", (t) => {
@@ -167,6 +185,26 @@ const PLANTED: readonly PlantedBug[] = [
     scenario: ALLOC_AND_FREE,
     kills: 1,
     shows: ["race", "check"],
+  },
+  {
+    bug: "ops that throw leave the recovery lock held",
+    plants: [
+      {
+        module: "allocator/recovery.js",
+        from: "finally {\n            unlock(words, HEADER.recoveryLock);\n        }",
+        to: "finally { }\n        unlock(words, HEADER.recoveryLock);",
+      },
+    ],
+    scenario: OPS_THROW,
+    kills: 1,
+    shows: ["thrown"],
+  },
+  {
+    bug: "ops that throw leave the ranges with the thread that recovers",
+    plants: [{ module: "allocator/recovery.js", from: "if (!isDone)", to: "if (false)" }],
+    scenario: OPS_THROW,
+    kills: 1,
+    shows: ["check"],
   },
   {
     bug: "a free does not look again once it has the lock",
