@@ -483,7 +483,13 @@ export class PooledAllocator {
     if (ledger !== undefined && !tryChange(ledger, first, slot, ENDING, this.thread)) {
       throw this.#check.lost(first, count);
     }
-    this.#holdings.putLazily(first, count, slotOf(ENDING, this.thread, count));
+    try {
+      this.#holdings.putLazily(first, count, slotOf(ENDING, this.thread, count));
+    } catch (error) {
+      // The invalidator has thrown, in a flush that was to make room: the range is live, and may be freed again.
+      if (ledger !== undefined) change(ledger, first, slotOf(ENDING, this.thread, count), LIVE, this.thread);
+      throw error;
+    }
     return 0;
   }
 

@@ -27,8 +27,6 @@ export interface Route extends CoherentPlaces {
   checkMapped(place: number, mapping: Mapping): void;
   /** When it returns undefined, the device no longer uses the mapping, or in lazy mode after `awaitInvalidation`. Throws FreeError. */
   unmap(place: number, mapping: Mapping): Failure | undefined;
-  /** When it returns undefined, no device uses what this thread has unmapped. */
-  awaitInvalidation(): Failure | undefined;
   /** What lies between devices and memory comes to memory. Throws IovaError when it does not. */
   synchronize(place: number, mapping: Mapping): void;
   synchronizeList(list: ScatterList): void;
@@ -58,8 +56,10 @@ export interface CoherentPlaces {
   readonly isStranded: boolean;
   /** Maps pages under the coherent mask, at a multiple of `alignment` bytes. On failure nothing is mapped, unless it is stranded. */
   placeCoherent(address: number, bytes: number, alignment: number): Iova | Failure;
-  /** When it returns undefined, the device no longer uses them. */
+  /** When it returns undefined, the device no longer uses them, or in lazy mode after `awaitInvalidation`. */
   removeCoherent(iova: Iova, bytes: number): Failure | undefined;
+  /** When it returns undefined, no device uses what this thread has unmapped. */
+  awaitInvalidation(): Failure | undefined;
 }
 
 /** Which memory a route can't give a device as it is, and what may stand in for it. Addresses and lengths are in bytes. */

@@ -6,6 +6,8 @@
  *   held: nobody else can own the range.
  * - **free = entries, then invalidate, then bits.** The owner clears the entries, the IOTLB forgets them, and only then can
  *   the range be handed out again. In lazy mode the bits wait for a flush that began after the clearing.
+ * - **Ops answer failures; they do not throw.** When they throw all the same, nothing is lost: what was being mapped is abandoned, what
+ *   was being unmapped stays mapped (its entries may be empty already) and may be unmapped again, and the error goes on to the caller.
  * - **`flush` is where writing ends.** Ops may gather what `set` asks for and hand it to the platform many entries at a time (one
  *   call to a hypervisor for 512), so a failure may come as late as `flush`. Until `flush` has answered undefined, no device is
  *   told of the entries; when it answers a failure, the owner abandons every range that it has set since the last success.

@@ -10,6 +10,7 @@
 
 import type { AreaConstraints } from "../allocator/constraints.ts";
 import * as constraint from "../allocator/constraints.ts";
+import type { Invalidator } from "../allocator/flush.ts";
 import type { AllocatorOptions } from "../allocator/options.ts";
 import { PooledAllocator } from "../allocator/pooled-allocator.ts";
 import type { ReclaimScope } from "../allocator/recovery.ts";
@@ -46,11 +47,13 @@ export class IommuTable implements MappingTable {
   readonly ops: TableOps;
   readonly allocator: PooledAllocator;
   readonly #lazy: boolean;
+  readonly #invalidator: TableInvalidator;
 
-  private constructor(window: DmaWindow, ops: TableOps, allocator: PooledAllocator) {
+  private constructor(window: DmaWindow, invalidator: TableInvalidator, allocator: PooledAllocator) {
     this.window = window;
-    this.ops = ops;
+    this.ops = invalidator.ops;
     this.allocator = allocator;
+    this.#invalidator = invalidator;
     this.#lazy = allocator.lazy;
   }
 
@@ -60,12 +63,18 @@ export class IommuTable implements MappingTable {
    */
   static create(window: DmaWindow, ops: TableOps, options: TableOptions = {}): IommuTable {
     checkWindow(window);
-    return new IommuTable(window, ops, PooledAllocator.create({ ...options, entries: window.entries }, ops));
+    const invalidator = new TableInvalidator(ops);
+    return new IommuTable(
+      window,
+      invalidator,
+      PooledAllocator.create({ ...options, entries: window.entries }, invalidator),
+    );
   }
 
   /** Attaches this thread, with ops of its own. Throws FormatError for a foreign handle. */
   static attach(handle: TableHandle, ops: TableOps): IommuTable {
-    return new IommuTable(handle.window, ops, PooledAllocator.attach(handle, ops));
+    const invalidator = new TableInvalidator(ops);
+    return new IommuTable(handle.window, invalidator, PooledAllocator.attach(handle, invalidator));
   }
 
   get handle(): TableHandle {
@@ -105,37 +114,73 @@ export class IommuTable implements MappingTable {
 
   abandon(first: number, count: number): Failure | undefined {
     this.allocator.checkPending(first, count);
-    this.ops.clear(first, count);
-    return this.#forgetAbandoned(first, count, this.ops.flush());
+    let failure: Failure | undefined;
+    try {
+      this.ops.clear(first, count);
+      failure = this.ops.flush();
+      // A wild device may have walked the entries between `set` and here: the IOTLB must forget them too.
+      failure = this.ops.invalidate(first, first + count) ?? failure;
+    } catch (error) {
+      this.#keepPending(first, count);
+      throw error;
+    }
+    this.#endPending(first, count, failure);
+    return failure;
   }
 
   abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
     for (let i = 0; i < areas; i++) this.allocator.checkPending(firsts[i] as number, counts[i] as number);
-    const uncleared = this.#clearRuns(firsts, counts, areas);
     let failure: Failure | undefined;
-    for (let i = 0; i < areas; i++) {
-      const failed = this.#forgetAbandoned(firsts[i] as number, counts[i] as number, uncleared);
-      failure ??= failed;
+    let done = 0;
+    try {
+      const uncleared = this.#clearRuns(firsts, counts, areas);
+      for (; done < areas; done++) {
+        const first = firsts[done] as number;
+        const count = counts[done] as number;
+        const failed = this.ops.invalidate(first, first + count) ?? uncleared;
+        this.#endPending(first, count, failed);
+        failure ??= failed;
+      }
+    } catch (error) {
+      for (; done < areas; done++) this.#keepPending(firsts[done] as number, counts[done] as number);
+      throw error;
     }
     return failure;
   }
 
+  /** When ops throw, the range is live as before (its entries may be empty), and the call may be repeated. */
   unmap(first: number, count: number): Failure | undefined {
     this.allocator.startFree(first, count);
-    this.ops.clear(first, count);
-    const failure = this.ops.flush();
-    return failure === undefined ? this.#forgetAndFree(first, count) : this.#keepUncleared(first, count, failure);
+    try {
+      this.ops.clear(first, count);
+      const failure = this.ops.flush();
+      return failure === undefined ? this.#forgetAndFree(first, count) : this.#keepUncleared(first, count, failure);
+    } catch (error) {
+      this.allocator.cancelFree(first, count);
+      throw error;
+    }
   }
 
   unmapAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
     // A scatterlist mostly has one area.
     if (areas === 1) return this.unmap(firsts[0] as number, counts[0] as number);
     this.allocator.startFreeAll(firsts, counts, areas);
-    const failure = this.#clearRuns(firsts, counts, areas);
-    if (failure === undefined) {
-      return this.#lazy ? this.#freeAllLazily(firsts, counts, areas) : this.#freeAll(firsts, counts, areas);
+    let failure: Failure | undefined;
+    try {
+      failure = this.#clearRuns(firsts, counts, areas);
+      if (failure !== undefined || !this.#lazy) {
+        const failed = this.#invalidateRuns(firsts, counts, areas);
+        failure ??= failed;
+      }
+    } catch (error) {
+      for (let i = 0; i < areas; i++) this.allocator.cancelFree(firsts[i] as number, counts[i] as number);
+      throw error;
     }
-    for (let i = 0; i < areas; i++) this.#keepUncleared(firsts[i] as number, counts[i] as number, failure);
+    if (failure === undefined && this.#lazy) return this.#freeAllLazily(firsts, counts, areas);
+    for (let i = 0; i < areas; i++) {
+      if (failure === undefined) this.allocator.finishFree(firsts[i] as number, counts[i] as number);
+      else this.allocator.quarantine(firsts[i] as number, counts[i] as number);
+    }
     return failure;
   }
 
@@ -186,13 +231,16 @@ export class IommuTable implements MappingTable {
     return this.ops.flush();
   }
 
-  /** `failure`: the entries may not be empty. */
-  #forgetAbandoned(first: number, count: number, failure: Failure | undefined): Failure | undefined {
-    // A wild device may have walked the entries between `set` and here: the IOTLB must forget them too.
-    const failed = this.ops.invalidate(first, first + count) ?? failure;
-    if (failed === undefined) this.allocator.abandon(first, count);
+  /** `failure`: the entries may not be empty, or the IOTLB may know them. */
+  #endPending(first: number, count: number, failure: Failure | undefined): void {
+    if (failure === undefined) this.allocator.abandon(first, count);
     else this.allocator.quarantinePending(first, count);
-    return failed;
+  }
+
+  /** Ops have thrown: the range is kept out of use until a flush has emptied its entries and invalidated the IOTLB. */
+  #keepPending(first: number, count: number): void {
+    this.allocator.quarantinePending(first, count);
+    this.#invalidator.empty(first, count);
   }
 
   /** A range whose entries may still translate: nobody gets it before an invalidation has succeeded, for which they must be empty. */
@@ -210,29 +258,62 @@ export class IommuTable implements MappingTable {
     return failure;
   }
 
-  /** Strict: one invalidation for each run of adjacent areas. */
-  #freeAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
+  /** One invalidation for each run of adjacent areas. All before the first area is freed: when ops throw, none has been. */
+  #invalidateRuns(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
     let failure: Failure | undefined;
     for (let i = 0; i < areas; ) {
       const next = endOfRun(firsts, counts, i, areas);
       const end = (firsts[next - 1] as number) + (counts[next - 1] as number);
       const failed = this.ops.invalidate(firsts[i] as number, end);
-      for (; i < next; i++) {
-        if (failed === undefined) this.allocator.finishFree(firsts[i] as number, counts[i] as number);
-        else this.allocator.quarantine(firsts[i] as number, counts[i] as number);
-      }
       failure ??= failed;
+      i = next;
     }
     return failure;
   }
 
+  /** When a flush that was due throws, its error goes on once all areas have been freed or quarantined. */
   #freeAllLazily(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
     let failure: Failure | undefined;
+    let thrown: { readonly error: unknown } | undefined;
     for (let i = 0; i < areas; i++) {
-      const failed = this.allocator.finishFreeLazily(firsts[i] as number, counts[i] as number);
-      failure ??= failed;
+      try {
+        const failed = this.allocator.finishFreeLazily(firsts[i] as number, counts[i] as number);
+        failure ??= failed;
+      } catch (error) {
+        thrown ??= { error };
+        this.allocator.quarantine(firsts[i] as number, counts[i] as number);
+      }
     }
+    if (thrown !== undefined) throw thrown.error;
     return failure;
+  }
+}
+
+/** A table's ops as its allocator sees them: what invalidates the IOTLB. */
+class TableInvalidator implements Invalidator {
+  readonly ops: TableOps;
+  /** Quarantined ranges of this thread whose entries may not be empty, since ops have thrown. */
+  readonly #uncleared: EntryRange[] = [];
+
+  constructor(ops: TableOps) {
+    this.ops = ops;
+  }
+
+  /** Entries to empty before the next invalidation. */
+  empty(first: number, count: number): void {
+    this.#uncleared.push({ first, end: first + count } as EntryRange);
+  }
+
+  invalidateAll(): Failure | undefined {
+    const { ops } = this;
+    const uncleared = this.#uncleared;
+    if (uncleared.length > 0) {
+      for (const { first, end } of uncleared) ops.clear(first, end - first);
+      const failure = ops.flush();
+      if (failure !== undefined) return failure;
+      uncleared.length = 0;
+    }
+    return ops.invalidateAll();
   }
 }
 

@@ -35,6 +35,7 @@ export class DirectLists implements ListMapper {
 
   map(list: ScatterList): Failure | undefined {
     this.refusalFor(list);
+    list.mapping.segments = 0;
     const refusal = this.#place(list);
     if (refusal !== 0) {
       this.#empty(list);

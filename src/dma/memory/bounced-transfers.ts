@@ -21,6 +21,7 @@ import type { BounceRule, Route } from "../route.ts";
 import type { ScatterList } from "../scatter-list.ts";
 import { type BounceBuffer, BounceBuffers, type Toward } from "./bounce.ts";
 
+const NONE = -1;
 const NO_BUFFERS: readonly BounceBuffer[] = [];
 
 export class BouncedTransfers {
@@ -49,13 +50,16 @@ export class BouncedTransfers {
     if (refusal !== 0) return refusal;
     const buffer = this.#buffers.take(address, bytes, access, attributes);
     if (typeof buffer === "number") return buffer;
-    const place = this.#route.map(BigInt(buffer.address), bytes, entryAccess(access, attributes));
-    if (place >= 0) {
-      this.forget(place);
-      this.#mapped.set(place, buffer);
+    let place = NONE;
+    try {
+      place = this.#route.map(BigInt(buffer.address), bytes, entryAccess(access, attributes));
+    } finally {
+      // What the device may still reach stays taken for good.
+      if (place < 0 && !this.#route.isStranded) this.#buffers.giveBack(buffer);
     }
-    // What the device may still reach stays taken for good.
-    else if (!this.#route.isStranded) this.#buffers.giveBack(buffer);
+    if (place < 0) return place;
+    this.forget(place);
+    this.#mapped.set(place, buffer);
     return place;
   }
 
@@ -84,11 +88,19 @@ export class BouncedTransfers {
 
   /** What was mapped at this place has been unmapped: `failure` is the answer so far. */
   finish(place: number, failure: Failure | undefined): Failure | undefined {
-    const outcome = failure ?? this.#route.awaitInvalidation();
     const buffer = this.#mapped.get(place);
-    if (buffer === undefined) return outcome;
     this.#mapped.delete(place);
-    this.#buffers.finish(buffer, outcome);
+    return this.#awaitAndFinish(failure, buffer === undefined ? NO_BUFFERS : [buffer]);
+  }
+
+  /** The buffers are finished also when ops throw: the device may still use them then, as after a failure. */
+  #awaitAndFinish(failure: Failure | undefined, buffers: readonly BounceBuffer[]): Failure | undefined {
+    let outcome: Failure | undefined = "platform-refused";
+    try {
+      outcome = failure ?? this.#route.awaitInvalidation();
+    } finally {
+      for (const buffer of buffers) this.#buffers.finish(buffer, outcome);
+    }
     return outcome;
   }
 
@@ -107,17 +119,34 @@ export class BouncedTransfers {
     const { lists } = this.#route;
     const refused = lists.refusalFor(list) ?? this.#bounceElements(list, access, attributes);
     if (refused !== undefined) return refused;
-    const failure = lists.map(list, entryAccess(access, attributes));
-    // The driver's columns are what is compared at unmap.
-    if (failure === undefined) list.mapping.digest = digestOf(list);
-    else for (const buffer of takeBounced(list)) if (!lists.isStranded) this.#buffers.giveBack(buffer);
-    return failure;
+    try {
+      const failure = lists.map(list, entryAccess(access, attributes));
+      // The driver's columns are what is compared at unmap.
+      if (failure === undefined) list.mapping.digest = digestOf(list);
+      return failure;
+    } finally {
+      if (list.mapping.device === undefined) {
+        for (const buffer of takeBounced(list)) if (!lists.isStranded) this.#buffers.giveBack(buffer);
+      }
+    }
   }
 
   unmapSg(list: ScatterList): Failure | undefined {
-    const failure = this.#route.lists.unmap(list) ?? this.#route.awaitInvalidation();
-    for (const buffer of takeBounced(list)) this.#buffers.finish(buffer, failure);
-    return failure;
+    const failure = this.#unmapElements(list);
+    return this.#awaitAndFinish(failure, takeBounced(list));
+  }
+
+  #unmapElements(list: ScatterList): Failure | undefined {
+    const wasMapped = list.mapping.device !== undefined;
+    try {
+      return this.#route.lists.unmap(list);
+    } catch (error) {
+      // The list is given up, and the device may still use it: as after a failure.
+      if (wasMapped && list.mapping.device === undefined) {
+        for (const buffer of takeBounced(list)) this.#buffers.finish(buffer, "platform-refused");
+      }
+      throw error;
+    }
   }
 
   syncSg(list: ScatterList, toward: Toward): void {

@@ -42,11 +42,14 @@ export class CoherentBlocks {
     if (address < 0) return failureOf(memoryFailure(address));
     // Before the device sees it: not even for a moment does it get what the pages held.
     zeroBytes(this.#memory, address, pagesBytes);
-    const iova = this.#places.placeCoherent(address, bytes, alignment);
-    if (typeof iova === "string") {
-      if (!this.#places.isStranded) this.#pages.free(address, pagesBytes);
-      return iova;
+    let iova: Iova | Failure = "platform-refused";
+    try {
+      iova = this.#places.placeCoherent(address, bytes, alignment);
+    } finally {
+      // Also when ops have thrown. What the device may still reach stays taken.
+      if (typeof iova === "string" && !this.#places.isStranded) this.#pages.free(address, pagesBytes);
     }
+    if (typeof iova === "string") return iova;
     const block: CoherentMemory = { iova, bytes, access: DEVICE_READS_AND_WRITES, address };
     this.#blocks.set(iova, block);
     return block;
@@ -61,8 +64,10 @@ export class CoherentBlocks {
     if (block.address !== address) {
       throw new FreeError("wrong-owner", `${what}: its memory is at ${hex(block.address)}, not ${hex(address)}`);
     }
-    const failure = this.#places.removeCoherent(iova, bytes);
+    // When ops throw here, the block is mapped as before; in the next step it is not, and its pages stay taken.
+    const failed = this.#places.removeCoherent(iova, bytes);
     this.#blocks.delete(iova);
+    const failure = failed ?? this.#places.awaitInvalidation();
     if (failure === undefined) this.#pages.free(address, roundUp(bytes, this.#places.pageSize));
     return failure;
   }

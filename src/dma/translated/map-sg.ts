@@ -89,16 +89,36 @@ export class ScatterListMapper implements ListMapper {
     const refusal = this.#measuredRefusal(list);
     if (refusal !== 0) return this.#fail(refusal);
     const measure = this.#measure;
+    const mapping = list.mapping;
+    mapping.areas = 0;
+    mapping.segments = 0;
     if (measure.elements > 0) {
       const whole = this.#allocateWhole(list);
       if (whole < 0 && !canChain(whole, measure.elements)) return this.#fail(whole);
-      const failure = this.#place(list, access, whole) ?? this.#table.flush();
-      if (failure !== undefined) return this.#undo(list, failure);
+      const failure = this.#write(list, access, whole);
+      if (failure !== undefined) {
+        this.#undo(list);
+        return failure;
+      }
       this.#commit(list);
     }
-    list.mapping.digest = measure.digest;
-    list.mapping.device = this;
+    mapping.digest = measure.digest;
+    mapping.device = this;
     return undefined;
+  }
+
+  /** The second pass, and the flush that ends it. */
+  #write(list: ScatterList, access: EntryAccess, whole: number): Failure | undefined {
+    try {
+      return this.#place(list, access, whole) ?? this.#table.flush();
+    } catch (error) {
+      try {
+        this.#undo(list);
+      } catch {
+        // Ops that throw once may throw again: the table keeps the areas out of use, and the first error goes on.
+      }
+      throw error;
+    }
   }
 
   /** Why this list can never be mapped. Measures it; nothing is touched. Throws as `map` does. */
@@ -132,13 +152,31 @@ export class ScatterListMapper implements ListMapper {
   unmap(list: ScatterList): Failure | undefined {
     const mapping = list.mapping;
     if (mapping.device !== this || digestOf(list) !== mapping.digest) checkMappedBy(list, this, "unmapSg", FreeError);
-    // Throws on misuse that the table finds, and then the list stays as it is; a failure comes after the entries are gone.
-    const failure =
-      mapping.areas === 0 ? undefined : this.#table.unmapAll(mapping.firsts, mapping.counts, mapping.areas);
-    mapping.areas = 0;
-    mapping.segments = 0;
-    mapping.device = undefined;
-    return failure;
+    try {
+      // Throws on misuse that the table finds, and then the list stays as it is; a failure comes after the entries are gone.
+      const failure =
+        mapping.areas === 0 ? undefined : this.#table.unmapAll(mapping.firsts, mapping.counts, mapping.areas);
+      forget(list);
+      return failure;
+    } catch (error) {
+      // Ops may also have thrown after all areas were given up: in a flush that made room for them.
+      if (this.#isGone(list)) forget(list);
+      throw error;
+    }
+  }
+
+  /** Has the table given the areas of this list up? */
+  #isGone({ mapping: { firsts, counts, areas } }: ScatterList): boolean {
+    if (areas < 2) return false;
+    for (let i = 0; i < areas; i++) {
+      try {
+        this.#table.checkUnmap?.(firsts[i]!, counts[i]!);
+        return false;
+      } catch {
+        // This one is not mapped.
+      }
+    }
+    return true;
   }
 
   /**
@@ -343,16 +381,22 @@ export class ScatterListMapper implements ListMapper {
   }
 
   /** Gives all areas back, the failing element's too, and empties the output. */
-  #undo(list: ScatterList, failure: Failure): Failure {
-    const mapping = list.mapping;
-    const { firsts, counts, areas } = mapping;
+  #undo(list: ScatterList): void {
+    const { firsts, counts, areas, segments } = list.mapping;
+    list.iovas.fill(0n, 0, segments);
+    list.segmentBytes.fill(0, 0, segments);
+    forget(list);
+    // Stays true when ops throw here.
+    this.isStranded = true;
     this.isStranded = areas > 0 && this.#table.abandonAll(firsts, counts, areas) !== undefined;
-    list.iovas.fill(0n, 0, mapping.segments);
-    list.segmentBytes.fill(0, 0, mapping.segments);
-    mapping.areas = 0;
-    mapping.segments = 0;
-    return failure;
   }
+}
+
+/** The list is not mapped. */
+function forget({ mapping }: ScatterList): void {
+  mapping.areas = 0;
+  mapping.segments = 0;
+  mapping.device = undefined;
 }
 
 /** Would smaller areas help? Not one element's, and not when the table can't be asked at all. */

@@ -4,6 +4,7 @@
  */
 import { type AreaConstraints, areaConstraints } from "../../allocator/constraints.ts";
 import type { MappingTable } from "../../table/contract.ts";
+import type { Failure } from "../../units/failure.ts";
 import * as failures from "../../units/failure.ts";
 import type { EntryAccess } from "../../units/numbers.ts";
 import * as pages from "../pages.ts";
@@ -70,17 +71,33 @@ export class RangeMapper {
     this.isStranded = false;
     const entry = table.allocate(pages, constraints, -1);
     if (entry < 0) return entry;
-    const failed =
-      coherent && table.setCoherent !== undefined
-        ? table.setCoherent(entry, pages, page, access)
-        : table.set(entry, pages, page, access);
-    const failure = failed ?? table.flush();
+    let failure: Failure | undefined;
+    try {
+      failure =
+        (coherent && table.setCoherent !== undefined
+          ? table.setCoherent(entry, pages, page, access)
+          : table.set(entry, pages, page, access)) ?? table.flush();
+    } catch (error) {
+      this.#abandonAfterThrow(entry, pages);
+      throw error;
+    }
     if (failure !== undefined) {
+      this.isStranded = true;
       this.isStranded = table.abandon(entry, pages) !== undefined;
       return failureCode(failure);
     }
     table.commit(entry, pages);
     return entry;
+  }
+
+  /** Ops have thrown, and may throw again: the first error is the one that goes on. */
+  #abandonAfterThrow(entry: number, pages: number): void {
+    this.isStranded = true;
+    try {
+      this.isStranded = this.#table.abandon(entry, pages) !== undefined;
+    } catch {
+      // The table keeps the range out of use.
+    }
   }
 
   #coherentConstraints(naturalPages: number): AreaConstraints {

@@ -103,8 +103,7 @@ export class TableRoute implements Route {
 
   removeCoherent(iova: Iova, bytes: number): Failure | undefined {
     const entry = Number((iova - this.#base) >> this.#shift);
-    // Both are said: in lazy mode only after a flush is the memory nobody's.
-    return this.table.unmap(entry, pagesCovering(0, bytes, this.pageSize)) ?? this.awaitInvalidation();
+    return this.table.unmap(entry, pagesCovering(0, bytes, this.pageSize));
   }
 
   /** A sync answers nothing: what lies between device and memory and does not come to memory in time is an error. */
