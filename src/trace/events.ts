@@ -68,6 +68,16 @@ export const UNKNOWN_DIRECTION = -1;
 /** The line names no device. */
 export const UNKNOWN_DEVICE = -1;
 
+/** The line names no task, or more tasks have been met than are kept. */
+export const UNKNOWN_TASK = -1;
+/** No stack was recorded with the event. */
+export const NO_STACK = -1;
+
+/** `TraceEvents.context`: what the CPU was doing. In an interrupt, the task named is the one that was interrupted. */
+export const TASK_CONTEXT = 0;
+export const SOFT_INTERRUPT = 1;
+export const HARD_INTERRUPT = 2;
+
 /** 64-bit numbers, side by side with a byte count. Grows by doubling. */
 export class AddressColumns {
   length = 0;
@@ -110,6 +120,12 @@ export class TraceEvents {
   /** Index in `Trace.devices`, or UNKNOWN_DEVICE. */
   device: Int32Array = new Int32Array(1024);
   direction: Int8Array = new Int8Array(1024);
+  /** Index in `Trace.tasks`, or UNKNOWN_TASK. */
+  task: Int32Array = new Int32Array(1024);
+  /** Task, soft interrupt or hard interrupt. */
+  context: Uint8Array = new Uint8Array(1024);
+  /** Index in `Trace.stacks`, or NO_STACK. */
+  stack: Int32Array = new Int32Array(1024);
   /** Lists: first row in `elements`, and how many. */
   elementFirst: Int32Array = new Int32Array(1024);
   elementCount: Int32Array = new Int32Array(1024);
@@ -135,6 +151,11 @@ export class TraceEvents {
     const direction = new Int8Array(capacity);
     direction.set(this.direction);
     this.direction = direction;
+    const context = new Uint8Array(capacity);
+    context.set(this.context);
+    this.context = context;
+    this.task = grownInt32(this.task, capacity);
+    this.stack = grownInt32(this.stack, capacity);
     this.time = grownFloat64(this.time, capacity);
     this.bytes = grownFloat64(this.bytes, capacity);
     this.cpu = grownInt32(this.cpu, capacity);
@@ -196,6 +217,10 @@ export interface Trace {
   readonly events: TraceEvents;
   /** Names of devices, as the lines give them: `0000:00:06.0`. */
   readonly devices: readonly string[];
+  /** Tasks, as the lines give them: `node-174`. */
+  readonly tasks: readonly string[];
+  /** Different stacks that stand behind events, innermost function first. */
+  readonly stacks: readonly (readonly string[])[];
   readonly bytes: number;
   readonly lines: number;
   readonly classes: LineClasses;
@@ -209,6 +234,8 @@ export interface Trace {
   readonly entriesInBuffer: number;
   /** `entries-written` of the header; more than `entriesInBuffer` when the ring buffer overran. −1: doesn't say. */
   readonly entriesWritten: number;
+  /** Line of the first header whose counts show that the ring buffer overran; 0: there is none. */
+  readonly overrunLine: number;
   /** Events that `LOST` lines count. */
   readonly lostEvents: number;
   /** Entries of the ring buffer that stand in the file, of any kind: to compare with `entriesInBuffer`. */

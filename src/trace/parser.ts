@@ -19,14 +19,27 @@ import {
   startsWith,
 } from "./bytes.ts";
 import { CanonicalReader } from "./canonical.ts";
-import { type LineClasses, type LineTally, type Trace, TraceEvents } from "./events.ts";
+import { type LineClasses, type LineTally, NO_STACK, type Trace, TraceEvents, UNKNOWN_TASK } from "./events.ts";
 import { FieldReader } from "./fields.ts";
-import { LOST_EVENT, PrefixReader, STACK_EVENT } from "./prefix.ts";
+import { CONSOLE_EVENT, LOST_EVENT, PrefixReader, STACK_EVENT, skipMarks } from "./prefix.ts";
+import { LineRouter, type LineSink } from "./router.ts";
+import { StackReader } from "./stacks.ts";
 import { NameTable } from "./words.ts";
 
 /** Longer lines don't occur in traces: a list has at most 128 elements of 19 characters, three times. */
 export const MAX_LINE_BYTES: number = 2 ** 20;
 const SHOWN_CHARACTERS = 160;
+/** Tasks and devices whose names are kept; a broken input could name a new one in every line. */
+const MOST_NAMES = 65_536;
+/** Mail programs wrap at 72 to 80 characters: lines of events into two or three, lists into more. */
+const MOST_WRAPPED = 12;
+
+/** An event's line that ended too early: a mail program may have wrapped it. */
+interface Wrapped {
+  bytes: Uint8Array;
+  readonly line: number;
+  lines: number;
+}
 
 class Tally implements LineTally {
   count = 0;
@@ -54,7 +67,10 @@ class Tally implements LineTally {
 /** Feed it the file from its first byte on, in chunks of any size, then call `finish` once. */
 export class TraceParser {
   readonly #events = new TraceEvents();
-  readonly #devices = new NameTable();
+  readonly #devices = new NameTable(MOST_NAMES);
+  readonly #tasks = new NameTable(MOST_NAMES);
+  readonly #stacks = new StackReader(this.#events);
+  readonly #router: LineRouter;
   readonly #prefix = new PrefixReader();
   readonly #canonical = new CanonicalReader();
   readonly #fields = new FieldReader(this.#devices);
@@ -78,7 +94,14 @@ export class TraceParser {
   #headerCpus = 0;
   #entriesInBuffer = -1;
   #entriesWritten = -1;
+  #overrunLine = 0;
   #lostEvents = 0;
+  #wrapped: Wrapped | undefined;
+
+  /** @param sink - gets what stands in the input beside the trace: a log that holds lines of a trace, or a trace that holds lines of a log */
+  constructor(sink?: LineSink) {
+    this.#router = new LineRouter(sink);
+  }
 
   /** Events read so far. */
   get eventCount(): number {
@@ -104,6 +127,7 @@ export class TraceParser {
     const end = chunk.lastIndexOf(NEWLINE) + 1;
     this.#canonical.open(chunk);
     while (first < end) first = this.#readLine(chunk, first);
+    this.#router.flush(chunk);
     if (first < chunk.length) this.#carry = chunk.slice(first);
     this.#bytes += chunk.length;
     if (this.#carry.length > MAX_LINE_BYTES) {
@@ -117,10 +141,14 @@ export class TraceParser {
   /** Ends the reading. What stands after the last newline counts as a line when it is whole. */
   finish(): Trace {
     if (this.#carry.length > 0) this.#readUnterminated();
+    this.#router.finish();
+    this.#stacks.end();
     const classes = this.#classes;
     return {
       events: this.#events,
       devices: this.#devices.names,
+      tasks: this.#tasks.names,
+      stacks: this.#stacks.stacks,
       bytes: this.#bytes,
       lines: this.#line,
       classes,
@@ -129,6 +157,7 @@ export class TraceParser {
       headerCpus: this.#headerCpus,
       entriesInBuffer: this.#entriesInBuffer,
       entriesWritten: this.#entriesWritten,
+      overrunLine: this.#overrunLine,
       lostEvents: this.#lostEvents,
       entriesRead: classes.events.count + classes.otherEvents.count + classes.malformed.count + this.#stackEntries,
       clockCounts: this.#prefix.clockCounts,
@@ -138,6 +167,7 @@ export class TraceParser {
   #readOneLine(bytes: Uint8Array): void {
     this.#canonical.open(bytes);
     this.#readLine(bytes, 0);
+    this.#router.flush(bytes);
   }
 
   /** Reads the line that begins at `first`; returns where the next one begins. */
@@ -147,17 +177,35 @@ export class TraceParser {
     const events = this.#events;
     const row = events.reserve();
     const head = bytes[first] === HASH ? -1 : this.#prefix.readHead(bytes, first, newline);
-    if (head >= 0 && (this.#canonical.read(head, newline, events, row) || this.#readEvent(bytes, first, head, row))) {
-      events.cpu[row] = this.#prefix.cpu;
-      events.time[row] = this.#prefix.time;
-      events.line[row] = this.#line;
-      events.length = row + 1;
-      this.#classes.events.note(this.#line, bytes, first);
-    } else if (head < 0) this.#readOtherLine(bytes, first);
+    let isText = false;
+    if (head >= 0) {
+      this.#wrapped = undefined;
+      if (this.#canonical.read(head, newline, events, row) || this.#readEvent(bytes, first, head, row)) {
+        this.#keepRow(bytes, first, this.#line);
+      }
+    } else isText = !this.#belongsToTrace(bytes, first, newline);
+    this.#router.take(bytes, first, newline + 1, isText);
     return newline + 1;
   }
 
-  /** True when the line is an event of ours, which stands in `row` then; else it has been counted. */
+  /** The line is an event, whose fields stand in the next free row: keeps it. */
+  #keepRow(bytes: Uint8Array, first: number, line: number): void {
+    const events = this.#events;
+    const prefix = this.#prefix;
+    const row = events.length;
+    events.cpu[row] = prefix.cpu;
+    events.time[row] = prefix.time;
+    events.context[row] = prefix.context;
+    events.task[row] =
+      prefix.taskEnd > prefix.taskFirst ? this.#tasks.number(bytes, prefix.taskFirst, prefix.taskEnd) : UNKNOWN_TASK;
+    events.stack[row] = NO_STACK;
+    events.line[row] = line;
+    events.length = row + 1;
+    this.#stacks.event(row, prefix.cpu);
+    this.#classes.events.note(line, bytes, first);
+  }
+
+  /** True when the line is an event of ours, whose fields stand in `row` then; else it has been counted. */
   #readEvent(bytes: Uint8Array, first: number, head: number, row: number): boolean {
     const kind = this.#prefix.readName(bytes, head);
     if (kind <= 0) {
@@ -166,9 +214,46 @@ export class TraceParser {
     }
     if (!this.#fields.read(bytes, this.#prefix.fields, kind, this.#events)) {
       this.#addMalformed(this.#fields.reason, bytes, first);
+      const end = bytes.indexOf(NEWLINE, first) + 1;
+      this.#wrapped = { bytes: bytes.slice(first, end), line: this.#line, lines: 1 };
       return false;
     }
     this.#fields.store(kind, this.#events, row);
+    return true;
+  }
+
+  /** A line without an event's head: is it nevertheless the trace's? A trace that was pasted may be wrapped, or cut at its beginning. */
+  #belongsToTrace(bytes: Uint8Array, first: number, newline: number): boolean {
+    if (this.#wrapped !== undefined && this.#goesOn(this.#wrapped, bytes, first, newline)) return true;
+    const head = this.#prefix.readCutHead(bytes, first, newline);
+    const kind = head < 0 ? 0 : this.#prefix.readName(bytes, head);
+    if (kind > 0 && this.#fields.read(bytes, this.#prefix.fields, kind, this.#events)) {
+      this.#fields.store(kind, this.#events, this.#events.length);
+      this.#keepRow(bytes, first, this.#line);
+      return true;
+    }
+    return this.#readOtherLine(bytes, first);
+  }
+
+  /** Tries the wrapped line together with this one. */
+  #goesOn(wrapped: Wrapped, bytes: Uint8Array, first: number, newline: number): boolean {
+    const from = skipMarks(bytes, first);
+    if (from >= newline || bytes[from] === CARRIAGE_RETURN || bytes[from] === HASH || ++wrapped.lines > MOST_WRAPPED) {
+      this.#wrapped = undefined;
+      return false;
+    }
+    const line = joined(wrapped.bytes, bytes.subarray(from, newline + 1));
+    line[wrapped.bytes.length - 1] = SPACE;
+    const head = this.#prefix.readHead(line, 0, line.length - 1);
+    const kind = head < 0 ? 0 : this.#prefix.readName(line, head);
+    if (kind <= 0) return false;
+    wrapped.bytes = line;
+    if (!this.#fields.read(line, this.#prefix.fields, kind, this.#events)) return isFields(bytes, from);
+    this.#fields.store(kind, this.#events, this.#events.length);
+    this.#classes.malformed.withdraw();
+    if (this.#classes.malformed.count === 0) this.#malformedReason = "";
+    this.#keepRow(line, 0, wrapped.line);
+    this.#wrapped = undefined;
     return true;
   }
 
@@ -183,7 +268,14 @@ export class TraceParser {
       this.#addLost(bytes, first, /PERF_RECORD_LOST\S*\s+(?:lost\s+)?(\d+)/);
       return;
     }
-    if (kind === STACK_EVENT) this.#stackEntries++;
+    if (kind === CONSOLE_EVENT) {
+      const message = lineText(bytes, skipBlanks(bytes, this.#prefix.fields), MAX_LINE_BYTES);
+      this.#router.console(bytes, message, this.#prefix.time / 1e9);
+    }
+    if (kind === STACK_EVENT) {
+      this.#stackEntries++;
+      this.#stacks.begin(this.#prefix.cpu);
+    }
     (kind === STACK_EVENT ? stacks : otherEvents).note(this.#line, bytes, first);
   }
 
@@ -193,18 +285,22 @@ export class TraceParser {
     this.#classes.lost.note(this.#line, bytes, first);
   }
 
-  /** A line without the head of an event. */
-  #readOtherLine(bytes: Uint8Array, line: number): void {
-    const first = skipBlanks(bytes, line);
-    if (bytes[line] === HASH || isReportHead(bytes, first)) this.#readComment(bytes, first);
-    else if (isLost(bytes, first)) this.#addLost(bytes, first, LOST);
-    else this.#otherClass(bytes, line, first).note(this.#line, bytes, line);
-  }
-
-  #otherClass(bytes: Uint8Array, line: number, first: number): Tally {
+  /** A line without the head of an event; false when it is no line of a trace. */
+  #readOtherLine(bytes: Uint8Array, line: number): boolean {
+    const first = skipMarks(bytes, line);
     const { blank, stacks, foreign } = this.#classes;
-    if (bytes[first] === NEWLINE || bytes[first] === CARRIAGE_RETURN) return blank;
-    return isStackFrame(bytes, line, first) ? stacks : foreign;
+    if (bytes[first] === HASH || isReportHead(bytes, first)) this.#readComment(bytes, first);
+    else if (isLost(bytes, first)) {
+      this.#addLost(bytes, first, LOST);
+      return true;
+    } else if (bytes[first] === NEWLINE || bytes[first] === CARRIAGE_RETURN) blank.note(this.#line, bytes, line);
+    else if (isStackFrame(bytes, line, first)) {
+      stacks.note(this.#line, bytes, line);
+      if (this.#stacks.isOpen) this.#stacks.frame(lineText(bytes, first, 256));
+      return this.#stacks.isOpen;
+    } else foreign.note(this.#line, bytes, line);
+    this.#stacks.end();
+    return false;
   }
 
   /** The header's numbers stand in comments, and in the head lines of trace-cmd. */
@@ -215,6 +311,7 @@ export class TraceParser {
       // Several traces in one file: their counts add up.
       this.#entriesInBuffer = Math.max(0, this.#entriesInBuffer) + Number(entries[1]);
       this.#entriesWritten = Math.max(0, this.#entriesWritten) + Number(entries[2]);
+      if (this.#overrunLine === 0 && Number(entries[2]) > Number(entries[1])) this.#overrunLine = this.#line;
     }
     const cpus = /#P:(\d+)|^cpus=(\d+)|^# nrcpus avail : (\d+)/.exec(text);
     if (cpus !== null) this.#headerCpus = Math.max(this.#headerCpus, Number(cpus[1] ?? cpus[2] ?? cpus[3]));
@@ -253,6 +350,11 @@ function joined(head: Uint8Array, tail: Uint8Array): Uint8Array {
   whole.set(head);
   whole.set(tail, head.length);
   return whole;
+}
+
+/** `paddr=0x…`, `0x… size=4096`, `0xffff1000,0xffff2000}`: what the fields of an event go on with. */
+function isFields(bytes: Uint8Array, first: number): boolean {
+  return /^(?:[a-z_]+=|0x[0-9a-f]|- 0x|IOMMU:|[0-9a-f]{4}:[0-9a-f]{2}:)/.test(lineText(bytes, first, 32));
 }
 
 /** ` => function` of ftrace, and `\tffffffff81234567 function+0x10 (module)` of perf. */

@@ -20,9 +20,12 @@ import {
   DMA_UNMAP,
   DMA_UNMAP_RESOURCE,
   DMA_UNMAP_SG,
+  HARD_INTERRUPT,
   IO_PAGE_FAULT,
   MAP,
   REMOVE_DEVICE,
+  SOFT_INTERRUPT,
+  TASK_CONTEXT,
   UNMAP,
 } from "./events.ts";
 import { hashStep, WordTable } from "./words.ts";
@@ -34,11 +37,17 @@ const COLON = 0x3a;
 const DOT = 0x2e;
 const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
+const OPEN_PARENTHESIS = 0x28;
+const CLOSE_PARENTHESIS = 0x29;
+const GREATER = 0x3e;
+const BAR = 0x7c;
 
 /** Answers of `PrefixReader.readName` that are no kind of ours. */
 const OTHER_EVENT = 0;
 export const STACK_EVENT = -1;
 export const LOST_EVENT = -2;
+/** A message of the kernel's log: `printk:console`. */
+export const CONSOLE_EVENT = -3;
 
 const NAMES = new WordTable([
   ["map", MAP],
@@ -70,6 +79,11 @@ const NAMES = new WordTable([
   ["dma_sync_sg_for_device", DMA_SYNC_FOR_DEVICE],
 ]);
 
+/** What a letter of the flags says about the context; other letters say nothing about it. */
+const CONTEXT = new Uint8Array(128);
+for (const letter of "hHzZ") CONTEXT[letter.charCodeAt(0)] = HARD_INTERRUPT;
+CONTEXT["s".charCodeAt(0)] = SOFT_INTERRUPT;
+
 const POWER_OF_TEN: Float64Array = Float64Array.from({ length: 10 }, (_, power) => 10 ** power);
 
 /** Reads one line's head; the values stand in the fields afterwards. */
@@ -81,6 +95,11 @@ export class PrefixReader {
   clockCounts = false;
   /** Where the fields begin, after `readName`. */
   fields = 0;
+  /** TASK_CONTEXT, SOFT_INTERRUPT or HARD_INTERRUPT, by the flags. */
+  context = 0;
+  /** Where the task's name begins and ends; equal when the line has none. */
+  taskFirst = 0;
+  taskEnd = 0;
   #column = 0;
 
   /** Reads up to the colon after the timestamp; returns one past it, or −1 when the line [first, newline) is no event. */
@@ -89,16 +108,43 @@ export class PrefixReader {
     const guess = first + this.#column;
     if (guess < newline && bytes[guess] === OPEN_BRACKET) {
       const after = this.#cpuAndTime(bytes, guess + 1);
-      if (after >= 0) return after;
+      if (after >= 0) {
+        this.#readTask(bytes, first, guess);
+        return after;
+      }
     }
     for (let at = first; at < newline; at++) {
       if (bytes[at] !== OPEN_BRACKET) continue;
       const after = this.#cpuAndTime(bytes, at + 1);
       if (after < 0) continue;
       this.#column = at - first;
+      this.#readTask(bytes, first, at);
       return after;
     }
     return -1;
+  }
+
+  /** As `readHead`, for a line whose beginning is cut off: `00] ..... 7.172004: map: …`, `7.172004: map: …`. */
+  readCutHead(bytes: Uint8Array, first: number, newline: number): number {
+    let at = skipMarks(bytes, first);
+    this.taskFirst = this.taskEnd = at;
+    const bracket = bytes.indexOf(CLOSE_BRACKET, at);
+    const after = bracket >= 0 && bracket < newline ? this.#flagsAndTime(bytes, bracket + 1) : -1;
+    if (after >= 0) return after;
+    at = skipMarks(bytes, first);
+    return isDigit(bytes[at] as number) ? this.#flagsAndTime(bytes, at) : -1;
+  }
+
+  /** The task stands before the CPU at `end`, without quote marks before it; a thread group may follow it: `node-174 (174)`. */
+  #readTask(bytes: Uint8Array, first: number, end: number): void {
+    let last = end;
+    while (last > first && bytes[last - 1] === SPACE) last--;
+    if (bytes[last - 1] === CLOSE_PARENTHESIS) {
+      while (last > first && bytes[last] !== OPEN_PARENTHESIS) last--;
+      while (last > first && bytes[last - 1] === SPACE) last--;
+    }
+    this.taskFirst = Math.min(skipMarks(bytes, first), last);
+    this.taskEnd = last;
   }
 
   #cpuAndTime(bytes: Uint8Array, from: number): number {
@@ -110,14 +156,22 @@ export class PrefixReader {
       byte = bytes[++at] as number;
     }
     if (at === from || at - from > 6 || byte !== CLOSE_BRACKET || bytes[at + 1] !== SPACE) return -1;
-    at += 2;
+    this.cpu = cpu;
+    return this.#flagsAndTime(bytes, at + 1);
+  }
+
+  #flagsAndTime(bytes: Uint8Array, from: number): number {
+    let at = from;
     while (bytes[at] === SPACE) at++;
+    this.context = TASK_CONTEXT;
     if (!isDigit(bytes[at] as number)) {
       // The flags (`d.H1.`): one word that never begins with a digit.
-      at = skipWord(bytes, at);
+      for (let byte = bytes[at] as number; byte > SPACE; byte = bytes[++at] as number) {
+        const context = CONTEXT[byte & 127] as number;
+        if (context > this.context) this.context = context;
+      }
       while (bytes[at] === SPACE) at++;
     }
-    this.cpu = cpu;
     return this.#timestamp(bytes, at);
   }
 
@@ -169,9 +223,21 @@ export class PrefixReader {
     }
     this.fields = at + 1;
     const kind = NAMES.find(bytes, first, at, hash);
-    if (kind === 0) return startsWith(bytes, first, "kernel_stack:") ? STACK_EVENT : OTHER_EVENT;
+    if (kind === 0) return otherName(bytes, first);
     return subsystem >= 0 ? ofSubsystem(bytes, subsystem, first, kind) : ours(bytes, this.fields, kind);
   }
+}
+
+function otherName(bytes: Uint8Array, first: number): number {
+  if (startsWith(bytes, first, "kernel_stack:")) return STACK_EVENT;
+  return startsWith(bytes, first, "console:") ? CONSOLE_EVENT : OTHER_EVENT;
+}
+
+/** Past blanks and the quote marks of mail programs (`> `, `| `). */
+export function skipMarks(bytes: Uint8Array, first: number): number {
+  let at = skipBlanks(bytes, first);
+  while (bytes[at] === GREATER || bytes[at] === BAR) at = skipBlanks(bytes, at + 1);
+  return at;
 }
 
 function ofSubsystem(bytes: Uint8Array, first: number, end: number, kind: number): number {

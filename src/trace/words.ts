@@ -65,20 +65,27 @@ export class NameTable {
   readonly names: string[] = [];
   readonly #bytes: Uint8Array[] = [];
   readonly #byHash: Map<number, number[]> = new Map();
+  readonly #most: number;
   #last = -1;
 
-  /** The number of the name [first, end). */
+  /** @param most - names kept; every further one is -1 */
+  constructor(most: number = Number.POSITIVE_INFINITY) {
+    this.#most = most;
+  }
+
+  /** The number of the name [first, end); -1 when there is no room for it. */
   number(bytes: Uint8Array, first: number, end: number): number {
     // Neighbouring lines mostly speak of the same device.
     if (this.#last >= 0 && equal(bytes, first, end, this.#bytes[this.#last] as Uint8Array)) return this.#last;
     const hash = hashOf(bytes, first, end);
     const same = this.#byHash.get(hash) ?? [];
     const known = same.find((name) => equal(bytes, first, end, this.#bytes[name] as Uint8Array));
-    this.#last = known ?? this.#names(bytes.slice(first, end), hash, same);
+    if (known === undefined && this.names.length >= this.#most) return -1;
+    this.#last = known ?? this.#add(bytes.slice(first, end), hash, same);
     return this.#last;
   }
 
-  #names(word: Uint8Array, hash: number, same: number[]): number {
+  #add(word: Uint8Array, hash: number, same: number[]): number {
     const number = this.names.length;
     this.names.push(printable(word, 0, word.length, 256));
     this.#bytes.push(word);
