@@ -56,7 +56,10 @@ export interface Board {
   /** What was left by a thread that is dead for certain: `machineThread` is its slot on the machine. Its table is reclaimed apart. */
   forgetThread(machineThread: number): void;
   readonly machineThread: number;
-  /** Gives this thread's views back. The creator's `close` also ends what runs outside of this process. */
+  /**
+   * Gives this thread's views back. The creator's `close` also ends what runs outside of this process. A second call does nothing. Throws
+   * IovaError "view-closed" when the table's or the machine's view has been closed apart; the other one is closed all the same.
+   */
   close(): void;
 }
 
@@ -111,6 +114,20 @@ export interface BoardKind {
   create(options: BoardOptions): Board;
   /** A view for the calling thread. Throws FormatError for a foreign handle. */
   attach(handle: BoardHandle): Board;
+}
+
+/** A board's `close`: of the platform's view or table, then of the machine's. The machine is closed also when the first one throws. */
+export function closeOnce(platform: { close(): void }, machine: { close(): void }): () => void {
+  let isClosed = false;
+  return () => {
+    if (isClosed) return;
+    isClosed = true;
+    try {
+      platform.close();
+    } finally {
+      machine.close();
+    }
+  };
 }
 
 /** Levels that tables of this kind can have with such pages. */

@@ -28,6 +28,21 @@ for (const kind of BOARD_KINDS) {
   });
 }
 
+// Review of 2026-11-30, platforms, defect 4.
+for (const kind of BOARD_KINDS) {
+  test(`${kind.name}: a second close does nothing; a table that was closed before leaves no machine open`, () => {
+    const threads = Math.min(2, kind.maxThreads ?? 2);
+    const board = kind.create({ memoryBytes: MEMORY_BYTES, entries: 256, threads });
+    board.close();
+    board.close();
+    const other = kind.create({ memoryBytes: MEMORY_BYTES, entries: 256, threads });
+    other.table.close();
+    assert.throws(() => other.close(), { code: "view-closed" });
+    assert.throws(() => other.machine.device(0).dmaRead(0n, new Uint8Array(8)), { code: "closed" });
+    other.close();
+  });
+}
+
 for (const kind of BOARD_KINDS) {
   test(`${kind.name}: what the kind does not have is refused with the numbers`, () => {
     const [usual = 0] = kind.pageShifts;

@@ -4,7 +4,14 @@ import { LdcLink } from "../../platforms/ldc/link.ts";
 import { LdcPlatform, type LdcPlatformHandle } from "../../platforms/ldc/platform.ts";
 import { LEAST_TABLE_ENTRIES, MAP_TABLE_ALIGNMENT, MOST_TABLE_ENTRIES } from "../../platforms/ldc/services.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
-import { type Board, type BoardHandle, type BoardKind, type BoardOptions, checkBoardOptions } from "../board.ts";
+import {
+  type Board,
+  type BoardHandle,
+  type BoardKind,
+  type BoardOptions,
+  checkBoardOptions,
+  closeOnce,
+} from "../board.ts";
 import { LdcHypervisor, type LdcHypervisorHandle } from "../hypervisors/ldc/hypervisor.ts";
 
 /** What a channel of Linux's has. */
@@ -71,9 +78,6 @@ function boardOf(machine: LdcHypervisor, platform: LdcPlatform): Board {
     takeFaults: () => machine.faults(),
     forgetThread: (thread) => machine.forgetThread(thread),
     machineThread: machine.thread,
-    close: () => {
-      platform.generic.close();
-      machine.close();
-    },
+    close: closeOnce(platform.generic, machine),
   };
 }

@@ -6,7 +6,14 @@ import { powernvTce } from "../../formats/tce.ts";
 import { LinearPlatform, type LinearPlatformHandle } from "../../platforms/linear/platform.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
 import { type DmaWindow, type EntryCount, type Iova, MAX_ENTRIES } from "../../units/numbers.ts";
-import { type Board, type BoardHandle, type BoardKind, type BoardOptions, checkBoardOptions } from "../board.ts";
+import {
+  type Board,
+  type BoardHandle,
+  type BoardKind,
+  type BoardOptions,
+  checkBoardOptions,
+  closeOnce,
+} from "../board.ts";
 import { SoftwareMachine, type SoftwareMachineHandle } from "../software/machine.ts";
 
 /** 4 GiB: no bus address is also one of the memory. */
@@ -80,9 +87,6 @@ function boardOf(kind: BoardKind, machine: SoftwareMachine, platform: LinearPlat
     takeFaults: () => machine.faults(),
     forgetThread: (thread) => machine.forgetThread(thread),
     machineThread: machine.thread,
-    close: () => {
-      platform.generic.close();
-      machine.close();
-    },
+    close: closeOnce(platform.generic, machine),
   };
 }

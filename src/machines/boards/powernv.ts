@@ -5,7 +5,14 @@ import { PowernvPlatform, type PowernvPlatformHandle } from "../../platforms/pow
 import { RTT_BYTES } from "../../platforms/powernv/registers.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
 import { MAX_ENTRIES } from "../../units/numbers.ts";
-import { type Board, type BoardHandle, type BoardKind, type BoardOptions, checkBoardOptions } from "../board.ts";
+import {
+  type Board,
+  type BoardHandle,
+  type BoardKind,
+  type BoardOptions,
+  checkBoardOptions,
+  closeOnce,
+} from "../board.ts";
 import { requesterIdOf } from "../software/iommus/phb4.ts";
 import { SoftwareMachine, type SoftwareMachineHandle } from "../software/machine.ts";
 
@@ -106,9 +113,6 @@ function boardOf(machine: SoftwareMachine, platform: PowernvPlatform): Board {
       if (there >= 0) platform.phb.reclaimThread(there);
     },
     machineThread: machine.thread,
-    close: () => {
-      platform.close();
-      machine.close();
-    },
+    close: closeOnce(platform, machine),
   };
 }

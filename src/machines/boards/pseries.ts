@@ -3,7 +3,14 @@ import { pseriesTce } from "../../formats/pseries-tce.ts";
 import { TCES_PER_CALL } from "../../platforms/pseries/papr.ts";
 import { PseriesPlatform, type PseriesPlatformHandle } from "../../platforms/pseries/platform.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
-import { type Board, type BoardHandle, type BoardKind, type BoardOptions, checkBoardOptions } from "../board.ts";
+import {
+  type Board,
+  type BoardHandle,
+  type BoardKind,
+  type BoardOptions,
+  checkBoardOptions,
+  closeOnce,
+} from "../board.ts";
 import { PaprHypervisor, type PaprHypervisorHandle } from "../hypervisors/papr/hypervisor.ts";
 import type { PersonalityName } from "../hypervisors/papr/personalities.ts";
 
@@ -99,9 +106,6 @@ function boardOf(hypervisor: PaprHypervisor, platform: PseriesPlatform): Board {
     },
     forgetThread: (thread) => hypervisor.forgetThread(thread),
     machineThread: hypervisor.thread,
-    close: () => {
-      platform.close();
-      hypervisor.close();
-    },
+    close: closeOnce(platform, hypervisor),
   };
 }

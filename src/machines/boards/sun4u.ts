@@ -10,7 +10,14 @@ import {
   tsbEntriesFor,
 } from "../../platforms/sun4u/platform.ts";
 import { TSB_ALIGNMENT } from "../../platforms/sun4u/registers.ts";
-import { type Board, type BoardHandle, type BoardKind, type BoardOptions, checkBoardOptions } from "../board.ts";
+import {
+  type Board,
+  type BoardHandle,
+  type BoardKind,
+  type BoardOptions,
+  checkBoardOptions,
+  closeOnce,
+} from "../board.ts";
 import { SoftwareMachine, type SoftwareMachineHandle } from "../software/machine.ts";
 
 const DEFAULT_ENTRIES = 32_768;
@@ -70,9 +77,6 @@ function boardOf(machine: SoftwareMachine, platform: Sun4uPlatform): Board {
       platform.reclaimContexts();
     },
     machineThread: machine.thread,
-    close: () => {
-      platform.generic.close();
-      machine.close();
-    },
+    close: closeOnce(platform.generic, machine),
   };
 }

@@ -10,7 +10,14 @@ import {
   LIST_ENTRIES,
 } from "../../platforms/sun4v/services.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
-import { type Board, type BoardHandle, type BoardKind, type BoardOptions, checkBoardOptions } from "../board.ts";
+import {
+  type Board,
+  type BoardHandle,
+  type BoardKind,
+  type BoardOptions,
+  checkBoardOptions,
+  closeOnce,
+} from "../board.ts";
 import { Sun4vHypervisor, type Sun4vHypervisorHandle } from "../hypervisors/sun4v/hypervisor.ts";
 
 const PAGE_BYTES = 2 ** IO_PAGE_SHIFT;
@@ -94,9 +101,6 @@ function boardOf(kind: BoardKind, machine: Sun4vHypervisor, platform: Sun4vPlatf
     takeFaults: () => machine.faults(),
     forgetThread: (thread) => machine.forgetThread(thread),
     machineThread: machine.thread,
-    close: () => {
-      platform.generic.close();
-      machine.close();
-    },
+    close: closeOnce(platform.generic, machine),
   };
 }

@@ -18,6 +18,7 @@ import {
   type BoardOptions,
   type BoardStatistics,
   checkBoardOptions,
+  closeOnce,
 } from "../board.ts";
 import { powernvBoard, powernvRegion } from "../boards/powernv.ts";
 import { sun4uBoard } from "../boards/sun4u.ts";
@@ -124,10 +125,7 @@ function sun4uOf(machine: QemuMachine, platform: Sun4uPlatform): Board {
     // The bridge and the platform keep nothing of a thread.
     forgetThread: () => {},
     machineThread: platform.generic.thread,
-    close: () => {
-      platform.generic.close();
-      machine.close();
-    },
+    close: closeOnce(platform.generic, machine),
   };
 }
 
@@ -150,10 +148,7 @@ function powernvOf(machine: QemuMachine, platform: PowernvPlatform): Board {
     },
     forgetThread: (thread) => platform.phb.reclaimThread(thread),
     machineThread: pages.thread,
-    close: () => {
-      platform.close();
-      machine.close();
-    },
+    close: closeOnce(platform, machine),
   };
 }
 

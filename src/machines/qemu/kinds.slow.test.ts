@@ -94,6 +94,19 @@ for (const kind of QEMU_BOARDS) {
     assert.deepEqual(running(), []);
   });
 
+  // Review of 2026-11-30, platforms, defect 4.
+  test(`${kind.name}: a second close does nothing; QEMU ends also when the table has been closed before`, (t) => {
+    if (!hasBoard(t, machineOf(kind))) return;
+    const board = kind.create({ memoryBytes: MEMORY_BYTES });
+    board.close();
+    board.close();
+    const other = kind.create({ memoryBytes: MEMORY_BYTES });
+    other.table.close();
+    assert.throws(() => other.close(), { code: "view-closed" });
+    assert.deepEqual(running(), []);
+    other.close();
+  });
+
   test(`${kind.name}: a QEMU that is killed is an error of the call in hand and of all later ones; close still ends well`, async (t) => {
     if (!hasBoard(t, machineOf(kind))) return;
     const board = kind.create({ memoryBytes: MEMORY_BYTES });
