@@ -3,7 +3,7 @@
 /** A device in a pattern: `02:00.0`, `0000:02:00.0`, `0x02:0x00.0`. */
 export const PCI_DEVICE: string = `(?:[0-9a-f]{4,8}:)?(?:0x)?[0-9a-f]{2}:(?:0x)?[0-9a-f]{2}[.:](?:0x)?[0-7]`;
 
-/** `2:00.0`, `0x02:0x00.0`, `0000:02:00.0` → `0000:02:00.0`; what names no PCI device, or a masked one, is undefined. */
+/** `02:00.0`, `0x02:0x00.0`, `0000:02:00.0` → `0000:02:00.0`; what names no PCI device, or a masked one, is undefined. */
 export function pciName(text: string | undefined): string | undefined {
   const match = /^(?:([0-9a-f]{4,8}):)?(?:0x)?([0-9a-f]{2}):(?:0x)?([0-9a-f]{2})[.:](?:0x)?([0-7])$/i.exec(
     text?.trim() ?? "",

@@ -91,6 +91,12 @@ export interface Family {
   readonly shapes: readonly Shape[];
 }
 
+/** The properties of `values` that are not undefined, ready to be spread into a fact: facts have no undefined properties. */
+export function given<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  const entries = Object.entries(values).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> };
+}
+
 /** Fields that occur in many families. */
 export const HEX_ADDRESS: Field = { radix: "hex", unit: "IO address" };
 export const TEXT: Field = { radix: "text", unit: "text" };

@@ -166,7 +166,7 @@ const IOMMUS: readonly Shape[] = [
   host(
     {
       name: "domain-type",
-      example: "iommu: Default domain type: Translated",
+      example: "iommu: Default domain type: Passthrough",
       kernels: "5.3 on",
       pattern: /Default\s+domain\s+type:\s+(?<type>Passthrough)/i,
       fields: { type: NAME },

@@ -1,0 +1,17 @@
+/** What the tests of the shapes share: a text in, the facts that it states out. */
+import type { Fact, LineRef } from "./facts.ts";
+import { LogReader } from "./reader.ts";
+
+/** All facts of a text, in the order in which the reader hands them on. */
+export function factsOf(text: string): Fact[] {
+  const facts: Fact[] = [];
+  const reader = new LogReader("-", (fact) => facts.push(fact));
+  reader.write(text);
+  reader.finish();
+  return facts;
+}
+
+/** Lines of the text that `factsOf` reads. */
+export function linesOf(...numbers: readonly number[]): LineRef[] {
+  return numbers.map((line) => ({ file: "-", line }));
+}
