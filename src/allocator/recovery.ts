@@ -17,7 +17,7 @@
  * dead thread's cache and queue are given back as its positions say.
  */
 import { count as tally } from "../shared/counters.ts";
-import { holderOf, inherit, lock, tagOf, unlock } from "../shared/lock.ts";
+import { holderOf, inherit, lock, SHORT_PATIENCE_MS, tagOf, unlock } from "../shared/lock.ts";
 import { hintTo, peek, poke, type SharedHalves } from "../shared/memory.ts";
 import { checkInteger, IovaError } from "../units/errors.ts";
 import { type Failure, failureOf } from "../units/failure.ts";
@@ -37,9 +37,6 @@ export type ReclaimScope = "in-flight" | "everything";
 
 /** Clears the entries of these ranges and invalidates the IOTLB. A failure keeps them out of use. */
 export type Forget = (ranges: readonly EntryRange[]) => Failure | undefined;
-
-/** How long recovery waits for a pool's lock. No pool is locked for so long by a thread that runs. */
-const RECOVERY_PATIENCE_MS = 50;
 
 /** Where ranges go that recovery has taken over: they are `ending` by the recovering thread. */
 export interface RecoveredRanges {
@@ -145,7 +142,7 @@ export class Recovery {
       const pool = this.#pools.of(first);
       if (pool !== held) {
         held?.unlock();
-        held = !stuck.has(pool) && pool.lock(RECOVERY_PATIENCE_MS) === 0 ? pool : undefined;
+        held = !stuck.has(pool) && pool.lock(SHORT_PATIENCE_MS) === 0 ? pool : undefined;
         if (held === undefined) stuck.add(pool);
       }
       if (held === undefined) this.#ranges.quarantine(first, end - first);

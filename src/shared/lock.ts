@@ -11,6 +11,11 @@
  * no thread can set the flag on a lock that has just been given back without noticing: its compareExchange fails.
  * A notified waiter that is killed before it takes the lock takes the wake-up with it (seen in 9 of 15 runs): hence no
  * sleep is longer than 5 ms before the word is looked at again.
+ *
+ * A waiter that has waited for 2 s in vain marks the word: this holder does not answer. Later waiters see the mark and wait for 50 ms.
+ * So a program with a dead thread that is not reclaimed yet is slow, but does not stand still. The mark ends with the holding: `unlock`
+ * and `inherit` remove it. It is set by a compareExchange of the whole word that was just seen held, so it can't stand on a free
+ * lock. The holder may have changed before: then the mark makes the waiters of this one holding less patient, and nothing else.
  */
 import { type FailureCode, OWNER_UNRESPONSIVE, WOULD_BLOCK } from "../units/failure.ts";
 import * as counters from "./counters.ts";
@@ -30,11 +35,18 @@ export const LOCK_WORDS: number = WAIT_MICROSECONDS + COUNTER_WORDS;
 /** Set in the word while threads may sleep on it. Tags lie below it: 1 .. 2^16 − 1. */
 const WAITERS = 1 << 16;
 const TAG_MASK = WAITERS - 1;
+/** Set in the word once a waiter has given up on this holder. */
+const GIVEN_UP = 1 << 17;
 
 /** The longest sleep before a waiter looks again, in milliseconds. */
 const LONGEST_SLEEP_MS = 5;
 /** After this long without getting the lock, the waiter gives up and says who holds it. */
 const UNRESPONSIVE_AFTER_MS = 2000;
+/**
+ * Patience of a waiter who has other things to do, and with a holder on whom another has given up, in milliseconds. No lock is held for
+ * so long by a thread that runs.
+ */
+export const SHORT_PATIENCE_MS = 50;
 /** A thread that may not sleep tries for this long. */
 const WOULD_BLOCK_AFTER_MS = 1;
 
@@ -82,7 +94,7 @@ export function holderOf(words: SharedWords, at: number): number {
 function lockContended(words: SharedWords, at: number, tag: number, patienceMs: number): 0 | FailureCode {
   const began = milliseconds();
   const deadline = began + (mayWait() ? patienceMs : WOULD_BLOCK_AFTER_MS);
-  const answer = spin(words, at, tag) ? 0 : sleepUntilLocked(words, at, tag, deadline);
+  const answer = spin(words, at, tag) ? 0 : sleepUntilLocked(words, at, tag, began, deadline);
   if (answer !== 0) return answer;
   increment(words, at + ACQUISITIONS);
   increment(words, at + CONTENDED);
@@ -97,7 +109,13 @@ function spin(words: SharedWords, at: number, tag: number): boolean {
   return false;
 }
 
-function sleepUntilLocked(words: SharedWords, at: number, tag: number, deadline: number): 0 | FailureCode {
+function sleepUntilLocked(
+  words: SharedWords,
+  at: number,
+  tag: number,
+  began: number,
+  deadline: number,
+): 0 | FailureCode {
   for (;;) {
     const held = load(words, at);
     if (held === 0) {
@@ -105,9 +123,13 @@ function sleepUntilLocked(words: SharedWords, at: number, tag: number, deadline:
       if (compareExchange(words, at, 0, tag | WAITERS) === 0) return 0;
       continue;
     }
-    if (milliseconds() > deadline) return mayWait() ? OWNER_UNRESPONSIVE : WOULD_BLOCK;
+    const now = milliseconds();
+    if (now > deadline || ((held & GIVEN_UP) !== 0 && now > began + SHORT_PATIENCE_MS)) {
+      if (now > began + UNRESPONSIVE_AFTER_MS) compareExchange(words, at, held, held | GIVEN_UP);
+      return mayWait() ? OWNER_UNRESPONSIVE : WOULD_BLOCK;
+    }
     if (!mayWait()) continue;
-    if (held < WAITERS && compareExchange(words, at, held, held | WAITERS) !== held) continue;
+    if ((held & WAITERS) === 0 && compareExchange(words, at, held, held | WAITERS) !== held) continue;
     waitWhile(words, at, held | WAITERS, LONGEST_SLEEP_MS);
   }
 }

@@ -4,9 +4,9 @@ import { test } from "node:test";
 import type { SharedWords } from "../../shared/memory.ts";
 import { OWNER_UNRESPONSIVE } from "../../units/failure.ts";
 import { assertFound, assertSound } from "./assertions.model.ts";
-import type { Exploration, FailureKind } from "./explore.ts";
+import { type Exploration, explore, type FailureKind } from "./explore.ts";
 import { exploredCopy, type Plant } from "./load.ts";
-import { createShared, peek, poke, wordsOf } from "./memory.ts";
+import { createShared, milliseconds, peek, poke, wordsOf } from "./memory.ts";
 
 type Lock = typeof import("../../shared/lock.ts");
 
@@ -109,6 +109,62 @@ test("of a dead holder whom nobody reclaims, a waiter says that it does not answ
   });
   assert.ok(unresponsive > 0);
   assert.ok(report.timeOuts > unresponsive * 100, "it looked every 5 ms, for 2 s");
+});
+
+/** What one thread sees of a lock, alone: each answer, with the milliseconds that it took. */
+function alone(lock: Lock, program: (words: SharedWords, attempt: (tag: number) => void) => void): unknown {
+  const seen: unknown[] = [];
+  const report = explore<SharedWords>({
+    setup: () => wordsOf(createShared(4 * 64)),
+    threads: [
+      (words) => {
+        const answers: unknown[] = [];
+        program(words, (tag) => {
+          const began = milliseconds();
+          const answer = lock.lock(words, LOCK, tag);
+          answers.push([answer, milliseconds() - began]);
+        });
+        return answers;
+      },
+    ],
+    check: (_, { threads }) => seen.push(threads[0]?.value),
+    expectsTimeOut: () => true,
+  });
+  assert.equal(report.first, undefined, report.first?.trace);
+  return seen.at(-1);
+}
+
+const { lock: take, unlock: give, inherit, tagOf } = sound;
+
+test("after one waiter has waited for 2 s in vain, others wait for 50 ms while the holder is the same (review of 2026-11-30, defect 6)", () => {
+  const answers = alone(sound, (words, attempt) => {
+    take(words, LOCK, tagOf(0));
+    for (const waiter of [1, 2, 1]) attempt(tagOf(waiter));
+  });
+  assert.deepEqual(answers, [
+    [OWNER_UNRESPONSIVE, 2005],
+    [OWNER_UNRESPONSIVE, 55],
+    [OWNER_UNRESPONSIVE, 55],
+  ]);
+});
+
+test("a holder that answers late, and one that inherits the lock, are waited for with full patience again", () => {
+  const answers = alone(sound, (words, attempt) => {
+    take(words, LOCK, tagOf(0));
+    attempt(tagOf(1));
+    give(words, LOCK);
+    attempt(tagOf(1));
+    attempt(tagOf(2));
+    inherit(words, LOCK, tagOf(1), tagOf(3));
+    attempt(tagOf(2));
+    give(words, LOCK);
+  });
+  assert.deepEqual(answers, [
+    [OWNER_UNRESPONSIVE, 2005],
+    [0, 0],
+    [OWNER_UNRESPONSIVE, 2005],
+    [OWNER_UNRESPONSIVE, 2005],
+  ]);
 });
 
 interface PlantedBug extends Plant {
