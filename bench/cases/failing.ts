@@ -12,6 +12,8 @@ export const FULL = "full, 1 page";
 export const HOLES = "a hole per 64, 2 pages";
 /** Rows: has anything been freed since the last failure? */
 export const AFTER_FREE = "pooled, after a free";
+/** As `AFTER_FREE`, with free runs across borders to be looked for. */
+const SEVERAL_POOLS = "pooled, 16 pools, after a free";
 
 /** The two calls that set up and undo a free, and the request that fails. */
 interface Table {
@@ -23,12 +25,13 @@ export const failing: BenchCase = {
   name: "failing",
   about:
     "An alloc that fails, in one pool of 1 Mi entries: all taken; or every 64th page free, and two asked for. Each is timed by " +
-    "itself. After a free: a page beside a hole has just been freed and taken again, so the pool can't go by its last failure.",
+    "itself. After a free: a page beside a hole has just been freed and taken again, so the pool can't go by its last failure. " +
+    "With 16 pools, free runs across their borders are looked for too.",
   metrics: [{ key: "us", title: "µs", digits: 3 }],
   operation: "failing alloc",
   cells(scale: Scale, seed: number): readonly Cell[] {
     return [FULL, HOLES].flatMap((at) =>
-      [AFTER_FREE, "pooled, again", "single lock"].map((row) => ({
+      [AFTER_FREE, SEVERAL_POOLS, "pooled, again", "single lock"].map((row) => ({
         case: "failing",
         row,
         at,
@@ -36,14 +39,14 @@ export const failing: BenchCase = {
         work: {
           subject: row === "single lock" ? ("single lock" as const) : ("pooled" as const),
           entries: scale.entries,
-          pools: 1,
+          pools: row === SEVERAL_POOLS ? 16 : 1,
           arena: scale.entries,
           fillPercent: 100,
           slices: scale.quick ? 2 : 16,
           operations: row === "single lock" ? 4 : scale.quick ? 16 : 500,
           seed,
           amount: at === FULL ? 1 : 2,
-          variant: row === AFTER_FREE ? "after a free" : "again",
+          variant: row.endsWith("after a free") ? "after a free" : "again",
         },
       })),
     );

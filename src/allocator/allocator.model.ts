@@ -1,6 +1,6 @@
 /**
- * The plain model: next fit in pools, entry by entry, with no words, bounds, hints of fullness or locks. One thread, strict mode,
- * no cache: then the allocator must give the same addresses, one by one.
+ * The plain model: next fit in pools, then first fit across their borders, entry by entry, with no words, bounds, hints of fullness
+ * or locks. One thread, strict mode, no cache: then the allocator must give the same addresses, one by one.
  */
 import type { Entry, EntryRange } from "../units/numbers.ts";
 import type { AreaConstraints } from "./constraints.ts";
@@ -59,9 +59,6 @@ export class AllocatorModel {
 
   #first(count: number, constraints: AreaConstraints, after: number): number | undefined {
     const allowed = (start: number): boolean => this.#fits(start, count, constraints);
-    if (count > Math.max(...this.#pools.map((pool) => pool.end - pool.first))) {
-      return lowest(0, this.entries, (start) => start + count <= this.entries && allowed(start));
-    }
     const chained = this.#pools.find((pool) => after >= pool.first && after < pool.end);
     const small = this.#pools.slice(0, this.#small);
     const large = this.#pools.slice(this.#small);
@@ -78,7 +75,8 @@ export class AllocatorModel {
       pool.hint = first + count;
       return first;
     }
-    return undefined;
+    // Across the borders of pools.
+    return lowest(0, this.entries, (start) => start + count <= this.entries && allowed(start));
   }
 
   /** The definition of a range that may be taken. */

@@ -159,7 +159,8 @@ test("defect 9, many pools fragment a small window while the large pool is empty
   const long: number[] = [];
   for (let first = fresh.allocate(48); first >= 0; first = fresh.allocate(48)) long.push(first);
   const room = fresh.statistics().pools.reduce((sum, pool) => sum + Math.floor((pool.end - pool.first) / 48), 0);
-  assert.equal(long.length, room, "long requests use the small pools too");
+  assert.ok(long.length >= room, "long requests use the small pools too");
+  assert.ok(fresh.statistics().largestHole < 48, "and what is free across the borders of pools");
   assert.ok(
     PooledAllocator.create({ entries: 1024, pools: 16 }).allocate(1000) >= 0,
     "and a span of many, if it must be",

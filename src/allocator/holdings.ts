@@ -10,7 +10,7 @@ import { FifoCache } from "./cache.ts";
 import { alreadyFlushed, flush, flushesStarted, type Invalidator } from "./flush.ts";
 import type { View } from "./intent.ts";
 import { CACHED_LENGTHS, THREAD } from "./layout.ts";
-import { change, ENDING, lengthOf, ownerIn, QUARANTINED, slotOf, slotSeen, stateIn } from "./ledger.ts";
+import { CACHED, change, ENDING, lengthOf, ownerIn, QUARANTINED, slotOf, slotSeen, stateIn } from "./ledger.ts";
 import type { CheckedOptions } from "./options.ts";
 import { CHANGED, type Pool } from "./pool.ts";
 import type { PoolSet } from "./pool-set.ts";
@@ -130,11 +130,13 @@ export class Holdings {
     for (let i = 0; i < ranges && !cache.oldestWaits(length); i++) {
       const first = cache.oldest(length);
       const pool = this.#pools.of(first);
-      if (pool !== held) {
+      if (pool !== held || first + length > pool.end) {
         held?.unlock();
         held = undefined;
-        const failure = pool.lock();
+        const isSpan = first + length > pool.end;
+        const failure = isSpan ? this.#evictSpan(cache, first, length) : pool.lock();
         if (failure !== 0) return failure;
+        if (isSpan) continue;
         held = pool;
       }
       cache.dropOldest(length);
@@ -142,6 +144,16 @@ export class Holdings {
     }
     held?.unlock();
     return 0;
+  }
+
+  /** Gives the oldest range of this length back, which lies in several pools. No lock is held. */
+  #evictSpan(cache: FifoCache, first: number, length: number): 0 | FailureCode {
+    const { words, thread } = this.#view;
+    // The ledger says `cached`: a thread that dies between these two lines is found by that.
+    cache.dropOldest(length);
+    const failure = this.#release(first, length, slotOf(CACHED, thread, length));
+    if (failure !== 0) cache.put(first, length, alreadyFlushed(words));
+    return failure;
   }
 
   #flushQueue(): Failure | undefined {
@@ -165,10 +177,10 @@ export class Holdings {
     return 0;
   }
 
-  /** A range that is `ending` by this thread: nobody else may change it. */
-  #release(first: number, count: number): 0 | FailureCode {
+  /** A range that is `ending` by this thread, or has another `slot` of its: nobody else may change it. */
+  #release(first: number, count: number, slot: number = slotOf(ENDING, this.#view.thread, count)): 0 | FailureCode {
     const { thread } = this.#view;
-    const answer = this.#pools.release(first, count, slotOf(ENDING, thread, count));
+    const answer = this.#pools.release(first, count, slot);
     if (answer !== CHANGED) return answer;
     throw new InvariantError(
       `[${first}, ${first + count}) waits to be freed by thread ${thread}, but the ledger disagrees`,

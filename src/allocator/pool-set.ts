@@ -2,8 +2,8 @@
  * The pools of a table as one thread sees them: which one a request tries first, and in what order it falls back.
  *
  * Small requests: own pool, the other small pools in rotation, the large pool. Requests of more than 15 entries: the large pool,
- * then the small ones from the own on. A request longer than any pool takes a span over several. So no entry is
- * out of reach of any request, and none is kept for a kind of request that does not come.
+ * then the small ones from the own on. What no pool can hold by itself may lie across the border of two or more: a span (span.ts).
+ * So no entry is out of reach of any request, and none is kept for a kind of request that does not come.
  */
 
 import type { FailureCode } from "../units/failure.ts";
@@ -34,7 +34,6 @@ export class PoolSet {
   /** Requests of up to so many entries go to the own pool first. */
   readonly #ownFirst: number;
   readonly #entries: number;
-  readonly #longest: number;
   readonly #smallEnd: number;
   readonly #poolsPerEntry: number;
 
@@ -47,7 +46,6 @@ export class PoolSet {
     this.#own = this.#pool(this.#ownIndex);
     this.#ownFirst = layout.largePool ? SMALL_REQUEST : layout.entries;
     this.#entries = layout.entries;
-    this.#longest = Math.max(...this.all.map((pool) => pool.end - pool.first));
     this.#smallEnd = this.#pool(layout.pools - 1).end;
     this.#poolsPerEntry = layout.pools / this.#smallEnd;
   }
@@ -67,10 +65,11 @@ export class PoolSet {
     if (count > this.#entries) return LONGER_THAN_TABLE;
     if (constraints.boundaryPages !== 0 && count > constraints.boundaryPages) return LONGER_THAN_BOUNDARY;
     if (count > constraints.limit) return MASK_TOO_LOW;
-    if (count > this.#longest) return this.spans.allocate(count, constraints, state);
     const chained = after >= 0 && after < this.#entries ? this.of(after) : undefined;
     const first = chained !== undefined ? this.#try(chained, count, constraints, after, state) : TABLE_FULL;
-    return first >= 0 ? first : this.#inOrder(count, constraints, state);
+    if (first >= 0) return first;
+    const answer = this.#inOrder(count, constraints, state);
+    return answer === TABLE_FULL ? this.spans.allocate(count, constraints, state) : answer;
   }
 
   /** Gives back the range that has `slot` in the ledger: see `Pool.release`. */

@@ -25,7 +25,7 @@ import * as layout from "./layout.ts";
 import * as ledgers from "./ledger.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { clearBefore, clearFrom, countTaken, countTakenRelaxed, findRun, give, longestRun, NOT_FOUND, take } = bitmap;
+const { clearBefore, clearFrom, countTaken, countTakenRelaxed, findRun, give, NOT_FOUND, take } = bitmap;
 const { increment, count: tally } = counters;
 const { holderOf, lock, unlock } = locks;
 const { glance, hintTo, peek, poke, pokeHalf } = memory;
@@ -42,6 +42,7 @@ export const CHANGED = -64;
  * a longer range has no such place, which `isAllowed` and `PoolSet.allocate` tell before.
  */
 export function allowedFrom(start: number, count: number, constraints: AreaConstraints): number {
+  if (constraints === UNCONSTRAINED) return start;
   const { alignmentPages, boundaryPages, basePage } = constraints;
   let page = basePage + start;
   page = Math.ceil(page / alignmentPages) * alignmentPages;
@@ -266,6 +267,13 @@ export class Pool {
     return countTaken(this.#words, this.#bitmapAt, from, Math.min(end, this.end)) === 0;
   }
 
+  /** Lock held: are all entries of [first, end) that lie in this pool taken? */
+  isTaken(first: number, end: number): boolean {
+    const from = Math.max(first, this.first);
+    const to = Math.min(end, this.end);
+    return countTaken(this.#words, this.#bitmapAt, from, to) === to - from;
+  }
+
   /** Lock held by a dead thread, whose half-made change this undoes or ends: the bits of [first, end) in this pool. */
   clearBits(first: number, end: number): void {
     const from = Math.max(first, this.first);
@@ -290,11 +298,6 @@ export class Pool {
   /** Entries taken, cached ones included. Without the lock: may be a little old. Reads every word. */
   taken(): number {
     return countTakenRelaxed(this.#words, this.#bitmapAt, this.first, this.end);
-  }
-
-  /** The longest free run, in entries. Without the lock: may be a little old. Reads every word. */
-  longestFreeRun(): number {
-    return longestRun(this.#words, this.#bitmapAt, this.first, this.end);
   }
 
   /** The lowest allowed start in [from, startEnd) of a free run that ends at or before `end`. */

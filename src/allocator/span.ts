@@ -1,22 +1,32 @@
 /**
- * Ranges that touch several pools: exact reservations, and requests longer than any pool. All locks of the pools in between
- * are taken, in ascending order (so two spans can't wait for each other in a circle), and the intent is announced when all are
- * held: recovery then finds every pool of a half-made span locked by the dead thread.
+ * Ranges that touch several pools: exact reservations, and requests that no single pool can hold. All locks of the pools that the
+ * range touches are taken, in ascending order (so two spans can't wait for each other in a circle), and the intent is announced when
+ * all are held: recovery then finds every pool of a half-made span locked by the dead thread.
+ *
+ * The search for a free range across a border holds no lock. It reads bits by relaxed accesses, which may be a moment old, and
+ * decides nothing: `takeExactly` looks again at every entry under the locks. So an old value costs either a second look (another
+ * thread has taken an entry: once its lock was ours, our next look sees that), or a miss of a range that is being freed just
+ * now, as in `Pool.mayHold`. A thread that dies in the search leaves nothing behind.
  */
-import { findRun, NOT_FOUND } from "../shared/bitmap.ts";
+import * as bitmap from "../shared/bitmap.ts";
 import { type FailureCode, TABLE_FULL } from "../units/failure.ts";
 import type { AreaConstraints } from "./constraints.ts";
 import { announce, announceDone, GIVING, TAKING, type View } from "./intent.ts";
 import { claim, forget, record } from "./ledger.ts";
 import { allowedFrom, CHANGED, type Pool } from "./pool.ts";
 
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { clearBeforeRelaxed, clearFromRelaxed, isTakenRelaxed, NOT_FOUND } = bitmap;
+
 export class Spans {
   readonly #view: View;
   readonly #pools: readonly Pool[];
+  readonly #entries: number;
 
   constructor(view: View, pools: readonly Pool[]) {
     this.#view = view;
     this.#pools = pools;
+    this.#entries = (pools[pools.length - 1] as Pool).end;
   }
 
   /** Takes exactly [first, end) as `state` of `owner` if all of it is free. 0, or why not. */
@@ -35,8 +45,12 @@ export class Spans {
     const pools = this.#poolsOf(first, first + count);
     const failure = lockAll(pools);
     if (failure !== 0) return failure;
-    const { ledger } = this.#view;
-    const changed = ledger !== undefined && !claim(ledger, first, slot, this.#view.thread);
+    const { ledger, thread } = this.#view;
+    // Without a ledger the bits are all there is to tell a wrong free by.
+    const changed =
+      ledger === undefined
+        ? !pools.every((pool) => pool.isTaken(first, first + count))
+        : !claim(ledger, first, slot, thread);
     if (!changed) this.#give(pools, first, first + count);
     unlockAll(pools);
     return changed ? CHANGED : 0;
@@ -49,16 +63,35 @@ export class Spans {
     announceDone(this.#view);
   }
 
-  /** First fit over the whole table, whatever pools lie in between. An entry, or why not. */
+  /**
+   * Takes the lowest allowed range that crosses a border between pools. An entry, or why not. Without a free entry on both sides of any
+   * border, that is two looks a border: a failing request costs by pools, not by entries.
+   */
   allocate(count: number, constraints: AreaConstraints, state: number): number {
-    const failure = lockAll(this.#pools);
-    if (failure !== 0) return failure;
-    const first = this.#search(count, constraints);
-    if (first !== NOT_FOUND) {
-      this.#take(this.#poolsOf(first, first + count), first, first + count, state, this.#view.thread);
+    for (let i = 1; i < this.#pools.length; i++) {
+      const border = (this.#pools[i] as Pool).first;
+      for (;;) {
+        const first = this.#findAcross(border, count, constraints);
+        if (first === NOT_FOUND) break;
+        const failure = this.takeExactly(first, first + count, state, this.#view.thread);
+        if (failure === 0) return first;
+        if (failure !== TABLE_FULL) return failure;
+      }
     }
-    unlockAll(this.#pools);
-    return first === NOT_FOUND ? TABLE_FULL : first;
+    return TABLE_FULL;
+  }
+
+  /** The lowest allowed start of `count` entries that are free and lie on both sides of `border`. No lock is held. */
+  #findAcross(border: number, count: number, constraints: AreaConstraints): number {
+    const { words, bitmapAt } = this.#view;
+    if (isTakenRelaxed(words, bitmapAt, border - 1) || isTakenRelaxed(words, bitmapAt, border)) return NOT_FOUND;
+    const lowest = allowedFrom(Math.max(0, border - count + 1), count, constraints);
+    if (lowest >= border) return NOT_FOUND;
+    const free = border - clearBeforeRelaxed(words, bitmapAt, border, lowest);
+    const first = allowedFrom(free, count, constraints);
+    const end = first + count;
+    if (first >= border || end > Math.min(this.#entries, constraints.limit)) return NOT_FOUND;
+    return border + clearFromRelaxed(words, bitmapAt, border, end) === end ? first : NOT_FOUND;
   }
 
   #take(pools: readonly Pool[], first: number, end: number, state: number, owner: number): void {
@@ -66,18 +99,6 @@ export class Spans {
     if (this.#view.ledger !== undefined) record(this.#view.ledger, first, end - first, state, owner);
     for (const pool of pools) pool.markTaken(first, end);
     announceDone(this.#view);
-  }
-
-  #search(count: number, constraints: AreaConstraints): number {
-    const entries = (this.#pools[this.#pools.length - 1] as Pool).end;
-    const startEnd = Math.min(entries, constraints.limit) - count + 1;
-    for (let start = 0; start < startEnd; ) {
-      const found = findRun(this.#view.words, this.#view.bitmapAt, start, startEnd, count);
-      if (found === NOT_FOUND) return NOT_FOUND;
-      start = allowedFrom(found, count, constraints);
-      if (start === found) return found;
-    }
-    return NOT_FOUND;
   }
 
   #poolsOf(first: number, end: number): Pool[] {

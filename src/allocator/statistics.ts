@@ -2,6 +2,7 @@
  * What has happened and what is taken: counters of locks, searches and flushes, occupancy, the largest hole, owners. Taken
  * without locks: every number was true at some moment, all together only when nothing runs.
  */
+import { longestRun } from "../shared/bitmap.ts";
 import { counted } from "../shared/counters.ts";
 import { lockStatistics } from "../shared/lock.ts";
 import { glance, type SharedHalves, type SharedWords } from "../shared/memory.ts";
@@ -34,7 +35,7 @@ export interface AllocatorStatistics {
   readonly cached: number;
   readonly waiting: number;
   readonly quarantined: number;
-  /** The longest free run inside one pool, in entries. */
+  /** The longest free run, in entries, whatever borders of pools lie in it. */
   readonly largestHole: number;
   /** Allocations that caches answered, and frees that went into caches. */
   readonly cacheTakes: number;
@@ -77,7 +78,7 @@ export function statisticsOf(words: SharedWords, layout: Layout, poolSet: PoolSe
     cached: sumOverThreads(layout, (area) => cachedEntries(words, area)),
     waiting: nowIn(THREAD.queuedEntries),
     quarantined: nowIn(THREAD.quarantinedEntries),
-    largestHole: Math.max(...poolSet.all.map((pool) => pool.longestFreeRun())),
+    largestHole: longestRun(words, layout.bitmapAt, 0, layout.entries),
     cacheTakes:
       ofThreads(THREAD.cacheTakes) -
       ofThreads(THREAD.evictions) +

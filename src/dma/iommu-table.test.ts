@@ -6,6 +6,7 @@ import { IommuTable, type TableOptions } from "../table/iommu-table.ts";
 import type { DmaWindow } from "../units/numbers.ts";
 import { DmaDevice } from "./device.ts";
 import { ModelOps } from "./ops.model.ts";
+import { largestMapping } from "./queries.ts";
 import { ScatterList } from "./scatter-list.ts";
 
 const seed = Date.now() & 0x7fffffff;
@@ -149,4 +150,13 @@ test("a full table takes exactly its entries in single pages, from lists of any 
   assert.equal(device.mapSg(one, 1), "table-full");
   for (const list of lists) assert.equal(device.unmapSg(list), undefined);
   assert.equal(ops.used, 0);
+});
+
+test("the largest mapping that an empty table promises can be made, also across pools (review of 2026-11-30, defect 2)", () => {
+  const window = { base: 0x20000n, pageShift: 12, entries: 128 } as unknown as DmaWindow;
+  const table = IommuTable.create(window, new ModelOps(128), { pools: 2 });
+  const limits = { boundaryMask: 0x3ffffn };
+  const bytes = largestMapping([{ kind: "translated", table }], limits);
+  assert.equal(bytes, 2 ** 18);
+  assert.deepEqual(new DmaDevice(table, limits).map(0n, bytes, 1), { iova: 0x40000n, bytes, access: 1 });
 });

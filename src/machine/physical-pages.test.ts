@@ -33,6 +33,16 @@ test("alignment is of the physical address, wherever the region begins", () => {
   assert.throws(() => pages.allocate(4096, 3000), InvalidArgumentError);
 });
 
+test("every aligned block of an empty region can be had, whatever borders its pools have (review of 2026-11-30, defect 2)", () => {
+  const pages = PhysicalPages.create({ address: 0, bytes: 100 * 2 ** 20 });
+  const blocks = Array.from({ length: 6 }, () => pages.allocate(2 ** 24, 2 ** 24));
+  assert.deepEqual(
+    blocks.toSorted((a, b) => a - b),
+    Array.from({ length: 6 }, (_, i) => i * 2 ** 24),
+  );
+  assert.equal(pages.allocate(2 ** 24, 2 ** 24), TABLE_FULL);
+});
+
 test("a request that is longer than the region says so, and a wrong free is refused", () => {
   const pages = pagesOf(8);
   assert.equal(pages.allocate(9 * 4096), LONGER_THAN_TABLE);

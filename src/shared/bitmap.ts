@@ -97,6 +97,32 @@ export function clearFrom(words: SharedWords, bitmapAt: number, entry: number, c
   return Math.min(at, ceiling) - entry;
 }
 
+/** As `clearBefore`, without the lock: for a look that is repeated under it. */
+export function clearBeforeRelaxed(words: SharedWords, bitmapAt: number, entry: number, floor: number): number {
+  let at = entry;
+  while (at > floor) {
+    const bits = at & 31 || 32;
+    const clear = Math.min(bits, Math.clz32(glance(words, bitmapAt + ((at - 1) >>> 5)) << (32 - bits)));
+    at -= clear;
+    if (clear < bits) break;
+  }
+  return entry - Math.max(at, floor);
+}
+
+/** As `clearFrom`, without the lock: for a look that is repeated under it. */
+export function clearFromRelaxed(words: SharedWords, bitmapAt: number, entry: number, ceiling: number): number {
+  let at = entry;
+  while (at < ceiling) {
+    const taken = glance(words, bitmapAt + (at >>> 5)) >>> (at & 31);
+    if (taken !== 0) {
+      at += trailingZeros(taken);
+      break;
+    }
+    at = (at | 31) + 1;
+  }
+  return Math.min(at, ceiling) - entry;
+}
+
 /** How many of [first, end) are taken. */
 export function countTaken(words: SharedWords, bitmapAt: number, first: number, end: number): number {
   let taken = 0;

@@ -94,6 +94,14 @@ export const free: Operation = (worker) => {
   assert.equal(failure, 0, `free of [${range.first}, ${range.first + range.count}) failed`);
 };
 
+/** Frees the range that the thread has got last. */
+export const freeNewest: Operation = (worker) => {
+  const newest = worker.held.pop();
+  if (newest === undefined) return;
+  worker.held.unshift(newest);
+  free(worker);
+};
+
 /** Frees as a table does: the range is ending while its entries are cleared and the IOTLB forgets them. */
 export const startAndFinishFree: Operation = (worker) => {
   const range = worker.held.shift();

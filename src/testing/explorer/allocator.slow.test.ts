@@ -9,6 +9,7 @@ import {
   exploring,
   flush,
   free,
+  freeNewest,
   type Operation,
   PAIRS,
   reserve,
@@ -104,6 +105,32 @@ const OTHERS: Readonly<Record<string, Scenario>> = {
   "a range longer than a pool": scenario([[allocate(40)], [allocate(2), free]], [[], [1]], TWO_POOLS, {
     mayRefuse: true,
   }),
+  // Once thread 1 has freed [32, 36), [20, 36) is free.
+  "a range across the border of two pools": scenario(
+    [
+      [allocate(14), freeNewest],
+      [free, allocate(2)],
+    ],
+    [[20], [4, 24]],
+    TWO_POOLS,
+    { mayRefuse: true },
+  ),
+  "two ranges across the border of two pools": scenario(
+    [[allocate(10)], [free, allocate(12)]],
+    [[24], [8, 20]],
+    TWO_POOLS,
+    { mayRefuse: true },
+  ),
+  // [31, 33): freed into a cache, and from there to both pools.
+  "a cached range across the border of two pools": scenario(
+    [
+      [allocate(2), freeNewest, drain],
+      [free, drain],
+    ],
+    [[31], [1, 31]],
+    { ...TWO_POOLS, cache: "fifo" },
+    { mayRefuse: true },
+  ),
   "a reservation over two pools": scenario([[reserve(20, 50), unreserve], [allocate(2)]], [[], []], TWO_POOLS, {
     mayRefuse: true,
   }),

@@ -215,6 +215,23 @@ const PLANTED: readonly PlantedBug[] = [
     shows: ["check"],
   },
   {
+    bug: "a range across a border is taken without a second look under its locks",
+    plants: [
+      {
+        module: "allocator/span.js",
+        from: "const free = pools.every((pool) => pool.isFree(first, end));",
+        to: "const free = true;",
+      },
+    ],
+    scenario: {
+      options: { entries: 64, pools: 2 },
+      threads: [[allocate(8)], [free, allocate(6)]],
+      given: [[28], [4, 24]],
+      mayRefuse: true,
+    },
+    shows: ["check"],
+  },
+  {
     bug: "unlock wakes nobody",
     plants: [{ module: "shared/lock.js", from: "notify(words, at, 1);", to: ";" }],
     scenario: ALLOC_AND_FREE,
