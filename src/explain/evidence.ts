@@ -2,11 +2,16 @@
  * What an input says beside the things that are to be explained: about the machine, about events of devices, about what was lost.
  * Rules ask it; memory is bounded.
  */
-import type { EventFact, HostFact, LossFact, MappingFact } from "../log/facts.ts";
+import type { EventFact, Fact, HostFact, LossFact, MappingFact, Requester } from "../log/facts.ts";
 
 const MOST_EVENTS = 4096;
 const MOST_HOST_FACTS = 16_384;
 const MOST_LOSSES = 64;
+/** Without time stamps, lines that stand so near belong to one moment. */
+const NEAR_LINES = 20;
+
+/** A fact with the requester that it names. */
+export type Located = Fact & Requester;
 
 export class Evidence {
   readonly events: EventFact[] = [];
@@ -47,6 +52,55 @@ export class Evidence {
   about<About extends HostFact["about"]>(about: About): Extract<HostFact, { about: About }>[] {
     return this.host.filter((fact): fact is Extract<HostFact, { about: About }> => fact.about === about);
   }
+
+  /** The drivers that lines name for a device, the first named first. */
+  driversOf(device: string | undefined): string[] {
+    return this.about("driver").flatMap((fact) => (fact.device === device ? [fact.driver] : []));
+  }
+
+  /** Does user space (vfio-pci, UIO) or a guest drive the device? The fact that says so. */
+  handedOut(fact: Located): HostFact | Located | undefined {
+    const driver = /^(?:vfio|uio|igb_uio|pci-stub)/;
+    if (fact.driver !== undefined && driver.test(fact.driver)) return fact;
+    return this.about("driver").find((one) => one.device === fact.device && driver.test(one.driver));
+  }
+
+  /** Do the two name the same device: by its name, by another name of it, or by a driver alone? */
+  areOneDevice(event: EventFact, fact: Located): boolean {
+    if (event.device !== undefined) {
+      if (event.device === fact.device) return true;
+      const alias = this.about("name").find(({ name }) => name === event.device);
+      if (alias !== undefined) return alias.device === fact.device;
+    }
+    if (isPci(event.device) || event.driver === undefined || fact.device === undefined) return false;
+    return event.driver === fact.driver || this.driversOf(fact.device).includes(event.driver);
+  }
+
+  /** Events of the fact's device, or of the whole machine, at most `seconds` before it; the latest first. */
+  eventsBefore(fact: Located, seconds: number): EventFact[] {
+    return this.events.filter((event) => isBefore(event, fact, seconds)).reverse();
+  }
+
+  /** Events at most `seconds` after the fact, the earliest first. */
+  eventsAfter(fact: Located, seconds: number): EventFact[] {
+    return this.events.filter((event) => isBefore(fact, event, seconds));
+  }
+}
+
+/** `first` stands before `second`, by at most so many seconds; without times that can be compared, by a few lines of one file. */
+function isBefore(first: Fact, second: Fact, seconds: number): boolean {
+  const [a, b] = [first.lines[0], second.lines[0]];
+  if (first.time !== undefined && second.time !== undefined && first.clock === second.clock) {
+    const between = second.time - first.time;
+    if (between !== 0) return between > 0 && between <= seconds;
+    return a?.file === b?.file && (a?.line ?? 0) < (b?.line ?? 0);
+  }
+  if (a === undefined || b === undefined || a.file !== b.file) return false;
+  return a.line < b.line && b.line - a.line <= NEAR_LINES;
+}
+
+function isPci(device: string | undefined): boolean {
+  return device !== undefined && /^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$/.test(device);
 }
 
 function keyOf(fact: HostFact): string {

@@ -2,9 +2,11 @@
  * The contract of a rule: one step from what lines say to what follows. Rules stand apart from the reading of lines, and each knows how safe it
  * is. `docs/explain.md` lists them; the page is made from these objects.
  */
+import type { Fact } from "../../log/facts.ts";
 import type { Kind, Statement } from "../contract.ts";
 import type { Evidence } from "../evidence.ts";
 import type { Group } from "../groups.ts";
+import { statement } from "../statement.ts";
 
 /** How far a conclusion carries: `certain` follows from the lines, `strong` leads and has rivals, `hint` only orders the list. */
 export type Weight = "certain" | "strong" | "hint";
@@ -25,11 +27,30 @@ export interface Rule {
   /** What must be in the input. */
   readonly needs: string;
   readonly concludes: string;
-  /** How safe that is, and why. */
+  /** How safe that is. */
   readonly safety: Weight;
   /** What would show that the rule does not hold here. */
   readonly excludedBy: string;
   /** Lines of a log to which the rule applies; a test runs it on them. */
   readonly example: string;
   apply(group: Group, evidence: Evidence): readonly Conclusion[];
+}
+
+/** Something with lines: a fact. */
+type Proof = { readonly lines: Fact["lines"] };
+
+export function follows(text: string, ...proof: readonly Proof[]): Conclusion {
+  return { says: "follows", because: statement(text, ...proof) };
+}
+
+export function candidate(verdict: string, weight: Weight, text: string, ...proof: readonly Proof[]): Conclusion {
+  return { says: "candidate", verdict, weight, because: statement(text, ...proof) };
+}
+
+export function excluded(verdict: string, text: string, ...proof: readonly Proof[]): Conclusion {
+  return { says: "excluded", verdict, because: statement(text, ...proof) };
+}
+
+export function consequence(text: string, ...proof: readonly Proof[]): Conclusion {
+  return { says: "consequence", because: statement(text, ...proof) };
 }

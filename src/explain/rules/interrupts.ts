@@ -1,0 +1,90 @@
+/** Interrupts that were refused, and invalidations without an answer: no fault of a mapping. */
+import { candidate, follows, type Rule } from "./rule.ts";
+
+const INTERRUPT: Rule = {
+  name: "interrupt-remapping",
+  title: "Interrupt remapping refused an interrupt; no memory was accessed.",
+  kinds: ["interrupt"],
+  needs: "`INTR-REMAP`, or AMD flags with I",
+  concludes: "not-remapped (the interrupt has the old format) or blocked (its entry is absent or forbids it), by the code",
+  safety: "certain",
+  excludedBy: "nothing",
+  example: "DMAR: [INTR-REMAP] Request device [f0:1f.0] fault index 0x0 [fault reason 0x25] Blocked a compatibility format interrupt request",
+  apply({ first }) {
+    if (first.kind !== "interrupt") return [];
+    const text = "This is an interrupt of the device, not an access to memory: look at its interrupts, not at its mappings.";
+    const verdict = first.verdict;
+    if (verdict === undefined) return [follows(text, first)];
+    const why =
+      verdict === "not-remapped"
+        ? "The interrupt has the format of machines without interrupt remapping: its writer did not use a remapped address."
+        : "The interrupt's entry is absent, or does not allow this device.";
+    return [follows(text, first), candidate(verdict, "certain", why, first)];
+  },
+};
+
+const GONE: Rule = {
+  name: "device-gone",
+  title: "An invalidation timed out because the device is not there any more.",
+  kinds: ["invalidation-timeout"],
+  needs: "registers or ids that read as all ones, or a lost link, a hot removal or a PCIe error of the device up to 5 s before",
+  concludes: "device-gone",
+  safety: "strong",
+  excludedBy: "later lines of the device's driver that work",
+  example:
+    "[  100.0] pcieport 0000:00:1c.0: pciehp: Slot(1): Link Down\n[  101.0] DMAR: VT-d detected Invalidation Time-out Error: SID 100",
+  apply({ first }, evidence) {
+    if (first.kind !== "invalidation-timeout") return [];
+    const rival = candidate("device-silent", "hint", "The device may be there and answer nothing.", first);
+    if (first.gone === true) {
+      return [candidate("device-gone", "strong", "The device's id or registers read as all ones: it is not on the bus any more.", first), rival];
+    }
+    const lost = evidence.eventsBefore(first, 5).find(({ event }) => event === "link-down" || event === "aer" || event === "removed" || event === "power");
+    if (lost === undefined || first.silent === "iommu") return [];
+    return [candidate("device-gone", "strong", "A link was lost, or a device removed, just before.", lost, first), rival];
+  },
+};
+
+const SILENT: Rule = {
+  name: "who-is-silent",
+  title: "The command that was not answered shows who is silent: the IOMMU, or a device with a cache of its own.",
+  kinds: ["invalidation-timeout"],
+  needs: "the command queue's pointers, or an invalidation of a device's own IOTLB",
+  concludes: "iommu-silent or device-silent",
+  safety: "strong",
+  excludedBy: "a lost link before",
+  example:
+    "arm-smmu-v3 arm-smmu-v3.0.auto: CMD_SYNC timeout at 0x00000146 [hwprod 0x00000146, hwcons 0x00000000]",
+  apply({ first }) {
+    if (first.kind !== "invalidation-timeout") return [];
+    if (first.silent === "iommu") {
+      const text = "The IOMMU takes no commands at all: its clock, its power or its registers are gone, or it was set up by another kernel.";
+      return [
+        candidate("iommu-silent", "strong", text, first),
+        candidate("device-silent", "hint", "A device that never answers can block the queue.", first),
+      ];
+    }
+    if (first.silent !== "device") return [];
+    return [
+      candidate("device-silent", "hint", "A device with an IOTLB of its own did not confirm an invalidation.", first),
+      candidate("device-gone", "hint", "A device that was removed confirms nothing.", first),
+    ];
+  },
+};
+
+const NO_FAULT: Rule = {
+  name: "timeout-is-no-fault",
+  title: "A time-out of an invalidation is not a fault of a DMA.",
+  kinds: ["invalidation-timeout"],
+  needs: "the message",
+  concludes: "the address in it, if any, is the command's, not a DMA's",
+  safety: "certain",
+  excludedBy: "nothing",
+  example: "AMD-Vi: Completion-Wait loop timed out",
+  apply({ first }) {
+    const text = "A command to forget old translations was not confirmed in time: no address of a DMA was refused.";
+    return [follows(text, first)];
+  },
+};
+
+export const INTERRUPTS: readonly Rule[] = [INTERRUPT, GONE, SILENT, NO_FAULT];

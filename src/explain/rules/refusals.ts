@@ -1,0 +1,182 @@
+/** Mappings, assignments, bounce buffers and addresses that were refused: no DMA happened at all. */
+import type { MapRefusedFact } from "../../log/facts.ts";
+import { hex } from "../statement.ts";
+import { candidate, type Conclusion, follows, type Rule } from "./rule.ts";
+
+/** What the software itself says, by verdict. */
+const SAID: Readonly<Record<string, string>> = {
+  "memlock-limit": "The process may not lock so much memory (RLIMIT_MEMLOCK).",
+  "mapping-limit": "The container has its most mappings (65,535 by default).",
+  overlap: "The range overlaps a mapping that is there already.",
+  "cannot-pin": "The memory can't be pinned: it is no ordinary memory of the process.",
+  "beyond-aperture": "The address lies beyond what the IOMMU can translate.",
+  "reserved-hole": "The range touches a reserved region.",
+  misaligned: "The address or the size is not a multiple of the IOMMU's page.",
+  "stale-mapping": "An earlier unmap did not take the range away.",
+};
+
+const SAID_SO: Rule = {
+  name: "refusal-says-why",
+  title: "The message of the refusal itself names the limit that was met.",
+  kinds: ["map-refused"],
+  needs: "a message with the reason: RLIMIT_MEMLOCK, the width of the IOMMU, …",
+  concludes: "the verdict of that name",
+  safety: "certain",
+  excludedBy: "nothing",
+  example: "vfio_pin_pages_remote: RLIMIT_MEMLOCK (65536) exceeded",
+  apply({ facts }) {
+    const fact = facts.find((one): one is MapRefusedFact => one.kind === "map-refused" && one.because !== undefined);
+    if (fact?.because === undefined) return [];
+    const limit = fact.limit === undefined ? "" : ` The limit is ${fact.because === "beyond-aperture" ? `${fact.limit} bits` : `${fact.limit} bytes`}.`;
+    return [candidate(fact.because, "certain", `${SAID[fact.because] ?? ""}${limit}`, fact)];
+  },
+};
+
+const ERRNO: Rule = {
+  name: "refusal-errno",
+  title: "For VFIO and iommufd the error number is the message.",
+  kinds: ["map-refused"],
+  needs: "a refused map with an error number",
+  concludes:
+    "ENOSPC: mapping-limit. EEXIST: overlap. ENOMEM: memlock-limit, rarely memory for tables. EFAULT: cannot-pin. EINVAL: misaligned, beyond-aperture or reserved-hole",
+  safety: "strong",
+  excludedBy: "a kernel line of the same moment with the reason",
+  example: "qemu-system-x86_64: VFIO_MAP_DMA failed: No space left on device",
+  apply({ facts }) {
+    const fact = facts.find((one): one is MapRefusedFact => one.kind === "map-refused" && one.errno !== undefined);
+    if (fact === undefined || facts.some((one) => one.kind === "map-refused" && one.because !== undefined)) return [];
+    return byErrno(fact);
+  },
+};
+
+function byErrno(fact: MapRefusedFact): Conclusion[] {
+  switch (fact.errno) {
+    case "ENOSPC":
+      return [candidate("mapping-limit", "certain", `ENOSPC has one meaning here. ${SAID["mapping-limit"]}`, fact)];
+    case "EEXIST":
+      return [
+        candidate("overlap", "certain", "EEXIST has one meaning here: the range overlaps a mapping that is there already.", fact),
+        follows("When an unmap before it took 0 bytes, the old mapping is still there and the device uses old memory: no fault will ever say so.", fact),
+      ];
+    case "ENOMEM":
+      return [
+        candidate("memlock-limit", "strong", "ENOMEM of a map is the limit of locked memory in nearly all cases; the kernel's line names it.", fact),
+        candidate("cannot-pin", "hint", "Memory for the IOMMU's own tables may have run out.", fact),
+      ];
+    case "EFAULT":
+      return [
+        candidate("cannot-pin", "strong", "EFAULT: the memory is not there, or can't be pinned (a device's BAR, postcopy, DAX).", fact),
+        candidate("stale-mapping", "hint", "The memory may have been taken back already.", fact),
+      ];
+    case "EINVAL":
+      return [
+        candidate("misaligned", "hint", "EINVAL: the address or size is not a multiple of the IOMMU's page,", fact),
+        candidate("beyond-aperture", "hint", "or lies beyond the IOMMU's width,", fact),
+        candidate("reserved-hole", "hint", "or touches a reserved region.", fact),
+      ];
+    default:
+      return [];
+  }
+}
+
+const ASSIGNMENT: Rule = {
+  name: "assignment-refused",
+  title: "The message of the refusal says why the device can't be assigned.",
+  kinds: ["assignment-refused"],
+  needs: "the message",
+  concludes: "group-not-viable, reserved-region, no-iommu or no-physical-addresses",
+  safety: "certain",
+  excludedBy: "nothing",
+  example: "EAL: 0000:01:00.1 VFIO group is not viable! Not all devices in IOMMU group bound to VFIO or unbound",
+  apply({ first }) {
+    if (first.kind !== "assignment-refused" || first.because === undefined) return [];
+    const words = {
+      "group-not-viable": "Another device of the same group still has a driver of the kernel: a group is assigned as a whole.",
+      "reserved-region": "The firmware asks for a fixed mapping (RMRR, IVMD) for this device: it can't be given away.",
+      "no-iommu": "The machine has no IOMMU that is switched on.",
+      "no-physical-addresses": "The program asks for physical addresses, and may not see them without more rights.",
+    };
+    return [candidate(first.because, "certain", words[first.because], first)];
+  },
+};
+
+/** A request must fit into one segment of 128 slots of 2 KiB (mainline Linux: IO_TLB_SEGSIZE, IO_TLB_SIZE). */
+const SEGMENT_BYTES = 128n * 2048n;
+
+const BOUNCE: Rule = {
+  name: "bounce-buffer",
+  title: "swiotlb refuses a request that is longer than a segment, or for want of a pool or of free slots.",
+  kinds: ["bounce-refused"],
+  needs: "`swiotlb buffer is full` with its numbers",
+  concludes: "too-large above 262,144 bytes; no-pool with 0 slots; pool-full from 95 % on; else fragmented",
+  safety: "certain",
+  excludedBy: "a vendor's kernel with longer segments",
+  example: "nvme 0000:07:00.0: swiotlb buffer is full (sz: 524288 bytes), total 32768 (slots), used 4 (slots)",
+  apply({ facts, first }) {
+    if (first.kind !== "bounce-refused") return [];
+    const { bytes, totalSlots, usedSlots } = first;
+    const tooLarge = facts.some((one) => one.kind === "bounce-refused" && (one.bytes ?? 0n) > SEGMENT_BYTES);
+    if (totalSlots === 0) return [candidate("no-pool", "certain", "The pool has 0 slots: there is none.", first)];
+    const share = totalSlots === undefined || usedSlots === undefined ? undefined : usedSlots / totalSlots;
+    if (tooLarge && (share === undefined || share < 0.95)) {
+      const text = `The request of ${bytes} bytes can never fit: a segment has 128 slots of 2 KiB (262,144 bytes), whatever the pool's size.`;
+      return [candidate("too-large", "certain", text, first)];
+    }
+    if (share === undefined) return [candidate("pool-full", "hint", "The line gives no numbers of the pool.", first), candidate("fragmented", "hint", "A long run of slots may be missing.", first)];
+    const percent = `${usedSlots} of ${totalSlots} slots are used`;
+    if (share >= 0.95) {
+      const full = candidate("pool-full", tooLarge ? "hint" : "strong", `The pool is full: ${percent}.`, first);
+      const rival = tooLarge
+        ? candidate("too-large", "hint", "The request is longer than a segment of 262,144 bytes.", first)
+        : candidate("fragmented", "hint", "A few slots are free, but not side by side.", first);
+      return [full, rival, follows("When the number of used slots only rises, buffers are not given back.", first)];
+    }
+    return [
+      candidate("fragmented", "strong", `The pool has room (${percent}), but no run that is long enough.`, first),
+      candidate("too-large", "hint", "The device's limits may leave fewer slots for it.", first),
+    ];
+  },
+};
+
+const EXHAUSTED: Rule = {
+  name: "no-space",
+  title: "A request of one page that fails finds the table full; a longer one may find it full or in pieces.",
+  kinds: ["exhausted"],
+  needs: "`iommu_alloc failed` with its pages",
+  concludes: "full for one page; else full or fragmented",
+  safety: "certain",
+  excludedBy: "a largest hole that would have held the request: then it is the allocator's state",
+  example: "iommu_alloc failed, tbl c00000000263c480 vaddr c000000133b00000 npages 1",
+  apply({ facts, first }) {
+    const one = facts.find((fact) => fact.kind === "exhausted" && fact.pages === 1);
+    if (one !== undefined) return [candidate("full", "certain", "Even one page could not be had: the table is full.", one)];
+    return [
+      candidate("full", "hint", "All pages may be taken.", first),
+      candidate("fragmented", "hint", "Pages may be free, but not so many side by side.", first),
+    ];
+  },
+};
+
+const CONFLICT: Rule = {
+  name: "entry-already-set",
+  title: "An entry was written that was not empty: the old value tells the kind of conflict.",
+  kinds: ["conflicting-entry"],
+  needs: "`PTE … already set` with the old and the new entry",
+  concludes: "same-page (both alike), identity (the old entry maps its own number), else two-owners",
+  safety: "certain",
+  excludedBy: "nothing; the cause does not follow",
+  example: "DMAR: ERROR: DMA PTE for vPFN 0x428ec already set (to 3f6ec003 not 3f6ec003)",
+  apply({ first }) {
+    if (first.kind !== "conflict" || first.oldEntry === undefined) return [];
+    const page = (first.oldEntry & ~(1n << 63n)) >> 12n;
+    if (page === first.iova >> 12n) {
+      return [candidate("identity", "certain", `The old entry ${hex(first.oldEntry)} maps the address to itself: a reserved region or an identity map is there.`, first)];
+    }
+    if (first.oldEntry === first.newEntry) {
+      return [candidate("same-page", "certain", "Both entries are the same: the page was mapped again, or its entry was not cleared.", first)];
+    }
+    return [candidate("two-owners", "certain", "The old entry maps another page: two owners use the address.", first)];
+  },
+};
+
+export const REFUSALS: readonly Rule[] = [SAID_SO, ERRNO, ASSIGNMENT, BOUNCE, EXHAUSTED, CONFLICT];
