@@ -8,7 +8,9 @@ const FOUR_GIB = 1n << 32n;
 
 /** The fault that a group of them began with, if it has an address. */
 export function faultOf({ first }: Group): (FaultFact & { readonly iova: bigint }) | undefined {
-  return first.kind === "fault" && first.iova !== undefined ? (first as FaultFact & { readonly iova: bigint }) : undefined;
+  return first.kind === "fault" && first.iova !== undefined
+    ? (first as FaultFact & { readonly iova: bigint })
+    : undefined;
 }
 
 const NULL_ADDRESS: Rule = {
@@ -24,7 +26,8 @@ const NULL_ADDRESS: Rule = {
     const fault = faultOf(group);
     // Old MediaTek drivers print flags in the low bits of an address.
     if (fault === undefined || fault.iova >= 4096n) return [];
-    const text = "The address is below 4 KiB: drivers do not get such addresses from the kernel; a register or pointer that was never set has one.";
+    const text =
+      "The address is below 4 KiB: drivers do not get such addresses from the kernel; a register or pointer that was never set has one.";
     const handedOut = evidence.handedOut(fault);
     if (handedOut !== undefined || fault.family === "qemu") {
       const why = "Guests have memory at such addresses, so an unset pointer does not follow.";
@@ -56,7 +59,10 @@ const GARBAGE: Rule = {
     }
     if (/^0xffff[89a-f][0-9a-f]{11}$/.test(text)) {
       const pointer = `${text} has the form of a pointer of the kernel, not of an address for devices.`;
-      return [candidate("garbage-address", "strong", pointer, fault), candidate("truncated-address", "hint", pointer, fault)];
+      return [
+        candidate("garbage-address", "strong", pointer, fault),
+        candidate("truncated-address", "hint", pointer, fault),
+      ];
     }
     return onesOf(fault);
   },
@@ -99,12 +105,14 @@ const HIGH: Rule = {
   concludes: "physical-address",
   safety: "hint",
   excludedBy: "a map event with that address; a 32-bit space that is full; `iommu.forcedac=1`",
-  example: "arm-smmu 15000000.iommu: Unhandled context fault: fsr=0x402, iova=0x1032db3e0, fsynr=0x130000, cbfrsynra=0x300, cb=4",
+  example:
+    "arm-smmu 15000000.iommu: Unhandled context fault: fsr=0x402, iova=0x1032db3e0, fsynr=0x130000, cbfrsynra=0x300, cb=4",
   apply(group, evidence) {
     const fault = faultOf(group);
     if (fault === undefined || fault.iova < FOUR_GIB || fault.iova >= 1n << 47n) return [];
     if (evidence.handedOut(fault) !== undefined) return [];
-    const text = "The address lies above 4 GiB; the kernel hands out addresses below it first. A physical address, given to the device in place of the mapped one, looks like this.";
+    const text =
+      "The address lies above 4 GiB; the kernel hands out addresses below it first. A physical address, given to the device in place of the mapped one, looks like this.";
     return [candidate("physical-address", "hint", text, fault)];
   },
 };
@@ -128,7 +136,13 @@ const REGISTER: Rule = {
     const text = "The device's registers hold the page of the address: the driver gave it to the device.";
     if (fault.iova < FOUR_GIB) return [follows(text, dump)];
     return [
-      candidate("physical-address", "strong", `${text} It is above 4 GiB, where physical memory lies and the kernel's mappings do not.`, dump, fault),
+      candidate(
+        "physical-address",
+        "strong",
+        `${text} It is above 4 GiB, where physical memory lies and the kernel's mappings do not.`,
+        dump,
+        fault,
+      ),
       excluded("garbage-address", "The driver programmed it.", dump),
       excluded("truncated-address", "The driver programmed all of it.", dump),
     ];
@@ -138,7 +152,9 @@ const REGISTER: Rule = {
 function holds(words: readonly number[], page: bigint): boolean {
   const low = Number(page & 0xffffffffn);
   const high = Number(page >> 32n);
-  return words.some((word, at) => (word & ~0xfff) >>> 0 === low && low !== 0 && (words[at + 1] === high || words[at - 1] === high));
+  return words.some(
+    (word, at) => (word & ~0xfff) >>> 0 === low && low !== 0 && (words[at + 1] === high || words[at - 1] === high),
+  );
 }
 
 const GUEST: Rule = {
@@ -154,10 +170,16 @@ const GUEST: Rule = {
   apply({ first }, evidence) {
     const handedOut = first.kind === "fault" ? evidence.handedOut(first) : undefined;
     if (handedOut === undefined) return [];
-    const text = "The device belongs to a guest or a user-space driver: the address is one of theirs, not of the kernel.";
+    const text =
+      "The device belongs to a guest or a user-space driver: the address is one of theirs, not of the kernel.";
     return [
       follows(text, handedOut),
-      candidate("not-mapped", "hint", "Memory of the guest that is not mapped for the device, or a device that was not reset with its guest.", handedOut),
+      candidate(
+        "not-mapped",
+        "hint",
+        "Memory of the guest that is not mapped for the device, or a device that was not reset with its guest.",
+        handedOut,
+      ),
       excluded("handover", "A driver of user space drives the device.", handedOut),
     ];
   },

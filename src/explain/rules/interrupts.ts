@@ -6,13 +6,16 @@ const INTERRUPT: Rule = {
   title: "Interrupt remapping refused an interrupt; no memory was accessed.",
   kinds: ["interrupt"],
   needs: "`INTR-REMAP`, or AMD flags with I",
-  concludes: "not-remapped (the interrupt has the old format) or blocked (its entry is absent or forbids it), by the code",
+  concludes:
+    "not-remapped (the interrupt has the old format) or blocked (its entry is absent or forbids it), by the code",
   safety: "certain",
   excludedBy: "nothing",
-  example: "DMAR: [INTR-REMAP] Request device [f0:1f.0] fault index 0x0 [fault reason 0x25] Blocked a compatibility format interrupt request",
+  example:
+    "DMAR: [INTR-REMAP] Request device [f0:1f.0] fault index 0x0 [fault reason 0x25] Blocked a compatibility format interrupt request",
   apply({ first }) {
     if (first.kind !== "interrupt") return [];
-    const text = "This is an interrupt of the device, not an access to memory: look at its interrupts, not at its mappings.";
+    const text =
+      "This is an interrupt of the device, not an access to memory: look at its interrupts, not at its mappings.";
     const verdict = first.verdict;
     if (verdict === undefined) return [follows(text, first)];
     const why =
@@ -27,7 +30,8 @@ const GONE: Rule = {
   name: "device-gone",
   title: "An invalidation timed out because the device is not there any more.",
   kinds: ["invalidation-timeout"],
-  needs: "registers or ids that read as all ones, or a lost link, a hot removal or a PCIe error of the device up to 5 s before",
+  needs:
+    "registers or ids that read as all ones, or a lost link, a hot removal or a PCIe error of the device up to 5 s before",
   concludes: "device-gone",
   safety: "strong",
   excludedBy: "later lines of the device's driver that work",
@@ -37,11 +41,24 @@ const GONE: Rule = {
     if (first.kind !== "invalidation-timeout") return [];
     const rival = candidate("device-silent", "hint", "The device may be there and answer nothing.", first);
     if (first.gone === true) {
-      return [candidate("device-gone", "strong", "The device's id or registers read as all ones: it is not on the bus any more.", first), rival];
+      return [
+        candidate(
+          "device-gone",
+          "strong",
+          "The device's id or registers read as all ones: it is not on the bus any more.",
+          first,
+        ),
+        rival,
+      ];
     }
-    const lost = evidence.eventsBefore(first, 5).find(({ event }) => event === "link-down" || event === "aer" || event === "removed" || event === "power");
+    const lost = evidence
+      .eventsBefore(first, 5)
+      .find(({ event }) => event === "link-down" || event === "aer" || event === "removed" || event === "power");
     if (lost === undefined || first.silent === "iommu") return [];
-    return [candidate("device-gone", "strong", "A link was lost, or a device removed, just before.", lost, first), rival];
+    return [
+      candidate("device-gone", "strong", "A link was lost, or a device removed, just before.", lost, first),
+      rival,
+    ];
   },
 };
 
@@ -53,12 +70,12 @@ const SILENT: Rule = {
   concludes: "iommu-silent or device-silent",
   safety: "strong",
   excludedBy: "a lost link before",
-  example:
-    "arm-smmu-v3 arm-smmu-v3.0.auto: CMD_SYNC timeout at 0x00000146 [hwprod 0x00000146, hwcons 0x00000000]",
+  example: "arm-smmu-v3 arm-smmu-v3.0.auto: CMD_SYNC timeout at 0x00000146 [hwprod 0x00000146, hwcons 0x00000000]",
   apply({ first }) {
     if (first.kind !== "invalidation-timeout") return [];
     if (first.silent === "iommu") {
-      const text = "The IOMMU takes no commands at all: its clock, its power or its registers are gone, or it was set up by another kernel.";
+      const text =
+        "The IOMMU takes no commands at all: its clock, its power or its registers are gone, or it was set up by another kernel.";
       return [
         candidate("iommu-silent", "strong", text, first),
         candidate("device-silent", "hint", "A device that never answers can block the queue.", first),

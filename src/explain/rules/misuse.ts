@@ -26,7 +26,8 @@ const MISUSE: Rule = {
   example: "DMA-API: exceeded 7 overlapping mappings of cacheline 0x0000000012345678",
   apply({ first }) {
     if (first.kind !== "misuse") return [];
-    if (first.because !== "overlap") return [candidate(first.because, first.because === "other" ? "hint" : "certain", WORDS[first.because], first)];
+    if (first.because !== "overlap")
+      return [candidate(first.because, first.because === "other" ? "hint" : "certain", WORDS[first.because], first)];
     const rival = "Drivers that map one buffer several times on purpose (RDMA, io_uring) get the same message.";
     return [
       candidate("overlap", "certain", WORDS.overlap, first),
@@ -48,10 +49,26 @@ const FROZEN: Rule = {
     const text = "The bridge cut the device off after an error; that alone does not say that a DMA was refused.";
     const off = evidence.events.find(({ event }) => event === "translation-off");
     if (first.kind === "frozen" && first.dma === true) {
-      return [candidate("dma-error", "strong", "The log names a refused DMA beside the freeze.", first), candidate("other", "hint", "Other errors freeze a device, too.", first)];
+      return [
+        candidate("dma-error", "strong", "The log names a refused DMA beside the freeze.", first),
+        candidate("other", "hint", "Other errors freeze a device, too.", first),
+      ];
     }
-    if (off === undefined) return [follows(text, first), candidate("other", "hint", "Link errors and refused register accesses freeze a device, too.", first)];
-    return [follows(text, first), candidate("dma-error", "hint", "The bypass window was switched off before: addresses that were physical until then are refused.", off, first)];
+    if (off === undefined)
+      return [
+        follows(text, first),
+        candidate("other", "hint", "Link errors and refused register accesses freeze a device, too.", first),
+      ];
+    return [
+      follows(text, first),
+      candidate(
+        "dma-error",
+        "hint",
+        "The bypass window was switched off before: addresses that were physical until then are refused.",
+        off,
+        first,
+      ),
+    ];
   },
 };
 
@@ -66,7 +83,12 @@ const SLOW: Rule = {
   example: "watchdog: BUG: soft lockup - CPU#58 stuck for 23s! [ksoftirqd/58:302]\n alloc_iova+0xf2/0x140",
   apply({ first }) {
     if (first.kind !== "slow") return [];
-    return [follows(`A processor spent seconds in ${first.where}: the code of the IOMMU's addresses or invalidations. One stack does not tell why.`, first)];
+    return [
+      follows(
+        `A processor spent seconds in ${first.where}: the code of the IOMMU's addresses or invalidations. One stack does not tell why.`,
+        first,
+      ),
+    ];
   },
 };
 

@@ -2,7 +2,7 @@
 import type { FaultFact, HostFact } from "../../log/facts.ts";
 import type { Evidence } from "../evidence.ts";
 import { faultOf } from "./address.ts";
-import { candidate, type Conclusion, excluded, type Rule } from "./rule.ts";
+import { type Conclusion, candidate, excluded, type Rule } from "./rule.ts";
 
 /** Message-signalled interrupts of x86 are writes to this range (Intel SDM, "Message Address Register Format"). */
 const X86_INTERRUPTS = { first: 0xfee00000n, end: 0xfef00000n };
@@ -19,7 +19,8 @@ const MSI: Rule = {
   concludes: "msi-doorbell",
   safety: "certain",
   excludedBy: "a map event with that page for data; without a known ITS the rule is only strong",
-  example: "arm-smmu-v3 arm-smmu-v3.2.auto: event 0x10 received:\narm-smmu-v3 arm-smmu-v3.2.auto: 0x00007d1200000010\narm-smmu-v3 arm-smmu-v3.2.auto: 0x000012000000007c\narm-smmu-v3 arm-smmu-v3.2.auto: 0x00000000fffef040\narm-smmu-v3 arm-smmu-v3.2.auto: 0x00000000fffef000",
+  example:
+    "arm-smmu-v3 arm-smmu-v3.2.auto: event 0x10 received:\narm-smmu-v3 arm-smmu-v3.2.auto: 0x00007d1200000010\narm-smmu-v3 arm-smmu-v3.2.auto: 0x000012000000007c\narm-smmu-v3 arm-smmu-v3.2.auto: 0x00000000fffef040\narm-smmu-v3 arm-smmu-v3.2.auto: 0x00000000fffef000",
   apply(group, evidence) {
     const fault = faultOf(group);
     if (fault === undefined || fault.access === "read" || fault.access === "execute") return [];
@@ -27,11 +28,23 @@ const MSI: Rule = {
     if (fault.family !== "smmu" && fault.family !== "smmu-v3") return [];
     const its = evidence.about("its").find(({ first }) => fault.iova === first + TRANSLATER);
     if (its !== undefined) {
-      return [candidate("msi-doorbell", "certain", "The address is the doorbell of the interrupt controller (ITS).", fault, its)];
+      return [
+        candidate(
+          "msi-doorbell",
+          "certain",
+          "The address is the doorbell of the interrupt controller (ITS).",
+          fault,
+          its,
+        ),
+      ];
     }
     if ((fault.iova & 0xfffn) !== 0x40n) return [];
-    const text = "A write to offset 0x040 of a page: the doorbell of the interrupt controller (ITS) has that offset. The page is not mapped for the device.";
-    return [candidate("msi-doorbell", "strong", text, fault), candidate("not-mapped", "hint", "Data may lie at that offset by chance.", fault)];
+    const text =
+      "A write to offset 0x040 of a page: the doorbell of the interrupt controller (ITS) has that offset. The page is not mapped for the device.";
+    return [
+      candidate("msi-doorbell", "strong", text, fault),
+      candidate("not-mapped", "hint", "Data may lie at that offset by chance.", fault),
+    ];
   },
 };
 
@@ -41,11 +54,24 @@ function isX86(fault: FaultFact): boolean {
 
 function onX86(fault: FaultFact & { readonly iova: bigint }): Conclusion[] {
   if (fault.iova >= X86_INTERRUPTS.first && fault.iova < X86_INTERRUPTS.end && fault.access === "write") {
-    return [candidate("msi-doorbell", "certain", "The address is in the range of interrupts (0xfee00000 to 0xfeefffff): the write is an interrupt.", fault)];
+    return [
+      candidate(
+        "msi-doorbell",
+        "certain",
+        "The address is in the range of interrupts (0xfee00000 to 0xfeefffff): the write is an interrupt.",
+        fault,
+      ),
+    ];
   }
-  if (fault.cause === "interrupt-range" || (fault.family === "amd" && fault.iova >= HYPERTRANSPORT && fault.iova < 1n << 40n)) {
+  if (
+    fault.cause === "interrupt-range" ||
+    (fault.family === "amd" && fault.iova >= HYPERTRANSPORT && fault.iova < 1n << 40n)
+  ) {
     const text = "The address is in the range that AMD reserves for interrupts and messages.";
-    return [candidate("msi-doorbell", "strong", text, fault), candidate("garbage-address", "hint", "An invalid pointer may lie there, too.", fault)];
+    return [
+      candidate("msi-doorbell", "strong", text, fault),
+      candidate("garbage-address", "hint", "An invalid pointer may lie there, too.", fault),
+    ];
   }
   return [];
 }
@@ -73,7 +99,8 @@ const PEER: Rule = {
 
 const FRAMEBUFFER: Rule = {
   name: "boot-framebuffer",
-  title: "The address lies in the framebuffer of the boot or in memory that the firmware reserved: its owner goes on using it.",
+  title:
+    "The address lies in the framebuffer of the boot or in memory that the firmware reserved: its owner goes on using it.",
   kinds: ["dma-fault", "no-table", "table-error"],
   needs: "`efifb: framebuffer at`, RMRR or IVMD lines",
   concludes: "handover",
@@ -86,9 +113,20 @@ const FRAMEBUFFER: Rule = {
     if (fault === undefined || evidence.handedOut(fault) !== undefined) return [];
     const frame = evidence.about("framebuffer").find((one) => contains(one, fault.iova));
     if (frame !== undefined) {
-      return [candidate("handover", "strong", "The address lies in the framebuffer that the firmware set up: the display still reads it.", fault, frame), ...rival(fault)];
+      return [
+        candidate(
+          "handover",
+          "strong",
+          "The address lies in the framebuffer that the firmware set up: the display still reads it.",
+          fault,
+          frame,
+        ),
+        ...rival(fault),
+      ];
     }
-    const region = evidence.about("reserved").find((one) => contains(one, fault.iova) && /RMRR|IVMD|direct/.test(one.use));
+    const region = evidence
+      .about("reserved")
+      .find((one) => contains(one, fault.iova) && /RMRR|IVMD|direct/.test(one.use));
     if (region === undefined) return [];
     const text = `The address lies in a region that the firmware reserved for its own use (${region.use}).`;
     return [candidate("handover", "strong", text, fault, region), ...rival(fault)];
@@ -96,7 +134,9 @@ const FRAMEBUFFER: Rule = {
 };
 
 function rival(fault: FaultFact): Conclusion[] {
-  return [candidate("not-mapped", "hint", "The kernel may have handed out the same address to the device later.", fault)];
+  return [
+    candidate("not-mapped", "hint", "The kernel may have handed out the same address to the device later.", fault),
+  ];
 }
 
 const MEMORY: Rule = {
@@ -114,7 +154,8 @@ const MEMORY: Rule = {
     if (fault === undefined || evidence.handedOut(fault) !== undefined) return [];
     const ram = evidence.about("ram").find((one) => contains(one, fault.iova) && /usable|System RAM/i.test(one.use));
     if (ram === undefined) return [];
-    const text = "The address lies in the machine's memory: a physical address that was given to the device without a mapping looks like this.";
+    const text =
+      "The address lies in the machine's memory: a physical address that was given to the device without a mapping looks like this.";
     const weight = fault.iova >= 1n << 32n ? "strong" : "hint";
     return [candidate("physical-address", weight, text, fault, ram)];
   },
@@ -128,7 +169,8 @@ const ON_CHIP: Rule = {
   concludes: "handover",
   safety: "hint",
   excludedBy: "a line of the device's driver before the fault",
-  example: "[    1.203515] DMAR: [DMA Read] Request device [00:02.0] PASID ffffffff fault addr 9c000000 [fault reason 06] PTE Read access is not set",
+  example:
+    "[    1.203515] DMAR: [DMA Read] Request device [00:02.0] PASID ffffffff fault addr 9c000000 [fault reason 06] PTE Read access is not set",
   apply({ kind, first }, evidence) {
     if (first.kind !== "fault") return [];
     const isEarly = first.clock === "uptime" && (first.time ?? 0) < 10;
@@ -137,7 +179,8 @@ const ON_CHIP: Rule = {
       return [excluded("handover", "A driver of the kernel already drives the device.", first)];
     }
     if (evidence.about("userspace").some(({ time }) => time !== undefined && time < (first.time ?? 0))) return [];
-    const text = "The fault comes in the first seconds after boot, before a line of the device's driver: the firmware may have left the device running.";
+    const text =
+      "The fault comes in the first seconds after boot, before a line of the device's driver: the firmware may have left the device running.";
     return [candidate("handover", kind === "no-table" ? "strong" : "hint", text, first)];
   },
 };
@@ -160,8 +203,12 @@ const KEXEC: Rule = {
     const [kexec] = evidence.about("kexec");
     if (kexec === undefined || first.kind !== "fault") return [];
     if (hasDriverBefore(first, evidence)) return [];
-    const text = "This kernel was started by another one, whose devices may still run: it is a DMA of the previous kernel.";
-    return [candidate("handover", "strong", text, kexec, first), candidate("not-attached", "hint", "The device may also not be set up in this kernel.", first)];
+    const text =
+      "This kernel was started by another one, whose devices may still run: it is a DMA of the previous kernel.";
+    return [
+      candidate("handover", "strong", text, kexec, first),
+      candidate("not-attached", "hint", "The device may also not be set up in this kernel.", first),
+    ];
   },
 };
 
@@ -170,4 +217,3 @@ function contains(range: Extract<HostFact, { first: bigint }>, address: bigint):
 }
 
 export const PLACES: readonly Rule[] = [MSI, PEER, FRAMEBUFFER, MEMORY, ON_CHIP, KEXEC];
-

@@ -1,7 +1,7 @@
 /** Mappings, assignments, bounce buffers and addresses that were refused: no DMA happened at all. */
 import type { MapRefusedFact } from "../../log/facts.ts";
 import { hex } from "../statement.ts";
-import { candidate, type Conclusion, follows, type Rule } from "./rule.ts";
+import { type Conclusion, candidate, follows, type Rule } from "./rule.ts";
 
 /** What the software itself says, by verdict. */
 const SAID: Readonly<Record<string, string>> = {
@@ -27,7 +27,10 @@ const SAID_SO: Rule = {
   apply({ facts }) {
     const fact = facts.find((one): one is MapRefusedFact => one.kind === "map-refused" && one.because !== undefined);
     if (fact?.because === undefined) return [];
-    const limit = fact.limit === undefined ? "" : ` The limit is ${fact.because === "beyond-aperture" ? `${fact.limit} bits` : `${fact.limit} bytes`}.`;
+    const limit =
+      fact.limit === undefined
+        ? ""
+        : ` The limit is ${fact.because === "beyond-aperture" ? `${fact.limit} bits` : `${fact.limit} bytes`}.`;
     return [candidate(fact.because, "certain", `${SAID[fact.because] ?? ""}${limit}`, fact)];
   },
 };
@@ -55,17 +58,35 @@ function byErrno(fact: MapRefusedFact): Conclusion[] {
       return [candidate("mapping-limit", "certain", `ENOSPC has one meaning here. ${SAID["mapping-limit"]}`, fact)];
     case "EEXIST":
       return [
-        candidate("overlap", "certain", "EEXIST has one meaning here: the range overlaps a mapping that is there already.", fact),
-        follows("When an unmap before it took 0 bytes, the old mapping is still there and the device uses old memory: no fault will ever say so.", fact),
+        candidate(
+          "overlap",
+          "certain",
+          "EEXIST has one meaning here: the range overlaps a mapping that is there already.",
+          fact,
+        ),
+        follows(
+          "When an unmap before it took 0 bytes, the old mapping is still there and the device uses old memory: no fault will ever say so.",
+          fact,
+        ),
       ];
     case "ENOMEM":
       return [
-        candidate("memlock-limit", "strong", "ENOMEM of a map is the limit of locked memory in nearly all cases; the kernel's line names it.", fact),
+        candidate(
+          "memlock-limit",
+          "strong",
+          "ENOMEM of a map is the limit of locked memory in nearly all cases; the kernel's line names it.",
+          fact,
+        ),
         candidate("cannot-pin", "hint", "Memory for the IOMMU's own tables may have run out.", fact),
       ];
     case "EFAULT":
       return [
-        candidate("cannot-pin", "strong", "EFAULT: the memory is not there, or can't be pinned (a device's BAR, postcopy, DAX).", fact),
+        candidate(
+          "cannot-pin",
+          "strong",
+          "EFAULT: the memory is not there, or can't be pinned (a device's BAR, postcopy, DAX).",
+          fact,
+        ),
         candidate("stale-mapping", "hint", "The memory may have been taken back already.", fact),
       ];
     case "EINVAL":
@@ -91,7 +112,8 @@ const ASSIGNMENT: Rule = {
   apply({ first }) {
     if (first.kind !== "assignment-refused" || first.because === undefined) return [];
     const words = {
-      "group-not-viable": "Another device of the same group still has a driver of the kernel: a group is assigned as a whole.",
+      "group-not-viable":
+        "Another device of the same group still has a driver of the kernel: a group is assigned as a whole.",
       "reserved-region": "The firmware asks for a fixed mapping (RMRR, IVMD) for this device: it can't be given away.",
       "no-iommu": "The machine has no IOMMU that is switched on.",
       "no-physical-addresses": "The program asks for physical addresses, and may not see them without more rights.",
@@ -122,7 +144,11 @@ const BOUNCE: Rule = {
       const text = `The request of ${bytes} bytes can never fit: a segment has 128 slots of 2 KiB (262,144 bytes), whatever the pool's size.`;
       return [candidate("too-large", "certain", text, first)];
     }
-    if (share === undefined) return [candidate("pool-full", "hint", "The line gives no numbers of the pool.", first), candidate("fragmented", "hint", "A long run of slots may be missing.", first)];
+    if (share === undefined)
+      return [
+        candidate("pool-full", "hint", "The line gives no numbers of the pool.", first),
+        candidate("fragmented", "hint", "A long run of slots may be missing.", first),
+      ];
     const percent = `${usedSlots} of ${totalSlots} slots are used`;
     if (share >= 0.95) {
       const full = candidate("pool-full", tooLarge ? "hint" : "strong", `The pool is full: ${percent}.`, first);
@@ -149,7 +175,8 @@ const EXHAUSTED: Rule = {
   example: "iommu_alloc failed, tbl c00000000263c480 vaddr c000000133b00000 npages 1",
   apply({ facts, first }) {
     const one = facts.find((fact) => fact.kind === "exhausted" && fact.pages === 1);
-    if (one !== undefined) return [candidate("full", "certain", "Even one page could not be had: the table is full.", one)];
+    if (one !== undefined)
+      return [candidate("full", "certain", "Even one page could not be had: the table is full.", one)];
     return [
       candidate("full", "hint", "All pages may be taken.", first),
       candidate("fragmented", "hint", "Pages may be free, but not so many side by side.", first),
@@ -170,10 +197,24 @@ const CONFLICT: Rule = {
     if (first.kind !== "conflict" || first.oldEntry === undefined) return [];
     const page = (first.oldEntry & ~(1n << 63n)) >> 12n;
     if (page === first.iova >> 12n) {
-      return [candidate("identity", "certain", `The old entry ${hex(first.oldEntry)} maps the address to itself: a reserved region or an identity map is there.`, first)];
+      return [
+        candidate(
+          "identity",
+          "certain",
+          `The old entry ${hex(first.oldEntry)} maps the address to itself: a reserved region or an identity map is there.`,
+          first,
+        ),
+      ];
     }
     if (first.oldEntry === first.newEntry) {
-      return [candidate("same-page", "certain", "Both entries are the same: the page was mapped again, or its entry was not cleared.", first)];
+      return [
+        candidate(
+          "same-page",
+          "certain",
+          "Both entries are the same: the page was mapped again, or its entry was not cleared.",
+          first,
+        ),
+      ];
     }
     return [candidate("two-owners", "certain", "The old entry maps another page: two owners use the address.", first)];
   },

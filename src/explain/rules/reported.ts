@@ -34,7 +34,8 @@ const PERMISSION: Rule = {
   concludes: "permission",
   safety: "certain",
   excludedBy: "AMD with domain 0: there the device's entry speaks, or the kernel prints 0 for every device",
-  example: "ath10k_pci 0000:01:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x000d address=0xcff49550 flags=0x0070]",
+  example:
+    "ath10k_pci 0000:01:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x000d address=0xcff49550 flags=0x0070]",
   apply({ facts }) {
     const fact = facts.find(
       (one): one is FaultFact => one.kind === "fault" && (one.cause === "permission" || one.dump === "no-permission"),
@@ -43,9 +44,18 @@ const PERMISSION: Rule = {
     if (fact.family === "amd" && (fact.domain ?? 1n) === 0n) {
       const text =
         "The flags would say that the address is mapped and forbids the access, but with domain 0 they speak of the device's own entry.";
-      return [follows(text, fact), candidate("physical-address", "hint", "Domain 0 often means that the device is not in a domain of its own.", fact)];
+      return [
+        follows(text, fact),
+        candidate(
+          "physical-address",
+          "hint",
+          "Domain 0 often means that the device is not in a domain of its own.",
+          fact,
+        ),
+      ];
     }
-    const forbidden = fact.access === "read" ? "not readable" : fact.access === "write" ? "not writable" : "not allowed";
+    const forbidden =
+      fact.access === "read" ? "not readable" : fact.access === "write" ? "not writable" : "not allowed";
     return [candidate("permission", "certain", `The address is mapped and ${forbidden} for the device.`, fact)];
   },
 };
@@ -58,11 +68,15 @@ const UNTOLD: Rule = {
   concludes: "nothing: only a dump of the tables or a trace tells",
   safety: "certain",
   excludedBy: "a dump of the page table beside the fault (Linux 5.16 on)",
-  example: "DMAR: [DMA Write] Request device [00:12.0] fault addr b7fff000 [fault reason 05] PTE Write access is not set",
+  example:
+    "DMAR: [DMA Write] Request device [00:12.0] fault addr b7fff000 [fault reason 05] PTE Write access is not set",
   apply({ first }) {
     if (first.kind !== "fault" || first.cause !== "absent-or-permission" || first.dump !== undefined) return [];
     const text = `The IOMMU refused the ${first.access ?? "access"}; its reason code does not tell an address that is not mapped from one that is mapped for the other direction.`;
-    return [follows(text, first), candidate("not-mapped", "hint", "Most such faults are of addresses that are not mapped.", first)];
+    return [
+      follows(text, first),
+      candidate("not-mapped", "hint", "Most such faults are of addresses that are not mapped.", first),
+    ];
   },
 };
 
@@ -79,7 +93,8 @@ const PRESENT: Rule = {
   apply({ facts }) {
     const fact = facts.find((one) => one.kind === "fault" && one.dump === "present");
     if (fact === undefined) return [];
-    const text = "The entry that was printed is valid and allows the access: this is not a mapping bug of the device's driver.";
+    const text =
+      "The entry that was printed is valid and allows the access: this is not a mapping bug of the device's driver.";
     const rival = "The entry was printed after the fault: it may have been written in between.";
     return [
       candidate("mapped-but-faulted", "strong", text, fact),
@@ -100,7 +115,9 @@ const PASSED_THROUGH: Rule = {
   example:
     "DMAR: [DMA Read NO_PASID] Request device [03:00.0] fault addr 0x100000 [fault reason 0x71] SM: …\nDMAR: Dump dmar2 table entries for IOVA 0x100000\nDMAR: pasid table entry[0]: 0x0000000000000109",
   apply({ facts }) {
-    const fact = facts.find((one) => one.kind === "fault" && (one.dump === "pass-through" || one.cause === "passed-through"));
+    const fact = facts.find(
+      (one) => one.kind === "fault" && (one.dump === "pass-through" || one.cause === "passed-through"),
+    );
     if (fact === undefined) return [];
     return [excluded("not-mapped", "The device's entry is pass-through: no mapping is looked up.", fact)];
   },
@@ -117,10 +134,14 @@ const SOFTWARE_TABLE: Rule = {
   example:
     "arm-smmu 5040000.iommu: Unhandled context fault: fsr=0x402, iova=0x5c0ec600, fsynr=0x220000, cbfrsynra=0x1900, cb=1\narm-smmu 5040000.iommu: soft iova-to-phys=0x0000000000000000",
   apply({ facts }) {
-    const fact = facts.find((one): one is FaultFact => one.kind === "fault" && one.values?.["softPhysical"] !== undefined);
+    const fact = facts.find(
+      (one): one is FaultFact => one.kind === "fault" && one.values?.["softPhysical"] !== undefined,
+    );
     if (fact === undefined) return [];
     if (fact.values?.["softPhysical"] === 0n) {
-      return [follows("The driver's own table has no entry for the address either, when the message is printed.", fact)];
+      return [
+        follows("The driver's own table has no entry for the address either, when the message is printed.", fact),
+      ];
     }
     return [candidate("mapped-but-faulted", "strong", "The driver's own table has an entry for the address.", fact)];
   },

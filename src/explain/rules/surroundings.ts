@@ -58,8 +58,12 @@ function isOfMachine(event: EventFact): boolean {
 
 function sentenceOf(event: EventFact, fact: Located): string {
   const who = isOfMachine(event) ? "The machine" : "The device";
-  const between = event.time !== undefined && fact.time !== undefined && event.clock === fact.clock ? fact.time - event.time : 0;
-  const when = between > 0.0005 ? `${between < 1 ? `${Math.round(between * 1000)} ms` : `${between.toFixed(1)} s`} before` : "just before";
+  const between =
+    event.time !== undefined && fact.time !== undefined && event.clock === fact.clock ? fact.time - event.time : 0;
+  const when =
+    between > 0.0005
+      ? `${between < 1 ? `${Math.round(between * 1000)} ms` : `${between.toFixed(1)} s`} before`
+      : "just before";
   return `${who} ${WORDS[event.event]} ${when}: look at that first.`;
 }
 
@@ -86,7 +90,12 @@ const REQUESTER: Rule = {
     const role = FOR_OTHERS.find(([pattern]) => drivers.some((driver) => pattern.test(driver)))?.[1];
     if (role !== undefined) return [follows(`The requester is ${role}.`, first)];
     if (!first.device.endsWith(":00:00.0")) return [];
-    return [follows("The requester is the host bridge: the id stands for a device behind it or for a processor's own block.", first)];
+    return [
+      follows(
+        "The requester is the host bridge: the id stands for a device behind it or for a processor's own block.",
+        first,
+      ),
+    ];
   },
 };
 
@@ -112,8 +121,20 @@ const PATTERN: Rule = {
     const [stride] = strides;
     if (strides.size !== 1 || stride === undefined || first.granule !== 1) return [];
     const bytes = stride < 0n ? -stride : stride;
-    const what = bytes >= 64n && bytes <= 256n ? "one buffer, read or written from its start on" : bytes <= 32n ? "a ring of descriptors" : undefined;
-    return what === undefined ? [] : [follows(`The addresses are ${bytes} bytes apart: ${what}. It is one bug, not ${faults.length}.`, ...faults.slice(0, 3))];
+    const what =
+      bytes >= 64n && bytes <= 256n
+        ? "one buffer, read or written from its start on"
+        : bytes <= 32n
+          ? "a ring of descriptors"
+          : undefined;
+    return what === undefined
+      ? []
+      : [
+          follows(
+            `The addresses are ${bytes} bytes apart: ${what}. It is one bug, not ${faults.length}.`,
+            ...faults.slice(0, 3),
+          ),
+        ];
   },
 };
 
@@ -123,7 +144,9 @@ function oneAddress(faults: readonly FaultFact[]): ReturnType<Rule["apply"]> {
   const proof = faults.slice(0, 3);
   const isFrame = gaps.length >= 2 && gaps.every((gap) => gap >= FRAME_SECONDS[0] && gap <= FRAME_SECONDS[1]);
   if (isFrame) return [follows("The same address once a frame: a display reads its picture there.", ...proof)];
-  return [follows("Every fault has the same address: an object that the device keeps, such as a ring or a table.", ...proof)];
+  return [
+    follows("Every fault has the same address: an object that the device keeps, such as a ring or a table.", ...proof),
+  ];
 }
 
 export const SURROUNDINGS: readonly Rule[] = [BEFORE, REQUESTER, PATTERN];

@@ -1,7 +1,7 @@
 /** Requesters without a table, and entries that the IOMMU can't use. */
 import type { FaultFact } from "../../log/facts.ts";
 import type { Evidence } from "../evidence.ts";
-import { candidate, type Conclusion, follows, type Rule } from "./rule.ts";
+import { type Conclusion, candidate, follows, type Rule } from "./rule.ts";
 
 const NO_TABLE: Rule = {
   name: "no-table",
@@ -11,10 +11,12 @@ const NO_TABLE: Rule = {
   concludes: "not-attached or alias, until the list of devices tells",
   safety: "certain",
   excludedBy: "nothing",
-  example: "DMAR: [DMA Read] Request device [00:12.4] fault addr b7fff000 [fault reason 02] Present bit in context entry is clear",
+  example:
+    "DMAR: [DMA Read] Request device [00:12.4] fault addr b7fff000 [fault reason 02] Present bit in context entry is clear",
   apply({ first }) {
     if (first.kind !== "fault") return [];
-    const text = "The IOMMU has no table for this requester, so every address of it is refused: the cause is not a mapping that a driver forgot.";
+    const text =
+      "The IOMMU has no table for this requester, so every address of it is refused: the cause is not a mapping that a driver forgot.";
     return [follows(text, first)];
   },
 };
@@ -37,7 +39,10 @@ const ALIAS: Rule = {
     const owner = devices.find(({ device }) => device.slice(0, -2) === slot);
     if (owner === undefined) return [];
     const text = `${first.device} is not among the machine's devices; ${owner.device} has the same bus and slot, and makes requests in that name.`;
-    return [candidate("alias", "strong", text, first, owner), candidate("not-attached", "hint", "The list of devices may be cut.", owner)];
+    return [
+      candidate("alias", "strong", text, first, owner),
+      candidate("not-attached", "hint", "The list of devices may be cut.", owner),
+    ];
   },
 };
 
@@ -54,7 +59,15 @@ const USER_SPACE: Rule = {
   apply({ first }, evidence) {
     const line = evidence.about("driver").find((one) => one.device === first.device && /uio/.test(one.driver));
     if (line === undefined) return [];
-    return [candidate("not-attached", "certain", `${line.driver} does not attach its device to the IOMMU; vfio-pci does.`, line, first)];
+    return [
+      candidate(
+        "not-attached",
+        "certain",
+        `${line.driver} does not attach its device to the IOMMU; vfio-pci does.`,
+        line,
+        first,
+      ),
+    ];
   },
 };
 
@@ -73,10 +86,20 @@ const SHUTDOWN: Rule = {
       .eventsBefore(first, 60)
       .filter(
         (one) =>
-          (one.event === "removed" && evidence.areOneDevice(one, first)) || one.event === "translation-off" || one.event === "shutdown",
+          (one.event === "removed" && evidence.areOneDevice(one, first)) ||
+          one.event === "translation-off" ||
+          one.event === "shutdown",
       );
     if (event === undefined) return [];
-    return [candidate("shutdown", "certain", "The device had been taken from its table before: it went on with DMA.", event, first)];
+    return [
+      candidate(
+        "shutdown",
+        "certain",
+        "The device had been taken from its table before: it went on with DMA.",
+        event,
+        first,
+      ),
+    ];
   },
 };
 
@@ -94,7 +117,13 @@ const RESUME: Rule = {
     const event = evidence.eventsBefore(first, 5).find((one) => one.event === "resume");
     if (event === undefined) return [];
     return [
-      candidate("not-attached", "strong", "The machine had just resumed: the device's entry was not restored.", event, first),
+      candidate(
+        "not-attached",
+        "strong",
+        "The machine had just resumed: the device's entry was not restored.",
+        event,
+        first,
+      ),
       candidate("handover", "hint", "The firmware may have started the device during the resume.", event),
     ];
   },
@@ -109,15 +138,22 @@ const TABLE_ERROR: Rule = {
   concludes: "reserved-bits, hardware-error or illegal-command, by the code",
   safety: "strong",
   excludedBy: "the first seconds of VT-d's 00:02.0, where the firmware's framebuffer gives the same codes",
-  example: "DMAR: [DMA Read] Request device [00:02.0] fault addr 1a45aa9000 [fault reason 12] non-zero reserved fields in PTE",
+  example:
+    "DMAR: [DMA Read] Request device [00:02.0] fault addr 1a45aa9000 [fault reason 12] non-zero reserved fields in PTE",
   apply({ first }, evidence) {
     if (first.kind !== "fault") return [];
     const text = first.reason?.text ?? first.text;
     if (/command/i.test(text) && /illegal/i.test(text)) {
-      return [candidate("illegal-command", "strong", "The IOMMU refused a command of its driver.", first), candidate("hardware-error", "hint", "A broken command queue looks the same.", first)];
+      return [
+        candidate("illegal-command", "strong", "The IOMMU refused a command of its driver.", first),
+        candidate("hardware-error", "hint", "A broken command queue looks the same.", first),
+      ];
     }
     if (/hardware[_ ]error|abort|\bEABT\b|external|fetch/i.test(text)) {
-      return [candidate("hardware-error", "strong", "The IOMMU met an error on the bus while it read its tables.", first), candidate("reserved-bits", "hint", "A table at a wrong address looks the same.", first)];
+      return [
+        candidate("hardware-error", "strong", "The IOMMU met an error on the bus while it read its tables.", first),
+        candidate("reserved-bits", "hint", "A table at a wrong address looks the same.", first),
+      ];
     }
     return reservedBits(first, evidence);
   },
@@ -126,9 +162,13 @@ const TABLE_ERROR: Rule = {
 function reservedBits(fault: FaultFact, evidence: Evidence): Conclusion[] {
   if (fault.family === "sparc") return [];
   const early = fault.clock === "uptime" && (fault.time ?? 0) < 10 && fault.device?.endsWith(":00:02.0") === true;
-  const text = "The entry is there, with bits set that must be zero: software wrote it wrongly, or the hardware knows fewer bits than software thinks.";
+  const text =
+    "The entry is there, with bits set that must be zero: software wrote it wrongly, or the hardware knows fewer bits than software thinks.";
   if (early && evidence.driversOf(fault.device).length === 0) return [candidate("reserved-bits", "hint", text, fault)];
-  return [candidate("reserved-bits", "strong", text, fault), candidate("hardware-error", "hint", "Memory that was overwritten looks the same.", fault)];
+  return [
+    candidate("reserved-bits", "strong", text, fault),
+    candidate("hardware-error", "hint", "Memory that was overwritten looks the same.", fault),
+  ];
 }
 
 export const TABLES: readonly Rule[] = [NO_TABLE, ALIAS, USER_SPACE, SHUTDOWN, RESUME, TABLE_ERROR];
