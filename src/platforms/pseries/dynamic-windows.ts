@@ -7,25 +7,19 @@
  * brought back if it was removed, and the device is not tried again.
  *
  * One thread sets windows up. Others may map in the default window meanwhile: while it is removed all of its entries are taken, so they
- * find no space, and afterwards the hypervisor refuses them. A thread that dies over it leaves the device as tried, and may leave the
- * default window's entries taken.
+ * find no space, and afterwards the hypervisor refuses them. A thread that dies over it leaves the device as tried, or its window as one
+ * that can't be changed ("platform-busy"), and may leave the default window's entries taken.
  */
 
 import { pseriesTce } from "../../formats/pseries-tce.ts";
 import type { Memory } from "../../machine/contract.ts";
-import { compareExchange, load, type SharedWords, store } from "../../shared/memory.ts";
-import { InvalidArgumentError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
-import { DEVICE_READS_AND_WRITES, type DmaWindow, type EntryCount, type Iova } from "../../units/numbers.ts";
+import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
+import { checkMemory, type MemoryRange, mapDirectly } from "./direct-memory.ts";
 import type { FirmwareCalls, WindowQuery } from "./firmware-calls.ts";
 import type { PseriesOps } from "./ops.ts";
 import type { DmaProperties } from "./papr.ts";
-
-/** A piece of the guest's memory: both are multiples of 4096. */
-export interface MemoryRange {
-  readonly address: number;
-  readonly bytes: number;
-}
+import { STEP, type WindowProgress } from "./window-progress.ts";
 
 /** What a device needs. */
 export interface DynamicWindowRequest {
@@ -47,14 +41,6 @@ export interface DynamicWindowRequest {
 /** Why there is no dynamic window; the default window is as it was. A Failure: the firmware or the hypervisor said so. */
 export type NoDynamicWindow = "mask-needs-none" | "not-offered" | "default-window-in-use" | "tried-before" | Failure;
 
-/** Words of the state that threads share: one for the dynamic window's progress. */
-const UNTRIED = 0;
-const SETTING_UP = 1;
-const PUBLISHED = 2;
-const FAILED = 3;
-/** The dynamic window is gone; the default one has still to be brought back. */
-const HALF_REMOVED = 4;
-
 /** A window that has been made: bus address − base is, in a direct one, the physical address. */
 export interface MadeWindow {
   readonly kind: "direct" | "table";
@@ -62,15 +48,15 @@ export interface MadeWindow {
   readonly window: DmaWindow;
   /** Is the default window gone? */
   readonly replacesDefault: boolean;
+  /** Which of the windows it is that the device has had one after the other (window-progress.ts). */
+  readonly generation: number;
 }
 
 export interface DynamicWindowParts {
   readonly memory: Memory;
   readonly properties: DmaProperties;
   readonly firmware: FirmwareCalls;
-  /** The state's words, and where the progress is. */
-  readonly words: SharedWords;
-  readonly progressAt: number;
+  readonly progress: WindowProgress;
   /**
    * Takes all entries of the default window, until the answered function is called. Undefined: it holds more than reserved entries.
    */
@@ -90,47 +76,70 @@ export function makeDynamicWindow(
   parts: DynamicWindowParts,
   request: DynamicWindowRequest,
 ): MadeWindow | NoDynamicWindow {
-  const { properties, words, progressAt } = parts;
+  const { progress, properties } = parts;
   if (request.mask <= 0xffff_ffffn) return "mask-needs-none";
   if (request.mask < 2n ** 64n - 1n && !properties.limitedAddressing) return "mask-needs-none";
   if (properties.tokens === undefined) return "not-offered";
   const memory = checkMemory(request.memory ?? [{ address: 0, bytes: parts.memory.bytes }]);
-  if (compareExchange(words, progressAt, UNTRIED, SETTING_UP) !== UNTRIED) return "tried-before";
-  const made = new Attempt(parts, request, memory).run();
-  store(words, progressAt, typeof made === "string" ? FAILED : PUBLISHED);
+  const generation = progress.beginMaking();
+  if (generation < 0) return "tried-before";
+  const made = new Attempt(parts, request, memory, generation).run();
+  progress.end(generation, typeof made === "string" ? STEP.failed : STEP.published);
   return made;
 }
 
-/** Takes a window away that nothing uses any more. On failure it can be repeated. */
-export function unmakeDynamicWindow(parts: DynamicWindowParts, made: MadeWindow): Failure | undefined {
-  const { firmware, words, progressAt } = parts;
-  // A window that is gone can't be removed again.
-  const failure = load(words, progressAt) === HALF_REMOVED ? undefined : firmware.remove(made.liobn);
-  if (failure !== undefined) return failure;
-  store(words, progressAt, HALF_REMOVED);
-  const left = made.replacesDefault ? firmware.reset() : undefined;
-  if (left === undefined) store(words, progressAt, UNTRIED);
-  return left;
-}
-
-/** Maps memory in a direct window at its own place. On failure nothing of it is left. */
-export function mapDirectly(
-  ops: PseriesOps,
-  { pageShift }: DmaWindow,
-  ranges: readonly MemoryRange[],
+/**
+ * Takes a window away that nothing uses any more. `hold` takes all entries of its table and answers the function that gives them back;
+ * undefined: something is mapped, then this answers "in-use". "platform-busy": another thread changes the window. On failure it can be
+ * repeated. Once the window is gone its table stays taken, since the next window may have the same liobn: views of the old table
+ * find no space in it. Throws IovaError "window-gone" for a window that has been removed.
+ */
+export function unmakeDynamicWindow(
+  parts: DynamicWindowParts,
+  made: MadeWindow,
+  hold: () => (() => void) | undefined,
 ): Failure | undefined {
-  let failure: Failure | undefined;
-  for (const { first, count } of ranges.map((range) => pagesIn(range, pageShift))) {
-    failure ??= ops.set(first, count, first, DEVICE_READS_AND_WRITES);
-  }
-  failure = ops.flush() ?? failure;
-  if (failure !== undefined) unmapDirectly(ops, pageShift, ranges);
-  return failure;
+  const { firmware, progress } = parts;
+  return changeDynamicWindow(progress, made, (step) => {
+    if (step === STEP.published) {
+      const release = hold();
+      if (release === undefined) return { step, failure: "in-use" };
+      const failure = firmware.remove(made.liobn);
+      if (failure !== undefined) {
+        release();
+        return { step, failure };
+      }
+    }
+    const failure = made.replacesDefault ? firmware.reset() : undefined;
+    return { step: failure === undefined ? STEP.untried : STEP.halfRemoved, failure };
+  });
 }
 
-export function unmapDirectly(ops: PseriesOps, pageShift: number, ranges: readonly MemoryRange[]): Failure | undefined {
-  for (const { first, count } of ranges.map((range) => pagesIn(range, pageShift))) ops.clear(first, count);
-  return ops.flush();
+/** What a change of a window has come to: the step that the window is at now, and why the change has failed. */
+interface Changed {
+  readonly step: number;
+  readonly failure: Failure | undefined;
+}
+
+/**
+ * Calls `change` while no other thread makes, changes or removes the window. "platform-busy": another thread does. Throws IovaError
+ * "window-gone" for a window that has been removed.
+ */
+export function changeDynamicWindow(
+  progress: WindowProgress,
+  { generation }: MadeWindow,
+  change: (step: number) => Changed,
+): Failure | undefined {
+  const before = progress.beginChanging(generation);
+  if (before === STEP.changing) return "platform-busy";
+  let after = before;
+  try {
+    const { step, failure } = change(before);
+    after = step;
+    return failure;
+  } finally {
+    progress.end(generation, after);
+  }
 }
 
 /** One try: knows what it has to undo. */
@@ -138,12 +147,19 @@ class Attempt {
   readonly #parts: DynamicWindowParts;
   readonly #request: DynamicWindowRequest;
   readonly #memory: readonly MemoryRange[];
+  readonly #generation: number;
   #removedDefault = false;
 
-  constructor(parts: DynamicWindowParts, request: DynamicWindowRequest, memory: readonly MemoryRange[]) {
+  constructor(
+    parts: DynamicWindowParts,
+    request: DynamicWindowRequest,
+    memory: readonly MemoryRange[],
+    generation: number,
+  ) {
     this.#parts = parts;
     this.#request = request;
     this.#memory = memory;
+    this.#generation = generation;
   }
 
   run(): MadeWindow | NoDynamicWindow {
@@ -193,7 +209,7 @@ class Attempt {
   #madeWindow({ kind, pageShift, windowShift }: Size, liobn: number, base: bigint): MadeWindow {
     const entries = 2 ** (windowShift - pageShift);
     const window = { base: base as Iova, pageShift, entries: entries as EntryCount };
-    return { kind, liobn, window, replacesDefault: this.#removedDefault };
+    return { kind, liobn, window, replacesDefault: this.#removedDefault, generation: this.#generation };
   }
 }
 
@@ -216,20 +232,4 @@ function sizeOf(query: WindowQuery, request: DynamicWindowRequest, memory: reado
   const entries = Math.min(largestWindow, query.largestWindow);
   if (pageShift === undefined || entries < 1) return undefined;
   return { kind: "table", pageShift, windowShift: pageShift + Math.floor(Math.log2(entries)) };
-}
-
-function pagesIn({ address, bytes }: MemoryRange, pageShift: number): { first: number; count: number } {
-  return { first: address / 2 ** pageShift, count: bytes / 2 ** pageShift };
-}
-
-/** Throws InvalidArgumentError unless there is memory, in whole pages of 4 KiB. */
-export function checkMemory(ranges: readonly MemoryRange[]): readonly MemoryRange[] {
-  for (const { address, bytes } of ranges) {
-    const isRange = Number.isSafeInteger(address + bytes) && address >= 0 && bytes > 0;
-    if (!isRange || address % 4096 !== 0 || bytes % 4096 !== 0) {
-      throw new InvalidArgumentError("range of memory", `${bytes} bytes at ${address}`, "whole pages of 4096 bytes");
-    }
-  }
-  if (ranges.length === 0) throw new InvalidArgumentError("ranges of memory", 0, "at least one");
-  return ranges;
 }

@@ -27,6 +27,8 @@ import { failureOfCode, type Hypercalls } from "./calls.ts";
 import * as papr from "./papr.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+/** READ and WRITE in the low word of a TCE. */
+const TCE_PERMISSIONS = 3;
 const { swapBytes } = addresses;
 const { H_SUCCESS, TCES_PER_CALL } = papr;
 
@@ -112,6 +114,13 @@ export class PseriesOps implements TableOps {
     this.#scratch[0] = swapBytes(this.#calls.tceHigh);
     this.#scratch[1] = swapBytes(this.#calls.tceLow);
     pseriesTce.decode(this.#scratch, 0, this.#pageShift, into);
+  }
+
+  /** Has the entry no permissions? Or why the hypervisor doesn't say. What is gathered is not looked at. */
+  isEmpty(entry: number): boolean | Failure {
+    this.#checkRange(entry, 1);
+    const code = this.#calls.getTce(this.#liobn, this.#busPage(entry));
+    return code === H_SUCCESS ? (this.#calls.tceLow & TCE_PERMISSIONS) === 0 : failureOfCode(code);
   }
 
   /**

@@ -12,39 +12,41 @@
 import type { DirectWindow, TranslatedWindow } from "../../dma/device-window.ts";
 import type { Machine } from "../../machine/contract.ts";
 import { PhysicalPages, type PhysicalPagesHandle } from "../../machine/physical-pages.ts";
-import { createShared, type SharedBuffer, wordsOf } from "../../shared/memory.ts";
+import { createShared, load, type SharedBuffer, store, wordsOf } from "../../shared/memory.ts";
 import { checkHandle } from "../../table/handle.ts";
 import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
-import { IovaError } from "../../units/errors.ts";
+import { FormatError, IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { DmaWindow, EntryRange } from "../../units/numbers.ts";
 import type { EehReport } from "../eeh.ts";
 import { reserveRest, unreserveAll } from "../whole-table.ts";
 import { DEFAULT_PATIENCE_MS, Hypercalls, type Patience } from "./calls.ts";
 import { checkWindow, emptyTable, reservedOf, windowOf } from "./default-window.ts";
+import { addDirectly, checkMemory, type MemoryRange, removeDirectly } from "./direct-memory.ts";
 import {
-  checkMemory,
+  changeDynamicWindow,
   type DynamicWindowParts,
   type DynamicWindowRequest,
   type MadeWindow,
-  type MemoryRange,
   makeDynamicWindow,
-  mapDirectly,
   type NoDynamicWindow,
   unmakeDynamicWindow,
-  unmapDirectly,
 } from "./dynamic-windows.ts";
 import { EEH_WORDS, PseriesEeh } from "./eeh.ts";
 import { FirmwareCalls, type WithBuffer } from "./firmware-calls.ts";
 import { PseriesOps } from "./ops.ts";
 import type { DmaProperties } from "./papr.ts";
+import { STEP, WindowProgress } from "./window-progress.ts";
 
 const PAGE_BYTES = 4096;
 const DEFAULT_THREADS = 32;
-const STATE_BYTES: number = 4 * (1 + EEH_WORDS);
-/** Words of the shared state: how far the dynamic window is, and EEH's. */
-const PROGRESS_AT = 0;
-const EEH_AT = 1;
+/** Words of the shared state: its version, how far the dynamic window is, and EEH's. */
+const VERSION_AT = 0;
+const PROGRESS_AT = 1;
+const EEH_AT = 2;
+const STATE_BYTES: number = 4 * (EEH_AT + EEH_WORDS);
+/** Raised with every change that another version could misread. Version 1 had no word for it. */
+const STATE_VERSION = 2;
 
 export interface PseriesPlatformOptions {
   /** What the device tree says. */
@@ -191,7 +193,7 @@ export class PseriesPlatform {
       properties,
       multiTce,
       patienceMs: patience?.patienceMs ?? DEFAULT_PATIENCE_MS,
-      state: createShared(STATE_BYTES),
+      state: createState(),
       pages: pages?.handle,
       place: { liobn: properties.liobn, table: generic.handle, listPages, options: complete },
       dynamic: undefined,
@@ -247,31 +249,47 @@ export class PseriesPlatform {
   }
 
   /**
-   * Removes the dynamic window. "in-use": something is mapped in its table (of a direct window nobody can know). Afterwards no other
-   * thread uses its view of that table any more; it attaches anew. On failure it can be repeated.
+   * Removes the dynamic window. "in-use": something is mapped in its table (of a direct window nobody can know). "platform-busy": another
+   * thread changes the window, or has died over that. On failure it can be repeated. Afterwards other threads' views of its table find no
+   * space; they attach anew. Throws IovaError "window-gone" when another view has removed the window that this one knows: nothing
+   * has changed, also when a new window has been made since.
    */
   removeDynamicWindow(): Failure | undefined {
     const dynamic = this.#dynamic;
     const parts = this.#parts();
     if (dynamic === undefined || parts === undefined) return undefined;
-    const release = dynamic.use.kind === "translated" ? holdWhole(dynamic.use.table, []) : (): void => undefined;
-    if (release === undefined) return "in-use";
-    const failure = unmakeDynamicWindow(parts, dynamic.made);
-    release();
+    const { made, place, use } = dynamic;
+    const hold = (): (() => void) | undefined =>
+      use.kind === "translated" ? holdWhole(use.table, place?.options.reserved ?? []) : () => undefined;
+    const failure = unmakeDynamicWindow(parts, made, hold);
     if (failure !== undefined) return failure;
-    if (dynamic.use.kind === "translated") this.#giveUpTable(dynamic.use.table, dynamic.place);
+    if (use.kind === "translated") this.#giveUpTable(use.table, place);
     this.#dynamic = undefined;
     return undefined;
   }
 
-  /** Memory has been added: a direct window gets it mapped, others have nothing to do. On failure none of it is. */
+  /**
+   * Memory has been added: a direct window gets it mapped, others have nothing to do. What is mapped already stays as it is, so it can be
+   * called twice for one range. On failure nothing more is mapped than before. Throws IovaError "still-reachable" when the hypervisor
+   * refuses to undo a failure: devices may reach a part of the range until `removeMemory` of it succeeds; "window-gone" as
+   * `removeDynamicWindow`.
+   */
   addMemory(range: MemoryRange): Failure | undefined {
-    return this.#changeMemory(range, (ops, window) => mapDirectly(ops, window, [range]));
+    const fits = (window: DmaWindow): boolean => range.address + range.bytes <= bytesOfWindow(window);
+    return this.#changeMemory(range, (ops, window) =>
+      fits(window) ? addDirectly(ops, window, range) : "platform-refused",
+    );
   }
 
-  /** Memory is about to be taken away. */
+  /**
+   * Memory is about to be taken away: a direct window maps it no more. Memory that was not mapped, or lies beyond the window, needs nothing.
+   * On failure devices may still reach it; repeat the call. Throws IovaError "window-gone" as `removeDynamicWindow`.
+   */
   removeMemory(range: MemoryRange): Failure | undefined {
-    return this.#changeMemory(range, (ops, window) => unmapDirectly(ops, window.pageShift, [range]));
+    return this.#changeMemory(range, (ops, window) => {
+      const bytes = Math.min(range.bytes, bytesOfWindow(window) - range.address);
+      return bytes > 0 ? removeDirectly(ops, window, { address: range.address, bytes }) : undefined;
+    });
   }
 
   /** Takes the machine's faults; and tells of the device's PE when a fault has frozen it, once (eeh.ts). */
@@ -304,10 +322,18 @@ export class PseriesPlatform {
     checkMemory([range]);
     const made = this.#dynamic?.made;
     if (made?.kind !== "direct") return undefined;
-    const pageBytes = 2 ** made.window.pageShift;
-    const fits = range.address + range.bytes <= made.window.entries * pageBytes;
-    if (!fits || range.address % pageBytes !== 0 || range.bytes % pageBytes !== 0) return "platform-refused";
-    return this.#withOps(made.liobn, made.window, (ops) => change(ops, made.window));
+    const { liobn, window } = made;
+    const pageBytes = 2 ** window.pageShift;
+    if (range.address % pageBytes !== 0 || range.bytes % pageBytes !== 0) return "platform-refused";
+    return changeDynamicWindow(this.#progress, made, (step) => ({
+      step,
+      // Half removed: the window is gone, and nothing in it is reached.
+      failure: step === STEP.published ? this.#withOps(liobn, window, (ops) => change(ops, window)) : undefined,
+    }));
+  }
+
+  get #progress(): WindowProgress {
+    return new WindowProgress(wordsOf(this.#handle.state), PROGRESS_AT);
   }
 
   /** Undefined: the device tree has none, or there is no memory for firmware calls. */
@@ -320,14 +346,13 @@ export class PseriesPlatform {
 
   /** Undefined without memory for firmware calls. */
   #parts(): DynamicWindowParts | undefined {
-    const { pages, place, properties, state } = this.#handle;
+    const { pages, place, properties } = this.#handle;
     if (pages === undefined) return undefined;
     return {
       memory: this.#common.machine.memory,
       properties,
       firmware: this.#firmware(),
-      words: wordsOf(state),
-      progressAt: PROGRESS_AT,
+      progress: this.#progress,
       holdDefault: () => holdWhole(this.generic, place.options.reserved ?? []),
       withOps: (liobn, window, use) => this.#withOps(liobn, window, use),
     };
@@ -354,10 +379,11 @@ export class PseriesPlatform {
   #createTable(made: MadeWindow): { readonly place: TablePlace; readonly use: TableWindow } {
     const ops = opsOn(this.#common, made.liobn, made.window);
     const { threads = DEFAULT_THREADS, invalidate = "strict" } = this.#handle.place.options;
-    const generic = IommuTable.create(made.window, ops, { threads, invalidate });
+    const options = { threads, invalidate, reserved: reservedOf(made.window) };
+    const generic = IommuTable.create(made.window, ops, options);
     const listPages = takeListPages(this.#common, { threads });
     useListPage(ops, listPages, generic);
-    const place = { liobn: made.liobn, table: generic.handle, listPages, options: { threads, invalidate } };
+    const place = { liobn: made.liobn, table: generic.handle, listPages, options };
     return { place, use: { kind: "translated", window: made.window, table: generic } };
   }
 
@@ -375,14 +401,31 @@ export class PseriesPlatform {
   }
 }
 
+function bytesOfWindow({ entries, pageShift }: DmaWindow): number {
+  return entries * 2 ** pageShift;
+}
+
+function createState(): SharedBuffer {
+  const state = createShared(STATE_BYTES);
+  store(wordsOf(state), VERSION_AT, STATE_VERSION);
+  return state;
+}
+
 function checkPseriesHandle(handle: PseriesPlatformHandle): void {
   const whose = "a pseries platform";
   checkHandle(whose, handle, HANDLE);
   checkHandle(`${whose} (properties)`, handle.properties, { liobn: "count", devices: "list" });
   checkHandle(`${whose} (place)`, handle.place, PLACE);
+  const version = handle.state.byteLength === STATE_BYTES ? load(wordsOf(handle.state), VERSION_AT) : "unknown";
+  if (version !== STATE_VERSION) {
+    throw new FormatError(
+      `the handle is that of ${whose} of version ${version}; this library has version ${STATE_VERSION}`,
+    );
+  }
   if (handle.dynamic === undefined) return;
   const { made, place } = handle.dynamic;
-  checkHandle(`${whose} (dynamic window)`, made, { kind: "string", liobn: "count", window: "object" });
+  const fields = { kind: "string", liobn: "count", window: "object", generation: "count" } as const;
+  checkHandle(`${whose} (dynamic window)`, made, fields);
   if (place !== undefined) checkHandle(`${whose} (dynamic window's place)`, place, PLACE);
 }
 
