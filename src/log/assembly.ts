@@ -7,6 +7,8 @@ import type { Found, Sink } from "./shape.ts";
 
 /** Lines that may stand between the parts of one message. */
 const REACH_LINES = 40;
+/** The same for a line that begins a report with a stack: registers and modules stand between. */
+const NOTE_REACH_LINES = 150;
 const REACH_SECONDS = 2;
 /** Messages remembered, to know them again when they are quoted. */
 const MOST_REMEMBERED = 8192;
@@ -22,6 +24,7 @@ interface Open {
 export class Assembly implements Sink {
   readonly #onFact: (fact: Fact) => void;
   readonly #open = new Map<string, Open>();
+  readonly #notes = new Map<string, Found>();
   /** Signature of a message → quote depth where it was first seen. */
   readonly #seen = new Map<string, number>();
   #line = 0;
@@ -67,6 +70,16 @@ export class Assembly implements Sink {
     }
   }
 
+  note(key: string, found: Found): void {
+    this.#notes.set(key, found);
+  }
+
+  noted(key: string): Found | undefined {
+    const note = this.#notes.get(key);
+    if (note === undefined || this.#line - lastOf(note.base.lines) > NOTE_REACH_LINES) return undefined;
+    return this.#isNear(note.base.time) ? note : undefined;
+  }
+
   /** Hands on what is still open. */
   finish(): void {
     for (const [key, open] of this.#open) this.#close(key, open);
@@ -74,9 +87,11 @@ export class Assembly implements Sink {
 
   #reaches(open: Open): boolean {
     if (this.#line - open.lastLine > REACH_LINES) return false;
-    return (
-      this.#time === undefined || open.lastTime === undefined || Math.abs(this.#time - open.lastTime) <= REACH_SECONDS
-    );
+    return this.#isNear(open.lastTime);
+  }
+
+  #isNear(time: number | undefined): boolean {
+    return this.#time === undefined || time === undefined || Math.abs(this.#time - time) <= REACH_SECONDS;
   }
 
   #close(key: string, open: Open): void {

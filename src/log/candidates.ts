@@ -32,7 +32,10 @@ const WORDS: readonly string[] = [
   "EAL:",
   "suppressed",
   "WARN",
-  "lockup|LOCKUP",
+  "lockup|LOCKUP|blocked for more|detected stall",
+  "iova|IOVA|IommuDma",
+  "cmdq|qi_submit",
+  "not viable|MEMLOCK",
   // The machine.
   "Linux version|Linux \\S+ \\d",
   "ommand line",

@@ -124,11 +124,11 @@ export interface MapRefusedFact extends FactBase, Requester {
   /** `vfio`, `iommufd`, `dpdk`, `spdk`, `qemu`, `intel`, … */
   readonly by: string;
   /** As `ENOMEM`. */
-  readonly errno?: string;
-  readonly iova?: bigint;
-  readonly bytes?: bigint;
+  errno?: string;
+  iova?: bigint;
+  bytes?: bigint;
   /** What the line itself says that stands in the way. */
-  readonly because?:
+  because?:
     | "memlock-limit"
     | "mapping-limit"
     | "overlap"
@@ -138,7 +138,7 @@ export interface MapRefusedFact extends FactBase, Requester {
     | "misaligned"
     | "stale-mapping";
   /** The limit that was met: bytes of locked memory, bits of the aperture. */
-  readonly limit?: bigint;
+  limit?: bigint;
 }
 
 /** A device could not be given to a guest or a user-space driver. */
@@ -165,7 +165,7 @@ export interface ExhaustedFact extends FactBase, Requester {
 /** DMA-API debug or a WARNING of the IOMMU code found a wrong use of the API. */
 export interface MisuseFact extends FactBase, Requester {
   readonly kind: "misuse";
-  readonly because:
+  because:
     | "direction"
     | "size"
     | "not-allocated"

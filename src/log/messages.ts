@@ -13,6 +13,8 @@ const MOST_LINES = 8;
 const KEPT_LINES = 3;
 /** A line of at least so many characters, cut inside a word, was cut by a terminal: mail programs wrap earlier, and at blanks. */
 const TERMINAL_COLUMNS = 80;
+/** `arm-smmu-v3 a.iommu: `, `DMAR: `: a message without a prefix, not the rest of one that was cut. */
+const BEGINS_MESSAGE = /^[\w./@-]+(?:\s[\w./@:-]+)?:\s/;
 
 interface Part {
   readonly line: number;
@@ -96,7 +98,7 @@ export class Windows {
       clock: hasPrefix ? clock : inherited?.clock,
       cut: raw.length >= TERMINAL_COLUMNS && /[0-9a-zA-Z_]$/.test(text),
     });
-    if (inherited?.cut === true && !/^[0-9a-zA-Z_]/.test(text)) inherited.cut = false;
+    if (inherited?.cut === true && (!/^[0-9a-zA-Z_]/.test(text) || BEGINS_MESSAGE.test(text))) inherited.cut = false;
   }
 
   /** Searches what has been gathered. */

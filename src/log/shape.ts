@@ -63,6 +63,10 @@ export interface Sink {
   open(key: string): Fact | undefined;
   /** Notes that the lines of `found` belong to `fact`, too. */
   extend(fact: Fact, found: Found): void;
+  /** Keeps a line that states no fact by itself, but begins one (`soft lockup`, before its stack). A later one of that key takes its place. */
+  note(key: string, found: Found): void;
+  /** The latest noted line of that key, when it is at most 150 lines back and not more than two seconds earlier. */
+  noted(key: string): Found | undefined;
 }
 
 export interface Shape {
@@ -100,3 +104,8 @@ export function given<T extends object>(values: T): { [K in keyof T]?: Exclude<T
 /** Fields that occur in many families. */
 export const HEX_ADDRESS: Field = { radix: "hex", unit: "IO address" };
 export const TEXT: Field = { radix: "text", unit: "text" };
+export const DEVICE: Field = { radix: "text", unit: "device" };
+
+/** The name before the colon of a driver's message, as a pattern: `15000000.iommu:`, `/smmuv3@9050000:`. */
+export const SPEAKER: string = String.raw`(?<iommu>[\w./@-]{1,64}):`;
+export const SPEAKER_FIELD: Field = { radix: "text", unit: "IOMMU" };

@@ -3,5 +3,12 @@ import type { Family } from "../shape.ts";
 import { EVENTS } from "./events.ts";
 import { HOST } from "./host.ts";
 import { INTEL } from "./intel.ts";
+import { SMMU_V3 } from "./smmu-v3.ts";
 
-export const FAMILIES: readonly Family[] = [INTEL, EVENTS, HOST];
+export const FAMILIES: readonly Family[] = [
+  INTEL,
+  SMMU_V3,
+  // What other families don't read.
+  EVENTS,
+  HOST,
+];
