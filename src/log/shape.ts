@@ -106,6 +106,6 @@ export const HEX_ADDRESS: Field = { radix: "hex", unit: "IO address" };
 export const TEXT: Field = { radix: "text", unit: "text" };
 export const DEVICE: Field = { radix: "text", unit: "device" };
 
-/** The name before the colon of a driver's message, as a pattern: `15000000.iommu:`, `/smmuv3@9050000:`. */
-export const SPEAKER: string = String.raw`(?<iommu>[\w./@-]{1,64}):`;
+/** The name before the colon of a driver's message, as a pattern: `15000000.iommu:`, `/smmuv3@9050000:`, `0000:00:01.0:`. */
+export const SPEAKER: string = String.raw`(?<iommu>(?:[0-9a-f]{4}:[0-9a-f]{2}:)?[\w./@-]{1,64}):`;
 export const SPEAKER_FIELD: Field = { radix: "text", unit: "IOMMU" };
