@@ -3,7 +3,7 @@
  * Rockchip and Tegra, whose faults come in several lines, have files of their own.
  */
 import type { Access, FaultFact, ReportedCause } from "../facts.ts";
-import { deviceName, nameOfRequesterId } from "../pci.ts";
+import { nameOfRequesterId, pciName } from "../pci.ts";
 import {
   type Family,
   type Found,
@@ -185,7 +185,7 @@ const RISCV: Shape = {
     const id = values.small("id") ?? 0;
     fact.streamId = BigInt(id);
     // The IOMMU is a PCI device, so its requesters are, too.
-    if (deviceName(values.text("iommu")) !== values.text("iommu")) fact.device = nameOfRequesterId(id & 0xffff);
+    if (pciName(values.text("iommu")) !== undefined) fact.device = nameOfRequesterId(id & 0xffff);
     Object.assign(fact, given({ access, iova: values.number("iova") }));
     sink.add(fact);
   },
