@@ -146,6 +146,22 @@ function capacities(limit: number): Int32Array {
   );
 }
 
+/**
+ * Empties the FIFOs of a dead thread's area, and counts their ranges as evicted. A second recovery that goes on with a first one, cut off
+ * in here, counts those of one length twice at most.
+ */
+export function emptyFifos(words: SharedWords, threadAt: number): void {
+  for (let count = 1; count <= CACHED_LENGTHS; count++) {
+    const fifo = threadAt + THREAD.fifos + 2 * (count - 1);
+    const head = peek(words, fifo);
+    const tail = peek(words, fifo + 1);
+    tally(words, threadAt + THREAD.evictions, (tail - head) | 0);
+    // At most FIFO_RANGES: the low 16 bits wrap once at most.
+    if ((head & ~FOLD_MASK) !== (tail & ~FOLD_MASK)) tally(words, threadAt + THREAD.cacheTakes, FOLD_MASK + 1);
+    poke(words, fifo, tail);
+  }
+}
+
 /** Entries in the FIFOs of the thread with this area. Relaxed: other threads ask too. */
 export function cachedEntries(words: SharedWords, threadAt: number): number {
   let entries = 0;

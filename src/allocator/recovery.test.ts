@@ -77,3 +77,23 @@ test("300,000 live ranges of a dead thread come back, and the recovery lock with
   assert.equal(allocator.reclaim(next.thread, "everything").length, 1);
   assert.equal(allocator.allocate(2 * ranges), 0);
 });
+
+test("a reclaim leaves the counts of cache takes and puts as they were, also where they are folded (review of 2026-11-30, defect 10)", () => {
+  for (const pairs of [0, 65_500]) {
+    const allocator = PooledAllocator.create({ entries: 1 << 16, cache: "fifo", threads: 2 });
+    const dead = PooledAllocator.attach(allocator.handle);
+    const held = Array.from({ length: 100 }, () => dead.allocate(1));
+    for (let i = 0; i < pairs; i++) {
+      dead.free(held[0] as number, 1);
+      held[0] = dead.allocate(1);
+    }
+    for (const first of held) dead.free(first, 1);
+    const counts = () => {
+      const { cacheTakes, cachePuts, cached } = allocator.statistics();
+      return { cacheTakes, cachePuts, cached };
+    };
+    assert.deepEqual(counts(), { cacheTakes: pairs, cachePuts: pairs + 100, cached: 100 });
+    allocator.reclaim(dead.thread, "everything");
+    assert.deepEqual(counts(), { cacheTakes: pairs, cachePuts: pairs + 100, cached: 0 });
+  }
+});

@@ -22,6 +22,7 @@ import { hintTo, peek, poke, type SharedHalves } from "../shared/memory.ts";
 import { checkInteger, IovaError } from "../units/errors.ts";
 import { type Failure, failureOf } from "../units/failure.ts";
 import type { Entry, EntryRange } from "../units/numbers.ts";
+import { emptyFifos } from "./cache.ts";
 import type { View } from "./intent.ts";
 import { NO_INTENT } from "./intent.ts";
 import { CACHED_LENGTHS, FIFO_RANGES, HEADER, type Layout, QUEUE_RANGES, THREAD } from "./layout.ts";
@@ -212,10 +213,7 @@ export class Recovery {
   #emptyHoldings(thread: number): void {
     const { words } = this.#view;
     const area = areaOf(this.#layout.threadsAt, thread);
-    for (let length = 1; length <= CACHED_LENGTHS; length++) {
-      const fifo = area + THREAD.fifos + 2 * (length - 1);
-      poke(words, fifo, peek(words, fifo + 1));
-    }
+    emptyFifos(words, area);
     poke(words, area + THREAD.queueHead, peek(words, area + THREAD.queueTail));
     // Other threads glance at these when they find no space.
     hintTo(words, area + THREAD.queuedEntries, 0);
