@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Failure, failureOf } from "../units/failure.ts";
+import { type Failure, failureOf, PLATFORM_BUSY } from "../units/failure.ts";
 import { UNCONSTRAINED } from "./constraints.ts";
 import { PooledAllocator } from "./pooled-allocator.ts";
 import { randomFrom } from "./random.model.ts";
@@ -268,10 +268,12 @@ test("a queue that is full while flushes fail quarantines, loses nothing, and re
   );
   const firsts = Array.from({ length: 1000 }, () => allocator.allocate(2));
   iotlb.failing = "platform-busy";
-  for (const first of firsts) allocator.free(first, 2);
+  const answers = firsts.map((first) => allocator.free(first, 2));
   const { quarantined, waiting } = allocator.statistics();
   assert.equal(quarantined + waiting, 2000);
   assert.ok(quarantined > 0);
+  const failed = answers.filter((answer) => answer !== 0);
+  assert.deepEqual(failed, new Array(quarantined / 2).fill(PLATFORM_BUSY), "each free that quarantined says so");
   iotlb.failing = undefined;
   assert.equal(allocator.drain(), undefined);
   assert.equal(allocator.allocate(4096), 0);

@@ -41,7 +41,7 @@ import { areaOf, claimSlot, claimSlotAt, SLOT_DEAD, SLOT_FREE, SLOT_LIVE, setSlo
 const { count: tally } = counters;
 const { tagOf } = locks;
 const { add, glance, load, mayWait, milliseconds, notify, store, waitWhile } = memory;
-const { failureOf, IN_USE, LONGER_THAN_TABLE, TABLE_FULL } = failures;
+const { failureCode, failureOf, IN_USE, LONGER_THAN_TABLE, TABLE_FULL } = failures;
 const { UNCONSTRAINED } = constraint;
 const { CACHED_LENGTHS, HEADER, THREAD } = layout;
 const { change, ENDING, LIVE, lengthOf, ownerIn, PENDING, RESERVED, slotOf, slotSeen, stateIn, tryChange } = ledgers;
@@ -169,10 +169,10 @@ export class PooledAllocator {
   }
 
   /**
-   * Frees a live range. 0, or a failure code: then it is still live, and the call may be repeated. Throws FreeError on
-   * misuse; then nothing has changed. Two threads that free one range in the same instant break the ownership rule;
-   * without a cache one of them gets the error; with one, the range may end up in both caches, and the second to take
-   * it out of its cache gets an InvariantError.
+   * Frees a live range. 0, or a failure code: then it is still live, and the call may be repeated; in lazy mode it is quarantined
+   * instead, since a flush was due and failed, or there was no room to let it wait. Throws FreeError on misuse; then nothing has
+   * changed. Two threads that free one range in the same instant break the ownership rule; without a cache one of them gets
+   * the error; with one, the range may end up in both caches, and the second to take it out of its cache gets an InvariantError.
    */
   free(first: number, count: number): 0 | FailureCode {
     if (glance(this.#words, this.#askedAt) !== 0) this.#answer();
@@ -484,13 +484,13 @@ export class PooledAllocator {
       throw this.#check.lost(first, count);
     }
     try {
-      this.#holdings.putLazily(first, count, slotOf(ENDING, this.thread, count));
+      const failure = this.#holdings.putLazily(first, count, slotOf(ENDING, this.thread, count));
+      return failure === undefined ? 0 : failureCode(failure);
     } catch (error) {
       // The invalidator has thrown, in a flush that was to make room: the range is live, and may be freed again.
       if (ledger !== undefined) change(ledger, first, slotOf(ENDING, this.thread, count), LIVE, this.thread);
       throw error;
     }
-    return 0;
   }
 
   /** An `ending` range: if its pool's lock can't be had, it waits in the queue, which needs no lock. */
