@@ -34,7 +34,7 @@ import { PoolSet } from "./pool-set.ts";
 import { type ReclaimScope, Recovery } from "./recovery.ts";
 import { readSnapshot, takeSnapshot } from "./snapshot.ts";
 import { type AllocatorHandle, createState, type OpenState, openState } from "./state.ts";
-import { type AllocatorStatistics, heldBy, heldByThreads, rangesByOwner, statisticsOf } from "./statistics.ts";
+import { type AllocatorStatistics, forEachRange, heldBy, heldByThreads, rangesByOwner, statisticsOf } from "./statistics.ts";
 import { areaOf, claimSlot, claimSlotAt, SLOT_DEAD, SLOT_FREE, SLOT_LIVE, setSlotState, slotState } from "./threads.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
@@ -378,7 +378,8 @@ export class PooledAllocator {
   /**
    * Ends this thread's view: gives its holdings and its slot back. Live ranges stay live, for others to free; the slot's number
    * may be given to another thread, with what could not be given back for want of a lock or a flush, which that one gives back. But
-   * when ranges of it are still quarantined, the slot becomes that of a dead thread: `reclaim` it ("everything" takes live ranges too).
+   * when ranges of it are still quarantined, pending, or begun to be freed, the slot becomes that of a dead thread: `reclaim` it
+   * ("in-flight" brings those back, "everything" takes live ranges too).
    * From then on this view takes, frees, flushes and gives back nothing: it throws IovaError "view-closed".
    */
   close(): void {
@@ -387,9 +388,9 @@ export class PooledAllocator {
     this.#checkOpen();
     if (slotState(this.#words, threadsAt, this.thread) !== SLOT_LIVE) throw this.#closed();
     this.drain();
-    // What is quarantined may still translate, and only these ops or a recovery know to empty it: not whoever has the slot next.
-    const leaves = this.#holdings.quarantinedEntries > 0 ? SLOT_DEAD : SLOT_FREE;
-    setSlotState(this.#words, threadsAt, this.thread, leaves);
+    // What is quarantined or begun may still translate, and only these ops or a recovery can empty it: not the next thread in the slot.
+    const isLeft = this.#holdings.quarantinedEntries > 0 || this.#hasBegun();
+    setSlotState(this.#words, threadsAt, this.thread, isLeft ? SLOT_DEAD : SLOT_FREE);
     this.#askedAt = HEADER.magic;
   }
 
@@ -499,6 +500,19 @@ export class PooledAllocator {
     const answer = this.#pools.release(first, count, slot);
     if (answer === CHANGED) throw this.#check.lost(first, count);
     if (answer !== 0) this.#holdings.keep(first, count, slot);
+  }
+
+  /** Are ranges of this thread pending, or begun to be freed? Those that wait in its queue are `ending` too. */
+  #hasBegun(): boolean {
+    const ledger = this.#ledger;
+    if (ledger === undefined) return false;
+    let begun = 0;
+    forEachRange(ledger, this.#words, this.#layout, (first, slot) => {
+      const state = stateIn(slot);
+      if (ownerIn(slot) === this.thread && (state === PENDING || state === ENDING))
+        begun += lengthOf(ledger, first, slot);
+    });
+    return begun > this.#holdings.queue.entries;
   }
 
   /** What a closed view holds, and its number, may be another thread's by now. */

@@ -5,7 +5,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { lock, tagOf } from "../shared/lock.ts";
 import { wordsOf } from "../shared/memory.ts";
+import type { Failure } from "../units/failure.ts";
 import { range } from "./allocator.model.ts";
+import { UNCONSTRAINED } from "./constraints.ts";
 import { HEADER, POOL } from "./layout.ts";
 import { PooledAllocator } from "./pooled-allocator.ts";
 
@@ -96,4 +98,33 @@ test("a reclaim leaves the counts of cache takes and puts as they were, also whe
     allocator.reclaim(dead.thread, "everything");
     assert.deepEqual(counts(), { cacheTakes: pairs, cachePuts: pairs + 100, cached: 0 });
   }
+});
+
+test("a view closed with ranges pending or begun to be freed leaves a dead slot, and reclaim has them (review of 2026-11-30, defect 8)", () => {
+  for (const invalidate of ["strict", "lazy"] as const) {
+    const iotlb = { invalidateAll: (): undefined => undefined };
+    const allocator = PooledAllocator.create({ entries: 256, threads: 2, invalidate }, iotlb);
+    const closed = PooledAllocator.attach(allocator.handle, iotlb);
+    const first = closed.begin(5, UNCONSTRAINED, -1);
+    const ending = closed.allocate(40);
+    closed.startFree(ending, 40);
+    closed.free(closed.allocate(3), 3);
+    closed.close();
+    assert.deepEqual(allocator.threadsInUse(), [0, 1]);
+    assert.deepEqual(allocator.reclaim(1, "in-flight"), [range(first, first + 5), range(ending, ending + 40)]);
+    assert.deepEqual(allocator.threadsInUse(), [0]);
+    assert.equal(allocator.allocate(256), 0);
+  }
+});
+
+test("a view that is closed while its queue waits for a flush leaves a free slot: the next thread there gives that back", () => {
+  const iotlb: { invalidateAll: () => Failure | undefined } = { invalidateAll: () => "platform-busy" };
+  const allocator = PooledAllocator.create({ entries: 256, threads: 2, invalidate: "lazy" }, iotlb);
+  const closed = PooledAllocator.attach(allocator.handle, iotlb);
+  closed.free(closed.allocate(3), 3);
+  closed.close();
+  assert.deepEqual(allocator.threadsInUse(), [0]);
+  iotlb.invalidateAll = () => undefined;
+  PooledAllocator.attach(allocator.handle, iotlb).drain();
+  assert.equal(allocator.allocate(256), 0);
 });
