@@ -3,7 +3,7 @@
  * another thread finds no space.
  */
 import { count as tally } from "../shared/counters.ts";
-import { peek, poke } from "../shared/memory.ts";
+import { hintTo, peek } from "../shared/memory.ts";
 import { InvariantError } from "../units/errors.ts";
 import { type Failure, type FailureCode, failureCode, PLATFORM_BUSY } from "../units/failure.ts";
 import { FifoCache } from "./cache.ts";
@@ -109,7 +109,8 @@ export class Holdings {
   quarantine(first: number, count: number, slot: number): void {
     const { words, ledger, thread, threadAt } = this.#view;
     if (ledger !== undefined) change(ledger, first, slot, QUARANTINED, thread);
-    poke(words, threadAt + THREAD.quarantinedEntries, this.quarantinedEntries + count);
+    // Other threads glance at it when they find no space.
+    hintTo(words, threadAt + THREAD.quarantinedEntries, this.quarantinedEntries + count);
   }
 
   get quarantinedEntries(): number {
@@ -200,6 +201,6 @@ export class Holdings {
       change(ledger, entry, slot, QUARANTINED, thread);
       left += count;
     }
-    poke(words, threadAt + THREAD.quarantinedEntries, left);
+    hintTo(words, threadAt + THREAD.quarantinedEntries, left);
   }
 }

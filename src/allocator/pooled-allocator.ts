@@ -34,7 +34,14 @@ import { PoolSet } from "./pool-set.ts";
 import { type ReclaimScope, Recovery } from "./recovery.ts";
 import { readSnapshot, takeSnapshot } from "./snapshot.ts";
 import { type AllocatorHandle, createState, type OpenState, openState } from "./state.ts";
-import { type AllocatorStatistics, forEachRange, heldBy, heldByThreads, rangesByOwner, statisticsOf } from "./statistics.ts";
+import {
+  type AllocatorStatistics,
+  forEachRange,
+  heldBy,
+  heldByThreads,
+  rangesByOwner,
+  statisticsOf,
+} from "./statistics.ts";
 import { areaOf, claimSlot, claimSlotAt, SLOT_DEAD, SLOT_FREE, SLOT_LIVE, setSlotState, slotState } from "./threads.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
@@ -46,7 +53,7 @@ const { UNCONSTRAINED } = constraint;
 const { CACHED_LENGTHS, HEADER, THREAD } = layout;
 const { change, ENDING, LIVE, lengthOf, ownerIn, PENDING, RESERVED, slotOf, slotSeen, stateIn, tryChange } = ledgers;
 
-/** How long a thread that found no space waits for the others to give back what they have cached. */
+/** How long a thread that found no space waits for the others to give back what they hold. */
 const DRAIN_WAIT_MS = 1;
 
 /**
@@ -264,7 +271,10 @@ export class PooledAllocator {
     return this.#holdings.putLazily(first, count, this.#check.own(first, count, ENDING));
   }
 
-  /** Instead of a second half: the IOTLB could not be invalidated. The range stays out of use until a `flush` succeeds. */
+  /**
+   * Instead of a second half: the IOTLB could not be invalidated. The range stays out of use until a `flush` of this thread succeeds. A
+   * thread that finds no space asks for one.
+   */
   quarantine(first: number, count: number): void {
     this.#holdings.quarantine(first, count, this.#check.own(first, count, ENDING));
   }
@@ -342,13 +352,14 @@ export class PooledAllocator {
     return rangesByOwner(this.#view.ledger, this.#words, this.#layout, RESERVED);
   }
 
-  /** A sentence about why `count` entries could not be had: what is free, and what threads hold in their caches. */
+  /** A sentence about why `count` entries could not be had: what is free, and what other threads hold. */
   shortage(count: number): string {
     const { taken, largestHole } = this.statistics();
     const held = heldByThreads(this.#words, this.#layout).filter((holder) => holder.thread !== this.thread);
     const idle = held.map(({ thread, entries }) => `thread ${thread} still holds ${entries}`).join(", ");
     const free = `${this.entries - taken} of ${this.entries} entries are free, the largest hole has ${largestHole}`;
-    return `no space for ${count} entries: ${free}${idle === "" ? "" : `; in caches: ${idle} (drain() there gives them back)`}`;
+    const holders = idle === "" ? "" : `; cached, waiting or quarantined: ${idle} (drain() there gives them back)`;
+    return `no space for ${count} entries: ${free}${holders}`;
   }
 
   /**
@@ -454,13 +465,14 @@ export class PooledAllocator {
     return true;
   }
 
-  /** Asks every other thread that holds something to give it back. False: none does. */
+  /** Asks every other thread that holds something to give it back. False: none does. The dead can't answer; they wait for a reclaim. */
   #askOthers(): boolean {
     const { threadsAt, threads } = this.#layout;
     let asked = false;
     for (let thread = 0; thread < threads; thread++) {
       const at = areaOf(threadsAt, thread);
       if (thread === this.thread || heldBy(this.#words, at) === 0) continue;
+      if (slotState(this.#words, threadsAt, thread) !== SLOT_LIVE) continue;
       store(this.#words, at + THREAD.drainAsked, 1);
       asked = true;
     }

@@ -107,12 +107,13 @@ export interface Holder {
   readonly entries: number;
 }
 
-/** Entries that the thread with this area holds in cache and queue. */
+/** Entries that the thread with this area holds in cache and queue, or has quarantined. */
 export function heldBy(words: SharedWords, area: number): number {
-  return cachedEntries(words, area) + glance(words, area + THREAD.queuedEntries);
+  const waiting = glance(words, area + THREAD.queuedEntries) + glance(words, area + THREAD.quarantinedEntries);
+  return cachedEntries(words, area) + waiting;
 }
 
-/** The threads that hold cached or waiting entries. */
+/** The threads that hold cached, waiting or quarantined entries. */
 export function heldByThreads(words: SharedWords, layout: Layout): Holder[] {
   return Array.from({ length: layout.threads }, (_, thread) => {
     const area = areaOf(layout.threadsAt, thread);

@@ -114,6 +114,14 @@ export const startAndFinishFree: Operation = (worker) => {
   }
 };
 
+/** Frees as a table does whose IOTLB could not be invalidated. */
+export const startAndQuarantine: Operation = (worker) => {
+  const range = worker.held.shift();
+  if (range === undefined) return;
+  worker.allocator.startFree(range.first, range.count);
+  worker.allocator.quarantine(range.first, range.count);
+};
+
 export const drain: Operation = ({ allocator }) => void allocator.drain();
 
 export const flush: Operation = ({ allocator }) => void allocator.flush();

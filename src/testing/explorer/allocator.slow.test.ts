@@ -16,6 +16,7 @@ import {
   type Scenario,
   SMALL_TABLE,
   startAndFinishFree,
+  startAndQuarantine,
   unreserve,
 } from "./allocator.model.ts";
 import { assertSound } from "./assertions.model.ts";
@@ -141,6 +142,15 @@ const OTHERS: Readonly<Record<string, Scenario>> = {
     ],
     [[2, 2], [20]],
     { cache: "fifo" },
+    { mayRefuse: true },
+  ),
+  "no space until a quarantined range is called in": scenario(
+    [
+      [startAndQuarantine, allocate(1)],
+      [allocate(8), free],
+    ],
+    [[20], []],
+    {},
     { mayRefuse: true },
   ),
   "frees of what the other allocated": scenario(
