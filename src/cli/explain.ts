@@ -1,34 +1,115 @@
 /** `iova explain`: reads kernel logs and traces, says what happened and what follows from it. */
-import { createReadStream } from "node:fs";
+import type { Explanation, Finding } from "../explain/contract.ts";
 import { Explainer } from "../explain/explainer.ts";
 import { IovaError } from "../units/errors.ts";
+import { bugReportOf } from "./bug-report.ts";
+import { reflowed } from "./columns.ts";
+import { printReport } from "./explain-report.ts";
+import { integer, seconds } from "./options.ts";
+import { jsonOption, STANDARD_OUTPUT, writeJson } from "./output-file.ts";
+import { Quoter } from "./quotes.ts";
 import type { Terminal } from "./terminal.ts";
-import { Command } from "./vendor.ts";
+import { Command, Option } from "./vendor.ts";
 
-export function explainCommand(terminal: Terminal, finish: (code: number) => void): Command {
-  return new Command("explain")
-    .description("Explain a kernel log or a trace: what happened, what follows from it, what to do next.")
-    .argument("<FILE...>", "kernel logs and traces; - is standard input")
-    .option("--dmesg <FILE>", "a kernel log that belongs to the trace")
-    .option("--json <FILE>", "write the answer as JSON; - is standard output")
-    .action(async (files: string[], { dmesg, json }: { dmesg?: string; json?: string }) => {
-      const explainer = new Explainer();
-      for (const file of dmesg === undefined ? files : [...files, dmesg]) await read(explainer, file);
-      const explanation = explainer.explain();
-      if (explanation.inputs.every(({ holds }) => holds.length === 0)) {
-        throw new IovaError("input", `${files.join(", ")}: no line is a kernel log's or a trace's`);
-      }
-      if (json !== undefined) terminal.out(`${JSON.stringify(explanation, undefined, 2)}\n`);
-      else
-        for (const { kind, verdict, certainty, device } of explanation.findings)
-          terminal.out(`${kind} ${verdict} ${certainty} ${device ?? ""}\n`);
-      finish(explanation.findings.length > 0 ? 1 : 0);
-    });
+const MANUAL = `
+Reads what people have: a kernel log or a piece of one, quoted or wrapped by a mail program, or an ftrace recording. Says what the lines prove, which explanations remain, and which commands decide.
+
+Examples:
+  $ dmesg | iova explain -
+  $ iova explain mail.txt
+  $ iova explain trace.txt.gz --dmesg dmesg.txt --device 0000:01:00.0
+
+Exit codes:
+  0 nothing found
+  1 something found
+  2 wrong use, or input that holds neither a log nor a trace
+  3 the command itself failed`;
+
+interface ExplainFlags {
+  readonly dmesg?: string;
+  readonly device?: string;
+  readonly at?: number;
+  readonly context?: number;
+  readonly json?: string;
+  readonly bugReport?: true;
 }
 
-async function read(explainer: Explainer, file: string): Promise<void> {
-  const input = explainer.input(file);
-  const stream = file === "-" ? process.stdin : createReadStream(file, { highWaterMark: 2 ** 20 });
-  for await (const piece of stream) input.write(piece as Uint8Array);
-  input.end();
+/** Findings within so many seconds of `--at` are shown. */
+const AT_SECONDS = 1;
+
+/** The verb; `finish` takes the exit code. */
+export function explainCommand(terminal: Terminal, finish: (code: number) => void): Command {
+  return new Command("explain")
+    .summary("explain a kernel log or a trace: what happened, and what to do next")
+    .description(
+      "Explains DMA problems from a kernel log or a trace: what happened, what follows from it, what to do next.",
+    )
+    .argument("<FILE...>", "kernel logs and traces, plain, gz or zst; - is standard input")
+    .option("--dmesg <FILE>", "a kernel log of the same machine and time as the trace")
+    .option("-d, --device <DEVICE>", "only findings of this device: 0000:01:00.0, 01:00.0 or as printed")
+    .addOption(
+      new Option("--at <SECONDS>", "only findings within a second of this time of the log").argParser(seconds(1e10)),
+    )
+    .addOption(
+      new Option("-C, --context <N>", "quote the lines of each finding, with N lines around them").argParser(
+        integer(0, 1000),
+      ),
+    )
+    .addOption(jsonOption())
+    .option("--bug-report", "print a block to paste into a bug report or a mail")
+    .addHelpText("after", () => reflowed(MANUAL, terminal.width))
+    .action(async (files: string[], flags: ExplainFlags) => finish(await explain(files, flags, terminal)));
+}
+
+async function explain(files: readonly string[], flags: ExplainFlags, terminal: Terminal): Promise<number> {
+  const inputs = flags.dmesg === undefined ? files : [...files, flags.dmesg];
+  const quoter = new Quoter(terminal);
+  const explainer = new Explainer();
+  for (const file of inputs) await quoter.read(file, explainer.input(file));
+  const whole = explainer.explain();
+  if (whole.inputs.every(({ holds }) => holds.length === 0)) {
+    throw new IovaError(
+      "no-input",
+      `${inputs.join(", ")}: no line is one of a kernel log or of a trace; expected lines like ` +
+        "`[   12.345678] DMAR: [DMA Read] …` or `task-1 [000] ..... 7.172004: map: IOMMU: …`",
+    );
+  }
+  const explanation = { ...whole, findings: whole.findings.filter((finding) => isAsked(finding, flags)) };
+  if (flags.json !== STANDARD_OUTPUT) await say(explanation, flags, quoter, terminal);
+  // Last: when the file can't be written, the report is there all the same.
+  if (flags.json !== undefined) writeJson(flags.json, explanation, terminal);
+  return explanation.findings.length > 0 ? 1 : 0;
+}
+
+function isAsked(finding: Finding, { device, at }: ExplainFlags): boolean {
+  if (
+    device !== undefined &&
+    finding.device !== device &&
+    finding.device !== `0000:${device}` &&
+    finding.streamId !== device
+  )
+    return false;
+  if (at === undefined) return true;
+  const { firstTime, lastTime } = finding;
+  return (
+    firstTime !== undefined && lastTime !== undefined && at >= firstTime - AT_SECONDS && at <= lastTime + AT_SECONDS
+  );
+}
+
+async function say(explanation: Explanation, flags: ExplainFlags, quoter: Quoter, terminal: Terminal): Promise<void> {
+  if (flags.bugReport === true) {
+    await quoter.gather(
+      explanation.findings.flatMap(({ proof }) => proof),
+      0,
+    );
+    terminal.out(bugReportOf(explanation, (line) => quoter.textOf(line)));
+    return;
+  }
+  const around = flags.context;
+  if (around !== undefined)
+    await quoter.gather(
+      explanation.findings.flatMap(({ proof }) => proof),
+      around,
+    );
+  printReport(explanation, terminal, (finding) => (around === undefined ? [] : quoter.quote(finding.proof, around)));
 }

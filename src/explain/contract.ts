@@ -6,6 +6,8 @@
  */
 import type { Access, LineRef } from "../log/facts.ts";
 
+export type { Access, LineRef };
+
 export const VERSION = 1 as const;
 
 export interface Explanation {
