@@ -103,11 +103,17 @@ class Report {
       this.#section(label, shown, verdict === UNDECIDED ? "yellow" : "green");
   }
 
+  /** A command is never broken: it is there to be copied. */
   #commands({ record }: Finding): void {
-    this.#section(
-      "record this",
-      record.slice(0, MOST_COMMANDS).map((line) => line.replace(/ {2,}# /, "  # ")),
-    );
+    for (const [at, line] of record.slice(0, MOST_COMMANDS).entries()) {
+      const [command = "", decides = ""] = line.split(/ {2,}# /);
+      const head =
+        at === 0 ? this.#terminal.paint("cyan", "record this".padEnd(LABEL_COLUMNS)) : " ".repeat(LABEL_COLUMNS);
+      wrapped(decides, this.#terminal.width - LABEL_COLUMNS).forEach((text, row) => {
+        this.raw((row === 0 ? head : " ".repeat(LABEL_COLUMNS)) + text);
+      });
+      this.raw(`    ${command}`);
+    }
   }
 
   #because(statements: readonly Statement[]): string {

@@ -70,7 +70,7 @@ function strict(subject: Subject): string {
 
 function stacks(subject: Subject): string {
   const [address] = subject.group.addresses;
-  if (address === undefined) return "";
+  if (address === undefined || address < 4096n) return "";
   const from = address > LONGEST_MAPPING ? address - LONGEST_MAPPING : 0n;
   return command(
     `echo 'stacktrace if iova <= ${hex(address)} && iova > ${hex(from)}' > /sys/kernel/tracing/events/iommu/unmap/trigger`,
