@@ -30,7 +30,8 @@ const ENTITY = /&(?:gt|lt|amp|quot|apos|nbsp|#39|#x27);/g;
 const TAG = /<\/?(?:br|p|pre|code|div|span|tt|b|i|em|strong|blockquote|td|tr|li|a)(?:\s[^<>]*)?\/?>/gi;
 /** Markdown escapes a mark that would else format: `IO\_PAGE\_FAULT`, `\[DMA Read\]`. */
 const ESCAPED_MARK = /\\+([_[\]*#<>()`-])/g;
-const QUOTED_PRINTABLE = /=(3D|20|09|5B|5D|5F|C2=A0)/g;
+/** Blanks are encoded at the end of a line only (RFC 2045, 6.7); elsewhere `=20` begins a number, as in `size=2097152`. */
+const QUOTED_PRINTABLE = /=(3D|5B|5D|5F|C2=A0|(?:20|09)$)/g;
 
 /** Cleans one line, given without its line feed. */
 export function cleanLine(raw: string): CleanLine {
