@@ -90,13 +90,15 @@ const ldcOracle: FormatOracle = {
     (page << pageShift) |
     (access === 2 ? 0n : 0x200n) |
     (access === 1 ? 0n : 0x400n) |
-    BigInt([13n, 16n, 19n, 22n, 25n, 28n].indexOf(pageShift)),
+    BigInt([13n, 16n, 19n, 22n, 25n, 28n, 31n, 34n].indexOf(pageShift)),
   examples: [
     { pageShift: 13, page: 1, access: 1, bytes: [0, 0, 0, 0, 0, 0, 0x22, 0x00] },
     { pageShift: 13, page: 1, access: 2, bytes: [0, 0, 0, 0, 0, 0, 0x24, 0x00] },
     { pageShift: 13, page: 2 ** 47 - 1, access: 3, bytes: [0x0f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xe6, 0x00] },
     { pageShift: 16, page: 0x1234, access: 3, bytes: [0, 0, 0, 0, 0x12, 0x34, 0x06, 0x01] },
     { pageShift: 28, page: 3, access: 1, bytes: [0, 0, 0, 0, 0x30, 0, 0x02, 0x05] },
+    { pageShift: 31, page: 3, access: 2, bytes: [0, 0, 0, 1, 0x80, 0, 0x04, 0x06] },
+    { pageShift: 34, page: 5, access: 3, bytes: [0, 0, 0, 0x14, 0, 0, 0x06, 0x07] },
   ],
 };
 
@@ -266,8 +268,11 @@ test("LDC: each kind of mapping has its own bits, and a kind without a use, or a
 });
 
 test("LDC: page sizes have the codes 0 to 5; others are refused", () => {
-  assert.deepEqual([13, 16, 19, 22, 25, 28].map(ldcSizeCode), [0, 1, 2, 3, 4, 5]);
-  assert.throws(() => ldcSizeCode(14), /page shift of ldc-map-entry is 14; expected one of 13, 16, 19, 22, 25, 28/);
+  assert.deepEqual([13, 16, 19, 22, 25, 28, 31, 34].map(ldcSizeCode), [0, 1, 2, 3, 4, 5, 6, 7]);
+  assert.throws(
+    () => ldcSizeCode(14),
+    /page shift of ldc-map-entry is 14; expected one of 13, 16, 19, 22, 25, 28, 31, 34/,
+  );
 });
 
 test("a dummy page of another size, or where no entry can lead, is refused", () => {

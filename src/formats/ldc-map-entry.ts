@@ -9,7 +9,7 @@
  *     0x400, 0x200        COPY_W, COPY_R: the hypervisor may copy in, out, for the other end ("shadow" mappings)
  *     0x100, 0x080        IOMMU_W, IOMMU_R: the other end's devices may ("IO" mappings)
  *     0x40, 0x20, 0x10    EXEC, WRITE, READ: the other end's CPUs may ("direct" mappings)
- *     bits 3–0    size code: 0–5 for 8K, 64K, 512K, 4M, 32M, 256M
+ *     bits 3–0    size code: 0–7 for 8K, 64K, 512K, 4M, 32M, 256M, 2G, 16G
  *
  * To the IOMMU table an entry that permits no copy is empty: copies are its DMA.
  */
@@ -39,10 +39,10 @@ const READ = 0x10;
 /** Addresses end at bit 59. */
 const ADDRESS_HIGH = 0x0fffffff;
 const ADDRESS_BITS = 60;
-const PAGE_SHIFTS: readonly number[] = [13, 16, 19, 22, 25, 28];
+const PAGE_SHIFTS: readonly number[] = [13, 16, 19, 22, 25, 28, 31, 34];
 /** By page shift. Lookups, since encode needs both for every page, and a power costs more than the rest of it. */
-const LARGEST_PAGES: Float64Array = Float64Array.from({ length: 29 }, (_, shift) => 2 ** (ADDRESS_BITS - shift) - 1);
-const SIZE_CODES: Uint8Array = Uint8Array.from({ length: 29 }, (_, shift) => Math.max(0, PAGE_SHIFTS.indexOf(shift)));
+const LARGEST_PAGES: Float64Array = Float64Array.from({ length: 35 }, (_, shift) => 2 ** (ADDRESS_BITS - shift) - 1);
+const SIZE_CODES: Uint8Array = Uint8Array.from({ length: 35 }, (_, shift) => Math.max(0, PAGE_SHIFTS.indexOf(shift)));
 
 /** The entry's permission bits for what a guest asks: every kind asked for, with every use asked for. */
 export function ldcEntryPermissions(map: number): number {

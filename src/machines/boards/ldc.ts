@@ -21,7 +21,8 @@ export const ldcBoard: BoardKind = {
   name: "ldc",
   summary: "one end of a logical domain channel; the devices are the other end, which copies by cookies",
   format: ldcMapEntry.name,
-  pageShifts: ldcMapEntry.pageShifts,
+  // Pages of 2 and 16 GiB are more memory than a software machine can have.
+  pageShifts: ldcMapEntry.pageShifts.filter((shift) => shift < 31),
   levels: [1],
   grants: ldcMapEntry.grants,
   strayAccess: "refused",

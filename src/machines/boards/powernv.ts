@@ -26,7 +26,7 @@ export const powernvBoard: BoardKind = {
   format: powernvTce.name,
   pageShifts: [12, 16, 21, 24, 28, 30],
   levels: [1, 2],
-  // IODA2: the levels' bits and the page's stay below 55 (spec section 4), so that five levels of the least size are too many.
+  // IODA2: the levels' bits and the page's stay below 55, where bus addresses of one window end, so that five levels of the least size are too many.
   levelsFor: (pageShift) => (pageShift <= 16 ? [1, 2, 3, 4] : pageShift <= 24 ? [1, 2, 3] : [1, 2]),
   grants: powernvTce.grants,
   strayAccess: "refused",

@@ -108,7 +108,7 @@ const sun4vTte: EntryDecoder = {
  */
 const ldcMapEntry: EntryDecoder = {
   validWord: 1,
-  pageShifts: [13, 16, 19, 22, 25, 28],
+  pageShifts: [13, 16, 19, 22, 25, 28, 31, 34],
   hasLevels: false,
   hasDummies: false,
   entryWords: 4,

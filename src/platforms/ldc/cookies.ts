@@ -1,7 +1,7 @@
 /**
  * Cookies: how one end of a channel names memory of the other. A cookie is the bus address of LDC:
  *
- *     bits 63–60  size code of the page: 0–5 for 8K, 64K, 512K, 4M, 32M, 256M
+ *     bits 63–60  size code of the page: 0–7 for 8K, 64K, 512K, 4M, 32M, 256M, 2G, 16G
  *     below       index of the map table's entry << (13 + 3 · code), and the offset in the page
  *
  * So to the generic table it is a window with base code << 60 and the pages' size: `iovaOf` makes a cookie of an entry. (For this

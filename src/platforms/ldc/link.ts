@@ -104,7 +104,9 @@ export class LdcLink {
    * of this end goes on using it, or the hypervisor can't now: then the page is still to be given back.
    */
   unmapIn(page: MappedInPage): void {
-    const status = this.#call(LDC_UNMAP, BigInt(page.address));
+    // The real address alone: this call names no channel.
+    this.#args[0] = BigInt(page.address);
+    const status = this.#hypercall(LDC_UNMAP, this.#args);
     if (!isForLater(status)) return;
     throw new LdcError("EBUSY", `ldc_unmap of 0x${page.address.toString(16)}: the hypervisor answers status ${status}`);
   }

@@ -4,12 +4,12 @@
  * export pages by entries in its map table (formats/ldc-map-entry.ts); the other reaches them by cookies (cookies.ts).
  *
  *     call                ARG0     ARG1           ARG2            ARG3     ARG4     RET1           RET2
- *     ldc_tx_get_state    channel                                                   -              -         RET3: link state
+ *     ldc_tx_get_state    channel                                                   head           tail      RET3: link state
  *     ldc_rx_qconf        channel  queue          entries
  *     ldc_set_map_table   channel  table          entries
  *     ldc_copy            channel  direction      cookie          address  bytes    bytes copied
  *     ldc_mapin           channel  cookie                                           real address   permissions
- *     ldc_unmap           channel  real address
+ *     ldc_unmap           real address
  *     ldc_revoke          channel  cookie         revoke cookie
  *
  * Statuses are those of platforms/sun4v/services.ts. What is modelled:
@@ -24,8 +24,9 @@
  * - ldc_revoke: ends the mapping that the revoke cookie stands for. With any cookie, 0 too, no copy by the page's entry is going
  *   on when it returns. (The API does not say that of copies; a guest that unmaps a page has no other call.)
  *
- * Sources. As of platforms/sun4v/services.ts: the calls' numbers, the order of their arguments, directions, link states, and the table's
- * alignment and sizes are from memory. Cookies, permissions and the entry's bits are the project's specification's.
+ * Sources. Confirmed against published headers of this interface: the calls' numbers and the order of their arguments, directions, link
+ * states, permissions and the entry's bits. From memory: the table's alignment and sizes, and which status answers which mistake
+ * (docs/verification.md).
  */
 export const LDC_TX_GET_STATE = 0xe2;
 export const LDC_RX_QCONF = 0xe4;

@@ -9,8 +9,8 @@
  * told once, to the thread that waited.
  *
  * How far these numbers are known (docs/verification.md): "QEMU" beside one means that sun4u@qemu translates by it, so that a wrong
- * number fails there. All others are written from memory and stand in no test but that platform and software machine agree on them:
- * compare them with the manual of the bridge before this code drives one.
+ * number fails there; "headers" that it is confirmed against published headers of these bridges. All others are written from memory,
+ * and no test can tell: platform and software machine read the same number.
  */
 
 /** ENABLE, WIDE_PAGES, the size of the TSB (QEMU), and how the last translation failed. */
@@ -27,22 +27,23 @@ export const TAGS = 0xa580;
 export const TAG_COUNT = 16;
 
 /**
- * Psycho's streaming cache (U2P User's Manual, "streaming buffer"; of bus A), which Sabre lacks, and so does QEMU: all of it is from
- * memory. Control: bit 0 enables it. Page flush: the bus address. Flush sync: a physical address, a multiple of 64, where the
- * hardware stores a 64-bit word that is not 0 once what was flushed is in memory; syncs are worked off in order.
+ * Psycho's streaming cache (U2P User's Manual, "streaming buffer"; of bus A; bus B's begins at 0x4800), which Sabre lacks, and so does
+ * QEMU. Headers: the three registers, and bit 0 of control, which enables it. Page flush: the bus address. Flush sync: a physical address,
+ * a multiple of 64, where the hardware stores a 64-bit word that is not 0 once what was flushed is in memory. From memory: that syncs are
+ * worked off in order.
  */
 export const STREAMING_CONTROL = 0x2800;
 export const STREAMING_PAGE_FLUSH = 0x2808;
 export const STREAMING_FLUSH_SYNC = 0x2810;
 /**
- * One write flushes all lines of a context: as Schizo, the later bridge, does. A bridge that has both this number and the others is the
- * software machine's own invention.
+ * One write flushes all lines of a context. Headers: Schizo, the later bridge, has it there, with the three above at the same places; Psycho
+ * has none. A Psycho with this register is the software machine's own invention.
  */
 export const STREAMING_CONTEXT_FLUSH = 0x2818;
 export const STREAMING_ENABLE = 1;
 /**
- * Diagnostic access to the tags of its 16 lines: bits 31–13 the page's bus address, STREAMING_TAG_VALID. Number, count and layout are
- * from memory. Where they are wrong, flushes of more than STREAMING_LINES pages without a context miss lines.
+ * Diagnostic access to the tags of its 16 lines: bits 31–13 the page's bus address (headers: place and mask), STREAMING_TAG_VALID. Count
+ * and valid bit are from memory. Where they are wrong, flushes of more than STREAMING_LINES pages without a context miss lines.
  */
 export const STREAMING_TAGS = 0xb800;
 export const STREAMING_LINES = 16;
@@ -58,7 +59,7 @@ export const WIDE_PAGES = 4;
 /** In CONTROL, bits 18–16: the TSB has SMALLEST_TSB << this many entries. QEMU. */
 export const TSB_SIZE_SHIFT = 16;
 export const TSB_SIZE_MASK = 7;
-/** In CONTROL: a translation error; its status is in bits 26–25. From memory: QEMU has no error bits. */
+/** In CONTROL: a translation error; its status is in bits 26–25 (headers). From memory: the error's bit, and which status is which. */
 export const ERROR: number = 1 << 24;
 export const ERROR_STATUS: number = 3 << 25;
 export const ERROR_TIME_OUT: number = 2 << 25;

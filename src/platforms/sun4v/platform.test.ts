@@ -36,6 +36,25 @@ function start(window: Sun4vWindow = "legacy", table: TableOptions = {}): SetUp 
   return { machine, platform, device };
 }
 
+test("an IOTSB's table is zeroed before the hypervisor gets it", () => {
+  const hypervisor = Sun4vHypervisor.create({ memoryBytes: MEMORY, legacyEntries: ENTRIES });
+  const bytes = new Uint8Array(ENTRIES * 8);
+  hypervisor.memory.write(IOTSB, bytes.fill(0xff));
+  let isZeroed: boolean | undefined;
+  const hypercall = (number: number, args: BigUint64Array): number => {
+    if (number === 0x190) {
+      hypervisor.memory.read(IOTSB, bytes);
+      isZeroed = bytes.every((byte) => byte === 0);
+    }
+    return hypervisor.hypercall(number, args);
+  };
+  const machine = new Proxy(hypervisor, {
+    get: (target, key) => (key === "hypercall" ? hypercall : Reflect.get(target, key, target)),
+  });
+  Sun4vPlatform.create(machine, optionsOf("atu"));
+  assert.equal(isZeroed, true);
+});
+
 /** The table as it stands in the hypervisor's memory. */
 function tableOf({ machine, platform }: SetUp): Buffer {
   const bytes = new Uint8Array(ENTRIES * 8);

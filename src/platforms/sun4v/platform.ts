@@ -222,6 +222,10 @@ function configure(
   devices: readonly number[],
 ): number {
   const bytes = window.entries * ENTRY_BYTES;
+  // The hypervisor takes the table as it stands. From the call on the guest does not touch it.
+  for (let at = 0; at < bytes; at += PAGE_BYTES)
+    machine.memory.write((address as number) + at, new Uint8Array(PAGE_BYTES));
+  machine.memory.fence();
   const args = BigUint64Array.of(0n, BigInt(address as number), BigInt(bytes), BigInt(PAGE_BYTES), window.base);
   call(machine, "pci_iotsb_conf", PCI_IOTSB_CONF, args);
   const iotsb = Number(args[0]);
@@ -237,7 +241,7 @@ function configure(
 function unconfigure(machine: Machine, iotsb: number, devices: readonly number[]): void {
   for (const device of devices) {
     const args = BigUint64Array.of(BigInt(DEVICE_HANDLE), BigInt(iotsb), BigInt(device));
-    // EINVAL says that it is not bound: so it should be.
+    // ENOMAP says that it is not bound: so it should be.
     sun4vHypercallOf(machine)(PCI_IOTSB_UNBIND, args);
   }
   call(machine, "pci_iotsb_unconf", PCI_IOTSB_UNCONF, BigUint64Array.of(0n, BigInt(iotsb), 0n));

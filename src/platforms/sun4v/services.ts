@@ -21,18 +21,18 @@
  * tsbid is the TSB's number in bits 63–32 (0: the only one) and the index of an entry in bits 31–0. io_attributes: READ 1, WRITE 2,
  * relaxed order 4. map and demap may take fewer entries than asked, and say how many; the caller asks again for the rest.
  *
- * Sources. The names, what each call does, and that a call has a status besides its results, are those of the published API. Every
- * *number* here, and the order of the arguments, was written from memory of it: no manual and no other machine has confirmed them
- * (docs/verification.md, "Numbers from memory"). Platform and model share this file, so the tests can't tell. Of the project's
+ * Sources. The calls' numbers, the order of their arguments, attributes and statuses are confirmed against published headers of this
+ * interface. Which status answers which mistake is the model's reading of the API, but for those of unconf (EBUSY while bound), bind
+ * (EBUSY when bound already) and unbind (ENOMAP when not bound), which are confirmed too (docs/verification.md). Of the project's
  * specification are: the windows' sizes and the legacy one's place, pages of 8 KiB, lists of 1024.
  */
 
-// From memory: the PCI services.
+// The PCI services.
 export const PCI_IOMMU_MAP = 0xb0;
 /** pci_iommu_demap. */
 export const PCI_IOMMU_UNMAP = 0xb1;
 export const PCI_IOMMU_GETMAP = 0xb2;
-// From memory, and less sure: the ATU services came later and are used less.
+// The ATU services. (Not used here: pci_iotsb_info 0x191, get_binding 0x195, map_one 0x197, sync_mappings 0x19a.)
 export const PCI_IOTSB_CONF = 0x190;
 export const PCI_IOTSB_UNCONF = 0x192;
 export const PCI_IOTSB_BIND = 0x193;
@@ -42,7 +42,7 @@ export const PCI_IOTSB_MAP = 0x196;
 export const PCI_IOTSB_UNMAP = 0x198;
 export const PCI_IOTSB_GETMAP = 0x199;
 
-/** Statuses of the API. From memory. */
+/** Statuses of the API. */
 export const EOK = 0;
 /** A real address that is no memory of this guest. */
 export const ENORADDR = 2;
@@ -76,5 +76,5 @@ export const ATU_ENTRIES: number = 2 ** (35 - IO_PAGE_SHIFT);
 /** Where `Sun4vPlatform` puts it: 32 GiB, a multiple of its size. Our choice. */
 export const ATU_BASE = 0x8_0000_0000n;
 
-/** Count and index of pci_iotsb_map in one argument: the count in bits 63–48. From memory. */
+/** Count and index of pci_iotsb_map in one argument: the count in bits 63–48, the index in bits 47–0. */
 export const IOTSB_COUNT_SHIFT = 48;

@@ -115,10 +115,15 @@ export class LdcEnd implements Machine {
     if (!this.#parts.isOpen()) throw closed();
     const injected = this.#parts.injection.begin();
     if (injected !== 0) return injected;
+    // The one call that names no channel.
+    if (number === LDC_UNMAP) return this.#parts.mapIn.unmap(args[0] as bigint);
     if (args[0] !== BigInt(CHANNEL)) return ECHANNEL;
     const first = args[1] as bigint;
     switch (number) {
       case LDC_TX_GET_STATE:
+        // The transmit queue's head and tail: nothing is ever sent here.
+        args[0] = 0n;
+        args[1] = 0n;
         args[2] = BigInt(this.link);
         return EOK;
       case LDC_RX_QCONF:
@@ -129,8 +134,6 @@ export class LdcEnd implements Machine {
         return this.#copy(first, args[2] as bigint, args[3] as bigint, args[4] as bigint, args);
       case LDC_MAPIN:
         return this.link === LINK_UP ? this.#parts.mapIn.map(first, args) : ECHANNEL;
-      case LDC_UNMAP:
-        return this.#parts.mapIn.unmap(first);
       case LDC_REVOKE:
         return this.#revoke(first, Number(args[2]));
       default:
@@ -190,7 +193,8 @@ export class LdcEnd implements Machine {
     if (address + bytes > BigInt(this.memory.bytes)) return ENORADDR;
     if (sizeCodeOf(cookie) >= SIZE_CODES) return EBADPGSZ;
     const asked = this.#parts.injection.take(Number(bytes));
-    const wanted = asked - (asked % COPY_ALIGNMENT);
+    // At least one unit of what there is to copy: a copy of nothing would succeed without a look at the entry.
+    const wanted = bytes === 0n ? 0 : Math.max(COPY_ALIGNMENT, asked - (asked % COPY_ALIGNMENT));
     const copied = this.#copyPieces(direction === BigInt(COPY_IN), cookie, Number(address), wanted);
     if (copied === 0 && wanted > 0) return this.#refusalOf(cookie);
     args[0] = BigInt(copied);

@@ -83,7 +83,7 @@ const importing =
     if (end.hypercall(LDC_MAPIN, args) !== 0) return 0;
     const address = args[0] as bigint;
     const read = reading(thread)({ ...state, address });
-    end.hypercall(LDC_UNMAP, BigUint64Array.of(1n, address));
+    end.hypercall(LDC_UNMAP, BigUint64Array.of(address));
     return read;
   };
 
@@ -100,7 +100,7 @@ const reading =
 const givingBack =
   (thread: number) =>
   ({ channels, address }: State): string =>
-    `status ${channels[thread]?.ends[1].hypercall(LDC_UNMAP, BigUint64Array.of(1n, address))}`;
+    `status ${channels[thread]?.ends[1].hypercall(LDC_UNMAP, BigUint64Array.of(address))}`;
 
 function entryOf({ channels }: State): number[] {
   const bytes = new Uint8Array(16);

@@ -55,7 +55,7 @@ const REVOKE_COOKIE_AT = 12;
 
 /** Real addresses of mapped-in pages begin here, above all memory; each slot has room for the largest page. */
 const APERTURE = 2 ** 50;
-const APERTURE_STEP = 2 ** 28;
+const APERTURE_STEP = 2 ** 34;
 
 /** What CPUs may do, as an entry's bits 4 .. 6 say. */
 const READ = 1;

@@ -9,8 +9,8 @@
  * What a guest maps are logical addresses, which here are the real ones.
  *
  * kvm: a call that KVM can't do by itself is TOO_HARD. That goes to `userSpace`, which answers in its place; a guest never sees it. By
- * default user space knows no more windows or memory than KVM does, and answers H_PARAMETER. Tables attached to hardware tables, with
- * the rules of that (spec section 4), are not modelled.
+ * default user space knows no more windows or memory than KVM does, and answers H_PARAMETER. Tables attached to hardware tables, which
+ * must have the same start, at least its size, and no larger pages, are not modelled.
  */
 import type { DmaMachine, Fault, Hypercall, Registers } from "../../../machine/contract.ts";
 import { PhysicalPages, type PhysicalPagesHandle } from "../../../machine/physical-pages.ts";

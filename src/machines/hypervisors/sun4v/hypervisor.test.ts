@@ -172,8 +172,9 @@ test("an IOTSB is made of the guest's memory, emptied, bound to devices, and giv
   assert.deepEqual(call(machine, api.PCI_IOTSB_GETMAP, 1n, 1023n), [0, 3n * PAGE, 1n]);
   const at = base + 1023n * PAGE;
   assert.equal(readByte(machine, "a", at), undefined, "not bound yet");
+  assert.equal(call(machine, api.PCI_IOTSB_UNBIND, 1n, 0n)[0], api.ENOMAP, "it is not bound");
   assert.equal(call(machine, api.PCI_IOTSB_BIND, 1n, 0n)[0], 0);
-  assert.equal(call(machine, api.PCI_IOTSB_BIND, 1n, 0n)[0], api.EINVAL);
+  assert.equal(call(machine, api.PCI_IOTSB_BIND, 1n, 0n)[0], api.EBUSY, "it is bound already");
   assert.equal(call(machine, api.PCI_IOTSB_BIND, 1n, 2n)[0], api.EINVAL);
   assert.equal(readByte(machine, "a", at), 33);
   assert.equal(readByte(machine, "b", at), undefined);

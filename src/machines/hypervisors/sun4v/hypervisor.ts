@@ -335,10 +335,11 @@ export class Sun4vHypervisor implements DmaMachine {
     return EOK;
   }
 
-  /** Devices are named by their number. EINVAL for one that is bound, or not bound, already. */
+  /** Devices are named by their number. EBUSY for a bind of one that is bound, ENOMAP for an unbind of one that is not. */
   #bind(table: HypervisorTable | undefined, device: number, from: number, to: number): number {
     const { translation } = this.machine;
-    if (table === undefined || device >= translation.devices || translation.partitionOf(device) !== from) return EINVAL;
+    if (table === undefined || device >= translation.devices) return EINVAL;
+    if (translation.partitionOf(device) !== from) return to === BOUND ? EBUSY : ENOMAP;
     return translation.moveDevice(device, to) === PASSED ? EOK : EBUSY;
   }
 
