@@ -5,7 +5,7 @@
 import { count as tally } from "../shared/counters.ts";
 import { hintTo, peek } from "../shared/memory.ts";
 import { InvariantError } from "../units/errors.ts";
-import { type Failure, type FailureCode, failureCode, PLATFORM_BUSY } from "../units/failure.ts";
+import { type Failure, type FailureCode, failureCode, failureOf, PLATFORM_BUSY } from "../units/failure.ts";
 import { FifoCache } from "./cache.ts";
 import { alreadyFlushed, flush, flushesStarted, type Invalidator } from "./flush.ts";
 import type { View } from "./intent.ts";
@@ -15,6 +15,12 @@ import type { CheckedOptions } from "./options.ts";
 import { CHANGED, type Pool } from "./pool.ts";
 import type { PoolSet } from "./pool-set.ts";
 import { FlushQueue } from "./queue.ts";
+
+/**
+ * Pools whose lock could not be had, and why, in one giving back of many ranges: a thread that died may hold it. Each is waited for once,
+ * however many ranges lie in it. A range in several pools counts with its first.
+ */
+type StuckPools = Map<Pool, FailureCode>;
 
 export class Holdings {
   readonly cache: FifoCache | undefined;
@@ -82,27 +88,31 @@ export class Holdings {
 
   /** Gives back all that is held and flushed; flushes first if something waits. 0, or why some had to stay. */
   giveBack(): 0 | FailureCode {
+    const stuck: StuckPools = new Map();
     const waits = (this.#lazy && this.entries > 0) || this.quarantinedEntries > 0;
-    const failure = waits ? this.flush() : undefined;
+    const failure = waits ? this.flush(stuck) : undefined;
     let answer: 0 | FailureCode = failure === undefined ? 0 : failureCode(failure);
     for (let length = 1; this.cache !== undefined && length <= CACHED_LENGTHS; length++) {
-      const left = this.#evict(this.cache, length, this.cache.ranges(length));
+      const left = this.#evict(this.cache, length, this.cache.ranges(length), stuck);
       if (left !== 0) answer = left;
     }
-    const left = this.#giveBackQueue();
+    const left = this.#giveBackQueue(stuck);
     return left !== 0 ? left : answer;
   }
 
-  /** Flushes the IOTLB, outside of any lock, and gives back what was quarantined. */
-  flush(): Failure | undefined {
-    const failure = this.#invalidator === undefined ? undefined : this.#flushWith(this.#invalidator);
-    if (failure === undefined && this.quarantinedEntries > 0) this.#releaseQuarantined();
-    return failure;
+  /** Flushes the IOTLB, outside of any lock, and gives back what was quarantined. Undefined, or why some had to stay. */
+  flush(stuck: StuckPools = new Map()): Failure | undefined {
+    const failure = this.flushIotlb();
+    if (failure !== undefined || this.quarantinedEntries === 0) return failure;
+    const left = this.#releaseQuarantined(stuck);
+    return left === 0 ? undefined : failureOf(left);
   }
 
-  #flushWith(invalidator: Invalidator): Failure | undefined {
+  /** Flushes the IOTLB, outside of any lock, and gives nothing back. */
+  flushIotlb(): Failure | undefined {
+    if (this.#invalidator === undefined) return undefined;
     tally(this.#view.words, this.#view.threadAt + THREAD.flushes, 1);
-    return flush(this.#view.words, invalidator);
+    return flush(this.#view.words, this.#invalidator);
   }
 
   /** The range stays out of use until a flush succeeds: the IOTLB may still know it. */
@@ -122,11 +132,11 @@ export class Holdings {
     const ranges = cache.ranges(length);
     if (ranges === 0) return;
     if (cache.oldestWaits(length)) this.flush();
-    this.#evict(cache, length, (ranges + 1) >>> 1);
+    this.#evict(cache, length, (ranges + 1) >>> 1, new Map());
   }
 
   /** Gives the `ranges` oldest ranges of one length back to their pools, those of one pool in a row under one lock. */
-  #evict(cache: FifoCache, length: number, ranges: number): 0 | FailureCode {
+  #evict(cache: FifoCache, length: number, ranges: number, stuck: StuckPools): 0 | FailureCode {
     let held: Pool | undefined;
     for (let i = 0; i < ranges && !cache.oldestWaits(length); i++) {
       const first = cache.oldest(length);
@@ -135,8 +145,11 @@ export class Holdings {
         held?.unlock();
         held = undefined;
         const isSpan = first + length > pool.end;
-        const failure = isSpan ? this.#evictSpan(cache, first, length) : pool.lock();
-        if (failure !== 0) return failure;
+        const failure = stuck.get(pool) ?? (isSpan ? this.#evictSpan(cache, first, length) : pool.lock());
+        if (failure !== 0) {
+          stuck.set(pool, failure);
+          return failure;
+        }
         if (isSpan) continue;
         held = pool;
       }
@@ -163,14 +176,14 @@ export class Holdings {
     return failure;
   }
 
-  #giveBackQueue(): 0 | FailureCode {
+  #giveBackQueue(stuck: StuckPools = new Map()): 0 | FailureCode {
     const { queue } = this;
     while (!queue.isEmpty) {
       if (queue.waits) return PLATFORM_BUSY;
       const { first, count } = queue;
       // The ledger says `ending`: a thread that dies between these two lines is found by that.
       queue.drop();
-      const failure = this.#release(first, count);
+      const failure = this.#releaseUnlessStuck(first, count, stuck);
       if (failure === 0) continue;
       queue.push(first, count, alreadyFlushed(this.#view.words));
       return failure;
@@ -188,19 +201,32 @@ export class Holdings {
     );
   }
 
-  #releaseQuarantined(): void {
+  /** As `#release`, but a pool that could not be locked before is not waited for again. */
+  #releaseUnlessStuck(first: number, count: number, stuck: StuckPools): 0 | FailureCode {
+    const pool = this.#pools.of(first);
+    const failure = stuck.get(pool) ?? this.#release(first, count);
+    if (failure !== 0) stuck.set(pool, failure);
+    return failure;
+  }
+
+  /** 0, or why some had to stay: the first failure. */
+  #releaseQuarantined(stuck: StuckPools): 0 | FailureCode {
     const { words, ledger, thread, threadAt } = this.#view;
-    if (ledger === undefined) return;
+    if (ledger === undefined) return 0;
     let left = 0;
+    let answer: 0 | FailureCode = 0;
     for (let entry = 0; entry < this.#entries; entry++) {
       const slot = slotSeen(ledger, entry);
       if (stateIn(slot) !== QUARANTINED || ownerIn(slot) !== thread) continue;
       const count = lengthOf(ledger, entry, slot);
       change(ledger, entry, slot, ENDING, thread);
-      if (this.#release(entry, count) === 0) continue;
+      const failure = this.#releaseUnlessStuck(entry, count, stuck);
+      if (failure === 0) continue;
       change(ledger, entry, slot, QUARANTINED, thread);
+      if (answer === 0) answer = failure;
       left += count;
     }
     hintTo(words, threadAt + THREAD.quarantinedEntries, left);
+    return answer;
   }
 }

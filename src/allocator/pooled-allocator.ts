@@ -315,10 +315,16 @@ export class PooledAllocator {
     return left === 0 ? undefined : failureOf(left);
   }
 
-  /** Flushes the IOTLB now (lazy mode), and tries to give quarantined ranges back. */
+  /** Flushes the IOTLB now (lazy mode), and gives quarantined ranges back. A failure: that of the flush, or some had to stay. */
   flush(): Failure | undefined {
     this.#checkOpen();
     return this.#holdings.flush();
+  }
+
+  /** Flushes the IOTLB now, and gives nothing back: undefined says that no DMA uses entries cleared before the call. */
+  flushIotlb(): Failure | undefined {
+    this.#checkOpen();
+    return this.#holdings.flushIotlb();
   }
 
   /**
@@ -411,7 +417,7 @@ export class PooledAllocator {
    * with "everything". For tables that write entries, use `IommuTable.reclaim`.
    */
   reclaim(thread: number, scope: ReclaimScope): readonly EntryRange[] {
-    return this.recovery.reclaim(thread, scope, () => (this.#lazy ? this.#holdings.flush() : undefined));
+    return this.recovery.reclaim(thread, scope, () => (this.#lazy ? this.flushIotlb() : undefined));
   }
 
   /**

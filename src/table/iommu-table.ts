@@ -189,7 +189,7 @@ export class IommuTable implements MappingTable {
   }
 
   awaitInvalidation(): Failure | undefined {
-    return this.#lazy ? this.allocator.flush() : undefined;
+    return this.#lazy ? this.allocator.flushIotlb() : undefined;
   }
 
   /** Takes exactly this range for good; its entries are not touched. */

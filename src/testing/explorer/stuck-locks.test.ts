@@ -1,0 +1,119 @@
+/**
+ * What one thread does while a dead one, which is not reclaimed yet, holds the lock of a pool: how long it waits, by the explorer's
+ * clock, which only sleeps move, and what it answers.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { PooledAllocator } from "../../allocator/pooled-allocator.ts";
+import { allocatorModules } from "./allocator.model.ts";
+import { explore } from "./explore.ts";
+import { milliseconds, store } from "./memory.ts";
+
+const modules = await allocatorModules();
+
+/** Thread 2 is dead. */
+const DEAD = 2;
+/** Sleeps last 5 ms, so a wait ends up to 5 ms late. */
+const FULL = 2005;
+const SHORT = 55;
+
+interface Views {
+  readonly one: PooledAllocator;
+  readonly other: PooledAllocator;
+}
+
+/** Answers of calls, each with the milliseconds that it took, while the dead thread holds pool 0. `prepare` runs before. */
+function whileHeld(
+  options: { readonly pools: number; readonly cache?: "fifo"; readonly invalidate?: "lazy" },
+  prepare: (views: Views) => void,
+  calls: readonly ((views: Views) => unknown)[],
+): unknown {
+  let seen: unknown;
+  const report = explore<Views>({
+    setup: () => {
+      const { handle } = modules.state.createState({
+        ...modules.options.checkOptions({ entries: 256, threads: 3, ...options }),
+        cacheLimit: 256,
+      });
+      const iotlb = { invalidateAll: () => undefined };
+      const one = modules.allocator.PooledAllocator.attach(handle, iotlb);
+      const other = modules.allocator.PooledAllocator.attach(handle, iotlb);
+      assert.equal(modules.allocator.PooledAllocator.attach(handle, iotlb).thread, DEAD);
+      prepare({ one, other });
+      const { words, layout } = modules.state.openState(handle);
+      store(words, layout.poolsAt + modules.layout.POOL.lock, DEAD + 1);
+      return { one, other };
+    },
+    threads: [
+      (views) =>
+        calls.map((call) => {
+          const began = milliseconds();
+          const answer = call(views);
+          return [answer, milliseconds() - began];
+        }),
+    ],
+    check: (_, { threads }) => {
+      seen = threads[0]?.value;
+    },
+    expectsTimeOut: () => true,
+  });
+  assert.equal(report.first, undefined, report.first?.trace);
+  return seen;
+}
+
+/** Quarantines so many ranges of one entry. */
+function quarantine(allocator: PooledAllocator, ranges: number): void {
+  const firsts = Array.from({ length: ranges }, () => allocator.allocate(1));
+  for (const first of firsts) {
+    allocator.startFree(first, 1);
+    allocator.quarantine(first, 1);
+  }
+}
+
+test("a flush waits once for a pool, however many quarantined ranges lie in it, and says that some stay (review of 2026-11-30, defect 0)", () => {
+  for (const invalidate of [undefined, "lazy"] as const) {
+    const options = invalidate === undefined ? { pools: 1 } : { pools: 1, invalidate };
+    const answers = whileHeld(options, ({ one }) => quarantine(one, 20), [
+      ({ one }) => one.flush(),
+      ({ one }) => one.flush(),
+      ({ one }) => one.drain(),
+      ({ one }) => one.flushIotlb(),
+      ({ one }) => one.statistics().quarantined,
+    ]);
+    assert.deepEqual(answers, [
+      ["owner-unresponsive", FULL],
+      ["owner-unresponsive", SHORT],
+      ["owner-unresponsive", SHORT],
+      [undefined, 0],
+      [20, 0],
+    ]);
+  }
+});
+
+test("quarantined ranges of other pools come back meanwhile", () => {
+  const prepare = ({ one, other }: Views) => {
+    quarantine(one, 5);
+    const first = other.allocate(3);
+    other.free(first, 3);
+    const taken = one.allocate(3, { ...modules.constraints.UNCONSTRAINED }, 128);
+    one.startFree(taken, 3);
+    one.quarantine(taken, 3);
+  };
+  const answers = whileHeld({ pools: 2 }, prepare, [
+    ({ one }) => one.flush(),
+    ({ one }) => one.statistics().quarantined,
+  ]);
+  assert.deepEqual(answers, [
+    ["owner-unresponsive", FULL],
+    [5, 0],
+  ]);
+});
+
+test("a drain waits once for a pool, whatever lengths the cache holds of it", () => {
+  const prepare = ({ one }: Views) => {
+    const held = Array.from({ length: 8 }, (_, i) => ({ first: one.allocate(i + 1), count: i + 1 }));
+    for (const { first, count } of held) one.free(first, count);
+  };
+  const answers = whileHeld({ pools: 1, cache: "fifo" }, prepare, [({ one }) => one.drain()]);
+  assert.deepEqual(answers, [["owner-unresponsive", FULL]]);
+});
