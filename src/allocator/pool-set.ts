@@ -6,6 +6,7 @@
  * So no entry is out of reach of any request, and none is kept for a kind of request that does not come.
  */
 
+import { SHORT_PATIENCE_MS } from "../shared/lock.ts";
 import type { FailureCode } from "../units/failure.ts";
 import * as failures from "../units/failure.ts";
 import type { AreaConstraints } from "./constraints.ts";
@@ -21,6 +22,13 @@ const { UNCONSTRAINED } = constraint;
 
 /** Requests of more entries than this go to the large pool first. */
 const SMALL_REQUEST = 15;
+
+/** The pool whose lock this request has waited for in vain, and why. */
+interface StuckPool {
+  readonly pool: Pool | undefined;
+  readonly failure: number;
+}
+const NO_POOL_STUCK: StuckPool = { pool: undefined, failure: TABLE_FULL };
 
 export class PoolSet {
   /** Small pools first, the large pool last. */
@@ -57,19 +65,28 @@ export class PoolSet {
     if (constraints === UNCONSTRAINED && after < 0 && count <= this.#ownFirst && own.mayHold(count)) {
       const first = own.allocate(count, constraints, -1, state);
       if (first >= 0) return first;
+      if (first !== TABLE_FULL)
+        return this.#allocateElsewhere(count, constraints, after, state, { pool: own, failure: first });
     }
-    return this.#allocateElsewhere(count, constraints, after, state);
+    return this.#allocateElsewhere(count, constraints, after, state, NO_POOL_STUCK);
   }
 
-  #allocateElsewhere(count: number, constraints: AreaConstraints, after: number, state: number): number {
+  #allocateElsewhere(
+    count: number,
+    constraints: AreaConstraints,
+    after: number,
+    state: number,
+    stuckOwn: StuckPool,
+  ): number {
     if (count > this.#entries) return LONGER_THAN_TABLE;
     if (constraints.boundaryPages !== 0 && count > constraints.boundaryPages) return LONGER_THAN_BOUNDARY;
     if (count > constraints.limit) return MASK_TOO_LOW;
     const chained = after >= 0 && after < this.#entries ? this.of(after) : undefined;
-    const first = chained !== undefined ? this.#try(chained, count, constraints, after, state) : TABLE_FULL;
+    const first = chained !== undefined ? this.#try(chained, count, constraints, after, state, stuckOwn) : TABLE_FULL;
     if (first >= 0) return first;
-    const answer = this.#inOrder(count, constraints, state);
-    return answer === TABLE_FULL ? this.spans.allocate(count, constraints, state) : answer;
+    const stuck = first === TABLE_FULL ? stuckOwn : { pool: chained, failure: first };
+    const answer = this.#inOrder(count, constraints, state, stuck);
+    return answer >= 0 ? answer : moreTelling(answer, this.spans.allocate(count, constraints, state));
   }
 
   /** Gives back the range that has `slot` in the ledger: see `Pool.release`. */
@@ -93,21 +110,21 @@ export class PoolSet {
     return entry < pool.end ? pool : this.#pool(guess + 1);
   }
 
-  #inOrder(count: number, constraints: AreaConstraints, state: number): number {
+  #inOrder(count: number, constraints: AreaConstraints, state: number, stuck: StuckPool): number {
     const large = this.#large;
-    if (large === undefined) return this.#inSmall(count, constraints, state);
+    if (large === undefined) return this.#inSmall(count, constraints, state, stuck);
     if (count <= SMALL_REQUEST) {
-      const first = this.#inSmall(count, constraints, state);
-      return first >= 0 ? first : moreTelling(first, this.#try(large, count, constraints, -1, state));
+      const first = this.#inSmall(count, constraints, state, stuck);
+      return first >= 0 ? first : moreTelling(first, this.#try(large, count, constraints, -1, state, stuck));
     }
-    const first = this.#try(large, count, constraints, -1, state);
-    return first >= 0 ? first : moreTelling(first, this.#inSmall(count, constraints, state));
+    const first = this.#try(large, count, constraints, -1, state, stuck);
+    return first >= 0 ? first : moreTelling(first, this.#inSmall(count, constraints, state, stuck));
   }
 
-  #inSmall(count: number, constraints: AreaConstraints, state: number): number {
+  #inSmall(count: number, constraints: AreaConstraints, state: number, stuck: StuckPool): number {
     let answer: number = TABLE_FULL;
     for (let i = 0, pool = this.#ownIndex; i < this.small; i++) {
-      const first = this.#try(this.#pool(pool), count, constraints, -1, state);
+      const first = this.#try(this.#pool(pool), count, constraints, -1, state, stuck);
       if (first >= 0) return first;
       answer = moreTelling(answer, first);
       pool = pool + 1 === this.small ? 0 : pool + 1;
@@ -115,10 +132,18 @@ export class PoolSet {
     return answer;
   }
 
-  /** Does not take the lock of a pool in which the request can't fit. */
-  #try(pool: Pool, count: number, constraints: AreaConstraints, after: number, state: number): number {
+  /** Does not take the lock of a pool in which the request can't fit. After a pool that was waited for in vain, the others are not waited for long. */
+  #try(
+    pool: Pool,
+    count: number,
+    constraints: AreaConstraints,
+    after: number,
+    state: number,
+    stuck: StuckPool,
+  ): number {
+    if (pool === stuck.pool) return stuck.failure;
     if (!pool.mayHold(count) || Math.min(pool.end, constraints.limit) - pool.first < count) return TABLE_FULL;
-    return pool.allocate(count, constraints, after, state);
+    return pool.allocate(count, constraints, after, state, stuck.pool === undefined ? undefined : SHORT_PATIENCE_MS);
   }
 
   #pool(index: number): Pool {

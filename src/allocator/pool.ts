@@ -109,11 +109,11 @@ export class Pool {
 
   /**
    * Takes `count` entries and records them as `state`. The search starts at `after` if that lies in this pool, else at the
-   * hint; then it goes on from the pool's first entry. An entry, or why not.
+   * hint; then it goes on from the pool's first entry. An entry, or why not. `patienceMs`: for the lock.
    */
-  allocate(count: number, constraints: AreaConstraints, after: number, state: number): number {
+  allocate(count: number, constraints: AreaConstraints, after: number, state: number, patienceMs?: number): number {
     const words = this.#words;
-    const failure = lock(words, this.lockAt, this.#view.tag);
+    const failure = lock(words, this.lockAt, this.#view.tag, patienceMs);
     if (failure !== 0) return failure;
     increment(words, this.lockAt + POOL.searches);
     let first = constraints === UNCONSTRAINED && after < 0 ? this.#takeAtHint(count, state) : NOT_FOUND;

@@ -48,7 +48,7 @@ import { areaOf, claimSlot, claimSlotAt, SLOT_DEAD, SLOT_FREE, SLOT_LIVE, setSlo
 const { count: tally } = counters;
 const { tagOf } = locks;
 const { add, glance, load, mayWait, milliseconds, notify, store, waitWhile } = memory;
-const { failureCode, failureOf, IN_USE, LONGER_THAN_TABLE, TABLE_FULL } = failures;
+const { failureCode, failureOf, IN_USE, LONGER_THAN_TABLE, OWNER_UNRESPONSIVE, TABLE_FULL } = failures;
 const { UNCONSTRAINED } = constraint;
 const { CACHED_LENGTHS, HEADER, THREAD } = layout;
 const { change, ENDING, LIVE, lengthOf, ownerIn, PENDING, RESERVED, slotOf, slotSeen, stateIn, tryChange } = ledgers;
@@ -450,7 +450,8 @@ export class PooledAllocator {
   /** The pools could not help: call cached ranges in if that can help, and try once more. */
   #allocateShort(failure: number, count: number, constraints: AreaConstraints, after: number, state: number): number {
     let answer = failure;
-    if (failure === TABLE_FULL && this.#callIn()) answer = this.#pools.allocate(count, constraints, after, state);
+    const isShort = failure === TABLE_FULL || failure === OWNER_UNRESPONSIVE;
+    if (isShort && this.#callIn()) answer = this.#pools.allocate(count, constraints, after, state);
     if (answer < 0) tally(this.#words, this.#threadAt + THREAD.failures, 1);
     return answer;
   }

@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { PooledAllocator } from "../../allocator/pooled-allocator.ts";
+import { OWNER_UNRESPONSIVE } from "../../units/failure.ts";
 import { allocatorModules } from "./allocator.model.ts";
 import { explore } from "./explore.ts";
 import { milliseconds, store } from "./memory.ts";
@@ -116,4 +117,34 @@ test("a drain waits once for a pool, whatever lengths the cache holds of it", ()
   };
   const answers = whileHeld({ pools: 1, cache: "fifo" }, prepare, [({ one }) => one.drain()]);
   assert.deepEqual(answers, [["owner-unresponsive", FULL]]);
+});
+
+test("an allocation waits once for the own pool, and takes from another one (review of 2026-11-30, defect 6)", () => {
+  const answers = whileHeld({ pools: 2 }, () => undefined, [
+    ({ one }) => one.allocate(1),
+    ({ one }) => one.allocate(1),
+    ({ one }) => one.allocate(1, undefined, 0),
+  ]);
+  assert.deepEqual(answers, [
+    [128, FULL],
+    [129, SHORT],
+    [130, SHORT],
+  ]);
+});
+
+test("the failure is told only when nothing else helps: what the own cache holds of other pools is called in first", () => {
+  const prepare = ({ one, other }: Views) => {
+    const [first, second] = [other.allocate(2), other.allocate(2)];
+    one.free(first, 2);
+    one.free(second, 2);
+    other.allocate(124);
+  };
+  const answers = whileHeld({ pools: 2, cache: "fifo" }, prepare, [
+    ({ one }) => one.allocate(4),
+    ({ one }) => one.allocate(4),
+  ]);
+  assert.deepEqual(answers, [
+    [128, FULL + SHORT],
+    [OWNER_UNRESPONSIVE, SHORT],
+  ]);
 });
