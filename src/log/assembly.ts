@@ -106,7 +106,7 @@ export class Assembly implements Sink {
   /** The same text at the same microsecond, or quoted at another depth, is the same message again. */
   #isRepeated(fact: Fact): boolean {
     const address = "iova" in fact ? fact.iova : undefined;
-    const signature = `${fact.shape} ${fact.clock === "uptime" ? fact.time : ""} ${address} ${fact.text.replace(/\s+/g, " ")}`;
+    const signature = `${fact.kind} ${fact.shape} ${fact.clock === "uptime" ? fact.time : ""} ${address} ${fact.text.replace(/\s+/g, " ")}`;
     const depth = this.#seen.get(signature);
     if (depth !== undefined) return fact.clock === "uptime" || depth !== this.#depth;
     if (this.#seen.size === MOST_REMEMBERED) this.#seen.delete(this.#seen.keys().next().value ?? "");

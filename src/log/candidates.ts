@@ -35,7 +35,8 @@ const WORDS: readonly string[] = [
   "lockup|LOCKUP|blocked for more|detected stall",
   "iova|IOVA|IommuDma",
   "cmdq|qi_submit|qi_flush|fq_(?:flush|ring)",
-  "viable|MEMLOCK|interrupt remapping|RMRR",
+  "viable|MEMLOCK|interrupt remapping|RMRR|Please ensure all devices",
+  "tegra-mc|leaked entries",
   // The machine.
   "Linux version|Linux \\S+ \\d",
   "ommand line",

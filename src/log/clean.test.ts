@@ -10,3 +10,9 @@ test("quoted-printable: `=3D` and a blank at the line's end are decoded, a numbe
   );
   assert.equal(cleanLine("[size=2048 bytes]").text, "[size=2048 bytes]");
 });
+
+test("colours that lost their ESC go, `[mem 0x1000]` and `[mapped as page]` stay", () => {
+  assert.equal(cleanLine("[31mDMAR: fault[0m").text, "DMAR: fault");
+  assert.equal(cleanLine("[1;31mDMAR: fault[0m").text, "DMAR: fault");
+  assert.equal(cleanLine("[mem 0x1000-0x1fff] [mapped as page]").text, "[mem 0x1000-0x1fff] [mapped as page]");
+});

@@ -14,7 +14,7 @@ export interface CleanLine {
 // biome-ignore lint/suspicious/noControlCharactersInRegex: a control sequence begins with the character ESC
 const CONTROL_SEQUENCE = /\u001b\[[0-9;?]*[ -/]*[@-~]/g;
 /** The same with the ESC lost, as web pages show it; only the colours, since `[0m` could else be text. */
-const LOST_ESCAPE = /\[(?:\d{1,3};)*\d{0,3}m(?=\S|$)/g;
+const LOST_ESCAPE = /\[\d{1,3}(?:;\d{1,3})*m(?=\S|$)/g;
 const QUOTE_MARK = /^[ \t]{0,12}[>|][ \t]?/;
 const ENTITIES: Readonly<Record<string, string>> = {
   "&gt;": ">",

@@ -11,10 +11,32 @@ import { splitPrefix } from "./prefix.ts";
 const MOST_LINES = 8;
 /** Lines kept when a window is full: a message that begins in its last lines is read with the next ones. */
 const KEPT_LINES = 3;
-/** A line of at least so many characters, cut inside a word, was cut by a terminal: mail programs wrap earlier, and at blanks. */
+/** Mail programs wrap earlier, and at blanks; a terminal cuts at its edge, mostly here. */
 const TERMINAL_COLUMNS = 80;
+/** A line break that quoted-printable put in (RFC 2045, 6.7): such lines have at most 76 characters. */
+const SOFT_BREAK = /^.{0,74}[^=]=\r?$/;
 /** `arm-smmu-v3 a.iommu: `, `DMAR: `: a message without a prefix, not the rest of one that was cut. */
 const BEGINS_MESSAGE = /^[\w./@-]+(?:\s[\w./@:-]+)?:\s/;
+
+/**
+ * How a line ends: `soft` at a line break of quoted-printable, `edge` at the usual edge of a terminal, `word` inside what may be a word, at
+ * another width.
+ */
+type End = "soft" | "edge" | "word" | "whole";
+
+function endOf(raw: string, text: string): End {
+  const columns = raw.endsWith("\r") ? raw.length - 1 : raw.length;
+  if (columns < TERMINAL_COLUMNS || /[ \t]\r?$/.test(raw)) return "whole";
+  if (columns === TERMINAL_COLUMNS) return "edge";
+  return /\w$/.test(text) ? "word" : "whole";
+}
+
+/** Does the next line go on without a blank? Where lines have prefixes, one without can't begin a message. */
+function isCut({ end, hasPrefix }: Part, beginsWithBlank: boolean, next: string): boolean {
+  if (end === "whole" || beginsWithBlank) return false;
+  if (end === "soft") return true;
+  return (hasPrefix || !BEGINS_MESSAGE.test(next)) && (end === "edge" || /^\w/.test(next));
+}
 
 interface Part {
   readonly line: number;
@@ -22,7 +44,11 @@ interface Part {
   readonly depth: number;
   readonly time: number | undefined;
   readonly clock: Clock | undefined;
-  /** Goes on in the next line without a blank: a soft line break, or a terminal's edge. */
+  /** It or the line that it goes on with has a prefix. */
+  readonly hasPrefix: boolean;
+  /** Where the line may have been cut inside a word. */
+  readonly end: End;
+  /** Goes on in the next line without a blank. */
   cut: boolean;
 }
 
@@ -83,22 +109,30 @@ export class Windows {
   /** @param begins - the line may hold a message; others only go on with one */
   take(raw: string, line: number, begins: boolean): void {
     const { text: clean, depth } = cleanLine(raw);
-    const { text, hasPrefix, time, clock } = splitPrefix(clean);
+    const isSoft = SOFT_BREAK.test(raw);
     const last = this.#parts.at(-1);
-    if (last !== undefined && (hasPrefix || text === "" || depth !== last.depth)) this.flush();
+    const goesOn = last?.end === "soft";
+    const whole = isSoft ? clean.slice(0, -1) : clean;
+    // The rest of a line that quoted-printable broke has neither quote marks nor a prefix of its own.
+    const { text, hasPrefix, time, clock } = goesOn
+      ? { text: whole.trimStart(), hasPrefix: false }
+      : splitPrefix(whole);
+    if (last !== undefined && !goesOn && (hasPrefix || text === "" || depth !== last.depth)) this.flush();
     if (text === "" || (!begins && !this.isOpen)) return;
     if (this.#parts.length === MOST_LINES) this.#shift();
     // A line without prefix has the time of the line that it goes on with.
-    const inherited = this.#parts.at(-1);
+    const before = this.#parts.at(-1);
+    if (before !== undefined) before.cut = isCut(before, /^[ \t]/.test(whole), text);
     this.#parts.push({
       line,
-      text,
-      depth,
-      time: hasPrefix ? time : inherited?.time,
-      clock: hasPrefix ? clock : inherited?.clock,
-      cut: raw.length >= TERMINAL_COLUMNS && /[0-9a-zA-Z_]$/.test(text),
+      text: text.trimEnd(),
+      depth: goesOn ? last.depth : depth,
+      time: hasPrefix ? time : before?.time,
+      clock: hasPrefix ? clock : before?.clock,
+      hasPrefix: hasPrefix || before?.hasPrefix === true,
+      end: isSoft && !/\s$/.test(text) ? "soft" : endOf(raw, text),
+      cut: false,
     });
-    if (inherited?.cut === true && (!/^[0-9a-zA-Z_]/.test(text) || BEGINS_MESSAGE.test(text))) inherited.cut = false;
   }
 
   /** Searches what has been gathered. */

@@ -222,6 +222,6 @@ const GPU_FAULT: Shape = {
 export const SMMU: Family = {
   name: "smmu",
   about: "Arm SMMU version 1 and 2, and what is built like it",
-  hint: /smmu|context\s+fault|IOMMU\s+page\s+fault|FSR|FSYNR|FAR\s|iova-to-phys|fault: |Stream ID|TLB\s+sync/i,
+  hint: /smmu|context\s+fault|IOMMU\s+page\s+fault|FSR|FSYNR|FAR\s|iova-to-phys|fault:\s|Stream\s+ID|TLB\s+sync/i,
   shapes: [CONTEXT_FAULT, STATUS, REGISTER, IOVA_TO_PHYSICAL, GPU_FAULT, ...SMMU_GLOBAL],
 };
