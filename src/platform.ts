@@ -11,7 +11,15 @@ export { powernvTce } from "./formats/tce.ts";
 export type { DmaMachine, DmaMaster, Fault, Hypercall, Machine, Memory, Registers } from "./machine/contract.ts";
 export { PhysicalPages, type PhysicalPagesHandle, type PhysicalPagesOptions } from "./machine/physical-pages.ts";
 export { WideRegisters } from "./machine/wide-registers.ts";
-export type { Board, BoardHandle, BoardKind, BoardOptions, BoardStatistics } from "./machines/board.ts";
+export {
+  type Board,
+  type BoardHandle,
+  type BoardKind,
+  type BoardOptions,
+  type BoardStatistics,
+  type DeadThread,
+  reclaimThread,
+} from "./machines/board.ts";
 export { attachBoard, BOARD_KINDS, boardNamed } from "./machines/boards.ts";
 export {
   LdcHypervisor,

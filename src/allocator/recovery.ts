@@ -82,7 +82,7 @@ export class Recovery {
     if (failure === undefined) return ranges;
     throw new IovaError(
       failure,
-      `reclaim of thread ${thread}: ${failure}; its ranges are quarantined until a flush succeeds`,
+      `reclaim of thread ${thread}: ${failure}; its ranges are quarantined until a flush succeeds${hintFor(failure)}`,
     );
   }
 
@@ -241,4 +241,10 @@ export class Recovery {
       `reclaim of thread ${dead}: thread ${holder} is recovering (if it is dead, reclaim it first)`,
     );
   }
+}
+
+/** A platform is busy for good when the dead thread was in the middle of a DMA or a hypercall, until its machine has forgotten it. */
+function hintFor(failure: Failure): string {
+  if (failure !== "platform-busy") return "";
+  return ". If the thread died while it used a machine, the machine has to forget it first: board.forgetThread, then reclaim";
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DmaDevice } from "../dma/device.ts";
 import { FormatError, InvalidArgumentError } from "../units/errors.ts";
-import { type BoardHandle, type BoardOptions, checkBoardOptions } from "./board.ts";
+import { type BoardHandle, type BoardOptions, checkBoardOptions, reclaimThread } from "./board.ts";
 import { attachBoard, BOARD_KINDS, boardNamed } from "./boards.ts";
 
 const MEMORY_BYTES = 2 ** 22;
@@ -27,6 +27,46 @@ for (const kind of BOARD_KINDS) {
     board.close();
   });
 }
+
+// Review of 2026-11-30, B20: a table that is reclaimed before the machine has forgotten the thread may find the platform busy.
+for (const kind of BOARD_KINDS.filter(({ maxThreads }) => maxThreads === undefined || maxThreads > 1)) {
+  test(`${kind.name}: a dead thread is recovered in the order machine, table`, () => {
+    const board = kind.create({ memoryBytes: MEMORY_BYTES, entries: 256, threads: 2 });
+    const dead = attachBoard(structuredClone(board.handle));
+    const mapping = new DmaDevice(dead.table).map(0x10123n, 3, 1);
+    assert.ok(typeof mapping !== "string");
+    const numbers = { machineThread: dead.machineThread, tableThread: dead.table.thread };
+    const order: string[] = [];
+    const { table } = board;
+    const [forgetThread, reclaim] = [board.forgetThread, table.reclaim.bind(table)];
+    board.forgetThread = (thread) => {
+      order.push(`forget ${thread}`);
+      forgetThread(thread);
+    };
+    table.reclaim = (thread, scope) => {
+      order.push(`reclaim ${thread}`);
+      return reclaim(thread, scope);
+    };
+    const ranges = reclaimThread(board, numbers, "everything");
+    assert.deepEqual(order, [`forget ${numbers.machineThread}`, `reclaim ${numbers.tableThread}`]);
+    assert.deepEqual([ranges.length, table.leaks().size], [1, 0]);
+    attachBoard(structuredClone(board.handle)).close();
+    board.close();
+  });
+}
+
+test("a reclaim that finds the platform busy says that the machine has to forget the thread first", () => {
+  const board = boardNamed("linear-tce").create({ memoryBytes: MEMORY_BYTES, entries: 256, threads: 2 });
+  const dead = attachBoard(structuredClone(board.handle));
+  assert.ok(typeof new DmaDevice(dead.table).map(0x10123n, 3, 1) !== "string");
+  const { ops } = board.table;
+  ops.invalidate = () => "platform-busy";
+  ops.invalidateAll = () => "platform-busy";
+  assert.throws(() => board.table.reclaim(dead.table.thread, "everything"), {
+    code: "platform-busy",
+    message: /reclaim of thread 1: platform-busy; .* board\.forgetThread, then reclaim/,
+  });
+});
 
 // Review of 2026-11-30, platforms, defect 4.
 for (const kind of BOARD_KINDS) {

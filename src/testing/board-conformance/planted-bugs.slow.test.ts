@@ -69,6 +69,17 @@ interface Bug {
   readonly setting?: Partial<Choice>;
 }
 
+/** In place of `exchange`, with the right one at hand. */
+function plantExchange(
+  wrong: (exchange: TableOps["exchange"], ...args: Parameters<TableOps["exchange"]>) => Failure | undefined,
+): (kind: BoardKind) => BoardKind {
+  return (kind) =>
+    planted(kind, ({ table: { ops } }) => {
+      const exchange = ops.exchange.bind(ops);
+      ops.exchange = (...args) => wrong(exchange, ...args);
+    });
+}
+
 const BUGS: readonly Bug[] = [
   {
     name: "no invalidation at all",
@@ -381,6 +392,25 @@ const BUGS: readonly Bug[] = [
       }),
     caught: /^faults: a stray access before, beside and after/,
     says: /is recorded as 0 faults/,
+  },
+  // Review of 2026-11-30, B15: no case called `exchange`.
+  {
+    name: "exchange gives no old value",
+    plant: plantExchange((exchange, entry, page, access) => exchange(entry, page, access, { page: 0, access: 0 })),
+    caught: /^permissions: an exchange swaps/,
+    says: /an exchange of entry \d+ gives as the old value page -1, access 0; expected page \d+, access 3/,
+  },
+  {
+    name: "exchange changes nothing",
+    plant: plantExchange(() => undefined),
+    caught: /^permissions: an exchange swaps/,
+    says: /an exchange of entry \d+ gives as the old value/,
+  },
+  {
+    name: "exchange keeps the old access",
+    plant: plantExchange((exchange, entry, page, _, old) => exchange(entry, page, 3, old)),
+    caught: /^permissions: an exchange swaps/,
+    says: /after an exchange, entry \d+ holds page \d+, access 3; expected page \d+, access 1/,
   },
 ];
 

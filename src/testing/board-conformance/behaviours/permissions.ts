@@ -1,4 +1,5 @@
 /** Permissions: a device may do what it was given, and beyond that only what the kind says it grants. */
+import type { EntryValue } from "../../../table/contract.ts";
 import type { Access, EntryAccess } from "../../../units/numbers.ts";
 import { expect, hex } from "../../expect.ts";
 import type { Bench } from "../bench.ts";
@@ -70,6 +71,52 @@ const weaklyOrdered: BoardCase = {
   },
 };
 
+const exchanged: BoardCase = {
+  behaviour: "permissions",
+  name: "an exchange swaps page and access of one live entry, and gives the old ones: after an invalidation the device has the new page alone",
+  needs: ["several pages"],
+  run(bench) {
+    const { kind } = bench;
+    const { ops } = bench.board.table;
+    const [before, after] = [bench.address(0), bench.address(2)];
+    const mapping = bench.map(before, BYTES, 3);
+    bench.fill(after, BYTES);
+    const entry = bench.entryAt(mapping.iova);
+    const old: EntryValue = { page: -1, access: 0 };
+    for (const [from, to, access, wasAccess] of [
+      [before, after, 1, 3],
+      [after, before, 3, 1],
+      [before, after, 3, 3],
+    ] as const) {
+      const failure = ops.exchange(entry, bench.pageOf(to), access, old) ?? ops.flush();
+      expect(failure === undefined, () => `an exchange of entry ${entry}: ${failure}`);
+      expectValue(
+        old,
+        bench.pageOf(from),
+        kind.grants[wasAccess],
+        `an exchange of entry ${entry} gives as the old value`,
+      );
+      expectValue(bench.get(entry), bench.pageOf(to), kind.grants[access], `after an exchange, entry ${entry} holds`);
+    }
+    const failure = ops.invalidate(entry, entry + 1);
+    expect(failure === undefined, () => `an invalidation of entry ${entry}: ${failure}`);
+    const iova = bench.iova(entry) + BigInt(after % bench.pageBytes);
+    bench.expectReads(iova, after, BYTES);
+    bench.writeMarks(iova, after, BYTES);
+    bench.unmap(mapping);
+    bench.settle();
+    bench.expectMarks(after, BYTES);
+    bench.expectUntouched(before, BYTES, "after its entry was exchanged");
+  },
+};
+
+function expectValue(found: EntryValue, page: number, access: number, what: string): void {
+  expect(
+    found.page === page && found.access === access,
+    () => `${what} page ${found.page}, access ${found.access}; expected page ${page}, access ${access}`,
+  );
+}
+
 const otherAccessAfterwards: BoardCase = {
   behaviour: "permissions",
   name: "memory that is mapped again for reading only can't be written through what the IOTLB knew",
@@ -98,5 +145,6 @@ export const PERMISSIONS: readonly BoardCase[] = [
   asGranted,
   refusedWriteInTheMiddle,
   weaklyOrdered,
+  exchanged,
   otherAccessAfterwards,
 ];
