@@ -1,8 +1,14 @@
 #!/usr/bin/env node
 /**
- * Starts the command line. All it does itself is to say how to get the build when there is none: a fresh clone has none.
+ * Starts the command line. All it does itself is to say how to get the build when there is none (a fresh clone has none), and to
+ * end with exit code 3 when an error reaches nothing that handles it: Node's own 1 means bad news here.
  */
 import { existsSync } from "node:fs";
+
+process.on("uncaughtException", (error) => {
+  console.error(`iova: ${String(error?.stack ?? error).replace(/\s*\n\s*/g, "; ")}`);
+  process.exit(3);
+});
 
 const main = new URL("../build/src/cli/main.js", import.meta.url);
 if (existsSync(main)) {

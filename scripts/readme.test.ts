@@ -8,7 +8,7 @@ import { ROOT } from "./root.ts";
 import { run } from "./tool.ts";
 
 /** A verb each: their files under src/cli are named as they are. */
-const VERBS = ["replay", "platforms"];
+const VERBS = ["replay", "platforms", "completion"];
 const README = readText("README.md");
 const EXAMPLE = "examples/quick-start";
 
@@ -21,7 +21,9 @@ const repository: Repository = {
   },
   scripts: Object.keys(JSON.parse(readText("package.json")).scripts),
   help: new Map([
-    ...VERBS.map((verb) => [verb, run(process.execPath, [join(ROOT, "bin/iova.js"), verb, "--help"]).output] as const),
+    ...[...VERBS, "help", "version"].map(
+      (verb) => [verb, run(process.execPath, [join(ROOT, "bin/iova.js"), verb, "--help"]).output] as const,
+    ),
     ["bench", run(process.execPath, [join(ROOT, "build/bench/main.js"), "--help"]).output],
   ]),
 };

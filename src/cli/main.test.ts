@@ -45,14 +45,16 @@ describe("iova", () => {
     for (const flag of "platform workers table pools entries page-shift cache strict lazy seconds json".split(" ")) {
       assert.match(replay.output, new RegExp(`--${flag}\\b`));
     }
-    assert.match(replay.output, /Examples:\n {2}\$ iova replay traces/);
+    assert.match(replay.output, /Examples:\n {2}\$ iova replay nvme-io-612\n/);
     assert.match(replay.output, /Exit codes:\n {2}0 fine\n/);
     for (const line of `${verbs.output}${replay.output}`.split("\n")) assert.ok(line.length <= 100, line);
   });
+});
 
+describe("the width of the screen (review of 2026-11-30, B7)", () => {
   for (const width of [80, 120]) {
     test(`on a terminal of ${width} columns no line of the help and of platforms is wider`, async () => {
-      const all = [["--help"], ["replay", "--help"], ["platforms", "--help"], ["platforms"]];
+      const all = [["--help"], ["replay", "--help"], ["completion", "--help"], ["platforms"]];
       for (const argv of [...all, ...BOARD_KINDS.map(({ name }) => ["platforms", name])]) {
         const { code, output } = await runIn(width, ...argv);
         assert.equal(code, 0);
@@ -67,7 +69,9 @@ describe("iova", () => {
     assert.match(output, /^platform +IO pages +entries +format +stray DMA\n/);
     assert.doesNotMatch(output, /a call takes/);
   });
+});
 
+describe("iova, for programs and newcomers", () => {
   test("platforms --json FILE writes the file beside the list; without FILE the JSON comes alone", async () => {
     const path = join(folder, "platforms.json");
     const both = await run("platforms", "--json", path);
@@ -103,6 +107,13 @@ describe("iova", () => {
     );
   });
 
+  test("version and help are verbs too", async () => {
+    assert.deepEqual(await run("version"), await run("--version"));
+    assert.deepEqual(await run("help"), await run("--help"));
+    for (const verb of ["replay", "help", "completion"])
+      assert.deepEqual(await run("help", verb), await run(verb, "--help"));
+  });
+
   test("without a verb shows the help on standard error", async () => {
     const { code, output, errors } = await run();
     assert.deepEqual([code, output], [2, ""]);
@@ -113,6 +124,10 @@ describe("iova", () => {
 const WRONG_USE: readonly (readonly [argv: readonly string[], message: RegExp])[] = [
   [["plot"], /^iova: unknown command 'plot' \(see: iova --help\)\n$/],
   [["replya"], /^iova: unknown command 'replya' \(did you mean replay\?\)/],
+  [["help", "replya"], /^iova: unknown command 'replya' \(did you mean replay\?\)/],
+  [["completion"], /^iova: missing required argument 'SHELL'/],
+  [["completion", "tcsh"], /Found 'tcsh'; expected one of bash, zsh, fish/],
+  [["platforms", "sun4"], /\(did you mean sun4u\?\)/],
   [["plat"], /^iova: unknown command 'plat' \(did you mean platforms\?\)/],
   [
     ["replay", NVME, "--sec", "3"],
@@ -132,7 +147,7 @@ const WRONG_USE: readonly (readonly [argv: readonly string[], message: RegExp])[
   [["--bogus"], /^iova: unknown option '--bogus'/],
   [["replay"], /^iova: missing required argument 'TRACE'/],
   [["replay", "a", "b"], /^iova: too many arguments for 'replay'/],
-  [["platforms", "vax"], /^iova: platform is vax; expected one of linear-tce/],
+  [["platforms", "vax"], /argument 'NAME'. Found 'vax'; expected one of linear-tce/],
   [["replay", NVME, "--platform", "vax"], /Found 'vax'; expected one of linear-tce, /],
   [
     ["replay", NVME, "--platform", "sun4v", "--entries", "300000"],

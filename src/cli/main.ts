@@ -2,9 +2,10 @@
  * The command line: `iova VERB …`. One file a verb; this one finds the verb and turns what went wrong into a message and an
  * exit code: 0 fine, 1 the answer is bad news, 2 wrong use or bad input, 3 the command itself failed.
  */
-import { readFileSync } from "node:fs";
 import type { ReplayHost } from "../replay/threads.ts";
 import { IovaError } from "../units/errors.ts";
+import { helpCommand, version, versionCommand } from "./about.ts";
+import { completionCommand } from "./completion.ts";
 import { explainCommand } from "./explain.ts";
 import { nodeHost } from "./host.ts";
 import { prepare } from "./parsing.ts";
@@ -28,7 +29,8 @@ export async function main(
   let code = 0;
   const program = new Command("iova")
     .description("IO page tables and the allocator of DMA addresses, looked at and tried out.")
-    .version(version(), "-V, --version");
+    .version(version(), "-V, --version")
+    .helpCommand(false);
   const finish = (result: number): void => {
     code = result;
   };
@@ -37,8 +39,9 @@ export async function main(
     replayCommand(terminal, host, finish),
     platformsCommand(terminal, finish),
   ];
-  for (const verb of verbs) program.addCommand(verb);
-  for (const command of [program, ...verbs]) prepare(command, terminal);
+  const about = [completionCommand(program, terminal), versionCommand(terminal), helpCommand(program)];
+  for (const verb of [...verbs, ...about]) program.addCommand(verb);
+  for (const command of [program, ...program.commands]) prepare(command, terminal);
   try {
     await program.parseAsync([...argv], { from: "user" });
     return code;
@@ -65,10 +68,4 @@ function lineOf(error: unknown): string {
   if ("syscall" in error) return "path" in error ? `${String(error.path)}: ${message}` : message;
   const place = /^\s*at (.*)$/m.exec(error.stack ?? "")?.[1];
   return `${error.name}: ${message}${place === undefined ? "" : ` (at ${place})`}`;
-}
-
-function version(): string {
-  const file = new URL("../../../package.json", import.meta.url);
-  const { version } = JSON.parse(readFileSync(file, "utf8")) as { version: string };
-  return version;
 }

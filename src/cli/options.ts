@@ -4,6 +4,7 @@
  *     64k, 1M, 0x1000    whole numbers; k, M and G are 1024, 1024 × 1024 and 1024 × 1024 × 1024
  *     200ms, 5s, 2m      times; a number alone is in seconds
  */
+import { similar } from "./suggest.ts";
 import { InvalidArgumentError } from "./vendor.ts";
 
 const MULTIPLES: Readonly<Record<string, number>> = { "": 1, k: 2 ** 10, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
@@ -44,9 +45,17 @@ export function seconds(most: number): (text: string) => number {
   };
 }
 
+/** A reader that knows all words there are; the shell's completion asks for them. */
+export interface WordReader<Value> {
+  (text: string): Value;
+  readonly words: readonly string[];
+  /** Several of the words, with commas between them. */
+  readonly isList: boolean;
+}
+
 /** Reads a comma-separated list of different words. */
-export function listOf<Word extends string>(words: readonly Word[]): (text: string) => readonly Word[] {
-  return (text) => {
+export function listOf<Word extends string>(words: readonly Word[]): WordReader<readonly Word[]> {
+  const read = (text: string): readonly Word[] => {
     const found = text.split(",");
     const unknown = found.find((word) => !words.includes(word as Word));
     if (unknown !== undefined)
@@ -54,15 +63,20 @@ export function listOf<Word extends string>(words: readonly Word[]): (text: stri
     if (new Set(found).size < found.length) throw new InvalidArgumentError(`Found a word twice in '${text}'.`);
     return found as Word[];
   };
+  return Object.assign(read, { words, isList: true });
 }
 
 /** Reads one of some words. */
-export function oneOf<Word extends string>(words: readonly Word[]): (text: string) => Word {
-  return (text) => {
+export function oneOf<Word extends string>(words: readonly Word[]): WordReader<Word> {
+  const read = (text: string): Word => {
     if (!words.includes(text as Word)) {
       const expected = words.length > 2 ? `one of ${words.join(", ")}` : words.join(" or ");
-      throw new InvalidArgumentError(`Found '${text}'; expected ${expected}.`);
+      const [meant] = similar(text, words);
+      throw new InvalidArgumentError(
+        `Found '${text}'; expected ${expected}${meant === undefined ? "" : ` (did you mean ${meant}?)`}.`,
+      );
     }
     return text as Word;
   };
+  return Object.assign(read, { words, isList: false });
 }

@@ -8,12 +8,21 @@ import { messageOfSystem } from "./system-errors.ts";
 const FAILED = 3;
 
 /** Watches the process's own output streams, once. `label` opens the line on standard error. */
-export function watchOutputs(label: () => string): void {
+export function watchOutputs(label: () => string): { readonly outliveReader: () => void } {
+  let endsWithReader = true;
   // A message that can't be shown changes nothing about the result: the exit code still tells it.
   process.stderr.on("error", () => {});
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code === "EPIPE") process.exit(0);
+    if (error.code === "EPIPE") {
+      if (endsWithReader) process.exit(0);
+      return;
+    }
     process.stderr.write(`${label()} standard output: ${messageOfSystem(error)}\n`);
     process.exit(FAILED);
   });
+  return {
+    outliveReader: () => {
+      endsWithReader = false;
+    },
+  };
 }

@@ -32,6 +32,11 @@ export function jsonOption(): Option {
     .argParser(checkedOutputFile);
 }
 
+/** Does the option name a file that is written at the end? */
+export function writesFile(option: Option): boolean {
+  return option.parseArg === checkedOutputFile;
+}
+
 /**
  * Writes `value` to `target`, indented.
  * @throws IovaError (`output-failed`): a new file that could not be written whole is gone again

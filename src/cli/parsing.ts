@@ -2,43 +2,51 @@
  * How all verbs read their arguments: text goes through the terminal and is as wide as it is, an error is one line with what was
  * probably meant, and an option stands once.
  */
+import { STANDARD_OUTPUT, writesFile } from "./output-file.ts";
+import { similar } from "./suggest.ts";
 import type { Terminal } from "./terminal.ts";
 import type { Command } from "./vendor.ts";
 
 /** Sets up one command: the program itself, or a verb. */
 export function prepare(command: Command, terminal: Terminal): void {
-  command.exitOverride().configureOutput({
-    writeOut: (text) => terminal.out(text),
-    writeErr: (text) => terminal.error(text),
-    getOutHelpWidth: () => terminal.width,
-    getErrHelpWidth: () => terminal.width,
-    outputError: (text, write) => write(`${terminal.paintError("red", "iova:")} ${errorLine(text, command)}\n`),
-  });
+  command
+    .exitOverride()
+    .showSuggestionAfterError(false)
+    .configureOutput({
+      writeOut: (text) => terminal.out(text),
+      writeErr: (text) => terminal.error(text),
+      getOutHelpWidth: () => terminal.width,
+      getErrHelpWidth: () => terminal.width,
+      outputError: (text, write) => write(`${terminal.paintError("red", "iova:")} ${errorLine(text, command)}\n`),
+    });
   // What an option means without its value stands in its description; commander would add `(preset: "-")`.
   const help = command.createHelp();
   command.configureHelp({
     optionDescription: (option) => help.optionDescription(option).replace(/ \(preset: [^)]*\)$/, ""),
   });
   refuseRepeated(command);
+  for (const option of command.options.filter(writesFile)) {
+    command.on(`option:${option.name()}`, (path: string | null) => {
+      if (path !== null && path !== STANDARD_OUTPUT) terminal.outliveReader();
+    });
+  }
 }
 
-/** commander's message in one line, with a suggestion and where to read on. */
+/** commander's message in one line, with what was probably meant and where to read on. */
 function errorLine(text: string, command: Command): string {
-  const [, message = "", similar] = /^(?:error: )?([\s\S]*?)\s*(?:\n\(Did you mean (.*)\?\))?\s*$/.exec(text) ?? [];
-  const meant = beginnings(message, command) ?? similar;
+  const message = text.replace(/^error: /, "").trim();
   const names = [command.parent?.name(), command.name()].filter((name) => name !== undefined).join(" ");
-  return `${message}${meant === undefined ? "" : ` (did you mean ${meant}?)`} (see: ${names} --help)`;
+  return `${message}${suggestion(message, command)} (see: ${names} --help)`;
 }
 
-/** commander suggests what differs by a few letters; this, what begins as the word does: --sec for --seconds. */
-function beginnings(message: string, command: Command): string | undefined {
-  const word = /^unknown (?:option|command) '([^'=]+)/.exec(message)?.[1] ?? "";
-  if (!/^(--)?\w/.test(word)) return undefined;
+function suggestion(message: string, command: Command): string {
+  const word = /^unknown (?:option|command) '([^'=]+)/.exec(message)?.[1];
+  if (word === undefined) return "";
   const known = word.startsWith("-")
-    ? command.options.flatMap(({ long }) => (typeof long === "string" ? [long] : []))
+    ? [...command.options.map(({ long }) => long ?? ""), "--help"]
     : command.commands.map((verb) => verb.name());
-  const meant = known.filter((name) => name.startsWith(word));
-  return meant.length === 0 ? undefined : meant.join(" or ");
+  const meant = similar(word, known);
+  return meant.length === 0 ? "" : ` (did you mean ${meant.join(" or ")}?)`;
 }
 
 /** Two values for one option: the first would be lost without a word. Options that gather values are variadic. */

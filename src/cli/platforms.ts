@@ -13,9 +13,10 @@ import { QEMU_BOARDS } from "../machines/qemu/boards.ts";
 import { InvalidArgumentError } from "../units/errors.ts";
 import { fitted, reflowed, wrapped } from "./columns.ts";
 import { binarySize, compact, counted, grouped, listed } from "./numbers.ts";
+import { oneOf } from "./options.ts";
 import { jsonOption, STANDARD_OUTPUT, writeJson } from "./output-file.ts";
 import type { Terminal } from "./terminal.ts";
-import { Command } from "./vendor.ts";
+import { Argument, Command } from "./vendor.ts";
 
 /** Raised when keys change their meaning or go away. */
 const JSON_VERSION = 1;
@@ -44,7 +45,9 @@ export function platformsCommand(terminal: Terminal, finish: (code: number) => v
   return new Command("platforms")
     .summary("list the platforms, with page sizes, windows and levels")
     .description("Lists the platforms that there are: page sizes, levels, table sizes, formats, machines.")
-    .argument("[NAME]", "one platform, in detail")
+    .addArgument(
+      new Argument("[NAME]", "one platform, in detail").argParser(oneOf(BOARD_KINDS.map((kind) => kind.name))),
+    )
     .addOption(jsonOption())
     .addHelpText("after", () => reflowed(MANUAL, terminal.width))
     .action((name: string | undefined, flags: { readonly json?: string }) => {

@@ -2,7 +2,7 @@
  * `iova replay TRACE`: what drivers asked of a kernel, replayed on worker threads through mapSg and unmapSg, on this project's
  * table and on its rivals.
  *
- *     $ iova replay traces/nvme-io-612.txt.gz
+ *     $ iova replay nvme-io-612
  *     $ iova replay trace.txt --workers 4 --entries 4096 --table single-lock,pooled --pools 8
  *     $ iova replay trace.txt --cache none --lazy --seconds 10 --json result.json
  *
@@ -30,6 +30,7 @@ import { integer, listOf, oneOf, seconds } from "./options.ts";
 import { jsonOption, STANDARD_OUTPUT, writeJson } from "./output-file.ts";
 import { replayJson } from "./replay-json.ts";
 import { closingSentences, rowTable, setupLines } from "./replay-report.ts";
+import { tracePath } from "./shipped.ts";
 import type { Paint, Terminal } from "./terminal.ts";
 import { summarize, type TraceSummary } from "./trace-summary.ts";
 import { Command, Option } from "./vendor.ts";
@@ -40,14 +41,14 @@ const PLATFORM_NAMES = BOARD_KINDS.map((kind) => kind.name);
 
 const MANUAL = `
 TRACE is ftrace text (tracefs' trace, trace-cmd report, perf script), plain or gz, with iommu
-events; dma events, where there are any, name devices and scatterlists; - is standard input. Each
-worker plays the history of its CPUs, over and over. A request is one mapping, through mapSg, and
+events; dma events, where there are any, name devices and scatterlists; - is standard input. nvme-io-612
+is a trace that comes with this package. Each worker plays the history of its CPUs, over and over. A request is one mapping, through mapSg, and
 its end, through unmapSg. Rows run in turns of a tenth of a second.
 
 Numbers may end in k, M or G (1024, 1024 k, 1024 M) or be hexadecimal; times in ms, s or m.
 
 Examples:
-  $ iova replay traces/nvme-io-612.txt.gz
+  $ iova replay nvme-io-612
   $ iova replay trace.txt --workers 4 --entries 64k --pools 8
   $ iova replay trace.txt --cache none --lazy --seconds 10 --json result.json
   $ iova replay trace.txt --platform linear-iopte --page-shift 13
@@ -122,7 +123,7 @@ export function replayCommand(terminal: Terminal, host: ReplayHost, finish: (cod
     .addOption(flag("-s, --seconds <TIME>", "how long each row is measured", seconds(3600)).default(DEFAULT_SECONDS))
     .addOption(jsonOption())
     .addHelpText("after", () => reflowed(MANUAL, terminal.width))
-    .action(async (file: string, flags: ReplayFlags) => finish(await replay(file, flags, terminal, host)));
+    .action(async (trace: string, flags: ReplayFlags) => finish(await replay(tracePath(trace), flags, terminal, host)));
 }
 
 function flag(flags: string, description: string, parse: (text: string) => unknown): Option {

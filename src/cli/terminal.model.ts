@@ -17,6 +17,7 @@ export class RecordingTerminal implements Terminal {
   error(text: string): void {
     this.errors += text;
   }
+  outliveReader(): void {}
   progress(): Progress {
     return { at: () => {}, stop: () => {} };
   }

@@ -18,6 +18,8 @@ export interface Terminal {
   readonly paintError: Paint;
   /** Shows how far long work is, on standard error, if that is a terminal that can move its cursor. */
   progress(what: string): Progress;
+  /** From now on a reader who closes standard output does not end the command: it has a file to write. */
+  outliveReader(): void;
 }
 
 /** Functions that need no `this`: they are handed on. */
@@ -37,13 +39,14 @@ const BAR_FRAME_COLUMNS = 10;
 /** The process's own streams; to be made once. */
 export function processTerminal(): Terminal {
   const paintError = paintFor(process.stderr);
-  watchOutputs(() => paintError("red", "iova:"));
+  const outputs = watchOutputs(() => paintError("red", "iova:"));
   return {
     out: (text) => void process.stdout.write(text),
     error: (text) => void process.stderr.write(text),
     width: widthOf(process.stdout, process.env["COLUMNS"]),
     paint: paintFor(process.stdout),
     paintError,
+    outliveReader: outputs.outliveReader,
     progress: (what) => (takesEscapes(process.stderr) ? bar(what) : { at: () => {}, stop: () => {} }),
   };
 }

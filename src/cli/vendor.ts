@@ -5,7 +5,7 @@
  */
 import cliProgress from "cli-progress";
 
-export { Command, InvalidArgumentError, Option } from "commander";
+export { Argument, Command, InvalidArgumentError, Option } from "commander";
 
 /** A progress bar. */
 export const SingleBar: typeof cliProgress.SingleBar = cliProgress.SingleBar;

@@ -1,7 +1,7 @@
 /** The command in a process of its own: what becomes of output that can't be written, and of standard input. */
 import assert from "node:assert/strict";
 import { type SpawnSyncReturns, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
@@ -57,6 +57,69 @@ describe("output that can't be written (review of 2026-11-30, B5)", () => {
       { encoding: "utf8" },
     );
     assert.deepEqual([status, stdout, stderr], [0, "", "ended with 0\n"]);
+  });
+});
+
+describe("a reader that closes the pipe while a file is to be written", () => {
+  test("the file is written all the same", () => {
+    const path = join(folder, "platforms.json");
+    const { status, stdout, stderr } = spawnSync(
+      "/bin/sh",
+      [
+        "-c",
+        `{ sleep 0.2; "$0" "$1" platforms --json "$2"; echo "ended with $?" >&2; } | true`,
+        process.execPath,
+        IOVA,
+        path,
+      ],
+      { encoding: "utf8" },
+    );
+    assert.deepEqual([status, stdout, stderr], [0, "", "ended with 0\n"]);
+    assert.ok(JSON.parse(readFileSync(path, "utf8")));
+  });
+});
+
+describe("--json FILE that may not be written (review of 2026-11-30, B6)", () => {
+  // The superuser may write anywhere, unless it gives that capability up.
+  const without = process.getuid?.() === 0 ? ["setpriv", "--bounding-set=-all", "--"] : [];
+  const refused = (path: string): ReturnType<typeof run> => {
+    const [command = "", ...args] = [...without, process.execPath, IOVA, "platforms", "--json", path];
+    return spawnSync(command, args, { encoding: "utf8", env: { ...process.env, NO_COLOR: "1", FORCE_COLOR: "0" } });
+  };
+  const skip = process.platform === "linux" ? false : "permissions are tried on Linux";
+
+  test("a folder without permission, and a file without, are named, before anything is printed", { skip }, () => {
+    const locked = join(folder, "locked");
+    mkdirSync(locked, { mode: 0o500 });
+    const file = join(folder, "mine.json");
+    writeFileSync(file, "{}", { mode: 0o400 });
+    for (const [path, message] of [
+      [join(locked, "out.json"), `No permission to write in the folder ${locked}.`],
+      [file, `No permission to write the file ${file}.`],
+    ] as const) {
+      const { status, stdout, stderr } = refused(path);
+      assert.deepEqual([status, stdout], [2, ""]);
+      assert.ok(
+        stderr.startsWith("iova: ") && stderr.includes(message) && stderr.indexOf("\n") === stderr.length - 1,
+        stderr,
+      );
+    }
+  });
+});
+
+describe("an error that nothing handles", () => {
+  test("ends with exit code 3, not with Node's 1, in one line", () => {
+    const { status, stderr } = spawnSync(
+      process.execPath,
+      [
+        "--input-type=module",
+        "--eval",
+        `process.argv.push("iova", "version"); await import(${JSON.stringify(IOVA)}); setTimeout(() => { throw new Error("lost"); });`,
+      ],
+      { encoding: "utf8" },
+    );
+    assert.equal(status, 3, stderr);
+    assert.match(stderr, /^iova: Error: lost; at .*\n$/);
   });
 });
 
