@@ -2,7 +2,7 @@
  * Facts in the making: a message in several lines is one fact, and a message that is quoted again is the same fact. Memory is
  * bounded: a fact is handed on when no further line can belong to it.
  */
-import type { Fact, LineRef } from "./facts.ts";
+import type { Clock, Fact, LineRef } from "./facts.ts";
 import type { Found, Sink } from "./shape.ts";
 
 /** Lines that may stand between the parts of one message. */
@@ -19,6 +19,7 @@ interface Open {
   readonly fact: Fact;
   lastLine: number;
   lastTime: number | undefined;
+  lastClock: Clock | undefined;
 }
 
 export class Assembly implements Sink {
@@ -29,6 +30,7 @@ export class Assembly implements Sink {
   readonly #seen = new Map<string, number>();
   #line = 0;
   #time: number | undefined;
+  #clock: Clock | undefined;
   #depth = 0;
 
   constructor(onFact: (fact: Fact) => void) {
@@ -36,9 +38,10 @@ export class Assembly implements Sink {
   }
 
   /** Where the reader is: called before the shapes of a window are tried. */
-  at(line: number, time: number | undefined, depth: number): void {
+  at(line: number, time: number | undefined, clock: Clock | undefined, depth: number): void {
     this.#line = line;
     this.#time = time;
+    this.#clock = clock;
     this.#depth = depth;
     for (const [key, open] of this.#open) if (!this.#reaches(open)) this.#close(key, open);
   }
@@ -50,7 +53,7 @@ export class Assembly implements Sink {
     }
     const before = this.#open.get(key);
     if (before !== undefined) this.#close(key, before);
-    this.#open.set(key, { fact, lastLine: lastOf(fact.lines), lastTime: fact.time });
+    this.#open.set(key, { fact, lastLine: lastOf(fact.lines), lastTime: fact.time, lastClock: fact.clock });
   }
 
   open(key: string): Fact | undefined {
@@ -66,7 +69,9 @@ export class Assembly implements Sink {
     for (const open of this.#open.values()) {
       if (open.fact !== fact) continue;
       open.lastLine = lastOf(found.base.lines);
-      open.lastTime = found.base.time ?? open.lastTime;
+      if (found.base.time === undefined) continue;
+      open.lastTime = found.base.time;
+      open.lastClock = found.base.clock;
     }
   }
 
@@ -77,7 +82,7 @@ export class Assembly implements Sink {
   noted(key: string): Found | undefined {
     const note = this.#notes.get(key);
     if (note === undefined || this.#line - lastOf(note.base.lines) > NOTE_REACH_LINES) return undefined;
-    return this.#isNear(note.base.time) ? note : undefined;
+    return this.#isNear(note.base.time, note.base.clock) ? note : undefined;
   }
 
   /** Hands on what is still open. */
@@ -87,11 +92,13 @@ export class Assembly implements Sink {
 
   #reaches(open: Open): boolean {
     if (this.#line - open.lastLine > REACH_LINES) return false;
-    return this.#isNear(open.lastTime);
+    return this.#isNear(open.lastTime, open.lastClock);
   }
 
-  #isNear(time: number | undefined): boolean {
-    return this.#time === undefined || time === undefined || Math.abs(this.#time - time) <= REACH_SECONDS;
+  /** Times of different clocks say nothing about each other. */
+  #isNear(time: number | undefined, clock: Clock | undefined): boolean {
+    if (this.#time === undefined || time === undefined || clock !== this.#clock) return true;
+    return Math.abs(this.#time - time) <= REACH_SECONDS;
   }
 
   #close(key: string, open: Open): void {

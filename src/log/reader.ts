@@ -87,7 +87,7 @@ export class LogReader {
 
   #search(window: Window, from: number): number {
     const place = window.place(this.#file, from, window.text.length);
-    this.#assembly.at(place.lines[0]?.line ?? this.#line, place.time, window.depth);
+    this.#assembly.at(place.lines[0]?.line ?? this.#line, place.time, place.clock, window.depth);
     if (SOURCE_CODE.test(window.text)) return window.text.length;
     const matches = matchesIn(window.text, from);
     for (const { shape, match, first, end } of matches) {

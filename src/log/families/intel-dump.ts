@@ -3,7 +3,7 @@
  * far the walk of the tables got. Bits: VT-d specification, chapter 9, "Translation Structure Formats".
  */
 import type { Access, FaultFact } from "../facts.ts";
-import { type Found, HEX_ADDRESS, type Shape, type Sink } from "../shape.ts";
+import { type Found, HEX_ADDRESS, type Shape } from "../shape.ts";
 import { addIntelFault, openIntelFault } from "./intel-fault.ts";
 
 const ENTRY = { radix: "hex", unit: "table entry" } as const;
@@ -141,7 +141,7 @@ function unseenFault(iova: bigint, base: Found["base"]): FaultFact {
 }
 
 /** Takes a paging entry of the walk, which goes from the highest level down. */
-function setEntry(fact: FaultFact, level: number, entry: bigint): void {
+export function setEntry(fact: FaultFact, level: number, entry: bigint): void {
   const { pasidType: type } = fact.values ?? {};
   const present = (entry & (type === FIRST_LEVEL ? 1n : 3n)) !== 0n;
   const large = (entry & 0x80n) !== 0n;
@@ -159,9 +159,3 @@ function allows(entry: bigint, access: Access | undefined): boolean {
 }
 
 export const INTEL_DUMPS: readonly Shape[] = [HEADER, ROOT, CONTEXT, PASID, PAGING, MISSING, GRAPHICS];
-
-/** Completes the latest fault when another program shows that the page's entry is empty (QEMU, as the guest's IOMMU). */
-export function setAbsent(fact: FaultFact, found: Found, sink: Sink): void {
-  fact.dump = "absent";
-  sink.extend(fact, found);
-}

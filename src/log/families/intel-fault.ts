@@ -95,8 +95,8 @@ const SECOND_HALF: Shape = {
   pattern: new RegExp(REASON, "i"),
   fields: REASON_FIELDS,
   read(values, found, sink) {
-    const open = sink.open(KEY);
-    if ((open?.kind === "fault" || open?.kind === "interrupt") && open.reason === undefined) {
+    const open = openWithoutReason(sink);
+    if (open !== undefined) {
       setReason(open, values);
       sink.extend(open, found);
       return;
@@ -117,8 +117,11 @@ function codeOf(values: Values): number | undefined {
 
 function setReason(fact: FaultFact | InterruptFact, values: Values): void {
   const code = codeOf(values);
-  if (code === undefined) return;
-  fact.reason = { code: `0x${code.toString(16)}`, text: values.text("text") ?? "" };
+  if (code !== undefined) setIntelReason(fact, code, values.text("text") ?? "");
+}
+
+export function setIntelReason(fact: FaultFact | InterruptFact, code: number, text: string): void {
+  fact.reason = { code: `0x${code.toString(16)}`, text };
   if (fact.kind === "interrupt") {
     fact.verdict = interruptVerdictOf(code);
     return;
@@ -128,6 +131,13 @@ function setReason(fact: FaultFact | InterruptFact, values: Values): void {
   if (access !== undefined) fact.access = access;
 }
 
+/** The latest fault or interrupt that has no reason yet. */
+export function openWithoutReason(sink: Sink): FaultFact | InterruptFact | undefined {
+  const open = sink.open(KEY);
+  const isOpen = (open?.kind === "fault" || open?.kind === "interrupt") && open.reason === undefined;
+  return isOpen ? open : undefined;
+}
+
 /** The latest fault, when `iova` is undefined or in the page that it names. */
 export function openIntelFault(sink: Sink, iova?: bigint): FaultFact | undefined {
   const fact = sink.open(KEY);
@@ -135,8 +145,8 @@ export function openIntelFault(sink: Sink, iova?: bigint): FaultFact | undefined
   return iova === undefined || (fact.iova !== undefined && fact.iova >> 12n === iova >> 12n) ? fact : undefined;
 }
 
-/** Adds a fault whose own line is missing: something else in the log shows it. */
-export function addIntelFault(fact: FaultFact, sink: Sink): void {
+/** Adds a fact that a reason or a dump may complete. */
+export function addIntelFault(fact: FaultFact | InterruptFact, sink: Sink): void {
   sink.add(fact, KEY);
 }
 
