@@ -104,6 +104,7 @@ export class PooledAllocator {
     this.#lazy = options.lazy;
     this.#check = new FreeCheck(this.#view, options.entries, options.ownerOnly);
     this.recovery = new Recovery(this.#view, layout, this.#pools, {
+      checkOpen: () => this.checkOpen(),
       giveBack: (first, count) => this.#release(first, count),
       quarantine: (first, count) => this.quarantine(first, count),
     });
@@ -159,17 +160,20 @@ export class PooledAllocator {
 
   /** Throws FreeError unless [first, first + count) is a pending range of this thread. Changes nothing. */
   checkPending(first: number, count: number): void {
+    this.checkOpen();
     this.#check.own(first, count, PENDING);
   }
 
   /** The pending range of this thread is in use from now on. Throws FreeError for any other range; then nothing has changed. */
   commit(first: number, count: number): void {
+    this.checkOpen();
     const { ledger } = this.#view;
     if (ledger !== undefined) change(ledger, first, this.#check.own(first, count, PENDING), LIVE, this.thread);
   }
 
   /** Gives a pending range of this thread back, at once: no device has used it. Throws FreeError as `commit`. */
   abandon(first: number, count: number): void {
+    this.checkOpen();
     const { ledger } = this.#view;
     if (ledger !== undefined) change(ledger, first, this.#check.own(first, count, PENDING), ENDING, this.thread);
     this.#release(first, count);
@@ -215,6 +219,11 @@ export class PooledAllocator {
     return answer;
   }
 
+  /** Throws IovaError "view-closed" once `close` has been called: what this view held, and its number, may be another thread's by now. */
+  checkOpen(): void {
+    if (this.#askedAt === HEADER.magic) throw this.#closed();
+  }
+
   /** Do freed ranges wait for a flush? */
   get lazy(): boolean {
     return this.#lazy;
@@ -222,6 +231,7 @@ export class PooledAllocator {
 
   /** Throws FreeError unless [first, first + count) is a live range that this thread may free. Changes nothing. */
   checkFree(first: number, count: number): void {
+    this.checkOpen();
     this.#check.live(first, count);
   }
 
@@ -253,12 +263,14 @@ export class PooledAllocator {
 
   /** Takes a started free back; the entries have not been touched. */
   cancelFree(first: number, count: number): void {
+    this.checkOpen();
     const { ledger } = this.#view;
     if (ledger !== undefined) change(ledger, first, this.#check.own(first, count, ENDING), LIVE, this.thread);
   }
 
   /** Second half of a free: the entries are cleared, and no IOTLB knows them. */
   finishFree(first: number, count: number): void {
+    this.checkOpen();
     this.#check.own(first, count, ENDING);
     if (!this.#holdings.put(first, count, 0)) this.#release(first, count);
   }
@@ -268,6 +280,7 @@ export class PooledAllocator {
    * says that a flush was due and failed: the range is quarantined.
    */
   finishFreeLazily(first: number, count: number): Failure | undefined {
+    this.checkOpen();
     return this.#holdings.putLazily(first, count, this.#check.own(first, count, ENDING));
   }
 
@@ -276,11 +289,13 @@ export class PooledAllocator {
    * thread that finds no space asks for one.
    */
   quarantine(first: number, count: number): void {
+    this.checkOpen();
     this.#holdings.quarantine(first, count, this.#check.own(first, count, ENDING));
   }
 
   /** As `quarantine`, for a pending range that a device may have seen. */
   quarantinePending(first: number, count: number): void {
+    this.checkOpen();
     this.#holdings.quarantine(first, count, this.#check.own(first, count, PENDING));
   }
 
@@ -289,7 +304,7 @@ export class PooledAllocator {
    * allocated; cached entries are called in first.
    */
   reserve(range: EntryRange): Failure | undefined {
-    this.#checkOpen();
+    this.checkOpen();
     checkRange("range to reserve", range, this.entries);
     let answer = this.#pools.spans.takeExactly(range.first, range.end, RESERVED, this.thread);
     if (answer === TABLE_FULL && this.#callIn())
@@ -300,7 +315,7 @@ export class PooledAllocator {
 
   /** Gives a reserved range back. Throws FreeError unless exactly this range is reserved. */
   unreserve(range: EntryRange): Failure | undefined {
-    this.#checkOpen();
+    this.checkOpen();
     checkRange("range to give back", range, this.entries);
     const slot = this.#check.reserved(range.first, range.end - range.first);
     const answer = this.#pools.release(range.first, range.end - range.first, slot);
@@ -310,20 +325,20 @@ export class PooledAllocator {
 
   /** Gives back all that this thread holds in its cache and queue; in lazy mode flushes first. A failure: some had to stay. */
   drain(): Failure | undefined {
-    this.#checkOpen();
+    this.checkOpen();
     const left = this.#holdings.giveBack();
     return left === 0 ? undefined : failureOf(left);
   }
 
   /** Flushes the IOTLB now (lazy mode), and gives quarantined ranges back. A failure: that of the flush, or some had to stay. */
   flush(): Failure | undefined {
-    this.#checkOpen();
+    this.checkOpen();
     return this.#holdings.flush();
   }
 
   /** Flushes the IOTLB now, and gives nothing back: undefined says that no DMA uses entries cleared before the call. */
   flushIotlb(): Failure | undefined {
-    this.#checkOpen();
+    this.checkOpen();
     return this.#holdings.flushIotlb();
   }
 
@@ -333,7 +348,7 @@ export class PooledAllocator {
    * several that try at once, one gets it. Throws InvalidArgumentError for a `from` that is no thread's number.
    */
   adopt(first: number, count: number, from?: number): boolean {
-    this.#checkOpen();
+    this.checkOpen();
     if (from !== undefined) checkInteger("thread to adopt from", from, 0, this.#options.threads - 1);
     const ledger = this.#ledger;
     if (ledger === undefined) return false;
@@ -397,12 +412,13 @@ export class PooledAllocator {
    * may be given to another thread, with what could not be given back for want of a lock or a flush, which that one gives back. But
    * when ranges of it are still quarantined, pending, or begun to be freed, the slot becomes that of a dead thread: `reclaim` it
    * ("in-flight" brings those back, "everything" takes live ranges too).
-   * From then on this view takes, frees, flushes and gives back nothing: it throws IovaError "view-closed".
+   * From then on whatever takes, changes, frees, flushes, gives back or recovers throws IovaError "view-closed"; what only reads
+   * (statistics, leaks, reservations) still answers. A second `close` does nothing. Throws "view-closed" when the thread was declared dead.
    */
   close(): void {
     const { threadsAt } = this.#layout;
     // First: the slot may be live again, as another thread's.
-    this.#checkOpen();
+    if (this.#askedAt === HEADER.magic) return;
     if (slotState(this.#words, threadsAt, this.thread) !== SLOT_LIVE) throw this.#closed();
     this.drain();
     // What is quarantined or begun may still translate, and only these ops or a recovery can empty it: not the next thread in the slot.
@@ -491,7 +507,7 @@ export class PooledAllocator {
    * operation later, it is answered one operation later. It is lowered first: a thread that asks meanwhile asks again.
    */
   #answer(): void {
-    this.#checkOpen();
+    this.checkOpen();
     store(this.#words, this.#threadAt + THREAD.drainAsked, 0);
     this.#holdings.giveBack();
     add(this.#words, HEADER.drained, 1);
@@ -532,11 +548,6 @@ export class PooledAllocator {
         begun += lengthOf(ledger, first, slot);
     });
     return begun > this.#holdings.queue.entries;
-  }
-
-  /** What a closed view holds, and its number, may be another thread's by now. */
-  #checkOpen(): void {
-    if (this.#askedAt === HEADER.magic) throw this.#closed();
   }
 
   #closed(): IovaError {

@@ -41,6 +41,8 @@ export type Forget = (ranges: readonly EntryRange[]) => Failure | undefined;
 
 /** Where ranges go that recovery has taken over: they are `ending` by the recovering thread. */
 export interface RecoveredRanges {
+  /** Throws when the recovering thread's view is closed: the name that it would take ranges over in may be another thread's. */
+  checkOpen(): void;
   giveBack(first: number, count: number): void;
   quarantine(first: number, count: number): void;
 }
@@ -64,6 +66,7 @@ export class Recovery {
    * op that clears or invalidates goes on to the caller: then the ranges wait for the next reclaim of the same thread.
    */
   reclaim(thread: number, scope: ReclaimScope, forget: Forget): readonly EntryRange[] {
+    this.#ranges.checkOpen();
     this.#checkThread(thread);
     // Said before anything is taken: what is not "in-flight" would take live ranges.
     checkOneOf("scope", scope, ["in-flight", "everything"]);

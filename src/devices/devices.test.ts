@@ -110,6 +110,22 @@ test("a frame that does not fit the ring, or a descriptor, is not sent, and leav
   empty();
 });
 
+test("a second close of a driver does nothing: its device, and its memory, may be another driver's", () => {
+  const { board, memory, pages, dma, empty } = stage(tce);
+  const nic = nicOn(board);
+  const controller = new NvmeController(board.machine.device(0), new Uint8Array(2 ** 16));
+  const drivers = [
+    new RingDriver({ dma, memory, pages, device: nic }, 2),
+    new NvmeDriver({ dma, memory, device: controller }, 4),
+  ];
+  for (const driver of drivers) driver.close();
+  const reset = () => assert.fail("the device is reset");
+  Object.assign(nic, { reset });
+  Object.assign(controller, { reset });
+  for (const driver of drivers) driver.close();
+  empty();
+});
+
 test("a frame longer than a receive buffer is dropped, and the ring goes on", () => {
   const { board, memory, pages, dma, empty } = stage(tce);
   const nic = nicOn(board);

@@ -34,6 +34,7 @@ export class NvmeDriver {
   readonly #submissions: CoherentMemory;
   readonly #completions: CoherentMemory;
   readonly #memory: DriverMemory;
+  #isClosed = false;
   readonly #commands: Command[] = [];
   readonly #unused: number[] = [];
   #tail = 0;
@@ -72,8 +73,10 @@ export class NvmeDriver {
     return this.#transfer(OPCODE_WRITE, firstBlock, blocks, address);
   }
 
-  /** Stops the controller and gives everything back, also the data of a command that never ended. */
+  /** Stops the controller and gives everything back, also the data of a command that never ended. A second call does nothing. */
   close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     this.#parts.device.reset();
     for (const { data } of this.#commands) if (data.segments > 0) this.#parts.dma.unmapSg(data);
     this.#memory.release();

@@ -39,6 +39,7 @@ export class RingDriver {
   readonly #transmit: DescriptorRing;
   readonly #receive: DescriptorRing;
   readonly #memory: DriverMemory;
+  #isClosed = false;
   readonly #buffers: { readonly address: number; readonly mapping: Mapping }[] = [];
   /** What is being sent, at the descriptor of its last piece. */
   readonly #sending: (ScatterList | undefined)[];
@@ -104,8 +105,10 @@ export class RingDriver {
     return frames;
   }
 
-  /** Stops the device and gives everything back. */
+  /** Stops the device and gives everything back. A second call does nothing. */
   close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     const { dma, device, pages } = this.#parts;
     device.reset();
     for (const list of this.#sending) if (list !== undefined) dma.unmapSg(list);

@@ -43,6 +43,31 @@ test("every aligned block of an empty region can be had, whatever borders its po
   assert.equal(pages.allocate(2 ** 24, 2 ** 24), TABLE_FULL);
 });
 
+test("a closed view takes, frees, adopts and reclaims nothing; a second close does nothing (review of 2026-11-30, defect 7)", () => {
+  const pages = pagesOf(8);
+  const closing = PhysicalPages.attach(pages.handle);
+  const dead = PhysicalPages.attach(pages.handle);
+  const address = closing.allocate(4096);
+  const theirs = dead.allocate(4096);
+  closing.close();
+  const next = PhysicalPages.attach(pages.handle);
+  assert.equal(next.thread, closing.thread);
+  closing.close();
+  const calls: Readonly<Record<string, () => unknown>> = {
+    allocate: () => closing.allocate(4096),
+    "allocate of more than there is": () => closing.allocate(2 ** 30),
+    free: () => closing.free(address, 4096),
+    adopt: () => closing.adopt({ address: theirs, bytes: 4096 }),
+    reclaim: () => closing.reclaim(dead.thread, "everything"),
+    checkOpen: () => closing.checkOpen(),
+  };
+  for (const [name, call] of Object.entries(calls)) {
+    assert.throws(call, { name: "IovaError", code: "view-closed" }, name);
+  }
+  assert.equal(pages.takenPages, 2);
+  assert.ok(pages.isInUse(next.thread), "the next thread still has the number");
+});
+
 test("a request that is longer than the region says so, and a wrong free is refused", () => {
   const pages = pagesOf(8);
   assert.equal(pages.allocate(9 * 4096), LONGER_THAN_TABLE);

@@ -96,6 +96,7 @@ export class PhysicalPages {
    */
   allocate(bytes: number, alignment: number = PHYSICAL_PAGE_BYTES): number {
     const pages = pagesOf(bytes);
+    this.checkOpen();
     if (pages > this.#allocator.entries) return LONGER_THAN_TABLE;
     const entry = this.#allocator.allocate(pages, this.#constraintsOf(alignment));
     return entry < 0 ? entry : (this.#firstPage + entry) * PHYSICAL_PAGE_BYTES;
@@ -148,9 +149,17 @@ export class PhysicalPages {
     this.#allocator.recovery.reclaim(thread, scope, () => undefined);
   }
 
-  /** Gives this thread's slot back; what it has allocated stays allocated. */
+  /**
+   * Gives this thread's slot back; what it has allocated stays allocated. From then on this view takes, frees, adopts and reclaims
+   * nothing: it throws IovaError "view-closed". A second call does nothing.
+   */
   close(): void {
     this.#allocator.close();
+  }
+
+  /** Throws IovaError "view-closed" once `close` has been called. */
+  checkOpen(): void {
+    this.#allocator.checkOpen();
   }
 
   #constraintsOf(alignment: number): AreaConstraints {

@@ -61,8 +61,8 @@ export interface Board {
   forgetThread(machineThread: number): void;
   readonly machineThread: number;
   /**
-   * Gives this thread's views back. The creator's `close` also ends what runs outside of this process. A second call does nothing. Throws
-   * IovaError "view-closed" when the table's or the machine's view has been closed apart; the other one is closed all the same.
+   * Gives this thread's views back. The creator's `close` also ends what runs outside of this process. A second call does nothing, nor
+   * does it matter that the table's or the machine's view has been closed apart.
    */
   close(): void;
 }

@@ -77,7 +77,7 @@ for (const kind of BOARD_KINDS) {
     board.close();
     const other = kind.create({ memoryBytes: MEMORY_BYTES, entries: 256, threads });
     other.table.close();
-    assert.throws(() => other.close(), { code: "view-closed" });
+    other.close();
     assert.throws(() => other.machine.device(0).dmaRead(0n, new Uint8Array(8)), { code: "closed" });
     other.close();
   });

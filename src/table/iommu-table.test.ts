@@ -277,3 +277,42 @@ test("a window that can't be is refused with its numbers", () => {
     });
   }
 });
+
+/** Methods of a table that act, and those that only read, or do nothing the second time. */
+const ACTS: Readonly<Record<string, (table: IommuTable, pending: number, live: number) => unknown>> = {
+  allocate: (table) => table.allocate(1),
+  set: (table, pending) => table.set(pending, 5, 100, 3),
+  setCoherent: (table, pending) => table.setCoherent(pending, 5, 100, 3),
+  synchronize: (table, pending) => table.synchronize(pending, 5),
+  flush: (table) => table.flush(),
+  commit: (table, pending) => table.commit(pending, 5),
+  abandon: (table, pending) => table.abandon(pending, 5),
+  abandonAll: (table, pending) => table.abandonAll(Int32Array.of(pending), Int32Array.of(5), 1),
+  unmap: (table, _, live) => table.unmap(live, 7),
+  unmapAll: (table, _, live) => table.unmapAll(Int32Array.of(live), Int32Array.of(7), 1),
+  checkUnmap: (table, _, live) => table.checkUnmap(live, 7),
+  awaitInvalidation: (table) => table.awaitInvalidation(),
+  reserve: (table) => table.reserve(range(250, 256)),
+  reclaim: (table) => table.reclaim(0, "everything"),
+};
+const STILL_ANSWER = ["handle", "thread", "statistics", "leaks", "close"];
+
+for (const [name, act] of Object.entries(ACTS)) {
+  test(`${name} of a closed view throws view-closed, and no entry is touched (review of 2026-11-30, defect 7)`, () => {
+    const { table, ops } = tableWith();
+    const closed = IommuTable.attach(table.handle, ops);
+    const pending = closed.allocate(5, UNCONSTRAINED, -1);
+    const live = map(closed, 7, 100);
+    closed.close();
+    closed.close();
+    ops.calls.length = 0;
+    const { taken } = table.statistics();
+    assert.throws(() => act(closed, pending, live), { name: "IovaError", code: "view-closed" });
+    assert.deepEqual([ops.calls, table.statistics().taken, ops.pages[live]], [[], taken, 100]);
+  });
+}
+
+test("every method of a table is classed as one that acts or one that reads", () => {
+  const methods = Object.getOwnPropertyNames(IommuTable.prototype).filter((name) => name !== "constructor");
+  assert.deepEqual(methods.toSorted(), [...Object.keys(ACTS), ...STILL_ANSWER].toSorted());
+});

@@ -90,10 +90,12 @@ export class IommuTable implements MappingTable {
   }
 
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
+    this.allocator.checkOpen();
     return this.ops.set(first, count, page, access);
   }
 
   setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
+    this.allocator.checkOpen();
     const { ops } = this;
     return ops.setCoherent === undefined
       ? ops.set(first, count, page, access)
@@ -101,10 +103,12 @@ export class IommuTable implements MappingTable {
   }
 
   synchronize(first: number, count: number): Failure | undefined {
+    this.allocator.checkOpen();
     return this.ops.synchronize?.(first, count);
   }
 
   flush(): Failure | undefined {
+    this.allocator.checkOpen();
     return this.ops.flush();
   }
 
@@ -189,6 +193,7 @@ export class IommuTable implements MappingTable {
   }
 
   awaitInvalidation(): Failure | undefined {
+    this.allocator.checkOpen();
     return this.#lazy ? this.allocator.flushIotlb() : undefined;
   }
 
@@ -215,7 +220,10 @@ export class IommuTable implements MappingTable {
   leaks(): ReadonlyMap<number, readonly EntryRange[]> {
     return this.allocator.leaks();
   }
-  /** Gives this thread's holdings and its slot back; see PooledAllocator for what the platform would not empty. */
+  /**
+   * Gives this thread's holdings and its slot back; see PooledAllocator for what the platform would not empty, and for what a closed view
+   * still answers. A second call does nothing.
+   */
   close(): void {
     this.allocator.close();
   }

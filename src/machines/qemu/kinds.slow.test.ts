@@ -102,7 +102,7 @@ for (const kind of QEMU_BOARDS) {
     board.close();
     const other = kind.create({ memoryBytes: MEMORY_BYTES });
     other.table.close();
-    assert.throws(() => other.close(), { code: "view-closed" });
+    other.close();
     assert.deepEqual(running(), []);
     other.close();
   });

@@ -351,8 +351,11 @@ test("a closed view refuses all use, and the others go on", () => {
   const two = SoftwareMachine.attach(one.handle);
   const device = two.device(0);
   two.close();
+  const next = SoftwareMachine.attach(one.handle);
+  assert.equal(next.thread, two.thread);
+  two.close();
+  assert.notEqual(SoftwareMachine.attach(one.handle).thread, next.thread, "a second close does nothing");
   const closed: (() => unknown)[] = [
-    () => two.close(),
     () => device.dmaRead(WINDOW, new Uint8Array(1)),
     () => invalidate(two, 0, 1),
     () => two.registers.write64(WINDOW_BASE, 0n),

@@ -37,7 +37,7 @@ import {
 import { createMemory, SoftwareMemory } from "./memory.ts";
 import { ThreadRegisters } from "./registers.ts";
 import { StreamingCache } from "./streaming-cache.ts";
-import { beginForgetting, claimSlot, closed, DmaInFlight, releaseSlot, slotAt } from "./threads.ts";
+import { beginForgetting, claimSlot, DmaInFlight, releaseSlot, slotAt } from "./threads.ts";
 import { TranslationUnit } from "./translation.ts";
 
 export interface IotlbOptions {
@@ -225,9 +225,9 @@ export class SoftwareMachine implements DmaMachine {
     this.#inFlight.forget(thread);
   }
 
-  /** Gives this thread's slot back. The view, its registers and devices refuse all use from then on. */
+  /** Gives this thread's slot back. The view, its registers and devices refuse all use from then on. A second call does nothing. */
   close(): void {
-    if (!this.#paths.open) throw closed();
+    if (!this.#paths.open) return;
     this.#paths.open = false;
     this.registers.close();
     releaseSlot(this.#state, this.#layout, this.thread);

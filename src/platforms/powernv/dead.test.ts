@@ -133,6 +133,21 @@ test("a number that it had taken, and not its pages' number, is free again; so i
   assert.equal(Phb.attach(machine, phb.handle).pages.thread, views[1]?.pages.thread);
 });
 
+test("a second close of a bridge's view leaves the number to its next thread, and a closed one changes nothing", () => {
+  const { machine, phb } = withDead();
+  const closed = Phb.attach(machine, phb.handle, 20);
+  closed.close();
+  const next = Phb.attach(machine, phb.handle, 21);
+  assert.equal(next.pages.thread, closed.pages.thread);
+  closed.close();
+  assert.equal(phb.threadLabelled(21), next.pages.thread);
+  const viewClosed = { name: "IovaError", code: "view-closed" };
+  assert.throws(() => closed.createGroup(2), viewClosed);
+  assert.throws(() => closed.bindDevice("nic", 0), viewClosed);
+  assert.throws(() => closed.reclaimThread(next.pages.thread), viewClosed);
+  assert.equal(phb.threadLabelled(21), next.pages.thread);
+});
+
 test("tables that it had made and nobody else has seen are taken from their windows and freed; others go on, for others to release", () => {
   const { machine, phb, group, table, dead, reclaim } = withDead();
   const mine = phb.pages.takenPages;

@@ -86,6 +86,7 @@ export class Phb {
   /** Where levels come from. Its `thread` is this thread's number here. */
   readonly pages: PhysicalPages;
   readonly state: PhbState;
+  #isClosed = false;
 
   private constructor(machine: Machine, handle: PhbHandle, pages: PhysicalPages, state: PhbState) {
     this.machine = machine;
@@ -194,8 +195,9 @@ export class Phb {
       .map(({ name }) => name);
   }
 
-  /** Runs `action` with the bridge's lock. Throws IovaError when the lock's holder does not answer. Not reentrant. */
+  /** Runs `action` with the bridge's lock. Throws IovaError when the lock's holder does not answer, or this view is closed. Not reentrant. */
   locked<Result>(what: string, action: () => Result): Result {
+    this.pages.checkOpen();
     const { words } = this.state;
     const failure = lock(words, LOCK_AT, tagOf(this.pages.thread));
     if (failure !== 0) throw this.#isHeld(what, failure);
@@ -214,6 +216,7 @@ export class Phb {
    * "platform-busy" when a DMA does not end that such a table may be used by; may be repeated then, or when cut off.
    */
   reclaimThread(thread: number): void {
+    this.pages.checkOpen();
     checkInteger("thread of the bridge", thread, 0, this.state.threads - 1);
     const { words } = this.state;
     const tag = tagOf(this.pages.thread);
@@ -242,8 +245,10 @@ export class Phb {
     return -1;
   }
 
-  /** Gives this thread's slot back; groups, tables and levels stay. */
+  /** Gives this thread's slot back; groups, tables and levels stay. A second call does nothing: the number may be another thread's by then. */
   close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     const { thread } = this.pages;
     for (let table = 0; table < this.state.tables; table++) {
       compareExchange(this.state.words, tableAt(this.state, table) + TABLE.held, tagOf(thread), HELD_BY_NONE);

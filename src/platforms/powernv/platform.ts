@@ -107,7 +107,7 @@ export class PowernvPlatform {
     return failure;
   }
 
-  /** Gives this thread's views back. */
+  /** Gives this thread's views back. A second call does nothing. */
   close(): void {
     this.table.close();
     this.phb.close();

@@ -224,7 +224,7 @@ export class PowernvTable {
     return ranges;
   }
 
-  /** Gives this thread's view back. The table stays. */
+  /** Gives this thread's view back. The table stays. A second call does nothing. */
   close(): void {
     this.generic.close();
   }

@@ -540,6 +540,22 @@ test("options of dynamic windows that can't be are refused with the numbers", ()
   guestWith({ base: 2n ** 33n, pageShifts: [12] });
 });
 
+test("a closed view makes no window and takes no number of the region's; a second close does nothing", () => {
+  const guest = guestWith({});
+  const closed = PseriesPlatform.attach(guest.hypervisor, structuredClone(guest.platform.handle));
+  closed.close();
+  closed.close();
+  for (const call of [
+    () => closed.makeDynamicWindow({ mask: MASK_64, direct: false }),
+    () => closed.removeDynamicWindow(),
+    () => closed.addMemory({ address: 0, bytes: 2 ** 24 }),
+    () => closed.removeMemory({ address: 0, bytes: 2 ** 24 }),
+  ]) {
+    assert.throws(call, { name: "IovaError", code: "view-closed" });
+  }
+  made(guest.platform.makeDynamicWindow({ mask: MASK_64, direct: false }));
+});
+
 test("a view that can't be attached, since the dynamic window's table has no number left, takes none of the default window's", () => {
   const guest = guestWith({});
   made(guest.platform.makeDynamicWindow({ mask: MASK_64, direct: false }));

@@ -118,14 +118,23 @@ interface Common {
 class SpareMemory {
   readonly #handle: PhysicalPagesHandle | undefined;
   #pages: PhysicalPages | undefined;
+  #isClosed = false;
 
   constructor(handle: PhysicalPagesHandle | undefined, pages?: PhysicalPages) {
     this.#handle = handle;
     this.#pages = pages;
   }
 
+  /** Throws IovaError "view-closed" once `close` has been called. */
+  checkOpen(): void {
+    if (!this.#isClosed) return;
+    throw new IovaError("view-closed", "this view of the platform is closed; attach a new one to its handle");
+  }
+
   /** Undefined: there is no region. */
   get pages(): PhysicalPages | undefined {
+    if (this.#isClosed)
+      throw new IovaError("view-closed", "this view of the platform is closed; attach a new one to its handle");
     if (this.#pages === undefined && this.#handle !== undefined) this.#pages = PhysicalPages.attach(this.#handle);
     return this.#pages;
   }
@@ -139,6 +148,7 @@ class SpareMemory {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#pages?.close();
   }
 }
@@ -239,6 +249,7 @@ export class PseriesPlatform {
 
   /** Makes a dynamic window for a device, or says why there is none; then nothing has changed. */
   makeDynamicWindow(request: DynamicWindowRequest): PseriesWindow | NoDynamicWindow {
+    this.#common.memory.checkOpen();
     const parts = this.#parts();
     if (parts === undefined) return "not-offered";
     const made = makeDynamicWindow(parts, request);
@@ -255,6 +266,7 @@ export class PseriesPlatform {
    * has changed, also when a new window has been made since.
    */
   removeDynamicWindow(): Failure | undefined {
+    this.#common.memory.checkOpen();
     const dynamic = this.#dynamic;
     const parts = this.#parts();
     if (dynamic === undefined || parts === undefined) return undefined;
@@ -275,6 +287,7 @@ export class PseriesPlatform {
    * `removeDynamicWindow`.
    */
   addMemory(range: MemoryRange): Failure | undefined {
+    this.#common.memory.checkOpen();
     const fits = (window: DmaWindow): boolean => range.address + range.bytes <= bytesOfWindow(window);
     return this.#changeMemory(range, (ops, window) =>
       fits(window) ? addDirectly(ops, window, range) : "platform-refused",
@@ -286,6 +299,7 @@ export class PseriesPlatform {
    * On failure devices may still reach it; repeat the call. Throws IovaError "window-gone" as `removeDynamicWindow`.
    */
   removeMemory(range: MemoryRange): Failure | undefined {
+    this.#common.memory.checkOpen();
     return this.#changeMemory(range, (ops, window) => {
       const bytes = Math.min(range.bytes, bytesOfWindow(window) - range.address);
       return bytes > 0 ? removeDirectly(ops, window, { address: range.address, bytes }) : undefined;
@@ -308,7 +322,7 @@ export class PseriesPlatform {
     return this.#eeh?.reset();
   }
 
-  /** Gives this thread's views back. */
+  /** Gives this thread's views back. A second call does nothing. */
   close(): void {
     if (this.#dynamic?.use.kind === "translated") this.#dynamic.use.table.close();
     this.generic.close();

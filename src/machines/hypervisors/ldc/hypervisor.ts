@@ -156,7 +156,9 @@ export class LdcHypervisor implements DmaMachine {
     this.#machines[0].forgetThread(thread);
   }
 
+  /** Gives this thread's views back. A second call does nothing: the slot may be another thread's by then. */
   close(): void {
+    if (!this.#open) return;
     this.#open = false;
     store(this.#state, this.#layout.threadsAt + this.thread * THREAD.words + THREAD.otherSlot, 0);
     for (const machine of this.#machines) machine.close();
