@@ -7,8 +7,9 @@ import { type Explanation, type Host, type Input, type Loss, VERSION } from "./c
 import { decide } from "./decide.ts";
 import { Evidence } from "./evidence.ts";
 import { findingOf, inOrder } from "./findings/finding.ts";
-import { Groups } from "./groups.ts";
+import { type Group, Groups } from "./groups.ts";
 import { RULES } from "./rules/index.ts";
+import type { Conclusion, Rule } from "./rules/rule.ts";
 
 /** Part of every runtime (WHATWG Encoding); the library is compiled without the types of any of them. */
 declare class TextDecoder {
@@ -44,12 +45,9 @@ export class Explainer {
 
   /** The answer. */
   explain(): Explanation {
-    const findings = this.#groups.all.map((group) => {
-      const conclusions = RULES.filter(({ kinds }) => kinds.includes(group.kind)).flatMap((rule) =>
-        rule.apply(group, this.#evidence),
-      );
-      return findingOf(group, decide(group.kind, conclusions), this.#evidence);
-    });
+    const findings = this.#groups.all.map((group) =>
+      findingOf(group, decide(group.kind, this.#conclusions(group, RULES)), this.#evidence),
+    );
     return {
       version: VERSION,
       inputs: this.#inputs,
@@ -57,6 +55,15 @@ export class Explainer {
       lost: this.#losses(),
       findings: inOrder(findings),
     };
+  }
+
+  /** What the rules conclude of all that was read, for documents and tests of single rules. */
+  conclusions(rules: readonly Rule[]): Conclusion[] {
+    return this.#groups.all.flatMap((group) => this.#conclusions(group, rules));
+  }
+
+  #conclusions(group: Group, rules: readonly Rule[]): Conclusion[] {
+    return rules.filter(({ kinds }) => kinds.includes(group.kind)).flatMap((rule) => rule.apply(group, this.#evidence));
   }
 
   #take(fact: Fact): void {
