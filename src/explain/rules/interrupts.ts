@@ -36,7 +36,7 @@ const GONE: Rule = {
   safety: "strong",
   excludedBy: "later lines of the device's driver that work",
   example:
-    "[  100.0] pcieport 0000:00:1c.0: pciehp: Slot(1): Link Down\n[  101.0] DMAR: VT-d detected Invalidation Time-out Error: SID 100",
+    "[  100.000000] pcieport 0000:00:1c.0: pciehp: Slot(1): Link Down\n[  101.000000] DMAR: VT-d detected Invalidation Time-out Error: SID 100",
   apply({ first }, evidence) {
     if (first.kind !== "invalidation-timeout") return [];
     const rival = candidate("device-silent", "hint", "The device may be there and answer nothing.", first);

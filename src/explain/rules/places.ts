@@ -198,7 +198,7 @@ const KEXEC: Rule = {
   safety: "strong",
   excludedBy: "a line of the device's driver in this kernel",
   example:
-    "Command line: root=/dev/sda1 elfcorehdr=1874868K\n[    2.1] DMAR: [DMA Write] Request device [03:00.0] fault addr 1f2000 [fault reason 02] Present bit in context entry is clear",
+    "Command line: root=/dev/sda1 elfcorehdr=1874868K\n[    2.100000] DMAR: [DMA Write] Request device [03:00.0] fault addr 1f2000 [fault reason 02] Present bit in context entry is clear",
   apply({ first }, evidence) {
     const [kexec] = evidence.about("kexec");
     if (kexec === undefined || first.kind !== "fault") return [];
