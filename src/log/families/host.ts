@@ -36,6 +36,13 @@ function range(values: Values): { first: bigint; end: bigint } | undefined {
   return first === undefined || last === undefined || last < first ? undefined : { first, end: last + 1n };
 }
 
+/** What boot parameters ask for; undefined when they leave it to the kernel. */
+function modeOf(commandLine: string): "strict" | "lazy" | "passthrough" | undefined {
+  if (/\biommu=pt\b|\biommu\.passthrough=1\b/.test(commandLine)) return "passthrough";
+  if (/\biommu\.strict=1\b|\bintel_iommu=\S*strict|\bamd_iommu=\S*fullflush/.test(commandLine)) return "strict";
+  return /\biommu\.strict=0\b/.test(commandLine) ? "lazy" : undefined;
+}
+
 const KERNEL: readonly Shape[] = [
   host(
     {
@@ -67,16 +74,20 @@ const KERNEL: readonly Shape[] = [
     },
     (values) => ({ about: "kernel", version: values.text("version") ?? "" }),
   ),
-  host(
-    {
-      name: "command-line",
-      example: "Command line: BOOT_IMAGE=/boot/vmlinuz-6.12 root=/dev/sda1 ro intel_iommu=on iommu=pt",
-      kernels: "all",
-      pattern: /[Cc]ommand\s+line:\s+(?<commandLine>[^\n]*)/,
-      fields: { commandLine: { radix: "text", unit: "boot parameters" } },
+  {
+    name: "command-line",
+    example: "Command line: BOOT_IMAGE=/boot/vmlinuz-6.12 root=/dev/sda1 ro intel_iommu=on iommu=pt",
+    kernels: "all",
+    pattern: /[Cc]ommand\s+line:\s+(?<commandLine>[^\n]*)/,
+    fields: { commandLine: { radix: "text", unit: "boot parameters" } },
+    read(values, found, sink) {
+      const commandLine = values.text("commandLine") ?? "";
+      sink.add({ kind: "host", ...found.base, about: "command-line", commandLine });
+      const mode = modeOf(commandLine);
+      if (mode !== undefined) sink.add({ kind: "host", ...found.base, about: "invalidation", mode });
+      if (/\belfcorehdr=/.test(commandLine)) sink.add({ kind: "host", ...found.base, about: "kexec" });
     },
-    (values) => ({ about: "command-line", commandLine: values.text("commandLine") ?? "" }),
-  ),
+  },
   host(
     {
       name: "userspace",
@@ -90,10 +101,10 @@ const KERNEL: readonly Shape[] = [
   host(
     {
       name: "kexec",
-      example: "Command line: root=/dev/sda1 elfcorehdr=1874868K",
-      kernels: "kdump",
+      example: "DMAR: Translation already enabled - trying to copy translation structures",
+      kernels: "kdump, kexec",
       pattern:
-        /elfcorehdr=\S+|DMAR:\s+Translation\s+already\s+enabled|Copied\s+DEV\s+table|translation\s+tables\s+from\s+previous\s+kernel/i,
+        /DMAR:\s+Translation\s+already\s+enabled|Copied\s+DEV\s+table|translation\s+tables\s+from\s+previous\s+kernel/i,
       fields: {},
     },
     () => ({ about: "kexec" }),
@@ -192,21 +203,6 @@ const IOMMUS: readonly Shape[] = [
       fields: { strict: NAME },
     },
     (values) => ({ about: "invalidation", mode: values.text("strict") === undefined ? "lazy" : "strict" }),
-  ),
-  host(
-    {
-      name: "translation-in-command-line",
-      example: "Command line: root=/dev/sda1 iommu=pt iommu.strict=1",
-      kernels: "all",
-      pattern:
-        /\b(?<parameter>iommu=pt|iommu\.passthrough=1|iommu\.strict=[01]|intel_iommu=[\w,]*strict|amd_iommu=fullflush)\b/,
-      fields: { parameter: { radix: "text", unit: "boot parameter" } },
-    },
-    (values) => {
-      const parameter = values.text("parameter") ?? "";
-      if (/=pt|passthrough/.test(parameter)) return { about: "invalidation", mode: "passthrough" };
-      return { about: "invalidation", mode: parameter === "iommu.strict=0" ? "lazy" : "strict" };
-    },
   ),
 ];
 
