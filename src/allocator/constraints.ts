@@ -4,7 +4,9 @@
  */
 
 import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
+import { checkKeys } from "../units/keys.ts";
 import type { DmaWindow } from "../units/numbers.ts";
+import { checkWindow } from "../units/window.ts";
 
 export interface AreaConstraints {
   /** One past the last entry that may be used. */
@@ -35,6 +37,8 @@ export interface AreaLimits {
  * are dropped, so that most devices end up UNCONSTRAINED.
  */
 export function areaConstraints(window: DmaWindow, limits: AreaLimits): AreaConstraints {
+  checkWindow(window);
+  checkKeys("an area's limits", limits, { limit: "any", alignmentPages: "any", boundaryPages: "any" });
   const basePage = Number(window.base >> BigInt(window.pageShift));
   const limit = Math.min(limits.limit ?? window.entries, window.entries);
   const alignmentPages = limits.alignmentPages ?? 1;
@@ -45,6 +49,27 @@ export function areaConstraints(window: DmaWindow, limits: AreaLimits): AreaCons
     : 0;
   if (limit === window.entries && alignmentPages === 1 && boundaryPages === 0) return UNCONSTRAINED;
   return { limit, alignmentPages, boundaryPages, basePage };
+}
+
+/** Throws InvalidArgumentError for constraints that lack a field, or have another type there. */
+export function checkConstraints({ limit, alignmentPages, boundaryPages, basePage }: AreaConstraints): void {
+  if (
+    Number.isFinite(limit) &&
+    Number.isFinite(alignmentPages) &&
+    Number.isFinite(boundaryPages) &&
+    Number.isFinite(basePage)
+  )
+    return;
+  const fields = { limit, alignmentPages, boundaryPages, basePage };
+  for (const [name, value] of Object.entries(fields)) {
+    if (!Number.isFinite(value)) {
+      throw new InvalidArgumentError(
+        `${name} of the constraints`,
+        value,
+        "an integer; areaConstraints fills all fields in",
+      );
+    }
+  }
 }
 
 function meetsBoundary(basePage: number, entries: number, boundaryPages: number): boolean {

@@ -4,6 +4,7 @@
  */
 import { countTakenRelaxed, isTakenInWord } from "../shared/bitmap.ts";
 import { FreeError } from "../units/errors.ts";
+import { failureOf, isFailure } from "../units/failure.ts";
 import type { View } from "./intent.ts";
 import {
   beginsRange,
@@ -46,6 +47,8 @@ export class FreeCheck {
         Number.isInteger(count)
       )
     ) {
+      if (isFailure(first))
+        throw new FreeError("out-of-range", `free of ${first}: the failure ${failureOf(first)}, no entry`);
       throw new FreeError("out-of-range", `free of [${first}, ${first + count}): the table is [0, ${this.#entries})`);
     }
     if (ledger === undefined) {

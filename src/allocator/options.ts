@@ -1,7 +1,8 @@
 /**
  * What an allocator is created with, checked and completed.
  */
-import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
+import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
+import { checkKeys, type OptionTypes } from "../units/keys.ts";
 import { type EntryRange, MAX_ENTRIES } from "../units/numbers.ts";
 import { MAX_THREADS } from "./ledger.ts";
 
@@ -46,8 +47,21 @@ export interface CheckedOptions {
   readonly reserved: readonly EntryRange[];
 }
 
+export const ALLOCATOR_OPTIONS: OptionTypes<AllocatorOptions> = {
+  entries: "any",
+  pools: "any",
+  largePool: "boolean",
+  cache: "any",
+  ledger: "boolean",
+  invalidate: "any",
+  threads: "any",
+  frees: "any",
+  reserved: "object",
+};
+
 /** Throws InvalidArgumentError, which names the option, what was found and what is expected. */
 export function checkOptions(options: AllocatorOptions): CheckedOptions {
+  checkKeys("an allocator", options, ALLOCATOR_OPTIONS);
   const { entries, cache = "none", invalidate = "strict", frees = "any-thread", threads = 32, reserved = [] } = options;
   checkInteger("entries", entries, 1, MAX_ENTRIES);
   checkInteger("threads", threads, 1, MAX_THREADS);
@@ -74,7 +88,7 @@ export function checkOptions(options: AllocatorOptions): CheckedOptions {
 export function checkRange(what: string, range: EntryRange, entries: number): void {
   const { first, end } = range;
   if (!(Number.isInteger(first) && Number.isInteger(end) && first >= 0 && first < end && end <= entries)) {
-    throw new InvalidArgumentError(what, `[${first}, ${end})`, `a range of entries inside [0, ${entries})`);
+    throw new InvalidArgumentError(what, inWords(`[${first}, ${end})`), `a range of entries inside [0, ${entries})`);
   }
 }
 

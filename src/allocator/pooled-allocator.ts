@@ -14,7 +14,7 @@ import * as counters from "../shared/counters.ts";
 import * as locks from "../shared/lock.ts";
 import type { SharedHalves, SharedWords } from "../shared/memory.ts";
 import * as memory from "../shared/memory.ts";
-import { checkInteger, FormatError, InvalidArgumentError, IovaError } from "../units/errors.ts";
+import { checkInteger, FormatError, InvalidArgumentError, IovaError, inWords } from "../units/errors.ts";
 import type { Failure, FailureCode } from "../units/failure.ts";
 import * as failures from "../units/failure.ts";
 import type { EntryRange } from "../units/numbers.ts";
@@ -49,7 +49,7 @@ const { count: tally } = counters;
 const { tagOf } = locks;
 const { add, glance, load, mayWait, milliseconds, notify, store, waitWhile } = memory;
 const { failureCode, failureOf, IN_USE, LONGER_THAN_TABLE, OWNER_UNRESPONSIVE, TABLE_FULL } = failures;
-const { UNCONSTRAINED } = constraint;
+const { checkConstraints, UNCONSTRAINED } = constraint;
 const { CACHED_LENGTHS, HEADER, THREAD } = layout;
 const { change, ENDING, LIVE, lengthOf, ownerIn, PENDING, RESERVED, slotOf, slotSeen, stateIn, tryChange } = ledgers;
 
@@ -121,7 +121,11 @@ export class PooledAllocator {
     const allocator = new PooledAllocator(createState(checked), invalidator);
     for (const range of checked.reserved) {
       if (allocator.reserve(range) === undefined) continue;
-      throw new InvalidArgumentError("reserved range", `[${range.first}, ${range.end})`, "no overlap with another one");
+      throw new InvalidArgumentError(
+        "reserved range",
+        inWords(`[${range.first}, ${range.end})`),
+        "no overlap with another one",
+      );
     }
     return allocator;
   }
@@ -459,6 +463,7 @@ export class PooledAllocator {
 
   #allocateLocked(count: number, constraints: AreaConstraints, after: number, state: number): number {
     if (count < 1 || count > this.entries || (count | 0) !== count) return this.#badCount(count);
+    if (constraints !== UNCONSTRAINED) checkConstraints(constraints);
     const first = this.#pools.allocate(count, constraints, after, state);
     return first >= 0 ? first : this.#allocateShort(first, count, constraints, after, state);
   }
@@ -564,7 +569,7 @@ function checkInvalidator(options: CheckedOptions, invalidator: Invalidator | un
   if (options.lazy && invalidator === undefined) {
     throw new InvalidArgumentError(
       "invalidator",
-      "undefined",
+      inWords("undefined"),
       "one: lazily freed ranges wait for a flush of the IOTLB",
     );
   }

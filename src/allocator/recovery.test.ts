@@ -63,7 +63,10 @@ test("a scope that there is none of is refused before anything is taken", () => 
   const dead = PooledAllocator.attach(allocator.handle);
   dead.allocate(3);
   const nonsense = "all" as "everything";
-  assert.throws(() => allocator.reclaim(dead.thread, nonsense), { code: "invalid-argument", message: /scope is all/ });
+  assert.throws(() => allocator.reclaim(dead.thread, nonsense), {
+    code: "invalid-argument",
+    message: /scope is "all"/,
+  });
   assert.equal(allocator.leaks().get(dead.thread)?.length, 1);
   assert.equal(allocator.reclaim(dead.thread, "everything").length, 1);
 });

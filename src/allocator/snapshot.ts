@@ -7,7 +7,7 @@
  * version is refused whole.
  */
 import { isTakenRelaxed } from "../shared/bitmap.ts";
-import { FormatError } from "../units/errors.ts";
+import { FormatError, shown } from "../units/errors.ts";
 import { MAX_ENTRIES } from "../units/numbers.ts";
 import type { View } from "./intent.ts";
 import type { Layout } from "./layout.ts";
@@ -48,6 +48,7 @@ export function takeSnapshot(view: View, layout: Layout, options: CheckedOptions
 
 /** Throws FormatError, which says what was found and what is expected. */
 export function readSnapshot(bytes: Uint8Array): { options: CheckedOptions; ranges: SnapshotRange[] } {
+  if (!(bytes instanceof Uint8Array)) throw new FormatError(`the snapshot is ${shown(bytes)}; expected a Uint8Array`);
   const found = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const word = (index: number): number => found.getUint32(4 * index, true);
   const mark = String.fromCharCode(...bytes.subarray(0, MARK.length));

@@ -12,7 +12,7 @@ import {
   type SharedWords,
   wordsOf,
 } from "../shared/memory.ts";
-import { FormatError, InvalidArgumentError } from "../units/errors.ts";
+import { FormatError, InvalidArgumentError, postHint, shown } from "../units/errors.ts";
 import { boundWords, checkHeader, HEADER, LAYOUT_VERSION, type Layout, layoutOf, MAGIC, POOL } from "./layout.ts";
 import type { CheckedOptions } from "./options.ts";
 import { Pool } from "./pool.ts";
@@ -56,7 +56,8 @@ export function createState(options: CheckedOptions): OpenState {
 /** Opens a posted buffer. Throws FormatError, which says what was found and what is expected. */
 export function openState(handle: AllocatorHandle): OpenState {
   if (handle?.version !== LAYOUT_VERSION) {
-    throw new FormatError(`the handle has version ${handle?.version}; this library reads version ${LAYOUT_VERSION}`);
+    const found = `the handle has version ${shown(handle?.version)}`;
+    throw new FormatError(`${found}; this library reads version ${LAYOUT_VERSION}${postHint(handle)}`);
   }
   const buffer = handle.state;
   if (!isShared(buffer)) {

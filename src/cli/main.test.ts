@@ -143,7 +143,7 @@ const WRONG_USE: readonly (readonly [argv: readonly string[], message: RegExp])[
     /^iova: option '-p, --platform <NAME>' is given twice; expected it once/,
   ],
   [["replay", NVME, "--lazy", "--lazy"], /^iova: option '--lazy' is given twice/],
-  [["platforms", "--json", "sun4u"], /^iova: FILE of --json is sun4u; .* iova platforms sun4u --json/],
+  [["platforms", "--json", "sun4u"], /^iova: FILE of --json is "sun4u"; .* iova platforms sun4u --json/],
   [["--bogus"], /^iova: unknown option '--bogus'/],
   [["replay"], /^iova: missing required argument 'TRACE'/],
   [["replay", "a", "b"], /^iova: too many arguments for 'replay'/],

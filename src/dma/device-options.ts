@@ -2,6 +2,7 @@
 import type { Memory } from "../machine/contract.ts";
 import type { PhysicalPages } from "../machine/physical-pages.ts";
 import { InvalidArgumentError } from "../units/errors.ts";
+import { checkKeys, type OptionTypes } from "../units/keys.ts";
 import type { FaultInjectionOptions } from "./fault-injection.ts";
 
 export interface DmaDeviceOptions {
@@ -36,6 +37,22 @@ export interface BounceOptions {
    * and no direct window is used. Default false: only buffers out of the device's reach are bounced.
    */
   readonly untrusted?: boolean;
+}
+
+const OPTION_TYPES: OptionTypes<DmaDeviceOptions> = {
+  merge: "boolean",
+  cpuPageShift: "any",
+  faults: "object",
+  memory: "object",
+  coherentPages: "object",
+  bounce: "object",
+};
+const BOUNCE_TYPES: OptionTypes<BounceOptions> = { pages: "object", untrusted: "boolean" };
+
+/** Throws InvalidArgumentError for what is no option, or of another type. */
+export function checkDeviceOptions(options: DmaDeviceOptions): void {
+  checkKeys("a device", options, OPTION_TYPES);
+  if (options.bounce !== undefined) checkKeys("bounce buffers", options.bounce, BOUNCE_TYPES);
 }
 
 /** The memory of the options, which those for coherent memory and bounce buffers need. Throws InvalidArgumentError. */

@@ -4,7 +4,7 @@
  * whose entries were written in advance.
  */
 import type { MappingTable } from "../table/contract.ts";
-import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
+import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
 import { hex } from "./requests.ts";
 
 export interface TranslatedWindow {
@@ -24,6 +24,18 @@ export interface DirectWindow {
 
 export type DeviceWindow = TranslatedWindow | DirectWindow;
 
+/** Throws InvalidArgumentError for what is no list of windows. */
+export function checkWindows(windows: readonly DeviceWindow[]): void {
+  if (!Array.isArray(windows)) throw new InvalidArgumentError("windows of a device", windows, "an array of windows");
+  for (const window of windows as readonly DeviceWindow[]) {
+    if (window?.kind === "direct") checkDirectWindow(window);
+    else if (window?.kind !== "translated" || typeof window.table?.allocate !== "function") {
+      const expected = '{ kind: "translated", table } or { kind: "direct", base, address, bytes }';
+      throw new InvalidArgumentError("window of a device", window, expected);
+    }
+  }
+}
+
 /** The first and the last bus address of a window. */
 export function busRangeOf(window: DeviceWindow): { readonly base: bigint; readonly last: bigint } {
   if (window.kind === "direct") return { base: window.base, last: window.base + BigInt(window.bytes) - 1n };
@@ -39,13 +51,21 @@ export function bytesUnder(window: DeviceWindow, mask: bigint): bigint {
 }
 
 /** Throws InvalidArgumentError for a window that is none. */
-export function checkDirectWindow({ base, address, bytes }: DirectWindow): void {
+export function checkDirectWindow(window: DirectWindow): void {
+  if (typeof window !== "object" || window === null) {
+    throw new InvalidArgumentError("direct window", window, "an object with base, address and bytes");
+  }
+  const { base, address, bytes } = window;
   checkInteger("physical address of a direct window", address, 0, Number.MAX_SAFE_INTEGER);
   checkInteger("size of a direct window in bytes", bytes, 1, Number.MAX_SAFE_INTEGER - address + 1);
   if (typeof base !== "bigint" || base < 0n || base + BigInt(bytes) > 2n ** 64n) {
     throw new InvalidArgumentError("base of a direct window", base, `a bigint from 0n to 2n ** 64n - ${bytes}n`);
   }
   if ((base & 0xfffn) !== BigInt(address % 4096)) {
-    throw new InvalidArgumentError("base of a direct window", hex(base), `the last 12 bits of ${hex(address)}`);
+    throw new InvalidArgumentError(
+      "base of a direct window",
+      inWords(hex(base)),
+      `the last 12 bits of ${hex(address)}`,
+    );
   }
 }

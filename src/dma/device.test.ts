@@ -158,7 +158,7 @@ test("nonsense is refused before anything is allocated", () => {
     [() => device.map(-1n, 1, 3), /address is -1/],
     [
       () => device.map(2n ** 64n - 1n, 2, 3),
-      /address is 18446744073709551615; expected a bigint from 0n to 2n \*\* 64n - 2n/,
+      /address is 18446744073709551615n; expected a bigint from 0n to 2n \*\* 64n - 2n/,
     ],
     [() => device.map(0n, 0, 3), /length in bytes is 0/],
     [() => device.map(0n, 1.5, 3), /length in bytes is 1.5/],

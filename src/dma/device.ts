@@ -10,7 +10,7 @@
  * the object that made it; everything else by any object with the same table.
  */
 import type { MappingTable } from "../table/contract.ts";
-import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
+import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
 import type { Access, Iova } from "../units/numbers.ts";
 import type { DmaDeviceOptions } from "./device-options.ts";
@@ -46,7 +46,7 @@ export class DmaDevice extends RoutedDevice {
   mapPages(address: number, bytes: number, access: Access): number {
     checkAccess(access);
     if (!(address >= 0 && bytes >= 1 && Number.isSafeInteger(address + bytes) && Number.isInteger(bytes))) {
-      throw new InvalidArgumentError("range", `${bytes} bytes at ${address}`, "1 byte or more in [0, 2^53)");
+      throw new InvalidArgumentError("range", inWords(`${bytes} bytes at ${address}`), "1 byte or more in [0, 2^53)");
     }
     const { bounced } = this;
     if (bounced?.isBounced(address, bytes) === true) return bounced.map(address, bytes, access);

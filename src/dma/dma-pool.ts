@@ -8,11 +8,12 @@
 import type { Memory } from "../machine/contract.ts";
 import { checkInteger, FreeError, InvalidArgumentError, IovaError } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
+import { checkKeys } from "../units/keys.ts";
 import { DEVICE_READS_AND_WRITES, type Iova } from "../units/numbers.ts";
 import type { CoherentMemory, DmaOperations } from "./contract.ts";
 import { zeroBytes } from "./memory/bytes.ts";
 import { roundUp } from "./pages.ts";
-import { hex, powerOfTwoFor } from "./requests.ts";
+import { checkMapping, hex, powerOfTwoFor } from "./requests.ts";
 
 /** Blocks are cut from at least this much: what a page of memory costs anyway. */
 const LEAST_CHUNK_BYTES = 4096;
@@ -90,6 +91,7 @@ export class DmaPool {
 
   /** `memory` is the machine's, in which the device's coherent memory lies. @throws InvalidArgumentError for options out of range */
   constructor(device: DmaOperations, memory: Memory, options: DmaPoolOptions) {
+    checkKeys("a DMA pool", options, { blockBytes: "any", alignment: "any", boundary: "any", debug: "boolean" });
     const { blockBytes, alignment = 1, boundary } = options;
     checkInteger("block size of a DMA pool in bytes", blockBytes, 1, MAX_BLOCK_BYTES);
     checkPowerOfTwo("alignment of a DMA pool in bytes", alignment, 1);
@@ -135,6 +137,7 @@ export class DmaPool {
    */
   free(block: CoherentMemory): void {
     this.#checkOpen();
+    checkMapping(block);
     const place = this.#placeOf(block);
     place.chunk.used[place.index] = 0;
     this.#inUse--;

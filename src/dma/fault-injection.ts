@@ -10,6 +10,7 @@ import type { MappingTable } from "../table/contract.ts";
 import { ForwardingTable } from "../table/forwarding-table.ts";
 import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
 import { type Failure, failureCode } from "../units/failure.ts";
+import { checkKeys, type OptionTypes } from "../units/keys.ts";
 import type { EntryAccess } from "../units/numbers.ts";
 
 /** Which calls fail. `{}` is: each of them. */
@@ -41,6 +42,7 @@ export class FaultInjectingTable extends ForwardingTable {
 
   constructor(table: MappingTable, options: FaultInjectionOptions) {
     super(table);
+    checkKeys("fault injection", options, { allocate: "object", set: "object", flush: "object", seed: "any" });
     const seed = options.seed ?? 1;
     checkInteger("fault injection seed", seed, 0, 2 ** 32 - 1);
     this.#allocate = new Schedule("allocate", options.allocate, "table-full", seed);
@@ -71,6 +73,13 @@ export class FaultInjectingTable extends ForwardingTable {
   }
 }
 
+const SCHEDULE_TYPES: OptionTypes<FaultSchedule> = {
+  interval: "any",
+  probability: "any",
+  times: "any",
+  failure: "any",
+};
+
 /** The calls of one kind, counted. */
 class Schedule {
   injected = 0;
@@ -82,11 +91,13 @@ class Schedule {
   #random: number;
 
   constructor(what: string, schedule: FaultSchedule | undefined, failure: Failure, seed: number) {
+    if (schedule !== undefined) checkKeys(`faults of ${what}`, schedule, SCHEDULE_TYPES);
     this.#interval = schedule?.interval ?? 1;
     this.#probability = schedule?.probability ?? 1;
     this.#times = schedule === undefined ? 0 : (schedule.times ?? Number.POSITIVE_INFINITY);
     this.#failure = schedule?.failure ?? failure;
     this.#random = seed;
+    failureCode(this.#failure);
     checkInteger(`fault interval of ${what}`, this.#interval, 1, Number.MAX_SAFE_INTEGER);
     if (!(this.#probability >= 0 && this.#probability <= 1)) {
       throw new InvalidArgumentError(`fault probability of ${what}`, this.#probability, "a number from 0 to 1");

@@ -139,8 +139,8 @@ test("the coherent mask has areas of its own, and is the streaming mask when lef
 test("limits outside their range are refused with what was found and what was expected", () => {
   const window = windowOf(0n, 12, 16);
   const wrong: [DeviceLimits, RegExp][] = [
-    [{ mask: -1n }, /mask is -1; expected a bigint/],
-    [{ mask: 2n ** 64n }, /mask is 18446744073709551616/],
+    [{ mask: -1n }, /mask is -1n; expected a bigint/],
+    [{ mask: 2n ** 64n }, /mask is 18446744073709551616n/],
     [{ mask: 5 as unknown as bigint }, /mask is 5; expected a bigint/],
     [{ coherentMask: 2n ** 64n }, /coherent mask is/],
     [{ maxSegmentBytes: 0 }, /maximum segment size in bytes is 0/],

@@ -1,5 +1,6 @@
 /** What a device can reach and take, as its driver says it. What that comes down to for a table: translated/compiled-limits.ts. */
-import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
+import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
+import { checkKeys, type OptionTypes } from "../units/keys.ts";
 
 const LAST_ADDRESS = 2n ** 64n - 1n;
 const MAX_BYTES = 2 ** 32 - 1;
@@ -27,8 +28,17 @@ export interface DeviceLimits {
 /** A device's limits with every field filled in, each in its range. */
 export type CheckedLimits = Required<DeviceLimits>;
 
-/** Throws InvalidArgumentError for a limit outside its range. */
+const LIMIT_TYPES: OptionTypes<DeviceLimits> = {
+  mask: "any",
+  coherentMask: "any",
+  maxSegmentBytes: "any",
+  boundaryMask: "any",
+  alignment: "any",
+};
+
+/** Throws InvalidArgumentError for a limit outside its range, or that is none. */
 export function checkedLimits(limits: DeviceLimits): CheckedLimits {
+  checkKeys("a device's limits", limits, LIMIT_TYPES);
   const mask = checkedMask("mask", limits.mask ?? LAST_ADDRESS);
   const coherentMask = checkedMask("coherent mask", limits.coherentMask ?? mask);
   const maxSegmentBytes = limits.maxSegmentBytes ?? DEFAULT_MAX_SEGMENT_BYTES;
@@ -48,7 +58,11 @@ function checkedMask(what: string, mask: bigint): bigint {
 function checkedBoundaryMask(boundaryMask: bigint): bigint {
   checkedMask("boundary mask", boundaryMask);
   if ((boundaryMask & (boundaryMask + 1n)) !== 0n) {
-    throw new InvalidArgumentError("boundary mask", `0x${boundaryMask.toString(16)}`, "a power of two less one");
+    throw new InvalidArgumentError(
+      "boundary mask",
+      inWords(`0x${boundaryMask.toString(16)}`),
+      "a power of two less one",
+    );
   }
   return boundaryMask;
 }

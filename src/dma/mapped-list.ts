@@ -1,7 +1,7 @@
 /**
  * Who mapped a list, and is it still as it was then? Asked before every unmap and sync, the same way whatever the list was mapped by.
  */
-import { type FreeError, InvalidArgumentError, type SyncError } from "../units/errors.ts";
+import { type FreeError, InvalidArgumentError, inWords, type SyncError } from "../units/errors.ts";
 import * as pages from "./pages.ts";
 import type { ScatterList } from "./scatter-list.ts";
 
@@ -25,7 +25,11 @@ export const digestFactors: Readonly<Record<"step" | "low" | "high" | "bytes", n
 /** A list is mapped once at a time. Throws InvalidArgumentError. */
 export function checkNotMapped(list: ScatterList): void {
   if (list.mapping.device === undefined) return;
-  throw new InvalidArgumentError("scatterlist", "mapped already", "one that is not mapped: call unmapSg first");
+  throw new InvalidArgumentError(
+    "scatterlist",
+    inWords("mapped already"),
+    "one that is not mapped: call unmapSg first",
+  );
 }
 
 /** Throws the given error unless this device mapped the list, as it is now. */

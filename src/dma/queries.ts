@@ -4,7 +4,7 @@
  */
 
 import type { DmaDeviceOptions } from "./device-options.ts";
-import { busRangeOf, bytesUnder, type DeviceWindow } from "./device-window.ts";
+import { busRangeOf, bytesUnder, checkWindows, type DeviceWindow } from "./device-window.ts";
 import { checkedLimits, type DeviceLimits } from "./limits.ts";
 import { bestWindow, bouncingOf, isOfUse } from "./windows.ts";
 
@@ -17,6 +17,7 @@ export function isDmaPossible(
   options: DmaDeviceOptions = {},
 ): boolean {
   const { mask } = checkedLimits(limits);
+  checkWindows(windows);
   return windows.some((window) => isOfUse(window, mask, bouncingOf(options)));
 }
 

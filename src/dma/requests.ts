@@ -12,6 +12,7 @@ import {
 import { LONGER_THAN_TABLE, OUT_OF_MEMORY, TABLE_FULL } from "../units/failure.ts";
 import { type Access, type EntryAccess, WEAKLY_ORDERED } from "../units/numbers.ts";
 import type { Mapping, MappingAttributes, MappingPart } from "./contract.ts";
+import type { ScatterList } from "./scatter-list.ts";
 
 const ADDRESSES = 2n ** 64n;
 
@@ -28,6 +29,17 @@ export function checkRange(address: bigint, bytes: number): void {
   if (typeof address !== "bigint" || address < 0n || address + BigInt(bytes) > ADDRESSES) {
     throw new InvalidArgumentError("address", address, `a bigint from 0n to 2n ** 64n - ${bytes}n`);
   }
+}
+
+/** Throws InvalidArgumentError for what no `map` returned: undefined, a failure, a number. */
+export function checkMapping(mapping: Mapping): void {
+  if (typeof mapping?.iova === "bigint") return;
+  throw new InvalidArgumentError("mapping", mapping, "an object with iova, bytes and access, as `map` returns it");
+}
+
+/** Throws InvalidArgumentError for what is no scatterlist. */
+export function checkList(list: ScatterList): void {
+  if (list?.mapping === undefined) throw new InvalidArgumentError("scatterlist", list, "a ScatterList");
 }
 
 /** What is written into entries for such a mapping. */

@@ -16,7 +16,8 @@ import type { ListMapper, Route } from "./route.ts";
 import type { ScatterList } from "./scatter-list.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { checkAccess, checkedPart, checkRange, entryAccess, hex, notSetUp, syncErrorFor } = requests;
+const { checkAccess, checkedPart, checkList, checkMapping, checkRange, entryAccess, hex, notSetUp, syncErrorFor } =
+  requests;
 
 export class RoutedDevice implements DmaOperations {
   readonly #route: Route;
@@ -65,6 +66,7 @@ export class RoutedDevice implements DmaOperations {
    * @throws FreeError when it is not mapped like that, as far as the route can tell; nothing has been changed then
    */
   unmap(mapping: Mapping): Failure | undefined {
+    checkMapping(mapping);
     const place = this.#route.placeOf(mapping);
     if (this.#coherent?.has(mapping.iova) === true) {
       throw new FreeError("not-allocated", `unmap at ${hex(mapping.iova)}: coherent memory, for freeCoherent`);
@@ -84,6 +86,7 @@ export class RoutedDevice implements DmaOperations {
    */
   mapSg(list: ScatterList, access: Access, attributes?: MappingAttributes): Failure | undefined {
     checkAccess(access);
+    checkList(list);
     if (this.bounced !== undefined) return this.bounced.mapSg(list, access, attributes);
     return this.#lists.map(list, entryAccess(access, attributes));
   }
@@ -93,6 +96,7 @@ export class RoutedDevice implements DmaOperations {
    * @throws FreeError, and changes nothing, for a list that is not mapped, mapped by another device, or changed since
    */
   unmapSg(list: ScatterList): Failure | undefined {
+    checkList(list);
     return this.bounced === undefined ? this.#lists.unmap(list) : this.bounced.unmapSg(list);
   }
 
@@ -107,6 +111,7 @@ export class RoutedDevice implements DmaOperations {
 
   /** As `unmap`, for what `mapResource` returned. */
   unmapResource(mapping: Mapping): Failure | undefined {
+    checkMapping(mapping);
     const place = this.#route.placeOf(mapping);
     if (this.#coherent?.has(mapping.iova) === true || this.bounced?.holds(place) === true) {
       throw new FreeError("not-allocated", `unmapResource at ${hex(mapping.iova)}: memory is mapped there`);
@@ -129,6 +134,7 @@ export class RoutedDevice implements DmaOperations {
    * @throws FreeError, and changes nothing, for another bus address, length or physical address
    */
   freeCoherent(memory: CoherentMemory): Failure | undefined {
+    checkMapping(memory);
     return this.#coherentBlocks().free(memory);
   }
 
@@ -147,12 +153,14 @@ export class RoutedDevice implements DmaOperations {
 
   /** As `syncForCpu`, for all elements of a mapped list. @throws SyncError when it is not mapped by this device, or changed */
   syncSgForCpu(list: ScatterList): void {
+    checkList(list);
     this.#lists.checkSync(list);
     this.#route.synchronizeList(list);
     this.bounced?.syncSg(list, "cpu");
   }
 
   syncSgForDevice(list: ScatterList): void {
+    checkList(list);
     this.#lists.checkSync(list);
     this.bounced?.syncSg(list, "device");
     this.#route.synchronizeList(list);
@@ -167,6 +175,7 @@ export class RoutedDevice implements DmaOperations {
   }
 
   #sync(mapping: Mapping, part: MappingPart | undefined, toward: Toward): void {
+    checkMapping(mapping);
     const wanted = checkedPart(mapping, part);
     // Drivers may sync coherent memory, too: it is never bounced.
     const isCoherent = this.#coherent?.has(mapping.iova) === true;

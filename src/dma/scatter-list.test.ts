@@ -32,7 +32,7 @@ test("an element may end at the last address, and no further", () => {
   list.add(2n ** 64n - 4096n, 4096);
   assert.throws(
     () => list.add(2n ** 64n - 4096n, 4097),
-    invalid(/element end is 18446744073709551617; expected at most 2\^64/),
+    invalid(/element end is 18446744073709551617n; expected at most 2\^64/),
   );
   assert.equal(list.length, 1);
 });
@@ -40,7 +40,7 @@ test("an element may end at the last address, and no further", () => {
 test("nonsense is refused when it is added", () => {
   const list = new ScatterList(2);
   assert.throws(() => list.add(-1n, 1), invalid(/element address is -1/));
-  assert.throws(() => list.add(2n ** 64n, 0), invalid(/element address is 18446744073709551616/));
+  assert.throws(() => list.add(2n ** 64n, 0), invalid(/element address is 18446744073709551616n/));
   assert.throws(() => list.add(4096 as unknown as bigint, 1), invalid(/element address is 4096; expected a bigint/));
   assert.throws(() => list.addNumber(2 ** 53, 1), invalid(/element address is 9007199254740992/));
   assert.throws(() => list.addNumber(-1, 1), invalid(/element address is -1/));

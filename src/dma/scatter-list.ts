@@ -2,7 +2,7 @@
  * A scatterlist: pieces of memory that a device is to see in one transfer, as reusable columns. The caller fills the input
  * columns, `mapSg` fills the output columns; nothing is made per transfer. A list belongs to one thread.
  */
-import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
+import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
 import type { BounceBuffer } from "./memory/bounce.ts";
 import { HIGH_WORD, LOW_WORD } from "./pages.ts";
 
@@ -109,7 +109,11 @@ export class ScatterList {
 
   #checkUnmapped(): void {
     if (this.mapping.device === undefined) return;
-    throw new InvalidArgumentError("scatterlist", "mapped", "one that is not mapped: call unmapSg before changing it");
+    throw new InvalidArgumentError(
+      "scatterlist",
+      inWords("mapped"),
+      "one that is not mapped: call unmapSg before changing it",
+    );
   }
 }
 

@@ -3,11 +3,11 @@
  * time; when it publishes another one (a dynamic window was made, or removed), make a new device from it, and let the old one go
  * when its mappings are unmapped.
  */
-import { InvalidArgumentError } from "../units/errors.ts";
+import { InvalidArgumentError, inWords } from "../units/errors.ts";
 import type { DmaOperations } from "./contract.ts";
 import { DmaDevice } from "./device.ts";
-import type { DmaDeviceOptions } from "./device-options.ts";
-import { bytesUnder, type DeviceWindow } from "./device-window.ts";
+import { checkDeviceOptions, type DmaDeviceOptions } from "./device-options.ts";
+import { bytesUnder, checkWindows, type DeviceWindow } from "./device-window.ts";
 import { DirectRoute } from "./direct/direct-route.ts";
 import { DirectDevice } from "./direct-device.ts";
 import { checkedLimits, type DeviceLimits } from "./limits.ts";
@@ -37,7 +37,9 @@ export function createDevice(
 /** What bounce buffers do for a device. */
 export type Bouncing = "none" | "by-reach" | "untrusted";
 
-export function bouncingOf({ bounce }: DmaDeviceOptions): Bouncing {
+export function bouncingOf(options: DmaDeviceOptions): Bouncing {
+  checkDeviceOptions(options);
+  const { bounce } = options;
   if (bounce === undefined) return "none";
   return bounce.untrusted === true ? "untrusted" : "by-reach";
 }
@@ -48,6 +50,7 @@ export function bouncingOf({ bounce }: DmaDeviceOptions): Bouncing {
  * device that is not trusted gets no direct window. When none is of use, the first it may have.
  */
 export function bestWindow(windows: readonly DeviceWindow[], mask: bigint, bouncing: Bouncing): DeviceWindow {
+  checkWindows(windows);
   let best: DeviceWindow | undefined;
   let bestRank: Rank = { kind: -1, bytes: 0n };
   for (const window of windows) {
@@ -60,7 +63,11 @@ export function bestWindow(windows: readonly DeviceWindow[], mask: bigint, bounc
   if (best !== undefined) return best;
   const expected =
     bouncing === "untrusted" ? "at least one translated one, for a device that is not trusted" : "at least one";
-  throw new InvalidArgumentError("windows of the device", windows.length === 0 ? "none" : "all direct", expected);
+  throw new InvalidArgumentError(
+    "windows of the device",
+    inWords(windows.length === 0 ? "none" : "all direct"),
+    expected,
+  );
 }
 
 /** Can the device work through this window at all? */

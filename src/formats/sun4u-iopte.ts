@@ -16,6 +16,7 @@
  */
 import type { EntryValue } from "../table/contract.ts";
 import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
+import { checkKeys } from "../units/keys.ts";
 import { DEVICE_WRITES, type EntryAccess } from "../units/numbers.ts";
 import * as addresses from "./address.ts";
 import type { EntryFormat } from "./contract.ts";
@@ -63,6 +64,7 @@ export interface Sun4uDummyPage {
  * that one. Throws InvalidArgumentError for a context beyond 12 bits, or a dummy page that no entry can hold.
  */
 export function createSun4uIopte(options: Sun4uIopteOptions = {}): EntryFormat {
+  checkKeys("a sun4u format", options, { context: "any", streaming: "boolean", dummyPage: "object" });
   const context = options.context ?? 0;
   checkInteger("context of sun4u-iopte", context, 0, 0xfff);
   const attributes = VALID | (options.streaming ? STREAM : 0) | (context << CONTEXT_SHIFT);

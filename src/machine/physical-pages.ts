@@ -9,9 +9,10 @@
 import { type AreaConstraints, areaConstraints } from "../allocator/constraints.ts";
 import { PooledAllocator } from "../allocator/pooled-allocator.ts";
 import type { ReclaimScope } from "../allocator/recovery.ts";
-import type { AllocatorHandle } from "../allocator/state.ts";
-import { checkInteger, FormatError, InvalidArgumentError } from "../units/errors.ts";
-import { LONGER_THAN_TABLE } from "../units/failure.ts";
+import { type AllocatorHandle, openState } from "../allocator/state.ts";
+import { checkInteger, FormatError, FreeError, InvalidArgumentError, postHint } from "../units/errors.ts";
+import { failureOf, isFailure, LONGER_THAN_TABLE } from "../units/failure.ts";
+import { checkKeys } from "../units/keys.ts";
 import type { DmaWindow, EntryCount, Iova } from "../units/numbers.ts";
 
 const PAGE_SHIFT = 12;
@@ -62,6 +63,7 @@ export class PhysicalPages {
 
   /** The caller answers for it that the region is memory that nobody else uses. Throws InvalidArgumentError. */
   static create(options: PhysicalPagesOptions): PhysicalPages {
+    checkKeys("physical pages", options, { address: "any", bytes: "any", threads: "any" });
     const { address, bytes, threads } = options;
     checkPages("address of physical pages", address, 0);
     checkPages("size of physical pages in bytes", bytes, PHYSICAL_PAGE_BYTES);
@@ -73,21 +75,14 @@ export class PhysicalPages {
   /** A view for the calling thread. Throws FormatError for a foreign handle. */
   static attach(handle: PhysicalPagesHandle): PhysicalPages {
     checkHandle(handle);
-    return PhysicalPages.#over(handle, PooledAllocator.attach(handle.allocator));
+    return new PhysicalPages(handle, PooledAllocator.attach(handle.allocator));
   }
 
   /** As `attach`, with exactly this number as `thread`; undefined when it is in use. See PooledAllocator.attachAt. */
   static attachAt(handle: PhysicalPagesHandle, thread: number): PhysicalPages | undefined {
     checkHandle(handle);
     const allocator = PooledAllocator.attachAt(handle.allocator, thread);
-    return allocator === undefined ? undefined : PhysicalPages.#over(handle, allocator);
-  }
-
-  static #over(handle: PhysicalPagesHandle, allocator: PooledAllocator): PhysicalPages {
-    if (allocator.entries !== handle.bytes / PHYSICAL_PAGE_BYTES) {
-      throw new FormatError(`the handle has ${handle.bytes} bytes; its allocator has ${allocator.entries} pages`);
-    }
-    return new PhysicalPages(handle, allocator);
+    return allocator === undefined ? undefined : new PhysicalPages(handle, allocator);
   }
 
   /**
@@ -104,6 +99,9 @@ export class PhysicalPages {
 
   /** Gives back what `allocate` returned, with the same length. Throws FreeError for anything else. */
   free(address: number, bytes: number): void {
+    if (isFailure(address)) {
+      throw new FreeError("out-of-range", `free of ${address}: the failure ${failureOf(address)}, no address`);
+    }
     const entry = address / PHYSICAL_PAGE_BYTES - this.#firstPage;
     const failure = this.#allocator.free(entry, pagesOf(bytes));
     // The lock's owner does not answer: the pages stay taken, which harms nobody but the count.
@@ -172,9 +170,14 @@ export class PhysicalPages {
   }
 }
 
+/** Throws FormatError. No slot has been taken then. */
 function checkHandle(handle: PhysicalPagesHandle): void {
-  if (typeof handle?.address === "number" && typeof handle.bytes === "number") return;
-  throw new FormatError("the handle is not that of physical pages");
+  if (typeof handle?.address !== "number" || typeof handle.bytes !== "number") {
+    throw new FormatError(`the handle is not that of physical pages${postHint(handle)}`);
+  }
+  const { entries } = openState(handle.allocator).options;
+  if (entries === handle.bytes / PHYSICAL_PAGE_BYTES) return;
+  throw new FormatError(`the handle has ${handle.bytes} bytes; its allocator has ${entries} pages`);
 }
 
 function pagesOf(bytes: number): number {

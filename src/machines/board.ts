@@ -8,7 +8,8 @@
 import type { ReclaimScope } from "../allocator/recovery.ts";
 import type { DmaMachine, Fault } from "../machine/contract.ts";
 import type { IommuTable, TableOptions } from "../table/iommu-table.ts";
-import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
+import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
+import { checkKeys, type OptionTypes } from "../units/keys.ts";
 import type { Access, EntryRange } from "../units/numbers.ts";
 
 /** What can be asked of every board; what is left out is the board's own choice. */
@@ -158,8 +159,26 @@ export function levelsOf(kind: BoardKind, pageShift: number): readonly number[] 
   return kind.levelsFor?.(pageShift) ?? kind.levels;
 }
 
-/** What a kind says of itself holds for its options, before anything is made: throws InvalidArgumentError. For `create`. */
-export function checkBoardOptions(kind: BoardKind, options: BoardOptions): void {
+const BOARD_OPTIONS: OptionTypes<BoardOptions> = {
+  memoryBytes: "any",
+  pageShift: "any",
+  entries: "any",
+  levels: "any",
+  devices: "object",
+  threads: "any",
+  table: "object",
+};
+
+/**
+ * What a kind says of itself holds for its options, before anything is made: throws InvalidArgumentError. For `create`.
+ * `moreOptions`: those that this kind has beside the common ones.
+ */
+export function checkBoardOptions(
+  kind: BoardKind,
+  options: BoardOptions,
+  moreOptions: Readonly<Record<string, "any">> = {},
+): void {
+  checkKeys(`a ${kind.name} board`, options, { ...BOARD_OPTIONS, ...moreOptions });
   const { memoryBytes, pageShift = kind.pageShifts[0] as number, levels = 1, entries } = options;
   const { name, pageShifts } = kind;
   if (!(Number.isSafeInteger(memoryBytes) && memoryBytes > 0 && memoryBytes % 4096 === 0)) {
@@ -190,5 +209,5 @@ function checkDevices({ name, deviceNames }: BoardKind, devices: readonly string
   const isEachOnce = devices.length > 0 && new Set(devices).size === devices.length;
   if (isEachOnce && devices.every((device) => deviceNames?.includes(device) ?? true)) return;
   const expected = deviceNames === undefined ? "one name or more, each once" : `some of ${deviceNames.join(", ")}`;
-  throw new InvalidArgumentError(`devices of ${name}`, devices.join(", ") || "none", expected);
+  throw new InvalidArgumentError(`devices of ${name}`, inWords(devices.join(", ") || "none"), expected);
 }

@@ -125,7 +125,7 @@ test("a kind with devices and threads of its own refuses others, and takes a cho
 });
 
 test("an unknown board, memory without room for the table, and a foreign handle are refused", () => {
-  assert.throws(() => boardNamed("vax"), /platform is vax; expected one of linear-tce/);
+  assert.throws(() => boardNamed("vax"), /platform is "vax"; expected one of linear-tce/);
   const kind = boardNamed("linear-tce");
   assert.throws(() => kind.create({ memoryBytes: 4096, entries: 4096 }), /memory of the board in bytes is 4096/);
   assert.throws(() => attachBoard({} as BoardHandle), FormatError);

@@ -4,7 +4,7 @@
  */
 import * as pages from "../dma/pages.ts";
 import type { Hypercall, Machine } from "../machine/contract.ts";
-import { InvalidArgumentError } from "../units/errors.ts";
+import { InvalidArgumentError, inWords } from "../units/errors.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { HIGH_WORD, LOW_WORD } = pages;
@@ -41,5 +41,5 @@ export class CallArguments {
 /** The machine's hypervisor. Throws InvalidArgumentError when it has none; `answers` says what it should answer. */
 export function hypercallOf({ hypercall }: Pick<Machine, "hypercall">, answers: string): Hypercall {
   if (hypercall !== undefined) return hypercall;
-  throw new InvalidArgumentError("hypervisor of the machine", "none", `one that answers ${answers}`);
+  throw new InvalidArgumentError("hypervisor of the machine", inWords("none"), `one that answers ${answers}`);
 }

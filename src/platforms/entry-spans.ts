@@ -2,7 +2,7 @@
  * Ranges of entries as ops mind them: spans that ops whose calls can fail have to remember, and the error about a range that is not in
  * the table.
  */
-import { InvalidArgumentError } from "../units/errors.ts";
+import { InvalidArgumentError, inWords } from "../units/errors.ts";
 
 /** Entries [first, end). */
 export interface EntrySpan {
@@ -51,5 +51,5 @@ function overlap(span: EntrySpan, first: number, end: number): boolean {
 /** The error about a range that is not in the table. Made out of line: a check that is to be inlined stays small. */
 export function beyondTable(first: number, count: number, entries: number): InvalidArgumentError {
   const range = `[${first}, ${first + count})`;
-  return new InvalidArgumentError("range of entries", range, `at least one entry in [0, ${entries})`);
+  return new InvalidArgumentError("range of entries", inWords(range), `at least one entry in [0, ${entries})`);
 }

@@ -3,7 +3,7 @@
  * Every row has a board of its own, alike.
  */
 import type { BoardKind } from "../machines/board.ts";
-import { InvalidArgumentError } from "../units/errors.ts";
+import { InvalidArgumentError, inWords } from "../units/errors.ts";
 
 /** A machine's memory ends here. */
 const MOST_MEMORY_BYTES = 2 ** 32;
@@ -36,7 +36,7 @@ export function arenaLimit({ kind, entries, pageShift }: TableSize, workers: num
   if (room > 0) return Math.min(wanted, room);
   throw new InvalidArgumentError(
     "memory of the replay",
-    `a table of ${entries} entries and ${workers} arenas of at least one page of ${pageBytes} bytes`,
+    inWords(`a table of ${entries} entries and ${workers} arenas of at least one page of ${pageBytes} bytes`),
     `at most a machine's ${MOST_MEMORY_BYTES} bytes: fewer entries, fewer workers or smaller pages`,
   );
 }

@@ -107,7 +107,7 @@ describe("options that make no sense are refused, with the numbers", () => {
   const refused: readonly (readonly [Partial<ReplayOptions>, RegExp])[] = [
     [{ workers: 0 }, /workers is 0; expected an integer from 1 to 64/],
     [{ workers: 1.5 }, /workers is 1.5/],
-    [{ platform: "vax" }, /platform is vax; expected one of linear-tce, /],
+    [{ platform: "vax" }, /platform is "vax"; expected one of linear-tce, /],
     [{ pageShift: 11 }, /page shift is 11; expected one that linear-tce has: 12, /],
     [{ entries: 0 }, /entries of linear-tce is 0; expected an integer from 1/],
     [{ entries: 16 }, /entries is 16; expected at least 32 for the request of line \d+ alone, and \d+ for all/],

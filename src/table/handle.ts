@@ -3,7 +3,7 @@
  * field, before anything is attached: a field that is missing or of another kind would else show as an access to a place that is none.
  */
 import { isShared } from "../shared/memory.ts";
-import { FormatError } from "../units/errors.ts";
+import { FormatError, postHint, shown } from "../units/errors.ts";
 
 /** What a field must be. A "count" is an integer from 0 on (an address, a number of entries); "?": it may be left out. */
 export type HandleField = HandleKind | `${HandleKind}?`;
@@ -31,13 +31,13 @@ const IS: Readonly<Record<HandleKind, (value: unknown) => boolean>> = {
 
 /** Throws FormatError unless this is a handle of `whose` ("a sun4v platform") with these fields. What it holds more is not looked at. */
 export function checkHandle(whose: string, handle: unknown, fields: Readonly<Record<string, HandleField>>): void {
-  if (!isObject(handle)) throw new FormatError(`the handle is not that of ${whose}: it is ${nameOf(handle)}`);
+  if (!isObject(handle)) throw new FormatError(`the handle is not that of ${whose}: it is ${shown(handle)}`);
   for (const [name, field] of Object.entries(fields)) {
     const value = handle[name];
     const kind = field.replace("?", "") as HandleKind;
     if (IS[kind](value) || (field.endsWith("?") && value === undefined)) continue;
     throw new FormatError(
-      `the handle is not that of ${whose}: its ${name} is ${nameOf(value)}; expected ${EXPECTED[kind]}`,
+      `the handle is not that of ${whose}: its ${name} is ${shown(value)}; expected ${EXPECTED[kind]}${postHint(handle)}`,
     );
   }
 }
@@ -50,8 +50,4 @@ function isWindow(value: unknown): boolean {
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null;
-}
-
-function nameOf(value: unknown): string {
-  return isObject(value) ? "an object" : String(value);
 }

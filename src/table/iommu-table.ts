@@ -11,14 +11,16 @@
 import type { AreaConstraints } from "../allocator/constraints.ts";
 import * as constraint from "../allocator/constraints.ts";
 import type { Invalidator } from "../allocator/flush.ts";
-import type { AllocatorOptions } from "../allocator/options.ts";
+import { ALLOCATOR_OPTIONS, type AllocatorOptions } from "../allocator/options.ts";
 import { PooledAllocator } from "../allocator/pooled-allocator.ts";
 import type { ReclaimScope } from "../allocator/recovery.ts";
-import type { AllocatorHandle } from "../allocator/state.ts";
+import { type AllocatorHandle, openState } from "../allocator/state.ts";
 import type { AllocatorStatistics } from "../allocator/statistics.ts";
-import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
+import { checkInteger, FormatError, InvalidArgumentError } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
-import { type DmaWindow, type EntryAccess, type EntryRange, type Iova, MAX_ENTRIES } from "../units/numbers.ts";
+import { checkKeys } from "../units/keys.ts";
+import type { DmaWindow, EntryAccess, EntryRange, Iova } from "../units/numbers.ts";
+import { checkWindow } from "../units/window.ts";
 import type { MappingTable, TableOps } from "./contract.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
@@ -32,8 +34,14 @@ export interface TableHandle extends AllocatorHandle {
   readonly window: DmaWindow;
 }
 
-/** Bus address of an entry's first byte: the one place where an entry becomes an address. */
+const { entries: _, ...TABLE_OPTIONS } = ALLOCATOR_OPTIONS;
+
+/**
+ * Bus address of an entry's first byte: the one place where an entry becomes an address. Throws InvalidArgumentError for an entry that the
+ * window does not have, such as a failure code.
+ */
 export function iovaOf(window: DmaWindow, entry: number): Iova {
+  checkInteger("entry", entry, 0, window.entries - 1);
   return (window.base + (BigInt(entry) << BigInt(window.pageShift))) as Iova;
 }
 
@@ -63,6 +71,8 @@ export class IommuTable implements MappingTable {
    */
   static create(window: DmaWindow, ops: TableOps, options: TableOptions = {}): IommuTable {
     checkWindow(window);
+    checkOps(ops);
+    checkKeys("a table", options, TABLE_OPTIONS);
     const invalidator = new TableInvalidator(ops);
     return new IommuTable(
       window,
@@ -71,8 +81,10 @@ export class IommuTable implements MappingTable {
     );
   }
 
-  /** Attaches this thread, with ops of its own. Throws FormatError for a foreign handle. */
+  /** Attaches this thread, with ops of its own. Throws FormatError for a foreign handle, InvalidArgumentError for ops that lack a method. */
   static attach(handle: TableHandle, ops: TableOps): IommuTable {
+    checkTableHandle(handle);
+    checkOps(ops);
     const invalidator = new TableInvalidator(ops);
     return new IommuTable(handle.window, invalidator, PooledAllocator.attach(handle, invalidator));
   }
@@ -332,18 +344,30 @@ function endOfRun(firsts: Int32Array, counts: Int32Array, from: number, areas: n
   return next;
 }
 
-function checkWindow(window: DmaWindow): void {
-  checkInteger("the window's page shift", window.pageShift, 12, 34);
-  checkInteger("the window's entries", window.entries, 1, MAX_ENTRIES);
-  const pageBytes = 1n << BigInt(window.pageShift);
-  if (window.base < 0n || window.base % pageBytes !== 0n) {
-    throw new InvalidArgumentError(
-      "the window's base",
-      `0x${window.base.toString(16)}`,
-      `a multiple of the IO page (${pageBytes} bytes)`,
-    );
+const REQUIRED_OPS = ["set", "clear", "get", "exchange", "flush", "invalidate", "invalidateAll"] as const;
+
+/** Throws InvalidArgumentError, which names the method that is missing. */
+function checkOps(ops: TableOps): void {
+  if (typeof ops !== "object" || ops === null) {
+    throw new InvalidArgumentError("ops of a table", ops, `an object with ${REQUIRED_OPS.join(", ")}`);
   }
-  if (window.base + (BigInt(window.entries) << BigInt(window.pageShift)) > 2n ** 64n) {
-    throw new InvalidArgumentError("the window's end", "beyond 2^64", "a window inside the 64-bit bus address space");
+  for (const method of REQUIRED_OPS) {
+    if (typeof ops[method] !== "function") {
+      throw new InvalidArgumentError(`${method} of a table's ops`, ops[method], "a function");
+    }
+  }
+}
+
+/** Throws FormatError for what is no handle of a table. No slot has been taken then. */
+function checkTableHandle(handle: TableHandle): void {
+  const { entries } = openState(handle).options;
+  try {
+    checkWindow(handle.window);
+  } catch (error) {
+    throw new FormatError(`the handle is not that of a table: ${(error as Error).message}`);
+  }
+  if (handle.window.entries !== entries) {
+    const found = `its window has ${handle.window.entries} entries, its allocator ${entries}`;
+    throw new FormatError(`the handle is not that of a table: ${found}`);
   }
 }

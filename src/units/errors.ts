@@ -13,12 +13,38 @@ export class IovaError extends Error {
   }
 }
 
-/** An argument or option outside its range. */
+/** An argument or option outside its range. The message shows what was found by value and type: 10, 10n, "10", an array. */
 export class InvalidArgumentError extends IovaError {
   override readonly name = "InvalidArgumentError";
+  /** `found`: the value, or where it says little a description (`inWords`). */
   constructor(what: string, found: unknown, expected: string) {
-    super("invalid-argument", `${what} is ${String(found)}; expected ${expected}`);
+    super(
+      "invalid-argument",
+      `${what} is ${found instanceof InWords ? found.text : shown(found)}; expected ${expected}`,
+    );
   }
+}
+
+class InWords {
+  readonly text: string;
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
+/** What was found, as words of a message: not a value to be put in quotation marks. */
+export function inWords(text: string): unknown {
+  return new InWords(text);
+}
+
+/** A value as messages show it, so that its type can be seen: 10, 10n, "10", undefined, an array, a Uint8Array. */
+export function shown(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value);
+  if (typeof value === "bigint") return `${value}n`;
+  if (typeof value === "function") return "a function";
+  if (typeof value !== "object" || value === null) return String(value);
+  const name = Array.isArray(value) ? "array" : (value.constructor?.name ?? "Object");
+  return name === "Object" || name === "" ? "an object" : `${/^[AEIO]/i.test(name) ? "an" : "a"} ${name}`;
 }
 
 /** A handle, snapshot or file that this version can't take: foreign, cut, or of another version. */
@@ -54,6 +80,12 @@ export class InvariantError extends IovaError {
   constructor(message: string) {
     super("invariant", message);
   }
+}
+
+/** What an error about a handle adds when a view was posted in its place: "" when it was not. */
+export function postHint(found: unknown): string {
+  const isView = typeof found === "object" && found !== null && ("handle" in found || "allocator" in found);
+  return isView ? ". It is a view: post its `.handle`" : "";
 }
 
 /** Throws unless `value` is an integer in [low, high]. */

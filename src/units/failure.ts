@@ -2,7 +2,8 @@
  * Failures that a running system meets and its caller handles. They are values, not exceptions. On the hot path they
  * are small negative numbers, so that an answer is one plain number: an entry (>= 0) or a reason (< 0). At the edge the
  * number becomes a name.
- */
+ */ import { InvalidArgumentError } from "./errors.ts";
+
 export const TABLE_FULL = -1;
 export const MASK_TOO_LOW = -2;
 export const LONGER_THAN_BOUNDARY = -3;
@@ -41,14 +42,22 @@ export type Failure = (typeof NAMES)[number];
 /** A failure as the hot path returns it: -1 .. -10. */
 export type FailureCode = -1 | -2 | -3 | -4 | -5 | -6 | -7 | -8 | -9 | -10;
 
-/** The name of a negative answer. */
+/** Is this number the code of a failure? */
+export function isFailure(code: number): boolean {
+  return NAMES[-1 - code] !== undefined;
+}
+
+/** The name of a negative answer. Throws InvalidArgumentError for a number that is no failure code. */
 export function failureOf(code: number): Failure {
   const name = NAMES[-1 - code];
-  if (name === undefined) throw new RangeError(`failure code ${code}: expected -1 .. -${NAMES.length}`);
+  if (name === undefined)
+    throw new InvalidArgumentError("failure code", code, `an integer from -${NAMES.length} to -1`);
   return name;
 }
 
-/** The negative number that stands for a failure on the hot path. */
+/** The negative number that stands for a failure on the hot path. Throws InvalidArgumentError for what is no failure. */
 export function failureCode(failure: Failure): FailureCode {
-  return (-1 - NAMES.indexOf(failure)) as FailureCode;
+  const index = NAMES.indexOf(failure);
+  if (index < 0) throw new InvalidArgumentError("failure", failure, `one of ${NAMES.join(", ")}`);
+  return (-1 - index) as FailureCode;
 }

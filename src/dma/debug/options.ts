@@ -1,5 +1,6 @@
 /** How a device is debugged, and what the options come to when they are left out. */
 import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+import { checkKeys, type OptionTypes } from "../../units/keys.ts";
 import { type CheckedLimits, checkedLimits, type DeviceLimits } from "../limits.ts";
 import { type DmaAble, dmaAbleFrom, type MemoryRange } from "./dma-able.ts";
 import { MISUSE_KINDS, type MisuseKind, type MisuseReport } from "./misuse.ts";
@@ -62,8 +63,23 @@ export interface CheckedOptions {
   readonly checkResults: boolean;
 }
 
+const OPTION_TYPES: OptionTypes<DebugOptions> = {
+  device: "any",
+  owner: "any",
+  onMisuse: "any",
+  reportsPerKind: "any",
+  ignore: "object",
+  capacity: "any",
+  stackFrames: "any",
+  limits: "object",
+  dmaAble: "any",
+  cacheLineBytes: "any",
+  checkResults: "boolean",
+};
+
 /** @throws InvalidArgumentError for an option outside its range */
 export function checkOptions(options: DebugOptions): CheckedOptions {
+  checkKeys("the debug mode", options, OPTION_TYPES);
   const checked: CheckedOptions = {
     device: options.device ?? "device",
     owner: options.owner ?? "",

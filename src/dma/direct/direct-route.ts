@@ -2,11 +2,11 @@
  * The route through a direct window: bus address = physical address + offset, with no table, so nothing is taken or invalidated, and
  * no record is kept. A mapping's place is its physical address.
  */
-import { checkInteger, FreeError, InvalidArgumentError } from "../../units/errors.ts";
+import { checkInteger, FreeError, InvalidArgumentError, inWords } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
 import type { EntryAccess, Iova } from "../../units/numbers.ts";
 import type { Mapping } from "../contract.ts";
-import type { DmaDeviceOptions } from "../device-options.ts";
+import { checkDeviceOptions, type DmaDeviceOptions } from "../device-options.ts";
 import { checkDirectWindow, type DirectWindow } from "../device-window.ts";
 import { checkedLimits, type DeviceLimits } from "../limits.ts";
 import { hex, powerOfTwoFor } from "../requests.ts";
@@ -26,10 +26,12 @@ export class DirectRoute implements Route {
   readonly #coherentReach: DirectReach;
 
   /** @throws InvalidArgumentError for a window, limit or option outside its range, and for a device that is not trusted */
-  constructor(window: DirectWindow, limits: DeviceLimits, { merge = true, bounce }: DmaDeviceOptions) {
+  constructor(window: DirectWindow, limits: DeviceLimits, options: DmaDeviceOptions) {
+    checkDeviceOptions(options);
+    const { merge = true, bounce } = options;
     checkDirectWindow(window);
     if (bounce?.untrusted === true) {
-      throw new InvalidArgumentError("window of a device that is not trusted", "direct", "a translated one");
+      throw new InvalidArgumentError("window of a device that is not trusted", inWords("direct"), "a translated one");
     }
     const checked = checkedLimits(limits);
     this.#reach = new DirectReach(window, checked.mask, checked);

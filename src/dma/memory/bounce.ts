@@ -16,7 +16,7 @@
  */
 import type { Memory } from "../../machine/contract.ts";
 import type { PhysicalPages } from "../../machine/physical-pages.ts";
-import { InvalidArgumentError } from "../../units/errors.ts";
+import { InvalidArgumentError, inWords } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import { type Access, DEVICE_READS, DEVICE_WRITES } from "../../units/numbers.ts";
 import type { MappingAttributes, MappingPart } from "../contract.ts";
@@ -63,7 +63,7 @@ export class BounceBuffers {
     if (address + bytes <= this.#memory.bytes) return true;
     throw new InvalidArgumentError(
       "end of a buffer to bounce",
-      hex(address + bytes),
+      inWords(hex(address + bytes)),
       `an address of memory, which ends at ${hex(this.#memory.bytes)}`,
     );
   }
@@ -131,5 +131,9 @@ export class BounceBuffers {
 export function checkPages(memory: Memory, pages: PhysicalPages): void {
   const end = pages.handle.address + pages.handle.bytes;
   if (end <= memory.bytes) return;
-  throw new InvalidArgumentError("end of the physical pages", hex(end), `at most that of memory, ${hex(memory.bytes)}`);
+  throw new InvalidArgumentError(
+    "end of the physical pages",
+    inWords(hex(end)),
+    `at most that of memory, ${hex(memory.bytes)}`,
+  );
 }

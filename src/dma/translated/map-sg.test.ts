@@ -627,7 +627,7 @@ test("columns that were filled directly are checked when they are mapped", () =>
   list.length = 2;
   assert.throws(
     () => device.mapSg(list, 3),
-    /end of scatterlist element 1 is 18446744073709551617; expected at most 2\^64/,
+    /end of scatterlist element 1 is 18446744073709551617n; expected at most 2\^64/,
   );
   assert.throws(() => device.mapSg(list, 7 as Access), /access is 7/);
   list.bytes[1] = 4096;

@@ -2,11 +2,12 @@
  * The route through a table: a mapping is a range of entries, its place the first of them. Knows any table, and no platform.
  */
 import type { MappingTable } from "../../table/contract.ts";
-import { checkInteger, FreeError, IovaError } from "../../units/errors.ts";
+import { checkInteger, FreeError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
 import { DEVICE_READS_AND_WRITES, type EntryAccess, type Iova } from "../../units/numbers.ts";
+import { checkWindow } from "../../units/window.ts";
 import type { Mapping } from "../contract.ts";
-import type { DmaDeviceOptions } from "../device-options.ts";
+import { checkDeviceOptions, type DmaDeviceOptions } from "../device-options.ts";
 import { FaultInjectingTable } from "../fault-injection.ts";
 import type { DeviceLimits } from "../limits.ts";
 import { pagesCovering } from "../pages.ts";
@@ -34,6 +35,8 @@ export class TableRoute implements Route {
 
   /** @throws InvalidArgumentError for a limit or option outside its range */
   constructor(table: MappingTable, limits: DeviceLimits, options: DmaDeviceOptions) {
+    checkTable(table);
+    checkDeviceOptions(options);
     const cpuPageShift = options.cpuPageShift ?? DEFAULT_CPU_PAGE_SHIFT;
     checkInteger("CPU page shift", cpuPageShift, 12, 30);
     this.table = options.faults === undefined ? table : new FaultInjectingTable(table, options.faults);
@@ -123,6 +126,14 @@ export class TableRoute implements Route {
   #offsetOf(address: bigint): number {
     return Number(address & this.#offsetMask);
   }
+}
+
+/** Throws InvalidArgumentError for what is no table. */
+function checkTable(table: MappingTable): void {
+  if (typeof table?.allocate !== "function") {
+    throw new InvalidArgumentError("table of a device", table, "a table, such as an IommuTable");
+  }
+  checkWindow(table.window);
 }
 
 /** A device that is not trusted gets whole pages, or a bounce buffer. */

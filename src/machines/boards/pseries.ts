@@ -52,7 +52,7 @@ export const pseriesBoard: BoardKind & { create(options: PseriesBoardOptions): B
 
 /** `memoryBytes` is the machine's: the hypervisor's table is taken off its end, and the guest's list pages below it. */
 function create(options: PseriesBoardOptions): Board {
-  checkBoardOptions(pseriesBoard, options);
+  checkBoardOptions(pseriesBoard, options, { personality: "any" });
   const { devices, threads = 32, memoryBytes, personality = "papr", table } = options;
   const pageShift = options.pageShift ?? (pseriesBoard.pageShifts[0] as number);
   const entries = tableEntries(options.entries ?? DEFAULT_ENTRIES);

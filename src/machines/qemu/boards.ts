@@ -10,7 +10,7 @@ import type { DmaMachine, DmaMaster, Fault } from "../../machine/contract.ts";
 import { PowernvPlatform, type PowernvPlatformHandle } from "../../platforms/powernv/platform.ts";
 import { Sun4uPlatform, type Sun4uPlatformHandle, tsbEntriesFor } from "../../platforms/sun4u/platform.ts";
 import { TSB_ALIGNMENT } from "../../platforms/sun4u/registers.ts";
-import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+import { checkInteger, InvalidArgumentError, inWords } from "../../units/errors.ts";
 import {
   type Board,
   type BoardHandle,
@@ -100,7 +100,7 @@ function started(
   try {
     const device = machine.device().name;
     if (devices !== undefined && !(devices.length === 1 && devices[0] === device)) {
-      throw new InvalidArgumentError(`devices of ${name}@qemu`, devices.join(", "), device);
+      throw new InvalidArgumentError(`devices of ${name}@qemu`, inWords(devices.join(", ")), device);
     }
     checkInteger(`memory of ${name}@qemu in bytes`, memoryBytes, machine.firstFreeByte, machine.memory.bytes);
     const board = make(machine);

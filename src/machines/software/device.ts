@@ -119,7 +119,7 @@ export class SoftwareDevice implements DmaMaster {
       throw new InvalidArgumentError(`bus address of a DMA of ${this.name}`, iova, "a bigint from 0 to 2^64 - 1");
     }
     if (!(bytes instanceof Uint8Array)) {
-      throw new InvalidArgumentError(`bytes of a DMA of ${this.name}`, typeof bytes, "a Uint8Array");
+      throw new InvalidArgumentError(`bytes of a DMA of ${this.name}`, bytes, "a Uint8Array");
     }
     const low = Number(BigInt.asUintN(32, iova));
     const high = Number(iova >> 32n);

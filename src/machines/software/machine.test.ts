@@ -219,9 +219,9 @@ test("a set-up that makes no sense is refused with what is wrong, and translatio
   refused({ tableAddress: TABLE_ADDRESS + 8 }, /table address of the window is 65544; expected a multiple of 4096/);
   refused({ tableAddress: 2 ** 20 }, /table address of the window is 1048576/);
   refused({ tableAddress: 2 ** 20 - 4096, entries: 513 }, /with 513 entries below 1048576/);
-  refused({ windowBase: 1n }, /base of the window is 1; expected a multiple of 4096/);
+  refused({ windowBase: 1n }, /base of the window is 1n; expected a multiple of 4096/);
   refused({ windowBase: (1n << 64n) - (255n << 12n) }, /with 256 pages below 2\^64/);
-  refused({ windowBase: -4096n }, /register value is -4096; expected 64 bits, unsigned/);
+  refused({ windowBase: -4096n }, /register value is -4096n; expected 64 bits, unsigned/);
   refused({ windowBase: 1n << 64n }, /expected 64 bits/);
   assert.throws(
     () => SoftwareMachine.create({ memoryBytes: 2 ** 20 }).registers.write32(CONTROL, ENABLE),
@@ -271,7 +271,7 @@ test("while translation is on, only CONTROL may be written", () => {
 test("devices are found by name and by number; what is none is refused with the names there are", () => {
   const machine = start({ devices: ["nic", "disk"] });
   assert.equal(machine.device("disk"), machine.device(1));
-  assert.throws(() => machine.device("gpu"), /device is gpu; expected one of nic, disk/);
+  assert.throws(() => machine.device("gpu"), /device is "gpu"; expected one of nic, disk/);
   assert.throws(() => machine.device(2), InvalidArgumentError);
 });
 
@@ -281,7 +281,7 @@ test("a DMA with an address beyond 64 bits, or with something else than bytes, i
   assert.throws(() => device.dmaRead(-1n, new Uint8Array(1)), InvalidArgumentError);
   assert.throws(() => device.dmaRead(1n << 64n, new Uint8Array(1)), InvalidArgumentError);
   assert.throws(() => device.dmaRead(5 as unknown as bigint, new Uint8Array(1)), InvalidArgumentError);
-  assert.throws(() => device.dmaWrite(WINDOW, [1] as unknown as Uint8Array), /bytes of a DMA of device0 is object/);
+  assert.throws(() => device.dmaWrite(WINDOW, [1] as unknown as Uint8Array), /bytes of a DMA of device0 is an array/);
   assert.equal(invalidate(machine, 0, 1), 0, "nothing is left in flight");
 });
 
@@ -301,10 +301,10 @@ test("options out of range are refused with what was found", () => {
   refused({ iotlb: { entries: 12, ways: 4 } }, /IOTLB entries is 12; expected 0, or a power of two times the 4 ways/);
   refused({ iotlb: { entries: 2, ways: 4 } }, /IOTLB entries is 2/);
   refused({ iotlb: { ways: 0 } }, /IOTLB ways is 0/);
-  refused({ iotlb: { replacement: "fifo" as "random" } }, /IOTLB replacement is fifo/);
+  refused({ iotlb: { replacement: "fifo" as "random" } }, /IOTLB replacement is "fifo"/);
   refused({ iotlb: { seed: 0.5 } }, /IOTLB seed is 0.5/);
   refused({ devices: [] }, /number of devices is 0/);
-  refused({ devices: ["a", "a"] }, /name of device 1 is a; expected a text that no other device has/);
+  refused({ devices: ["a", "a"] }, /name of device 1 is "a"; expected a text that no other device has/);
   refused({ devices: [""] }, /name of device 0/);
 });
 

@@ -17,7 +17,8 @@ import {
   type SharedWords,
   wordsOf,
 } from "../../shared/memory.ts";
-import { checkInteger, FormatError, InvalidArgumentError } from "../../units/errors.ts";
+import { checkInteger, FormatError, InvalidArgumentError, postHint } from "../../units/errors.ts";
+import { checkKeys } from "../../units/keys.ts";
 import { type DevicePaths, SoftwareDevice } from "./device.ts";
 import { FaultRecord } from "./faults.ts";
 import type { IommuModel } from "./iommus/model.ts";
@@ -156,6 +157,20 @@ export class SoftwareMachine implements DmaMachine {
 
   /** A new machine, with this thread attached. Throws InvalidArgumentError for options out of range. */
   static create(options: SoftwareMachineOptions): SoftwareMachine {
+    checkKeys("a software machine", options, {
+      memoryBytes: "any",
+      devices: "object",
+      iommu: "any",
+      partitions: "any",
+      windows: "any",
+      iotlb: "object",
+      threads: "any",
+      faultRecords: "any",
+      busyMilliseconds: "any",
+    });
+    if (options.iotlb !== undefined) {
+      checkKeys("an IOTLB", options.iotlb, { entries: "any", ways: "any", replacement: "any", seed: "any" });
+    }
     const devices = [...(options.devices ?? ["device0"])];
     const memory = createMemory(options.memoryBytes);
     const layout = layoutOf(geometryOf(options, devices));
@@ -167,7 +182,7 @@ export class SoftwareMachine implements DmaMachine {
   /** A view for the calling thread. Throws FormatError for a foreign or cut handle, IovaError when all slots are taken. */
   static attach(handle: SoftwareMachineHandle): SoftwareMachine {
     if (!isShared(handle?.memory) || !isShared(handle?.state) || !Array.isArray(handle.devices)) {
-      throw new FormatError("the handle is not that of a software machine");
+      throw new FormatError(`the handle is not that of a software machine${postHint(handle)}`);
     }
     const state = wordsOf(handle.state);
     const layout = readLayout(state, handle.state.byteLength / 4);

@@ -48,11 +48,13 @@ export class SoftwareMemory implements Memory {
   }
 
   read(at: number, into: Uint8Array): void {
+    checkArray(into);
     this.#checkBytes(at, into.length);
     copyOut(this.#bytes, at, into);
   }
 
   write(at: number, from: Uint8Array): void {
+    checkArray(from);
     this.#checkBytes(at, from.length);
     copyIn(this.#bytes, at, from);
   }
@@ -112,6 +114,10 @@ export class SoftwareMemory implements Memory {
 
 function badCount(count: number, available: number): InvalidArgumentError {
   return new InvalidArgumentError("count of words", count, `an even number from 0 to ${available}`);
+}
+
+function checkArray(bytes: Uint8Array): void {
+  if (!(bytes instanceof Uint8Array)) throw new InvalidArgumentError("bytes of memory", bytes, "a Uint8Array");
 }
 
 function badWord(at: number, length: number, bytes: number): InvalidArgumentError {

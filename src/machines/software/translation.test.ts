@@ -194,6 +194,6 @@ test("windows, partitions and devices that are none are refused with the numbers
   assert.throws(() => machine.registers.read32(0), /nobody: this machine's IOMMU is its hypervisor's/);
   assert.throws(
     () => SoftwareMachine.create({ memoryBytes: 4096, iommu: "vtd" }),
-    /iommu is vtd; expected one of none, linear/,
+    /iommu is "vtd"; expected one of none, linear/,
   );
 });

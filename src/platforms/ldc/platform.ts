@@ -16,6 +16,7 @@ import type { Machine } from "../../machine/contract.ts";
 import { IommuTable, iovaOf, type TableOptions } from "../../table/iommu-table.ts";
 import { checkInteger, FreeError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
+import { checkKeys } from "../../units/keys.ts";
 import { checkNothingLive, type PlatformHandle, SharedState } from "../shared-state.ts";
 import { EOK } from "../sun4v/services.ts";
 import { cookieIndex, cookiePages, cookieWindow, type LdcCookie } from "./cookies.ts";
@@ -87,6 +88,7 @@ export class LdcPlatform {
    * together, IovaError "platform-refused" when the hypervisor does not take the table.
    */
   static create(machine: Machine, options: LdcPlatformOptions): LdcPlatform {
+    checkKeys("an LDC platform", options, { pageShift: "any", entries: "any", tableAddress: "any", table: "object" });
     const { pageShift = DEFAULT_PAGE_SHIFT, entries = DEFAULT_ENTRIES, tableAddress } = options;
     const window = cookieWindow(pageShift, entries);
     checkInteger("entries of the map table", entries, LEAST_TABLE_ENTRIES, MOST_TABLE_ENTRIES);

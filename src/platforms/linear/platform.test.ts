@@ -112,7 +112,7 @@ test("what does not fit together is refused before anything of the machine chang
     assert.throws(() => LinearPlatform.create(machine, all), InvalidArgumentError);
     assert.equal(readByte(machine, running, entry), 5);
   };
-  refused({ format: "vtd" }, /entry format is vtd; expected one of powernv-tce, sun4u-iopte/);
+  refused({ format: "vtd" }, /entry format is "vtd"; expected one of powernv-tce, sun4u-iopte/);
   refused({ format: "toString" }, /entry format is toString/);
   refused({ format: "sun4u-iopte" }, /page shift of sun4u-iopte is 12/);
   refused({ window: windowOf(12, 0) }, /entries of the table is 0/);

@@ -13,7 +13,9 @@ import type { Machine } from "../../machine/contract.ts";
 import { checkHandle } from "../../table/handle.ts";
 import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
 import { InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { checkKeys } from "../../units/keys.ts";
 import type { DmaWindow } from "../../units/numbers.ts";
+import { checkWindow } from "../../units/window.ts";
 import { LinearOps } from "./ops.ts";
 import {
   CONTROL,
@@ -78,7 +80,9 @@ export class LinearPlatform {
    * does not end.
    */
   static create(machine: Machine, options: LinearPlatformOptions): LinearPlatform {
+    checkKeys("a linear platform", options, { format: "any", window: "object", tableAddress: "any", table: "object" });
     const { window } = options;
+    checkWindow(window);
     const format = formatNamed(options.format);
     const tableAddress = options.tableAddress ?? defaultTableAddress(machine.memory.bytes, window.entries);
     const ops = opsOf(machine, format, window, tableAddress);

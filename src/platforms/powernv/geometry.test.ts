@@ -58,9 +58,9 @@ test("page sizes of the other generation, windows of no power of two, and levels
     assert.throws(() => tceGeometry({ pageShift, windowBytes, levels }, "power9"), InvalidArgumentError);
   };
   refused(24, 2n ** 31n, 1, /page shift of a window of power9 is 24; expected one of 12, 16, 21, 30/);
-  refused(12, 3n * 4096n, 1, /size of a window in bytes is 12288; expected a power of two/);
+  refused(12, 3n * 4096n, 1, /size of a window in bytes is 12288n; expected a power of two/);
   refused(12, 0n, 1, /size of a window in bytes is 0/);
-  refused(16, 4096n, 1, /size of a window in bytes is 4096; expected from one page of 65536 bytes/);
+  refused(16, 4096n, 1, /size of a window in bytes is 4096n; expected from one page of 65536 bytes/);
   refused(12, 2n ** 43n, 1, /size of a window in bytes is 8796093022208/);
   refused(12, 2n ** 31n, 0, /levels of a TCE table is 0; expected an integer from 1 to 5/);
   refused(12, 2n ** 31n, 6, /levels of a TCE table is 6/);

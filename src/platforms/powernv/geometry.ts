@@ -3,7 +3,7 @@
  * states them; spec: level_shift). A table of several levels is made of *levels*: equal arrays of 8-byte entries. The first
  * one stands in the TVE; an entry of an inner level holds the address of the next; the last level's entries are TCEs.
  */
-import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+import { checkInteger, InvalidArgumentError, inWords } from "../../units/errors.ts";
 import { MAX_ENTRIES } from "../../units/numbers.ts";
 
 const ENTRY_SHIFT = 3;
@@ -62,7 +62,11 @@ export function tceGeometry(shape: WindowShape, generation: PowerGeneration): Tc
   const addressBits = levelBits * levels + pageShift;
   if (addressBits >= ADDRESS_BITS) {
     const found = `${levels} of 2^${levelBits} entries and pages of 2^${pageShift} bytes: ${addressBits} bits`;
-    throw new InvalidArgumentError("levels of a TCE table", found, `fewer than ${ADDRESS_BITS} bits of address`);
+    throw new InvalidArgumentError(
+      "levels of a TCE table",
+      inWords(found),
+      `fewer than ${ADDRESS_BITS} bits of address`,
+    );
   }
   return { ...shape, entries: 2 ** entriesLog2, levelBits, levelBytes: 2 ** levelShift };
 }

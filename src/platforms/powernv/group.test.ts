@@ -411,7 +411,7 @@ test("bad input is refused with the numbers, and nothing has changed", () => {
   refused(() => TableGroup.createLegacy(phb, 2, SMALL), /PE of a new group is 2/);
   refused(() => TableGroup.create(phb, 0), /PE of a group is 0; expected an integer from 1 to 3/);
   refused(() => TableGroup.of(phb, 3), /PE of a group is 3; expected one for which createGroup was called/);
-  refused(() => phb.bindDevice("tape", 1), /device of the bridge is tape; expected one of nic, disk/);
+  refused(() => phb.bindDevice("tape", 1), /device of the bridge is "tape"; expected one of nic, disk/);
   refused(() => phb.bindDevice("nic", 4), /PE of a device is 4/);
   const table = first.createTable({ ...SMALL, window: 0 });
   assert.throws(() => first.unsetWindow(table), /window 0 of PE 1 is not this table/);
@@ -424,10 +424,10 @@ test("bad input is refused with the numbers, and nothing has changed", () => {
   assert.throws(() => region(2 ** 21 + 4096, 2 ** 17), /room for a page and, at a multiple of 131072/);
   assert.throws(() => region(5, 2 ** 20), InvalidArgumentError);
   assert.throws(() => Phb.create(machine, { ...options, partitions: 1 }), /PEs of the bridge is 1/);
-  assert.throws(() => Phb.create(machine, { ...options, generation: "power7" as "power8" }), /generation is power7/);
+  assert.throws(() => Phb.create(machine, { ...options, generation: "power7" as "power8" }), /generation is "power7"/);
   assert.throws(
     () => Phb.create(machine, { ...options, devices: [DEVICES[0], DEVICES[0]] }),
-    /device of the bridge is nic/,
+    /device of the bridge is "nic"/,
   );
 });
 

@@ -3,7 +3,7 @@
  * group owns one fixed table in the first window for good.
  */
 import { compareExchange, load, store } from "../../shared/memory.ts";
-import { FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { FormatError, InvalidArgumentError, IovaError, inWords } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { EntryRange } from "../../units/numbers.ts";
 import { tableBytesOf, tceGeometry, type WindowShape } from "./geometry.ts";
@@ -100,7 +100,7 @@ export class TableGroup {
     if (options.pageShift !== pageShift || options.windowBytes !== windowBytes || options.levels !== levels) {
       const found = `${options.windowBytes} bytes, page shift ${options.pageShift}, ${options.levels} levels`;
       const expected = `${windowBytes} bytes, page shift ${pageShift}, ${levels} levels: those of the fixed table`;
-      throw new InvalidArgumentError("window of a legacy group", found, expected);
+      throw new InvalidArgumentError("window of a legacy group", inWords(found), expected);
     }
     return this.#viewOfFixed();
   }
@@ -177,7 +177,7 @@ export class TableGroup {
     }
     const still = tables.find((table) => table.isOwned);
     if (still !== undefined) {
-      throw new InvalidArgumentError("ownership of a group", "none", `what took table ${still.handle.index}`);
+      throw new InvalidArgumentError("ownership of a group", inWords("none"), `what took table ${still.handle.index}`);
     }
     const { words } = this.#phb.state;
     const hadBypass = (load(words, this.#at + GROUP.owned) & BYPASS_WAS_ON) !== 0;
@@ -199,7 +199,7 @@ export class TableGroup {
     const { window, index } = table.handle;
     if (this.#content(window) !== index + 1 || table.isGone) {
       const what = `window ${window} of PE ${this.partition}`;
-      throw new InvalidArgumentError(what, "not this table", "the one that was set");
+      throw new InvalidArgumentError(what, inWords("not this table"), "the one that was set");
     }
     const isLast = linksOf(this.#phb.state, index) === 1;
     const claimed = isLast && !table.isOwned ? table.claim() : undefined;
@@ -266,7 +266,7 @@ export class TableGroup {
         const found = given.map(({ handle }) => `table ${handle.index}`).join(", ") || "none";
         throw new InvalidArgumentError(
           `tables of window ${window} of PE ${this.partition}`,
-          found,
+          inWords(found),
           "the one that is set",
         );
       }

@@ -17,8 +17,9 @@ import type { Machine } from "../../machine/contract.ts";
 import { PhysicalPages, type PhysicalPagesHandle, type PhysicalRange } from "../../machine/physical-pages.ts";
 import { holderOf, inherit, lock, tagOf, unlock } from "../../shared/lock.ts";
 import { compareExchange, isShared, load, type SharedBuffer, store } from "../../shared/memory.ts";
-import { checkInteger, FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { checkInteger, FormatError, InvalidArgumentError, IovaError, inWords } from "../../units/errors.ts";
 import { type FailureCode, failureOf } from "../../units/failure.ts";
+import { checkKeys } from "../../units/keys.ts";
 import { BridgeRegisters } from "./bridge-registers.ts";
 import { PAGE_SHIFTS_OF, type PowerGeneration } from "./geometry.ts";
 import {
@@ -101,6 +102,14 @@ export class Phb {
    * InvalidArgumentError for options that don't fit together or into the machine.
    */
   static create(machine: Machine, options: PhbOptions, label?: number): Phb {
+    checkKeys("a bridge", options, {
+      generation: "any",
+      devices: "object",
+      partitions: "any",
+      tables: "any",
+      region: "object",
+      threads: "any",
+    });
     const { generation = "power9", partitions = 4, threads = 32, devices, region } = options;
     checkInteger("PEs of the bridge", partitions, 2, MAX_PARTITIONS);
     const { tables = 2 * partitions } = options;
@@ -301,12 +310,12 @@ function placeRtt(machine: Machine, { address, bytes }: PhysicalRange): number {
   if (!(Number.isSafeInteger(end) && address >= 0 && end <= machine.memory.bytes && end <= LEVELS_END_BELOW)) {
     const limit = Math.min(machine.memory.bytes, LEVELS_END_BELOW);
     const expected = `inside of [0, ${limit}): of memory, and below 4 GiB, since inner entries are swapped in by one word`;
-    throw new InvalidArgumentError("region of the bridge", `[${address}, ${end})`, expected);
+    throw new InvalidArgumentError("region of the bridge", inWords(`[${address}, ${end})`), expected);
   }
   const rttAddress = Math.floor(end / RTT_BYTES) * RTT_BYTES - RTT_BYTES;
   if (rttAddress > address) return rttAddress;
   const expected = `room for a page and, at a multiple of ${RTT_BYTES}, for an RTT of as many bytes`;
-  throw new InvalidArgumentError("region of the bridge", `[${address}, ${end})`, expected);
+  throw new InvalidArgumentError("region of the bridge", inWords(`[${address}, ${end})`), expected);
 }
 
 function checkDevices(devices: readonly PhbDevice[]): void {

@@ -11,6 +11,7 @@ import type { Machine } from "../../machine/contract.ts";
 import type { IommuTable } from "../../table/iommu-table.ts";
 import { FormatError, IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
+import { checkKeys } from "../../units/keys.ts";
 import type { EehReport } from "../eeh.ts";
 import { frozenPartitions, resetPartition, takeEehReport } from "./eeh.ts";
 import { TableGroup } from "./group.ts";
@@ -54,6 +55,7 @@ export class PowernvPlatform {
 
   /** Programs the bridge, and binds all devices. `label`: as of `Phb.attach`. Throws as Phb.create and PowernvTable.create. */
   static create(machine: Machine, options: PowernvPlatformOptions, label?: number): PowernvPlatform {
+    checkKeys("a powernv platform", options, { phb: "object", table: "object" });
     const phb = Phb.create(machine, options.phb, label);
     const group = TableGroup.create(phb, DEFAULT_PARTITION);
     const table = group.createTable({ window: 0, ...options.table });

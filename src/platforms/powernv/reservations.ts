@@ -4,7 +4,7 @@
  */
 import type { Memory } from "../../machine/contract.ts";
 import type { EntryValue } from "../../table/contract.ts";
-import { InvalidArgumentError } from "../../units/errors.ts";
+import { InvalidArgumentError, inWords } from "../../units/errors.ts";
 import type { DmaWindow, EntryRange } from "../../units/numbers.ts";
 import { mergeRanges, rangeOf } from "../whole-table.ts";
 import type { TceGeometry } from "./geometry.ts";
@@ -68,7 +68,7 @@ export function checkForeignLevels(
       Number.isInteger(level) && level > 0 && level % 4096 === 0 && end <= Math.min(memory.bytes, 2 ** 32);
     if (isInside && (end <= region.address || level >= region.address + region.bytes)) return;
     const expected = `page-aligned memory below 4 GiB and outside of [${region.address}, ${region.address + region.bytes})`;
-    throw new InvalidArgumentError("level of an existing table", `[${level}, ${end})`, expected);
+    throw new InvalidArgumentError("level of an existing table", inWords(`[${level}, ${end})`), expected);
   };
   check(rootAddress);
   // Levels from above, so that none is looked into that lies outside.
@@ -117,7 +117,7 @@ function filledRanges(ops: TceOps, entries: number): EntryRange[] {
 /** The entries of the window in which the bus addresses lie, none or one range. */
 function entriesOf({ base, pageShift, entries }: DmaWindow, { start, end }: BusRange): EntryRange[] {
   if (typeof start !== "bigint" || typeof end !== "bigint" || start < 0n || start >= end) {
-    throw new InvalidArgumentError("MMIO hole", `[${start}, ${end})`, "bus addresses, as bigints, ascending");
+    throw new InvalidArgumentError("MMIO hole", inWords(`[${start}, ${end})`), "bus addresses, as bigints, ascending");
   }
   const pageBytes = 1n << BigInt(pageShift);
   const windowEnd = base + BigInt(entries) * pageBytes;

@@ -8,7 +8,7 @@
 import * as pages from "../../dma/pages.ts";
 import type { Hypercall, Machine } from "../../machine/contract.ts";
 import { createShared, mayWait, waitWhile, wordsOf } from "../../shared/memory.ts";
-import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+import { checkInteger, InvalidArgumentError, inWords } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import * as papr from "./papr.ts";
 
@@ -43,7 +43,7 @@ export class Hypercalls {
   constructor(machine: Machine, { patienceMs = DEFAULT_PATIENCE_MS, pause = sleep }: Patience = {}) {
     const { hypercall } = machine;
     if (hypercall === undefined)
-      throw new InvalidArgumentError("machine", "one without hypercalls", "one with a hypervisor");
+      throw new InvalidArgumentError("machine", inWords("one without hypercalls"), "one with a hypervisor");
     checkInteger("patience with the hypervisor in milliseconds", patienceMs, 0, 200_000);
     this.#hypercall = hypercall;
     this.#patienceMs = patienceMs;

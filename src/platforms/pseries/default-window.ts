@@ -1,5 +1,5 @@
 /** The default window, as the device tree tells of it: checked against what the hypervisor knows, and emptied before it is used. */
-import { InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { InvalidArgumentError, IovaError, inWords } from "../../units/errors.ts";
 import type { DmaWindow, Entry, EntryCount, EntryRange, Iova } from "../../units/numbers.ts";
 import { failureOfCode, type Hypercalls } from "./calls.ts";
 import type { PseriesOps } from "./ops.ts";
@@ -27,7 +27,11 @@ export function checkWindow(calls: Hypercalls, { liobn }: DmaProperties, window:
     if (code !== H_PARAMETER)
       throw new IovaError(failureOfCode(code), `H_GET_TCE of liobn 0x${liobn.toString(16)} answers ${code}`);
     const expected = `one whose ${what} entry the hypervisor knows: H_GET_TCE answers H_PARAMETER`;
-    throw new InvalidArgumentError("liobn", `0x${liobn.toString(16)} with ${window.entries} entries`, expected);
+    throw new InvalidArgumentError(
+      "liobn",
+      inWords(`0x${liobn.toString(16)} with ${window.entries} entries`),
+      expected,
+    );
   }
 }
 

@@ -1,5 +1,5 @@
 /** The guest's memory in a direct window: each page is mapped at its own place, so bus address − base is the physical address. */
-import { InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { InvalidArgumentError, IovaError, inWords } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import { DEVICE_READS_AND_WRITES, type DmaWindow } from "../../units/numbers.ts";
 import type { PseriesOps } from "./ops.ts";
@@ -88,7 +88,11 @@ export function checkMemory(ranges: readonly MemoryRange[]): readonly MemoryRang
   for (const { address, bytes } of ranges) {
     const isRange = Number.isSafeInteger(address + bytes) && address >= 0 && bytes > 0;
     if (!isRange || address % 4096 !== 0 || bytes % 4096 !== 0) {
-      throw new InvalidArgumentError("range of memory", `${bytes} bytes at ${address}`, "whole pages of 4096 bytes");
+      throw new InvalidArgumentError(
+        "range of memory",
+        inWords(`${bytes} bytes at ${address}`),
+        "whole pages of 4096 bytes",
+      );
     }
   }
   if (ranges.length === 0) throw new InvalidArgumentError("ranges of memory", 0, "at least one");

@@ -464,7 +464,7 @@ test("properties that are none, an unknown liobn, another window, a machine with
   const wrong: readonly [object, RegExp][] = [
     [{ liobn: 0x1234 }, /liobn is 0x1234 with 2048 entries; expected one whose first entry the hypervisor knows/],
     [{ bytes: 2n ** 24n }, /with 4096 entries; expected one whose last entry/],
-    [{ bytes: 3n * 4096n }, /bytes of the default window is 12288; expected a power of two/],
+    [{ bytes: 3n * 4096n }, /bytes of the default window is 12288n; expected a power of two/],
     [{ bytes: 100n }, /bytes of the default window is 100/],
   ];
   for (const [change, message] of wrong) {

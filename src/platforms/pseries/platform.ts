@@ -17,6 +17,7 @@ import { checkHandle } from "../../table/handle.ts";
 import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
 import { FormatError, IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
+import { checkKeys } from "../../units/keys.ts";
 import type { DmaWindow, EntryRange } from "../../units/numbers.ts";
 import type { EehReport } from "../eeh.ts";
 import { reserveRest, unreserveAll } from "../whole-table.ts";
@@ -186,6 +187,13 @@ export class PseriesPlatform {
    * that are none, or a liobn or window that the hypervisor doesn't know; IovaError with the failure's code when it refuses the rest.
    */
   static create(machine: Machine, options: PseriesPlatformOptions): PseriesPlatform {
+    checkKeys("a pseries platform", options, {
+      properties: "object",
+      region: "object",
+      multiTce: "boolean",
+      patience: "object",
+      table: "object",
+    });
     const { properties, region, patience, table = {}, multiTce = properties.multiTce } = options;
     const window = windowOf(properties);
     const pages =

@@ -12,6 +12,7 @@ import { createShared, type SharedBuffer, wordsOf } from "../../shared/memory.ts
 import { checkHandle } from "../../table/handle.ts";
 import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
 import { checkInteger, FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { checkKeys } from "../../units/keys.ts";
 import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
 import { StreamingContexts } from "./contexts.ts";
 import { Sun4uOps, timedOut } from "./ops.ts";
@@ -125,6 +126,14 @@ export class Sun4uPlatform {
    * does not end.
    */
   static create(machine: Machine, options: Sun4uPlatformOptions = {}): Sun4uPlatform {
+    checkKeys("a sun4u platform", options, {
+      pageShift: "any",
+      entries: "any",
+      tableAddress: "any",
+      streaming: "boolean",
+      syncMilliseconds: "any",
+      table: "object",
+    });
     const { streaming = false, syncMilliseconds = 100, table } = options;
     const window = windowOf(options);
     checkInteger("milliseconds of a streaming cache's sync", syncMilliseconds, 1, 60_000);

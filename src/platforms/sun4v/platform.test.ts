@@ -495,7 +495,7 @@ test("what does not fit together is refused with the numbers, and nothing is con
   const refused = (options: Partial<Sun4vPlatformOptions>, message: RegExp): void => {
     assert.throws(() => Sun4vPlatform.create(machine, { ...optionsOf("legacy"), ...options }), message);
   };
-  refused({ window: "other" as Sun4vWindow }, /window is other; expected legacy or atu/);
+  refused({ window: "other" as Sun4vWindow }, /window is "other"; expected legacy or atu/);
   refused({ entries: 0 }, /entries of the legacy window is 0/);
   refused({ entries: 2 ** 18 + 1 }, /entries of the legacy window is 262145/);
   refused({ entries: ENTRIES + 1 }, /does not give a window of 8193 entries/);

@@ -11,6 +11,7 @@
 import type { Machine } from "../../machine/contract.ts";
 import { IommuTable, type TableOptions } from "../../table/iommu-table.ts";
 import { checkInteger, InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { checkKeys } from "../../units/keys.ts";
 import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
 import { checkNothingLive, type PlatformHandle, SharedState } from "../shared-state.ts";
 import { Sun4vCalls, type Sun4vWindow, sun4vHypercallOf } from "./calls.ts";
@@ -93,6 +94,14 @@ export class Sun4vPlatform {
    * or a machine without a sun4v hypervisor, IovaError "platform-refused" when the hypervisor does not give the window.
    */
   static create(machine: Machine, options: Sun4vPlatformOptions): Sun4vPlatform {
+    checkKeys("a sun4v platform", options, {
+      window: "any",
+      entries: "any",
+      listAddress: "any",
+      iotsbAddress: "any",
+      devices: "object",
+      table: "object",
+    });
     const window = windowOf(options);
     const threads = options.table?.threads ?? DEFAULT_THREADS;
     sun4vHypercallOf(machine);

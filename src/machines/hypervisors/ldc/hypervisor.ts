@@ -21,6 +21,7 @@ import {
   wordsOf,
 } from "../../../shared/memory.ts";
 import { FormatError } from "../../../units/errors.ts";
+import { checkKeys } from "../../../units/keys.ts";
 import { SoftwareMachine, type SoftwareMachineHandle, type SoftwareMachineOptions } from "../../software/machine.ts";
 import type { SoftwareMemory } from "../../software/memory.ts";
 import { CallInjection } from "../injection.ts";
@@ -83,6 +84,14 @@ export class LdcHypervisor implements DmaMachine {
 
   /** Both domains, this thread attached; the link is down. Throws InvalidArgumentError for options out of range. */
   static create(options: LdcHypervisorOptions): LdcHypervisor {
+    checkKeys("an LDC hypervisor", options, {
+      memoryBytes: "any",
+      otherMemoryBytes: "any",
+      devices: "object",
+      threads: "any",
+      faultRecords: "any",
+      busyMilliseconds: "any",
+    });
     const { memoryBytes, otherMemoryBytes = 65536, devices, faultRecords } = options;
     const { busyMilliseconds = 1000, threads = 32 } = options;
     // The hypervisor reads an entry anew for each copy: no IOTLB. One window for each size of pages.

@@ -379,7 +379,7 @@ test("a thread that dies in a call between emptying and invalidating leaves noth
 });
 
 test("options and handles that can't be are refused with the numbers", () => {
-  assert.throws(() => hypervisorOf("xen" as PersonalityName), /personality is xen; expected one of papr, kvm, qemu/);
+  assert.throws(() => hypervisorOf("xen" as PersonalityName), /personality is "xen"; expected one of papr, kvm, qemu/);
   assert.throws(
     () => hypervisorOf("papr", { entries: 1000 }),
     /entries of the default window is 1000; expected a power of two/,

@@ -28,7 +28,8 @@ import {
 import { counted, increment } from "../../../shared/counters.ts";
 import { load, type SharedBuffer, type SharedWords, store } from "../../../shared/memory.ts";
 import { checkHandle } from "../../../table/handle.ts";
-import { checkInteger, InvalidArgumentError, InvariantError } from "../../../units/errors.ts";
+import { checkInteger, InvalidArgumentError, InvariantError, inWords } from "../../../units/errors.ts";
+import { checkKeys, type OptionTypes } from "../../../units/keys.ts";
 import type { SoftwareDevice } from "../../software/device.ts";
 import { SoftwareMachine, type SoftwareMachineHandle, type SoftwareMachineOptions } from "../../software/machine.ts";
 import { SoftwareMemory } from "../../software/memory.ts";
@@ -182,6 +183,17 @@ export class PaprHypervisor implements DmaMachine {
 
   /** A machine with its hypervisor, and this thread attached. Throws InvalidArgumentError for options out of range. */
   static create(options: PaprHypervisorOptions): PaprHypervisor {
+    checkKeys("a PAPR hypervisor", options, OPTION_TYPES);
+    if (options.dynamicWindows !== undefined) {
+      checkKeys("dynamic windows", options.dynamicWindows, DYNAMIC_TYPES);
+    }
+    if (options.machine !== undefined) {
+      checkKeys("the machine below", options.machine, {
+        iotlb: "object",
+        busyMilliseconds: "any",
+        faultRecords: "any",
+      });
+    }
     const { memoryBytes, bootMemoryBytes = memoryBytes, devices, machine: below = {} } = options;
     const setup = setupOf(options);
     checkInteger("memory at boot in bytes", bootMemoryBytes, 0, memoryBytes);
@@ -337,6 +349,34 @@ function windowsOf({ pages, setup }: PaprHypervisorHandle, machine: SoftwareMach
   });
 }
 
+const OPTION_TYPES: OptionTypes<PaprHypervisorOptions> = {
+  memoryBytes: "any",
+  bootMemoryBytes: "any",
+  personality: "any",
+  devices: "object",
+  threads: "any",
+  partitions: "any",
+  base: "any",
+  pageShift: "any",
+  entries: "any",
+  multiTce: "boolean",
+  dynamicWindows: "object",
+  eeh: "boolean",
+  peers: "boolean",
+  inject: "object",
+  machine: "object",
+};
+
+const DYNAMIC_TYPES: OptionTypes<DynamicWindowOptions> = {
+  slots: "any",
+  pageShifts: "object",
+  largestWindow: "any",
+  base: "any",
+  reset: "boolean",
+  limitedAddressing: "boolean",
+  memoryBytes: "any",
+};
+
 function setupOf(options: PaprHypervisorOptions): Setup {
   const { memoryBytes, partitions = 1, pageShift = 12, threads = 32, dynamicWindows } = options;
   const { personality = "papr", entries = 2 ** (30 - pageShift), multiTce = true, eeh = true } = options;
@@ -378,7 +418,11 @@ function dynamicOf(options: DynamicWindowOptions): NonNullable<Setup["dynamic"]>
   checkInteger("largest window in TCEs", largestWindow, 1, 2 ** 31 - 1);
   const pageBytes = 2n ** BigInt(Math.max(12, ...pageShifts));
   if (base % pageBytes !== 0n) {
-    throw new InvalidArgumentError("base of dynamic windows", `0x${base.toString(16)}`, `a multiple of ${pageBytes}`);
+    throw new InvalidArgumentError(
+      "base of dynamic windows",
+      inWords(`0x${base.toString(16)}`),
+      `a multiple of ${pageBytes}`,
+    );
   }
   return { pageShifts, largestWindow, base, reset, limitedAddressing };
 }

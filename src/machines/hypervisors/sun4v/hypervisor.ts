@@ -55,6 +55,7 @@ import {
   wordsOf,
 } from "../../../shared/memory.ts";
 import { checkInteger, FormatError, InvalidArgumentError } from "../../../units/errors.ts";
+import { checkKeys } from "../../../units/keys.ts";
 import { SoftwareMachine, type SoftwareMachineHandle, type SoftwareMachineOptions } from "../../software/machine.ts";
 import { SoftwareMemory } from "../../software/memory.ts";
 import { closed, PASSED, STILL_IN_FLIGHT } from "../../software/threads.ts";
@@ -127,6 +128,15 @@ export class Sun4vHypervisor implements DmaMachine {
 
   /** A new machine with its hypervisor, this thread attached. Throws InvalidArgumentError for options out of range. */
   static create(options: Sun4vHypervisorOptions): Sun4vHypervisor {
+    checkKeys("a sun4v hypervisor", options, {
+      memoryBytes: "any",
+      legacyEntries: "any",
+      devices: "object",
+      threads: "any",
+      iotlb: "object",
+      faultRecords: "any",
+      busyMilliseconds: "any",
+    });
     const { legacyEntries = LEGACY_ENTRIES, memoryBytes, ...rest } = options;
     checkInteger("entries of the legacy window", legacyEntries, 0, LEGACY_ENTRIES);
     if (guestBytesOf(memoryBytes, legacyEntries) < PAGE_BYTES || memoryBytes % PAGE_BYTES !== 0) {

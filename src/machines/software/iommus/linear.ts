@@ -6,7 +6,7 @@ import { highHalf, joinHalves, lowHalf, WideRegisters } from "../../../machine/w
 import * as frame from "../../../platforms/linear/registers.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
 import * as memory from "../../../shared/memory.ts";
-import { checkInteger, InvalidArgumentError } from "../../../units/errors.ts";
+import { checkInteger, InvalidArgumentError, inWords } from "../../../units/errors.ts";
 import { MAX_ENTRIES } from "../../../units/numbers.ts";
 import * as threads from "../threads.ts";
 import type { TranslationUnit } from "../translation.ts";
@@ -144,7 +144,7 @@ class LinearRegisters extends WideRegisters {
     if ((load(this.#state, this.#at + WORD.control) & ENABLE) !== 0) {
       throw new InvalidArgumentError(
         `register ${name}`,
-        "written while translation is on",
+        inWords("written while translation is on"),
         "CONTROL without ENABLE first",
       );
     }
@@ -185,5 +185,5 @@ function resultOf(answer: number): number {
 
 function badRange(first: number, entries: number): InvalidArgumentError {
   const range = `[${first}, ${first + entries})`;
-  return new InvalidArgumentError("range to invalidate", range, `at least one entry in [0, ${MAX_ENTRIES})`);
+  return new InvalidArgumentError("range to invalidate", inWords(range), `at least one entry in [0, ${MAX_ENTRIES})`);
 }

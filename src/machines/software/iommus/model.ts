@@ -4,7 +4,7 @@
  */
 import type { Registers } from "../../../machine/contract.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
-import { InvalidArgumentError } from "../../../units/errors.ts";
+import { InvalidArgumentError, inWords } from "../../../units/errors.ts";
 import type { SoftwareMemory } from "../memory.ts";
 import type { StreamingCache } from "../streaming-cache.ts";
 import type { TranslationUnit } from "../translation.ts";
@@ -34,5 +34,5 @@ export interface IommuModel {
 
 /** What an access to a register that is none throws. `namedBy`: the module that names those that are. */
 export function unknownRegister(what: string, at: number, namedBy: string): InvalidArgumentError {
-  return new InvalidArgumentError(what, `0x${at.toString(16)}`, `one that ${namedBy} names`);
+  return new InvalidArgumentError(what, inWords(`0x${at.toString(16)}`), `one that ${namedBy} names`);
 }

@@ -19,7 +19,7 @@ import { PAGE_SHIFTS_OF } from "../../../platforms/powernv/geometry.ts";
 import * as bridge from "../../../platforms/powernv/registers.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
 import * as sharedMemory from "../../../shared/memory.ts";
-import { InvalidArgumentError } from "../../../units/errors.ts";
+import { InvalidArgumentError, inWords } from "../../../units/errors.ts";
 import { MAX_ENTRIES } from "../../../units/numbers.ts";
 import type { SoftwareMemory } from "../memory.ts";
 import * as threads from "../threads.ts";
@@ -254,7 +254,7 @@ class Phb4Registers implements Registers {
     if (first !== 0n || end < BigInt(this.#memory.bytes)) {
       throw new InvalidArgumentError(
         "range in a bypass TVE",
-        `0x${tve.toString(16)}`,
+        inWords(`0x${tve.toString(16)}`),
         `all ${this.#memory.bytes} bytes`,
       );
     }

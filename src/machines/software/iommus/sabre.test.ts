@@ -62,7 +62,7 @@ test("registers that are none, set-ups that can't be, and a TSB moved while tran
   assert.throws(() => registers.write64(0x2800, 1n), /0x2800/);
   assert.throws(() => registers.write64(TAGS + 4, 0n), InvalidArgumentError);
   assert.throws(() => registers.write64(TAGS, 1n), /tag 0 of the IOTLB is 1/);
-  assert.throws(() => registers.write64(TSB_BASE, 4096n), /TSB_BASE is 4096; expected a multiple of 8192/);
+  assert.throws(() => registers.write64(TSB_BASE, 4096n), /TSB_BASE is 4096n; expected a multiple of 8192/);
   assert.throws(() => registers.write64(CONTROL, BigInt((7 << 16) | 5)), /entries of the TSB is 131072/);
   assert.throws(() => registers.write64(CONTROL, BigInt((7 << 16) | 1)), /table address of the window/);
   registers.write64(CONTROL, 1n);

@@ -10,7 +10,7 @@ import { highHalf, joinHalves, lowHalf } from "../../../machine/wide-registers.t
 import * as frame from "../../../platforms/sun4u/registers.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
 import * as memory from "../../../shared/memory.ts";
-import { InvalidArgumentError } from "../../../units/errors.ts";
+import { InvalidArgumentError, inWords } from "../../../units/errors.ts";
 import type { SoftwareMemory } from "../memory.ts";
 import { STREAMING_CACHE_WORDS, type StreamingCache } from "../streaming-cache.ts";
 import * as threads from "../threads.ts";
@@ -190,7 +190,11 @@ class SabreRegisters implements Registers {
   /** Plain stores: one thread sets the IOMMU up, and nobody reads them but who enables it. */
   #setTable(high: number, low: number): void {
     if ((load(this.#state, this.#at + WORD.control) & ENABLE) !== 0) {
-      throw new InvalidArgumentError("TSB_BASE", "written while translation is on", "CONTROL without ENABLE first");
+      throw new InvalidArgumentError(
+        "TSB_BASE",
+        inWords("written while translation is on"),
+        "CONTROL without ENABLE first",
+      );
     }
     if (low % TSB_ALIGNMENT !== 0) {
       throw new InvalidArgumentError("TSB_BASE", joinHalves(high, low), `a multiple of ${TSB_ALIGNMENT}`);

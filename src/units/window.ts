@@ -1,0 +1,26 @@
+/** Is this a window? Asked wherever a caller hands one in. */
+import { checkInteger, InvalidArgumentError, inWords } from "./errors.ts";
+import { type DmaWindow, MAX_ENTRIES } from "./numbers.ts";
+
+/** Throws InvalidArgumentError for what is no window, or one that does not fit 64 bits. */
+export function checkWindow(window: DmaWindow): void {
+  if (typeof window !== "object" || window === null) {
+    throw new InvalidArgumentError("window", window, "an object with base, pageShift and entries");
+  }
+  const { base, pageShift, entries } = window;
+  checkInteger("the window's page shift", pageShift, 12, 34);
+  checkInteger("the window's entries", entries, 1, MAX_ENTRIES);
+  if (typeof base !== "bigint") throw new InvalidArgumentError("the window's base", base, "a bigint");
+  const pageBytes = 1n << BigInt(pageShift);
+  if (base < 0n || base % pageBytes !== 0n) {
+    const found = inWords(`0x${base.toString(16)}`);
+    throw new InvalidArgumentError("the window's base", found, `a multiple of the IO page (${pageBytes} bytes)`);
+  }
+  if (base + (BigInt(entries) << BigInt(pageShift)) > 2n ** 64n) {
+    throw new InvalidArgumentError(
+      "the window's end",
+      inWords("beyond 2^64"),
+      "a window inside the 64-bit bus address space",
+    );
+  }
+}
