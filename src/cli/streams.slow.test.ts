@@ -62,12 +62,12 @@ describe("output that can't be written (review of 2026-11-30, B5)", () => {
 
 describe("a reader that closes the pipe while a file is to be written", () => {
   test("the file is written all the same", () => {
-    const path = join(folder, "platforms.json");
+    const path = join(folder, "replay.json");
     const { status, stdout, stderr } = spawnSync(
       "/bin/sh",
       [
         "-c",
-        `{ sleep 0.2; "$0" "$1" platforms --json "$2"; echo "ended with $?" >&2; } | true`,
+        `{ sleep 0.2; "$0" "$1" replay nvme-io-612 --seconds 100ms --table pooled --cache none --json "$2"; echo "ended with $?" >&2; } | true`,
         process.execPath,
         IOVA,
         path,

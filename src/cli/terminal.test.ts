@@ -56,7 +56,10 @@ test("a process that ends while a bar is shown gives the cursor back; a bar that
 });
 
 test("TERM=dumb: no cursor or erase sequence is written, and no colour (review of 2026-11-30, B9)", async () => {
-  const { child, errors } = start('process.stderr.write(processTerminal().paintError("red", "plain"));', "dumb");
+  const { child, errors } = start(
+    'process.stderr.write(processTerminal().paintError("red", "plain")); process.exit(0);',
+    "dumb",
+  );
   await once(child, "close");
   assert.equal(errors(), "plain");
 });
