@@ -14,7 +14,7 @@ const DEVICE: Field = { radix: "text", unit: "PCI device" };
 const NAMES =
   "IO_PAGE_FAULT|ILLEGAL_DEV_TABLE_ENTRY|DEV_TAB_HARDWARE_ERROR|PAGE_TAB_HARDWARE_ERROR|COMMAND_HARDWARE_ERROR|ILLEGAL_COMMAND_ERROR|" +
   "IOTLB_INV_TIMEOUT|INVALID_DEVICE_REQUEST|INVALID_PPR_REQUEST|RMP_PAGE_FAULT|RMP_HARDWARE_ERROR|RMP_HW_ERROR";
-const FRONT = String.raw`(?:(?<driver>[a-z][\w.-]*)\s+(?<front>${PCI_DEVICE}):\s+|iommu\s+(?<iommu>ivhd\d+):\s+)?(?:AMD-Vi:\s+)?(?:Event\s+logged\s+\[\s*)?`;
+const FRONT = String.raw`(?:(?<driver>[a-z][\w.-]{0,63})\s+(?<front>${PCI_DEVICE}):\s+|iommu\s+(?<iommu>ivhd\d+):\s+)?(?:AMD-Vi:\s+)?(?:Event\s+logged\s+\[\s*)?`;
 
 const EVENT: Shape = {
   name: "amd-event",

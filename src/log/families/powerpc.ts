@@ -14,7 +14,7 @@ const ALLOC: Shape = {
   example: "iommu_alloc failed, tbl c00000000263c480 vaddr c000000133b00000 npages 10",
   kernels: "all: with the device, and pages in decimal, 3.x on",
   pattern: new RegExp(
-    String.raw`(?:(?<driver>[a-z][\w.-]*)\s+(?<device>${PCI_DEVICE}|[\w.:@/-]+):\s+)?iommu_alloc\s+failed,\s+tbl\s+(?<table>(?:0x)?[0-9a-f]+)\s+vaddr\s+(?<memory>(?:0x)?[0-9a-f]+)\s+npages\s+(?<pages>(?:0x)?[0-9a-f]+)`,
+    String.raw`(?:(?<driver>[a-z][\w.-]{0,63})\s+(?<device>${PCI_DEVICE}|[\w.:@/-]{1,64}):\s+)?iommu_alloc\s+failed,\s+tbl\s+(?<table>(?:0x)?[0-9a-f]+)\s+vaddr\s+(?<memory>(?:0x)?[0-9a-f]+)\s+npages\s+(?<pages>(?:0x)?[0-9a-f]+)`,
     "i",
   ),
   fields: {
