@@ -10,7 +10,7 @@
  * the object that made it; everything else by any object with the same table.
  */
 import type { MappingTable } from "../table/contract.ts";
-import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
+import { checkInteger, FreeError, InvalidArgumentError, inWords } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
 import type { Access, Iova } from "../units/numbers.ts";
 import type { DmaDeviceOptions } from "./device-options.ts";
@@ -57,8 +57,14 @@ export class DmaDevice extends RoutedDevice {
     return entry;
   }
 
-  /** As `unmap`, for what `mapPages` returned: its entry and `pagesOf(address, bytes)`. */
+  /**
+   * As `unmap`, for what `mapPages` returned: its entry and `pagesOf(address, bytes)`.
+   * @throws FreeError when it is not mapped like that, and for coherent memory; nothing has been changed then
+   */
   unmapPages(entry: number, pages: number): Failure | undefined {
+    if (this.coherent?.hasPage(this.#route.limits.basePage + entry) === true) {
+      throw new FreeError("not-allocated", `unmapPages of entry ${entry}: coherent memory, for freeCoherent`);
+    }
     const failure = this.#route.table.unmap(entry, pages);
     return this.bounced === undefined ? failure : this.bounced.finish(entry, failure);
   }

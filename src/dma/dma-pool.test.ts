@@ -208,3 +208,26 @@ test("options out of range are refused", () => {
   }
   machine.machine.close();
 });
+
+test("in debug mode a write past the end is found whatever the size and alignment of blocks (review of 2026-11-30, B4)", () => {
+  const shapes = [
+    [64, 64],
+    [64, 1],
+    [60, 1],
+    [60, 64],
+    [256, 256],
+    [4096, 4096],
+    [4096, 1],
+    [1, 1],
+  ] as const;
+  for (const [blockBytes, alignment] of shapes) {
+    const machine = setUp({ entries: 256 });
+    const pool = poolOf(machine, { blockBytes, alignment, debug: true });
+    for (let i = 0; i < 3; i++) {
+      const block = got(pool.allocate());
+      assert.equal(block.address % alignment, 0);
+      machine.memory.write(block.address + blockBytes, Uint8Array.of(1));
+      assert.throws(() => pool.free(block), { name: "DmaPoolCorruption", offset: blockBytes });
+    }
+  }
+});

@@ -21,6 +21,8 @@ const MAX_BLOCK_BYTES = 2 ** 30;
 /** What free blocks, and the bytes between blocks, hold in debug mode: two values that are neither text nor a likely address. */
 const FREE_POISON = 0xdb;
 const GAP_POISON = 0xdc;
+/** In debug mode so many bytes at least lie between the end of a block and the next one, or the end of the chunk. */
+const GUARD_BYTES = 16;
 
 export interface DmaPoolOptions {
   /** 1 .. 2^30. */
@@ -29,7 +31,10 @@ export interface DmaPoolOptions {
   readonly alignment?: number;
   /** No block crosses a multiple of it: a power of two, at least the block size. Default: blocks may lie anywhere. */
   readonly boundary?: number;
-  /** Fill blocks with patterns, and look for changes where nobody may write. Default false. */
+  /**
+   * Fill blocks with patterns, and look for changes where nobody may write: in free blocks, and in the 16 bytes or more that lie after
+   * every block in this mode. Default false.
+   */
   readonly debug?: boolean;
 }
 
@@ -101,8 +106,14 @@ export class DmaPool {
     this.#blockBytes = blockBytes;
     this.#debug = options.debug ?? false;
     // Aligned to the power of two that holds it: so the chunk's own offsets tell alignment and boundary.
-    this.#chunkBytes = powerOfTwoFor(Math.max(blockBytes, alignment), LEAST_CHUNK_BYTES);
-    this.#starts = startsOf(this.#chunkBytes, blockBytes, alignment, boundary ?? this.#chunkBytes);
+    const guardBytes = this.#debug ? GUARD_BYTES : 0;
+    this.#chunkBytes = powerOfTwoFor(Math.max(blockBytes + guardBytes, alignment), LEAST_CHUNK_BYTES);
+    this.#starts = startsOf(this.#chunkBytes, {
+      blockBytes,
+      guardBytes,
+      alignment,
+      boundary: boundary ?? this.#chunkBytes,
+    });
     this.#indexes = new Map(this.#starts.map((start, index) => [start, index]));
   }
 
@@ -238,13 +249,22 @@ export class DmaPool {
   }
 }
 
+interface BlockShape {
+  readonly blockBytes: number;
+  /** Bytes after a block that belong to none. */
+  readonly guardBytes: number;
+  readonly alignment: number;
+  readonly boundary: number;
+}
+
 /** The offsets at which blocks begin. */
-function startsOf(chunkBytes: number, blockBytes: number, alignment: number, boundary: number): number[] {
+function startsOf(chunkBytes: number, { blockBytes, guardBytes, alignment, boundary }: BlockShape): number[] {
   const starts: number[] = [];
-  for (let start = 0; start + blockBytes <= chunkBytes; start = roundUp(start + blockBytes, alignment)) {
+  const taken = blockBytes + guardBytes;
+  for (let start = 0; start + taken <= chunkBytes; start = roundUp(start + taken, alignment)) {
     // A boundary below the alignment is never crossed, since all blocks begin at one; any other is aligned as well.
     if ((start % boundary) + blockBytes > boundary) start = roundUp(start, boundary);
-    if (start + blockBytes <= chunkBytes) starts.push(start);
+    if (start + taken <= chunkBytes) starts.push(start);
   }
   return starts;
 }

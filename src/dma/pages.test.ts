@@ -58,3 +58,11 @@ test("rounding up gives the least multiple that is not below", () => {
     }
   }
 });
+
+test("the pages of nearly 2^53 bytes are counted without rounding (review of 2026-11-30, defect 12)", () => {
+  const pageSize = 2 ** 34;
+  assert.equal(pagesCovering(2, 2 ** 53 - 1, pageSize), 524_289);
+  assert.equal(pagesCovering(1, 2 ** 53 - 1, pageSize), 524_288);
+  assert.equal(pagesCovering(pageSize - 1, 2 ** 53 - 1, pageSize), 524_289);
+  assert.equal(pagesCovering(1, 2 ** 53 - 1, 4096), 2 ** 41);
+});

@@ -22,9 +22,13 @@ export function offsetInPage(high: number, low: number, pageShift: number): numb
   return pageShift < 32 ? low & ~(-1 << pageShift) : (high & ~(-1 << (pageShift - 32))) * WORD + low;
 }
 
-/** How many pages hold `bytes` (at least 1) from `offset` in the first page on. Exact below 2^53 bytes. */
+/** How many pages hold `bytes` (1 .. 2^53 − 1) from `offset` (below `pageSize`) in the first page on. */
 export function pagesCovering(offset: number, bytes: number, pageSize: number): number {
-  return Math.ceil((offset + bytes) / pageSize);
+  const end = offset + bytes;
+  if (end <= Number.MAX_SAFE_INTEGER) return Math.ceil(end / pageSize);
+  // The sum would be rounded.
+  const rest = bytes % pageSize;
+  return (bytes - rest) / pageSize + Math.ceil((offset + rest) / pageSize);
 }
 
 /** The least multiple of `unit` that is not below `value`. */

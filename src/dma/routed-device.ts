@@ -25,7 +25,7 @@ export class RoutedDevice implements DmaOperations {
   /** Undefined where nothing is ever bounced. */
   protected readonly bounced: BouncedTransfers | undefined;
   readonly #coherentRoute: Route;
-  readonly #coherent: CoherentBlocks | undefined;
+  protected readonly coherent: CoherentBlocks | undefined;
 
   /** `coherentRoute`: where coherent memory is kept. @throws InvalidArgumentError for options that lack another */
   constructor(route: Route, coherentRoute: Route, options: DmaDeviceOptions) {
@@ -38,7 +38,7 @@ export class RoutedDevice implements DmaOperations {
       this.bounced = new BouncedTransfers(route, route.bouncing, memory, bounce.pages);
     }
     if (coherentPages !== undefined && memory !== undefined) {
-      this.#coherent = new CoherentBlocks(memory, coherentPages, coherentRoute);
+      this.coherent = new CoherentBlocks(memory, coherentPages, coherentRoute);
     }
   }
 
@@ -68,7 +68,7 @@ export class RoutedDevice implements DmaOperations {
   unmap(mapping: Mapping): Failure | undefined {
     checkMapping(mapping);
     const place = this.#route.placeOf(mapping);
-    if (this.#coherent?.has(mapping.iova) === true) {
+    if (this.coherent?.has(mapping.iova) === true) {
       throw new FreeError("not-allocated", `unmap at ${hex(mapping.iova)}: coherent memory, for freeCoherent`);
     }
     return this.bounced === undefined ? this.#route.unmap(place, mapping) : this.bounced.unmap(place, mapping);
@@ -113,7 +113,7 @@ export class RoutedDevice implements DmaOperations {
   unmapResource(mapping: Mapping): Failure | undefined {
     checkMapping(mapping);
     const place = this.#route.placeOf(mapping);
-    if (this.#coherent?.has(mapping.iova) === true || this.bounced?.holds(place) === true) {
+    if (this.coherent?.has(mapping.iova) === true || this.bounced?.holds(place) === true) {
       throw new FreeError("not-allocated", `unmapResource at ${hex(mapping.iova)}: memory is mapped there`);
     }
     const failure = this.#route.unmap(place, mapping);
@@ -178,7 +178,7 @@ export class RoutedDevice implements DmaOperations {
     checkMapping(mapping);
     const wanted = checkedPart(mapping, part);
     // Drivers may sync coherent memory, too: it is never bounced.
-    const isCoherent = this.#coherent?.has(mapping.iova) === true;
+    const isCoherent = this.coherent?.has(mapping.iova) === true;
     const route = isCoherent ? this.#coherentRoute : this.#route;
     const bounced = isCoherent ? undefined : this.bounced;
     try {
@@ -194,7 +194,7 @@ export class RoutedDevice implements DmaOperations {
   }
 
   #coherentBlocks(): CoherentBlocks {
-    if (this.#coherent === undefined) throw notSetUp("coherent memory", "`memory` and `coherentPages`");
-    return this.#coherent;
+    if (this.coherent === undefined) throw notSetUp("coherent memory", "`memory` and `coherentPages`");
+    return this.coherent;
   }
 }

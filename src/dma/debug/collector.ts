@@ -1,6 +1,12 @@
 /** Where reports go: counted by kind, limited, and handed to the program's handler or collected. */
+import { describeMisuse } from "./describe.ts";
 import { MISUSE_KINDS, type MisuseKind, type MisuseReport } from "./misuse.ts";
 import type { CheckedOptions } from "./options.ts";
+
+/** What every runtime has; the library compiles without the types of any. */
+interface Console {
+  warn(text: string): void;
+}
 
 /** Without a handler, so many reports are kept. */
 export const MAX_COLLECTED = 256;
@@ -28,7 +34,9 @@ export class MisuseCollector {
     this.#handler(make());
   }
 
+  /** Printed too: a program that never looks at `reports` learns of its misuse all the same. */
   #collect(report: MisuseReport): void {
+    (globalThis as { readonly console?: Console }).console?.warn(describeMisuse(report).join("\n"));
     if (this.reports.length < MAX_COLLECTED) this.reports.push(report);
   }
 }

@@ -1,6 +1,6 @@
 /** Each class of misuse of the debug mode, committed: what is reported, and where it was mapped and misused. */
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { mock, test } from "node:test";
 import { FreeError } from "../../units/errors.ts";
 import type { Iova } from "../../units/numbers.ts";
 import type { CoherentMemory, Mapping } from "../contract.ts";
@@ -19,6 +19,10 @@ interface Case {
 }
 
 /** A device under debug; the driver's functions below are those that reports have to lead to. */
+// Reports without a handler are printed: not among the results of tests.
+const warn: { readonly mock: { readonly calls: ReadonlyArray<{ readonly arguments: readonly unknown[] }> } } =
+  mock.method(console, "warn", () => undefined);
+
 function setUp(options: DebugOptions = {}, model: ModelDeviceOptions = { lenient: true }): Case {
   const below = new ModelDevice(model);
   return { device: debugged(below, { device: "nvme0", owner: "queue 3", ...options }), model: below };
@@ -526,4 +530,14 @@ test("failures pass through, and leave nothing to be freed", () => {
 test("switched off, it is the device itself", () => {
   const model = new ModelDevice();
   assert.equal(debugged(model, false), model);
+});
+
+test("without a handler each report is a warning on the console, too; with one it is not (review of 2026-11-30, B19)", () => {
+  const before = warn.mock.calls.length;
+  const wrong = { iova: 0x5000n as Iova, bytes: 1, access: 1 } as const;
+  setUp().device.unmap(wrong);
+  assert.equal(warn.mock.calls.length, before + 1);
+  assert.match(String(warn.mock.calls[before]?.arguments[0]), /^nvme0: unmap: frees .* \[free-unmapped\]/);
+  setUp({ onMisuse: () => undefined }).device.unmap(wrong);
+  assert.equal(warn.mock.calls.length, before + 1);
 });

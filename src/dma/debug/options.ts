@@ -20,7 +20,7 @@ export interface DebugOptions {
   /** Who uses the device: a label, or a function that is asked at each mapping, free and misuse. Default "". */
   readonly owner?: string | (() => string);
   /**
-   * Takes the reports. Default: `DebuggedDevice.reports` collects them. When it throws, the wrong call is broken off: before it has
+   * Takes the reports. Default: `DebuggedDevice.reports` collects them, and each is a warning on the console. When it throws, the wrong call is broken off: before it has
    * done anything for frees, syncs and memory that is not DMA-able; for overlaps and segments the mapping has been made already.
    */
   readonly onMisuse?: (report: MisuseReport) => void;

@@ -195,3 +195,17 @@ test("coherent memory is unmapped by freeCoherent alone, also when only a part o
   machine.assertNothingLeft();
   machine.machine.close();
 });
+
+test("unmapPages refuses coherent memory as unmap does (review of 2026-11-30, defect 11)", () => {
+  const machine = setUp();
+  const device = new DmaDevice(machine.table, {}, machine.withCoherent);
+  const block = got(device.allocateCoherent(4096));
+  const entry = Number((block.iova - machine.table.window.base) >> 12n);
+  assert.throws(() => device.unmapPages(entry, 1), {
+    name: "FreeError",
+    code: "not-allocated",
+    message: /freeCoherent/,
+  });
+  assert.equal(device.freeCoherent(block), undefined);
+  machine.assertNothingLeft();
+});

@@ -21,7 +21,8 @@ export class CoherentBlocks {
   readonly #memory: Memory;
   readonly #pages: PhysicalPages;
   readonly #places: CoherentPlaces;
-  readonly #blocks: Map<bigint, CoherentMemory> = new Map();
+  /** By the page on the bus where they begin: a plain number, below 2^52. */
+  readonly #blocks: Map<number, CoherentMemory> = new Map();
 
   /** Throws InvalidArgumentError for pages that are not in this memory. */
   constructor(memory: Memory, pages: PhysicalPages, places: CoherentPlaces) {
@@ -51,22 +52,22 @@ export class CoherentBlocks {
     }
     if (typeof iova === "string") return iova;
     const block: CoherentMemory = { iova, bytes, access: DEVICE_READS_AND_WRITES, address };
-    this.#blocks.set(iova, block);
+    this.#blocks.set(this.#pageOf(iova), block);
     return block;
   }
 
   /** See `DmaOperations.freeCoherent`. After a failure the pages stay taken: the device may still use them. */
   free({ iova, bytes, address }: CoherentMemory): Failure | undefined {
-    const block = this.#blocks.get(iova);
+    const block = this.#blocks.get(this.#pageOf(iova));
     const what = `freeCoherent of ${bytes} bytes at bus address ${hex(iova)}`;
-    if (block === undefined) throw new FreeError("not-allocated", `${what}: no coherent memory begins there`);
+    if (block?.iova !== iova) throw new FreeError("not-allocated", `${what}: no coherent memory begins there`);
     if (block.bytes !== bytes) throw new FreeError("wrong-length", `${what}: ${block.bytes} were allocated there`);
     if (block.address !== address) {
       throw new FreeError("wrong-owner", `${what}: its memory is at ${hex(block.address)}, not ${hex(address)}`);
     }
     // When ops throw here, the block is mapped as before; in the next step it is not, and its pages stay taken.
     const failed = this.#places.removeCoherent(iova, bytes);
-    this.#blocks.delete(iova);
+    this.#blocks.delete(this.#pageOf(iova));
     const failure = failed ?? this.#places.awaitInvalidation();
     if (failure === undefined) this.#pages.free(address, roundUp(bytes, this.#places.pageSize));
     return failure;
@@ -74,6 +75,15 @@ export class CoherentBlocks {
 
   /** Does this bus address lie in the first page of a block? (Whoever unmaps from a later page on is refused by a table.) */
   has(iova: Iova): boolean {
-    return this.#blocks.has(iova - (iova % BigInt(this.#places.pageSize)));
+    return this.#blocks.has(this.#pageOf(iova));
+  }
+
+  /** As `has`, for the number of a page on the bus. */
+  hasPage(page: number): boolean {
+    return this.#blocks.has(page);
+  }
+
+  #pageOf(iova: bigint): number {
+    return Number(iova / BigInt(this.#places.pageSize));
   }
 }
