@@ -113,9 +113,9 @@ test("what does not fit together is refused before anything of the machine chang
     assert.equal(readByte(machine, running, entry), 5);
   };
   refused({ format: "vtd" }, /entry format is "vtd"; expected one of powernv-tce, sun4u-iopte/);
-  refused({ format: "toString" }, /entry format is toString/);
+  refused({ format: "toString" }, /entry format is "toString"/);
   refused({ format: "sun4u-iopte" }, /page shift of sun4u-iopte is 12/);
-  refused({ window: windowOf(12, 0) }, /entries of the table is 0/);
+  refused({ window: windowOf(12, 0) }, /the window's entries is 0/);
   refused({ window: windowOf(12, 2 ** 20) }, /a table of 8388608 bytes in 4194304 of memory/);
   refused({ window: windowOf(12, 256, 5n) }, /window's base/);
   refused({ window: windowOf(12, 256, (1n << 64n) - 4096n) }, /beyond 2\^64/);
