@@ -4,7 +4,7 @@
  */
 import type { LineRef } from "../explain/contract.ts";
 import type { InputReader } from "../explain/explainer.ts";
-import { piecesOfInput } from "./input.ts";
+import { type InputProgress, readPieces } from "./input.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** Bytes of standard input that are kept. */
@@ -27,7 +27,9 @@ export class Quoter {
   async read(file: string, input: InputReader): Promise<void> {
     const progress = this.#terminal.progress(`reading ${file === "-" ? "standard input" : file}`);
     try {
-      for await (const piece of piecesOfInput(file, progress.at)) {
+      for await (const piece of piecesOf(file, (bytes, total) => {
+        if (total > 0) progress.at(Math.min(1, bytes / total));
+      })) {
         if (file === "-" && this.#keptBytes < MOST_KEPT) {
           this.#kept.push(piece.slice());
           this.#keptBytes += piece.length;
@@ -59,7 +61,7 @@ export class Quoter {
       number++;
       if (numbers.has(number)) this.#texts.set(`${file}:${number}`, text.replace(/\r$/, "").slice(0, MOST_COLUMNS));
     };
-    for await (const piece of file === "-" ? this.#kept : piecesOfInput(file)) {
+    for await (const piece of file === "-" ? this.#kept : piecesOf(file)) {
       const lines = (carry + decoder.decode(piece, { stream: true })).split("\n");
       carry = lines.pop() ?? "";
       lines.forEach(take);
@@ -85,4 +87,8 @@ export class Quoter {
         return text === undefined ? [] : [`${marked.has(key) ? ">" : " "} ${String(line).padStart(6)}  ${text}`];
       });
   }
+}
+
+function piecesOf(file: string, progress: InputProgress = () => {}): AsyncGenerator<Uint8Array> {
+  return readPieces(file, { what: "a kernel log or a trace", code: "input", progress });
 }

@@ -6,6 +6,8 @@
 import cliProgress from "cli-progress";
 
 export { Argument, Command, InvalidArgumentError, Option } from "commander";
+/** Unpacks zstd: Node 20 can't. */
+export { Decompress as ZstdDecompress } from "fzstd";
 
 /** A progress bar. */
 export const SingleBar: typeof cliProgress.SingleBar = cliProgress.SingleBar;

@@ -23,12 +23,13 @@ interface Ranked {
 
 const ORDER: readonly Weight[] = ["certain", "strong", "hint"];
 
-export function decide(kind: Kind, conclusions: readonly Conclusion[]): Decision {
+export function decide(kind: Kind, all: readonly Conclusion[]): Decision {
+  const conclusions = withProofs(all);
   const excluded = exclusions(conclusions);
   const open = ranked(kind, conclusions).filter(({ verdict }) => !excluded.some((other) => other.verdict === verdict));
   const follows = conclusions.flatMap((one) => (one.says === "follows" ? [one.because] : []));
   const consequence = conclusions.find((one) => one.says === "consequence")?.because;
-  const certain = open.filter(({ weight }) => weight === "certain");
+  const certain = mostSpecific(open.filter(({ weight }) => weight === "certain"));
   const strong = open.filter(({ weight }) => weight === "strong");
   const rest = { follows, excluded, ...(consequence === undefined ? {} : { consequenceOf: consequence }) };
   const [only] = certain;
@@ -47,6 +48,30 @@ export function decide(kind: Kind, conclusions: readonly Conclusion[]): Decision
   const [leader] = strong;
   const leads = leader !== undefined && certain.length === 0 && strong.length === 1 && candidates.length > 1;
   return { verdict: leads ? leader.verdict : UNDECIDED, certainty: leads ? "strong" : UNDECIDED, candidates, ...rest };
+}
+
+/**
+ * What a recording shows beats what a line suggests: hints and leads of the log step back behind it. What follows from a line for certain stays,
+ * except that there is no entry: each thing that a recording can show of an address without one is a finer word for it.
+ */
+function withProofs(conclusions: readonly Conclusion[]): readonly Conclusion[] {
+  const proved = new Set<string>();
+  for (const one of conclusions) {
+    if (one.says === "candidate" && one.from === "trace" && one.weight !== "hint") proved.add(one.verdict);
+  }
+  if (proved.size === 0) return conclusions;
+  const heard = conclusions.filter(
+    (one) => one.says !== "excluded" || one.from === "trace" || !proved.has(one.verdict),
+  );
+  return heard.map((one) => {
+    if (one.says !== "candidate" || one.from === "trace" || proved.has(one.verdict)) return one;
+    return one.weight === "certain" && one.verdict !== "not-mapped" ? one : { ...one, weight: "hint" };
+  });
+}
+
+/** That an address is not mapped says less than each of the other verdicts. */
+function mostSpecific(certain: readonly Ranked[]): readonly Ranked[] {
+  return certain.length > 1 ? certain.filter(({ verdict }) => verdict !== "not-mapped") : certain;
 }
 
 /** Candidates, best first; those of the kind's priors that no rule names come last. */

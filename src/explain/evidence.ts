@@ -3,6 +3,7 @@
  * Rules ask it; memory is bounded.
  */
 import type { EventFact, Fact, HostFact, LossFact, MappingFact, Requester } from "../log/facts.ts";
+import type { TraceAnswer } from "./trace/answer.ts";
 
 const MOST_EVENTS = 4096;
 const MOST_HOST_FACTS = 16_384;
@@ -18,6 +19,7 @@ export class Evidence {
   readonly host: HostFact[] = [];
   readonly losses: LossFact[] = [];
   readonly mappings: MappingFact[] = [];
+  readonly #answers = new Map<Fact, TraceAnswer>();
   readonly #known = new Set<string>();
 
   add(fact: EventFact | HostFact | LossFact | MappingFact): void {
@@ -46,6 +48,16 @@ export class Evidence {
     if (this.host.length === MOST_HOST_FACTS || (key !== undefined && this.#known.has(key))) return;
     if (key !== undefined) this.#known.add(key);
     this.host.push(fact);
+  }
+
+  /** A trace says this about the fault. */
+  answer(fault: Fact, answer: TraceAnswer): void {
+    this.#answers.set(fault, answer);
+  }
+
+  /** What a trace says about the fault. */
+  answerTo(fault: Fact): TraceAnswer | undefined {
+    return this.#answers.get(fault);
   }
 
   /** The facts about one subject. */

@@ -3,6 +3,8 @@
  */
 import type { Fact } from "../log/facts.ts";
 import { LogReader, type LogSummary } from "../log/reader.ts";
+import type { Trace } from "../trace/events.ts";
+import { TraceParser } from "../trace/parser.ts";
 import { type Explanation, type Host, type Input, type Loss, VERSION } from "./contract.ts";
 import { decide } from "./decide.ts";
 import { Evidence } from "./evidence.ts";
@@ -10,6 +12,10 @@ import { findingOf, inOrder } from "./findings/finding.ts";
 import { type Group, Groups } from "./groups.ts";
 import { RULES } from "./rules/index.ts";
 import type { Conclusion, Rule } from "./rules/rule.ts";
+import type { ClockRelation } from "./trace/clocks.ts";
+import { lossesOf } from "./trace/losses.ts";
+import { PendingFacts } from "./trace/pending.ts";
+import { Recordings } from "./trace/recordings.ts";
 
 /** Part of every runtime (WHATWG Encoding); the library is compiled without the types of any of them. */
 declare class TextDecoder {
@@ -29,31 +35,41 @@ export class Explainer {
   readonly #groups = new Groups();
   readonly #evidence = new Evidence();
   readonly #inputs: Input[] = [];
+  readonly #pending = new PendingFacts();
+  readonly #recordings = new Recordings();
 
-  /** Begins an input. `file` is the name that the answer's line references have. */
+  /** Begins an input: a log, a trace, or a log with lines of a trace in it. `file` is the name that the answer's line references have. */
   input(file: string): InputReader {
     const decoder = new TextDecoder();
     const log = new LogReader(file, (fact) => this.#take(fact));
+    const trace = new TraceParser({
+      text: (bytes, first, end) => log.write(decoder.decode(bytes.subarray(first, end))),
+      skip: (lines) => log.skip(lines),
+      console: (message, seconds) => log.message(message, seconds),
+    });
     return {
-      write: (bytes) => log.write(decoder.decode(bytes, { stream: true })),
+      write: (bytes) => trace.write(bytes),
       end: () => {
-        log.write(decoder.decode());
-        this.#inputs.push(inputOf(file, log.finish()));
+        const recording = trace.finish();
+        this.#inputs.push(inputOf(file, log.finish(), recording));
+        this.#recordings.add(file, recording);
+        for (const loss of lossesOf(file, recording)) this.#evidence.add(loss);
       },
     };
   }
 
   /** The answer. */
   explain(): Explanation {
+    const relation = this.#group();
     const findings = this.#groups.all.map((group) =>
       findingOf(group, decide(group.kind, this.#conclusions(group, RULES)), this.#evidence),
     );
     return {
       version: VERSION,
       inputs: this.#inputs,
-      host: this.#host(),
+      host: this.#host(relation),
       lost: this.#losses(),
-      findings: inOrder(findings),
+      findings: inOrder([...findings, ...this.#recordings.findings()]),
     };
   }
 
@@ -69,10 +85,25 @@ export class Explainer {
   #take(fact: Fact): void {
     if (fact.kind === "host" || fact.kind === "event" || fact.kind === "loss" || fact.kind === "mapping")
       this.#evidence.add(fact);
-    else this.#groups.add(fact);
+    else if (!this.#pending.add(fact)) this.#groups.add(fact);
   }
 
-  #host(): Host {
+  /** All inputs are read: asks the traces about each fault, and groups. */
+  #group(): ClockRelation | undefined {
+    const pending = this.#pending;
+    pending.mergeConsoles();
+    for (const recording of this.#recordings.all) pending.mergeTraceFaults(recording);
+    const relation = this.#recordings.relate(pending, this.#evidence);
+    const answers = this.#recordings.answers(pending.waiting, relation);
+    for (const one of pending.waiting) {
+      const answer = answers.get(one);
+      if (answer !== undefined) this.#evidence.answer(one.fact, answer);
+      this.#groups.add(one.fact, answer?.part);
+    }
+    return relation;
+  }
+
+  #host(relation: ClockRelation | undefined): Host {
     const [kernel] = this.#evidence.about("kernel");
     const iommus = [...new Set(this.#evidence.about("iommu").map(({ iommu }) => iommu))];
     const invalidation = this.#evidence.about("invalidation").at(-1)?.mode;
@@ -80,6 +111,7 @@ export class Explainer {
       ...(kernel === undefined ? {} : { kernel: kernel.version }),
       iommus,
       ...(invalidation === undefined ? {} : { invalidation }),
+      ...(relation === undefined ? {} : { clockOffsetSeconds: relation.offsetSeconds }),
     };
   }
 
@@ -95,6 +127,12 @@ export class Explainer {
   }
 }
 
-function inputOf(file: string, log: LogSummary): Input {
-  return { file, holds: log.logLines > 0 ? ["kernel-log"] : [], lines: log.lines, unread: log.unread };
+function inputOf(file: string, log: LogSummary, trace: Trace): Input {
+  const { events, otherEvents, malformed } = trace.classes;
+  const holds: ("kernel-log" | "trace")[] = [];
+  if (log.logLines > 0) holds.push("kernel-log");
+  if (events.count > 0 || otherEvents.count > 0 || trace.entriesInBuffer >= 0) holds.push("trace");
+  const first = malformed.count === 0 ? [] : [{ file, line: malformed.firstLine }];
+  const unread = { count: log.unread.count + malformed.count, first: [...log.unread.first, ...first] };
+  return { file, holds, lines: trace.lines, unread };
 }

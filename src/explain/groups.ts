@@ -35,9 +35,10 @@ export class Groups {
   /** Facts that found no room. */
   dropped = 0;
 
-  add(fact: Reported): void {
+  /** @param part - what tells findings of one requester apart, where a trace shows that they are about different mappings */
+  add(fact: Reported, part?: string): void {
     const kind = kindOf(fact);
-    const key = `${kind} ${identityOf(fact)}`;
+    const key = `${kind} ${part === undefined ? identityOf(fact) : partOf(fact, part)}`;
     let group = this.#groups.get(key);
     if (group === undefined) {
       if (this.#groups.size === MOST_GROUPS) {
@@ -87,6 +88,11 @@ export function kindOf(fact: Reported): Kind {
     default:
       return fact.kind;
   }
+}
+
+function partOf(fact: Reported, part: string): string {
+  const requester = fact.device ?? `${fact.iommu ?? ""} ${fact.streamId ?? ""}`;
+  return `${requester} ${"access" in fact ? fact.access : ""} ${part}`;
 }
 
 /** Equal for facts of one finding: the requester, and the class of reason. */

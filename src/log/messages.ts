@@ -5,7 +5,7 @@
  */
 import { cleanLine } from "./clean.ts";
 import type { Clock, LineRef } from "./facts.ts";
-import { splitPrefix } from "./prefix.ts";
+import { type Prefixed, splitPrefix } from "./prefix.ts";
 
 /** More lines than this do not belong to one message. */
 const MOST_LINES = 8;
@@ -106,8 +106,11 @@ export class Windows {
     return this.#parts.length > 0;
   }
 
-  /** @param begins - the line may hold a message; others only go on with one */
-  take(raw: string, line: number, begins: boolean): void {
+  /**
+   * @param begins - the line may hold a message; others only go on with one
+   * @param traceSeconds - the message stands in a trace, which has its own clock
+   */
+  take(raw: string, line: number, begins: boolean, traceSeconds?: number): void {
     const { text: clean, depth } = cleanLine(raw);
     const isSoft = SOFT_BREAK.test(raw);
     const last = this.#parts.at(-1);
@@ -116,7 +119,7 @@ export class Windows {
     // The rest of a line that quoted-printable broke has neither quote marks nor a prefix of its own.
     const { text, hasPrefix, time, clock } = goesOn
       ? { text: whole.trimStart(), hasPrefix: false }
-      : splitPrefix(whole);
+      : stamped(splitPrefix(whole), traceSeconds);
     if (last !== undefined && !goesOn && (hasPrefix || text === "" || depth !== last.depth)) this.flush();
     if (text === "" || (!begins && !this.isOpen)) return;
     if (this.#parts.length === MOST_LINES) this.#shift();
@@ -151,4 +154,11 @@ export class Windows {
     this.#parts = this.#parts.slice(gone);
     this.#searched = Math.max(0, searched - dropped);
   }
+}
+
+/** A message that stands in a trace has the time of the trace's clock. */
+function stamped(prefixed: Prefixed, traceSeconds: number | undefined): Prefixed {
+  return traceSeconds === undefined
+    ? prefixed
+    : { text: prefixed.text, hasPrefix: true, time: traceSeconds, clock: "trace" };
 }

@@ -59,6 +59,16 @@ export class LogReader {
     this.#carry = text.slice(first);
   }
 
+  /** So many lines of the input are no text of a log. */
+  skip(lines: number): void {
+    this.#line += lines;
+  }
+
+  /** The next line is a message of the log that a trace has recorded (`printk:console`), at a time of the trace's clock. */
+  message(text: string, traceSeconds: number): void {
+    this.#take(text, traceSeconds);
+  }
+
   /** Ends the reading. */
   finish(): LogSummary {
     if (this.#carry !== "") this.#take(this.#carry);
@@ -72,7 +82,7 @@ export class LogReader {
     };
   }
 
-  #take(raw: string): void {
+  #take(raw: string, traceSeconds?: number): void {
     this.#line++;
     const begins = CANDIDATE.test(raw);
     if (begins) this.#followers = FOLLOWERS;
@@ -82,7 +92,7 @@ export class LogReader {
       if (this.#logLines < 100 && splitPrefix(raw).hasPrefix) this.#logLines++;
       return;
     }
-    this.#windows.take(raw, this.#line, begins);
+    this.#windows.take(raw, this.#line, begins, traceSeconds);
   }
 
   #search(window: Window, from: number): number {

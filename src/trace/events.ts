@@ -113,7 +113,7 @@ export class TraceEvents {
   /** IOVA, or `dma_addr`. Lists: the first segment's. */
   iovaLow: Int32Array = new Int32Array(1024);
   iovaHigh: Int32Array = new Int32Array(1024);
-  /** Bytes mapped or unmapped (what was really unmapped); the flags of an `io_page_fault`. Lists: sum of the segments. */
+  /** Bytes mapped or unmapped (what was really unmapped); the flags of an `io_page_fault`; the number of a group. Lists: sum of the segments. */
   bytes: Float64Array = new Float64Array(1024);
   physicalLow: Int32Array = new Int32Array(1024);
   physicalHigh: Int32Array = new Int32Array(1024);

@@ -45,6 +45,7 @@ const DMA_ADDRS = 10;
 const SIZES = 11;
 const PHYS_ADDRS = 12;
 const ATTRS = 13;
+const GROUP = 14;
 
 const KEYS = new WordTable([
   ["iova", IOVA],
@@ -61,9 +62,12 @@ const KEYS = new WordTable([
   ["sizes", SIZES],
   ["phys_addrs", PHYS_ADDRS],
   ["attrs", ATTRS],
+  ["groupID", GROUP],
 ]);
 const KEY_NAMES =
-  "? iova paddr size unmapped_size device flags dir dma_addr phys_addr dma_addrs sizes phys_addrs".split(" ");
+  "? iova paddr size unmapped_size device flags dir dma_addr phys_addr dma_addrs sizes phys_addrs attrs groupID".split(
+    " ",
+  );
 
 const DIRECTIONS = new WordTable([
   ["BIDIRECTIONAL", BIDIRECTIONAL + 1],
@@ -210,6 +214,7 @@ export class FieldReader {
       }
       case SIZE:
       case UNMAPPED_SIZE:
+      case GROUP:
         return this.#readDecimal(at, key);
       case DIR:
       case DEVICE:
@@ -280,6 +285,7 @@ export class FieldReader {
     }
     if (at === from || byte > SPACE) return this.#fail(`${KEY_NAMES[key]}= holds no decimal number`);
     if (key === SIZE) this.#size = value;
+    // A group's line has no sizes: its number takes the place of one.
     else this.#unmapped = value;
     return at;
   }
@@ -373,7 +379,8 @@ export class FieldReader {
     if (kind === IO_PAGE_FAULT) return this.#flags;
     // AMD unmaps more than it was asked to when the range lies in a large page: what was really unmapped counts.
     if (kind === UNMAP && (this.#seen & bit(UNMAPPED_SIZE)) !== 0) return this.#unmapped;
-    if (kind === DMA_ALLOC_ERROR || (kind >= ADD_DEVICE && kind <= REMOVE_DEVICE)) return 0;
+    if (kind >= ADD_DEVICE && kind <= REMOVE_DEVICE) return this.#unmapped;
+    if (kind === DMA_ALLOC_ERROR) return 0;
     return this.#size;
   }
 

@@ -11,6 +11,7 @@ export function findingOf(group: Group, decision: Decision, evidence: Evidence):
   const { first } = group;
   const [iova, ...others] = group.addresses;
   const isFault = first.kind === "fault";
+  const mapping = evidence.answerTo(first)?.mapping;
   return {
     kind: group.kind,
     verdict: decision.verdict,
@@ -28,6 +29,7 @@ export function findingOf(group: Group, decision: Decision, evidence: Evidence):
     candidates: decision.candidates,
     excluded: decision.excluded,
     ...(decision.consequenceOf === undefined ? {} : { consequenceOf: decision.consequenceOf }),
+    ...(mapping === undefined ? {} : { mapping }),
     proof: group.lines,
     record: decision.certainty === "certain" ? [] : commandsFor(group, decision, evidence),
   };

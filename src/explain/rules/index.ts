@@ -8,6 +8,7 @@ import { REPORTED } from "./reported.ts";
 import type { Rule } from "./rule.ts";
 import { SURROUNDINGS } from "./surroundings.ts";
 import { TABLES } from "./tables.ts";
+import { TRACE_LIFE } from "./trace-life.ts";
 
 export const RULES: readonly Rule[] = [
   ...REPORTED,
@@ -18,4 +19,5 @@ export const RULES: readonly Rule[] = [
   ...INTERRUPTS,
   ...REFUSALS,
   ...MISUSES,
+  TRACE_LIFE,
 ];

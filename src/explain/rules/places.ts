@@ -89,7 +89,10 @@ const PEER: Rule = {
   apply(group, evidence) {
     const fault = faultOf(group);
     if (fault === undefined) return [];
-    const bar = evidence.about("bar").find((one) => contains(one, fault.iova) && one.device !== fault.device);
+    const bar = evidence
+      .about("bar")
+      // A BAR at 0 has no address yet: firmware or the kernel assigns one later.
+      .find((one) => one.first > 0n && contains(one, fault.iova) && one.device !== fault.device);
     if (bar === undefined) return [];
     const text = `The address lies in a BAR of ${bar.device}: the device talks to its peer, and that is not mapped.`;
     if (evidence.handedOut(fault) !== undefined) return [candidate("peer-bar", "hint", text, fault, bar)];

@@ -13,8 +13,15 @@ export type Weight = "certain" | "strong" | "hint";
 
 export type Conclusion =
   | { readonly says: "follows"; readonly because: Statement }
-  | { readonly says: "candidate"; readonly verdict: string; readonly weight: Weight; readonly because: Statement }
-  | { readonly says: "excluded"; readonly verdict: string; readonly because: Statement }
+  | {
+      readonly says: "candidate";
+      readonly verdict: string;
+      readonly weight: Weight;
+      readonly because: Statement;
+      /** A recording shows it. */
+      readonly from?: "trace";
+    }
+  | { readonly says: "excluded"; readonly verdict: string; readonly because: Statement; readonly from?: "trace" }
   /** An earlier event of the same device is the cause. */
   | { readonly says: "consequence"; readonly because: Statement };
 

@@ -1,0 +1,65 @@
+/** What a trace says about one fault. */
+
+import type { Access, LineRef, ReportedCause } from "../../log/facts.ts";
+import type { MappingLife, Statement } from "../contract.ts";
+import type { Conclusion, Weight } from "../rules/rule.ts";
+
+/** A fault, as a trace is asked about it. */
+export interface FaultQuestion {
+  /** As a finding names it. */
+  readonly device?: string;
+  readonly streamId?: bigint;
+  readonly iova: bigint;
+  readonly granule: 1 | 4096;
+  readonly access?: Access;
+  readonly cause: ReportedCause;
+  /** AMD: 0 where the line's flags say nothing (a domain is never 0 for a driver's device). */
+  readonly domain?: bigint;
+  /** When it was reported, by the trace's clock; absent when the clocks can't be related. */
+  readonly seconds?: number;
+  /** The time is right within so much. */
+  readonly withinSeconds: number;
+  /** When it was reported if the trace's clock is not the local one. */
+  readonly otherSeconds?: number;
+  readonly lines: readonly LineRef[];
+}
+
+export interface TraceAnswer {
+  /** Faults with the same text belong to one finding. */
+  readonly part: string;
+  readonly conclusions: readonly Conclusion[];
+  readonly mapping?: MappingLife;
+}
+
+/** Gathers conclusions; no weight gets above what the recording allows. */
+export class AnswerBuilder {
+  readonly #conclusions: Conclusion[] = [];
+  readonly #limit: Weight;
+
+  constructor(limit: Weight) {
+    this.#limit = limit;
+  }
+
+  follows(because: Statement): this {
+    this.#conclusions.push({ says: "follows", because });
+    return this;
+  }
+
+  candidate(verdict: string, weight: Weight, because: Statement): this {
+    const order: readonly Weight[] = ["hint", "strong", "certain"];
+    const limited = order[Math.min(order.indexOf(weight), order.indexOf(this.#limit))] as Weight;
+    this.#conclusions.push({ says: "candidate", verdict, weight: limited, because, from: "trace" });
+    return this;
+  }
+
+  excluded(verdict: string, because: Statement): this {
+    // What only hints at a verdict excludes none.
+    if (this.#limit !== "hint") this.#conclusions.push({ says: "excluded", verdict, because, from: "trace" });
+    return this;
+  }
+
+  build(part: string, mapping?: MappingLife): TraceAnswer {
+    const conclusions = this.#conclusions;
+    return mapping === undefined ? { part, conclusions } : { part, conclusions, mapping };
+  }
+}

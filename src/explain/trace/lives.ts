@@ -1,0 +1,248 @@
+/**
+ * The lives of mappings: which `map` line begins one, and which `unmap` line ends it. Lives of different devices have the same addresses, so an
+ * unmap ends the life that fits it best: its device first, then its length. A part that is unmapped becomes a life of its own.
+ */
+import {
+  ATTACH_DEVICE,
+  DMA_UNMAP,
+  DMA_UNMAP_RESOURCE,
+  MAP,
+  TASK_CONTEXT,
+  type Trace,
+  type TraceEvents,
+  UNKNOWN_DEVICE,
+  UNMAP,
+} from "../../trace/events.ts";
+import { joinDevices, pageOf, pagesOf, UNCLAIMED } from "../../trace/join.ts";
+import { Owners, UNKNOWN_OWNER } from "./owners.ts";
+import { type PageRange, RangeIndex } from "./range-index.ts";
+
+/** In place of a row: the mapping was made before the trace, or is live at its end. */
+export const NO_ROW = -1;
+
+/** VFIO maps two pages at 0 to try a new domain, and takes them away at once. */
+const TRIAL_PAGES = 2;
+const TRIAL_NANOSECONDS = 20e6;
+
+/** One row a life, in typed columns. */
+export class Lives {
+  length = 0;
+  /** Pages of 4 KiB, [first, end). */
+  first: Float64Array = new Float64Array(256);
+  end: Float64Array = new Float64Array(256);
+  mapRow: Int32Array = new Int32Array(256);
+  unmapRow: Int32Array = new Int32Array(256);
+  owner: Int32Array = new Int32Array(256);
+
+  add(first: number, end: number, mapRow: number, unmapRow: number, owner: number): number {
+    if (this.length === this.first.length) this.#grow();
+    const life = this.length++;
+    this.first[life] = first;
+    this.end[life] = end;
+    this.mapRow[life] = mapRow;
+    this.unmapRow[life] = unmapRow;
+    this.owner[life] = owner;
+    return life;
+  }
+
+  #grow(): void {
+    const capacity = this.first.length * 2;
+    for (const name of ["first", "end"] as const) {
+      const column = new Float64Array(capacity);
+      column.set(this[name]);
+      this[name] = column;
+    }
+    for (const name of ["mapRow", "unmapRow", "owner"] as const) {
+      const column = new Int32Array(capacity);
+      column.set(this[name]);
+      this[name] = column;
+    }
+  }
+}
+
+interface Piece extends PageRange {
+  readonly life: number;
+  readonly row: number;
+  readonly owner: number;
+}
+
+export interface LifeHistory {
+  readonly lives: Lives;
+  readonly owners: Owners;
+  /** For each row: the dma event that mapped it, or UNCLAIMED. */
+  readonly claim: Int32Array;
+  /** Live ranges that could not be told apart when an unmap ended one of them. */
+  readonly ambiguousUnmaps: number;
+}
+
+class Historian {
+  readonly lives = new Lives();
+  readonly owners: Owners;
+  readonly claim: Int32Array;
+  ambiguousUnmaps = 0;
+  readonly #events: TraceEvents;
+  readonly #live = new RangeIndex<Piece>();
+  /** For each `unmap` row: the device that the dma event after it names. */
+  readonly #unmapDevice: Int32Array;
+
+  constructor(trace: Trace) {
+    this.#events = trace.events;
+    this.owners = new Owners(trace);
+    this.claim = joinDevices(trace.events).claim;
+    this.#unmapDevice = unmapDevices(trace.events, this.claim);
+  }
+
+  read(row: number): void {
+    switch (this.#events.kind[row]) {
+      case MAP:
+        this.#map(row);
+        break;
+      case UNMAP:
+        this.#unmap(row);
+        break;
+      case ATTACH_DEVICE:
+        this.owners.attach(row);
+        break;
+    }
+  }
+
+  #map(row: number): void {
+    const first = pageOf(this.#events, row);
+    const pages = pagesOf(this.#events, row);
+    const owner = this.#ownerOf(row);
+    const life = this.lives.add(first, first + pages, row, NO_ROW, owner);
+    this.#live.add({ first, end: first + pages, life, row, owner });
+    if (first === 0 && pages === TRIAL_PAGES) this.owners.usesVfio(row);
+  }
+
+  #ownerOf(row: number): number {
+    const events = this.#events;
+    if (events.device[row] !== UNKNOWN_DEVICE) return this.owners.ofDevice(events.device[row] as number);
+    const claim = this.claim[row] as number;
+    if (claim !== UNCLAIMED) return this.owners.ofDevice(events.device[claim] as number);
+    return this.owners.ofTask(row);
+  }
+
+  #unmap(row: number): void {
+    const end = pageOf(this.#events, row) + pagesOf(this.#events, row);
+    let page = pageOf(this.#events, row);
+    let last: Piece | undefined;
+    while (page < end) {
+      const piece = this.#pick(page, end, row, last);
+      if (piece !== undefined) {
+        last = piece;
+        page = this.#cut(piece, page, Math.min(end, piece.end), row);
+        continue;
+      }
+      // What stands here was mapped before the trace began, or its map was lost.
+      const next = this.#live.nextBegin(page + 1, end) ?? end;
+      this.lives.add(page, next, NO_ROW, row, this.owners.ofDevice(this.#deviceOfUnmap(row)));
+      page = next;
+    }
+  }
+
+  #deviceOfUnmap(row: number): number {
+    const own = this.#events.device[row] as number;
+    return own === UNKNOWN_DEVICE ? (this.#unmapDevice[row] as number) : own;
+  }
+
+  /** The live piece at `page` that the unmap fits best; undefined when every one there is of another device. */
+  #pick(page: number, end: number, row: number, last: Piece | undefined): Piece | undefined {
+    const device = this.#deviceOfUnmap(row);
+    let best: Piece | undefined;
+    let bestScore = -1;
+    let equals = 0;
+    for (const piece of this.#live.at(page)) {
+      const score = this.#score(piece, page, end, row, device, last);
+      if (score === bestScore && best?.owner !== piece.owner) equals++;
+      if (score <= bestScore) continue;
+      best = piece;
+      bestScore = score;
+      equals = 0;
+    }
+    if (equals > 0) this.ambiguousUnmaps++;
+    return best;
+  }
+
+  #score(piece: Piece, page: number, end: number, row: number, device: number, last: Piece | undefined): number {
+    const { task, cpu, context } = this.#events;
+    let score = 0;
+    if (device !== UNKNOWN_DEVICE) {
+      if (this.owners.has(piece.owner, device)) score += 128;
+      else if (piece.owner !== UNKNOWN_OWNER) return -1;
+    } else if (this.owners.isTask(piece.owner)) {
+      // What a task maps for user space is not unmapped in an interrupt.
+      if (context[row] !== TASK_CONTEXT) return -1;
+      if (task[piece.row] === task[row]) score += 64;
+    }
+    if (last !== undefined && last.owner === piece.owner) score += 32;
+    if (piece.first === page) score += 4;
+    if (piece.end === end) score += 16;
+    else if (piece.end < end) score += 8;
+    if (task[piece.row] === task[row]) score += 2;
+    if (cpu[piece.row] === cpu[row]) score += 1;
+    return score;
+  }
+
+  /** Ends the life of [first, end) of the piece; returns `end`. */
+  #cut(piece: Piece, first: number, end: number, row: number): number {
+    const { lives } = this;
+    this.#live.remove(piece);
+    const { life, owner, row: mapRow } = piece;
+    lives.first[life] = first;
+    lives.end[life] = end;
+    lives.unmapRow[life] = row;
+    if (piece.first < first) this.#leave(piece.first, first, mapRow, owner);
+    if (end < piece.end) this.#leave(end, piece.end, mapRow, owner);
+    return end;
+  }
+
+  #leave(first: number, end: number, row: number, owner: number): void {
+    const life = this.lives.add(first, end, row, NO_ROW, owner);
+    this.#live.add({ first, end, life, row, owner });
+  }
+}
+
+/** `dma_unmap_page` and `dma_unmap_phys` stand behind their `unmap` line on the same CPU and name the device, even of a mapping older than the trace. */
+function unmapDevices(events: TraceEvents, claim: Int32Array): Int32Array {
+  const devices = new Int32Array(events.length).fill(UNKNOWN_DEVICE);
+  const lastUnmap = new Map<number, number>();
+  for (let row = 0; row < events.length; row++) {
+    const kind = events.kind[row];
+    const cpu = events.cpu[row] as number;
+    if (kind === UNMAP) {
+      lastUnmap.set(cpu, row);
+      const mapped = claim[row] as number;
+      if (mapped !== UNCLAIMED) devices[row] = events.device[mapped] as number;
+    } else if (kind === DMA_UNMAP || kind === DMA_UNMAP_RESOURCE) {
+      const unmap = lastUnmap.get(cpu);
+      if (unmap === undefined || devices[unmap] !== UNKNOWN_DEVICE) continue;
+      const first = pageOf(events, unmap);
+      const page = pageOf(events, row);
+      if (page >= first && page < first + pagesOf(events, unmap)) devices[unmap] = events.device[row] as number;
+    }
+  }
+  return devices;
+}
+
+/** The lives of all mappings of a trace, whose rows are in the order of time. */
+export function livesOf(trace: Trace): LifeHistory {
+  const historian = new Historian(trace);
+  for (let row = 0; row < trace.events.length; row++) historian.read(row);
+  return historian;
+}
+
+/** Is this the mapping with which VFIO tries a new domain? */
+export function isTrial(lives: Lives, life: number, events: TraceEvents): boolean {
+  const [map, unmap] = [lives.mapRow[life] as number, lives.unmapRow[life] as number];
+  if (map === NO_ROW || unmap === NO_ROW || (lives.end[life] as number) > TRIAL_PAGES) return false;
+  return (
+    pageOf(events, map) === 0 &&
+    pagesOf(events, map) === TRIAL_PAGES &&
+    timeBetween(events, map, unmap) < TRIAL_NANOSECONDS
+  );
+}
+
+function timeBetween(events: TraceEvents, from: number, to: number): number {
+  return (events.time[to] as number) - (events.time[from] as number);
+}

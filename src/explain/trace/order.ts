@@ -1,0 +1,72 @@
+/** Rows of a trace in the order of time. A file may hold the buffers of several CPUs, or several traces, one behind the other. */
+import { type Trace, TraceEvents } from "../../trace/events.ts";
+
+/** The same trace when its rows are in order already; else a sorted copy. Rows that stand twice, as in a quoted mail, are kept once. */
+export function inOrderOfTime(trace: Trace): Trace {
+  const { events } = trace;
+  if (isSorted(events)) return trace;
+  const order = new Uint32Array(events.length).map((_, row) => row);
+  order.sort((a, b) => (events.time[a] as number) - (events.time[b] as number) || a - b);
+  return {
+    ...trace,
+    events: picked(
+      events,
+      order.filter((row, at) => !isRepeated(events, order, row, at)),
+    ),
+  };
+}
+
+function isSorted({ time, length }: TraceEvents): boolean {
+  for (let row = 1; row < length; row++) if ((time[row] as number) < (time[row - 1] as number)) return false;
+  return true;
+}
+
+/** The same event stands among the rows of the same time before. */
+function isRepeated(events: TraceEvents, order: Uint32Array, row: number, at: number): boolean {
+  for (let before = at - 1; before >= 0; before--) {
+    const other = order[before] as number;
+    if (events.time[other] !== events.time[row]) return false;
+    if (COLUMNS.every((name) => name === "line" || isList(name) || events[name][other] === events[name][row]))
+      return true;
+  }
+  return false;
+}
+
+const COLUMNS = [
+  "kind",
+  "time",
+  "cpu",
+  "line",
+  "iovaLow",
+  "iovaHigh",
+  "bytes",
+  "physicalLow",
+  "physicalHigh",
+  "device",
+  "direction",
+  "task",
+  "context",
+  "stack",
+  "elementFirst",
+  "elementCount",
+  "segmentFirst",
+  "segmentCount",
+] as const;
+
+function isList(name: (typeof COLUMNS)[number]): boolean {
+  return name === "elementFirst" || name === "segmentFirst" || name === "stack";
+}
+
+function picked(events: TraceEvents, order: Uint32Array): TraceEvents {
+  const copy = new TraceEvents();
+  for (const name of COLUMNS) {
+    const from = events[name];
+    const column = from.slice(0, Math.max(1, order.length));
+    for (let row = 0; row < order.length; row++) column[row] = from[order[row] as number] as number;
+    Object.assign(copy, { [name]: column });
+  }
+  // The side tables are shared: their rows stay where they are.
+  Object.assign(copy, { elements: events.elements, segments: events.segments });
+  copy.length = order.length;
+  return copy;
+}
