@@ -75,6 +75,7 @@ export class Explainer {
 
   /** What the rules conclude of all that was read, for documents and tests of single rules. */
   conclusions(rules: readonly Rule[]): Conclusion[] {
+    this.#group();
     return this.#groups.all.flatMap((group) => this.#conclusions(group, rules));
   }
 
@@ -88,7 +89,7 @@ export class Explainer {
     else if (!this.#pending.add(fact)) this.#groups.add(fact);
   }
 
-  /** All inputs are read: asks the traces about each fault, and groups. */
+  /** All inputs are read: asks the traces about each fault, and groups what waits. */
   #group(): ClockRelation | undefined {
     const pending = this.#pending;
     pending.mergeConsoles();
@@ -100,6 +101,7 @@ export class Explainer {
       if (answer !== undefined) this.#evidence.answer(one.fact, answer);
       this.#groups.add(one.fact, answer?.part);
     }
+    pending.clear();
     return relation;
   }
 

@@ -32,6 +32,11 @@ export class PendingFacts {
     return true;
   }
 
+  /** Nothing waits any longer. */
+  clear(): void {
+    this.waiting.length = 0;
+  }
+
   /** Finds messages that stand in the log and, as `printk:console`, in a trace; keeps one of each. */
   mergeConsoles(): void {
     const ofTrace = this.waiting.filter(({ fact }) => fact.clock === "trace");
