@@ -5,6 +5,7 @@ const EXAMPLE = [
   "node-174 [000] ..... 8.139461: map: IOMMU: iova=0x0000000512340000 - 0x0000000512350000 paddr=0x000000000b061000 size=65536",
   "node-174 [000] ..... 8.396878: unmap: IOMMU: iova=0x0000000512340000 - 0x0000000512350000 size=65536 unmapped_size=65536",
   "irq/24-AMD-Vi-52 [000] ..... 8.400868: io_page_fault: IOMMU:vfio-pci 0000:00:04.0 iova=0x0000000512348100 flags=0x0001",
+  "",
 ].join("\n");
 
 export const TRACE_LIFE: Rule = {
