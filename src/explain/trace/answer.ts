@@ -35,26 +35,40 @@ export interface TraceAnswer {
 export class AnswerBuilder {
   readonly #conclusions: Conclusion[] = [];
   readonly #limit: Weight;
+  readonly #fault: readonly LineRef[];
 
-  constructor(limit: Weight) {
+  /** @param fault - lines of the fault: the proof of sentences that rest on no line of the trace */
+  constructor(limit: Weight, fault: readonly LineRef[]) {
     this.#limit = limit;
+    this.#fault = fault.slice(0, 2);
+  }
+
+  #proved(because: Statement): Statement {
+    return because.proof.length > 0 ? because : { text: because.text, proof: this.#fault };
   }
 
   follows(because: Statement): this {
-    this.#conclusions.push({ says: "follows", because });
+    this.#conclusions.push({ says: "follows", because: this.#proved(because) });
     return this;
   }
 
   candidate(verdict: string, weight: Weight, because: Statement): this {
     const order: readonly Weight[] = ["hint", "strong", "certain"];
     const limited = order[Math.min(order.indexOf(weight), order.indexOf(this.#limit))] as Weight;
-    this.#conclusions.push({ says: "candidate", verdict, weight: limited, because, from: "trace" });
+    this.#conclusions.push({
+      says: "candidate",
+      verdict,
+      weight: limited,
+      because: this.#proved(because),
+      from: "trace",
+    });
     return this;
   }
 
   excluded(verdict: string, because: Statement): this {
     // What only hints at a verdict excludes none.
-    if (this.#limit !== "hint") this.#conclusions.push({ says: "excluded", verdict, because, from: "trace" });
+    if (this.#limit !== "hint")
+      this.#conclusions.push({ says: "excluded", verdict, because: this.#proved(because), from: "trace" });
     return this;
   }
 

@@ -31,7 +31,7 @@ export function unmappedAnswer(it: Case, limit: Weight): TraceAnswer {
   const strong = near.filter(({ weight }) => weight === "strong");
   // Two explanations that are equally good leave the question open.
   const leads = strong.length === 1 ? strong[0] : undefined;
-  const builder = new AnswerBuilder(limit);
+  const builder = new AnswerBuilder(limit, it.question.lines);
   const absence = absenceOf(it);
   builder.follows(absence);
   for (const one of near) {

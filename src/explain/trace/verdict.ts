@@ -84,7 +84,7 @@ function mappedAnswer(it: Case, life: number, limit: Weight): TraceAnswer {
     ...question.lines.slice(0, 1),
     ...linesOf(it, life),
   );
-  const builder = new AnswerBuilder(limit).follows(mapped);
+  const builder = new AnswerBuilder(limit, it.question.lines).follows(mapped);
   builder.excluded("not-mapped", mapped).excluded("use-after-unmap", mapped);
   const part = `live ${claimOrRow(it, life)}`;
   const mapping = mappingOf(it, life);
@@ -124,7 +124,7 @@ function replacedAnswer(it: Case, live: number, former: number, limit: Weight): 
     ...linesOf(it, former),
     ...linesOf(it, live),
   );
-  const builder = new AnswerBuilder(limit).follows(fault);
+  const builder = new AnswerBuilder(limit, it.question.lines).follows(fault);
   const mapping = { ...mappingOf(it, former), reusedBy: reuseText(it, live) };
   const isGap = allowance(it, live) === "yes" || it.question.cause === "absent";
   builder.candidate("use-after-unmap", isGap ? "strong" : "hint", fault);
@@ -153,7 +153,7 @@ function endedAnswer(it: Case, life: number, own: readonly number[], limit: Weig
   const rivals = it.near.below.filter((other) => isNextTo(it, other));
   const unknown = it.near.here.filter((other) => analysis.isOfUnknown(other) && isActive(it, other));
   const isOpen = rivals.length > 0 || (unknown.length > 0 && !requester.isTask) || analysis.history.ambiguousUnmaps > 0;
-  const builder = new AnswerBuilder(isOpen ? weaker(limit) : limit).follows(bound);
+  const builder = new AnswerBuilder(isOpen ? weaker(limit) : limit, it.question.lines).follows(bound);
   const sameLives = own.filter((other) => requester.owns(other) && mappedAt(it, other) <= seconds);
   if (sameLives.length > 1) {
     const order = sameLives.filter((other) => mappedAt(it, other) <= mappedAt(it, life)).length;
@@ -214,7 +214,7 @@ function withoutClock(
     seconds: Number.POSITIVE_INFINITY,
   };
   const own = near.here.filter((life) => requester.owns(life));
-  const builder = new AnswerBuilder("hint");
+  const builder = new AnswerBuilder("hint", it.question.lines);
   builder.follows(
     say(
       "The times of the log and of the trace can't be related: whether the address was mapped at the time of the fault is unknown.",
@@ -231,7 +231,7 @@ function withoutClock(
 }
 
 function tooEarly(it: Case): TraceAnswer {
-  return new AnswerBuilder("hint")
+  return new AnswerBuilder("hint", it.question.lines)
     .follows(
       say(
         "The trace began after this fault: it does not show whether the address was mapped.",
