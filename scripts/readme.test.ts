@@ -8,7 +8,7 @@ import { ROOT } from "./root.ts";
 import { run } from "./tool.ts";
 
 /** A verb each: their files under src/cli are named as they are. */
-const VERBS = ["replay", "platforms", "completion"];
+const VERBS = ["explain", "replay", "platforms", "completion"];
 const README = readText("README.md");
 const EXAMPLE = "examples/quick-start";
 
