@@ -50,7 +50,9 @@ describe("iova explain", () => {
       assert.ok(output.split("\n").length <= 45, "one screen");
     });
   }
+});
 
+describe("iova explain --json", () => {
   test("writes the answer alone as JSON to standard output", async () => {
     const answer = await answerOf(LOG);
     assert.deepEqual(malformed(answer), []);
@@ -73,7 +75,9 @@ describe("iova explain", () => {
     assert.match(output, /^Device/);
     assert.equal((JSON.parse(readFileSync(target, "utf8")) as Explanation).version, 1);
   });
+});
 
+describe("iova explain, told more,", () => {
   test("reads several files as one story, and names each line's file", async () => {
     const boot = file("boot.txt", BOOT);
     const answer = await answerOf(boot, LOG);
