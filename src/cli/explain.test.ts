@@ -128,7 +128,7 @@ describe("iova explain refuses, in one line and with 2,", () => {
   mkdirSync(join(folder, "directory"));
   const cases: readonly (readonly [what: string, argv: readonly string[], message: RegExp])[] = [
     ["a file that is not there", [join(folder, "none.txt")], /none\.txt: .*no such file/],
-    ["a directory", [join(folder, "directory")], /directory: .*folder/],
+    ["a directory", [join(folder, "directory")], /directory is a directory/],
     ["an empty file", [file("empty.txt", "")], /empty/],
     [
       "text that is neither a log nor a trace",
