@@ -97,6 +97,15 @@ const COMMANDS: Readonly<Record<Group["kind"], (subject: Subject) => readonly st
         "dmesg | grep -iE 'efifb|simplefb|framebuffer|BIOS-e820|RMRR'; grep . /sys/kernel/iommu_groups/*/reserved_regions";
       return [command(firmware, "does the address lie in a region of the firmware?"), boot];
     }
+    if (subject.evidence.answerTo(subject.group.first) !== undefined) {
+      return [
+        stacks(subject),
+        fromBoot(
+          subject,
+          "does it move? Strict invalidation makes a late DMA fault at once, and the recording begins before the first mapping",
+        ),
+      ];
+    }
     if (leads === "peer-bar" || leads === "physical-address") {
       return [command("cat /proc/iomem; lspci -vv", "what lies at the address physically (as root)"), trace];
     }

@@ -163,11 +163,21 @@ function verbOf({ access, iova, granule }: Finding): string {
   return access === undefined ? `access ${place}` : verbs[access];
 }
 
-/** `line 12`, `lines 12, 14 and 15`; with the file's name where there are several inputs. */
+/** `line 12`, `lines 12, 14 and 15`; with the files' names where there are several inputs: `trace.txt 15, 19; dmesg.txt 400`. */
 export function linesOf(proof: readonly LineRef[], files: number, most = 3): string {
   const shown = [...new Map(proof.map((line) => [`${line.file}:${line.line}`, line])).values()].slice(0, most);
   if (shown.length === 0) return "";
-  if (files > 1) return shown.map(({ file, line }) => `${file}:${line}`).join(", ");
+  if (files > 1) {
+    const names = [...new Set(shown.map(({ file }) => file))];
+    const numbersIn = (name: string): string =>
+      shown.flatMap(({ file, line }) => (file === name ? [line] : [])).join(", ");
+    return names.map((name) => `${shortName(name)} ${numbersIn(name)}`).join("; ");
+  }
   const numbers = shown.map(({ line }) => String(line));
   return numbers.length === 1 ? `line ${numbers[0]}` : `lines ${numbers.slice(0, -1).join(", ")} and ${numbers.at(-1)}`;
+}
+
+/** The last part of a path. */
+function shortName(file: string): string {
+  return file.split("/").at(-1) ?? file;
 }

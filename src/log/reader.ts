@@ -14,7 +14,7 @@ import { type Shape, Values } from "./shape.ts";
 
 /** A line that names an IOMMU and a failure: reported when no shape reads it. */
 const LOOKS_LIKE_ONE =
-  /(?:AMD-Vi|DMAR|iommu\b|smmu|IO_PAGE_FAULT|swiotlb|DMA-API|\bdart\b).{0,200}(?:fault|error|fail|timeout|timed out|refus|reject|unable|exceed|blocked|illegal|invalid|unhandled)/i;
+  /(?:AMD-Vi|DMAR|iommu\b|smmu|IO_PAGE_FAULT|swiotlb|DMA-API|\bdart\b).{0,200}(?:\b(?:fault|error|fail|time-?out|timed out|refus|reject|unable|exceed|blocked|illegal|invalid\b|unhandled)|_FAULT|_ERROR|_TIMEOUT)/i;
 /** Printed by the source of a program, not by a program: patches and code that mention a message. */
 const SOURCE_CODE = /^\s*[+-]?\s*(?:pr_\w+|printk\w*|dev_\w+|WARN\w*|error_report|fprintf|RTE_LOG)\s*\(/;
 const MOST_UNREAD_SHOWN = 5;
