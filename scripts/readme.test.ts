@@ -44,6 +44,28 @@ test("README's example is the file, and prints what README says", () => {
   assert.ok(codeBlocks(README, "text").includes(output), `README has a block of text that is the output:\n${output}`);
 });
 
+test("README's log is the shipped one, and the answer is what `iova explain` prints", () => {
+  const block = codeBlocks(README, "console").find((text) => text.includes("iova explain traces/")) ?? "";
+  const [, log = "", path = "", answer = ""] =
+    /^\$ cat \S+\n([\s\S]*?)^\$ npx iova explain (\S+)\n([\s\S]*)$/m.exec(block) ?? [];
+  assert.equal(log, readText(path));
+  const { status, output } = run(process.execPath, [join(ROOT, "bin/iova.js"), "explain", join(ROOT, path)]);
+  assert.equal(status, 1);
+  assert.deepEqual(cutAsShown(output, answer), answer);
+});
+
+/** The output with the ends of lines taken off that README takes off, shown by a … at the line's end. */
+function cutAsShown(output: string, shown: string): string {
+  const lines = shown.split("\n");
+  return output
+    .split("\n")
+    .map((line, at) => {
+      const head = lines[at]?.replace(/ …$/, "");
+      return head !== undefined && head !== lines[at] && line.startsWith(head) ? `${head} …` : line;
+    })
+    .join("\n");
+}
+
 test("README's example is short enough to be read at once", () => {
   const lines = (codeBlocks(README, "ts")[0] ?? "").split("\n").filter((line) => line.trim() !== "");
   assert.ok(lines.length <= 25, `${lines.length} lines`);
