@@ -109,6 +109,7 @@ class Report {
       const [command = "", decides = ""] = line.split(/ {2,}# /);
       const head =
         at === 0 ? this.#terminal.paint("cyan", "record this".padEnd(LABEL_COLUMNS)) : " ".repeat(LABEL_COLUMNS);
+      if (decides === "" && at === 0) this.raw(head.trimEnd());
       wrapped(decides, this.#terminal.width - LABEL_COLUMNS).forEach((text, row) => {
         this.raw((row === 0 ? head : " ".repeat(LABEL_COLUMNS)) + text);
       });

@@ -46,13 +46,14 @@ export function objections(truth: Truth, explanation: Explanation): string[] {
   return [...wrong, ...malformed(explanation)];
 }
 
-/** What the contract asks of every finding. */
+/** What the contract asks of every finding. A command of `record` says behind a # what it decides. */
 export function malformed({ findings }: Explanation): string[] {
   return findings.flatMap((found) => [
     ...(found.proof.length === 0 ? [`${found.kind} has no proof`] : []),
     ...(found.certainty === "undecided" && found.record.length === 0
       ? [`${found.kind} is undecided and records nothing`]
       : []),
+    ...found.record.filter((command) => !/\S {3}# \S/.test(command)).map((command) => `${command} decides nothing`),
     ...(found.certainty === "strong" && found.candidates.length < 2
       ? [`${found.kind} is strong and names no rival`]
       : []),

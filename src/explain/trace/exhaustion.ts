@@ -82,7 +82,8 @@ function exhausted(analysis: TraceAnalysis, device: number, rows: readonly numbe
     excluded: [],
     proof: lines.slice(0, 32),
     record: [
-      "cat /sys/bus/pci/devices/*/dma_mask_bits; cd /sys/kernel/tracing; echo 1 > events/iommu/enable; echo 1 > events/dma/enable",
+      "grep -H . /sys/bus/pci/devices/*/{dma_mask_bits,consistent_dma_mask_bits}   # how many bits each device can address",
+      "boot with: trace_event=iommu:*,dma:* trace_buf_size=64M   # all mappings from the first one on: what fills the space",
     ],
   };
 }

@@ -82,7 +82,8 @@ function growing(
       { verdict: "at-exit", weight: "hint", because: [{ text: "The driver may take them away when it ends.", proof }] },
     ],
     record: [
-      `echo ${name.split(",")[0]} > /sys/bus/pci/devices/${name.split(",")[0]}/driver/unbind; cat /sys/kernel/tracing/trace > trace-at-exit`,
+      `iova stat TRACE --device ${name.split(",")[0]}   # which sizes grow`,
+      `echo ${name.split(",")[0]} > /sys/bus/pci/devices/${name.split(",")[0]}/driver/unbind; cat /sys/kernel/tracing/trace > trace-at-exit.txt   # does the driver take them away when it ends? The device is gone until it is bound again`,
     ],
   };
 }
@@ -123,7 +124,7 @@ function atExit(analysis: TraceAnalysis, row: number, owner: number, left: reado
     record: isCertain
       ? []
       : [
-          "cd /sys/kernel/tracing; echo 262144 > buffer_size_kb; echo 1 > events/iommu/enable; echo 1 > events/dma/enable",
+          "cd /sys/kernel/tracing; echo 262144 > buffer_size_kb; echo 1 > events/iommu/enable; echo 1 > events/dma/enable   # the same with a buffer that loses no event",
         ],
   };
 }
