@@ -1,6 +1,6 @@
 /** What tests need beyond npm: programs of Debian packages, installed where that is possible. */
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isExecutable } from "../src/machines/qemu/programs.ts";
@@ -22,6 +22,55 @@ export function needProgram(program: string, packageName: string, host: Host = t
   if (isExecutable(program)) return undefined;
   if (!answers.has(program)) answers.set(program, install(program, packageName, host));
   return answers.get(program);
+}
+
+/** Where packages are unpacked that are not installed; later runs find them there. */
+const UNPACKED = join(tmpdir(), "iova-debian");
+
+/**
+ * The folder with the files of the package that `metapackage` depends on and whose name begins with `prefix`, such as Debian's newest kernel:
+ * downloaded and unpacked, not installed. Else why there is none: a reason to skip.
+ */
+export function needUnpacked(
+  metapackage: string,
+  prefix: string,
+  host: Host = thisHost(),
+): { readonly folder: string } | { readonly missing: string } {
+  if (!host.isDebian) return { missing: `this is no Debian to download ${metapackage} from` };
+  let name = dependencyOf(metapackage, prefix);
+  if (name === undefined && host.isRoot) {
+    const failed = aptGet(["update"]);
+    if (failed !== undefined) return { missing: `apt-get update failed: ${failed}` };
+    name = dependencyOf(metapackage, prefix);
+  }
+  if (name === undefined) return { missing: `apt-cache knows no package ${metapackage}` };
+  const folder = join(UNPACKED, name);
+  return existsSync(folder) ? { folder } : unpack(name, folder);
+}
+
+function dependencyOf(metapackage: string, prefix: string): string | undefined {
+  const { stdout } = spawnSync("apt-cache", ["depends", metapackage], { encoding: "utf8" });
+  return [...(stdout ?? "").matchAll(/Depends: (\S+)/g)]
+    .map(([, name]) => name)
+    .find((name) => name?.startsWith(prefix));
+}
+
+/** Under another name first: a folder that is there is whole. */
+function unpack(name: string, folder: string): { readonly folder: string } | { readonly missing: string } {
+  console.log(`downloading the Debian package ${name} …`);
+  mkdirSync(UNPACKED, { recursive: true });
+  const work = mkdtempSync(join(UNPACKED, "work-"));
+  try {
+    const script = 'apt-get -qq download "$1" && mkdir files && dpkg-deb -x *.deb files';
+    const { status, stderr } = spawnSync("/bin/sh", ["-c", script, "sh", name], { cwd: work, encoding: "utf8" });
+    if (status !== 0)
+      return { missing: `package ${name} can't be had: ${stderr.trim().split("\n").slice(-3).join("; ")}` };
+    // Another test may have been faster; its folder serves as well.
+    if (!existsSync(folder)) renameSync(join(work, "files"), folder);
+    return { folder };
+  } finally {
+    rmSync(work, { recursive: true });
+  }
 }
 
 function thisHost(): Host {

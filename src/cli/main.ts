@@ -5,6 +5,7 @@
 import type { ReplayHost } from "../replay/threads.ts";
 import { IovaError } from "../units/errors.ts";
 import { helpCommand, version, versionCommand } from "./about.ts";
+import { captureCommand } from "./capture.ts";
 import { completionCommand } from "./completion.ts";
 import { explainCommand } from "./explain.ts";
 import { nodeHost } from "./host.ts";
@@ -18,7 +19,7 @@ import { Command } from "./vendor.ts";
 const WRONG_USE = 2;
 const FAILED = 3;
 /** Errors of ours that no other input would have avoided. */
-const FAILURES_OF_THE_RUN = ["worker-died", "worker-silent", "invariant", "output-failed"];
+const FAILURES_OF_THE_RUN = ["worker-died", "worker-silent", "invariant", "output-failed", "capture-failed"];
 
 /** Runs one command. `argv`: the arguments, without node and script; the rest is for tests. Returns the exit code. */
 export async function main(
@@ -36,6 +37,7 @@ export async function main(
   };
   const verbs = [
     explainCommand(terminal, finish),
+    captureCommand(terminal),
     replayCommand(terminal, host, finish),
     platformsCommand(terminal, finish),
   ];

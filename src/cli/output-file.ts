@@ -74,6 +74,18 @@ function checkedOutputFile(path: string): string {
   return path;
 }
 
+/** A path that a file is to be written to, or `-`: the file is not there yet, or empty, or no regular file. */
+export function checkedNewFile(path: string): string {
+  if (path === STANDARD_OUTPUT) return path;
+  if (path === "") throw new InvalidArgumentError("Found an empty name; expected a file name or -.");
+  const found = statOf(path);
+  // It grows beside its place, so the folder is what must be writable.
+  if (found === undefined || found.isFile()) checkFolder(path);
+  if (found?.isDirectory()) throw new InvalidArgumentError(`${path} is a directory; expected a file name.`);
+  if (found?.isFile() && found.size > 0) throw new InvalidArgumentError(`${path} is there; choose another name.`);
+  return path;
+}
+
 function statOf(path: string): Stats | undefined {
   try {
     return statSync(path, { throwIfNoEntry: false });
