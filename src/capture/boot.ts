@@ -13,7 +13,7 @@ const DMA_EVENTS: readonly [number, number] = [6, 12];
 const COMMON_STRICT: readonly [number, number] = [5, 15];
 
 /** Kernel parameters, fitted to the kernel. */
-export function bootParameters({ release, iommus }: BootFacts): string {
+function bootParameters({ release, iommus }: BootFacts): string {
   const [, major, minor] = /^(\d+)\.(\d+)/.exec(release ?? "") ?? [];
   const isBefore = ([a, b]: readonly [number, number]): boolean =>
     major !== undefined && (Number(major) < a || (Number(major) === a && Number(minor) < b));
