@@ -47,5 +47,5 @@ test("what does not fit is refused with the numbers", () => {
     /page shift of acme is 13; expected one of 12, 16/,
   );
   const board = acmeBoard.create({ memoryBytes: 2 ** 20, entries: 64 });
-  assert.throws(() => board.table.ops.clear(63, 2), /entries is \[63, 65\); expected some in \[0, 64\)/);
+  assert.throws(() => board.table.ops.clear(63, 2), /entries is "\[63, 65\)"; expected some in \[0, 64\)/);
 });

@@ -417,18 +417,22 @@ export class PooledAllocator {
    * when ranges of it are still quarantined, pending, or begun to be freed, the slot becomes that of a dead thread: `reclaim` it
    * ("in-flight" brings those back, "everything" takes live ranges too).
    * From then on whatever takes, changes, frees, flushes, gives back or recovers throws IovaError "view-closed"; what only reads
-   * (statistics, leaks, reservations) still answers. A second `close` does nothing. Throws "view-closed" when the thread was declared dead.
+   * (statistics, leaks, reservations) still answers. A second `close` does nothing. Throws "view-closed" when the thread was declared dead, and
+   * what the invalidator throws: the view is closed all the same.
    */
   close(): void {
     const { threadsAt } = this.#layout;
     // First: the slot may be live again, as another thread's.
     if (this.#askedAt === HEADER.magic) return;
     if (slotState(this.#words, threadsAt, this.thread) !== SLOT_LIVE) throw this.#closed();
-    this.drain();
-    // What is quarantined or begun may still translate, and only these ops or a recovery can empty it: not the next thread in the slot.
-    const isLeft = this.#holdings.quarantinedEntries > 0 || this.#hasBegun();
-    setSlotState(this.#words, threadsAt, this.thread, isLeft ? SLOT_DEAD : SLOT_FREE);
-    this.#askedAt = HEADER.magic;
+    try {
+      this.drain();
+    } finally {
+      // What is quarantined or begun may still translate, and only these ops or a recovery can empty it: not the next thread in the slot.
+      const isLeft = this.#holdings.quarantinedEntries > 0 || this.#hasBegun();
+      setSlotState(this.#words, threadsAt, this.thread, isLeft ? SLOT_DEAD : SLOT_FREE);
+      this.#askedAt = HEADER.magic;
+    }
   }
 
   /**

@@ -2,9 +2,8 @@
  * A driver for the network card of ring-nic.ts: two rings in coherent memory, receive buffers that stay mapped, frames to send
  * as scatterlists. It uses the DMA API alone, and so runs on every platform.
  *
- * What a driver has to mind: a descriptor is filled before it is given to the device; a receive buffer is synced for the CPU
- * before it is read (the CPU writes none, so none is synced for the device); a mapping ends only once the device has given its
- * descriptor back; and memory whose unmapping failed goes to nobody else, since the device may still reach it.
+ * What a driver has to mind: a descriptor is filled before it is given to the device; a receive buffer is synced for the CPU before it is
+ * read; a mapping ends only once the device has given its descriptor back; memory whose unmapping failed is not used again.
  */
 import type { DmaOperations, Mapping } from "../dma/contract.ts";
 import { ScatterList } from "../dma/scatter-list.ts";
@@ -27,10 +26,7 @@ export interface RingDriverParts {
   readonly device: RingNic;
 }
 
-/**
- * A driver of a RingNic on any platform: `send` frames of pieces, `poll` for what came back, `close`. Of the thread that made it. A frame
- * that can't be sent is a `Failure` and leaves nothing mapped.
- */
+/** A driver of a RingNic on any platform: `send` frames of pieces, `poll` for what came back, `close`. Of the thread that made it. */
 export class RingDriver {
   /** Frames that the device reported as failed. */
   errors = 0;
@@ -69,7 +65,7 @@ export class RingDriver {
     }
   }
 
-  /** Sends a frame that lies in pieces of memory. A failure ("in-use": the ring is full) says that nothing is sent. */
+  /** Sends a frame that lies in pieces of memory. A failure ("in-use": the ring is full) says that nothing is sent or mapped. */
   send(pieces: readonly { readonly address: number; readonly bytes: number }[]): Failure | undefined {
     const list = new ScatterList(pieces.length);
     for (const { address, bytes } of pieces) if (bytes > 0) list.addNumber(address, bytes);

@@ -313,3 +313,25 @@ test("a lazy free whose flush throws leaves the range allocated, to be freed aga
   assert.equal(allocator.drain(), undefined);
   assert.equal(allocator.statistics().taken, 0);
 });
+
+for (const [name, options] of TABLES) {
+  test(`a view whose ops throw while it closes is closed all the same, and a reclaim brings its ranges back: ${name}`, () => {
+    const ops = new ThrowingOps();
+    const other = IommuTable.create(window, ops, { threads: 2, ...options });
+    const table = IommuTable.attach(other.handle, ops);
+    const device = new DmaDevice(table);
+    const mapping: Mapping = mapped(device.map(0x3010n, 5000, 3));
+    ops.throwFrom(1, true);
+    assert.throws(() => device.map(0x9000n, 10, 3), /ops bug 1/);
+    assert.throws(() => table.close(), /ops bug/);
+    const { thrown } = ops;
+    table.close();
+    assert.equal(ops.thrown, thrown, "a second close does nothing");
+    assert.throws(() => table.unmap(0, 1), { code: "view-closed" });
+    ops.heal();
+    assert.deepEqual(other.allocator.threadsInUse(), [other.thread, table.thread]);
+    other.reclaim(table.thread, "everything");
+    assert.deepEqual(other.allocator.threadsInUse(), [other.thread]);
+    assert.deepEqual([other.statistics().taken, ops.model.used], [0, 0], `${mapping.iova} is mapped no more`);
+  });
+}

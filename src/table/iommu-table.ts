@@ -234,7 +234,7 @@ export class IommuTable implements MappingTable {
   }
   /**
    * Gives this thread's holdings and its slot back; see PooledAllocator for what the platform would not empty, and for what a closed view
-   * still answers. A second call does nothing.
+   * still answers. A second call does nothing. What ops throw goes on to the caller: the view is closed all the same.
    */
   close(): void {
     this.allocator.close();

@@ -10,7 +10,7 @@ import type { DmaMachine, DmaMaster, Fault } from "../../machine/contract.ts";
 import { PowernvPlatform, type PowernvPlatformHandle } from "../../platforms/powernv/platform.ts";
 import { Sun4uPlatform, type Sun4uPlatformHandle, tsbEntriesFor } from "../../platforms/sun4u/platform.ts";
 import { TSB_ALIGNMENT } from "../../platforms/sun4u/registers.ts";
-import { checkInteger, InvalidArgumentError, inWords } from "../../units/errors.ts";
+import { checkInteger, InvalidArgumentError, IovaError, inWords } from "../../units/errors.ts";
 import {
   type Board,
   type BoardHandle,
@@ -125,7 +125,7 @@ function sun4uOf(machine: QemuMachine, platform: Sun4uPlatform): Board {
     // The bridge and the platform keep nothing of a thread.
     forgetThread: () => {},
     machineThread: platform.generic.thread,
-    close: closeOnce(platform.generic, machine),
+    close: closeOnce(unlessEnded(platform.generic), machine),
   };
 }
 
@@ -148,7 +148,23 @@ function powernvOf(machine: QemuMachine, platform: PowernvPlatform): Board {
     },
     forgetThread: (thread) => platform.phb.reclaimThread(thread),
     machineThread: pages.thread,
-    close: closeOnce(platform, machine),
+    close: closeOnce(unlessEnded(platform), machine),
+  };
+}
+
+/** What QEMU's calls throw once it has ended. */
+const ENDED: ReadonlySet<string> = new Set(["qemu-died", "qemu-timeout", "qemu-closed"]);
+
+/** A view whose `close` says nothing of a QEMU that has ended: its entries and its IOTLB are gone with it. */
+function unlessEnded(view: { close(): void }): { close(): void } {
+  return {
+    close() {
+      try {
+        view.close();
+      } catch (error) {
+        if (!(error instanceof IovaError && ENDED.has(error.code))) throw error;
+      }
+    },
   };
 }
 

@@ -330,11 +330,17 @@ export class PseriesPlatform {
     return this.#eeh?.reset();
   }
 
-  /** Gives this thread's views back. A second call does nothing. */
+  /** Gives this thread's views back, each also when the one before throws. A second call does nothing. */
   close(): void {
-    if (this.#dynamic?.use.kind === "translated") this.#dynamic.use.table.close();
-    this.generic.close();
-    this.#common.memory.close();
+    try {
+      if (this.#dynamic?.use.kind === "translated") this.#dynamic.use.table.close();
+    } finally {
+      try {
+        this.generic.close();
+      } finally {
+        this.#common.memory.close();
+      }
+    }
   }
 
   #changeMemory(

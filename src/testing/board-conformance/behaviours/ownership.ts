@@ -32,11 +32,13 @@ const wrongFrees: BoardCase = {
       );
     }
     const device = bench.plainDevice(bench.other.table);
+    // A window that begins at 0 may have this mapping there.
+    const elsewhere = (mapping.iova === 0n ? BigInt(free * bench.pageBytes) : 0n) as typeof mapping.iova;
     expectRefusedFree(
       bench,
-      () => device.unmap({ ...mapping, iova: 0n as typeof mapping.iova, bytes }),
+      () => device.unmap({ ...mapping, iova: elsewhere, bytes }),
       undefined,
-      "unmap at 0",
+      `unmap at ${elsewhere}`,
     );
     bench.expectReads(mapping.iova, address, bytes);
     bench.unmap(mapping);
