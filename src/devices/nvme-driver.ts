@@ -19,10 +19,9 @@ export interface NvmeDriverParts {
   readonly device: nvme.NvmeController;
 }
 
-/** A command under way, by its number. */
+/** A command under way, by its number; `pages` holds its list of pages. */
 interface Command {
   readonly data: ScatterList;
-  /** Holds the list of pages. */
   readonly pages: CoherentMemory;
   status: number | undefined;
 }

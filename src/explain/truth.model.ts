@@ -60,7 +60,7 @@ export function malformed({ findings }: Explanation): string[] {
   ]);
 }
 
-export function isSure({ certainty }: Finding): boolean {
+function isSure({ certainty }: Finding): boolean {
   return certainty === "certain" || certainty === "strong";
 }
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { factsOf, linesOf } from "./facts-of.ts";
+import { factsOf, linesOf } from "./facts-of.model.ts";
 
 const FAULT = "Unhandled context fault: fsr=0x402, iova=0x1032db3e0, fsynr=0x130000, cbfrsynra=0x300, cb=4";
 

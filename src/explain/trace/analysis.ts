@@ -2,15 +2,7 @@
  * One trace, ready for questions: the lives of its mappings, whose they are, and how complete it is. Rows are in the order of time.
  */
 import type { LineRef } from "../../log/facts.ts";
-import {
-  ADD_DEVICE,
-  ATTACH_DEVICE,
-  MAP,
-  REMOVE_DEVICE,
-  type Trace,
-  UNKNOWN_DEVICE,
-  UNMAP,
-} from "../../trace/events.ts";
+import { ADD_DEVICE, ATTACH_DEVICE, REMOVE_DEVICE, type Trace, UNKNOWN_DEVICE } from "../../trace/events.ts";
 import { isTrial, type LifeHistory, type Lives, livesOf, NO_ROW } from "./lives.ts";
 import { inOrderOfTime } from "./order.ts";
 import { UNKNOWN_OWNER } from "./owners.ts";
@@ -138,11 +130,4 @@ export class TraceAnalysis {
 
 function isLossy({ entriesInBuffer, entriesWritten, lostEvents, classes }: Trace): boolean {
   return entriesWritten > entriesInBuffer || lostEvents > 0 || classes.lost.count > 0 || classes.malformed.count > 0;
-}
-
-/** Rows of maps and unmaps. */
-export function countMappings({ events }: Trace): number {
-  let count = 0;
-  for (let row = 0; row < events.length; row++) if (events.kind[row] === MAP || events.kind[row] === UNMAP) count++;
-  return count;
 }

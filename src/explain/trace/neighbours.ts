@@ -6,7 +6,7 @@ import type { TraceAnalysis } from "./analysis.ts";
 import { NO_ROW } from "./lives.ts";
 
 /** A DMA that runs over an end does so by a transfer's length; farther away, a neighbour explains nothing. */
-export const NEAR_PAGES = 16;
+const NEAR_PAGES = 16;
 /** Widths to which addresses get cut off: registers of 32 bits, and the address sizes of IOMMUs and buses. */
 const CUT_BITS = [32, 36, 39, 40, 42, 44, 48] as const;
 const PAGE_BITS = 12;

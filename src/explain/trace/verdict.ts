@@ -273,7 +273,7 @@ function latest(lives: readonly number[], time: (life: number) => number): numbe
   return best;
 }
 
-export function weaker(limit: Weight): Weight {
+function weaker(limit: Weight): Weight {
   return limit === "certain" ? "strong" : limit;
 }
 
@@ -318,7 +318,7 @@ function reuseText(it: Case, life: number): string {
   return `${owner}, mapped at ${mappedAt(it, life).toFixed(6)} s`;
 }
 
-export function micros(seconds: number): string {
+function micros(seconds: number): string {
   const value = Math.round(seconds * 1e6);
   return value < 10_000 ? `${value} µs` : `${(value / 1000).toFixed(1)} ms`;
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Fact } from "../facts.ts";
-import { factsOf, linesOf } from "../facts-of.ts";
+import { factsOf, linesOf } from "../facts-of.model.ts";
 
 const FAULT = { shape: "amd-event", kind: "fault", family: "amd", granule: 1 } as const;
 

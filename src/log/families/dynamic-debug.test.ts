@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { factsOf, linesOf } from "../facts-of.ts";
+import { factsOf, linesOf } from "../facts-of.model.ts";
 
 test("dynamic debug: a map and its pieces are one map, a piece without its map is one, an unmap follows", () => {
   const text = `iommu: map: iova 0x200000 pa 0x0000000080200000 size 0x400000

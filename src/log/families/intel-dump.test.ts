@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { FaultFact } from "../facts.ts";
-import { factsOf, linesOf } from "../facts-of.ts";
+import { factsOf, linesOf } from "../facts-of.model.ts";
 
 const FAULT = { shape: "intel-fault", kind: "fault", family: "intel", granule: 4096 } as const;
 

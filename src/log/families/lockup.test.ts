@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { factsOf, linesOf } from "../facts-of.ts";
+import { factsOf, linesOf } from "../facts-of.model.ts";
 
 test("a lock-up whose stack stands in the allocator is one fact", () => {
   const text = `[Wed May 25 05:27:59 2022] watchdog: BUG: soft lockup - CPU#58 stuck for 23s! [ksoftirqd/58:302]

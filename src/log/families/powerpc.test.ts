@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { factsOf, linesOf } from "../facts-of.ts";
+import { factsOf, linesOf } from "../facts-of.model.ts";
 
 describe("PowerPC's tables without room", () => {
   it("reads pages as hexadecimal where no device is named, and as decimal where one is", () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { FaultFact } from "../facts.ts";
-import { factsOf, linesOf } from "../facts-of.ts";
+import { factsOf, linesOf } from "../facts-of.model.ts";
 
 const FAULT = { kind: "fault", family: "qemu", granule: 1 } as const;
 

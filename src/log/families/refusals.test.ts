@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { factsOf, linesOf } from "../facts-of.ts";
+import { factsOf, linesOf } from "../facts-of.model.ts";
 
 /** The only fact of a text, with the lines and the text of its first `count` lines taken for granted. */
 function only(text: string, count = 1): object {

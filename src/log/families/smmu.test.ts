@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { factsOf, linesOf } from "../facts-of.ts";
+import { factsOf, linesOf } from "../facts-of.model.ts";
 
 const FAULT = { kind: "fault", family: "smmu", granule: 1 } as const;
 const first = (text: string): string => text.split("\n")[0] ?? "";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { factsOf, linesOf } from "../facts-of.ts";
+import { factsOf, linesOf } from "../facts-of.model.ts";
 
 describe("SPARC's IOMMUs", () => {
   it("reads the bridge and the type of an error, and takes no address from the AFAR", () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { factsOf, linesOf } from "../facts-of.ts";
+import { factsOf, linesOf } from "../facts-of.model.ts";
 
 const FAULT = { shape: "virtio-fault", kind: "fault", family: "virtio", granule: 1, iommu: "virtio0" } as const;
 

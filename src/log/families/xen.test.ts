@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { factsOf, linesOf } from "../facts-of.ts";
+import { factsOf, linesOf } from "../facts-of.model.ts";
 
 const VTD = { shape: "xen-vtd-fault", kind: "fault", family: "xen", granule: 4096, access: "write" } as const;
 
