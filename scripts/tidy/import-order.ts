@@ -25,6 +25,7 @@ const ORDER: readonly string[] = [
   "log",
   "trace",
   "explain",
+  "statistics",
   "capture",
   "replay",
   "page",

@@ -12,6 +12,7 @@ import { nodeHost } from "./host.ts";
 import { prepare } from "./parsing.ts";
 import { platformsCommand } from "./platforms.ts";
 import { replayCommand } from "./replay.ts";
+import { statCommand } from "./stat.ts";
 import { messageOfSystem } from "./system-errors.ts";
 import { processTerminal, type Terminal } from "./terminal.ts";
 import { Command } from "./vendor.ts";
@@ -38,6 +39,7 @@ export async function main(
   const verbs = [
     explainCommand(terminal, finish),
     captureCommand(terminal),
+    statCommand(terminal, finish),
     replayCommand(terminal, host, finish),
     platformsCommand(terminal, finish),
   ];

@@ -46,6 +46,14 @@ export function binarySize(bytes: number): string {
   return `${grouped(bytes / 1024 ** unit)} ${units[unit]}`;
 }
 
+/** Any number of bytes: 4096 → "4.00 KiB", 1300000 → "1.24 MiB", 0 → "0". */
+export function sizeText(bytes: number): string {
+  if (bytes < 1024) return grouped(bytes);
+  const units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+  const unit = Math.min(units.length, Math.floor(Math.log2(bytes) / 10));
+  return `${threeDigits(bytes / 1024 ** unit)} ${units[unit - 1]}`;
+}
+
 /** 1 → "1 line", 3 → "3 lines". */
 export function counted(value: number, singular: string, plural: string = `${singular}s`): string {
   return `${grouped(value)} ${Math.round(value) === 1 ? singular : plural}`;

@@ -48,7 +48,8 @@ export function replayJson(
   };
 }
 
-function traceJson(file: string, trace: Trace): object {
+/** What was read: counts of lines and events. */
+export function traceJson(file: string, trace: Trace): object {
   const { events, classes } = trace;
   const tally = ({ count, firstLine, firstText }: LineTally): object => ({ count, firstLine, firstText });
   return {

@@ -5,11 +5,13 @@ export class RecordingTerminal implements Terminal {
   output = "";
   errors = "";
   readonly width: number;
+  readonly isUtf8: boolean;
   readonly paint: Paint = PLAIN;
   readonly paintError: Paint = PLAIN;
 
-  constructor(width = 100) {
+  constructor(width = 100, isUtf8 = false) {
     this.width = width;
+    this.isUtf8 = isUtf8;
   }
   out(text: string): void {
     this.output += text;

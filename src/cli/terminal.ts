@@ -14,6 +14,8 @@ export interface Terminal {
   error(text: string): void;
   /** Columns of standard output, 40 .. 120: no line of text is longer, but for what can't be broken. */
   readonly width: number;
+  /** The locale's characters are UTF-8, so that block characters may be drawn. */
+  readonly isUtf8: boolean;
   readonly paint: Paint;
   readonly paintError: Paint;
   /** Shows how far long work is, on standard error, if that is a terminal that can move its cursor. */
@@ -44,11 +46,18 @@ export function processTerminal(): Terminal {
     out: (text) => void process.stdout.write(text),
     error: (text) => void process.stderr.write(text),
     width: widthOf(process.stdout, process.env["COLUMNS"]),
+    isUtf8: isUtf8Locale(process.env),
     paint: paintFor(process.stdout),
     paintError,
     outliveReader: outputs.outliveReader,
     progress: (what) => (takesEscapes(process.stderr) ? bar(what) : { at: () => {}, stop: () => {} }),
   };
+}
+
+/** Of LC_ALL, LC_CTYPE and LANG the first that is set counts. */
+export function isUtf8Locale(environment: Readonly<Record<string, string | undefined>>): boolean {
+  const locale = environment["LC_ALL"] || environment["LC_CTYPE"] || environment["LANG"] || "";
+  return /utf-?8/i.test(locale);
 }
 
 /** TERM=dumb: a terminal that shows escape sequences as text, as editors' shells do. */

@@ -12,12 +12,13 @@ export interface TraceSummary {
 
 export function summarize(file: string, trace: Trace, history: RequestHistory): TraceSummary {
   return {
-    lines: [headline(file, trace), requestLine(trace, history), ...remarks(trace, history)],
-    warnings: warnings(trace, history),
+    lines: [traceHeadline(file, trace), requestLine(trace, history), ...remarks(trace, history)],
+    warnings: [...readingWarnings(trace), ...unknownUnmaps(history)],
   };
 }
 
-function headline(file: string, trace: Trace): string {
+/** Events, CPUs and time in a line. */
+export function traceHeadline(file: string, trace: Trace): string {
   const { events } = trace;
   const cpus = new Set(events.cpu.subarray(0, events.length)).size;
   const machine = trace.headerCpus > cpus ? ` (of a machine with ${trace.headerCpus})` : "";
@@ -64,7 +65,8 @@ function remarks(trace: Trace, history: RequestHistory): string[] {
   return lines;
 }
 
-function warnings(trace: Trace, history: RequestHistory): string[] {
+/** Lost, cut and unreadable. */
+export function readingWarnings(trace: Trace): string[] {
   const { classes, entriesInBuffer, entriesWritten, entriesRead } = trace;
   const lines: string[] = [];
   if (entriesWritten > entriesInBuffer) {
@@ -92,13 +94,13 @@ function warnings(trace: Trace, history: RequestHistory): string[] {
     lines.push(`${grouped(classes.foreign.count)} ${are}; the first, ${shown(classes.foreign)}`);
   }
   if (trace.cutLastLine) lines.push(`the file ends in the middle of line ${trace.lines}: that line is left out`);
-  const { unmapsOfUnknown } = history.counts;
-  if (unmapsOfUnknown > 0) {
-    lines.push(
-      `${counted(unmapsOfUnknown, "unmap line")} of what was mapped before the trace, or in lost events: left out`,
-    );
-  }
   return lines;
+}
+
+function unknownUnmaps({ counts: { unmapsOfUnknown } }: RequestHistory): string[] {
+  return unmapsOfUnknown === 0
+    ? []
+    : [`${counted(unmapsOfUnknown, "unmap line")} of what was mapped before the trace, or in lost events: left out`];
 }
 
 function part(tally: LineTally, singular: string, plural?: string): string {

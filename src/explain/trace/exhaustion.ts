@@ -24,7 +24,7 @@ export function exhaustionIn(analysis: TraceAnalysis): Finding[] {
   const { events } = analysis.trace;
   const byDevice = new Map<number, number[]>();
   for (let row = 0; row < events.length; row++) {
-    if (!isFailure(events, row)) continue;
+    if (!isFailedMap(events, row)) continue;
     const device = events.device[row] as number;
     const rows = byDevice.get(device);
     if (rows === undefined) byDevice.set(device, [row]);
@@ -33,7 +33,8 @@ export function exhaustionIn(analysis: TraceAnalysis): Finding[] {
   return [...byDevice].map(([device, rows]) => exhausted(analysis, device, rows));
 }
 
-function isFailure(events: TraceEvents, row: number): boolean {
+/** A request of the DMA API that got no address. */
+export function isFailedMap(events: TraceEvents, row: number): boolean {
   switch (events.kind[row]) {
     case DMA_MAP:
     case DMA_MAP_RESOURCE:
