@@ -1,5 +1,5 @@
 /**
- * Leaks: mappings that nobody takes away. Rings are live at the end of every trace, so what is live proves nothing: a leak shows by growth, that
+ * Leaks: mappings that are never taken away. Rings are live at the end of every trace, so what is live proves nothing: a leak shows by growth, that
  * is, some mappings of each period stay while their equals are taken away; or by mappings that outlive their device's driver.
  */
 

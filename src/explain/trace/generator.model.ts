@@ -1,0 +1,105 @@
+/** Traces with one planted fault among the traffic of several devices, at each level of evidence; each knows its truth. */
+import type { Finding } from "../contract.ts";
+import { DEVICE, type Direction, TraceText } from "./trace.model.ts";
+
+const FAULTS = [
+  "use-after-unmap",
+  "permission",
+  "past-end",
+  "before-start",
+  "truncated-address",
+  "not-mapped",
+] as const;
+type Planted = (typeof FAULTS)[number];
+const LEVELS = ["event", "log", "log without clock", "lost", "late"] as const;
+
+export interface Generated {
+  readonly planted: Planted;
+  readonly level: (typeof LEVELS)[number];
+  readonly findings: readonly Finding[];
+}
+
+const PAGE = 4096;
+const OTHERS = ["0000:00:05.0", "0000:00:06.0"];
+/** Slots of four pages below 4 GiB: the first are the faulty device's traffic, too; the planted mapping may stand among the others'. */
+const OWN_SLOTS = 64;
+const SLOTS = 128;
+/** Mappings whose neighbours matter stand clear of the traffic, so that the truth is one. */
+const BASE = 0x8_4000_0000;
+
+export function generate(seed: number): Generated {
+  const random = randomOf(seed);
+  const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)] as T;
+  const planted = pick(FAULTS);
+  const level = pick(LEVELS);
+  const trace = new TraceText();
+  if (level !== "late") trace.add(100, DEVICE);
+  for (const other of OTHERS) trace.add(200, other);
+  for (const device of [DEVICE, ...OTHERS]) traffic(trace, device, random);
+  const isAmongOthers = random() < 0.5 && (planted === "use-after-unmap" || planted === "permission");
+  const pages = 1 + Math.floor(random() * (isAmongOthers ? 4 : 16));
+  const iova = isAmongOthers
+    ? slotAddress(OWN_SLOTS + Math.floor(random() * (SLOTS - OWN_SLOTS)))
+    : BASE + Math.floor(random() * 4096) * PAGE * 32 + 0x123_0000;
+  const faultAt = 3_000_000;
+  const mapAt = 1_000_000 + Math.floor(random() * 1_000_000);
+  const direction: Direction = planted === "permission" ? "TO_DEVICE" : pick(["FROM_DEVICE", "BIDIRECTIONAL"] as const);
+  trace.dmaMap(mapAt, DEVICE, iova, pages * PAGE, direction);
+  if (isAmongOthers) {
+    // Another device has the same address for itself, from before the fault to the end.
+    const since = mapAt + Math.floor(random() * (faultAt - mapAt));
+    trace.dmaMap(since, "0000:00:07.0", iova, pages * PAGE, pick(["FROM_DEVICE", "TO_DEVICE"] as const));
+  }
+  const inside = iova + Math.floor(random() * pages) * PAGE + 4 * Math.floor(random() * 1000);
+  if (planted === "use-after-unmap") {
+    const gap = 1 + Math.floor(10 ** (random() * 6));
+    trace.dmaUnmap(faultAt - gap, DEVICE, iova, pages * PAGE, direction);
+  }
+  const address = {
+    "use-after-unmap": inside,
+    permission: inside,
+    "past-end": iova + pages * PAGE,
+    "before-start": iova - 4 * (1 + Math.floor(random() * 1000)),
+    "truncated-address": inside % 2 ** 32,
+    "not-mapped": 0x20_dead_0000 + Math.floor(random() * 1000) * PAGE,
+  }[planted];
+  if (level === "log" || level === "log without clock") trace.logged(faultAt, address, "write");
+  else trace.fault(faultAt, address, "write");
+  const header = level === "lost" ? { header: "# entries-in-buffer/entries-written: 300/9000   #P:2" } : {};
+  return { planted, level, findings: trace.findings({ ...header, clock: level !== "log without clock" }) };
+}
+
+function slotAddress(slot: number): number {
+  return 0xffff_0000 - slot * 4 * PAGE;
+}
+
+/** A device maps and unmaps below 4 GiB, where all devices get the same addresses. */
+function traffic(trace: TraceText, device: string, random: () => number): void {
+  const slots = device === DEVICE ? OWN_SLOTS : SLOTS;
+  const count = Math.floor(random() * (device === DEVICE ? 40 : 120));
+  for (let i = 0; i < count; i++) {
+    const at = 500_000 + Math.floor(random() * 4_000_000);
+    const iova = slotAddress(Math.floor(random() * slots));
+    trace.dmaMap(at, device, iova, 2 * PAGE, "FROM_DEVICE");
+    trace.dmaUnmap(at + 50 + Math.floor(random() * 50_000), device, iova, 2 * PAGE, "FROM_DEVICE");
+  }
+}
+
+/** Linear congruential, of 31 bits. */
+function randomOf(seed: number): () => number {
+  let state = (seed * 2_654_435_761) % 2 ** 31;
+  return () => {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fff_ffff;
+    return state / 2 ** 31;
+  };
+}
+
+/** What is wrong with the answer: a verdict that is not the truth, and said with more than "undecided". Undefined: nothing. */
+export function objection({ planted, level, findings }: Generated): string | undefined {
+  const faults = findings.filter(({ kind }) => kind === "dma-fault");
+  if (faults.length !== 1) return `${faults.length} faults, one was planted`;
+  const { verdict, certainty } = faults[0] as Finding;
+  const isTrue = verdict === planted || certainty === "undecided";
+  if (!isTrue) return `${planted} (${level}): ${verdict} ${certainty}`;
+  return findings.some(({ kind }) => kind !== "dma-fault") ? "finds what was not planted" : undefined;
+}
