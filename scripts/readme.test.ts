@@ -7,8 +7,10 @@ import { brokenLinks, codeBlocks, type Finding, missingPaths, type Repository, u
 import { ROOT } from "./root.ts";
 import { run } from "./tool.ts";
 
-/** A verb each: their files under src/cli are named as they are. */
-const VERBS = ["explain", "replay", "platforms", "completion"];
+/** The verbs: src/cli/main.ts imports the command of each from a file of its name. */
+const VERBS = [...readText("src/cli/main.ts").matchAll(/^import \{ \w+Command \} from "\.\/([\w-]+)\.ts";$/gm)].map(
+  ([, verb = ""]) => verb,
+);
 const README = readText("README.md");
 const EXAMPLE = "examples/quick-start";
 
@@ -72,8 +74,7 @@ test("README's example is short enough to be read at once", () => {
 });
 
 test("README shows the options and columns that the replay has", () => {
-  const verbs = readText("src/cli/main.ts");
-  for (const verb of VERBS) assert.ok(verbs.includes(`./${verb}.ts`), `src/cli/main.ts knows ${verb}`);
+  assert.ok(VERBS.length >= 4, VERBS.join(", "));
   assert.match(repository.help.get("replay") ?? "", /--workers/);
   const head = /const HEAD = "([^"]+)"/.exec(readText("src/cli/replay-report.ts"))?.[1];
   const shown = codeBlocks(README, "console").flatMap((block) => block.split("\n"));
