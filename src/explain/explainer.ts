@@ -2,6 +2,7 @@
  * The analysis: texts in, an explanation out. No file is opened and nothing is printed here, so that a page can run it.
  */
 import type { Fact } from "../log/facts.ts";
+import { PlainText } from "../log/plain-text.ts";
 import { LogReader, type LogSummary } from "../log/reader.ts";
 import type { Trace } from "../trace/events.ts";
 import { TraceParser } from "../trace/parser.ts";
@@ -47,11 +48,13 @@ export class Explainer {
       skip: (lines) => log.skip(lines),
       console: (message, seconds) => log.message(message, seconds),
     });
+    const text = new PlainText(file, (bytes) => trace.write(bytes));
     return {
-      write: (bytes) => trace.write(bytes),
+      write: (bytes) => text.write(bytes),
       end: () => {
+        text.finish();
         const recording = trace.finish();
-        this.#inputs.push(inputOf(file, log.finish(), recording));
+        this.#inputs.push(inputOf(file, log.finish(), recording, text.cutLines));
         this.#recordings.add(file, recording);
         for (const loss of lossesOf(file, recording)) this.#evidence.add(loss);
       },
@@ -129,12 +132,12 @@ export class Explainer {
   }
 }
 
-function inputOf(file: string, log: LogSummary, trace: Trace): Input {
+function inputOf(file: string, log: LogSummary, trace: Trace, cutLines: number): Input {
   const { events, otherEvents, malformed } = trace.classes;
   const holds: ("kernel-log" | "trace")[] = [];
   if (log.logLines > 0) holds.push("kernel-log");
   if (events.count > 0 || otherEvents.count > 0 || trace.entriesInBuffer >= 0) holds.push("trace");
   const first = malformed.count === 0 ? [] : [{ file, line: malformed.firstLine }];
-  const unread = { count: log.unread.count + malformed.count, first: [...log.unread.first, ...first] };
+  const unread = { count: log.unread.count + malformed.count + cutLines, first: [...log.unread.first, ...first] };
   return { file, holds, lines: trace.lines, unread };
 }

@@ -17,6 +17,8 @@ const MOST_LINES = 64;
 
 interface Open {
   readonly fact: Fact;
+  /** Quote marks before its first line. */
+  readonly depth: number;
   lastLine: number;
   lastTime: number | undefined;
   lastClock: Clock | undefined;
@@ -48,12 +50,18 @@ export class Assembly implements Sink {
 
   add(fact: Fact, key?: string): void {
     if (key === undefined) {
-      this.#hand(fact);
+      this.#hand(fact, this.#depth);
       return;
     }
     const before = this.#open.get(key);
     if (before !== undefined) this.#close(key, before);
-    this.#open.set(key, { fact, lastLine: lastOf(fact.lines), lastTime: fact.time, lastClock: fact.clock });
+    this.#open.set(key, {
+      fact,
+      depth: this.#depth,
+      lastLine: lastOf(fact.lines),
+      lastTime: fact.time,
+      lastClock: fact.clock,
+    });
   }
 
   open(key: string): Fact | undefined {
@@ -103,23 +111,33 @@ export class Assembly implements Sink {
 
   #close(key: string, open: Open): void {
     this.#open.delete(key);
-    this.#hand(open.fact);
+    this.#hand(open.fact, open.depth);
   }
 
-  #hand(fact: Fact): void {
-    if (!this.#isRepeated(fact)) this.#onFact(fact);
+  #hand(fact: Fact, depth: number): void {
+    if (!this.#isRepeated(fact, depth)) this.#onFact(fact);
   }
 
-  /** The same text at the same microsecond, or quoted at another depth, is the same message again. */
-  #isRepeated(fact: Fact): boolean {
-    const address = "iova" in fact ? fact.iova : undefined;
-    const signature = `${fact.kind} ${fact.shape} ${fact.clock === "uptime" ? fact.time : ""} ${address} ${fact.text.replace(/\s+/g, " ")}`;
-    const depth = this.#seen.get(signature);
-    if (depth !== undefined) return fact.clock === "uptime" || depth !== this.#depth;
+  /** The same message at the same microsecond, or quoted at another depth, is there once. */
+  #isRepeated(fact: Fact, depth: number): boolean {
+    const signature = signatureOf(fact);
+    const known = this.#seen.get(signature);
+    if (known !== undefined) return fact.clock === "uptime" || known !== depth;
     if (this.#seen.size === MOST_REMEMBERED) this.#seen.delete(this.#seen.keys().next().value ?? "");
-    this.#seen.set(signature, this.#depth);
+    this.#seen.set(signature, depth);
     return false;
   }
+}
+
+/** Equal for copies of one message, however each of them was wrapped. */
+function signatureOf(fact: Fact): string {
+  const time = fact.clock === "uptime" ? fact.time : "";
+  if (fact.kind === "fault" && fact.iova !== undefined) {
+    const { device, iommu, streamId, access, reason } = fact;
+    return `${fact.shape} ${time} ${fact.iova} ${device} ${iommu} ${streamId} ${access} ${reason?.code}`;
+  }
+  const address = "iova" in fact ? fact.iova : "";
+  return `${fact.kind} ${fact.shape} ${time} ${address} ${fact.text.replace(/\s+/g, "")}`;
 }
 
 function lastOf(lines: readonly LineRef[]): number {

@@ -1,9 +1,11 @@
 /**
- * The prefilter: which lines are worth a closer look. It is tried on every line of a log, so it is one pattern of plain words. A word that a shape's
+ * The prefilter: which lines are worth a closer look. It is tried on every line of a log, so it is one search for plain words. A word that a shape's
  * message always begins with must stand here; the test of the families holds it.
  */
+import { requiredWords } from "./required-words.ts";
+import { WordSearch } from "./word-search.ts";
 
-/** Plain text only: the engine looks for all of them at once. A class (`[Ll]ink`) among them would make it try each by itself. */
+/** Plain text. */
 const WORDS: readonly string[] = [
   // IOMMUs and their faults.
   "AMD-Vi",
@@ -138,7 +140,7 @@ const WORDS: readonly string[] = [
   "[drm",
 ];
 
-/** What no plain text finds; each begins with one, so that the engine passes over most characters. */
+/** What no plain text finds. */
 const PATTERNS: readonly string[] = [
   // Words of events: 0x and 16 digits, and those that a mail program broke after 8.
   "0x[0-9a-f]{8}(?:[0-9a-f]{8}| [0-9a-f]{8})",
@@ -150,7 +152,31 @@ const PATTERNS: readonly string[] = [
   "Linux \\S+ \\d",
 ];
 
-/** A line without one of these begins no message of any shape. */
-export const CANDIDATE: RegExp = new RegExp(
-  [...WORDS.map((word) => word.replaceAll("[", "\\[").replaceAll("]", "\\]")), ...PATTERNS].join("|"),
-);
+/** What a line may be worth; a line may be worth several. */
+export const LINE = { message: 1, hunk: 2, header: 4, delta: 8 } as const;
+
+/** Lines that say how others are to be read: hunks of patches, headers of mails, times as differences (`dmesg --reltime`). */
+const OTHERS: readonly (readonly [pattern: RegExp, worth: number])[] = [
+  [/@@ -\d/, LINE.hunk],
+  [/-encoding:|subject:|content-type:/i, LINE.header],
+  [/\[ {2}\+\d|\[ \+\d|\[\+\d/, LINE.delta],
+];
+
+/** A line without one of the words begins no message of any shape. */
+const SEARCH = new WordSearch([
+  ...WORDS.map((word) => ({ word: [...word].map((one) => new Set(one)), number: LINE.message })),
+  ...[...PATTERNS.map((pattern) => [new RegExp(pattern), LINE.message] as const), ...OTHERS].flatMap(
+    ([pattern, number]) => (requiredWords(pattern) ?? []).map((word) => ({ word, number })),
+  ),
+]);
+let found = 0;
+const note = (worth: number): void => {
+  found |= worth;
+};
+
+/** What the line [first, end) of a text is worth, as bits of `LINE`; 0: nothing. */
+export function worthOf(text: string, first = 0, end: number = text.length): number {
+  found = 0;
+  SEARCH.search(text, first, end, note);
+  return found;
+}

@@ -3,9 +3,10 @@
  * together. So messages are sought in a *window*: a line that may hold one, and the lines that follow it without a prefix of their own. The
  * window's text keeps a line feed where a line ended; shapes accept it wherever they accept a blank.
  */
-import { cleanLine } from "./clean.ts";
+import type { CleanLine } from "./clean.ts";
 import type { Clock, LineRef } from "./facts.ts";
 import { type Prefixed, splitPrefix } from "./prefix.ts";
+import { isSourceCode } from "./source-code.ts";
 
 /** More lines than this do not belong to one message. */
 const MOST_LINES = 8;
@@ -13,6 +14,8 @@ const MOST_LINES = 8;
 const KEPT_LINES = 3;
 /** Mail programs wrap earlier, and at blanks; a terminal cuts at its edge, mostly here. */
 const TERMINAL_COLUMNS = 80;
+/** A line that a mail program wrapped after quoting it: its rest has no quote marks. */
+const WRAPPED_COLUMNS = 60;
 /** A line break that quoted-printable put in (RFC 2045, 6.7): such lines have at most 76 characters. */
 const SOFT_BREAK = /^.{0,74}[^=]=\r?$/;
 /** `arm-smmu-v3 a.iommu: `, `DMAR: `: a message without a prefix, not the rest of one that was cut. */
@@ -42,6 +45,8 @@ interface Part {
   readonly line: number;
   readonly text: string;
   readonly depth: number;
+  /** Characters of the line, with everything that stands in it. */
+  readonly columns: number;
   readonly time: number | undefined;
   readonly clock: Clock | undefined;
   /** It or the line that it goes on with has a prefix. */
@@ -108,19 +113,23 @@ export class Windows {
 
   /**
    * @param begins - the line may hold a message; others only go on with one
-   * @param traceSeconds - the message stands in a trace, which has its own clock
+   * @param stamp - the time of the line, when it is not the one that stands in it
    */
-  take(raw: string, line: number, begins: boolean, traceSeconds?: number): void {
-    const { text: clean, depth } = cleanLine(raw);
-    const isSoft = SOFT_BREAK.test(raw);
+  take(raw: string, clean: CleanLine, line: number, begins: boolean, stamp?: Stamp): void {
+    const isSoft = hasSoftBreak(raw);
     const last = this.#parts.at(-1);
     const goesOn = last?.end === "soft";
-    const whole = isSoft ? clean.slice(0, -1) : clean;
+    const whole = isSoft ? clean.text.slice(0, -1) : clean.text;
     // The rest of a line that quoted-printable broke has neither quote marks nor a prefix of its own.
     const { text, hasPrefix, time, clock } = goesOn
       ? { text: whole.trimStart(), hasPrefix: false }
-      : stamped(splitPrefix(whole), traceSeconds);
-    if (last !== undefined && !goesOn && (hasPrefix || text === "" || depth !== last.depth)) this.flush();
+      : stamped(splitPrefix(whole), stamp);
+    const isCode = !hasPrefix && !goesOn && isSourceCode(whole);
+    const isSpilled = last !== undefined && clean.depth < last.depth && last.columns >= WRAPPED_COLUMNS;
+    const isApart =
+      hasPrefix || text === "" || isCode || (last !== undefined && clean.depth !== last.depth && !isSpilled);
+    if (last !== undefined && !goesOn && isApart) this.flush();
+    if (isCode) return;
     if (text === "" || (!begins && !this.isOpen)) return;
     if (this.#parts.length === MOST_LINES) this.#shift();
     // A line without prefix has the time of the line that it goes on with.
@@ -129,7 +138,8 @@ export class Windows {
     this.#parts.push({
       line,
       text: text.trimEnd(),
-      depth: goesOn ? last.depth : depth,
+      depth: goesOn || (isSpilled && this.isOpen) ? last.depth : clean.depth,
+      columns: raw.length,
       time: hasPrefix ? time : before?.time,
       clock: hasPrefix ? clock : before?.clock,
       hasPrefix: hasPrefix || before?.hasPrefix === true,
@@ -156,9 +166,18 @@ export class Windows {
   }
 }
 
-/** A message that stands in a trace has the time of the trace's clock. */
-function stamped(prefixed: Prefixed, traceSeconds: number | undefined): Prefixed {
-  return traceSeconds === undefined
-    ? prefixed
-    : { text: prefixed.text, hasPrefix: true, time: traceSeconds, clock: "trace" };
+/** A time that does not stand in the line. */
+export interface Stamp {
+  readonly time: number;
+  readonly clock: Clock;
+}
+
+function stamped(prefixed: Prefixed, stamp: Stamp | undefined): Prefixed {
+  return stamp === undefined ? prefixed : { text: prefixed.text, hasPrefix: true, ...stamp };
+}
+
+/** Does the next line go on with this one, by quoted-printable? */
+export function hasSoftBreak(raw: string): boolean {
+  const end = raw.charCodeAt(raw.length - 1) === 13 ? raw.length - 2 : raw.length - 1;
+  return raw[end] === "=" && SOFT_BREAK.test(raw);
 }

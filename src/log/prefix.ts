@@ -15,32 +15,60 @@ export interface Prefixed {
 
 const MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 
-/** Each kind of prefix; they can follow each other in any order. The named groups say which time it holds. */
-const PARTS: readonly RegExp[] = [
+interface Part {
+  /** Characters that it may begin with. */
+  readonly begins: string;
+  /** The named groups say which time it holds. */
+  readonly pattern: RegExp;
+}
+
+const LEVEL = "emerg|alert|crit|err|warn|warning|notice|info|debug";
+
+/** Each kind of prefix; they can follow each other in any order. */
+const PARTS: readonly Part[] = [
   // [   12.345678] and [12345.678], also with the caller behind it; `dmesg -x` writes `kern  :err   : ` before it.
-  /\[\s*(?<uptime>\d{1,9}\.\d{3,9})\]\s?/y,
-  /\[\s*(?:T|C)\s*\d+\]\s?/y,
+  { begins: "[", pattern: /\[\s*(?<uptime>\d{1,9}\.\d{3,9})\]\s?/y },
+  { begins: "[", pattern: /\[\s*(?:T|C)\s*\d+\]\s?/y },
   // dmesg --ctime: [Thu Oct 22 08:54:51 2020]; newer: with fractions.
-  /\[\w{3} (?<month>\w{3})\s+(?<day>\d{1,2}) (?<clock>\d\d:\d\d:\d\d(?:[.,]\d+)?) (?<year>\d{4})\]\s?/y,
-  // dmesg --reltime: [  +0.001779]
-  /\[\s*\+(?<delta>\d+\.\d+)\]\s?/y,
+  {
+    begins: "[",
+    pattern: /\[\w{3} (?<month>\w{3})\s+(?<day>\d{1,2}) (?<clock>\d\d:\d\d:\d\d(?:[.,]\d+)?) (?<year>\d{4})\]\s?/y,
+  },
+  // dmesg --reltime: [  +0.001779], and [Oct22 08:54] when a minute has passed. The reader adds them up.
+  { begins: "[", pattern: /\[\s*(?:\+\d+\.\d+|[A-Z][a-z]{2}\s?\d{1,2} \d\d:\d\d)\]\s?/y },
   // Jul 28 16:14:53 host kernel: …; the host is a word without a colon, the program may have a number.
-  /(?<month>Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\s+(?<day>\d{1,2}) (?<clock>\d\d:\d\d:\d\d(?:\.\d+)?) (?:[^\s:[\]]+ )?(?:[\w./-]+(?:\[\d+\])?: ?)?/y,
+  {
+    begins: "JFMASOND",
+    pattern:
+      /(?<month>Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\s+(?<day>\d{1,2}) (?<clock>\d\d:\d\d:\d\d(?:\.\d+)?) (?:[^\s:[\]]+ )?(?:[\w./-]+(?:\[\d+\])?: ?)?/y,
+  },
   // 2024-02-06T04:26:01.376941Z WARNING kernel: …, with or without a host.
-  /(?<iso>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)(?: (?:EMERG|ALERT|CRIT|CRITICAL|ERR|ERROR|WARN|WARNING|NOTICE|INFO|DEBUG))?\s(?:[^\s:[\]|]+ (?=\w+(?:\[\d+\])?: ))?(?:kernel: )?/y,
+  {
+    begins: "0123456789",
+    pattern:
+      /(?<iso>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)(?: (?:EMERG|ALERT|CRIT|CRITICAL|ERR|ERROR|WARN|WARNING|NOTICE|INFO|DEBUG))?\s(?:[^\s:[\]|]+ (?=\w+(?:\[\d+\])?: ))?(?:kernel: )?/y,
+  },
   // OVS and DPDK: 2022-11-25T01:10:52.810Z|00093|dpdk|ERR|
-  /(?<iso>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z?)\|\d+\|[\w()-]+\|[A-Z]+\|/y,
-  /<\d{1,3}>\s?/y,
-  /kern(?:el)?\s*[.:]\s*(?:emerg|alert|crit|err|warn|warning|notice|info|debug)\s*:\s/y,
-  /(?:emerg|alert|crit|err|warn|warning|notice|info|debug)\s*:\s(?=\[)/y,
-  /kernel:\s?/y,
-  /\(XEN\)\s/y,
-  /\(qemu\)\s?/y,
+  {
+    begins: "0123456789",
+    pattern: /(?<iso>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z?)\|\d+\|[\w()-]+\|[A-Z]+\|/y,
+  },
+  { begins: "<", pattern: /<\d{1,3}>\s?/y },
+  { begins: "k", pattern: new RegExp(String.raw`kern(?:el)?\s*[.:]\s*(?:${LEVEL})\s*:\s`, "y") },
+  { begins: "eacwnid", pattern: new RegExp(String.raw`(?:${LEVEL})\s*:\s(?=\[)`, "y") },
+  { begins: "k", pattern: /kernel:\s?/y },
+  { begins: "(", pattern: /\((?:XEN|qemu)\)\s?/y },
+  // An item of a list.
+  { begins: "-*+", pattern: /[-*+]\s+(?=\[\s*\d)/y },
   // A dump of RAM: 0x000000000277BBFA |   1263.468579:
-  /0x[0-9A-Fa-f]{8,16}\s*\|\s+(?<uptime>\d+\.\d+):\s+/y,
-  // journalctl -o short-monotonic: the host follows the time.
-  /(?<=\]\s)[\w.-]+ (?=kernel: )/y,
+  { begins: "0", pattern: /0x[0-9A-Fa-f]{8,16}\s*\|\s+(?<uptime>\d+\.\d+):\s+/y },
 ];
+/** journalctl -o short-monotonic: the host follows the time. */
+const HOST = /(?<=\]\s)[\w.-]+ (?=kernel: )/y;
+/** The parts that may begin with each ASCII character. */
+const PARTS_OF: readonly (readonly RegExp[])[] = Array.from({ length: 128 }, (_, code) =>
+  PARTS.filter(({ begins }) => begins.includes(String.fromCharCode(code))).map(({ pattern }) => pattern),
+);
 
 /** Splits a line that has been cleaned. */
 export function splitPrefix(line: string): Prefixed {
@@ -67,20 +95,25 @@ function skipBlanks(line: string, from: number): number {
 }
 
 function partAt(line: string, at: number): { length: number; time?: number; clock?: Clock } | undefined {
-  for (const part of PARTS) {
+  for (const part of PARTS_OF[line.charCodeAt(at)] ?? []) {
     part.lastIndex = at;
     const match = part.exec(line);
-    if (match === null) continue;
-    const length = match[0].length;
-    const { uptime, iso, month, clock, day, year } = match.groups ?? {};
-    if (uptime !== undefined) return { length, time: Number(uptime), clock: "uptime" };
-    const wall =
-      iso !== undefined
-        ? Date.parse(iso.replace(",", ".").replace(" ", "T")) / 1000
-        : wallTime(month, day, clock, year);
-    return wall === undefined || Number.isNaN(wall) ? { length } : { length, time: wall, clock: "wall" };
+    if (match !== null) return timed(match);
   }
-  return undefined;
+  if (at === 0 || line[at - 1] !== " " || !line.startsWith("kernel: ", line.indexOf(" ", at) + 1)) return undefined;
+  HOST.lastIndex = at;
+  const host = HOST.exec(line);
+  return host === null ? undefined : { length: host[0].length };
+}
+
+function timed(match: RegExpExecArray): { length: number; time?: number; clock?: Clock } {
+  const length = match[0].length;
+  if (match.groups === undefined) return { length };
+  const { uptime, iso, month, clock, day, year } = match.groups;
+  if (uptime !== undefined) return { length, time: Number(uptime), clock: "uptime" };
+  const wall =
+    iso !== undefined ? Date.parse(iso.replace(",", ".").replace(" ", "T")) / 1000 : wallTime(month, day, clock, year);
+  return wall === undefined || Number.isNaN(wall) ? { length } : { length, time: wall, clock: "wall" };
 }
 
 /** Seconds since 1970; without a year, seconds since the beginning of a year: only differences are used. */

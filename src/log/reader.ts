@@ -1,25 +1,39 @@
 /**
  * Reads the text of a log, in pieces of any size, and hands on the facts that it states. Memory does not grow with the log.
  *
- * The way of a line: *prefilter* (a word that some shape needs?) → *window* (cleaned, without prefix, with the lines it was wrapped into) →
- * *shapes* of the families whose hint is there → *assembly* (parts of one message) → fact.
+ * The way of a line: *prefilter* (a word that some shape needs?) → *mail* and *patch* (headers, encodings, hunks) → *window* (cleaned, without
+ * prefix, with the lines it was wrapped into) → *shapes* whose words are there → *assembly* (parts of one message) → fact.
  */
 import { Assembly } from "./assembly.ts";
-import { CANDIDATE } from "./candidates.ts";
+import { LINE, worthOf } from "./candidates.ts";
+import { cleanLine } from "./clean.ts";
 import type { Fact, LineRef } from "./facts.ts";
-import { FAMILIES } from "./families/index.ts";
-import { type Window, Windows } from "./messages.ts";
+import { Mail } from "./mail.ts";
+import { matchesIn } from "./matches.ts";
+import { hasSoftBreak, type Stamp, type Window, Windows } from "./messages.ts";
 import { splitPrefix } from "./prefix.ts";
-import { type Shape, Values } from "./shape.ts";
+import { Values } from "./shape.ts";
+import { Hunks } from "./source-code.ts";
 
 /** A line that names an IOMMU and a failure: reported when no shape reads it. */
-const LOOKS_LIKE_ONE =
-  /(?:AMD-Vi|DMAR|iommu\b|smmu|IO_PAGE_FAULT|swiotlb|DMA-API|\bdart\b).{0,200}(?:\b(?:fault|error|fail|time-?out|timed out|refus|reject|unable|exceed|blocked|illegal|invalid\b|unhandled)|_FAULT|_ERROR|_TIMEOUT)/i;
-/** Printed by the source of a program, not by a program: patches and code that mention a message. */
-const SOURCE_CODE = /^\s*[+-]?\s*(?:pr_\w+|printk\w*|dev_\w+|WARN\w*|error_report|fprintf|RTE_LOG)\s*\(/;
+const NAMES_IOMMU = /AMD-Vi|DMAR|iommu\b|smmu|IO_PAGE_FAULT|swiotlb|DMA-API|\bdart\b/i;
+/** `default` is no fault. */
+const NAMES_FAILURE =
+  /\b(?:fault|error|fail|time-?out|timed out|refus|reject|unable|exceed|blocked|illegal|invalid\b|unhandled)|_FAULT|_ERROR|_TIMEOUT/i;
 const MOST_UNREAD_SHOWN = 5;
 /** A candidate's wrapped message ends at most so many lines later. */
 const FOLLOWERS = 6;
+/** A few lines are enough to know a log from a poem. */
+const ENOUGH_LOG_LINES = 100;
+/** Longer lines are read in pieces; the kernel prints at most about 1000 characters. */
+const PIECE_CHARACTERS = 1024;
+/** Lines that quoted-printable broke, kept until it is known whether they hold a message. */
+const MOST_HELD = 8;
+/** Where a page or a terminal ends a line without a line feed. */
+const INNER_BREAK = /\r|<br\s{0,4}\/?>|<\/(?:p|div|li|tr|pre)>/i;
+const DELTA = /^[\s>|]{0,20}\[\s{0,8}\+(\d{1,9}\.\d{1,9})\]/;
+const EQUALS = 0x3d;
+const RETURN = 0x0d;
 
 /** What was read beside the facts. */
 export interface LogSummary {
@@ -30,13 +44,24 @@ export interface LogSummary {
   readonly unread: { readonly count: number; readonly first: readonly LineRef[] };
 }
 
+interface Line {
+  readonly raw: string;
+  readonly number: number;
+}
+
 export class LogReader {
   readonly #file: string;
   readonly #assembly: Assembly;
   readonly #windows: Windows;
+  readonly #mail = new Mail();
+  readonly #hunks = new Hunks();
   #carry = "";
   #line = 0;
   #followers = 0;
+  /** Lines that quoted-printable broke and that go on. */
+  #held: Line[] = [];
+  /** Sum of the differences of `dmesg --reltime`; undefined: none was seen. */
+  #elapsed: number | undefined;
   #logLines = 0;
   #unread = 0;
   readonly #firstUnread: LineRef[] = [];
@@ -53,7 +78,7 @@ export class LogReader {
     const text = this.#carry === "" ? piece : this.#carry + piece;
     let first = 0;
     for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", first)) {
-      this.#take(text.slice(first, end));
+      this.#read(text, first, end);
       first = end + 1;
     }
     this.#carry = text.slice(first);
@@ -66,13 +91,16 @@ export class LogReader {
 
   /** The next line is a message of the log that a trace has recorded (`printk:console`), at a time of the trace's clock. */
   message(text: string, traceSeconds: number): void {
-    this.#take(text, traceSeconds);
+    this.#line++;
+    this.#follow(text, this.#line, { time: traceSeconds, clock: "trace" });
   }
 
   /** Ends the reading. */
   finish(): LogSummary {
-    if (this.#carry !== "") this.#take(this.#carry);
+    if (this.#carry !== "") this.#read(this.#carry, 0, this.#carry.length);
     this.#carry = "";
+    for (const line of this.#mail.finish()) this.#hold(line);
+    this.#release();
     this.#windows.flush();
     this.#assembly.finish();
     return {
@@ -82,23 +110,104 @@ export class LogReader {
     };
   }
 
-  #take(raw: string, traceSeconds?: number): void {
+  /** Reads the line [first, end). Most lines of a log are worth nothing, so no string is made of them. */
+  #read(text: string, first: number, end: number): void {
     this.#line++;
-    const begins = CANDIDATE.test(raw);
-    if (begins) this.#followers = FOLLOWERS;
-    else if (this.#followers === 0 || --this.#followers === 0) {
-      if (this.#windows.isOpen) this.#windows.flush();
-      // A few lines are enough to know a log from a poem.
-      if (this.#logLines < 100 && splitPrefix(raw).hasPrefix) this.#logLines++;
+    const worth = worthOf(text, first, end);
+    const last = text.charCodeAt(end - 1) === RETURN ? end - 2 : end - 1;
+    const isPlain = worth === 0 && this.#isIdle() && (text.charCodeAt(last) !== EQUALS || last < first);
+    if (isPlain) {
+      if (this.#logLines < ENOUGH_LOG_LINES && splitPrefix(text.slice(first, end)).hasPrefix) this.#logLines++;
       return;
     }
-    this.#windows.take(raw, this.#line, begins, traceSeconds);
+    const raw = text.slice(first, end);
+    const decoded = (worth & LINE.header) !== 0 || this.#mail.isOpen ? this.#mail.read(raw) : undefined;
+    if (decoded === undefined) this.#hold(raw);
+    else for (const line of decoded) this.#hold(line);
+  }
+
+  #isIdle(): boolean {
+    return (
+      this.#followers === 0 &&
+      this.#held.length === 0 &&
+      this.#elapsed === undefined &&
+      !this.#hunks.isOpen &&
+      !this.#mail.isOpen &&
+      !this.#windows.isOpen
+    );
+  }
+
+  /** Keeps a line that goes on in the next one, so that a word that quoted-printable broke is found. */
+  #hold(raw: string): void {
+    const hasBreak = hasSoftBreak(raw);
+    if (this.#held.length > 0 && splitPrefix(raw).hasPrefix) this.#release();
+    if (!hasBreak && this.#held.length === 0) {
+      this.#split(raw, this.#line);
+      return;
+    }
+    this.#held.push({ raw, number: this.#line });
+    if (!hasBreak || this.#held.length === MOST_HELD) this.#release();
+  }
+
+  #release(): void {
+    const held = this.#held;
+    if (held.length === 0) return;
+    this.#held = [];
+    const whole = held.map(({ raw }) => raw.replace(/=\r?$/, "")).join("");
+    const begins = (worthOf(whole) & LINE.message) !== 0;
+    for (const { raw, number } of held) this.#follow(raw, number, undefined, begins);
+  }
+
+  /** Splits what a page or a terminal shows as several lines. */
+  #split(raw: string, number: number): void {
+    const line = raw.replace(/\r+$/, "");
+    if (!line.includes("\r") && !line.includes("<")) {
+      this.#follow(raw, number);
+      return;
+    }
+    const lines = line.split(INNER_BREAK);
+    if (lines.length === 1) this.#follow(raw, number);
+    else for (const one of lines) this.#follow(one, number);
+  }
+
+  /** Gives a line to the windows, unless it has nothing to do with a message. */
+  #follow(raw: string, number: number, stamp?: Stamp, begins?: boolean): void {
+    const worth = worthOf(raw);
+    const mayBegin = begins ?? (worth & LINE.message) !== 0;
+    const time = stamp ?? this.#elapsedAt(raw);
+    if (mayBegin) this.#followers = FOLLOWERS;
+    else if (this.#followers > 0) this.#followers--;
+    const isHunk = (worth & LINE.hunk) !== 0 || this.#hunks.isOpen;
+    if (!mayBegin && this.#followers === 0 && !isHunk) {
+      if (this.#windows.isOpen) this.#windows.flush();
+      if (this.#logLines < ENOUGH_LOG_LINES && splitPrefix(raw).hasPrefix) this.#logLines++;
+      return;
+    }
+    if (raw.length <= PIECE_CHARACTERS) this.#take(raw, number, mayBegin, time);
+    else for (const piece of piecesOf(raw)) this.#take(piece, number, mayBegin, time);
+  }
+
+  /** The time of a line of `dmesg --reltime`: the sum of all differences so far. */
+  #elapsedAt(raw: string): Stamp | undefined {
+    const delta = DELTA.exec(raw)?.[1];
+    if (delta === undefined) return undefined;
+    this.#elapsed = (this.#elapsed ?? 0) + Number(delta);
+    // The first line's difference counts from another line, so the sum is no uptime.
+    return { time: Number(this.#elapsed.toFixed(6)), clock: "wall" };
+  }
+
+  #take(raw: string, number: number, mayBegin: boolean, stamp: Stamp | undefined): void {
+    const clean = cleanLine(raw, this.#mail.isQuotedPrintable);
+    if (this.#hunks.takes(clean.text)) {
+      this.#windows.flush();
+      return;
+    }
+    this.#windows.take(raw, clean, number, mayBegin, stamp);
   }
 
   #search(window: Window, from: number): number {
     const place = window.place(this.#file, from, window.text.length);
     this.#assembly.at(place.lines[0]?.line ?? this.#line, place.time, place.clock, window.depth);
-    if (SOURCE_CODE.test(window.text)) return window.text.length;
     const matches = matchesIn(window.text, from);
     for (const { shape, match, first, end } of matches) {
       const base = { shape: shape.name, ...window.place(this.#file, first, end) };
@@ -110,53 +219,27 @@ export class LogReader {
   }
 
   #noteUnread(window: Window, from: number): void {
-    if (!LOOKS_LIKE_ONE.test(window.text.slice(from))) return;
+    const text = window.text.slice(from);
+    const at = text.search(NAMES_IOMMU);
+    if (at < 0 || !NAMES_FAILURE.test(text.slice(at))) return;
     this.#unread++;
     const [line] = window.place(this.#file, from, from + 1).lines;
     if (line !== undefined && this.#firstUnread.length < MOST_UNREAD_SHOWN) this.#firstUnread.push(line);
   }
 }
 
-interface Match {
-  readonly shape: Shape;
-  readonly match: RegExpExecArray;
-  readonly first: number;
-  readonly end: number;
-}
-
-/**
- * All messages of `text` from `from` on, in order, none over another. Of two that overlap the earlier family's counts, and inside a family the
- * one that begins first.
- */
-function matchesIn(text: string, from: number): Match[] {
-  const found: Match[] = [];
-  for (const { hint, shapes } of FAMILIES) {
-    if (!hint.test(text)) continue;
-    const ofFamily = shapes.flatMap((shape) => matchesOf(shape, text, from)).sort((a, b) => a.first - b.first);
-    for (const one of ofFamily) {
-      if (!found.some((other) => one.first < other.end && other.first < one.end)) found.push(one);
-    }
+/** Pieces of a long line, broken before a time stamp or at a blank where there is one. */
+function piecesOf(raw: string): string[] {
+  const pieces: string[] = [];
+  let first = 0;
+  while (raw.length - first > PIECE_CHARACTERS) {
+    const piece = raw.slice(first, first + PIECE_CHARACTERS);
+    const stamp = piece.search(/(?<=\S\s{0,8})\[\s{0,8}\d{1,9}\.\d{6}\]/);
+    const blank = piece.lastIndexOf(" ");
+    const length = stamp > 0 ? stamp : blank > 0 ? blank + 1 : PIECE_CHARACTERS;
+    pieces.push(raw.slice(first, first + length));
+    first += length;
   }
-  return found.sort((a, b) => a.first - b.first);
-}
-
-function matchesOf(shape: Shape, text: string, from: number): Match[] {
-  const pattern = globalOf(shape);
-  pattern.lastIndex = from;
-  const found: Match[] = [];
-  for (let match = pattern.exec(text); match !== null && match[0] !== ""; match = pattern.exec(text)) {
-    found.push({ shape, match, first: match.index, end: match.index + match[0].length });
-  }
-  return found;
-}
-
-const GLOBAL = new Map<Shape, RegExp>();
-
-function globalOf(shape: Shape): RegExp {
-  let pattern = GLOBAL.get(shape);
-  if (pattern === undefined) {
-    pattern = new RegExp(shape.pattern.source, `${shape.pattern.flags.replace("g", "")}g`);
-    GLOBAL.set(shape, pattern);
-  }
-  return pattern;
+  pieces.push(raw.slice(first));
+  return pieces;
 }

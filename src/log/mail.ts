@@ -1,0 +1,83 @@
+/**
+ * What stands round a log in a raw mail (RFC 5322, RFC 2045): headers are no messages, even when a Subject holds the text of one; a body may be
+ * encoded as base64 or quoted-printable.
+ */
+
+/** Parts of every runtime (WHATWG HTML and Encoding); the library is compiled without the types of any of them. */
+declare function atob(text: string): string;
+declare class TextDecoder {
+  decode(bytes?: Uint8Array, options?: { readonly stream: boolean }): string;
+}
+
+const HEADER = /^(?:subject|thread-topic|references|in-reply-to|content-[a-z-]{2,30}|x-[a-z-]{2,40}):/i;
+const ENCODING = /^content-transfer-encoding:\s*(base64|quoted-printable|7bit|8bit|binary)/i;
+const CONTINUED = /^[ \t]+\S/;
+const BASE64 = /^[A-Za-z0-9+/]{1,1000}={0,2}$/;
+
+export class Mail {
+  #encoding: "plain" | "base64" | "quoted-printable" = "plain";
+  #isHeader = false;
+  /** The body of a part in base64 has begun. */
+  #isBody = false;
+  #decoder = new TextDecoder();
+  /** Decoded text of which no line feed has been seen yet. */
+  #carry = "";
+
+  /** Must each line be given to `read`, whatever it holds? */
+  get isOpen(): boolean {
+    return this.#isHeader || this.#encoding === "base64";
+  }
+
+  get isQuotedPrintable(): boolean {
+    return this.#encoding === "quoted-printable";
+  }
+
+  /** The lines of text that a line of the mail ends; undefined when it stands for itself. */
+  read(raw: string): readonly string[] | undefined {
+    const line = raw.endsWith("\r") ? raw.slice(0, -1) : raw;
+    if (this.#isBody) {
+      if (line !== "" && BASE64.test(line)) return this.#decode(line);
+      return this.#endBody(line);
+    }
+    if (HEADER.test(line)) {
+      const encoding = ENCODING.exec(line)?.[1]?.toLowerCase();
+      if (encoding !== undefined)
+        this.#encoding = encoding === "base64" || encoding === "quoted-printable" ? encoding : "plain";
+      this.#isHeader = true;
+      return [];
+    }
+    if (this.#isHeader && CONTINUED.test(line)) return [];
+    this.#isHeader = false;
+    if (line === "" && this.#encoding === "base64") this.#isBody = true;
+    return undefined;
+  }
+
+  #decode(line: string): readonly string[] {
+    const whole = line.slice(0, line.length - (line.replace(/=+$/, "").length % 4 === 1 ? 1 : 0));
+    const bytes = Uint8Array.from(atob(whole), (one) => one.charCodeAt(0));
+    const lines = (this.#carry + this.#decoder.decode(bytes, { stream: true })).split("\n");
+    this.#carry = (lines.pop() ?? "").slice(0, MOST_CARRIED);
+    return lines;
+  }
+
+  /** The line ends the part; what was decoded of its last line comes before it. */
+  #endBody(line: string): readonly string[] | undefined {
+    if (line === "") return [];
+    const rest = this.#carry;
+    this.#isBody = false;
+    this.#encoding = "plain";
+    this.#carry = "";
+    this.#decoder = new TextDecoder();
+    return rest === "" ? undefined : [rest, line];
+  }
+
+  /** Ends the reading: what is left of a part. */
+  finish(): readonly string[] {
+    const rest = this.#carry;
+    this.#carry = "";
+    return rest === "" ? [] : [rest];
+  }
+}
+
+/** A longer line is cut. */
+const MOST_CARRIED = 65_536;

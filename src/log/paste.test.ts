@@ -1,0 +1,163 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import type { Fact } from "./facts.ts";
+import { factsOf } from "./facts-of.model.ts";
+
+const MESSAGE =
+  "arm-smmu 15000000.iommu: Unhandled context fault: fsr=0x402, iova=0x1032db3e0, fsynr=0x130000, cbfrsynra=0x300, cb=4";
+const FAULT = `[   12.345670] ${MESSAGE}`;
+
+/** What the text says of faults: address, stream and time of each. */
+function faultsOf(text: string): string[] {
+  return factsOf(text).flatMap((fact: Fact) =>
+    fact.kind === "fault" ? [`${fact.iova?.toString(16)} ${fact.streamId?.toString(16)} ${fact.time ?? "-"}`] : [],
+  );
+}
+
+const ONE = ["1032db3e0 300 12.34567"];
+
+describe("prefixes seen in reports", () => {
+  const prefixes: readonly (readonly [prefix: string, time: number | undefined])[] = [
+    ["", undefined],
+    ["[   12.345670] ", 12.34567],
+    ["[ 9690.896638][  T814] ", 9690.896638],
+    ["[ 9690.896638][    C0] ", 9690.896638],
+    ["[Thu Oct 22 08:54:51 2020] ", 1603356891],
+    ["[  +0.001779] ", 0.001779],
+    ["Jul 28 16:14:53 host kernel: ", 18029693],
+    ["Jul 28 16:14:53 host kernel: [  221.562629] ", 221.562629],
+    ["kernel: [ 221.562629] ", 221.562629],
+    ["[14768.593293] myhost kernel: ", 14768.593293],
+    ["<3>[   12.345670] ", 12.34567],
+    ["2024-02-06T04:26:01.376941Z WARNING kernel: [  12.345670] ", 12.34567],
+    ["kern.debug: [  12.345670] ", 12.34567],
+    ["kern  :err   : [   12.345670] ", 12.34567],
+    ["0x000000000277BBFA |   1263.468579:   ", 1263.468579],
+    ["(qemu) [   12.345670] ", 12.34567],
+    ["> ", undefined],
+    ["> [   12.345670] ", 12.34567],
+    [">>> [   12.345670] ", 12.34567],
+    ["> > > [   12.345670] ", 12.34567],
+    ["| [   12.345670] ", 12.34567],
+    ["\t", undefined],
+    ["\u001b[1;31m[   12.345670] \u001b[0m", 12.34567],
+  ];
+  for (const [prefix, time] of prefixes) {
+    test(JSON.stringify(prefix), () => {
+      assert.deepEqual(faultsOf(prefix + MESSAGE), [`1032db3e0 300 ${time ?? "-"}`]);
+    });
+  }
+});
+
+test("the differences of `dmesg --reltime` add up, over lines without messages, too", () => {
+  const text = `[Oct22 08:54] Linux version 6.1.0\n[  +0.500000] a\n[  +0.250000] ${MESSAGE}\n[  +1.000000] b\n[ +10.000000] ${MESSAGE.replace("3e0", "4e0")}`;
+  assert.deepEqual(faultsOf(text), ["1032db3e0 300 0.75", "1032db4e0 300 11.75"]);
+});
+
+describe("a message that is quoted again is one message", () => {
+  test("at another depth", () => {
+    assert.deepEqual(faultsOf(`${MESSAGE}\n\n> ${MESSAGE}`), ["1032db3e0 300 -"]);
+  });
+
+  test("at the same time, wrapped in another way", () => {
+    assert.deepEqual(faultsOf(`${FAULT}\n\n> ${FAULT.replace(" fsynr", "\n> fsynr")}`), ONE);
+  });
+
+  test("with other messages in between, when it was still open", () => {
+    const xen = "DMAR: [DMA Write NO_PASID] Request device [03:00.0] fault addr 0x100000 [fault reason 0x05] not set";
+    assert.equal(faultsOf(`> ${xen}\n\n${xen}\n${MESSAGE}\n`).length, 2);
+  });
+
+  test("but at the same depth, without times, it is a second one", () => {
+    assert.equal(faultsOf(`${MESSAGE}\n${MESSAGE}`).length, 2);
+  });
+});
+
+test("the rest of a quoted line that a mail program wrapped may have no quote mark", () => {
+  const [head = "", tail = ""] = FAULT.split(/ (?=fsynr)/);
+  assert.deepEqual(faultsOf(`> ${head}\n${tail}\n> more`), ONE);
+});
+
+describe("source code is no message, decided line by line", () => {
+  const code = [
+    `\tpr_err("${MESSAGE}\\n");`,
+    `+\tdev_err_ratelimited(smmu->dev, "${MESSAGE}\\n",`,
+    `-\t\t"${MESSAGE}\\n",`,
+    `   "${MESSAGE}",`,
+    ` * ${MESSAGE}`,
+    `/* ${MESSAGE} */`,
+    `// ${MESSAGE}`,
+    MESSAGE.replace("0x402", "0x%x"),
+    MESSAGE.replace("0x402", "%#llx"),
+  ];
+  for (const line of code) {
+    test(line.slice(0, 30), () => {
+      assert.deepEqual(faultsOf(line), []);
+      assert.deepEqual(faultsOf(`${line}\n${FAULT}`), ONE, "a message below");
+      assert.deepEqual(faultsOf(`${FAULT}\n${line}`), ONE, "a message above");
+    });
+  }
+
+  test("a hunk of a patch holds no message, the text behind it may", () => {
+    const hunk = `@@ -1,3 +1,3 @@ The log:\n \n-    ${MESSAGE}\n+    ${MESSAGE.replace("402", "403")}\n end`;
+    assert.deepEqual(faultsOf(`${hunk}\n${FAULT}`), ONE);
+    assert.deepEqual(faultsOf(hunk.replace(/^/gm, "> ")), []);
+  });
+
+  test("a list of messages is no patch", () => {
+    assert.deepEqual(faultsOf(`- ${FAULT}`), ONE);
+    assert.deepEqual(faultsOf(`* ${FAULT}`), ONE);
+  });
+});
+
+describe("raw mails", () => {
+  test("a Subject with a message's text, folded or not, is no message", () => {
+    const mail = `From: a@example.org\nSubject: Re: ${MESSAGE.slice(0, 60)}\n ${MESSAGE.slice(60)}\nDate: x\n\nHello,\n${FAULT}`;
+    assert.deepEqual(faultsOf(mail), ONE);
+    assert.deepEqual(faultsOf(`Subject: ${MESSAGE}\n\ntext`), []);
+  });
+
+  test("base64", () => {
+    const body = Buffer.from(`Hello,\r\n\r\n${FAULT}\r\n${FAULT.replace("3e0", "4e0")}\r\n-- \r\n`)
+      .toString("base64")
+      .replace(/.{76}/g, "$&\n");
+    const mail = `Content-Transfer-Encoding: base64\n\n${body}\n--next--\n${FAULT.replace("3e0", "5e0")}\n`;
+    assert.deepEqual(faultsOf(mail), [...ONE, "1032db4e0 300 12.34567", "1032db5e0 300 12.34567"]);
+  });
+
+  test("quoted-printable that breaks every word of the prefilter", () => {
+    const encoded = FAULT.replaceAll("=", "=3D");
+    for (let at = 20; at < 75; at++) {
+      if (/=.?$/.test(encoded.slice(0, at))) continue;
+      const broken = `${encoded.slice(0, at)}=\n${encoded.slice(at)}`;
+      assert.deepEqual(faultsOf(broken), ONE, broken);
+    }
+  });
+
+  test("quoted-printable of any character, when the headers say so", () => {
+    const encoded = FAULT.replaceAll("=", "=3D").replace("Unhandled", "=55nhandled").replace(": ", ":=C2=A0");
+    assert.deepEqual(faultsOf(`Content-Transfer-Encoding: quoted-printable\n\n${encoded}`), ONE);
+  });
+});
+
+describe("web pages and terminals", () => {
+  test("several lines in one, separated by <br>", () => {
+    const other = FAULT.replace("3e0", "4e0");
+    assert.deepEqual(faultsOf(`<p>${FAULT}<br/>text<br>${other}</p>`), [...ONE, "1032db4e0 300 12.34567"]);
+  });
+
+  test("entities, and tags inside a message", () => {
+    const page = FAULT.replace("fault", "<span class='x'>fault</span>").replace("[", "&#91;").replace("]", "&#x5d;");
+    assert.deepEqual(faultsOf(page), ONE);
+  });
+
+  test("carriage returns alone", () => {
+    assert.deepEqual(faultsOf(`a\r${FAULT}\r${FAULT.replace("3e0", "4e0")}`), [...ONE, "1032db4e0 300 12.34567"]);
+    assert.deepEqual(faultsOf(`${FAULT}\r\r\n${FAULT.replace("3e0", "4e0")}\r\n`), [...ONE, "1032db4e0 300 12.34567"]);
+  });
+
+  test("a whole log on one line", () => {
+    const lines = Array.from({ length: 200 }, (_, at) => FAULT.replace("3e0", (0x100 + at).toString(16)));
+    assert.equal(faultsOf(lines.join(" ")).length, 200);
+  });
+});
