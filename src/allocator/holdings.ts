@@ -18,7 +18,8 @@ import { FlushQueue } from "./queue.ts";
 
 /**
  * Pools whose lock could not be had, and why, in one giving back of many ranges: a thread that died may hold it. Each is waited for once,
- * however many ranges lie in it. A range in several pools counts with its first.
+ * however many ranges lie in it. A range in several pools counts with its first. Making room in a cache uses no such map: it ends at the
+ * first failure, and it is frequent, so it must not allocate memory.
  */
 type StuckPools = Map<Pool, FailureCode>;
 
@@ -101,10 +102,10 @@ export class Holdings {
   }
 
   /** Flushes the IOTLB, outside of any lock, and gives back what was quarantined. Undefined, or why some had to stay. */
-  flush(stuck: StuckPools = new Map()): Failure | undefined {
+  flush(stuck?: StuckPools): Failure | undefined {
     const failure = this.flushIotlb();
     if (failure !== undefined || this.quarantinedEntries === 0) return failure;
-    const left = this.#releaseQuarantined(stuck);
+    const left = this.#releaseQuarantined(stuck ?? new Map());
     return left === 0 ? undefined : failureOf(left);
   }
 
@@ -132,11 +133,11 @@ export class Holdings {
     const ranges = cache.ranges(length);
     if (ranges === 0) return;
     if (cache.oldestWaits(length)) this.flush();
-    this.#evict(cache, length, (ranges + 1) >>> 1, new Map());
+    this.#evict(cache, length, (ranges + 1) >>> 1);
   }
 
   /** Gives the `ranges` oldest ranges of one length back to their pools, those of one pool in a row under one lock. */
-  #evict(cache: FifoCache, length: number, ranges: number, stuck: StuckPools): 0 | FailureCode {
+  #evict(cache: FifoCache, length: number, ranges: number, stuck?: StuckPools): 0 | FailureCode {
     let held: Pool | undefined;
     for (let i = 0; i < ranges && !cache.oldestWaits(length); i++) {
       const first = cache.oldest(length);
@@ -145,9 +146,9 @@ export class Holdings {
         held?.unlock();
         held = undefined;
         const isSpan = first + length > pool.end;
-        const failure = stuck.get(pool) ?? (isSpan ? this.#evictSpan(cache, first, length) : pool.lock());
+        const failure = stuck?.get(pool) ?? (isSpan ? this.#evictSpan(cache, first, length) : pool.lock());
         if (failure !== 0) {
-          stuck.set(pool, failure);
+          stuck?.set(pool, failure);
           return failure;
         }
         if (isSpan) continue;

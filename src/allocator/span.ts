@@ -65,9 +65,10 @@ export class Spans {
 
   /**
    * Takes the lowest allowed range that crosses a border between pools. An entry, or why not. Without a free entry on both sides of any
-   * border, that is two looks a border: a failing request costs by pools, not by entries.
+   * border, that is two looks a border: a failing request costs by pools, not by entries. One entry can't cross a border.
    */
   allocate(count: number, constraints: AreaConstraints, state: number): number {
+    if (count === 1) return TABLE_FULL;
     for (let i = 1; i < this.#pools.length; i++) {
       const border = (this.#pools[i] as Pool).first;
       for (;;) {
