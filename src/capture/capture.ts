@@ -182,7 +182,7 @@ function aboutOf({ release, cpus }: Machine, { bufferKib, device, stacks }: Wish
     `Linux ${release}, ${bufferKib} KiB of buffer for each of ${cpus} CPUs`,
     ...(device === undefined ? [] : [`dma:* events of ${device} only`]),
     ...(stacks === undefined ? [] : [`stacks of unmaps of ${stacks}`]),
-    `${result.seconds.toFixed(3)} s, ended by: ${result.fault ?? result.why}`,
+    `${result.seconds.toFixed(3)} s, ended by ${result.why}`,
     `${result.events} events, ${result.overwritten} older ones overwritten`,
   ];
   return memberOf(ABOUT_MEMBER, `${lines.join("\n")}\n`);

@@ -44,7 +44,7 @@ export function explainCommand(terminal: Terminal, finish: (code: number) => voi
     .description(
       "Explains DMA problems from a kernel log or a trace: what happened, what follows from it, what to do next.",
     )
-    .argument("<FILE...>", "kernel logs and traces, plain, gz or zst; - is standard input")
+    .argument("<FILE...>", "kernel logs, traces, archives of iova capture; plain, gz or zst; - is standard input")
     .option("--dmesg <FILE>", "a kernel log of the same machine and time as the trace")
     .option("-d, --device <DEVICE>", "only findings of this device: 0000:01:00.0, 01:00.0 or as printed")
     .addOption(
@@ -65,7 +65,7 @@ async function explain(files: readonly string[], flags: ExplainFlags, terminal: 
   const inputs = flags.dmesg === undefined ? files : [...files, flags.dmesg];
   const quoter = new Quoter(terminal);
   const explainer = new Explainer();
-  for (const file of inputs) await quoter.read(file, explainer.input(file));
+  for (const file of inputs) await quoter.read(file, (name) => explainer.input(name));
   const whole = explainer.explain();
   if (whole.inputs.every(({ holds }) => holds.length === 0)) {
     throw new IovaError(

@@ -5,6 +5,7 @@
 import type { LineRef } from "../explain/contract.ts";
 import type { InputReader } from "../explain/explainer.ts";
 import { type InputProgress, readPieces } from "./input.ts";
+import { filesOf } from "./tar-reader.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** Bytes of standard input that are kept. */
@@ -18,28 +19,43 @@ export class Quoter {
   readonly #kept: Uint8Array[] = [];
   #keptBytes = 0;
   readonly #texts = new Map<string, string>();
+  /** The inputs that files of archives come from. */
+  readonly #inputs = new Map<string, string>();
 
   constructor(terminal: Terminal) {
     this.#terminal = terminal;
   }
 
-  /** Reads an input for the first time. */
-  async read(file: string, input: InputReader): Promise<void> {
-    const progress = this.#terminal.progress(`reading ${file === "-" ? "standard input" : file}`);
+  /** Reads an input for the first time; `begin` is asked for a reader for each file in it: the input itself, or those of an archive. */
+  async read(input: string, begin: (file: string) => InputReader): Promise<void> {
+    const progress = this.#terminal.progress(`reading ${input === "-" ? "standard input" : input}`);
+    let current: { readonly file: string; readonly reader: InputReader } | undefined;
     try {
-      for await (const piece of piecesOf(file, (bytes, total) => {
-        if (total > 0) progress.at(Math.min(1, bytes / total));
-      })) {
-        if (file === "-" && this.#keptBytes < MOST_KEPT) {
-          this.#kept.push(piece.slice());
-          this.#keptBytes += piece.length;
+      for await (const { file, bytes } of filesOf(input, this.#firstPieces(input, progress.at))) {
+        if (current?.file !== file) {
+          current?.reader.end();
+          current = { file, reader: begin(file) };
+          this.#inputs.set(file, input);
         }
-        input.write(piece);
+        current.reader.write(bytes);
       }
     } finally {
       progress.stop();
     }
-    input.end();
+    // An input without a byte is an input.
+    (current?.reader ?? begin(input)).end();
+  }
+
+  async *#firstPieces(input: string, at: (done: number) => void): AsyncGenerator<Uint8Array> {
+    for await (const piece of piecesOf(input, (bytes, total) => {
+      if (total > 0) at(Math.min(1, bytes / total));
+    })) {
+      if (input === "-" && this.#keptBytes < MOST_KEPT) {
+        this.#kept.push(piece.slice());
+        this.#keptBytes += piece.length;
+      }
+      yield piece;
+    }
   }
 
   /** Finds the texts of the lines, and of `around` lines before and after each. */
@@ -53,16 +69,18 @@ export class Quoter {
     for (const [file, numbers] of wanted) await this.#gatherFrom(file, numbers);
   }
 
-  async #gatherFrom(file: string, numbers: ReadonlySet<number>): Promise<void> {
+  async #gatherFrom(wanted: string, numbers: ReadonlySet<number>): Promise<void> {
     const decoder = new TextDecoder();
     let carry = "";
     let number = 0;
     const take = (text: string): void => {
       number++;
-      if (numbers.has(number)) this.#texts.set(`${file}:${number}`, text.replace(/\r$/, "").slice(0, MOST_COLUMNS));
+      if (numbers.has(number)) this.#texts.set(`${wanted}:${number}`, text.replace(/\r$/, "").slice(0, MOST_COLUMNS));
     };
-    for await (const piece of file === "-" ? this.#kept : piecesOf(file)) {
-      const lines = (carry + decoder.decode(piece, { stream: true })).split("\n");
+    const input = this.#inputs.get(wanted) ?? wanted;
+    for await (const { file, bytes } of filesOf(input, input === "-" ? this.#kept : piecesOf(input))) {
+      if (file !== wanted) continue;
+      const lines = (carry + decoder.decode(bytes, { stream: true })).split("\n");
       carry = lines.pop() ?? "";
       lines.forEach(take);
     }
