@@ -64,19 +64,22 @@ export function needGuest(): string | undefined {
   );
 }
 
-/**
- * Boots a guest, runs the shell script in it as root, and hands over the results, which are removed afterwards. `needGuest` comes first.
- * @param parameters - of the kernel, besides those that switch the IOMMU on
- */
-export async function withGuest(
-  script: string,
-  parameters: string,
-  milliseconds: number,
-  look: (run: GuestRun) => void | Promise<void>,
-): Promise<void> {
+export interface GuestJob {
+  /** Shell commands, run as root. */
+  readonly script: string;
+  /** Further files, by their path in the guest. */
+  readonly files: Readonly<Record<string, string>>;
+  /** Of the kernel, besides those that switch the IOMMU on. */
+  readonly parameters: string;
+  /** The guest is killed then. */
+  readonly milliseconds: number;
+}
+
+/** Boots a guest, runs the script in it, and hands over the results, which are removed afterwards. `needGuest` comes first. */
+export async function withGuest(job: GuestJob, look: (run: GuestRun) => void | Promise<void>): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "iova-guest-"));
   try {
-    writeInitramfs(join(folder, "initramfs"), script);
+    writeInitramfs(join(folder, "initramfs"), job);
     for (const [disk, bytes] of [
       ["disk", 2 ** 24],
       ["results.tar", OUTPUT_BYTES],
@@ -84,7 +87,7 @@ export async function withGuest(
       writeFileSync(join(folder, disk), "");
       truncateSync(join(folder, disk), bytes);
     }
-    const console = await boot(folder, parameters, milliseconds);
+    const console = await boot(folder, job);
     const { status, stderr } = spawnSync("tar", ["-xf", join(folder, "results.tar"), "-C", folder], {
       encoding: "utf8",
     });
@@ -95,11 +98,12 @@ export async function withGuest(
   }
 }
 
-function writeInitramfs(path: string, script: string): void {
+function writeInitramfs(path: string, { script, files }: GuestJob): void {
   const disk = new Initramfs(path);
   for (const folder of ["/proc", "/sys", "/dev", "/tmp", "/bin"]) disk.folder(folder);
   disk.file("/init", INIT);
   disk.file("/test.sh", script);
+  for (const [name, content] of Object.entries(files)) disk.file(name, content);
   disk.copy(BUSYBOX);
   disk.copy(process.execPath, "/usr/bin/node");
   for (const library of new Set([process.execPath, BUSYBOX].flatMap(librariesOf))) disk.copy(library);
@@ -118,7 +122,7 @@ function librariesOf(program: string): string[] {
 }
 
 /** Ends when the guest switches itself off, or is killed after `milliseconds`, or with this process. The answer: its console. */
-async function boot(folder: string, parameters: string, milliseconds: number): Promise<string> {
+async function boot(folder: string, { parameters, milliseconds }: GuestJob): Promise<string> {
   const kernel = needUnpacked(KERNEL, "linux-image-");
   if ("missing" in kernel) throw new Error(kernel.missing);
   const images = join(kernel.folder, "boot");
