@@ -157,8 +157,10 @@ function assertExplained(run: GuestRun): void {
   const { findings } = JSON.parse(explained.stdout) as {
     readonly findings: readonly { readonly kind: string; readonly device?: string; readonly iova?: string }[];
   };
+  const ofTheFault = findings.filter(({ iova }) => iova === FAULT_ADDRESS);
   assert.deepEqual(
-    findings.map(({ kind, device, iova }) => [kind, device, iova]),
-    [["dma-fault", "0000:00:04.0", FAULT_ADDRESS]],
+    ofTheFault.map(({ kind, device }) => [kind, device]),
+    [["dma-fault", "0000:00:04.0"]],
+    explained.stdout,
   );
 }
