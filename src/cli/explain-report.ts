@@ -59,7 +59,8 @@ class Report {
   finding(finding: Finding, at: number): void {
     if (this.#explanation.findings.length > 1) this.raw("");
     const number = this.#explanation.findings.length > 1 ? `${at + 1}. ` : "";
-    this.#say(`${number}${headlineOf(finding)}${at === 0 ? ` ${IOMMU}` : ""}`, "bold");
+    const headline = headlineOf(finding);
+    this.#say(`${number}${headline}${at === 0 && headline.includes("IOMMU") ? ` ${IOMMU}` : ""}`, "bold");
     this.#section("what happened", [this.#happened(finding)]);
     if (finding.consequenceOf !== undefined)
       this.#section("look first at", [this.#cited(finding.consequenceOf)], "yellow");

@@ -2,7 +2,7 @@
  * Facts → groups: a group is what becomes one finding. Facts of one kind, one requester and one class of reason belong together, however many
  * there are; a group keeps the first of them, and counts the others, so that memory does not grow with a burst.
  */
-import type { Fact, LineRef } from "../log/facts.ts";
+import type { ConflictFact, Fact, LineRef } from "../log/facts.ts";
 import type { Kind } from "./contract.ts";
 
 /** Facts kept whole of one group: rules look at addresses and times of a burst. */
@@ -106,8 +106,16 @@ function identityOf(fact: Reported): string {
     case "assignment-refused":
       return `${requester} ${fact.because ?? ""}`;
     case "conflict":
-      return `${requester} ${fact.iova}`;
+      return `${requester} ${conflictOf(fact)}`;
     default:
       return requester;
   }
+}
+
+/** The class of a conflict: the same page again, a page that maps itself, or two owners. A burst over many pages of one class is one finding. */
+export function conflictOf({ iova, oldEntry, newEntry }: ConflictFact): "identity" | "same-page" | "two-owners" | "" {
+  if (oldEntry === undefined) return "";
+  // Bit 63 forbids execution; it is no part of the page number.
+  if ((oldEntry & ~(1n << 63n)) >> 12n === iova >> 12n) return "identity";
+  return oldEntry === newEntry ? "same-page" : "two-owners";
 }

@@ -23,6 +23,10 @@ export interface Truth {
   readonly lost?: boolean;
   /** No further finding is certain or strong. */
   readonly only?: boolean;
+  /** No finding is the consequence of an earlier event. */
+  readonly noConsequence?: boolean;
+  /** So many lines that look like messages of an IOMMU are unread. */
+  readonly unread?: number;
 }
 
 /** What is wrong with an explanation; empty when all is right. */
@@ -41,6 +45,10 @@ export function objections(truth: Truth, explanation: Explanation): string[] {
       wrong.push(`says ${found.verdict} as ${found.certainty}`);
     if (truth.only === true && !server.has(at)) wrong.push(`also says ${found.kind} ${found.verdict}`);
   }
+  const [consequence] = findings.flatMap(({ consequenceOf }) => (consequenceOf === undefined ? [] : [consequenceOf]));
+  if (truth.noConsequence === true && consequence !== undefined) wrong.push(`blames: ${consequence.text}`);
+  const unread = explanation.inputs.reduce((sum, input) => sum + input.unread.count, 0);
+  if (truth.unread !== undefined && truth.unread !== unread) wrong.push(`${unread} lines unread`);
   if (truth.lost === true && lost.length === 0) wrong.push("reports no loss");
   if (truth.lost === false && lost.some(({ what }) => what === "faults")) wrong.push("reports a loss of faults");
   return [...wrong, ...malformed(explanation)];

@@ -20,6 +20,10 @@ const NAMES_IOMMU = /AMD-Vi|DMAR|iommu\b|smmu|IO_PAGE_FAULT|swiotlb|DMA-API|\bda
 /** `default` is no fault. */
 const NAMES_FAILURE =
   /\b(?:fault|error|fail|time-?out|timed out|refus|reject|unable|exceed|blocked|illegal|invalid\b|unhandled)|_FAULT|_ERROR|_TIMEOUT/i;
+/** Lines of a boot that name an IOMMU and something that is missing, on machines without any problem. */
+const HARMLESS = /perf counter|handle for ACPI object|No ATSR found|not available on this system|Firmware Bug/;
+/** The text of an event without the rest of a trace's line: an example in a mail. */
+const EVENT_TEXT = /(?:^|\s)(?:map|unmap|io_page_fault): IOMMU:/m;
 const MOST_UNREAD_SHOWN = 5;
 /** A candidate's wrapped message ends at most so many lines later. */
 const FOLLOWERS = 6;
@@ -213,17 +217,24 @@ export class LogReader {
       const base = { shape: shape.name, ...window.place(this.#file, first, end) };
       shape.read(new Values(match.groups ?? {}, shape.fields), { base }, this.#assembly);
     }
-    if (matches.length > 0) this.#logLines++;
-    else this.#noteUnread(window, from);
+    if (matches.length > 0 || EVENT_TEXT.test(window.text)) this.#logLines++;
+    if (matches.length === 0) this.#noteUnread(window, from);
     return matches.at(-1)?.end ?? from;
   }
 
   #noteUnread(window: Window, from: number): void {
-    const text = window.text.slice(from);
-    const at = text.search(NAMES_IOMMU);
-    if (at < 0 || !NAMES_FAILURE.test(text.slice(at))) return;
+    let first = from;
+    const unread = window.text
+      .slice(from)
+      .split("\n")
+      .some((text) => {
+        if (isUnread(text)) return true;
+        first += text.length + 1;
+        return false;
+      });
+    if (!unread) return;
     this.#unread++;
-    const [line] = window.place(this.#file, from, from + 1).lines;
+    const [line] = window.place(this.#file, first, first + 1).lines;
     if (line !== undefined && this.#firstUnread.length < MOST_UNREAD_SHOWN) this.#firstUnread.push(line);
   }
 }
@@ -242,4 +253,9 @@ function piecesOf(raw: string): string[] {
   }
   pieces.push(raw.slice(first));
   return pieces;
+}
+
+function isUnread(text: string): boolean {
+  const at = text.search(NAMES_IOMMU);
+  return at >= 0 && NAMES_FAILURE.test(text.slice(at)) && !HARMLESS.test(text);
 }

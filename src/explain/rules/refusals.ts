@@ -1,5 +1,6 @@
 /** Mappings, assignments, bounce buffers and addresses that were refused: no DMA happened at all. */
 import type { MapRefusedFact } from "../../log/facts.ts";
+import { conflictOf } from "../groups.ts";
 import { hex } from "../statement.ts";
 import { type Conclusion, candidate, follows, type Rule } from "./rule.ts";
 
@@ -195,26 +196,14 @@ const CONFLICT: Rule = {
   example: "DMAR: ERROR: DMA PTE for vPFN 0x428ec already set (to 3f6ec003 not 3f6ec003)",
   apply({ first }) {
     if (first.kind !== "conflict" || first.oldEntry === undefined) return [];
-    const page = (first.oldEntry & ~(1n << 63n)) >> 12n;
-    if (page === first.iova >> 12n) {
-      return [
-        candidate(
-          "identity",
-          "certain",
-          `The old entry ${hex(first.oldEntry)} maps the address to itself: a reserved region or an identity map is there.`,
-          first,
-        ),
-      ];
+    const verdict = conflictOf(first);
+    if (verdict === "identity") {
+      const text = `The old entry ${hex(first.oldEntry)} maps the address to itself: a reserved region or an identity map is there.`;
+      return [candidate("identity", "certain", text, first)];
     }
-    if (first.oldEntry === first.newEntry) {
-      return [
-        candidate(
-          "same-page",
-          "certain",
-          "Both entries are the same: the page was mapped again, or its entry was not cleared.",
-          first,
-        ),
-      ];
+    if (verdict === "same-page") {
+      const text = "Both entries are the same: the page was mapped again, or its entry was not cleared.";
+      return [candidate("same-page", "certain", text, first)];
     }
     return [candidate("two-owners", "certain", "The old entry maps another page: two owners use the address.", first)];
   },

@@ -35,7 +35,7 @@ const WORDINGS: readonly Wording[] = [
   {
     event: "aer",
     example: "pcieport 0000:00:1c.0: AER: Uncorrected (Fatal) error received: 0000:01:00.0",
-    words: String.raw`AER:\s|PCIe\s+Bus\s+Error`,
+    words: String.raw`AER:\s+(?!enabled)|PCIe\s+Bus\s+Error`,
   },
   {
     event: "power",
@@ -45,7 +45,7 @@ const WORDINGS: readonly Wording[] = [
   {
     event: "timeout",
     example: "nvme nvme0: I/O 128 QID 3 timeout, aborting",
-    words: String.raw`[Tt]ime[d-]?[\s-]?out|[Hh]ardware\s+Unit\s+Hang|GPU\s+HANG|not\s+responding|assume\s+dead|controller\s+is\s+down|stuck\s+in|hung`,
+    words: String.raw`[Tt]ime[d-]?[\s-]?out(?!\s+(?:is\s+)?(?:set|value)\b|\s*=)|[Hh]ardware\s+Unit\s+Hang|GPU\s+HANG|not\s+responding|assume\s+dead|controller\s+is\s+down|stuck\s+in|hung`,
   },
   {
     event: "reset",
