@@ -1,10 +1,10 @@
 /** The account of one device while a trace is read in the order of time: what is live, and what it was at most. */
 import { TRACE_PAGE_BYTES } from "../trace/join.ts";
 import type { DeviceStatistics, HoleNumbers, Lifetimes, MapRate, TimePart } from "./contract.ts";
-import { LargestHole } from "./largest-hole.ts";
+import { Borders, LargestHole } from "./largest-hole.ts";
 
 /** Parts of the recording that `overTime` has. */
-export const TIME_PARTS = 100;
+const TIME_PARTS = 100;
 /** The window in which most maps are looked for. */
 const PEAK_WINDOW_NS = 100e6;
 /** Page 0 is never given out. */
@@ -26,7 +26,7 @@ export class Account {
   olderRanges = 0;
   olderPages = 0;
   /** First and end of every range, to be known before the first one is live. */
-  borders: number[] = [];
+  readonly borders: Borders = new Borders();
   readonly #span: Span;
   readonly #sizes = new Map<number, number>();
   readonly #lifetimes: number[] = [];
@@ -53,12 +53,10 @@ export class Account {
 
   /** All `borders` are known. */
   open(): void {
-    let top = 0;
-    for (const border of this.borders) top = Math.max(top, border);
+    const { top } = this.borders;
     if (top === 0) return;
     this.#limitPages = Math.max(2, 2 ** Math.ceil(Math.log2(top)));
-    this.#hole = new LargestHole(FIRST_PAGE, this.#limitPages, this.borders);
-    this.borders = [];
+    this.#hole = new LargestHole(FIRST_PAGE, this.#limitPages, this.borders.distinct());
     this.#leastHole = this.#hole.largest;
     this.#partHole[0] = this.#hole.largest;
   }

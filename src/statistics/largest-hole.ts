@@ -14,9 +14,13 @@ export class LargestHole {
   readonly #best: Float64Array;
 
   /** `borders`: first and end of every range that will be covered, in any order; the space is [first, end). */
-  constructor(first: number, end: number, borders: readonly number[]) {
-    const inside = borders.filter((border) => border > first && border < end);
-    this.#borders = distinct(Float64Array.from([first, ...inside, end]).sort());
+  constructor(first: number, end: number, borders: ArrayLike<number>) {
+    const clipped = new Float64Array(borders.length + 2).fill(first);
+    for (let at = 0; at < borders.length; at++) {
+      clipped[at] = Math.min(end, Math.max(first, borders[at] as number));
+    }
+    clipped[borders.length] = end;
+    this.#borders = distinct(clipped.sort());
     this.#leaves = this.#borders.length - 1;
     let nodes = 1;
     while (nodes < this.#leaves) nodes *= 2;
@@ -101,6 +105,34 @@ export class LargestHole {
       else high = middle;
     }
     return low;
+  }
+}
+
+/** Gathers the borders of ranges, each kept once: addresses are used again and again. */
+export class Borders {
+  /** The largest; 0 when there is none. */
+  top = 0;
+  #values = new Float64Array(1024);
+  #length = 0;
+
+  add(border: number): void {
+    if (this.#length === this.#values.length) this.#makeRoom();
+    this.#values[this.#length++] = border;
+    this.top = Math.max(this.top, border);
+  }
+
+  /** Ascending, each once. */
+  distinct(): Float64Array {
+    return distinct(this.#values.slice(0, this.#length).sort());
+  }
+
+  /** Sorting is worth it only when half of the room is left for new ones. */
+  #makeRoom(): void {
+    const kept = this.distinct();
+    const isCrowded = kept.length > this.#values.length / 2;
+    if (isCrowded) this.#values = new Float64Array(this.#values.length * 2);
+    this.#values.set(kept);
+    this.#length = kept.length;
   }
 }
 

@@ -12,7 +12,7 @@ import type { TraceStatistics } from "./contract.ts";
 import { limitsOf } from "./limits.ts";
 
 /** The device of what no line ties to a device. */
-export const UNKNOWN_NAME = "unknown";
+const UNKNOWN_NAME = "unknown";
 
 /** Lives by the row at which they begin or end: a chain for each row. */
 class LivesOfRows {
@@ -82,7 +82,8 @@ class Reader {
     const [map, unmap] = [lives.mapRow[life] as number, lives.unmapRow[life] as number];
     const [first, end] = [lives.first[life] as number, lives.end[life] as number];
     const account = this.#accountOf(life);
-    account.borders.push(first, end);
+    account.borders.add(first);
+    account.borders.add(end);
     if (map === NO_ROW) {
       account.olderRanges++;
       account.olderPages += end - first;
