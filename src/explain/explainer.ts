@@ -37,6 +37,8 @@ export class Explainer {
   readonly #evidence = new Evidence();
   readonly #inputs: Input[] = [];
   readonly #pending = new PendingFacts();
+  /** Facts for which no room was to wait: they come after those that wait. */
+  readonly #late = new Groups();
   readonly #recordings = new Recordings();
 
   /** Begins an input: a log, a trace, or a log with lines of a trace in it. `file` is the name that the answer's line references have. */
@@ -89,7 +91,7 @@ export class Explainer {
   #take(fact: Fact): void {
     if (fact.kind === "host" || fact.kind === "event" || fact.kind === "loss" || fact.kind === "mapping")
       this.#evidence.add(fact);
-    else if (!this.#pending.add(fact)) this.#groups.add(fact);
+    else if (!this.#pending.add(fact)) this.#late.add(fact);
   }
 
   /** All inputs are read: asks the traces about each fault, and groups what waits. */
@@ -104,6 +106,7 @@ export class Explainer {
       if (answer !== undefined) this.#evidence.answer(one.fact, answer);
       this.#groups.add(one.fact, answer?.part);
     }
+    this.#groups.absorb(this.#late);
     pending.clear();
     return relation;
   }
@@ -136,8 +139,15 @@ function inputOf(file: string, log: LogSummary, trace: Trace, cutLines: number):
   const { events, otherEvents, malformed } = trace.classes;
   const holds: ("kernel-log" | "trace")[] = [];
   if (log.logLines > 0) holds.push("kernel-log");
-  if (events.count > 0 || otherEvents.count > 0 || trace.entriesInBuffer >= 0) holds.push("trace");
-  const first = malformed.count === 0 ? [] : [{ file, line: malformed.firstLine }];
-  const unread = { count: log.unread.count + malformed.count + cutLines, first: [...log.unread.first, ...first] };
+  const { headless } = trace;
+  if (events.count > 0 || otherEvents.count > 0 || trace.entriesInBuffer >= 0 || headless.count > 0)
+    holds.push("trace");
+  const first = [malformed, headless].flatMap(({ count, firstLine }) =>
+    count === 0 ? [] : [{ file, line: firstLine }],
+  );
+  const unread = {
+    count: log.unread.count + malformed.count + headless.count + cutLines,
+    first: [...log.unread.first, ...first],
+  };
   return { file, holds, lines: trace.lines, unread };
 }

@@ -60,6 +60,16 @@ export class Groups {
     include(group, fact);
   }
 
+  /** Adds the groups of another: their facts come after those that are here. */
+  absorb(later: Groups): void {
+    for (const [key, added] of later.#groups) {
+      const group = this.#groups.get(key);
+      if (group === undefined) this.#groups.set(key, added);
+      else append(group, added);
+    }
+    this.dropped += later.dropped;
+  }
+
   get all(): readonly Group[] {
     return [...this.#groups.values()];
   }
@@ -70,9 +80,19 @@ function include(group: Group, fact: Reported): void {
   if (group.facts.length < MOST_FACTS) group.facts.push(fact);
   if (fact.time !== undefined) group.lastTime = fact.time;
   for (const line of fact.lines) if (group.lines.length < MOST_LINES) group.lines.push(line);
-  const address = "iova" in fact ? fact.iova : undefined;
-  if (address === undefined || group.addresses.length === MOST_ADDRESSES || group.addresses.includes(address)) return;
-  group.addresses.push(address);
+  if ("iova" in fact && fact.iova !== undefined) addAddress(group, fact.iova);
+}
+
+function append(group: Group, later: Group): void {
+  group.count += later.count;
+  group.lastTime = later.lastTime ?? group.lastTime;
+  group.facts.push(...later.facts.slice(0, MOST_FACTS - group.facts.length));
+  group.lines.push(...later.lines.slice(0, MOST_LINES - group.lines.length));
+  for (const address of later.addresses) addAddress(group, address);
+}
+
+function addAddress({ addresses }: Group, address: bigint): void {
+  if (addresses.length < MOST_ADDRESSES && !addresses.includes(address)) addresses.push(address);
 }
 
 /** The kind of finding that a fact leads to. */

@@ -242,6 +242,8 @@ export interface Trace {
   readonly entriesRead: number;
   /** Timestamps are counts without a unit (trace clock `counter` or `x86-tsc`). */
   readonly clockCounts: boolean;
+  /** Lines with the text of a map or unmap, but without its head: examples in a mail or a patch. They have no time and are no events. */
+  readonly headless: LineTally;
 }
 
 /** An address of the columns as a plain number. Exact below 2^53; larger addresses lose their low bits. */

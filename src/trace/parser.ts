@@ -84,6 +84,7 @@ export class TraceParser {
     blank: new Tally(),
     foreign: new Tally(),
   } satisfies Record<keyof LineClasses, Tally>;
+  readonly #headless = new Tally();
   /** The beginning of a line whose end is in a later chunk. */
   #carry: Uint8Array = new Uint8Array(0);
   #bytes = 0;
@@ -161,6 +162,7 @@ export class TraceParser {
       lostEvents: this.#lostEvents,
       entriesRead: classes.events.count + classes.otherEvents.count + classes.malformed.count + this.#stackEntries,
       clockCounts: this.#prefix.clockCounts,
+      headless: this.#headless,
     };
   }
 
@@ -298,7 +300,12 @@ export class TraceParser {
       stacks.note(this.#line, bytes, line);
       if (this.#stacks.isOpen) this.#stacks.frame(lineText(bytes, first, 256));
       return this.#stacks.isOpen;
-    } else foreign.note(this.#line, bytes, line);
+    } else {
+      foreign.note(this.#line, bytes, line);
+      if (startsWith(bytes, first, "map: IOMMU:") || startsWith(bytes, first, "unmap: IOMMU:")) {
+        this.#headless.note(this.#line, bytes, line);
+      }
+    }
     this.#stacks.end();
     return false;
   }
