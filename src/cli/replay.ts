@@ -21,7 +21,6 @@ import {
 } from "../replay/runner.ts";
 import { TABLE_NAMES, type TableName } from "../replay/tables.ts";
 import type { ReplayHost } from "../replay/threads.ts";
-import { readTraceFile } from "../trace/file.ts";
 import { type RequestHistory, requestsOf } from "../trace/requests.ts";
 import { IovaError } from "../units/errors.ts";
 import { MAX_ENTRIES } from "../units/numbers.ts";
@@ -32,6 +31,7 @@ import { replayJson } from "./replay-json.ts";
 import { closingSentences, rowTable, setupLines } from "./replay-report.ts";
 import { tracePath } from "./shipped.ts";
 import type { Paint, Terminal } from "./terminal.ts";
+import { readTraceFile } from "./trace-file.ts";
 import { summarize, type TraceSummary } from "./trace-summary.ts";
 import { Command, Option } from "./vendor.ts";
 

@@ -8,7 +8,6 @@
  */
 import type { DeviceStatistics, TraceStatistics } from "../statistics/contract.ts";
 import { statisticsOf } from "../statistics/statistics.ts";
-import { readTraceFile } from "../trace/file.ts";
 import { IovaError } from "../units/errors.ts";
 import { reflowed, wrapped } from "./columns.ts";
 import { csvOption, jsonOption, STANDARD_OUTPUT, writeCsv, writeJson } from "./output-file.ts";
@@ -16,6 +15,7 @@ import { traceJson } from "./replay-json.ts";
 import { tracePath } from "./shipped.ts";
 import { printStatistics } from "./stat-report.ts";
 import type { Terminal } from "./terminal.ts";
+import { readTraceFile } from "./trace-file.ts";
 import { readingWarnings, traceHeadline } from "./trace-summary.ts";
 import { Command } from "./vendor.ts";
 

@@ -2,11 +2,12 @@
  * Reads a trace file: ftrace text, plain, gz or zstd, in pieces, so that a file may be larger than memory for its text. Whatever is wrong with
  * the file is an error that says what, where, and what was expected.
  */
-import { type InputProgress, readPieces } from "../cli/input.ts";
+
+import { printable } from "../trace/bytes.ts";
+import type { Trace } from "../trace/events.ts";
+import { TraceParser } from "../trace/parser.ts";
 import { FormatError } from "../units/errors.ts";
-import { printable } from "./bytes.ts";
-import type { Trace } from "./events.ts";
-import { TraceParser } from "./parser.ts";
+import { type InputProgress, readPieces } from "./input.ts";
 
 const EXPECTED =
   "expected ftrace text, plain, gz or zstd, with lines like " +

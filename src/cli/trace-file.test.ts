@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
-import { readTraceFile } from "./file.ts";
+import { readTraceFile } from "./trace-file.ts";
 
 const traces = fileURLToPath(new URL("../../../traces/", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "iova-trace-"));
