@@ -22,8 +22,6 @@ const NAMES_FAILURE =
   /\b(?:fault|error|fail|time-?out|timed out|refus|reject|unable|exceed|blocked|illegal|invalid\b|unhandled)|_FAULT|_ERROR|_TIMEOUT/i;
 /** Lines of a boot that name an IOMMU and something that is missing, on machines without any problem. */
 const HARMLESS = /perf counter|handle for ACPI object|No ATSR found|not available on this system|Firmware Bug/;
-/** The text of an event without the rest of a trace's line: an example in a mail. */
-const EVENT_TEXT = /(?:^|\s)(?:map|unmap|io_page_fault): IOMMU:/m;
 const MOST_UNREAD_SHOWN = 5;
 /** A candidate's wrapped message ends at most so many lines later. */
 const FOLLOWERS = 6;
@@ -217,8 +215,8 @@ export class LogReader {
       const base = { shape: shape.name, ...window.place(this.#file, first, end) };
       shape.read(new Values(match.groups ?? {}, shape.fields), { base }, this.#assembly);
     }
-    if (matches.length > 0 || EVENT_TEXT.test(window.text)) this.#logLines++;
-    if (matches.length === 0) this.#noteUnread(window, from);
+    if (matches.length > 0) this.#logLines++;
+    else this.#noteUnread(window, from);
     return matches.at(-1)?.end ?? from;
   }
 

@@ -246,4 +246,12 @@ describe("invalidations and losses of AMD's IOMMU", () => {
     ].join("\n");
     assert.deepEqual(factsOf(text), []);
   });
+
+  it("does not take the name of a trace event on a command line for a fault", () => {
+    const text = "Command line: trace_event=iommu:io_page_fault trace_buf_size=1M trace_clock=global";
+    assert.deepEqual(
+      factsOf(text).filter(({ kind }) => kind === "fault"),
+      [],
+    );
+  });
 });

@@ -21,7 +21,7 @@ const EVENT: Shape = {
   example: "nvme 0000:01:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x000b address=0xb6674000 flags=0x0000]",
   kernels: "all: device in front 4.18 on, segment 6.0 on, two lines 4.12 to 4.17",
   pattern: new RegExp(
-    String.raw`${FRONT}\b(?<event>${NAMES})(?=,?\s+\w+=[0-9a-fx[])(?:,?\s+device=(?<device>${PCI_DEVICE}|[x:.]+))?(?:,?\s+vmg_tag=(?<guest>0x[0-9a-f]+))?` +
+    String.raw`${FRONT}\b(?<event>${NAMES})(?=,?\s+(?:device|vmg_tag|domain|pasid|address|gpa|spa|flags)=)(?:,?\s+device=(?<device>${PCI_DEVICE}|[x:.]+))?(?:,?\s+vmg_tag=(?<guest>0x[0-9a-f]+))?` +
       String.raw`(?:,?\s+domain=(?<domain>0x[0-9a-f]+))?(?:,?\s+pasid=(?<pasid>0x[0-9a-f]+))?(?:,?\s+(?:address|gpa|spa)=(?<address>0x[0-9a-fx]+))?` +
       String.raw`(?:,?\s+flags_rmp=(?<rmp>0x[0-9a-f]+))?(?:,?\s+flags=(?<flags>0x[0-9a-f]+))?(?:,?\s+tag=(?<tag>0x[0-9a-f]+))?\]?`,
     "i",
