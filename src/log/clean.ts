@@ -32,14 +32,18 @@ const QUOTED_PRINTABLE = /=(3D|5B|5D|5F|C2=A0|(?:20|09)$)/g;
 /** The same in a text that is known to be encoded: each byte. */
 const EACH_BYTE = /=[0-9A-F]{2}(?:=[0-9A-F]{2})*/g;
 
+/** The line as a terminal shows it, without its colours. */
+export function withoutControlSequences(raw: string): string {
+  return raw.includes("\u001b") ? raw.replace(CONTROL_SEQUENCE, "") : raw;
+}
+
 /**
  * Cleans one line, given without its line feed.
  * @param isQuotedPrintable - the headers say that the text is encoded so
  */
 export function cleanLine(raw: string, isQuotedPrintable = false): CleanLine {
-  let text = raw;
-  if (text.includes("\u001b")) text = text.replace(CONTROL_SEQUENCE, "");
-  else if (text.includes("[") && LOST_ESCAPE.test(text)) text = text.replace(LOST_ESCAPE, "");
+  let text = withoutControlSequences(raw);
+  if (!raw.includes("\u001b") && text.includes("[") && LOST_ESCAPE.test(text)) text = text.replace(LOST_ESCAPE, "");
   if (text.includes("&")) text = text.replace(ENTITY, ofEntity);
   if (text.includes("="))
     text = isQuotedPrintable

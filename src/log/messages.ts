@@ -3,7 +3,7 @@
  * together. So messages are sought in a *window*: a line that may hold one, and the lines that follow it without a prefix of their own. The
  * window's text keeps a line feed where a line ended; shapes accept it wherever they accept a blank.
  */
-import type { CleanLine } from "./clean.ts";
+import { type CleanLine, withoutControlSequences } from "./clean.ts";
 import type { Clock, LineRef } from "./facts.ts";
 import { type Prefixed, splitPrefix } from "./prefix.ts";
 import { isSourceCode } from "./source-code.ts";
@@ -20,6 +20,8 @@ const WRAPPED_COLUMNS = 60;
 const SOFT_BREAK = /^.{0,74}[^=]=\r?$/;
 /** `arm-smmu-v3 a.iommu: `, `DMAR: `: a message without a prefix, not the rest of one that was cut. */
 const BEGINS_MESSAGE = /^[\w./@-]+(?:\s[\w./@:-]+)?:\s/;
+/** A virtual machine monitor prints between the lines of the kernel, without their prefix. */
+const BEGINS_MONITOR_MESSAGE = /^(?:qemu|kvm|cloud-hypervisor|crosvm)[\w-]*:\s/;
 
 /**
  * How a line ends: `soft` at a line break of quoted-printable, `edge` at the usual edge of a terminal, `word` inside what may be a word, at
@@ -27,18 +29,25 @@ const BEGINS_MESSAGE = /^[\w./@-]+(?:\s[\w./@:-]+)?:\s/;
  */
 type End = "soft" | "edge" | "word" | "whole";
 
+/** Quote marks, which a mail program put before a line after a terminal had cut it. */
+const QUOTE_MARKS = /^(?:[ \t]{0,12}>[ \t]?)+/;
+
 function endOf(raw: string, text: string): End {
-  const columns = raw.endsWith("\r") ? raw.length - 1 : raw.length;
-  if (columns < TERMINAL_COLUMNS || /[ \t]\r?$/.test(raw)) return "whole";
+  if (raw.length < TERMINAL_COLUMNS) return "whole";
+  // Colours take no column of a terminal.
+  const shown = withoutControlSequences(raw).replace(QUOTE_MARKS, "");
+  const columns = shown.endsWith("\r") ? shown.length - 1 : shown.length;
+  if (columns < TERMINAL_COLUMNS || /[ \t]\r?$/.test(shown)) return "whole";
   if (columns === TERMINAL_COLUMNS) return "edge";
   return /\w$/.test(text) ? "word" : "whole";
 }
 
-/** Does the next line go on without a blank? Where lines have prefixes, one without can't begin a message. */
+/** Does the next line go on without a blank? Where lines have prefixes, one without can't begin a message of the kernel. */
 function isCut({ end, hasPrefix }: Part, beginsWithBlank: boolean, next: string): boolean {
   if (end === "whole" || beginsWithBlank) return false;
   if (end === "soft") return true;
-  return (hasPrefix || !BEGINS_MESSAGE.test(next)) && (end === "edge" || /^\w/.test(next));
+  const beginning = hasPrefix ? BEGINS_MONITOR_MESSAGE : BEGINS_MESSAGE;
+  return !beginning.test(next) && (end === "edge" || /^\w/.test(next));
 }
 
 interface Part {
@@ -95,14 +104,19 @@ export class Window {
   }
 }
 
+/**
+ * Seeks the messages of a window that begin in [from, before) of its text.
+ * @returns the end of the last one found, or `from`
+ */
+export type Search = (window: Window, from: number, before: number) => number;
+
 /** Gathers lines into windows, and hands each on with the offset from which it has not been searched yet. */
 export class Windows {
-  readonly #search: (window: Window, from: number) => number;
+  readonly #search: Search;
   #parts: Part[] = [];
   #searched = 0;
 
-  /** @param search - seeks messages in the window from the offset on; returns the end of the last one found, or the offset */
-  constructor(search: (window: Window, from: number) => number) {
+  constructor(search: Search) {
     this.#search = search;
   }
 
@@ -151,16 +165,16 @@ export class Windows {
   /** Searches what has been gathered. */
   flush(): void {
     if (this.#parts.length === 0) return;
-    this.#search(new Window(this.#parts), this.#searched);
+    this.#search(new Window(this.#parts), this.#searched, Number.POSITIVE_INFINITY);
     this.#parts = [];
     this.#searched = 0;
   }
 
-  /** Makes room in a full window: searches it, and keeps its last lines. */
+  /** Makes room in a full window: searches it, and keeps its last lines. A message that begins in them may end in the next line. */
   #shift(): void {
-    const searched = this.#search(new Window(this.#parts), this.#searched);
     const gone = this.#parts.length - KEPT_LINES;
     const dropped = new Window(this.#parts.slice(0, gone)).text.length;
+    const searched = this.#search(new Window(this.#parts), this.#searched, dropped);
     this.#parts = this.#parts.slice(gone);
     this.#searched = Math.max(0, searched - dropped);
   }

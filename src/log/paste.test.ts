@@ -161,3 +161,44 @@ describe("web pages and terminals", () => {
     assert.equal(faultsOf(lines.join(" ")).length, 200);
   });
 });
+
+describe("found by generated logs, 2026-11-30", () => {
+  const event = (at: number): string =>
+    `AMD-Vi: Event logged [IO_PAGE_FAULT device=19:0e.0 domain=0x000b\naddress=0x1b69${at}000 flags=0x0000]`;
+
+  test("wrapped messages without prefix are read whole, however many follow each other", () => {
+    const text = Array.from({ length: 9 }, (_, at) => event(at)).join("\n");
+    assert.deepEqual(
+      faultsOf(text),
+      Array.from({ length: 9 }, (_, at) => `1b69${at}000 undefined -`),
+    );
+  });
+
+  test("a line of QEMU behind a long line with a prefix is a message of its own", () => {
+    const long = `[   12.345670] DMAR: [INTR-REMAP] Request device [14:08.3] fault index 0x535c [fault reason 0x25] Blocked a request`;
+    const walk =
+      "qemu-system-x86_64: vtd_iova_to_slpte: detected slpte permission error (iova=0x1000, level=0x1, slpte=0x0, write=0)";
+    assert.deepEqual(
+      factsOf(`${long}\n${walk}`).map(({ shape }) => shape),
+      ["intel-interrupt", "qemu-vtd-walk"],
+    );
+  });
+
+  test("colours take no column: a blank at the end of a coloured line is one", () => {
+    const line = (text: string): string => `\u001b[32m\u001b[0m\u001b[1m${text}\u001b[0m`;
+    const first = line("dmar: DMAR:[DMA Write] Request device [1f:0a.7] fault addr 13fc2000 ");
+    assert.deepEqual(faultsOf(`${first}\n${line("DMAR:[fault reason 05] PTE Write access is not set")}`), [
+      "13fc2000 undefined -",
+    ]);
+  });
+
+  test("a quoted line of 80 characters with its quote mark was wrapped at a blank, not cut", () => {
+    const head = "> Jul 28 02:15:01 myhost kernel: [ 8101.805550] nvme 0000:19:02.3: AMD-Vi: Event";
+    assert.equal(head.length, 80);
+    const facts = factsOf(`${head}\n> logged [IO_PAGE_FAULT domain=0x000b address=0x1b01e000 flags=0x0020]`);
+    assert.deepEqual(
+      facts.map((fact) => "device" in fact && fact.device),
+      ["0000:19:02.3"],
+    );
+  });
+});

@@ -72,7 +72,7 @@ export class LogReader {
   constructor(file: string, onFact: (fact: Fact) => void) {
     this.#file = file;
     this.#assembly = new Assembly(onFact);
-    this.#windows = new Windows((window, from) => this.#search(window, from));
+    this.#windows = new Windows((window, from, before) => this.#search(window, from, before));
   }
 
   /** Reads the next piece of the text. */
@@ -207,23 +207,23 @@ export class LogReader {
     this.#windows.take(raw, clean, number, mayBegin, stamp);
   }
 
-  #search(window: Window, from: number): number {
+  #search(window: Window, from: number, before: number): number {
     const place = window.place(this.#file, from, window.text.length);
     this.#assembly.at(place.lines[0]?.line ?? this.#line, place.time, place.clock, window.depth);
-    const matches = matchesIn(window.text, from);
+    const matches = matchesIn(window.text, from).filter(({ first }) => first < before);
     for (const { shape, match, first, end } of matches) {
       const base = { shape: shape.name, ...window.place(this.#file, first, end) };
       shape.read(new Values(match.groups ?? {}, shape.fields), { base }, this.#assembly);
     }
     if (matches.length > 0) this.#logLines++;
-    else this.#noteUnread(window, from);
+    else this.#noteUnread(window, from, before);
     return matches.at(-1)?.end ?? from;
   }
 
-  #noteUnread(window: Window, from: number): void {
+  #noteUnread(window: Window, from: number, before: number): void {
     let first = from;
     const unread = window.text
-      .slice(from)
+      .slice(from, before)
       .split("\n")
       .some((text) => {
         if (isUnread(text)) return true;

@@ -1,0 +1,12 @@
+/** Generated logs: each message is found, and nothing contradicts it. SEED repeats a run. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { objectionsToGenerated } from "./generated.model.ts";
+
+const SEED = Number(process.env["SEED"] ?? Date.now() % 1e9);
+const LOGS = 400;
+
+test(`${LOGS} generated logs are explained as they were meant, seed ${SEED}`, () => {
+  const wrong = objectionsToGenerated(SEED, LOGS);
+  assert.equal(wrong.length, 0, `${wrong.length} logs; the first:\n${wrong.slice(0, 3).join("\n")}`);
+});
