@@ -311,7 +311,8 @@ export function generatedLog(seed: number): GeneratedLog {
     seconds += (1 + random(1000)) / 1e5;
     const isQemu = text.startsWith("qemu-");
     lines.push({ prefix: isQemu ? "" : prefix(seconds), text });
-    if (isNoisy && random(3) === 0) lines.push({ prefix: prefix(seconds), text: pick(NOISE, random) });
+    // QEMU prints to a terminal of its own.
+    if (isNoisy && !isQemu && random(3) === 0) lines.push({ prefix: prefix(seconds), text: pick(NOISE, random) });
   };
   for (const [at, shape] of shapes.entries()) {
     const { message, texts } = messageOf(shape, at + 1, random);
