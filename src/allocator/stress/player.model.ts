@@ -210,8 +210,11 @@ export class Player {
     shadow.unmark(first, count, this.#holder);
     iotlb?.cleared(first, count);
     let failure: number = 0;
-    if (!inHalves) failure = allocator.free(first, count);
-    else if (iotlb === undefined) allocator.finishFree(first, count);
+    if (!inHalves) {
+      const answer = allocator.free(first, count);
+      // A lazy free that answers a failure has quarantined the range: it is free all the same. A strict one leaves it live.
+      if (iotlb === undefined) failure = answer;
+    } else if (iotlb === undefined) allocator.finishFree(first, count);
     // A failure here is of a flush that was due: the range is quarantined.
     else allocator.finishFreeLazily(first, count);
     if (failure !== 0) {
