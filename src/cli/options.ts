@@ -12,7 +12,7 @@ const MULTIPLES: Readonly<Record<string, number>> = { "": 1, k: 2 ** 10, K: 2 **
 const LARGE = 4096;
 const SECONDS: Readonly<Record<string, number>> = { us: 1e-6, ms: 1e-3, "": 1, s: 1, m: 60, h: 3600 };
 
-/** Reads a whole number in [low, high]: decimal, with k, M or G behind it, or hexadecimal. `1_000`, `1e3` and `1.5k` are none. */
+/** Reads a whole number in [low, high]: decimal, with k, M or G behind it, or hexadecimal. Refuses `1_000`, `1e3` and `1.5k`. */
 export function integer(low: number, high: number): (text: string) => number {
   return (text) => {
     const value = wholeNumber(text);

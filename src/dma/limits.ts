@@ -36,7 +36,7 @@ const LIMIT_TYPES: OptionTypes<DeviceLimits> = {
   alignment: "any",
 };
 
-/** Throws InvalidArgumentError for a limit outside its range, or that is none. */
+/** Throws InvalidArgumentError for a limit outside its range or of a wrong type. */
 export function checkedLimits(limits: DeviceLimits): CheckedLimits {
   checkKeys("a device's limits", limits, LIMIT_TYPES);
   const mask = checkedMask("mask", limits.mask ?? LAST_ADDRESS);

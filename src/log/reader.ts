@@ -21,7 +21,8 @@ const NAMES_IOMMU = /AMD-Vi|DMAR|iommu\b|smmu|IO_PAGE_FAULT|swiotlb|DMA-API|\bda
 const NAMES_FAILURE =
   /\b(?:fault|error|fail|time-?out|timed out|refus|reject|unable|exceed|blocked|illegal|invalid\b|unhandled)|_FAULT|_ERROR|_TIMEOUT/i;
 /** Lines of a boot that name an IOMMU and something that is missing, on machines without any problem. */
-const HARMLESS = /perf counter|handle for ACPI object|No ATSR found|not available on this system|Firmware Bug/;
+const HARMLESS =
+  /perf counter|handle for ACPI object|No ATSR found|not available on this system|ioapic \d+ has no mapping|No southbridge IOAPIC|No firmware reserved region/;
 const MOST_UNREAD_SHOWN = 5;
 /** A candidate's wrapped message ends at most so many lines later. */
 const FOLLOWERS = 6;
