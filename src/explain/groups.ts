@@ -100,7 +100,7 @@ export function kindOf(fact: Reported): Kind {
   switch (fact.kind) {
     case "fault":
       if (fact.cause === "no-table") return "no-table";
-      return fact.cause === "table-error" ? "table-error" : "dma-fault";
+      return fact.cause === "table-error" || fact.cause === "no-table-or-error" ? "table-error" : "dma-fault";
     case "conflict":
       return "conflicting-entry";
     case "misuse":
@@ -110,14 +110,18 @@ export function kindOf(fact: Reported): Kind {
   }
 }
 
+/** Who made the access, as far as the lines tell. */
+function requesterOf({ device, iommu, streamId, client }: Reported): string {
+  return device ?? `${iommu ?? ""} ${streamId ?? ""}${client === undefined ? "" : ` ${client}`}`;
+}
+
 function partOf(fact: Reported, part: string): string {
-  const requester = fact.device ?? `${fact.iommu ?? ""} ${fact.streamId ?? ""}`;
-  return `${requester} ${"access" in fact ? fact.access : ""} ${part}`;
+  return `${requesterOf(fact)} ${"access" in fact ? fact.access : ""} ${part}`;
 }
 
 /** Equal for facts of one finding: the requester, and the class of reason. */
 function identityOf(fact: Reported): string {
-  const requester = fact.device ?? `${fact.iommu ?? ""} ${fact.streamId ?? ""}`;
+  const requester = requesterOf(fact);
   switch (fact.kind) {
     case "fault":
       return `${requester} ${fact.cause} ${fact.access ?? ""}`;

@@ -38,6 +38,8 @@ export interface Requester {
   /** PCI devices as `0000:02:00.0`; others as printed. */
   device?: string;
   driver?: string;
+  /** A requester that is named and is no device: a client of a memory controller (`display0a`). */
+  client?: string;
   /** The IOMMU that reports, as printed: `dmar2`, `arm-smmu-v3.0.auto`. */
   iommu?: string;
   streamId?: bigint;
@@ -51,6 +53,7 @@ export interface Requester {
  * - `absent-or-permission`: one of both, and the code does not tell which (VT-d reasons 5 and 6)
  * - `permission`: an entry that does not allow the access
  * - `no-table`: the requester has no table, or its device entry is empty
+ * - `no-table-or-error`: a table above the pages is missing or malformed; the code and the text beside it do not agree on which
  * - `table-error`: an entry is malformed (reserved bits), or the IOMMU met an error while reading it
  * - `address-size`: the address is wider than the table
  * - `passed-through`: the device is not translated, the IOMMU refuses for another reason
@@ -62,6 +65,7 @@ export type ReportedCause =
   | "absent-or-permission"
   | "permission"
   | "no-table"
+  | "no-table-or-error"
   | "table-error"
   | "address-size"
   | "passed-through"

@@ -79,13 +79,18 @@ const REQUESTER: Rule = {
   name: "requester-only",
   title: "The device that a fault names made the request; the driver at fault may be another one's.",
   kinds: ["dma-fault", "no-table"],
-  needs: "a requester that is a bridge, a host controller, or 00:00.0",
+  needs: "a requester that is a bridge, a host controller, 00:00.0, or a client of a memory controller",
   concludes: "the name is of the requester, not of the culprit",
   safety: "certain",
   excludedBy: "nothing",
   example: "xhci_hcd 0000:00:14.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x000d address=0xcff49550 flags=0x0000]",
   apply({ first }, evidence) {
-    if (first.kind !== "fault" || first.device === undefined) return [];
+    if (first.kind !== "fault") return [];
+    if (first.client !== undefined) {
+      const text = `The requester is ${first.client}, a client of the memory controller: look for the device and the driver that it belongs to.`;
+      return [follows(text, first)];
+    }
+    if (first.device === undefined) return [];
     const drivers = [...(first.driver === undefined ? [] : [first.driver]), ...evidence.driversOf(first.device)];
     const role = FOR_OTHERS.find(([pattern]) => drivers.some((driver) => pattern.test(driver)))?.[1];
     if (role !== undefined) return [follows(`The requester is ${role}.`, first)];

@@ -137,11 +137,13 @@ const TABLE_ERROR: Rule = {
   needs: "VT-d reasons 7 to 12, AMD flag RZ or an error event of its own, F_WALK_EABT and its kin",
   concludes: "reserved-bits, hardware-error or illegal-command, by the code",
   safety: "strong",
-  excludedBy: "the first seconds of VT-d's 00:02.0, where the firmware's framebuffer gives the same codes",
+  excludedBy:
+    "the first seconds of VT-d's 00:02.0, where the firmware's framebuffer gives the same codes; a text beside the code that says another thing",
   example:
     "DMAR: [DMA Read] Request device [00:02.0] fault addr 1a45aa9000 [fault reason 12] non-zero reserved fields in PTE",
   apply({ first }, evidence) {
     if (first.kind !== "fault") return [];
+    if (first.cause === "no-table-or-error") return contradiction(first);
     const text = first.reason?.text ?? first.text;
     if (/command/i.test(text) && /illegal/i.test(text)) {
       return [
@@ -158,6 +160,15 @@ const TABLE_ERROR: Rule = {
     return reservedBits(first, evidence);
   },
 };
+
+function contradiction(fault: FaultFact): Conclusion[] {
+  const text = `The code ${fault.reason?.code ?? ""} and the text beside it do not say the same: a table above the pages is missing or malformed, and which of both is open.`;
+  return [
+    follows(text, fault),
+    candidate("reserved-bits", "hint", "The code or the text says so.", fault),
+    candidate("hardware-error", "hint", "The code or the text may be read wrongly.", fault),
+  ];
+}
 
 function reservedBits(fault: FaultFact, evidence: Evidence): Conclusion[] {
   if (fault.family === "sparc") return [];

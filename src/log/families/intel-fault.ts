@@ -126,7 +126,7 @@ export function setIntelReason(fact: FaultFact | InterruptFact, code: number, te
     fact.verdict = interruptVerdictOf(code);
     return;
   }
-  fact.cause = causeOf(code);
+  fact.cause = causeOf(code, text);
   const access = fact.access ?? accessOf(code);
   if (access !== undefined) fact.access = access;
 }

@@ -76,8 +76,26 @@ const SCALABLE: Readonly<Record<number, ReportedCause>> = {
   135: "interrupt-range",
 };
 
-export function causeOf(reason: number): ReportedCause {
-  return LEGACY[reason] ?? SCALABLE[reason] ?? "unknown";
+/**
+ * @param text - what the kernel printed beside the code, when it is known. Kernels look it up in a table of their own, and some tables are wrong
+ *     in places: where the text clearly says another thing than the code, neither is relied on.
+ */
+export function causeOf(reason: number, text = ""): ReportedCause {
+  const ofCode = LEGACY[reason] ?? SCALABLE[reason] ?? "unknown";
+  const ofText = causeOfText(text);
+  if (ofText === undefined || ofText === ofCode) return ofCode;
+  return isOfTable(ofText) && isOfTable(ofCode) ? "no-table-or-error" : "unknown";
+}
+
+/** What a text says that leaves no doubt. */
+function causeOfText(text: string): ReportedCause | undefined {
+  if (/present bit in (?:the )?(?:root|context|directory|pasid)/i.test(text)) return "no-table";
+  if (/present bit in (?:the )?first-level/i.test(text)) return "absent";
+  return /non-?zero reserved field|error attempting to access/i.test(text) ? "table-error" : undefined;
+}
+
+function isOfTable(cause: ReportedCause): boolean {
+  return cause === "no-table" || cause === "table-error";
 }
 
 /** The access that a reason names by itself. */

@@ -142,6 +142,23 @@ describe("faults of VT-d in one line", () => {
   });
 });
 
+it("where a reason's text says another thing than its code, neither is relied on (review of 2026-11-30)", () => {
+  const cause = (reason: string): string =>
+    (only(`DMAR: [DMA Read NO_PASID] Request device [3d:00.0] fault addr 0x1000 [fault reason ${reason}`) as FaultFact)
+      .cause;
+  assert.deepEqual(
+    [
+      "0x5a] SM: Present bit in PASID Table Entry is clear",
+      "0x59] SM: Non-zero reserved field set in PASID Table Entry",
+      "0x5a] SM: Non-zero reserved field set in PASID Table Entry",
+      "0x59] SM: Present bit in PASID Table Entry is clear",
+      "0x06] Present bit in context entry is clear",
+      "0x5a]",
+    ].map(cause),
+    ["no-table-or-error", "no-table-or-error", "table-error", "no-table", "unknown", "table-error"],
+  );
+});
+
 describe("interrupt remapping of VT-d", () => {
   it("reads reason 37 as decimal and 0x25 as hexadecimal: the same reason", () => {
     const old =

@@ -3,14 +3,19 @@ import { describe, it } from "node:test";
 import { factsOf, linesOf } from "../facts-of.model.ts";
 
 describe("PowerPC's tables without room", () => {
-  it("reads pages as hexadecimal where no device is named, and as decimal where one is", () => {
+  it("reads pages as decimal where a device is named; elsewhere only a number that has one reading (review of 2026-11-30)", () => {
     const old = "iommu_alloc failed, tbl c00000000263c480 vaddr c000000133b00000 npages 10";
+    const other = (pages: string): string => old.replace("npages 10", `npages ${pages}`);
     const now = "lpfc 0002:01:00.0: iommu_alloc failed, tbl c00000000263c480 vaddr c000000133b00000 npages 10";
     const fact = { shape: "powerpc-alloc", kind: "exhausted", table: "c00000000263c480" };
     assert.deepEqual(factsOf(`${old}\n${now}`), [
-      { ...fact, lines: linesOf(1), text: old, pages: 16 },
+      { ...fact, lines: linesOf(1), text: old },
       { ...fact, lines: linesOf(2), text: now, pages: 10, device: "0002:01:00.0", driver: "lpfc" },
     ]);
+    assert.deepEqual(
+      ["1", "9", "1f", "0x10"].map((pages) => factsOf(other(pages)).map((one) => "pages" in one && one.pages)),
+      [[1], [9], [31], [16]],
+    );
   });
 });
 

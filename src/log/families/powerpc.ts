@@ -8,7 +8,10 @@ import { type Family, type Field, type Found, given, type Shape, type Sink, TEXT
 const TABLE: Field = { radix: "hex", unit: "address of the kernel's table structure" };
 const MEMORY: Field = { radix: "hex", unit: "kernel address of the memory" };
 
-/** Linux prints the pages of a list in hexadecimal until 4.x, and in decimal since it names the device. */
+/**
+ * The pages: since Linux names the device they are decimal. Before, a list's were hexadecimal and a single mapping's decimal, with the same words:
+ * `10` is ten or sixteen then. So a number of several decimal digits is left out there.
+ */
 const ALLOC: Shape = {
   name: "powerpc-alloc",
   example: "iommu_alloc failed, tbl c00000000263c480 vaddr c000000133b00000 npages 10",
@@ -22,12 +25,10 @@ const ALLOC: Shape = {
     device: { radix: "text", unit: "device" },
     table: TABLE,
     memory: MEMORY,
-    pages: { radix: "hex", unit: "pages: hexadecimal without a device, else decimal" },
+    pages: { radix: "text", unit: "pages: decimal with a device, else hexadecimal or decimal" },
   },
   read(values, found, sink) {
     const device = values.text("device");
-    const printed = values.text("pages") ?? "";
-    const isDecimal = device !== undefined && /^\d+$/.test(printed);
     sink.add({
       kind: "exhausted",
       ...found.base,
@@ -35,11 +36,16 @@ const ALLOC: Shape = {
         device: pciName(device) ?? device,
         driver: values.text("driver"),
         table: values.text("table"),
-        pages: isDecimal ? Number(printed) : values.small("pages"),
+        pages: pagesOf(values.text("pages") ?? "", device !== undefined),
       }),
     });
   },
 };
+
+function pagesOf(printed: string, hasDevice: boolean): number | undefined {
+  if (!/^\d+$/.test(printed)) return Number(`0x${printed.replace(/^0x/i, "")}`);
+  return hasDevice || printed.length === 1 ? Number(printed) : undefined;
+}
 
 const PE = `PHB#(?<bridge>[0-9a-f]+)(?:-PE#(?<endpoint>[0-9a-f]+))?`;
 const PE_FIELDS = {

@@ -115,9 +115,9 @@ const RGA: Shape = {
   example: "rga: rga_iommu: IOMMU intr fault, IOVA[0xfff00000], STATUS[0x0]",
   kernels: "Rockchip's kernels: the 2D engine's own message, beside the IOMMU's or alone",
   pattern:
-    /(?:\b(?<device>rga\w{0,16}):\s+)?(?:\w{1,32}:\s+)?IOMMU\s+intr\s+fault,\s+IOVA\[(?<iova>0x[0-9a-f]+)\],\s+STATUS\[(?<status>0x[0-9a-f]+)\]/i,
+    /(?:\b(?<driver>rga\w{0,16}):\s+)?(?:\w{1,32}:\s+)?IOMMU\s+intr\s+fault,\s+IOVA\[(?<iova>0x[0-9a-f]+)\],\s+STATUS\[(?<status>0x[0-9a-f]+)\]/i,
   fields: {
-    device: { radix: "text", unit: "device" },
+    driver: { radix: "text", unit: "driver" },
     iova: HEX_ADDRESS,
     status: { radix: "hex", unit: "status register" },
   },
@@ -128,7 +128,7 @@ const RGA: Shape = {
       ...found.base,
       cause: "unknown",
       granule: 1,
-      ...given({ device: values.text("device"), iova: values.number("iova") }),
+      ...given({ driver: values.text("driver"), iova: values.number("iova") }),
       reason: { code: `0x${(values.small("status") ?? 0).toString(16)}`, text: "" },
     });
   },

@@ -186,7 +186,7 @@ test("Rockchip: a bus error of the walk, and the fault that the 2D engine prints
   assert.deepEqual(only(rga), {
     ...fault("rockchip", "rockchip-rga-fault", rga),
     cause: "unknown",
-    device: "rga",
+    driver: "rga",
     iova: 0xfff00000n,
     reason: { code: "0x0", text: "" },
   });
@@ -199,7 +199,7 @@ test("Tegra: two wordings of a fault are one fact, the same wording again is a s
   const expected = {
     ...fault("tegra", "tegra-fault", decode),
     iommu: "70019000.memory-controller",
-    device: "display0a",
+    client: "display0a",
     access: "read",
     iova: 0xfe056b40n,
     cause: "absent",

@@ -1,9 +1,9 @@
 /**
- * Nvidia Tegra: the memory controller reports what the SMMU refused, by the name of its client. One fault can be printed twice with two
- * wordings; "EMEM address decode error" is no error of the memory when the SMMU's bits follow.
+ * Nvidia Tegra: the memory controller reports what the SMMU refused, by the name of its client, which is no device. One fault can be printed twice
+ * with two wordings; "EMEM address decode error" is no error of the memory when the SMMU's bits follow.
  */
 import type { Access, FaultFact, ReportedCause } from "../facts.ts";
-import { DEVICE, type Family, given, HEX_ADDRESS, type Shape, SPEAKER, SPEAKER_FIELD, TEXT } from "../shape.ts";
+import { type Family, given, HEX_ADDRESS, type Shape, SPEAKER, SPEAKER_FIELD, TEXT } from "../shape.ts";
 
 /** The wordings printed of each fault so far. */
 const WORDINGS = new WeakMap<FaultFact, Set<string>>();
@@ -21,16 +21,23 @@ const FAULT: Shape = {
     "tegra-mc 70019000.memory-controller: display0a: read @0xfe056b40: EMEM address decode error (SMMU translation error [--S])",
   kernels: "all; `Page fault` is a second wording of the same fault",
   pattern: new RegExp(
-    String.raw`(?:${SPEAKER}\s+)?(?<device>[\w-]{1,32}):\s+(?:secure\s+)?(?<access>read|write)\s+@(?<iova>0x[0-9a-f]+):\s+(?<text>[^\n(]{1,60}?)\s+\(SMMU\s+translation\s+error\s+\[(?<bits>[-R][-W][-S])\]\)`,
+    String.raw`(?:${SPEAKER}\s+)?(?<client>[\w-]{1,32}):\s+(?:secure\s+)?(?<access>read|write)\s+@(?<iova>0x[0-9a-f]+):\s+(?<text>[^\n(]{1,60}?)\s+\(SMMU\s+translation\s+error\s+\[(?<bits>[-R][-W][-S])\]\)`,
   ),
-  fields: { iommu: SPEAKER_FIELD, device: DEVICE, access: TEXT, iova: HEX_ADDRESS, text: TEXT, bits: TEXT },
+  fields: {
+    iommu: SPEAKER_FIELD,
+    client: { radix: "text", unit: "client of the memory controller" },
+    access: TEXT,
+    iova: HEX_ADDRESS,
+    text: TEXT,
+    bits: TEXT,
+  },
   read(values, found, sink) {
     const access = values.text("access") as Access;
     const text = values.text("text") ?? "";
     const bits = values.text("bits") ?? "";
-    const device = values.text("device") ?? "";
+    const client = values.text("client") ?? "";
     const iova = values.number("iova") ?? 0n;
-    const key = `tegra ${device} ${access} ${iova}`;
+    const key = `tegra ${client} ${access} ${iova}`;
     const open = sink.open(key);
     const wordings = open?.kind === "fault" ? WORDINGS.get(open) : undefined;
     if (open !== undefined && wordings !== undefined && !wordings.has(text)) {
@@ -45,7 +52,7 @@ const FAULT: Shape = {
       cause: causeOf(bits, access),
       granule: 1,
       ...given({ iommu: values.text("iommu") }),
-      device,
+      client,
       access,
       iova,
       values: { bits },
