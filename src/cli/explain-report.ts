@@ -157,9 +157,9 @@ class Report {
     for (const loss of this.#explanation.lost) this.#section("lost", [this.#lossOf(loss)], "yellow");
   }
 
-  #lossOf({ what, count, proof }: Loss): string {
-    const amount = count === undefined ? `some ${what}` : `${count} ${what}`;
-    return `${amount} are not in the input, so what was not seen may have happened all the same. [${linesOf(proof, this.#files)}]`;
+  #lossOf({ what, count, proof, effect }: Loss): string {
+    const amount = count === undefined ? `some ${what}` : counted(count, what.slice(0, -1));
+    return `${amount}. ${effect} [${linesOf(proof, this.#files)}]`;
   }
 
   unread(): void {

@@ -14,7 +14,7 @@ export interface Explanation {
   readonly version: typeof VERSION;
   readonly inputs: readonly Input[];
   readonly host: Host;
-  /** What the input would have held and does not. */
+  /** What the answer lacks: what the input would have held and does not, and messages that were read and for which no room was. */
   readonly lost: readonly Loss[];
   /** Most important first; a cause stands before its consequences. */
   readonly findings: readonly Finding[];
@@ -40,6 +40,8 @@ export interface Loss {
   readonly what: "faults" | "messages" | "events";
   readonly count?: number;
   readonly proof: readonly LineRef[];
+  /** What the loss means for the answer: one or two sentences. */
+  readonly effect: string;
 }
 
 /** A sentence that follows from lines. */

@@ -3,11 +3,11 @@
  * Rules ask it; memory is bounded.
  */
 import type { EventFact, Fact, HostFact, LossFact, MappingFact, Requester } from "../log/facts.ts";
+import { Losses } from "./losses.ts";
 import type { TraceAnswer } from "./trace/answer.ts";
 
 const MOST_EVENTS = 4096;
 const MOST_HOST_FACTS = 16_384;
-const MOST_LOSSES = 64;
 /** Without time stamps, lines that stand so near belong to one moment. */
 const NEAR_LINES = 20;
 
@@ -17,7 +17,7 @@ export type Located = Fact & Requester;
 export class Evidence {
   readonly events: EventFact[] = [];
   readonly host: HostFact[] = [];
-  readonly losses: LossFact[] = [];
+  readonly losses: Losses = new Losses();
   readonly mappings: MappingFact[] = [];
   readonly #answers = new Map<Fact, TraceAnswer>();
   readonly #known = new Set<string>();
@@ -33,7 +33,7 @@ export class Evidence {
         this.#addHost(fact);
         break;
       case "loss":
-        if (this.losses.length < MOST_LOSSES) this.losses.push(fact);
+        this.losses.add(fact);
         break;
       case "mapping":
         if (this.mappings.length < MOST_HOST_FACTS) this.mappings.push(fact);

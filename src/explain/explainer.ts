@@ -6,7 +6,7 @@ import { PlainText } from "../log/plain-text.ts";
 import { LogReader, type LogSummary } from "../log/reader.ts";
 import type { Trace } from "../trace/events.ts";
 import { TraceParser } from "../trace/parser.ts";
-import { type Explanation, type Host, type Input, type Loss, VERSION } from "./contract.ts";
+import { type Explanation, type Host, type Input, VERSION } from "./contract.ts";
 import { decide } from "./decide.ts";
 import { Evidence } from "./evidence.ts";
 import { findingOf, inOrder } from "./findings/finding.ts";
@@ -73,7 +73,7 @@ export class Explainer {
       version: VERSION,
       inputs: this.#inputs,
       host: this.#host(relation),
-      lost: this.#losses(),
+      lost: this.#evidence.losses.all(this.#groups.unexplained),
       findings: inOrder([...findings, ...this.#recordings.findings()]),
     };
   }
@@ -121,17 +121,6 @@ export class Explainer {
       ...(invalidation === undefined ? {} : { invalidation }),
       ...(relation === undefined ? {} : { clockOffsetSeconds: relation.offsetSeconds }),
     };
-  }
-
-  #losses(): Loss[] {
-    const kinds = ["faults", "messages", "events"] as const;
-    return kinds.flatMap((what) => {
-      const facts = this.#evidence.losses.filter((loss) => loss.what === what);
-      if (facts.length === 0) return [];
-      const count = facts.reduce((sum, loss) => sum + (loss.count ?? 0), 0);
-      const proof = facts.flatMap(({ lines }) => lines).slice(0, 8);
-      return [count === 0 ? { what, proof } : { what, count, proof }];
-    });
   }
 }
 

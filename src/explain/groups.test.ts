@@ -24,3 +24,32 @@ test("a flood of faults is one finding: all are counted, the first is named, the
   assert.equal(finding?.otherAddresses?.length, 64);
   assert.equal(finding?.proof[0]?.line, 1);
 });
+
+test("messages of more findings than are kept are reported, with the first lines and what that means (review of 2026-11-30)", () => {
+  const faults = 4100;
+  const text = Array.from({ length: faults }, (_, at) => {
+    const device = `${(at >> 8).toString(16).padStart(2, "0")}:${((at >> 3) & 31).toString(16).padStart(2, "0")}.${at & 7}`;
+    return `AMD-Vi: Event logged [IO_PAGE_FAULT device=${device} domain=0x000b address=0x10000000 flags=0x0000]`;
+  }).join("\n");
+  const { findings, lost } = explainTexts([{ file: "log", text }]);
+  assert.equal(findings.length, 4096);
+  assert.deepEqual(lost, [
+    {
+      what: "messages",
+      count: 4,
+      proof: [4097, 4098, 4099, 4100].map((line) => ({ file: "log", line })),
+      effect:
+        "They were read and are not explained: the input leads to more findings than are kept. Explain a part of it, or one device at a time.",
+    },
+  ]);
+});
+
+test("losses are summed however often they are printed, and each finding says what they mean for it (review of 2026-11-30)", () => {
+  const suppressed = Array.from({ length: 100 }, (_, at) => `[${at + 1}.000000] dmar_fault: 10 callbacks suppressed`);
+  const { findings, lost } = explainTexts([{ file: "log", text: [...suppressed, flood(1)].join("\n") }]);
+  assert.deepEqual(
+    lost.map(({ what, count, proof }) => [what, count, proof.length]),
+    [["messages", 1000, 8]],
+  );
+  assert.match(findings[0]?.follows.map(({ text }) => text).join(" ") ?? "", /Faults or messages were lost/);
+});

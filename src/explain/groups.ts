@@ -10,8 +10,9 @@ const MOST_FACTS = 64;
 const MOST_LINES = 32;
 /** Different addresses kept of one group. */
 const MOST_ADDRESSES = 65;
-/** More groups than this are a broken input; further ones are counted as lost messages. */
+/** More groups than this are a broken input; the facts of further ones are counted as not explained. */
 const MOST_GROUPS = 4096;
+const MOST_UNEXPLAINED_LINES = 8;
 
 /** Facts that become findings. */
 export type Reported = Exclude<Fact, { kind: "loss" | "event" | "mapping" | "host" }>;
@@ -32,8 +33,8 @@ export interface Group {
 
 export class Groups {
   readonly #groups = new Map<string, Group>();
-  /** Facts that found no room. */
-  dropped = 0;
+  /** Facts of groups for which no room was, and the lines of the first of them. */
+  readonly unexplained: { count: number; readonly proof: LineRef[] } = { count: 0, proof: [] };
 
   /** @param part - what tells findings of one requester apart, where a trace shows that they are about different mappings */
   add(fact: Reported, part?: string): void {
@@ -42,7 +43,7 @@ export class Groups {
     let group = this.#groups.get(key);
     if (group === undefined) {
       if (this.#groups.size === MOST_GROUPS) {
-        this.dropped++;
+        this.#leaveOut(1, fact.lines);
         return;
       }
       group = {
@@ -67,7 +68,13 @@ export class Groups {
       if (group === undefined) this.#groups.set(key, added);
       else append(group, added);
     }
-    this.dropped += later.dropped;
+    this.#leaveOut(later.unexplained.count, later.unexplained.proof);
+  }
+
+  #leaveOut(count: number, lines: readonly LineRef[]): void {
+    const { proof } = this.unexplained;
+    this.unexplained.count += count;
+    proof.push(...lines.slice(0, MOST_UNEXPLAINED_LINES - proof.length));
   }
 
   get all(): readonly Group[] {

@@ -154,4 +154,23 @@ function oneAddress(faults: readonly FaultFact[]): ReturnType<Rule["apply"]> {
   ];
 }
 
-export const SURROUNDINGS: readonly Rule[] = [BEFORE, REQUESTER, PATTERN];
+const LOST: Rule = {
+  name: "lost-messages",
+  title: "Where faults or messages were lost, a finding is only what was printed of it.",
+  kinds: ["dma-fault", "no-table", "table-error", "interrupt"],
+  needs: "an overflow of the IOMMU's record, suppressed callbacks, dropped or missed messages",
+  concludes: "nothing of the cause: counts are too low, and the first fault printed may not be the first",
+  safety: "certain",
+  excludedBy: "nothing",
+  example:
+    "DMAR: DRHD: handling fault status reg 3\nDMAR: [DMA Write] Request device [00:12.0] fault addr b7fff000 [fault reason 05] PTE Write access is not set",
+  apply(_group, evidence) {
+    const lines = evidence.losses.ofLog;
+    if (lines.length === 0) return [];
+    const text =
+      "Faults or messages were lost: there may have been more than are counted, and the first one printed may not be the first.";
+    return [follows(text, { lines })];
+  },
+};
+
+export const SURROUNDINGS: readonly Rule[] = [BEFORE, REQUESTER, PATTERN, LOST];
