@@ -12,13 +12,24 @@ const NOTE_REACH_LINES = 150;
 const REACH_SECONDS = 2;
 /** Messages remembered, to know them again when they are quoted. */
 const MOST_REMEMBERED = 8192;
+/** Processors print at once, so that a line may have an earlier time than the one before it. */
+const OUT_OF_ORDER_SECONDS = 1;
 /** Lines noted of one fact. */
 const MOST_LINES = 64;
 
-interface Open {
-  readonly fact: Fact;
+/** Where a message was read: what tells a copy of it from a second one. */
+interface Origin {
   /** Quote marks before its first line. */
   readonly depth: number;
+  /** Number of the run of lines: lines without a gap, of one time and depth. */
+  readonly run: number;
+  /** How often the wall clock has gone back: a log that is pasted again begins again. */
+  readonly pass: number;
+}
+
+interface Open {
+  readonly fact: Fact;
+  readonly origin: Origin;
   lastLine: number;
   lastTime: number | undefined;
   lastClock: Clock | undefined;
@@ -28,36 +39,48 @@ export class Assembly implements Sink {
   readonly #onFact: (fact: Fact) => void;
   readonly #open = new Map<string, Open>();
   readonly #notes = new Map<string, Found>();
-  /** Signature of a message → quote depth where it was first seen. */
-  readonly #seen = new Map<string, number>();
+  /** Signature of a message → where it was last seen. */
+  readonly #seen = new Map<string, Origin>();
+  /** First line of the window. */
   #line = 0;
+  /** The line after the latest message, or after the window as long as no message of it is read. */
+  #nextLine = 0;
   #time: number | undefined;
   #clock: Clock | undefined;
-  #depth = 0;
+  #origin: Origin = { depth: 0, run: 0, pass: 0 };
+  #wallTime = Number.NEGATIVE_INFINITY;
 
   constructor(onFact: (fact: Fact) => void) {
     this.#onFact = onFact;
   }
 
   /** Where the reader is: called before the shapes of a window are tried. */
-  at(line: number, time: number | undefined, clock: Clock | undefined, depth: number): void {
+  at(lines: readonly LineRef[], time: number | undefined, clock: Clock | undefined, depth: number): void {
+    const line = lines[0]?.line ?? this.#line;
+    const { run, pass } = this.#origin;
+    const goesOn =
+      line <= this.#nextLine && time === this.#time && clock === this.#clock && depth === this.#origin.depth;
+    const isBack = clock === "wall" && time !== undefined && time < this.#wallTime - OUT_OF_ORDER_SECONDS;
+    if (!goesOn || isBack) this.#origin = { depth, run: run + 1, pass: isBack ? pass + 1 : pass };
+    if (clock === "wall" && time !== undefined) this.#wallTime = time;
     this.#line = line;
+    this.#nextLine = lastOf(lines) + 1;
     this.#time = time;
     this.#clock = clock;
-    this.#depth = depth;
     for (const [key, open] of this.#open) if (!this.#reaches(open)) this.#close(key, open);
   }
 
   add(fact: Fact, key?: string): void {
+    this.#nextLine = lastOf(fact.lines) + 1;
     if (key === undefined) {
-      this.#hand(fact, this.#depth);
+      this.#hand(fact, this.#origin);
       return;
     }
     const before = this.#open.get(key);
     if (before !== undefined) this.#close(key, before);
     this.#open.set(key, {
       fact,
-      depth: this.#depth,
+      origin: this.#origin,
       lastLine: lastOf(fact.lines),
       lastTime: fact.time,
       lastClock: fact.clock,
@@ -70,6 +93,7 @@ export class Assembly implements Sink {
   }
 
   extend(fact: Fact, found: Found): void {
+    this.#nextLine = lastOf(found.base.lines) + 1;
     for (const line of found.base.lines) {
       if (fact.lines.length < MOST_LINES && !fact.lines.some((known) => known.line === line.line))
         fact.lines.push(line);
@@ -111,27 +135,33 @@ export class Assembly implements Sink {
 
   #close(key: string, open: Open): void {
     this.#open.delete(key);
-    this.#hand(open.fact, open.depth);
+    this.#hand(open.fact, open.origin);
   }
 
-  #hand(fact: Fact, depth: number): void {
-    if (!this.#isRepeated(fact, depth)) this.#onFact(fact);
-  }
-
-  /** The same message at the same microsecond, or quoted at another depth, is there once. */
-  #isRepeated(fact: Fact, depth: number): boolean {
+  #hand(fact: Fact, origin: Origin): void {
     const signature = signatureOf(fact);
     const known = this.#seen.get(signature);
-    if (known !== undefined) return fact.clock === "uptime" || known !== depth;
-    if (this.#seen.size === MOST_REMEMBERED) this.#seen.delete(this.#seen.keys().next().value ?? "");
-    this.#seen.set(signature, depth);
-    return false;
+    if (known !== undefined && isCopy(fact.clock, known, origin)) return;
+    if (known === undefined && this.#seen.size === MOST_REMEMBERED)
+      this.#seen.delete(this.#seen.keys().next().value ?? "");
+    this.#seen.set(signature, origin);
+    this.#onFact(fact);
   }
+}
+
+/**
+ * Is a message of the same signature the same one, quoted or pasted again? At another depth it is. The time since boot is so exact that only lines
+ * of one run may have the same by chance; a wall clock often counts whole seconds, so there a copy is known by the time that has gone back.
+ */
+function isCopy(clock: Clock | undefined, known: Origin, origin: Origin): boolean {
+  if (known.depth !== origin.depth) return true;
+  if (clock === "uptime") return known.run !== origin.run;
+  return clock === "wall" && known.pass !== origin.pass;
 }
 
 /** Equal for copies of one message, however each of them was wrapped. */
 function signatureOf(fact: Fact): string {
-  const time = fact.clock === "uptime" ? fact.time : "";
+  const time = fact.clock === undefined ? "" : `${fact.clock} ${fact.time}`;
   if (fact.kind === "fault" && fact.iova !== undefined) {
     const { device, iommu, streamId, access, reason } = fact;
     return `${fact.shape} ${time} ${fact.iova} ${device} ${iommu} ${streamId} ${access} ${reason?.code}`;

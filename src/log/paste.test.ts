@@ -71,6 +71,24 @@ describe("a message that is quoted again is one message", () => {
   test("but at the same depth, without times, it is a second one", () => {
     assert.equal(faultsOf(`${MESSAGE}\n${MESSAGE}`).length, 2);
   });
+
+  const blocked = (time: string): string => `${time} arm-smmu 15000000.iommu: Blocked unknown Stream ID 0x429`;
+  const uptime = "[   40.100000]";
+  const count = (...lines: readonly string[]): number => factsOf(lines.join("\n")).length;
+
+  test("two that follow each other with the same time are two, quoted or not (review of 2026-11-30)", () => {
+    assert.equal(count(blocked(uptime), blocked(uptime)), 2);
+    assert.equal(count(FAULT, FAULT), 2);
+    assert.equal(count(blocked(uptime), blocked(uptime), "", `> ${blocked(uptime)}`, `> ${blocked(uptime)}`), 2);
+    assert.equal(count(blocked(uptime), "text", blocked(uptime)), 1, "the same line pasted again");
+  });
+
+  test("a journal that is pasted again, with times of whole seconds, is one; a repetition inside of it is not", () => {
+    const [first, second] = ["Jul 28 16:14:53 host kernel:", "Jul 28 16:14:59 host kernel:"];
+    const log = [blocked(first), "Jul 28 16:14:53 host app: text", blocked(first), blocked(second)];
+    assert.equal(count(...log), 3);
+    assert.equal(count(...log, "", "the same again:", ...log), 3);
+  });
 });
 
 test("the rest of a quoted line that a mail program wrapped may have no quote mark", () => {

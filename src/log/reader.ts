@@ -210,7 +210,7 @@ export class LogReader {
 
   #search(window: Window, from: number, before: number): number {
     const place = window.place(this.#file, from, window.text.length);
-    this.#assembly.at(place.lines[0]?.line ?? this.#line, place.time, place.clock, window.depth);
+    this.#assembly.at(place.lines, place.time, place.clock, window.depth);
     const matches = matchesIn(window.text, from).filter(({ first }) => first < before);
     for (const { shape, match, first, end } of matches) {
       const base = { shape: shape.name, ...window.place(this.#file, first, end) };
