@@ -65,7 +65,7 @@ async function explain(files: readonly string[], flags: ExplainFlags, terminal: 
   const inputs = flags.dmesg === undefined ? files : [...files, flags.dmesg];
   const quoter = new Quoter(terminal);
   const explainer = new Explainer();
-  for (const file of inputs) await quoter.read(file, (name) => explainer.input(name));
+  for (const file of inputs) await quoter.read(file, (name, bytes) => explainer.input(name, bytes));
   const whole = explainer.explain();
   if (whole.inputs.every(({ holds }) => holds.length === 0)) {
     throw new IovaError(

@@ -21,12 +21,14 @@ export interface InputOptions {
   readonly progress?: InputProgress;
   /** What has been read of the text so far, for errors in packed data; empty, or beginning with a blank. */
   readonly sofar?: () => string;
+  /** Called before the first piece of a file that is not packed, with its length in bytes. */
+  readonly onLength?: (bytes: number) => void;
   /** Called when the input turns out to be packed. */
   readonly onPacked?: () => void;
 }
 
 /** In place of a path: standard input. */
-const STANDARD_INPUT = "-";
+export const STANDARD_INPUT = "-";
 
 /** First bytes of other files that people may hand over, and what to do about each. */
 const FOREIGN_MAGIC: readonly (readonly [magic: readonly number[], what: string, advice: string])[] = [
@@ -44,7 +46,7 @@ const GZ_MAGIC = [0x1f, 0x8b];
 const ZSTD_MAGIC = [0x28, 0xb5, 0x2f, 0xfd];
 
 /**
- * The text of file `path`, or of standard input for `-`, unpacked. Nothing comes from an empty input.
+ * The text of file `path`, or of standard input for `-`, unpacked. Nothing comes from an empty input. A piece holds until the next one is asked for.
  * @throws IovaError (of the code given) when it can't be opened or read, FormatError when it is a file of another kind or damaged
  */
 export async function* readPieces(path: string, options: InputOptions): AsyncGenerator<Uint8Array, undefined> {
@@ -100,10 +102,12 @@ async function* unpackedPieces(
     : beginsWith(first.value, ZSTD_MAGIC)
       ? unpackZstd
       : undefined;
-  if (packing === undefined) yield* all;
-  else {
+  if (packing === undefined) {
+    if (total > 0) options.onLength?.(total);
+    yield* all;
+  } else {
     options.onPacked?.();
-    yield* packing(path, all, options);
+    yield* packing(path, copiesOf(all), options);
   }
 }
 
@@ -122,9 +126,13 @@ async function* filePieces(
     }
     if (bytesRead === 0) return undefined;
     offset += bytesRead;
-    // A copy: the decompressor may hold on to a piece.
-    yield buffer.slice(0, bytesRead);
+    yield buffer.subarray(0, bytesRead);
   }
+}
+
+/** Decompressors hold on to a piece while the next one is read. */
+async function* copiesOf(pieces: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const piece of pieces) yield piece.slice();
 }
 
 /** /dev/stdin would do for files and pipes, but not for sockets, which is what standard input is when another Node starts us. */

@@ -1,10 +1,12 @@
 /**
  * The lines of the inputs that an answer quotes. Files are read a second time for them, so that a large log need not be kept; standard input,
- * which can't be read twice, is kept up to a bound.
+ * which can't be read twice, is kept up to a bound. Lines are counted in the same text that the analysis reads: UTF-16, carriage returns as
+ * line ends and files of archives included.
  */
 import type { LineRef } from "../explain/contract.ts";
 import type { InputReader } from "../explain/explainer.ts";
-import { type InputProgress, readPieces } from "./input.ts";
+import { PlainText } from "../log/plain-text.ts";
+import { type InputOptions, readPieces, STANDARD_INPUT } from "./input.ts";
 import { filesOf } from "./tar-reader.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -12,10 +14,56 @@ import type { Terminal } from "./terminal.ts";
 const MOST_KEPT = 64 * 2 ** 20;
 /** A longer line is shown cut. */
 const MOST_COLUMNS = 400;
+const LINE_FEED = 10;
+
+/** Picks the wanted lines out of a text that comes in pieces. */
+class WantedLines {
+  readonly #wanted: ReadonlySet<number>;
+  readonly #last: number;
+  readonly #take: (line: number, text: string) => void;
+  #line = 1;
+  /** What has been read of a wanted line. */
+  #bytes: number[] = [];
+
+  /** @param take - gets each wanted line of the text, from 1, without its end */
+  constructor(wanted: ReadonlySet<number>, take: (line: number, text: string) => void) {
+    this.#wanted = wanted;
+    this.#last = Math.max(...wanted);
+    this.#take = take;
+  }
+
+  /** All wanted lines have been read. */
+  get isComplete(): boolean {
+    return this.#line > this.#last;
+  }
+
+  read(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length && !this.isComplete; ) {
+      const feed = bytes.indexOf(LINE_FEED, at);
+      const end = feed < 0 ? bytes.length : feed;
+      if (this.#wanted.has(this.#line)) this.#bytes.push(...bytes.subarray(at, end));
+      if (feed >= 0) this.#endLine();
+      at = end + 1;
+    }
+  }
+
+  finish(): void {
+    if (this.#bytes.length > 0) this.#endLine();
+  }
+
+  #endLine(): void {
+    if (this.#wanted.has(this.#line)) {
+      const text = new TextDecoder().decode(Uint8Array.from(this.#bytes));
+      this.#take(this.#line, text.replace(/\r$/, "").slice(0, MOST_COLUMNS));
+    }
+    this.#bytes = [];
+    this.#line++;
+  }
+}
 
 export class Quoter {
   readonly #terminal: Terminal;
-  /** Standard input, as far as it is kept. */
+  /** The first bytes of standard input. */
   readonly #kept: Uint8Array[] = [];
   #keptBytes = 0;
   readonly #texts = new Map<string, string>();
@@ -26,15 +74,19 @@ export class Quoter {
     this.#terminal = terminal;
   }
 
-  /** Reads an input for the first time; `begin` is asked for a reader for each file in it: the input itself, or those of an archive. */
-  async read(input: string, begin: (file: string) => InputReader): Promise<void> {
-    const progress = this.#terminal.progress(`reading ${input === "-" ? "standard input" : input}`);
+  /** Reads an input for the first time; `begin` is asked for a reader for each file in it: the input itself, or those of an archive. It gets the file's length in bytes, or 0 when that is unknown. */
+  async read(input: string, begin: (file: string, bytes: number) => InputReader): Promise<void> {
+    const progress = this.#terminal.progress(`reading ${input === STANDARD_INPUT ? "standard input" : input}`);
     let current: { readonly file: string; readonly reader: InputReader } | undefined;
+    let length = 0;
+    const pieces = this.#firstPieces(input, progress.at, (bytes) => {
+      length = bytes;
+    });
     try {
-      for await (const { file, bytes } of filesOf(input, this.#firstPieces(input, progress.at))) {
+      for await (const { file, bytes } of filesOf(input, pieces)) {
         if (current?.file !== file) {
           current?.reader.end();
-          current = { file, reader: begin(file) };
+          current = { file, reader: begin(file, file === input ? length : 0) };
           this.#inputs.set(file, input);
         }
         current.reader.write(bytes);
@@ -43,14 +95,19 @@ export class Quoter {
       progress.stop();
     }
     // An input without a byte is an input.
-    (current?.reader ?? begin(input)).end();
+    (current?.reader ?? begin(input, 0)).end();
   }
 
-  async *#firstPieces(input: string, at: (done: number) => void): AsyncGenerator<Uint8Array> {
-    for await (const piece of piecesOf(input, (bytes, total) => {
+  async *#firstPieces(
+    input: string,
+    at: (done: number) => void,
+    onLength: (bytes: number) => void,
+  ): AsyncGenerator<Uint8Array> {
+    const progress = (bytes: number, total: number): void => {
       if (total > 0) at(Math.min(1, bytes / total));
-    })) {
-      if (input === "-" && this.#keptBytes < MOST_KEPT) {
+    };
+    for await (const piece of piecesOf(input, { progress, onLength })) {
+      if (input === STANDARD_INPUT && this.#keptBytes < MOST_KEPT) {
         this.#kept.push(piece.slice());
         this.#keptBytes += piece.length;
       }
@@ -70,21 +127,15 @@ export class Quoter {
   }
 
   async #gatherFrom(wanted: string, numbers: ReadonlySet<number>): Promise<void> {
-    const decoder = new TextDecoder();
-    let carry = "";
-    let number = 0;
-    const take = (text: string): void => {
-      number++;
-      if (numbers.has(number)) this.#texts.set(`${wanted}:${number}`, text.replace(/\r$/, "").slice(0, MOST_COLUMNS));
-    };
+    const lines = new WantedLines(numbers, (line, text) => this.#texts.set(`${wanted}:${line}`, text));
+    const plain = new PlainText(wanted, (bytes) => lines.read(bytes));
     const input = this.#inputs.get(wanted) ?? wanted;
-    for await (const { file, bytes } of filesOf(input, input === "-" ? this.#kept : piecesOf(input))) {
-      if (file !== wanted) continue;
-      const lines = (carry + decoder.decode(bytes, { stream: true })).split("\n");
-      carry = lines.pop() ?? "";
-      lines.forEach(take);
+    for await (const { file, bytes } of filesOf(input, input === STANDARD_INPUT ? this.#kept : piecesOf(input))) {
+      if (file === wanted) plain.write(bytes);
+      if (lines.isComplete) return;
     }
-    if (carry !== "") take(carry);
+    plain.finish();
+    lines.finish();
   }
 
   textOf({ file, line }: LineRef): string | undefined {
@@ -107,6 +158,6 @@ export class Quoter {
   }
 }
 
-function piecesOf(file: string, progress: InputProgress = () => {}): AsyncGenerator<Uint8Array> {
-  return readPieces(file, { what: "a kernel log or a trace", code: "input", progress });
+function piecesOf(file: string, options: Pick<InputOptions, "progress" | "onLength"> = {}): AsyncGenerator<Uint8Array> {
+  return readPieces(file, { what: "a kernel log or a trace", code: "input", ...options });
 }

@@ -21,10 +21,15 @@ function archiveOf(...members: readonly TarMember[]): Buffer {
   return Buffer.concat([...tarOf(members, 0)]);
 }
 
-/** The files of an input that comes in pieces of `length` bytes. */
+/** The files of an input that comes in pieces of `length` bytes, all in the same buffer. */
 async function read(input: Uint8Array, length: number): Promise<Record<string, string>> {
   const pieces = function* (): Generator<Uint8Array> {
-    for (let first = 0; first < input.length; first += length) yield input.subarray(first, first + length);
+    const buffer = new Uint8Array(length);
+    for (let first = 0; first < input.length; first += length) {
+      const piece = input.subarray(first, first + length);
+      buffer.set(piece);
+      yield buffer.subarray(0, piece.length);
+    }
   };
   const files: Record<string, string> = {};
   for await (const { file, bytes } of filesOf("in", pieces())) {

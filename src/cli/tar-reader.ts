@@ -15,6 +15,7 @@ const BLOCK_BYTES = 512;
 const MAGIC = { offset: 257, text: "ustar" } as const;
 
 /**
+ * @param pieces - each holds until the next one is asked for, as do the bytes that come out
  * @param input - its name; a file of an archive is `INPUT/NAME`, without the archive's folders
  * @throws FormatError when an archive is cut or damaged
  */
@@ -28,7 +29,7 @@ export async function* filesOf(
   for await (const piece of pieces) {
     const bytes: Uint8Array = isKnown ? piece : joined(head, piece);
     if (!isKnown && bytes.length < BLOCK_BYTES) {
-      head = bytes;
+      head = bytes.slice();
       continue;
     }
     if (!isKnown && isArchive(bytes)) archive = new TarReader(input);
@@ -72,7 +73,7 @@ class TarReader {
     while (bytes.length > 0 && !this.#hasEnded) {
       if (this.#current === undefined) {
         if (bytes.length < BLOCK_BYTES) {
-          this.#rest = bytes;
+          this.#rest = bytes.slice();
           return;
         }
         yield* this.#begin(bytes.subarray(0, BLOCK_BYTES));

@@ -19,7 +19,10 @@ const EXPECTED =
  */
 export async function readTraceFile(path: string, progress: InputProgress = () => {}): Promise<Trace> {
   const parser = new TraceParser();
-  const input = { what: "a trace file", code: "trace-file", progress, sofar: () => sofar(parser) };
+  const onLength = (bytes: number): void => {
+    parser.expectedBytes = bytes;
+  };
+  const input = { what: "a trace file", code: "trace-file", progress, sofar: () => sofar(parser), onLength };
   const name = path === "-" ? "standard input" : path;
   let packed = false;
   const pieces = readPieces(path, { ...input, onPacked: () => (packed = true) });

@@ -41,15 +41,22 @@ export class Explainer {
   readonly #late = new Groups();
   readonly #recordings = new Recordings();
 
-  /** Begins an input: a log, a trace, or a log with lines of a trace in it. `file` is the name that the answer's line references have. */
-  input(file: string): InputReader {
+  /**
+   * Begins an input: a log, a trace, or a log with lines of a trace in it.
+   *
+   * @param file - the name that the answer's line references have
+   * @param expectedBytes - how long the input will be; 0 when unknown. It saves memory and time, and changes nothing else
+   */
+  input(file: string, expectedBytes = 0): InputReader {
     const decoder = new TextDecoder();
     const log = new LogReader(file, (fact) => this.#take(fact));
-    const trace = new TraceParser({
-      text: (bytes, first, end) => log.write(decoder.decode(bytes.subarray(first, end))),
-      skip: (lines) => log.skip(lines),
-      console: (message, seconds) => log.message(message, seconds),
-    });
+    const sink = {
+      text: (bytes: Uint8Array, first: number, end: number) => log.write(decoder.decode(bytes.subarray(first, end))),
+      skip: (lines: number) => log.skip(lines),
+      console: (message: string, seconds: number) => log.message(message, seconds),
+    };
+    const trace = new TraceParser(sink);
+    trace.expectedBytes = expectedBytes;
     const text = new PlainText(file, (bytes) => trace.write(bytes));
     return {
       write: (bytes) => text.write(bytes),

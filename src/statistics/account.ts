@@ -2,6 +2,7 @@
 import { TRACE_PAGE_BYTES } from "../trace/join.ts";
 import type { DeviceStatistics, HoleNumbers, Lifetimes, MapRate, TimePart } from "./contract.ts";
 import { Borders, LargestHole } from "./largest-hole.ts";
+import { NumberColumn } from "./number-column.ts";
 
 /** Parts of the recording that `overTime` has. */
 const TIME_PARTS = 100;
@@ -29,8 +30,8 @@ export class Account {
   readonly borders: Borders = new Borders();
   readonly #span: Span;
   readonly #sizes = new Map<number, number>();
-  readonly #lifetimes: number[] = [];
-  readonly #mapTimes: number[] = [];
+  readonly #lifetimes = new NumberColumn();
+  readonly #mapTimes = new NumberColumn();
   #pages = 0;
   #hole: LargestHole | undefined;
   #limitPages = 0;
@@ -143,14 +144,14 @@ export class Account {
       sizes: [...this.#sizes]
         .sort(([a], [b]) => a - b)
         .map(([pages, count]) => ({ atMostBytes: pages * TRACE_PAGE_BYTES, maps: count })),
-      lifetimes: this.#span.hasUnit ? lifetimesOf(this.#lifetimes, maps) : null,
+      lifetimes: this.#span.hasUnit ? lifetimesOf(this.#lifetimes.values, maps) : null,
       live: {
         peakBytes: this.#peak.pages * TRACE_PAGE_BYTES,
         peakMappings: this.#peak.mappings,
         meanBytes: mean(this.#area.pages, this.#live.pages) * TRACE_PAGE_BYTES,
         meanMappings: mean(this.#area.mappings, this.#live.mappings),
       },
-      mapsPerSecond: this.#span.hasUnit && length > 0 ? rateOf(this.#mapTimes, length) : null,
+      mapsPerSecond: this.#span.hasUnit && length > 0 ? rateOf(this.#mapTimes.values, length) : null,
       hole: this.#holeNumbers(),
       overTime: this.#overTime(length),
     };
@@ -175,10 +176,11 @@ export class Account {
   }
 }
 
-function lifetimesOf(nanoseconds: readonly number[], maps: number): Lifetimes | null {
+/** Sorts `nanoseconds`. */
+function lifetimesOf(nanoseconds: Float64Array, maps: number): Lifetimes | null {
   const known = nanoseconds.length;
   if (known === 0) return null;
-  const sorted = Float64Array.from(nanoseconds).sort();
+  const sorted = nanoseconds.sort();
   const quantile = (share: number): number => (sorted[Math.ceil(share * known) - 1] as number) / 1000;
   return {
     known,
@@ -190,7 +192,7 @@ function lifetimesOf(nanoseconds: readonly number[], maps: number): Lifetimes | 
   };
 }
 
-function rateOf(times: readonly number[], length: number): MapRate {
+function rateOf(times: Float64Array, length: number): MapRate {
   const window = Math.min(PEAK_WINDOW_NS, length);
   let most = 0;
   let oldest = 0;

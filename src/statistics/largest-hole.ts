@@ -1,17 +1,25 @@
 /**
  * The largest run of pages that no range covers, while ranges come and go. Ranges may overlap. A segment tree over the borders of all ranges
- * that will ever come: a node counts the ranges that cover it whole, and knows its longest free runs, so a change costs a logarithm.
+ * that will ever come: a node counts the ranges that cover it whole, and knows its longest free runs. A change goes from the leaves to the
+ * root and ends at the first node whose runs stay as they were; mostly that is a few levels up.
  */
+
+/** Fields of a node in `#runs`: its longest free run at its left edge, at its right edge and anywhere; its length. All in pages. */
+const LEFT = 0;
+const RIGHT = 1;
+const BEST = 2;
+const PAGES = 3;
+const FIELDS = 4;
 
 export class LargestHole {
   /** Ascending, different. Leaf n is [borders[n], borders[n + 1]). */
   readonly #borders: Float64Array;
   readonly #leaves: number;
+  /** Leaves with those beyond the last border, which have no pages: a power of two. Node 1 is the root; leaf n is node `#width` + n. */
+  readonly #width: number;
+  /** Ranges that cover the node whole and its parent not. */
   readonly #covers: Int32Array;
-  /** Longest free run of a node: at its left edge, at its right edge, anywhere. */
-  readonly #left: Float64Array;
-  readonly #right: Float64Array;
-  readonly #best: Float64Array;
+  readonly #runs: Float64Array;
 
   /** `borders`: first and end of every range that will be covered, in any order; the space is [first, end). */
   constructor(first: number, end: number, borders: ArrayLike<number>) {
@@ -22,77 +30,96 @@ export class LargestHole {
     clipped[borders.length] = end;
     this.#borders = distinct(clipped.sort());
     this.#leaves = this.#borders.length - 1;
-    let nodes = 1;
-    while (nodes < this.#leaves) nodes *= 2;
-    this.#covers = new Int32Array(2 * nodes);
-    this.#left = new Float64Array(2 * nodes);
-    this.#right = new Float64Array(2 * nodes);
-    this.#best = new Float64Array(2 * nodes);
-    if (this.#leaves > 0) this.#build(1, 0, nodes);
+    let width = 1;
+    while (width < this.#leaves) width *= 2;
+    this.#width = width;
+    this.#covers = new Int32Array(2 * width);
+    this.#runs = new Float64Array(2 * width * FIELDS);
+    for (let leaf = 0; leaf < this.#leaves; leaf++) {
+      this.#runs[(width + leaf) * FIELDS + PAGES] =
+        (this.#borders[leaf + 1] as number) - (this.#borders[leaf] as number);
+    }
+    for (let node = 2 * width - 1; node > 0; node--) {
+      if (node < width) this.#runs[node * FIELDS + PAGES] = this.#pages(2 * node) + this.#pages(2 * node + 1);
+      this.#update(node);
+    }
   }
 
   /** Pages. */
   get largest(): number {
-    return this.#best[1] as number;
+    return this.#runs[FIELDS + BEST] as number;
   }
 
   /** One more range covers [first, end), or, with −1, one less. What lies outside of the space changes nothing. */
   change(first: number, end: number, by: 1 | -1): void {
     const from = this.#leafOf(first);
     const to = this.#leafOf(end);
-    if (from < to) this.#change(1, 0, this.#covers.length / 2, from, to, by);
+    if (from < to) this.#change(from + this.#width, to + this.#width, by);
   }
 
-  #build(node: number, low: number, high: number): void {
-    if (high - low > 1) {
-      const middle = (low + high) / 2;
-      this.#build(2 * node, low, middle);
-      this.#build(2 * node + 1, middle, high);
+  /**
+   * Changes the nodes that make up [from, to), level by level. The nodes above those that changed are, on each level, at most `from` − 1
+   * and `to`: `left` and `right` say whether something below them is new.
+   */
+  #change(from: number, to: number, by: 1 | -1): void {
+    let left = false;
+    let right = false;
+    for (; from < to; from >>= 1, to >>= 1) {
+      if (left) left = this.#update(from - 1);
+      if (right) right = this.#update(to);
+      if ((from & 1) === 1) left = this.#cover(from++, by) || left;
+      if ((to & 1) === 1) right = this.#cover(--to, by) || right;
     }
-    this.#pull(node, low, high);
-  }
-
-  #change(node: number, low: number, high: number, from: number, to: number, by: number): void {
-    if (from <= low && high <= to) this.#covers[node] = (this.#covers[node] as number) + by;
-    else {
-      const middle = (low + high) / 2;
-      if (from < middle) this.#change(2 * node, low, middle, from, to, by);
-      if (to > middle) this.#change(2 * node + 1, middle, high, from, to, by);
+    from--;
+    for (; (left || right) && to > 0; from >>= 1, to >>= 1) {
+      if (from === to) left = right = this.#update(to);
+      else {
+        if (left) left = this.#update(from);
+        if (right) right = this.#update(to);
+      }
     }
-    this.#pull(node, low, high);
   }
 
-  /** A node's runs from those of its halves. */
-  #pull(node: number, low: number, high: number): void {
-    if ((this.#covers[node] as number) > 0) {
-      this.#set(node, 0, 0, 0);
-      return;
+  #cover(node: number, by: 1 | -1): boolean {
+    this.#covers[node] = (this.#covers[node] as number) + by;
+    return this.#update(node);
+  }
+
+  /** A node's runs from those of its halves. True when they are new. */
+  #update(node: number): boolean {
+    if ((this.#covers[node] as number) > 0) return this.#set(node, 0, 0, 0);
+    if (node >= this.#width) {
+      const pages = this.#pages(node);
+      return this.#set(node, pages, pages, pages);
     }
-    if (high - low === 1) {
-      const pages = this.#pages(low, high);
-      this.#set(node, pages, pages, pages);
-      return;
-    }
-    const middle = (low + high) / 2;
-    const [one, other] = [2 * node, 2 * node + 1];
-    const { [one]: oneLeft = 0, [other]: otherLeft = 0 } = this.#left;
-    const { [one]: oneRight = 0, [other]: otherRight = 0 } = this.#right;
-    const left = oneLeft === this.#pages(low, middle) ? oneLeft + otherLeft : oneLeft;
-    const right = otherRight === this.#pages(middle, high) ? otherRight + oneRight : otherRight;
-    const best = Math.max(this.#best[one] as number, this.#best[other] as number, oneRight + otherLeft);
-    this.#set(node, left, right, best);
+    const runs = this.#runs;
+    const one = 2 * node * FIELDS;
+    const other = one + FIELDS;
+    const oneLeft = runs[one + LEFT] as number;
+    const otherLeft = runs[other + LEFT] as number;
+    const oneRight = runs[one + RIGHT] as number;
+    const otherRight = runs[other + RIGHT] as number;
+    const left = oneLeft === runs[one + PAGES] ? oneLeft + otherLeft : oneLeft;
+    const right = otherRight === runs[other + PAGES] ? otherRight + oneRight : otherRight;
+    const oneBest = runs[one + BEST] as number;
+    const otherBest = runs[other + BEST] as number;
+    const apart = oneBest > otherBest ? oneBest : otherBest;
+    const across = oneRight + otherLeft;
+    return this.#set(node, left, right, apart > across ? apart : across);
   }
 
-  #set(node: number, left: number, right: number, best: number): void {
-    this.#left[node] = left;
-    this.#right[node] = right;
-    this.#best[node] = best;
+  #set(node: number, left: number, right: number, best: number): boolean {
+    const runs = this.#runs;
+    const at = node * FIELDS;
+    if (runs[at + LEFT] === left && runs[at + RIGHT] === right && runs[at + BEST] === best) return false;
+    runs[at + LEFT] = left;
+    runs[at + RIGHT] = right;
+    runs[at + BEST] = best;
+    return true;
   }
 
-  /** Leaves beyond the last border have no pages. */
-  #pages(low: number, high: number): number {
-    const last = this.#leaves;
-    return (this.#borders[Math.min(high, last)] as number) - (this.#borders[Math.min(low, last)] as number);
+  #pages(node: number): number {
+    return this.#runs[node * FIELDS + PAGES] as number;
   }
 
   /** The leaf that begins at `page`; of a page outside of the space, its nearest end. */

@@ -10,6 +10,7 @@ const MAP = 1;
 const UNMAP = 2;
 const NEWLINE = 0x0a;
 const SPACE = 0x20;
+const EMPTY_LIST = 0;
 
 const MAP_HEAD = fourByFour(" map: IOMMU: iova=0x");
 const UNMAP_HEAD = fourByFour(" unmap: IOMMU: iova=0x__");
@@ -94,9 +95,7 @@ export class CanonicalReader {
     else events.physicalHigh[row] = events.physicalLow[row] = 0;
     events.device[row] = UNKNOWN_DEVICE;
     events.direction[row] = UNKNOWN_DIRECTION;
-    events.elementFirst[row] = events.elements.length;
-    events.segmentFirst[row] = events.segments.length;
-    events.elementCount[row] = events.segmentCount[row] = 0;
+    events.list[row] = EMPTY_LIST;
     return true;
   }
 

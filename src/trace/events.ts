@@ -78,28 +78,81 @@ export const TASK_CONTEXT = 0;
 export const SOFT_INTERRUPT = 1;
 export const HARD_INTERRUPT = 2;
 
-/** 64-bit numbers, side by side with a byte count. Grows by doubling. */
+/** 64-bit numbers. */
 export class AddressColumns {
   length = 0;
   low: Int32Array = new Int32Array(256);
   high: Int32Array = new Int32Array(256);
-  bytes: Float64Array = new Float64Array(256);
 
-  push(low: number, high: number, bytes: number): void {
-    if (this.length === this.low.length) this.#grow();
+  push(low: number, high: number): void {
+    if (this.length === this.low.length) {
+      const capacity = moreThan(this.length);
+      this.low = grown(this.low, capacity);
+      this.high = grown(this.high, capacity);
+    }
     this.low[this.length] = low;
     this.high[this.length] = high;
-    this.bytes[this.length] = bytes;
     this.length++;
   }
+}
 
-  #grow(): void {
-    const capacity = this.low.length * 2;
-    this.low = grownInt32(this.low, capacity);
-    this.high = grownInt32(this.high, capacity);
-    this.bytes = grownFloat64(this.bytes, capacity);
+/** 64-bit numbers, side by side with a byte count. */
+export class SegmentColumns extends AddressColumns {
+  bytes: Float64Array = new Float64Array(256);
+
+  /** Adds a segment whose bytes are not known yet. */
+  override push(low: number, high: number): void {
+    super.push(low, high);
+    if (this.bytes.length < this.low.length) this.bytes = grown(this.bytes, this.low.length);
   }
 }
+
+/** Where the lists of an event stand: runs of `TraceEvents.elements` and `TraceEvents.segments`. Most events have none; row 0 is theirs. */
+export class ListColumns {
+  /** Row 0 is the empty list. */
+  length = 1;
+  elementFirst: Int32Array = new Int32Array(256);
+  elementCount: Int32Array = new Int32Array(256);
+  segmentFirst: Int32Array = new Int32Array(256);
+  segmentCount: Int32Array = new Int32Array(256);
+
+  /** Makes room for one more row and returns its index; the row counts once `length` is raised. */
+  reserve(): number {
+    if (this.length === this.elementFirst.length) {
+      const capacity = moreThan(this.length);
+      this.elementFirst = grown(this.elementFirst, capacity);
+      this.elementCount = grown(this.elementCount, capacity);
+      this.segmentFirst = grown(this.segmentFirst, capacity);
+      this.segmentCount = grown(this.segmentCount, capacity);
+    }
+    return this.length;
+  }
+}
+
+/** `TraceEvents.list` of an event without lists. */
+export const EMPTY_LIST = 0;
+
+/** The columns of `TraceEvents`. */
+export const EVENT_COLUMNS = [
+  "kind",
+  "time",
+  "cpu",
+  "line",
+  "iovaLow",
+  "iovaHigh",
+  "bytes",
+  "physicalLow",
+  "physicalHigh",
+  "device",
+  "direction",
+  "task",
+  "context",
+  "stack",
+  "list",
+] as const;
+
+/** Names of one kind that are kept; their numbers fit the columns of 16 bits. */
+export const MOST_NAMES: number = 2 ** 15;
 
 /** One row an event. Only rows below `length` mean anything; columns that an event's kind does not use hold 0. */
 export class TraceEvents {
@@ -118,70 +171,53 @@ export class TraceEvents {
   physicalLow: Int32Array = new Int32Array(1024);
   physicalHigh: Int32Array = new Int32Array(1024);
   /** Index in `Trace.devices`, or UNKNOWN_DEVICE. */
-  device: Int32Array = new Int32Array(1024);
+  device: Int16Array = new Int16Array(1024);
   direction: Int8Array = new Int8Array(1024);
   /** Index in `Trace.tasks`, or UNKNOWN_TASK. */
-  task: Int32Array = new Int32Array(1024);
+  task: Int16Array = new Int16Array(1024);
   /** Task, soft interrupt or hard interrupt. */
   context: Uint8Array = new Uint8Array(1024);
   /** Index in `Trace.stacks`, or NO_STACK. */
-  stack: Int32Array = new Int32Array(1024);
-  /** Lists: first row in `elements`, and how many. */
-  elementFirst: Int32Array = new Int32Array(1024);
-  elementCount: Int32Array = new Int32Array(1024);
-  /** Lists: first row in `segments`, and how many. */
-  segmentFirst: Int32Array = new Int32Array(1024);
-  segmentCount: Int32Array = new Int32Array(1024);
-  /** Physical addresses of scatterlists (bytes: 0, the events don't say). */
+  stack: Int16Array = new Int16Array(1024);
+  /** Row in `lists`. */
+  list: Int32Array = new Int32Array(1024);
+  readonly lists: ListColumns = new ListColumns();
+  /** Physical addresses of scatterlists. */
   readonly elements: AddressColumns = new AddressColumns();
   /** DMA addresses and sizes of scatterlists. */
-  readonly segments: AddressColumns = new AddressColumns();
+  readonly segments: SegmentColumns = new SegmentColumns();
 
-  /** Makes room for one more row, all of it 0, and returns its index; the row counts once `length` is raised. */
-  reserve(): number {
-    if (this.length === this.kind.length) this.#grow();
-    return this.length;
+  /** Are all rows in use? Then `grow` must make room for the next one. */
+  get isFull(): boolean {
+    return this.length === this.kind.length;
   }
 
-  #grow(): void {
-    const capacity = this.kind.length * 2;
-    const kind = new Uint8Array(capacity);
-    kind.set(this.kind);
-    this.kind = kind;
-    const direction = new Int8Array(capacity);
-    direction.set(this.direction);
-    this.direction = direction;
-    const context = new Uint8Array(capacity);
-    context.set(this.context);
-    this.context = context;
-    this.task = grownInt32(this.task, capacity);
-    this.stack = grownInt32(this.stack, capacity);
-    this.time = grownFloat64(this.time, capacity);
-    this.bytes = grownFloat64(this.bytes, capacity);
-    this.cpu = grownInt32(this.cpu, capacity);
-    this.line = grownInt32(this.line, capacity);
-    this.iovaLow = grownInt32(this.iovaLow, capacity);
-    this.iovaHigh = grownInt32(this.iovaHigh, capacity);
-    this.physicalLow = grownInt32(this.physicalLow, capacity);
-    this.physicalHigh = grownInt32(this.physicalHigh, capacity);
-    this.device = grownInt32(this.device, capacity);
-    this.elementFirst = grownInt32(this.elementFirst, capacity);
-    this.elementCount = grownInt32(this.elementCount, capacity);
-    this.segmentFirst = grownInt32(this.segmentFirst, capacity);
-    this.segmentCount = grownInt32(this.segmentCount, capacity);
+  /**
+   * Makes room for more rows. Each copy of the columns costs time, and memory until the old ones are collected.
+   *
+   * @param expected - how many rows there will be at the end; 0 when unknown. What it asks for beyond half as many again is only a guess
+   */
+  grow(expected: number): void {
+    const most = this.length * MOST_GROWTH;
+    const capacity = Math.max(moreThan(this.length), Math.min(expected, most));
+    for (const name of EVENT_COLUMNS) Object.assign(this, { [name]: grown(this[name], capacity) });
   }
 }
 
-function grownInt32(old: Int32Array, capacity: number): Int32Array {
-  const grown = new Int32Array(capacity);
-  grown.set(old);
-  return grown;
+/** A guess from few rows may be far too high: columns get at most so many times as long at once. */
+const MOST_GROWTH = 64;
+
+type Column = Int8Array | Uint8Array | Int16Array | Int32Array | Float64Array;
+
+/** By half: of columns that double, up to half may stand empty, and the old ones wait beside them to be collected. */
+function moreThan(length: number): number {
+  return length + (length >>> 1);
 }
 
-function grownFloat64(old: Float64Array, capacity: number): Float64Array {
-  const grown = new Float64Array(capacity);
-  grown.set(old);
-  return grown;
+function grown<Kind extends Column>(old: Kind, capacity: number): Kind {
+  const column = new (old.constructor as new (length: number) => Kind)(capacity);
+  column.set(old);
+  return column;
 }
 
 /** Lines of one class: how many, and where the first stands. */

@@ -9,6 +9,7 @@ import {
   BIDIRECTIONAL,
   DMA_ALLOC_ERROR,
   DMA_MAP_SG_ERROR,
+  EMPTY_LIST,
   FROM_DEVICE,
   IO_PAGE_FAULT,
   KINDS,
@@ -306,8 +307,8 @@ export class FieldReader {
   }
 
   #addToList(key: number, events: TraceEvents): void {
-    if (key === PHYS_ADDRS) events.elements.push(this.#low, this.#high, 0);
-    else if (key === DMA_ADDRS) events.segments.push(this.#low, this.#high, 0);
+    if (key === PHYS_ADDRS) events.elements.push(this.#low, this.#high);
+    else if (key === DMA_ADDRS) events.segments.push(this.#low, this.#high);
     else this.#addSegmentBytes(events);
   }
 
@@ -365,14 +366,25 @@ export class FieldReader {
     events.direction[row] = this.#direction;
     // The label of a failed map_sg lies: its dma_addrs are physical addresses.
     if (kind === DMA_MAP_SG_ERROR) this.#moveSegmentsToElements(events);
-    events.elementFirst[row] = this.#elementFirst;
-    events.elementCount[row] = events.elements.length - this.#elementFirst;
-    events.segmentFirst[row] = this.#segmentFirst;
-    events.segmentCount[row] = events.segments.length - this.#segmentFirst;
-    if (events.segmentCount[row] !== 0) {
+    events.list[row] = this.#storeLists(events);
+    if (events.segments.length > this.#segmentFirst) {
       events.iovaLow[row] = events.segments.low[this.#segmentFirst] as number;
       events.iovaHigh[row] = events.segments.high[this.#segmentFirst] as number;
     }
+  }
+
+  /** Returns the row of `lists` that says where the lists stand that were read. */
+  #storeLists({ elements, segments, lists }: TraceEvents): number {
+    const elementCount = elements.length - this.#elementFirst;
+    const segmentCount = segments.length - this.#segmentFirst;
+    if (elementCount === 0 && segmentCount === 0) return EMPTY_LIST;
+    const list = lists.reserve();
+    lists.elementFirst[list] = this.#elementFirst;
+    lists.elementCount[list] = elementCount;
+    lists.segmentFirst[list] = this.#segmentFirst;
+    lists.segmentCount[list] = segmentCount;
+    lists.length = list + 1;
+    return list;
   }
 
   #bytesColumn(kind: number): number {
@@ -387,7 +399,7 @@ export class FieldReader {
   #moveSegmentsToElements(events: TraceEvents): void {
     const { segments, elements } = events;
     for (let row = this.#segmentFirst; row < segments.length; row++) {
-      elements.push(segments.low[row] as number, segments.high[row] as number, 0);
+      elements.push(segments.low[row] as number, segments.high[row] as number);
     }
     segments.length = this.#segmentFirst;
   }

@@ -183,11 +183,12 @@ class Joiner {
   }
 
   #coveredPages(row: number): number {
-    const { segments, segmentFirst, segmentCount } = this.#events;
-    const count = segmentCount[row] as number;
+    const { segments, lists, list } = this.#events;
+    const own = list[row] as number;
+    const count = lists.segmentCount[own] as number;
     if (count === 0) return this.#pagesFrom(this.#events.iovaLow[row] as number, this.#events.bytes[row] as number);
     let pages = 0;
-    for (let i = segmentFirst[row] as number, end = i + count; i < end; i++) {
+    for (let i = lists.segmentFirst[own] as number, end = i + count; i < end; i++) {
       pages += this.#pagesFrom(segments.low[i] as number, segments.bytes[i] as number);
     }
     return pages;
@@ -199,12 +200,13 @@ class Joiner {
 
   /** Does the page lie inside what the dma event mapped? */
   #covers(row: number, page: number): boolean {
-    const { segments, segmentFirst, segmentCount, iovaLow, iovaHigh, bytes } = this.#events;
-    const count = segmentCount[row] as number;
+    const { segments, lists, list, iovaLow, iovaHigh, bytes } = this.#events;
+    const own = list[row] as number;
+    const count = lists.segmentCount[own] as number;
     if (count === 0) {
       return this.#inside(page, iovaLow[row] as number, iovaHigh[row] as number, bytes[row] as number);
     }
-    for (let i = segmentFirst[row] as number, end = i + count; i < end; i++) {
+    for (let i = lists.segmentFirst[own] as number, end = i + count; i < end; i++) {
       const [low, high] = [segments.low[i] as number, segments.high[i] as number];
       if (this.#inside(page, low, high, segments.bytes[i] as number)) return true;
     }
@@ -252,16 +254,17 @@ class Joiner {
   }
 
   #listKey(row: number): number {
-    const { elements, elementFirst } = this.#events;
-    const first = elementFirst[row] as number;
+    const { elements, lists, list } = this.#events;
+    const first = lists.elementFirst[list[row] as number] as number;
     return pageNumber(elements.low[first] as number, elements.high[first] as number);
   }
 
   #sameList(mapped: number, row: number): boolean {
-    const { elements, elementFirst, elementCount } = this.#events;
-    const count = elementCount[row] as number;
-    if (elementCount[mapped] !== count) return false;
-    const [a, b] = [elementFirst[mapped] as number, elementFirst[row] as number];
+    const { elements, lists, list } = this.#events;
+    const [one, other] = [list[mapped] as number, list[row] as number];
+    const count = lists.elementCount[other] as number;
+    if (lists.elementCount[one] !== count) return false;
+    const [a, b] = [lists.elementFirst[one] as number, lists.elementFirst[other] as number];
     for (let i = 0; i < count; i++) {
       if (elements.low[a + i] !== elements.low[b + i] || elements.high[a + i] !== elements.high[b + i]) return false;
     }

@@ -43,8 +43,8 @@ function row(trace: Trace, at: number): string {
     `iova ${hex(events.iovaLow[at]!, events.iovaHigh[at]!)} bytes ${events.bytes[at]}`,
     `physical ${hex(events.physicalLow[at]!, events.physicalHigh[at]!)}`,
     `device ${events.device[at] === UNKNOWN_DEVICE ? "-" : trace.devices[events.device[at]!]} dir ${events.direction[at]}`,
-    `elements ${list(events.elements, events.elementFirst[at]!, events.elementCount[at]!)}`,
-    `segments ${list(events.segments, events.segmentFirst[at]!, events.segmentCount[at]!)}`,
+    `elements ${list(events.elements, events.lists.elementFirst[events.list[at]!]!, events.lists.elementCount[events.list[at]!]!)}`,
+    `segments ${list(events.segments, events.lists.segmentFirst[events.list[at]!]!, events.lists.segmentCount[events.list[at]!]!)}`,
   ].join("; ");
 }
 

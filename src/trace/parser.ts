@@ -19,7 +19,15 @@ import {
   startsWith,
 } from "./bytes.ts";
 import { CanonicalReader } from "./canonical.ts";
-import { type LineClasses, type LineTally, NO_STACK, type Trace, TraceEvents, UNKNOWN_TASK } from "./events.ts";
+import {
+  type LineClasses,
+  type LineTally,
+  MOST_NAMES,
+  NO_STACK,
+  type Trace,
+  TraceEvents,
+  UNKNOWN_TASK,
+} from "./events.ts";
 import { FieldReader } from "./fields.ts";
 import { CONSOLE_EVENT, LOST_EVENT, PrefixReader, STACK_EVENT, skipMarks } from "./prefix.ts";
 import { LineRouter, type LineSink } from "./router.ts";
@@ -29,8 +37,6 @@ import { NameTable } from "./words.ts";
 /** Longer lines don't occur in traces: a list has at most 128 elements of 19 characters, three times. */
 export const MAX_LINE_BYTES: number = 2 ** 20;
 const SHOWN_CHARACTERS = 160;
-/** Tasks and devices whose names are kept; a broken input could name a new one in every line. */
-const MOST_NAMES = 65_536;
 /** Mail programs wrap at 72 to 80 characters: lines of events into two or three, lists into more. */
 const MOST_WRAPPED = 12;
 
@@ -66,7 +72,10 @@ class Tally implements LineTally {
 
 /** Feed it the file from its first byte on, in chunks of any size, then call `finish` once. */
 export class TraceParser {
+  /** How long the input will be; 0: unknown. Room for its events is made at once then, and nothing else depends on it. */
+  expectedBytes = 0;
   readonly #events = new TraceEvents();
+  // A broken input could name a new device or task in every line.
   readonly #devices = new NameTable(MOST_NAMES);
   readonly #tasks = new NameTable(MOST_NAMES);
   readonly #stacks = new StackReader(this.#events);
@@ -177,7 +186,8 @@ export class TraceParser {
     const newline = bytes.indexOf(NEWLINE, first);
     this.#line++;
     const events = this.#events;
-    const row = events.reserve();
+    if (events.isFull) events.grow(this.#expectedRows(first));
+    const row = events.length;
     const head = bytes[first] === HASH ? -1 : this.#prefix.readHead(bytes, first, newline);
     let isText = false;
     if (head >= 0) {
@@ -188,6 +198,12 @@ export class TraceParser {
     } else isText = !this.#belongsToTrace(bytes, first, newline);
     this.#router.take(bytes, first, newline + 1, isText);
     return newline + 1;
+  }
+
+  /** Rows at the end of the input, if it goes on as it began; a fiftieth more, so that they are enough. `offset`: of the line in its chunk. */
+  #expectedRows(offset: number): number {
+    const read = this.#bytes + offset;
+    return read === 0 ? 0 : Math.ceil(this.#events.length * Math.min(1e6, this.expectedBytes / read) * 1.02);
   }
 
   /** The line is an event, whose fields stand in the next free row: keeps it. */
@@ -330,6 +346,7 @@ export class TraceParser {
     const bytes = joined(this.#carry, Uint8Array.of(SPACE, NEWLINE));
     const { events, blank, comments } = this.#classes;
     const row = this.#events.length;
+    const lists = this.#events.lists.length;
     const elements = this.#events.elements.length;
     const segments = this.#events.segments.length;
     const harmless = blank.count + comments.count;
@@ -340,6 +357,7 @@ export class TraceParser {
     if (!isEvent) return;
     // Digits may be missing at its end: a request of a wrong size would be worse than none.
     this.#events.length = row;
+    this.#events.lists.length = lists;
     this.#events.elements.length = elements;
     this.#events.segments.length = segments;
     events.withdraw();

@@ -13,6 +13,7 @@
 import { DEVICE_READS, DEVICE_READS_AND_WRITES, DEVICE_WRITES } from "../units/numbers.ts";
 import {
   BIDIRECTIONAL,
+  EMPTY_LIST,
   FROM_DEVICE,
   MAP,
   TO_DEVICE,
@@ -189,9 +190,10 @@ class HistoryBuilder {
 
   /** The pieces of memory: the chunks, cut where a dma event's list says that an element begins. */
   #addElements(rows: readonly number[], claim: number): void {
-    const { elements, elementFirst, elementCount } = this.#events;
-    const listed = claim === UNCLAIMED ? 0 : (elementCount[claim] as number);
-    let next = claim === UNCLAIMED ? 0 : (elementFirst[claim] as number);
+    const { elements, lists } = this.#events;
+    const list = claim === UNCLAIMED ? EMPTY_LIST : (this.#events.list[claim] as number);
+    const listed = lists.elementCount[list] as number;
+    let next = lists.elementFirst[list] as number;
     const end = next + listed;
     for (const row of rows) {
       let at = byteAddress(this.#events.physicalLow[row] as number, this.#events.physicalHigh[row] as number);

@@ -2,11 +2,10 @@
  * Stacks of a trace: ftrace prints `<stack trace>` as an entry of its own, behind the event on the same CPU, and the functions
  * below it; perf prints the functions right below the event. Equal stacks are kept once.
  */
-import { NO_STACK, type TraceEvents } from "./events.ts";
+import { MOST_NAMES, NO_STACK, type TraceEvents } from "./events.ts";
 
 /** Functions kept of one stack: callers of the DMA API stand within the first dozen. */
 const MOST_FRAMES = 32;
-const MOST_STACKS = 65_536;
 const MOST_CPUS = 65_536;
 
 export class StackReader {
@@ -57,7 +56,7 @@ export class StackReader {
     const key = this.#frames.join("\n");
     const known = this.#numbers.get(key);
     if (known !== undefined) return known;
-    if (this.stacks.length >= MOST_STACKS) return NO_STACK;
+    if (this.stacks.length >= MOST_NAMES) return NO_STACK;
     this.stacks.push(this.#frames);
     this.#numbers.set(key, this.stacks.length - 1);
     return this.stacks.length - 1;

@@ -18,6 +18,8 @@ export class TraceAnalysis {
   readonly ignored: Uint8Array;
   /** Events were lost: overrun, `LOST` lines, lines that could not be read. */
   readonly isLossy: boolean;
+  /** The owners that have lives. */
+  readonly owners: ReadonlySet<number>;
   readonly #firstSeen = new Map<number, number>();
   readonly #added = new Map<number, number>();
   readonly #groupOf = new Map<number, number>();
@@ -29,6 +31,7 @@ export class TraceAnalysis {
     this.isLossy = isLossy(trace);
     this.ignored = new Uint8Array(this.history.lives.length);
     for (let life = 0; life < this.ignored.length; life++) this.ignored[life] = this.#isIgnored(life) ? 1 : 0;
+    this.owners = new Set(this.lives.owner.subarray(0, this.lives.length));
     this.#noteDevices();
   }
 

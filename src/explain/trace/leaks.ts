@@ -3,12 +3,13 @@
  * is, some mappings of each period stay while their equals are taken away; or by mappings that outlive their device's driver.
  */
 
-import { REMOVE_DEVICE } from "../../trace/events.ts";
+import type { LineRef } from "../../log/facts.ts";
+import { NO_DIRECTION, REMOVE_DEVICE, UNKNOWN_DIRECTION } from "../../trace/events.ts";
 import type { Finding, Statement } from "../contract.ts";
 import type { TraceAnalysis } from "./analysis.ts";
 import { NO_ROW } from "./lives.ts";
 import { UNKNOWN_OWNER } from "./owners.ts";
-import { type MappingRequest, requestsIn } from "./requests.ts";
+import { type MappingRequests, requestsIn } from "./requests.ts";
 
 /** A class of mappings is looked at in so many periods of equal counts; the last one is too young to tell. */
 const PERIODS = 4;
@@ -21,6 +22,8 @@ const FEWEST_LEFT_A_PERIOD = 2;
 const LEAST_TAKEN_AWAY = 0.3;
 /** A driver may take its last mappings away a little after the event that removes its device. */
 const REMOVAL_SECONDS = 1;
+/** Values of a direction, with the unknown one. */
+const DIRECTIONS = NO_DIRECTION - UNKNOWN_DIRECTION + 1;
 
 export function leaksIn(analysis: TraceAnalysis): Finding[] {
   const requests = requestsIn(analysis);
@@ -28,55 +31,53 @@ export function leaksIn(analysis: TraceAnalysis): Finding[] {
   return removed.length > 0 ? removed : growingLeaks(analysis, requests);
 }
 
-function growingLeaks(analysis: TraceAnalysis, requests: readonly MappingRequest[]): Finding[] {
-  const classes = new Map<string, MappingRequest[]>();
-  for (const request of requests) {
-    if (request.owner === UNKNOWN_OWNER) continue;
-    const key = `${request.owner} ${request.direction}`;
+function growingLeaks(analysis: TraceAnalysis, requests: MappingRequests): Finding[] {
+  const classes = new Map<number, number[]>();
+  for (let request = 0; request < requests.length; request++) {
+    const owner = requests.owner[request] as number;
+    if (owner === UNKNOWN_OWNER) continue;
+    const key = owner * DIRECTIONS + (requests.direction[request] as number) - UNKNOWN_DIRECTION;
     const known = classes.get(key);
     if (known === undefined) classes.set(key, [request]);
     else known.push(request);
   }
-  const left = new Map<number, MappingRequest[]>();
-  for (const all of classes.values()) {
-    const owner = all[0]?.owner ?? UNKNOWN_OWNER;
-    if (grows(all)) left.set(owner, [...(left.get(owner) ?? []), ...all.filter(({ unmapRow }) => unmapRow === NO_ROW)]);
+  const left = new Map<number, number[]>();
+  for (const [key, all] of classes) {
+    if (!grows(requests, all)) continue;
+    const owner = Math.floor(key / DIRECTIONS);
+    const live = all.filter((request) => requests.unmapRow[request] === NO_ROW);
+    left.set(owner, [...(left.get(owner) ?? []), ...live]);
   }
   return [...left].map(([owner, live]) => growing(analysis, owner, live, requests));
 }
 
 /** In each period some stay and many are taken away. A ring keeps its newest, an idle ring all that it ever had. */
-function grows(requests: readonly MappingRequest[]): boolean {
-  if (requests.length < FEWEST_MAPPINGS) return false;
-  const length = Math.floor(requests.length / PERIODS);
+function grows({ unmapRow }: MappingRequests, some: readonly number[]): boolean {
+  if (some.length < FEWEST_MAPPINGS) return false;
+  const length = Math.floor(some.length / PERIODS);
   let left = 0;
   for (let period = 0; period < PERIODS - 1; period++) {
-    const part = requests.slice(period * length, (period + 1) * length);
-    const live = part.filter(({ unmapRow }) => unmapRow === NO_ROW).length;
+    const part = some.slice(period * length, (period + 1) * length);
+    const live = part.filter((request) => unmapRow[request] === NO_ROW).length;
     if (live < FEWEST_LEFT_A_PERIOD || live > part.length * (1 - LEAST_TAKEN_AWAY)) return false;
     left += live;
   }
   return left >= FEWEST_LEFT;
 }
 
-function growing(
-  analysis: TraceAnalysis,
-  owner: number,
-  live: readonly MappingRequest[],
-  requests: readonly MappingRequest[],
-): Finding {
-  const count = requests.filter((request) => request.owner === owner).length;
-  const bytes = live.reduce((sum, request) => sum + request.bytes, 0);
+function growing(analysis: TraceAnalysis, owner: number, live: readonly number[], requests: MappingRequests): Finding {
+  const count = requests.owner.reduce((sum, one) => sum + (one === owner ? 1 : 0), 0);
+  const bytes = live.reduce((sum, request) => sum + (requests.bytes[request] as number), 0);
   const name = analysis.history.owners.nameOf(owner) ?? "?";
-  const proof = live.slice(0, 8).map(({ row }) => analysis.lineOf(row));
+  const proof = live.slice(0, 8).map((request) => lineOf(analysis, requests, request));
   const text =
     `${live.length} of ${count} mappings of ${name} (${bytes} bytes) are live at the end of the trace, and some of each period are: ` +
     "their number grows.";
   return {
-    ...shared(analysis, owner, live),
+    ...shared(analysis, owner, live, requests),
     verdict: "growing",
     certainty: "strong",
-    follows: [{ text, proof }, ...lossText(analysis), ...sizesText(analysis, live)],
+    follows: [{ text, proof }, ...lossText(analysis), ...sizesText(analysis, live, requests)],
     candidates: [
       { verdict: "growing", weight: "strong", because: [{ text, proof }] },
       { verdict: "at-exit", weight: "hint", because: [{ text: "The driver may take them away when it ends.", proof }] },
@@ -89,32 +90,55 @@ function growing(
 }
 
 /** Mappings that are live after the device was removed from its group. */
-function leaksAtExit(analysis: TraceAnalysis, requests: readonly MappingRequest[]): Finding[] {
+function leaksAtExit(analysis: TraceAnalysis, requests: MappingRequests): Finding[] {
   const { events } = analysis.trace;
+  const { owners } = analysis.history;
   const findings: Finding[] = [];
   for (let row = 0; row < events.length; row++) {
     if (events.kind[row] !== REMOVE_DEVICE) continue;
     const device = events.device[row] as number;
-    const left = requests.filter(({ row: map, unmapRow, owner }) => {
-      if (map > row || !analysis.history.owners.has(owner, device)) return false;
-      return unmapRow === NO_ROW || analysis.secondsOf(unmapRow) > analysis.secondsOf(row) + REMOVAL_SECONDS;
-    });
+    const gone = new Set([...analysis.owners].filter((owner) => owners.has(owner, device)));
+    if (gone.size === 0) continue;
+    const left = liveAfter(analysis, requests, row, gone);
     const [first] = left;
-    if (first !== undefined) findings.push(atExit(analysis, row, first.owner, left));
+    if (first !== undefined) findings.push(atExit(analysis, row, requests.owner[first] as number, left, requests));
   }
   return findings;
 }
 
-function atExit(analysis: TraceAnalysis, row: number, owner: number, left: readonly MappingRequest[]): Finding {
-  const proof = [analysis.lineOf(row), ...left.slice(0, 7).map((request) => analysis.lineOf(request.row))];
+/** Requests of the owners that were made before `row`, and were live a while after it. */
+function liveAfter(
+  analysis: TraceAnalysis,
+  requests: MappingRequests,
+  row: number,
+  owners: ReadonlySet<number>,
+): number[] {
+  const latest = analysis.secondsOf(row) + REMOVAL_SECONDS;
+  const left: number[] = [];
+  for (let request = 0; request < requests.length && (requests.row[request] as number) <= row; request++) {
+    if (!owners.has(requests.owner[request] as number)) continue;
+    const unmapRow = requests.unmapRow[request] as number;
+    if (unmapRow === NO_ROW || analysis.secondsOf(unmapRow) > latest) left.push(request);
+  }
+  return left;
+}
+
+function atExit(
+  analysis: TraceAnalysis,
+  row: number,
+  owner: number,
+  left: readonly number[],
+  requests: MappingRequests,
+): Finding {
+  const proof = [analysis.lineOf(row), ...left.slice(0, 7).map((request) => lineOf(analysis, requests, request))];
   const text = `${left.length} mappings of ${analysis.history.owners.nameOf(owner) ?? "?"} are live after the device has been removed.`;
   const isCertain = !analysis.isLossy && !analysis.history.owners.isTask(owner);
   const rival = { text: "The unmaps may stand among the events that were lost, or may be another task's.", proof };
   return {
-    ...shared(analysis, owner, left),
+    ...shared(analysis, owner, left, requests),
     verdict: "at-exit",
     certainty: isCertain ? "certain" : "strong",
-    follows: [{ text, proof }, ...lossText(analysis), ...sizesText(analysis, left)],
+    follows: [{ text, proof }, ...lossText(analysis), ...sizesText(analysis, left, requests)],
     candidates: isCertain
       ? []
       : [
@@ -129,10 +153,15 @@ function atExit(analysis: TraceAnalysis, row: number, owner: number, left: reado
   };
 }
 
+function lineOf(analysis: TraceAnalysis, requests: MappingRequests, request: number): LineRef {
+  return analysis.lineOf(requests.row[request] as number);
+}
+
 function shared(
   analysis: TraceAnalysis,
   owner: number,
-  live: readonly MappingRequest[],
+  live: readonly number[],
+  requests: MappingRequests,
 ): Pick<Finding, "kind" | "count" | "excluded" | "proof"> & { device?: string } {
   const name = analysis.history.owners.nameOf(owner);
   return {
@@ -140,7 +169,7 @@ function shared(
     ...(name === undefined ? {} : { device: name }),
     count: live.length,
     excluded: [],
-    proof: live.slice(0, 32).map(({ row }) => analysis.lineOf(row)),
+    proof: live.slice(0, 32).map((request) => lineOf(analysis, requests, request)),
   };
 }
 
@@ -155,19 +184,21 @@ function lossText(analysis: TraceAnalysis): Statement[] {
 }
 
 /** Who made them, by size and caller. */
-function sizesText(analysis: TraceAnalysis, live: readonly MappingRequest[]): Statement[] {
-  const groups = new Map<string, MappingRequest[]>();
+function sizesText(analysis: TraceAnalysis, live: readonly number[], requests: MappingRequests): Statement[] {
+  const groups = new Map<string, number[]>();
   for (const request of live) {
-    const caller = callerOf(analysis, request.row);
-    const key = `${request.bytes} bytes${caller === undefined ? "" : ` by ${caller}`}`;
-    groups.set(key, [...(groups.get(key) ?? []), request]);
+    const caller = callerOf(analysis, requests.row[request] as number);
+    const key = `${requests.bytes[request]} bytes${caller === undefined ? "" : ` by ${caller}`}`;
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [request]);
+    else group.push(request);
   }
   return [...groups]
     .sort(([, a], [, b]) => b.length - a.length)
     .slice(0, 4)
-    .map(([key, requests]) => ({
-      text: `${requests.length} of them have ${key}.`,
-      proof: requests.slice(0, 4).map(({ row }) => analysis.lineOf(row)),
+    .map(([key, group]) => ({
+      text: `${group.length} of them have ${key}.`,
+      proof: group.slice(0, 4).map((request) => lineOf(analysis, requests, request)),
     }));
 }
 

@@ -15,10 +15,13 @@ import {
 } from "../../trace/events.ts";
 import { joinDevices, pageOf, pagesOf, UNCLAIMED } from "../../trace/join.ts";
 import { Owners, UNKNOWN_OWNER } from "./owners.ts";
-import { type PageRange, RangeIndex } from "./range-index.ts";
+import { RangeIndex } from "./range-index.ts";
 
 /** In place of a row: the mapping was made before the trace, or is live at its end. */
 export const NO_ROW = -1;
+
+/** In place of a life: there is none. */
+const NO_LIFE = -1;
 
 /** VFIO maps two pages at 0 to try a new domain, and takes them away at once. */
 const TRIAL_PAGES = 2;
@@ -28,11 +31,20 @@ const TRIAL_NANOSECONDS = 20e6;
 export class Lives {
   length = 0;
   /** Pages of 4 KiB, [first, end). */
-  first: Float64Array = new Float64Array(256);
-  end: Float64Array = new Float64Array(256);
-  mapRow: Int32Array = new Int32Array(256);
-  unmapRow: Int32Array = new Int32Array(256);
-  owner: Int32Array = new Int32Array(256);
+  first: Float64Array;
+  end: Float64Array;
+  mapRow: Int32Array;
+  unmapRow: Int32Array;
+  owner: Int32Array;
+
+  /** @param capacity - lives for which there is room at first, 2 or more */
+  constructor(capacity: number) {
+    this.first = new Float64Array(capacity);
+    this.end = new Float64Array(capacity);
+    this.mapRow = new Int32Array(capacity);
+    this.unmapRow = new Int32Array(capacity);
+    this.owner = new Int32Array(capacity);
+  }
 
   add(first: number, end: number, mapRow: number, unmapRow: number, owner: number): number {
     if (this.length === this.first.length) this.#grow();
@@ -46,7 +58,7 @@ export class Lives {
   }
 
   #grow(): void {
-    const capacity = this.first.length * 2;
+    const capacity = this.first.length + (this.first.length >>> 1);
     for (const name of ["first", "end"] as const) {
       const column = new Float64Array(capacity);
       column.set(this[name]);
@@ -60,12 +72,6 @@ export class Lives {
   }
 }
 
-interface Piece extends PageRange {
-  readonly life: number;
-  readonly row: number;
-  readonly owner: number;
-}
-
 export interface LifeHistory {
   readonly lives: Lives;
   readonly owners: Owners;
@@ -76,17 +82,20 @@ export interface LifeHistory {
 }
 
 class Historian {
-  readonly lives = new Lives();
+  readonly lives: Lives;
   readonly owners: Owners;
   readonly claim: Int32Array;
   ambiguousUnmaps = 0;
   readonly #events: TraceEvents;
-  readonly #live = new RangeIndex<Piece>();
+  readonly #live: RangeIndex;
   /** For each `unmap` row: the device that the dma event after it names. */
   readonly #unmapDevice: Int32Array;
 
   constructor(trace: Trace) {
     this.#events = trace.events;
+    // Mostly each map begins a life, and only unmaps of a part begin another one.
+    this.lives = new Lives(256 + countOf(MAP, trace.events));
+    this.#live = new RangeIndex(this.lives);
     this.owners = new Owners(trace);
     this.claim = joinDevices(trace.events).claim;
     this.#unmapDevice = unmapDevices(trace.events, this.claim);
@@ -111,7 +120,7 @@ class Historian {
     const pages = pagesOf(this.#events, row);
     const owner = this.#ownerOf(row);
     const life = this.lives.add(first, first + pages, row, NO_ROW, owner);
-    this.#live.add({ first, end: first + pages, life, row, owner });
+    this.#live.add(life);
     if (first === 0 && pages === TRIAL_PAGES) this.owners.usesVfio(row);
   }
 
@@ -126,12 +135,12 @@ class Historian {
   #unmap(row: number): void {
     const end = pageOf(this.#events, row) + pagesOf(this.#events, row);
     let page = pageOf(this.#events, row);
-    let last: Piece | undefined;
+    let last = NO_LIFE;
     while (page < end) {
-      const piece = this.#pick(page, end, row, last);
-      if (piece !== undefined) {
-        last = piece;
-        page = this.#cut(piece, page, Math.min(end, piece.end), row);
+      const life = this.#pick(page, end, row, last);
+      if (life !== NO_LIFE) {
+        last = life;
+        page = this.#cut(life, page, Math.min(end, this.lives.end[life] as number), row);
         continue;
       }
       // What stands here was mapped before the trace began, or its map was lost.
@@ -146,17 +155,20 @@ class Historian {
     return own === UNKNOWN_DEVICE ? (this.#unmapDevice[row] as number) : own;
   }
 
-  /** The live piece at `page` that the unmap fits best; undefined when every one there is of another device. */
-  #pick(page: number, end: number, row: number, last: Piece | undefined): Piece | undefined {
+  /** The live life at `page` that the unmap fits best; NO_LIFE when every one there is of another device. `last` is the one that it ended before. */
+  #pick(page: number, end: number, row: number, last: number): number {
+    const { owner } = this.lives;
     const device = this.#deviceOfUnmap(row);
-    let best: Piece | undefined;
+    let best = NO_LIFE;
     let bestScore = -1;
     let equals = 0;
-    for (const piece of this.#live.at(page)) {
-      const score = this.#score(piece, page, end, row, device, last);
-      if (score === bestScore && best?.owner !== piece.owner) equals++;
+    const count = this.#live.find(page);
+    for (let at = 0; at < count; at++) {
+      const life = this.#live.found[at] as number;
+      const score = this.#score(life, page, end, row, device, last);
+      if (score === bestScore && owner[best] !== owner[life]) equals++;
       if (score <= bestScore) continue;
-      best = piece;
+      best = life;
       bestScore = score;
       equals = 0;
     }
@@ -164,43 +176,54 @@ class Historian {
     return best;
   }
 
-  #score(piece: Piece, page: number, end: number, row: number, device: number, last: Piece | undefined): number {
+  #score(life: number, page: number, end: number, row: number, device: number, last: number): number {
     const { task, cpu, context } = this.#events;
+    const { lives, owners } = this;
+    const owner = lives.owner[life] as number;
+    const mapRow = lives.mapRow[life] as number;
+    const lifeEnd = lives.end[life] as number;
     let score = 0;
     if (device !== UNKNOWN_DEVICE) {
-      if (this.owners.has(piece.owner, device)) score += 128;
-      else if (piece.owner !== UNKNOWN_OWNER) return -1;
-    } else if (this.owners.isTask(piece.owner)) {
+      if (owners.has(owner, device)) score += 128;
+      else if (owner !== UNKNOWN_OWNER) return -1;
+    } else if (owners.isTask(owner)) {
       // What a task maps for user space is not unmapped in an interrupt.
       if (context[row] !== TASK_CONTEXT) return -1;
-      if (task[piece.row] === task[row]) score += 64;
+      if (task[mapRow] === task[row]) score += 64;
     }
-    if (last !== undefined && last.owner === piece.owner) score += 32;
-    if (piece.first === page) score += 4;
-    if (piece.end === end) score += 16;
-    else if (piece.end < end) score += 8;
-    if (task[piece.row] === task[row]) score += 2;
-    if (cpu[piece.row] === cpu[row]) score += 1;
+    if (last !== NO_LIFE && lives.owner[last] === owner) score += 32;
+    if (lives.first[life] === page) score += 4;
+    if (lifeEnd === end) score += 16;
+    else if (lifeEnd < end) score += 8;
+    if (task[mapRow] === task[row]) score += 2;
+    if (cpu[mapRow] === cpu[row]) score += 1;
     return score;
   }
 
-  /** Ends the life of [first, end) of the piece; returns `end`. */
-  #cut(piece: Piece, first: number, end: number, row: number): number {
+  /** Ends the life for its pages [first, end), which the others outlive; returns `end`. */
+  #cut(life: number, first: number, end: number, row: number): number {
     const { lives } = this;
-    this.#live.remove(piece);
-    const { life, owner, row: mapRow } = piece;
+    this.#live.remove(life);
+    const [wholeFirst, wholeEnd] = [lives.first[life] as number, lives.end[life] as number];
     lives.first[life] = first;
     lives.end[life] = end;
     lives.unmapRow[life] = row;
-    if (piece.first < first) this.#leave(piece.first, first, mapRow, owner);
-    if (end < piece.end) this.#leave(end, piece.end, mapRow, owner);
+    if (wholeFirst < first) this.#leave(life, wholeFirst, first);
+    if (end < wholeEnd) this.#leave(life, end, wholeEnd);
     return end;
   }
 
-  #leave(first: number, end: number, row: number, owner: number): void {
-    const life = this.lives.add(first, end, row, NO_ROW, owner);
-    this.#live.add({ first, end, life, row, owner });
+  /** The pages [first, end) of what became `life` live on. */
+  #leave(life: number, first: number, end: number): void {
+    const { mapRow, owner } = this.lives;
+    this.#live.add(this.lives.add(first, end, mapRow[life] as number, NO_ROW, owner[life] as number));
   }
+}
+
+function countOf(wanted: number, { kind, length }: TraceEvents): number {
+  let count = 0;
+  for (let row = 0; row < length; row++) if (kind[row] === wanted) count++;
+  return count;
 }
 
 /** `dma_unmap_page` and `dma_unmap_phys` stand behind their `unmap` line on the same CPU and name the device, even of a mapping older than the trace. */

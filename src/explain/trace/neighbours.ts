@@ -10,6 +10,8 @@ const NEAR_PAGES = 16;
 /** Widths to which addresses get cut off: registers of 32 bits, and the address sizes of IOMMUs and buses. */
 const CUT_BITS = [32, 36, 39, 40, 42, 44, 48] as const;
 const PAGE_BITS = 12;
+/** So many pages have addresses of each width. */
+const CUT_PAGES: readonly number[] = CUT_BITS.map((bits) => 2 ** (bits - PAGE_BITS));
 const SPACE_PAGES = 2 ** 52;
 /** Bit 31 repeated up to bit 63, as by a signed 32-bit variable: the last 2^19 pages. */
 const SIGN_PAGES = 2 ** 19;
@@ -42,6 +44,7 @@ export function neighboursOf(analysis: TraceAnalysis, pages: readonly number[]):
     [...found.keys()].sort((a, b) => a - b),
     found,
   );
+  if (found.size === 0) return found;
   for (let life = 0; life < analysis.lives.length; life++) if (analysis.ignored[life] === 0) search.note(life);
   return found;
 }
@@ -60,16 +63,15 @@ class Search {
   note(life: number): void {
     const first = this.#analysis.lives.first[life] as number;
     const end = this.#analysis.lives.end[life] as number;
-    this.#within(first - NEAR_PAGES, end + NEAR_PAGES, (page, near) => {
-      if (page < first) near.above.push(life);
-      else (page < end ? near.here : near.below).push(life);
-    });
+    this.#noteNear(life, first, end);
     this.#notePhysical(life, first, end);
-    for (const bits of CUT_BITS) {
-      const size = 2 ** (bits - PAGE_BITS);
-      if (first < size || end - first >= size) continue;
-      const cut = first % size;
-      this.#noteAlias(life, cut, cut + end - first, bits);
+    for (let width = 0; width < CUT_PAGES.length; width++) {
+      const size = CUT_PAGES[width] as number;
+      // Wider ones cut nothing off either.
+      if (first < size) break;
+      if (end - first >= size) continue;
+      const cut = first - Math.floor(first / size) * size;
+      this.#noteAlias(life, cut, cut + end - first, CUT_BITS[width] as number);
     }
     if (first >= SIGN_PAGES && end <= 2 * SIGN_PAGES) {
       const above = SPACE_PAGES - 2 * SIGN_PAGES;
@@ -77,32 +79,48 @@ class Search {
     }
   }
 
+  #noteNear(life: number, first: number, end: number): void {
+    for (let at = this.#firstFrom(first - NEAR_PAGES); at < this.#sorted.length; at++) {
+      const page = this.#sorted[at] as number;
+      if (page >= end + NEAR_PAGES) return;
+      const near = this.#found.get(page) as Neighbours;
+      if (page < first) near.above.push(life);
+      else (page < end ? near.here : near.below).push(life);
+    }
+  }
+
   #noteAlias(life: number, first: number, end: number, bits: number): void {
-    this.#within(first, end, (_, near) => {
-      if (near.aliases.at(-1)?.life !== life) near.aliases.push({ life, bits });
-    });
+    for (let at = this.#firstFrom(first); at < this.#sorted.length; at++) {
+      const page = this.#sorted[at] as number;
+      if (page >= end) return;
+      const { aliases } = this.#found.get(page) as Neighbours;
+      if (aliases.at(-1)?.life !== life) aliases.push({ life, bits });
+    }
   }
 
   #notePhysical(life: number, first: number, end: number): void {
     const row = this.#analysis.lives.mapRow[life] as number;
     if (row === NO_ROW) return;
     const { events } = this.#analysis.trace;
-    const physical = pageNumber(events.physicalLow[row] as number, events.physicalHigh[row] as number);
-    const at = physical + first - pageOf(events, row);
-    this.#within(at, at + end - first, (_, near) => near.physical.push(life));
+    const begin =
+      pageNumber(events.physicalLow[row] as number, events.physicalHigh[row] as number) + first - pageOf(events, row);
+    for (let at = this.#firstFrom(begin); at < this.#sorted.length; at++) {
+      const page = this.#sorted[at] as number;
+      if (page >= begin + end - first) return;
+      (this.#found.get(page) as Neighbours).physical.push(life);
+    }
   }
 
-  #within(first: number, end: number, visit: (page: number, near: Neighbours) => void): void {
+  /** Index of the first page of a fault that is `page` or above it. */
+  #firstFrom(page: number): number {
     const sorted = this.#sorted;
     let low = 0;
     let high = sorted.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if ((sorted[middle] as number) < first) low = middle + 1;
+      if ((sorted[middle] as number) < page) low = middle + 1;
       else high = middle;
     }
-    for (let page = sorted[low]; page !== undefined && page < end; page = sorted[++low]) {
-      visit(page, this.#found.get(page) as Neighbours);
-    }
+    return low;
   }
 }

@@ -1,5 +1,8 @@
 /** Rows of a trace in the order of time. A file may hold the buffers of several CPUs, or several traces, one behind the other. */
-import { type Trace, TraceEvents } from "../../trace/events.ts";
+import { type AddressColumns, EVENT_COLUMNS, type Trace, TraceEvents } from "../../trace/events.ts";
+
+/** What is equal when an event stands twice; its lists are compared apart. A stack is printed once, behind the first or the second. */
+const COMPARED = EVENT_COLUMNS.filter((name) => name !== "line" && name !== "stack" && name !== "list");
 
 /** The same trace when its rows are in order already; else a sorted copy. Rows that stand twice, as in a quoted mail, are kept once. */
 export function inOrderOfTime(trace: Trace): Trace {
@@ -26,47 +29,40 @@ function isRepeated(events: TraceEvents, order: Uint32Array, row: number, at: nu
   for (let before = at - 1; before >= 0; before--) {
     const other = order[before] as number;
     if (events.time[other] !== events.time[row]) return false;
-    if (COLUMNS.every((name) => name === "line" || isList(name) || events[name][other] === events[name][row]))
+    if (COMPARED.every((name) => events[name][other] === events[name][row]) && haveEqualLists(events, other, row))
       return true;
   }
   return false;
 }
 
-const COLUMNS = [
-  "kind",
-  "time",
-  "cpu",
-  "line",
-  "iovaLow",
-  "iovaHigh",
-  "bytes",
-  "physicalLow",
-  "physicalHigh",
-  "device",
-  "direction",
-  "task",
-  "context",
-  "stack",
-  "elementFirst",
-  "elementCount",
-  "segmentFirst",
-  "segmentCount",
-] as const;
+function haveEqualLists({ list, lists, elements, segments }: TraceEvents, row: number, other: number): boolean {
+  const [a, b] = [list[row] as number, list[other] as number];
+  if (a === b) return true;
+  const elementCount = lists.elementCount[a] as number;
+  const segmentCount = lists.segmentCount[a] as number;
+  return (
+    elementCount === lists.elementCount[b] &&
+    segmentCount === lists.segmentCount[b] &&
+    areEqual(elements, lists.elementFirst[a] as number, lists.elementFirst[b] as number, elementCount) &&
+    areEqual(segments, lists.segmentFirst[a] as number, lists.segmentFirst[b] as number, segmentCount)
+  );
+}
 
-function isList(name: (typeof COLUMNS)[number]): boolean {
-  return name === "elementFirst" || name === "segmentFirst" || name === "stack";
+function areEqual({ low, high }: AddressColumns, a: number, b: number, count: number): boolean {
+  for (let at = 0; at < count; at++) if (low[a + at] !== low[b + at] || high[a + at] !== high[b + at]) return false;
+  return true;
 }
 
 function picked(events: TraceEvents, order: Uint32Array): TraceEvents {
   const copy = new TraceEvents();
-  for (const name of COLUMNS) {
+  for (const name of EVENT_COLUMNS) {
     const from = events[name];
     const column = from.slice(0, Math.max(1, order.length));
     for (let row = 0; row < order.length; row++) column[row] = from[order[row] as number] as number;
     Object.assign(copy, { [name]: column });
   }
   // The side tables are shared: their rows stay where they are.
-  Object.assign(copy, { elements: events.elements, segments: events.segments });
+  Object.assign(copy, { lists: events.lists, elements: events.elements, segments: events.segments });
   copy.length = order.length;
   return copy;
 }

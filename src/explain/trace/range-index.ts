@@ -2,87 +2,237 @@
  * Ranges of pages that are live, to find those that a page lies in. Ranges may overlap: mappings of different devices have the same
  * addresses. A range stands in the at most two buckets that it touches of the level that fits its length, so that a search looks into a few
  * buckets, however long the ranges are.
+ *
+ * Ranges are numbers, and all that is known of them stands in typed columns: a million of them come and go without an object each.
  */
 
-/** A range of pages, [first, end). */
-export interface PageRange {
-  first: number;
-  end: number;
+/** Ranges of pages by their number, [first, end). The columns may be replaced by longer ones while they are in an index. */
+export interface PageRanges {
+  readonly first: ArrayLike<number>;
+  readonly end: ArrayLike<number>;
 }
 
+/** A bucket of level n is 8^n pages long. */
 const LEVEL_FACTOR = 8;
+const NO_ENTRY = -1;
 
-export class RangeIndex<Range extends PageRange> {
-  /** For each level, bucket number → ranges. A bucket of level n is 8^n pages long. */
-  readonly #levels: { pages: number; buckets: Map<number, Range[]>; count: number }[] = [];
+export class RangeIndex {
+  readonly #ranges: PageRanges;
+  readonly #levels: Level[] = [];
+  /** The answer of `find`: the numbers of the ranges. */
+  found: Int32Array = new Int32Array(16);
+  #foundCount = 0;
 
-  add(range: Range): void {
-    const level = this.#levelOf(range.end - range.first);
-    level.count++;
-    for (const bucket of bucketsOf(range, level.pages)) {
-      const ranges = level.buckets.get(bucket);
-      if (ranges === undefined) level.buckets.set(bucket, [range]);
-      else ranges.push(range);
-    }
+  constructor(ranges: PageRanges) {
+    this.#ranges = ranges;
   }
 
-  remove(range: Range): void {
-    const level = this.#levelOf(range.end - range.first);
-    level.count--;
-    for (const bucket of bucketsOf(range, level.pages)) {
-      const ranges = level.buckets.get(bucket);
-      const at = ranges?.indexOf(range) ?? -1;
-      if (ranges === undefined || at < 0) continue;
-      ranges.splice(at, 1);
-      if (ranges.length === 0) level.buckets.delete(bucket);
-    }
+  /** Adds range `number`. An empty range holds no page and is left out. */
+  add(number: number): void {
+    const first = this.#ranges.first[number] as number;
+    const end = this.#ranges.end[number] as number;
+    if (first >= end) return;
+    const level = this.#levelOf(end - first);
+    const from = Math.floor(first / level.pages);
+    const to = Math.floor((end - 1) / level.pages);
+    level.add(from, number);
+    if (to !== from) level.add(to, number);
   }
 
-  /** The ranges that hold `page`, those added first first within a level. */
-  at(page: number): Range[] {
-    const found: Range[] = [];
-    for (const { pages, buckets } of this.#levels) {
-      for (const range of buckets.get(Math.floor(page / pages)) ?? []) {
-        if (range.first <= page && page < range.end) found.push(range);
+  /** Takes range `number` out. It has the first page and the end that it was added with. */
+  remove(number: number): void {
+    const first = this.#ranges.first[number] as number;
+    const end = this.#ranges.end[number] as number;
+    if (first >= end) return;
+    const level = this.#levelOf(end - first);
+    const from = Math.floor(first / level.pages);
+    const to = Math.floor((end - 1) / level.pages);
+    level.remove(from, number);
+    if (to !== from) level.remove(to, number);
+  }
+
+  /** Puts the numbers of the ranges that hold `page` into `found`, short ranges first, then those added first; returns how many. */
+  find(page: number): number {
+    const { first, end } = this.#ranges;
+    this.#foundCount = 0;
+    for (const level of this.#levels) {
+      if (level.count === 0) continue;
+      const bucket = Math.floor(page / level.pages);
+      for (let entry = level.firstEntry(bucket); entry !== NO_ENTRY; entry = level.nextEntry(entry)) {
+        const number = level.range[entry] as number;
+        // A chain holds entries of several buckets; in its other bucket, a range does not hold the page.
+        if (level.bucket[entry] === bucket && (first[number] as number) <= page && page < (end[number] as number))
+          this.#addFound(number);
       }
     }
-    return found;
+    return this.#foundCount;
+  }
+
+  #addFound(number: number): void {
+    if (this.#foundCount === this.found.length) this.found = grown(this.found, 2 * this.found.length);
+    this.found[this.#foundCount++] = number;
   }
 
   /** The first page of [first, end) that a range begins at; undefined when none begins there. */
   nextBegin(first: number, end: number): number | undefined {
     let next = end;
-    for (const { pages, buckets, count } of this.#levels) {
-      if (count === 0) continue;
-      const from = Math.floor(first / pages);
-      const to = Math.floor((end - 1) / pages);
-      const lists = to - from < buckets.size ? listsBetween(buckets, from, to) : buckets.values();
-      for (const ranges of lists) {
-        for (const range of ranges) if (range.first >= first && range.first < next) next = range.first;
-      }
+    for (const level of this.#levels) {
+      if (level.count > 0) next = this.#nextBeginIn(level, first, next);
     }
     return next < end ? next : undefined;
   }
 
-  #levelOf(length: number): { pages: number; buckets: Map<number, Range[]>; count: number } {
-    let number = 0;
-    for (let pages = 1; pages < length; pages *= LEVEL_FACTOR) number++;
-    while (this.#levels.length <= number) {
-      this.#levels.push({ pages: LEVEL_FACTOR ** this.#levels.length, buckets: new Map(), count: 0 });
+  /** Looks into the buckets of the pages, or at all ranges when these are fewer. */
+  #nextBeginIn(level: Level, first: number, end: number): number {
+    const begins = this.#ranges.first;
+    const from = Math.floor(first / level.pages);
+    const to = Math.floor((end - 1) / level.pages);
+    let next = end;
+    const look = (number: number): void => {
+      const begin = begins[number] as number;
+      if (begin >= first && begin < next) next = begin;
+    };
+    if (to - from >= level.count) {
+      level.forEach(look);
+      return next;
     }
-    return this.#levels[number] as { pages: number; buckets: Map<number, Range[]>; count: number };
+    for (let bucket = from; bucket <= to; bucket++) {
+      for (let entry = level.firstEntry(bucket); entry !== NO_ENTRY; entry = level.nextEntry(entry)) {
+        if (level.bucket[entry] === bucket) look(level.range[entry] as number);
+      }
+    }
+    return next;
+  }
+
+  #levelOf(pages: number): Level {
+    let number = 0;
+    for (let reach = 1; reach < pages; reach *= LEVEL_FACTOR) number++;
+    while (this.#levels.length <= number) this.#levels.push(new Level(LEVEL_FACTOR ** this.#levels.length));
+    return this.#levels[number] as Level;
   }
 }
 
-function bucketsOf({ first, end }: PageRange, pages: number): number[] {
-  const from = Math.floor(first / pages);
-  const to = Math.floor((end - 1) / pages);
-  return from === to ? [from] : [from, to];
+/** Ranges of one level by their buckets: chains of a hash table, in the order in which they were added. */
+class Level {
+  /** Length of a bucket. */
+  readonly pages: number;
+  /** Entries that are in use: a range in two buckets has two. */
+  count = 0;
+  bucket: Float64Array = new Float64Array(16);
+  range: Int32Array = new Int32Array(16);
+  #next: Int32Array = new Int32Array(16);
+  /** The last entry of each chain; the one after it is the chain's first. */
+  #tails: Int32Array = new Int32Array(16).fill(NO_ENTRY);
+  #free = NO_ENTRY;
+  /** Entries that have been in use. */
+  #used = 0;
+
+  constructor(pages: number) {
+    this.pages = pages;
+  }
+
+  add(bucket: number, range: number): void {
+    const entry = this.#newEntry();
+    this.bucket[entry] = bucket;
+    this.range[entry] = range;
+    this.count++;
+    this.#append(this.#slotOf(bucket), entry);
+  }
+
+  #append(slot: number, entry: number): void {
+    const tail = this.#tails[slot] as number;
+    this.#next[entry] = tail === NO_ENTRY ? entry : (this.#next[tail] as number);
+    if (tail !== NO_ENTRY) this.#next[tail] = entry;
+    this.#tails[slot] = entry;
+  }
+
+  remove(bucket: number, range: number): void {
+    const slot = this.#slotOf(bucket);
+    const tail = this.#tails[slot] as number;
+    if (tail === NO_ENTRY) return;
+    let before = tail;
+    for (;;) {
+      const entry = this.#next[before] as number;
+      if (this.range[entry] === range && this.bucket[entry] === bucket) {
+        this.#unlink(slot, before, entry);
+        return;
+      }
+      if (entry === tail) return;
+      before = entry;
+    }
+  }
+
+  #unlink(slot: number, before: number, entry: number): void {
+    this.#next[before] = this.#next[entry] as number;
+    if (this.#tails[slot] === entry) this.#tails[slot] = before === entry ? NO_ENTRY : before;
+    this.#next[entry] = this.#free;
+    this.#free = entry;
+    this.count--;
+  }
+
+  /** The first entry of the chain that holds the bucket's entries, among others; NO_ENTRY: there is none. */
+  firstEntry(bucket: number): number {
+    const tail = this.#tails[this.#slotOf(bucket)] as number;
+    return tail === NO_ENTRY ? NO_ENTRY : (this.#next[tail] as number);
+  }
+
+  /** The entry after this one of the same chain, or NO_ENTRY. */
+  nextEntry(entry: number): number {
+    const slot = this.#slotOf(this.bucket[entry] as number);
+    return this.#tails[slot] === entry ? NO_ENTRY : (this.#next[entry] as number);
+  }
+
+  forEach(visit: (range: number) => void): void {
+    for (const tail of this.#tails) {
+      if (tail === NO_ENTRY) continue;
+      let entry = tail;
+      do {
+        entry = this.#next[entry] as number;
+        visit(this.range[entry] as number);
+      } while (entry !== tail);
+    }
+  }
+
+  #slotOf(bucket: number): number {
+    const low = bucket | 0;
+    const high = (bucket / 4294967296) | 0;
+    const mixed = Math.imul(low ^ Math.imul(high, 0x85ebca6b), 0x9e3779b1);
+    return (mixed ^ (mixed >>> 15)) & (this.#tails.length - 1);
+  }
+
+  #newEntry(): number {
+    if (this.#free !== NO_ENTRY) {
+      const entry = this.#free;
+      this.#free = this.#next[entry] as number;
+      return entry;
+    }
+    if (this.#used === this.range.length) this.#grow();
+    return this.#used++;
+  }
+
+  /** Makes room for twice as many entries. All are in use: each goes into its new chain, in the order of its old one. */
+  #grow(): void {
+    const capacity = 2 * this.range.length;
+    const bucket = new Float64Array(capacity);
+    bucket.set(this.bucket);
+    this.bucket = bucket;
+    this.range = grown(this.range, capacity);
+    const [tails, next] = [this.#tails, this.#next];
+    this.#tails = new Int32Array(capacity).fill(NO_ENTRY);
+    this.#next = new Int32Array(capacity);
+    for (const tail of tails) {
+      if (tail === NO_ENTRY) continue;
+      let entry = tail;
+      do {
+        entry = next[entry] as number;
+        this.#append(this.#slotOf(bucket[entry] as number), entry);
+      } while (entry !== tail);
+    }
+  }
 }
 
-function* listsBetween<Range>(buckets: Map<number, Range[]>, from: number, to: number): Generator<Range[]> {
-  for (let bucket = from; bucket <= to; bucket++) {
-    const ranges = buckets.get(bucket);
-    if (ranges !== undefined) yield ranges;
-  }
+function grown(old: Int32Array, capacity: number): Int32Array {
+  const column = new Int32Array(capacity);
+  column.set(old);
+  return column;
 }

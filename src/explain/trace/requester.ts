@@ -77,19 +77,13 @@ function namedDevices({ device, streamId }: FaultQuestion, analysis: TraceAnalys
 }
 
 function hasLives(analysis: TraceAnalysis, devices: readonly number[]): boolean {
-  for (let life = 0; life < analysis.lives.length; life++) if (analysis.isOf(life, devices)) return true;
-  return false;
+  return ownersOf(analysis, devices).length > 0;
 }
 
-function hasOwners(analysis: TraceAnalysis): boolean {
-  for (let life = 0; life < analysis.lives.length; life++) if (!analysis.isOfUnknown(life)) return true;
-  return false;
+function hasOwners({ owners, history }: TraceAnalysis): boolean {
+  return [...owners].some((owner) => history.owners.nameOf(owner) !== undefined);
 }
 
-function ownersOf(analysis: TraceAnalysis, devices: readonly number[]): number[] {
-  const owners = new Set<number>();
-  for (let life = 0; life < analysis.lives.length; life++) {
-    if (analysis.isOf(life, devices)) owners.add(analysis.lives.owner[life] as number);
-  }
-  return [...owners];
+function ownersOf({ owners, history }: TraceAnalysis, devices: readonly number[]): number[] {
+  return [...owners].filter((owner) => devices.some((device) => history.owners.has(owner, device)));
 }
