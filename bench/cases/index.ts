@@ -11,6 +11,7 @@ import { platforms } from "./platforms.ts";
 import { recovery } from "./recovery.ts";
 import { single } from "./single.ts";
 import { threads } from "./threads.ts";
+import { traceTools } from "./trace-tools.ts";
 import { traces } from "./traces.ts";
 
 export const CASES: readonly BenchCase[] = [
@@ -26,6 +27,7 @@ export const CASES: readonly BenchCase[] = [
   recovery,
   peers,
   traces,
+  traceTools,
 ];
 
 /** Throws when there is none. */

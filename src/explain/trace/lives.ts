@@ -252,7 +252,8 @@ function unmapDevices(events: TraceEvents, claim: Int32Array): Int32Array {
 export function livesOf(trace: Trace): LifeHistory {
   const historian = new Historian(trace);
   for (let row = 0; row < trace.events.length; row++) historian.read(row);
-  return historian;
+  const { lives, owners, claim, ambiguousUnmaps } = historian;
+  return { lives, owners, claim, ambiguousUnmaps };
 }
 
 /** Is this the mapping with which VFIO tries a new domain? */

@@ -1,0 +1,56 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import { tarOf } from "../capture/tar.ts";
+import { main } from "./main.ts";
+import { RecordingTerminal } from "./terminal.model.ts";
+
+const LOG = fileURLToPath(new URL("../../../traces/wifi-crash.log", import.meta.url));
+const text = `${"[    1.000000] a line before\n".repeat(40)}${readFileSync(LOG, "utf8")}[  200.000000] a line behind\n`;
+const folder = mkdtempSync(join(tmpdir(), "iova-quotes-"));
+after(() => rmSync(folder, { recursive: true }));
+
+async function quotesOf(name: string, content: Uint8Array): Promise<string[]> {
+  const path = join(folder, name);
+  writeFileSync(path, content);
+  const terminal = new RecordingTerminal(400);
+  assert.equal(await main(["explain", path, "--context", "1"], terminal), 1, terminal.errors);
+  return terminal.output.split("\n").filter((line) => /^[> ] +\d+ {2}\S/.test(line));
+}
+
+/** The log, as people save it. */
+const ENCODINGS: readonly (readonly [name: string, bytes: Buffer])[] = [
+  ["UTF-16, little-endian, with its mark", Buffer.from(`\ufeff${text}`, "utf16le")],
+  ["UTF-16, little-endian, without a mark", Buffer.from(text, "utf16le")],
+  ["UTF-16, big-endian", Buffer.from(`\ufeff${text}`, "utf16le").swap16()],
+  ["UTF-8 with a mark", Buffer.from(`\ufeff${text}`)],
+  ["lines that end in carriage returns alone", Buffer.from(text.replaceAll("\n", "\r"))],
+  ["lines that end in carriage return and line feed", Buffer.from(text.replaceAll("\n", "\r\n"))],
+  ["a line without end", Buffer.from(text.slice(0, text.indexOf("[  200.")).trimEnd())],
+];
+
+function archived(bytes: Uint8Array): Uint8Array {
+  const other = Buffer.from("[    1.000000] another file\n");
+  const members = [
+    { name: "x/cmdline.txt", bytes: other.length, pieces: [other] },
+    { name: "x/dmesg.txt", bytes: bytes.length, pieces: [bytes] },
+  ];
+  return gzipSync(Buffer.concat([...tarOf(members, 0)]));
+}
+
+describe("the lines that are quoted are those that were read (review of 2026-11-30)", () => {
+  for (const [name, bytes] of ENCODINGS) {
+    test(`of a file with ${name}, plain and in an archive`, async () => {
+      const expected = await quotesOf("plain.log", Buffer.from(text));
+      assert.equal(expected.length, 4);
+      assert.match(expected[0] ?? "", /^ {6}41 {2}\[ {2}100\.\d+\] /);
+      const wanted = name === "a line without end" ? expected.slice(0, 3) : expected;
+      assert.deepEqual(await quotesOf("file.log", bytes), wanted);
+      assert.deepEqual(await quotesOf("archive.tar.gz", archived(bytes)), wanted);
+    });
+  }
+});
