@@ -5,10 +5,10 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { VERDICTS } from "../src/explain/contract.ts";
+import { type Kind, VERDICTS } from "../src/explain/contract.ts";
 import { RULES } from "../src/explain/rules/index.ts";
 import type { Rule } from "../src/explain/rules/rule.ts";
-import { meaningOf } from "../src/explain/words.ts";
+import { meaningOf, nextStepOf } from "../src/explain/words.ts";
 import { FAMILIES } from "../src/log/families/index.ts";
 import { ROOT } from "./root.ts";
 
@@ -39,10 +39,10 @@ function verdicts(): string {
   const rows = Object.entries(VERDICTS).flatMap(([kind, names]) =>
     names.map(
       (verdict, at) =>
-        `| ${at === 0 ? `\`${kind}\`` : ""} | \`${verdict}\` | ${meaningOf(kind as keyof typeof VERDICTS, verdict)} |`,
+        `| ${at === 0 ? `\`${kind}\`` : ""} | \`${verdict}\` | ${meaningOf(kind as Kind, verdict)} | ${nextStepOf(kind as Kind, verdict)} |`,
     ),
   );
-  return `## Kinds of findings, and their verdicts\n\n| kind | verdict | meaning |\n| --- | --- | --- |\n${rows.join("\n")}\n`;
+  return `## Kinds of findings, and their verdicts\n\n| kind | verdict | meaning | what to do next |\n| --- | --- | --- | --- |\n${rows.join("\n")}\n`;
 }
 
 function rules(): string {

@@ -11,6 +11,7 @@ export {
   type Access,
   type Candidate,
   type Certainty,
+  type Clock,
   type Exclusion,
   type Explanation,
   type Finding,

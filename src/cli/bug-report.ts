@@ -1,9 +1,15 @@
 /** `--bug-report`: a block to paste into a mail or a tracker, with what maintainers ask for first. */
 import { type Explanation, type Finding, type LineRef, UNDECIDED } from "../explain/contract.ts";
-import { headlineOf, meaningOf } from "../explain/words.ts";
+import { headlineOf, meaningOf, timeOf } from "../explain/words.ts";
+import { lossOf } from "./explain-report.ts";
 
 /** Lines of the log that one finding quotes. */
 const MOST_LINES = 12;
+
+/** The lines that the block quotes: of each finding, and of what happened before it. */
+export function quotedLines({ findings }: Explanation): LineRef[] {
+  return findings.flatMap(linesOf);
+}
 
 /** @param textOf - the text of a line of an input */
 export function bugReportOf(explanation: Explanation, textOf: (line: LineRef) => string | undefined): string {
@@ -14,32 +20,58 @@ export function bugReportOf(explanation: Explanation, textOf: (line: LineRef) =>
     `Kernel: ${host.kernel ?? "(please add: uname -r)"}`,
     `IOMMU: ${host.iommus.join(", ") || "(please add: dmesg | grep -iE 'iommu|dmar|amd-vi|smmu')"}`,
     `Invalidation: ${host.invalidation ?? "(please add: cat /sys/kernel/iommu_groups/*/type)"}`,
+    ...(findings.length === 0 ? ["", "No finding."] : []),
     ...findings.flatMap((finding, at) => ["", ...sectionOf(finding, at + 1, textOf)]),
-    ...(lost.length === 0
-      ? []
-      : ["", `Lost: ${lost.map(({ what, count }) => `${count ?? "some"} ${what}`).join(", ")}`]),
+    ...(lost.length === 0 ? [] : ["", ...lost.map((loss) => `Lost: ${lossOf(loss)}`)]),
     "",
-    "Not tried yet: (please add what you changed, and since which kernel it happens)",
+    "Since which kernel, and what was tried: (please add)",
   ];
   return `${lines.join("\n")}\n`;
 }
 
 function sectionOf(finding: Finding, number: number, textOf: (line: LineRef) => string | undefined): string[] {
-  const { kind, verdict, certainty, follows, candidates, consequenceOf, record } = finding;
-  const quoted = finding.proof.slice(0, MOST_LINES).flatMap((line) => textOf(line) ?? []);
-  const cause =
-    verdict === UNDECIDED
-      ? `Cause: not decided by these lines; ${candidates
-          .slice(0, 2)
-          .map((one) => one.verdict)
-          .join(" or ")}`
-      : `Cause (${certainty}): ${verdict}, ${meaningOf(kind, verdict)}`;
+  const { follows, consequenceOf, record } = finding;
+  const quoted = linesOf(finding).flatMap((line) => textOf(line) ?? []);
+  const sentences = [...(consequenceOf === undefined ? [] : [consequenceOf]), ...follows].map(({ text }) => text);
   return [
     `${number}. ${headlineOf(finding)}`,
+    `${countOf(finding)}:`,
+    "",
     ...quoted.map((text) => `    ${text.trim()}`),
-    ...(consequenceOf === undefined ? [] : [consequenceOf.text]),
-    ...follows.map(({ text }) => text),
-    cause,
-    ...(record.length === 0 ? [] : ["Would decide:", ...record.map((command) => `    ${command}`)]),
+    "",
+    ...sentences,
+    ...causeOf(finding),
+    ...(record.length === 0 ? [] : ["Would decide:", ...record.flatMap(commandOf)]),
   ];
+}
+
+/** `3 times, the first at 40.18257 s after the boot; the first 12 lines`. */
+function countOf(finding: Finding): string {
+  const { count, proof } = finding;
+  const time = timeOf(finding);
+  const times = count === 1 ? "Once" : `${count} times`;
+  const when = time === "" ? "" : count === 1 ? ` ${time}` : `, the first ${time}`;
+  return `${times}${when}${proof.length > MOST_LINES ? `; the first ${MOST_LINES} lines` : ""}`;
+}
+
+function causeOf({ kind, verdict, certainty, candidates }: Finding): string[] {
+  if (verdict !== UNDECIDED)
+    return [
+      `Cause (${certainty === "certain" ? "certain" : "most likely"}): ${meaningOf(kind, verdict)} (${verdict}).`,
+    ];
+  return [
+    "Cause: these lines do not decide it. It may be:",
+    ...candidates.slice(0, 3).map((one) => `- ${meaningOf(kind, one.verdict)} (${one.verdict})`),
+  ];
+}
+
+function commandOf(line: string): string[] {
+  const [command = "", decides = ""] = line.split(/ {2,}# /);
+  return [`- ${decides}`, `    ${command}`];
+}
+
+function linesOf({ proof, consequenceOf }: Finding): LineRef[] {
+  const before = consequenceOf?.proof ?? [];
+  const all = [...before, ...proof.slice(0, MOST_LINES)];
+  return [...new Map(all.map((line) => [`${line.file}:${line.line}`, line])).values()];
 }

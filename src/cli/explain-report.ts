@@ -1,43 +1,60 @@
 /** The answer of `iova explain` for people: the most important finding on one screen, the others in a line each. */
 import type { Explanation, Finding, Loss, Statement } from "../explain/contract.ts";
 import { UNDECIDED } from "../explain/contract.ts";
-import { headlineOf, linesOf, meaningOf } from "../explain/words.ts";
+import { wordsIn } from "../explain/glossary.ts";
+import { headlineOf, linesOf, meaningOf, outlookOf, timeOf } from "../explain/words.ts";
 import { wrapped } from "./columns.ts";
+import { commandLines } from "./commands.ts";
 import { counted } from "./numbers.ts";
 import type { Style, Terminal } from "./terminal.ts";
 
-/** Findings shown whole; the others have a line each. */
-const WHOLE = 2;
+/** Lines of one screen: findings after the first are shown whole while there is room. */
+const SCREEN_LINES = 40;
+/** Findings of which there is a line when they are not shown whole. */
+const MOST_OTHERS = 8;
 /** Statements of one section. */
 const MOST_STATEMENTS = 4;
 const MOST_COMMANDS = 3;
 const LABEL_COLUMNS = 15;
+const COMMAND_INDENT = "    ";
+const COMMAND = /^ {4}\S/;
+/** Stands for a blank at which no line is broken. */
+const FIXED_BLANK = "\u00a0";
+/** `[lines 1, 2 and 3]`, `86 ms`: not to be torn apart. Between two files of a citation a line may end. */
+const TOGETHER = /\[[^\]]{1,60}\]|\d (?:s|ms|µs|bytes|bits|times)\b/g;
 
-/** Explained once, where the first finding uses the word. */
-const IOMMU = "(IOMMU: the unit that checks and translates every address that a device uses.)";
+/** What the report was asked for, when not for all. */
+export interface Asked {
+  /** For a sentence: `of 03:00.0`, `within 1 s of 100 s`. */
+  readonly text: string;
+  /** All findings of the input. */
+  readonly all: readonly Finding[];
+}
 
 /** Prints the answer; `quote` gives the lines of a proof with their surroundings. */
 export function printReport(
   explanation: Explanation,
   terminal: Terminal,
   quote: (finding: Finding) => readonly string[],
+  asked?: Asked,
 ): void {
-  const { findings } = explanation;
   const report = new Report(explanation, terminal);
-  report.summary();
-  findings.slice(0, WHOLE).forEach((finding, at) => {
-    report.finding(finding, at);
-    for (const line of quote(finding)) report.raw(line);
-  });
-  report.others(findings.slice(WHOLE));
+  const { findings } = explanation;
+  if (findings.length === 0) report.nothing(asked);
+  else report.findings(quote);
   report.losses();
   report.unread();
+  report.words();
 }
 
 class Report {
   readonly #explanation: Explanation;
   readonly #terminal: Terminal;
   readonly #files: number;
+  /** Sentences that were printed. */
+  #said = "";
+  /** Commands that were printed, which a later finding need not repeat. */
+  readonly #commandsShown = new Set<string>();
 
   constructor(explanation: Explanation, terminal: Terminal) {
     this.#explanation = explanation;
@@ -45,137 +62,241 @@ class Report {
     this.#files = explanation.inputs.length;
   }
 
-  /** First what was read, when it holds nothing or more than one thing. */
-  summary(): void {
-    const { findings, inputs } = this.#explanation;
-    const lines = inputs.reduce((sum, input) => sum + input.lines, 0);
-    if (findings.length === 0)
-      this.#say(
-        `Nothing found: ${counted(lines, "line")}, no message of an IOMMU among them says that something went wrong.`,
+  nothing(asked: Asked | undefined): void {
+    const { inputs } = this.#explanation;
+    if (asked !== undefined && asked.all.length > 0) {
+      const names = [...new Set(asked.all.map(placeOf))];
+      const more = names.length > MOST_OTHERS ? " and others" : "";
+      this.#print(
+        this.#paragraph(
+          `No finding ${asked.text}. The input has ${counted(asked.all.length, "finding")}: ${names.slice(0, MOST_OTHERS).join("; ")}${more}.`,
+        ),
       );
-    else if (findings.length > 1) this.#say(`${counted(findings.length, "finding")}, the most important first.`);
+      return;
+    }
+    const lines = inputs.reduce((sum, input) => sum + input.lines, 0);
+    const isLog = inputs.some(({ holds }) => holds.includes("kernel-log"));
+    const isTrace = inputs.some(({ holds }) => holds.includes("trace"));
+    const parts = [
+      ...(isLog ? ["no message of an IOMMU or of the DMA API says that something went wrong"] : []),
+      ...(isTrace ? ["the recording shows no fault, no failed request and no leak"] : []),
+    ];
+    const whole = isTrace ? "" : " Is it the whole log? dmesg prints it; journalctl -k -b -1 that of the boot before.";
+    this.#print(this.#paragraph(`Nothing found: ${counted(lines, "line")}; ${parts.join(", and ")}.${whole}`));
   }
 
-  finding(finding: Finding, at: number): void {
-    if (this.#explanation.findings.length > 1) this.raw("");
-    const number = this.#explanation.findings.length > 1 ? `${at + 1}. ` : "";
-    const headline = headlineOf(finding);
-    this.#say(`${number}${headline}${at === 0 && headline.includes("IOMMU") ? ` ${IOMMU}` : ""}`, "bold");
-    this.#section("what happened", [this.#happened(finding)]);
-    if (finding.consequenceOf !== undefined)
-      this.#section("look first at", [this.#cited(finding.consequenceOf)], "yellow");
-    this.#section(
-      "what follows",
-      finding.follows.slice(0, MOST_STATEMENTS).map((one) => this.#cited(one)),
-    );
-    this.#verdict(finding);
-    this.#section(
-      "not",
-      finding.excluded.slice(0, MOST_STATEMENTS).map(({ verdict, because }) => `${verdict}: ${this.#because(because)}`),
-    );
-    this.#commands(finding);
+  /** The first one whole; the next ones whole while there is room, else a line each. */
+  findings(quote: (finding: Finding) => readonly string[]): void {
+    const { findings } = this.#explanation;
+    if (findings.length > 1)
+      this.#print(this.#paragraph(`${counted(findings.length, "finding")}, the most important first.`));
+    let room = SCREEN_LINES - Math.min(findings.length, MOST_OTHERS) * 2;
+    let whole = 0;
+    for (const [at, finding] of findings.entries()) {
+      const lines = this.#finding(finding, at);
+      if (at > 0 && lines.length > room) break;
+      room -= lines.length;
+      whole++;
+      this.#print(lines);
+      for (const command of finding.record) this.#commandsShown.add(command);
+      for (const line of quote(finding)) this.#terminal.out(`${line}\n`);
+    }
+    this.#others(findings.slice(whole));
+  }
+
+  #finding(finding: Finding, at: number): string[] {
+    const isOne = this.#explanation.findings.length === 1;
+    const headline = `${isOne ? "" : `${at + 1}. `}${headlineOf(finding)}`;
+    return [
+      ...(isOne ? [] : [""]),
+      ...this.#paragraph(headline).map((line) => this.#terminal.paint("bold", line)),
+      ...this.#paragraph(outlookOf(finding, this.#files)),
+      // The one word that no newcomer can do without is explained at once, the others below.
+      ...(at === 0
+        ? wordsIn(headline)
+            .slice(0, 1)
+            .flatMap((word) => this.#paragraph(`  (${word})`))
+        : []),
+      ...this.#section("what happened", [this.#happened(finding)]),
+      ...(finding.consequenceOf === undefined
+        ? []
+        : this.#section("look first at", [this.#cited(finding.consequenceOf)], "yellow")),
+      ...this.#section(
+        "what follows",
+        distinct(finding.follows.map((one) => this.#cited(one))).slice(0, MOST_STATEMENTS),
+      ),
+      ...this.#candidates(finding),
+      ...this.#section("not", this.#exclusions(finding)),
+      ...this.#commands(finding),
+    ];
   }
 
   #happened(finding: Finding): string {
     const { count, firstTime, lastTime, reason, proof } = finding;
     const times = count === 1 ? "once" : `${count} times`;
-    const span =
-      firstTime === undefined || lastTime === undefined
-        ? ""
-        : firstTime === lastTime
-          ? `, at ${firstTime} s`
-          : `, from ${firstTime} s to ${lastTime} s`;
+    const time = timeOf(finding);
+    const seconds = firstTime === undefined || lastTime === undefined ? 0 : lastTime - firstTime;
+    const span = seconds > 0 ? ` in ${spanText(seconds)}, the first ${time}` : time === "" ? "" : ` ${time}`;
+    const others = finding.otherAddresses?.length ?? 0;
+    const most = others === 64 ? "at least " : "";
+    const addresses = others === 0 ? "" : `, ${most}${counted(others + 1, "different address", "different addresses")}`;
     const code =
       reason === undefined ? "" : `; the IOMMU's code: ${reason.code}${reason.text === "" ? "" : ` (${reason.text})`}`;
-    const others = finding.otherAddresses?.length ?? 0;
-    const addresses = others === 0 ? "" : `, ${counted(others + 1, "different address", "different addresses")}`;
-    return `${times}${span}${addresses}${code} [${linesOf(proof, this.#files)}]`;
+    return `${times}${span}${this.#onTrace(finding)}${addresses}${code} ${this.#citation(proof)}`;
   }
 
-  #verdict(finding: Finding): void {
+  /** The time of a fault of the log by the clock of the trace, which the sentences about its mapping use. */
+  #onTrace({ mapping, firstTime, clock }: Finding): string {
+    const offset = this.#explanation.host.clockOffsetSeconds;
+    if (mapping === undefined || offset === undefined || firstTime === undefined || clock !== "uptime") return "";
+    return ` (${(firstTime - offset).toFixed(6)} s of the recording)`;
+  }
+
+  #candidates(finding: Finding): string[] {
     const { kind, verdict, certainty, candidates } = finding;
-    if (certainty === "certain") this.#section("certain", [`${verdict}: ${meaningOf(kind, verdict)}.`], "green");
-    const shown = candidates.slice(0, MOST_STATEMENTS - 1).map((one) => {
-      const why = this.#because(one.because);
-      return `${one.verdict}: ${meaningOf(kind, one.verdict)}.${why === "" ? "" : ` ${why}`}`;
+    if (certainty === "certain") return [];
+    const texts = candidates.slice(0, MOST_STATEMENTS).map((one) => {
+      const why = distinct(one.because.slice(0, 2).map((because) => this.#cited(because))).join(" ");
+      // The sentence after the headline has said what the leader means.
+      const meaning = one.verdict === verdict && why !== "" ? "" : `${meaningOf(kind, one.verdict)}.`;
+      return [`${one.verdict}:`, meaning, why].filter((part) => part !== "").join(" ");
     });
-    const label = verdict === UNDECIDED ? "may be" : "most likely";
-    if (shown.length > 0 && certainty !== "certain")
-      this.#section(label, shown, verdict === UNDECIDED ? "yellow" : "green");
+    return verdict === UNDECIDED
+      ? this.#section("may be", texts, "yellow")
+      : [...this.#section("most likely", texts.slice(0, 1), "green"), ...this.#section("or", texts.slice(1), "yellow")];
   }
 
-  /** A command is never broken: it is there to be copied. */
-  #commands({ record }: Finding): void {
-    for (const [at, line] of record.slice(0, MOST_COMMANDS).entries()) {
+  /** Verdicts that are excluded by the same sentences stand together. */
+  #exclusions({ excluded }: Finding): string[] {
+    const byReason = new Map<string, string[]>();
+    for (const { verdict, because } of excluded.slice(0, MOST_STATEMENTS)) {
+      const reason = because
+        .slice(0, 2)
+        .map((one) => this.#cited(one))
+        .join(" ");
+      byReason.set(reason, [...(byReason.get(reason) ?? []), verdict]);
+    }
+    return [...byReason].map(([reason, verdicts]) => `${verdicts.join(", ")}: ${reason}`);
+  }
+
+  #commands({ record }: Finding): string[] {
+    const fresh = record.slice(0, MOST_COMMANDS).filter((line) => !this.#commandsShown.has(line));
+    if (fresh.length === 0 && record.length > 0) return this.#section("record this", ["with the commands above"]);
+    return fresh.flatMap((line, at) => {
       const [command = "", decides = ""] = line.split(/ {2,}# /);
-      const head =
-        at === 0 ? this.#terminal.paint("cyan", "record this".padEnd(LABEL_COLUMNS)) : " ".repeat(LABEL_COLUMNS);
-      if (decides === "" && at === 0) this.raw(head.trimEnd());
-      wrapped(decides, this.#terminal.width - LABEL_COLUMNS).forEach((text, row) => {
-        this.raw((row === 0 ? head : " ".repeat(LABEL_COLUMNS)) + text);
-      });
-      this.raw(`    ${command}`);
-    }
-  }
-
-  #because(statements: readonly Statement[]): string {
-    return statements
-      .slice(0, 2)
-      .map((one) => this.#cited(one))
-      .join(" ");
-  }
-
-  #cited({ text, proof }: Statement): string {
-    const lines = linesOf(proof, this.#files);
-    return lines === "" ? text : `${text} [${lines}]`;
-  }
-
-  /** A label at the left, texts beside it, each from a line of its own. */
-  #section(label: string, texts: readonly string[], style: Style = "cyan"): void {
-    texts.forEach((text, at) => {
-      const width = this.#terminal.width - LABEL_COLUMNS;
-      wrapped(text, width).forEach((line, row) => {
-        const head =
-          at === 0 && row === 0 ? this.#terminal.paint(style, label.padEnd(LABEL_COLUMNS)) : " ".repeat(LABEL_COLUMNS);
-        this.raw(head + line);
-      });
+      const head = this.#section(at === 0 ? "record this" : "", [decides]);
+      const lines = commandLines(command, this.#terminal.width - COMMAND_INDENT.length);
+      return [...head, ...lines.map((part) => `${COMMAND_INDENT}${part}`)];
     });
   }
 
-  others(findings: readonly Finding[]): void {
+  #others(findings: readonly Finding[]): void {
     if (findings.length === 0) return;
-    this.raw("");
-    this.#say(`${counted(findings.length, "further finding")} (--device and --json show them whole):`);
-    for (const finding of findings) {
-      this.#say(
-        `- ${headlineOf(finding)} ${finding.certainty === UNDECIDED ? "" : `${meaningOf(finding.kind, finding.verdict)}. `}[${linesOf(finding.proof, this.#files, 1)}]`,
-      );
+    const lines = [`${counted(findings.length, "further finding")}; --device or --at shows one whole, --json all:`];
+    for (const finding of findings.slice(0, MOST_OTHERS)) {
+      const cause =
+        finding.certainty === UNDECIDED
+          ? ""
+          : ` ${finding.certainty === "certain" ? "Certain" : "Most likely"}: ${finding.verdict}.`;
+      lines.push(`- ${headlineOf(finding)}${cause} ${this.#citation(finding.proof, 1)}`);
     }
+    if (findings.length > MOST_OTHERS) lines.push(`- and ${findings.length - MOST_OTHERS} more`);
+    this.#print(["", ...lines.flatMap((line) => this.#paragraph(line))]);
   }
 
   losses(): void {
-    for (const loss of this.#explanation.lost) this.#section("lost", [this.#lossOf(loss)], "yellow");
-  }
-
-  #lossOf({ what, count, proof, effect }: Loss): string {
-    const amount = count === undefined ? `some ${what}` : counted(count, what.slice(0, -1));
-    return `${amount}. ${effect} [${linesOf(proof, this.#files)}]`;
+    this.#print(
+      this.#section(
+        "lost",
+        this.#explanation.lost.map((loss) => `${lossOf(loss)} ${this.#citation(loss.proof)}`),
+        "yellow",
+      ),
+    );
   }
 
   unread(): void {
     for (const { unread } of this.#explanation.inputs) {
       if (unread.count === 0) continue;
-      const text = `${counted(unread.count, "line")} that may be of an IOMMU could not be read. [${linesOf(unread.first, this.#files)}]`;
-      this.#section("not read", [text], "yellow");
+      const text = `${counted(unread.count, "line")} that may be of an IOMMU could not be read, such as ${this.#citation(unread.first)}`;
+      this.#print(this.#section("not read", [text], "yellow"));
     }
   }
 
-  #say(text: string, style?: Style): void {
-    for (const line of wrapped(text, this.#terminal.width, "  "))
-      this.raw(style === undefined ? line : this.#terminal.paint(style, line));
+  /** What the words of the field mean that were used. */
+  words(): void {
+    const [first] = this.#explanation.findings;
+    if (first === undefined) return;
+    const known = wordsIn(headlineOf(first)).slice(0, 1).join("");
+    this.#print(
+      this.#section(
+        "words",
+        wordsIn(this.#said).filter((word) => word !== known),
+        "dim",
+      ),
+    );
   }
 
-  raw(line: string): void {
-    this.#terminal.out(`${line}\n`);
+  #cited({ text, proof }: Statement): string {
+    return proof.length === 0 ? text : `${text} ${this.#citation(proof)}`;
   }
+
+  #citation(proof: Statement["proof"], most?: number): string {
+    return `[${linesOf(proof, this.#files, most)}]`;
+  }
+
+  #paragraph(text: string): string[] {
+    return wrapped(together(text), this.#terminal.width, "  ");
+  }
+
+  /** A label at the left, texts beside it, each from a line of its own. */
+  #section(label: string, texts: readonly string[], style: Style = "cyan"): string[] {
+    const blank = " ".repeat(LABEL_COLUMNS);
+    const head = this.#terminal.paint(style, label.padEnd(LABEL_COLUMNS));
+    return texts
+      .flatMap((text) => wrapped(together(text), this.#terminal.width - LABEL_COLUMNS))
+      .map((line, at) => `${at === 0 ? head : blank}${line}`.trimEnd());
+  }
+
+  #print(lines: readonly string[]): void {
+    for (const line of lines) {
+      const text = line.replaceAll(FIXED_BLANK, " ");
+      if (!COMMAND.test(text)) this.#said += ` ${text.trim()}`;
+      this.#terminal.out(`${text}\n`);
+    }
+  }
+}
+
+/** `86 µs`, `12.3 ms`, `7 s`. */
+function spanText(seconds: number): string {
+  if (seconds < 0.001) return `${Math.round(seconds * 1e6)} µs`;
+  return seconds < 1
+    ? `${(seconds * 1000).toFixed(1)} ms`
+    : `${seconds.toFixed(seconds < 60 ? 1 : 0).replace(/\.0$/, "")} s`;
+}
+
+/** Where a finding is, for the list of those that were not asked for. */
+function placeOf(finding: Finding): string {
+  const { device, driver, streamId } = finding;
+  const who =
+    device === undefined
+      ? streamId === undefined
+        ? "a device without a name"
+        : `stream ${streamId}`
+      : `${device}${driver === undefined ? "" : ` (${driver})`}`;
+  const time = timeOf(finding);
+  return time === "" ? who : `${who} ${time}`;
+}
+
+/** What is missing, and what that means for the answer. */
+export function lossOf({ what, count, effect }: Loss): string {
+  const amount = count === undefined ? `Some ${what}` : counted(count, what.slice(0, -1));
+  return `${amount} ${count === 1 ? "is" : "are"} missing in the answer. ${effect}`;
+}
+
+function together(text: string): string {
+  return text.replace(TOGETHER, (part) => part.replaceAll(" ", FIXED_BLANK).replaceAll(`;${FIXED_BLANK}`, "; "));
+}
+
+function distinct(texts: readonly string[]): string[] {
+  return [...new Set(texts)];
 }

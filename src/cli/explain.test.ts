@@ -101,6 +101,19 @@ describe("iova explain, told more,", () => {
     assert.equal((await iova(["explain", LOG, "--at", "300"])).code, 0);
   });
 
+  test("says what there is when nothing of the device or time is found", async () => {
+    const all = "The input has 1 finding: 0000:03:00.0 (ath10k_pci) at 100.633518 s after the boot.\n";
+    const device = await iova(["explain", LOG, "--device", "04:00.0"], 120);
+    assert.equal(device.output, `No finding of device 04:00.0. ${all}`);
+    const time = await iova(["explain", LOG, "--at", "300"], 120);
+    assert.equal(time.output, `No finding within 1 s of 300 s. ${all}`);
+  });
+
+  test("reads a file that is named twice once", async () => {
+    const answer = await answerOf(LOG, LOG);
+    assert.deepEqual([answer.inputs.length, answer.findings[0]?.count], [1, 2]);
+  });
+
   test("quotes the lines of a finding with those around them", async () => {
     const { output } = await iova(["explain", LOG, "--context", "1"], 120);
     const quoted = output.split("\n").filter((line) => /^[> ] +\d+ {2}\[/.test(line));
@@ -113,8 +126,15 @@ describe("iova explain, told more,", () => {
   test("prints a block for a bug report with the lines, the kernel, and what would decide", async () => {
     const { code, output } = await iova(["explain", file("boot.txt", BOOT), LOG, "--bug-report"]);
     assert.equal(code, 1);
-    for (const part of ["Kernel: 6.1.0-13-amd64", "    [  100.633518] ath10k_pci", "Would decide:"])
-      assert.ok(output.includes(part), part);
+    const parts = [
+      "Kernel: 6.1.0-13-amd64",
+      "2 times, the first at 100.633518 s after the boot:",
+      "    [  100.412207] ath10k_pci 0000:03:00.0: firmware crashed!",
+      "    [  100.633518] ath10k_pci",
+      "- the address had been mapped, and was unmapped before the device was done with it (use-after-unmap)",
+      "Would decide:\n- as root",
+    ];
+    for (const part of parts) assert.ok(output.includes(part), part);
   });
 
   test("ends with 0 when a log holds no problem, and says so", async () => {
@@ -129,7 +149,7 @@ describe("iova explain refuses, in one line and with 2,", () => {
   const cases: readonly (readonly [what: string, argv: readonly string[], message: RegExp])[] = [
     ["a file that is not there", [join(folder, "none.txt")], /none\.txt: .*no such file/],
     ["a directory", [join(folder, "directory")], /directory is a directory/],
-    ["an empty file", [file("empty.txt", "")], /empty/],
+    ["an empty file", [file("empty.txt", "")], /empty\.txt: empty; expected a kernel log or a trace$/m],
     [
       "text that is neither a log nor a trace",
       [file("poem.txt", "Roses are red,\nviolets are blue.\n")],

@@ -2,7 +2,8 @@
 import type { Explanation, Finding } from "../explain/contract.ts";
 import { Explainer } from "../explain/explainer.ts";
 import { IovaError } from "../units/errors.ts";
-import { bugReportOf } from "./bug-report.ts";
+import { askedText, isAsked } from "./asked.ts";
+import { bugReportOf, quotedLines } from "./bug-report.ts";
 import { reflowed } from "./columns.ts";
 import { printReport } from "./explain-report.ts";
 import { integer, seconds } from "./options.ts";
@@ -34,9 +35,6 @@ interface ExplainFlags {
   readonly bugReport?: true;
 }
 
-/** Findings within so many seconds of `--at` are shown. */
-const AT_SECONDS = 1;
-
 /** The verb; `finish` takes the exit code. */
 export function explainCommand(terminal: Terminal, finish: (code: number) => void): Command {
   return new Command("explain")
@@ -46,7 +44,10 @@ export function explainCommand(terminal: Terminal, finish: (code: number) => voi
     )
     .argument("<FILE...>", "kernel logs, traces, archives of iova capture; plain, gz or zst; - is standard input")
     .option("--dmesg <FILE>", "a kernel log of the same machine and time as the trace")
-    .option("-d, --device <DEVICE>", "only findings of this device: 0000:01:00.0, 01:00.0 or as printed")
+    .option(
+      "-d, --device <DEVICE>",
+      "only findings of this device: 0000:01:00.0, 01:00.0, a driver, a stream id, or as printed",
+    )
     .addOption(
       new Option("--at <SECONDS>", "only findings within a second of this time of the log").argParser(seconds(1e10)),
     )
@@ -62,46 +63,42 @@ export function explainCommand(terminal: Terminal, finish: (code: number) => voi
 }
 
 async function explain(files: readonly string[], flags: ExplainFlags, terminal: Terminal): Promise<number> {
-  const inputs = flags.dmesg === undefined ? files : [...files, flags.dmesg];
+  // A file that is named twice holds each message once.
+  const inputs = [...new Set(flags.dmesg === undefined ? files : [...files, flags.dmesg])];
   const quoter = new Quoter(terminal);
   const explainer = new Explainer();
   for (const file of inputs) await quoter.read(file, (name, bytes) => explainer.input(name, bytes));
   const whole = explainer.explain();
+  if (whole.inputs.every(({ lines }) => lines === 0)) {
+    throw new IovaError("no-input", `${inputs.map(nameOf).join(", ")}: empty; expected a kernel log or a trace`);
+  }
   if (whole.inputs.every(({ holds }) => holds.length === 0)) {
     throw new IovaError(
       "no-input",
-      `${inputs.join(", ")}: no line is one of a kernel log or of a trace; expected lines like ` +
+      `${inputs.map(nameOf).join(", ")}: no line is one of a kernel log or of a trace; expected lines like ` +
         "`[   12.345678] DMAR: [DMA Read] …` or `task-1 [000] ..... 7.172004: map: IOMMU: …`",
     );
   }
   const explanation = { ...whole, findings: whole.findings.filter((finding) => isAsked(finding, flags)) };
-  if (flags.json !== STANDARD_OUTPUT) await say(explanation, flags, quoter, terminal);
+  if (flags.json !== STANDARD_OUTPUT) await say(explanation, whole.findings, flags, quoter, terminal);
   // Last: when the file can't be written, the report is there all the same.
   if (flags.json !== undefined) writeJson(flags.json, explanation, terminal);
   return explanation.findings.length > 0 ? 1 : 0;
 }
 
-function isAsked(finding: Finding, { device, at }: ExplainFlags): boolean {
-  if (
-    device !== undefined &&
-    finding.device !== device &&
-    finding.device !== `0000:${device}` &&
-    finding.streamId !== device
-  )
-    return false;
-  if (at === undefined) return true;
-  const { firstTime, lastTime } = finding;
-  return (
-    firstTime !== undefined && lastTime !== undefined && at >= firstTime - AT_SECONDS && at <= lastTime + AT_SECONDS
-  );
+function nameOf(input: string): string {
+  return input === "-" ? "standard input" : input;
 }
 
-async function say(explanation: Explanation, flags: ExplainFlags, quoter: Quoter, terminal: Terminal): Promise<void> {
+async function say(
+  explanation: Explanation,
+  all: readonly Finding[],
+  flags: ExplainFlags,
+  quoter: Quoter,
+  terminal: Terminal,
+): Promise<void> {
   if (flags.bugReport === true) {
-    await quoter.gather(
-      explanation.findings.flatMap(({ proof }) => proof),
-      0,
-    );
+    await quoter.gather(quotedLines(explanation), 0);
     terminal.out(bugReportOf(explanation, (line) => quoter.textOf(line)));
     return;
   }
@@ -111,5 +108,10 @@ async function say(explanation: Explanation, flags: ExplainFlags, quoter: Quoter
       explanation.findings.flatMap(({ proof }) => proof),
       around,
     );
-  printReport(explanation, terminal, (finding) => (around === undefined ? [] : quoter.quote(finding.proof, around)));
+  printReport(
+    explanation,
+    terminal,
+    (finding) => (around === undefined ? [] : quoter.quote(finding.proof, around)),
+    askedText(flags) === undefined ? undefined : { text: askedText(flags) ?? "", all },
+  );
 }

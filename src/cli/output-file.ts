@@ -32,7 +32,7 @@ const checkedCsvFile = (path: string): string => checkedOutputFile(path, "--csv"
 export function jsonOption(): Option {
   return new Option(
     "--json [FILE]",
-    "write the numbers as JSON to FILE; without it or with -, to standard output, alone",
+    "write the answer as JSON to FILE; without it or with -, to standard output, alone",
   )
     .preset(STANDARD_OUTPUT)
     .argParser(checkedJsonFile);

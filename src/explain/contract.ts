@@ -4,9 +4,9 @@
  * Addresses and masks are strings `0x…`, lower case, without leading zeros. PCI devices are `0000:02:00.0`, other devices as printed. Times are
  * seconds as in the input.
  */
-import type { Access, LineRef } from "../log/facts.ts";
+import type { Access, Clock, LineRef } from "../log/facts.ts";
 
-export type { Access, LineRef };
+export type { Access, Clock, LineRef };
 
 export const VERSION = 1 as const;
 
@@ -72,6 +72,8 @@ export interface Finding {
   readonly device?: string;
   readonly driver?: string;
   readonly streamId?: string;
+  /** The IOMMU that reports, as printed: `dmar2`, `arm-smmu-v3.0.auto`. */
+  readonly iommu?: string;
   readonly domain?: string;
   readonly pasid?: string;
   readonly iova?: string;
@@ -85,6 +87,8 @@ export interface Finding {
   readonly count: number;
   readonly firstTime?: number;
   readonly lastTime?: number;
+  /** The clock of both times: `uptime` counts from the boot; `wall` from 1970, or from the beginning of the year if the log names none. */
+  readonly clock?: Clock;
   readonly follows: readonly Statement[];
   /** Best first; `verdict` is among them unless it is certain. */
   readonly candidates: readonly Candidate[];

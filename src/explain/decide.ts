@@ -27,7 +27,7 @@ export function decide(kind: Kind, all: readonly Conclusion[]): Decision {
   const conclusions = withProofs(all);
   const excluded = exclusions(conclusions);
   const open = ranked(kind, conclusions).filter(({ verdict }) => !excluded.some((other) => other.verdict === verdict));
-  const follows = conclusions.flatMap((one) => (one.says === "follows" ? [one.because] : []));
+  const follows = distinct(conclusions.flatMap((one) => (one.says === "follows" ? [one.because] : [])));
   const consequence = conclusions.find((one) => one.says === "consequence")?.because;
   const certain = mostSpecific(open.filter(({ weight }) => weight === "certain"));
   const strong = open.filter(({ weight }) => weight === "strong");
@@ -39,7 +39,7 @@ export function decide(kind: Kind, all: readonly Conclusion[]): Decision {
       certainty: "certain",
       candidates: [],
       ...rest,
-      follows: [...follows, ...only.because],
+      follows: distinct([...follows, ...only.because]),
     };
   }
   const candidates = open.map(({ verdict, weight, because }): Candidate => {
@@ -77,19 +77,27 @@ function mostSpecific(certain: readonly Ranked[]): readonly Ranked[] {
 /** Candidates, best first; those of the kind's priors that no rule names come last. */
 function ranked(kind: Kind, conclusions: readonly Conclusion[]): Ranked[] {
   const byVerdict = new Map<string, Ranked>();
-  for (const one of conclusions) {
-    if (one.says !== "candidate") continue;
-    const known = byVerdict.get(one.verdict);
-    if (known === undefined)
-      byVerdict.set(one.verdict, { verdict: one.verdict, weight: one.weight, because: [one.because] });
-    else {
-      known.because.push(one.because);
-      if (ORDER.indexOf(one.weight) < ORDER.indexOf(known.weight)) known.weight = one.weight;
-    }
-  }
+  const candidates = conclusions.filter((one) => one.says === "candidate");
+  for (const one of candidates) if (one.isRare !== true) rank(byVerdict, one);
   for (const verdict of PRIORS[kind])
     if (!byVerdict.has(verdict)) byVerdict.set(verdict, { verdict, weight: "hint", because: [] });
+  for (const one of candidates) if (one.isRare === true) rank(byVerdict, one);
   return [...byVerdict.values()].sort((a, b) => ORDER.indexOf(a.weight) - ORDER.indexOf(b.weight));
+}
+
+function rank(byVerdict: Map<string, Ranked>, one: Extract<Conclusion, { says: "candidate" }>): void {
+  const known = byVerdict.get(one.verdict);
+  if (known === undefined) {
+    byVerdict.set(one.verdict, { verdict: one.verdict, weight: one.weight, because: [one.because] });
+    return;
+  }
+  // Two rules may say the same of the same lines.
+  if (known.because.every(({ text }) => text !== one.because.text)) known.because.push(one.because);
+  if (ORDER.indexOf(one.weight) < ORDER.indexOf(known.weight)) known.weight = one.weight;
+}
+
+function distinct(statements: readonly Statement[]): Statement[] {
+  return [...new Map(statements.map((one) => [one.text, one])).values()];
 }
 
 function exclusions(conclusions: readonly Conclusion[]): Exclusion[] {

@@ -8,127 +8,198 @@ import type { Group } from "./groups.ts";
 import { hex } from "./statement.ts";
 
 /** `dma:*` events came with Linux 6.12. */
-const DMA_EVENTS = [6, 12] as const;
-/** `iommu.strict=` works on x86 from 5.15 on. */
-const COMMON_STRICT = [5, 15] as const;
+const DMA_EVENTS: Version = [6, 12];
+/** `iommu.strict=` works on x86 from 5.15 on; `intel_iommu=strict` and `amd_iommu=fullflush` do before, and still. */
+const COMMON_STRICT: Version = [5, 15];
+/** tracefs has a place of its own from 4.1 on. */
+const OWN_TRACEFS: Version = [4, 1];
+/** VT-d's messages say which kernel printed them: `[DMA Read NO_PASID]` from 5.14 on, `DMAR:[DMA Read]` in two lines until 4.1. */
+const PASID_IN_BRACKETS: Version = [5, 14];
+const ONE_LINE_FAULTS: Version = [4, 2];
 /** A stack is recorded for unmaps that begin at most so far before the address. */
 const LONGEST_MAPPING = 2n ** 21n;
+/** Who records after the boot, comes too late for a fault in the first seconds. */
+const BOOT_SECONDS = 30;
+
+type Version = readonly [major: number, minor: number];
 
 /** What the commands need to know. */
 interface Subject {
   readonly group: Group;
   readonly decision: Decision;
   readonly evidence: Evidence;
-  readonly kernel: readonly [major: number, minor: number] | undefined;
+  /** The kernel that the log names, or one that is surely newer. */
+  readonly kernel: { readonly version: Version; readonly isExact: boolean } | undefined;
   /** PCI device, or undefined when the lines name none. */
   readonly device: string | undefined;
 }
 
 export function commandsFor(group: Group, decision: Decision, evidence: Evidence): readonly string[] {
-  const [kernel] = evidence.about("kernel");
-  const version = /^(\d+)\.(\d+)/.exec(kernel?.version ?? "");
   const subject: Subject = {
     group,
     decision,
     evidence,
-    kernel: version === null ? undefined : [Number(version[1]), Number(version[2])],
+    kernel: kernelOf(group, evidence),
     device: group.facts.find(({ device }) => device !== undefined)?.device,
   };
   return COMMANDS[group.kind](subject).filter((command) => command !== "");
+}
+
+function kernelOf(group: Group, evidence: Evidence): Subject["kernel"] {
+  const [kernel] = evidence.about("kernel");
+  const version = /^(\d+)\.(\d+)/.exec(kernel?.version ?? "");
+  if (version !== null) return { version: [Number(version[1]), Number(version[2])], isExact: true };
+  const { first } = group;
+  if (first.kind !== "fault" || first.family !== "intel" || /VT-D/.test(first.text)) return undefined;
+  if (/DMAR:\[DMA (?:Read|Write)\]/.test(first.text)) return { version: ONE_LINE_FAULTS, isExact: false };
+  return /\[DMA (?:Read|Write)\]/.test(first.text) ? { version: PASID_IN_BRACKETS, isExact: false } : undefined;
 }
 
 function command(text: string, decides: string): string {
   return `${text}   # ${decides}`;
 }
 
-/** True when the log names a kernel, and it is older. */
-function isBefore({ kernel }: Subject, [major, minor]: readonly [number, number]): boolean {
-  return kernel !== undefined && (kernel[0] < major || (kernel[0] === major && kernel[1] < minor));
+/** Is the kernel older? Undefined where the log does not say. */
+function isBefore({ kernel }: Subject, [major, minor]: Version): boolean | undefined {
+  if (kernel === undefined) return undefined;
+  const isOlder = kernel.version[0] < major || (kernel.version[0] === major && kernel.version[1] < minor);
+  if (kernel.isExact) return isOlder;
+  return isOlder || (kernel.version[0] === major && kernel.version[1] === minor) ? true : undefined;
 }
 
+function tracing(subject: Subject): string {
+  return isBefore(subject, OWN_TRACEFS) === true ||
+    (subject.kernel?.isExact === false && subject.kernel.version === ONE_LINE_FAULTS)
+    ? "/sys/kernel/debug/tracing"
+    : "/sys/kernel/tracing";
+}
+
+/** Records for a minute, saves, and puts the settings back. */
 function live(subject: Subject, decides: string): string {
-  const dma = isBefore(subject, DMA_EVENTS) ? "" : "echo 1 > events/dma/enable; ";
+  const trigger = "events/iommu/unmap/trigger";
+  const stack = stackTrigger(subject);
+  const steps = [
+    `cd ${tracing(subject)}`,
+    "echo 65536 > buffer_size_kb",
+    ...(stack === undefined ? [] : [`echo '${stack}' > ${trigger}`]),
+    "echo 1 > events/iommu/enable",
+    ...(isBefore(subject, DMA_EVENTS) === true ? [] : ["echo 1 > events/dma/enable"]),
+    "echo 1 > events/printk/console/enable",
+    "sleep 60",
+    "cat trace > /tmp/trace.txt",
+    "dmesg > /tmp/dmesg.txt",
+    "echo 0 > events/enable",
+    ...(stack === undefined ? [] : [`echo '!stacktrace' > ${trigger}`]),
+    "echo 1408 > buffer_size_kb",
+  ];
   return command(
-    `cd /sys/kernel/tracing; echo 65536 > buffer_size_kb; echo 1 > events/iommu/enable; ${dma}echo 1 > events/printk/console/enable; sleep 60; cat trace > /tmp/trace.txt; dmesg > /tmp/dmesg.txt`,
-    decides,
+    steps.join("; "),
+    `as root, while it happens again (60 s): ${decides} Then: iova explain /tmp/trace.txt --dmesg /tmp/dmesg.txt`,
   );
 }
 
 function fromBoot(subject: Subject, decides: string): string {
-  const events = isBefore(subject, DMA_EVENTS) ? "iommu:*" : "iommu:*,dma:*";
+  const events = isBefore(subject, DMA_EVENTS) === true ? "iommu:*" : "iommu:*,dma:*";
   return command(`boot with: trace_event=${events} trace_buf_size=64M ${strict(subject)}`, decides);
 }
 
+/** The parameter for strict invalidation. Where the kernel is unknown, the old name and the new one: one of them works. */
 function strict(subject: Subject): string {
-  const iommus = subject.evidence.about("iommu").map(({ iommu }) => iommu);
-  const families = subject.group.facts.map((fact) => (fact.kind === "fault" ? fact.family : ""));
-  const has = (name: string): boolean => iommus.includes(name) || families.includes(name);
-  if (isBefore(subject, COMMON_STRICT) && has("intel")) return "intel_iommu=strict";
-  if (isBefore(subject, COMMON_STRICT) && has("amd")) return "amd_iommu=fullflush";
-  return "iommu.strict=1";
+  const common = "iommu.strict=1";
+  const own = hasIommu(subject, "intel") ? "intel_iommu=strict" : hasIommu(subject, "amd") ? "amd_iommu=fullflush" : "";
+  const isOld = isBefore(subject, COMMON_STRICT);
+  if (own === "" || isOld === false) return common;
+  return isOld === true ? own : `${common} ${own}`;
+}
+
+function hasIommu({ evidence, group }: Subject, name: string): boolean {
+  return (
+    evidence.about("iommu").some(({ iommu }) => iommu === name) ||
+    group.facts.some((fact) => fact.kind === "fault" && fact.family === name)
+  );
+}
+
+/** A trigger that records the stack of each unmap of the address; undefined where the address is none. */
+function stackTrigger({ group }: Subject): string | undefined {
+  const [address] = group.addresses;
+  if (address === undefined || address < 4096n) return undefined;
+  const from = address > LONGEST_MAPPING ? address - LONGEST_MAPPING : 0n;
+  return `stacktrace if iova <= ${hex(address)} && iova > ${hex(from)}`;
 }
 
 function stacks(subject: Subject): string {
-  const [address] = subject.group.addresses;
-  if (address === undefined || address < 4096n) return "";
-  const from = address > LONGEST_MAPPING ? address - LONGEST_MAPPING : 0n;
+  const stack = stackTrigger(subject);
+  if (stack === undefined) return "";
   return command(
-    `echo 'stacktrace if iova <= ${hex(address)} && iova > ${hex(from)}' > /sys/kernel/tracing/events/iommu/unmap/trigger`,
-    "who unmapped it",
+    `echo '${stack}' > ${tracing(subject)}/events/iommu/unmap/trigger`,
+    "as root, before the same recording: the functions that unmap the address, if it is the same address again",
   );
 }
 
 function device({ device: name }: Subject): string {
-  return name === undefined ? "" : command(`lspci -nnvvv -s ${name}`, "what the device is, its driver, its BARs");
+  return name === undefined
+    ? ""
+    : command(`lspci -nnvvv -s ${name}`, "as root: what the device is, its driver, its registers (BARs)");
 }
 
 const GROUPS = 'lspci -nnk -D; for d in /sys/kernel/iommu_groups/*/devices/*; do echo "$d"; done';
 
 const COMMANDS: Readonly<Record<Group["kind"], (subject: Subject) => readonly string[]>> = {
   "dma-fault": (subject) => {
+    const { first } = subject.group;
     const leads = subject.decision.candidates[0]?.verdict;
-    const trace = live(subject, "was the address mapped, for which device, and when was it unmapped?");
+    const trace = live(subject, "was the address mapped, for which device, and who unmapped it, and when?");
     const boot = fromBoot(
       subject,
-      "the same for buffers that live since boot; strict mode makes a late DMA fault at once",
+      "the same from the boot on, for buffers that live since then. Strict: a late access is refused at once. Then save trace and dmesg as above",
     );
     if (leads === "handover") {
       const firmware =
         "dmesg | grep -iE 'efifb|simplefb|framebuffer|BIOS-e820|RMRR'; grep . /sys/kernel/iommu_groups/*/reserved_regions";
       return [command(firmware, "does the address lie in a region of the firmware?"), boot];
     }
-    if (subject.evidence.answerTo(subject.group.first) !== undefined) {
+    if (subject.evidence.answerTo(first) !== undefined) {
       return [
         stacks(subject),
         fromBoot(
           subject,
-          "does it move? Strict invalidation makes a late DMA fault at once, and the recording begins before the first mapping",
+          "the same from the boot on, with the first mapping in it. Strict: an access that comes too late is refused at once, so the time of the fault tells more",
         ),
       ];
     }
     if (leads === "peer-bar" || leads === "physical-address") {
-      return [command("cat /proc/iomem; lspci -vv", "what lies at the address physically (as root)"), trace];
+      return [command("cat /proc/iomem; lspci -vv", "as root: what has this address as a physical address?"), trace];
     }
-    return [trace, boot, stacks(subject)];
+    const isEarly = first.clock === "uptime" && (first.time ?? BOOT_SECONDS) < BOOT_SECONDS;
+    return isEarly ? [boot, trace] : [trace, boot];
   },
   "no-table": (subject) => [
     command(GROUPS, `is ${subject.device ?? "the requester"} a device at all, and in which group?`),
     command(
-      "dmesg | grep -iE 'iommu group|efifb|simplefb|RMRR|kexec'",
-      "who was attached, and what the firmware left running",
+      "dmesg | grep -iE 'iommu group|efifb|simplefb|RMRR|IVMD|kexec'",
+      "which devices have a group, and what the firmware left running",
     ),
   ],
   "table-error": (subject) => [
+    ...(hasIommu(subject, "intel")
+      ? [
+          command(
+            "grep -H . /sys/kernel/debug/iommu/intel/*/domain_translation_struct",
+            "as root: what the table holds at that address (Linux 6.7 on, CONFIG_INTEL_IOMMU_DEBUGFS)",
+          ),
+        ]
+      : []),
     command(
-      "grep -H . /sys/kernel/debug/iommu/intel/*/domain_translation_struct",
-      "what the table holds at that address (VT-d, Linux 6.7 on)",
+      "dmesg | grep -iE 'iommu|DMAR|AMD-Vi|IVRS|smmu'",
+      "what the IOMMU can, how it was set up, and whether more of its messages stand before",
     ),
-    fromBoot(subject, "who wrote the entry"),
+    command(GROUPS, "is the requester a device, and which driver has it?"),
   ],
   interrupt: (subject) => [
+    command("cat /proc/interrupts", "which interrupt it was, and which driver it belongs to"),
     command(
-      "cat /proc/interrupts; echo 1 > /sys/kernel/tracing/events/irq_vectors/enable",
-      "which interrupt it was, and who set it up",
+      `cd ${tracing(subject)}; echo 1 > events/irq_vectors/enable; sleep 60; cat trace > /tmp/interrupts.txt; echo 0 > events/enable`,
+      "as root, while it happens again: which interrupts are set up and freed, and when (x86)",
     ),
     device(subject),
   ],
@@ -137,49 +208,52 @@ const COMMANDS: Readonly<Record<Group["kind"], (subject: Subject) => readonly st
     subject.device === undefined
       ? command(
           "lspci -vvv | grep -E '^[0-9a-f]|ATSCtl|LnkSta:'",
-          "which devices have an IOTLB of their own, and do they answer?",
+          "as root: which devices have a cache of translations of their own (ATSCtl: Enable+), and is their link up?",
         )
       : device(subject),
   ],
   "conflicting-entry": (subject) => [
     command("grep . /sys/kernel/iommu_groups/*/reserved_regions", "is the address in a reserved region?"),
-    live(subject, "who maps the address twice"),
+    live(subject, "who maps the address twice?"),
   ],
   "map-refused": () => [
     command(
-      "ulimit -l; grep -i lck /proc/$(pgrep -o qemu)/status; dmesg | grep -i memlock",
-      "the limit of locked memory, and its use",
+      "dmesg | grep -i memlock; grep -H VmLck /proc/[0-9]*/status | grep -v ' 0 kB'; ulimit -l",
+      "was it the limit of locked memory; how much each process has locked; the limit of this shell in KiB",
     ),
-    command("cat /sys/module/vfio_iommu_type1/parameters/dma_entry_limit", "the most mappings of a container"),
-    command("grep . /sys/kernel/iommu_groups/*/reserved_regions", "holes in the address space"),
+    command(
+      "cat /sys/module/vfio_iommu_type1/parameters/dma_entry_limit",
+      "how many mappings a container of VFIO may have",
+    ),
+    command("grep . /sys/kernel/iommu_groups/*/reserved_regions", "addresses that can't be mapped"),
   ],
   "assignment-refused": () => [
-    command(GROUPS, "what else is in the group"),
+    command(GROUPS, "what else is in the group, and with which driver"),
     command(
-      "grep . /sys/kernel/iommu_groups/*/reserved_regions; dmesg | grep -iE 'RMRR|IVMD'",
-      "regions that the firmware asks for",
+      "grep . /sys/kernel/iommu_groups/*/reserved_regions; dmesg | grep -iE 'RMRR|IVMD|DMAR|AMD-Vi'",
+      "regions that the firmware asks for; is the IOMMU on?",
     ),
   ],
-  "bounce-refused": () => [
+  "bounce-refused": (subject) => [
     command(
       "grep . /sys/kernel/debug/swiotlb/io_tlb_*",
-      "the pool's size and use; twice, some minutes apart, shows a leak",
+      "as root: the pool's size and use, in slots of 2 KiB; twice, some minutes apart, shows a leak",
     ),
     command(
-      "echo 1 > /sys/kernel/tracing/events/swiotlb/enable; sleep 60; cat /sys/kernel/tracing/trace",
-      "who uses it, and with which sizes",
+      `cd ${tracing(subject)}; echo 1 > events/swiotlb/enable; sleep 60; cat trace > /tmp/swiotlb.txt; echo 0 > events/enable`,
+      "as root, while it happens again: which devices use the pool, and with which sizes",
     ),
   ],
   exhausted: (subject) => [
-    live(subject, "what is mapped, by which device, and the largest hole: iova stat /tmp/trace.txt"),
-    command("dmesg | grep -iE 'iommu|table|window'", "the table's size"),
+    live(subject, "what is mapped, by which device, and what is the largest hole (iova stat /tmp/trace.txt)?"),
+    command("dmesg | grep -iE 'iommu|table|window'", "the size of the device's table"),
   ],
   "dma-api-misuse": () => [
     command(
-      "boot with: dma_debug_entries=131072, on a kernel with CONFIG_DMA_API_DEBUG",
-      "the whole message, with sizes and a stack",
+      "boot with: dma_debug_entries=131072",
+      "the whole message, with sizes and a stack (needs a kernel with CONFIG_DMA_API_DEBUG)",
     ),
-    command("cat /sys/kernel/debug/dma-api/dump", "what the driver has mapped; twice shows growth"),
+    command("cat /sys/kernel/debug/dma-api/dump", "as root: what each driver has mapped; twice shows growth"),
   ],
   frozen: () => [
     command(
@@ -192,11 +266,15 @@ const COMMANDS: Readonly<Record<Group["kind"], (subject: Subject) => readonly st
     fromBoot(subject, "the same device from its first mapping on: who maps and does not unmap"),
     command("cat /sys/kernel/debug/dma-api/dump", "what is mapped, with CONFIG_DMA_API_DEBUG; twice shows growth"),
   ],
-  slow: () => [
-    command("perf record -a -g -- sleep 10; perf report --no-children", "where the time goes"),
+  slow: (subject) => [
     command(
-      "cd /sys/kernel/tracing; echo '*iotlb_sync* *flush_iotlb* alloc_iova*' > set_graph_function; echo function_graph > current_tracer; sleep 5; cat trace > /tmp/graph.txt; echo nop > current_tracer",
-      "the time of one invalidation: microseconds are normal, milliseconds are not",
+      "perf record -a -g -- sleep 10; perf report --no-children",
+      "as root, while it is slow: where the time goes",
+    ),
+    command(
+      `cd ${tracing(subject)}; echo '*iotlb_sync*' > set_graph_function; echo '*flush_iotlb*' >> set_graph_function; echo 'alloc_iova*' >> set_graph_function; ` +
+        "echo function_graph > current_tracer; sleep 5; cat trace > /tmp/graph.txt; echo nop > current_tracer; echo > set_graph_function",
+      "as root, while it is slow: the time of one invalidation; microseconds are normal, milliseconds are not",
     ),
   ],
 };

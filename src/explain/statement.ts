@@ -10,6 +10,24 @@ export function statement(text: string, ...facts: readonly { readonly lines: Fac
   return { text, proof: facts.flatMap(({ lines }): readonly LineRef[] => lines).slice(0, MOST_LINES) };
 }
 
+/** A number with commas: `1,048,576`. */
+export function grouped(value: number | bigint): string {
+  return String(value).replace(/\B(?=(?:\d{3})+$)/g, ",");
+}
+
+/** An amount of memory with its unit: `512 KiB`, `1,000 bytes`. */
+export function amount(bytes: number | bigint): string {
+  const count = BigInt(bytes);
+  for (const [unit, shift] of [
+    ["GiB", 30n],
+    ["MiB", 20n],
+    ["KiB", 10n],
+  ] as const) {
+    if (count > 0n && count % (1n << shift) === 0n) return `${grouped(count >> shift)} ${unit}`;
+  }
+  return `${grouped(count)} bytes`;
+}
+
 /** An address as the answer writes it: `0xfffdf000`. */
 export function hex(value: bigint): string {
   return `0x${value.toString(16)}`;

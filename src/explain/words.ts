@@ -3,152 +3,103 @@
  */
 import type { Finding, Kind, LineRef } from "./contract.ts";
 import { UNDECIDED } from "./contract.ts";
-
-/** What each verdict means, as the end of a sentence: "most likely: …". */
-const MEANINGS: Readonly<Record<Kind, Readonly<Record<string, string>>>> = {
-  "dma-fault": {
-    "not-mapped": "the address was not mapped for the device",
-    "use-after-unmap": "the address had been mapped, and was unmapped before the device was done with it",
-    permission: "the address is mapped, but not for this direction",
-    "past-end": "the device went past the end of a buffer",
-    "before-start": "the device began before the start of a buffer",
-    "beyond-mask": "the address has more bits than the device can put on the bus",
-    "truncated-address": "bits of a valid address were lost on the way to the device",
-    "wrong-device": "the address belongs to another device's buffer",
-    "physical-address": "the device was given a physical address in place of a mapped one",
-    "null-address": "the device was never given an address: a register or pointer is still 0",
-    "garbage-address": "the device uses a value that is no address",
-    "msi-doorbell":
-      "the device sent an interrupt (a write to the interrupt controller) to an address that is not mapped for it",
-    "peer-bar": "the device talks directly to another device, and that path is not mapped",
-    handover: "the firmware or an earlier kernel left the device running, and it goes on with its own addresses",
-    "mapped-but-faulted": "the address is mapped, and the IOMMU refused all the same: not a bug of the device's driver",
-  },
-  "no-table": {
-    handover: "the firmware or an earlier kernel left the device running",
-    alias: "a listed device makes requests in the name of this one, which is no device of its own",
-    "not-attached": "no driver has attached the device to the IOMMU",
-    shutdown: "the device was taken from the IOMMU while it still worked",
-  },
-  "table-error": {
-    "reserved-bits": "an entry of the IOMMU's tables has bits set that must be zero",
-    "hardware-error": "the IOMMU met an error while it read its tables",
-    "illegal-command": "the IOMMU refused a command of its driver",
-  },
-  interrupt: {
-    blocked: "the interrupt has no valid entry in the table of interrupts",
-    "not-remapped": "the interrupt has the format of machines without interrupt remapping",
-  },
-  "invalidation-timeout": {
-    "device-gone": "a device is not there any more",
-    "device-silent": "a device is there and does not confirm",
-    "iommu-silent": "the IOMMU itself takes no commands",
-  },
-  "conflicting-entry": {
-    "same-page": "the same page is mapped a second time, or its entry was not cleared",
-    identity: "a fixed one-to-one mapping, as for memory that the firmware reserves, is already there",
-    "two-owners": "two owners use the same address for different memory",
-  },
-  "map-refused": {
-    "memlock-limit": "the process may not lock so much memory",
-    "mapping-limit": "the container has its most mappings",
-    overlap: "the range is mapped already",
-    "cannot-pin": "the memory can't be pinned",
-    "beyond-aperture": "the address has more bits than the IOMMU translates",
-    "reserved-hole": "the range touches a reserved region",
-    misaligned: "the address or size is not a multiple of the IOMMU's page",
-    "stale-mapping": "an earlier unmap did not take the range away",
-  },
-  "assignment-refused": {
-    "group-not-viable": "another device of its group still has a driver of the kernel",
-    "reserved-region": "the firmware needs a fixed mapping for the device",
-    "no-iommu": "no IOMMU is switched on",
-    "no-physical-addresses": "the program may not see physical addresses",
-  },
-  "bounce-refused": {
-    "too-large": "the request is longer than the longest bounce buffer",
-    "no-pool": "there is no pool of bounce buffers",
-    "pool-full": "all bounce buffers are in use",
-    fragmented: "bounce buffers are free, but not enough side by side",
-  },
-  exhausted: {
-    full: "all addresses are in use",
-    fragmented: "addresses are free, but not enough side by side",
-    "allocator-state": "the allocator does not find addresses that are free",
-    "table-too-small": "the table is smaller than what the device asks for",
-  },
-  "dma-api-misuse": {
-    direction: "a buffer was used in another direction than it was mapped for",
-    size: "a buffer was unmapped with another size than it was mapped with",
-    "not-allocated": "something was unmapped or freed that is not mapped",
-    leak: "mappings were not ended",
-    overlap: "memory is mapped more than once at a time",
-    "bad-memory": "memory was mapped that can't be used for DMA",
-    "unchecked-error": "it was not checked whether a mapping failed",
-    sync: "something was synchronised that is not mapped so",
-    segment: "a segment breaks the device's limits",
-    other: "a rule of the DMA API was broken",
-  },
-  frozen: {
-    "dma-error": "a DMA of the device was refused",
-    other: "an error other than a DMA",
-  },
-  leak: {
-    growing: "mappings are made and not ended",
-    "at-exit": "the driver left with mappings that it had not ended",
-  },
-  slow: {
-    "slow-invalidation": "invalidations take long",
-    "lock-contention": "processors wait for each other's lock",
-    "uncached-size": "requests are too long for the allocator's caches",
-  },
-};
+import { VERDICT_WORDS } from "./verdict-words.ts";
 
 /** The verdict as the end of a sentence. */
 export function meaningOf(kind: Kind, verdict: string): string {
   if (verdict === UNDECIDED) return "these lines do not decide the cause";
-  return MEANINGS[kind][verdict] ?? verdict;
+  return VERDICT_WORDS[kind][verdict]?.meaning ?? verdict;
+}
+
+/** What to do when the verdict is the cause, as an order without a full stop. */
+export function nextStepOf(kind: Kind, verdict: string): string {
+  return VERDICT_WORDS[kind][verdict]?.next ?? "run the commands below: each says what it decides";
 }
 
 /** One whole sentence that says what happened. */
 export function headlineOf(finding: Finding): string {
   const who = nameOf(finding);
+  const at = finding.iova === undefined ? "" : ` (address ${finding.iova})`;
   switch (finding.kind) {
     case "dma-fault":
       return `${who} tried to ${verbOf(finding)}, and the IOMMU refused it.`;
     case "no-table":
-      return `${who} tried to ${verbOf(finding)}, and the IOMMU has no table for it.`;
+      return `${who} tried to ${verbOf(finding)}, and the IOMMU refused it: it has no translations for this device at all.`;
     case "table-error":
-      return `The IOMMU could not use its own table for ${lower(who)}.`;
+      return finding.verdict === "illegal-command"
+        ? "The IOMMU refused a command of its own driver."
+        : `The IOMMU could not use its own tables for a request of ${lower(who)}.`;
     case "interrupt":
-      return `${who} sent an interrupt that was refused; its memory accesses are not concerned.`;
+      return `${who} sent an interrupt, and the IOMMU refused it; no access to memory was refused.`;
     case "invalidation-timeout":
-      return `The IOMMU waited in vain for a confirmation that old translations are forgotten${finding.device === undefined ? "" : ` (${finding.device})`}.`;
+      return `The IOMMU was told to forget old translations${finding.device === undefined ? "" : ` of ${lower(who)}`}, and the confirmation did not come in time.`;
     case "conflicting-entry":
       return `A page was mapped at ${finding.iova ?? "an address"} where another mapping already was.`;
     case "map-refused":
-      return `A mapping for a guest or a user-space driver was refused${finding.iova === undefined ? "" : ` (address ${finding.iova})`}.`;
+      return `A request to map memory for a device, a guest or a user-space driver was refused${at}.`;
     case "assignment-refused":
-      return `${finding.device ?? "A device"} could not be given to a guest or a user-space driver.`;
+      return `${who} could not be given to a guest or a user-space driver.`;
     case "bounce-refused":
       return `${who} needed a bounce buffer (memory that it can reach, to copy through) and got none.`;
     case "exhausted":
-      return `No IO addresses were left for a request of ${lower(who)}.`;
+      return `A request for addresses of ${lower(who)} failed: no free range was found.`;
     case "dma-api-misuse":
-      return `The kernel's own check found that the driver of ${lower(who)} uses the DMA API wrongly.`;
+      return `A check of the kernel objects to how the driver of ${lower(who)} maps memory for its device.`;
     case "frozen":
       return `${who} was cut off from the bus after an error (EEH).`;
     case "leak":
-      return `The driver of ${lower(who)} maps memory and does not unmap it.`;
+      return `The driver of ${lower(who)} maps memory that it does not unmap.`;
     case "slow":
       return "A processor spent seconds in the code that hands out or forgets IO addresses.";
   }
 }
 
+/** How sure the cause is, and what to do next: the sentences after the headline. */
+export function outlookOf(finding: Finding, files: number): string {
+  const { kind, verdict, certainty, record, consequenceOf } = finding;
+  const cause =
+    certainty === UNDECIDED
+      ? "These lines do not decide why."
+      : `${certainty === "certain" ? "Certain" : "Most likely"}: ${meaningOf(kind, verdict)} (${verdict}).`;
+  const first =
+    consequenceOf === undefined
+      ? ""
+      : `look first at what happened before it [${linesOf(consequenceOf.proof, files, 1)}]; then `;
+  const step = certainty === UNDECIDED ? nextOfUndecided(finding) : nextStepOf(kind, verdict);
+  const check = certainty === "strong" && record.length > 0 ? ` The commands below decide whether it is so.` : "";
+  return `${cause} Do next: ${first}${step}.${check}`;
+}
+
+function nextOfUndecided({ kind, record }: Finding): string {
+  if (record.some((command) => command.includes("events/iommu/enable")))
+    return "record it when it happens again (commands below, or iova capture), and let iova explain read the recording";
+  return kind === "dma-fault" && record.length === 0
+    ? "record it with iova capture when it happens again"
+    : "run the commands below: each says what it decides";
+}
+
+/** When it happened, by the clock of the input: `at 12.5 s after the boot`, `2 times in 86 µs, the first …` is said with the count. */
+export function timeOf({ firstTime, clock }: Finding): string {
+  if (firstTime === undefined) return "";
+  if (clock === "trace") return `at ${firstTime} s of the recording`;
+  return clock === "wall" ? `on ${dateOf(firstTime)}` : `at ${firstTime} s after the boot`;
+}
+
+/** Times before this one come from logs that name no year. */
+const FIRST_YEAR_SECONDS = 366 * 86_400;
+
+function dateOf(seconds: number): string {
+  const [date = "", time = ""] = new Date(seconds * 1000).toISOString().split(/[TZ]/);
+  return `${seconds < FIRST_YEAR_SECONDS ? date.slice(5) : date} at ${time.replace(/\.?0+$/, "")}`;
+}
+
 /** The device with its driver, at the beginning of a sentence. */
-function nameOf({ device, driver, streamId }: Finding): string {
+function nameOf({ device, driver, streamId, iommu }: Finding): string {
   if (device !== undefined) return driver === undefined ? `Device ${device}` : `Device ${device} (${driver})`;
-  return streamId === undefined ? "A device that the lines do not name" : `The device of stream ${streamId}`;
+  const at = iommu === undefined ? "" : ` behind the IOMMU ${iommu}`;
+  return streamId === undefined
+    ? `A device${at || " that the lines do not name"}`
+    : `The device of stream ${streamId}${at}`;
 }
 
 function lower(text: string): string {

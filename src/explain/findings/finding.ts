@@ -25,6 +25,7 @@ export function findingOf(group: Group, decision: Decision, evidence: Evidence):
     count: group.count,
     ...(group.firstTime === undefined ? {} : { firstTime: group.firstTime }),
     ...(group.lastTime === undefined ? {} : { lastTime: group.lastTime }),
+    ...(group.firstTime === undefined || first.clock === undefined ? {} : { clock: first.clock }),
     follows: decision.follows,
     candidates: decision.candidates,
     excluded: decision.excluded,
@@ -39,12 +40,14 @@ function requester({ facts }: Group): Partial<Finding> {
   const device = facts.find((fact) => fact.device !== undefined)?.device;
   const driver = facts.find((fact) => fact.driver !== undefined)?.driver;
   const streamId = facts.find((fact) => fact.streamId !== undefined)?.streamId;
+  const iommu = facts.find((fact) => fact.iommu !== undefined)?.iommu;
   const domain = facts.find((fact) => fact.domain !== undefined)?.domain;
   const pasid = facts.find((fact) => fact.pasid !== undefined)?.pasid;
   return {
     ...(device === undefined ? {} : { device }),
     ...(driver === undefined ? {} : { driver }),
     ...(streamId === undefined ? {} : { streamId: hex(streamId) }),
+    ...(iommu === undefined ? {} : { iommu }),
     ...(domain === undefined ? {} : { domain: hex(domain) }),
     ...(pasid === undefined ? {} : { pasid: hex(pasid) }),
   };

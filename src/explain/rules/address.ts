@@ -26,11 +26,10 @@ const NULL_ADDRESS: Rule = {
     const fault = faultOf(group);
     // Old MediaTek drivers print flags in the low bits of an address.
     if (fault === undefined || fault.iova >= 4096n) return [];
-    const text =
-      "The address is below 4 KiB: drivers do not get such addresses from the kernel; a register or pointer that was never set has one.";
+    const text = "The address is below 4 KiB; the kernel hands out no such address to a driver.";
     const handedOut = evidence.handedOut(fault);
     if (handedOut !== undefined || fault.family === "qemu") {
-      const why = "Guests have memory at such addresses, so an unset pointer does not follow.";
+      const why = "A guest or a user-space driver may have memory at such an address: it need not be an unset pointer.";
       return [candidate("null-address", "hint", text, fault), follows(why, handedOut ?? fault)];
     }
     if (fault.family === "mediatek") return [candidate("null-address", "hint", text, fault)];
@@ -75,7 +74,7 @@ function onesOf(fault: FaultFact & { readonly iova: bigint }): ReturnType<Rule["
     const ones = "The address is all ones but for its last digits: an invalid pointer, or a negative number.";
     return [
       candidate("garbage-address", "hint", ones, fault),
-      candidate("truncated-address", "hint", "Ones up to that bit are left when a longer address is cut.", fault),
+      candidate("truncated-address", "hint", "When a longer address is cut, ones up to some bit may be left.", fault),
     ];
   }
   if (/^1{8,}0{8,}1{8,}/.test(bits)) {
@@ -83,7 +82,7 @@ function onesOf(fault: FaultFact & { readonly iova: bigint }): ReturnType<Rule["
     return [
       candidate("truncated-address", "hint", hole, fault),
       candidate("garbage-address", "hint", "It may as well be no address at all.", fault),
-      candidate("beyond-mask", "hint", "The IOMMU gives out no address of so many bits.", fault),
+      candidate("beyond-mask", "hint", "No device and no IOMMU takes an address of so many bits.", fault),
     ];
   }
   return fault.cause === "address-size" ? beyondTable(fault) : [];
@@ -112,7 +111,7 @@ const HIGH: Rule = {
     if (fault === undefined || fault.iova < FOUR_GIB || fault.iova >= 1n << 47n) return [];
     if (evidence.handedOut(fault) !== undefined) return [];
     const text =
-      "The address lies above 4 GiB; the kernel hands out addresses below it first. A physical address, given to the device in place of the mapped one, looks like this.";
+      "The address lies above 4 GiB. Physical addresses are often there; of mapped ones the kernel hands out those below first.";
     return [candidate("physical-address", "hint", text, fault)];
   },
 };
@@ -139,12 +138,12 @@ const REGISTER: Rule = {
       candidate(
         "physical-address",
         "strong",
-        `${text} It is above 4 GiB, where physical memory lies and the kernel's mappings do not.`,
+        `${text} It lies above 4 GiB, where the kernel rarely maps.`,
         dump,
         fault,
       ),
-      excluded("garbage-address", "The driver programmed it.", dump),
-      excluded("truncated-address", "The driver programmed all of it.", dump),
+      excluded("garbage-address", "The driver gave this address to the device.", dump),
+      excluded("truncated-address", "The driver gave the whole address to the device.", dump),
     ];
   },
 };
@@ -170,14 +169,13 @@ const GUEST: Rule = {
   apply({ first }, evidence) {
     const handedOut = first.kind === "fault" ? evidence.handedOut(first) : undefined;
     if (handedOut === undefined) return [];
-    const text =
-      "The device belongs to a guest or a user-space driver: the address is one of theirs, not of the kernel.";
+    const text = "A guest or a user-space driver drives the device: the address is one of theirs, not of the kernel.";
     return [
       follows(text, handedOut),
       candidate(
         "not-mapped",
         "hint",
-        "Memory of the guest that is not mapped for the device, or a device that was not reset with its guest.",
+        "Memory of the guest may not be mapped for the device, or the device was not reset when its guest was.",
         handedOut,
       ),
       excluded("handover", "A driver of user space drives the device.", handedOut),

@@ -14,13 +14,12 @@ const INTERRUPT: Rule = {
     "DMAR: [INTR-REMAP] Request device [f0:1f.0] fault index 0x0 [fault reason 0x25] Blocked a compatibility format interrupt request",
   apply({ first }) {
     if (first.kind !== "interrupt") return [];
-    const text =
-      "This is an interrupt of the device, not an access to memory: look at its interrupts, not at its mappings.";
+    const text = "An interrupt was refused, not an access to memory: it has nothing to do with mappings.";
     const verdict = first.verdict;
     if (verdict === undefined) return [follows(text, first)];
     const why =
       verdict === "not-remapped"
-        ? "The interrupt has the format of machines without interrupt remapping: its writer did not use a remapped address."
+        ? "The interrupt is written in the old format, not as the kernel sets up interrupts when they are remapped."
         : "The interrupt's entry is absent, or does not allow this device.";
     return [follows(text, first), candidate(verdict, "certain", why, first)];
   },
@@ -39,7 +38,7 @@ const GONE: Rule = {
     "[  100.000000] pcieport 0000:00:1c.0: pciehp: Slot(1): Link Down\n[  101.000000] DMAR: VT-d detected Invalidation Time-out Error: SID 100",
   apply({ first }, evidence) {
     if (first.kind !== "invalidation-timeout") return [];
-    const rival = candidate("device-silent", "hint", "The device may be there and answer nothing.", first);
+    const rival = candidate("device-silent", "hint", "The device may be there and not answer.", first);
     if (first.gone === true) {
       return [
         candidate(
@@ -75,15 +74,20 @@ const SILENT: Rule = {
     if (first.kind !== "invalidation-timeout") return [];
     if (first.silent === "iommu") {
       const text =
-        "The IOMMU takes no commands at all: its clock, its power or its registers are gone, or it was set up by another kernel.";
+        "Its commands are not carried out: its clock or power may be off, or an earlier kernel had set it up.";
       return [
         candidate("iommu-silent", "strong", text, first),
-        candidate("device-silent", "hint", "A device that never answers can block the queue.", first),
+        candidate(
+          "device-silent",
+          "hint",
+          "A device that never answers can block the IOMMU's queue of commands.",
+          first,
+        ),
       ];
     }
     if (first.silent !== "device") return [];
     return [
-      candidate("device-silent", "hint", "A device with an IOTLB of its own did not confirm an invalidation.", first),
+      candidate("device-silent", "hint", "The command was for a device with an IOTLB of its own.", first),
       candidate("device-gone", "hint", "A device that was removed confirms nothing.", first),
     ];
   },
@@ -99,7 +103,7 @@ const NO_FAULT: Rule = {
   excludedBy: "nothing",
   example: "AMD-Vi: Completion-Wait loop timed out",
   apply({ first }) {
-    const text = "A command to forget old translations was not confirmed in time: no address of a DMA was refused.";
+    const text = "This is no refused access: an address in the message is the command's own.";
     return [follows(text, first)];
   },
 };

@@ -5,7 +5,7 @@ import { candidate, follows, type Rule } from "./rule.ts";
 const WORDS: Readonly<Record<MisuseFact["because"], string>> = {
   direction: "The buffer was unmapped or synchronised with another direction than it was mapped with.",
   size: "The buffer was unmapped with another size than it was mapped with.",
-  "not-allocated": "The driver unmapped or freed something that is not mapped.",
+  "not-allocated": "The check knows no mapping at the address that was unmapped or freed.",
   leak: "The driver let its device go with mappings that it had not ended.",
   overlap: "A cache line is mapped more than once at a time.",
   "bad-memory": "The driver mapped memory that can't be used for DMA (stack, kernel text, vmalloc).",
@@ -28,11 +28,9 @@ const MISUSE: Rule = {
     if (first.kind !== "misuse") return [];
     if (first.because !== "overlap")
       return [candidate(first.because, first.because === "other" ? "hint" : "certain", WORDS[first.because], first)];
-    const rival = "Drivers that map one buffer several times on purpose (RDMA, io_uring) get the same message.";
-    return [
-      candidate("overlap", "certain", WORDS.overlap, first),
-      follows(`${rival} A leak does not follow from it.`, first),
-    ];
+    const rival =
+      "Drivers that map one buffer several times on purpose (RDMA, io_uring) get the same message; it is no proof of a bug.";
+    return [candidate("overlap", "certain", WORDS.overlap, first), follows(rival, first)];
   },
 };
 
@@ -46,25 +44,25 @@ const FROZEN: Rule = {
   excludedBy: "PCIe errors or a lost link just before",
   example: "PowerNV: IOMMU bypass window disabled.\nEEH: Frozen PHB#2-PE#fd detected",
   apply({ first }, evidence) {
-    const text = "The bridge cut the device off after an error; that alone does not say that a DMA was refused.";
+    const text = "The bridge cut the device off after an error, which need not be a DMA.";
     const off = evidence.events.find(({ event }) => event === "translation-off");
     if (first.kind === "frozen" && first.dma === true) {
       return [
         candidate("dma-error", "strong", "The log names a refused DMA beside the freeze.", first),
-        candidate("other", "hint", "Other errors freeze a device, too.", first),
+        candidate("other", "hint", "Other errors have the same effect.", first),
       ];
     }
     if (off === undefined)
       return [
         follows(text, first),
-        candidate("other", "hint", "Link errors and refused register accesses freeze a device, too.", first),
+        candidate("other", "hint", "Errors of the link and of accesses to registers have the same effect.", first),
       ];
     return [
       follows(text, first),
       candidate(
         "dma-error",
         "hint",
-        "The bypass window was switched off before: addresses that were physical until then are refused.",
+        "The bypass was switched off before: the physical addresses that the device used until then are refused since.",
         off,
         first,
       ),
@@ -85,7 +83,7 @@ const SLOW: Rule = {
     if (first.kind !== "slow") return [];
     return [
       follows(
-        `A processor spent seconds in ${first.where}: the code of the IOMMU's addresses or invalidations. One stack does not tell why.`,
+        `The stack of the processor shows ${first.where}, a function that manages IO addresses or invalidations. One stack does not tell why.`,
         first,
       ),
     ];

@@ -32,7 +32,7 @@ const MSI: Rule = {
         candidate(
           "msi-doorbell",
           "certain",
-          "The address is the doorbell of the interrupt controller (ITS).",
+          "The address is the one at which the interrupt controller (ITS) takes interrupts.",
           fault,
           its,
         ),
@@ -40,7 +40,7 @@ const MSI: Rule = {
     }
     if ((fault.iova & 0xfffn) !== 0x40n) return [];
     const text =
-      "A write to offset 0x040 of a page: the doorbell of the interrupt controller (ITS) has that offset. The page is not mapped for the device.";
+      "The write goes to offset 0x040 of a page: Arm's interrupt controller (ITS) takes interrupts at that offset.";
     return [
       candidate("msi-doorbell", "strong", text, fault),
       candidate("not-mapped", "hint", "Data may lie at that offset by chance.", fault),
@@ -58,7 +58,7 @@ function onX86(fault: FaultFact & { readonly iova: bigint }): Conclusion[] {
       candidate(
         "msi-doorbell",
         "certain",
-        "The address is in the range of interrupts (0xfee00000 to 0xfeefffff): the write is an interrupt.",
+        "The address is in the range of interrupts of x86 (0xfee00000 to 0xfeefffff).",
         fault,
       ),
     ];
@@ -67,7 +67,7 @@ function onX86(fault: FaultFact & { readonly iova: bigint }): Conclusion[] {
     fault.cause === "interrupt-range" ||
     (fault.family === "amd" && fault.iova >= HYPERTRANSPORT && fault.iova < 1n << 40n)
   ) {
-    const text = "The address is in the range that AMD reserves for interrupts and messages.";
+    const text = "The address is in the range that AMD reserves for interrupts and messages (from 0xfdf8000000 on).";
     return [
       candidate("msi-doorbell", "strong", text, fault),
       candidate("garbage-address", "hint", "An invalid pointer may lie there, too.", fault),
@@ -94,7 +94,7 @@ const PEER: Rule = {
       // A BAR at 0 has no address yet: firmware or the kernel assigns one later.
       .find((one) => one.first > 0n && contains(one, fault.iova) && one.device !== fault.device);
     if (bar === undefined) return [];
-    const text = `The address lies in a BAR of ${bar.device}: the device talks to its peer, and that is not mapped.`;
+    const text = `The address lies in a BAR (registers or memory) of ${bar.device}.`;
     if (evidence.handedOut(fault) !== undefined) return [candidate("peer-bar", "hint", text, fault, bar)];
     return [candidate("peer-bar", "certain", text, fault, bar)];
   },
@@ -120,7 +120,7 @@ const FRAMEBUFFER: Rule = {
         candidate(
           "handover",
           "strong",
-          "The address lies in the framebuffer that the firmware set up: the display still reads it.",
+          "The address lies in the screen memory (framebuffer) that the firmware set up.",
           fault,
           frame,
         ),
@@ -131,7 +131,7 @@ const FRAMEBUFFER: Rule = {
       .about("reserved")
       .find((one) => contains(one, fault.iova) && /RMRR|IVMD|direct/.test(one.use));
     if (region === undefined) return [];
-    const text = `The address lies in a region that the firmware reserved for its own use (${region.use}).`;
+    const text = `The address lies in a region that the firmware reserved (${region.use}).`;
     return [candidate("handover", "strong", text, fault, region), ...rival(fault)];
   },
 };
@@ -157,8 +157,7 @@ const MEMORY: Rule = {
     if (fault === undefined || evidence.handedOut(fault) !== undefined) return [];
     const ram = evidence.about("ram").find((one) => contains(one, fault.iova) && /usable|System RAM/i.test(one.use));
     if (ram === undefined) return [];
-    const text =
-      "The address lies in the machine's memory: a physical address that was given to the device without a mapping looks like this.";
+    const text = "The machine has memory at this physical address.";
     const weight = fault.iova >= 1n << 32n ? "strong" : "hint";
     return [candidate("physical-address", weight, text, fault, ram)];
   },
@@ -182,8 +181,7 @@ const ON_CHIP: Rule = {
       return [excluded("handover", "A driver of the kernel already drives the device.", first)];
     }
     if (evidence.about("userspace").some(({ time }) => time !== undefined && time < (first.time ?? 0))) return [];
-    const text =
-      "The fault comes in the first seconds after boot, before a line of the device's driver: the firmware may have left the device running.";
+    const text = "The fault comes in the first seconds after the boot, before a line of the device's driver.";
     return [candidate("handover", kind === "no-table" ? "strong" : "hint", text, first)];
   },
 };
@@ -206,8 +204,7 @@ const KEXEC: Rule = {
     const [kexec] = evidence.about("kexec");
     if (kexec === undefined || first.kind !== "fault") return [];
     if (hasDriverBefore(first, evidence)) return [];
-    const text =
-      "This kernel was started by another one, whose devices may still run: it is a DMA of the previous kernel.";
+    const text = "This kernel was started by another one (kexec, kdump), whose devices may still run.";
     return [
       candidate("handover", "strong", text, kexec, first),
       candidate("not-attached", "hint", "The device may also not be set up in this kernel.", first),

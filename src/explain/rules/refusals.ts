@@ -1,19 +1,19 @@
 /** Mappings, assignments, bounce buffers and addresses that were refused: no DMA happened at all. */
 import type { MapRefusedFact } from "../../log/facts.ts";
 import { conflictOf } from "../groups.ts";
-import { hex } from "../statement.ts";
+import { amount, grouped, hex } from "../statement.ts";
 import { type Conclusion, candidate, follows, type Rule } from "./rule.ts";
 
 /** What the software itself says, by verdict. */
 const SAID: Readonly<Record<string, string>> = {
-  "memlock-limit": "The process may not lock so much memory (RLIMIT_MEMLOCK).",
-  "mapping-limit": "The container has its most mappings (65,535 by default).",
+  "memlock-limit": "The limit of locked memory (RLIMIT_MEMLOCK) was met.",
+  "mapping-limit": "A container of VFIO has a limit of mappings (65,535 by default).",
   overlap: "The range overlaps a mapping that is there already.",
-  "cannot-pin": "The memory can't be pinned: it is no ordinary memory of the process.",
+  "cannot-pin": "The message says so: it is no ordinary memory of the process.",
   "beyond-aperture": "The address lies beyond what the IOMMU can translate.",
   "reserved-hole": "The range touches a reserved region.",
   misaligned: "The address or the size is not a multiple of the IOMMU's page.",
-  "stale-mapping": "An earlier unmap did not take the range away.",
+  "stale-mapping": "The message says that an earlier mapping is still there.",
 };
 
 const SAID_SO: Rule = {
@@ -31,7 +31,7 @@ const SAID_SO: Rule = {
     const limit =
       fact.limit === undefined
         ? ""
-        : ` The limit is ${fact.because === "beyond-aperture" ? `${fact.limit} bits` : `${fact.limit} bytes`}.`;
+        : ` The limit is ${fact.because === "beyond-aperture" ? `${fact.limit} bits` : amount(fact.limit)}.`;
     return [candidate(fact.because, "certain", `${SAID[fact.because] ?? ""}${limit}`, fact)];
   },
 };
@@ -56,17 +56,24 @@ const ERRNO: Rule = {
 function byErrno(fact: MapRefusedFact): Conclusion[] {
   switch (fact.errno) {
     case "ENOSPC":
-      return [candidate("mapping-limit", "certain", `ENOSPC has one meaning here. ${SAID["mapping-limit"]}`, fact)];
+      return [
+        candidate(
+          "mapping-limit",
+          "certain",
+          `No space left on device (ENOSPC) has one meaning here: the limit of mappings. ${SAID["mapping-limit"]}`,
+          fact,
+        ),
+      ];
     case "EEXIST":
       return [
         candidate(
           "overlap",
           "certain",
-          "EEXIST has one meaning here: the range overlaps a mapping that is there already.",
+          "File exists (EEXIST) has one meaning here: the range overlaps a mapping that is there already.",
           fact,
         ),
         follows(
-          "When an unmap before it took 0 bytes, the old mapping is still there and the device uses old memory: no fault will ever say so.",
+          "If an unmap before it took 0 bytes, the device still uses the old memory, and no fault will ever say so.",
           fact,
         ),
       ];
@@ -75,26 +82,26 @@ function byErrno(fact: MapRefusedFact): Conclusion[] {
         candidate(
           "memlock-limit",
           "strong",
-          "ENOMEM of a map is the limit of locked memory in nearly all cases; the kernel's line names it.",
+          "Cannot allocate memory (ENOMEM) is here the limit of locked memory in nearly all cases; a line of the kernel's log names it then.",
           fact,
         ),
-        candidate("cannot-pin", "hint", "Memory for the IOMMU's own tables may have run out.", fact),
+        candidate("cannot-pin", "hint", "Rarely, memory for the IOMMU's own tables has run out.", fact),
       ];
     case "EFAULT":
       return [
         candidate(
           "cannot-pin",
           "strong",
-          "EFAULT: the memory is not there, or can't be pinned (a device's BAR, postcopy, DAX).",
+          "Bad address (EFAULT): the memory is not there, or is of a kind that can't be pinned (a device's BAR, a file on DAX, memory that is still being migrated).",
           fact,
         ),
         candidate("stale-mapping", "hint", "The memory may have been taken back already.", fact),
       ];
     case "EINVAL":
       return [
-        candidate("misaligned", "hint", "EINVAL: the address or size is not a multiple of the IOMMU's page,", fact),
-        candidate("beyond-aperture", "hint", "or lies beyond the IOMMU's width,", fact),
-        candidate("reserved-hole", "hint", "or touches a reserved region.", fact),
+        candidate("misaligned", "hint", "Invalid argument (EINVAL) may mean this.", fact),
+        candidate("beyond-aperture", "hint", "It may mean this as well.", fact),
+        candidate("reserved-hole", "hint", "It may mean this as well.", fact),
       ];
     default:
       return [];
@@ -114,10 +121,12 @@ const ASSIGNMENT: Rule = {
     if (first.kind !== "assignment-refused" || first.because === undefined) return [];
     const words = {
       "group-not-viable":
-        "Another device of the same group still has a driver of the kernel: a group is assigned as a whole.",
-      "reserved-region": "The firmware asks for a fixed mapping (RMRR, IVMD) for this device: it can't be given away.",
-      "no-iommu": "The machine has no IOMMU that is switched on.",
-      "no-physical-addresses": "The program asks for physical addresses, and may not see them without more rights.",
+        "A group is given away as a whole, and this one still has a device with a driver of the kernel.",
+      "reserved-region":
+        "The firmware asks for a region with fixed addresses (RMRR, IVMD) for this device; a guest could move it.",
+      "no-iommu": "The message says that there is no IOMMU, or none that is on.",
+      "no-physical-addresses":
+        "The program asks for physical addresses; the kernel shows them only to programs with CAP_SYS_ADMIN.",
     };
     return [candidate(first.because, "certain", words[first.because], first)];
   },
@@ -139,27 +148,37 @@ const BOUNCE: Rule = {
     if (first.kind !== "bounce-refused") return [];
     const { bytes, totalSlots, usedSlots } = first;
     const tooLarge = facts.some((one) => one.kind === "bounce-refused" && (one.bytes ?? 0n) > SEGMENT_BYTES);
-    if (totalSlots === 0) return [candidate("no-pool", "certain", "The pool has 0 slots: there is none.", first)];
+    if (totalSlots === 0) return [candidate("no-pool", "certain", "The pool has 0 slots.", first)];
     const share = totalSlots === undefined || usedSlots === undefined ? undefined : usedSlots / totalSlots;
     if (tooLarge && (share === undefined || share < 0.95)) {
-      const text = `The request of ${bytes} bytes can never fit: a segment has 128 slots of 2 KiB (262,144 bytes), whatever the pool's size.`;
+      const text = `The request has ${amount(bytes ?? 0n)}. A bounce buffer has at most 128 slots of 2 KiB (256 KiB), however large the pool is.`;
       return [candidate("too-large", "certain", text, first)];
     }
     if (share === undefined)
       return [
-        candidate("pool-full", "hint", "The line gives no numbers of the pool.", first),
-        candidate("fragmented", "hint", "A long run of slots may be missing.", first),
+        candidate(
+          "pool-full",
+          "hint",
+          "The line does not say how large the pool is, or how much of it is used.",
+          first,
+        ),
+        candidate("fragmented", "hint", "Enough slots may be free, but not side by side.", first),
       ];
-    const percent = `${usedSlots} of ${totalSlots} slots are used`;
+    const percent = `${grouped(usedSlots ?? 0)} of ${grouped(totalSlots ?? 0)} slots (2 KiB each) are used`;
     if (share >= 0.95) {
-      const full = candidate("pool-full", tooLarge ? "hint" : "strong", `The pool is full: ${percent}.`, first);
+      const full = candidate("pool-full", tooLarge ? "hint" : "strong", `${percent}.`, first);
       const rival = tooLarge
-        ? candidate("too-large", "hint", "The request is longer than a segment of 262,144 bytes.", first)
+        ? candidate(
+            "too-large",
+            "hint",
+            `The request has ${amount(bytes ?? 0n)}; a bounce buffer has at most 256 KiB.`,
+            first,
+          )
         : candidate("fragmented", "hint", "A few slots are free, but not side by side.", first);
-      return [full, rival, follows("When the number of used slots only rises, buffers are not given back.", first)];
+      return [full, rival, follows("If the number of used slots only rises, buffers are not given back.", first)];
     }
     return [
-      candidate("fragmented", "strong", `The pool has room (${percent}), but no run that is long enough.`, first),
+      candidate("fragmented", "strong", `The pool has room (${percent}), but no long enough run of slots.`, first),
       candidate("too-large", "hint", "The device's limits may leave fewer slots for it.", first),
     ];
   },
@@ -176,11 +195,10 @@ const EXHAUSTED: Rule = {
   example: "iommu_alloc failed, tbl c00000000263c480 vaddr c000000133b00000 npages 1",
   apply({ facts, first }) {
     const one = facts.find((fact) => fact.kind === "exhausted" && fact.pages === 1);
-    if (one !== undefined)
-      return [candidate("full", "certain", "Even one page could not be had: the table is full.", one)];
+    if (one !== undefined) return [candidate("full", "certain", "Even a request of one page failed.", one)];
     return [
-      candidate("full", "hint", "All pages may be taken.", first),
-      candidate("fragmented", "hint", "Pages may be free, but not so many side by side.", first),
+      candidate("full", "hint", "Nothing in the line says how much was free.", first),
+      candidate("fragmented", "hint", "A request of several pages needs them side by side.", first),
     ];
   },
 };
@@ -198,14 +216,16 @@ const CONFLICT: Rule = {
     if (first.kind !== "conflict" || first.oldEntry === undefined) return [];
     const verdict = conflictOf(first);
     if (verdict === "identity") {
-      const text = `The old entry ${hex(first.oldEntry)} maps the address to itself: a reserved region or an identity map is there.`;
+      const text = `The old entry ${hex(first.oldEntry)} maps the address to itself, as for a reserved region.`;
       return [candidate("identity", "certain", text, first)];
     }
     if (verdict === "same-page") {
-      const text = "Both entries are the same: the page was mapped again, or its entry was not cleared.";
+      const text = "The old and the new entry are the same.";
       return [candidate("same-page", "certain", text, first)];
     }
-    return [candidate("two-owners", "certain", "The old entry maps another page: two owners use the address.", first)];
+    return [
+      candidate("two-owners", "certain", "The old entry maps the address to another page than the new one.", first),
+    ];
   },
 };
 

@@ -1,6 +1,6 @@
 /** What the IOMMU itself reports: no entry, an entry that forbids the access, or a code that means either. */
 import type { FaultFact } from "../../log/facts.ts";
-import { candidate, excluded, follows, type Rule } from "./rule.ts";
+import { candidate, excluded, follows, type Rule, rareCandidate } from "./rule.ts";
 
 const ABSENT: Rule = {
   name: "reported-absent",
@@ -43,15 +43,10 @@ const PERMISSION: Rule = {
     if (fact === undefined) return [];
     if (fact.family === "amd" && (fact.domain ?? 1n) === 0n) {
       const text =
-        "The flags would say that the address is mapped and forbids the access, but with domain 0 they speak of the device's own entry.";
+        "The flags say that an entry is there and forbids the access. With domain 0 that may be the entry of the device itself, not of the address.";
       return [
         follows(text, fact),
-        candidate(
-          "physical-address",
-          "hint",
-          "Domain 0 often means that the device is not in a domain of its own.",
-          fact,
-        ),
+        candidate("physical-address", "hint", "Domain 0 often means that the device has no mappings of its own.", fact),
       ];
     }
     const forbidden =
@@ -70,12 +65,18 @@ const UNTOLD: Rule = {
   excludedBy: "a dump of the page table beside the fault (Linux 5.16 on)",
   example:
     "DMAR: [DMA Write] Request device [00:12.0] fault addr b7fff000 [fault reason 05] PTE Write access is not set",
-  apply({ first }) {
+  apply({ first }, evidence) {
     if (first.kind !== "fault" || first.cause !== "absent-or-permission" || first.dump !== undefined) return [];
-    const text = `The IOMMU refused the ${first.access ?? "access"}; its reason code does not tell an address that is not mapped from one that is mapped for the other direction.`;
+    // A recording that shows the life of the address says more than the code.
+    const shown = evidence.answerTo(first)?.conclusions ?? [];
+    if (shown.some((one) => one.says === "candidate" && one.weight !== "hint")) return [];
+    const text =
+      "The IOMMU's code has two meanings: the address is not mapped, or it is mapped and the mapping forbids this access.";
+    const rare = `The mapping may allow ${first.access === "write" ? "reads" : first.access === "read" ? "writes" : "other accesses"} only.`;
     return [
       follows(text, first),
-      candidate("not-mapped", "hint", "Most such faults are of addresses that are not mapped.", first),
+      candidate("not-mapped", "hint", "Most faults with this code are of addresses that are not mapped.", first),
+      rareCandidate("permission", rare, first),
     ];
   },
 };
@@ -93,8 +94,7 @@ const PRESENT: Rule = {
   apply({ facts }) {
     const fact = facts.find((one) => one.kind === "fault" && one.dump === "present");
     if (fact === undefined) return [];
-    const text =
-      "The entry that was printed is valid and allows the access: this is not a mapping bug of the device's driver.";
+    const text = "The entry that was printed is valid and allows the access.";
     const rival = "The entry was printed after the fault: it may have been written in between.";
     return [
       candidate("mapped-but-faulted", "strong", text, fact),
@@ -119,7 +119,9 @@ const PASSED_THROUGH: Rule = {
       (one) => one.kind === "fault" && (one.dump === "pass-through" || one.cause === "passed-through"),
     );
     if (fact === undefined) return [];
-    return [excluded("not-mapped", "The device's entry is pass-through: no mapping is looked up.", fact)];
+    return [
+      excluded("not-mapped", "The IOMMU passes the device's addresses through: it looks up no mapping for them.", fact),
+    ];
   },
 };
 

@@ -20,6 +20,8 @@ export type Conclusion =
       readonly because: Statement;
       /** A recording shows it. */
       readonly from?: "trace";
+      /** Rarer than the usual verdicts of the kind: it stands after them. */
+      readonly isRare?: true;
     }
   | { readonly says: "excluded"; readonly verdict: string; readonly because: Statement; readonly from?: "trace" }
   /** An earlier event of the same device is the cause. */
@@ -52,6 +54,11 @@ export function follows(text: string, ...proof: readonly Proof[]): Conclusion {
 
 export function candidate(verdict: string, weight: Weight, text: string, ...proof: readonly Proof[]): Conclusion {
   return { says: "candidate", verdict, weight, because: statement(text, ...proof) };
+}
+
+/** A hint at something that is rarer than the usual verdicts of the kind. */
+export function rareCandidate(verdict: string, text: string, ...proof: readonly Proof[]): Conclusion {
+  return { says: "candidate", verdict, weight: "hint", because: statement(text, ...proof), isRare: true };
 }
 
 export function excluded(verdict: string, text: string, ...proof: readonly Proof[]): Conclusion {

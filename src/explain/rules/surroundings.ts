@@ -19,7 +19,7 @@ const WORDS: Readonly<Record<EventFact["event"], string>> = {
   bind: "was bound",
   removed: "was removed",
   shutdown: "was shut down",
-  "translation-off": "lost its translation",
+  "translation-off": "had its translation, or the bypass of it, switched off",
   "process-killed": "lost its process",
   "guest-reset": "saw its guest reset",
 };
@@ -48,7 +48,7 @@ const BEFORE: Rule = {
     if (event !== undefined) return [consequence(sentenceOf(event, first), event)];
     const [later] = evidence.eventsAfter(first, FAULT_SECONDS).filter((one) => evidence.areOneDevice(one, first));
     if (later === undefined) return [];
-    return [follows(`The device ${WORDS[later.event]} only after the fault: that is a consequence of it.`, later)];
+    return [follows(`The device ${WORDS[later.event]} only after the fault: that may be a consequence of it.`, later)];
   },
 };
 
@@ -64,7 +64,7 @@ function sentenceOf(event: EventFact, fact: Located): string {
     between > 0.0005
       ? `${between < 1 ? `${Math.round(between * 1000)} ms` : `${between.toFixed(1)} s`} before`
       : "just before";
-  return `${who} ${WORDS[event.event]} ${when}: look at that first.`;
+  return `${who} ${WORDS[event.event]} ${when}.`;
 }
 
 /** Names of drivers whose device makes DMA for others. */
@@ -97,7 +97,7 @@ const REQUESTER: Rule = {
     if (!first.device.endsWith(":00:00.0")) return [];
     return [
       follows(
-        "The requester is the host bridge: the id stands for a device behind it or for a processor's own block.",
+        "The request carries the id of the host bridge (00:00.0): that stands for a device behind it, or for a part of the processor.",
         first,
       ),
     ];
@@ -112,7 +112,8 @@ const PATTERN: Rule = {
   title: "The addresses of a burst tell which object the device was using.",
   kinds: ["dma-fault", "no-table"],
   needs: "at least three faults of one device with exact addresses, or with times",
-  concludes: "a ring of descriptors (constant stride), one buffer (rising by cache lines), a display (once a frame)",
+  concludes:
+    "a ring, table or small pieces (up to 32 bytes apart), one buffer (by cache lines), a display (once a frame)",
   safety: "hint",
   excludedBy: "page-aligned addresses of VT-d: they say nothing below 4 KiB",
   example:
@@ -130,7 +131,7 @@ const PATTERN: Rule = {
       bytes >= 64n && bytes <= 256n
         ? "one buffer, read or written from its start on"
         : bytes <= 32n
-          ? "a ring of descriptors"
+          ? "entries of a ring or table, or one transfer in small pieces"
           : undefined;
     return what === undefined
       ? []
@@ -150,7 +151,10 @@ function oneAddress(faults: readonly FaultFact[]): ReturnType<Rule["apply"]> {
   const isFrame = gaps.length >= 2 && gaps.every((gap) => gap >= FRAME_SECONDS[0] && gap <= FRAME_SECONDS[1]);
   if (isFrame) return [follows("The same address once a frame: a display reads its picture there.", ...proof)];
   return [
-    follows("Every fault has the same address: an object that the device keeps, such as a ring or a table.", ...proof),
+    follows(
+      "Every fault has the same address: the device uses one object again and again, such as a ring or a table.",
+      ...proof,
+    ),
   ];
 }
 

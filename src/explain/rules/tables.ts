@@ -16,7 +16,7 @@ const NO_TABLE: Rule = {
   apply({ first }) {
     if (first.kind !== "fault") return [];
     const text =
-      "The IOMMU has no table for this requester, so every address of it is refused: the cause is not a mapping that a driver forgot.";
+      "The IOMMU has no table for this requester and refuses all its addresses: no single mapping is missing.";
     return [follows(text, first)];
   },
 };
@@ -38,7 +38,7 @@ const ALIAS: Rule = {
     const slot = first.device.slice(0, -2);
     const owner = devices.find(({ device }) => device.slice(0, -2) === slot);
     if (owner === undefined) return [];
-    const text = `${first.device} is not among the machine's devices; ${owner.device} has the same bus and slot, and makes requests in that name.`;
+    const text = `${first.device} is not among the machine's devices; ${owner.device} has the same bus and slot, and may send under that id.`;
     return [
       candidate("alias", "strong", text, first, owner),
       candidate("not-attached", "hint", "The list of devices may be cut.", owner),
@@ -63,7 +63,7 @@ const USER_SPACE: Rule = {
       candidate(
         "not-attached",
         "certain",
-        `${line.driver} does not attach its device to the IOMMU; vfio-pci does.`,
+        `The driver ${line.driver} sets up no translation for its device; vfio-pci does.`,
         line,
         first,
       ),
@@ -95,7 +95,7 @@ const SHUTDOWN: Rule = {
       candidate(
         "shutdown",
         "certain",
-        "The device had been taken from its table before: it went on with DMA.",
+        "The translation was taken away before, and the device went on with DMA.",
         event,
         first,
       ),
@@ -120,7 +120,7 @@ const RESUME: Rule = {
       candidate(
         "not-attached",
         "strong",
-        "The machine had just resumed: the device's entry was not restored.",
+        "The machine had just resumed: the device's entry may not have been restored.",
         event,
         first,
       ),
@@ -147,13 +147,13 @@ const TABLE_ERROR: Rule = {
     const text = first.reason?.text ?? first.text;
     if (/command/i.test(text) && /illegal/i.test(text)) {
       return [
-        candidate("illegal-command", "strong", "The IOMMU refused a command of its driver.", first),
+        candidate("illegal-command", "strong", "The message itself says so.", first),
         candidate("hardware-error", "hint", "A broken command queue looks the same.", first),
       ];
     }
     if (/hardware[_ ]error|abort|\bEABT\b|external|fetch/i.test(text)) {
       return [
-        candidate("hardware-error", "strong", "The IOMMU met an error on the bus while it read its tables.", first),
+        candidate("hardware-error", "strong", "The code means an error on the way to memory.", first),
         candidate("reserved-bits", "hint", "A table at a wrong address looks the same.", first),
       ];
     }
@@ -173,12 +173,11 @@ function contradiction(fault: FaultFact): Conclusion[] {
 function reservedBits(fault: FaultFact, evidence: Evidence): Conclusion[] {
   if (fault.family === "sparc") return [];
   const early = fault.clock === "uptime" && (fault.time ?? 0) < 10 && fault.device?.endsWith(":00:02.0") === true;
-  const text =
-    "The entry is there, with bits set that must be zero: software wrote it wrongly, or the hardware knows fewer bits than software thinks.";
+  const text = "Software wrote the entry wrongly, or the hardware knows fewer bits than software thinks.";
   if (early && evidence.driversOf(fault.device).length === 0) return [candidate("reserved-bits", "hint", text, fault)];
   return [
     candidate("reserved-bits", "strong", text, fault),
-    candidate("hardware-error", "hint", "Memory that was overwritten looks the same.", fault),
+    candidate("hardware-error", "hint", "Memory that was overwritten, or is broken, looks the same.", fault),
   ];
 }
 

@@ -14,6 +14,7 @@ import {
   UNKNOWN_DEVICE,
 } from "../../trace/events.ts";
 import type { Candidate, Finding, Statement } from "../contract.ts";
+import { amount } from "../statement.ts";
 import type { TraceAnalysis } from "./analysis.ts";
 import { NO_ROW } from "./lives.ts";
 
@@ -64,7 +65,7 @@ function exhausted(analysis: TraceAnalysis, device: number, rows: readonly numbe
   const bytes = events.bytes[row] as number;
   const space = spaceAt(analysis, device, row);
   const asked: Statement = {
-    text: `${rows.length} mappings failed${name === undefined ? "" : ` for ${name}`}; the first asked for ${bytes === 0 ? "an unknown number of" : bytes} bytes.`,
+    text: `${rows.length} ${rows.length === 1 ? "request" : "requests"} failed${name === undefined ? "" : ` for ${name}`}; the first asked for ${bytes === 0 ? "an unknown number of bytes" : amount(bytes)}.`,
     proof: lines.slice(0, 6),
   };
   const candidates = space === undefined ? [] : [candidateOf(space, bytes, lines.slice(0, 2))];
@@ -78,13 +79,14 @@ function exhausted(analysis: TraceAnalysis, device: number, rows: readonly numbe
     count: rows.length,
     firstTime: analysis.secondsOf(row),
     lastTime: analysis.secondsOf(rows.at(-1) ?? row),
+    clock: "trace",
     follows: [asked, ...(space === undefined ? [] : [spaceText(space, lines.slice(0, 1))])],
     candidates: [...candidates, ...others.map((verdict): Candidate => ({ verdict, weight: "hint", because: [] }))],
     excluded: [],
     proof: lines.slice(0, 32),
     record: [
       "grep -H . /sys/bus/pci/devices/*/{dma_mask_bits,consistent_dma_mask_bits}   # how many bits each device can address",
-      "boot with: trace_event=iommu:*,dma:* trace_buf_size=64M   # all mappings from the first one on: what fills the space",
+      "boot with: trace_event=iommu:*,dma:* trace_buf_size=64M   # all mappings from the boot on: what fills the space",
     ],
   };
 }
@@ -99,10 +101,10 @@ function candidateOf(space: Space, bytes: number, proof: Statement["proof"]): Ca
     return {
       verdict: "fragmented",
       weight: "strong",
-      because: [{ text: `Enough was free, but the largest hole had ${hole} bytes.`, proof }],
+      because: [{ text: `Enough was free, but the largest hole had ${amount(hole)}.`, proof }],
     };
   }
-  const text = `A hole of ${hole} bytes was free: the allocator's own state (caches, alignment, its retry limit) or something else than addresses was short.`;
+  const text = `A hole of ${amount(hole)} was free: the allocator's caches, its alignment or its search, or a want of memory would explain it.`;
   return { verdict: "allocator-state", weight: "strong", because: [{ text, proof }] };
 }
 
@@ -110,8 +112,8 @@ function spaceText({ limitPages, freePages, largestHolePages }: Space, proof: St
   const bits = Math.log2(limitPages * PAGE_BYTES);
   return {
     text:
-      `Below ${bits} bits, which hold all addresses that the device got, ${freePages * PAGE_BYTES} bytes were free of mappings of the trace; ` +
-      `the largest hole had ${largestHolePages * PAGE_BYTES} bytes.`,
+      `All addresses that the device got have at most ${bits} bits. Of these addresses ${amount(freePages * PAGE_BYTES)} were free, as far as the recording ` +
+      `shows; the largest hole had ${amount(largestHolePages * PAGE_BYTES)}.`,
     proof,
   };
 }

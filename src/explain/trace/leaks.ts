@@ -6,6 +6,7 @@
 import type { LineRef } from "../../log/facts.ts";
 import { NO_DIRECTION, REMOVE_DEVICE, UNKNOWN_DIRECTION } from "../../trace/events.ts";
 import type { Finding, Statement } from "../contract.ts";
+import { amount, grouped } from "../statement.ts";
 import type { TraceAnalysis } from "./analysis.ts";
 import { NO_ROW } from "./lives.ts";
 import { UNKNOWN_OWNER } from "./owners.ts";
@@ -71,20 +72,28 @@ function growing(analysis: TraceAnalysis, owner: number, live: readonly number[]
   const name = analysis.history.owners.nameOf(owner) ?? "?";
   const proof = live.slice(0, 8).map((request) => lineOf(analysis, requests, request));
   const text =
-    `${live.length} of ${count} mappings of ${name} (${bytes} bytes) are live at the end of the trace, and some of each period are: ` +
-    "their number grows.";
+    `${grouped(live.length)} of ${grouped(count)} mappings of ${name} are not ended when the recording ends (${amount(bytes)}); ` +
+    "they were made all through the recording, so their number grows.";
   return {
     ...shared(analysis, owner, live, requests),
     verdict: "growing",
     certainty: "strong",
     follows: [{ text, proof }, ...lossText(analysis), ...sizesText(analysis, live, requests)],
     candidates: [
-      { verdict: "growing", weight: "strong", because: [{ text, proof }] },
-      { verdict: "at-exit", weight: "hint", because: [{ text: "The driver may take them away when it ends.", proof }] },
+      {
+        verdict: "growing",
+        weight: "strong",
+        because: [{ text: "Mappings of the same kind were made and ended in between.", proof }],
+      },
+      {
+        verdict: "at-exit",
+        weight: "hint",
+        because: [{ text: "The driver may end them when it lets the device go.", proof }],
+      },
     ],
     record: [
-      `iova stat TRACE --device ${name.split(",")[0]}   # which sizes grow`,
-      `echo ${name.split(",")[0]} > /sys/bus/pci/devices/${name.split(",")[0]}/driver/unbind; cat /sys/kernel/tracing/trace > trace-at-exit.txt   # does the driver take them away when it ends? The device is gone until it is bound again`,
+      `iova stat TRACE --device ${name.split(",")[0]}   # which sizes grow (TRACE: the file of the recording)`,
+      `echo ${name.split(",")[0]} > /sys/bus/pci/devices/${name.split(",")[0]}/driver/unbind; cat /sys/kernel/tracing/trace > trace-at-exit.txt   # as root, while events are recorded: does the driver end them when it lets the device go? The device does not work until it is bound again`,
     ],
   };
 }
@@ -131,9 +140,9 @@ function atExit(
   requests: MappingRequests,
 ): Finding {
   const proof = [analysis.lineOf(row), ...left.slice(0, 7).map((request) => lineOf(analysis, requests, request))];
-  const text = `${left.length} mappings of ${analysis.history.owners.nameOf(owner) ?? "?"} are live after the device has been removed.`;
+  const text = `${grouped(left.length)} mappings of ${analysis.history.owners.nameOf(owner) ?? "?"} are not ended after the device has been removed.`;
   const isCertain = !analysis.isLossy && !analysis.history.owners.isTask(owner);
-  const rival = { text: "The unmaps may stand among the events that were lost, or may be another task's.", proof };
+  const rival = { text: "The unmaps may be among the events that were lost, or be made by another task.", proof };
   return {
     ...shared(analysis, owner, left, requests),
     verdict: "at-exit",
@@ -148,7 +157,7 @@ function atExit(
     record: isCertain
       ? []
       : [
-          "cd /sys/kernel/tracing; echo 262144 > buffer_size_kb; echo 1 > events/iommu/enable; echo 1 > events/dma/enable   # the same with a buffer that loses no event",
+          "cd /sys/kernel/tracing; echo 262144 > buffer_size_kb; echo 1 > events/iommu/enable; echo 1 > events/dma/enable   # as root: the same with a buffer that loses no event",
         ],
   };
 }
@@ -177,7 +186,7 @@ function lossText(analysis: TraceAnalysis): Statement[] {
   if (!analysis.isLossy) return [];
   return [
     {
-      text: "Events of the recording were lost: some of these mappings may have been taken away.",
+      text: "Events of the recording were lost: some of these mappings may have been ended.",
       proof: [analysis.lineOf(0)],
     },
   ];
@@ -188,7 +197,7 @@ function sizesText(analysis: TraceAnalysis, live: readonly number[], requests: M
   const groups = new Map<string, number[]>();
   for (const request of live) {
     const caller = callerOf(analysis, requests.row[request] as number);
-    const key = `${requests.bytes[request]} bytes${caller === undefined ? "" : ` by ${caller}`}`;
+    const key = `${amount(requests.bytes[request] as number)}${caller === undefined ? "" : `, made by ${caller}`}`;
     const group = groups.get(key);
     if (group === undefined) groups.set(key, [request]);
     else group.push(request);
@@ -197,7 +206,7 @@ function sizesText(analysis: TraceAnalysis, live: readonly number[], requests: M
     .sort(([, a], [, b]) => b.length - a.length)
     .slice(0, 4)
     .map(([key, group]) => ({
-      text: `${group.length} of them have ${key}.`,
+      text: `${group.length === 1 ? "1 of them has" : `${grouped(group.length)} of them have`} ${key}.`,
       proof: group.slice(0, 4).map((request) => lineOf(analysis, requests, request)),
     }));
 }

@@ -48,7 +48,7 @@ export function unmappedAnswer(it: Case, limit: Weight): TraceAnswer {
           : absentWeight(it);
   builder.candidate("not-mapped", weight, absence);
   if (!requester.isComplete && question.cause !== "absent" && question.cause !== "permission") {
-    builder.candidate("permission", "hint", say("A mapping older than the trace would not show."));
+    builder.candidate("permission", "hint", say("A mapping that is older than the recording would not show."));
   }
   const about = leads ?? near[0];
   return about === undefined || !["past-end", "before-start", "truncated-address"].includes(about.verdict)
@@ -73,17 +73,14 @@ function absenceOf(it: Case) {
   }
   const since = requester.completeFrom;
   if (requester.isComplete && since !== undefined) {
-    return say(
-      "The trace holds the device from before its first mapping, and none of its mappings holds the address.",
-      since,
-    );
+    return say("The recording holds all mappings of the device, and none of them holds the address.", since);
   }
   if (requester.limit === "hint") {
-    return say(`No mapping of the trace explains the fault, but ${requester.because}.`);
+    return say(`No mapping of the recording explains the fault, but ${requester.because}.`);
   }
   const reason = analysis.isLossy ? "events were lost" : "the recording began when the device was in use already";
   return say(
-    `No mapping of the address stands in the trace; ${reason}, so it may have been mapped nevertheless.`,
+    `The recording has no mapping of the address; ${reason}, so it may have been mapped nevertheless.`,
     analysis.lineOf(0),
   );
 }
@@ -102,14 +99,14 @@ function bounds(it: Case): Near[] {
   const isPageStart = (it.question.iova & 0xfffn) === 0n;
   const found: Near[] = [];
   if (over !== undefined) {
-    const where = isAfter ? "in the page right" : "few pages";
-    const text = `The address lies ${where} after the end of a live mapping of the device (${lifeText(it, over)}).`;
+    const where = isAfter ? "in the page right" : "a few pages";
+    const text = `The address lies ${where} after the end of a mapping of the device that is in use (${lifeText(it, over)}).`;
     const weight = isAfter && (!isBefore || (isExact && isPageStart)) ? "strong" : "hint";
     found.push({ verdict: "past-end", life: over, weight, text });
   }
   if (under !== undefined) {
-    const where = isBefore ? "in the page right" : "few pages";
-    const text = `The address lies ${where} before the beginning of a live mapping of the device (${lifeText(it, under)}).`;
+    const where = isBefore ? "in the page right" : "a few pages";
+    const text = `The address lies ${where} before the beginning of a mapping of the device that is in use (${lifeText(it, under)}).`;
     const weight = isBefore && (!isAfter || (isExact && !isPageStart)) ? "strong" : "hint";
     found.push({ verdict: "before-start", life: under, weight, text });
   }
@@ -127,8 +124,8 @@ function aliases(it: Case): Near[] {
   const isTelling = live.length > 0 && pages <= TELLING_PAGES && it.question.iova >= TELLING_ADDRESS;
   const what =
     alias.bits > 0
-      ? `Cut off to ${alias.bits} bits, the address of a ${live.length > 0 ? "live" : "former"} mapping of the device`
-      : "With bit 31 repeated up to bit 63, the address of a mapping of the device";
+      ? `The address of a mapping of the device that ${live.length > 0 ? "is in use" : "has ended"}, cut to its lower ${alias.bits} bits,`
+      : "The address of a mapping of the device, with bit 31 repeated up to bit 63,";
   return [
     {
       verdict: "truncated-address",
@@ -143,7 +140,7 @@ function aliases(it: Case): Near[] {
 function physical(it: Case): Near[] {
   const life = it.near.physical.find((one) => it.requester.owns(one) && isActive(it, one));
   if (life === undefined) return [];
-  const text = `The address is the physical address of memory that is mapped for the device elsewhere (${lifeText(it, life)}): the device may have got it in place of the IO address.`;
+  const text = `The address is the physical address of memory that is mapped for the device elsewhere (${lifeText(it, life)}).`;
   return [{ verdict: "physical-address", life, weight: "strong", text }];
 }
 
@@ -157,6 +154,6 @@ function otherDevice(it: Case, hasBetter: boolean): Near | undefined {
     verdict: "wrong-device",
     life,
     weight: hasBetter || !requester.isComplete ? "hint" : "strong",
-    text: `The address belongs to a live mapping of ${owner} (${lifeText(it, life)}).`,
+    text: `The address belongs to a mapping of ${owner} that is in use (${lifeText(it, life)}).`,
   };
 }

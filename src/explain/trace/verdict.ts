@@ -92,23 +92,19 @@ function mappedAnswer(it: Case, life: number, limit: Weight): TraceAnswer {
     const text = `The mapping is made for ${directionText(it, life)} only, and the device ${accessText(question)}.`;
     return builder.candidate("permission", "certain", say(text, ...directionLines(it, life))).build(part, mapping);
   }
-  const stale =
-    "The mapping is there and should allow the access: a stale entry of the IOTLB, an erratum or the IOMMU driver remain. It is no mistake of the device's driver in mapping.";
+  const stale = "A stale entry of the IOTLB, an erratum or a fault of the IOMMU's driver would explain it.";
   if (allows === "yes") {
     builder.candidate("mapped-but-faulted", "strong", say(stale, ...directionLines(it, life)));
     return builder
       .candidate("permission", "hint", say("The table may allow less than the DMA API was asked for."))
       .build(part, mapping);
   }
-  const untold = say(
-    "No line says what the mapping allows. An entry that is mapped refuses an access that it does not allow.",
-    ...linesOf(it, life),
-  );
+  const untold = say("No line says which accesses the mapping allows.", ...linesOf(it, life));
   if (question.cause === "absent" && question.domain !== undefined && question.domain !== 0n) {
     builder.candidate(
       "mapped-but-faulted",
       "strong",
-      say("The IOMMU reports no entry, and the trace shows one.", ...linesOf(it, life)),
+      say("The IOMMU reports no entry, and the recording shows one.", ...linesOf(it, life)),
     );
     return builder.candidate("permission", "hint", untold).build(part, mapping);
   }
@@ -147,7 +143,7 @@ function endedAnswer(it: Case, life: number, own: readonly number[], limit: Weig
     ...linesOf(it, life),
   );
   const bound = say(
-    "That time is an upper bound for the DMA itself. Under lazy invalidation earlier accesses may have succeeded silently.",
+    "The access came at the time of the report or shortly before. Under lazy invalidation, accesses right after the unmap may have succeeded without a message.",
     analysis.lineOf(unmapRow),
   );
   const rivals = it.near.below.filter((other) => isNextTo(it, other));
@@ -157,7 +153,12 @@ function endedAnswer(it: Case, life: number, own: readonly number[], limit: Weig
   const sameLives = own.filter((other) => requester.owns(other) && mappedAt(it, other) <= seconds);
   if (sameLives.length > 1) {
     const order = sameLives.filter((other) => mappedAt(it, other) <= mappedAt(it, life)).length;
-    builder.follows(say(`It was mapping number ${order} of this page in the trace.`, ...linesOf(it, life)));
+    builder.follows(
+      say(
+        `It was mapping number ${order} of this page in the recording: the address is used again and again.`,
+        ...linesOf(it, life),
+      ),
+    );
   }
   builder.candidate("use-after-unmap", "certain", ended);
   builder.excluded("not-mapped", say("The address had been mapped for the device before.", ...linesOf(it, life)));
@@ -166,10 +167,10 @@ function endedAnswer(it: Case, life: number, own: readonly number[], limit: Weig
     builder.candidate(
       "past-end",
       "hint",
-      say(`It is also the page after a live mapping (${lifeText(it, other)}).`, ...linesOf(it, other)),
+      say(`It is also the page after the end of another mapping (${lifeText(it, other)}).`, ...linesOf(it, other)),
     );
   }
-  builder.candidate("mapped-but-faulted", "hint", say("The trace may lack a later mapping of the page."));
+  builder.candidate("mapped-but-faulted", "hint", say("The recording may lack a later mapping of the page."));
   const next = nextLife(it, life, own);
   const mapping = mappingOf(it, life);
   const micro = Math.max(0, Math.round(after * 1e6));
@@ -190,12 +191,12 @@ function addFreedBy(it: Case, row: number, builder: AnswerBuilder): void {
     const callers = stack
       .filter((name) => !/^(?:__?|)(?:iommu|dma|arm|intel|amd|trace|ftrace)_/.test(name))
       .slice(0, 4);
-    builder.follows(say(`It was unmapped by ${callers.join(" ← ") || stack[0]}.`, line));
+    builder.follows(say(`It was unmapped by ${callers.join(", called by ") || stack[0]}.`, line));
   } else if (events.context[row] !== 0) {
     builder.follows(
-      say(`It was unmapped in an interrupt. The task that the line names (${task ?? "?"}) was only interrupted.`, line),
+      say(`It was unmapped in an interrupt; the task that the line names (${task ?? "?"}) was only interrupted.`, line),
     );
-  } else if (task !== undefined) builder.follows(say(`It was unmapped by the task ${task}.`, line));
+  } else if (task !== undefined) builder.follows(say(`It was unmapped by the task ${task} (name and number).`, line));
 }
 
 /** The clocks can't be related: what the trace shows orders the candidates and proves none. */
@@ -217,7 +218,7 @@ function withoutClock(
   const builder = new AnswerBuilder("hint", it.question.lines);
   builder.follows(
     say(
-      "The times of the log and of the trace can't be related: whether the address was mapped at the time of the fault is unknown.",
+      "The clocks of the log and of the recording can't be related, so it is unknown whether the address was mapped at the time of the fault.",
       ...question.lines,
     ),
   );
@@ -225,8 +226,12 @@ function withoutClock(
   if (last === undefined) return builder.build("unclocked");
   const lines = linesOf(it, last);
   if (endedAt(it, last) < Number.POSITIVE_INFINITY)
-    builder.candidate("use-after-unmap", "hint", say("The address was mapped and unmapped in the trace.", ...lines));
-  builder.candidate("permission", "hint", say("The address was mapped in the trace.", ...lines));
+    builder.candidate(
+      "use-after-unmap",
+      "hint",
+      say("The address was mapped and unmapped in the recording.", ...lines),
+    );
+  builder.candidate("permission", "hint", say("The address was mapped in the recording.", ...lines));
   return builder.build("unclocked", mappingOf(it, last));
 }
 
@@ -234,7 +239,7 @@ function tooEarly(it: Case): TraceAnswer {
   return new AnswerBuilder("hint", it.question.lines)
     .follows(
       say(
-        "The trace began after this fault: it does not show whether the address was mapped.",
+        "The recording began after this fault: it does not show whether the address was mapped.",
         ...it.question.lines.slice(0, 2),
       ),
     )
@@ -291,8 +296,8 @@ export function lifeText({ analysis }: Case, life: number): string {
   const row = lives.mapRow[life] as number;
   const range = `0x${bytesAt(lives.first[life] as number)} to 0x${bytesAt(lives.end[life] as number)}`;
   return row === NO_ROW
-    ? `${range}, mapped before the trace began`
-    : `${range}, mapped at ${analysis.secondsOf(row).toFixed(6)} s`;
+    ? `${range}, mapped before the recording began`
+    : `${range}, mapped at ${analysis.secondsOf(row).toFixed(6)} s of the recording`;
 }
 
 function bytesAt(page: number): string {
