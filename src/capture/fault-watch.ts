@@ -27,7 +27,7 @@ export class FaultWatch {
       if (found !== undefined || !ENDING.includes(fact.kind) || !this.#concerns(fact)) return;
       if (fact.lines.some(({ line }) => line > before)) found = fact.text;
     });
-    reader.write(all.join(""));
+    reader.write(new TextEncoder().encode(all.join("")));
     reader.finish();
     return found;
   }

@@ -18,11 +18,6 @@ import { lossesOf } from "./trace/losses.ts";
 import { PendingFacts } from "./trace/pending.ts";
 import { Recordings } from "./trace/recordings.ts";
 
-/** Part of every runtime (WHATWG Encoding); the library is compiled without the types of any of them. */
-declare class TextDecoder {
-  decode(bytes?: Uint8Array, options?: { readonly stream: boolean }): string;
-}
-
 /** One input while it is read. */
 export interface InputReader {
   /** Takes the next bytes of the input, in pieces of any size. */
@@ -48,10 +43,9 @@ export class Explainer {
    * @param expectedBytes - how long the input will be; 0 when unknown. It saves memory and time, and changes nothing else
    */
   input(file: string, expectedBytes = 0): InputReader {
-    const decoder = new TextDecoder();
     const log = new LogReader(file, (fact) => this.#take(fact));
     const sink = {
-      text: (bytes: Uint8Array, first: number, end: number) => log.write(decoder.decode(bytes.subarray(first, end))),
+      text: (bytes: Uint8Array, first: number, end: number) => log.write(bytes, first, end),
       skip: (lines: number) => log.skip(lines),
       console: (message: string, seconds: number) => log.message(message, seconds),
     };
@@ -134,7 +128,7 @@ export class Explainer {
 function inputOf(file: string, log: LogSummary, trace: Trace, cutLines: number): Input {
   const { events, otherEvents, malformed } = trace.classes;
   const holds: ("kernel-log" | "trace")[] = [];
-  if (log.logLines > 0) holds.push("kernel-log");
+  if (log.isLog) holds.push("kernel-log");
   const { headless } = trace;
   if (events.count > 0 || otherEvents.count > 0 || trace.entriesInBuffer >= 0 || headless.count > 0)
     holds.push("trace");

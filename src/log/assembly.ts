@@ -2,6 +2,7 @@
  * Facts in the making: a message in several lines is one fact, and a message that is quoted again is the same fact. Memory is
  * bounded: a fact is handed on when no further line can belong to it.
  */
+import { Copies, type Origin } from "./copies.ts";
 import type { Clock, Fact, LineRef } from "./facts.ts";
 import type { Found, Sink } from "./shape.ts";
 
@@ -10,22 +11,10 @@ const REACH_LINES = 40;
 /** The same for a line that begins a report with a stack: registers and modules stand between. */
 const NOTE_REACH_LINES = 150;
 const REACH_SECONDS = 2;
-/** Messages remembered, to know them again when they are quoted. */
-const MOST_REMEMBERED = 8192;
 /** Processors print at once, so that a line may have an earlier time than the one before it. */
 const OUT_OF_ORDER_SECONDS = 1;
 /** Lines noted of one fact. */
 const MOST_LINES = 64;
-
-/** Where a message was read: what tells a copy of it from a second one. */
-interface Origin {
-  /** Quote marks before its first line. */
-  readonly depth: number;
-  /** Number of the run of lines: lines without a gap, of one time and depth. */
-  readonly run: number;
-  /** How often the wall clock has gone back: a log that is pasted again begins again. */
-  readonly pass: number;
-}
 
 interface Open {
   readonly fact: Fact;
@@ -39,8 +28,7 @@ export class Assembly implements Sink {
   readonly #onFact: (fact: Fact) => void;
   readonly #open = new Map<string, Open>();
   readonly #notes = new Map<string, Found>();
-  /** Signature of a message → where it was last seen. */
-  readonly #seen = new Map<string, Origin>();
+  readonly #copies = new Copies();
   /** First line of the window. */
   #line = 0;
   /** The line after the latest message, or after the window as long as no message of it is read. */
@@ -77,7 +65,7 @@ export class Assembly implements Sink {
       return;
     }
     const before = this.#open.get(key);
-    if (before !== undefined) this.#close(key, before);
+    if (before !== undefined) this.#hand(before.fact, before.origin);
     this.#open.set(key, {
       fact,
       origin: this.#origin,
@@ -139,35 +127,8 @@ export class Assembly implements Sink {
   }
 
   #hand(fact: Fact, origin: Origin): void {
-    const signature = signatureOf(fact);
-    const known = this.#seen.get(signature);
-    if (known !== undefined && isCopy(fact.clock, known, origin)) return;
-    if (known === undefined && this.#seen.size === MOST_REMEMBERED)
-      this.#seen.delete(this.#seen.keys().next().value ?? "");
-    this.#seen.set(signature, origin);
-    this.#onFact(fact);
+    if (!this.#copies.isCopy(fact, origin)) this.#onFact(fact);
   }
-}
-
-/**
- * Is a message of the same signature the same one, quoted or pasted again? At another depth it is. The time since boot is so exact that only lines
- * of one run may have the same by chance; a wall clock often counts whole seconds, so there a copy is known by the time that has gone back.
- */
-function isCopy(clock: Clock | undefined, known: Origin, origin: Origin): boolean {
-  if (known.depth !== origin.depth) return true;
-  if (clock === "uptime") return known.run !== origin.run;
-  return clock === "wall" && known.pass !== origin.pass;
-}
-
-/** Equal for copies of one message, however each of them was wrapped. */
-function signatureOf(fact: Fact): string {
-  const time = fact.clock === undefined ? "" : `${fact.clock} ${fact.time}`;
-  if (fact.kind === "fault" && fact.iova !== undefined) {
-    const { device, iommu, streamId, access, reason } = fact;
-    return `${fact.shape} ${time} ${fact.iova} ${device} ${iommu} ${streamId} ${access} ${reason?.code}`;
-  }
-  const address = "iova" in fact ? fact.iova : "";
-  return `${fact.kind} ${fact.shape} ${time} ${address} ${fact.text.replace(/\s+/g, "")}`;
 }
 
 function lastOf(lines: readonly LineRef[]): number {

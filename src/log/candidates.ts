@@ -174,9 +174,16 @@ const note = (worth: number): void => {
   found |= worth;
 };
 
-/** What the line [first, end) of a text is worth, as bits of `LINE`; 0: nothing. */
-export function worthOf(text: string, first = 0, end: number = text.length): number {
+/** What a line is worth, as bits of `LINE`; 0: nothing. */
+export function worthOf(line: string): number {
   found = 0;
-  SEARCH.search(text, first, end, note);
+  SEARCH.search(line, 0, line.length, note);
+  return found;
+}
+
+/** The same of the line [first, end) of UTF-8 text. */
+export function worthOfBytes(bytes: Uint8Array, first: number, end: number): number {
+  found = 0;
+  SEARCH.searchBytes(bytes, first, end, note);
   return found;
 }

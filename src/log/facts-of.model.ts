@@ -6,7 +6,7 @@ import { LogReader } from "./reader.ts";
 export function factsOf(text: string): Fact[] {
   const facts: Fact[] = [];
   const reader = new LogReader("-", (fact) => facts.push(fact));
-  reader.write(text);
+  reader.write(new TextEncoder().encode(text));
   reader.finish();
   return facts;
 }

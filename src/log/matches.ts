@@ -16,24 +16,27 @@ export interface Match {
 
 interface Entry {
   readonly shape: Shape;
-  readonly family: Family;
+  /** Its number. */
+  readonly family: number;
   readonly pattern: RegExp;
 }
 
 /** All shapes, the earlier families first. */
-const ENTRIES: readonly Entry[] = FAMILIES.flatMap((family) =>
+const ENTRIES: readonly Entry[] = FAMILIES.flatMap((family, number) =>
   family.shapes.map((shape) => {
     const pattern = new RegExp(shape.pattern.source, `${shape.pattern.flags.replace("g", "")}g`);
-    return { shape, family, pattern };
+    return { shape, family: number, pattern };
   }),
 );
-const WORDS_OF: readonly (ReturnType<typeof requiredWords> | undefined)[] = ENTRIES.map(({ shape }) =>
-  requiredWords(shape.pattern),
-);
+/** Words of each shape, then of each family's hint. */
+const WORDS_OF: readonly ReturnType<typeof requiredWords>[] = [
+  ...ENTRIES.map(({ shape }) => requiredWords(shape.pattern)),
+  ...FAMILIES.map(({ hint }) => requiredWords(hint)),
+];
 const SEARCH = new WordSearch(WORDS_OF.flatMap((words, number) => (words ?? []).map((word) => ({ word, number }))));
-/** 1: the text may match the shape. */
-const marks = new Uint8Array(ENTRIES.length);
-/** Shapes without such words are tried on every text. */
+/** 1: the text may match the shape, or the hint. */
+const marks = new Uint8Array(WORDS_OF.length);
+/** Shapes and hints without such words are tried on every text. */
 const ALWAYS = Uint8Array.from(WORDS_OF, (words) => (words === undefined ? 1 : 0));
 const mark = (number: number): void => {
   marks[number] = 1;
@@ -45,19 +48,18 @@ const mark = (number: number): void => {
  */
 export function matchesIn(text: string, from: number): readonly Match[] {
   marks.set(ALWAYS);
-  SEARCH.search(text, from, text.length, mark);
+  SEARCH.search(text, 0, text.length, mark);
   const found: Match[] = [];
   let ofFamily: Match[] = [];
-  let family: Family | undefined;
+  let family = -1;
   let isHinted = false;
-  for (let number = 0; number < ENTRIES.length; number++) {
-    if (marks[number] === 0) continue;
+  for (let number = marks.indexOf(1); number >= 0 && number < ENTRIES.length; number = marks.indexOf(1, number + 1)) {
     const entry = ENTRIES[number] as Entry;
     if (entry.family !== family) {
       settle(ofFamily, found);
       ofFamily = [];
       family = entry.family;
-      isHinted = family.hint.test(text);
+      isHinted = marks[ENTRIES.length + family] === 1 && (FAMILIES[family] as Family).hint.test(text);
     }
     if (isHinted) matchAll(entry, text, from, ofFamily);
   }

@@ -23,16 +23,14 @@ const BEGINS_MESSAGE = /^[\w./@-]+(?:\s[\w./@:-]+)?:\s/;
 /** A virtual machine monitor prints between the lines of the kernel, without their prefix. */
 const BEGINS_MONITOR_MESSAGE = /^(?:qemu|kvm|cloud-hypervisor|crosvm)[\w-]*:\s/;
 
-/**
- * How a line ends: `soft` at a line break of quoted-printable, `edge` at the usual edge of a terminal, `word` inside what may be a word, at
- * another width.
- */
-type End = "soft" | "edge" | "word" | "whole";
+/** How a line ends: `edge` at the usual edge of a terminal, `word` inside what may be a word, at another width. */
+type End = "edge" | "word" | "whole";
 
 /** Quote marks, which a mail program put before a line after a terminal had cut it. */
 const QUOTE_MARKS = /^(?:[ \t]{0,12}>[ \t]?)+/;
 
-function endOf(raw: string, text: string): End {
+/** Where a line without a soft break may have been cut inside a word. */
+function endOf({ raw, text }: Part): End {
   if (raw.length < TERMINAL_COLUMNS) return "whole";
   // Colours take no column of a terminal.
   const shown = withoutControlSequences(raw).replace(QUOTE_MARKS, "");
@@ -43,10 +41,12 @@ function endOf(raw: string, text: string): End {
 }
 
 /** Does the next line go on without a blank? Where lines have prefixes, one without can't begin a message of the kernel. */
-function isCut({ end, hasPrefix }: Part, beginsWithBlank: boolean, next: string): boolean {
-  if (end === "whole" || beginsWithBlank) return false;
-  if (end === "soft") return true;
-  const beginning = hasPrefix ? BEGINS_MONITOR_MESSAGE : BEGINS_MESSAGE;
+function isCut(part: Part, beginsWithBlank: boolean, next: string): boolean {
+  if (beginsWithBlank) return false;
+  if (part.isSoft) return true;
+  const end = endOf(part);
+  if (end === "whole") return false;
+  const beginning = part.hasPrefix ? BEGINS_MONITOR_MESSAGE : BEGINS_MESSAGE;
   return !beginning.test(next) && (end === "edge" || /^\w/.test(next));
 }
 
@@ -54,16 +54,30 @@ interface Part {
   readonly line: number;
   readonly text: string;
   readonly depth: number;
-  /** Characters of the line, with everything that stands in it. */
-  readonly columns: number;
+  /** The line with everything that stands in it. */
+  readonly raw: string;
   readonly time: number | undefined;
   readonly clock: Clock | undefined;
   /** It or the line that it goes on with has a prefix. */
   readonly hasPrefix: boolean;
-  /** Where the line may have been cut inside a word. */
-  readonly end: End;
+  /** A line break of quoted-printable stands behind it. */
+  readonly isSoft: boolean;
   /** Goes on in the next line without a blank. */
   cut: boolean;
+}
+
+function textOf({ text, cut }: Part): string {
+  return cut ? text : `${text}\n`;
+}
+
+/** Where something stands in a log. */
+export interface Place {
+  readonly lines: LineRef[];
+  /** The message of the first line. */
+  readonly text: string;
+  /** Seconds. */
+  readonly time?: number;
+  readonly clock?: Clock;
 }
 
 /** Text in which messages are sought. */
@@ -72,34 +86,43 @@ export class Window {
   /** Quote marks before its first line. */
   readonly depth: number;
   readonly #parts: readonly Part[];
-  readonly #ends: readonly number[];
 
   constructor(parts: readonly Part[]) {
     this.#parts = parts;
     this.depth = parts[0]?.depth ?? 0;
     let text = "";
-    const ends: number[] = [];
-    for (const part of parts) {
-      text += part.text;
-      if (!part.cut) text += "\n";
-      ends.push(text.length);
-    }
+    for (const part of parts) text += textOf(part);
     this.text = text;
-    this.#ends = ends;
+  }
+
+  /** Does its first line have the prefix of a log? */
+  get hasPrefix(): boolean {
+    return this.#parts[0]?.hasPrefix === true;
+  }
+
+  /** Is it one line? */
+  get isLine(): boolean {
+    return this.#parts.length === 1;
   }
 
   /** The part in which the character at `offset` stands. */
   #partAt(offset: number): number {
-    const index = this.#ends.findIndex((end) => offset < end);
+    let end = 0;
+    const index = this.#parts.findIndex((part) => {
+      end += textOf(part).length;
+      return offset < end;
+    });
     return index < 0 ? this.#parts.length - 1 : index;
   }
 
   /** Lines, time and first line's text of what stands in [first, end) of the text. */
-  place(file: string, first: number, end: number): { lines: LineRef[]; text: string; time?: number; clock?: Clock } {
-    const from = this.#partAt(first);
-    const parts = this.#parts.slice(from, this.#partAt(Math.max(first, end - 1)) + 1);
-    const lines = parts.map(({ line }) => ({ file, line }));
-    const { text = "", time, clock } = parts[0] ?? {};
+  place(file: string, first: number, end: number): Place {
+    const isLine = this.isLine;
+    const from = isLine ? 0 : this.#partAt(first);
+    const last = isLine ? 0 : this.#partAt(Math.max(first, end - 1));
+    const lines: LineRef[] = [];
+    for (let at = from; at <= last; at++) lines.push({ file, line: (this.#parts[at] as Part).line });
+    const { text, time, clock } = this.#parts[from] as Part;
     return time === undefined || clock === undefined ? { lines, text } : { lines, text, time, clock };
   }
 }
@@ -132,14 +155,14 @@ export class Windows {
   take(raw: string, clean: CleanLine, line: number, begins: boolean, stamp?: Stamp): void {
     const isSoft = hasSoftBreak(raw);
     const last = this.#parts.at(-1);
-    const goesOn = last?.end === "soft";
+    const goesOn = last?.isSoft === true;
     const whole = isSoft ? clean.text.slice(0, -1) : clean.text;
     // The rest of a line that quoted-printable broke has neither quote marks nor a prefix of its own.
     const { text, hasPrefix, time, clock } = goesOn
       ? { text: whole.trimStart(), hasPrefix: false }
       : stamped(splitPrefix(whole), stamp);
     const isCode = !hasPrefix && !goesOn && isSourceCode(whole);
-    const isSpilled = last !== undefined && clean.depth < last.depth && last.columns >= WRAPPED_COLUMNS;
+    const isSpilled = last !== undefined && clean.depth < last.depth && last.raw.length >= WRAPPED_COLUMNS;
     const isApart =
       hasPrefix || text === "" || isCode || (last !== undefined && clean.depth !== last.depth && !isSpilled);
     if (last !== undefined && !goesOn && isApart) this.flush();
@@ -153,11 +176,11 @@ export class Windows {
       line,
       text: text.trimEnd(),
       depth: goesOn || (isSpilled && this.isOpen) ? last.depth : clean.depth,
-      columns: raw.length,
+      raw,
       time: hasPrefix ? time : before?.time,
       clock: hasPrefix ? clock : before?.clock,
       hasPrefix: hasPrefix || before?.hasPrefix === true,
-      end: isSoft && !/\s$/.test(text) ? "soft" : endOf(raw, text),
+      isSoft: isSoft && !/\s$/.test(text),
       cut: false,
     });
   }

@@ -26,8 +26,7 @@ const LEVEL = "emerg|alert|crit|err|warn|warning|notice|info|debug";
 
 /** Each kind of prefix; they can follow each other in any order. */
 const PARTS: readonly Part[] = [
-  // [   12.345678] and [12345.678], also with the caller behind it; `dmesg -x` writes `kern  :err   : ` before it.
-  { begins: "[", pattern: /\[\s*(?<uptime>\d{1,9}\.\d{3,9})\]\s?/y },
+  // [   12.345678] is read by `uptimeAt`; the caller may follow it: [    T1234].
   { begins: "[", pattern: /\[\s*(?:T|C)\s*\d+\]\s?/y },
   // dmesg --ctime: [Thu Oct 22 08:54:51 2020]; newer: with fractions.
   {
@@ -94,7 +93,17 @@ function skipBlanks(line: string, from: number): number {
   return at;
 }
 
-function partAt(line: string, at: number): { length: number; time?: number; clock?: Clock } | undefined {
+/** A piece of a prefix. */
+interface Piece {
+  readonly length: number;
+  /** Seconds. */
+  readonly time?: number;
+  readonly clock?: Clock;
+}
+
+function partAt(line: string, at: number): Piece | undefined {
+  const uptime = uptimeAt(line, at);
+  if (uptime !== undefined) return uptime;
   for (const part of PARTS_OF[line.charCodeAt(at)] ?? []) {
     part.lastIndex = at;
     const match = part.exec(line);
@@ -106,7 +115,27 @@ function partAt(line: string, at: number): { length: number; time?: number; cloc
   return host === null ? undefined : { length: host[0].length };
 }
 
-function timed(match: RegExpExecArray): { length: number; time?: number; clock?: Clock } {
+/** `[   12.345678] `, with 3 to 9 digits behind the point. By hand: most lines of a log begin so. */
+function uptimeAt(line: string, first: number): Piece | undefined {
+  if (line[first] !== "[") return undefined;
+  const seconds = skipBlanks(line, first + 1);
+  const point = skipDigits(line, seconds);
+  const end = skipDigits(line, point + 1);
+  if (point === seconds || point - seconds > 9 || end - point < 4 || end - point > 10) return undefined;
+  if (line[point] !== "." || line[end] !== "]") return undefined;
+  const time = Number(line.slice(seconds, end));
+  const next = line[end + 1];
+  const length = end + 1 - first;
+  return { length: next === " " || next === "\t" ? length + 1 : length, time, clock: "uptime" };
+}
+
+function skipDigits(line: string, from: number): number {
+  let at = from;
+  for (let code = line.charCodeAt(at); code >= 48 && code <= 57; code = line.charCodeAt(at)) at++;
+  return at;
+}
+
+function timed(match: RegExpExecArray): Piece {
   const length = match[0].length;
   if (match.groups === undefined) return { length };
   const { uptime, iso, month, clock, day, year } = match.groups;

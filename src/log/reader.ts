@@ -5,13 +5,14 @@
  * prefix, with the lines it was wrapped into) → *shapes* whose words are there → *assembly* (parts of one message) → fact.
  */
 import { Assembly } from "./assembly.ts";
-import { LINE, worthOf } from "./candidates.ts";
+import { LINE, worthOf, worthOfBytes } from "./candidates.ts";
 import { cleanLine } from "./clean.ts";
 import type { Fact, LineRef } from "./facts.ts";
 import { Mail } from "./mail.ts";
-import { matchesIn } from "./matches.ts";
+import { type Match, matchesIn } from "./matches.ts";
 import { hasSoftBreak, type Stamp, type Window, Windows } from "./messages.ts";
 import { splitPrefix } from "./prefix.ts";
+import { Repeats, Watched } from "./repeats.ts";
 import { Values } from "./shape.ts";
 import { Hunks } from "./source-code.ts";
 
@@ -26,8 +27,6 @@ const HARMLESS =
 const MOST_UNREAD_SHOWN = 5;
 /** A candidate's wrapped message ends at most so many lines later. */
 const FOLLOWERS = 6;
-/** A few lines are enough to know a log from a poem. */
-const ENOUGH_LOG_LINES = 100;
 /** Longer lines are read in pieces; the kernel prints at most about 1000 characters. */
 const PIECE_CHARACTERS = 1024;
 /** Lines that quoted-printable broke, kept until it is known whether they hold a message. */
@@ -37,12 +36,18 @@ const INNER_BREAK = /\r|<br\s{0,4}\/?>|<\/(?:p|div|li|tr|pre)>/i;
 const DELTA = /^[\s>|]{0,20}\[\s{0,8}\+(\d{1,9}\.\d{1,9})\]/;
 const EQUALS = 0x3d;
 const RETURN = 0x0d;
+const LINE_FEED = 0x0a;
+
+/** Part of every runtime (WHATWG Encoding); the library is compiled without the types of any of them. */
+declare class TextDecoder {
+  decode(bytes?: Uint8Array): string;
+}
 
 /** What was read beside the facts. */
 export interface LogSummary {
   readonly lines: number;
-  /** Lines that have the prefix of a log, or hold a message that a shape reads. */
-  readonly logLines: number;
+  /** A line has the prefix of a log, or holds a message that a shape reads. */
+  readonly isLog: boolean;
   /** Lines that look like messages of an IOMMU and that no shape reads. */
   readonly unread: { readonly count: number; readonly first: readonly LineRef[] };
 }
@@ -50,22 +55,26 @@ export interface LogSummary {
 interface Line {
   readonly raw: string;
   readonly number: number;
+  /** Bits of `LINE`. */
+  readonly worth: number;
 }
 
 export class LogReader {
   readonly #file: string;
   readonly #assembly: Assembly;
+  readonly #watched: Watched;
+  readonly #repeats = new Repeats();
   readonly #windows: Windows;
   readonly #mail = new Mail();
   readonly #hunks = new Hunks();
-  #carry = "";
+  readonly #decoder = new TextDecoder();
   #line = 0;
   #followers = 0;
   /** Lines that quoted-printable broke and that go on. */
   #held: Line[] = [];
   /** Sum of the differences of `dmesg --reltime`; undefined: none was seen. */
   #elapsed: number | undefined;
-  #logLines = 0;
+  #isLog = false;
   #unread = 0;
   readonly #firstUnread: LineRef[] = [];
 
@@ -73,18 +82,18 @@ export class LogReader {
   constructor(file: string, onFact: (fact: Fact) => void) {
     this.#file = file;
     this.#assembly = new Assembly(onFact);
+    this.#watched = new Watched(this.#assembly);
     this.#windows = new Windows((window, from, before) => this.#search(window, from, before));
   }
 
-  /** Reads the next piece of the text. */
-  write(piece: string): void {
-    const text = this.#carry === "" ? piece : this.#carry + piece;
-    let first = 0;
-    for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", first)) {
-      this.#read(text, first, end);
-      first = end + 1;
+  /** Reads whole lines of UTF-8 text: the bytes [first, end), which may be reused afterwards. */
+  write(bytes: Uint8Array, first = 0, end: number = bytes.length): void {
+    for (let at = first; at < end; ) {
+      const feed = bytes.indexOf(LINE_FEED, at);
+      const lineEnd = feed < 0 || feed > end ? end : feed;
+      this.#read(bytes, at, lineEnd);
+      at = lineEnd + 1;
     }
-    this.#carry = text.slice(first);
   }
 
   /** So many lines of the input are no text of a log. */
@@ -95,38 +104,39 @@ export class LogReader {
   /** The next line is a message of the log that a trace has recorded (`printk:console`), at a time of the trace's clock. */
   message(text: string, traceSeconds: number): void {
     this.#line++;
-    this.#follow(text, this.#line, { time: traceSeconds, clock: "trace" });
+    this.#follow({ raw: text, number: this.#line, worth: worthOf(text) }, { time: traceSeconds, clock: "trace" });
   }
 
   /** Ends the reading. */
   finish(): LogSummary {
-    if (this.#carry !== "") this.#read(this.#carry, 0, this.#carry.length);
-    this.#carry = "";
-    for (const line of this.#mail.finish()) this.#hold(line);
+    for (const line of this.#mail.finish()) this.#hold(line, worthOf(line));
     this.#release();
     this.#windows.flush();
     this.#assembly.finish();
     return {
       lines: this.#line,
-      logLines: this.#logLines,
+      isLog: this.#isLog,
       unread: { count: this.#unread, first: this.#firstUnread },
     };
   }
 
   /** Reads the line [first, end). Most lines of a log are worth nothing, so no string is made of them. */
-  #read(text: string, first: number, end: number): void {
+  #read(bytes: Uint8Array, first: number, end: number): void {
     this.#line++;
-    const worth = worthOf(text, first, end);
-    const last = text.charCodeAt(end - 1) === RETURN ? end - 2 : end - 1;
-    const isPlain = worth === 0 && this.#isIdle() && (text.charCodeAt(last) !== EQUALS || last < first);
-    if (isPlain) {
-      if (this.#logLines < ENOUGH_LOG_LINES && splitPrefix(text.slice(first, end)).hasPrefix) this.#logLines++;
+    const worth = worthOfBytes(bytes, first, end);
+    if (worth === 0 && this.#isIdle() && !endsInEquals(bytes, first, end)) {
+      if (!this.#isLog) this.#lookForPrefix(this.#decoder.decode(bytes.subarray(first, end)));
       return;
     }
-    const raw = text.slice(first, end);
+    // A string of its own: one that is cut from a longer one would keep that in memory.
+    const raw = this.#decoder.decode(bytes.subarray(first, end));
     const decoded = (worth & LINE.header) !== 0 || this.#mail.isOpen ? this.#mail.read(raw) : undefined;
-    if (decoded === undefined) this.#hold(raw);
-    else for (const line of decoded) this.#hold(line);
+    if (decoded === undefined) this.#hold(raw, worth);
+    else for (const line of decoded) this.#hold(line, worthOf(line));
+  }
+
+  #lookForPrefix(raw: string): void {
+    if (splitPrefix(raw).hasPrefix) this.#isLog = true;
   }
 
   #isIdle(): boolean {
@@ -141,14 +151,15 @@ export class LogReader {
   }
 
   /** Keeps a line that goes on in the next one, so that a word that quoted-printable broke is found. */
-  #hold(raw: string): void {
+  #hold(raw: string, worth: number): void {
     const hasBreak = hasSoftBreak(raw);
     if (this.#held.length > 0 && splitPrefix(raw).hasPrefix) this.#release();
+    const line = { raw, number: this.#line, worth };
     if (!hasBreak && this.#held.length === 0) {
-      this.#split(raw, this.#line);
+      this.#split(line);
       return;
     }
-    this.#held.push({ raw, number: this.#line });
+    this.#held.push(line);
     if (!hasBreak || this.#held.length === MOST_HELD) this.#release();
   }
 
@@ -157,37 +168,34 @@ export class LogReader {
     if (held.length === 0) return;
     this.#held = [];
     const whole = held.map(({ raw }) => raw.replace(/=\r?$/, "")).join("");
-    const begins = (worthOf(whole) & LINE.message) !== 0;
-    for (const { raw, number } of held) this.#follow(raw, number, undefined, begins);
+    const begins = worthOf(whole) & LINE.message;
+    for (const line of held) this.#follow({ ...line, worth: (line.worth & ~LINE.message) | begins });
   }
 
   /** Splits what a page or a terminal shows as several lines. */
-  #split(raw: string, number: number): void {
-    const line = raw.replace(/\r+$/, "");
-    if (!line.includes("\r") && !line.includes("<")) {
-      this.#follow(raw, number);
-      return;
-    }
-    const lines = line.split(INNER_BREAK);
-    if (lines.length === 1) this.#follow(raw, number);
-    else for (const one of lines) this.#follow(one, number);
+  #split(line: Line): void {
+    const { raw, number } = line;
+    const lines = raw.includes("\r") || raw.includes("<") ? raw.replace(/\r+$/, "").split(INNER_BREAK) : [raw];
+    if (lines.length === 1) this.#follow(line);
+    else for (const one of lines) this.#follow({ raw: one, number, worth: worthOf(one) });
   }
 
   /** Gives a line to the windows, unless it has nothing to do with a message. */
-  #follow(raw: string, number: number, stamp?: Stamp, begins?: boolean): void {
-    const worth = worthOf(raw);
-    const mayBegin = begins ?? (worth & LINE.message) !== 0;
-    const time = stamp ?? this.#elapsedAt(raw);
+  #follow(line: Line, stamp?: Stamp): void {
+    const { raw, worth } = line;
+    const mayBegin = (worth & LINE.message) !== 0;
+    const isDelta = (worth & LINE.delta) !== 0 || this.#elapsed !== undefined;
+    const time = stamp ?? (isDelta ? this.#elapsedAt(raw) : undefined);
     if (mayBegin) this.#followers = FOLLOWERS;
     else if (this.#followers > 0) this.#followers--;
     const isHunk = (worth & LINE.hunk) !== 0 || this.#hunks.isOpen;
     if (!mayBegin && this.#followers === 0 && !isHunk) {
       if (this.#windows.isOpen) this.#windows.flush();
-      if (this.#logLines < ENOUGH_LOG_LINES && splitPrefix(raw).hasPrefix) this.#logLines++;
+      if (!this.#isLog) this.#lookForPrefix(raw);
       return;
     }
-    if (raw.length <= PIECE_CHARACTERS) this.#take(raw, number, mayBegin, time);
-    else for (const piece of piecesOf(raw)) this.#take(piece, number, mayBegin, time);
+    if (raw.length <= PIECE_CHARACTERS) this.#take(line, mayBegin, time);
+    else for (const piece of piecesOf(raw)) this.#take({ ...line, raw: piece }, mayBegin, time);
   }
 
   /** The time of a line of `dmesg --reltime`: the sum of all differences so far. */
@@ -199,7 +207,7 @@ export class LogReader {
     return { time: Number(this.#elapsed.toFixed(6)), clock: "wall" };
   }
 
-  #take(raw: string, number: number, mayBegin: boolean, stamp: Stamp | undefined): void {
+  #take({ raw, number }: Line, mayBegin: boolean, stamp: Stamp | undefined): void {
     const clean = cleanLine(raw, this.#mail.isQuotedPrintable);
     if (this.#hunks.takes(clean.text)) {
       this.#windows.flush();
@@ -209,19 +217,33 @@ export class LogReader {
   }
 
   #search(window: Window, from: number, before: number): number {
-    const place = window.place(this.#file, from, window.text.length);
-    this.#assembly.at(place.lines, place.time, place.clock, window.depth);
-    const matches = matchesIn(window.text, from).filter(({ first }) => first < before);
-    for (const { shape, match, first, end } of matches) {
-      const base = { shape: shape.name, ...window.place(this.#file, first, end) };
-      shape.read(new Values(match.groups ?? {}, shape.fields), { base }, this.#assembly);
+    const whole = window.place(this.#file, from, window.text.length);
+    this.#assembly.at(whole.lines, whole.time, whole.clock, window.depth);
+    const isAlone = window.isLine && from === 0;
+    if (isAlone && this.#repeats.isSilent(window.text)) return from;
+    const repeated = isAlone ? this.#repeats.read(window.text, whole) : undefined;
+    if (repeated !== undefined) {
+      this.#assembly.add(repeated.fact, repeated.key);
+      return window.text.length;
     }
-    if (matches.length > 0) this.#logLines++;
-    else this.#noteUnread(window, from, before);
+    const matches = matchesIn(window.text, from).filter(({ first }) => first < before);
+    for (const one of matches) this.#readMatch(window, one);
+    if (matches.length > 0 || window.hasPrefix) this.#isLog = true;
+    if (matches.length === 0 && !this.#noteUnread(window, from, before) && isAlone)
+      this.#repeats.noteSilent(window.text);
+    const [only] = matches;
+    if (isAlone && matches.length === 1 && only !== undefined) this.#repeats.learn(window.text, only, this.#watched);
     return matches.at(-1)?.end ?? from;
   }
 
-  #noteUnread(window: Window, from: number, before: number): void {
+  #readMatch(window: Window, { shape, match, first, end }: Match): void {
+    const base = { shape: shape.name, ...window.place(this.#file, first, end) };
+    this.#watched.begin();
+    shape.read(new Values(match.groups ?? {}, shape.fields), { base }, this.#watched);
+  }
+
+  /** True: a part of the window looks like a message of an IOMMU. */
+  #noteUnread(window: Window, from: number, before: number): boolean {
     let first = from;
     const unread = window.text
       .slice(from, before)
@@ -231,11 +253,18 @@ export class LogReader {
         first += text.length + 1;
         return false;
       });
-    if (!unread) return;
+    if (!unread) return false;
     this.#unread++;
     const [line] = window.place(this.#file, first, first + 1).lines;
     if (line !== undefined && this.#firstUnread.length < MOST_UNREAD_SHOWN) this.#firstUnread.push(line);
+    return true;
   }
+}
+
+/** Quoted-printable may have broken the line. */
+function endsInEquals(bytes: Uint8Array, first: number, end: number): boolean {
+  const last = bytes[end - 1] === RETURN ? end - 2 : end - 1;
+  return last >= first && bytes[last] === EQUALS;
 }
 
 /** Pieces of a long line, broken before a time stamp or at a blank where there is one. */

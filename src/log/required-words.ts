@@ -16,6 +16,7 @@ interface Option {
 
 /** Longer words find no fewer texts. */
 const MOST_SETS = 14;
+const DIGIT_BITS = 1;
 /** A set of more characters says too little: it ends a word. */
 const MOST_CHARACTERS = 40;
 const PRINTABLE: readonly string[] = Array.from({ length: 95 }, (_, at) => String.fromCharCode(32 + at));
@@ -135,6 +136,11 @@ function ofEscape(escaped: string): readonly string[] {
   return /[a-zA-Z0-9]/.test(escaped) ? [] : [escaped];
 }
 
+/** Logs are full of digits: sets of them tell lines apart less than sets of as many other characters. */
+function bitsOf({ size }: CharacterSet): number {
+  return size >= DIGITS.length ? DIGIT_BITS : Math.log2(PRINTABLE.length / size);
+}
+
 /** The best word of a sequence so far. */
 class Best {
   option: Option | undefined;
@@ -147,7 +153,7 @@ class Best {
   /** What follows need not stand next to what came before. */
   end(): void {
     if (this.#word.length === 0) return;
-    const bits = this.#word.reduce((sum, { size }) => sum + Math.log2(PRINTABLE.length / size), 0);
+    const bits = this.#word.reduce((sum, set) => sum + bitsOf(set), 0);
     this.offer({ words: [this.#word], bits });
     this.#word = [];
   }

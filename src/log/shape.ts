@@ -13,6 +13,10 @@ export interface Field {
   readonly unit: string;
 }
 
+const BLANK = /\s/;
+const HEXADECIMAL = /^[0-9a-f]+$/i;
+const DECIMAL = /^[0-9]+$/;
+
 /** The fields of a match that were printed, by name. */
 export class Values {
   readonly #groups: Readonly<Record<string, string | undefined>>;
@@ -25,17 +29,20 @@ export class Values {
 
   /** The field as printed, blanks that a mail program put inside taken out; undefined when the message has none. */
   text(name: string): string | undefined {
-    return this.#groups[name]?.replace(/\s*\n\s*/g, " ").trim();
+    const text = this.#groups[name];
+    return text?.includes("\n") ? text.replace(/\s*\n\s*/g, " ").trim() : text?.trim();
   }
 
   /** The field as a number, by its radix; undefined when the message has none or a masked one (`xx`). */
   number(name: string): bigint | undefined {
-    const digits = this.#groups[name]?.replace(/\s/g, "").toLowerCase();
+    const printed = this.#groups[name];
+    if (printed === undefined || printed === "") return undefined;
+    const digits = BLANK.test(printed) ? printed.replace(/\s/g, "") : printed;
     const radix = this.#fields[name]?.radix ?? "text";
-    if (digits === undefined || digits === "") return undefined;
-    const bare = digits.replace(/^0x/, "");
-    const hexadecimal = radix === "hex" || (radix === "c" && digits.startsWith("0x"));
-    if (!(hexadecimal ? /^[0-9a-f]+$/ : /^[0-9]+$/).test(bare)) return undefined;
+    const isMarked = digits[0] === "0" && (digits[1] === "x" || digits[1] === "X");
+    const hexadecimal = radix === "hex" || (radix === "c" && isMarked);
+    const bare = isMarked ? digits.slice(2) : digits;
+    if (!(hexadecimal ? HEXADECIMAL : DECIMAL).test(bare)) return undefined;
     return BigInt(hexadecimal ? `0x${bare}` : bare);
   }
 
@@ -82,6 +89,11 @@ export interface Shape {
    */
   readonly pattern: RegExp;
   readonly fields: Readonly<Record<string, Field>>;
+  /**
+   * The field with the address of a fault, in hexadecimal, when the fact's `iova` is that number and nothing else of the fact depends on it. A
+   * message that differs from an earlier one in this field alone is then read without the pattern.
+   */
+  readonly repeats?: string;
   /** Makes facts of the fields, or completes an earlier one. */
   read(values: Values, found: Found, sink: Sink): void;
 }
@@ -107,5 +119,5 @@ export const TEXT: Field = { radix: "text", unit: "text" };
 export const DEVICE: Field = { radix: "text", unit: "device" };
 
 /** The name before the colon of a driver's message, as a pattern: `15000000.iommu:`, `/smmuv3@9050000:`, `0000:00:01.0:`. */
-export const SPEAKER: string = String.raw`(?<iommu>(?:[0-9a-f]{4}:[0-9a-f]{2}:)?[\w./@-]{1,64}):`;
+export const SPEAKER: string = String.raw`(?<![\w./@-])(?<iommu>(?:[0-9a-f]{4}:[0-9a-f]{2}:)?[\w./@-]{1,64}):`;
 export const SPEAKER_FIELD: Field = { radix: "text", unit: "IOMMU" };

@@ -5,11 +5,13 @@
  */
 import type { Word } from "./required-words.ts";
 
-/** In an entry of the table: a word ends here. */
-const ENDS = 1 << 30;
+/** An entry of the table that has not been made yet. */
 const UNMADE = -1;
+/** The entry of a state, given by its offset in the table, where a word ends: negative, so that a search asks one question a character. */
+const withEnds = (offset: number): number => -2 - offset;
 /** With more states than this the table begins anew: memory is bounded. */
 const MOST_STATES = 4096;
+const BYTES = 256;
 /** All characters that no word distinguishes. */
 const OTHER = 0;
 
@@ -21,8 +23,8 @@ interface State {
 }
 
 export class WordSearch {
-  /** Class of each ASCII character. */
-  readonly #classes = new Uint8Array(128);
+  /** Class of each byte; words have ASCII characters only. */
+  readonly #classes = new Uint8Array(BYTES);
   #classCount = 1;
   /** All words behind each other: the classes that may stand at each place, and the number of the word that ends behind it or -1. */
   readonly #sets: ReadonlySet<number>[] = [];
@@ -52,18 +54,41 @@ export class WordSearch {
     let state = 0;
     for (let at = first; at < end; at++) {
       const code = text.charCodeAt(at);
-      const column = code < 128 ? (classes[code] as number) : OTHER;
-      let entry = table[state + column] as number;
-      if (entry === UNMADE) {
-        entry = this.#make(state, column);
-        table = this.#table;
+      const column = code < BYTES ? (classes[code] as number) : OTHER;
+      const entry = table[state + column] as number;
+      if (entry >= 0) {
+        state = entry;
+        continue;
       }
-      if (entry >= ENDS) {
-        entry -= ENDS;
-        for (const number of (this.#states[entry / this.#classCount] as State).ends) onWord(number);
-      }
-      state = entry;
+      state = this.#enter(state, column, entry, onWord);
+      table = this.#table;
     }
+  }
+
+  /** The same in bytes of UTF-8 text. */
+  searchBytes(bytes: Uint8Array, first: number, end: number, onWord: (number: number) => void): void {
+    const classes = this.#classes;
+    let table = this.#table;
+    let state = 0;
+    for (let at = first; at < end; at++) {
+      const column = classes[bytes[at] as number] as number;
+      const entry = table[state + column] as number;
+      if (entry >= 0) {
+        state = entry;
+        continue;
+      }
+      state = this.#enter(state, column, entry, onWord);
+      table = this.#table;
+    }
+  }
+
+  /** Follows an entry that is not made yet, or at which words end. Returns the next state's offset. */
+  #enter(state: number, column: number, known: number, onWord: (number: number) => void): number {
+    const entry = known === UNMADE ? this.#make(state, column) : known;
+    if (entry >= 0) return entry;
+    const offset = withEnds(entry);
+    for (const number of (this.#states[offset / this.#classCount] as State).ends) onWord(number);
+    return offset;
   }
 
   /** Characters that the same sets hold get one class. */
@@ -103,7 +128,7 @@ export class WordSearch {
     const isFull = this.#states.length === MOST_STATES;
     if (isFull) this.#clear();
     const state = this.#stateOf(places, [...ends]) * this.#classCount;
-    const entry = ends.size > 0 ? state + ENDS : state;
+    const entry = ends.size > 0 ? withEnds(state) : state;
     if (!isFull) this.#table[offset + column] = entry;
     return entry;
   }

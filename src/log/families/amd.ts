@@ -40,6 +40,7 @@ const EVENT: Shape = {
     flags: { radix: "hex", unit: "event flags" },
     tag: { radix: "hex", unit: "tag of a page request" },
   },
+  repeats: "address",
   read(values, found, sink) {
     const requester: Requester = given({
       device: pciName(values.text("device")) ?? pciName(values.text("front")),

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { LINE, worthOf } from "../candidates.ts";
+import { factsOf } from "../facts-of.model.ts";
 import type { Field, Shape } from "../shape.ts";
 import { FAMILIES } from "./index.ts";
 
@@ -8,6 +9,11 @@ const SHAPES = FAMILIES.flatMap((family) => family.shapes.map((shape) => ({ fami
 
 function groupsOf({ pattern }: Shape): string[] {
   return [...pattern.source.matchAll(/\(\?<([A-Za-z]\w*)>/g)].map(([, name = ""]) => name).sort();
+}
+
+/** The IO addresses of the facts that a text states. */
+function addressesIn(text: string): (bigint | undefined)[] {
+  return factsOf(text.replace(/^/gm, "[    1.000001] ")).map((fact) => ("iova" in fact ? fact.iova : undefined));
 }
 
 describe("every message shape", () => {
@@ -34,5 +40,18 @@ describe("every message shape", () => {
       assert.deepEqual(groupsOf(shape), Object.keys(shape.fields).sort());
       for (const field of Object.values<Field>(shape.fields)) assert.notEqual(field.unit, "");
     });
+
+    for (const [name, { radix, unit }] of Object.entries<Field>(shape.fields)) {
+      if (radix === "text" || !unit.includes("address")) continue;
+      it(`${shape.name}: reads no address where ${name} is masked`, () => {
+        const printed = shape.pattern.exec(shape.example)?.groups?.[name] ?? "";
+        const known = addressesIn(shape.example);
+        for (const mask of ["0xxxxxxxxx", "xxxxxxxx", "0xXXXXXXXX"]) {
+          const found = addressesIn(shape.example.replace(printed, mask));
+          for (const address of found)
+            assert.ok(address === undefined || known.includes(address), `${mask}: ${address}`);
+        }
+      });
+    }
   }
 });

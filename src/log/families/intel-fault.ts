@@ -43,6 +43,7 @@ const FAULT: Shape = {
     oldPasid: { radix: "hex", unit: "PASID, until 5.13" },
     address: HEX_ADDRESS,
   },
+  repeats: "address",
   read(values, found, sink) {
     const pasid = values.number("pasid") ?? values.number("oldPasid");
     const fact: FaultFact = {

@@ -62,7 +62,7 @@ function reportLoss(fsr: number, found: Found, sink: Sink): void {
 
 /** One `name=value` of a list whose order has changed with the versions. */
 const item = (name: string): string =>
-  String.raw`(?:(?=(?:[\s,]{1,4}\w{1,16}=\w{1,20}){0,8}?[\s,]{1,4}${name}=(?<${name}>(?:0x)?[0-9a-f]+))|)`;
+  String.raw`(?:(?=(?:[\s,]{1,4}\w{1,16}=\w{1,20}){0,8}?[\s,]{1,4}${name}=(?<${name}>(?:0x)?[0-9a-f]+)(?![0-9a-fx]))|)`;
 
 const CONTEXT_FAULT: Shape = {
   name: "smmu-context-fault",
@@ -82,6 +82,7 @@ const CONTEXT_FAULT: Shape = {
     cbfrsynra: { radix: "hex", unit: "bits 15:0 stream id" },
     cb: { radix: "decimal", unit: "context bank" },
   },
+  repeats: "iova",
   read(values, found, sink) {
     const { iova, fsynr, cb } = { iova: values.number("iova"), fsynr: values.small("fsynr"), cb: values.small("cb") };
     const stream = values.number("cbfrsynra");
@@ -193,7 +194,7 @@ const GPU_FAULT: Shape = {
     "adreno 5000000.gpu: *** gpu fault: ttbr0=0000000102e85000 iova=0000000000001000 dir=READ type=TRANSLATION source=UCHE (0,0,0,1)",
   kernels: "Linux 4.9 on: the driver msm takes the faults of its GPU's SMMU; direction and type since 5.14",
   pattern: new RegExp(
-    String.raw`(?:(?<device>[\w./@-]{1,64}):\s+(?:\[[^\]\n]{1,60}\]\s+)?)?\*\*\*\s+(?:gpu\s+)?fault:\s+(?:ttbr0=\s*[0-9a-f]+\s+)?iova=\s*(?:0x)?(?<iova>[0-9a-f]+),?` +
+    String.raw`(?:(?<device>[\w./@-]{1,64}):\s+(?:\[[^\]\n]{1,60}\]\s+)?)?\*\*\*\s+(?:gpu\s+)?fault:\s+(?:ttbr0=\s*[0-9a-f]+\s+)?iova=\s*(?:(?:0x)?(?<iova>[0-9a-f]+)(?![0-9a-fxX])|[xX0]+),?` +
       String.raw`(?:\s+flags=\d+)?(?:\s+dir=(?<access>READ|WRITE))?(?:\s+type=(?<type>[A-Z]+))?`,
   ),
   fields: { device: DEVICE, iova: HEX_ADDRESS, access: TEXT, type: TEXT },

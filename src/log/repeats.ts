@@ -1,0 +1,141 @@
+/**
+ * Lines that repeat earlier ones: the same text, in which no message was found, and messages that differ in their address alone. A device that
+ * goes wild makes hundreds of thousands of these, and to compare what stands round the address takes a small part of the time that a pattern takes.
+ */
+import type { Fact, FaultFact } from "./facts.ts";
+import type { Match } from "./matches.ts";
+import type { Place } from "./messages.ts";
+import type { Found, Sink } from "./shape.ts";
+
+/** Forms remembered: the latest ones that were met. */
+const MOST_FORMS = 16;
+/** Texts without any message that are remembered; then all are forgotten. */
+const MOST_SILENT = 1024;
+/** Of 64 bits. */
+const MOST_DIGITS = 16;
+
+/** A message with a gap where its address stood. */
+interface Form {
+  readonly before: string;
+  readonly after: string;
+  /** The fact that the shape read of it; lines, text, time and address are another message's. */
+  readonly fact: FaultFact;
+  readonly key: string | undefined;
+}
+
+export class Repeats {
+  /** The form that was met last stands first. */
+  readonly #forms: Form[] = [];
+  readonly #silent = new Set<string>();
+
+  /** Is the text one in which no message was found? */
+  isSilent(text: string): boolean {
+    return this.#silent.has(text);
+  }
+
+  /** No message was found in the text. */
+  noteSilent(text: string): void {
+    if (this.#silent.size === MOST_SILENT) this.#silent.clear();
+    this.#silent.add(text);
+  }
+
+  /** Remembers the only message of a line, when its shape allows it (`Shape.repeats`) and has done nothing but to add a fact. */
+  learn(text: string, { shape, match }: Match, { only }: Watched): void {
+    const printed = shape.repeats === undefined ? undefined : match.groups?.[shape.repeats];
+    const fact = only?.fact;
+    if (printed === undefined || fact?.kind !== "fault" || fact.time === undefined) return;
+    const digits = printed.replace(/^0x/i, "");
+    const first = text.indexOf(digits);
+    const end = first + digits.length;
+    // The digits must stand at one place alone, and be the address as it was printed.
+    if (!areHexDigits(text, first, end) || text.indexOf(digits, first + 1) >= 0 || isHexDigit(text.charCodeAt(end)))
+      return;
+    if (BigInt(`0x${digits}`) !== fact.iova) return;
+    // Later lines complete the fact: the form keeps what this line states.
+    this.#forms.unshift({ before: text.slice(0, first), after: text.slice(end), fact: { ...fact }, key: only?.key });
+    if (this.#forms.length > MOST_FORMS) this.#forms.pop();
+  }
+
+  /** The fact of a message that differs from an earlier one in its address alone, and the key with which it is to be added. */
+  read(text: string, place: Place): { fact: FaultFact; key: string | undefined } | undefined {
+    if (place.time === undefined || place.clock === undefined) return undefined;
+    const form = this.#formOf(text);
+    if (form === undefined || form.fact.clock !== place.clock) return undefined;
+    const digits = text.slice(form.before.length, text.length - form.after.length);
+    const { lines, time, clock } = place;
+    return { fact: { ...form.fact, lines, text: place.text, time, clock, iova: BigInt(`0x${digits}`) }, key: form.key };
+  }
+
+  #formOf(text: string): Form | undefined {
+    const forms = this.#forms;
+    for (let at = 0; at < forms.length; at++) {
+      const form = forms[at] as Form;
+      const { before, after } = form;
+      if (!text.startsWith(before) || !text.endsWith(after)) continue;
+      if (!areHexDigits(text, before.length, text.length - after.length)) continue;
+      // The latest one is tried first.
+      if (at > 0) forms.unshift(...forms.splice(at, 1));
+      return form;
+    }
+    return undefined;
+  }
+}
+
+/** Passes on what a shape says, and remembers whether that was one new fact alone. */
+export class Watched implements Sink {
+  readonly #sink: Sink;
+  #calls = 0;
+  #added: { readonly fact: Fact; readonly key: string | undefined } | undefined;
+
+  constructor(sink: Sink) {
+    this.#sink = sink;
+  }
+
+  /** The next shape's turn. */
+  begin(): void {
+    this.#calls = 0;
+    this.#added = undefined;
+  }
+
+  /** The fact that the shape has added, when it has done nothing else. */
+  get only(): { readonly fact: Fact; readonly key: string | undefined } | undefined {
+    return this.#calls === 1 ? this.#added : undefined;
+  }
+
+  add(fact: Fact, key?: string): void {
+    this.#calls++;
+    this.#added = { fact, key };
+    this.#sink.add(fact, key);
+  }
+
+  open(key: string): Fact | undefined {
+    this.#calls++;
+    return this.#sink.open(key);
+  }
+
+  extend(fact: Fact, found: Found): void {
+    this.#calls++;
+    this.#sink.extend(fact, found);
+  }
+
+  note(key: string, found: Found): void {
+    this.#calls++;
+    this.#sink.note(key, found);
+  }
+
+  noted(key: string): Found | undefined {
+    this.#calls++;
+    return this.#sink.noted(key);
+  }
+}
+
+/** Are the characters [first, end) the digits of one number? */
+function areHexDigits(text: string, first: number, end: number): boolean {
+  if (end <= first || end - first > MOST_DIGITS) return false;
+  for (let at = first; at < end; at++) if (!isHexDigit(text.charCodeAt(at))) return false;
+  return true;
+}
+
+function isHexDigit(code: number): boolean {
+  return (code >= 48 && code <= 57) || (code >= 97 && code <= 102) || (code >= 65 && code <= 70);
+}
