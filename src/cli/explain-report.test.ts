@@ -38,11 +38,24 @@ describe("the answer to each piece of a public report", () => {
         "no line ends within a citation",
       );
       const whole = sentences.join(" ").replace(/\s+/g, " ");
-      assert.match(whole, /These lines do not decide why\.|Certain: |Most likely: |^Nothing found/);
+      assert.match(
+        whole,
+        /These lines do not decide why\.|Certain \([a-z-]+\): |Most likely \([a-z-]+\): |^Nothing found/,
+      );
       assert.match(whole, /Do next: |^Nothing found/);
       assert.doesNotMatch(whole, /undefined|NaN|\u00a0|\.\./);
     });
   }
+});
+
+test("a line does not end between a number and its unit", () => {
+  const text =
+    "swiotlb: foo\n[    1.0] nvme 0000:07:00.0: swiotlb buffer is full (sz: 524288 bytes), total 32768 (slots), used 4 (slots)";
+  for (let width = 60; width < 120; width++)
+    assert.deepEqual(
+      reportOf(text, width).filter((line) => /\d$/.test(line)),
+      [],
+    );
 });
 
 const FAULT = (device: string, address: string) =>
@@ -94,6 +107,7 @@ test("lost faults and messages are told with what they mean", () => {
     /lost Some faults are missing in the answer\. More accesses were refused than are counted.* \[line 1\]/,
   );
   assert.match(text, /893 messages are missing in the answer\. .* \[line 3\]/);
+  assert.equal(text.split(/Faults or messages were lost|More accesses were refused/).length, 2, "once");
 });
 
 test("what excludes several verdicts is said once", () => {

@@ -2,6 +2,7 @@
 import type { Explanation, Finding, Loss, Statement } from "../explain/contract.ts";
 import { UNDECIDED } from "../explain/contract.ts";
 import { wordsIn } from "../explain/glossary.ts";
+import { LOST_OF_FINDING } from "../explain/losses.ts";
 import { headlineOf, linesOf, meaningOf, outlookOf, timeOf } from "../explain/words.ts";
 import { wrapped } from "./columns.ts";
 import { commandLines } from "./commands.ts";
@@ -21,7 +22,7 @@ const COMMAND = /^ {4}\S/;
 /** Stands for a blank at which no line is broken. */
 const FIXED_BLANK = "\u00a0";
 /** `[lines 1, 2 and 3]`, `86 ms`: not to be torn apart. Between two files of a citation a line may end. */
-const TOGETHER = /\[[^\]]{1,60}\]|\d (?:s|ms|µs|bytes|bits|times)\b/g;
+const TOGETHER = /\[[^\]]{1,60}\]|\d (?:s|ms|µs|bytes|bits|slots|times|KiB|MiB|GiB)\b/g;
 
 /** What the report was asked for, when not for all. */
 export interface Asked {
@@ -123,7 +124,10 @@ class Report {
         : this.#section("look first at", [this.#cited(finding.consequenceOf)], "yellow")),
       ...this.#section(
         "what follows",
-        distinct(finding.follows.map((one) => this.#cited(one))).slice(0, MOST_STATEMENTS),
+        distinct(finding.follows.filter(({ text }) => text !== LOST_OF_FINDING).map((one) => this.#cited(one))).slice(
+          0,
+          MOST_STATEMENTS,
+        ),
       ),
       ...this.#candidates(finding),
       ...this.#section("not", this.#exclusions(finding)),
@@ -155,7 +159,8 @@ class Report {
   #candidates(finding: Finding): string[] {
     const { kind, verdict, certainty, candidates } = finding;
     if (certainty === "certain") return [];
-    const texts = candidates.slice(0, MOST_STATEMENTS).map((one) => {
+    const most = verdict === UNDECIDED ? MOST_STATEMENTS : MOST_STATEMENTS - 1;
+    const texts = candidates.slice(0, most).map((one) => {
       const why = distinct(one.because.slice(0, 2).map((because) => this.#cited(because))).join(" ");
       // The sentence after the headline has said what the leader means.
       const meaning = one.verdict === verdict && why !== "" ? "" : `${meaningOf(kind, one.verdict)}.`;

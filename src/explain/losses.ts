@@ -8,10 +8,13 @@ const MOST_LINES = 8;
 const EFFECTS: Readonly<Record<Loss["what"], string>> = {
   faults:
     "More accesses were refused than are counted, perhaps of other devices, and the first one printed may not be the first.",
-  messages:
-    "What they said is not in the answer: counts are too low, and the cause of a finding may have been among them.",
+  messages: "Counts are too low, and the cause of a finding may have been among them.",
   events: "Mappings may be missing, so nothing is concluded from the absence of one.",
 };
+
+/** What a loss in the log means for one finding. */
+export const LOST_OF_FINDING =
+  "Faults or messages were lost: there may have been more than are counted, and the first one printed may not be the first.";
 
 /** A sum of losses of one kind. */
 interface Sum {

@@ -66,6 +66,17 @@ describe("the recording of a running machine", () => {
   });
 });
 
+test("what Xen reports is asked of Xen", () => {
+  const record = recordOf(
+    "(XEN) [VT-D]DMAR:[DMA Write] Request device [0000:65:00.0] fault addr 1200000000",
+    "(XEN) [VT-D]DMAR: reason 05 - PTE Write access is not set",
+  );
+  assert.deepEqual(
+    record.map((command) => command.split("   # ")[0]),
+    ["xl debug-keys o; xl dmesg"],
+  );
+});
+
 test("a malformed entry of AMD's tables is not looked for in VT-d's folders", () => {
   const record = recordOf(
     "AMD-Vi: Event logged [ILLEGAL_DEV_TABLE_ENTRY device=02:00.0 pasid=0x00000 address=0x131400000 flags=0x0180]",

@@ -132,7 +132,7 @@ function stacks(subject: Subject): string {
   if (stack === undefined) return "";
   return command(
     `echo '${stack}' > ${tracing(subject)}/events/iommu/unmap/trigger`,
-    "as root, before the same recording: the functions that unmap the address, if it is the same address again",
+    "as root, before the next recording: the functions that unmap the address, if it is the same address again",
   );
 }
 
@@ -142,37 +142,52 @@ function device({ device: name }: Subject): string {
     : command(`lspci -nnvvv -s ${name}`, "as root: what the device is, its driver, its registers (BARs)");
 }
 
+function faultCommands(subject: Subject): readonly string[] {
+  const { group, decision, evidence } = subject;
+  const { first } = group;
+  const leads = decision.candidates[0]?.verdict;
+  if (isXens(first)) {
+    return [
+      command(
+        "xl debug-keys o; xl dmesg",
+        "as root of the first domain: what the tables of Xen's IOMMU hold at the address",
+      ),
+    ];
+  }
+  if (leads === "handover") {
+    const firmware =
+      "dmesg | grep -iE 'efifb|simplefb|framebuffer|BIOS-e820|RMRR'; grep . /sys/kernel/iommu_groups/*/reserved_regions";
+    return [command(firmware, "does the address lie in a region of the firmware?"), bootFirst(subject)];
+  }
+  if (evidence.answerTo(first) !== undefined) return [stacks(subject), bootFirst(subject)];
+  const trace = live(subject, "was the address mapped, for which device, and who unmapped it, and when?");
+  if (leads === "peer-bar" || leads === "physical-address") {
+    return [command("cat /proc/iomem; lspci -vv", "as root: what has this address as a physical address?"), trace];
+  }
+  const isEarly = first.clock === "uptime" && (first.time ?? BOOT_SECONDS) < BOOT_SECONDS;
+  if (isEarly) return [bootFirst(subject), trace];
+  const boot =
+    "the same from the boot on, for buffers that live since then; strict: an access that comes too late is refused at once";
+  return [trace, fromBoot(subject, boot)];
+}
+
+/** The recording from the boot on, told whole: no other recording stands before it. */
+function bootFirst(subject: Subject): string {
+  return fromBoot(
+    subject,
+    `records all mappings from the boot on; strict: an access that comes too late is refused at once. Save ${tracing(subject)}/trace and dmesg then`,
+  );
+}
+
+/** The hypervisor reports: what Linux records is not what its tables hold. */
+function isXens({ text, iommu }: Group["first"]): boolean {
+  return /\[VT-D\]|\(XEN\)/.test(text) || iommu?.startsWith("/") === true;
+}
+
 const GROUPS = 'lspci -nnk -D; for d in /sys/kernel/iommu_groups/*/devices/*; do echo "$d"; done';
 
 const COMMANDS: Readonly<Record<Group["kind"], (subject: Subject) => readonly string[]>> = {
-  "dma-fault": (subject) => {
-    const { first } = subject.group;
-    const leads = subject.decision.candidates[0]?.verdict;
-    const trace = live(subject, "was the address mapped, for which device, and who unmapped it, and when?");
-    const boot = fromBoot(
-      subject,
-      "the same from the boot on, for buffers that live since then. Strict: a late access is refused at once. Then save trace and dmesg as above",
-    );
-    if (leads === "handover") {
-      const firmware =
-        "dmesg | grep -iE 'efifb|simplefb|framebuffer|BIOS-e820|RMRR'; grep . /sys/kernel/iommu_groups/*/reserved_regions";
-      return [command(firmware, "does the address lie in a region of the firmware?"), boot];
-    }
-    if (subject.evidence.answerTo(first) !== undefined) {
-      return [
-        stacks(subject),
-        fromBoot(
-          subject,
-          "the same from the boot on, with the first mapping in it. Strict: an access that comes too late is refused at once, so the time of the fault tells more",
-        ),
-      ];
-    }
-    if (leads === "peer-bar" || leads === "physical-address") {
-      return [command("cat /proc/iomem; lspci -vv", "as root: what has this address as a physical address?"), trace];
-    }
-    const isEarly = first.clock === "uptime" && (first.time ?? BOOT_SECONDS) < BOOT_SECONDS;
-    return isEarly ? [boot, trace] : [trace, boot];
-  },
+  "dma-fault": faultCommands,
   "no-table": (subject) => [
     command(GROUPS, `is ${subject.device ?? "the requester"} a device at all, and in which group?`),
     command(

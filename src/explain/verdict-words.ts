@@ -110,7 +110,7 @@ export const VERDICT_WORDS: Readonly<Record<Kind, Readonly<Record<string, Verdic
     },
     "not-remapped": {
       meaning: "the interrupt has the format of machines without interrupt remapping",
-      next: "find out who set up the device's interrupts without the kernel: firmware, a guest, or nothing did again after a reset or resume",
+      next: "find out why the kernel did not set up this interrupt: firmware or a guest did, or it was not set up again after a reset or resume",
     },
   },
   "invalidation-timeout": {
@@ -284,7 +284,7 @@ export const VERDICT_WORDS: Readonly<Record<Kind, Readonly<Record<string, Verdic
   leak: {
     growing: {
       meaning: "the number of mappings grows: some are made and never ended",
-      next: "compare the driver's map and unmap calls for the sizes above",
+      next: "compare the driver's map and unmap calls for the sizes below",
     },
     "at-exit": {
       meaning: "the driver left with mappings that it had not ended",

@@ -4,7 +4,7 @@ import type { Finding } from "./contract.ts";
 import { VERDICTS } from "./contract.ts";
 import { wordsIn } from "./glossary.ts";
 import { VERDICT_WORDS } from "./verdict-words.ts";
-import { headlineOf, outlookOf, timeOf } from "./words.ts";
+import { headlineOf, linesOf, outlookOf, timeOf } from "./words.ts";
 
 const FAULT: Finding = {
   kind: "dma-fault",
@@ -49,7 +49,7 @@ describe("the sentences after the headline say how sure the cause is, and what t
   test("certain: what the cause asks for", () => {
     assert.equal(
       outlookOf({ ...FAULT, verdict: "past-end", certainty: "certain", record: [] }, 1),
-      "Certain: the device went past the end of a buffer (past-end). Do next: compare the length that the driver gives to the device with the length that it maps.",
+      "Certain (past-end): the device went past the end of a buffer. Do next: compare the length that the driver gives to the device with the length that it maps.",
     );
   });
 
@@ -57,10 +57,25 @@ describe("the sentences after the headline say how sure the cause is, and what t
     const consequenceOf = { text: "The device was reset 5 ms before.", proof: [{ file: "log", line: 1 }] };
     assert.equal(
       outlookOf({ ...FAULT, verdict: "past-end", certainty: "strong", consequenceOf }, 1),
-      "Most likely: the device went past the end of a buffer (past-end). Do next: look first at what happened before it [line 1]; then " +
-        "compare the length that the driver gives to the device with the length that it maps. The commands below decide whether it is so.",
+      "Most likely (past-end): the device went past the end of a buffer. Do next: look first at what happened before it [line 1]; then " +
+        "compare the length that the driver gives to the device with the length that it maps. The commands below help to make sure.",
     );
   });
+});
+
+test("a refused write asks for a direction that lets the device write, a refused read for the other one", () => {
+  const refused = { ...FAULT, verdict: "permission", certainty: "certain", record: [] } as const;
+  assert.match(
+    outlookOf(refused, 1),
+    /the device writes to it, so its direction must be DMA_FROM_DEVICE or DMA_BIDIRECTIONAL\.$/,
+  );
+  assert.match(outlookOf({ ...refused, access: "read" }, 1), /must be DMA_TO_DEVICE or DMA_BIDIRECTIONAL\.$/);
+});
+
+test("the lines of a citation stand in the order of the file", () => {
+  const lines = [12, 11].map((line) => ({ file: "log", line }));
+  assert.equal(linesOf(lines, 1), "lines 11 and 12");
+  assert.equal(linesOf([{ file: "trace", line: 5 }, ...lines], 2), "trace 5; log 11, 12");
 });
 
 describe("a time is told by its clock", () => {

@@ -42,9 +42,9 @@ export function headlineOf(finding: Finding): string {
     case "bounce-refused":
       return `${who} needed a bounce buffer (memory that it can reach, to copy through) and got none.`;
     case "exhausted":
-      return `A request for addresses of ${lower(who)} failed: no free range was found.`;
+      return `${who} asked for addresses, and no free range was found.`;
     case "dma-api-misuse":
-      return `A check of the kernel objects to how the driver of ${lower(who)} maps memory for its device.`;
+      return `A check of the kernel objects to how ${finding.device === undefined ? "a driver" : `the driver of ${lower(who)}`} maps memory for its device.`;
     case "frozen":
       return `${who} was cut off from the bus after an error (EEH).`;
     case "leak":
@@ -60,14 +60,22 @@ export function outlookOf(finding: Finding, files: number): string {
   const cause =
     certainty === UNDECIDED
       ? "These lines do not decide why."
-      : `${certainty === "certain" ? "Certain" : "Most likely"}: ${meaningOf(kind, verdict)} (${verdict}).`;
+      : `${certainty === "certain" ? "Certain" : "Most likely"} (${verdict}): ${meaningOf(kind, verdict)}.`;
   const first =
     consequenceOf === undefined
       ? ""
       : `look first at what happened before it [${linesOf(consequenceOf.proof, files, 1)}]; then `;
-  const step = certainty === UNDECIDED ? nextOfUndecided(finding) : nextStepOf(kind, verdict);
-  const check = certainty === "strong" && record.length > 0 ? ` The commands below decide whether it is so.` : "";
+  const step = certainty === UNDECIDED ? nextOfUndecided(finding) : nextOf(finding);
+  const check = certainty === "strong" && record.length > 0 ? ` The commands below help to make sure.` : "";
   return `${cause} Do next: ${first}${step}.${check}`;
+}
+
+/** The next step; of a refused access, with the direction that the device needs. */
+function nextOf({ kind, verdict, access }: Finding): string {
+  if (verdict !== "permission" || access === undefined) return nextStepOf(kind, verdict);
+  return access === "write"
+    ? "find the code that maps the buffer: the device writes to it, so its direction must be DMA_FROM_DEVICE or DMA_BIDIRECTIONAL"
+    : "find the code that maps the buffer: the device reads it, so its direction must be DMA_TO_DEVICE or DMA_BIDIRECTIONAL";
 }
 
 function nextOfUndecided({ kind, record }: Finding): string {
@@ -116,7 +124,9 @@ function verbOf({ access, iova, granule }: Finding): string {
 
 /** `line 12`, `lines 12, 14 and 15`; with the files' names where there are several inputs: `trace.txt 15, 19; dmesg.txt 400`. */
 export function linesOf(proof: readonly LineRef[], files: number, most = 3): string {
-  const shown = [...new Map(proof.map((line) => [`${line.file}:${line.line}`, line])).values()].slice(0, most);
+  const shown = [...new Map(proof.map((line) => [`${line.file}:${line.line}`, line])).values()]
+    .slice(0, most)
+    .sort((a, b) => (a.file === b.file ? a.line - b.line : 0));
   if (shown.length === 0) return "";
   if (files > 1) {
     const names = [...new Set(shown.map(({ file }) => file))];

@@ -135,13 +135,7 @@ const REGISTER: Rule = {
     const text = "The device's registers hold the page of the address: the driver gave it to the device.";
     if (fault.iova < FOUR_GIB) return [follows(text, dump)];
     return [
-      candidate(
-        "physical-address",
-        "strong",
-        `${text} It lies above 4 GiB, where the kernel rarely maps.`,
-        dump,
-        fault,
-      ),
+      candidate("physical-address", "strong", text, dump, fault),
       excluded("garbage-address", "The driver gave this address to the device.", dump),
       excluded("truncated-address", "The driver gave the whole address to the device.", dump),
     ];

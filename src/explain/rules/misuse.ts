@@ -12,7 +12,7 @@ const WORDS: Readonly<Record<MisuseFact["because"], string>> = {
   "unchecked-error": "The driver did not check whether the mapping failed.",
   sync: "The driver synchronised something that is not mapped, or more than is mapped.",
   segment: "A segment of the scatterlist breaks the device's limits.",
-  other: "The kernel's own check found a wrong use of the DMA API.",
+  other: "The message names none of the rules that are known here.",
 };
 
 const MISUSE: Rule = {

@@ -123,7 +123,7 @@ const ASSIGNMENT: Rule = {
       "group-not-viable":
         "A group is given away as a whole, and this one still has a device with a driver of the kernel.",
       "reserved-region":
-        "The firmware asks for a region with fixed addresses (RMRR, IVMD) for this device; a guest could move it.",
+        "The firmware asks for a region with fixed addresses (RMRR, IVMD) for this device, and a guest's addresses are others.",
       "no-iommu": "The message says that there is no IOMMU, or none that is on.",
       "no-physical-addresses":
         "The program asks for physical addresses; the kernel shows them only to programs with CAP_SYS_ADMIN.",

@@ -1,6 +1,7 @@
 /** What stands near a fault in the log: a reset or crash before it, the requester's role, and what a burst has in common. */
 import type { EventFact, FaultFact } from "../../log/facts.ts";
 import type { Located } from "../evidence.ts";
+import { LOST_OF_FINDING } from "../losses.ts";
 import { consequence, follows, type Rule } from "./rule.ts";
 
 /** What each event is, for a sentence. */
@@ -171,9 +172,7 @@ const LOST: Rule = {
   apply(_group, evidence) {
     const lines = evidence.losses.ofLog;
     if (lines.length === 0) return [];
-    const text =
-      "Faults or messages were lost: there may have been more than are counted, and the first one printed may not be the first.";
-    return [follows(text, { lines })];
+    return [follows(LOST_OF_FINDING, { lines })];
   },
 };
 
