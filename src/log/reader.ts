@@ -7,14 +7,16 @@
 import { Assembly } from "./assembly.ts";
 import { LINE, worthOf, worthOfBytes } from "./candidates.ts";
 import { cleanLine } from "./clean.ts";
+import { fieldsOf } from "./cut-lines.ts";
 import type { Fact, LineRef } from "./facts.ts";
 import { Mail } from "./mail.ts";
 import { type Match, matchesIn } from "./matches.ts";
-import { hasSoftBreak, type Stamp, type Window, Windows } from "./messages.ts";
+import { hasSoftBreak, type Stamp, Windows } from "./messages.ts";
 import { splitPrefix } from "./prefix.ts";
 import { Repeats, Watched } from "./repeats.ts";
 import { Values } from "./shape.ts";
 import { Hunks } from "./source-code.ts";
+import type { Window } from "./window.ts";
 
 /** A line that names an IOMMU and a failure: reported when no shape reads it. */
 const NAMES_IOMMU = /AMD-Vi|DMAR|iommu\b|smmu|IO_PAGE_FAULT|swiotlb|DMA-API|\bdart\b/i;
@@ -227,19 +229,28 @@ export class LogReader {
       return window.text.length;
     }
     const matches = matchesIn(window.text, from).filter(({ first }) => first < before);
-    for (const one of matches) this.#readMatch(window, one);
+    let searched = from;
+    for (const one of matches) {
+      this.#readMatch(window, one, searched);
+      searched = one.end;
+    }
     if (matches.length > 0 || window.hasPrefix) this.#isLog = true;
     if (matches.length === 0 && !this.#noteUnread(window, from, before) && isAlone)
       this.#repeats.noteSilent(window.text);
     const [only] = matches;
-    if (isAlone && matches.length === 1 && only !== undefined) this.#repeats.learn(window.text, only, this.#watched);
+    const isWhole = isAlone && window.doubts.length === 0;
+    if (isWhole && matches.length === 1 && only !== undefined) this.#repeats.learn(window.text, only, this.#watched);
     return matches.at(-1)?.end ?? from;
   }
 
-  #readMatch(window: Window, { shape, match, first, end }: Match): void {
-    const base = { shape: shape.name, ...window.place(this.#file, first, end) };
+  /** @param searched - the end of the message before it */
+  #readMatch(window: Window, one: Match, searched: number): void {
+    const { shape, match, first, end } = one;
+    // Shapes that begin with a line match the line feed before it.
+    const start = window.isLine ? first : first + match[0].search(/\S/);
+    const base = { shape: shape.name, ...window.place(this.#file, start, end, searched) };
     this.#watched.begin();
-    shape.read(new Values(match.groups ?? {}, shape.fields), { base }, this.#watched);
+    shape.read(new Values(fieldsOf(one, window), shape.fields), { base }, this.#watched);
   }
 
   /** True: a part of the window looks like a message of an IOMMU. */

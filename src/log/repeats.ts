@@ -4,8 +4,8 @@
  */
 import type { Fact, FaultFact } from "./facts.ts";
 import type { Match } from "./matches.ts";
-import type { Place } from "./messages.ts";
 import type { Found, Sink } from "./shape.ts";
+import type { Place } from "./window.ts";
 
 /** Forms remembered: the latest ones that were met. */
 const MOST_FORMS = 16;
@@ -63,7 +63,10 @@ export class Repeats {
     if (form === undefined || form.fact.clock !== place.clock) return undefined;
     const digits = text.slice(form.before.length, text.length - form.after.length);
     const { lines, time, clock } = place;
-    return { fact: { ...form.fact, lines, text: place.text, time, clock, iova: BigInt(`0x${digits}`) }, key: form.key };
+    const iova = BigInt(`0x${digits}`);
+    // An address that is no page has lost digits: the shape knows what to do.
+    if (BigInt(form.fact.granule) > 1n && iova % BigInt(form.fact.granule) !== 0n) return undefined;
+    return { fact: { ...form.fact, lines, text: place.text, time, clock, iova }, key: form.key };
   }
 
   #formOf(text: string): Form | undefined {

@@ -46,6 +46,7 @@ const FAULT: Shape = {
   repeats: "address",
   read(values, found, sink) {
     const pasid = values.number("pasid") ?? values.number("oldPasid");
+    const iova = values.number("address");
     const fact: FaultFact = {
       kind: "fault",
       family: "intel",
@@ -55,7 +56,8 @@ const FAULT: Shape = {
       access: values.text("access")?.toLowerCase() as Access,
       ...given({
         device: pciName(values.text("device")),
-        iova: values.number("address"),
+        // The hardware reports pages: another address has lost digits.
+        iova: iova !== undefined && (iova & 0xfffn) === 0n ? iova : undefined,
         pasid: pasid === NO_PASID ? undefined : pasid,
       }),
     };

@@ -25,7 +25,7 @@ const ALLOC: Shape = {
     device: { radix: "text", unit: "device" },
     table: TABLE,
     memory: MEMORY,
-    pages: { radix: "text", unit: "pages: decimal with a device, else hexadecimal or decimal" },
+    pages: { radix: "hex", unit: "pages; decimal with a device, else one of both" },
   },
   read(values, found, sink) {
     const device = values.text("device");
@@ -36,13 +36,14 @@ const ALLOC: Shape = {
         device: pciName(device) ?? device,
         driver: values.text("driver"),
         table: values.text("table"),
-        pages: pagesOf(values.text("pages") ?? "", device !== undefined),
+        pages: pagesOf(values.text("pages"), device !== undefined),
       }),
     });
   },
 };
 
-function pagesOf(printed: string, hasDevice: boolean): number | undefined {
+function pagesOf(printed: string | undefined, hasDevice: boolean): number | undefined {
+  if (printed === undefined) return undefined;
   if (!/^\d+$/.test(printed)) return Number(`0x${printed.replace(/^0x/i, "")}`);
   return hasDevice || printed.length === 1 ? Number(printed) : undefined;
 }

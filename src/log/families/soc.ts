@@ -47,7 +47,8 @@ const MEDIATEK: Shape = {
     const type = values.small("type") ?? 0;
     const isAbsent = (type & 1) === 1 && values.number("pa") === 0n;
     const fact = fault("mediatek", isAbsent ? "absent" : "unknown", values, found);
-    fact.iova = (values.number("iova") ?? 0n) & ~0xfffn;
+    const iova = values.number("iova");
+    if (iova !== undefined) fact.iova = iova & ~0xfffn;
     fact.granule = 4096;
     fact.access = values.text("access") as Access;
     fact.reason = { code: `0x${type.toString(16)}`, text: "" };

@@ -36,7 +36,7 @@ const FAULT: Shape = {
     const text = values.text("text") ?? "";
     const bits = values.text("bits") ?? "";
     const client = values.text("client") ?? "";
-    const iova = values.number("iova") ?? 0n;
+    const iova = values.number("iova");
     const key = `tegra ${client} ${access} ${iova}`;
     const open = sink.open(key);
     const wordings = open?.kind === "fault" ? WORDINGS.get(open) : undefined;
@@ -51,10 +51,9 @@ const FAULT: Shape = {
       ...found.base,
       cause: causeOf(bits, access),
       granule: 1,
-      ...given({ iommu: values.text("iommu") }),
+      ...given({ iommu: values.text("iommu"), iova }),
       client,
       access,
-      iova,
       values: { bits },
     };
     WORDINGS.set(fact, new Set([text]));

@@ -1,0 +1,141 @@
+/**
+ * Lines that a terminal or a mail program cut at its edge, inside a word or a number, without a mark. Whether a line was cut is tried: it is when a
+ * message is read whole only without a break. Where both readings make a message, and differ in a number only, the number counts as whole, as
+ * one that goes on, or as unknown, by the widths of other lines: no line of a text that was cut is longer than its edge.
+ */
+import { withoutControlSequences } from "./clean.ts";
+import { type Match, matchesIn } from "./matches.ts";
+import { type Part, Window } from "./window.ts";
+
+/** A message that was cut into more lines than this is not put together. */
+const MOST_JOINED = 4;
+/** No terminal is narrower. */
+const LEAST_COLUMNS = 30;
+/** So many lines of one width that were cut for certain show the edge. */
+const ENOUGH_CUT = 2;
+/** `arm-smmu-v3 a.iommu: `, `DMAR: `: the beginning of a message. */
+const BEGINS_MESSAGE = /^[\w./@-]+(?:\s[\w./@:-]+)?:\s/;
+/** Digits at the beginning of a line that may be the rest of a number. */
+const REST_OF_NUMBER = /^[0-9a-f]+(?=$|[\s,;)\]])/i;
+/** Quote marks, which a mail program put before a line after a terminal had cut it. */
+const QUOTE_MARKS = /^(?:[ \t]{0,12}>[ \t]?)+/;
+
+/** What a reading without the break has that the other has not. */
+type Gain = "nothing" | "digits" | "message";
+
+export class CutLines {
+  #longest = 0;
+  /** Columns → lines of so many columns that were cut for certain. */
+  readonly #cut = new Map<number, number>();
+
+  /**
+   * Decides which lines of a window were cut.
+   * @param from - where the window has not been searched yet
+   */
+  join(parts: readonly Part[], from: number): void {
+    const columns = parts.map(columnsOf);
+    const edge = Math.max(...columns);
+    this.#longest = Math.max(this.#longest, edge);
+    if (edge < LEAST_COLUMNS) return;
+    let found: readonly Match[] | undefined;
+    for (let at = 0; at < parts.length - 1; at++) {
+      if (columns[at] !== edge || !isOpen(parts, at) || !parts.some(({ text }) => /\d/.test(text))) continue;
+      const plain = new Window(parts);
+      const end = plain.endOf(at);
+      if (end <= from) continue;
+      found ??= matchesIn(plain.text, from);
+      if (found.some((match) => match.first < end && match.end > end)) continue;
+      this.#try(parts, { at, edge, from, found, columns });
+      if (parts[at]?.isCut === true) found = undefined;
+    }
+  }
+
+  /** Tries to read on without a break behind the line, and behind the next ones of the same width. */
+  #try(parts: readonly Part[], { at, edge, from, found, columns }: Trial): void {
+    const joined: Part[] = [];
+    for (let last = at; joined.length < MOST_JOINED && isOpen(parts, last) && columns[last] === edge; last++) {
+      const part = parts[last] as Part;
+      part.isCut = true;
+      joined.push(part);
+      const gain = gainOf(new Window(parts), at, from, found);
+      if (gain === "message") {
+        this.#cut.set(edge, (this.#cut.get(edge) ?? 0) + joined.length);
+        return;
+      }
+      if (gain === "digits") break;
+    }
+    const [first] = joined;
+    const isNumber = joined.length > 0 && gainOf(new Window(parts), at, from, found) === "digits";
+    for (const part of joined) part.isCut = false;
+    if (first !== undefined && isNumber) this.#weigh(first, edge, (parts[at + 1] as Part).text);
+  }
+
+  /** A message ends in a number, and the next line begins with digits. */
+  #weigh(part: Part, columns: number, next: string): void {
+    const digits = REST_OF_NUMBER.exec(next)?.[0];
+    if (digits === undefined || BEGINS_MESSAGE.test(next)) return;
+    const isAlone = digits.length === next.length;
+    // A word of prose: `a few lines later`.
+    if (!isAlone && !/\d/.test(digits) && /^\s[a-z]/i.test(next.slice(digits.length))) return;
+    const isLongest = columns >= this.#longest;
+    if ((this.#cut.get(columns) ?? 0) >= ENOUGH_CUT || (isAlone && isLongest)) part.isCut = true;
+    else if (isAlone || isLongest) part.isDoubtful = true;
+  }
+}
+
+interface Trial {
+  /** Index of the line, its columns, and those of all lines. */
+  readonly at: number;
+  readonly edge: number;
+  readonly columns: readonly number[];
+  readonly from: number;
+  /** The messages that are read with the break. */
+  readonly found: readonly Match[];
+}
+
+/** Characters of the line as it was cut; colours take no column. */
+function columnsOf({ raw, depth }: Part): number {
+  const shown = withoutControlSequences(raw);
+  const text = depth === 0 ? shown : shown.replace(QUOTE_MARKS, "");
+  return text.endsWith("\r") ? text.length - 1 : text.length;
+}
+
+/** May the line have been cut at its end? */
+function isOpen(parts: readonly Part[], at: number): boolean {
+  const part = parts[at];
+  if (part === undefined || at >= parts.length - 1 || part.isSoft || part.isCut || part.isBeforeBlank) return false;
+  return !/[ \t]\r?$/.test(withoutControlSequences(part.raw));
+}
+
+function gainOf(joined: Window, at: number, from: number, found: readonly Match[]): Gain {
+  const edge = joined.endOf(at);
+  const whole = matchesIn(joined.text, from).find(({ first, end }) => first < edge && end > edge);
+  if (whole === undefined) return "nothing";
+  const before = found.find(({ shape, first }) => shape === whole.shape && first === whole.first);
+  if (before === undefined) return isOfNext(whole, edge, found) ? "nothing" : "message";
+  const [short, long] = [before.match.groups ?? {}, whole.match.groups ?? {}];
+  const names = Object.keys(whole.shape.fields);
+  if (names.some((name) => short[name] === undefined && long[name] !== undefined)) return "message";
+  const isNumber = (name: string): boolean => whole.shape.fields[name]?.radix !== "text";
+  return names.some((name) => isNumber(name) && short[name] !== long[name]) ? "digits" : "nothing";
+}
+
+/** Is the message one of the next line alone, with the last word of this line before it? */
+function isOfNext(whole: Match, edge: number, found: readonly Match[]): boolean {
+  if (!found.some(({ first }) => first >= edge && first <= whole.end)) return false;
+  const device = whole.match.groups?.["device"];
+  return device === undefined || whole.first + whole.match[0].indexOf(device) >= edge;
+}
+
+/** The fields of a match, without numbers that may have lost digits. */
+export function fieldsOf({ shape, match }: Match, { doubts }: Window): Readonly<Record<string, string | undefined>> {
+  const groups = match.groups ?? {};
+  if (doubts.length === 0) return groups;
+  const pattern = new RegExp(shape.pattern.source, `${shape.pattern.flags.replace(/[gy]/g, "")}dy`);
+  pattern.lastIndex = match.index;
+  const ends = pattern.exec(match.input)?.indices?.groups ?? {};
+  const sure = Object.entries(groups).filter(
+    ([name]) => shape.fields[name]?.radix === "text" || !doubts.includes(ends[name]?.[1] ?? -1),
+  );
+  return Object.fromEntries(sure);
+}
