@@ -28,18 +28,25 @@ export class CutLines {
   /** Columns → lines of so many columns that were cut for certain. */
   readonly #cut = new Map<number, number>();
 
+  /** Notes the columns of a line that stands alone. */
+  note(columns: number): void {
+    if (columns > this.#longest) this.#longest = columns;
+  }
+
   /**
    * Decides which lines of a window were cut.
    * @param from - where the window has not been searched yet
    */
   join(parts: readonly Part[], from: number): void {
     const columns = parts.map(columnsOf);
-    const edge = Math.max(...columns);
-    this.#longest = Math.max(this.#longest, edge);
-    if (edge < LEAST_COLUMNS) return;
+    const longest = Math.max(...columns);
+    this.note(longest);
+    if (longest < LEAST_COLUMNS) return;
+    // A line that was quoted first and cut then was cut with its quote marks.
+    const edge = longest - 2 * (parts[0]?.depth ?? 0);
     let found: readonly Match[] | undefined;
     for (let at = 0; at < parts.length - 1; at++) {
-      if (columns[at] !== edge || !isOpen(parts, at) || !parts.some(({ text }) => /\d/.test(text))) continue;
+      if ((columns[at] as number) < edge || !isOpen(parts, at) || isProse(parts, at)) continue;
       const plain = new Window(parts);
       const end = plain.endOf(at);
       if (end <= from) continue;
@@ -53,13 +60,18 @@ export class CutLines {
   /** Tries to read on without a break behind the line, and behind the next ones of the same width. */
   #try(parts: readonly Part[], { at, edge, from, found, columns }: Trial): void {
     const joined: Part[] = [];
-    for (let last = at; joined.length < MOST_JOINED && isOpen(parts, last) && columns[last] === edge; last++) {
+    for (
+      let last = at;
+      joined.length < MOST_JOINED && isOpen(parts, last) && (columns[last] as number) >= edge;
+      last++
+    ) {
       const part = parts[last] as Part;
       part.isCut = true;
       joined.push(part);
       const gain = gainOf(new Window(parts), at, from, found);
       if (gain === "message") {
-        this.#cut.set(edge, (this.#cut.get(edge) ?? 0) + joined.length);
+        const width = columns[at] as number;
+        this.#cut.set(width, (this.#cut.get(width) ?? 0) + joined.length);
         return;
       }
       if (gain === "digits") break;
@@ -67,7 +79,7 @@ export class CutLines {
     const [first] = joined;
     const isNumber = joined.length > 0 && gainOf(new Window(parts), at, from, found) === "digits";
     for (const part of joined) part.isCut = false;
-    if (first !== undefined && isNumber) this.#weigh(first, edge, (parts[at + 1] as Part).text);
+    if (first !== undefined && isNumber) this.#weigh(first, columns[at] as number, (parts[at + 1] as Part).text);
   }
 
   /** A message ends in a number, and the next line begins with digits. */
@@ -84,10 +96,11 @@ export class CutLines {
 }
 
 interface Trial {
-  /** Index of the line, its columns, and those of all lines. */
+  /** Index of the line. */
   readonly at: number;
-  readonly edge: number;
+  /** Columns of each line, and of the narrowest that may have been cut. */
   readonly columns: readonly number[];
+  readonly edge: number;
   readonly from: number;
   /** The messages that are read with the break. */
   readonly found: readonly Match[];
@@ -105,6 +118,11 @@ function isOpen(parts: readonly Part[], at: number): boolean {
   const part = parts[at];
   if (part === undefined || at >= parts.length - 1 || part.isSoft || part.isCut || part.isBeforeBlank) return false;
   return !/[ \t]\r?$/.test(withoutControlSequences(part.raw));
+}
+
+/** Messages that are cut have numbers, in front of the cut or behind it. */
+function isProse(parts: readonly Part[], at: number): boolean {
+  return !/\d/.test(`${parts[at]?.text}${parts[at + 1]?.text}`);
 }
 
 function gainOf(joined: Window, at: number, from: number, found: readonly Match[]): Gain {

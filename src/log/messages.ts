@@ -84,6 +84,7 @@ export class Windows {
   flush(): void {
     if (this.#parts.length === 0) return;
     if (this.#parts.length > 1) this.#cutLines.join(this.#parts, this.#searched);
+    else this.#cutLines.note((this.#parts[0] as Part).raw.length);
     this.#search(new Window(this.#parts), this.#searched, Number.POSITIVE_INFINITY);
     this.#parts = [];
     this.#searched = 0;

@@ -107,7 +107,8 @@ export class Window {
    */
   #isTimed(index: number, searched: number): boolean {
     const [before, own] = [this.#parts[index - 1], this.#parts[index]];
-    if (before === undefined || own === undefined || own.hasPrefix || before.isCut || before.isSoft) return true;
+    if (before === undefined || own === undefined || own.hasPrefix || before.isCut) return true;
+    if (/=\r?$/.test(before.raw)) return true;
     const endsMessage = searched > (index > 1 ? this.endOf(index - 2) : 0);
     if (endsMessage || MONITOR.test(own.text)) return false;
     const [word = ""] = own.text.split(" ", 1);
