@@ -56,6 +56,14 @@ test("README's log is the shipped one, and the answer is what `iova explain` pri
   assert.deepEqual(cutAsShown(output, answer), answer);
 });
 
+test("docs/stat.md shows what `iova stat` prints of the shipped trace", () => {
+  const [block = ""] = codeBlocks(readText("docs/stat.md"), "console");
+  const [, path = "", answer = ""] = /^\$ iova stat (\S+)\n([\s\S]*)$/.exec(block) ?? [];
+  const { status, output } = run("env", ["LC_ALL=C", process.execPath, join(ROOT, "bin/iova.js"), "stat", path]);
+  assert.equal(status, 0);
+  assert.equal(answer, output);
+});
+
 /** The output with the ends of lines taken off that README takes off, shown by a … at the line's end. */
 function cutAsShown(output: string, shown: string): string {
   const lines = shown.split("\n");

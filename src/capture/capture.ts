@@ -2,7 +2,9 @@
  * One capture, from the checks to the archive. The order keeps the machine's settings changed for as short as possible: record, stop, put the
  * recording aside, put the settings back; only then compress.
  */
+
 import { setTimeout as sleep } from "node:timers/promises";
+import { plural } from "../units/plural.ts";
 import type { ArchiveFile } from "./archive-file.ts";
 import { FaultWatch } from "./fault-watch.ts";
 import type { HostFiles } from "./host-files.ts";
@@ -183,7 +185,7 @@ function aboutOf({ release, cpus }: Machine, { bufferKib, device, stacks }: Wish
     ...(device === undefined ? [] : [`dma:* events of ${device} only`]),
     ...(stacks === undefined ? [] : [`stacks of unmaps of ${stacks}`]),
     `${result.seconds.toFixed(3)} s, ended by ${result.why}`,
-    `${result.events} events, ${result.overwritten} older ones overwritten`,
+    `${plural(result.events, "event")}, ${plural(result.overwritten, "older one")} overwritten`,
   ];
   return memberOf(ABOUT_MEMBER, `${lines.join("\n")}\n`);
 }

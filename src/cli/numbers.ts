@@ -59,6 +59,12 @@ export function counted(value: number, singular: string, plural: string = `${sin
   return `${grouped(value)} ${Math.round(value) === 1 ? singular : plural}`;
 }
 
+/** 1.02 → "1 line", 412345 → "412k lines". */
+export function compactly(value: number, singular: string, plural: string = `${singular}s`): string {
+  const text = compact(value);
+  return `${text} ${text === "1" ? singular : plural}`;
+}
+
 /** ["a"] → "a", ["a", "b", "c"] → "a, b and c". */
 export function listed(items: readonly string[]): string {
   return items.length < 2 ? items.join("") : `${items.slice(0, -1).join(", ")} and ${items.at(-1)}`;

@@ -2,7 +2,8 @@
 import { PAGES_CHECKED } from "../replay/check.ts";
 import { SAMPLE_EVERY } from "../replay/player.ts";
 import type { ReplayResult } from "../replay/runner.ts";
-import type { LineTally, Trace } from "../trace/events.ts";
+import { readingOf } from "../statistics/reading.ts";
+import type { Trace } from "../trace/events.ts";
 import type { RequestHistory } from "../trace/requests.ts";
 import { baseline } from "./replay-report.ts";
 
@@ -21,7 +22,7 @@ export function replayJson(
   const { plan, kind, pageShift, entries } = result.prepared;
   return {
     version: VERSION,
-    trace: traceJson(file, trace),
+    trace: readingOf(file, trace),
     requests: { requests: history.length, pieces: history.elementAddress.length, ...history.counts },
     replay: {
       workers: plan.workers.map(({ cpus, requests, peakEntries }) => ({ cpus, requests, peakEntries })),
@@ -45,27 +46,5 @@ export function replayJson(
       comparedWith: base.name,
       ratio: base.requestsPerSecond === 0 ? null : numbers.requestsPerSecond / base.requestsPerSecond,
     })),
-  };
-}
-
-/** What was read: counts of lines and events. */
-export function traceJson(file: string, trace: Trace): object {
-  const { events, classes } = trace;
-  const tally = ({ count, firstLine, firstText }: LineTally): object => ({ count, firstLine, firstText });
-  return {
-    file,
-    textBytes: trace.bytes,
-    lines: trace.lines,
-    events: events.length,
-    cpus: new Set(events.cpu.subarray(0, events.length)).size,
-    machineCpus: trace.headerCpus,
-    devices: trace.devices,
-    entriesInBuffer: trace.entriesInBuffer,
-    entriesWritten: trace.entriesWritten,
-    entriesRead: trace.entriesRead,
-    lostEvents: trace.lostEvents,
-    cutLastLine: trace.cutLastLine,
-    malformedReason: trace.malformedReason,
-    lineClasses: Object.fromEntries(Object.entries(classes).map(([name, value]) => [name, tally(value as LineTally)])),
   };
 }

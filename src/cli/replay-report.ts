@@ -5,7 +5,7 @@ import { SAMPLE_EVERY } from "../replay/player.ts";
 import type { RowResult } from "../replay/result.ts";
 import type { PreparedReplay, ReplayResult } from "../replay/runner.ts";
 import { fitted } from "./columns.ts";
-import { binarySize, compact, counted, duration, grouped, listed, percent } from "./numbers.ts";
+import { binarySize, compact, compactly, counted, duration, grouped, listed, percent } from "./numbers.ts";
 
 const HEAD = "table req/s ratio locks contended wait steps flush fail hole checked wrong".split(" ");
 /** Columns that a narrow screen leaves out, the first of these first. */
@@ -33,7 +33,7 @@ export function setupLines({ plan, kind, entries, pageShift, options }: Prepared
   const lines = [
     `${counted(plan.workers.length, "worker thread")} on ${counted(cores, "core")} play the CPUs of the trace ` +
       `(${cpus})${again}, over and over`,
-    `${kind.name}: a table of ${grouped(entries)} entries of ${binarySize(2 ** pageShift)} (${kind.format}) per row; ` +
+    `${kind.name}: a table of ${counted(entries, "entry", "entries")} of ${binarySize(2 ** pageShift)} (${kind.format}) per row; ` +
       `at most ${grouped(plan.peakEntries)} live at once; 1 mapping in ${SAMPLE_EVERY} checked by DMA${lazy}`,
   ];
   if (plan.crossCpuUnmaps > 0) lines.push(crossCpu(plan));
@@ -99,7 +99,7 @@ function comparison(row: RowResult, base: RowResult): string {
   const speed =
     ratio >= 1 ? `${ratio.toFixed(2)} times the requests of` : `only ${ratio.toFixed(2)} times the requests of`;
   const found = (of: RowResult): string =>
-    `${percent(of.lockContendedPercent)} of ${compact(of.lockAcquisitions)} lock acquisitions`;
+    `${percent(of.lockContendedPercent)} of ${compactly(of.lockAcquisitions, "lock acquisition")}`;
   const own = row.lockAcquisitions === 0 ? "no lock was taken" : `${found(row)} found the lock taken`;
   return `${row.name} served ${speed} ${base.name}: ${own}, against ${found(base)}.`;
 }

@@ -8,6 +8,7 @@
  *
  * The text below is the manual; `--help` prints it.
  */
+
 import { availableParallelism } from "node:os";
 import { BOARD_KINDS } from "../machines/boards.ts";
 import type { RowResult } from "../replay/result.ts";
@@ -24,6 +25,7 @@ import type { ReplayHost } from "../replay/threads.ts";
 import { type RequestHistory, requestsOf } from "../trace/requests.ts";
 import { IovaError } from "../units/errors.ts";
 import { MAX_ENTRIES } from "../units/numbers.ts";
+import { plural } from "../units/plural.ts";
 import { reflowed, wrapped } from "./columns.ts";
 import { integer, listOf, oneOf, seconds } from "./options.ts";
 import { jsonOption, STANDARD_OUTPUT, writeJson } from "./output-file.ts";
@@ -211,7 +213,7 @@ function rowsOf({ platform, table, cache, lazy, pools }: ReplayFlags): NamedSetu
 function checkReplayable(file: string, history: RequestHistory): void {
   if (history.length > 0) return;
   const { unmapLines, untranslated } = history.counts;
-  const has = untranslated > 0 ? `${untranslated} dma mappings` : `${unmapLines} unmap lines`;
+  const has = untranslated > 0 ? plural(untranslated, "dma mapping") : plural(unmapLines, "unmap line");
   throw new IovaError(
     "nothing-to-replay",
     `${file} has no iommu map line (${has}): nothing to replay; record with: trace-cmd record -e iommu -e dma`,

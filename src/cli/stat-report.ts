@@ -2,7 +2,7 @@
 import type { DeviceStatistics, TimePart, TraceStatistics } from "../statistics/contract.ts";
 import { chart, columnsOf } from "./chart.ts";
 import { fitted, wrapped } from "./columns.ts";
-import { compact, counted, duration, grouped, percent, sizeText } from "./numbers.ts";
+import { compact, counted, duration, percent, sizeText } from "./numbers.ts";
 import type { Terminal } from "./terminal.ts";
 
 const MOST_DEVICES = 6;
@@ -74,12 +74,12 @@ function detailsOf(device: DeviceStatistics): [label: string, text: string][] {
     details.push([
       "lifetimes",
       `p50 ${duration(p50Microseconds)}, p90 ${duration(p90Microseconds)}, p99 ${duration(p99Microseconds)}, max ` +
-        `${duration(maxMicroseconds)}; known of ${grouped(known)} mappings (${percent(knownShare * 100)})`,
+        `${duration(maxMicroseconds)}; known of ${counted(known, "mapping")} (${percent(knownShare * 100)})`,
     ]);
   }
   details.push([
     "live",
-    `mean ${sizeText(live.meanBytes)} in ${compact(live.meanMappings)} mappings, peak ${sizeText(live.peakBytes)} and ` +
+    `mean ${sizeText(live.meanBytes)} in ${meanText(live.meanMappings)} mappings, peak ${sizeText(live.peakBytes)} and ` +
       `${counted(live.peakMappings, "mapping")}`,
   ]);
   if (mapsPerSecond !== null) {
@@ -100,6 +100,11 @@ function detailsOf(device: DeviceStatistics): [label: string, text: string][] {
     ]);
   }
   return details;
+}
+
+/** With a digit behind the point where it says something: a mean of 1.6 mappings is neither 1 nor 2. */
+function meanText(value: number): string {
+  return value < 9.95 ? value.toFixed(1) : compact(value);
 }
 
 function section(label: string, text: string, terminal: Terminal): void {

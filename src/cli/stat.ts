@@ -6,12 +6,12 @@
  *
  * The text below is the manual; `--help` prints it.
  */
-import type { DeviceStatistics, TraceStatistics } from "../statistics/contract.ts";
+import type { DeviceStatistics, StatAnswer, TraceStatistics } from "../statistics/contract.ts";
+import { readingOf } from "../statistics/reading.ts";
 import { statisticsOf } from "../statistics/statistics.ts";
 import { IovaError } from "../units/errors.ts";
 import { reflowed, wrapped } from "./columns.ts";
 import { csvOption, jsonOption, STANDARD_OUTPUT, writeCsv, writeJson } from "./output-file.ts";
-import { traceJson } from "./replay-json.ts";
 import { tracePath } from "./shipped.ts";
 import { printStatistics } from "./stat-report.ts";
 import type { Terminal } from "./terminal.ts";
@@ -78,7 +78,8 @@ async function stat(file: string, flags: StatFlags, terminal: Terminal): Promise
   if (flags.csv !== undefined) writeCsv(flags.csv, csvRows(statistics), terminal);
   if (flags.json !== undefined) {
     const { version, ...numbers } = statistics;
-    writeJson(flags.json, { version, trace: traceJson(file, trace), ...numbers }, terminal);
+    const answer: StatAnswer = { version, trace: readingOf(file, trace), ...numbers };
+    writeJson(flags.json, answer, terminal);
   }
 }
 

@@ -53,7 +53,7 @@ const cases: readonly (readonly [what: string, path: () => string, message: RegE
   [
     "a gz file that is cut",
     () => file("cut.gz", packed.subarray(0, 100_000)),
-    /cut\.gz: the gz data end too early after byte 100000 of the file \(\d{4} whole lines, \d{4} events of its text were read\)/,
+    /cut\.gz: the gz data end too early after byte 100000 of the file \(read before: \d{4} whole lines of its text, \d{4} events\)/,
   ],
   ["a gz file that is cut in its head", () => file("head.gz", packed.subarray(0, 5)), /end too early after byte 5 /],
   [
@@ -84,7 +84,7 @@ const cases: readonly (readonly [what: string, path: () => string, message: RegE
   [
     "a trace of other events",
     () => file("sched", "# tracer: nop\n  a-1 [000] ..... 1.0: sched_switch: prev_comm=a\n"),
-    /has 1 events, none of them iommu or dma; the first, in line 2, is `a-1 .*sched_switch.*-e iommu -e dma/,
+    /has 1 event, but no iommu or dma event; the first, in line 2, is `a-1 .*sched_switch.*-e iommu -e dma/,
   ],
   [
     "a trace without events",

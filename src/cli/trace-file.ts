@@ -7,6 +7,7 @@ import { printable } from "../trace/bytes.ts";
 import type { Trace } from "../trace/events.ts";
 import { TraceParser } from "../trace/parser.ts";
 import { FormatError } from "../units/errors.ts";
+import { plural } from "../units/plural.ts";
 import { type InputProgress, readPieces } from "./input.ts";
 
 const EXPECTED =
@@ -31,7 +32,7 @@ export async function readTraceFile(path: string, progress: InputProgress = () =
 }
 
 function sofar(parser: TraceParser): string {
-  return ` (${parser.lineCount} whole lines, ${parser.eventCount} events of its text were read)`;
+  return ` (read before: ${plural(parser.lineCount, "whole line")} of its text, ${plural(parser.eventCount, "event")})`;
 }
 
 async function parse(path: string, parser: TraceParser, pieces: AsyncIterable<Uint8Array>): Promise<number> {
@@ -66,23 +67,23 @@ function checked(path: string, trace: Trace, packed: boolean): Trace {
   const { malformed, otherEvents, foreign } = classes;
   if (malformed.count > 0) {
     throw new FormatError(
-      `${path}, line ${malformed.firstLine}: ${trace.malformedReason}: \`${malformed.firstText}\`; no other of its ` +
-        `${lines} lines is an iommu or dma event; ${EXPECTED}`,
+      `${path}, line ${malformed.firstLine}: ${trace.malformedReason}: \`${malformed.firstText}\`; ` +
+        `${lines === 1 ? "it is the only line" : `no other of its ${lines} lines is an iommu or dma event`}; ${EXPECTED}`,
     );
   }
   if (otherEvents.count > 0) {
     throw new FormatError(
-      `${path} has ${otherEvents.count} events, none of them iommu or dma; the first, in line ${otherEvents.firstLine}, is ` +
+      `${path} has ${plural(otherEvents.count, "event")}, but no iommu or dma event; the first, in line ${otherEvents.firstLine}, is ` +
         `\`${otherEvents.firstText}\`; record with: trace-cmd record -e iommu -e dma`,
     );
   }
   if (foreign.count > 0) {
     throw new FormatError(
-      `${path} holds no trace: none of its ${lines} lines is an event; line ${foreign.firstLine} is \`${foreign.firstText}\`; ${EXPECTED}`,
+      `${path} holds no trace: ${lines === 1 ? "its only line is no event" : `none of its ${lines} lines is an event`}; line ${foreign.firstLine} is \`${foreign.firstText}\`; ${EXPECTED}`,
     );
   }
   throw new FormatError(
-    `${path} holds no events, but ${lines} ${lines === 1 ? "line" : "lines"} of a trace's head and comments; was tracing on? ` +
+    `${path} holds no events, but ${plural(lines, "line")} of a trace's head and comments; was tracing on? ` +
       "Record with: trace-cmd record -e iommu -e dma",
   );
 }

@@ -25,7 +25,7 @@ export function amount(bytes: number | bigint): string {
   ] as const) {
     if (count > 0n && count % (1n << shift) === 0n) return `${grouped(count >> shift)} ${unit}`;
   }
-  return `${grouped(count)} bytes`;
+  return count === 1n ? "1 byte" : `${grouped(count)} bytes`;
 }
 
 /** An address as the answer writes it: `0xfffdf000`. */

@@ -1,4 +1,50 @@
-/** What `iova stat` measures in a recording, as numbers for programs. Units stand in the names; pages are of 4 KiB. */
+/**
+ * What `iova stat` measures in a recording, as numbers for programs. Units stand in the names; pages are of 4 KiB. docs/stat.schema.json is
+ * the answer of `--json` as a JSON schema.
+ */
+
+/** The answer of `iova stat --json`. */
+export interface StatAnswer extends TraceStatistics {
+  readonly trace: TraceReading;
+}
+
+/** What was read, before anything was measured. */
+export interface TraceReading {
+  /** As named on the command line; - is standard input. */
+  readonly file: string;
+  /** Of the text, unpacked. */
+  readonly textBytes: number;
+  readonly lines: number;
+  readonly events: number;
+  /** CPUs that have events. */
+  readonly cpus: number;
+  /** CPUs of the recorded machine, by the header; 0 when it doesn't say. */
+  readonly machineCpus: number;
+  readonly devices: readonly string[];
+  /** Of the header, −1 when it doesn't say: events in the ring buffer, and events that were ever written to it. */
+  readonly entriesInBuffer: number;
+  readonly entriesWritten: number;
+  /** Entries of the ring buffer that stand in the file. */
+  readonly entriesRead: number;
+  /** Events that `LOST` lines count. */
+  readonly lostEvents: number;
+  /** The file ends in the middle of a line. */
+  readonly cutLastLine: boolean;
+  /** Why the first malformed line can't be read; empty when there is none. */
+  readonly malformedReason: string;
+  /** Each line is in one class; the counts add up to `lines`. */
+  readonly lineClasses: Readonly<Record<LineClass, LineClassReading>>;
+}
+
+export type LineClass = "events" | "otherEvents" | "malformed" | "lost" | "stacks" | "comments" | "blank" | "foreign";
+
+export interface LineClassReading {
+  readonly count: number;
+  /** From 1; 0 when there is none. */
+  readonly firstLine: number;
+  /** Shortened, control characters escaped. */
+  readonly firstText: string;
+}
 
 export interface TraceStatistics {
   /** Raised when a field changes its meaning or goes away. */

@@ -17,7 +17,9 @@ export function limitsOf(analysis: TraceAnalysis, devices: readonly DeviceStatis
   }
   if (analysis.history.ambiguousUnmaps > 0) {
     sentences.push(
-      `${analysis.history.ambiguousUnmaps} unmap lines fit mappings of several devices: which one they end is a guess.`,
+      analysis.history.ambiguousUnmaps === 1
+        ? "1 unmap line fits mappings of several devices: which one it ends is a guess."
+        : `${analysis.history.ambiguousUnmaps} unmap lines fit mappings of several devices: which one each ends is a guess.`,
     );
   }
   if (devices.some(({ device, maps }) => device === "unknown" && maps > 0)) {

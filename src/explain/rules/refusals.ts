@@ -164,7 +164,7 @@ const BOUNCE: Rule = {
         ),
         candidate("fragmented", "hint", "Enough slots may be free, but not side by side.", first),
       ];
-    const percent = `${grouped(usedSlots ?? 0)} of ${grouped(totalSlots ?? 0)} slots (2 KiB each) are used`;
+    const percent = `${grouped(usedSlots ?? 0)} of ${grouped(totalSlots ?? 0)} slots (2 KiB each) ${usedSlots === 1 ? "is" : "are"} used`;
     if (share >= 0.95) {
       const full = candidate("pool-full", tooLarge ? "hint" : "strong", `${percent}.`, first);
       const rival = tooLarge

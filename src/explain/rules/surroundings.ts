@@ -1,5 +1,7 @@
 /** What stands near a fault in the log: a reset or crash before it, the requester's role, and what a burst has in common. */
+
 import type { EventFact, FaultFact } from "../../log/facts.ts";
+import { plural } from "../../units/plural.ts";
 import type { Located } from "../evidence.ts";
 import { LOST_OF_FINDING } from "../losses.ts";
 import { consequence, follows, type Rule } from "./rule.ts";
@@ -138,7 +140,7 @@ const PATTERN: Rule = {
       ? []
       : [
           follows(
-            `The addresses are ${bytes} bytes apart: ${what}. It is one bug, not ${faults.length}.`,
+            `The addresses are ${plural(bytes, "byte")} apart: ${what}. It is one bug, not ${faults.length}.`,
             ...faults.slice(0, 3),
           ),
         ];

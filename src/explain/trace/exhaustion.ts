@@ -65,7 +65,7 @@ function exhausted(analysis: TraceAnalysis, device: number, rows: readonly numbe
   const bytes = events.bytes[row] as number;
   const space = spaceAt(analysis, device, row);
   const asked: Statement = {
-    text: `${rows.length} ${rows.length === 1 ? "request" : "requests"} failed${name === undefined ? "" : ` for ${name}`}; the first asked for ${bytes === 0 ? "an unknown number of bytes" : amount(bytes)}.`,
+    text: `${rows.length} ${rows.length === 1 ? "request" : "requests"} failed${name === undefined ? "" : ` for ${name}`}; ${rows.length === 1 ? "it" : "the first"} asked for ${bytes === 0 ? "an unknown number of bytes" : amount(bytes)}.`,
     proof: lines.slice(0, 6),
   };
   const candidates = space === undefined ? [] : [candidateOf(space, bytes, lines.slice(0, 2))];

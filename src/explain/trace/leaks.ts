@@ -140,7 +140,9 @@ function atExit(
   requests: MappingRequests,
 ): Finding {
   const proof = [analysis.lineOf(row), ...left.slice(0, 7).map((request) => lineOf(analysis, requests, request))];
-  const text = `${grouped(left.length)} mappings of ${analysis.history.owners.nameOf(owner) ?? "?"} are not ended after the device has been removed.`;
+  const name = analysis.history.owners.nameOf(owner) ?? "?";
+  const count = left.length === 1 ? "1 mapping" : `${grouped(left.length)} mappings`;
+  const text = `${count} of ${name} ${left.length === 1 ? "is" : "are"} not ended after the device has been removed.`;
   const isCertain = !analysis.isLossy && !analysis.history.owners.isTask(owner);
   const rival = { text: "The unmaps may be among the events that were lost, or be made by another task.", proof };
   return {
