@@ -189,7 +189,7 @@ const BAD_INPUT: readonly (readonly [what: string, path: () => string, message: 
   ["missing", () => join(folder, "none.txt"), /none\.txt: there is no such file/],
   ["a directory", () => folder, /is a directory; expected a trace file/],
   ["empty", () => file("empty", ""), /empty is empty; expected ftrace text/],
-  ["binary", () => file("binary", Uint8Array.of(1, 2, 3, 0, 4)), /binary is binary: byte 3 of its text is 0/],
+  ["binary", () => file("binary", Uint8Array.of(1, 2, 3, 0, 4)), /binary is a binary file \(byte 3 is zero\)/],
   ["foreign", () => file("foreign", "Hello\nworld\n"), /none of its 2 lines is an event; line 1 is `Hello`/],
   [
     "cut gz",
@@ -199,7 +199,7 @@ const BAD_INPUT: readonly (readonly [what: string, path: () => string, message: 
   [
     "without map lines",
     () => file("unmaps", "  a-1 [000] ..... 1.0: unmap: IOMMU: iova=0x1000 - 0x2000 size=4096 unmapped_size=4096\n"),
-    /unmaps has no iommu map line \(1 unmap lines\): nothing to replay/,
+    /unmaps has no iommu map line \(1 unmap line\): nothing to replay/,
   ],
   [
     "with dma events only",
@@ -208,7 +208,7 @@ const BAD_INPUT: readonly (readonly [what: string, path: () => string, message: 
         "dma",
         "  a-1 [000] ..... 1.0: dma_map_page: d0 dir=TO_DEVICE dma_addr=1000 size=4096 phys_addr=5000 attrs=\n",
       ),
-    /dma has no iommu map line \(1 dma mappings\): nothing to replay; record with: trace-cmd record -e iommu/,
+    /dma has no iommu map line \(1 dma mapping\): nothing to replay; record with: trace-cmd record -e iommu/,
   ],
 ];
 

@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import { tarOf } from "../capture/tar.ts";
 import { nodeHost } from "./host.ts";
 import { main } from "./main.ts";
 import { RecordingTerminal } from "./terminal.model.ts";
@@ -62,6 +64,22 @@ describe("iova replay", () => {
       /^table +req\/s +ratio +locks +contended +wait +steps +flush +fail +hole +checked +wrong\nsingle-lock # .* #\npooled # .* #\npooled\+cache # .* #\nlocks: /,
     );
   });
+});
+
+test("iova replay takes an archive of iova capture, and plays the trace in it", async () => {
+  const trace = readFileSync(join(traces, "fixtures/vfio.txt"));
+  const log = Buffer.from("[    1.000000] Linux version 6.12.0\n");
+  const members = [
+    { name: "iova/dmesg.txt", bytes: log.length, pieces: [log] },
+    { name: "iova/trace.txt", bytes: trace.length, pieces: [trace] },
+  ];
+  const archive = join(folder, "capture.tar.gz");
+  writeFileSync(archive, gzipSync(Buffer.concat([...tarOf(members, 0)])));
+  const options = ["--seconds", "0.1", "--table", "pooled", "--cache", "none", "--json"];
+  const ofArchive = await run("replay", archive, ...options);
+  const ofTrace = await run("replay", join(traces, "fixtures/vfio.txt"), ...options);
+  assert.deepEqual([ofArchive.code, ofArchive.errors, ofTrace.code], [0, "", 0]);
+  assert.deepEqual(JSON.parse(ofArchive.output).requests, JSON.parse(ofTrace.output).requests);
 });
 
 describe("iova replay on a platform that was asked for", () => {

@@ -42,7 +42,7 @@ const DEFAULT_PLATFORM = "linear-tce";
 const PLATFORM_NAMES = BOARD_KINDS.map((kind) => kind.name);
 
 const MANUAL = `
-TRACE is ftrace text (tracefs' trace, trace-cmd report, perf script), plain or gz, with iommu
+TRACE is ftrace text (tracefs' trace, trace-cmd report, perf script), plain, gz or zst, or an archive of iova capture, with iommu
 events; dma events, where there are any, name devices and scatterlists; - is standard input. nvme-io-612
 is a trace that comes with this package. Each worker plays the history of its CPUs, over and over. A request is one mapping, through mapSg, and
 its end, through unmapSg. Rows run in turns of a tenth of a second.
@@ -83,7 +83,10 @@ export function replayCommand(terminal: Terminal, host: ReplayHost, finish: (cod
   return new Command("replay")
     .summary("replay a trace's mappings on worker threads, and compare tables")
     .description("Replays the mappings of a recorded trace on worker threads, on this table and on its rivals.")
-    .argument("<TRACE>", "trace file: ftrace text, plain or gz; - is standard input")
+    .argument(
+      "<TRACE>",
+      "trace file: ftrace text, plain, gz or zst, or an archive of iova capture; - is standard input",
+    )
     .addOption(
       flag(
         "-w, --workers <N>",

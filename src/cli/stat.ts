@@ -20,7 +20,7 @@ import { readingWarnings, traceHeadline } from "./trace-summary.ts";
 import { Command } from "./vendor.ts";
 
 const MANUAL = `
-TRACE is ftrace text (tracefs' trace, trace-cmd report, perf script), plain, gz or zst; - is standard input. nvme-io-612 is a trace that comes with this package. All numbers are measured from the recording.
+TRACE is ftrace text (tracefs' trace, trace-cmd report, perf script), plain, gz or zst, or an archive of iova capture; - is standard input. nvme-io-612 is a trace that comes with this package. All numbers are measured from the recording.
 A mapping is one request of the DMA API, or one map line where no dma event tells. Live is what was mapped and not yet unmapped; lifetimes are those of mappings whose map and unmap are recorded. The chart shows the most live and the smallest largest hole of each part of the recording, for the most active device or the one of --device.
 
 Examples:
@@ -45,7 +45,10 @@ export function statCommand(terminal: Terminal, finish: (code: number) => void):
   return new Command("stat")
     .summary("measure what a trace holds: sizes, lifetimes, what was live, holes")
     .description("Measures what a recorded trace holds, device by device: sizes, lifetimes, what was live, holes.")
-    .argument("<TRACE>", "trace file: ftrace text, plain, gz or zst; - is standard input")
+    .argument(
+      "<TRACE>",
+      "trace file: ftrace text, plain, gz or zst, or an archive of iova capture; - is standard input",
+    )
     .option("-d, --device <DEVICE>", "only this device: 0000:01:00.0, 01:00.0, as printed, or unknown")
     .addOption(jsonOption())
     .addOption(csvOption())

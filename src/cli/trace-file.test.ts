@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
+import { tarOf } from "../capture/tar.ts";
 import { readTraceFile } from "./trace-file.ts";
 
 const traces = fileURLToPath(new URL("../../../traces/", import.meta.url));
@@ -13,6 +14,7 @@ after(() => rmSync(folder, { recursive: true }));
 
 const packed = readFileSync(join(traces, "nvme-io-612.txt.gz"));
 const plain = readFileSync(join(traces, "fixtures/linux-6.1.txt"));
+const zst = readFileSync(join(traces, "fixtures/linux-6.1.txt.zst"));
 
 function file(name: string, content: string | Uint8Array): string {
   const path = join(folder, name);
@@ -27,6 +29,34 @@ describe("a trace file", () => {
     assert.equal((await readTraceFile(file("misnamed.gz", plain))).events.length, 48);
     const twice = Buffer.concat([gzipSync(plain), gzipSync(plain)]);
     assert.equal((await readTraceFile(file("two members.gz", twice))).events.length, 96);
+  });
+
+  test("is read when it is packed by zst", async () => {
+    assert.equal((await readTraceFile(join(traces, "fixtures/linux-6.1.txt.zst"))).events.length, 48);
+    assert.equal((await readTraceFile(file("misnamed.gz", zst))).events.length, 48);
+    const twice = Buffer.concat([zst, zst]);
+    assert.equal((await readTraceFile(file("two frames.zst", twice))).events.length, 96);
+  });
+
+  test("is read as UTF-16 and with carriage returns alone, as an editor may have saved it", async () => {
+    const text = plain.toString("latin1");
+    assert.equal((await readTraceFile(file("utf16", Buffer.from(`\ufeff${text}`, "utf16le")))).events.length, 48);
+    assert.equal((await readTraceFile(file("returns", text.replaceAll("\n", "\r")))).events.length, 48);
+  });
+
+  test("may be one of the files of an archive of iova capture", async () => {
+    const log = Buffer.from("[    1.000000] Linux version 6.1.0\n");
+    const archive = archiveOf({ "capture/dmesg.txt": log, "capture/trace.txt": plain, "capture/groups.txt": log });
+    assert.equal((await readTraceFile(file("capture.tar.gz", gzipSync(archive)))).events.length, 48);
+    assert.equal((await readTraceFile(file("capture.tar", archive))).events.length, 48);
+    await assert.rejects(readTraceFile(file("without.tar", archiveOf({ "a/dmesg.txt": log, "a/b": log }))), {
+      name: "FormatError",
+      message: /without\.tar: no file of the archive \(dmesg\.txt and b\) holds a trace; expected ftrace text/,
+    });
+    await assert.rejects(readTraceFile(file("two.tar", archiveOf({ "a/one": plain, "a/two": plain }))), {
+      name: "FormatError",
+      message: /two\.tar: the archive holds 2 traces: one and two; unpack it and name one of them/,
+    });
   });
 
   test("is read in pieces: a large one too", async () => {
@@ -62,19 +92,29 @@ const cases: readonly (readonly [what: string, path: () => string, message: RegE
     /the gz data are damaged \(.+\) after byte/,
   ],
   [
+    "a zst file that is cut",
+    () => file("cut.zst", zst.subarray(0, 400)),
+    /cut\.zst: the zstd data end too early after byte 400 of the file \(read before: 0 whole lines of its text, 0 events\)/,
+  ],
+  [
+    "a zst file with a flipped byte in its head",
+    () => file("flipped.zst", flipped(zst, 4)),
+    /the zstd data (?:are damaged \(.+\)|end too early) after byte/,
+  ],
+  [
     "a binary file",
     () => file("binary", Uint8Array.of(0x7f, 0x45, 0x4c, 0x46, 2, 1, 1, 0)),
-    /binary: byte 7 of its text is 0 \(it begins with `\\x7fELF/,
+    /binary is a binary file \(byte 7 is zero\)/,
   ],
   [
     "a binary file in gz",
     () => file("binary.gz", gzipSync(Uint8Array.of(1, 2, 0))),
-    /is binary: byte 2 of its text is 0/,
+    /is a binary file \(byte 2 is zero\)/,
   ],
   [
     "random bytes without a line end",
     () => file("noise", new Uint8Array(2 ** 21).fill(0x80)),
-    /line 1 is longer than 1048576 bytes/,
+    /its only line is no event; line 1 is `\\x80\\x80/,
   ],
   [
     "a text that is no trace",
@@ -103,7 +143,7 @@ const cases: readonly (readonly [what: string, path: () => string, message: RegE
     () => file("x.xz", Uint8Array.of(0xfd, 0x37, 0x7a, 0x58, 0x5a, 0, 0)),
     /compressed by xz; unpack it first: xz -d/,
   ],
-  ["an endless file of zeros", () => "/dev/zero", /\/dev\/zero is binary: byte 0/],
+  ["an endless file of zeros", () => "/dev/zero", /\/dev\/zero is a binary file \(byte 0 is zero\)/],
 ];
 
 describe("what is no trace file", () => {
@@ -117,13 +157,17 @@ describe("what is no trace file", () => {
     });
   }
 
-  test("a zero byte after the first events is one foreign line", async () => {
+  test("zero bytes that a crash left among the events count as blanks", async () => {
     const trace = await readTraceFile(file("damaged", Buffer.concat([plain, Buffer.from("\0\0\n"), plain])));
     assert.equal(trace.events.length, 48 + 48);
-    assert.equal(trace.classes.foreign.count, 1);
-    assert.equal(trace.classes.foreign.firstText, "\\x00\\x00");
+    assert.equal(trace.classes.blank.count, 1);
   });
 });
+
+function archiveOf(files: Readonly<Record<string, Uint8Array>>): Uint8Array {
+  const members = Object.entries(files).map(([name, bytes]) => ({ name, bytes: bytes.length, pieces: [bytes] }));
+  return Buffer.concat([...tarOf(members, 0)]);
+}
 
 function flipped(bytes: Uint8Array, at: number): Uint8Array {
   const copy = bytes.slice();

@@ -1,62 +1,94 @@
 /**
- * Reads a trace file: ftrace text, plain, gz or zstd, in pieces, so that a file may be larger than memory for its text. Whatever is wrong with
- * the file is an error that says what, where, and what was expected.
+ * Reads a trace file: ftrace text, plain, gz or zst, or an archive of `iova capture` that holds it, in pieces, so that a file may be larger than
+ * memory for its text. Whatever is wrong with the file is an error that says what, where, and what was expected.
  */
 
-import { printable } from "../trace/bytes.ts";
+import { PlainText } from "../log/plain-text.ts";
 import type { Trace } from "../trace/events.ts";
 import { TraceParser } from "../trace/parser.ts";
 import { FormatError } from "../units/errors.ts";
 import { plural } from "../units/plural.ts";
-import { type InputProgress, readPieces } from "./input.ts";
+import { type InputProgress, readPieces, STANDARD_INPUT } from "./input.ts";
+import { listed } from "./numbers.ts";
+import { filesOf } from "./tar-reader.ts";
 
 const EXPECTED =
-  "expected ftrace text, plain, gz or zstd, with lines like " +
+  "expected ftrace text, plain, gz or zst, with lines like " +
   "`task-1 [000] ..... 7.172004: map: IOMMU: iova=0x… - 0x… paddr=0x… size=4096`";
+
+/** One file while it is read: the input itself, or one of an archive. */
+interface Reading {
+  readonly file: string;
+  readonly parser: TraceParser;
+  readonly text: PlainText;
+}
 
 /**
  * Reads the trace in file `path`, or on standard input for `-`. The answer has at least one event of ours.
- * @throws IovaError (`trace-file`) when the file can't be opened or read, FormatError when it holds no trace
+ * @throws IovaError (`trace-file`) when the file can't be opened or read, FormatError when it holds no trace, or is an archive of several
  */
 export async function readTraceFile(path: string, progress: InputProgress = () => {}): Promise<Trace> {
-  const parser = new TraceParser();
-  const onLength = (bytes: number): void => {
-    parser.expectedBytes = bytes;
-  };
-  const input = { what: "a trace file", code: "trace-file", progress, sofar: () => sofar(parser), onLength };
-  const name = path === "-" ? "standard input" : path;
+  const name = path === STANDARD_INPUT ? "standard input" : path;
+  const readings: Reading[] = [];
   let packed = false;
-  const pieces = readPieces(path, { ...input, onPacked: () => (packed = true) });
-  if ((await parse(name, parser, pieces)) === 0 && !packed) throw new FormatError(`${name} is empty; ${EXPECTED}`);
-  return checked(name, parser.finish(), packed);
-}
-
-function sofar(parser: TraceParser): string {
-  return ` (read before: ${plural(parser.lineCount, "whole line")} of its text, ${plural(parser.eventCount, "event")})`;
-}
-
-async function parse(path: string, parser: TraceParser, pieces: AsyncIterable<Uint8Array>): Promise<number> {
-  let offset = 0;
-  for await (const piece of pieces) {
-    const zero = parser.eventCount === 0 ? piece.indexOf(0) : -1;
-    let failure: unknown;
-    try {
-      parser.write(piece);
-    } catch (error) {
-      failure = error;
+  let length = 0;
+  const pieces = readPieces(path, {
+    what: "a trace file",
+    code: "trace-file",
+    progress,
+    sofar: () => sofar(readings.at(-1)),
+    onPacked: () => {
+      packed = true;
+    },
+    onLength: (bytes) => {
+      length = bytes;
+    },
+  });
+  for await (const { file, bytes } of filesOf(name, pieces)) {
+    if (readings.at(-1)?.file !== file) {
+      readings.at(-1)?.text.finish();
+      readings.push(begin(file, file === name ? length : 0));
     }
-    // Text has no zero bytes. Without an event around this is some other file; else it is damage, which the lines show.
-    if (zero >= 0 && parser.eventCount === 0) throw binary(path, piece, offset, zero);
-    if (failure instanceof FormatError) throw new FormatError(`${path}: ${failure.message}`);
-    if (failure !== undefined) throw failure;
-    offset += piece.length;
+    write(readings.at(-1) as Reading, bytes);
   }
-  return offset;
+  readings.at(-1)?.text.finish();
+  const [only = begin(name, 0)] = readings;
+  return only.file === name ? checked(name, only.parser.finish(), packed) : ofArchive(name, readings);
 }
 
-function binary(path: string, piece: Uint8Array, offset: number, zero: number): FormatError {
-  const head = offset === 0 ? ` (it begins with \`${printable(piece, 0, Math.min(piece.length, 8), 40)}\`)` : "";
-  return new FormatError(`${path} is binary: byte ${offset + zero} of its text is 0${head}; ${EXPECTED}`);
+function begin(file: string, expectedBytes: number): Reading {
+  const parser = new TraceParser();
+  parser.expectedBytes = expectedBytes;
+  return { file, parser, text: new PlainText(file, (bytes) => parser.write(bytes)) };
+}
+
+function write({ file, text }: Reading, bytes: Uint8Array): void {
+  try {
+    text.write(bytes);
+  } catch (error) {
+    if (!(error instanceof FormatError) || error.message.startsWith(file)) throw error;
+    throw new FormatError(`${file}: ${error.message}`);
+  }
+}
+
+/** The only trace among the files of an archive. */
+function ofArchive(name: string, readings: readonly Reading[]): Trace {
+  const traces = readings.filter(({ parser }) => parser.eventCount > 0);
+  const [only, ...others] = traces;
+  const shown = (some: readonly Reading[]): string => listed(some.map(({ file }) => file.slice(name.length + 1)));
+  if (only === undefined)
+    throw new FormatError(`${name}: no file of the archive (${shown(readings)}) holds a trace; ${EXPECTED}`);
+  if (others.length > 0) {
+    throw new FormatError(
+      `${name}: the archive holds ${traces.length} traces: ${shown(traces)}; unpack it and name one of them`,
+    );
+  }
+  return only.parser.finish();
+}
+
+function sofar(reading: Reading | undefined): string {
+  const { lineCount = 0, eventCount = 0 } = reading?.parser ?? {};
+  return ` (read before: ${plural(lineCount, "whole line")} of its text, ${plural(eventCount, "event")})`;
 }
 
 /** A file without any event of ours is no trace of ours: say what it is instead. */

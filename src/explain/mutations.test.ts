@@ -34,7 +34,9 @@ function corpus(): Uint8Array[] {
   const examples = FAMILIES.flatMap(({ shapes }) => shapes.map(({ example }) => example));
   return [
     ...readdirSync(reports).map((name) => readFileSync(join(reports, name, "log.txt"))),
-    ...readdirSync(traces).map((name) => readFileSync(join(traces, name))),
+    ...readdirSync(traces)
+      .filter((name) => name.endsWith(".txt"))
+      .map((name) => readFileSync(join(traces, name))),
     ...examples.map((example) => Buffer.from(`[   12.345670] ${example.replaceAll("\n", "\n[   12.345670] ")}\n`)),
     Buffer.from(examples.join("\n")),
   ];
