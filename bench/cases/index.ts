@@ -4,6 +4,7 @@ import { debug } from "./debug.ts";
 import { failing } from "./failing.ts";
 import { foreign } from "./foreign.ts";
 import { latency } from "./latency.ts";
+import { logTools } from "./log-tools.ts";
 import { mapSg } from "./map-sg.ts";
 import { mix } from "./mix.ts";
 import { peers } from "./peers.ts";
@@ -27,6 +28,7 @@ export const CASES: readonly BenchCase[] = [
   recovery,
   peers,
   traces,
+  logTools,
   traceTools,
 ];
 

@@ -219,15 +219,12 @@ export class LogReader {
   }
 
   #search(window: Window, from: number, before: number): number {
-    const whole = window.place(this.#file, from, window.text.length);
+    const whole = window.place(this.#file, from);
     this.#assembly.at(whole.lines, whole.time, whole.clock, window.depth);
     const isAlone = window.isLine && from === 0;
-    if (isAlone && this.#repeats.isSilent(window.text)) return from;
-    const repeated = isAlone ? this.#repeats.read(window.text, whole) : undefined;
-    if (repeated !== undefined) {
-      this.#assembly.add(repeated.fact, repeated.key);
-      return window.text.length;
-    }
+    const repeated = isAlone ? this.#repeats.read(whole) : undefined;
+    if (repeated !== undefined) this.#assembly.add(repeated.fact, repeated.key);
+    if (repeated !== undefined || (isAlone && this.#repeats.isSilent(whole.text))) return whole.text.length;
     const matches = matchesIn(window.text, from).filter(({ first }) => first < before);
     let searched = from;
     for (const one of matches) {
@@ -236,10 +233,10 @@ export class LogReader {
     }
     if (matches.length > 0 || window.hasPrefix) this.#isLog = true;
     if (matches.length === 0 && !this.#noteUnread(window, from, before) && isAlone)
-      this.#repeats.noteSilent(window.text);
+      this.#repeats.noteSilent(whole.text);
     const [only] = matches;
     const isWhole = isAlone && window.doubts.length === 0;
-    if (isWhole && matches.length === 1 && only !== undefined) this.#repeats.learn(window.text, only, this.#watched);
+    if (isWhole && matches.length === 1 && only !== undefined) this.#repeats.learn(whole.text, only, this.#watched);
     return matches.at(-1)?.end ?? from;
   }
 

@@ -57,16 +57,14 @@ export class Repeats {
   }
 
   /** The fact of a message that differs from an earlier one in its address alone, and the key with which it is to be added. */
-  read(text: string, place: Place): { fact: FaultFact; key: string | undefined } | undefined {
-    if (place.time === undefined || place.clock === undefined) return undefined;
+  read({ text, lines, time, clock }: Place): { fact: FaultFact; key: string | undefined } | undefined {
+    if (time === undefined || clock === undefined) return undefined;
     const form = this.#formOf(text);
-    if (form === undefined || form.fact.clock !== place.clock) return undefined;
+    if (form === undefined || form.fact.clock !== clock) return undefined;
     const digits = text.slice(form.before.length, text.length - form.after.length);
-    const { lines, time, clock } = place;
-    const iova = BigInt(`0x${digits}`);
     // An address that is no page has lost digits: the shape knows what to do.
-    if (BigInt(form.fact.granule) > 1n && iova % BigInt(form.fact.granule) !== 0n) return undefined;
-    return { fact: { ...form.fact, lines, text: place.text, time, clock, iova }, key: form.key };
+    if (form.fact.granule === 4096 && !digits.endsWith("000")) return undefined;
+    return { fact: { ...form.fact, lines, text, time, clock, iova: BigInt(`0x${digits}`) }, key: form.key };
   }
 
   #formOf(text: string): Form | undefined {

@@ -55,25 +55,32 @@ export interface Place {
 }
 
 export class Window {
-  readonly text: string;
   /** Quote marks before its first line. */
   readonly depth: number;
-  /** A number that ends at one of these characters of the text may have lost digits. */
-  readonly doubts: readonly number[];
   readonly #parts: readonly Part[];
+  #text: string | undefined;
 
   constructor(parts: readonly Part[]) {
     this.#parts = parts;
     this.depth = parts[0]?.depth ?? 0;
-    let text = "";
+  }
+
+  /** Put together when it is asked for: of most windows it never is. */
+  get text(): string {
+    this.#text ??= this.#parts.map(textOf).join("");
+    return this.#text;
+  }
+
+  /** A number that ends at one of these characters of the text may have lost digits. */
+  get doubts(): readonly number[] {
     const doubts: number[] = [];
-    for (const part of parts) {
+    let first = 0;
+    for (const part of this.#parts) {
       const doubt = doubtIn(part);
-      if (doubt !== undefined) doubts.push(text.length + doubt);
-      text += textOf(part);
+      if (doubt !== undefined) doubts.push(first + doubt);
+      first += textOf(part).length;
     }
-    this.text = text;
-    this.doubts = doubts;
+    return doubts;
   }
 
   /** Does its first line have the prefix of a log? */
@@ -116,10 +123,10 @@ export class Window {
   }
 
   /**
-   * Lines, time and first line's text of what stands in [first, end) of the text.
+   * Lines, time and first line's text of what stands in [first, end) of the text; by default of all from `first` on.
    * @param searched - the end of the message before it
    */
-  place(file: string, first: number, end: number, searched = 0): Place {
+  place(file: string, first: number, end: number = Number.POSITIVE_INFINITY, searched = 0): Place {
     const isLine = this.isLine;
     const from = isLine ? 0 : this.#partAt(first);
     const last = isLine ? 0 : this.#partAt(Math.max(first, end - 1));
