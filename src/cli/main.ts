@@ -30,7 +30,7 @@ export async function main(
 ): Promise<number> {
   let code = 0;
   const program = new Command("iova")
-    .description("IO page tables and the allocator of DMA addresses, looked at and tried out.")
+    .description("Explains DMA problems from kernel logs and traces; records, measures and replays what an IOMMU does.")
     .version(version(), "-V, --version")
     .helpCommand(false);
   const finish = (result: number): void => {

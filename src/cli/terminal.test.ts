@@ -10,13 +10,13 @@ const SHOW_CURSOR = "\u001b[?25h";
 const HIDE_CURSOR = "\u001b[?25l";
 
 /** Shows a bar, says so, and then does `then`. */
-function start(then: string, term = "xterm"): { child: ChildProcess; errors: () => string } {
+function start(then: string, term = "xterm", afterMs = 0): { child: ChildProcess; errors: () => string } {
   const code = `
     Object.defineProperty(process.stderr, "isTTY", { value: true });
     delete process.env.NO_COLOR;
     delete process.env.FORCE_COLOR;
     const { processTerminal } = await import(${JSON.stringify(TERMINAL)});
-    const bar = processTerminal().progress("working");
+    const bar = processTerminal().progress("working", ${afterMs});
     bar.at(0.5);
     process.stdout.write("shown\\n");
     ${then}`;
@@ -53,6 +53,12 @@ test("a process that ends while a bar is shown gives the cursor back; a bar that
   );
   const [code] = (await once(stopped.child, "close")) as [number | null];
   assert.equal(code, 0);
+});
+
+test("work that is over in a moment shows no bar", async () => {
+  const { child, errors } = start("bar.stop(); process.exit(0);", "xterm", 60_000);
+  await once(child, "close");
+  assert.equal(errors(), "");
 });
 
 test("TERM=dumb: no cursor or erase sequence is written, and no colour (review of 2026-11-30, B9)", async () => {

@@ -18,8 +18,11 @@ export interface Terminal {
   readonly isUtf8: boolean;
   readonly paint: Paint;
   readonly paintError: Paint;
-  /** Shows how far long work is, on standard error, if that is a terminal that can move its cursor. */
-  progress(what: string): Progress;
+  /**
+   * Shows how far long work is, on standard error, if that is a terminal that can move its cursor.
+   * @param afterMs - work that is over sooner shows nothing; 1000 when absent
+   */
+  progress(what: string, afterMs?: number): Progress;
   /** From now on a reader who closes standard output does not end the command: it has a file to write. */
   outliveReader(): void;
 }
@@ -33,6 +36,8 @@ export interface Progress {
 
 export const PLAIN: Paint = (_style, text) => text;
 
+/** A bar for work of a moment would only flicker. */
+const BAR_AFTER_MS = 1000;
 /** Columns of a bar, where the line has room for them. */
 const BAR_COLUMNS = 40;
 /** Of a bar's line, beside its text and the bar itself: ` [] 100 %`. */
@@ -50,7 +55,8 @@ export function processTerminal(): Terminal {
     paint: paintFor(process.stdout),
     paintError,
     outliveReader: outputs.outliveReader,
-    progress: (what) => (takesEscapes(process.stderr) ? bar(what) : { at: () => {}, stop: () => {} }),
+    progress: (what, afterMs = BAR_AFTER_MS) =>
+      takesEscapes(process.stderr) ? bar(what, afterMs) : { at: () => {}, stop: () => {} },
   };
 }
 
@@ -74,7 +80,7 @@ function paintFor(stream: NodeJS.WriteStream): Paint {
   return wanted ? (style, text) => styleText(style, text, { validateStream: false }) : PLAIN;
 }
 
-function bar(what: string): Progress {
+function bar(what: string, afterMs: number): Progress {
   const room = (process.stderr.columns || 80) - what.length - BAR_FRAME_COLUMNS;
   const line = new SingleBar({
     format: `${what} [{bar}] {percentage} %`,
@@ -85,11 +91,19 @@ function bar(what: string): Progress {
     hideCursor: true,
     clearOnComplete: true,
   });
-  line.start(100, 0);
-  const isOver = whenCutOff(() => line.stop());
+  const begun = performance.now();
+  let isOver: (() => void) | undefined;
   return {
-    at: (done) => line.update(Math.floor(done * 100)),
+    at: (done) => {
+      if (isOver === undefined) {
+        if (performance.now() - begun < afterMs) return;
+        line.start(100, 0);
+        isOver = whenCutOff(() => line.stop());
+      }
+      line.update(Math.floor(done * 100));
+    },
     stop: () => {
+      if (isOver === undefined) return;
       isOver();
       line.stop();
     },

@@ -12,7 +12,7 @@ const WORDS: Readonly<Record<MisuseFact["because"], string>> = {
   "unchecked-error": "The driver did not check whether the mapping failed.",
   sync: "The driver synchronised something that is not mapped, or more than is mapped.",
   segment: "A segment of the scatterlist breaks the device's limits.",
-  other: "The message names none of the rules that are known here.",
+  other: "The lines do not name a rule that is known here.",
 };
 
 const MISUSE: Rule = {
@@ -26,13 +26,29 @@ const MISUSE: Rule = {
   example: "DMA-API: exceeded 7 overlapping mappings of cacheline 0x0000000012345678",
   apply({ first }) {
     if (first.kind !== "misuse") return [];
-    if (first.because !== "overlap")
-      return [candidate(first.because, first.because === "other" ? "hint" : "certain", WORDS[first.because], first)];
+    if (first.because === "other") return [candidate("other", "hint", ruleOf(first), first)];
+    if (first.because !== "overlap") return [candidate(first.because, "certain", WORDS[first.because], first)];
     const rival =
       "Drivers that map one buffer several times on purpose (RDMA, io_uring) get the same message; it is no proof of a bug.";
     return [candidate("overlap", "certain", WORDS.overlap, first), follows(rival, first)];
   },
 };
+
+/** Rules that have no verdict of their own, by a message or the function that warns. */
+const OTHERS: readonly (readonly [pattern: RegExp, text: string])[] = [
+  [/touching an active|assert_idle/, "A processor wrote to memory while it was mapped for the device."],
+  [
+    /with wrong function/,
+    "Memory was unmapped with another function than goes with the one that mapped it (single, page, sg, coherent).",
+  ],
+  [/different CPU address/, "Coherent memory was freed with another address than it was allocated with."],
+  [/drivers\/iommu\S*\s.*unmap/, "The IOMMU code warns while it unmaps: what it was told to unmap may not be mapped."],
+  [/drivers\/iommu\S*\s.*map/, "The IOMMU code warns while it maps: something may be mapped there already."],
+];
+
+function ruleOf(fact: MisuseFact): string {
+  return OTHERS.find(([pattern]) => pattern.test(fact.text))?.[1] ?? WORDS.other;
+}
 
 const FROZEN: Rule = {
   name: "freeze",

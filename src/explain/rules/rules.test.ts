@@ -29,3 +29,18 @@ describe("the rules", () => {
     });
   }
 });
+
+test("a broken rule of the DMA API that has no verdict of its own is told in words", () => {
+  const sentenceOf = (text: string): string | undefined =>
+    explainerOf([{ file: "log", text }]).explain().findings[0]?.candidates[0]?.because[0]?.text;
+  const message = (text: string): string => `[    1.000000] mlx4_core 0000:00:07.0: DMA-API: ${text}\n`;
+  assert.equal(
+    sentenceOf(message("cpu touching an active dma mapped cacheline [cln=0x000000001f405880]")),
+    "A processor wrote to memory while it was mapped for the device.",
+  );
+  assert.match(
+    sentenceOf(message("device driver frees DMA memory with wrong function [device address=0x1000]")) ?? "",
+    /another function/,
+  );
+  assert.match(sentenceOf(message("device driver does what a later kernel checks")) ?? "", /do not name a rule/);
+});
