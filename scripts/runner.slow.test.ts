@@ -83,6 +83,9 @@ test("a filter that matches nothing and an unknown option are named", () => {
   const unknown = npmTest(["--quick"]);
   assert.match(unknown.complaint, /unknown option --quick/);
   assert.deepEqual([unknown.status, unknown.lines.at(-1)], [2, "0 passed, 1 failed"]);
+  const both = npmTest(["--fast", "--exhaustive"]);
+  assert.match(both.complaint, /--fast and --exhaustive together/);
+  assert.deepEqual([both.status, both.lines.at(-1)], [2, "0 passed, 1 failed"]);
 });
 
 /** Runs test files of the given texts; the hanging one is ended after 15 seconds: a busy machine needs several for each of the others. */

@@ -1,4 +1,4 @@
-/** The pooled allocator, explored: small programs, in seconds. allocator.slow.test.ts goes further. */
+/** The pooled allocator, explored: small programs, in seconds. allocator.exhaustive.test.ts goes further. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
