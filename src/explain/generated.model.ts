@@ -1,38 +1,85 @@
 /** Holds explanations of generated logs against what the generator knows of them. */
+import type { FaultFact } from "../log/facts.ts";
 import { type GeneratedLog, type GeneratedMessage, generatedLog } from "../log/generated.model.ts";
 import type { Explanation, Finding } from "./contract.ts";
+import { kindOf, type Reported } from "./groups.ts";
 import { explainTexts } from "./texts.ts";
-import { objections } from "./truth.model.ts";
+import { malformed } from "./truth.model.ts";
 
 /** What is wrong with the explanations of `count` logs, with the seed of each. */
 export function objectionsToGenerated(seed: number, count: number): string[] {
   return Array.from({ length: count }, (_, at) => seed + at).flatMap((one) => {
     const log = generatedLog(one);
-    const wrong = objectionsTo(log, explainTexts([{ file: "log.txt", text: log.text }]));
+    const wrong = objectionsTo(log);
     return wrong.length === 0 ? [] : [`seed ${one} (${log.how}): ${wrong.join("; ")}\n${log.text}`];
   });
 }
 
-function objectionsTo({ messages }: GeneratedLog, explanation: Explanation): string[] {
-  const findings = messages.map(({ never: _never, isOpen: _isOpen, kind, ...rest }) => ({ kind: [kind], ...rest }));
+function explained(text: string): Explanation {
+  return explainTexts([{ file: "log.txt", text }]);
+}
+
+function objectionsTo({ text, plain, messages, isWhole }: GeneratedLog): string[] {
+  const explanation = explained(text);
   return [
-    ...objections({ findings, only: true, lost: false }, explanation),
+    ...malformed(explanation),
     ...messages.flatMap((message) => contradictions(message, explanation)),
+    ...(isWhole ? differences(explained(plain), explanation) : []),
   ];
 }
 
-/** Findings about the message's requester that say more than the message does, or the contrary. */
+/** What a damage must not change. */
+function summaryOf({ findings, lost }: Explanation): string[] {
+  return [
+    ...findings.map(({ kind, verdict, certainty, device, streamId, iova, access, count }) =>
+      [kind, verdict, certainty, device, streamId, iova, access, `${count} times`].filter(Boolean).join(" "),
+    ),
+    ...lost.map(({ what, count }) => `${count ?? "some"} ${what} lost`),
+  ];
+}
+
+function differences(undamaged: Explanation, damaged: Explanation): string[] {
+  const left = summaryOf(damaged);
+  const missing = summaryOf(undamaged).filter((one) => {
+    const at = left.indexOf(one);
+    if (at >= 0) left.splice(at, 1);
+    return at < 0;
+  });
+  return [...missing.map((one) => `misses ${one}`), ...left.map((one) => `says ${one}`)];
+}
+
+/** Verdicts that contradict what a fault's own message says of its cause. */
+const NEVER: Readonly<Partial<Record<FaultFact["cause"], readonly string[]>>> = {
+  absent: ["permission"],
+  permission: ["not-mapped"],
+};
+/** What only a trace or a dump of the tables can show of a message that leaves the cause open. */
+const OPEN_CAUSES: ReadonlySet<FaultFact["cause"]> = new Set(["absent-or-permission", "unknown"]);
+
+/** Messages without a finding, and findings about the message's requester that say more than the message does, or the contrary. */
 function contradictions(message: GeneratedMessage, { findings }: Explanation): string[] {
-  const isAbout = (found: Finding): boolean =>
-    message.device === undefined
-      ? message.streamId !== undefined && found.streamId === message.streamId
-      : found.device === message.device;
-  return findings
-    .filter(isAbout)
-    .flatMap(({ verdict, certainty }) => [
-      ...(certainty !== "undecided" && message.never.includes(verdict) ? [`says ${verdict} as ${certainty}`] : []),
-      ...(certainty === "certain" && message.isOpen
-        ? [`says ${verdict} as certain of a message that leaves it open`]
+  return message.facts.flatMap((fact) => {
+    if (fact.kind === "host" || fact.kind === "event" || fact.kind === "loss" || fact.kind === "mapping") return [];
+    const kind = kindOf(fact);
+    const isAbout = (found: Finding): boolean => found.kind === kind && isOf(found, fact);
+    const about = findings.filter(isAbout);
+    if (about.length === 0) return message.isReadable ? [`no finding of ${message.kind}`] : [];
+    if (fact.kind !== "fault") return [];
+    const isOpen = OPEN_CAUSES.has(fact.cause) && fact.dump === undefined;
+    return about.flatMap(({ verdict, certainty }) => [
+      ...(certainty !== "undecided" && NEVER[fact.cause]?.includes(verdict) === true
+        ? [`says ${verdict} as ${certainty} of ${fact.cause}`]
         : []),
+      ...(certainty === "certain" && isOpen ? [`says ${verdict} as certain of a cause that is ${fact.cause}`] : []),
     ]);
+  });
+}
+
+/** By the device, else by the stream, else by the address. */
+function isOf(found: Finding, { device, streamId, ...rest }: Reported): boolean {
+  if (device !== undefined) return found.device === device;
+  if (streamId !== undefined) return found.streamId !== undefined && BigInt(found.streamId) === streamId;
+  const { iova } = rest as { readonly iova?: bigint };
+  if (found.device !== undefined || iova === undefined) return found.device === undefined;
+  return [found.iova, ...(found.otherAddresses ?? [])].includes(`0x${iova.toString(16)}`);
 }

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { FAMILIES } from "../log/families/index.ts";
-import { generator, type Random } from "../log/generated.model.ts";
+import { generator, type Random } from "../log/generator/random.model.ts";
 import { FormatError } from "../units/errors.ts";
 import type { Explanation } from "./contract.ts";
 import { Explainer } from "./explainer.ts";

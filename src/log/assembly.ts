@@ -77,7 +77,9 @@ export class Assembly implements Sink {
 
   open(key: string): Fact | undefined {
     const open = this.#open.get(key);
-    return open !== undefined && this.#reaches(open) ? open.fact : undefined;
+    // A copy that is quoted deeper does not go on with the first.
+    const isQuote = open !== undefined && open.origin.depth < this.#origin.depth;
+    return open !== undefined && !isQuote && this.#reaches(open) ? open.fact : undefined;
   }
 
   extend(fact: Fact, found: Found): void {

@@ -50,8 +50,9 @@ const WORDS: readonly string[] = [
   "VFIO",
   "EAL:",
   "suppressed",
-  "printk messages dropped",
-  " kernel messages",
+  "printk messages",
+  "***",
+  "journald[",
   "WARN",
   "lockup",
   "LOCKUP",
@@ -59,7 +60,7 @@ const WORDS: readonly string[] = [
   "detected stall",
   "iova",
   "IOVA",
-  "IommuDma",
+  "DmaMap",
   "cmdq",
   "qi_submit",
   "qi_flush",
@@ -69,9 +70,10 @@ const WORDS: readonly string[] = [
   "MEMLOCK",
   "interrupt remapping",
   "RMRR",
-  "Please ensure all devices",
+  "Please ensure all",
+  "printk:",
   "tegra-mc",
-  "leaked entries",
+  "leaked",
   // The machine.
   "Linux version",
   "ommand line",
@@ -83,6 +85,7 @@ const WORDS: readonly string[] = [
   "elfcorehdr",
   "kexec",
   "BIOS-e820",
+  " : System",
   "System RAM",
   "framebuffer",
   "ITS [",
@@ -162,9 +165,17 @@ const OTHERS: readonly (readonly [pattern: RegExp, worth: number])[] = [
   [/\[ {2}\+\d|\[ \+\d|\[\+\d/, LINE.delta],
 ];
 
+/** As Markdown text has it: `IO\\_PAGE\\_FAULT`. */
+function withEscapes(word: string): string {
+  return word.replace(/[_[\]*#]/g, "\\$&");
+}
+
 /** A line without one of the words begins no message of any shape. */
 const SEARCH = new WordSearch([
-  ...WORDS.map((word) => ({ word: [...word].map((one) => new Set(one)), number: LINE.message })),
+  ...[...WORDS, ...WORDS.map(withEscapes)].map((word) => ({
+    word: [...word].map((one) => new Set(one)),
+    number: LINE.message,
+  })),
   ...[...PATTERNS.map((pattern) => [new RegExp(pattern), LINE.message] as const), ...OTHERS].flatMap(
     ([pattern, number]) => (requiredWords(pattern) ?? []).map((word) => ({ word, number })),
   ),

@@ -14,6 +14,9 @@ const FIRST_BASIS = 0x811c9dc5 | 0;
 const SECOND_BASIS = 0x2545f491 | 0;
 const BLANK = 32;
 
+/** Properties of a fact that copies of it do not share. */
+const OF_PLACE: ReadonlySet<string> = new Set(["lines", "text", "time", "clock"]);
+
 /** Where a message was read: what tells a copy of it from a second one. */
 export interface Origin {
   /** Quote marks before its first line. */
@@ -109,8 +112,7 @@ class Hash {
     this.#number(fact.time ?? -1);
     if ("iova" in fact && fact.iova !== undefined) this.#bigint(fact.iova);
     if (fact.kind !== "fault" || fact.iova === undefined) {
-      this.#text(fact.kind);
-      this.#text(fact.text);
+      this.#properties(fact);
       return;
     }
     this.#text(fact.device);
@@ -118,6 +120,18 @@ class Hash {
     this.#bigint(fact.streamId);
     this.#text(fact.access);
     this.#text(fact.reason?.code);
+  }
+
+  /** What a fact says, without its place. The text of a reason is left out: it ends where the line was broken. */
+  #properties(values: object): void {
+    for (const [name, value] of Object.entries(values) as [string, unknown][]) {
+      if (OF_PLACE.has(name) || value === undefined) continue;
+      this.#text(name);
+      if (typeof value === "bigint") this.#bigint(value);
+      else if (typeof value === "object" && value !== null) this.#properties(value);
+      else if (typeof value === "number") this.#number(value);
+      else this.#text(String(value));
+    }
   }
 
   #word(word: number): void {

@@ -3,9 +3,9 @@
  * message is read whole only without a break. Where both readings make a message, and differ in a number only, the number counts as whole, as
  * one that goes on, or as unknown, by the widths of other lines: no line of a text that was cut is longer than its edge.
  */
-import { withoutControlSequences } from "./clean.ts";
-import { type Match, matchesIn } from "./matches.ts";
-import { type Part, Window } from "./window.ts";
+import { shownLine } from "./clean.ts";
+import { betterJoin, type Match, matchesIn, UNSPECIFIC } from "./matches.ts";
+import { isOfMonitor, type Part, Window } from "./window.ts";
 
 /** A message that was cut into more lines than this is not put together. */
 const MOST_JOINED = 4;
@@ -17,8 +17,9 @@ const ENOUGH_CUT = 2;
 const BEGINS_MESSAGE = /^[\w./@-]+(?:\s[\w./@:-]+)?:\s/;
 /** Digits at the beginning of a line that may be the rest of a number. */
 const REST_OF_NUMBER = /^[0-9a-f]+(?=$|[\s,;)\]])/i;
-/** Quote marks, which a mail program put before a line after a terminal had cut it. */
-const QUOTE_MARKS = /^(?:[ \t]{0,12}>[ \t]?)+/;
+
+/** Most terminals have so many columns. */
+const TERMINAL_COLUMNS = 80;
 
 /** What a reading without the break has that the other has not. */
 type Gain = "nothing" | "digits" | "message";
@@ -42,6 +43,15 @@ export class CutLines {
     const longest = Math.max(...columns);
     this.note(longest);
     if (longest < LEAST_COLUMNS) return;
+    // Whether a line was wrapped counts only where it was not cut.
+    const wrapped = parts.filter(({ isWrapped }) => isWrapped);
+    for (const part of wrapped) part.isWrapped = false;
+    this.#joinAtEdge(parts, from, columns, longest);
+    joinWords(parts, from, columns);
+    for (const part of wrapped) part.isWrapped = !part.isCut;
+  }
+
+  #joinAtEdge(parts: readonly Part[], from: number, columns: readonly number[], longest: number): void {
     // A line that was quoted first and cut then was cut with its quote marks.
     const edge = longest - 2 * (parts[0]?.depth ?? 0);
     let found: readonly Match[] | undefined;
@@ -51,7 +61,13 @@ export class CutLines {
       const end = plain.endOf(at);
       if (end <= from) continue;
       found ??= matchesIn(plain.text, from);
-      if (found.some((match) => match.first < end && match.end > end)) continue;
+      const across = found.find((match) => match.first < end && match.end > end);
+      if (across !== undefined) {
+        if (!leavesDigits(across, end, (parts[at + 1] as Part).text)) continue;
+        (parts[at] as Part).isCut = true;
+        found = undefined;
+        continue;
+      }
       this.#try(parts, { at, edge, from, found, columns });
       if (parts[at]?.isCut === true) found = undefined;
     }
@@ -106,18 +122,32 @@ interface Trial {
   readonly found: readonly Match[];
 }
 
-/** Characters of the line as it was cut; colours take no column. */
-function columnsOf({ raw, depth }: Part): number {
-  const shown = withoutControlSequences(raw);
-  const text = depth === 0 ? shown : shown.replace(QUOTE_MARKS, "");
-  return text.endsWith("\r") ? text.length - 1 : text.length;
+/**
+ * A line of exactly 80 columns was cut there by a terminal, unless the messages say less without the break. Where lines have prefixes, the next one
+ * can't be a message of its own.
+ */
+function joinWords(parts: readonly Part[], from: number, columns: readonly number[]): void {
+  for (const [at, part] of parts.entries()) {
+    if (columns[at] !== TERMINAL_COLUMNS || !isOpen(parts, at)) continue;
+    const plain = new Window(parts).text;
+    part.isCut = true;
+    const better = betterJoin(new Window(parts).text, plain, from);
+    const goesOn = parts[0]?.hasPrefix === true && !isOfMonitor(parts[at + 1]?.text ?? "");
+    part.isCut = better === "cut" || (better === "equal" && goesOn);
+    if (part.isCut) part.isDoubtful = false;
+  }
+}
+
+/** Characters of the line as it was cut. */
+function columnsOf({ raw }: Part): number {
+  return shownLine(raw).length;
 }
 
 /** May the line have been cut at its end? */
 function isOpen(parts: readonly Part[], at: number): boolean {
   const part = parts[at];
-  if (part === undefined || at >= parts.length - 1 || part.isSoft || part.isCut || part.isBeforeBlank) return false;
-  return !/[ \t]\r?$/.test(withoutControlSequences(part.raw));
+  if (part === undefined || at >= parts.length - 1 || part.isCut || part.isBeforeBlank) return false;
+  return !/[ \t]$/.test(shownLine(part.raw));
 }
 
 /** Messages that are cut have numbers, in front of the cut or behind it. */
@@ -141,19 +171,35 @@ function gainOf(joined: Window, at: number, from: number, found: readonly Match[
 /** Is the message one of the next line alone, with the last word of this line before it? */
 function isOfNext(whole: Match, edge: number, found: readonly Match[]): boolean {
   if (!found.some(({ first }) => first >= edge && first <= whole.end)) return false;
+  if (UNSPECIFIC.has(whole.shape)) return true;
   const device = whole.match.groups?.["device"];
   return device === undefined || whole.first + whole.match[0].indexOf(device) >= edge;
 }
 
-/** The fields of a match, without numbers that may have lost digits. */
-export function fieldsOf({ shape, match }: Match, { doubts }: Window): Readonly<Record<string, string | undefined>> {
-  const groups = match.groups ?? {};
-  if (doubts.length === 0) return groups;
+/** Does a message that is read across a break leave out digits behind it, where a number of the message ends at the break? */
+function leavesDigits(match: Match, end: number, next: string): boolean {
+  if (!REST_OF_NUMBER.test(next)) return false;
+  const places = Object.entries(placesOf(match)).flatMap(([name, place]) =>
+    place === undefined || match.shape.fields[name]?.radix === "text" ? [] : [place],
+  );
+  return places.some(([, last]) => last === end - 1) && !places.some(([first]) => first === end);
+}
+
+/** Where the fields of a match begin and end. */
+function placesOf({ shape, match }: Match): Readonly<Record<string, [number, number] | undefined>> {
   const pattern = new RegExp(shape.pattern.source, `${shape.pattern.flags.replace(/[gy]/g, "")}dy`);
   pattern.lastIndex = match.index;
-  const ends = pattern.exec(match.input)?.indices?.groups ?? {};
+  return pattern.exec(match.input)?.indices?.groups ?? {};
+}
+
+/** The fields of a match, without numbers that may have lost digits. */
+export function fieldsOf(one: Match, { doubts }: Window): Readonly<Record<string, string | undefined>> {
+  const { shape, match } = one;
+  const groups = match.groups ?? {};
+  if (doubts.length === 0) return groups;
+  const places = placesOf(one);
   const sure = Object.entries(groups).filter(
-    ([name]) => shape.fields[name]?.radix === "text" || !doubts.includes(ends[name]?.[1] ?? -1),
+    ([name]) => shape.fields[name]?.radix === "text" || !doubts.includes(places[name]?.[1] ?? -1),
   );
   return Object.fromEntries(sure);
 }

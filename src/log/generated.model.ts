@@ -1,182 +1,49 @@
 /**
- * Writes kernel logs at random whose truth is known: messages of the frequent shapes, behind the prefix of a log daemon, damaged as mail programs,
- * terminals and web pages damage them. A seed gives the same log again.
+ * Writes kernel logs at random whose truth is known: messages of every shape, behind the prefix of a log daemon, damaged as mail programs, terminals
+ * and web pages damage them. A seed gives the same log again.
  */
 
-/** A whole number from 0 up to, not including, `end`. */
-export type Random = (end: number) => number;
+import { LINE, worthOf } from "./candidates.ts";
+import type { Fact } from "./facts.ts";
+import { factsOf } from "./facts-of.model.ts";
+import { DAMAGES, type Damage, type Line } from "./generator/damages.model.ts";
+import { PREFIXES, type Printed } from "./generator/prefixes.model.ts";
+import { generator, pick, type Random } from "./generator/random.model.ts";
+import { type Event, eventOf, type Kind, type Planted, VARIED } from "./generator/varied.model.ts";
+import { WRITTEN } from "./generator/written.model.ts";
 
-/** A message of the log: what an explanation must find of it. */
+/** Messages with varied codes come more often: they are what most reports are about. */
+const KINDS: readonly Kind[] = [...VARIED, ...Array.from({ length: 6 }, () => WRITTEN).flat()];
+
+/** One printing of a message. */
 export interface GeneratedMessage {
   readonly kind: string;
-  readonly device?: string;
-  readonly streamId?: string;
-  readonly iova?: string;
-  readonly access?: string;
-  /** How often it was printed, with another address each time. */
-  readonly count: number;
-  /** Verdicts that contradict the cause that is printed. */
-  readonly never: readonly string[];
-  /** The message leaves the cause open. */
-  readonly isOpen: boolean;
+  readonly facts: readonly Fact[];
+  readonly planted: readonly Planted[];
+  /** Whether the damage leaves it readable: a message must show where it begins. */
+  isReadable: boolean;
+  /** What the prefix of each of its lines says. */
+  readonly printed: readonly Printed[];
 }
 
 export interface GeneratedLog {
   readonly text: string;
+  /** The same without any damage. */
+  readonly plain: string;
   readonly messages: readonly GeneratedMessage[];
-  /** Shapes, prefix and damage, for the message of a test. */
+  readonly lines: readonly Line[];
+  /** All messages are readable, and none goes on with another. */
+  readonly isWhole: boolean;
+  /** Times of wrapped messages: a line that holds nothing but a prefix and the speaker's name is no part of the message that follows. */
+  readonly hasTimes: boolean;
+  /** Kinds, prefix and damages, for the message of a test. */
   readonly how: string;
 }
 
-/** xorshift32 (Marsaglia, 2003). */
-export function generator(seed: number): Random {
-  let state = (Math.imul(seed, 2654435761) ^ 0x9e3779b9) | 1;
-  return (end) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % end;
-  };
-}
-
-/** What one printing of a message says. */
-interface Event {
-  /** PCI bus, from 1 to 255, and slot and function: `02:00.0`. */
-  readonly device: string;
-  readonly iova: number;
-  readonly isWrite: boolean;
-  /** The entry is present and forbids the access; else there is no entry. */
-  readonly isPermission: boolean;
-  readonly streamId: number;
-}
-
-interface Shape {
-  readonly name: string;
-  readonly kind: string;
-  /** Which of the facts the message prints. */
-  readonly prints: readonly ("device" | "iova" | "access" | "streamId" | "cause")[];
-  /** Printed once only: each printing is a finding of its own, or two are alike. */
-  readonly isSingle?: boolean;
-  readonly lines: (event: Event) => readonly string[];
-}
-
-const hex = (value: number, digits = 1): string => value.toString(16).padStart(digits, "0");
-const upper = ({ isWrite }: Event): string => (isWrite ? "Write" : "Read");
-const INTEL = ["device", "iova", "access"] as const;
-const ALL = ["device", "iova", "access", "cause"] as const;
-const STREAM = ["streamId", "iova", "access", "cause"] as const;
-
-const amdEvent = (event: Event, device: string): string => {
-  const flags = (event.isPermission ? 0x50 : 0) | (event.isWrite ? 0x20 : 0);
-  return `AMD-Vi: Event logged [IO_PAGE_FAULT ${device}domain=0x000b address=0x${hex(event.iova)} flags=0x${hex(flags, 4)}]`;
-};
-
-const SMMU_V3 = "arm-smmu-v3 arm-smmu-v3.5.auto:";
-const rawEvent = (event: Event): string[] => [
-  `${SMMU_V3} event 0x${event.isPermission ? 13 : 10} received:`,
-  `${SMMU_V3} \t0x${hex(event.streamId, 8)}000000${event.isPermission ? 13 : 10}`,
-  `${SMMU_V3} \t0x0000020${event.isWrite ? 0 : 8}00000000`,
-  `${SMMU_V3} \t0x${hex(event.iova, 16)}`,
-  `${SMMU_V3} \t0x0000000000000000`,
-];
-
-const FAULTS: readonly Shape[] = [
-  {
-    name: "intel",
-    kind: "dma-fault",
-    prints: INTEL,
-    lines: (event) => [
-      `DMAR: [DMA ${upper(event)} NO_PASID] Request device [${event.device}] fault addr 0x${hex(event.iova)} [fault reason 0x0${event.isWrite ? 5 : 6}] PTE ${upper(event)} access is not set`,
-    ],
-  },
-  {
-    name: "intel-in-two-lines",
-    kind: "dma-fault",
-    prints: INTEL,
-    lines: (event) => [
-      `dmar: DMAR:[DMA ${upper(event)}] Request device [${event.device}] fault addr ${hex(event.iova)} `,
-      `DMAR:[fault reason 0${event.isWrite ? 5 : 6}] PTE ${upper(event)} access is not set`,
-    ],
-  },
-  { name: "amd", kind: "dma-fault", prints: ALL, lines: (event) => [amdEvent(event, `device=${event.device} `)] },
-  {
-    name: "amd-device-in-front",
-    kind: "dma-fault",
-    prints: ALL,
-    lines: (event) => [`nvme 0000:${event.device}: ${amdEvent(event, "")}`],
-  },
-  { name: "smmu-v3-raw", kind: "dma-fault", prints: STREAM, lines: rawEvent },
-  {
-    name: "smmu-v3-raw-and-decoded",
-    kind: "dma-fault",
-    prints: [...STREAM, "device"],
-    lines: (event) => [
-      ...rawEvent(event),
-      `${SMMU_V3} event: F_${event.isPermission ? "PERMISSION" : "TRANSLATION"} client: 0000:${event.device} sid: 0x${hex(event.streamId)} ssid: 0x0 iova: 0x${hex(event.iova)} ipa: 0x0`,
-      `${SMMU_V3} unpriv data ${upper(event).toLowerCase()} s1 "Input address caused fault" stag: 0x0`,
-    ],
-  },
-  {
-    name: "smmu",
-    kind: "dma-fault",
-    prints: STREAM,
-    lines: (event) => [
-      `arm-smmu 15000000.iommu: Unhandled context fault: fsr=0x40${event.isPermission ? 8 : 2}, iova=0x${hex(event.iova)}, fsynr=0x1300${event.isWrite ? 10 : "00"}, cbfrsynra=0x${hex(event.streamId)}, cb=4`,
-    ],
-  },
-  {
-    name: "qemu",
-    kind: "dma-fault",
-    prints: ALL,
-    lines: ({ device, iova, isWrite, isPermission }) => [
-      `qemu-system-x86_64: vtd_iova_to_slpte: detected slpte permission error (iova=0x${hex(iova)}, level=0x1, slpte=0x${isPermission ? (isWrite ? "1f2556001" : "1f2556002") : 0}, write=${isWrite ? 1 : 0})`,
-      `qemu-system-x86_64: vtd_iommu_translate: detected translation failure (dev=${device.replace(".", ":0")}, iova=0x${hex(iova)})`,
-    ],
-  },
-];
-
-const OTHERS: readonly Shape[] = [
-  {
-    name: "swiotlb",
-    kind: "bounce-refused",
-    prints: ["device"],
-    lines: ({ device, iova }) => [
-      `nvme 0000:${device}: swiotlb buffer is full (sz: ${(iova >>> 12) % 262144} bytes), total 32768 (slots), used 32000 (slots)`,
-    ],
-  },
-  {
-    name: "vfio-memlock",
-    kind: "map-refused",
-    prints: [],
-    isSingle: true,
-    lines: () => ["vfio_pin_pages_remote: RLIMIT_MEMLOCK (65536) exceeded"],
-  },
-  {
-    name: "pte-already-set",
-    kind: "conflicting-entry",
-    prints: ["iova"],
-    isSingle: true,
-    lines: ({ iova }) => [
-      `DMAR: ERROR: DMA PTE for vPFN 0x${hex(iova >>> 12)} already set (to ${hex(iova)}003 not 173025001)`,
-    ],
-  },
-  {
-    name: "intr-remap",
-    kind: "interrupt",
-    prints: ["device"],
-    lines: ({ device, iova }) => [
-      `DMAR: [INTR-REMAP] Request device [${device}] fault index 0x${hex((iova >>> 12) & 0xffff)} [fault reason 0x25] Blocked a compatibility format interrupt request`,
-    ],
-  },
-];
-
-const SHAPES = [...FAULTS, ...FAULTS, ...OTHERS];
-
-/** Lines of an ordinary log that say nothing of an IOMMU. */
+/** Lines of other programs. */
 const NOISE = [
   "usb 1-1: new high-speed USB device number 2 using xhci_hcd",
   "EXT4-fs (sda1): mounted filesystem with ordered data mode. Opts: (null)",
-  "e1000e 0000:00:1f.6 eno1: NIC Link is Up 1000 Mbps Full Duplex, Flow Control: None",
   "random: crng init done",
   "ACPI: Power Button [PWRF]",
   "input: AT Translated Set 2 keyboard as /devices/platform/i8042/serio0/input/input0",
@@ -184,146 +51,213 @@ const NOISE = [
   "Bluetooth: hci0: Firmware revision 0.1 build 50 week 12 2019",
 ] as const;
 
-interface Line {
-  readonly prefix: string;
-  readonly text: string;
-}
+/** Prefixes that are not found again in the middle of a line: the mark of an item, and a difference that would have to be added. */
+const UNJOINED: ReadonlySet<string> = new Set(["item of a list", "dmesg --reltime"]);
 
-const clockOf = (seconds: number): string => new Date(seconds * 1000).toISOString().slice(11, 19);
-const uptime = (seconds: number): string => seconds.toFixed(6).padStart(12);
-
-/** What stands before each message, by the seconds since the machine began. */
-const PREFIXES: readonly (readonly [name: string, prefix: (seconds: number) => string])[] = [
-  ["kernel", (seconds) => `[${uptime(seconds)}] `],
-  ["dmesg -T", (seconds) => `[Thu Oct 22 ${clockOf(seconds)} 2020] `],
-  ["syslog", (seconds) => `Jul 28 ${clockOf(seconds)} myhost kernel: [${uptime(seconds)}] `],
-  ["journal", (seconds) => `Jul 28 ${clockOf(seconds)} myhost kernel: `],
-  ["caller", (seconds) => `[${uptime(seconds)}][  T814] `],
-  ["none", () => ""],
+/** Families whose messages complete each other: a log has messages of one of them. */
+const TOGETHER = [
+  ["xen", "intel", "amd", "qemu"],
+  ["vfio", "dpdk", "driver-refusals"],
 ];
+const groupOf = ({ family }: Kind): string => TOGETHER.find((group) => group.includes(family))?.[0] ?? family;
 
-const plain = (lines: readonly Line[]): string[] => lines.map(({ prefix, text }) => prefix + text);
-const quoted = (lines: readonly string[]): string[] => lines.map((line) => `> ${line}`);
-
-/** Breaks a line at its last blank before the column. */
-function wrapped(line: string, column: number): string[] {
-  if (line.length <= column) return [line];
-  const at = line.lastIndexOf(" ", column);
-  return at < 20 ? [line] : [line.slice(0, at), ...wrapped(line.slice(at + 1), column)];
-}
-
-/** Quoted-printable (RFC 2045, 6.7): lines of at most 76 characters, the "=" at their end among them. */
-function encoded(line: string): string {
-  const lines = [""];
-  for (const [character] of line.replaceAll("=", "=3D").matchAll(/=3D|[\s\S]/g)) {
-    const last = lines.at(-1) ?? "";
-    if (last.length + character.length > 75) lines.push(character);
-    else lines[lines.length - 1] = last + character;
+/** Kinds of different families. */
+function kinds(random: Random): Kind[] {
+  const chosen: Kind[] = [];
+  for (let left = 1 + random(4); left > 0; left--) {
+    const one = pick(KINDS, random);
+    if (!chosen.some((kind) => groupOf(kind) === groupOf(one))) chosen.push(one);
   }
-  return lines.join("=\n");
+  return chosen;
 }
 
-const ENTITIES: Readonly<Record<string, string>> = { "<": "&lt;", ">": "&gt;", "&": "&amp;", '"': "&quot;" };
-
-const DAMAGES: readonly (readonly [name: string, damage: (lines: readonly Line[], random: Random) => string])[] = [
-  ["undamaged", (lines) => plain(lines).join("\n")],
-  ["quoted", (lines) => quoted(plain(lines)).join("\n")],
-  [
-    "wrapped",
-    (lines, random) => {
-      const column = 72 + random(7);
-      return plain(lines)
-        .flatMap((line) => wrapped(line, column))
-        .join("\n");
-    },
-  ],
-  [
-    "wrapped and quoted",
-    (lines, random) => {
-      const column = 72 + random(7);
-      return quoted(plain(lines).flatMap((line) => wrapped(line, column))).join("\n");
-    },
-  ],
-  ["CRLF", (lines) => `${plain(lines).join("\r\n")}\r\n`],
-  [
-    "entities",
-    (lines) =>
-      plain(lines)
-        .join("\n")
-        .replace(/[<>&"]/g, (mark) => ENTITIES[mark] ?? mark),
-  ],
-  [
-    "coloured",
-    (lines) => lines.map(({ prefix, text }) => `\u001b[32m${prefix}\u001b[0m\u001b[1m${text}\u001b[0m`).join("\n"),
-  ],
-  ["quoted-printable", (lines) => plain(lines).map(encoded).join("\n")],
-  [
-    "quoted again below",
-    (lines) => [...plain(lines), "", "Somebody wrote:", "", ...quoted(plain(lines)), ""].join("\n"),
-  ],
-];
-
-function pick<T>(list: readonly T[], random: Random): T {
-  return list[random(list.length)] as T;
+/** Up to three damages that can happen to one text, in the order in which they happen. */
+function damages(random: Random): Damage[] {
+  const chosen: Damage[] = [];
+  for (let left = random(4); left > 0; left--) {
+    const one = pick(DAMAGES, random);
+    if (!chosen.some(({ group }) => group === one.group)) chosen.push(one);
+  }
+  return DAMAGES.filter((one) => chosen.includes(one));
 }
 
-/** The messages of one shape: what they print, and the truth. `number` makes its device and its addresses differ from those of others. */
-function messageOf(shape: Shape, number: number, random: Random): { message: GeneratedMessage; texts: string[][] } {
-  const event: Event = {
-    device: `${hex(number * 16 + random(16), 2)}:${hex(random(32), 2)}.${random(8)}`,
-    iova: (0x1000_0000 * number + random(0xf000) * 0x1000) >>> 0,
-    isWrite: random(2) === 0,
-    isPermission: random(3) === 0,
-    streamId: 0x100 * number + random(0x100),
-  };
-  const count = shape.isSingle === true ? 1 : 1 + random(4);
-  const texts = Array.from({ length: count }, (_, at) => [
-    ...shape.lines({ ...event, iova: event.iova + at * 0x1000 }),
-  ]);
-  const prints = (what: Shape["prints"][number]): boolean => shape.prints.includes(what);
-  const message = {
-    kind: shape.kind,
-    ...(prints("device") ? { device: `0000:${event.device}` } : {}),
-    ...(prints("streamId") ? { streamId: `0x${hex(event.streamId)}` } : {}),
-    ...(prints("iova") ? { iova: `0x${hex(event.iova)}` } : {}),
-    ...(prints("access") ? { access: event.isWrite ? "write" : "read" } : {}),
-    count,
-    never: prints("cause") ? [event.isPermission ? "not-mapped" : "permission"] : [],
-    isOpen: shape.kind === "dma-fault" && !prints("cause"),
-  };
-  return { message, texts };
-}
-
-/** A log with one to three messages, each printed up to four times. */
 export function generatedLog(seed: number): GeneratedLog {
   const random = generator(seed);
-  const shapes = Array.from({ length: 1 + random(3) }, () => pick(SHAPES, random)).filter(
-    (shape, at, all) => shape.isSingle !== true || all.indexOf(shape) === at,
-  );
-  const [prefixName, prefix] = pick(PREFIXES, random);
-  const [damageName, damage] = pick(DAMAGES, random);
+  const chosen = kinds(random);
+  const prefixKind = pick(PREFIXES, random);
+  const prefix = prefixKind.begin();
   const isNoisy = random(2) === 0;
   const messages: GeneratedMessage[] = [];
-  const lines: Line[] = [];
+  let lines: Line[] = [];
   let seconds = 100 + random(9000) + random(1000) / 1000;
-  const print = (text: string): void => {
-    // Two messages of one microsecond are told apart by their text only, so each has a time of its own.
+  const print = (text: string, message?: number): Printed => {
     seconds += (1 + random(1000)) / 1e5;
-    const isQemu = text.startsWith("qemu-");
-    lines.push({ prefix: isQemu ? "" : prefix(seconds), text });
-    // QEMU prints to a terminal of its own.
-    if (isNoisy && !isQemu && random(3) === 0) lines.push({ prefix: prefix(seconds), text: pick(NOISE, random) });
+    const before = prefix(seconds);
+    lines.push({ prefix: before.text, text, messages: message === undefined ? [] : [message] });
+    return before;
   };
-  for (const [at, shape] of shapes.entries()) {
-    const { message, texts } = messageOf(shape, at + 1, random);
-    messages.push(message);
-    for (const text of texts.flat()) print(text);
-    seconds += random(100);
+  for (const [number, kind] of chosen.entries()) {
+    const event = eventOf(number + 1, random);
+    for (let at = 0, count = 1 + random(3); at < count; at++) {
+      const message = printed(kind, { ...event, iova: event.iova + BigInt(at) * 0x1000n });
+      if (at > 0 && !message.planted.some(({ property }) => property === "iova")) break;
+      const times: Printed[] = [];
+      for (const text of message.lines) {
+        // Lines of lspci stand together.
+        if (isNoisy && !kind.name.includes("lspci") && random(3) === 0) print(pick(NOISE, random));
+        times.push(print(text, messages.length));
+      }
+      messages.push({
+        kind: kind.name,
+        facts: message.facts,
+        planted: message.planted,
+        isReadable: true,
+        printed: times,
+      });
+    }
+    seconds += 3 + random(100);
   }
-  const names = shapes.map(({ name }) => name).join(", ");
+  const plain = textOf(lines);
+  const chosenDamages = damages(random);
+  const isSpilled = chosenDamages.some(({ name }) => name.includes("without marks"));
+  const isJoined = random(5) === 0 && lines.length > 1 && !isSpilled && !UNJOINED.has(prefixKind.name);
+  const isBroken = chosenDamages.some(({ group }) => group === "broken");
+  if (isJoined) lines = runTogether(lines, messages, isBroken, random);
+  for (const damage of chosenDamages) lines = damage.apply(lines, random);
+  if (isBroken)
+    for (const [number, message] of messages.entries()) if (isHidden(lines, number)) message.isReadable = false;
+  const names = [
+    ...chosen.map(({ name }) => name),
+    `prefix ${prefixKind.name}`,
+    ...(isJoined ? ["run together"] : []),
+    ...chosenDamages.map(({ name }) => name),
+  ];
   return {
-    text: `${damage(lines, random)}\n`,
+    text: textOf(lines),
+    plain,
     messages,
-    how: `${names}; prefix ${prefixName}; ${damageName}${isNoisy ? "; noise" : ""}`,
+    lines,
+    isWhole: messages.every(({ isReadable }) => isReadable) && !isJoined,
+    hasTimes: !isBroken,
+    how: `${names.join("; ")}${isNoisy ? "; noise" : ""}`,
   };
 }
+
+/** One printing of a message: what its lines say, read alone and whole. */
+function printed(kind: Kind, event: Event): { lines: readonly string[]; planted: readonly Planted[]; facts: Fact[] } {
+  const { lines, planted } = kind.print(event);
+  const facts = factsOf(lines.join("\n"));
+  // The index of an interrupt and the address of a command are no IO addresses.
+  const hasAddress = facts.some((fact) => fact.kind !== "interrupt" && fact.kind !== "invalidation-timeout");
+  return { lines, planted: planted.filter(({ property }) => hasAddress || property !== "iova"), facts };
+}
+
+/**
+ * A message whose line was broken before the first word that tells it from lines of other programs: nothing is sought in such a line.
+ */
+function isHidden(lines: readonly Line[], number: number): boolean {
+  const first = lines.find(({ messages }) => messages.includes(number));
+  return first !== undefined && (worthOf(first.prefix + first.text) & LINE.message) === 0;
+}
+
+const textOf = (lines: readonly Line[]): string => `${lines.map((line) => line.prefix + line.text).join("\n")}\n`;
+
+/**
+ * Joins two lines; the second may keep its prefix.
+ * @param isBroken - the lines will be broken, and with them the prefix that shows where the second begins
+ */
+function runTogether(
+  lines: readonly Line[],
+  messages: readonly GeneratedMessage[],
+  isBroken: boolean,
+  random: Random,
+): Line[] {
+  const at = random(lines.length - 1);
+  const [first, second] = [lines[at] as Line, lines[at + 1] as Line];
+  const keepsPrefix = second.prefix.trim() !== "" && random(2) === 0;
+  const text = `${first.text.trimEnd()}${pick([" ", "> "], random)}${keepsPrefix ? second.prefix : ""}${second.text}`;
+  const joined = { prefix: first.prefix, text, messages: [...first.messages, ...second.messages] };
+  for (const number of keepsPrefix && !isBroken ? [] : joined.messages) {
+    const message = messages[number] as GeneratedMessage;
+    // The end of a line that says something of the machine is no longer known.
+    if (isBroken || second.messages.includes(number) || message.facts.every(({ kind }) => kind === "host"))
+      message.isReadable = false;
+  }
+  return [...lines.slice(0, at), joined, ...lines.slice(at + 2)];
+}
+
+/** What is wrong with what is read of `count` logs, each with its seed and its text. */
+export function objectionsToLogs(seed: number, count: number): string[] {
+  return Array.from({ length: count }, (_, at) => seed + at).flatMap((one) => {
+    const log = generatedLog(one);
+    const wrong = objectionsTo(log);
+    return wrong.length === 0 ? [] : [`seed ${one} (${log.how}): ${wrong.join("; ")}\n${log.text}`];
+  });
+}
+
+/** What is wrong with the facts that are read of a log; empty when all is right. */
+function objectionsTo({ text, messages, lines, hasTimes }: GeneratedLog): string[] {
+  const left = factsOf(text);
+  const wrong: string[] = [];
+  for (const [number, message] of messages.entries()) {
+    for (const { property, value } of message.planted) {
+      if (
+        message.facts.length > 0 &&
+        !message.facts.some((fact) => (fact as unknown as Record<string, unknown>)[property] === value)
+      )
+        wrong.push(`${message.kind} does not say ${property} ${value}`);
+    }
+    for (const fact of message.facts) {
+      const at = left.findIndex((found) => isSame(comparable(found), comparable(fact)));
+      if (at < 0) {
+        if (message.isReadable && (hasTimes || !MAY_BREAK.has(fact.kind))) wrong.push(`missing ${show(fact)}`);
+        continue;
+      }
+      const [found] = left.splice(at, 1) as [Fact];
+      const strange = found.lines.filter(({ line }) => lines[line - 1]?.messages.includes(number) !== true);
+      if (strange.length > 0) wrong.push(`${found.shape} is said to stand in line ${strange[0]?.line}`);
+      const times = !message.isReadable || (!hasTimes && found.time === undefined) ? [found] : message.printed;
+      if (!times.some(({ time, clock }) => found.time === time && found.clock === clock))
+        wrong.push(`${found.shape} has the time ${found.time} (${found.clock}), not ${times[0]?.time}`);
+    }
+  }
+  const wanted = messages.flatMap(({ facts }) => facts);
+  const isOfUnreadable = ({ lines: [first] }: Fact): boolean =>
+    lines[(first?.line ?? 0) - 1]?.messages.some((number) => messages[number]?.isReadable === false) === true;
+  const isKnown = (found: Fact): boolean =>
+    isOfUnreadable(found) ||
+    (found.kind === "host" && wanted.some((fact) => isSame(comparable(found), comparable(fact))));
+  // A quoted copy that was broken elsewhere may say the same of the machine again.
+  return [...wrong, ...left.filter((fact) => !isKnown(fact)).map((fact) => `finds ${show(fact)}`)];
+}
+
+/** Texts of several words may end where the line was broken, or go on with what was run together with them. */
+function isSame(found: unknown, wanted: unknown): boolean {
+  if (typeof found === "string" && typeof wanted === "string") {
+    const [shown, whole] = [found, wanted].map((text) => text.replace(/\s+/g, ""));
+    const isPart = whole?.startsWith(shown ?? "") === true || shown?.startsWith(whole ?? "") === true;
+    return shown === whole || (wanted.includes(" ") && found !== "" && isPart);
+  }
+  if (typeof found !== "object" || typeof wanted !== "object" || found === null || wanted === null)
+    return found === wanted;
+  const keys = Object.keys(wanted);
+  if (keys.length !== Object.keys(found).length) return false;
+  return keys.every((key) => isSame(found[key as keyof typeof found], wanted[key as keyof typeof wanted]));
+}
+
+/**
+ * The word that makes a line worth reading may stand at the end of such a message: it is lost when the line is broken before that. The lines of the
+ * log around a fault, not the fault.
+ */
+const MAY_BREAK: ReadonlySet<Fact["kind"]> = new Set(["event", "host"]);
+
+/** A fact without its place in the text. */
+function comparable(fact: Fact): object {
+  const { lines: _lines, text: _text, time: _time, clock: _clock, ...rest } = fact;
+  return rest;
+}
+
+const show = (fact: Fact): string =>
+  JSON.stringify(comparable(fact), (_, value: unknown) =>
+    typeof value === "bigint" ? `0x${value.toString(16)}` : value,
+  );

@@ -8,25 +8,40 @@ import { CutLines } from "./cut-lines.ts";
 import type { Clock } from "./facts.ts";
 import { type Prefixed, splitPrefix } from "./prefix.ts";
 import { isSourceCode } from "./source-code.ts";
-import { type Part, Window, WRAPPED_COLUMNS } from "./window.ts";
+import { isOfMonitor, type Part, Window, WRAPPED_COLUMNS } from "./window.ts";
 
 /** More lines than this do not belong to one message. */
 const MOST_LINES = 8;
 /** Lines kept when a window is full: a message that begins in its last lines is read with the next ones. */
 const KEPT_LINES = 3;
-/** A line break that quoted-printable put in (RFC 2045, 6.7): such lines have at most 76 characters. */
-const SOFT_BREAK = /^.{0,74}[^=]=\r?$/;
+/** No mail program wraps earlier: where lines have prefixes, such a line goes on in the next one without. */
+const MAIL_COLUMNS = 70;
 /**
  * Seeks the messages of a window that begin in [from, before) of its text.
  * @returns the end of the last one found, or `from`
  */
 export type Search = (window: Window, from: number, before: number) => number;
 
+/** A line for the windows. */
+export interface GivenLine {
+  readonly raw: string;
+  readonly clean: CleanLine;
+  /** Its numbers in the input: several where quoted-printable broke it. */
+  readonly first: number;
+  readonly last: number;
+  /** It may hold a message; others only go on with one. */
+  readonly begins: boolean;
+  /** Its time, when that is not the one that stands in it. */
+  readonly stamp: Stamp | undefined;
+}
+
 /** Gathers lines into windows, and hands each on with the offset from which it has not been searched yet. */
 export class Windows {
   readonly #search: Search;
   readonly #cutLines = new CutLines();
   #parts: Part[] = [];
+  /** Lines have prefixes here, so one without can't begin a message of the kernel. */
+  #isPrefixed = false;
   #searched = 0;
 
   constructor(search: Search) {
@@ -38,43 +53,40 @@ export class Windows {
     return this.#parts.length > 0;
   }
 
-  /**
-   * @param begins - the line may hold a message; others only go on with one
-   * @param stamp - the time of the line, when it is not the one that stands in it
-   */
-  take(raw: string, clean: CleanLine, line: number, begins: boolean, stamp?: Stamp): void {
-    const isSoft = hasSoftBreak(raw);
-    const last = this.#parts.at(-1);
-    const goesOn = last?.isSoft === true;
-    const whole = isSoft ? clean.text.slice(0, -1) : clean.text;
-    // The rest of a line that quoted-printable broke has neither quote marks nor a prefix of its own.
-    const { text, hasPrefix, time, clock } = goesOn
-      ? { text: whole.trimStart(), hasPrefix: false }
-      : stamped(splitPrefix(whole), stamp);
-    const isCode = !hasPrefix && !goesOn && isSourceCode(whole);
-    // A line that a mail program wrapped after quoting it: its rest has no quote marks.
-    const isSpilled = last !== undefined && clean.depth < last.depth && last.raw.length >= WRAPPED_COLUMNS;
-    const isApart =
-      hasPrefix || text === "" || isCode || (last !== undefined && clean.depth !== last.depth && !isSpilled);
-    if (last !== undefined && !goesOn && isApart) this.flush();
-    if (isCode) return;
-    if (text === "" || (!begins && !this.isOpen)) return;
-    if (this.#parts.length === MOST_LINES) this.#shift();
+  /** Takes the next line. */
+  take({ raw, clean, first, last, begins, stamp }: GivenLine): void {
     const before = this.#parts.at(-1);
-    if (before !== undefined) {
-      before.isBeforeBlank = /^[ \t]/.test(whole);
-      before.isCut = before.isSoft && !before.isBeforeBlank;
+    const { text, hasPrefix, time, clock } = stamped(splitPrefix(clean.text), stamp);
+    const isCode = !hasPrefix && isSourceCode(clean.text);
+    // A line that a mail program wrapped after quoting it: its rest has no quote marks.
+    const isSpilled =
+      before !== undefined && clean.depth < before.depth && before.raw.length + 1 + wordLength(text) > WRAPPED_COLUMNS;
+    const isApart =
+      hasPrefix || text === "" || isCode || (before !== undefined && clean.depth !== before.depth && !isSpilled);
+    if (isApart) this.flush();
+    if (isCode || text === "" || (!begins && !this.isOpen)) return;
+    if (this.#parts.length === MOST_LINES) this.#shift();
+    const goesOn = this.isOpen ? before : undefined;
+    if (goesOn !== undefined) {
+      goesOn.isBeforeBlank = /^[ \t]/.test(clean.text);
+      goesOn.isWrapped =
+        this.#isPrefixed &&
+        (clean.depth === goesOn.depth || clean.depth === 0) &&
+        goesOn.raw.length + 1 + wordLength(text) > MAIL_COLUMNS &&
+        !isOfMonitor(text);
     }
+    this.#isPrefixed = hasPrefix || (goesOn !== undefined && this.#isPrefixed);
     this.#parts.push({
-      line,
+      first,
+      last,
       text: text.trimEnd(),
-      depth: goesOn || (isSpilled && this.isOpen) ? last.depth : clean.depth,
+      depth: isSpilled && goesOn !== undefined ? goesOn.depth : clean.depth,
       raw,
       hasPrefix,
-      time: hasPrefix ? time : before?.time,
-      clock: hasPrefix ? clock : before?.clock,
-      isSoft: isSoft && !/\s$/.test(text),
+      time: hasPrefix ? time : goesOn?.time,
+      clock: hasPrefix ? clock : goesOn?.clock,
       isBeforeBlank: false,
+      isWrapped: false,
       isCut: false,
       isDoubtful: false,
     });
@@ -111,8 +123,6 @@ function stamped(prefixed: Prefixed, stamp: Stamp | undefined): Prefixed {
   return stamp === undefined ? prefixed : { text: prefixed.text, hasPrefix: true, ...stamp };
 }
 
-/** Does the next line go on with this one, by quoted-printable? */
-export function hasSoftBreak(raw: string): boolean {
-  const end = raw.charCodeAt(raw.length - 1) === 13 ? raw.length - 2 : raw.length - 1;
-  return raw[end] === "=" && SOFT_BREAK.test(raw);
+function wordLength(text: string): number {
+  return text.search(/\s|$/);
 }

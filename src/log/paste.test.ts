@@ -220,3 +220,127 @@ describe("found by generated logs, 2026-11-30", () => {
     );
   });
 });
+
+/** What the facts of a text say, without places and times. */
+function said(text: string): object[] {
+  return factsOf(text).map(({ lines: _lines, text: _text, time: _time, clock: _clock, ...rest }) => rest);
+}
+
+const INTEL =
+  "DMAR: [DMA Write NO_PASID] Request device [10:1f.2] fault addr 0x13527000 [fault reason 0x05] PTE Write access is not set";
+
+describe("broken lines, found by generated logs of every shape, 2026-11-30", () => {
+  test("a line of QEMU's trace is not the rest of the long line before", () => {
+    const text =
+      "qemu-system-x86_64: virtio_iommu_translate no mapping for 0x3e935000 for sid=14668\n278365@1676297375.587477:vtd_dmar_slpte sid 0x394c slpte 0x1f2556003 addr 0x3e935000 write 0";
+    assert.deepEqual(
+      factsOf(text).map((fact) => "device" in fact && fact.device),
+      ["0000:39:09.4"],
+    );
+  });
+
+  test("a line that is wrapped at a blank behind column 80 is no cut word", () => {
+    const text = "mtk-iommu 1401d000.m4u: fault type=0x5 iova=0x1e6fd000 pa=0x0 larb=0 port=2 layer=1 read";
+    const long = `Jul 28 16:14:53 host kernel: ${text.replace(" layer", "\nlayer")}`;
+    assert.deepEqual(said(long), said(text));
+  });
+
+  test("a number that a terminal of 80 columns cut is one number, not the zeros before the edge", () => {
+    const text =
+      "[ 4948.144340][    C0] One of leaked entries details: [device address=0x000000002831b000] [size=811008 bytes] [mapped with DMA_FROM_DEVICE] [mapped as single]";
+    assert.deepEqual(said(`${text.slice(0, 80)}\n${text.slice(80)}`), said(text));
+  });
+
+  test("a number that a wider terminal cut is one number", () => {
+    const text = `[ 6557.150210][    C0] myhost kernel: ${INTEL}`;
+    const at = text.indexOf("27000");
+    assert.ok(at > 81);
+    assert.deepEqual(said(`${text.slice(0, at)}\n${text.slice(at)}`), said(text));
+  });
+
+  test("a word is joined where that makes a message, and only there", () => {
+    const text =
+      "[    1.000000] vfio-pci 0000:2d:1e.0: Device is ineligible for IOMMU domain attach due to platform RMRR requirement.";
+    assert.deepEqual(said(`${text.slice(0, 97)}\n${text.slice(97)}`), said(text));
+  });
+
+  test("a command line says two things at one time, and goes on behind a wrap", () => {
+    const text = "[    0.000000] Command line: BOOT_IMAGE=/boot/vmlinuz-6.12 root=/dev/sda1 ro intel_iommu=on iommu=pt";
+    const whole = said(text);
+    assert.equal(whole.length, 2);
+    assert.deepEqual(said(text.replace(" intel", "\nintel")), whole);
+  });
+});
+
+describe("copies, prefixes and encodings, found by generated logs of every shape, 2026-11-30", () => {
+  test("an event's proof is its own line, not the one before", () => {
+    const event = factsOf(`${INTEL}\npcieport 0000:39:10.2: AER: Uncorrected (Fatal) error received: 0000:01:00.0`)[0];
+    assert.deepEqual([event?.kind, event?.lines], ["event", [{ file: "-", line: 2 }]]);
+  });
+
+  test("quoted-printable that breaks entities, escapes, line breaks of a page, and before a prefix", () => {
+    const page = `<p>${FAULT}<br/>${FAULT.replace("3e0", "4e0")}<br/></p>`.replaceAll("=", "=3D");
+    const escaped = FAULT.replace(/[[\]_]/g, "\\$&").replaceAll("=", "=3D");
+    const journal = `Jul 28 16:14:53 host kernel: ${FAULT}`.replaceAll("=", "=3D");
+    for (const [text, faults] of [
+      [page, [...ONE, "1032db4e0 300 12.34567"]],
+      [escaped, ONE],
+      [journal, ONE],
+    ] as const) {
+      for (let at = 72; at < 75; at++) {
+        if (/=.?$/.test(text.slice(0, at))) continue;
+        const broken = `${text.slice(0, at)}=\n${text.slice(at)}`;
+        assert.deepEqual(faultsOf(broken), faults, broken);
+      }
+    }
+  });
+
+  test("a message that was wrapped behind its own = is no quoted-printable", () => {
+    const text = "AMD-Vi: IO_PAGE_FAULT: domain = 0, device id = 0x1bbb, fault address =\n0x1d908000, flags = 0x0";
+    assert.deepEqual(faultsOf(text), ["1d908000 undefined -"]);
+  });
+
+  test("words that Markdown escaped", () => {
+    assert.deepEqual(
+      said("[    1.000000] vtd\\_ce\\_not\\_present Context entry bus 16 devfn 252 not present").length,
+      1,
+    );
+  });
+
+  test("a second message that keeps its prefix in the line of the first", () => {
+    const second = FAULT.replace("3e0", "4e0").replace("12.345670", "13.500000");
+    for (const prefix of [
+      "",
+      "Jul 28 16:14:53 host kernel: ",
+      "2024-02-06T04:26:01.376941Z host kernel: ",
+      "(XEN) ",
+      "<3>",
+    ]) {
+      const text = `${prefix}[   12.000000] pcieport 0000:2b:0b.5: pciehp: Slot(1): Link Down> ${prefix}${second}`;
+      assert.deepEqual(faultsOf(text), ["1032db4e0 300 13.5"], text);
+      assert.equal(factsOf(text).length, 2, text);
+    }
+  });
+
+  test("a quoted copy of a log of differences is a copy", () => {
+    const text = `[  +0.001779] ${FAULT.slice(15)}\n[  +0.002000] ${FAULT.slice(15).replace("3e0", "4e0")}`;
+    assert.equal(faultsOf(`${text}\n\n${text.replace(/^/gm, "> ")}`).length, 2);
+  });
+
+  test("differences behind colours and tags", () => {
+    assert.deepEqual(faultsOf(`<p>[  +0.001779] ${MESSAGE}<br>`), ["1032db3e0 300 0.001779"]);
+    assert.deepEqual(faultsOf(`\u001b[32m[  +0.001779] \u001b[0m${MESSAGE}`), ["1032db3e0 300 0.001779"]);
+  });
+
+  test("a copy that is quoted deeper does not go on with the first", () => {
+    const word = "arm-smmu-v3 490d0000.iommu:      0x0000001100000010";
+    assert.deepEqual(said(`${word}\n\n> ${word}`), said(word));
+  });
+
+  test("Rockchip's dump of entries is no word of an SMMU's event", () => {
+    const text =
+      "rk_iommu fdfe0800.iommu: Page fault at 0x0000000021413000 of type write\nrk_iommu fdfe0800.iommu: mmu_dte_addr: 0x000000010189a000 dte@0x000000010189aff8: 0x1722101 valid: 1 pte@0x0000000101722004: 0x2c01107 valid: 1 page@0x0000000102c01000 flags: 0x106";
+    const before = "arm-smmu-v3 arm-smmu-v3.1.auto: CMDQ error (cons 0x0300001e): ATC invalidate timeout";
+    assert.deepEqual(said(`${before}\n${text}`).slice(1), said(text));
+  });
+});

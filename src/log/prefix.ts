@@ -69,6 +69,33 @@ const PARTS_OF: readonly (readonly RegExp[])[] = Array.from({ length: 128 }, (_,
   PARTS.filter(({ begins }) => begins.includes(String.fromCharCode(code))).map(({ pattern }) => pattern),
 );
 
+/** The beginning of a prefix in the middle of a line: a time, and what may stand before it. */
+const INNER = new RegExp(
+  [
+    String.raw`(?:(?:<\d{1,3}>|\((?:XEN|qemu)\)|kernel:|kern[\s\w.:]{1,16}:)\s?)?\[\s{0,9}\+?\d{1,9}\.\d{6}\]`,
+    String.raw`\[\w{3} \w{3}\s{1,2}\d{1,2} \d\d:\d\d:\d\d(?:[.,]\d+)? \d{4}\]`,
+    String.raw`(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\s{1,2}\d{1,2} \d\d:\d\d:\d\d(?:\.\d+)? [^\s:[\]]+ kernel:`,
+    String.raw`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,]\d+(?:Z|[+-]\d\d:?\d\d)?[\s|]`,
+    String.raw`0x[0-9A-F]{16}\s\|\s+\d+\.\d+:\s`,
+    String.raw`\(XEN\)\s`,
+  ].join("|"),
+  "g",
+);
+
+/** Splits a cleaned line before each prefix that stands behind a message: two messages may have been run together. */
+export function splitMessages(line: string): readonly string[] {
+  const messages: string[] = [];
+  let first = 0;
+  for (const { index } of line.matchAll(INNER)) {
+    const rest = line.slice(first);
+    if (index < line.length - splitPrefix(rest).text.length) continue;
+    messages.push(line.slice(first, index).replace(/>\s*$/, ""));
+    first = index;
+  }
+  messages.push(line.slice(first));
+  return messages;
+}
+
 /** Splits a line that has been cleaned. */
 export function splitPrefix(line: string): Prefixed {
   let at = skipBlanks(line, 0);

@@ -10,9 +10,9 @@ import { cleanLine } from "./clean.ts";
 import { fieldsOf } from "./cut-lines.ts";
 import type { Fact, LineRef } from "./facts.ts";
 import { Mail } from "./mail.ts";
-import { type Match, matchesIn } from "./matches.ts";
-import { hasSoftBreak, type Stamp, Windows } from "./messages.ts";
-import { splitPrefix } from "./prefix.ts";
+import { betterJoin, type Match, matchesIn } from "./matches.ts";
+import { type Stamp, Windows } from "./messages.ts";
+import { splitMessages, splitPrefix } from "./prefix.ts";
 import { Repeats, Watched } from "./repeats.ts";
 import { Values } from "./shape.ts";
 import { Hunks } from "./source-code.ts";
@@ -35,7 +35,17 @@ const PIECE_CHARACTERS = 1024;
 const MOST_HELD = 8;
 /** Where a page or a terminal ends a line without a line feed. */
 const INNER_BREAK = /\r|<br\s{0,4}\/?>|<\/(?:p|div|li|tr|pre)>/i;
-const DELTA = /^[\s>|]{0,20}\[\s{0,8}\+(\d{1,9}\.\d{1,9})\]/;
+/** What stands behind the last one is no line. */
+const LAST_BREAK = /(?:\r+|<br\s{0,4}\/?>|<\/(?:p|div|li|tr|pre)>)\s*$/i;
+const DELTA = /^\s{0,20}\[\s{0,8}\+(\d{1,9}\.\d{1,9})\]/;
+/**
+ * A line break that quoted-printable put in (RFC 2045, 6.7): such lines have at most 76 characters, and no
+ * other "=" of their own.
+ */
+const SOFT_BREAK = /^(?:[^=]|=[0-9A-F]{2}){1,75}=\r?$/;
+const FULL_COLUMNS = 72;
+/** A message may have been wrapped behind its `address = `. */
+const OWN_EQUALS = /\s=\r?$/;
 const EQUALS = 0x3d;
 const RETURN = 0x0d;
 const LINE_FEED = 0x0a;
@@ -56,7 +66,9 @@ export interface LogSummary {
 
 interface Line {
   readonly raw: string;
-  readonly number: number;
+  /** Its numbers in the input: several where quoted-printable broke it. */
+  readonly first: number;
+  readonly last: number;
   /** Bits of `LINE`. */
   readonly worth: number;
 }
@@ -74,8 +86,8 @@ export class LogReader {
   #followers = 0;
   /** Lines that quoted-printable broke and that go on. */
   #held: Line[] = [];
-  /** Sum of the differences of `dmesg --reltime`; undefined: none was seen. */
-  #elapsed: number | undefined;
+  /** Sum of the differences of `dmesg --reltime` at each depth of quotes: a quoted copy has a sum of its own. */
+  readonly #elapsed = new Map<number, number>();
   #isLog = false;
   #unread = 0;
   readonly #firstUnread: LineRef[] = [];
@@ -106,7 +118,8 @@ export class LogReader {
   /** The next line is a message of the log that a trace has recorded (`printk:console`), at a time of the trace's clock. */
   message(text: string, traceSeconds: number): void {
     this.#line++;
-    this.#follow({ raw: text, number: this.#line, worth: worthOf(text) }, { time: traceSeconds, clock: "trace" });
+    const line = { raw: text, first: this.#line, last: this.#line, worth: worthOf(text) };
+    this.#follow(line, { time: traceSeconds, clock: "trace" });
   }
 
   /** Ends the reading. */
@@ -145,48 +158,57 @@ export class LogReader {
     return (
       this.#followers === 0 &&
       this.#held.length === 0 &&
-      this.#elapsed === undefined &&
+      this.#elapsed.size === 0 &&
       !this.#hunks.isOpen &&
       !this.#mail.isOpen &&
       !this.#windows.isOpen
     );
   }
 
-  /** Keeps a line that goes on in the next one, so that a word that quoted-printable broke is found. */
+  /** Puts together what quoted-printable broke. */
   #hold(raw: string, worth: number): void {
     const hasBreak = hasSoftBreak(raw);
-    if (this.#held.length > 0 && splitPrefix(raw).hasPrefix) this.#release();
-    const line = { raw, number: this.#line, worth };
+    const before = this.#held.at(-1);
+    // A line that was cut behind a "=" does not go on; quoted-printable fills its lines.
+    if (before !== undefined && before.raw.length < FULL_COLUMNS && splitPrefix(raw).hasPrefix) this.#release();
+    const line = { raw, first: this.#line, last: this.#line, worth };
     if (!hasBreak && this.#held.length === 0) {
       this.#split(line);
       return;
     }
     this.#held.push(line);
-    if (!hasBreak || this.#held.length === MOST_HELD) this.#release();
+    if (!hasBreak || this.#held.length === MOST_HELD) this.#release(hasBreak);
   }
 
-  #release(): void {
+  /** @param goesOn - the next line goes on with the last one that is held */
+  #release(goesOn = false): void {
     const held = this.#held;
-    if (held.length === 0) return;
+    const [begin, end] = [held[0], held.at(-1)];
+    if (begin === undefined || end === undefined) return;
     this.#held = [];
-    const whole = held.map(({ raw }) => raw.replace(/=\r?$/, "")).join("");
-    const begins = worthOf(whole) & LINE.message;
-    for (const line of held) this.#follow({ ...line, worth: (line.worth & ~LINE.message) | begins });
+    const raw = unbroken(held.map((line) => line.raw));
+    const rest = this.#split({ raw, first: begin.first, last: end.last, worth: worthOf(raw) }, goesOn);
+    if (rest !== undefined) this.#held.push({ ...end, raw: rest, first: end.last });
   }
 
-  /** Splits what a page or a terminal shows as several lines. */
-  #split(line: Line): void {
-    const { raw, number } = line;
-    const lines = raw.includes("\r") || raw.includes("<") ? raw.replace(/\r+$/, "").split(INNER_BREAK) : [raw];
-    if (lines.length === 1) this.#follow(line);
-    else for (const one of lines) this.#follow({ raw: one, number, worth: worthOf(one) });
+  /**
+   * Splits what a page or a terminal shows as several lines.
+   * @returns the last of several, when the next line of the input goes on with it
+   */
+  #split(line: Line, goesOn = false): string | undefined {
+    const { raw } = line;
+    const lines = raw.includes("\r") || raw.includes("<") ? raw.replace(LAST_BREAK, "").split(INNER_BREAK) : [raw];
+    const rest = goesOn && lines.length > 1 ? lines.pop() : undefined;
+    if (lines.length === 1) this.#follow({ ...line, raw: lines[0] ?? "" });
+    else for (const one of lines) this.#follow({ ...line, raw: one, worth: worthOf(one) });
+    return rest;
   }
 
   /** Gives a line to the windows, unless it has nothing to do with a message. */
   #follow(line: Line, stamp?: Stamp): void {
     const { raw, worth } = line;
     const mayBegin = (worth & LINE.message) !== 0;
-    const isDelta = (worth & LINE.delta) !== 0 || this.#elapsed !== undefined;
+    const isDelta = (worth & LINE.delta) !== 0 || this.#elapsed.size > 0;
     const time = stamp ?? (isDelta ? this.#elapsedAt(raw) : undefined);
     if (mayBegin) this.#followers = FOLLOWERS;
     else if (this.#followers > 0) this.#followers--;
@@ -202,20 +224,28 @@ export class LogReader {
 
   /** The time of a line of `dmesg --reltime`: the sum of all differences so far. */
   #elapsedAt(raw: string): Stamp | undefined {
-    const delta = DELTA.exec(raw)?.[1];
+    const { text, depth } = cleanLine(raw);
+    const delta = DELTA.exec(text)?.[1];
     if (delta === undefined) return undefined;
-    this.#elapsed = (this.#elapsed ?? 0) + Number(delta);
+    const elapsed = Number(((this.#elapsed.get(depth) ?? 0) + Number(delta)).toFixed(6));
+    this.#elapsed.set(depth, elapsed);
     // The first line's difference counts from another line, so the sum is no uptime.
-    return { time: Number(this.#elapsed.toFixed(6)), clock: "wall" };
+    return { time: elapsed, clock: "wall" };
   }
 
-  #take({ raw, number }: Line, mayBegin: boolean, stamp: Stamp | undefined): void {
-    const clean = cleanLine(raw, this.#mail.isQuotedPrintable);
+  #take(line: Line, begins: boolean, stamp: Stamp | undefined): void {
+    const clean = cleanLine(line.raw, this.#mail.isQuotedPrintable);
     if (this.#hunks.takes(clean.text)) {
       this.#windows.flush();
       return;
     }
-    this.#windows.take(raw, clean, number, mayBegin, stamp);
+    const messages = splitMessages(clean.text);
+    if (messages.length === 1) this.#windows.take({ ...line, clean, begins, stamp });
+    else
+      messages.forEach((text, at) => {
+        const raw = at === messages.length - 1 ? line.raw : text;
+        this.#windows.take({ ...line, raw, clean: { text, depth: clean.depth }, begins, stamp });
+      });
   }
 
   #search(window: Window, from: number, before: number): number {
@@ -273,6 +303,21 @@ export class LogReader {
 function endsInEquals(bytes: Uint8Array, first: number, end: number): boolean {
   const last = bytes[end - 1] === RETURN ? end - 2 : end - 1;
   return last >= first && bytes[last] === EQUALS;
+}
+
+/** Does the next line go on with this one, by quoted-printable? */
+function hasSoftBreak(raw: string): boolean {
+  const end = raw.charCodeAt(raw.length - 1) === RETURN ? raw.length - 2 : raw.length - 1;
+  return raw.charCodeAt(end) === EQUALS && SOFT_BREAK.test(raw);
+}
+
+/** Lines that end in "=" as one: quoted-printable broke them, or they were wrapped behind a "=" of their own. */
+function unbroken(lines: readonly string[]): string {
+  const encoded = lines.map((line) => line.replace(/=\r?$/, "")).join("");
+  if (!lines.some((line) => OWN_EQUALS.test(line))) return encoded;
+  const wrapped = lines.map((line) => (OWN_EQUALS.test(line) ? `${line.trimEnd()} ` : line.replace(/=\r?$/, "")));
+  const whole = wrapped.join("");
+  return betterJoin(cleanLine(whole).text, cleanLine(encoded).text, 0) === "cut" ? whole : encoded;
 }
 
 /** Pieces of a long line, broken before a time stamp or at a blank where there is one. */

@@ -3,14 +3,16 @@ import type { Clock, LineRef } from "./facts.ts";
 
 /** No program wraps a line that is shorter together with the next word. */
 export const WRAPPED_COLUMNS = 60;
-/** A virtual machine monitor prints between the lines of the kernel, without their prefix. */
-const MONITOR = /^(?:qemu|kvm|cloud-hypervisor|crosvm|firecracker)[\w-]*:\s/;
+/** A virtual machine monitor prints between the lines of the kernel, without their prefix; QEMU's traces begin with process and time. */
+const MONITOR = /^(?:(?:qemu|kvm|cloud-hypervisor|crosvm|firecracker)[\w-]*:\s|\d+@\d+\.\d+:)/;
 /** A pager that does not wrap marks a line that goes on beyond its edge, and people leave out what is long. */
 const ELLIPSIS = /[0-9a-f](?<mark>>|…|\.\.\.)$/i;
 
 /** A line of a window. */
 export interface Part {
-  readonly line: number;
+  /** Its first and its last number in the input: quoted-printable may have broken it. */
+  readonly first: number;
+  readonly last: number;
   /** Without prefix. */
   readonly text: string;
   /** Quote marks before it. */
@@ -21,18 +23,24 @@ export interface Part {
   /** Of the line, or of the line that it may go on with. */
   readonly time: number | undefined;
   readonly clock: Clock | undefined;
-  /** A line break of quoted-printable stands behind it. */
-  readonly isSoft: boolean;
   /** The next line begins with a blank. */
   isBeforeBlank: boolean;
+  /** Goes on in the next line, behind a blank. */
+  isWrapped: boolean;
   /** Goes on in the next line without a blank. */
   isCut: boolean;
   /** A number at its end may go on in the next line. */
   isDoubtful: boolean;
 }
 
-function textOf({ text, isCut }: Part): string {
-  return isCut ? text : `${text}\n`;
+function textOf({ text, isCut, isWrapped }: Part): string {
+  if (isCut) return text;
+  return isWrapped ? `${text} ` : `${text}\n`;
+}
+
+/** Does a monitor of virtual machines print the line? */
+export function isOfMonitor(text: string): boolean {
+  return MONITOR.test(text);
 }
 
 /** Where a number ends that may have lost digits. */
@@ -115,7 +123,6 @@ export class Window {
   #isTimed(index: number, searched: number): boolean {
     const [before, own] = [this.#parts[index - 1], this.#parts[index]];
     if (before === undefined || own === undefined || own.hasPrefix || before.isCut) return true;
-    if (/=\r?$/.test(before.raw)) return true;
     const endsMessage = searched > (index > 1 ? this.endOf(index - 2) : 0);
     if (endsMessage || MONITOR.test(own.text)) return false;
     const [word = ""] = own.text.split(" ", 1);
@@ -131,7 +138,10 @@ export class Window {
     const from = isLine ? 0 : this.#partAt(first);
     const last = isLine ? 0 : this.#partAt(Math.max(first, end - 1));
     const lines: LineRef[] = [];
-    for (let at = from; at <= last; at++) lines.push({ file, line: (this.#parts[at] as Part).line });
+    for (let at = from; at <= last; at++) {
+      const part = this.#parts[at] as Part;
+      for (let line = part.first; line <= part.last; line++) lines.push({ file, line });
+    }
     const { text, time, clock } = this.#parts[from] as Part;
     if (time === undefined || clock === undefined || !(isLine || this.#isTimed(from, searched))) return { lines, text };
     return { lines, text, time, clock };

@@ -79,7 +79,7 @@ function ofDevice({ event, example, words }: Wording): Shape {
     name: `device-${event}`,
     example,
     kernels: "drivers of all kernels",
-    pattern: new RegExp(`(?:^|\\n)\\s*${REQUESTER}${TO}(?:${words})[^\\n]*`),
+    pattern: new RegExp(`(?:^|\\n)\\s*${REQUESTER}${TO}(?:${words})`),
     fields: { driver: DRIVER, device: DEVICE },
     read(values, found, sink) {
       const driver = values.text("driver");
@@ -169,7 +169,7 @@ export const EVENTS: Family = {
   name: "events",
   about: "events near a fault: resets, time-outs, crashes of firmware, power, links, removal",
   hint: new RegExp(
-    `${WORDINGS.map(({ words }) => words).join("|")}|PM: |Freezing|Waking up|reboot:|systemd-shutdown|kexec_core|disabling translation|bypass window|oom-kill|Out of memory|NETDEV|\\[drm`,
+    `${WORDINGS.map(({ words }) => words).join("|")}|PM:\\s|Freezing|Waking\\s+up|reboot:|systemd-shutdown|kexec_core|disabling\\s+translation|bypass\\s+window|oom-kill|Out\\s+of\\s+memory|NETDEV|\\[drm`,
   ),
   shapes: [...WORDINGS.map(ofDevice), ...MACHINE],
 };

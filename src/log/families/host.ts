@@ -10,6 +10,6 @@ import { REGIONS } from "./host-regions.ts";
 export const HOST: Family = {
   name: "host",
   about: "the machine: kernel, command line, IOMMUs, reserved regions, memory, groups, BARs, drivers",
-  hint: /Linux|[Cc]ommand line|Comm:|systemd\[1\]|\binit\b|unused kernel|elfcorehdr|DMAR:|tables? from|Copied|sched_clock|AMD-Vi|smmu|virtio_iommu|iommu|RMRR|identity map|e820|System RAM|0x[0-9a-f]{8}|framebuffer|ITS|[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]|Memory at|Kernel driver|[0-9a-f]{8} [0-9a-f]{8}/,
+  hint: /Linux|[Cc]ommand\s+line|Comm:|systemd\[1\]|\binit\b|unused\s+kernel|elfcorehdr|DMAR:|tables?\s+from|Copied|sched_clock|AMD-Vi|smmu|virtio_iommu|iommu|RMRR|identity\s+map|e820|System\s+RAM|0x[0-9a-f]{8}|framebuffer|ITS|[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]|Memory\s+at|Kernel\s+driver|[0-9a-f]{8}\s[0-9a-f]{8}/,
   shapes: [...MACHINE, ...REGIONS, ...DEVICES],
 };

@@ -68,7 +68,10 @@ const WORD: Shape = {
   name: "smmu-v3-word",
   example: "arm-smmu-v3 490d0000.iommu:      0x0000001100000010",
   kernels: "all: the words of an event",
-  pattern: new RegExp(String.raw`${SPEAKER}\s+0x(?<word>(?:[0-9a-f]\s{0,3}){15}[0-9a-f])(?![0-9a-f])`),
+  // Rockchip's dump of entries looks alike.
+  pattern: new RegExp(
+    String.raw`(?<![\w./@-])(?!mmu_dte_addr:)${SPEAKER}\s+0x(?<word>(?:[0-9a-f]\s{0,3}){15}[0-9a-f])(?![0-9a-f])`,
+  ),
   fields: { iommu: SPEAKER_FIELD, word: { radix: "hex", unit: "word of an event record" } },
   read(values, found, sink) {
     const word = values.number("word") ?? 0n;

@@ -21,7 +21,7 @@ const ERROR: Shape = {
   name: "sparc-iommu-error",
   example: "PSYCHO0: IOMMU Error, type[Protection Error]",
   kernels: "all: sun4u",
-  pattern: new RegExp(String.raw`\b${BRIDGE}:\s+IOMMU\s+Error,\s+type\[(?<type>[^\]\n]+)\]`, "i"),
+  pattern: new RegExp(String.raw`\b${BRIDGE}:\s+IOMMU\s+Error,\s+type\[(?<type>[^\]]{1,40})\]`, "i"),
   fields: { bridge: { radix: "text", unit: "host bridge" }, type: { radix: "text", unit: "type of error" } },
   read(values, found, sink) {
     const iommu = values.text("bridge") ?? "";
@@ -44,7 +44,7 @@ const TAG: Shape = {
   example: "PSYCHO0: IOMMU TAG(0)[error(Protection Error)wr(1)str(0)sz(8K)vpg(c0a58000)]",
   kernels: "all: sun4u, after an error",
   pattern: new RegExp(
-    String.raw`\b${BRIDGE}:\s+IOMMU\s+TAG\((?<tag>\d+)\)\[(?:RAW\([0-9a-f]+\))?\s*error\((?<type>[^)\n]+)\)\s*wr\((?<write>[01])\)[^\n]*?vpg\((?<page>(?:0x)?[0-9a-f]+)\)`,
+    String.raw`\b${BRIDGE}:\s+IOMMU\s+TAG\((?<tag>\d+)\)\[(?:RAW\([0-9a-f]+\))?\s*error\((?<type>[^)]{1,40})\)\s*wr\((?<write>[01])\)[^\n]*?vpg\((?<page>(?:0x)?[0-9a-f]+)\)`,
     "i",
   ),
   fields: {

@@ -21,7 +21,7 @@ const FAULT: Shape = {
     "tegra-mc 70019000.memory-controller: display0a: read @0xfe056b40: EMEM address decode error (SMMU translation error [--S])",
   kernels: "all; `Page fault` is a second wording of the same fault",
   pattern: new RegExp(
-    String.raw`(?:${SPEAKER}\s+)?(?<client>[\w-]{1,32}):\s+(?:secure\s+)?(?<access>read|write)\s+@(?<iova>0x[0-9a-f]+):\s+(?<text>[^\n(]{1,60}?)\s+\(SMMU\s+translation\s+error\s+\[(?<bits>[-R][-W][-S])\]\)`,
+    String.raw`(?:${SPEAKER}\s+)?(?<client>[\w-]{1,32}):\s+(?:secure\s+)?(?<access>read|write)\s+@(?<iova>0x[0-9a-f]+):\s+(?<text>[^(]{1,60}?)\s+\(SMMU\s+translation\s+error\s+\[(?<bits>[-R][-W][-S])\]\)`,
   ),
   fields: {
     iommu: SPEAKER_FIELD,

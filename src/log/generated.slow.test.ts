@@ -1,0 +1,22 @@
+/** More generated logs than the fast test reads. SEED repeats a run. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { generatedLog, objectionsToLogs } from "./generated.model.ts";
+
+const SEED = Number(process.env["SEED"] ?? 1);
+const LOGS = Number(process.env["IOVA_LOGS"] ?? 20_000);
+
+test(`${LOGS} generated logs are read as they were meant, seed ${SEED}`, () => {
+  const wrong = objectionsToLogs(SEED, LOGS);
+  assert.equal(
+    wrong.length,
+    0,
+    `${wrong.length} logs; SEED=… IOVA_LOGS=1 repeats one:\n${wrong.slice(0, 3).join("\n")}`,
+  );
+});
+
+test("few messages are made unreadable", () => {
+  const messages = Array.from({ length: 2000 }, (_, seed) => generatedLog(seed).messages).flat();
+  const unreadable = messages.filter(({ isReadable }) => !isReadable);
+  assert.ok(unreadable.length < messages.length / 20, `${unreadable.length} of ${messages.length}`);
+});
