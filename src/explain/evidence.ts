@@ -3,10 +3,10 @@
  * Rules ask it; memory is bounded.
  */
 import type { EventFact, Fact, HostFact, LossFact, MappingFact, Requester } from "../log/facts.ts";
+import { Events } from "./events.ts";
 import { Losses } from "./losses.ts";
 import type { TraceAnswer } from "./trace/answer.ts";
 
-const MOST_EVENTS = 4096;
 const MOST_HOST_FACTS = 16_384;
 /** Without time stamps, lines that stand so near belong to one moment. */
 const NEAR_LINES = 20;
@@ -15,7 +15,7 @@ const NEAR_LINES = 20;
 export type Located = Fact & Requester;
 
 export class Evidence {
-  readonly events: EventFact[] = [];
+  readonly #events = new Events();
   readonly host: HostFact[] = [];
   readonly losses: Losses = new Losses();
   readonly mappings: MappingFact[] = [];
@@ -25,9 +25,7 @@ export class Evidence {
   add(fact: EventFact | HostFact | LossFact | MappingFact): void {
     switch (fact.kind) {
       case "event":
-        // The latest matter: a fault's cause stands shortly before it.
-        if (this.events.length === MOST_EVENTS) this.events.shift();
-        this.events.push(fact);
+        this.#events.add(fact);
         break;
       case "host":
         this.#addHost(fact);
@@ -39,6 +37,15 @@ export class Evidence {
         if (this.mappings.length < MOST_HOST_FACTS) this.mappings.push(fact);
         break;
     }
+  }
+
+  /** Something that is to be explained stands here: what the input says near it is kept. */
+  keepNear(): void {
+    this.#events.keepNear();
+  }
+
+  get events(): readonly EventFact[] {
+    return this.#events.all;
   }
 
   /** Lines repeat what they say of a device: its first line is enough. */

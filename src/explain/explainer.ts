@@ -90,9 +90,12 @@ export class Explainer {
   }
 
   #take(fact: Fact): void {
-    if (fact.kind === "host" || fact.kind === "event" || fact.kind === "loss" || fact.kind === "mapping")
+    if (fact.kind === "host" || fact.kind === "event" || fact.kind === "loss" || fact.kind === "mapping") {
       this.#evidence.add(fact);
-    else if (!this.#pending.add(fact)) this.#late.add(fact);
+      return;
+    }
+    this.#evidence.keepNear();
+    if (!this.#pending.add(fact)) this.#late.add(fact);
   }
 
   /** All inputs are read: asks the traces about each fault, and groups what waits. */
