@@ -11,12 +11,19 @@ declare class TextDecoder {
 
 const HEADER = /^(?:subject|thread-topic|references|in-reply-to|content-[a-z-]{2,30}|x-[a-z-]{2,40}):/i;
 const ENCODING = /^content-transfer-encoding:\s*(base64|quoted-printable|7bit|8bit|binary)/i;
+export const SUBJECT: RegExp = /^subject:/i;
+/** A Subject of more lines is cut. */
+const MOST_FOLDED = 8;
 const CONTINUED = /^[ \t]+\S/;
 const BASE64 = /^[A-Za-z0-9+/]{1,1000}={0,2}$/;
 
 export class Mail {
   #encoding: "plain" | "base64" | "quoted-printable" = "plain";
   #isHeader = false;
+  /** Lines of the Subject that is being read. */
+  readonly #subject: string[] = [];
+  /** Lines of one that the latest line has ended. */
+  #ended: readonly string[] = [];
   /** The body of a part in base64 has begun. */
   #isBody = false;
   #decoder = new TextDecoder();
@@ -39,17 +46,30 @@ export class Mail {
       if (line !== "" && BASE64.test(line)) return this.#decode(line);
       return this.#endBody(line);
     }
+    if (this.#subject.length > 0 && CONTINUED.test(line)) {
+      if (this.#subject.length < MOST_FOLDED) this.#subject.push(line);
+      return [];
+    }
+    this.#ended = this.#subject.splice(0);
     if (HEADER.test(line)) {
       const encoding = ENCODING.exec(line)?.[1]?.toLowerCase();
       if (encoding !== undefined)
         this.#encoding = encoding === "base64" || encoding === "quoted-printable" ? encoding : "plain";
       this.#isHeader = true;
+      if (SUBJECT.test(line)) this.#subject.push(line);
       return [];
     }
     if (this.#isHeader && CONTINUED.test(line)) return [];
     this.#isHeader = false;
     if (line === "" && this.#encoding === "base64") this.#isBody = true;
     return undefined;
+  }
+
+  /** The Subject that ended before the latest line, unfolded, and its lines; given once. */
+  takeSubject(): { readonly text: string; readonly lines: number } | undefined {
+    const ended = this.#ended;
+    this.#ended = [];
+    return ended.length === 0 ? undefined : { text: ended.join("").replace(SUBJECT, ""), lines: ended.length };
   }
 
   #decode(line: string): readonly string[] {
@@ -75,6 +95,7 @@ export class Mail {
   finish(): readonly string[] {
     const rest = this.#carry;
     this.#carry = "";
+    this.#ended = this.#subject.splice(0);
     return rest === "" ? [] : [rest];
   }
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { Fact } from "./facts.ts";
-import { factsOf } from "./facts-of.model.ts";
+import { factsOf, linesOf, unreadOf } from "./facts-of.model.ts";
 
 const MESSAGE =
   "arm-smmu 15000000.iommu: Unhandled context fault: fsr=0x402, iova=0x1032db3e0, fsynr=0x130000, cbfrsynra=0x300, cb=4";
@@ -133,6 +133,22 @@ describe("raw mails", () => {
     const mail = `From: a@example.org\nSubject: Re: ${MESSAGE.slice(0, 60)}\n ${MESSAGE.slice(60)}\nDate: x\n\nHello,\n${FAULT}`;
     assert.deepEqual(faultsOf(mail), ONE);
     assert.deepEqual(faultsOf(`Subject: ${MESSAGE}\n\ntext`), []);
+  });
+
+  test("a message that stands in a Subject alone is counted as unread (review of 2026-11-30)", () => {
+    const folded = `From: a\nSubject: Re: ${MESSAGE.slice(0, 60)}\n ${MESSAGE.slice(60)}\nDate: x\n\n`;
+    const other = FAULT.replace("3e0", "4e0");
+    assert.deepEqual(unreadOf(`${folded}Hello,\n${other}`), { count: 1, first: linesOf(2) });
+    assert.deepEqual(unreadOf(`${folded}Hello,\n${FAULT}`), { count: 0, first: [] });
+    assert.deepEqual(unreadOf(`Subject: ${MESSAGE}`), { count: 1, first: linesOf(1) });
+    assert.deepEqual(unreadOf("Subject: [PATCH] iommu/amd: Fix fault handling\n\ntext"), { count: 0, first: [] });
+    assert.deepEqual(unreadOf(`${folded}${FAULT}\n${folded}${FAULT.replace(/^/gm, "> ")}`), { count: 0, first: [] });
+  });
+
+  test("a Subject that is quoted is no message either", () => {
+    const mail = `Subject: x\n\n> From: b\n> Subject: ${MESSAGE}\n>\n> ${FAULT}`;
+    assert.deepEqual(faultsOf(mail), ONE);
+    assert.deepEqual(unreadOf(mail), { count: 0, first: [] });
   });
 
   test("base64", () => {

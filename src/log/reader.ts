@@ -9,13 +9,14 @@ import { LINE, worthOf, worthOfBytes } from "./candidates.ts";
 import { cleanLine } from "./clean.ts";
 import { fieldsOf } from "./cut-lines.ts";
 import type { Fact, LineRef } from "./facts.ts";
-import { Mail } from "./mail.ts";
+import { Mail, SUBJECT } from "./mail.ts";
 import { betterJoin, type Match, matchesIn } from "./matches.ts";
 import { type Stamp, Windows } from "./messages.ts";
 import { splitMessages, splitPrefix } from "./prefix.ts";
 import { Repeats, Watched } from "./repeats.ts";
 import { Values } from "./shape.ts";
 import { Hunks } from "./source-code.ts";
+import { Subjects } from "./subjects.ts";
 import type { Window } from "./window.ts";
 
 /** A line that names an IOMMU and a failure: reported when no shape reads it. */
@@ -80,6 +81,7 @@ export class LogReader {
   readonly #repeats = new Repeats();
   readonly #windows: Windows;
   readonly #mail = new Mail();
+  readonly #subjects = new Subjects();
   readonly #hunks = new Hunks();
   readonly #decoder = new TextDecoder();
   #line = 0;
@@ -95,7 +97,10 @@ export class LogReader {
   /** @param file - the name that line references get */
   constructor(file: string, onFact: (fact: Fact) => void) {
     this.#file = file;
-    this.#assembly = new Assembly(onFact);
+    this.#assembly = new Assembly((fact) => {
+      if (this.#subjects.isMail) this.#subjects.seen(fact);
+      onFact(fact);
+    });
     this.#watched = new Watched(this.#assembly);
     this.#windows = new Windows((window, from, before) => this.#search(window, from, before));
   }
@@ -125,9 +130,11 @@ export class LogReader {
   /** Ends the reading. */
   finish(): LogSummary {
     for (const line of this.#mail.finish()) this.#hold(line, worthOf(line));
+    this.#endSubject(this.#line + 1);
     this.#release();
     this.#windows.flush();
     this.#assembly.finish();
+    for (const line of this.#subjects.unread()) this.#countUnread(line);
     return {
       lines: this.#line,
       isLog: this.#isLog,
@@ -145,13 +152,21 @@ export class LogReader {
     }
     // A string of its own: one that is cut from a longer one would keep that in memory.
     const raw = this.#decoder.decode(bytes.subarray(first, end));
-    const decoded = (worth & LINE.header) !== 0 || this.#mail.isOpen ? this.#mail.read(raw) : undefined;
+    const wasHeader = this.#mail.isOpen;
+    const decoded = (worth & LINE.header) !== 0 || wasHeader ? this.#mail.read(raw) : undefined;
+    if (wasHeader) this.#endSubject(this.#line);
     if (decoded === undefined) this.#hold(raw, worth);
     else for (const line of decoded) this.#hold(line, worthOf(line));
   }
 
   #lookForPrefix(raw: string): void {
     if (splitPrefix(raw).hasPrefix) this.#isLog = true;
+  }
+
+  /** @param next - the number of the line after the Subject */
+  #endSubject(next: number): void {
+    const subject = this.#mail.takeSubject();
+    if (subject !== undefined) this.#subjects.note(subject.text, { file: this.#file, line: next - subject.lines });
   }
 
   #isIdle(): boolean {
@@ -239,6 +254,12 @@ export class LogReader {
       this.#windows.flush();
       return;
     }
+    if (clean.depth > 0 && SUBJECT.test(clean.text)) {
+      // The header of a mail that was quoted.
+      this.#windows.flush();
+      this.#subjects.note(clean.text.replace(SUBJECT, ""), { file: this.#file, line: line.number });
+      return;
+    }
     const messages = splitMessages(clean.text);
     if (messages.length === 1) this.#windows.take({ ...line, clean, begins, stamp });
     else
@@ -292,10 +313,13 @@ export class LogReader {
         return false;
       });
     if (!unread) return false;
-    this.#unread++;
-    const [line] = window.place(this.#file, first, first + 1).lines;
-    if (line !== undefined && this.#firstUnread.length < MOST_UNREAD_SHOWN) this.#firstUnread.push(line);
+    this.#countUnread(window.place(this.#file, first, first + 1).lines[0]);
     return true;
+  }
+
+  #countUnread(line: LineRef | undefined): void {
+    this.#unread++;
+    if (line !== undefined && this.#firstUnread.length < MOST_UNREAD_SHOWN) this.#firstUnread.push(line);
   }
 }
 
