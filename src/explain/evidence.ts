@@ -72,6 +72,18 @@ export class Evidence {
     return this.host.filter((fact): fact is Extract<HostFact, { about: About }> => fact.about === about);
   }
 
+  /** Was the kernel told to hand out addresses above 4 GiB, too? */
+  mapsHigh(): boolean {
+    return this.about("command-line").some(({ commandLine }) =>
+      /\biommu\.forcedac(?:=1|=y|=on)?(?!\S)/.test(commandLine),
+    );
+  }
+
+  /** Do lines speak of the device, other than faults? */
+  isNamed(device: string): boolean {
+    return [...this.host, ...this.events].some((fact) => "device" in fact && fact.device === device);
+  }
+
   /** The drivers that lines name for a device, the first named first. */
   driversOf(device: string | undefined): string[] {
     return this.about("driver").flatMap((fact) => (fact.device === device ? [fact.driver] : []));
@@ -92,7 +104,9 @@ export class Evidence {
       if (alias !== undefined) return alias.device === fact.device;
     }
     if (isPci(event.device) || event.driver === undefined || fact.device === undefined) return false;
-    return event.driver === fact.driver || this.driversOf(fact.device).includes(event.driver);
+    if (event.driver !== fact.driver && !this.driversOf(fact.device).includes(event.driver)) return false;
+    // A driver of several devices does not tell which.
+    return this.about("driver").every(({ driver, device }) => driver !== event.driver || device === fact.device);
   }
 
   /** Events of the fact's device, or of the whole machine, at most `seconds` before it; the latest first. */

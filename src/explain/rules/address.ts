@@ -1,10 +1,12 @@
 /** What the address alone says. */
-import type { FaultFact } from "../../log/facts.ts";
+import type { FaultFact, HostFact } from "../../log/facts.ts";
 import type { Group } from "../groups.ts";
 import { hex } from "../statement.ts";
 import { candidate, excluded, follows, type Rule } from "./rule.ts";
 
 const FOUR_GIB = 1n << 32n;
+/** A dump of registers that belongs to a fault stands so near. */
+const NEAR_LINES = 20;
 
 /** The fault that a group of them began with, if it has an address. */
 export function faultOf({ first }: Group): (FaultFact & { readonly iova: bigint }) | undefined {
@@ -37,8 +39,11 @@ const NULL_ADDRESS: Rule = {
   },
 };
 
-/** Patterns of memory that was freed, never set, or marked: allocators and drivers write them on purpose. */
-const POISON = /^0x(?:dead|6b6b6b6b|5a5a5a5a|a5a5a5a5|cccccccc|baadf00d|fefefefe|abababab)/;
+/**
+ * Patterns of memory that was freed, never set, or marked: allocators and drivers write them on purpose. `dead` alone is none: the kernel hands out
+ * addresses like 0xdeadf000.
+ */
+const POISON = /^0x(?:dead(?:beef|dead|c0de|babe|0{8})|6b6b6b6b|5a5a5a5a|a5a5a5a5|cccccccc|baadf00d|fefefefe|abababab)/;
 
 const GARBAGE: Rule = {
   name: "garbage-address",
@@ -109,7 +114,7 @@ const HIGH: Rule = {
   apply(group, evidence) {
     const fault = faultOf(group);
     if (fault === undefined || fault.iova < FOUR_GIB || fault.iova >= 1n << 47n) return [];
-    if (evidence.handedOut(fault) !== undefined) return [];
+    if (evidence.handedOut(fault) !== undefined || evidence.mapsHigh()) return [];
     const text =
       "The address lies above 4 GiB. Physical addresses are often there; of mapped ones the kernel hands out those below first.";
     return [candidate("physical-address", "hint", text, fault)];
@@ -130,7 +135,7 @@ const REGISTER: Rule = {
     const fault = faultOf(group);
     if (fault === undefined) return [];
     const page = fault.iova & ~0xfffn;
-    const dump = evidence.about("registers").find(({ words }) => holds(words, page));
+    const dump = evidence.about("registers").find((one) => holds(one.words, page) && isNear(one, group.facts));
     if (dump === undefined) return [];
     const text = "The device's registers hold the page of the address: the driver gave it to the device.";
     if (fault.iova < FOUR_GIB) return [follows(text, dump)];
@@ -141,6 +146,14 @@ const REGISTER: Rule = {
     ];
   },
 };
+
+/** Registers change: those printed long before or after say nothing of the fault. */
+function isNear(dump: HostFact, facts: Group["facts"]): boolean {
+  const at = dump.lines[0];
+  return facts.some(({ lines }) =>
+    lines.some(({ file, line }) => file === at?.file && Math.abs(line - at.line) <= NEAR_LINES),
+  );
+}
 
 function holds(words: readonly number[], page: bigint): boolean {
   const low = Number(page & 0xffffffffn);

@@ -1,4 +1,6 @@
 /** Interrupts that were refused, and invalidations without an answer: no fault of a mapping. */
+import type { EventFact } from "../../log/facts.ts";
+import type { Evidence, Located } from "../evidence.ts";
 import { candidate, follows, type Rule } from "./rule.ts";
 
 const INTERRUPT: Rule = {
@@ -25,6 +27,16 @@ const INTERRUPT: Rule = {
   },
 };
 
+/**
+ * Does the event say that the fact's device may be lost? A port above it says so, or the device itself. A link of another device may be a network's
+ * cable; where the fact names no device, only a change of power counts.
+ */
+export function isLossOfDevice(event: EventFact, fact: Located, evidence: Evidence): boolean {
+  if (!["link-down", "aer", "removed", "power"].includes(event.event)) return false;
+  if (event.driver === "pcieport" || event.driver === "pciehp" || evidence.areOneDevice(event, fact)) return true;
+  return fact.device === undefined && event.event === "power";
+}
+
 const GONE: Rule = {
   name: "device-gone",
   title: "An invalidation timed out because the device is not there any more.",
@@ -50,9 +62,7 @@ const GONE: Rule = {
         rival,
       ];
     }
-    const lost = evidence
-      .eventsBefore(first, 5)
-      .find(({ event }) => event === "link-down" || event === "aer" || event === "removed" || event === "power");
+    const lost = evidence.eventsBefore(first, 5).find((event) => isLossOfDevice(event, first, evidence));
     if (lost === undefined || first.silent === "iommu") return [];
     return [
       candidate("device-gone", "strong", "A link was lost, or a device removed, just before.", lost, first),

@@ -149,7 +149,7 @@ const MEMORY: Rule = {
   needs: "the memory map (e820 lines or /proc/iomem) and no guest",
   concludes: "physical-address",
   safety: "hint",
-  excludedBy: "a map event with that address",
+  excludedBy: "a map event with that address; `iommu.forcedac=1`: then it is no more than a hint above 4 GiB",
   example:
     "BIOS-e820: [mem 0x0000000100000000-0x000000047fffffff] usable\nDMAR: [DMA Read] Request device [01:00.0] fault addr 23e000000 [fault reason 06] PTE Read access is not set",
   apply(group, evidence) {
@@ -158,7 +158,7 @@ const MEMORY: Rule = {
     const ram = evidence.about("ram").find((one) => contains(one, fault.iova) && /usable|System RAM/i.test(one.use));
     if (ram === undefined) return [];
     const text = "The machine has memory at this physical address.";
-    const weight = fault.iova >= 1n << 32n ? "strong" : "hint";
+    const weight = fault.iova >= 1n << 32n && !evidence.mapsHigh() ? "strong" : "hint";
     return [candidate("physical-address", weight, text, fault, ram)];
   },
 };

@@ -4,6 +4,7 @@ import type { EventFact, FaultFact } from "../../log/facts.ts";
 import { plural } from "../../units/plural.ts";
 import type { Located } from "../evidence.ts";
 import { LOST_OF_FINDING } from "../losses.ts";
+import { isLossOfDevice } from "./interrupts.ts";
 import { consequence, follows, type Rule } from "./rule.ts";
 
 /** What each event is, for a sentence. */
@@ -37,7 +38,8 @@ const BEFORE: Rule = {
   name: "event-before",
   title: "A crash, reset, time-out or change of power of the same device just before the fault is its cause.",
   kinds: ["dma-fault", "no-table", "table-error", "interrupt", "invalidation-timeout", "frozen"],
-  needs: "a line of the same device at most 1 s before (5 s before a time-out of an invalidation)",
+  needs:
+    "a line of the same device at most 1 s before; of the device, or of a port that lost one, 5 s before a time-out of an invalidation",
   concludes: "`consequenceOf`: look at the earlier event first",
   safety: "strong",
   excludedBy: "an earlier fault of the device before that event",
@@ -49,6 +51,9 @@ const BEFORE: Rule = {
       .eventsBefore(first, seconds)
       .filter((one) => (isOfMachine(one) || evidence.areOneDevice(one, first)) && one.event !== "link-up");
     if (event !== undefined) return [consequence(sentenceOf(event, first), event)];
+    const lost = evidence.eventsBefore(first, seconds).find((one) => isLossOfDevice(one, first, evidence));
+    if (kind === "invalidation-timeout" && lost !== undefined)
+      return [consequence(sentenceOf(lost, first, lost.device ?? "A device"), lost)];
     const [later] = evidence.eventsAfter(first, FAULT_SECONDS).filter((one) => evidence.areOneDevice(one, first));
     if (later === undefined) return [];
     return [follows(`The device ${WORDS[later.event]} only after the fault: that may be a consequence of it.`, later)];
@@ -59,8 +64,8 @@ function isOfMachine(event: EventFact): boolean {
   return event.device === undefined && OF_MACHINE.includes(event.event);
 }
 
-function sentenceOf(event: EventFact, fact: Located): string {
-  const who = isOfMachine(event) ? "The machine" : "The device";
+function sentenceOf(event: EventFact, fact: Located, device = "The device"): string {
+  const who = isOfMachine(event) ? "The machine" : device;
   const between =
     event.time !== undefined && fact.time !== undefined && event.clock === fact.clock ? fact.time - event.time : 0;
   const when =

@@ -28,13 +28,15 @@ const ALIAS: Rule = {
   needs: "a list of the machine's devices (boot lines, lspci) without the requester",
   concludes: "alias (a phantom function, a bridge's id)",
   safety: "strong",
-  excludedBy: "a list that is cut before the requester",
+  excludedBy: "a list that is cut before the requester; a line that names a driver, a group or a BAR of it",
   example:
     "pci 0000:0a:00.0: [1b4b:9172] type 00 class 0x010601\npci 0000:0b:00.0: [8086:1533] type 00 class 0x020000\nDMAR: [DMA Write] Request device [0a:00.1] fault addr fff00000 [fault reason 02] Present bit in context entry is clear",
   apply({ first }, evidence) {
     if (first.kind !== "fault" || first.device === undefined) return [];
     const devices = evidence.about("device");
     if (devices.length < 2 || devices.some(({ device }) => device === first.device)) return [];
+    // Lines about the device itself: the list is cut.
+    if (first.driver !== undefined || evidence.isNamed(first.device)) return [];
     const slot = first.device.slice(0, -2);
     const owner = devices.find(({ device }) => device.slice(0, -2) === slot);
     if (owner === undefined) return [];
@@ -144,6 +146,7 @@ const TABLE_ERROR: Rule = {
   apply({ first }, evidence) {
     if (first.kind !== "fault") return [];
     if (first.cause === "no-table-or-error") return contradiction(first);
+    if (first.values?.["isQueue"] !== undefined) return queueError(first);
     const text = first.reason?.text ?? first.text;
     if (/command/i.test(text) && /illegal/i.test(text)) {
       return [
@@ -160,6 +163,17 @@ const TABLE_ERROR: Rule = {
     return reservedBits(first, evidence);
   },
 };
+
+/** VT-d specification, 11.4.9.9 "Invalidation Queue Error Record Register": 0 gives no information, 1 is an error while an entry was fetched. */
+function queueError(fault: FaultFact): Conclusion[] {
+  const refused = "The IOMMU refused an entry of its queue of commands.";
+  const unread = "The IOMMU met an error while it read its queue of commands.";
+  const code = Number(fault.reason?.code ?? 0);
+  return [
+    candidate("illegal-command", code > 1 ? "strong" : "hint", refused, fault),
+    candidate("hardware-error", code === 1 ? "strong" : "hint", unread, fault),
+  ];
+}
 
 function contradiction(fault: FaultFact): Conclusion[] {
   const text = `The code ${fault.reason?.code ?? ""} and the text beside it do not say the same: a table above the pages is missing or malformed, and which of both is open.`;

@@ -66,7 +66,7 @@ export const DEVICES: readonly Shape[] = [
       "01:00.0 Non-Volatile memory controller [0108]: Samsung Electronics Co Ltd NVMe SSD Controller SM981 [144d:a808]",
     kernels: "lspci, lspci -nnk",
     pattern:
-      /(?:^|\n)\s*(?<device>(?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])\s+(?<name>[A-Z][^\n:[\]]+(?:\[[0-9a-f]{4}\])?:\s[^\n]+)/,
+      /(?:^|\n)\s*(?<device>(?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])\s+(?<name>[A-Z0-9][^\n:[\]]+(?:\[[0-9a-f]{4}\])?:\s[^\n]+)/,
     fields: { device: PCI, name: NAME },
     read(values, found, sink) {
       const device = pciName(values.text("device"));

@@ -114,7 +114,7 @@ function setSource(fact: InvalidationTimeoutFact, source: number): void {
 
 /** The IOMMU refused an entry of its queue. */
 function queueError(base: Found["base"]): FaultFact {
-  return { kind: "fault", family: "intel", ...base, cause: "table-error", granule: 1 };
+  return { kind: "fault", family: "intel", ...base, cause: "table-error", granule: 1, values: { isQueue: 1 } };
 }
 
 export const INTEL_INVALIDATIONS: readonly Shape[] = [STATUS, QUEUE, SOURCE, DETAIL];

@@ -283,6 +283,7 @@ describe("the invalidation queue of VT-d", () => {
         lines: linesOf(1, 2),
         text: "DMAR: DRHD: handling fault status reg 10",
         cause: "table-error",
+        values: { isQueue: 1 },
         granule: 1,
         reason: { code: "0x2", text: "Invalidation Queue Error" },
       },

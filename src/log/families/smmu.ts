@@ -60,9 +60,9 @@ function reportLoss(fsr: number, found: Found, sink: Sink): void {
   if (fsr >= 2 ** 31) sink.add({ kind: "loss", what: "faults", ...found.base });
 }
 
-/** One `name=value` of a list whose order has changed with the versions. */
+/** One `name=value` of a list whose order has changed with the versions; Qualcomm's kernels number the registers of the syndrome. */
 const item = (name: string): string =>
-  String.raw`(?:(?=(?:[\s,]{1,4}\w{1,16}=\w{1,20}){0,8}?[\s,]{1,4}${name}=(?<${name}>(?:0x)?[0-9a-f]+)(?![0-9a-fx]))|)`;
+  String.raw`(?:(?=(?:[\s,]{1,4}\w{1,16}=\w{1,20}){0,8}?[\s,]{1,4}${name === "fsynr" ? "fsynr0?" : name}=(?<${name}>(?:0x)?[0-9a-f]+)(?![0-9a-fx]))|)`;
 
 const CONTEXT_FAULT: Shape = {
   name: "smmu-context-fault",
