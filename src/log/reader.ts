@@ -257,7 +257,7 @@ export class LogReader {
     if (clean.depth > 0 && SUBJECT.test(clean.text)) {
       // The header of a mail that was quoted.
       this.#windows.flush();
-      this.#subjects.note(clean.text.replace(SUBJECT, ""), { file: this.#file, line: line.number });
+      this.#subjects.note(clean.text.replace(SUBJECT, ""), { file: this.#file, line: line.first });
       return;
     }
     const messages = splitMessages(clean.text);
