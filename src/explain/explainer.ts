@@ -75,7 +75,7 @@ export class Explainer {
       inputs: this.#inputs,
       host: this.#host(relation),
       lost: this.#evidence.losses.all(this.#groups.unexplained),
-      findings: inOrder([...findings, ...this.#recordings.findings()]),
+      findings: inOrder([...findings, ...this.#recordings.findings(this.#evidence)]),
     };
   }
 

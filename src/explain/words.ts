@@ -50,6 +50,8 @@ export function headlineOf(finding: Finding): string {
     case "leak":
       return `The driver of ${lower(who)} maps memory that it does not unmap.`;
     case "slow":
+      if (finding.device !== undefined)
+        return `Most unmaps of ${lower(who)} take a millisecond or longer; microseconds are usual.`;
       return "A processor spent seconds in the code that hands out or forgets IO addresses.";
   }
 }

@@ -31,6 +31,8 @@ export const DMA_ALLOC_ERROR = 16;
 export const DMA_FREE = 17;
 export const DMA_SYNC_FOR_CPU = 18;
 export const DMA_SYNC_FOR_DEVICE = 19;
+/** The IOMMU was told to forget translations: qi_submit of Intel's IOMMU with a descriptor of the IOTLB or of a device's, cache_tag_flush_…. */
+export const INVALIDATION = 20;
 
 /** The tracepoint's name of each kind, for people; index = kind. */
 export const KIND_NAMES: readonly string[] = [
@@ -54,6 +56,7 @@ export const KIND_NAMES: readonly string[] = [
   "dma_free",
   "dma_sync_for_cpu",
   "dma_sync_for_device",
+  "invalidation",
 ];
 export const KINDS: number = KIND_NAMES.length;
 

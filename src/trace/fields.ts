@@ -12,6 +12,7 @@ import {
   DMA_MAP_SG_ERROR,
   EMPTY_LIST,
   FROM_DEVICE,
+  INVALIDATION,
   IO_PAGE_FAULT,
   KINDS,
   MAP,
@@ -100,6 +101,7 @@ REQUIRED.set([
   SINGLE,
   bit(DEVICE),
   bit(DEVICE),
+  0,
 ]);
 
 /** Reads one line's fields after another; the values wait in here until `store`. */
@@ -186,6 +188,7 @@ export class FieldReader {
       this.#hasRangeEnd = after >= 0;
       return after;
     }
+    if (kind === INVALIDATION) return end;
     if ((this.#seen & bit(DEVICE)) !== 0 || startsWith(this.#bytes, token, "IOMMU:")) return end;
     if (kind > REMOVE_DEVICE || kind === IO_PAGE_FAULT) this.#setDevice(token, end);
     return end;

@@ -21,6 +21,7 @@ import {
   DMA_UNMAP_RESOURCE,
   DMA_UNMAP_SG,
   HARD_INTERRUPT,
+  INVALIDATION,
   IO_PAGE_FAULT,
   MAP,
   REMOVE_DEVICE,
@@ -77,6 +78,9 @@ const NAMES = new WordTable([
   ["dma_sync_sg_for_cpu", DMA_SYNC_FOR_CPU],
   ["dma_sync_single_for_device", DMA_SYNC_FOR_DEVICE],
   ["dma_sync_sg_for_device", DMA_SYNC_FOR_DEVICE],
+  ["qi_submit", INVALIDATION],
+  ["cache_tag_flush_range", INVALIDATION],
+  ["cache_tag_flush_range_np", INVALIDATION],
 ]);
 
 /** What a letter of the flags says about the context; other letters say nothing about it. */
@@ -224,6 +228,7 @@ export class PrefixReader {
     this.fields = at + 1;
     const kind = NAMES.find(bytes, first, at, hash);
     if (kind === 0) return otherName(bytes, first);
+    if (kind === INVALIDATION && isOfOtherCaches(bytes, this.fields)) return OTHER_EVENT;
     return subsystem >= 0 ? ofSubsystem(bytes, subsystem, first, kind) : ours(bytes, this.fields, kind);
   }
 }
@@ -241,7 +246,7 @@ export function skipMarks(bytes: Uint8Array, first: number): number {
 }
 
 function ofSubsystem(bytes: Uint8Array, first: number, end: number, kind: number): number {
-  const expected = kind <= REMOVE_DEVICE ? "iommu:" : "dma:";
+  const expected = kind === INVALIDATION ? "intel_iommu:" : kind <= REMOVE_DEVICE ? "iommu:" : "dma:";
   return end - first === expected.length && startsWith(bytes, first, expected) ? kind : OTHER_EVENT;
 }
 
@@ -255,6 +260,12 @@ function ours(bytes: Uint8Array, fields: number, kind: number): number {
   return bytes[end] === NEWLINE && end - at < 6 && startsWith(bytes, at, "IOMMU:".slice(0, end - at))
     ? kind
     : OTHER_EVENT;
+}
+
+/** Descriptors of the interrupt remapping cache and of the context cache: no translation is forgotten. */
+function isOfOtherCaches(bytes: Uint8Array, fields: number): boolean {
+  const at = skipBlanks(bytes, fields);
+  return startsWith(bytes, at, "iec") || startsWith(bytes, at, "cc_");
 }
 
 function unnamed(bytes: Uint8Array, first: number): number {

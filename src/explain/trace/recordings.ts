@@ -12,6 +12,7 @@ import { exhaustionIn } from "./exhaustion.ts";
 import { leaksIn } from "./leaks.ts";
 import { neighboursOf } from "./neighbours.ts";
 import { isFault, type PendingFacts, type Waiting } from "./pending.ts";
+import { slowIn } from "./slow.ts";
 import { answer } from "./verdict.ts";
 
 export class Recordings {
@@ -43,9 +44,10 @@ export class Recordings {
     });
   }
 
-  /** What the traces show by themselves: leaks, and mappings that failed. */
-  findings(): Finding[] {
-    return this.#traces.flatMap((trace) => [...exhaustionIn(trace), ...leaksIn(trace)]);
+  /** What the traces show by themselves: mappings that failed, leaks, and slow unmaps. */
+  findings(evidence: Evidence): Finding[] {
+    const invalidation = evidence.about("invalidation").at(-1)?.mode;
+    return this.#traces.flatMap((trace) => [...exhaustionIn(trace), ...leaksIn(trace), ...slowIn(trace, invalidation)]);
   }
 
   /** What the traces say about each fault; of several traces the one that says most. */

@@ -69,11 +69,11 @@ export class TraceText {
     return this;
   }
 
-  findings(options: { header?: string; clock?: boolean } = {}): readonly Finding[] {
+  findings(options: { header?: string; clock?: boolean; log?: readonly string[] } = {}): readonly Finding[] {
     const events = [...this.#events].sort((a, b) => a.at - b.at).map(({ text }) => text);
     const header = options.header ?? `# entries-in-buffer/entries-written: ${events.length}/${events.length}   #P:2`;
     const boot = options.clock === false ? [] : ["[    0.100000] sched_clock: Marking stable (1, 1)->(1, -500000000)"];
-    const log = [...boot, ...this.#log];
+    const log = [...boot, ...(options.log ?? []), ...this.#log];
     const inputs = [{ file: "trace.txt", text: `${[header, ...events].join("\n")}\n` }];
     if (log.length > 0) inputs.push({ file: "dmesg.txt", text: `${log.join("\n")}\n` });
     return explainTexts(inputs).findings;
