@@ -26,6 +26,7 @@ export const MEMBERS: readonly Member[] = [
     name: "lspci.txt",
     command: `lspci -D -nnkvv || grep -H . ${PCI}/vendor ${PCI}/device ${PCI}/class ${PCI}/resource`,
   },
+  { name: "masks.txt", command: `grep -H . ${PCI}/dma_mask_bits` },
   { name: "iomem.txt", command: "cat /proc/iomem" },
   // Events kept and lost.
   { name: "stats.txt", command: 'grep -H . "$recorder"/per_cpu/cpu*/stats' },

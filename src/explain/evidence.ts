@@ -89,6 +89,15 @@ export class Evidence {
     return this.about("driver").flatMap((fact) => (fact.device === device ? [fact.driver] : []));
   }
 
+  /** The widest mask for DMA that lines name for the device: a driver may begin with a narrow one. */
+  maskOf(device: string | undefined): Extract<HostFact, { about: "mask" }> | undefined {
+    const masks = this.about("mask").filter((fact) => fact.device === device);
+    return masks.reduce<(typeof masks)[number] | undefined>(
+      (widest, one) => (widest !== undefined && widest.bits >= one.bits ? widest : one),
+      undefined,
+    );
+  }
+
   /** Does user space (vfio-pci, UIO) or a guest drive the device? The fact that says so. */
   handedOut(fact: Located): HostFact | Located | undefined {
     const driver = /^(?:vfio|uio|igb_uio|pci-stub)/;

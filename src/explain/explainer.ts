@@ -104,7 +104,7 @@ export class Explainer {
     pending.mergeConsoles();
     for (const recording of this.#recordings.all) pending.mergeTraceFaults(recording);
     const relation = this.#recordings.relate(pending, this.#evidence);
-    const answers = this.#recordings.answers(pending.waiting, relation);
+    const answers = this.#recordings.answers(pending.waiting, relation, this.#evidence);
     for (const one of pending.waiting) {
       const answer = answers.get(one);
       if (answer !== undefined) this.#evidence.answer(one.fact, answer);

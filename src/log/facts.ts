@@ -263,6 +263,8 @@ export type HostFact = FactBase & { readonly kind: "host" } & (
     | { readonly about: "device"; readonly device: string; readonly name?: string }
     /** `vfio-pci`, `nvme`, … drives the device. */
     | { readonly about: "driver"; readonly device: string; readonly driver: string }
+    /** The device's mask for DMA (`dma_set_mask`): its driver lets it use addresses of so many bits. */
+    | { readonly about: "mask"; readonly device: string; readonly bits: number }
     | { readonly about: "framebuffer"; readonly first: bigint; readonly end: bigint }
     /** The MSI doorbell page of an Arm machine lies in it, 0x10000 behind its start. */
     | { readonly about: "its"; readonly first: bigint; readonly end: bigint }

@@ -121,6 +121,26 @@ const HIGH: Rule = {
   },
 };
 
+const MASK: Rule = {
+  name: "wider-than-the-mask",
+  title: "The DMA API gives a device no address that is wider than the mask that its driver sets.",
+  kinds: ["dma-fault"],
+  needs: "a line that names the mask of the fault's device, an address above it, no user-space driver or guest",
+  concludes: "beyond-mask",
+  safety: "hint",
+  excludedBy: "a driver that sets a wider mask later; a map event with that address",
+  example:
+    "rtw_pci 0000:01:00.0: using a 32-bit DMA mask\nDMAR: [DMA Write NO_PASID] Request device [01:00.0] fault addr 0x2345678000 [fault reason 0x05] PTE Write access is not set",
+  apply(group, evidence) {
+    const fault = faultOf(group);
+    const mask = evidence.maskOf(fault?.device);
+    if (fault === undefined || mask === undefined || fault.iova < 1n << BigInt(mask.bits)) return [];
+    if (evidence.handedOut(fault) !== undefined) return [];
+    const text = `The address has more bits than the device's mask, ${mask.bits}: the DMA API gave the device no such address.`;
+    return [candidate("beyond-mask", "hint", text, mask, fault)];
+  },
+};
+
 const REGISTER: Rule = {
   name: "address-in-registers",
   title: "The device's registers hold the page of the fault: the driver programmed it.",
@@ -190,4 +210,4 @@ const GUEST: Rule = {
   },
 };
 
-export const ADDRESS: readonly Rule[] = [NULL_ADDRESS, GARBAGE, HIGH, REGISTER, GUEST];
+export const ADDRESS: readonly Rule[] = [NULL_ADDRESS, GARBAGE, HIGH, MASK, REGISTER, GUEST];

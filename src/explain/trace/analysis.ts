@@ -20,6 +20,8 @@ export class TraceAnalysis {
   readonly isLossy: boolean;
   /** The owners that have lives. */
   readonly owners: ReadonlySet<number>;
+  /** The highest end of the lives of each owner. */
+  #tops: Map<number, number> | undefined;
   readonly #firstSeen = new Map<number, number>();
   readonly #added = new Map<number, number>();
   readonly #groupOf = new Map<number, number>();
@@ -93,6 +95,16 @@ export class TraceAnalysis {
     return devices.some((device) => this.history.owners.has(owner, device));
   }
 
+  /** The page after the highest one that the devices' owners ever had mapped; 0: none. */
+  topOf(devices: readonly number[]): number {
+    this.#tops ??= topsOf(this.lives);
+    let top = 0;
+    for (const [owner, end] of this.#tops) {
+      if (end > top && devices.some((device) => this.history.owners.has(owner, device))) top = end;
+    }
+    return top;
+  }
+
   isOfUnknown(life: number): boolean {
     return this.history.owners.nameOf(this.lives.owner[life] as number) === undefined;
   }
@@ -129,6 +141,15 @@ export class TraceAnalysis {
       }
     }
   }
+}
+
+function topsOf({ owner, end, length }: Lives): Map<number, number> {
+  const tops = new Map<number, number>();
+  for (let life = 0; life < length; life++) {
+    const one = owner[life] as number;
+    tops.set(one, Math.max(tops.get(one) ?? 0, end[life] as number));
+  }
+  return tops;
 }
 
 function isLossy({ entriesInBuffer, entriesWritten, lostEvents, classes }: Trace): boolean {

@@ -22,6 +22,8 @@ export interface FaultQuestion {
   /** When it was reported if the trace's clock is not the local one. */
   readonly otherSeconds?: number;
   readonly lines: readonly LineRef[];
+  /** The device's mask for DMA, where a line names it. */
+  readonly mask?: { readonly bits: number; readonly lines: readonly LineRef[] };
 }
 
 export interface TraceAnswer {

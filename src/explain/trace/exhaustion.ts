@@ -1,8 +1,9 @@
 /**
- * Mappings that failed: what was asked for, what was free below the device's mask, and the largest hole. The trace does not name the mask; it is
- * taken to be the smallest one that holds all addresses that the device ever got.
+ * Mappings that failed: what was asked for, what was free below the device's mask, and the largest hole. A trace does not name the mask: a line
+ * of the log may; else it is taken to be the smallest one that holds all addresses that the device ever got.
  */
 
+import type { LineRef } from "../../log/facts.ts";
 import {
   DMA_ALLOC,
   DMA_ALLOC_ERROR,
@@ -14,6 +15,7 @@ import {
   UNKNOWN_DEVICE,
 } from "../../trace/events.ts";
 import type { Candidate, Finding, Statement } from "../contract.ts";
+import type { Evidence } from "../evidence.ts";
 import { amount } from "../statement.ts";
 import type { TraceAnalysis } from "./analysis.ts";
 import { NO_ROW } from "./lives.ts";
@@ -21,7 +23,10 @@ import { NO_ROW } from "./lives.ts";
 const PAGE_BYTES = 4096;
 const MOST_ROWS = 64;
 
-export function exhaustionIn(analysis: TraceAnalysis): Finding[] {
+/** No IOMMU translates more bits; of a wider mask the limit is the table's, which no line tells. */
+const MOST_BITS = 48;
+
+export function exhaustionIn(analysis: TraceAnalysis, evidence: Evidence): Finding[] {
   const { events } = analysis.trace;
   const byDevice = new Map<number, number[]>();
   for (let row = 0; row < events.length; row++) {
@@ -31,7 +36,7 @@ export function exhaustionIn(analysis: TraceAnalysis): Finding[] {
     if (rows === undefined) byDevice.set(device, [row]);
     else rows.push(row);
   }
-  return [...byDevice].map(([device, rows]) => exhausted(analysis, device, rows));
+  return [...byDevice].map(([device, rows]) => exhausted(analysis, device, rows, evidence));
 }
 
 /** A request of the DMA API that got no address. */
@@ -52,18 +57,20 @@ export function isFailedMap(events: TraceEvents, row: number): boolean {
 
 /** What was free for the device when a request failed, in pages. */
 interface Space {
+  /** Lines that name the mask; empty: the limit is a guess. */
+  readonly maskLines: readonly LineRef[];
   readonly limitPages: number;
   readonly freePages: number;
   readonly largestHolePages: number;
 }
 
-function exhausted(analysis: TraceAnalysis, device: number, rows: readonly number[]): Finding {
+function exhausted(analysis: TraceAnalysis, device: number, rows: readonly number[], evidence: Evidence): Finding {
   const row = rows[0] as number;
   const { events, devices } = analysis.trace;
   const name = device === UNKNOWN_DEVICE ? undefined : devices[device];
   const lines = rows.slice(0, MOST_ROWS).map((one) => analysis.lineOf(one));
   const bytes = events.bytes[row] as number;
-  const space = spaceAt(analysis, device, row);
+  const space = spaceAt(analysis, device, row, evidence.maskOf(name));
   const asked: Statement = {
     text: `${rows.length} ${rows.length === 1 ? "request" : "requests"} failed${name === undefined ? "" : ` for ${name}`}; ${rows.length === 1 ? "it" : "the first"} asked for ${bytes === 0 ? "an unknown number of bytes" : amount(bytes)}.`,
     proof: lines.slice(0, 6),
@@ -108,18 +115,27 @@ function candidateOf(space: Space, bytes: number, proof: Statement["proof"]): Ca
   return { verdict: "allocator-state", weight: "strong", because: [{ text, proof }] };
 }
 
-function spaceText({ limitPages, freePages, largestHolePages }: Space, proof: Statement["proof"]): Statement {
+function spaceText(
+  { limitPages, freePages, largestHolePages, maskLines }: Space,
+  proof: Statement["proof"],
+): Statement {
   const bits = Math.log2(limitPages * PAGE_BYTES);
   return {
     text:
-      `All addresses that the device got have at most ${bits} bits. Of these addresses ${amount(freePages * PAGE_BYTES)} were free, as far as the recording ` +
+      `${maskLines.length > 0 ? `The device's mask has ${bits} bits.` : `All addresses that the device got have at most ${bits} bits; no line names its mask.`} ` +
+      `Of these addresses ${amount(freePages * PAGE_BYTES)} were free, as far as the recording ` +
       `shows; the largest hole had ${amount(largestHolePages * PAGE_BYTES)}.`,
-    proof,
+    proof: [...maskLines, ...proof],
   };
 }
 
 /** Undefined where the trace shows no mapping of the device. */
-function spaceAt(analysis: TraceAnalysis, device: number, row: number): Space | undefined {
+function spaceAt(
+  analysis: TraceAnalysis,
+  device: number,
+  row: number,
+  mask: ReturnType<Evidence["maskOf"]>,
+): Space | undefined {
   const { lives } = analysis;
   const live: { first: number; end: number }[] = [];
   let top = 0;
@@ -131,7 +147,8 @@ function spaceAt(analysis: TraceAnalysis, device: number, row: number): Space | 
     if (isLive) live.push({ first: lives.first[life] as number, end: lives.end[life] as number });
   }
   if (top === 0) return undefined;
-  const limitPages = 2 ** Math.ceil(Math.log2(top));
+  const isNamed = mask !== undefined && mask.bits <= MOST_BITS && 2 ** mask.bits >= top * PAGE_BYTES;
+  const limitPages = isNamed ? 2 ** mask.bits / PAGE_BYTES : 2 ** Math.ceil(Math.log2(top));
   live.sort((a, b) => a.first - b.first);
   // Page 0 is never given out.
   let at = 1;
@@ -144,5 +161,5 @@ function spaceAt(analysis: TraceAnalysis, device: number, row: number): Space | 
     }
     at = Math.max(at, end);
   }
-  return { limitPages, freePages, largestHolePages };
+  return { limitPages, freePages, largestHolePages, maskLines: isNamed ? mask.lines : [] };
 }

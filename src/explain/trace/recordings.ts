@@ -47,11 +47,19 @@ export class Recordings {
   /** What the traces show by themselves: mappings that failed, leaks, and slow unmaps. */
   findings(evidence: Evidence): Finding[] {
     const invalidation = evidence.about("invalidation").at(-1)?.mode;
-    return this.#traces.flatMap((trace) => [...exhaustionIn(trace), ...leaksIn(trace), ...slowIn(trace, invalidation)]);
+    return this.#traces.flatMap((trace) => [
+      ...exhaustionIn(trace, evidence),
+      ...leaksIn(trace),
+      ...slowIn(trace, invalidation),
+    ]);
   }
 
   /** What the traces say about each fault; of several traces the one that says most. */
-  answers(faults: readonly Waiting[], relation: ClockRelation | undefined): Map<Waiting, TraceAnswer> {
+  answers(
+    faults: readonly Waiting[],
+    relation: ClockRelation | undefined,
+    evidence: Evidence,
+  ): Map<Waiting, TraceAnswer> {
     const answers = new Map<Waiting, TraceAnswer>();
     const asked = faults.filter(isFault);
     for (const analysis of this.#traces) {
@@ -60,7 +68,7 @@ export class Recordings {
         asked.map(({ fact }) => Number(((fact as FaultFact).iova ?? 0n) >> 12n)),
       );
       for (const one of asked) {
-        const question = questionOf(one, relation);
+        const question = questionOf(one, relation, evidence);
         const neighbours = near.get(Number(question.iova >> 12n));
         const found = neighbours === undefined ? undefined : answer(question, analysis, neighbours);
         const known = answers.get(one);
@@ -71,12 +79,17 @@ export class Recordings {
   }
 }
 
-function questionOf({ fact, traceSeconds }: Waiting, relation: ClockRelation | undefined): FaultQuestion {
+function questionOf(
+  { fact, traceSeconds }: Waiting,
+  relation: ClockRelation | undefined,
+  evidence: Evidence,
+): FaultQuestion {
   const { device, streamId, iova = 0n, granule, access, cause, domain, time, clock, lines } = fact as FaultFact;
   const logSeconds = clock === "uptime" ? time : undefined;
   const seconds =
     traceSeconds ??
     (logSeconds === undefined || relation === undefined ? undefined : logSeconds - relation.offsetSeconds);
+  const mask = evidence.maskOf(device);
   const isAssumed = traceSeconds === undefined && relation?.assumesLocalClock === true;
   return {
     iova,
@@ -88,6 +101,7 @@ function questionOf({ fact, traceSeconds }: Waiting, relation: ClockRelation | u
     ...(streamId === undefined ? {} : { streamId }),
     ...(access === undefined ? {} : { access }),
     ...(domain === undefined ? {} : { domain }),
+    ...(mask === undefined ? {} : { mask }),
     ...(seconds === undefined ? {} : { seconds }),
     ...(isAssumed && logSeconds !== undefined ? { otherSeconds: logSeconds } : {}),
   };

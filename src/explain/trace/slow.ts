@@ -158,6 +158,7 @@ function slowFinding(
     ...(name === undefined ? {} : { device: name }),
     count: slow.length,
     firstTime: analysis.secondsOf(slow[0]?.unmapRow ?? 0),
+    clock: "trace",
     lastTime: analysis.secondsOf(slow.at(-1)?.unmapRow ?? 0),
     follows: [measured],
     candidates: [

@@ -2,6 +2,8 @@
  * The page was not mapped for the device, neither when the fault was reported nor before. What lies near it tells a likely mistake: a mapping
  * that ends there, one whose address lost its upper bits, memory that has this physical address, another device's mapping.
  */
+import type { LineRef } from "../../log/facts.ts";
+import type { Statement } from "../contract.ts";
 import type { Weight } from "../rules/rule.ts";
 import { AnswerBuilder, type TraceAnswer } from "./answer.ts";
 import { NO_ROW } from "./lives.ts";
@@ -12,17 +14,20 @@ const TELLING_PAGES = 2 ** 20 / 256;
 
 /** A small address is more often a pointer that was never set, or an offset without its base. */
 const TELLING_ADDRESS = 0x10_0000n;
+const PAGE_BITS = 12;
 
 interface Near {
   readonly verdict: string;
-  readonly life: number;
+  /** The mapping that the address lies near; absent where the address itself tells. */
+  readonly life?: number;
   readonly weight: Weight;
   readonly text: string;
+  readonly lines?: readonly LineRef[];
 }
 
 export function unmappedAnswer(it: Case, limit: Weight): TraceAnswer {
   const { requester, question } = it;
-  const near = [...bounds(it), ...aliases(it), ...physical(it)];
+  const near = [...bounds(it), ...aliases(it), ...physical(it), ...beyondMask(it)];
   const foreign = otherDevice(
     it,
     near.some(({ weight }) => weight === "strong"),
@@ -34,8 +39,10 @@ export function unmappedAnswer(it: Case, limit: Weight): TraceAnswer {
   const builder = new AnswerBuilder(limit, it.question.lines);
   const absence = absenceOf(it);
   builder.follows(absence);
+  const unknown = unknownMask(it);
+  if (unknown !== undefined && near.length === 0) builder.follows(unknown);
   for (const one of near) {
-    builder.candidate(one.verdict, one === leads ? one.weight : "hint", say(one.text, ...linesOf(it, one.life)));
+    builder.candidate(one.verdict, one === leads ? one.weight : "hint", say(one.text, ...proofOf(it, one)));
   }
   const isCertain = near.length === 0 && requester.isComplete;
   const weight =
@@ -51,9 +58,36 @@ export function unmappedAnswer(it: Case, limit: Weight): TraceAnswer {
     builder.candidate("permission", "hint", say("A mapping that is older than the recording would not show."));
   }
   const about = leads ?? near[0];
-  return about === undefined || !["past-end", "before-start", "truncated-address"].includes(about.verdict)
+  const life = about?.life;
+  return life === undefined || !["past-end", "before-start", "truncated-address"].includes(about?.verdict ?? "")
     ? builder.build("never")
-    : builder.build(`${about.verdict} ${it.analysis.lives.mapRow[about.life]}`, mappingOf(it, about.life));
+    : builder.build(`${about?.verdict} ${it.analysis.lives.mapRow[life]}`, mappingOf(it, life));
+}
+
+function proofOf(it: Case, { life, lines = [] }: Near): LineRef[] {
+  return [...(life === undefined ? [] : linesOf(it, life)), ...lines];
+}
+
+/** The address is wider than the mask: the DMA API gave the device no such address. What a task maps (VFIO) knows no mask. */
+function beyondMask({ question, requester }: Case): Near[] {
+  const { mask, iova } = question;
+  if (mask === undefined || requester.isTask || iova < 1n << BigInt(mask.bits)) return [];
+  // Nearly all ones is an invalid pointer rather than an address that is too wide.
+  const isTelling = requester.isComplete && iova < 1n << 52n;
+  const text = `The address has more bits than the device's mask, ${mask.bits}: the DMA API gave the device no such address.`;
+  return [{ verdict: "beyond-mask", weight: isTelling ? "strong" : "hint", text, lines: mask.lines }];
+}
+
+/** Whether the address is wider than the mask can't be told where no line names the mask: that is said where it may matter. */
+function unknownMask({ question, requester, analysis }: Case): Statement | undefined {
+  if (question.mask !== undefined || requester.isTask || requester.devices.length === 0) return undefined;
+  const top = analysis.topOf(requester.devices);
+  const bits = Math.ceil(Math.log2(Math.max(1, top))) + PAGE_BITS;
+  if (top === 0 || question.iova < 1n << BigInt(bits)) return undefined;
+  return say(
+    `The addresses that the recording shows for the device have at most ${bits} bits. No line names its mask, so whether this one is too wide is open.`,
+    ...question.lines.slice(0, 1),
+  );
 }
 
 /** The IOMMU itself may say that there is no entry; an incomplete trace adds little to it. */
@@ -122,6 +156,7 @@ function aliases(it: Case): Near[] {
   if (alias === undefined) return [];
   const pages = (analysis.lives.end[alias.life] as number) - (analysis.lives.first[alias.life] as number);
   const isTelling = live.length > 0 && pages <= TELLING_PAGES && it.question.iova >= TELLING_ADDRESS;
+  const isMask = it.question.mask?.bits === alias.bits;
   const what =
     alias.bits > 0
       ? `The address of a mapping of the device that ${live.length > 0 ? "is in use" : "has ended"}, cut to its lower ${alias.bits} bits,`
@@ -131,7 +166,8 @@ function aliases(it: Case): Near[] {
       verdict: "truncated-address",
       life: alias.life,
       weight: isTelling ? "strong" : "hint",
-      text: `${what} (${lifeText(it, alias.life)}) is this one.`,
+      text: `${what} (${lifeText(it, alias.life)}) is this one${isMask ? "; the device's mask has as many bits" : ""}.`,
+      ...(isMask ? { lines: it.question.mask?.lines ?? [] } : {}),
     },
   ];
 }

@@ -1,9 +1,58 @@
 /** Devices of the machine, from boot lines, `lspci` and drivers: groups, BARs, drivers, other names, registers. */
 import { PCI_DEVICE, pciName } from "../pci.ts";
-import type { Shape } from "../shape.ts";
+import type { Field, Shape, Values } from "../shape.ts";
 import { HEX, host, NAME, PCI, range } from "./host-shape.ts";
 
+const BITS: Field = { radix: "decimal", unit: "address bits" };
+
+/** The line says that a mask could not be set, or means the mask of coherent memory. */
+const NO_MASK = /\b(?:fail|unable|can(?:not|'t)|no\b|not\b|coherent|consistent|overflow|error)/i;
+
+function maskOf(values: Values): { about: "mask"; device: string; bits: number } | undefined {
+  const device = pciName(values.text("device"));
+  const mask = values.number("mask");
+  const bits =
+    values.small("bits") ??
+    values.small("width") ??
+    (mask === undefined || mask === 0n ? undefined : mask.toString(2).length);
+  return device === undefined || bits === undefined || bits > 64 ? undefined : { about: "mask", device, bits };
+}
+
 export const DEVICES: readonly Shape[] = [
+  host(
+    {
+      name: "mask-bits",
+      example: "/sys/bus/pci/devices/0000:01:00.0/dma_mask_bits:32",
+      kernels: "`grep -H . /sys/bus/pci/devices/*/dma_mask_bits`",
+      pattern: new RegExp(String.raw`devices\/(?<device>${PCI_DEVICE})\/dma_mask_bits:(?<bits>\d{1,2})\b`, "i"),
+      fields: { device: PCI, bits: BITS },
+    },
+    maskOf,
+  ),
+  {
+    name: "mask-of-driver",
+    example: "rtw_pci 0000:01:00.0: using a 32-bit DMA mask",
+    kernels: "drivers: `DMA mask 0xffffffff`, `dma_mask: 32 bits`; not those that say that it failed",
+    pattern: new RegExp(
+      String.raw`(?:^|\n)\s*(?:(?<driver>[a-z][\w-]{1,30})\s+)?(?<device>${PCI_DEVICE}):\s(?<before>[^\n]*?)\b(?:(?<bits>\d{2})[- ]?bits?\s+DMA[ _]mask|(?:DMA|dma)[ _]mask\s*(?:is|to|of|set\s+to)?\s*[:=]?\s*(?:(?<mask>0x[0-9a-f]+)|(?<width>\d{2})[- ]?bits?)\b)`,
+    ),
+    fields: {
+      driver: NAME,
+      device: PCI,
+      before: NAME,
+      bits: BITS,
+      mask: { radix: "hex", unit: "DMA mask" },
+      width: BITS,
+    },
+    read(values, found, sink) {
+      const device = pciName(values.text("device"));
+      const driver = values.text("driver");
+      if (device !== undefined && driver !== undefined)
+        sink.add({ kind: "host", ...found.base, about: "driver", device, driver });
+      const mask = NO_MASK.test(values.text("before") ?? "") ? undefined : maskOf(values);
+      if (mask !== undefined) sink.add({ kind: "host", ...found.base, lines: [...found.base.lines], ...mask });
+    },
+  },
   host(
     {
       name: "group",
