@@ -89,11 +89,12 @@ test("later findings are whole while there is room on the screen, and have a lin
 });
 
 test("commands that an earlier finding shows are not shown again", () => {
-  const text = reportOf(
-    "vfio 0000:01:00.0: Firmware has requested this device have a 1:1 IOMMU mapping, rejecting configuring the device without a 1:1 mapping.\n" +
-      "EEH: Frozen PHB#2-PE#fd detected\nfoo\nEEH: Frozen PHB#3-PE#1 detected\n",
-  ).join("\n");
-  assert.equal(text.split("eeh_pe_state").length, 2, text);
+  const full = (device: string): string =>
+    `virtio-pci ${device}: swiotlb buffer is full (sz: 4096 bytes), total 524288 (slots), used 523564 (slots)`;
+  const text = reportOf(`${full("0000:00:02.0")}\n${full("0000:00:03.0")}`).join("\n");
+  assert.match(text, /^2 findings/);
+  assert.equal(text.split("io_tlb_").length, 2, text);
+  assert.match(text, /record this +with the commands above/);
 });
 
 test("lost faults and messages are told with what they mean", () => {

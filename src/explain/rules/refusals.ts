@@ -53,6 +53,8 @@ const ERRNO: Rule = {
   },
 };
 
+const INVALID = "Invalid argument (EINVAL) has three meanings; this is one of them.";
+
 function byErrno(fact: MapRefusedFact): Conclusion[] {
   switch (fact.errno) {
     case "ENOSPC":
@@ -95,13 +97,18 @@ function byErrno(fact: MapRefusedFact): Conclusion[] {
           "Bad address (EFAULT): the memory is not there, or is of a kind that can't be pinned (a device's BAR, a file on DAX, memory that is still being migrated).",
           fact,
         ),
-        candidate("stale-mapping", "hint", "The memory may have been taken back already.", fact),
+        candidate(
+          "stale-mapping",
+          "hint",
+          "The range may belong to a mapping whose memory the program has freed.",
+          fact,
+        ),
       ];
     case "EINVAL":
       return [
-        candidate("misaligned", "hint", "Invalid argument (EINVAL) may mean this.", fact),
-        candidate("beyond-aperture", "hint", "It may mean this as well.", fact),
-        candidate("reserved-hole", "hint", "It may mean this as well.", fact),
+        candidate("misaligned", "hint", INVALID, fact),
+        candidate("beyond-aperture", "hint", INVALID, fact),
+        candidate("reserved-hole", "hint", INVALID, fact),
       ];
     default:
       return [];
