@@ -1,7 +1,7 @@
 /** `--bug-report`: a block to paste into a mail or a tracker, with what maintainers ask for first. */
 import { type Explanation, type Finding, type LineRef, UNDECIDED } from "../explain/contract.ts";
 import { headlineOf, meaningOf, timeOf } from "../explain/words.ts";
-import { lossOf } from "./explain-report.ts";
+import { citedLines, lossOf } from "./explain-report.ts";
 
 /** Lines of the log that one finding quotes. */
 const MOST_LINES = 12;
@@ -70,8 +70,11 @@ function commandOf(line: string): string[] {
   return [`- ${decides}`, `    ${command}`];
 }
 
-function linesOf({ proof, consequenceOf }: Finding): LineRef[] {
-  const before = consequenceOf?.proof ?? [];
-  const all = [...before, ...proof.slice(0, MOST_LINES)];
-  return [...new Map(all.map((line) => [`${line.file}:${line.line}`, line])).values()];
+/** The first lines of the finding and those that its sentences name, in the order of the input. */
+function linesOf(finding: Finding): LineRef[] {
+  const cited = citedLines({ ...finding, proof: finding.proof.slice(0, MOST_LINES) });
+  const files = [...new Set(cited.map(({ file }) => file))];
+  return [...new Map(cited.map((line) => [`${line.file}:${line.line}`, line])).values()].sort(
+    (a, b) => files.indexOf(a.file) - files.indexOf(b.file) || a.line - b.line,
+  );
 }

@@ -1,5 +1,5 @@
 /** The answer of `iova explain` for people: the most important finding on one screen, the others in a line each. */
-import type { Explanation, Finding, Loss, Statement } from "../explain/contract.ts";
+import type { Explanation, Finding, LineRef, Loss, Statement } from "../explain/contract.ts";
 import { UNDECIDED } from "../explain/contract.ts";
 import { wordsIn } from "../explain/glossary.ts";
 import { LOST_OF_FINDING } from "../explain/losses.ts";
@@ -46,6 +46,16 @@ export function printReport(
   report.losses();
   report.unread();
   report.words();
+}
+
+/** The lines that the answer rests on: those of the finding itself first, then those of its sentences. */
+export function citedLines({ proof, consequenceOf, follows, candidates }: Finding): LineRef[] {
+  const statements = [
+    ...(consequenceOf === undefined ? [] : [consequenceOf]),
+    ...follows.slice(0, MOST_STATEMENTS),
+    ...candidates.slice(0, MOST_STATEMENTS).flatMap(({ because }) => because),
+  ];
+  return [...proof, ...statements.flatMap((one) => one.proof)];
 }
 
 class Report {

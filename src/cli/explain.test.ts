@@ -114,12 +114,12 @@ describe("iova explain, told more,", () => {
     assert.deepEqual([answer.inputs.length, answer.findings[0]?.count], [1, 2]);
   });
 
-  test("quotes the lines of a finding with those around them", async () => {
+  test("quotes the lines of a finding, and those that its sentences name", async () => {
     const { output } = await iova(["explain", LOG, "--context", "1"], 120);
     const quoted = output.split("\n").filter((line) => /^[> ] +\d+ {2}\[/.test(line));
     assert.deepEqual(
       quoted.map((line) => line.slice(0, 9).trim()),
-      ["1", ">      2", ">      3"],
+      [">      1", ">      2", ">      3"],
     );
   });
 
@@ -135,6 +135,19 @@ describe("iova explain, told more,", () => {
       "Would decide:\n- as root",
     ];
     for (const part of parts) assert.ok(output.includes(part), part);
+  });
+
+  test("quotes in a bug report the lines of the trace that prove the cause", async () => {
+    const [dmesg, trace] = ["dmesg", "trace"].map((name) =>
+      LOG.replace("wifi-crash.log", `use-after-unmap.${name}.txt.gz`),
+    );
+    const { output } = await iova(["explain", dmesg ?? "", trace ?? "", "--bug-report"]);
+    for (const part of [
+      /^ {4}\[ +11\.472318\] DMAR: /m,
+      /^ {4}init-1 .* map: IOMMU: /m,
+      /^ {4}init-1 .* unmap: IOMMU: /m,
+    ])
+      assert.match(output, part);
   });
 
   test("ends with 0 when a log holds no problem, and says so", async () => {

@@ -5,7 +5,7 @@ import { IovaError } from "../units/errors.ts";
 import { askedText, isAsked } from "./asked.ts";
 import { bugReportOf, quotedLines } from "./bug-report.ts";
 import { reflowed } from "./columns.ts";
-import { printReport } from "./explain-report.ts";
+import { citedLines, printReport } from "./explain-report.ts";
 import { integer, seconds } from "./options.ts";
 import { jsonOption, STANDARD_OUTPUT, writeJson } from "./output-file.ts";
 import { Quoter } from "./quotes.ts";
@@ -103,15 +103,11 @@ async function say(
     return;
   }
   const around = flags.context;
-  if (around !== undefined)
-    await quoter.gather(
-      explanation.findings.flatMap(({ proof }) => proof),
-      around,
-    );
+  if (around !== undefined) await quoter.gather(explanation.findings.flatMap(citedLines), around);
   printReport(
     explanation,
     terminal,
-    (finding) => (around === undefined ? [] : quoter.quote(finding.proof, around)),
+    (finding) => (around === undefined ? [] : quoter.quote(citedLines(finding), around)),
     askedText(flags) === undefined ? undefined : { text: askedText(flags) ?? "", all },
   );
 }

@@ -46,11 +46,23 @@ describe("the lines that are quoted are those that were read (review of 2026-11-
   for (const [name, bytes] of ENCODINGS) {
     test(`of a file with ${name}, plain and in an archive`, async () => {
       const expected = await quotesOf("plain.log", Buffer.from(text));
-      assert.equal(expected.length, 4);
-      assert.match(expected[0] ?? "", /^ {6}41 {2}\[ {2}100\.\d+\] /);
-      const wanted = name === "a line without end" ? expected.slice(0, 3) : expected;
+      assert.equal(expected.length, 5);
+      assert.match(expected[1] ?? "", /^> {5}41 {2}\[ {2}100\.\d+\] /);
+      const wanted = name === "a line without end" ? expected.slice(0, 4) : expected;
       assert.deepEqual(await quotesOf("file.log", bytes), wanted);
       assert.deepEqual(await quotesOf("archive.tar.gz", archived(bytes)), wanted);
     });
   }
+});
+
+test("lines of several files have headings, and a mark stands where lines are left out", async () => {
+  const traces = ["dmesg", "trace"].map((name) =>
+    fileURLToPath(new URL(`../../../traces/use-after-unmap.${name}.txt.gz`, import.meta.url)),
+  );
+  const terminal = new RecordingTerminal(400);
+  await main(["explain", ...traces, "--context", "0"], terminal);
+  const lines = terminal.output.split("\n").map((line) => line.slice(0, 9));
+  const at = lines.indexOf(">    400 ");
+  assert.deepEqual(lines.slice(at + 2, at + 5), [">     15 ", "       …", ">     19 "]);
+  for (const name of traces) assert.ok(terminal.output.includes(`\n${name}:\n`), name);
 });

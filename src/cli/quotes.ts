@@ -142,19 +142,28 @@ export class Quoter {
     return this.#texts.get(`${file}:${line}`);
   }
 
-  /** The lines of a proof, with those around them; `>` marks the proof. */
-  quote(proof: readonly LineRef[], around: number): string[] {
-    const marked = new Set(proof.map(({ file, line }) => `${file}:${line}`));
-    const all = new Map<string, LineRef>();
-    for (const { file, line } of proof) {
-      for (let near = line - around; near <= line + around; near++) all.set(`${file}:${near}`, { file, line: near });
+  /** The lines, with those around them: `>` marks the lines, `…` what is left out between; files have a heading where there are several. */
+  quote(lines: readonly LineRef[], around: number): string[] {
+    const marked = new Set(lines.map(({ file, line }) => `${file}:${line}`));
+    const byFile = new Map<string, Set<number>>();
+    for (const { file, line } of lines) {
+      const numbers = byFile.get(file) ?? new Set<number>();
+      for (let near = line - around; near <= line + around; near++) numbers.add(near);
+      byFile.set(file, numbers);
     }
-    return [...all.entries()]
-      .sort(([, a], [, b]) => a.file.localeCompare(b.file) || a.line - b.line)
-      .flatMap(([key, { line }]) => {
+    return [...byFile].flatMap(([file, numbers]) => {
+      const quoted: string[] = byFile.size > 1 ? [`${file}:`] : [];
+      let last: number | undefined;
+      for (const line of [...numbers].sort((a, b) => a - b)) {
+        const key = `${file}:${line}`;
         const text = this.#texts.get(key);
-        return text === undefined ? [] : [`${marked.has(key) ? ">" : " "} ${String(line).padStart(6)}  ${text}`];
-      });
+        if (text === undefined) continue;
+        if (last !== undefined && line !== last + 1) quoted.push("       …");
+        quoted.push(`${marked.has(key) ? ">" : " "} ${String(line).padStart(6)}  ${text}`);
+        last = line;
+      }
+      return quoted;
+    });
   }
 }
 

@@ -32,8 +32,8 @@ const HEXADECIMAL =
 const AMD = "nvme 0000:01:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x000b address=0xb6674000 flags=0x0000]";
 
 describe("boot parameters fit the kernel", () => {
-  const OLD = "trace_event=iommu:* trace_buf_size=64M";
-  const NEW = "trace_event=iommu:*,dma:* trace_buf_size=64M";
+  const OLD = "trace_event=iommu:*,printk:console trace_buf_size=64M";
+  const NEW = "trace_event=iommu:*,dma:*,printk:console trace_buf_size=64M";
   const cases: readonly (readonly [what: string, lines: readonly string[], parameters: string])[] = [
     ["a decimal reason is of Linux 5.13 or older", [DECIMAL], `${OLD} intel_iommu=strict`],
     ["so is a message in two lines", [TWO_LINES], `${OLD} intel_iommu=strict`],

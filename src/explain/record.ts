@@ -99,7 +99,7 @@ function live(subject: Subject, decides: string): string {
 }
 
 function fromBoot(subject: Subject, decides: string): string {
-  const events = isBefore(subject, DMA_EVENTS) === true ? "iommu:*" : "iommu:*,dma:*";
+  const events = `iommu:*${isBefore(subject, DMA_EVENTS) === true ? "" : ",dma:*"},printk:console`;
   return command(`boot with: trace_event=${events} trace_buf_size=64M ${strict(subject)}`, decides);
 }
 

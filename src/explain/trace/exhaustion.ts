@@ -93,7 +93,7 @@ function exhausted(analysis: TraceAnalysis, device: number, rows: readonly numbe
     proof: lines.slice(0, 32),
     record: [
       "grep -H . /sys/bus/pci/devices/*/{dma_mask_bits,consistent_dma_mask_bits}   # how many bits each device can address",
-      "boot with: trace_event=iommu:*,dma:* trace_buf_size=64M   # all mappings from the boot on: what fills the space",
+      "boot with: trace_event=iommu:*,dma:*,printk:console trace_buf_size=64M   # all mappings from the boot on: what fills the space",
     ],
   };
 }
