@@ -30,9 +30,12 @@ export function bugReportOf(explanation: Explanation, textOf: (line: LineRef) =>
 }
 
 function sectionOf(finding: Finding, number: number, textOf: (line: LineRef) => string | undefined): string[] {
-  const { follows, consequenceOf, record } = finding;
+  const { follows, consequenceOf, record, candidates, verdict } = finding;
   const quoted = linesOf(finding).flatMap((line) => textOf(line) ?? []);
-  const sentences = [...(consequenceOf === undefined ? [] : [consequenceOf]), ...follows].map(({ text }) => text);
+  const reasons = candidates.find((one) => one.verdict === verdict)?.because ?? [];
+  const sentences = [...(consequenceOf === undefined ? [] : [consequenceOf]), ...follows, ...reasons].map(
+    ({ text }) => text,
+  );
   return [
     `${number}. ${headlineOf(finding)}`,
     `${countOf(finding)}:`,
