@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
 import type { Explanation } from "../explain/contract.ts";
 import { malformed } from "../explain/truth.model.ts";
 import { main } from "./main.ts";
@@ -91,6 +92,18 @@ describe("iova explain, told more,", () => {
     );
     assert.deepEqual(answer.findings[0]?.proof[0], { file: LOG, line: 2 });
     assert.match((await iova(["explain", boot, LOG], 400)).output, /wifi-crash\.log 2/);
+  });
+
+  test("reads files packed by zst and gz as what they hold", async () => {
+    const plain = fileURLToPath(new URL("../../../traces/fixtures/linux-6.1.txt", import.meta.url));
+    const { inputs } = await answerOf(plain, `${plain}.zst`);
+    assert.deepEqual(
+      inputs.map(({ holds, lines }) => ({ holds, lines })),
+      [inputs[0], inputs[0]].map((input) => ({ holds: input?.holds, lines: input?.lines })),
+    );
+    assert.deepEqual(inputs[0]?.holds, ["trace"]);
+    const log = file("log.gz", gzipSync(readFileSync(LOG)));
+    assert.deepEqual((await answerOf(log)).findings[0]?.proof[0], { file: log, line: 2 });
   });
 
   test("shows only what is asked for by device and time", async () => {
