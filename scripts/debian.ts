@@ -29,7 +29,7 @@ const UNPACKED = join(tmpdir(), "iova-debian");
 
 /**
  * The folder with the files of the package that `metapackage` depends on and whose name begins with `prefix`, such as Debian's newest kernel:
- * downloaded and unpacked, not installed. Else why there is none: a reason to skip.
+ * downloaded and unpacked, not installed. When it can't be had, the answer is the reason, for a test to skip with.
  */
 export function needUnpacked(
   metapackage: string,

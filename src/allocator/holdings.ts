@@ -192,7 +192,7 @@ export class Holdings {
     return 0;
   }
 
-  /** A range that is `ending` by this thread, or has another `slot` of its: nobody else may change it. */
+  /** Gives back a range for which the ledger holds `slot`, by default that this thread is ending it. No other thread changes such a range. */
   #release(first: number, count: number, slot: number = slotOf(ENDING, this.#view.thread, count)): 0 | FailureCode {
     const { thread } = this.#view;
     const answer = this.#pools.release(first, count, slot);

@@ -96,7 +96,7 @@ test("adopt takes a live range of exactly this length, and of the thread that wa
   }
 });
 
-test("adopt refuses a thread's number that is none: it can't reach the range's state", () => {
+test("adopt refuses a number that no thread has, and changes no state of the range", () => {
   const one = PooledAllocator.create({ entries: 4096, threads: 2 });
   const two = PooledAllocator.attach(one.handle);
   const first = one.allocate(20);

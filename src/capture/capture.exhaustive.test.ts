@@ -16,7 +16,7 @@ const OWN_TRACING = "trace_event=iommu:io_page_fault trace_buf_size=1M trace_clo
 const FAULT_ADDRESS = "0x12345000";
 
 const SCRIPT = `
-# All that a capture could change, as it is now.
+# Prints the present values of all settings that a capture could change.
 settings() {
   cd /sys/kernel/tracing
   grep . buffer_size_kb current_tracer trace_clock trace_options tracing_on set_event instances/*/tracing_on
@@ -80,7 +80,9 @@ test("a capture in a Linux guest records, stops at a fault, and leaves every set
         assert.match(text("fault.err"), /^a fault: DMAR: .*00:04\.0/m);
         assertArchive(run, "fault.tar.gz");
       });
-      await t.test("explain reads the archive as it is, and knows what the address was", () => assertExplained(run));
+      await t.test("explain reads the archive without unpacking, and knows what the address was", () =>
+        assertExplained(run),
+      );
       await t.test("Ctrl-C ends the recording, and the archive is written", () => {
         assert.equal(text("interrupted.code"), "0\n", text("interrupted.err"));
         assert.match(text("interrupted.err"), /^ended by Ctrl-C$/m);

@@ -1,5 +1,5 @@
 /**
- * How all verbs read their arguments: text goes through the terminal and is as wide as it is, an error is one line with what was
+ * How all verbs read their arguments: text goes through the terminal and is wrapped at its width, an error is one line with what was
  * probably meant, and an option stands once.
  */
 import { STANDARD_OUTPUT, writesFile } from "./output-file.ts";

@@ -199,7 +199,7 @@ function optionsFrom(flags: ReplayFlags, history: RequestHistory): ReplayOptions
 
 function rowsOf({ platform, table, cache, lazy, pools }: ReplayFlags): NamedSetup[] {
   const invalidate = lazy ? "lazy" : "strict";
-  // Where nobody asked for a platform, rows bear the table's name alone.
+  // Without --platform, rows bear the table's name alone.
   const on = platform === undefined ? "" : `${platform}/`;
   return table.flatMap((name): NamedSetup[] => {
     if (name === "single-lock")

@@ -5,7 +5,7 @@ import { SingleBar } from "./vendor.ts";
 import { widthOf } from "./width.ts";
 
 export type Style = "bold" | "dim" | "red" | "green" | "yellow" | "cyan";
-/** Text in a style, or as it is. */
+/** Puts text in a style; without colours it returns the text unchanged. */
 export type Paint = (style: Style, text: string) => string;
 
 /** The streams of a command; tests put their own in its place. */
@@ -116,7 +116,7 @@ function whenCutOff(tidy: () => void): () => void {
   const cut = (signal: NodeJS.Signals): void => {
     isOver();
     tidy();
-    // Nobody listens any more: the process ends by the signal, as its parent expects.
+    // No listener is left: the process ends by the signal, as its parent expects.
     process.kill(process.pid, signal);
   };
   const isOver = (): void => {

@@ -32,8 +32,8 @@ export interface DmaPoolOptions {
   /** No block crosses a multiple of it: a power of two, at least the block size. Default: blocks may lie anywhere. */
   readonly boundary?: number;
   /**
-   * Fill blocks with patterns, and look for changes where nobody may write: in free blocks, and in the 16 bytes or more that lie after
-   * every block in this mode. Default false.
+   * Fill blocks with patterns, and look for changes of bytes that belong to no driver: of free blocks, and of the 16 bytes or more that lie
+   * after every block in this mode. Default false.
    */
   readonly debug?: boolean;
 }

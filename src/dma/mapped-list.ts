@@ -32,7 +32,7 @@ export function checkNotMapped(list: ScatterList): void {
   );
 }
 
-/** Throws the given error unless this device mapped the list, as it is now. */
+/** Throws the given error unless this device mapped the list, and its elements have not changed since. */
 export function checkMappedBy(
   list: ScatterList,
   device: object,

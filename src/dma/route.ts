@@ -40,9 +40,9 @@ export interface ListMapper {
   refusalFor(list: ScatterList): Failure | undefined;
   /** Maps the list and fills in its output. Throws InvalidArgumentError for one that is mapped, or holds nonsense. */
   map(list: ScatterList, access: EntryAccess): Failure | undefined;
-  /** Throws FreeError, and changes nothing, unless this mapped the list, as it is now. */
+  /** Throws FreeError, and changes nothing, unless this mapped the list, and its elements have not changed since. */
   unmap(list: ScatterList): Failure | undefined;
-  /** Throws SyncError unless this mapped the list, as it is now. */
+  /** Throws SyncError unless this mapped the list, and its elements have not changed since. */
   checkSync(list: ScatterList): void;
 }
 

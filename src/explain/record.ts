@@ -119,7 +119,7 @@ function hasIommu({ evidence, group }: Subject, name: string): boolean {
   );
 }
 
-/** A trigger that records the stack of each unmap of the address; undefined where the address is none. */
+/** A trigger that records the stack of each unmap of the address; undefined where no address is known. */
 function stackTrigger({ group }: Subject): string | undefined {
   const [address] = group.addresses;
   if (address === undefined || address < 4096n) return undefined;

@@ -143,7 +143,7 @@ export class ScatterListMapper implements ListMapper {
     return failureOf(code);
   }
 
-  /** Throws SyncError unless this mapped the list, as it is now. */
+  /** Throws SyncError unless this mapped the list, and its elements have not changed since. */
   checkSync(list: ScatterList): void {
     checkMappedBy(list, this, "sync", SyncError);
   }

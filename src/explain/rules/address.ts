@@ -40,7 +40,7 @@ const NULL_ADDRESS: Rule = {
 };
 
 /**
- * Patterns of memory that was freed, never set, or marked: allocators and drivers write them on purpose. `dead` alone is none: the kernel hands out
+ * Patterns of memory that was freed, never set, or marked: allocators and drivers write them on purpose. `dead` alone is no such pattern: the kernel hands out
  * addresses like 0xdeadf000.
  */
 const POISON = /^0x(?:dead(?:beef|dead|c0de|babe|0{8})|6b6b6b6b|5a5a5a5a|a5a5a5a5|cccccccc|baadf00d|fefefefe|abababab)/;
