@@ -116,7 +116,7 @@ const HIGH: Rule = {
     if (fault === undefined || fault.iova < FOUR_GIB || fault.iova >= 1n << 47n) return [];
     if (evidence.handedOut(fault) !== undefined || evidence.mapsHigh()) return [];
     const text =
-      "The address lies above 4 GiB. Physical addresses are often there; of mapped ones the kernel hands out those below first.";
+      "The address lies above 4 GiB, as physical addresses often do; the kernel hands out mapped addresses below 4 GiB first.";
     return [candidate("physical-address", "hint", text, fault)];
   },
 };

@@ -60,3 +60,17 @@ describe("a recording with known truth is explained as it was", () => {
     });
   }
 });
+
+test("a mapped address with a code of two meanings: the reason joins both; with a code of one meaning the code is the reason", () => {
+  const reasonsOf = (name: string): string[] =>
+    explain(name)
+      .findings.filter(({ verdict }) => verdict === "permission")
+      .flatMap(({ candidates, follows }) => [...candidates.slice(0, 1).flatMap(({ because }) => because), ...follows])
+      .map(({ text }) => text);
+  const two =
+    "The IOMMU's code means that the address is not mapped or the access not allowed, and the address is mapped.";
+  assert.ok(reasonsOf("fault-write-readonly").includes(two));
+  const one = reasonsOf("smmu-fault-many");
+  assert.ok(one.includes("The IOMMU reports that an entry forbids the access."));
+  assert.ok(!one.includes("No line says which accesses the mapping allows."));
+});

@@ -99,7 +99,13 @@ function mappedAnswer(it: Case, life: number, limit: Weight): TraceAnswer {
       .candidate("permission", "hint", say("The table may allow less than the DMA API was asked for."))
       .build(part, mapping);
   }
-  const untold = say("No line says which accesses the mapping allows.", ...linesOf(it, life));
+  const untold = say(
+    question.cause === "absent-or-permission"
+      ? "The IOMMU's code means that the address is not mapped or the access not allowed, and the address is mapped."
+      : "No line says which accesses the mapping allows.",
+    ...question.lines.slice(0, 1),
+    ...linesOf(it, life),
+  );
   if (question.cause === "absent" && question.domain !== undefined && question.domain !== 0n) {
     builder.candidate(
       "mapped-but-faulted",
@@ -108,7 +114,9 @@ function mappedAnswer(it: Case, life: number, limit: Weight): TraceAnswer {
     );
     return builder.candidate("permission", "hint", untold).build(part, mapping);
   }
-  builder.candidate("permission", question.cause === "permission" ? "certain" : "strong", untold);
+  const reported = say("The IOMMU reports that an entry forbids the access.", ...question.lines.slice(0, 1));
+  if (question.cause === "permission") builder.candidate("permission", "certain", reported);
+  else builder.candidate("permission", "strong", untold);
   return builder.candidate("mapped-but-faulted", "hint", say(stale)).build(part, mapping);
 }
 
