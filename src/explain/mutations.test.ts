@@ -31,9 +31,17 @@ const root = fileURLToPath(new URL("../../../", import.meta.url));
 function corpus(): Uint8Array[] {
   const reports = join(root, "src/explain/fixtures/reports");
   const traces = join(root, "traces/fixtures");
+  const own = join(root, "src/explain/fixtures/own");
+  const cases = readdirSync(own).flatMap((name) =>
+    readFileSync(join(own, name), "utf8")
+      .split(/^=== .*\n.*\n/m)
+      .slice(1),
+  );
   const examples = FAMILIES.flatMap(({ shapes }) => shapes.map(({ example }) => example));
   return [
     ...readdirSync(reports).map((name) => readFileSync(join(reports, name, "log.txt"))),
+    ...cases.map((text) => Buffer.from(text)),
+    readFileSync(join(root, "traces/wifi-crash.log")),
     ...readdirSync(traces)
       .filter((name) => name.endsWith(".txt"))
       .map((name) => readFileSync(join(traces, name))),
@@ -49,6 +57,67 @@ function range(bytes: Uint8Array, random: Random): [first: number, end: number] 
   const first = random(bytes.length + 1);
   return [first, Math.min(bytes.length, first + random(200))];
 }
+
+/** A change of the lines of a text. */
+function ofLines(name: string, change: (lines: string[], random: Random) => string[]): Mutation {
+  const mutation: Mutation = (bytes, random) =>
+    Buffer.from(change(Buffer.from(bytes).toString("latin1").split("\n"), random).join("\n"), "latin1");
+  return Object.defineProperty(mutation, "name", { value: name });
+}
+
+/** The same text in another encoding. */
+function encodedAs(name: string, encode: (bytes: Buffer) => Uint8Array): Mutation {
+  const mutation: Mutation = (bytes) => encode(Buffer.from(bytes));
+  return Object.defineProperty(mutation, "name", { value: name });
+}
+
+const MUTATIONS_OF_LINES: readonly Mutation[] = [
+  ofLines("dropLines", (lines, random) => lines.filter(() => random(8) > 0)),
+  ofLines("dropRun", (lines, random) => {
+    const first = random(lines.length);
+    return [...lines.slice(0, first), ...lines.slice(first + 1 + random(lines.length))];
+  }),
+  ofLines("duplicateLines", (lines, random) => lines.flatMap((line) => (random(8) === 0 ? [line, line] : [line]))),
+  ofLines("swapLines", (lines, random) => {
+    const swapped = [...lines];
+    for (let left = 1 + random(4); left > 0; left--) {
+      const at = random(lines.length);
+      const other = random(lines.length);
+      [swapped[at], swapped[other]] = [swapped[other] ?? "", swapped[at] ?? ""];
+    }
+    return swapped;
+  }),
+  ofLines("cutLines", (lines, random) => {
+    const columns = 20 + random(120);
+    return lines.flatMap((line) => line.match(new RegExp(`.{1,${columns}}`, "g")) ?? [""]);
+  }),
+  ofLines("joinLines", (lines, random) =>
+    lines.reduce<string[]>((joined, line) => {
+      if (random(8) === 0 && joined.length > 0) joined.push(`${joined.pop()}${line}`);
+      else joined.push(line);
+      return joined;
+    }, []),
+  ),
+  ofLines("quoteLines", (lines, random) => lines.map((line) => `${"> ".repeat(random(4))}${line}`)),
+  function glue(bytes, _random, other) {
+    return Buffer.concat([bytes, Buffer.from("\n"), other]);
+  },
+];
+
+const MUTATIONS_OF_ENCODING: readonly Mutation[] = [
+  encodedAs("utf16", (bytes) => Buffer.from(`\ufeff${bytes.toString("latin1")}`, "utf16le")),
+  encodedAs("utf16BigEndian", (bytes) => Buffer.from(`\ufeff${bytes.toString("latin1")}`, "utf16le").swap16()),
+  encodedAs("latin1AsUtf8", (bytes) => Buffer.from(bytes.toString("latin1"), "utf8")),
+  encodedAs("carriageReturns", (bytes) => Buffer.from(bytes.toString("latin1").replaceAll("\n", "\r"), "latin1")),
+  encodedAs("base64Mail", (bytes) => {
+    const body = bytes.toString("base64").replace(/.{76}/g, "$&\n");
+    return Buffer.from(`Subject: a\nContent-Transfer-Encoding: base64\n\n${body}\n`);
+  }),
+  encodedAs("quotedPrintable", (bytes) => {
+    const text = bytes.toString("latin1").replaceAll("=", "=3D");
+    return Buffer.from(text.replace(/[^\n]{72}(?=[^\n=]{3})/g, "$&=\n"), "latin1");
+  }),
+];
 
 const MUTATIONS_OF_BYTES: readonly Mutation[] = [
   function flipBytes(bytes, random) {
@@ -90,13 +159,16 @@ const MUTATIONS_OF_BYTES: readonly Mutation[] = [
   },
 ];
 
+const KINDS = [MUTATIONS_OF_BYTES, MUTATIONS_OF_BYTES, MUTATIONS_OF_LINES, MUTATIONS_OF_LINES, MUTATIONS_OF_ENCODING];
+
 /** One to three mutations of an input of the corpus. */
 function mutated(inputs: readonly Uint8Array[], random: Random): { bytes: Uint8Array; how: string } {
   const pick = (): Uint8Array => inputs[random(inputs.length)] as Uint8Array;
   let bytes = pick();
   const how: string[] = [];
   for (let left = 1 + random(3); left > 0 && bytes.length > 0; left--) {
-    const mutation = MUTATIONS_OF_BYTES[random(MUTATIONS_OF_BYTES.length)] as Mutation;
+    const kind = KINDS[random(KINDS.length)] as readonly Mutation[];
+    const mutation = kind[random(kind.length)] as Mutation;
     bytes = mutation(bytes, random, pick());
     how.push(mutation.name);
   }
@@ -169,7 +241,7 @@ test(`damaged inputs are explained without a crash, seed ${SEED}`, (t) => {
     if (found.length > 0) wrong.push(`SEED=${SEED + number} IOVA_MUTATIONS=1 (${how}): ${found.join("; ")}`);
   }
   t.diagnostic(
-    `seed ${SEED}, ${MUTATIONS} inputs, ${slow} slow; slowest ${slowest.perKiB.toFixed(1)} ms/KiB, ${slowest.text}`,
+    `seed ${SEED}, ${MUTATIONS} inputs, ${slow} slow; slowest ${slowest.perKiB.toFixed(1)} ms/KiB, ${slowest.text}; at most ${Math.round(process.resourceUsage().maxRSS / 1024)} MiB of memory`,
   );
   assert.deepEqual(wrong.slice(0, 10), [], `${wrong.length} of ${MUTATIONS} inputs`);
 });

@@ -73,7 +73,9 @@ export class Mail {
   }
 
   #decode(line: string): readonly string[] {
-    const whole = line.slice(0, line.length - (line.replace(/=+$/, "").length % 4 === 1 ? 1 : 0));
+    // Padding that does not fit the length is an error of atob's; without any, only one character too many is.
+    const bare = line.replace(/=+$/, "");
+    const whole = bare.length % 4 === 1 ? bare.slice(0, -1) : bare;
     const bytes = Uint8Array.from(atob(whole), (one) => one.charCodeAt(0));
     const lines = (this.#carry + this.#decoder.decode(bytes, { stream: true })).split("\n");
     this.#carry = (lines.pop() ?? "").slice(0, MOST_CARRIED);

@@ -159,6 +159,16 @@ describe("raw mails", () => {
     assert.deepEqual(faultsOf(mail), [...ONE, "1032db4e0 300 12.34567", "1032db5e0 300 12.34567"]);
   });
 
+  test("base64 that was cut, with padding that does not fit its length", () => {
+    const body = Buffer.from(`Hello,\n${FAULT}\nend\n`).toString("base64").replaceAll("=", "");
+    for (const padding of ["", "=", "=="]) {
+      for (let cut = 0; cut < 4; cut++) {
+        const line = body.slice(0, body.length - cut) + padding;
+        assert.deepEqual(faultsOf(`Content-Transfer-Encoding: base64\n\n${line}\n`), ONE, line);
+      }
+    }
+  });
+
   test("quoted-printable that breaks every word of the prefilter", () => {
     const encoded = FAULT.replaceAll("=", "=3D");
     for (let at = 20; at < 75; at++) {
