@@ -79,7 +79,7 @@ function ofDevice({ event, example, words }: Wording): Shape {
     name: `device-${event}`,
     example,
     kernels: "drivers of all kernels",
-    pattern: new RegExp(`(?:^|\\n)\\s*${REQUESTER}${TO}(?:${words})`),
+    pattern: new RegExp(`(?:^|\\n)[ \\t]*${REQUESTER}${TO}(?:${words})`),
     fields: { driver: DRIVER, device: DEVICE },
     read(values, found, sink) {
       const driver = values.text("driver");

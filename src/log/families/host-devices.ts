@@ -115,7 +115,7 @@ export const DEVICES: readonly Shape[] = [
       "01:00.0 Non-Volatile memory controller [0108]: Samsung Electronics Co Ltd NVMe SSD Controller SM981 [144d:a808]",
     kernels: "lspci, lspci -nnk",
     pattern:
-      /(?:^|\n)\s*(?<device>(?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])\s+(?<name>[A-Z0-9][^\n:[\]]+(?:\[[0-9a-f]{4}\])?:\s[^\n]+)/,
+      /(?:^|\n)[ \t]*(?<device>(?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])\s+(?<name>[A-Z0-9][^\n:[\]]+(?:\[[0-9a-f]{4}\])?:\s[^\n]+)/,
     fields: { device: PCI, name: NAME },
     read(values, found, sink) {
       const device = pciName(values.text("device"));
@@ -166,7 +166,7 @@ export const DEVICES: readonly Shape[] = [
       example: "nvme 0000:01:00.0: platform quirk: setting simple suspend",
       kernels: "all: the device's name stands after its driver's",
       pattern:
-        /(?:^|\n)\s*(?<driver>(?!pci\b|pcieport\b|platform\b|iommu\b)[a-z][\w-]{1,30})\s+(?<device>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])(?=[:\s])/,
+        /(?:^|\n)[ \t]*(?<driver>(?!pci\b|pcieport\b|platform\b|iommu\b)[a-z][\w-]{1,30})\s+(?<device>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])(?=[:\s])/,
       fields: { driver: NAME, device: PCI },
     },
     (values) => {
@@ -196,7 +196,7 @@ export const DEVICES: readonly Shape[] = [
     example: "host_regs: 00000050: 032db000 00000001 00000000 00000000",
     kernels: "drivers that dump registers as words",
     pattern:
-      /(?:^|\n)(?<label>[\w .-]{0,40}?):?\s*(?:0x)?[0-9a-f]{1,8}:\s+(?<words>(?:(?:0x)?[0-9a-f]{8}(?:\s(?!\n)|(?=\n|$))){2,8})/,
+      /(?:^|\n)(?<label>[\w .-]{0,40}?):?[ \t]*(?:0x)?[0-9a-f]{1,8}:\s+(?<words>(?:(?:0x)?[0-9a-f]{8}(?:\s(?!\n)|(?=\n|$))){2,8})/,
     fields: { label: NAME, words: { radix: "text", unit: "words of 32 bits, hexadecimal" } },
     read(values, found, sink) {
       const words = (values.text("words") ?? "")

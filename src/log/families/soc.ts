@@ -86,7 +86,7 @@ const DART: Shape = {
     "apple-dart 285810000.iommu: translation fault: status:0x800c0002 stream:0 code:0x2 (NO PGD FOR IOVA) at 0xfd68be00",
   kernels: "Linux 5.15 on",
   pattern: new RegExp(
-    String.raw`(?:${SPEAKER}\s+)?translation\s+fault:\s+status:(?<status>0x[0-9a-f]+)\s+stream:(?<stream>\d+)\s+code:(?<code>0x[0-9a-f]+)\s+(?:\((?<text>[^)]{0,60})\)|\S{0,20})\s+at\s+(?<iova>0x[0-9a-f]+)`,
+    String.raw`(?:${SPEAKER}\s+)?translation\s+fault:\s+status:(?<status>0x[0-9a-f]+)\s+stream:(?<stream>\d+)\s+code:(?<code>0x[0-9a-f]+)\s+(?:(?:\((?<text>[^)]{0,60})\)|\S{1,20})\s+)?at\s+(?<iova>0x[0-9a-f]+)`,
   ),
   fields: {
     iommu: SPEAKER_FIELD,

@@ -12,7 +12,7 @@ const CALLBACKS: Shape = {
   example: "dmar_fault: 893 callbacks suppressed",
   kernels: "all",
   pattern: new RegExp(
-    String.raw`\b(?<by>[\w.-]*(?:${PRINTERS})[\w.-]*):\s+(?<count>\d+)\s+callbacks\s+suppressed`,
+    String.raw`\b(?<by>[\w.-]{0,40}(?:${PRINTERS})[\w.-]{0,40}):\s+(?<count>\d+)\s+callbacks\s+suppressed`,
     "i",
   ),
   fields: { by: { radix: "text", unit: "function" }, count: COUNT },

@@ -19,7 +19,7 @@ const FAULT: Shape = {
   example: "[VT-D]DMAR:[DMA Write] Request device [0000:65:00.0] fault addr 1200000000",
   kernels: "Xen: with the address of the registers until 4.x",
   pattern: new RegExp(
-    String.raw`(?=\[VT-D\]|DMAR:\s*\[DMA[^\n]*\n?[^\n]*\biommu\s+reg\s+=)(?:\[VT-D\])?(?:\S+?:\d+:\s*)?DMAR:\s*\[DMA\s+(?<access>Read|Write)\]\s+Request\s+device\s+\[(?<device>${PCI_DEVICE}|[x:.]+)\]` +
+    String.raw`(?=\[VT-D\]|DMAR:\s*\[DMA[^\n]{0,120}(?:\n[^\n]{0,80})?\biommu\s+reg\s+=)(?:\[VT-D\])?(?:\S+?:\d+:\s*)?DMAR:\s*\[DMA\s+(?<access>Read|Write)\]\s+Request\s+device\s+\[(?<device>${PCI_DEVICE}|[x:.]+)\]` +
       String.raw`\s+fault\s+addr\s+(?<address>(?:0x)?[0-9a-fx]+)(?:,\s+iommu\s+reg\s+=\s+(?<registers>[0-9a-f]+))?`,
     "i",
   ),
