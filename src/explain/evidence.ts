@@ -2,7 +2,7 @@
  * What an input says beside the things that are to be explained: about the machine, about events of devices, about what was lost.
  * Rules ask it; memory is bounded.
  */
-import type { EventFact, Fact, HostFact, LossFact, MappingFact, Requester } from "../log/facts.ts";
+import type { EventFact, Fact, HostFact, LossFact, Requester } from "../log/facts.ts";
 import { Events } from "./events.ts";
 import { Losses } from "./losses.ts";
 import type { TraceAnswer } from "./trace/answer.ts";
@@ -18,11 +18,10 @@ export class Evidence {
   readonly #events = new Events();
   readonly host: HostFact[] = [];
   readonly losses: Losses = new Losses();
-  readonly mappings: MappingFact[] = [];
   readonly #answers = new Map<Fact, TraceAnswer>();
   readonly #known = new Set<string>();
 
-  add(fact: EventFact | HostFact | LossFact | MappingFact): void {
+  add(fact: EventFact | HostFact | LossFact): void {
     switch (fact.kind) {
       case "event":
         this.#events.add(fact);
@@ -32,9 +31,6 @@ export class Evidence {
         break;
       case "loss":
         this.losses.add(fact);
-        break;
-      case "mapping":
-        if (this.mappings.length < MOST_HOST_FACTS) this.mappings.push(fact);
         break;
     }
   }

@@ -14,6 +14,7 @@ import { type Group, Groups } from "./groups.ts";
 import { RULES } from "./rules/index.ts";
 import type { Conclusion, Rule } from "./rules/rule.ts";
 import type { ClockRelation } from "./trace/clocks.ts";
+import { DebugLines } from "./trace/debug-lines.ts";
 import { lossesOf } from "./trace/losses.ts";
 import { PendingFacts } from "./trace/pending.ts";
 import { Recordings } from "./trace/recordings.ts";
@@ -43,7 +44,11 @@ export class Explainer {
    * @param expectedBytes - how long the input will be; 0 when unknown. It saves memory and time, and changes nothing else
    */
   input(file: string, expectedBytes = 0): InputReader {
-    const log = new LogReader(file, (fact) => this.#take(fact));
+    const debugLines = new DebugLines();
+    const log = new LogReader(file, (fact) => {
+      debugLines.add(fact);
+      this.#take(fact);
+    });
     const sink = {
       text: (bytes: Uint8Array, first: number, end: number) => log.write(bytes, first, end),
       skip: (lines: number) => log.skip(lines),
@@ -59,6 +64,7 @@ export class Explainer {
         const recording = trace.finish();
         this.#inputs.push(inputOf(file, log.finish(), recording, text.cutLines));
         this.#recordings.add(file, recording);
+        this.#recordings.addLog(file, debugLines.trace);
         for (const loss of lossesOf(file, recording)) this.#evidence.add(loss);
       },
     };
@@ -90,7 +96,8 @@ export class Explainer {
   }
 
   #take(fact: Fact): void {
-    if (fact.kind === "host" || fact.kind === "event" || fact.kind === "loss" || fact.kind === "mapping") {
+    if (fact.kind === "mapping") return;
+    if (fact.kind === "host" || fact.kind === "event" || fact.kind === "loss") {
       this.#evidence.add(fact);
       return;
     }

@@ -13,7 +13,8 @@ export const TRACE_LIFE: Rule = {
   title:
     "A recording shows whether the address was mapped for the device when the fault was reported, before, or never.",
   kinds: ["dma-fault"],
-  needs: "a trace with `iommu:map` and `iommu:unmap`, and clocks of log and trace that can be related",
+  needs:
+    "a trace with `iommu:map` and `iommu:unmap`, and clocks of log and trace that can be related; or a log with the maps and unmaps of dynamic debug",
   concludes:
     "use-after-unmap, permission, mapped-but-faulted, past-end, before-start, truncated-address, physical-address, wrong-device or not-mapped",
   safety: "certain",

@@ -15,12 +15,28 @@ import { isFault, type PendingFacts, type Waiting } from "./pending.ts";
 import { slowIn } from "./slow.ts";
 import { answer } from "./verdict.ts";
 
+/** Maps and unmaps of a log have the log's own clock. */
+const SAME_CLOCK: ClockRelation = {
+  offsetSeconds: 0,
+  withinSeconds: 0,
+  assumesLocalClock: false,
+  because: "",
+  lines: [],
+};
+
 export class Recordings {
   readonly #traces: TraceAnalysis[] = [];
+  /** Logs that record maps and unmaps themselves. */
+  readonly #logs: TraceAnalysis[] = [];
 
   /** Adds the trace of an input; one without events says nothing. */
   add(file: string, trace: Trace): void {
     if (trace.events.length > 0) this.#traces.push(new TraceAnalysis(file, trace));
+  }
+
+  /** Adds what a log records of maps and unmaps, by its own clock. */
+  addLog(file: string, trace: Trace): void {
+    if (trace.events.length > 0) this.#logs.push(new TraceAnalysis(file, trace));
   }
 
   get all(): readonly TraceAnalysis[] {
@@ -62,20 +78,33 @@ export class Recordings {
   ): Map<Waiting, TraceAnswer> {
     const answers = new Map<Waiting, TraceAnswer>();
     const asked = faults.filter(isFault);
-    for (const analysis of this.#traces) {
-      const near = neighboursOf(
-        analysis,
-        asked.map(({ fact }) => Number(((fact as FaultFact).iova ?? 0n) >> 12n)),
-      );
-      for (const one of asked) {
-        const question = questionOf(one, relation, evidence);
-        const neighbours = near.get(Number(question.iova >> 12n));
-        const found = neighbours === undefined ? undefined : answer(question, analysis, neighbours);
-        const known = answers.get(one);
-        if (found !== undefined && (known === undefined || worth(found) > worth(known))) answers.set(one, found);
-      }
+    for (const analysis of this.#traces) ask(analysis, asked, (one) => questionOf(one, relation, evidence), answers);
+    for (const analysis of this.#logs) {
+      // Another log may be one of another boot.
+      const own = asked.filter(({ fact }) => fact.clock === "uptime" && fact.lines[0]?.file === analysis.file);
+      ask(analysis, own, ({ fact }) => questionOf({ fact }, SAME_CLOCK, evidence), answers);
     }
     return answers;
+  }
+}
+
+/** Adds what a recording says about each fault to `answers`, where it says more than those before. */
+function ask(
+  analysis: TraceAnalysis,
+  asked: readonly Waiting[],
+  questionOn: (one: Waiting) => FaultQuestion,
+  answers: Map<Waiting, TraceAnswer>,
+): void {
+  const near = neighboursOf(
+    analysis,
+    asked.map(({ fact }) => Number(((fact as FaultFact).iova ?? 0n) >> 12n)),
+  );
+  for (const one of asked) {
+    const question = questionOn(one);
+    const neighbours = near.get(Number(question.iova >> 12n));
+    const found = neighbours === undefined ? undefined : answer(question, analysis, neighbours);
+    const known = answers.get(one);
+    if (found !== undefined && (known === undefined || worth(found) > worth(known))) answers.set(one, found);
   }
 }
 

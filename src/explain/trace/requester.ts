@@ -59,8 +59,8 @@ function unnamedRequester(analysis: TraceAnalysis, devices: readonly number[]): 
     owns: (life) => analysis.isOfUnknown(life),
     limit: isOnly && !analysis.isLossy ? "strong" : "hint",
     because: isOnly
-      ? "no line of the trace says whose the mappings are"
-      : "no line of the trace ties a mapping to this device",
+      ? "no line of the recording says whose the mappings are"
+      : "no line of the recording ties a mapping to this device",
     isComplete: false,
     knownFromSeconds: analysis.span.first,
     isTask: false,
