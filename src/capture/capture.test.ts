@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
@@ -150,6 +150,22 @@ describe("a machine that can't record", () => {
   const cases: readonly [string, (host: ModelHost) => void, RegExp, CaptureOptions?][] = [
     ["has no tracefs", (host) => host.files.delete("/sys/kernel/tracing/instances/."), /run: mount -t tracefs nodev/],
     [
+      "is a container without tracefs",
+      (host) => {
+        host.files.delete("/sys/kernel/tracing/instances/.");
+        host.files.set("/proc/self/status", "CapPrm:\t00000000a80425fb\nCapEff:\t00000000a80425fb\n");
+      },
+      /may not mount it \(no CAP_SYS_ADMIN, as in most containers\); run it on the host itself: iova capture --dry-run/,
+    ],
+    [
+      "has no tracefs, but may mount it",
+      (host) => {
+        host.files.delete("/sys/kernel/tracing/instances/.");
+        host.files.set("/proc/self/status", "CapEff:\t000001ffffffffff\n");
+      },
+      /run: mount -t tracefs nodev/,
+    ],
+    [
       "is locked down",
       (host) => host.files.set("/sys/kernel/security/lockdown", "none integrity [confidentiality]\n"),
       /boot with: lockdown=integrity/,
@@ -197,6 +213,26 @@ describe("for other machines", () => {
       const [path, value] = [write.slice(5, write.indexOf("=")), write.slice(write.indexOf("=") + 1)];
       assert.ok(script.includes(`${path} ${value}\n`) || script.includes(`${path} '${value}'\n`), write);
     }
+  });
+
+  test("the script says in one line why a machine can't record, when it comes through a pipe, too", () => {
+    const place = mkdtempSync(join(folder, "script-"));
+    const tracing = join(place, "tracing");
+    const script = scriptOf({}).replaceAll(/\/sys\/kernel\/(?:debug\/)?tracing/g, tracing);
+    const said = (user: number): string => {
+      writeFileSync(join(place, "id"), `#!/bin/sh\necho ${user}\n`, { mode: 0o755 });
+      const env = { PATH: `${place}:${process.env["PATH"] ?? ""}` };
+      const { status, stderr } = spawnSync("sh", [], { input: script, encoding: "utf8", env });
+      assert.equal(status, 2, stderr);
+      return stderr;
+    };
+    assert.equal(said(1000), "capture: needs root: sudo sh FILE, or iova capture --dry-run | sudo sh\n");
+    assert.match(
+      said(0),
+      /^capture: tracefs is not mounted: mount -t tracefs nodev \S+ \(a container may not: run it on the host\)\n$/,
+    );
+    mkdirSync(join(tracing, "instances"), { recursive: true });
+    assert.match(said(0), /^capture: \S+ has neither iommu nor dma: boot a kernel of a distribution\n$/);
   });
 
   test("boot parameters fit the kernel", () => {

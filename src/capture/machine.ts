@@ -18,12 +18,21 @@ export interface Machine {
 
 /** Below this, a recording holds a moment only. */
 const LEAST_BUFFER_KIB = 256;
+/** The capability's bit, capabilities(7). */
+const CAP_SYS_ADMIN = 21n;
 
 /** Looks at the machine. Throws IovaError, one line with what to do, when nothing can be recorded here. */
 export function lookAt(files: HostFiles, user: number | undefined): Machine {
-  if (user !== 0) throw unable("recording needs root; run: sudo iova capture");
+  if (user !== 0)
+    throw unable("recording needs root; run: sudo iova capture (in a clone: sudo node bin/iova.js capture)");
   const tracefs = TRACEFS_PLACES.find((place) => files.exists(`${place}/instances`));
   if (tracefs === undefined) {
+    if (!canMount(files)) {
+      throw unable(
+        `there is no tracefs at ${TRACEFS_PLACES[0]}, and this process may not mount it (no CAP_SYS_ADMIN, as in most containers); run it on ` +
+          "the host itself: iova capture --dry-run prints a script that needs no Node",
+      );
+    }
     throw unable(
       `there is no tracefs at ${TRACEFS_PLACES[0]}; run: mount -t tracefs nodev ${TRACEFS_PLACES[0]} ` +
         "(when that fails, the kernel is built without CONFIG_FTRACE)",
@@ -47,6 +56,12 @@ export function lookAt(files: HostFiles, user: number | undefined): Machine {
     hasDmaEvents: hasDmaEvents === true,
     hasGroups: files.list("/sys/kernel/iommu_groups").length > 0,
   };
+}
+
+/** Has the process CAP_SYS_ADMIN? True when the kernel does not tell. */
+function canMount(files: HostFiles): boolean {
+  const effective = /^CapEff:\s*([\da-f]+)/m.exec(textOf(files, "/proc/self/status"))?.[1];
+  return effective === undefined || ((BigInt(`0x${effective}`) >> CAP_SYS_ADMIN) & 1n) === 1n;
 }
 
 /**

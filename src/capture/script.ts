@@ -38,9 +38,10 @@ const HEAD = `#!/bin/sh
 # It writes an archive for: iova explain FILE.tar.gz
 set -u
 fail() { echo "capture: $1" >&2; exit 2; }
-[ "$(id -u)" = 0 ] || fail "needs root: sudo sh $0"
+[ "$(id -u)" = 0 ] || fail "needs root: sudo sh FILE, or iova capture --dry-run | sudo sh"
 for tracefs in ${TRACEFS_PLACES.join(" ")} ""; do [ -d "$tracefs/instances" ] && break; done
-[ -n "$tracefs" ] || fail "tracefs is not mounted: mount -t tracefs nodev ${TRACEFS_PLACES[0]}"
+[ -n "$tracefs" ] || fail "tracefs is not mounted: mount -t tracefs nodev ${TRACEFS_PLACES[0]} (a container may not: run it on the host)"
+[ -d "$tracefs/events/iommu" ] || [ -d "$tracefs/events/dma" ] || fail "$tracefs/events has neither iommu nor dma: boot a kernel of a distribution"
 recorder=$tracefs/instances/${RECORDER}
 if [ -d "$recorder" ]; then
   rmdir "$recorder" 2>/dev/null || fail "$recorder is in use: another capture is running"
@@ -70,7 +71,8 @@ function loopOf(seconds: number | undefined): string {
   const limit = seconds === undefined ? "" : ` && [ "$elapsed" -lt ${Math.ceil(seconds)} ]`;
   return `
 mark="${START_MARK} ($$)"
-echo "$mark" > /dev/kmsg
+# Without the mark the kernel's log can't be watched from here on.
+{ echo "$mark" > /dev/kmsg; } 2>/dev/null || echo "capture: /dev/kmsg can't be written: a fault does not end the recording, Ctrl-C does" >&2
 echo "recording until the first fault${seconds === undefined ? "" : `, ${Math.ceil(seconds)} s`} or Ctrl-C" >&2
 elapsed=0
 while [ -z "$stopped" ]${limit}; do
