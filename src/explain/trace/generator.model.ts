@@ -9,9 +9,12 @@ const FAULTS = [
   "before-start",
   "truncated-address",
   "not-mapped",
+  "wrong-device",
+  "mapped-but-faulted",
 ] as const;
 type Planted = (typeof FAULTS)[number];
-const LEVELS = ["event", "log", "log without clock", "lost", "late"] as const;
+/** Where the fault stands, and what is missing: the relation of the clocks, the beginning (`lost`, `late`), a part in the middle (`gap`). */
+const LEVELS = ["event", "log", "log without clock", "lost", "late", "gap", "two recordings"] as const;
 
 export interface Generated {
   readonly planted: Planted;
@@ -26,6 +29,9 @@ const OWN_SLOTS = 64;
 const SLOTS = 128;
 /** Mappings whose neighbours matter stand clear of the traffic, so that the truth is one. */
 const BASE = 0x8_4000_0000;
+const FOREIGN = 0x10_4000_0000;
+/** A device that has the planted address for itself, or gets it. */
+const OTHER = "0000:00:07.0";
 
 export function generate(seed: number): Generated {
   const random = randomOf(seed);
@@ -48,16 +54,21 @@ export function generate(seed: number): Generated {
   if (isAmongOthers) {
     // Another device has the same address for itself, from before the fault to the end.
     const since = mapAt + Math.floor(random() * (faultAt - mapAt));
-    trace.dmaMap(since, "0000:00:07.0", iova, pages * PAGE, pick(["FROM_DEVICE", "TO_DEVICE"] as const));
+    trace.dmaMap(since, OTHER, iova, pages * PAGE, pick(["FROM_DEVICE", "TO_DEVICE"] as const));
   }
   const inside = iova + Math.floor(random() * pages) * PAGE + 4 * Math.floor(random() * 1000);
   if (planted === "use-after-unmap") {
     const gap = 1 + Math.floor(10 ** (random() * 6));
     trace.dmaUnmap(faultAt - gap, DEVICE, iova, pages * PAGE, direction);
+    // Another device gets the address after the fault.
+    if (!isAmongOthers && random() < 0.5) trace.dmaMap(faultAt + 500_000, OTHER, iova, pages * PAGE, "FROM_DEVICE");
   }
+  if (planted === "wrong-device") trace.dmaMap(mapAt, OTHER, FOREIGN, pages * PAGE, "FROM_DEVICE");
   const address = {
     "use-after-unmap": inside,
     permission: inside,
+    "mapped-but-faulted": inside,
+    "wrong-device": FOREIGN + (inside - iova),
     "past-end": iova + pages * PAGE,
     "before-start": iova - 4 * (1 + Math.floor(random() * 1000)),
     "truncated-address": inside % 2 ** 32,
@@ -65,6 +76,8 @@ export function generate(seed: number): Generated {
   }[planted];
   if (level === "log" || level === "log without clock") trace.logged(faultAt, address, "write");
   else trace.fault(faultAt, address, "write");
+  if (level === "gap") trace.raw(faultAt - 500_000, "CPU:0 [LOST 120 EVENTS]");
+  if (level === "two recordings") trace.raw(2_500_000, "# entries-in-buffer/entries-written: 100/100   #P:2");
   const header = level === "lost" ? { header: "# entries-in-buffer/entries-written: 300/9000   #P:2" } : {};
   return { planted, level, findings: trace.findings({ ...header, clock: level !== "log without clock" }) };
 }
@@ -85,6 +98,29 @@ function traffic(trace: TraceText, device: string, random: () => number): void {
   }
 }
 
+/** A trace in which a device is removed; some of its mappings may stay, and others' go on. */
+export function generateExit(seed: number): { readonly left: number; readonly findings: readonly Finding[] } {
+  const random = randomOf(seed);
+  const trace = new TraceText().add(100, DEVICE).add(200, OTHERS[0] as string);
+  for (const device of [DEVICE, ...OTHERS]) traffic(trace, device, random);
+  const count = 1 + Math.floor(random() * 20);
+  const left = random() < 0.5 ? 0 : 1 + Math.floor(random() * count);
+  for (let at = 0; at < count; at++) {
+    const iova = BASE + at * 16 * PAGE;
+    trace.dmaMap(1_000_000 + at * 10, DEVICE, iova, PAGE, "FROM_DEVICE");
+    if (at >= left) trace.dmaUnmap(4_700_000 + at * 10, DEVICE, iova, PAGE, "FROM_DEVICE");
+  }
+  trace.remove(5_000_000, DEVICE).add(12_000_000, "0000:00:09.0");
+  return { left, findings: trace.findings() };
+}
+
+/** What is wrong with what is said of the leak. */
+export function exitObjection({ left, findings }: ReturnType<typeof generateExit>): string | undefined {
+  const said = findings.map(({ kind, verdict, device, count }) => `${kind} ${verdict} ${device} ${count}`).join(", ");
+  const wanted = left === 0 ? "" : `leak at-exit ${DEVICE} ${left}`;
+  return said === wanted ? undefined : `${left} left: ${said}`;
+}
+
 /** Linear congruential, of 31 bits. */
 function randomOf(seed: number): () => number {
   let state = (seed * 2_654_435_761) % 2 ** 31;
@@ -94,12 +130,15 @@ function randomOf(seed: number): () => number {
   };
 }
 
+/** An address of another device is none of this one. */
+const ALSO_TRUE: Readonly<Partial<Record<Planted, string>>> = { "wrong-device": "not-mapped" };
+
 /** What is wrong with the answer: a verdict that is not the truth, and said with more than "undecided". Undefined: nothing. */
 export function objection({ planted, level, findings }: Generated): string | undefined {
   const faults = findings.filter(({ kind }) => kind === "dma-fault");
   if (faults.length !== 1) return `${faults.length} faults, one was planted`;
   const { verdict, certainty } = faults[0] as Finding;
-  const isTrue = verdict === planted || certainty === "undecided";
+  const isTrue = verdict === planted || certainty === "undecided" || ALSO_TRUE[planted] === verdict;
   if (!isTrue) return `${planted} (${level}): ${verdict} ${certainty}`;
   return findings.some(({ kind }) => kind !== "dma-fault") ? "finds what was not planted" : undefined;
 }

@@ -17,6 +17,17 @@ export class TraceText {
     return this;
   }
 
+  /** A line that is no event: of a lost part, or the header of the next recording. */
+  raw(at: number, text: string): this {
+    this.#events.push({ at, text });
+    return this;
+  }
+
+  remove(at: number, device: string): this {
+    const group = Number.parseInt(device.slice(8, 10), 16);
+    return this.event(at, `remove_device_from_group: IOMMU: groupID=${group} device=${device}`);
+  }
+
   add(at: number, device: string): this {
     return this.event(
       at,
