@@ -23,7 +23,7 @@ import type { Window } from "./window.ts";
 const NAMES_IOMMU = /AMD-Vi|DMAR|iommu\b|smmu|IO_PAGE_FAULT|swiotlb|DMA-API|\bdart\b/i;
 /** `default` is no fault. */
 const NAMES_FAILURE =
-  /\b(?:fault|error|fail|time-?out|timed out|refus|reject|unable|exceed|blocked|illegal|invalid\b|unhandled)|_FAULT|_ERROR|_TIMEOUT/i;
+  /\b(?:fault|error|fail|time-?out|timed out|refus|reject|unable|exceed|blocked|illegal|invalid\b|unhandled|event logged)|_FAULT|_ERROR|_TIMEOUT/i;
 /** Lines of a boot that name an IOMMU and something that is missing, on machines without any problem. */
 const HARMLESS =
   /perf counter|handle for ACPI object|No ATSR found|not available on this system|ioapic \d+ has no mapping|No southbridge IOAPIC|No firmware reserved region/;

@@ -61,7 +61,7 @@ const GARBAGE: Rule = {
     if (POISON.test(text)) {
       return [candidate("garbage-address", "strong", `${text} is a pattern that marks freed or unset memory.`, fault)];
     }
-    if (/^0xffff[89a-f][0-9a-f]{11}$/.test(text)) {
+    if (/^0xffff[89a-f][0-9a-f]{11}$/.test(text) && !isSpecialOfAmd(fault)) {
       const pointer = `${text} has the form of a pointer of the kernel, not of an address for devices.`;
       return [
         candidate("garbage-address", "strong", pointer, fault),
@@ -71,6 +71,11 @@ const GARBAGE: Rule = {
     return onesOf(fault);
   },
 };
+
+/** AMD's range of interrupts and messages begins at 0xfdf8000000; its address may be printed with all bits above set. */
+function isSpecialOfAmd({ family, iova }: FaultFact & { readonly iova: bigint }): boolean {
+  return family === "amd" && iova >> 27n === 0xffff_fffd_f800_0000n >> 27n;
+}
 
 /** Addresses above 4 GiB whose bits from 16 on are all ones, or ones with a hole of zeros. */
 function onesOf(fault: FaultFact & { readonly iova: bigint }): ReturnType<Rule["apply"]> {

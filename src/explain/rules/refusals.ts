@@ -201,7 +201,8 @@ const EXHAUSTED: Rule = {
   excludedBy: "a largest hole that would have held the request: then it is the allocator's state",
   example: "iommu_alloc failed, tbl c00000000263c480 vaddr c000000133b00000 npages 1",
   apply({ facts, first }) {
-    const one = facts.find((fact) => fact.kind === "exhausted" && fact.pages === 1);
+    // A table of a fixed size is full then; an allocator with caches and a queue of freed ranges may still have some.
+    const one = facts.find((fact) => fact.kind === "exhausted" && fact.pages === 1 && fact.table !== undefined);
     if (one !== undefined) return [candidate("full", "certain", "Even a request of one page failed.", one)];
     return [
       candidate("full", "hint", "Nothing in the line says how much was free.", first),

@@ -154,7 +154,7 @@ const TABLE_ERROR: Rule = {
         candidate("hardware-error", "hint", "A broken command queue looks the same.", first),
       ];
     }
-    if (/hardware[_ ]error|abort|\bEABT\b|external|fetch/i.test(text)) {
+    if (/(?:hardware|_HW)[_ ]error|abort|\bEABT\b|external|fetch/i.test(text)) {
       return [
         candidate("hardware-error", "strong", "The code means an error on the way to memory.", first),
         candidate("reserved-bits", "hint", "A table at a wrong address looks the same.", first),

@@ -112,6 +112,18 @@ const MESSAGE: Shape = {
   },
 };
 
+/** Printed whether the check is on or not, so `DMA-API:` does not stand before it. */
+const VMALLOC: Shape = {
+  name: "dma-map-of-vmalloc",
+  example: "ehci-pci 0000:00:1d.0: rejecting DMA map of vmalloc memory",
+  kernels: "Linux 5.4 on",
+  pattern: /(?:(?<driver>[\w.-]{1,64})\s+(?<device>[\w.:@-]{1,64}):\s+)?rejecting\s+DMA\s+map\s+of\s+vmalloc\s+memory/,
+  fields: { driver: TEXT, device: DEVICE },
+  read(values, found, sink) {
+    sink.add({ kind: "misuse", ...found.base, because: "bad-memory", ...requester(values) });
+  },
+};
+
 function requester(values: Values): { device?: string; driver?: string } {
   const device = values.text("device") ?? values.text("oldDevice");
   return given({ device: deviceName(device), driver: driverOf(values.text("driver") ?? values.text("oldDriver")) });
@@ -223,6 +235,6 @@ const IOMMU_WARNING: Shape = {
 export const DMA_DEBUG: Family = {
   name: "dma-debug",
   about: "DMA-API debug, and WARNINGs of the IOMMU code",
-  hint: /DMA-API|leaked\s+entries|WARNING/,
-  shapes: [MESSAGE, OVERLAP, LEAKED_ENTRY, WARNING, DISABLED, IOMMU_WARNING],
+  hint: /DMA-API|leaked\s+entries|WARNING|rejecting\s+DMA/,
+  shapes: [MESSAGE, VMALLOC, OVERLAP, LEAKED_ENTRY, WARNING, DISABLED, IOMMU_WARNING],
 };

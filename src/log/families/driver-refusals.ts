@@ -56,9 +56,9 @@ const TABLE_PAGES: Shape = {
 const MASK: Shape = {
   name: "dma-direct-overflow",
   example: "nvme 0000:01:00.0: overflow 0x00000001ffffe000+4096 of DMA mask ffffffff bus limit 0",
-  kernels: "Linux 5.0 on: no IOMMU, and no bounce buffer",
+  kernels: "Linux 5.0 on: no IOMMU, and no bounce buffer. Newer: `DMA addr …+… overflow (mask …, bus limit …)`",
   pattern: new RegExp(
-    String.raw`(?:${SPEAKER.replaceAll("iommu", "device")}\s+)?overflow\s+(?<address>0x[0-9a-f]+)\+(?<bytes>\d+)\s+of\s+DMA\s+mask\s+(?<mask>[0-9a-f]+)`,
+    String.raw`(?:${SPEAKER.replaceAll("iommu", "device")}\s+)?(?:DMA\s+addr|overflow)\s+(?<address>0x[0-9a-f]+)\+(?<bytes>\d+)\s+(?:of\s+DMA\s+|overflow\s+\()mask\s+(?<mask>[0-9a-f]+)`,
   ),
   fields: {
     device: { radix: "text", unit: "device" },
@@ -89,6 +89,6 @@ function bitsOf(mask: bigint | undefined): bigint | undefined {
 export const DRIVER_REFUSALS: Family = {
   name: "driver-refusals",
   about: "Maps that the kernel's IOMMU code refuses",
-  hint: /beyond\s+4GB|unaligned:|accommodate\s+DMA|DMA\s+mask/,
+  hint: /beyond\s+4GB|unaligned:|accommodate\s+DMA|DMA\s+mask|DMA\s+addr/,
   shapes: [SUN50I, UNALIGNED, TABLE_PAGES, MASK],
 };

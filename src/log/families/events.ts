@@ -10,7 +10,7 @@ const DRIVER: Field = { radix: "text", unit: "driver" };
 const DEVICE: Field = { radix: "text", unit: "device" };
 
 /** `nvme 0000:01:00.0: `, `nvme nvme0: `, `r8169 0000:02:00.0 eth0: `, `ath10k_pci 0000:01:00.0: `, `[drm] `. */
-const REQUESTER = String.raw`(?:(?<driver>[a-z][\w-]{1,30})\s+(?<device>${PCI_DEVICE}|[\w.:-]{2,40})(?:\s+[\w-]+)?:\s+(?:[\w-]+:\s+)?)`;
+const REQUESTER = String.raw`(?:(?<driver>(?![\w-]*(?:iommu|smmu|dart)\b)[a-z][\w-]{1,30})\s+(?<device>${PCI_DEVICE}|[\w.:-]{2,40})(?:\s+[\w-]+)?:\s+(?:[\w-]+:\s+)?)`;
 /** The rest of a line up to the word. */
 const TO = String.raw`[^\n]{0,120}?`;
 

@@ -2,7 +2,8 @@
  * Intel VT-d (`DMAR:`), from the two-line messages of Linux 3.x to the scalable mode of today. Faults, dumps of tables and invalidation errors
  * stand in files of their own; here are the messages of the driver's mapping code, and the family.
  */
-import type { Family, Shape } from "../shape.ts";
+import { deviceName, PCI_DEVICE } from "../pci.ts";
+import { type Family, given, type Shape } from "../shape.ts";
 import { INTEL_DUMPS } from "./intel-dump.ts";
 import { INTEL_FAULTS } from "./intel-fault.ts";
 import { INTEL_INVALIDATIONS } from "./intel-invalidation.ts";
@@ -43,9 +44,24 @@ const WIDTH: Shape = {
   },
 };
 
+const NO_RANGE: Shape = {
+  name: "intel-no-range",
+  example: "Allocating 1-page iova for 0000:00:1f.2 failed",
+  kernels: "until 5.4, with or without `DMAR: `",
+  pattern: new RegExp(
+    String.raw`Allocating\s+(?<pages>\d+)-page\s+iova\s+for\s+(?<device>${PCI_DEVICE}|[\w.:@-]{1,64})\s+failed`,
+    "i",
+  ),
+  fields: { pages: { radix: "decimal", unit: "pages" }, device: { radix: "text", unit: "device" } },
+  read(values, found, sink) {
+    const fields = given({ device: deviceName(values.text("device")), pages: values.small("pages") });
+    sink.add({ kind: "exhausted", ...found.base, ...fields });
+  },
+};
+
 export const INTEL: Family = {
   name: "intel",
   about: "Intel VT-d: DMA faults, interrupt remapping, dumps of tables, invalidation errors",
-  hint: /DMAR|DRHD|DMA|INTR-REMAP|fault|iommu|entry|VT-d|QI|pte|Invalidation/,
-  shapes: [...INTEL_FAULTS, ...INTEL_DUMPS, ...INTEL_INVALIDATIONS, ALREADY_SET, WIDTH],
+  hint: /DMAR|DRHD|DMA|INTR-REMAP|fault|iommu|iova|entry|VT-d|QI|pte|Invalidation/,
+  shapes: [...INTEL_FAULTS, ...INTEL_DUMPS, ...INTEL_INVALIDATIONS, ALREADY_SET, WIDTH, NO_RANGE],
 };

@@ -7,15 +7,15 @@ const QUEUE_INDEX = { radix: "hex", unit: "index of the command queue, with its 
 const CMD_SYNC: Shape = {
   name: "smmu-v3-cmd-sync",
   example: "arm-smmu-v3 arm-smmu-v3.0.auto: CMD_SYNC timeout at 0x00000146 [hwprod 0x00000146, hwcons 0x00000000]",
-  kernels: "all; the indexes since 5.4",
+  kernels: "all; the indexes since 5.4. `CMDQ timeout`: the queue stays full",
   pattern: new RegExp(
-    String.raw`${SPEAKER}\s+CMD_SYNC\s+timeout(?:\s+at\s+(?<at>0x[0-9a-f]+)\s+\[hwprod\s+(?<hwprod>0x[0-9a-f]+),\s+hwcons\s+(?<hwcons>0x[0-9a-f]+))?`,
+    String.raw`${SPEAKER}\s+(?:CMD_SYNC\s+timeout|CMDQ\s+(?<full>timeout))(?:\s+at\s+(?<at>0x[0-9a-f]+)\s+\[hwprod\s+(?<hwprod>0x[0-9a-f]+),\s+hwcons\s+(?<hwcons>0x[0-9a-f]+))?`,
   ),
-  fields: { iommu: SPEAKER_FIELD, at: QUEUE_INDEX, hwprod: QUEUE_INDEX, hwcons: QUEUE_INDEX },
+  fields: { iommu: SPEAKER_FIELD, full: TEXT, at: QUEUE_INDEX, hwprod: QUEUE_INDEX, hwcons: QUEUE_INDEX },
   read(values, found, sink) {
     const consumed = values.number("hwcons");
     // The SMMU has taken no command at all, or its registers do not answer.
-    const isSilent = consumed === 0n || consumed === 0xffffffffn;
+    const isSilent = consumed === 0n || consumed === 0xffffffffn || values.text("full") !== undefined;
     sink.add({
       kind: "invalidation-timeout",
       ...found.base,
