@@ -128,7 +128,7 @@ interface Trial {
  */
 function joinWords(parts: readonly Part[], from: number, columns: readonly number[]): void {
   for (const [at, part] of parts.entries()) {
-    if (columns[at] !== TERMINAL_COLUMNS || !isOpen(parts, at)) continue;
+    if (columns[at] !== TERMINAL_COLUMNS || !isOpen(parts, at) || parts[at + 1]?.isSpilled === true) continue;
     const plain = new Window(parts).text;
     part.isCut = true;
     const better = betterJoin(new Window(parts).text, plain, from);

@@ -85,6 +85,7 @@ export class Windows {
       hasPrefix,
       time: hasPrefix ? time : goesOn?.time,
       clock: hasPrefix ? clock : goesOn?.clock,
+      isSpilled,
       isBeforeBlank: false,
       isWrapped: false,
       isCut: false,

@@ -23,6 +23,8 @@ export interface Part {
   /** Of the line, or of the line that it may go on with. */
   readonly time: number | undefined;
   readonly clock: Clock | undefined;
+  /** It has fewer quote marks than the line before: a mail program wrapped that one, at a blank. */
+  readonly isSpilled: boolean;
   /** The next line begins with a blank. */
   isBeforeBlank: boolean;
   /** Goes on in the next line, behind a blank. */
