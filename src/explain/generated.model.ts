@@ -64,7 +64,10 @@ function contradictions(message: GeneratedMessage, { findings }: Explanation): s
     const isAbout = (found: Finding): boolean => found.kind === kind && isOf(found, fact);
     const about = findings.filter(isAbout);
     if (about.length === 0) return message.isReadable ? [`no finding of ${message.kind}`] : [];
-    if (fact.kind !== "fault") return [];
+    // Of several messages that name nothing it is open which finding is whose.
+    const isNamed =
+      fact.device !== undefined || fact.streamId !== undefined || ("iova" in fact && fact.iova !== undefined);
+    if (fact.kind !== "fault" || (!isNamed && about.length > 1)) return [];
     const isOpen = OPEN_CAUSES.has(fact.cause) && fact.dump === undefined;
     return about.flatMap(({ verdict, certainty }) => [
       ...(certainty !== "undecided" && NEVER[fact.cause]?.includes(verdict) === true
