@@ -78,11 +78,13 @@ function contradictions(message: GeneratedMessage, { findings }: Explanation): s
   });
 }
 
-/** By the device, else by the stream, else by the address. */
+/** By the device, else by the stream, else by the address, else by the IOMMU. */
 function isOf(found: Finding, { device, streamId, ...rest }: Reported): boolean {
   if (device !== undefined) return found.device === device;
   if (streamId !== undefined) return found.streamId !== undefined && BigInt(found.streamId) === streamId;
   const { iova } = rest as { readonly iova?: bigint };
-  if (found.device !== undefined || iova === undefined) return found.device === undefined;
+  // A message without a requester is not that of a finding with one.
+  if (found.device !== undefined || found.streamId !== undefined) return false;
+  if (iova === undefined) return found.iommu === rest.iommu;
   return [found.iova, ...(found.otherAddresses ?? [])].includes(`0x${iova.toString(16)}`);
 }
