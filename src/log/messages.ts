@@ -6,7 +6,7 @@
 import type { CleanLine } from "./clean.ts";
 import { CutLines } from "./cut-lines.ts";
 import type { Clock } from "./facts.ts";
-import { type Prefixed, splitPrefix } from "./prefix.ts";
+import type { Prefixed } from "./prefix.ts";
 import { isSourceCode } from "./source-code.ts";
 import { isOfMonitor, type Part, Window, WRAPPED_COLUMNS } from "./window.ts";
 
@@ -26,6 +26,8 @@ export type Search = (window: Window, from: number, before: number) => number;
 export interface GivenLine {
   readonly raw: string;
   readonly clean: CleanLine;
+  /** The cleaned text, its prefix split off. */
+  readonly prefixed: Prefixed;
   /** Its numbers in the input: several where quoted-printable broke it. */
   readonly first: number;
   readonly last: number;
@@ -54,9 +56,9 @@ export class Windows {
   }
 
   /** Takes the next line. */
-  take({ raw, clean, first, last, begins, stamp }: GivenLine): void {
+  take({ raw, clean, prefixed, first, last, begins, stamp }: GivenLine): void {
     const before = this.#parts.at(-1);
-    const { text, hasPrefix, time, clock } = stamped(splitPrefix(clean.text), stamp);
+    const { text, hasPrefix, time, clock } = stamped(prefixed, stamp);
     const isCode = !hasPrefix && isSourceCode(clean.text);
     // A line that a mail program wrapped after quoting it: its rest has no quote marks.
     const isSpilled =

@@ -79,14 +79,18 @@ const INNER = new RegExp(
     String.raw`0x[0-9A-F]{16}\s\|\s+\d+\.\d+:\s`,
     String.raw`\(XEN\)\s`,
   ].join("|"),
-  "g",
 );
 
-/** Splits a cleaned line before each prefix that stands behind a message: two messages may have been run together. */
+/** Does a prefix stand behind a message, in a line without its own prefix? Two messages may have been run together. */
+export function holdsPrefix(text: string): boolean {
+  return INNER.test(text);
+}
+
+/** Splits a cleaned line before each prefix that stands behind a message. */
 export function splitMessages(line: string): readonly string[] {
   const messages: string[] = [];
   let first = 0;
-  for (const { index } of line.matchAll(INNER)) {
+  for (const { index } of line.matchAll(new RegExp(INNER, "g"))) {
     const rest = line.slice(first);
     if (index < line.length - splitPrefix(rest).text.length) continue;
     messages.push(line.slice(first, index).replace(/>\s*$/, ""));

@@ -12,7 +12,7 @@ import type { Fact, LineRef } from "./facts.ts";
 import { Mail, SUBJECT } from "./mail.ts";
 import { betterJoin, type Match, matchesIn } from "./matches.ts";
 import { type Stamp, Windows } from "./messages.ts";
-import { splitMessages, splitPrefix } from "./prefix.ts";
+import { holdsPrefix, splitMessages, splitPrefix } from "./prefix.ts";
 import { Repeats, Watched } from "./repeats.ts";
 import { Values } from "./shape.ts";
 import { Hunks } from "./source-code.ts";
@@ -260,13 +260,21 @@ export class LogReader {
       this.#subjects.note(clean.text.replace(SUBJECT, ""), { file: this.#file, line: line.first });
       return;
     }
+    const prefixed = splitPrefix(clean.text);
+    const { raw, first, last } = line;
+    if (!holdsPrefix(prefixed.text)) {
+      this.#windows.take({ raw, first, last, clean, prefixed, begins, stamp });
+      return;
+    }
     const messages = splitMessages(clean.text);
-    if (messages.length === 1) this.#windows.take({ ...line, clean, begins, stamp });
-    else
-      messages.forEach((text, at) => {
-        const raw = at === messages.length - 1 ? line.raw : text;
-        this.#windows.take({ ...line, raw, clean: { text, depth: clean.depth }, begins, stamp });
-      });
+    messages.forEach((text, at) => {
+      const own = {
+        raw: at === messages.length - 1 ? raw : text,
+        clean: { text, depth: clean.depth },
+        prefixed: splitPrefix(text),
+      };
+      this.#windows.take({ ...own, first, last, begins, stamp });
+    });
   }
 
   #search(window: Window, from: number, before: number): number {
