@@ -68,6 +68,8 @@ function contradictions(message: GeneratedMessage, { findings }: Explanation): s
     const isNamed =
       fact.device !== undefined || fact.streamId !== undefined || ("iova" in fact && fact.iova !== undefined);
     if (fact.kind !== "fault" || (!isNamed && about.length > 1)) return [];
+    const isTold = fact.cause !== "permission" || about.some(({ verdict }) => verdict === "permission");
+    if (message.isReadable && !isTold) return [`does not say that ${message.kind} is a permission`];
     const isOpen = OPEN_CAUSES.has(fact.cause) && fact.dump === undefined;
     return about.flatMap(({ verdict, certainty }) => [
       ...(certainty !== "undecided" && NEVER[fact.cause]?.includes(verdict) === true

@@ -277,6 +277,13 @@ describe("broken lines, found by generated logs of every shape, 2026-11-30", () 
     assert.deepEqual(said(`${text.slice(0, 80)}\n${text.slice(80)}`), said(text));
   });
 
+  test("a number of which a message leaves out the rest is read with it, at any width", () => {
+    const text =
+      "[ 4948.144340][    C0] myhost kernel: One of leaked entries details: [device address=0x000000002831b000] [size=811008 bytes] [mapped with DMA_FROM_DEVICE] [mapped as single]";
+    const at = text.indexOf("2831b000");
+    assert.deepEqual(said(`${text.slice(0, at)}\n${text.slice(at)}`), said(text));
+  });
+
   test("a number that a wider terminal cut is one number", () => {
     const text = `[ 6557.150210][    C0] myhost kernel: ${INTEL}`;
     const at = text.indexOf("27000");
@@ -324,6 +331,12 @@ describe("copies, prefixes and encodings, found by generated logs of every shape
   test("a message that was wrapped behind its own = is no quoted-printable", () => {
     const text = "AMD-Vi: IO_PAGE_FAULT: domain = 0, device id = 0x1bbb, fault address =\n0x1d908000, flags = 0x0";
     assert.deepEqual(faultsOf(text), ["1d908000 undefined -"]);
+  });
+
+  test("a dump of registers that was wrapped behind its = is no quoted-printable either", () => {
+    const text =
+      "0x000000000277BBFA |   249.707690:   arm-smmu 15000000.iommu: FSR    = 00000402 [Format=2 TF], SID=0x10f";
+    assert.deepEqual(said(text.replace("= ", "=\n")), said(text));
   });
 
   test("words that Markdown escaped", () => {
