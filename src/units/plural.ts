@@ -1,4 +1,4 @@
-/** Counts in sentences. */
+/** Counts as sentences write them: in the singular or in the plural. */
 
 /** 1 → "1 line", 3 → "3 lines". */
 export function plural(count: number | bigint, singular: string, many: string = `${singular}s`): string {
