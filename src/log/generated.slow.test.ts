@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { generatedLog, objectionsToLogs } from "./generated.model.ts";
 
 const SEED = Number(process.env["SEED"] ?? 1);
-const LOGS = Number(process.env["IOVA_LOGS"] ?? 20_000);
+const LOGS = Number(process.env["IOVA_LOGS"] ?? 5000);
 
 test(`${LOGS} generated logs are read as they were meant, seed ${SEED}`, () => {
   const wrong = objectionsToLogs(SEED, LOGS);
