@@ -2,7 +2,7 @@
  * What an input says beside the things that are to be explained: about the machine, about events of devices, about what was lost.
  * Rules ask it; memory is bounded.
  */
-import type { EventFact, Fact, HostFact, LossFact, Requester } from "../log/facts.ts";
+import { type EventFact, type Fact, type HostFact, type LossFact, type Requester, SAID_ONCE } from "../log/facts.ts";
 import { Events } from "./events.ts";
 import { Losses } from "./losses.ts";
 import type { TraceAnswer } from "./trace/answer.ts";
@@ -44,10 +44,9 @@ export class Evidence {
     return this.#events.all;
   }
 
-  /** Lines repeat what they say of a device: its first line is enough. */
+  /** Logs repeat what they say of the machine, and a log may hold many boots. */
   #addHost(fact: HostFact): void {
-    const key =
-      fact.about === "driver" || fact.about === "name" || fact.about === "userspace" ? keyOf(fact) : undefined;
+    const key = SAID_ONCE.has(fact.about) ? keyOf(fact) : undefined;
     if (this.host.length === MOST_HOST_FACTS || (key !== undefined && this.#known.has(key))) return;
     if (key !== undefined) this.#known.add(key);
     this.host.push(fact);
@@ -141,8 +140,7 @@ function isPci(device: string | undefined): boolean {
   return device !== undefined && /^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$/.test(device);
 }
 
-function keyOf(fact: HostFact): string {
-  const device = "device" in fact ? fact.device : "";
-  const word = fact.about === "driver" ? fact.driver : fact.about === "name" ? fact.name : "";
-  return `${fact.about} ${device} ${word}`;
+/** Equal for facts that state the same. */
+function keyOf({ lines: _lines, text: _text, time: _time, clock: _clock, shape: _shape, ...stated }: HostFact): string {
+  return Object.values(stated).join(" ");
 }

@@ -280,6 +280,20 @@ export type HostFact = FactBase & { readonly kind: "host" } & (
     | { readonly about: "registers"; readonly device?: string; readonly words: readonly number[] }
   );
 
+/** Subjects of which equal facts say nothing more, whenever they come: the first is enough. */
+export const SAID_ONCE: ReadonlySet<HostFact["about"]> = new Set([
+  "iommu",
+  "reserved",
+  "ram",
+  "bar",
+  "device",
+  "driver",
+  "framebuffer",
+  "its",
+  "name",
+  "userspace",
+]);
+
 export type Fact =
   | FaultFact
   | InterruptFact

@@ -286,13 +286,15 @@ export class LogReader {
     if (repeated !== undefined || (isAlone && this.#repeats.isSilent(whole.text))) return whole.text.length;
     const matches = matchesIn(window.text, from).filter(({ first }) => first < before);
     let searched = from;
+    let isSilent = isAlone;
     for (const one of matches) {
       this.#readMatch(window, one, searched);
       searched = one.end;
+      isSilent &&= this.#watched.isSaidOnce;
     }
     if (matches.length > 0 || window.hasPrefix) this.#isLog = true;
-    if (matches.length === 0 && !this.#noteUnread(window, from, before) && isAlone)
-      this.#repeats.noteSilent(whole.text);
+    if (matches.length === 0 && this.#noteUnread(window, from, before)) isSilent = false;
+    if (isSilent) this.#repeats.noteSilent(whole.text);
     const [only] = matches;
     const isWhole = isAlone && window.doubts.length === 0;
     if (isWhole && matches.length === 1 && only !== undefined) this.#repeats.learn(whole.text, only, this.#watched);

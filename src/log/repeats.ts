@@ -1,16 +1,16 @@
 /**
- * Lines that repeat earlier ones: the same text, in which no message was found, and messages that differ in their address alone. A device that
- * goes wild makes hundreds of thousands of these, and to compare what stands round the address takes a small part of the time that a pattern takes.
+ * Lines that repeat earlier ones: the same text that says nothing new, and messages that differ in their address alone. A device that goes wild
+ * makes hundreds of thousands of these, and to compare what stands round the address takes a small part of the time that a pattern takes.
  */
-import type { Fact, FaultFact } from "./facts.ts";
+import { type Fact, type FaultFact, SAID_ONCE } from "./facts.ts";
 import type { Match } from "./matches.ts";
 import type { Found, Sink } from "./shape.ts";
 import type { Place } from "./window.ts";
 
 /** Forms remembered: the latest ones that were met. */
 const MOST_FORMS = 16;
-/** Texts without any message that are remembered; then all are forgotten. */
-const MOST_SILENT = 1024;
+/** Texts remembered that say nothing when they come again; then all are forgotten. */
+const MOST_SILENT = 2048;
 /** Of 64 bits. */
 const MOST_DIGITS = 16;
 
@@ -28,12 +28,12 @@ export class Repeats {
   readonly #forms: Form[] = [];
   readonly #silent = new Set<string>();
 
-  /** Is the text one in which no message was found? */
+  /** Has the text been read before, and does it say nothing when it comes again? */
   isSilent(text: string): boolean {
     return this.#silent.has(text);
   }
 
-  /** No message was found in the text. */
+  /** The text holds no message, or says of the machine what its first line has said. */
   noteSilent(text: string): void {
     if (this.#silent.size === MOST_SILENT) this.#silent.clear();
     this.#silent.add(text);
@@ -101,6 +101,12 @@ export class Watched implements Sink {
   /** The fact that the shape has added, when it has done nothing else. */
   get only(): { readonly fact: Fact; readonly key: string | undefined } | undefined {
     return this.#calls === 1 ? this.#added : undefined;
+  }
+
+  /** Has the shape only stated what is said once? */
+  get isSaidOnce(): boolean {
+    const fact = this.only?.fact;
+    return fact?.kind === "host" && SAID_ONCE.has(fact.about);
   }
 
   add(fact: Fact, key?: string): void {
