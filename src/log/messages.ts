@@ -95,6 +95,12 @@ export class Windows {
     });
   }
 
+  /** A whole message of so many columns has been read that begins with a prefix of its own. */
+  pass(columns: number): void {
+    this.flush();
+    this.#cutLines.note(columns);
+  }
+
   /** Searches what has been gathered. */
   flush(): void {
     if (this.#parts.length === 0) return;

@@ -50,6 +50,8 @@ const OWN_EQUALS = /\s=\r?$/;
 const EQUALS = 0x3d;
 const RETURN = 0x0d;
 const LINE_FEED = 0x0a;
+const BRACKET = 0x5b;
+const BLANK = 0x20;
 
 /** Part of every runtime (WHATWG Encoding); the library is compiled without the types of any of them. */
 declare class TextDecoder {
@@ -145,6 +147,7 @@ export class LogReader {
   /** Reads the line [first, end). Most lines of a log are worth nothing, so no string is made of them. */
   #read(bytes: Uint8Array, first: number, end: number): void {
     this.#line++;
+    if (this.#passRepeated(bytes, first, end)) return;
     const worth = worthOfBytes(bytes, first, end);
     if (worth === 0 && this.#isIdle() && !endsInEquals(bytes, first, end)) {
       if (!this.#isLog) this.#lookForPrefix(this.#decoder.decode(bytes.subarray(first, end)));
@@ -157,6 +160,21 @@ export class LogReader {
     if (wasHeader) this.#endSubject(this.#line);
     if (decoded === undefined) this.#hold(raw, worth);
     else for (const line of decoded) this.#hold(line, worthOf(line));
+  }
+
+  /** A flood of messages goes this short way: true when the line is a message that repeats another, and the next line begins with a time. */
+  #passRepeated(bytes: Uint8Array, first: number, end: number): boolean {
+    if (!this.#repeats.hasForms || !beginsWithTime(bytes, end + 1)) return false;
+    const isPlain = this.#held.length === 0 && this.#elapsed.size === 0 && !this.#hunks.isOpen && !this.#mail.isOpen;
+    if (!isPlain || this.#mail.isQuotedPrintable) return false;
+    const repeated = this.#repeats.readLine(bytes, first, end, { file: this.#file, line: this.#line });
+    if (repeated === undefined) return false;
+    const { fact, key } = repeated;
+    this.#windows.pass(end - first);
+    this.#assembly.at(fact.lines, fact.time, fact.clock, 0);
+    this.#assembly.add(fact, key);
+    this.#followers = FOLLOWERS;
+    return true;
   }
 
   #lookForPrefix(raw: string): void {
@@ -331,6 +349,12 @@ export class LogReader {
     this.#unread++;
     if (line !== undefined && this.#firstUnread.length < MOST_UNREAD_SHOWN) this.#firstUnread.push(line);
   }
+}
+
+/** `[   12.345678]`, and not `[fault reason 05]`. */
+function beginsWithTime(bytes: Uint8Array, first: number): boolean {
+  const next = bytes[first + 1] ?? 0;
+  return bytes[first] === BRACKET && (next === BLANK || (next >= 0x30 && next <= 0x39));
 }
 
 /** Quoted-printable may have broken the line. */

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { randomFrom } from "../allocator/random.model.ts";
 import type { Fact } from "./facts.ts";
 import { factsOf } from "./facts-of.model.ts";
 import { FAMILIES } from "./families/index.ts";
+import { LogReader } from "./reader.ts";
 import type { Shape } from "./shape.ts";
 
 const REPEATING = FAMILIES.flatMap(({ shapes }) => shapes).filter(({ repeats }) => repeats !== undefined);
@@ -74,3 +76,63 @@ test("a message with other flags or of another device is no repetition", () => {
     lines.flatMap((line, at) => alone(line, at + 1)),
   );
 });
+
+/** Facts of a text that the reader gets in one piece, or line by line: then it never sees how the next line begins. */
+function factsIn(text: string, byLine: boolean): Fact[] {
+  const facts: Fact[] = [];
+  const reader = new LogReader("-", (fact) => facts.push(fact));
+  const encoder = new TextEncoder();
+  if (byLine) for (const line of text.match(/[^\n]*\n/g) ?? []) reader.write(encoder.encode(line));
+  else reader.write(encoder.encode(text));
+  const summary = reader.finish();
+  assert.equal(summary.isLog, true);
+  return facts;
+}
+
+const ENDS = [
+  "",
+  "",
+  "",
+  "",
+  "",
+  " ",
+  "\r",
+  "\n[fault reason 05] PTE Write access is not set",
+  "\nand more of it",
+  "x",
+  "=20",
+  "=",
+];
+
+/** A flood of a few devices with other lines in it, and lines of it that are damaged. */
+function flood(seed: number): string {
+  const random = randomFrom(seed);
+  const address = (): string =>
+    ["", "0x"][random(2)] + (random(2) === 0 ? random(2 ** 28).toString(16) : `${random(2 ** 20).toString(16)}000`);
+  const messages: readonly (() => string)[] = [
+    () =>
+      `nvme 0000:0${random(3)}:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x000b address=0x${address()} flags=0x00${random(2)}0]`,
+    () =>
+      `DMAR: [DMA ${["Read", "Write"][random(2)]}] Request device [0${random(3)}:00.0] fault addr ${address()} [fault reason 05] PTE Write access is not set`,
+    () => `DMAR: [DMA Write] Request device [03:00.0] fault addr ${address()}`,
+    () => `DMAR: DRHD: handling fault status reg ${random(4)}`,
+    () =>
+      `arm-smmu 5000000.iommu: Unhandled context fault: fsr=0x402, iova=${address()}, fsynr=0x1, cbfrsynra=0x429, cb=5`,
+    () => "br0: port 3(tap7) entered blocking state",
+  ];
+  let text = "";
+  for (let line = 0; line < 400; line++) {
+    const time = `${line >> 3}.${String(line & 7).padStart([3, 6, 9][random(3)] ?? 6, "0")}`;
+    const prefix = ["[  ", "[  ", "[  ", "[  ", "<3>[  ", "> [ ", ""][random(7)] as string;
+    const message = (messages[random(messages.length)] as () => string)();
+    text += `${prefix === "" ? "" : `${prefix}${time}] `}${message}${ENDS[random(ENDS.length)]}\n`;
+  }
+  return text;
+}
+
+for (let seed = 1; seed <= 40; seed++) {
+  test(`a flood is read alike whether the reader sees how the next line begins or not, seed ${seed}`, () => {
+    const text = flood(seed);
+    assert.deepEqual(factsIn(text, false), factsIn(text, true));
+  });
+}

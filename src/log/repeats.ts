@@ -2,11 +2,17 @@
  * Lines that repeat earlier ones: the same text that says nothing new, and messages that differ in their address alone. A device that goes wild
  * makes hundreds of thousands of these, and to compare what stands round the address takes a small part of the time that a pattern takes.
  */
-import { type Fact, type FaultFact, SAID_ONCE } from "./facts.ts";
+import { type Fact, type FaultFact, type LineRef, SAID_ONCE } from "./facts.ts";
 import type { Match } from "./matches.ts";
 import type { Found, Sink } from "./shape.ts";
 import type { Place } from "./window.ts";
 
+/** Part of every runtime (WHATWG Encoding); the library is compiled without the types of any of them. */
+declare class TextEncoder {
+  encode(text: string): Uint8Array;
+}
+
+const ENCODER = new TextEncoder();
 /** Forms remembered: the latest ones that were met. */
 const MOST_FORMS = 16;
 /** Texts remembered that say nothing when they come again; then all are forgotten. */
@@ -14,11 +20,27 @@ const MOST_SILENT = 2048;
 /** Of 64 bits. */
 const MOST_DIGITS = 16;
 
+const BRACKET = 0x5b;
+const CLOSING_BRACKET = 0x5d;
+const BLANK = 0x20;
+const POINT = 0x2e;
+const ZERO = 0x30;
+/** Digits behind the point of a time since boot; more make a number that is not exact. */
+const MOST_FRACTION_DIGITS = 6;
+
 /** A message with a gap where its address stood. */
 interface Form {
   readonly before: string;
   readonly after: string;
+  readonly beforeBytes: Uint8Array;
+  readonly afterBytes: Uint8Array;
   /** The fact that the shape read of it; lines, text, time and address are another message's. */
+  readonly fact: FaultFact;
+  readonly key: string | undefined;
+}
+
+/** A fact, and the key with which it is to be added. */
+interface Repeated {
   readonly fact: FaultFact;
   readonly key: string | undefined;
 }
@@ -27,6 +49,13 @@ export class Repeats {
   /** The form that was met last stands first. */
   readonly #forms: Form[] = [];
   readonly #silent = new Set<string>();
+  #seconds = 0;
+  #messageStart = 0;
+
+  /** Are there messages that others may repeat? */
+  get hasForms(): boolean {
+    return this.#forms.length > 0;
+  }
 
   /** Has the text been read before, and does it say nothing when it comes again? */
   isSilent(text: string): boolean {
@@ -52,12 +81,62 @@ export class Repeats {
       return;
     if (BigInt(`0x${digits}`) !== fact.iova) return;
     // Later lines complete the fact: the form keeps what this line states.
-    this.#forms.unshift({ before: text.slice(0, first), after: text.slice(end), fact: { ...fact }, key: only?.key });
+    const [before, after] = [text.slice(0, first), text.slice(end)];
+    this.#forms.unshift({
+      before,
+      after,
+      beforeBytes: ENCODER.encode(before),
+      afterBytes: ENCODER.encode(after),
+      fact: { ...fact },
+      key: only?.key,
+    });
     if (this.#forms.length > MOST_FORMS) this.#forms.pop();
   }
 
-  /** The fact of a message that differs from an earlier one in its address alone, and the key with which it is to be added. */
-  read({ text, lines, time, clock }: Place): { fact: FaultFact; key: string | undefined } | undefined {
+  /**
+   * The same for the line [first, end) of a log as the kernel prints it, `[   12.345678] ` and the message: no string is made of it. Undefined for
+   * any other line, and for messages that end in their address, which may have been cut.
+   */
+  readLine(bytes: Uint8Array, first: number, end: number, line: LineRef): Repeated | undefined {
+    if (!this.#readUptime(bytes, first)) return undefined;
+    const start = this.#messageStart;
+    for (const { before, after, beforeBytes, afterBytes, fact, key } of this.#forms) {
+      const digitsEnd = end - afterBytes.length;
+      const digitsFirst = start + beforeBytes.length;
+      const count = digitsEnd - digitsFirst;
+      if (count < 1 || count > MOST_DIGITS || afterBytes.length === 0 || fact.clock !== "uptime") continue;
+      if (!standsAt(bytes, start, beforeBytes) || !standsAt(bytes, digitsEnd, afterBytes)) continue;
+      const digits = hexDigits(bytes, digitsFirst, digitsEnd);
+      if (digits === undefined || (fact.granule === 4096 && !digits.endsWith("000"))) return undefined;
+      const text = before + digits + after;
+      return { fact: { ...fact, lines: [line], text, time: this.#seconds, iova: BigInt(`0x${digits}`) }, key };
+    }
+    return undefined;
+  }
+
+  /** Reads `[   12.345678] ` into `#seconds` and `#messageStart`; false when the line begins otherwise. */
+  #readUptime(bytes: Uint8Array, first: number): boolean {
+    if (bytes[first] !== BRACKET) return false;
+    let at = first + 1;
+    while (bytes[at] === BLANK) at++;
+    const whole = at;
+    let number = 0;
+    for (; isDigit(bytes[at]); at++) number = number * 10 + (bytes[at] as number) - ZERO;
+    const point = at;
+    if (point === whole || point - whole > 9 || bytes[at++] !== POINT) return false;
+    for (; isDigit(bytes[at]); at++) number = number * 10 + (bytes[at] as number) - ZERO;
+    const fraction = at - point - 1;
+    if (fraction < 3 || fraction > MOST_FRACTION_DIGITS || bytes[at] !== CLOSING_BRACKET) return false;
+    do at++;
+    while (bytes[at] === BLANK);
+    // Both numbers are exact, so the quotient is the number that the digits denote.
+    this.#seconds = number / 10 ** fraction;
+    this.#messageStart = at;
+    return true;
+  }
+
+  /** The fact of a message that differs from an earlier one in its address alone. */
+  read({ text, lines, time, clock }: Place): Repeated | undefined {
     if (time === undefined || clock === undefined) return undefined;
     const form = this.#formOf(text);
     if (form === undefined || form.fact.clock !== clock) return undefined;
@@ -103,8 +182,9 @@ export class Watched implements Sink {
     return this.#calls === 1 ? this.#added : undefined;
   }
 
-  /** Has the shape only stated what is said once? */
+  /** Has the shape stated nothing, or only what is said once? */
   get isSaidOnce(): boolean {
+    if (this.#calls === 0) return true;
     const fact = this.only?.fact;
     return fact?.kind === "host" && SAID_ONCE.has(fact.about);
   }
@@ -134,6 +214,26 @@ export class Watched implements Sink {
     this.#calls++;
     return this.#sink.noted(key);
   }
+}
+
+function standsAt(bytes: Uint8Array, first: number, expected: Uint8Array): boolean {
+  for (let at = 0; at < expected.length; at++) if (bytes[first + at] !== expected[at]) return false;
+  return true;
+}
+
+/** The bytes [first, end) as text; undefined when they are no hexadecimal digits. */
+function hexDigits(bytes: Uint8Array, first: number, end: number): string | undefined {
+  let digits = "";
+  for (let at = first; at < end; at++) {
+    const code = bytes[at] as number;
+    if (!isHexDigit(code)) return undefined;
+    digits += String.fromCharCode(code);
+  }
+  return digits;
+}
+
+function isDigit(code: number | undefined): boolean {
+  return code !== undefined && code >= ZERO && code <= 57;
 }
 
 /** Are the characters [first, end) the digits of one number? */
