@@ -119,3 +119,13 @@ test("a quoted line of 80 columns before a line with fewer quote marks was not c
   const devices = factsOf(`>> ${text}\n> Somebody else wrote:`).map((fact) => "device" in fact && fact.device);
   assert.deepEqual(devices, ["0000:25:03.5"]);
 });
+
+test("the last number of a message that a bracket closes is put together at a terminal's edge (generated log 5305)", () => {
+  const text = [
+    "AMD-Vi: Event logged [",
+    "IO_PAGE_FAULT device=4d:05.1 domain=0x04a3 address=0x0000000049929000 flags=0x00",
+    "70]",
+  ].join("\n");
+  const [fact] = factsOf(text);
+  assert.deepEqual(fact?.kind === "fault" ? [fact.reason?.code, fact.access] : fact, ["0x70", "write"]);
+});

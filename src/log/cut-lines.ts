@@ -16,6 +16,8 @@ const ENOUGH_CUT = 2;
 /** `arm-smmu-v3 a.iommu: `, `DMAR: `: the beginning of a message. */
 const BEGINS_MESSAGE = /^[\w./@-]+(?:\s[\w./@:-]+)?:\s/;
 /** Digits at the beginning of a line that may be the rest of a number. */
+/** What may stand behind the last number of a message. */
+const ENDS_MESSAGE = /^[\])}]{0,2}$/;
 const REST_OF_NUMBER = /^[0-9a-f]+(?=$|[\s,;)\]])/i;
 
 /** Most terminals have so many columns. */
@@ -102,7 +104,7 @@ export class CutLines {
   #weigh(part: Part, columns: number, next: string): void {
     const digits = REST_OF_NUMBER.exec(next)?.[0];
     if (digits === undefined || BEGINS_MESSAGE.test(next)) return;
-    const isAlone = digits.length === next.length;
+    const isAlone = ENDS_MESSAGE.test(next.slice(digits.length));
     // A word of prose: `a few lines later`.
     if (!isAlone && !/\d/.test(digits) && /^\s[a-z]/i.test(next.slice(digits.length))) return;
     const isLongest = columns >= this.#longest;
