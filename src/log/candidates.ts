@@ -2,7 +2,7 @@
  * The prefilter: which lines are worth a closer look. It is tried on every line of a log, so it is one search for plain words. A word that a shape's
  * message always begins with must stand here; the test of the families holds it.
  */
-import { requiredWords } from "./required-words.ts";
+import { requiredWords, wordOf } from "./required-words.ts";
 import { WordSearch } from "./word-search.ts";
 
 /** Plain text. */
@@ -173,7 +173,7 @@ function withEscapes(word: string): string {
 /** A line without one of the words begins no message of any shape. */
 const SEARCH = new WordSearch([
   ...[...WORDS, ...WORDS.map(withEscapes)].map((word) => ({
-    word: [...word].map((one) => new Set(one)),
+    word: wordOf(word),
     number: LINE.message,
   })),
   ...[...PATTERNS.map((pattern) => [new RegExp(pattern), LINE.message] as const), ...OTHERS].flatMap(

@@ -27,6 +27,27 @@ export function requiredWords(pattern: RegExp): readonly Word[] | undefined {
   return new Parser(pattern.source, pattern.flags.includes("i")).alternatives()?.words;
 }
 
+/** Sets by their characters: equal sets are one object, which makes the making of a search many times as fast. */
+const SETS = new Map<string, CharacterSet>();
+
+function setOf(characters: readonly string[]): CharacterSet {
+  const key = characters.join("");
+  let set = SETS.get(key);
+  if (set === undefined) {
+    set = new Set(characters);
+    SETS.set(key, set);
+  }
+  return set;
+}
+
+/** Plain text as a word. */
+export function wordOf(text: string): Word {
+  return [...text].map((one) => setOf([one]));
+}
+
+/** Character classes by their source and the case that they ignore. */
+const CLASSES = new Map<string, CharacterSet>();
+
 class Parser {
   readonly #source: string;
   readonly #ignoresCase: boolean;
@@ -108,7 +129,7 @@ class Parser {
   #characters(): CharacterSet | undefined {
     const first = this.#source[this.#at++] as string;
     if (first === "^" || first === "$") return undefined;
-    if (first === ".") return new Set();
+    if (first === ".") return setOf([]);
     if (first === "[") return this.#class();
     if (first !== "\\") return this.#folded([first]);
     const escaped = this.#source[this.#at++] as string;
@@ -119,15 +140,24 @@ class Parser {
     const end = /(?:\\.|[^\\\]])*/.exec(this.#source.slice(this.#at))?.[0].length ?? 0;
     const body = this.#source.slice(this.#at, this.#at + end);
     this.#at += end + 1;
-    if (/\\[sSDW]/.test(body)) return new Set();
+    const key = `${this.#ignoresCase} ${body}`;
+    let set = CLASSES.get(key);
+    if (set === undefined) {
+      set = setOf(this.#charactersOf(body));
+      CLASSES.set(key, set);
+    }
+    return set;
+  }
+
+  #charactersOf(body: string): readonly string[] {
+    if (/\\[sSDW]/.test(body)) return [];
     const pattern = new RegExp(`[${body}]`, this.#ignoresCase ? "i" : "");
-    if (pattern.test("\n")) return new Set();
-    return new Set(PRINTABLE.filter((one) => pattern.test(one)));
+    return pattern.test("\n") ? [] : PRINTABLE.filter((one) => pattern.test(one));
   }
 
   #folded(characters: readonly string[]): CharacterSet {
-    if (!this.#ignoresCase) return new Set(characters);
-    return new Set(characters.flatMap((one) => [one.toLowerCase(), one.toUpperCase()]));
+    if (!this.#ignoresCase) return setOf(characters);
+    return setOf([...new Set(characters.flatMap((one) => [one.toLowerCase(), one.toUpperCase()]))]);
   }
 }
 
