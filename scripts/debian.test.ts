@@ -79,7 +79,10 @@ test("tests of a QEMU that can't be had are skipped and say why; with CI=true th
 /** The tests of the boards on QEMU, run where only this test's apt-get is on PATH. */
 function suite(ci: string): { readonly status: number | null; readonly output: string } {
   const file = join(folder, "suite.mjs");
-  writeFileSync(file, `import { main } from ${SUITE}; process.exitCode = await main(["started-machines"]);`);
+  writeFileSync(
+    file,
+    `import { main } from ${SUITE}; process.exitCode = await main(["--exhaustive", "started-machines"]);`,
+  );
   // Node refuses to run tests inside of tests: the sign of the outer run must go.
   const { NODE_TEST_CONTEXT: _, ...env } = process.env;
   const { status, stdout } = spawnSync(process.execPath, [file], { env: { ...env, CI: ci }, encoding: "utf8" });

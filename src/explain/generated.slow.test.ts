@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { objectionsToGenerated } from "./generated.model.ts";
 
 const SEED = Number(process.env["SEED"] ?? 1);
-const LOGS = Number(process.env["IOVA_LOGS"] ?? 6000);
+const LOGS = Number(process.env["IOVA_LOGS"] ?? 5000);
 
 test(`${LOGS} generated logs are explained as they were meant, seed ${SEED}`, () => {
   const wrong = objectionsToGenerated(SEED, LOGS);

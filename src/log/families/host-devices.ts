@@ -34,7 +34,7 @@ export const DEVICES: readonly Shape[] = [
     example: "rtw_pci 0000:01:00.0: using a 32-bit DMA mask",
     kernels: "drivers: `DMA mask 0xffffffff`, `dma_mask: 32 bits`; not those that say that it failed",
     pattern: new RegExp(
-      String.raw`(?:^|\n)\s*(?:(?<driver>[a-z][\w-]{1,30})\s+)?(?<device>${PCI_DEVICE}):\s(?<before>[^\n]*?)\b(?:(?<bits>\d{2})[- ]?bits?\s+DMA[ _]mask|(?:DMA|dma)[ _]mask\s*(?:is|to|of|set\s+to)?\s*[:=]?\s*(?:(?<mask>0x[0-9a-f]+)|(?<width>\d{2})[- ]?bits?)\b)`,
+      String.raw`(?:^|\n)[ \t]{0,32}(?:(?<driver>[a-z][\w-]{1,30})\s+)?(?<device>${PCI_DEVICE}):\s(?<before>[^\n]*?)\b(?:(?<bits>\d{2})[- ]?bits?\s+DMA[ _]mask|(?:DMA|dma)[ _]mask\s{0,8}(?:(?:is|to|of|set\s+to)\s{0,8})?(?:[:=]\s{0,8})?(?:(?<mask>0x[0-9a-f]+)|(?<width>\d{2})[- ]?bits?)\b)`,
     ),
     fields: {
       driver: NAME,

@@ -31,7 +31,7 @@ const WALK: Shape = {
     "qemu-system-x86_64: vtd_iova_to_slpte: detected slpte permission error (iova=0x7ffde000, level=0x3, slpte=0x0, write=0)",
   kernels: "QEMU; with the PASID 8.0 on",
   pattern:
-    /\bvtd_iova_to_\w+:\s+detected\s+\w+\s+(?<error>permission\s+error|reserve\s+non-zero)\s+\(?iova=(?<address>0x[0-9a-f]+),\s*level=(?<level>0x[0-9a-f])\s*,?\s*\w+te=(?<entry>0x[0-9a-f]+),?\s*write=(?<write>[01])(?:,\s*pasid=(?<pasid>0x[0-9a-f]+))?/,
+    /\bvtd_iova_to_\w+:\s+detected\s+\w+\s+(?<error>permission\s+error|reserve\s+non-zero)\s+\(?iova=(?<address>0x[0-9a-f]+),\s*level=(?<level>0x[0-9a-f])\s{0,8},?\s{0,8}\w+te=(?<entry>0x[0-9a-f]+),?\s*write=(?<write>[01])(?:,\s*pasid=(?<pasid>0x[0-9a-f]+))?/,
   fields: {
     error: TEXT,
     address: HEX_ADDRESS,
