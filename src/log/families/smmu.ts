@@ -175,7 +175,7 @@ const IOVA_TO_PHYSICAL: Shape = {
   example: "arm-smmu 15000000.apps-smmu: soft iova-to-phys=0x0000000000000000",
   kernels: "Qualcomm: what the table in memory says (soft), and what the SMMU answers (hard)",
   pattern: new RegExp(
-    String.raw`(?:${SPEAKER}\s+)?(?<who>soft|hard)\s+iova-to-phys\s*(?:\(ATOS\))?\s*=\s*(?<physical>(?:0x)?[0-9a-f]+)`,
+    String.raw`(?:${SPEAKER}\s+)?(?<who>soft|hard)\s+iova-to-phys\s{0,8}(?:\(ATOS\)\s{0,8})?=\s*(?<physical>(?:0x)?[0-9a-f]+)`,
   ),
   fields: { iommu: SPEAKER_FIELD, who: TEXT, physical: { radix: "hex", unit: "physical address" } },
   read(values, found, sink) {
