@@ -167,9 +167,10 @@ export class LogReader {
     if (!this.#repeats.hasForms || !beginsWithTime(bytes, end + 1)) return false;
     const isPlain = this.#held.length === 0 && this.#elapsed.size === 0 && !this.#hunks.isOpen && !this.#mail.isOpen;
     if (!isPlain || this.#mail.isQuotedPrintable) return false;
-    const repeated = this.#repeats.readLine(bytes, first, end, { file: this.#file, line: this.#line });
+    const repeated = this.#repeats.readLine(bytes, first, end);
     if (repeated === undefined) return false;
     const { fact, key } = repeated;
+    fact.lines.push({ file: this.#file, line: this.#line });
     this.#windows.pass(end - first);
     this.#assembly.at(fact.lines, fact.time, fact.clock, 0);
     this.#assembly.add(fact, key);

@@ -136,3 +136,14 @@ for (let seed = 1; seed <= 40; seed++) {
     assert.deepEqual(factsIn(text, false), factsIn(text, true));
   });
 }
+
+test("a line of lspci that comes again is the one that the lines behind it go on with (found in review, 2026-11-30)", () => {
+  const nvme = "01:00.0 Non-Volatile memory controller [0108]: Samsung SM981 [144d:a808]";
+  const network = "02:00.0 Ethernet controller [0200]: Intel I210 [8086:1533]";
+  const lines = [nvme, network, nvme, "Kernel driver in use: nvme"];
+  const facts = factsOf(lines.map((line, at) => `[    1.00000${at}] ${line}`).join("\n"));
+  const drivers = facts.flatMap((fact) =>
+    fact.kind === "host" && fact.about === "driver" ? [[fact.device, fact.driver]] : [],
+  );
+  assert.deepEqual(drivers, [["0000:01:00.0", "nvme"]]);
+});

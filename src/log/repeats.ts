@@ -2,7 +2,7 @@
  * Lines that repeat earlier ones: the same text that says nothing new, and messages that differ in their address alone. A device that goes wild
  * makes hundreds of thousands of these, and to compare what stands round the address takes a small part of the time that a pattern takes.
  */
-import { type Fact, type FaultFact, type LineRef, SAID_ONCE } from "./facts.ts";
+import { type Fact, type FaultFact, SAID_ONCE } from "./facts.ts";
 import type { Match } from "./matches.ts";
 import type { Found, Sink } from "./shape.ts";
 import type { Place } from "./window.ts";
@@ -95,9 +95,9 @@ export class Repeats {
 
   /**
    * The same for the line [first, end) of a log as the kernel prints it, `[   12.345678] ` and the message: no string is made of it. Undefined for
-   * any other line, and for messages that end in their address, which may have been cut.
+   * any other line, and for messages that end in their address, which may have been cut. The fact has no lines yet.
    */
-  readLine(bytes: Uint8Array, first: number, end: number, line: LineRef): Repeated | undefined {
+  readLine(bytes: Uint8Array, first: number, end: number): Repeated | undefined {
     if (!this.#readUptime(bytes, first)) return undefined;
     const start = this.#messageStart;
     for (const { before, after, beforeBytes, afterBytes, fact, key } of this.#forms) {
@@ -109,7 +109,7 @@ export class Repeats {
       const digits = hexDigits(bytes, digitsFirst, digitsEnd);
       if (digits === undefined || (fact.granule === 4096 && !digits.endsWith("000"))) return undefined;
       const text = before + digits + after;
-      return { fact: { ...fact, lines: [line], text, time: this.#seconds, iova: BigInt(`0x${digits}`) }, key };
+      return { fact: { ...fact, lines: [], text, time: this.#seconds, iova: BigInt(`0x${digits}`) }, key };
     }
     return undefined;
   }
@@ -182,11 +182,11 @@ export class Watched implements Sink {
     return this.#calls === 1 ? this.#added : undefined;
   }
 
-  /** Has the shape stated nothing, or only what is said once? */
+  /** Has the shape stated nothing, or only what is said once? A fact with a key is the one that later lines go on with, each time that it comes. */
   get isSaidOnce(): boolean {
     if (this.#calls === 0) return true;
-    const fact = this.only?.fact;
-    return fact?.kind === "host" && SAID_ONCE.has(fact.about);
+    const { fact, key } = this.only ?? {};
+    return fact?.kind === "host" && key === undefined && SAID_ONCE.has(fact.about);
   }
 
   add(fact: Fact, key?: string): void {

@@ -33,7 +33,7 @@ export class Values {
     return text?.includes("\n") ? text.replace(/\s*\n\s*/g, " ").trim() : text?.trim();
   }
 
-  /** The field as a number, by its radix; undefined when the message has none or a masked one (`xx`). */
+  /** The field as a number, by its radix; undefined when the message has none, a masked one (`xx`), or one of more than 64 bits: none is printed. */
   number(name: string): bigint | undefined {
     const printed = this.#groups[name];
     if (printed === undefined || printed === "") return undefined;
@@ -43,7 +43,8 @@ export class Values {
     const hexadecimal = radix === "hex" || (radix === "c" && isMarked);
     const bare = isMarked ? digits.slice(2) : digits;
     if (!(hexadecimal ? HEXADECIMAL : DECIMAL).test(bare)) return undefined;
-    return BigInt(hexadecimal ? `0x${bare}` : bare);
+    const value = BigInt(hexadecimal ? `0x${bare}` : bare);
+    return value >> 64n === 0n ? value : undefined;
   }
 
   /** As `number`, for what fits a double. */

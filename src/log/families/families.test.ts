@@ -46,12 +46,30 @@ describe("every message shape", () => {
       it(`${shape.name}: reads no address where ${name} is masked`, () => {
         const printed = shape.pattern.exec(shape.example)?.groups?.[name] ?? "";
         const known = addressesIn(shape.example);
+        // As people hide addresses before they post a log.
         for (const mask of ["0xxxxxxxxx", "xxxxxxxx", "0xXXXXXXXX"]) {
           const found = addressesIn(shape.example.replace(printed, mask));
           for (const address of found)
             assert.ok(address === undefined || known.includes(address), `${mask}: ${address}`);
         }
       });
+    }
+  }
+});
+
+it("reads no number of more than 64 bits (found in review, 2026-11-30)", () => {
+  const digits = "f".repeat(300);
+  for (const { shape } of SHAPES) {
+    for (const [name, { radix }] of Object.entries<Field>(shape.fields)) {
+      const printed = shape.pattern.exec(shape.example)?.groups?.[name];
+      if (radix === "text" || printed === undefined) continue;
+      const long = /^0x/.test(printed) ? `0x${digits}` : radix === "decimal" ? "9".repeat(300) : digits;
+      for (const fact of factsOf(shape.example.replace(printed, long))) {
+        for (const value of Object.values(fact)) {
+          if (typeof value === "bigint") assert.ok(value < 1n << 64n, `${shape.name}: ${name}`);
+          if (typeof value === "number") assert.ok(Number.isFinite(value), `${shape.name}: ${name}`);
+        }
+      }
     }
   }
 });

@@ -36,15 +36,17 @@ const ALLOC: Shape = {
         device: pciName(device) ?? device,
         driver: values.text("driver"),
         table: values.text("table"),
-        pages: pagesOf(values.text("pages"), device !== undefined),
+        pages: pagesOf(values, device !== undefined),
       }),
     });
   },
 };
 
-function pagesOf(printed: string | undefined, hasDevice: boolean): number | undefined {
-  if (printed === undefined) return undefined;
-  if (!/^\d+$/.test(printed)) return Number(`0x${printed.replace(/^0x/i, "")}`);
+function pagesOf(values: Values, hasDevice: boolean): number | undefined {
+  const hexadecimal = values.small("pages");
+  const printed = values.text("pages");
+  if (hexadecimal === undefined || printed === undefined) return undefined;
+  if (!/^\d+$/.test(printed)) return hexadecimal;
   return hasDevice || printed.length === 1 ? Number(printed) : undefined;
 }
 
