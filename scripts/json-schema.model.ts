@@ -40,7 +40,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   type: (wanted: string, value, at) => unless(TYPES[wanted]?.(value) ?? false, at, `is no ${wanted}`),
   const: (wanted, value, at) => unless(value === wanted, at, `is not ${String(wanted)}`),
   enum: (wanted: readonly unknown[], value, at) =>
-    unless(wanted.includes(value), at, `is none of ${wanted.join(", ")}`),
+    unless(wanted.includes(value), at, `is not one of ${wanted.join(", ")}`),
   pattern: (wanted: string, value, at) =>
     unless(new RegExp(wanted).test(String(value)), at, `does not match ${wanted}`),
   minimum: (wanted: number, value, at) => unless(Number(value) >= wanted, at, `is below ${wanted}`),

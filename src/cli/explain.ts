@@ -104,10 +104,11 @@ async function say(
   }
   const around = flags.context;
   if (around !== undefined) await quoter.gather(explanation.findings.flatMap(citedLines), around);
+  const text = askedText(flags);
   printReport(
     explanation,
     terminal,
     (finding) => (around === undefined ? [] : quoter.quote(citedLines(finding), around)),
-    askedText(flags) === undefined ? undefined : { text: askedText(flags) ?? "", all },
+    text === undefined ? undefined : { text, all },
   );
 }

@@ -28,7 +28,7 @@ class WantedLines {
   /** @param take - gets each wanted line of the text, from 1, without its end */
   constructor(wanted: ReadonlySet<number>, take: (line: number, text: string) => void) {
     this.#wanted = wanted;
-    this.#last = Math.max(...wanted);
+    this.#last = [...wanted].reduce((last, line) => Math.max(last, line), 0);
     this.#take = take;
   }
 
@@ -117,13 +117,7 @@ export class Quoter {
 
   /** Finds the texts of the lines, and of `around` lines before and after each. */
   async gather(lines: readonly LineRef[], around: number): Promise<void> {
-    const wanted = new Map<string, Set<number>>();
-    for (const { file, line } of lines) {
-      const ofFile = wanted.get(file) ?? new Set<number>();
-      for (let near = line - around; near <= line + around; near++) ofFile.add(near);
-      wanted.set(file, ofFile);
-    }
-    for (const [file, numbers] of wanted) await this.#gatherFrom(file, numbers);
+    for (const [file, numbers] of linesNear(lines, around)) await this.#gatherFrom(file, numbers);
   }
 
   async #gatherFrom(wanted: string, numbers: ReadonlySet<number>): Promise<void> {
@@ -145,12 +139,7 @@ export class Quoter {
   /** The lines, with those around them: `>` marks the lines, `…` what is left out between; files have a heading where there are several. */
   quote(lines: readonly LineRef[], around: number): string[] {
     const marked = new Set(lines.map(({ file, line }) => `${file}:${line}`));
-    const byFile = new Map<string, Set<number>>();
-    for (const { file, line } of lines) {
-      const numbers = byFile.get(file) ?? new Set<number>();
-      for (let near = line - around; near <= line + around; near++) numbers.add(near);
-      byFile.set(file, numbers);
-    }
+    const byFile = linesNear(lines, around);
     return [...byFile].flatMap(([file, numbers]) => {
       const quoted: string[] = byFile.size > 1 ? [`${file}:`] : [];
       let last: number | undefined;
@@ -165,6 +154,17 @@ export class Quoter {
       return quoted;
     });
   }
+}
+
+/** The numbers of the lines and of `around` lines before and after each, by file. */
+function linesNear(lines: readonly LineRef[], around: number): Map<string, Set<number>> {
+  const byFile = new Map<string, Set<number>>();
+  for (const { file, line } of lines) {
+    const numbers = byFile.get(file) ?? new Set<number>();
+    for (let near = line - around; near <= line + around; near++) numbers.add(near);
+    byFile.set(file, numbers);
+  }
+  return byFile;
 }
 
 function piecesOf(file: string, options: Pick<InputOptions, "progress" | "onLength"> = {}): AsyncGenerator<Uint8Array> {

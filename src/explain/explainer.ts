@@ -51,6 +51,7 @@ export class Explainer {
     });
     const sink = {
       text: (bytes: Uint8Array, first: number, end: number) => log.write(bytes, first, end),
+      // Lines of the trace count in the numbers of the log's lines.
       skip: (lines: number) => log.skip(lines),
       console: (message: string, seconds: number) => log.message(message, seconds),
     };

@@ -110,11 +110,11 @@ class Hash {
     this.#text(fact.shape);
     this.#text(fact.clock);
     this.#number(fact.time ?? -1);
-    if ("iova" in fact && fact.iova !== undefined) this.#bigint(fact.iova);
     if (fact.kind !== "fault" || fact.iova === undefined) {
       this.#properties(fact);
       return;
     }
+    this.#bigint(fact.iova);
     this.#text(fact.device);
     this.#text(fact.iommu);
     this.#bigint(fact.streamId);

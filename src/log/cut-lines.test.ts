@@ -116,7 +116,7 @@ test("a quoted line of 80 columns before a line with fewer quote marks was not c
   const line = "[   89.002510] DMA: Out of SW-IOMMU space for 323584 bytes at device 0000:25:03.5";
   const text = line.replace("[   89", "[  89");
   assert.equal(text.length, 80);
-  const devices = factsOf(`>> ${text}\n> Somebody else wrote:`).map((fact) => "device" in fact && fact.device);
+  const devices = factsOf(`>> ${text}\n> Ben wrote:`).map((fact) => "device" in fact && fact.device);
   assert.deepEqual(devices, ["0000:25:03.5"]);
 });
 

@@ -15,9 +15,9 @@ const LEAST_COLUMNS = 30;
 const ENOUGH_CUT = 2;
 /** `arm-smmu-v3 a.iommu: `, `DMAR: `: the beginning of a message. */
 const BEGINS_MESSAGE = /^[\w./@-]+(?:\s[\w./@:-]+)?:\s/;
-/** Digits at the beginning of a line that may be the rest of a number. */
 /** What may stand behind the last number of a message. */
 const ENDS_MESSAGE = /^[\])}]{0,2}$/;
+/** Digits at the beginning of a line that may be the rest of a number. */
 const REST_OF_NUMBER = /^[0-9a-f]+(?=$|[\s,;)\]])/i;
 
 /** Most terminals have so many columns. */

@@ -16,13 +16,30 @@ export class Subjects {
   /** Messages of the text behind the first Subject. */
   readonly #ofText = new Set<string>();
   readonly #ofSubjects = new Map<string, LineRef>();
+  /** Of the Subject that is being read. */
+  #keys: string[] = [];
+  /** One for all Subjects: an assembly has tables of some size. */
+  #assembly: Assembly | undefined;
 
   /** A Subject, folded lines joined. */
   note(text: string, line: LineRef): void {
     this.isMail = true;
-    for (const key of messagesIn(text)) {
+    for (const key of this.#messagesIn(text)) {
       if (this.#ofSubjects.size < MOST_REMEMBERED && !this.#ofSubjects.has(key)) this.#ofSubjects.set(key, line);
     }
+  }
+
+  #messagesIn(text: string): readonly string[] {
+    this.#keys = [];
+    const matches = matchesIn(text, 0);
+    if (matches.length === 0) return this.#keys;
+    this.#assembly ??= new Assembly((fact) => this.#keys.push(keyOf(fact) ?? ""));
+    for (const { shape, match } of matches) {
+      const base = { shape: shape.name, lines: [], text };
+      shape.read(new Values(match.groups ?? {}, shape.fields), { base }, this.#assembly);
+    }
+    this.#assembly.finish();
+    return this.#keys.filter((key) => key !== "");
   }
 
   /** The text holds this message. */
@@ -42,15 +59,4 @@ function keyOf(fact: Fact): string | undefined {
   if (fact.kind === "host" || fact.kind === "event" || fact.kind === "loss" || fact.kind === "mapping")
     return undefined;
   return `${fact.kind} ${"iova" in fact ? fact.iova : ""} ${fact.device ?? ""}`;
-}
-
-function messagesIn(text: string): string[] {
-  const keys: string[] = [];
-  const assembly = new Assembly((fact) => keys.push(keyOf(fact) ?? ""));
-  for (const { shape, match } of matchesIn(text, 0)) {
-    const base = { shape: shape.name, lines: [], text };
-    shape.read(new Values(match.groups ?? {}, shape.fields), { base }, assembly);
-  }
-  assembly.finish();
-  return keys.filter((key) => key !== "");
 }

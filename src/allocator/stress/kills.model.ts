@@ -164,8 +164,8 @@ async function killOne(scene: Scene, crew: Crew<Played>, random: Random, scope: 
 }
 
 /**
- * The slot of a thread that was killed before it told it, or -1: it had none. It is the one that is taken and that nobody is
- * known to have; while others are attaching that can't be told, so they come first.
+ * The slot of a thread that was killed before it wrote down its slot; -1 when it had not taken one. It is the taken slot that no other thread has
+ * written down. Threads that are attaching have not written down theirs yet, so they finish first.
  */
 async function untoldSlot({ allocator, control, state }: Scene, crew: Crew<Played>, dead: number): Promise<number> {
   toll.early++;

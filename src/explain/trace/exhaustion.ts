@@ -111,7 +111,7 @@ function candidateOf(space: Space, bytes: number, proof: Statement["proof"]): Ca
       because: [{ text: `Enough was free, but the largest hole had ${amount(hole)}.`, proof }],
     };
   }
-  const text = `A hole of ${amount(hole)} was free: the allocator's caches, its alignment or its search, or a want of memory would explain it.`;
+  const text = `A hole of ${amount(hole)} was free: the allocator's caches, its alignment, its search or a lack of memory would explain it.`;
   return { verdict: "allocator-state", weight: "strong", because: [{ text, proof }] };
 }
 

@@ -130,7 +130,7 @@ function randomOf(seed: number): () => number {
   };
 }
 
-/** An address of another device is none of this one. */
+/** The device uses an address that was mapped for another device. */
 const ALSO_TRUE: Readonly<Partial<Record<Planted, string>>> = { "wrong-device": "not-mapped" };
 
 /** What is wrong with the answer: a verdict that is not the truth, and said with more than "undecided". Undefined: nothing. */

@@ -140,7 +140,7 @@ describe("mappings that are live after their device has been removed", () => {
     assert.equal(said(finding as Finding), "at-exit strong 3");
   });
 
-  test("are none when they end before, or within a second after", () => {
+  test("are not reported when they end before, or within a second after", () => {
     assert.deepEqual(trace(2_000_000).findings(), []);
     assert.deepEqual(trace(3_500_000).findings(), []);
     assert.equal(trace(4_500_000).findings().length, 1);

@@ -20,7 +20,7 @@ import { RangeIndex } from "./range-index.ts";
 /** In place of a row: the mapping was made before the trace, or is live at its end. */
 export const NO_ROW = -1;
 
-/** In place of a life: there is none. */
+/** The index of no life. */
 const NO_LIFE = -1;
 
 /** VFIO maps two pages at 0 to try a new domain, and takes them away at once. */

@@ -170,7 +170,7 @@ class Level {
     this.count--;
   }
 
-  /** The first entry of the chain that holds the bucket's entries, among others; NO_ENTRY: there is none. */
+  /** The first entry of the chain that holds the bucket's entries, among others; NO_ENTRY when the chain is empty. */
   firstEntry(bucket: number): number {
     const tail = this.#tails[this.#slotOf(bucket)] as number;
     return tail === NO_ENTRY ? NO_ENTRY : (this.#next[tail] as number);

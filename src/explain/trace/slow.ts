@@ -32,7 +32,7 @@ interface Measured {
   readonly unmapRow: number;
   readonly endRow: number;
   readonly nanoseconds: number;
-  /** Of these, since the last event of the invalidation; undefined when there is none. */
+  /** The part after the last event of the invalidation; undefined when no such event stands between the two lines. */
   readonly sinceInvalidation: number | undefined;
 }
 

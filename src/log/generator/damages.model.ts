@@ -116,7 +116,7 @@ export const DAMAGES: readonly Damage[] = [
     group: "again",
     apply: (lines, random) => [
       ...lines,
-      ...["", "Somebody wrote:", ""].map(other),
+      ...["", "Ann wrote:", ""].map(other),
       ...quoted(lines, pick([">> ", "> > ", ">>> "], random)),
       other(""),
     ],
@@ -126,9 +126,9 @@ export const DAMAGES: readonly Damage[] = [
     group: "again",
     apply: (lines) => [
       ...lines,
-      ...["", "Somebody wrote:", ""].map(other),
+      ...["", "Ann wrote:", ""].map(other),
       ...quoted(lines, ">> "),
-      ...["> Somebody else wrote:", ">"].map(other),
+      ...["> Ben wrote:", ">"].map(other),
       ...quoted(lines, ">>> "),
     ],
   },
