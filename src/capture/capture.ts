@@ -4,7 +4,7 @@
  */
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { plural } from "../units/plural.ts";
+import { counted } from "../units/counts.ts";
 import type { ArchiveFile } from "./archive-file.ts";
 import { FaultWatch } from "./fault-watch.ts";
 import type { HostFiles } from "./host-files.ts";
@@ -185,7 +185,7 @@ function aboutOf({ release, cpus }: Machine, { bufferKib, device, stacks }: Wish
     ...(device === undefined ? [] : [`dma:* events of ${device} only`]),
     ...(stacks === undefined ? [] : [`stacks of unmaps of ${stacks}`]),
     `${result.seconds.toFixed(3)} s, ended by ${result.why}`,
-    `${plural(result.events, "event")}, ${plural(result.overwritten, "older one")} overwritten`,
+    `${counted(result.events, "event")}, ${counted(result.overwritten, "older one")} overwritten`,
   ];
   return memberOf(ABOUT_MEMBER, `${lines.join("\n")}\n`);
 }

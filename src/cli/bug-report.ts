@@ -1,6 +1,7 @@
 /** `--bug-report`: a block to paste into a mail or a tracker, with what maintainers ask for first. */
 import { type Explanation, type Finding, type LineRef, UNDECIDED } from "../explain/contract.ts";
 import { headlineOf, meaningOf, timeOf } from "../explain/words.ts";
+import { partsOfRecord } from "./commands.ts";
 import { citedLines, lossOf } from "./explain-report.ts";
 
 /** Lines of the log that one finding quotes. */
@@ -69,7 +70,7 @@ function causeOf({ kind, verdict, certainty, candidates }: Finding): string[] {
 }
 
 function commandOf(line: string): string[] {
-  const [command = "", decides = ""] = line.split(/ {2,}# /);
+  const { command, decides } = partsOfRecord(line);
   return [`- ${decides}`, `    ${command}`];
 }
 

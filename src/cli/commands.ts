@@ -1,5 +1,11 @@
 /** Shell commands on a screen: broken where the shell allows a new line, so that they can be copied as they stand. */
 
+/** A line of `Finding.record`: the command, and behind it as a comment of the shell what it decides. */
+export function partsOfRecord(line: string): { readonly command: string; readonly decides: string } {
+  const [command = "", decides = ""] = line.split(/ {2,}# /);
+  return { command, decides };
+}
+
 /** The parts of a command between semicolons, but for semicolons in quotes and in loops. */
 function partsOf(command: string): string[] {
   const parts: string[] = [];

@@ -4,9 +4,9 @@ import { UNDECIDED } from "../explain/contract.ts";
 import { wordsIn } from "../explain/glossary.ts";
 import { LOST_OF_FINDING } from "../explain/losses.ts";
 import { headlineOf, linesOf, meaningOf, outlookOf, timeOf } from "../explain/words.ts";
+import { counted } from "../units/counts.ts";
 import { wrapped } from "./columns.ts";
-import { commandLines } from "./commands.ts";
-import { counted } from "./numbers.ts";
+import { commandLines, partsOfRecord } from "./commands.ts";
 import type { Style, Terminal } from "./terminal.ts";
 
 /** Lines of one screen: findings after the first are shown whole while there is room. */
@@ -198,7 +198,7 @@ class Report {
     const fresh = record.slice(0, MOST_COMMANDS).filter((line) => !this.#commandsShown.has(line));
     if (fresh.length === 0 && record.length > 0) return this.#section("record this", ["with the commands above"]);
     return fresh.flatMap((line, at) => {
-      const [command = "", decides = ""] = line.split(/ {2,}# /);
+      const { command, decides } = partsOfRecord(line);
       const head = this.#section(at === 0 ? "record this" : "", [decides]);
       const lines = commandLines(command, this.#terminal.width - COMMAND_INDENT.length);
       return [...head, ...lines.map((part) => `${COMMAND_INDENT}${part}`)];

@@ -1,9 +1,5 @@
 /** Numbers as people read them. */
-
-/** 1234567 → "1,234,567". */
-export function grouped(value: number): string {
-  return Math.round(value).toLocaleString("en-US");
-}
+import { grouped } from "../units/counts.ts";
 
 /** At most five characters: 9999 → "9,999", 412345 → "412k", 1.049e6 → "1.05M". */
 export function compact(value: number): string {
@@ -52,11 +48,6 @@ export function sizeText(bytes: number): string {
   const units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
   const unit = Math.min(units.length, Math.floor(Math.log2(bytes) / 10));
   return `${threeDigits(bytes / 1024 ** unit)} ${units[unit - 1]}`;
-}
-
-/** 1 → "1 line", 3 → "3 lines". */
-export function counted(value: number, singular: string, plural: string = `${singular}s`): string {
-  return `${grouped(value)} ${Math.round(value) === 1 ? singular : plural}`;
 }
 
 /** 1.02 → "1 line", 412345 → "412k lines". */

@@ -10,9 +10,10 @@
 import type { BoardKind } from "../machines/board.ts";
 import { BOARD_KINDS, boardNamed } from "../machines/boards.ts";
 import { QEMU_BOARDS } from "../machines/qemu/boards.ts";
+import { counted, grouped } from "../units/counts.ts";
 import { InvalidArgumentError } from "../units/errors.ts";
 import { fitted, reflowed, wrapped } from "./columns.ts";
-import { binarySize, compact, counted, grouped, listed } from "./numbers.ts";
+import { binarySize, compact, listed } from "./numbers.ts";
 import { oneOf } from "./options.ts";
 import { jsonOption, STANDARD_OUTPUT, writeJson } from "./output-file.ts";
 import type { Terminal } from "./terminal.ts";

@@ -4,8 +4,9 @@ import type { ReplayPlan } from "../replay/plan.ts";
 import { SAMPLE_EVERY } from "../replay/player.ts";
 import type { RowResult } from "../replay/result.ts";
 import type { PreparedReplay, ReplayResult } from "../replay/runner.ts";
+import { counted, grouped } from "../units/counts.ts";
 import { fitted } from "./columns.ts";
-import { binarySize, compact, compactly, counted, duration, grouped, listed, percent } from "./numbers.ts";
+import { binarySize, compact, compactly, duration, listed, percent } from "./numbers.ts";
 
 const HEAD = "table req/s ratio locks contended wait steps flush fail hole checked wrong".split(" ");
 /** Columns that a narrow screen leaves out, the first of these first. */

@@ -23,9 +23,9 @@ import {
 import { TABLE_NAMES, type TableName } from "../replay/tables.ts";
 import type { ReplayHost } from "../replay/threads.ts";
 import { type RequestHistory, requestsOf } from "../trace/requests.ts";
+import { counted } from "../units/counts.ts";
 import { IovaError } from "../units/errors.ts";
 import { MAX_ENTRIES } from "../units/numbers.ts";
-import { plural } from "../units/plural.ts";
 import { reflowed, wrapped } from "./columns.ts";
 import { integer, listOf, oneOf, seconds } from "./options.ts";
 import { jsonOption, STANDARD_OUTPUT, writeJson } from "./output-file.ts";
@@ -216,7 +216,7 @@ function rowsOf({ platform, table, cache, lazy, pools }: ReplayFlags): NamedSetu
 function checkReplayable(file: string, history: RequestHistory): void {
   if (history.length > 0) return;
   const { unmapLines, untranslated } = history.counts;
-  const has = untranslated > 0 ? plural(untranslated, "dma mapping") : plural(unmapLines, "unmap line");
+  const has = untranslated > 0 ? counted(untranslated, "dma mapping") : counted(unmapLines, "unmap line");
   throw new IovaError(
     "nothing-to-replay",
     `${file} has no iommu map line (${has}): nothing to replay; record with: trace-cmd record -e iommu -e dma`,

@@ -1,8 +1,9 @@
 /** The report of `iova stat`: a table of devices, and what one of them did in detail, on one screen. */
 import type { DeviceStatistics, TimePart, TraceStatistics } from "../statistics/contract.ts";
+import { counted } from "../units/counts.ts";
 import { chart, columnsOf } from "./chart.ts";
 import { fitted, wrapped } from "./columns.ts";
-import { compact, counted, duration, percent, sizeText } from "./numbers.ts";
+import { compact, duration, percent, sizeText } from "./numbers.ts";
 import type { Terminal } from "./terminal.ts";
 
 const MOST_DEVICES = 6;

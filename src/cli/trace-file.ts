@@ -6,8 +6,8 @@
 import { PlainText } from "../log/plain-text.ts";
 import type { Trace } from "../trace/events.ts";
 import { TraceParser } from "../trace/parser.ts";
+import { counted } from "../units/counts.ts";
 import { FormatError } from "../units/errors.ts";
-import { plural } from "../units/plural.ts";
 import { type InputProgress, readPieces, STANDARD_INPUT } from "./input.ts";
 import { listed } from "./numbers.ts";
 import { filesOf } from "./tar-reader.ts";
@@ -88,7 +88,7 @@ function ofArchive(name: string, readings: readonly Reading[]): Trace {
 
 function sofar(reading: Reading | undefined): string {
   const { lineCount = 0, eventCount = 0 } = reading?.parser ?? {};
-  return ` (read before: ${plural(lineCount, "whole line")} of its text, ${plural(eventCount, "event")})`;
+  return ` (read before: ${counted(lineCount, "whole line")} of its text, ${counted(eventCount, "event")})`;
 }
 
 /** A file without any event of ours is no trace of ours: say what it is instead. */
@@ -105,7 +105,7 @@ function checked(path: string, trace: Trace, packed: boolean): Trace {
   }
   if (otherEvents.count > 0) {
     throw new FormatError(
-      `${path} has ${plural(otherEvents.count, "event")}, but no iommu or dma event; the first, in line ${otherEvents.firstLine}, is ` +
+      `${path} has ${counted(otherEvents.count, "event")}, but no iommu or dma event; the first, in line ${otherEvents.firstLine}, is ` +
         `\`${otherEvents.firstText}\`; record with: trace-cmd record -e iommu -e dma`,
     );
   }
@@ -115,7 +115,7 @@ function checked(path: string, trace: Trace, packed: boolean): Trace {
     );
   }
   throw new FormatError(
-    `${path} holds no events, but ${plural(lines, "line")} of a trace's head and comments; was tracing on? ` +
+    `${path} holds no events, but ${counted(lines, "line")} of a trace's head and comments; was tracing on? ` +
       "Record with: trace-cmd record -e iommu -e dma",
   );
 }

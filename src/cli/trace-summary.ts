@@ -1,7 +1,8 @@
 /** What was read: events, CPUs, requests; and all that was not an event, not readable, or lost, with where it is. */
 import type { LineTally, Trace } from "../trace/events.ts";
 import type { RequestHistory } from "../trace/requests.ts";
-import { counted, grouped, listed } from "./numbers.ts";
+import { counted, grouped } from "../units/counts.ts";
+import { listed } from "./numbers.ts";
 
 /** Two or three lines about the trace, then one for each thing to know about it. */
 export interface TraceSummary {

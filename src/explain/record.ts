@@ -21,6 +21,9 @@ const LONGEST_MAPPING = 2n ** 21n;
 /** Who records after the boot, comes too late for a fault in the first seconds. */
 const BOOT_SECONDS = 30;
 
+/** Where tracefs is mounted. */
+export const TRACING = "/sys/kernel/tracing";
+
 type Version = readonly [major: number, minor: number];
 
 /** What the commands need to know. */
@@ -71,7 +74,7 @@ function tracing(subject: Subject): string {
   return isBefore(subject, OWN_TRACEFS) === true ||
     (subject.kernel?.isExact === false && subject.kernel.version === ONE_LINE_FAULTS)
     ? "/sys/kernel/debug/tracing"
-    : "/sys/kernel/tracing";
+    : TRACING;
 }
 
 /** Records for a minute, saves, and puts the settings back. */
@@ -184,6 +187,21 @@ function isXens({ text, iommu }: Group["first"]): boolean {
   return /\[VT-D\]|\(XEN\)/.test(text) || iommu?.startsWith("/") === true;
 }
 
+/** @param tracefs - the folder of the tracing files */
+export function slowCommands(tracefs: string): readonly string[] {
+  return [
+    command(
+      "perf record -a -g -- sleep 10; perf report --no-children",
+      "as root, while it is slow: where the time goes",
+    ),
+    command(
+      `cd ${tracefs}; echo '*iotlb_sync*' > set_graph_function; echo '*flush_iotlb*' >> set_graph_function; echo 'alloc_iova*' >> set_graph_function; ` +
+        "echo function_graph > current_tracer; sleep 5; cat trace > /tmp/graph.txt; echo nop > current_tracer; echo > set_graph_function",
+      "as root, while it is slow: the time of one invalidation; microseconds are normal, milliseconds are not",
+    ),
+  ];
+}
+
 const GROUPS = 'lspci -nnk -D; for d in /sys/kernel/iommu_groups/*/devices/*; do echo "$d"; done';
 
 const COMMANDS: Readonly<Record<Group["kind"], (subject: Subject) => readonly string[]>> = {
@@ -281,15 +299,5 @@ const COMMANDS: Readonly<Record<Group["kind"], (subject: Subject) => readonly st
     fromBoot(subject, "the same device from its first mapping on: who maps and does not unmap"),
     command("cat /sys/kernel/debug/dma-api/dump", "what is mapped, with CONFIG_DMA_API_DEBUG; twice shows growth"),
   ],
-  slow: (subject) => [
-    command(
-      "perf record -a -g -- sleep 10; perf report --no-children",
-      "as root, while it is slow: where the time goes",
-    ),
-    command(
-      `cd ${tracing(subject)}; echo '*iotlb_sync*' > set_graph_function; echo '*flush_iotlb*' >> set_graph_function; echo 'alloc_iova*' >> set_graph_function; ` +
-        "echo function_graph > current_tracer; sleep 5; cat trace > /tmp/graph.txt; echo nop > current_tracer; echo > set_graph_function",
-      "as root, while it is slow: the time of one invalidation; microseconds are normal, milliseconds are not",
-    ),
-  ],
+  slow: (subject) => slowCommands(tracing(subject)),
 };

@@ -1,5 +1,6 @@
 /** Sentences with their proof. */
 import type { Fact, LineRef } from "../log/facts.ts";
+import { grouped } from "../units/counts.ts";
 import type { Statement } from "./contract.ts";
 
 /** Lines that a statement shows at most: more do not prove more. */
@@ -8,11 +9,6 @@ const MOST_LINES = 6;
 /** A sentence that follows from the lines of `facts`. */
 export function statement(text: string, ...facts: readonly { readonly lines: Fact["lines"] }[]): Statement {
   return { text, proof: facts.flatMap(({ lines }): readonly LineRef[] => lines).slice(0, MOST_LINES) };
-}
-
-/** A number with commas: `1,048,576`. */
-export function grouped(value: number | bigint): string {
-  return String(value).replace(/\B(?=(?:\d{3})+$)/g, ",");
 }
 
 /** An amount of memory with its unit: `512 KiB`, `1,000 bytes`. */

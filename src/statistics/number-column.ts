@@ -1,14 +1,12 @@
 /** Plain numbers that are gathered one by one, without an object for each. */
+import { grown } from "../trace/events.ts";
+
 export class NumberColumn {
   length = 0;
   #values = new Float64Array(256);
 
   push(value: number): void {
-    if (this.length === this.#values.length) {
-      const values = new Float64Array(this.length + (this.length >>> 1));
-      values.set(this.#values);
-      this.#values = values;
-    }
+    if (this.length === this.#values.length) this.#values = grown(this.#values, this.length + (this.length >>> 1));
     this.#values[this.length++] = value;
   }
 

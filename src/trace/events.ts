@@ -217,7 +217,8 @@ function moreThan(length: number): number {
   return length + (length >>> 1);
 }
 
-function grown<Kind extends Column>(old: Kind, capacity: number): Kind {
+/** The column with room for `capacity` rows. */
+export function grown<Kind extends Column>(old: Kind, capacity: number): Kind {
   const column = new (old.constructor as new (length: number) => Kind)(capacity);
   column.set(old);
   return column;

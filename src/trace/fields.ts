@@ -2,7 +2,7 @@
  * Reads the fields of one event of ours: `iova=0x… - 0x… paddr=0x… size=4096`, `DEV dir=… dma_addr=… size=…`. By key, in any
  * order: kernels and vendors add fields and change their order. What a line must hold depends on its kind.
  */
-import { plural } from "../units/plural.ts";
+import { counted } from "../units/counts.ts";
 import { HEX_DIGIT, isDigit, printable, skipBlanks, skipWord, startsWith } from "./bytes.ts";
 import {
   ADD_DEVICE,
@@ -333,7 +333,7 @@ export class FieldReader {
     const segments = events.segments.length - this.#segmentFirst;
     const lists = bit(DMA_ADDRS) | bit(SIZES);
     if ((this.#seen & lists) === lists && this.#sizesRead !== segments) {
-      this.reason = `dma_addrs= has ${plural(segments, "number")}, sizes= ${this.#sizesRead}`;
+      this.reason = `dma_addrs= has ${counted(segments, "number")}, sizes= ${this.#sizesRead}`;
       return false;
     }
     return true;

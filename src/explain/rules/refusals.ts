@@ -1,7 +1,8 @@
 /** Mappings, assignments, bounce buffers and addresses that were refused: no DMA happened at all. */
 import type { MapRefusedFact } from "../../log/facts.ts";
+import { grouped } from "../../units/counts.ts";
 import { conflictOf } from "../groups.ts";
-import { amount, grouped, hex } from "../statement.ts";
+import { amount, hex } from "../statement.ts";
 import { type Conclusion, candidate, follows, type Rule } from "./rule.ts";
 
 /** What the software itself says, by verdict. */

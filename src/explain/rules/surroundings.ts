@@ -1,7 +1,7 @@
 /** What stands near a fault in the log: a reset or crash before it, the requester's role, and what a burst has in common. */
 
 import type { EventFact, FaultFact } from "../../log/facts.ts";
-import { plural } from "../../units/plural.ts";
+import { counted } from "../../units/counts.ts";
 import type { Located } from "../evidence.ts";
 import { LOST_OF_FINDING } from "../losses.ts";
 import { isLossOfDevice } from "./interrupts.ts";
@@ -145,7 +145,7 @@ const PATTERN: Rule = {
       ? []
       : [
           follows(
-            `The addresses are ${plural(bytes, "byte")} apart: ${what}. It is one bug, not ${faults.length}.`,
+            `The addresses are ${counted(bytes, "byte")} apart: ${what}. It is one bug, not ${faults.length}.`,
             ...faults.slice(0, 3),
           ),
         ];

@@ -5,8 +5,9 @@
 
 import type { LineRef } from "../../log/facts.ts";
 import { NO_DIRECTION, REMOVE_DEVICE, UNKNOWN_DIRECTION } from "../../trace/events.ts";
+import { counted, grouped } from "../../units/counts.ts";
 import type { Finding, Statement } from "../contract.ts";
-import { amount, grouped } from "../statement.ts";
+import { amount } from "../statement.ts";
 import type { TraceAnalysis } from "./analysis.ts";
 import { NO_ROW } from "./lives.ts";
 import { UNKNOWN_OWNER } from "./owners.ts";
@@ -141,7 +142,7 @@ function atExit(
 ): Finding {
   const proof = [analysis.lineOf(row), ...left.slice(0, 7).map((request) => lineOf(analysis, requests, request))];
   const name = analysis.history.owners.nameOf(owner) ?? "?";
-  const count = left.length === 1 ? "1 mapping" : `${grouped(left.length)} mappings`;
+  const count = counted(left.length, "mapping");
   const text = `${count} of ${name} ${left.length === 1 ? "is" : "are"} not ended after the device has been removed.`;
   const isCertain = !analysis.isLossy && !analysis.history.owners.isTask(owner);
   const rival = { text: "The unmaps may be among the events that were lost, or be made by another task.", proof };

@@ -6,6 +6,7 @@ import {
   ATTACH_DEVICE,
   DMA_UNMAP,
   DMA_UNMAP_RESOURCE,
+  grown,
   MAP,
   TASK_CONTEXT,
   type Trace,
@@ -59,16 +60,11 @@ export class Lives {
 
   #grow(): void {
     const capacity = this.first.length + (this.first.length >>> 1);
-    for (const name of ["first", "end"] as const) {
-      const column = new Float64Array(capacity);
-      column.set(this[name]);
-      this[name] = column;
-    }
-    for (const name of ["mapRow", "unmapRow", "owner"] as const) {
-      const column = new Int32Array(capacity);
-      column.set(this[name]);
-      this[name] = column;
-    }
+    this.first = grown(this.first, capacity);
+    this.end = grown(this.end, capacity);
+    this.mapRow = grown(this.mapRow, capacity);
+    this.unmapRow = grown(this.unmapRow, capacity);
+    this.owner = grown(this.owner, capacity);
   }
 }
 

@@ -6,6 +6,8 @@
  * Ranges are numbers, and all that is known of them stands in typed columns: a million of them come and go without an object each.
  */
 
+import { grown } from "../../trace/events.ts";
+
 /** Ranges of pages by their number, [first, end). The columns may be replaced by longer ones while they are in an index. */
 export interface PageRanges {
   readonly first: ArrayLike<number>;
@@ -229,10 +231,4 @@ class Level {
       } while (entry !== tail);
     }
   }
-}
-
-function grown(old: Int32Array, capacity: number): Int32Array {
-  const column = new Int32Array(capacity);
-  column.set(old);
-  return column;
 }

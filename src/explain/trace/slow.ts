@@ -15,8 +15,9 @@ import {
   UNMAP,
 } from "../../trace/events.ts";
 import { pageOf, pagesOf } from "../../trace/join.ts";
+import { grouped } from "../../units/counts.ts";
 import type { Finding, Statement } from "../contract.ts";
-import { grouped } from "../statement.ts";
+import { slowCommands, TRACING } from "../record.ts";
 import type { TraceAnalysis } from "./analysis.ts";
 
 /** From here on an unmap is slow: usual are microseconds, in emulators some tens of them. */
@@ -43,11 +44,6 @@ interface Open {
 }
 
 const NONE = -1;
-
-const RECORD = [
-  "cd /sys/kernel/tracing; echo '*iotlb_sync*' > set_graph_function; echo '*flush_iotlb*' >> set_graph_function; echo function_graph > current_tracer; sleep 5; cat trace > /tmp/graph.txt; echo nop > current_tracer; echo > set_graph_function   # as root, while it is slow: the time of one invalidation",
-  "perf record -a -g -- sleep 10; perf report --no-children   # as root, while it is slow: is the time spent in a lock?",
-];
 
 export function slowIn(analysis: TraceAnalysis, invalidation: string | undefined): Finding[] {
   // Times of a clock that counts have no unit.
@@ -167,7 +163,7 @@ function slowFinding(
     ],
     excluded: [],
     proof: proof.slice(0, 32),
-    record: RECORD,
+    record: slowCommands(TRACING),
   };
 }
 

@@ -1,0 +1,13 @@
+/** Whole numbers as sentences write them. */
+
+/** 1234567 → "1,234,567". */
+export function grouped(value: number | bigint): string {
+  const whole = typeof value === "number" ? Math.round(value) : value;
+  return String(whole).replace(/\B(?=(?:\d{3})+$)/g, ",");
+}
+
+/** 1 → "1 line", 3000 → "3,000 lines". */
+export function counted(value: number | bigint, singular: string, many: string = `${singular}s`): string {
+  const text = grouped(value);
+  return `${text} ${text === "1" ? singular : many}`;
+}
