@@ -79,3 +79,31 @@ export interface BenchCase {
 }
 
 export const NANOSECONDS: Metric = { key: "ns", title: "ns", digits: 1 };
+
+/** A cell without an allocator: the row's tool reads an input of the given size, at full and at quick scale. */
+export function readingCell(
+  name: string,
+  row: string,
+  at: string,
+  amount: { readonly full: number; readonly quick: number },
+  scale: Scale,
+  seed: number,
+): Cell {
+  const work = {
+    subject: "nothing",
+    entries: 0,
+    pools: 0,
+    arena: 0,
+    fillPercent: 0,
+    operations: 1,
+    seed,
+    variant: row,
+  } as const;
+  return {
+    case: name,
+    row,
+    at,
+    threads: 1,
+    work: { ...work, slices: scale.quick ? 1 : 3, amount: scale.quick ? amount.quick : amount.full },
+  };
+}

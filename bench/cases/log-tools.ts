@@ -1,7 +1,7 @@
 /** How fast `iova explain` reads logs, from their text in memory to the whole answer. */
 import { Explainer } from "../../src/explain/explainer.ts";
 import { type LargeLog, largeLog } from "../../src/log/large-log.model.ts";
-import { type BenchCase, type Cell, NANOSECONDS, type Work } from "../cell.ts";
+import { type BenchCase, type Cell, NANOSECONDS, readingCell, type Work } from "../cell.ts";
 import { FNV_BASIS, fold, measureSlices } from "../measure.ts";
 import type { Scale } from "../scale.ts";
 
@@ -18,24 +18,8 @@ export const logTools: BenchCase = {
   metrics: [NANOSECONDS, { key: "rate", title: "MB a second of processor time", digits: 1 }],
   operation: "line",
   cells(scale: Scale, seed: number): readonly Cell[] {
-    return KINDS.map((row) => ({
-      case: "log-tools",
-      row,
-      at: "whole log",
-      threads: 1,
-      work: {
-        subject: "nothing" as const,
-        entries: 0,
-        pools: 0,
-        arena: 0,
-        fillPercent: 0,
-        slices: scale.quick ? 1 : 3,
-        operations: 1,
-        amount: scale.quick ? QUICK_BYTES : BYTES,
-        seed,
-        variant: row,
-      },
-    }));
+    const amount = { full: BYTES, quick: QUICK_BYTES };
+    return KINDS.map((row) => readingCell("log-tools", row, "whole log", amount, scale, seed));
   },
   async play(work: Work) {
     const pieces = [...largeLog(work.variant as LargeLog, work.amount ?? BYTES, work.seed)];

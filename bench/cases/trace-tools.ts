@@ -6,7 +6,7 @@ import { Explainer } from "../../src/explain/explainer.ts";
 import { statisticsOf } from "../../src/statistics/statistics.ts";
 import { repeatedTrace } from "../../src/trace/large-trace.model.ts";
 import { TraceParser } from "../../src/trace/parser.ts";
-import { type BenchCase, type Cell, NANOSECONDS, type Work } from "../cell.ts";
+import { type BenchCase, type Cell, NANOSECONDS, readingCell, type Work } from "../cell.ts";
 import { FNV_BASIS, fold, measureSlices, median } from "../measure.ts";
 import type { Scale } from "../scale.ts";
 
@@ -27,24 +27,8 @@ export const traceTools: BenchCase = {
   metrics: [NANOSECONDS, { key: "rate", title: "thousand events a second", digits: 0 }],
   operation: "event",
   cells(scale: Scale, seed: number): readonly Cell[] {
-    return [EXPLAIN, STAT].map((row) => ({
-      case: "trace-tools",
-      row,
-      at: "a million events",
-      threads: 1,
-      work: {
-        subject: "nothing" as const,
-        entries: 0,
-        pools: 0,
-        arena: 0,
-        fillPercent: 0,
-        slices: scale.quick ? 1 : 3,
-        operations: 1,
-        amount: scale.quick ? QUICK_REPETITIONS : REPETITIONS,
-        seed,
-        variant: row,
-      },
-    }));
+    const amount = { full: REPETITIONS, quick: QUICK_REPETITIONS };
+    return [EXPLAIN, STAT].map((row) => readingCell("trace-tools", row, "a million events", amount, scale, seed));
   },
   async play(work: Work) {
     const text = gunzipSync(readFileSync(FILE)).toString("latin1");
