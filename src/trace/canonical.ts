@@ -121,7 +121,8 @@ export class CanonicalReader {
       digit = view.getUint8(++at) - 0x30;
     }
     this.#decimal = value;
-    return at > from && (digit === NEWLINE - 0x30 || digit === SPACE - 0x30) ? at : -1;
+    // The general reader says what is wrong with a number of more than 64 bits.
+    return at > from && value < 2 ** 64 && (digit === NEWLINE - 0x30 || digit === SPACE - 0x30) ? at : -1;
   }
 }
 

@@ -288,7 +288,8 @@ export class FieldReader {
       value = value * 10 + byte - 0x30;
       byte = bytes[++at] as number;
     }
-    if (at === from || byte > SPACE) return this.#fail(`${KEY_NAMES[key]}= holds no decimal number`);
+    if (at === from || byte > SPACE || value >= 2 ** 64)
+      return this.#fail(`${KEY_NAMES[key]}= holds no decimal number of up to 64 bits`);
     if (key === SIZE) this.#size = value;
     // A group's line has no sizes: its number takes the place of one.
     else this.#unmapped = value;

@@ -387,3 +387,16 @@ describe("the fast path for map and unmap", () => {
     for (const line of new TextDecoder().decode(read("fixtures/e1000e.txt")).trimEnd().split("\n")) compare(line);
   });
 });
+
+test("a number of more than 64 bits is malformed, and so is the line (found in review, 2026-11-30)", () => {
+  const digits = "9".repeat(400);
+  const map = (size: string): string =>
+    ` node-174 [000] .....     8.139461: map: IOMMU: iova=0x0000000000001000 - 0x0000000000002000 paddr=0x0000000000003000 size=${size}\n`;
+  const text = map(digits) + map("18446744073709551616") + map("4096");
+  const trace = parseTrace(new TextEncoder().encode(text));
+  assert.deepEqual([...trace.events.bytes.subarray(0, trace.events.length)], [4096]);
+  assert.equal(trace.classes.malformed.count, 2);
+  assert.equal(trace.malformedReason, "size= holds no decimal number of up to 64 bits");
+  const late = parseTrace(new TextEncoder().encode(map("4096").replace("8.139461", `${digits}.139461`)));
+  assert.equal(late.events.length, 0);
+});

@@ -187,7 +187,7 @@ export class PrefixReader {
       whole = whole * 10 + byte - 0x30;
       byte = bytes[++at] as number;
     }
-    if (at === from) return -1;
+    if (at === from || whole >= 2 ** 64) return -1;
     if (byte === COLON) {
       this.time = whole;
       this.clockCounts = true;
