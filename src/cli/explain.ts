@@ -65,7 +65,8 @@ export function explainCommand(terminal: Terminal, finish: (code: number) => voi
 async function explain(files: readonly string[], flags: ExplainFlags, terminal: Terminal): Promise<number> {
   // A file that is named twice holds each message once.
   const inputs = [...new Set(flags.dmesg === undefined ? files : [...files, flags.dmesg])];
-  const quoter = new Quoter(terminal);
+  const isQuoted = flags.json !== STANDARD_OUTPUT && (flags.bugReport === true || flags.context !== undefined);
+  const quoter = new Quoter(terminal, isQuoted ? undefined : 0);
   const explainer = new Explainer();
   for (const file of inputs) await quoter.read(file, (name, bytes) => explainer.input(name, bytes));
   const whole = explainer.explain();

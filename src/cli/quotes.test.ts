@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -65,4 +66,36 @@ test("lines of several files have headings, and a mark stands where lines are le
   const at = lines.indexOf(">    400 ");
   assert.deepEqual(lines.slice(at + 2, at + 5), [">     15 ", "       …", ">     19 "]);
   for (const name of traces) assert.ok(terminal.output.includes(`\n${name}:\n`), name);
+});
+
+/** Reads standard input as `iova explain -` does, then quotes two of its lines. */
+const READ_AND_QUOTE = `
+  const { Quoter } = await import(process.env.QUOTES);
+  const { RecordingTerminal } = await import(process.env.TERMINAL);
+  const quoter = new Quoter(new RecordingTerminal(400), 2 ** 20);
+  await quoter.read("-", () => ({ write() {}, end() {} }));
+  const lines = [1, 30002].map((line) => ({ file: "-", line }));
+  await quoter.gather(lines, 0);
+  console.log(quoter.quote(lines, 0).join("\\n"));
+`;
+
+test("a line of standard input behind what is kept is said not to be quoted", async () => {
+  const input = spawnSync(process.execPath, ["--input-type=module", "-e", READ_AND_QUOTE], {
+    input: `first line\n${`${"x".repeat(99)}\n`.repeat(30_000)}last line\n`,
+    encoding: "utf8",
+    env: {
+      ...process.env,
+      QUOTES: new URL("quotes.js", import.meta.url).href,
+      TERMINAL: new URL("terminal.model.js", import.meta.url).href,
+    },
+  });
+  assert.deepEqual(
+    input.stdout.split("\n").slice(0, 3),
+    [
+      ">      1  first line",
+      "       …",
+      ">  30002  (not quoted: of standard input, the first 1 MiB are kept for quotes)",
+    ],
+    input.stderr,
+  );
 });

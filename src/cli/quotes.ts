@@ -10,10 +10,12 @@ import { type InputOptions, readPieces, STANDARD_INPUT } from "./input.ts";
 import { filesOf } from "./tar-reader.ts";
 import type { Terminal } from "./terminal.ts";
 
-/** Bytes of standard input that are kept. */
-const MOST_KEPT = 64 * 2 ** 20;
+/** Bytes of standard input that are kept for quotes. */
+const MOST_KEPT = 32 * 2 ** 20;
 /** A longer line is shown cut. */
 const MOST_COLUMNS = 400;
+/** A character of UTF-8 has up to four. */
+const MOST_BYTES = 4 * MOST_COLUMNS;
 const LINE_FEED = 10;
 
 /** Picks the wanted lines out of a text that comes in pieces. */
@@ -41,7 +43,10 @@ class WantedLines {
     for (let at = 0; at < bytes.length && !this.isComplete; ) {
       const feed = bytes.indexOf(LINE_FEED, at);
       const end = feed < 0 ? bytes.length : feed;
-      if (this.#wanted.has(this.#line)) this.#bytes.push(...bytes.subarray(at, end));
+      if (this.#wanted.has(this.#line)) {
+        const room = MOST_BYTES - this.#bytes.length;
+        this.#bytes.push(...bytes.subarray(at, Math.min(end, at + room)));
+      }
       if (feed >= 0) this.#endLine();
       at = end + 1;
     }
@@ -63,6 +68,7 @@ class WantedLines {
 
 export class Quoter {
   readonly #terminal: Terminal;
+  readonly #mostKept: number;
   /** The first bytes of standard input. */
   readonly #kept: Uint8Array[] = [];
   #keptBytes = 0;
@@ -70,8 +76,10 @@ export class Quoter {
   /** The inputs that files of archives come from. */
   readonly #inputs = new Map<string, string>();
 
-  constructor(terminal: Terminal) {
+  /** @param mostKept - bytes of standard input that are kept; 0 when nothing will be quoted */
+  constructor(terminal: Terminal, mostKept: number = MOST_KEPT) {
     this.#terminal = terminal;
+    this.#mostKept = mostKept;
   }
 
   /** Reads an input for the first time; `begin` is asked for a reader for each file in it: the input itself, or those of an archive. It gets the file's length in bytes, or 0 when that is unknown. */
@@ -107,7 +115,7 @@ export class Quoter {
       if (total > 0) at(Math.min(1, bytes / total));
     };
     for await (const piece of piecesOf(input, { progress, onLength })) {
-      if (input === STANDARD_INPUT && this.#keptBytes < MOST_KEPT) {
+      if (input === STANDARD_INPUT && this.#keptBytes < this.#mostKept) {
         this.#kept.push(piece.slice());
         this.#keptBytes += piece.length;
       }
@@ -132,8 +140,13 @@ export class Quoter {
     lines.finish();
   }
 
+  /** The text of a line that was gathered, or a note why it can't be quoted. */
   textOf({ file, line }: LineRef): string | undefined {
-    return this.#texts.get(`${file}:${line}`);
+    const text = this.#texts.get(`${file}:${line}`);
+    const isCut = this.#inputs.get(file) === STANDARD_INPUT && this.#keptBytes >= this.#mostKept;
+    return (
+      text ?? (isCut ? `(not quoted: of standard input, ${inMiB(this.#mostKept)} are kept for quotes)` : undefined)
+    );
   }
 
   /** The lines, with those around them: `>` marks the lines, `…` what is left out between; files have a heading where there are several. */
@@ -145,7 +158,7 @@ export class Quoter {
       let last: number | undefined;
       for (const line of [...numbers].sort((a, b) => a - b)) {
         const key = `${file}:${line}`;
-        const text = this.#texts.get(key);
+        const text = marked.has(key) ? this.textOf({ file, line }) : this.#texts.get(key);
         if (text === undefined) continue;
         if (last !== undefined && line !== last + 1) quoted.push("       …");
         quoted.push(`${marked.has(key) ? ">" : " "} ${String(line).padStart(6)}  ${text}`);
@@ -154,6 +167,10 @@ export class Quoter {
       return quoted;
     });
   }
+}
+
+function inMiB(bytes: number): string {
+  return `the first ${bytes / 2 ** 20} MiB`;
 }
 
 /** The numbers of the lines and of `around` lines before and after each, by file. */
