@@ -204,11 +204,11 @@ export function checked(result: Result): Result {
   const [first, ...others] = result.measured;
   const differs = others.some(({ hash, openingHash }) => hash !== first?.hash || openingHash !== first?.openingHash);
   if (!differs) return result;
-  const hashes = result.measured.map(({ hash }) => hexadecimal(hash)).join(", ");
+  const hashes = result.measured.map(({ hash }) => hashText(hash)).join(", ");
   throw new InvalidResult(`${nameOf(result.cell)}: the repetitions gave different answers (digests ${hashes})`);
 }
 
 /** A digest, for people. */
-export function hexadecimal(hash: number | undefined): string {
+export function hashText(hash: number | undefined): string {
   return hash === undefined ? "varies" : (hash >>> 0).toString(16).padStart(8, "0");
 }

@@ -1,7 +1,7 @@
 /** A run as tables: for a terminal, or as the Markdown that docs/performance.md holds. */
 import { ALONE, OWN_POOLS } from "./cases/threads.ts";
 import type { BenchCase, Metric } from "./cell.ts";
-import { hexadecimal } from "./harness.ts";
+import { hashText } from "./harness.ts";
 import type { Circumstances, Summary } from "./summary.ts";
 import { missedBy, TARGETS, type Target } from "./targets.ts";
 
@@ -148,7 +148,7 @@ function ratioTable(summary: Summary, benchCase: BenchCase): Table | undefined {
 function digestTable(summary: Summary, benchCase: BenchCase): Table {
   return pivot(summary, benchCase, "digests of the answers", (row, at) => {
     const result = summary.result(benchCase.name, row, at);
-    return result === undefined ? "" : hexadecimal(result.measured[0]?.hash);
+    return result === undefined ? "" : hashText(result.measured[0]?.hash);
   });
 }
 

@@ -1,7 +1,7 @@
 /** The results of a run, looked up by case, row, column and metric. */
 import { cpus, loadavg } from "node:os";
 import type { Cell } from "./cell.ts";
-import { hexadecimal, type Result } from "./harness.ts";
+import { hashText, type Result } from "./harness.ts";
 import { median } from "./measure.ts";
 
 /** A metric over all repetitions. */
@@ -90,8 +90,8 @@ export function toJson(summary: Summary, of: Circumstances): string {
     at: cell.at,
     threads: cell.threads,
     work: cell.work,
-    digest: hexadecimal(measured[0]?.hash),
-    openingDigest: hexadecimal(measured[0]?.openingHash),
+    digest: hashText(measured[0]?.hash),
+    openingDigest: hashText(measured[0]?.openingHash),
     repetitions: measured.map(({ values, cpuNanoseconds, queuedShare }) => ({ values, cpuNanoseconds, queuedShare })),
   }));
   return `${JSON.stringify({ ...of, queuedShare: summary.queuedShare(), cells }, undefined, 1)}\n`;

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { BOARD_KINDS } from "iova/platform";
 import { QEMU_BOARDS } from "iova/qemu";
 import { hasBoard } from "../src/machines/qemu/install.model.ts";
-import type { BoardName } from "../src/machines/qemu/machine.ts";
+import type { QemuModelName } from "../src/machines/qemu/machine.ts";
 import { assertBothRun } from "./drivers.model.ts";
 
 for (const { name } of BOARD_KINDS) {
@@ -12,6 +12,6 @@ for (const { name } of BOARD_KINDS) {
 
 for (const { name } of QEMU_BOARDS) {
   test(`the drivers of the examples run on ${name}`, (t) => {
-    if (hasBoard(t, name.replace("@qemu", "") as BoardName)) assertBothRun(name, 20, 3);
+    if (hasBoard(t, name.replace("@qemu", "") as QemuModelName)) assertBothRun(name, 20, 3);
   });
 }

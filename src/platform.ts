@@ -9,7 +9,6 @@ export { createSun4uIopte, type Sun4uDummyPage, type Sun4uIopteOptions, sun4uIop
 export { sun4vTte } from "./formats/sun4v-tte.ts";
 export { powernvTce } from "./formats/tce.ts";
 export type { DmaMachine, DmaMaster, Fault, Hypercall, Machine, Memory, Registers } from "./machine/contract.ts";
-export { PhysicalPages, type PhysicalPagesHandle, type PhysicalPagesOptions } from "./machine/physical-pages.ts";
 export { WideRegisters } from "./machine/wide-registers.ts";
 export {
   type Board,
@@ -44,6 +43,7 @@ export {
   type SoftwareMachineOptions,
   type SoftwareMachineStatistics,
 } from "./machines/software/machine.ts";
+export { PhysicalPages, type PhysicalPagesHandle, type PhysicalPagesOptions } from "./memory/physical-pages.ts";
 export type { EehEvent, EehReport } from "./platforms/eeh.ts";
 export { FlatTableOps, type FlatTableOptions } from "./platforms/flat-table.ts";
 export type { LdcCookie } from "./platforms/ldc/cookies.ts";

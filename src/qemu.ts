@@ -1,8 +1,8 @@
 /** `iova/qemu`: machines that a QEMU emulates, and platforms on them. Linux with Node only; needs QEMU for sparc64 and ppc64. */
 export { QEMU_BOARDS } from "./machines/qemu/boards.ts";
 export {
-  type BoardName,
   QemuMachine,
   type QemuMachineHandle,
   type QemuMachineOptions,
+  type QemuModelName,
 } from "./machines/qemu/machine.ts";

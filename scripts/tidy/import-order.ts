@@ -14,6 +14,7 @@ const ORDER: readonly string[] = [
   "allocator",
   "machine",
   "table",
+  "memory",
   "formats",
   "dma",
   "pinned",

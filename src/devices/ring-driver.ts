@@ -8,7 +8,7 @@
 import type { DmaOperations, Mapping } from "../dma/contract.ts";
 import { ScatterList } from "../dma/scatter-list.ts";
 import type { Memory } from "../machine/contract.ts";
-import type { PhysicalPages } from "../machine/physical-pages.ts";
+import type { PhysicalPages } from "../memory/physical-pages.ts";
 import { checkInteger, InvalidArgumentError, IovaError } from "../units/errors.ts";
 import { type Failure, failureOf } from "../units/failure.ts";
 import { DEVICE_READS, DEVICE_WRITES } from "../units/numbers.ts";

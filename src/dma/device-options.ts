@@ -1,6 +1,6 @@
 /** What a device is made with beside its window and its limits. */
 import type { Memory } from "../machine/contract.ts";
-import type { PhysicalPages } from "../machine/physical-pages.ts";
+import type { PhysicalPages } from "../memory/physical-pages.ts";
 import { InvalidArgumentError } from "../units/errors.ts";
 import { checkKeys, type OptionTypes } from "../units/keys.ts";
 import type { FaultInjectionOptions } from "./fault-injection.ts";

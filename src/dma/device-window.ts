@@ -3,9 +3,10 @@
  * shows a stated range of memory as it is, at an offset: the bypass of powernv (at 1 << 59), or a dynamic window of pseries
  * whose entries were written in advance.
  */
+
 import type { MappingTable } from "../table/contract.ts";
+import { hexadecimal } from "../units/counts.ts";
 import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
-import { hex } from "./requests.ts";
 
 export interface TranslatedWindow {
   readonly kind: "translated";
@@ -64,8 +65,8 @@ export function checkDirectWindow(window: DirectWindow): void {
   if ((base & 0xfffn) !== BigInt(address % 4096)) {
     throw new InvalidArgumentError(
       "base of a direct window",
-      inWords(hex(base)),
-      `the last 12 bits of ${hex(address)}`,
+      inWords(hexadecimal(base)),
+      `the last 12 bits of ${hexadecimal(address)}`,
     );
   }
 }

@@ -5,15 +5,17 @@
  * The pool belongs to one thread, as its device does: a driver has a device per thread, and no lock is needed. Wrong frees throw
  * always; the debug option finds, too, who writes to a block that is not his, or past its end.
  */
+
 import type { Memory } from "../machine/contract.ts";
+import { hexadecimal } from "../units/counts.ts";
 import { checkInteger, FreeError, InvalidArgumentError, IovaError } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
 import { checkKeys } from "../units/keys.ts";
 import { DEVICE_READS_AND_WRITES, type Iova } from "../units/numbers.ts";
+import { roundUp } from "../units/pages.ts";
 import type { CoherentMemory, DmaOperations } from "./contract.ts";
 import { zeroBytes } from "./memory/bytes.ts";
-import { roundUp } from "./pages.ts";
-import { checkMapping, hex, powerOfTwoFor } from "./requests.ts";
+import { checkMapping, powerOfTwoFor } from "./requests.ts";
 
 /** Blocks are cut from at least this much: what a page of memory costs anyway. */
 const LEAST_CHUNK_BYTES = 4096;
@@ -51,7 +53,7 @@ export class DmaPoolCorruption extends IovaError {
   constructor(what: string, address: number, offset: number, expected: number, found: number) {
     super(
       "dma-pool-corruption",
-      `${what} at ${hex(address)}: byte ${offset} is ${hex(found)}; expected ${hex(expected)}`,
+      `${what} at ${hexadecimal(address)}: byte ${offset} is ${hexadecimal(found)}; expected ${hexadecimal(expected)}`,
     );
     this.address = address;
     this.offset = offset;
@@ -170,7 +172,7 @@ export class DmaPool {
       const example = chunk.memory.address + this.#starts[chunk.used.indexOf(1)]!;
       throw new IovaError(
         "dma-pool-in-use",
-        `destroy of a DMA pool with ${this.#inUse} blocks in use, one at ${hex(example)}`,
+        `destroy of a DMA pool with ${this.#inUse} blocks in use, one at ${hexadecimal(example)}`,
       );
     }
     this.#destroyed = true;
@@ -211,7 +213,7 @@ export class DmaPool {
 
   /** Where a block that is in use lies. Throws FreeError for any other. */
   #placeOf({ iova, bytes, address }: CoherentMemory): Place {
-    const what = `free of ${bytes} bytes at bus address ${hex(iova)} to a DMA pool`;
+    const what = `free of ${bytes} bytes at bus address ${hexadecimal(iova)} to a DMA pool`;
     const start = Number(iova % BigInt(this.#chunkBytes));
     const chunk = this.#chunks.get(iova - BigInt(start));
     if (chunk === undefined) throw new FreeError("out-of-range", `${what}: not of this pool`);
@@ -221,7 +223,7 @@ export class DmaPool {
     if (address !== chunk.memory.address + start) {
       throw new FreeError(
         "wrong-owner",
-        `${what}: the block is at ${hex(chunk.memory.address + start)}, not ${hex(address)}`,
+        `${what}: the block is at ${hexadecimal(chunk.memory.address + start)}, not ${hexadecimal(address)}`,
       );
     }
     if (chunk.used[index] === 0) throw new FreeError("not-allocated", `${what}: the block is free already`);

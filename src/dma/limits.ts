@@ -1,4 +1,5 @@
 /** What a device can reach and take, as its driver says it. What that comes down to for a table: translated/compiled-limits.ts. */
+import { hexadecimal } from "../units/counts.ts";
 import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
 import { checkKeys, type OptionTypes } from "../units/keys.ts";
 
@@ -58,11 +59,7 @@ function checkedMask(what: string, mask: bigint): bigint {
 function checkedBoundaryMask(boundaryMask: bigint): bigint {
   checkedMask("boundary mask", boundaryMask);
   if ((boundaryMask & (boundaryMask + 1n)) !== 0n) {
-    throw new InvalidArgumentError(
-      "boundary mask",
-      inWords(`0x${boundaryMask.toString(16)}`),
-      "a power of two less one",
-    );
+    throw new InvalidArgumentError("boundary mask", inWords(hexadecimal(boundaryMask)), "a power of two less one");
   }
   return boundaryMask;
 }

@@ -2,11 +2,11 @@
  * Who mapped a list, and is it still as it was then? Asked before every unmap and sync, the same way whatever the list was mapped by.
  */
 import { type FreeError, InvalidArgumentError, inWords, type SyncError } from "../units/errors.ts";
-import * as pages from "./pages.ts";
+import * as words64 from "../units/words64.ts";
 import type { ScatterList } from "./scatter-list.ts";
 
 // Local constants: V8 folds these, imported and exported ones it looks up at every use (docs/decisions/local-constants.md).
-const { HIGH_WORD, LOW_WORD } = pages;
+const { HIGH_WORD, LOW_WORD } = words64;
 
 /** Factors of the digest: odd, so that each step is a bijection of every word, with well mixed bits. */
 const DIGEST_STEP = 0x27d4eb2f;

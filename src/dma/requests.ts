@@ -1,6 +1,7 @@
 /**
  * What drivers hand in, checked: the same rules, and the same errors, whatever window a device works through.
  */
+import { hexadecimal } from "../units/counts.ts";
 import {
   checkInteger,
   FreeError,
@@ -63,7 +64,7 @@ export function checkedPart(mapping: Mapping, part: MappingPart | undefined): Ma
 /** What goes wrong when a mapping is looked up for a free, as an error of `sync…`. Errors of other kinds stay as they are. */
 export function syncErrorFor(error: unknown, { iova, bytes }: Mapping): unknown {
   if (!(error instanceof FreeError)) return error;
-  return new SyncError(error.code as FreeMisuse, `sync of ${bytes} bytes at ${hex(iova)}: ${error.message}`);
+  return new SyncError(error.code as FreeMisuse, `sync of ${bytes} bytes at ${hexadecimal(iova)}: ${error.message}`);
 }
 
 /** A failure of PhysicalPages in the words of this layer: not the table is full, but memory. */
@@ -81,8 +82,4 @@ export function powerOfTwoFor(bytes: number, least: number): number {
   let power = least;
   while (power < bytes) power *= 2;
   return power;
-}
-
-export function hex(address: bigint | number): string {
-  return `0x${address.toString(16)}`;
 }

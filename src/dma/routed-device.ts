@@ -3,6 +3,8 @@
  * is bounced, coherent memory is kept apart, and the route does the rest. Coherent memory may take another route than what is mapped:
  * a device with several windows chooses one for each mask.
  */
+
+import { hexadecimal } from "../units/counts.ts";
 import { FreeError } from "../units/errors.ts";
 import { type Failure, failureOf } from "../units/failure.ts";
 import type { Access } from "../units/numbers.ts";
@@ -16,8 +18,7 @@ import type { ListMapper, Route } from "./route.ts";
 import type { ScatterList } from "./scatter-list.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { checkAccess, checkedPart, checkList, checkMapping, checkRange, entryAccess, hex, notSetUp, syncErrorFor } =
-  requests;
+const { checkAccess, checkedPart, checkList, checkMapping, checkRange, entryAccess, notSetUp, syncErrorFor } = requests;
 
 export class RoutedDevice implements DmaOperations {
   readonly #route: Route;
@@ -69,7 +70,7 @@ export class RoutedDevice implements DmaOperations {
     checkMapping(mapping);
     const place = this.#route.placeOf(mapping);
     if (this.coherent?.has(mapping.iova) === true) {
-      throw new FreeError("not-allocated", `unmap at ${hex(mapping.iova)}: coherent memory, for freeCoherent`);
+      throw new FreeError("not-allocated", `unmap at ${hexadecimal(mapping.iova)}: coherent memory, for freeCoherent`);
     }
     return this.bounced === undefined ? this.#route.unmap(place, mapping) : this.bounced.unmap(place, mapping);
   }
@@ -114,7 +115,7 @@ export class RoutedDevice implements DmaOperations {
     checkMapping(mapping);
     const place = this.#route.placeOf(mapping);
     if (this.coherent?.has(mapping.iova) === true || this.bounced?.holds(place) === true) {
-      throw new FreeError("not-allocated", `unmapResource at ${hex(mapping.iova)}: memory is mapped there`);
+      throw new FreeError("not-allocated", `unmapResource at ${hexadecimal(mapping.iova)}: memory is mapped there`);
     }
     const failure = this.#route.unmap(place, mapping);
     return this.bounced === undefined ? failure : this.bounced.finish(place, failure);

@@ -3,8 +3,8 @@
  * columns, `mapSg` fills the output columns; nothing is made per transfer. A list belongs to one thread.
  */
 import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
+import { HIGH_WORD, LOW_WORD } from "../units/words64.ts";
 import type { BounceBuffer } from "./memory/bounce.ts";
-import { HIGH_WORD, LOW_WORD } from "./pages.ts";
 
 const MAX_BYTES = 2 ** 32 - 1;
 const MAX_CAPACITY = 2 ** 24;

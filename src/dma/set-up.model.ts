@@ -1,8 +1,8 @@
 /** What tests of transfers start from: a machine with dirty memory, a platform, pages to hand out, and an oracle for leaks. */
 import assert from "node:assert/strict";
 import type { DmaMaster, Memory } from "../machine/contract.ts";
-import { PhysicalPages } from "../machine/physical-pages.ts";
 import { SoftwareMachine } from "../machines/software/machine.ts";
+import { PhysicalPages } from "../memory/physical-pages.ts";
 import { LinearPlatform } from "../platforms/linear/platform.ts";
 import type { EntryValue } from "../table/contract.ts";
 import type { IommuTable } from "../table/iommu-table.ts";

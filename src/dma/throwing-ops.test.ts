@@ -6,8 +6,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { UNCONSTRAINED } from "../allocator/constraints.ts";
-import { PhysicalPages } from "../machine/physical-pages.ts";
 import { SoftwareMachine } from "../machines/software/machine.ts";
+import { PhysicalPages } from "../memory/physical-pages.ts";
 import { SingleLockTable } from "../rivals/single-lock.ts";
 import type { EntryValue, TableOps } from "../table/contract.ts";
 import { IommuTable, type TableOptions } from "../table/iommu-table.ts";

@@ -1,7 +1,8 @@
-/** Between bigints and halves: accesses of 64 bits as one makes them of the other, and registers that do so for whoever asks. */
+/** Registers whose 64-bit accesses are all made as bigints: a base class of implementations. */
+import { highHalf, joinHalves, lowHalf } from "../units/words64.ts";
 import type { Registers } from "./contract.ts";
 
-/** Where no access is on a hot path: all of 64 bits are made as bigints. What is left to write are the accesses themselves. */
+/** For registers that no hot path uses. Subclasses implement the 32-bit and the bigint accesses; the accesses by halves use the latter. */
 export abstract class WideRegisters implements Registers {
   abstract read32(at: number): number;
   abstract write32(at: number, value: number): void;
@@ -21,7 +22,7 @@ export abstract class WideRegisters implements Registers {
   }
 }
 
-/** Where there are none: every access is answered by `refuse`, which throws. */
+/** A machine without registers: `refuse` is called for every access, and throws. */
 export function noRegisters(refuse: (at: number) => never): Registers {
   return {
     read32: refuse,
@@ -32,19 +33,4 @@ export function noRegisters(refuse: (at: number) => never): Registers {
     readHigh64: refuse,
     readLow64: refuse,
   };
-}
-
-/** The unsigned number of 64 bits whose halves these are, signed or not. */
-export function joinHalves(high: number, low: number): bigint {
-  return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
-}
-
-/** Bits 32 .. 63, signed: what a word of shared memory holds. */
-export function highHalf(value: bigint): number {
-  return Number(BigInt.asIntN(32, value >> 32n));
-}
-
-/** Bits 0 .. 31, signed. */
-export function lowHalf(value: bigint): number {
-  return Number(BigInt.asIntN(32, value));
 }

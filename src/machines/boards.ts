@@ -1,5 +1,6 @@
 /** The boards there are, by name: a new platform adds its line here. */
-import { FormatError, InvalidArgumentError } from "../units/errors.ts";
+import { checkHandle } from "../table/handle.ts";
+import { InvalidArgumentError } from "../units/errors.ts";
 import type { Board, BoardHandle, BoardKind } from "./board.ts";
 import { ldcBoard } from "./boards/ldc.ts";
 import { linearIopteBoard, linearTceBoard } from "./boards/linear.ts";
@@ -32,6 +33,6 @@ export function boardNamed(name: string): BoardKind {
 
 /** A view for the calling thread, whatever kind of board it is. Throws FormatError for a handle that is none. */
 export function attachBoard(handle: BoardHandle): Board {
-  if (typeof handle?.kind !== "string") throw new FormatError("the handle is not that of a board");
+  checkHandle("a board", handle, { kind: "string", machine: "object", platform: "object" });
   return boardNamed(handle.kind).attach(handle);
 }

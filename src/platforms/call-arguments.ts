@@ -2,12 +2,13 @@
  * One thread's arguments of hypercalls, and the results that come back in their place. Written and read as 32-bit halves, since making
  * a bigint for each would cost more than the rest of the guest's part of a call.
  */
-import * as pages from "../dma/pages.ts";
+
 import type { Hypercall, Machine } from "../machine/contract.ts";
 import { InvalidArgumentError, inWords } from "../units/errors.ts";
+import * as words64 from "../units/words64.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { HIGH_WORD, LOW_WORD } = pages;
+const { HIGH_WORD, LOW_WORD } = words64;
 
 /** No call here has more. */
 const MOST_ARGUMENTS = 8;

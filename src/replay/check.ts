@@ -5,9 +5,11 @@
  * Of a mapping, the pages at its two ends are checked, and at another time two in between, with patterns that differ from
  * check to check.
  */
+
 import type { DmaOperations } from "../dma/contract.ts";
 import type { ScatterList } from "../dma/scatter-list.ts";
 import type { DmaMaster, Memory } from "../machine/contract.ts";
+import { hexadecimal } from "../units/counts.ts";
 import { DEVICE_READS, DEVICE_WRITES } from "../units/numbers.ts";
 
 const PATTERN_BYTES = 16;
@@ -87,7 +89,7 @@ export class TranslationChecker {
     this.wrong++;
     if (this.firstWrong !== "") return;
     const what = reads ? "write to" : "read of";
-    this.firstWrong = `a ${what} bus address 0x${iova.toString(16)} did not reach memory at 0x${address.toString(16)}`;
+    this.firstWrong = `a ${what} bus address ${hexadecimal(iova)} did not reach memory at ${hexadecimal(address)}`;
   }
 
   #deviceReads(list: ScatterList, iova: bigint, address: number, length: number): boolean {

@@ -1,6 +1,6 @@
 /**
- * Handles come by message, from other threads and other versions of this library. What a platform reads from one is checked here, field by
- * field, before anything is attached: a field that is missing or of another kind would else show as an access to a place that is none.
+ * Handles come by message, from other threads and other versions of this library. What an `attach` reads from one is checked here, field by
+ * field, before anything is attached; a missing or wrong field would otherwise surface later as an out-of-bounds access.
  */
 import { isShared } from "../shared/memory.ts";
 import { FormatError, postHint, shown } from "../units/errors.ts";
@@ -29,7 +29,7 @@ const IS: Readonly<Record<HandleKind, (value: unknown) => boolean>> = {
   table: (value) => isObject(value) && isWindow(value["window"]),
 };
 
-/** Throws FormatError unless this is a handle of `whose` ("a sun4v platform") with these fields. What it holds more is not looked at. */
+/** Throws FormatError unless this is a handle of `whose` ("a sun4v platform") with these fields. Extra fields are ignored. */
 export function checkHandle(whose: string, handle: unknown, fields: Readonly<Record<string, HandleField>>): void {
   if (!isObject(handle)) throw new FormatError(`the handle is not that of ${whose}: it is ${shown(handle)}`);
   for (const [name, field] of Object.entries(fields)) {

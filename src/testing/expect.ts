@@ -5,8 +5,3 @@ import { InvariantError } from "../units/errors.ts";
 export function expect(holds: boolean, message: () => string): asserts holds {
   if (!holds) throw new InvariantError(message());
 }
-
-/** `0x` and the number in base 16. */
-export function hex(value: bigint | number): string {
-  return `0x${value.toString(16)}`;
-}

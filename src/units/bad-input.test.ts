@@ -17,12 +17,12 @@ import { isDmaPossible, largestMapping, mergeBoundary, requiredMask } from "../d
 import { ScatterList } from "../dma/scatter-list.ts";
 import { createDevice } from "../dma/windows.ts";
 import { createSun4uIopte } from "../formats/sun4u-iopte.ts";
-import { PhysicalPages } from "../machine/physical-pages.ts";
 import { boardNamed } from "../machines/boards.ts";
 import { LdcHypervisor } from "../machines/hypervisors/ldc/hypervisor.ts";
 import { PaprHypervisor } from "../machines/hypervisors/papr/hypervisor.ts";
 import { Sun4vHypervisor } from "../machines/hypervisors/sun4v/hypervisor.ts";
 import { SoftwareMachine } from "../machines/software/machine.ts";
+import { PhysicalPages } from "../memory/physical-pages.ts";
 import { LdcPlatform } from "../platforms/ldc/platform.ts";
 import { LinearPlatform } from "../platforms/linear/platform.ts";
 import { Phb } from "../platforms/powernv/phb.ts";

@@ -11,3 +11,8 @@ export function counted(value: number | bigint, singular: string, many: string =
   const text = grouped(value);
   return `${text} ${text === "1" ? singular : many}`;
 }
+
+/** 4096 → "0x1000": an address, a mask, or a word of bits. */
+export function hexadecimal(value: number | bigint): string {
+  return `0x${value.toString(16)}`;
+}

@@ -1,4 +1,5 @@
 /** Is this a window? Asked wherever a caller hands one in. */
+import { hexadecimal } from "./counts.ts";
 import { checkInteger, InvalidArgumentError, inWords } from "./errors.ts";
 import { type DmaWindow, MAX_ENTRIES } from "./numbers.ts";
 
@@ -13,7 +14,7 @@ export function checkWindow(window: DmaWindow): void {
   if (typeof base !== "bigint") throw new InvalidArgumentError("the window's base", base, "a bigint");
   const pageBytes = 1n << BigInt(pageShift);
   if (base < 0n || base % pageBytes !== 0n) {
-    const found = inWords(`0x${base.toString(16)}`);
+    const found = inWords(hexadecimal(base));
     throw new InvalidArgumentError("the window's base", found, `a multiple of the IO page (${pageBytes} bytes)`);
   }
   if (base + (BigInt(entries) << BigInt(pageShift)) > 2n ** 64n) {

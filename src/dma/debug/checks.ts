@@ -1,5 +1,5 @@
 /** What is wrong with a call, held against what is known of the device's mappings. Changes nothing but "has been checked". */
-import type { Access } from "../../units/numbers.ts";
+import { type Access, DEVICE_READS, DEVICE_READS_AND_WRITES, DEVICE_WRITES } from "../../units/numbers.ts";
 import type { CoherentMemory, Mapping, MappingPart } from "../contract.ts";
 import type { CheckedLimits } from "../limits.ts";
 import type { ScatterList } from "../scatter-list.ts";
@@ -12,9 +12,6 @@ import type { CheckedOptions } from "./options.ts";
 import { NONE } from "./records.ts";
 import { segmentCrosses } from "./segments.ts";
 
-const DEVICE_READS = 1;
-const DEVICE_WRITES = 2;
-const DEVICE_READS_AND_WRITES = 3;
 /** More live mappings of one cache line beside a new one are reported: Linux counts as far in the tags that it has there. */
 const MAX_OVERLAPS = 7;
 

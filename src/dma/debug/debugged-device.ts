@@ -7,7 +7,7 @@
  * Switched off, `debugged` returns the device itself: nothing stands before it. docs/dma-debug.md has all that is reported.
  */
 import type { Failure } from "../../units/failure.ts";
-import type { Access } from "../../units/numbers.ts";
+import { type Access, DEVICE_READS_AND_WRITES } from "../../units/numbers.ts";
 import type { CoherentMemory, DmaOperations, Mapping, MappingAttributes, MappingPart } from "../contract.ts";
 import type { ScatterList } from "../scatter-list.ts";
 import { Call } from "./call.ts";
@@ -17,8 +17,6 @@ import { LiveMappings, type MappedMemory, writtenElements, writtenPiece } from "
 import type { DebuggedCall, MappingDescription, MisuseKind, MisuseReport } from "./misuse.ts";
 import { checkOptions, type DebugOptions } from "./options.ts";
 import { NONE } from "./records.ts";
-
-const DEVICE_READS_AND_WRITES = 3;
 
 /**
  * The device under debug; with `false` the device itself. Before the first mapping: what was mapped before is not known.

@@ -1,4 +1,5 @@
 /** Reports as text, for people: what is wrong, what was found and expected, and both places. */
+import { hexadecimal } from "../../units/counts.ts";
 import type { Access } from "../../units/numbers.ts";
 import type { KnownMapping, MappingDescription, MappingKind, MismatchMisuse, MisuseReport, Place } from "./misuse.ts";
 
@@ -126,10 +127,6 @@ function accessText(access: Access | undefined): string {
 
 function addressText(address: bigint | undefined): string {
   return address === undefined || address < 0n ? "no address" : hexadecimal(address);
-}
-
-function hexadecimal(address: bigint): string {
-  return `0x${address.toString(16)}`;
 }
 
 /** What was given instead of a mapping. */

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { randomFrom } from "../../allocator/random.model.ts";
-import { PhysicalPages } from "../../machine/physical-pages.ts";
 import { boardNamed } from "../../machines/boards.ts";
+import { PhysicalPages } from "../../memory/physical-pages.ts";
 import type { Access } from "../../units/numbers.ts";
 import type { DmaOperations } from "../contract.ts";
 import { DmaDevice } from "../device.ts";

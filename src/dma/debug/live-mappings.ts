@@ -2,7 +2,7 @@
  * What the debug mode remembers of one device: a record for each live mapping, the cache lines that the device may write, and the
  * places where all that was done. Compares nothing: checks.ts does.
  */
-import type { Access } from "../../units/numbers.ts";
+import { type Access, DEVICE_READS } from "../../units/numbers.ts";
 import type { ScatterList } from "../scatter-list.ts";
 import type { KnownMapping, MappingDescription } from "./misuse.ts";
 import type { CheckedOptions } from "./options.ts";
@@ -10,8 +10,6 @@ import { LineRanges, NO_RANGE } from "./overlaps.ts";
 import { Places, type PlaceText } from "./places.ts";
 import { NONE, Records } from "./records.ts";
 
-/** The device only reads: what it reads while the CPU writes nearby is the CPU's business. */
-const DEVICE_READS = 1;
 /** Memory of machines lies below (machine/contract.ts); beyond, no overlap is looked for. */
 const END_OF_MEMORY = 2 ** 53;
 

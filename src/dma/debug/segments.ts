@@ -1,5 +1,5 @@
 /** Segments of a mapped list, and the boundaries that a device's segments may not cross. */
-import { HIGH_WORD, LOW_WORD } from "../pages.ts";
+import { HIGH_WORD, LOW_WORD } from "../../units/words64.ts";
 import type { ScatterList } from "../scatter-list.ts";
 
 const WORD = 2 ** 32;

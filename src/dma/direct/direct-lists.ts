@@ -5,8 +5,8 @@
  */
 import { FreeError, SyncError } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
+import { HIGH_WORD, LOW_WORD } from "../../units/words64.ts";
 import { checkMappedBy, checkNotMapped, digestOf, tooManySegments } from "../mapped-list.ts";
-import { HIGH_WORD, LOW_WORD } from "../pages.ts";
 import type { ListMapper } from "../route.ts";
 import type { ScatterList } from "../scatter-list.ts";
 import type { DirectReach } from "./direct-reach.ts";

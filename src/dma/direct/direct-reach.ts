@@ -4,9 +4,9 @@
  */
 import { failureCode, LONGER_THAN_BOUNDARY, MASK_TOO_LOW } from "../../units/failure.ts";
 import type { Iova } from "../../units/numbers.ts";
+import { HIGH_WORD, LOW_WORD } from "../../units/words64.ts";
 import { bytesUnder, type DirectWindow } from "../device-window.ts";
 import type { CheckedLimits } from "../limits.ts";
-import { HIGH_WORD, LOW_WORD } from "../pages.ts";
 
 const PAGE_BYTES = 4096;
 const WORD = 2 ** 32;

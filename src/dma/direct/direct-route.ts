@@ -2,6 +2,7 @@
  * The route through a direct window: bus address = physical address + offset, with no table, so nothing is taken or invalidated, and
  * no record is kept. A mapping's place is its physical address.
  */
+import { hexadecimal } from "../../units/counts.ts";
 import { checkInteger, FreeError, InvalidArgumentError, inWords } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
 import type { EntryAccess, Iova } from "../../units/numbers.ts";
@@ -9,7 +10,7 @@ import type { Mapping } from "../contract.ts";
 import { checkDeviceOptions, type DmaDeviceOptions } from "../device-options.ts";
 import { checkDirectWindow, type DirectWindow } from "../device-window.ts";
 import { checkedLimits, type DeviceLimits } from "../limits.ts";
-import { hex, powerOfTwoFor } from "../requests.ts";
+import { powerOfTwoFor } from "../requests.ts";
 import type { BounceRule, Route } from "../route.ts";
 import { DirectLists } from "./direct-lists.ts";
 import { DirectReach } from "./direct-reach.ts";
@@ -55,7 +56,7 @@ export class DirectRoute implements Route {
     checkInteger("length in bytes", bytes, 1, Number.MAX_SAFE_INTEGER);
     const address = this.#reach.physicalAddress(iova);
     if (address >= 0 && this.#reach.isInside(address, bytes)) return address;
-    throw new FreeError("out-of-range", `${bytes} bytes at ${hex(iova)}: not inside the direct window`);
+    throw new FreeError("out-of-range", `${bytes} bytes at ${hexadecimal(iova)}: not inside the direct window`);
   }
 
   checkMapped(): void {}

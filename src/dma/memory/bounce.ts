@@ -14,14 +14,16 @@
  *
  * Here is the memory: taken, filled, copied, given back. bounced-transfers.ts maps it.
  */
+
 import type { Memory } from "../../machine/contract.ts";
-import type { PhysicalPages } from "../../machine/physical-pages.ts";
+import type { PhysicalPages } from "../../memory/physical-pages.ts";
+import { hexadecimal } from "../../units/counts.ts";
 import { InvalidArgumentError, inWords } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import { type Access, DEVICE_READS, DEVICE_WRITES } from "../../units/numbers.ts";
+import { pagesCovering } from "../../units/pages.ts";
 import type { MappingAttributes, MappingPart } from "../contract.ts";
-import { pagesCovering } from "../pages.ts";
-import { hex, memoryFailure } from "../requests.ts";
+import { memoryFailure } from "../requests.ts";
 import type { BounceRule } from "../route.ts";
 import { copyBytes, zeroBytes } from "./bytes.ts";
 
@@ -63,8 +65,8 @@ export class BounceBuffers {
     if (address + bytes <= this.#memory.bytes) return true;
     throw new InvalidArgumentError(
       "end of a buffer to bounce",
-      inWords(hex(address + bytes)),
-      `an address of memory, which ends at ${hex(this.#memory.bytes)}`,
+      inWords(hexadecimal(address + bytes)),
+      `an address of memory, which ends at ${hexadecimal(this.#memory.bytes)}`,
     );
   }
 
@@ -133,7 +135,7 @@ export function checkPages(memory: Memory, pages: PhysicalPages): void {
   if (end <= memory.bytes) return;
   throw new InvalidArgumentError(
     "end of the physical pages",
-    inWords(hex(end)),
-    `at most that of memory, ${hex(memory.bytes)}`,
+    inWords(hexadecimal(end)),
+    `at most that of memory, ${hexadecimal(memory.bytes)}`,
   );
 }

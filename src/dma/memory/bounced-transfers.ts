@@ -9,13 +9,13 @@
  * The records are one object's, of one thread: whoever mapped a buffer unmaps it, by the same object.
  */
 import type { Memory } from "../../machine/contract.ts";
-import type { PhysicalPages } from "../../machine/physical-pages.ts";
+import type { PhysicalPages } from "../../memory/physical-pages.ts";
 import { FreeError } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
 import type { Access } from "../../units/numbers.ts";
+import { HIGH_WORD, LOW_WORD } from "../../units/words64.ts";
 import type { Mapping, MappingAttributes, MappingPart } from "../contract.ts";
 import { digestOf } from "../mapped-list.ts";
-import { HIGH_WORD, LOW_WORD } from "../pages.ts";
 import { entryAccess } from "../requests.ts";
 import type { BounceRule, Route } from "../route.ts";
 import type { ScatterList } from "../scatter-list.ts";

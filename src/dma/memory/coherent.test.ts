@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { PhysicalPages } from "../../machine/physical-pages.ts";
+import { PhysicalPages } from "../../memory/physical-pages.ts";
 import { FreeError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import type { Iova } from "../../units/numbers.ts";
 import type { CoherentMemory } from "../contract.ts";

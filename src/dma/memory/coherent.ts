@@ -5,14 +5,16 @@
  *
  * The records are one object's, of one thread: who allocates a block frees it, by the same device object.
  */
+
 import type { Memory } from "../../machine/contract.ts";
-import type { PhysicalPages } from "../../machine/physical-pages.ts";
+import type { PhysicalPages } from "../../memory/physical-pages.ts";
+import { hexadecimal } from "../../units/counts.ts";
 import { checkInteger, FreeError } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
 import { DEVICE_READS_AND_WRITES, type Iova } from "../../units/numbers.ts";
+import { roundUp } from "../../units/pages.ts";
 import type { CoherentMemory } from "../contract.ts";
-import { roundUp } from "../pages.ts";
-import { hex, memoryFailure, powerOfTwoFor } from "../requests.ts";
+import { memoryFailure, powerOfTwoFor } from "../requests.ts";
 import type { CoherentPlaces } from "../route.ts";
 import { checkPages } from "./bounce.ts";
 import { zeroBytes } from "./bytes.ts";
@@ -59,11 +61,14 @@ export class CoherentBlocks {
   /** See `DmaOperations.freeCoherent`. After a failure the pages stay taken: the device may still use them. */
   free({ iova, bytes, address }: CoherentMemory): Failure | undefined {
     const block = this.#blocks.get(this.#pageOf(iova));
-    const what = `freeCoherent of ${bytes} bytes at bus address ${hex(iova)}`;
+    const what = `freeCoherent of ${bytes} bytes at bus address ${hexadecimal(iova)}`;
     if (block?.iova !== iova) throw new FreeError("not-allocated", `${what}: no coherent memory begins there`);
     if (block.bytes !== bytes) throw new FreeError("wrong-length", `${what}: ${block.bytes} were allocated there`);
     if (block.address !== address) {
-      throw new FreeError("wrong-owner", `${what}: its memory is at ${hex(block.address)}, not ${hex(address)}`);
+      throw new FreeError(
+        "wrong-owner",
+        `${what}: its memory is at ${hexadecimal(block.address)}, not ${hexadecimal(address)}`,
+      );
     }
     // When ops throw here, the block is mapped as before; in the next step it is not, and its pages stay taken.
     const failed = this.#places.removeCoherent(iova, bytes);

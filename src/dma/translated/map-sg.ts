@@ -21,8 +21,9 @@ import {
   TABLE_FULL,
 } from "../../units/failure.ts";
 import type { EntryAccess } from "../../units/numbers.ts";
+import * as pages from "../../units/pages.ts";
+import * as words64 from "../../units/words64.ts";
 import * as mappedLists from "../mapped-list.ts";
-import * as pages from "../pages.ts";
 import type { ListMapper } from "../route.ts";
 import type { ScatterList } from "../scatter-list.ts";
 import type { CompiledLimits } from "./compiled-limits.ts";
@@ -32,8 +33,8 @@ import * as limits from "./compiled-limits.ts";
 const { constraintsOf, crossesSubPageBoundary, refusalOf } = limits;
 const { checkMappedBy, checkNotMapped, digestFactors, digestOf, tooManySegments } = mappedLists;
 const { step: DIGEST_STEP, low: DIGEST_LOW, high: DIGEST_HIGH, bytes: DIGEST_BYTES } = digestFactors;
-const { HIGH_WORD, LOW_WORD, offsetInPage, pageNumber, pagesCovering, roundUp, storeAddress, storeNarrowAddress } =
-  pages;
+const { HIGH_WORD, LOW_WORD } = words64;
+const { offsetInPage, pageNumber, pagesCovering, roundUp, storeAddress, storeNarrowAddress } = pages;
 
 /** No entry: nothing to continue, no preference. */
 const NONE = -1;

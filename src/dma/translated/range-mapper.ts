@@ -7,7 +7,7 @@ import type { MappingTable } from "../../table/contract.ts";
 import type { Failure } from "../../units/failure.ts";
 import * as failures from "../../units/failure.ts";
 import type { EntryAccess } from "../../units/numbers.ts";
-import * as pages from "../pages.ts";
+import * as pages from "../../units/pages.ts";
 import type { CompiledLimits } from "./compiled-limits.ts";
 import * as limits from "./compiled-limits.ts";
 

@@ -1,17 +1,18 @@
 /**
  * The route through a table: a mapping is a range of entries, its place the first of them. Knows any table, and no platform.
  */
+
 import type { MappingTable } from "../../table/contract.ts";
+import { hexadecimal } from "../../units/counts.ts";
 import { checkInteger, FreeError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
 import { DEVICE_READS_AND_WRITES, type EntryAccess, type Iova } from "../../units/numbers.ts";
+import { pagesCovering } from "../../units/pages.ts";
 import { checkWindow } from "../../units/window.ts";
 import type { Mapping } from "../contract.ts";
 import { checkDeviceOptions, type DmaDeviceOptions } from "../device-options.ts";
 import { FaultInjectingTable } from "../fault-injection.ts";
 import type { DeviceLimits } from "../limits.ts";
-import { pagesCovering } from "../pages.ts";
-import { hex } from "../requests.ts";
 import type { BounceRule, Route } from "../route.ts";
 import type { ScatterList } from "../scatter-list.ts";
 import { type CompiledLimits, compileLimits } from "./compiled-limits.ts";
@@ -67,8 +68,11 @@ export class TableRoute implements Route {
   placeOf({ iova, bytes }: Mapping): number {
     checkInteger("length in bytes", bytes, 1, Number.MAX_SAFE_INTEGER);
     if (iova < this.#base || iova + BigInt(bytes) > this.#end) {
-      const found = `${bytes} bytes at ${hex(iova)}`;
-      throw new FreeError("out-of-range", `unmap of ${found}: the window is [${hex(this.#base)}, ${hex(this.#end)})`);
+      const found = `${bytes} bytes at ${hexadecimal(iova)}`;
+      throw new FreeError(
+        "out-of-range",
+        `unmap of ${found}: the window is [${hexadecimal(this.#base)}, ${hexadecimal(this.#end)})`,
+      );
     }
     return Number((iova - this.#base) >> this.#shift);
   }

@@ -1,11 +1,11 @@
 /** For tests: QEMU's boards, installed from Debian's packages where that is possible; else why a test is skipped. */
 import type { TestContext } from "node:test";
 import { needProgram } from "../../../scripts/debian.ts";
-import { type BoardName, QemuMachine, type QemuMachineOptions } from "./machine.ts";
+import { QemuMachine, type QemuMachineOptions, type QemuModelName } from "./machine.ts";
 
-const PACKAGES: Readonly<Record<BoardName, string>> = { sun4u: "qemu-system-sparc", powernv: "qemu-system-ppc" };
+const PACKAGES: Readonly<Record<QemuModelName, string>> = { sun4u: "qemu-system-sparc", powernv: "qemu-system-ppc" };
 /** By name, as the boards start them. */
-const PROGRAMS: Readonly<Record<BoardName, string>> = {
+const PROGRAMS: Readonly<Record<QemuModelName, string>> = {
   sun4u: "qemu-system-sparc64",
   powernv: "qemu-system-ppc64",
 };
@@ -13,7 +13,7 @@ const PROGRAMS: Readonly<Record<BoardName, string>> = {
 /** Runs `body` with a new machine, which is closed afterwards; skips the test, and says why, when there can be none. */
 export async function withMachine(
   t: TestContext,
-  board: BoardName,
+  board: QemuModelName,
   body: (machine: QemuMachine) => void | Promise<void>,
   options: QemuMachineOptions = {},
 ): Promise<void> {
@@ -27,7 +27,7 @@ export async function withMachine(
 }
 
 /** Is the board's QEMU there, or can be installed? If not, the test is skipped, and says why. */
-export function hasBoard(t: TestContext, board: BoardName): boolean {
+export function hasBoard(t: TestContext, board: QemuModelName): boolean {
   const missing = needProgram(PROGRAMS[board], PACKAGES[board]);
   if (missing !== undefined) t.skip(missing);
   return missing === undefined;

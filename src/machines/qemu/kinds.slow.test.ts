@@ -10,14 +10,14 @@ import { InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import type { BoardKind, BoardOptions } from "../board.ts";
 import { QEMU_BOARDS } from "./boards.ts";
 import { hasBoard } from "./install.model.ts";
-import type { BoardName } from "./machine.ts";
+import type { QemuModelName } from "./machine.ts";
 
 const MEMORY_BYTES = 2 ** 26;
 const PATIENCE_MS = 60_000;
 /** Above firmware. */
 const BUFFER = 0x20_0000n;
 
-const machineOf = ({ name }: BoardKind): BoardName => name.replace("@qemu", "") as BoardName;
+const machineOf = ({ name }: BoardKind): QemuModelName => name.replace("@qemu", "") as QemuModelName;
 
 /** The QEMUs that this process has started, and that have not ended. */
 function running(): number[] {

@@ -6,7 +6,9 @@
  * The program and the other side of each copy lie in a page of the board's own, which the device must reach through the IOMMU
  * too: `borrow` sees to that.
  */
+
 import type { DmaMaster } from "../../machine/contract.ts";
+import { hexadecimal } from "../../units/counts.ts";
 import { InvalidArgumentError, InvariantError } from "../../units/errors.ts";
 import type { ByteStore } from "./memory.ts";
 import { hex, type Qtest } from "./qtest.ts";
@@ -96,7 +98,7 @@ export class LsiDma implements DmaMaster {
     const start = [0, 1, 2, 3].map((i) => `writeb ${at(DSP + i)} ${hex((program >>> (8 * i)) & 0xff)}`);
     // The first read clears what the last program left.
     const replies = qtest.callAll([`readb ${at(DSTAT)}`, ...start, `readb ${at(DSTAT)}`]);
-    const status = `0x${BigInt(replies.at(-1) ?? "0").toString(16)}`;
+    const status = hexadecimal(BigInt(replies.at(-1) ?? "0"));
     if (status === DSTAT_FINISHED) return;
     qtest.callAll([`writeb ${at(ISTAT)} ${hex(RESET)}`, `writeb ${at(ISTAT)} 0x0`]);
     throw new InvariantError(`lsi53c895a did not finish its program: DSTAT is ${status}, not ${DSTAT_FINISHED}`);

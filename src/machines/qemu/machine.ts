@@ -1,5 +1,5 @@
 /**
- * A machine that we did not write: QEMU's model of a board, its IOMMU, and a device behind it. What platform code does to it, and what
+ * A machine that we did not write: a board that QEMU models, with its IOMMU and a device behind it. What platform code does to it, and what
  * the device's DMA then moves, shows whether the platform is right about hardware as somebody else understood it.
  *
  *     const machine = QemuMachine.create("sun4u");
@@ -7,13 +7,14 @@
  *     …
  *     machine.close();
  *
- * The board is one of `BOARDS`. What its model can't show is in docs/verification.md.
+ * The model is one of `MODELS`. What it can't show is in docs/verification.md.
  */
+
 import type { DmaMaster, Fault, Machine } from "../../machine/contract.ts";
-import { isShared } from "../../shared/memory.ts";
-import { FormatError, InvalidArgumentError } from "../../units/errors.ts";
-import type { Board, BoardParts } from "./board.ts";
+import { checkHandle } from "../../table/handle.ts";
+import { InvalidArgumentError } from "../../units/errors.ts";
 import { fileStore, QemuMemory, qtestStore } from "./memory.ts";
+import type { ModelParts, QemuModel } from "./model.ts";
 import { powernv } from "./powernv.ts";
 import {
   FIRMWARE_PATH,
@@ -28,12 +29,12 @@ import { RefusalLog } from "./refusals.ts";
 import { QemuRegisters } from "./registers.ts";
 import { sun4u } from "./sun4u.ts";
 
-export type BoardName = "sun4u" | "powernv";
+export type QemuModelName = "sun4u" | "powernv";
 
-const BOARDS: Readonly<Record<BoardName, Board>> = { sun4u, powernv };
+const MODELS: Readonly<Record<QemuModelName, QemuModel>> = { sun4u, powernv };
 
 export interface QemuMachineOptions extends QemuPatience {
-  /** Name or path of the QEMU to run instead of the board's own. */
+  /** Name or path of the QEMU to run instead of the model's own. */
   readonly program?: string;
   /** More arguments for it. */
   readonly args?: readonly string[];
@@ -41,7 +42,7 @@ export interface QemuMachineOptions extends QemuPatience {
 
 /** What a thread attaches to. Structured-cloneable, within the process. */
 export interface QemuMachineHandle {
-  readonly board: BoardName;
+  readonly model: QemuModelName;
   readonly qemu: QemuHandle;
 }
 
@@ -64,37 +65,37 @@ export class QemuMachine implements Machine {
   readonly #device: DmaMaster;
 
   private constructor(handle: QemuMachineHandle, qtest: Qtest, process: QemuProcess | undefined) {
-    const board = BOARDS[handle.board];
-    const memory = board.memoryIsFile ? fileStore(qtest.files.memory) : qtestStore(qtest);
+    const model = MODELS[handle.model];
+    const memory = model.memoryIsFile ? fileStore(qtest.files.memory) : qtestStore(qtest);
     this.handle = handle;
     this.#qtest = qtest;
     this.#process = process;
-    this.#refusals = new RefusalLog(qtest, board.device);
-    this.memory = new QemuMemory(qtest, memory, board.memoryBytes);
-    this.registers = new QemuRegisters(qtest, board.registers);
-    this.firstFreeByte = board.firstFreeByte;
-    const parts: BoardParts = { qtest, memory, refusals: this.#refusals };
-    if (process !== undefined) qtest.locked(() => board.setUp(qtest, parts));
-    this.#device = board.dmaMaster(parts);
+    this.#refusals = new RefusalLog(qtest, model.device);
+    this.memory = new QemuMemory(qtest, memory, model.memoryBytes);
+    this.registers = new QemuRegisters(qtest, model.registers);
+    this.firstFreeByte = model.firstFreeByte;
+    const parts: ModelParts = { qtest, memory, refusals: this.#refusals };
+    if (process !== undefined) qtest.locked(() => model.setUp(qtest, parts));
+    this.#device = model.dmaMaster(parts);
   }
 
   /**
    * Starts QEMU: 50 to 200 ms. Throws IovaError: `qemu-not-installed`, `qemu-unsupported` (not Linux, or no setpriv), `qemu-died` when it
    * refuses its arguments, `qemu-timeout`.
    */
-  static create(name: BoardName, options: QemuMachineOptions = {}): QemuMachine {
-    const board = boardOf(name);
-    const { program = board.program, args = [], ...patience } = options;
+  static create(name: QemuModelName, options: QemuMachineOptions = {}): QemuMachine {
+    const model = modelOf(name);
+    const { program = model.program, args = [], ...patience } = options;
     const process = startQemu({
       ...patience,
       program,
-      args: [...argumentsOf(board), ...args],
-      memoryFileBytes: board.memoryIsFile ? board.ramBytes : 0,
-      firmware: board.firmware,
+      args: [...argumentsOf(model), ...args],
+      memoryFileBytes: model.memoryIsFile ? model.ramBytes : 0,
+      firmware: model.firmware,
     });
     try {
       const { handle } = process;
-      return new QemuMachine({ board: name, qemu: handle }, new Qtest(handle, handle), process);
+      return new QemuMachine({ model: name, qemu: handle }, new Qtest(handle, handle), process);
     } catch (error) {
       process.end();
       throw error;
@@ -103,12 +104,13 @@ export class QemuMachine implements Machine {
 
   /** A view for another thread of this process. Throws FormatError for a foreign handle, IovaError when QEMU has been closed. */
   static attach(handle: QemuMachineHandle): QemuMachine {
-    if (!isShared(handle?.qemu?.state)) throw new FormatError("the handle is not that of a QEMU machine");
-    boardOf(handle.board);
+    checkHandle("a QEMU machine", handle, { model: "string", qemu: "object" });
+    checkHandle("a QEMU machine (process)", handle.qemu, { state: "shared" });
+    modelOf(handle.model);
     return new QemuMachine(handle, Qtest.attach(handle.qemu), undefined);
   }
 
-  /** The device with this name or number; each board has one. Throws InvalidArgumentError when there is none. */
+  /** The device with this name or number; each model has one. Throws InvalidArgumentError when there is none. */
   device(which: string | number = 0): DmaMaster {
     if (which === 0 || which === this.#device.name) return this.#device;
     throw new InvalidArgumentError("device", which, this.#device.name);
@@ -126,17 +128,17 @@ export class QemuMachine implements Machine {
   }
 }
 
-function boardOf(name: BoardName): Board {
-  if (Object.hasOwn(BOARDS, name)) return BOARDS[name];
-  throw new InvalidArgumentError("board", name, `one of ${Object.keys(BOARDS).join(", ")}`);
+function modelOf(name: QemuModelName): QemuModel {
+  if (Object.hasOwn(MODELS, name)) return MODELS[name];
+  throw new InvalidArgumentError("QEMU model", name, `one of ${Object.keys(MODELS).join(", ")}`);
 }
 
-function argumentsOf(board: Board): string[] {
-  const memory = `memory-backend-file,id=memory,share=on,mem-path=${MEMORY_PATH},size=${board.ramBytes}`;
+function argumentsOf(model: QemuModel): string[] {
+  const memory = `memory-backend-file,id=memory,share=on,mem-path=${MEMORY_PATH},size=${model.ramBytes}`;
   return [
     ...["-nodefaults", "-display", "none", "-qtest", "stdio", "-qtest-log", "/dev/null", "-d", "guest_errors"],
-    ...(board.memoryIsFile ? ["-object", memory] : []),
-    ...(board.firmware.length > 0 ? ["-bios", FIRMWARE_PATH] : []),
-    ...board.args,
+    ...(model.memoryIsFile ? ["-object", memory] : []),
+    ...(model.firmware.length > 0 ? ["-bios", FIRMWARE_PATH] : []),
+    ...model.args,
   ];
 }

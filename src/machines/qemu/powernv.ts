@@ -9,8 +9,9 @@
  * partition (an RTT and a TVE of its own), and puts back RTT, TVE and IODA address afterwards, under the machine's lock. That forgets the
  * partition numbers that the PHB has cached: whether a platform invalidates them, this machine can't show.
  */
-import type { Board, BoardParts } from "./board.ts";
+
 import { EduDma } from "./edu.ts";
+import type { ModelParts, QemuModel } from "./model.ts";
 import { hex, type Qtest, writeq } from "./qtest.ts";
 
 const RAM_BYTES = 2 ** 30;
@@ -47,7 +48,7 @@ const OWN_TVE_INDEX = BigInt(OWN_PARTITION * 2);
 /** One level of 512 entries, pages of 64 KiB. */
 const OWN_TVE = (BigInt(OWN_TCES / 4096) << 16n) | (1n << 8n) | 5n;
 
-export const powernv: Board = {
+export const powernv: QemuModel = {
   name: "powernv",
   device: "edu",
   program: "qemu-system-ppc64",
@@ -65,7 +66,7 @@ export const powernv: Board = {
   firstFreeByte: FIRMWARE_BYTES,
   registers: { base: PHB, bytes: 0x4000, halves: false },
   setUp,
-  dmaMaster: ({ qtest, memory, refusals }: BoardParts) => {
+  dmaMaster: ({ qtest, memory, refusals }: ModelParts) => {
     const own = { address: OWN_MEMORY + OWN_BUFFER, iova: BigInt(OWN_BUFFER) };
     const privately = (transfer: () => void): void => privatelyOn(qtest, transfer);
     return new EduDma({ qtest, memory, refusals, registers: MEMORY_WINDOW, own, privately });
@@ -82,7 +83,7 @@ function sleepingFirmware(): Uint8Array {
   return new Uint8Array(code.buffer);
 }
 
-function setUp(qtest: Qtest, { memory }: BoardParts): void {
+function setUp(qtest: Qtest, { memory }: ModelParts): void {
   // PEC 0, stack 0, nest registers: where the window and the PHB's registers lie in physical memory.
   const nest = (register: number): number => 0x6_03fc_0000_0000 + (0x401_0c40 + register) * 8;
   const ones = 2n ** 64n - 1n;

@@ -207,7 +207,7 @@ test("close ends QEMU; a second one does nothing, and all use is refused", async
   await assertNoneLeft(name);
 });
 
-test("a foreign handle and an unknown board are refused", () => {
+test("a foreign handle and an unknown model are refused", () => {
   assert.equal(errorOf(() => QemuMachine.attach({} as QemuMachineHandle)).code, "format");
   assert.equal(errorOf(() => QemuMachine.create("sun5" as "sun4u")).code, "invalid-argument");
 });

@@ -7,6 +7,7 @@
  *
  * QEMU aborts on a malformed command. All numbers are checked here.
  */
+
 import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from "node:fs";
 import { constants as systemConstants } from "node:os";
 import { lock, unlock } from "../../shared/lock.ts";
@@ -20,6 +21,7 @@ import {
   waitWhile,
   wordsOf,
 } from "../../shared/memory.ts";
+import { hexadecimal } from "../../units/counts.ts";
 import { checkInteger, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { LAST_MILLISECONDS, type QemuHandle } from "./process.ts";
 import { CAUSE, MESSAGE_AT, PHASE, WORD } from "./state.ts";
@@ -237,13 +239,13 @@ export function writeq(at: number, value: bigint): string {
   if (typeof value !== "bigint" || value < 0n || value >= 1n << 64n) {
     throw new InvalidArgumentError("64-bit value", value, "a bigint from 0 to 2^64 - 1");
   }
-  return `writeq ${hex(at)} 0x${value.toString(16)}`;
+  return `writeq ${hex(at)} ${hexadecimal(value)}`;
 }
 
 /** A number as qtest reads it. Throws InvalidArgumentError unless it is an integer from 0 to 2^53 − 1. */
 export function hex(value: number): string {
   checkInteger("number in a qtest command", value, 0, Number.MAX_SAFE_INTEGER);
-  return `0x${value.toString(16)}`;
+  return hexadecimal(value);
 }
 
 function answerOf(command: string, reply: string): string {

@@ -8,8 +8,9 @@
  * afterwards: the last entry that the DMA itself does not use. The machine's lock is held meanwhile, so that nobody sees it. With the
  * IOMMU off, bus addresses are physical ones.
  */
-import type { Board, BoardParts } from "./board.ts";
+
 import { LsiDma } from "./lsi53c895a.ts";
+import type { ModelParts, QemuModel } from "./model.ts";
 import { hex, type Qtest } from "./qtest.ts";
 
 const RAM_BYTES = 2 ** 28;
@@ -32,7 +33,7 @@ const TSB_SIZE_SHIFT = 16n;
 /** VALID, CACHE, WRITE: formats/sun4u-iopte.ts, which this board may not use to test it. */
 const OWN_ENTRY = (1n << 63n) | 0x12n | BigInt(OWN_PAGE);
 
-export const sun4u: Board = {
+export const sun4u: QemuModel = {
   name: "sun4u",
   device: "lsi53c895a",
   program: "qemu-system-sparc64",
@@ -45,7 +46,7 @@ export const sun4u: Board = {
   firstFreeByte: 0,
   registers: { base: BRIDGE, bytes: 0x1_0000, halves: true },
   setUp,
-  dmaMaster: ({ qtest, memory, refusals }: BoardParts) =>
+  dmaMaster: ({ qtest, memory, refusals }: ModelParts) =>
     new LsiDma({
       qtest,
       memory,

@@ -6,18 +6,12 @@
  *     worker.postMessage(machine.handle);                    // there: SoftwareMachine.attach(handle)
  *     machine.device("nvme0").dmaRead(iova, bytes);
  */
+
 import type { DmaMachine, Fault } from "../../machine/contract.ts";
 import { counted } from "../../shared/counters.ts";
-import {
-  bytesOf,
-  createShared,
-  isShared,
-  poke,
-  type SharedBuffer,
-  type SharedWords,
-  wordsOf,
-} from "../../shared/memory.ts";
-import { checkInteger, FormatError, InvalidArgumentError, postHint } from "../../units/errors.ts";
+import { bytesOf, createShared, poke, type SharedBuffer, type SharedWords, wordsOf } from "../../shared/memory.ts";
+import { checkHandle } from "../../table/handle.ts";
+import { checkInteger, FormatError, InvalidArgumentError } from "../../units/errors.ts";
 import { checkKeys } from "../../units/keys.ts";
 import { type DevicePaths, SoftwareDevice } from "./device.ts";
 import { FaultRecord } from "./faults.ts";
@@ -181,9 +175,7 @@ export class SoftwareMachine implements DmaMachine {
 
   /** A view for the calling thread. Throws FormatError for a foreign or cut handle, IovaError when all slots are taken. */
   static attach(handle: SoftwareMachineHandle): SoftwareMachine {
-    if (!isShared(handle?.memory) || !isShared(handle?.state) || !Array.isArray(handle.devices)) {
-      throw new FormatError(`the handle is not that of a software machine${postHint(handle)}`);
-    }
+    checkHandle("a software machine", handle, { memory: "shared", state: "shared", devices: "list" });
     const state = wordsOf(handle.state);
     const layout = readLayout(state, handle.state.byteLength / 4);
     if (IOMMU_MODELS[layout.model]?.words !== layout.modelWords) {

@@ -13,12 +13,13 @@
  * Calls that wait answer PASSED, or why they could not wait for longer: then a DMA may still use what was there before. Windows and
  * partitions are set up by one thread at a time; invalidations come from all.
  */
-import { highHalf, lowHalf } from "../../machine/wide-registers.ts";
+
 import { count } from "../../shared/counters.ts";
 import type { SharedWords } from "../../shared/memory.ts";
 import * as memory from "../../shared/memory.ts";
 import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
 import { MAX_ENTRIES } from "../../units/numbers.ts";
+import { highHalf, lowHalf } from "../../units/words64.ts";
 import type { Iotlb } from "./iotlb.ts";
 import type { Layout } from "./layout.ts";
 import * as layouts from "./layout.ts";

@@ -4,7 +4,9 @@
  *
  * One object per thread. Every errno is an LdcError (errors.ts).
  */
+
 import type { Hypercall, Machine } from "../../machine/contract.ts";
+import { hexadecimal } from "../../units/counts.ts";
 import { checkInteger } from "../../units/errors.ts";
 import { hypercallOf } from "../call-arguments.ts";
 import { EBUSY, EOK, EWOULDBLOCK } from "../sun4v/services.ts";
@@ -95,7 +97,7 @@ export class LdcLink {
   /** Maps the page of a cookie in. Errors as of `copy`; EBUSY when it is mapped in already, or no more pages can be. */
   mapIn(cookie: bigint): MappedInPage {
     const status = this.#call(LDC_MAPIN, cookie);
-    if (status !== EOK) throw this.#refusal(`ldc_mapin of cookie 0x${cookie.toString(16)}`, status);
+    if (status !== EOK) throw this.#refusal(`ldc_mapin of cookie ${hexadecimal(cookie)}`, status);
     return { address: Number(this.#args[0]), permissions: Number(this.#args[1]) };
   }
 
@@ -108,7 +110,7 @@ export class LdcLink {
     this.#args[0] = BigInt(page.address);
     const status = this.#hypercall(LDC_UNMAP, this.#args);
     if (!isForLater(status)) return;
-    throw new LdcError("EBUSY", `ldc_unmap of 0x${page.address.toString(16)}: the hypervisor answers status ${status}`);
+    throw new LdcError("EBUSY", `ldc_unmap of ${hexadecimal(page.address)}: the hypervisor answers status ${status}`);
   }
 
   /** Calls until all is copied, or a call copies nothing. */
@@ -119,7 +121,7 @@ export class LdcLink {
       const at = cookie + BigInt(copied);
       const status = this.#call(LDC_COPY, code, at, BigInt(address + copied), BigInt(bytes - copied));
       if (status !== EOK)
-        throw this.#refusal(`a copy ${direction} of ${bytes} bytes at cookie 0x${at.toString(16)}`, status);
+        throw this.#refusal(`a copy ${direction} of ${bytes} bytes at cookie ${hexadecimal(at)}`, status);
       const taken = Number(this.#args[0]);
       checkInteger("bytes that the hypervisor says it has copied", taken, 0, bytes - copied);
       if (taken === 0) break;

@@ -10,10 +10,12 @@
  * Beside the generic table's own interface, the channel's: exports with permissions of every kind, in cookies. An object is one
  * thread's view.
  */
+
 import { UNCONSTRAINED } from "../../allocator/constraints.ts";
 import { LDC_ENTRY_BYTES, LDC_MAP, ldcEntryPermissions } from "../../formats/ldc-map-entry.ts";
 import type { Machine } from "../../machine/contract.ts";
 import { IommuTable, iovaOf, type TableOptions } from "../../table/iommu-table.ts";
+import { hexadecimal } from "../../units/counts.ts";
 import { checkInteger, FreeError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
 import { checkKeys } from "../../units/keys.ts";
@@ -159,7 +161,7 @@ export class LdcPlatform {
     const address = cookies[0]?.address ?? 0n;
     const inWindow = address >= base && address < base + (BigInt(entries) << BigInt(pageShift));
     if (cookies.length === 0 || !inWindow) {
-      throw new FreeError("out-of-range", `unmap of ${cookies.length} cookies at 0x${address.toString(16)}`);
+      throw new FreeError("out-of-range", `unmap of ${cookies.length} cookies at ${hexadecimal(address)}`);
     }
     const pages = cookies.reduce((sum, cookie) => sum + cookiePages(cookie), 0);
     return this.generic.unmap(cookieIndex(address), pages);

@@ -2,8 +2,10 @@
  * The table group of a PE: what its devices translate by. Two windows, which hold a table each, or, in the second one, bypass. A legacy
  * group owns one fixed table in the first window for good.
  */
+
 import { compareExchange, load, store } from "../../shared/memory.ts";
-import { FormatError, InvalidArgumentError, IovaError, inWords } from "../../units/errors.ts";
+import { checkHandle } from "../../table/handle.ts";
+import { InvalidArgumentError, IovaError, inWords } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { EntryRange } from "../../units/numbers.ts";
 import { tableBytesOf, tceGeometry, type WindowShape } from "./geometry.ts";
@@ -66,7 +68,7 @@ export class TableGroup {
 
   /** A view for the calling thread, on this thread's bridge. Throws FormatError for a foreign handle. */
   static attach(phb: Phb, handle: TableGroupHandle): TableGroup {
-    if (typeof handle?.partition !== "number") throw new FormatError("the handle is not that of a table group");
+    checkHandle("a table group", handle, { partition: "count" });
     phb.checkGroup(handle.partition);
     return new TableGroup(phb, handle);
   }

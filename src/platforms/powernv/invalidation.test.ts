@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Registers } from "../../machine/contract.ts";
-import { joinHalves } from "../../machine/wide-registers.ts";
+import { joinHalves } from "../../units/words64.ts";
 import { TableGroup } from "./group.ts";
 import { Phb } from "./phb.ts";
 import { DEVICES, machineWith, mapPages, REGION } from "./set-up.model.ts";

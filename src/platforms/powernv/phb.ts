@@ -14,10 +14,11 @@
 
 import type { ReclaimScope } from "../../allocator/recovery.ts";
 import type { Machine } from "../../machine/contract.ts";
-import { PhysicalPages, type PhysicalPagesHandle, type PhysicalRange } from "../../machine/physical-pages.ts";
+import { PhysicalPages, type PhysicalPagesHandle, type PhysicalRange } from "../../memory/physical-pages.ts";
 import { holderOf, inherit, lock, tagOf, unlock } from "../../shared/lock.ts";
-import { compareExchange, isShared, load, type SharedBuffer, store } from "../../shared/memory.ts";
-import { checkInteger, FormatError, InvalidArgumentError, IovaError, inWords } from "../../units/errors.ts";
+import { compareExchange, load, type SharedBuffer, store } from "../../shared/memory.ts";
+import { checkHandle } from "../../table/handle.ts";
+import { checkInteger, InvalidArgumentError, IovaError, inWords } from "../../units/errors.ts";
 import { type FailureCode, failureOf } from "../../units/failure.ts";
 import { checkKeys } from "../../units/keys.ts";
 import { BridgeRegisters } from "./bridge-registers.ts";
@@ -76,6 +77,14 @@ export interface PhbHandle {
   readonly pages: PhysicalPagesHandle;
   readonly state: SharedBuffer;
 }
+
+const HANDLE = {
+  generation: "string",
+  devices: "list",
+  rttAddress: "count",
+  pages: "object",
+  state: "shared",
+} as const;
 
 const LEVELS_END_BELOW = 2 ** 32;
 
@@ -140,9 +149,7 @@ export class Phb {
    * could tell. Throws FormatError for a foreign handle, IovaError "no-thread-slot" when all are taken.
    */
   static attach(machine: Machine, handle: PhbHandle, label?: number): Phb {
-    if (!isShared(handle?.state) || typeof handle.rttAddress !== "number") {
-      throw new FormatError("the handle is not that of a bridge");
-    }
+    checkHandle("a bridge", handle, HANDLE);
     const state = openPhbState(handle.state);
     const word = labelWord(label);
     for (let thread = 0; thread < state.threads; thread++) {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createDevice } from "../../dma/windows.ts";
-import { PowernvPlatform } from "./platform.ts";
+import { FormatError } from "../../units/errors.ts";
+import { PowernvPlatform, type PowernvPlatformHandle } from "./platform.ts";
 import { DEVICES, machineWith, REGION, readByte } from "./set-up.model.ts";
 
 test("with bypass on, a device of 64 bits sees all memory at 1 << 59 without a table, one of 32 bits goes through the table", () => {
@@ -36,4 +37,23 @@ test("a view that can't be attached takes no number", () => {
     assert.throws(() => PowernvPlatform.attach(machine, handle, 7), { code: "table-gone" });
     assert.equal(platform.phb.threadLabelled(7), -1);
   }
+});
+
+test("a handle of which a field is missing, of the platform, the bridge or the TCE table, is refused and names it (architecture review of 2026-11-30, 2c.6)", () => {
+  const machine = machineWith();
+  const table = { pageShift: 12, windowBytes: 2n ** 20n, levels: 1 };
+  const platform = PowernvPlatform.create(machine, { phb: { devices: DEVICES, region: REGION, threads: 4 }, table });
+  const { handle } = platform;
+  const broken = (part: "phb" | "table", field: string): PowernvPlatformHandle => ({
+    ...handle,
+    [part]: { ...handle[part], [field]: null },
+  });
+  for (const part of ["phb", "table"] as const) {
+    for (const field of Object.keys(handle[part])) {
+      const expected = { name: "FormatError", message: new RegExp(`its ${field} is null; expected `) };
+      assert.throws(() => PowernvPlatform.attach(machine, broken(part, field)), expected, `${part}.${field}`);
+    }
+    assert.throws(() => PowernvPlatform.attach(machine, { ...handle, [part]: null }), FormatError, part);
+  }
+  PowernvPlatform.attach(machine, handle).close();
 });

@@ -6,10 +6,12 @@
  *     worker.postMessage(platform.handle);                  // there: PowernvPlatform.attach(machine, handle)
  *     platform.generic.allocate(1);
  */
+
 import type { DeviceWindow } from "../../dma/device-window.ts";
 import type { Machine } from "../../machine/contract.ts";
+import { checkHandle } from "../../table/handle.ts";
 import type { IommuTable } from "../../table/iommu-table.ts";
-import { FormatError, IovaError } from "../../units/errors.ts";
+import { IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import { checkKeys } from "../../units/keys.ts";
 import type { EehReport } from "../eeh.ts";
@@ -67,9 +69,7 @@ export class PowernvPlatform {
 
   /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
   static attach(machine: Machine, handle: PowernvPlatformHandle, label?: number): PowernvPlatform {
-    if (typeof handle?.phb !== "object" || typeof handle.table !== "object") {
-      throw new FormatError("the handle is not that of a powernv platform");
-    }
+    checkHandle("a powernv platform", handle, { phb: "object", table: "object" });
     const phb = Phb.attach(machine, handle.phb, label);
     let isAttached = false;
     try {

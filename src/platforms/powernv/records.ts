@@ -10,7 +10,7 @@
  *   with a first level: half made, or half freed. Both are freed.
  */
 import type { Memory } from "../../machine/contract.ts";
-import type { PhysicalPages } from "../../machine/physical-pages.ts";
+import type { PhysicalPages } from "../../memory/physical-pages.ts";
 import { compareExchange, load, peek, poke, store } from "../../shared/memory.ts";
 import type { BridgeRegisters } from "./bridge-registers.ts";
 import type { WindowShape } from "./geometry.ts";

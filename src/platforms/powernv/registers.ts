@@ -13,7 +13,7 @@
  * bits IBM's "POWER9 PHB4" register names as firmware gives them. Bits that were not seen to work somewhere are not written.
  */
 
-import { highHalf } from "../../machine/wide-registers.ts";
+import { highHalf } from "../../units/words64.ts";
 
 /** Base of the RTT, a multiple of 128 KiB, with ENABLE_BIT. */
 export const RTT_BAR = 0x168;

@@ -1,8 +1,8 @@
 /** What the tests of the powernv platform start from: a machine of devices "nic" and "disk", and its bridge. */
 
-import type { PhysicalRange } from "../../machine/physical-pages.ts";
 import { requesterIdOf } from "../../machines/software/iommus/phb4.ts";
 import { SoftwareMachine, type SoftwareMachineOptions } from "../../machines/software/machine.ts";
+import type { PhysicalRange } from "../../memory/physical-pages.ts";
 import type { IommuTable } from "../../table/iommu-table.ts";
 import { iovaOf } from "../../table/iommu-table.ts";
 import { Phb, type PhbDevice, type PhbOptions } from "./phb.ts";

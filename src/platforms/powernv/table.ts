@@ -2,11 +2,13 @@
  * A TCE table of a powernv machine: the generic table, enclosed beside what the bridge needs of it. It belongs to its creator and to every
  * group that has it as a window: invalidations go through each of them, and it is freed with the last.
  */
+
 import type { ReclaimScope } from "../../allocator/recovery.ts";
 import { tagOf } from "../../shared/lock.ts";
 import { compareExchange, load, peek, poke, store } from "../../shared/memory.ts";
+import { checkHandle } from "../../table/handle.ts";
 import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
-import { checkInteger, FormatError, IovaError } from "../../units/errors.ts";
+import { checkInteger, IovaError } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
 import type { DmaWindow, EntryCount, EntryRange, Iova } from "../../units/numbers.ts";
 import { mergeRanges, reserveRest, unreserveAll } from "../whole-table.ts";
@@ -50,6 +52,15 @@ export interface PowernvTableHandle {
   readonly table: TableHandle;
 }
 
+const HANDLE = {
+  index: "count",
+  generation: "count",
+  shape: "object",
+  window: "count",
+  reserved: "list",
+  table: "table",
+} as const;
+
 /** One thread's view. */
 export class PowernvTable {
   /** The generic table, with ops of this thread. */
@@ -86,9 +97,7 @@ export class PowernvTable {
 
   /** A view for the calling thread. Throws FormatError for a foreign handle, IovaError "table-gone" when it has been freed. */
   static attach(phb: Phb, handle: PowernvTableHandle): PowernvTable {
-    if (typeof handle?.index !== "number" || typeof handle.table !== "object" || typeof handle.shape !== "object") {
-      throw new FormatError("the handle is not that of a TCE table");
-    }
+    checkHandle("a TCE table", handle, HANDLE);
     const geometry = tceGeometry(handle.shape, phb.handle.generation);
     const { words } = phb.state;
     const at = tableAt(phb.state, handle.index);

@@ -5,15 +5,16 @@
  *
  * One object per thread.
  */
-import * as pages from "../../dma/pages.ts";
+
 import type { Hypercall, Machine } from "../../machine/contract.ts";
 import { createShared, mayWait, waitWhile, wordsOf } from "../../shared/memory.ts";
 import { checkInteger, InvalidArgumentError, inWords } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
+import * as words64 from "../../units/words64.ts";
 import * as papr from "./papr.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { HIGH_WORD, LOW_WORD } = pages;
+const { HIGH_WORD, LOW_WORD } = words64;
 const { H_BUSY, H_GET_TCE, H_NOT_ENOUGH_RESOURCES, H_PUT_TCE, H_PUT_TCE_INDIRECT, H_RESOURCE, H_RTAS } = papr;
 const { H_STUFF_TCE, H_SUCCESS, longBusyMilliseconds } = papr;
 

@@ -1,4 +1,5 @@
 /** The default window, as the device tree tells of it: checked against what the hypervisor knows, and emptied before it is used. */
+import { hexadecimal } from "../../units/counts.ts";
 import { InvalidArgumentError, IovaError, inWords } from "../../units/errors.ts";
 import type { DmaWindow, Entry, EntryCount, EntryRange, Iova } from "../../units/numbers.ts";
 import { failureOfCode, type Hypercalls } from "./calls.ts";
@@ -25,13 +26,9 @@ export function checkWindow(calls: Hypercalls, { liobn }: DmaProperties, window:
     const code = calls.getTce(liobn, page);
     if (code === H_SUCCESS) continue;
     if (code !== H_PARAMETER)
-      throw new IovaError(failureOfCode(code), `H_GET_TCE of liobn 0x${liobn.toString(16)} answers ${code}`);
+      throw new IovaError(failureOfCode(code), `H_GET_TCE of liobn ${hexadecimal(liobn)} answers ${code}`);
     const expected = `one whose ${what} entry the hypervisor knows: H_GET_TCE answers H_PARAMETER`;
-    throw new InvalidArgumentError(
-      "liobn",
-      inWords(`0x${liobn.toString(16)} with ${window.entries} entries`),
-      expected,
-    );
+    throw new InvalidArgumentError("liobn", inWords(`${hexadecimal(liobn)} with ${window.entries} entries`), expected);
   }
 }
 

@@ -1,4 +1,5 @@
 /** The guest's memory in a direct window: each page is mapped at its own place, so bus address − base is the physical address. */
+import { hexadecimal } from "../../units/counts.ts";
 import { InvalidArgumentError, IovaError, inWords } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import { DEVICE_READS_AND_WRITES, type DmaWindow } from "../../units/numbers.ts";
@@ -42,7 +43,7 @@ export function addDirectly(ops: PseriesOps, { pageShift }: DmaWindow, range: Me
   const { address, bytes } = range;
   throw new IovaError(
     "still-reachable",
-    `memory [0x${address.toString(16)}, 0x${(address + bytes).toString(16)}) can't be added: ${failure}; and the hypervisor refuses to ` +
+    `memory [${hexadecimal(address)}, ${hexadecimal(address + bytes)}) can't be added: ${failure}; and the hypervisor refuses to ` +
       `take back what was mapped of it: ${refused}. Devices may reach a part of it until removeMemory of the range succeeds`,
   );
 }

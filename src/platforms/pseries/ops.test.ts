@@ -4,9 +4,9 @@ import { test } from "node:test";
 import { UNCONSTRAINED } from "../../allocator/constraints.ts";
 import { DmaDevice } from "../../dma/device.ts";
 import { ScatterList } from "../../dma/scatter-list.ts";
-import { PhysicalPages } from "../../machine/physical-pages.ts";
 import { PaprHypervisor } from "../../machines/hypervisors/papr/hypervisor.ts";
 import type { PersonalityName } from "../../machines/hypervisors/papr/personalities.ts";
+import { PhysicalPages } from "../../memory/physical-pages.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
 import { callsIn, failCall, type Guest, guestOf, tableOf } from "./guest.model.ts";
 import {

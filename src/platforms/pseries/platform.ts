@@ -11,7 +11,7 @@
  */
 import type { DirectWindow, TranslatedWindow } from "../../dma/device-window.ts";
 import type { Machine } from "../../machine/contract.ts";
-import { PhysicalPages, type PhysicalPagesHandle } from "../../machine/physical-pages.ts";
+import { PhysicalPages, type PhysicalPagesHandle } from "../../memory/physical-pages.ts";
 import { createShared, load, type SharedBuffer, store, wordsOf } from "../../shared/memory.ts";
 import { checkHandle } from "../../table/handle.ts";
 import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";

@@ -5,17 +5,19 @@
  * All of it keeps the DMA API's law of ownership, so that it holds on boards with streaming caches too: memory is written before
  * it is mapped; what a device has written is looked at after it is unmapped.
  */
+
 import type { CoherentMemory, DmaOperations, Mapping } from "../../dma/contract.ts";
 import { DmaDevice } from "../../dma/device.ts";
 import type { DeviceLimits } from "../../dma/limits.ts";
 import type { DmaMaster, Fault } from "../../machine/contract.ts";
-import { PhysicalPages } from "../../machine/physical-pages.ts";
 import type { Board, BoardKind } from "../../machines/board.ts";
+import { PhysicalPages } from "../../memory/physical-pages.ts";
 import type { EntryValue, MappingTable } from "../../table/contract.ts";
 import { iovaOf, type TableOptions } from "../../table/iommu-table.ts";
+import { hexadecimal } from "../../units/counts.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { Access } from "../../units/numbers.ts";
-import { expect, hex } from "../expect.ts";
+import { expect } from "../expect.ts";
 import { type BoardSetting, boardOptions, deviceLimits, hasSeveralPages, threadsOf } from "./setting.ts";
 
 /** Bytes that are looked at in one place: the start, the end, and each side of a border of two pages. */
@@ -140,7 +142,7 @@ export class Bench {
       const found = this.#memory(at, sample.bytes);
       expect(
         isSame(found, content(at, sample.bytes)),
-        () => `${why}: memory at ${hex(at)} has changed: ${list(found)}`,
+        () => `${why}: memory at ${hexadecimal(at)} has changed: ${list(found)}`,
       );
     }
   }
@@ -164,14 +166,14 @@ export class Bench {
   map(address: number, bytes: number, access: Access = 3, device: DmaDevice = this.plainDevice()): Mapping {
     this.fill(address, bytes);
     const mapping = device.map(BigInt(address), bytes, access);
-    expect(typeof mapping !== "string", () => `map of ${bytes} bytes at ${hex(address)} failed: ${mapping}`);
+    expect(typeof mapping !== "string", () => `map of ${bytes} bytes at ${hexadecimal(address)} failed: ${mapping}`);
     return mapping;
   }
 
   /** Unmaps by the other view where there is one. What the device wrote is in memory afterwards. */
   unmap(mapping: Mapping, device: DmaDevice = this.plainDevice(this.other.table)): void {
     const failure = device.unmap(mapping);
-    expect(failure === undefined, () => `unmap of ${hex(mapping.iova)} failed: ${failure}`);
+    expect(failure === undefined, () => `unmap of ${hexadecimal(mapping.iova)} failed: ${failure}`);
   }
 
   /** The device reads, at `iova`, what `fill` wrote at `address`. */
@@ -187,9 +189,12 @@ export class Bench {
     const faults = this.board.takeFaults();
     expect(
       granted && faults.length === 0,
-      () => `a read of the device at ${hex(iova)} is refused: ${faultText(faults)}`,
+      () => `a read of the device at ${hexadecimal(iova)} is refused: ${faultText(faults)}`,
     );
-    expect(isSame(into, wanted), () => `the device reads ${list(into)} at ${hex(iova)}; memory has ${list(wanted)}`);
+    expect(
+      isSame(into, wanted),
+      () => `the device reads ${list(into)} at ${hexadecimal(iova)}; memory has ${list(wanted)}`,
+    );
   }
 
   /** The device writes marks at `iova`; `expectMarks` looks for them once it is unmapped. */
@@ -204,7 +209,7 @@ export class Bench {
     const faults = this.board.takeFaults();
     expect(
       granted && faults.length === 0,
-      () => `a write of the device at ${hex(iova)} is refused: ${faultText(faults)}`,
+      () => `a write of the device at ${hexadecimal(iova)} is refused: ${faultText(faults)}`,
     );
   }
 
@@ -213,7 +218,10 @@ export class Bench {
       const at = address + sample.offset;
       const found = this.#memory(at, sample.bytes);
       const wanted = marks(at, sample.bytes);
-      expect(isSame(found, wanted), () => `the device wrote ${list(wanted)} for ${hex(at)}; memory has ${list(found)}`);
+      expect(
+        isSame(found, wanted),
+        () => `the device wrote ${list(wanted)} for ${hexadecimal(at)}; memory has ${list(found)}`,
+      );
     }
   }
 
@@ -224,7 +232,10 @@ export class Bench {
     // Refused: what came into `into` before is unspecified.
     const hidden = (!granted && this.kind.refusals === "fault") || !isSame(into, content(address, bytes));
     const faults = this.board.takeFaults();
-    expect(hidden, () => `${when}, the device still reads memory at ${hex(address)} through ${hex(iova)}`);
+    expect(
+      hidden,
+      () => `${when}, the device still reads memory at ${hexadecimal(address)} through ${hexadecimal(iova)}`,
+    );
     this.#expectRefusal({ iova, bytes, access: 1, granted, faults, why, when });
   }
 
@@ -232,14 +243,14 @@ export class Bench {
   expectNoWrite(iova: bigint, address: number, why: Refusal, when: string, bytes: number = SAMPLE_BYTES): void {
     const granted = this.master.dmaWrite(iova, marks(address, bytes));
     const faults = this.board.takeFaults();
-    this.expectUntouched(address, bytes, `${when}, after a write of the device through ${hex(iova)}`);
+    this.expectUntouched(address, bytes, `${when}, after a write of the device through ${hexadecimal(iova)}`);
     this.#expectRefusal({ iova, bytes, access: 2, granted, faults, why, when });
   }
 
   #expectRefusal(found: RefusedDma): void {
     const { iova, bytes, access, granted, faults, why, when } = found;
     if (this.kind.refusals === "data") return;
-    const what = `${when}, a ${access === 1 ? "read" : "write"} of the device at ${hex(iova)}`;
+    const what = `${when}, a ${access === 1 ? "read" : "write"} of the device at ${hexadecimal(iova)}`;
     if (why === "not-mapped" && this.kind.strayAccess === "dummy-page") {
       expect(
         granted && faults.length === 0,
@@ -401,6 +412,6 @@ function list(bytes: Uint8Array): string {
 function faultText(faults: readonly Fault[]): string {
   if (faults.length === 0) return "no fault";
   return faults
-    .map(({ device, iova, access, reason }) => `${device} ${hex(iova)} access ${access} ${reason}`)
+    .map(({ device, iova, access, reason }) => `${device} ${hexadecimal(iova)} access ${access} ${reason}`)
     .join("; ");
 }

@@ -9,7 +9,7 @@ import type { BoardKind } from "../../machines/board.ts";
 import { BOARD_KINDS } from "../../machines/boards.ts";
 import { QEMU_BOARDS } from "../../machines/qemu/boards.ts";
 import { hasBoard } from "../../machines/qemu/install.model.ts";
-import type { BoardName } from "../../machines/qemu/machine.ts";
+import type { QemuModelName } from "../../machines/qemu/machine.ts";
 import { Crew, DRIVERS } from "./crew.model.ts";
 import { REPORT } from "./driver.model.ts";
 import { isStarted, testMatrix } from "./matrix.model.ts";
@@ -18,7 +18,8 @@ import { cellsOf, fewCellsOf } from "./matrix.ts";
 /** An access to a started machine takes 20 to 200 µs, all settings minutes: IOVA_ALL_STARTED=1 runs them. */
 const cells = process.env["IOVA_ALL_STARTED"] === "1" ? cellsOf : fewCellsOf;
 
-const isThere = (t: TestContext, kind: BoardKind): boolean => hasBoard(t, kind.name.replace("@qemu", "") as BoardName);
+const isThere = (t: TestContext, kind: BoardKind): boolean =>
+  hasBoard(t, kind.name.replace("@qemu", "") as QemuModelName);
 
 testMatrix(QEMU_BOARDS, { cells, isThere });
 

@@ -7,12 +7,12 @@
  *     channel.ends[1].hypercall(LDC_COPY, args);
  *     worker.postMessage(channel.handle);  // there: LdcHypervisor.attach(handle)
  */
+
 import type { DmaMachine, DmaMaster, Fault, Hypercall, Registers } from "../../../machine/contract.ts";
 import { SIZE_CODES } from "../../../platforms/ldc/cookies.ts";
 import { LINK_UP } from "../../../platforms/ldc/services.ts";
 import {
   createShared,
-  isShared,
   load,
   poke,
   type SharedBuffer,
@@ -20,6 +20,7 @@ import {
   store,
   wordsOf,
 } from "../../../shared/memory.ts";
+import { checkHandle } from "../../../table/handle.ts";
 import { FormatError } from "../../../units/errors.ts";
 import { checkKeys } from "../../../units/keys.ts";
 import { SoftwareMachine, type SoftwareMachineHandle, type SoftwareMachineOptions } from "../../software/machine.ts";
@@ -117,9 +118,10 @@ export class LdcHypervisor implements DmaMachine {
 
   /** A view for the calling thread. Throws FormatError for a foreign handle, IovaError when all slots are taken. */
   static attach(handle: LdcHypervisorHandle): LdcHypervisor {
-    if (!isShared(handle?.state) || !Array.isArray(handle.machines) || handle.machines.length !== 2) {
-      throw new FormatError("the handle is not that of an LDC hypervisor");
-    }
+    checkHandle("an LDC hypervisor", handle, { state: "shared", machines: "list" });
+    const { length } = handle.machines;
+    if (length !== 2)
+      throw new FormatError(`the handle is not that of an LDC hypervisor: it has ${length} machines; expected 2`);
     const layout = readLayout(wordsOf(handle.state), handle.state.byteLength / 4);
     const first = SoftwareMachine.attach(handle.machines[0]);
     const second = SoftwareMachine.attach(handle.machines[1]);

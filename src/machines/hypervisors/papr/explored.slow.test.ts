@@ -16,7 +16,7 @@ import type { CreatedSlot, Windows } from "./windows.ts";
 
 interface Library {
   readonly machine: typeof import("../../software/machine.ts");
-  readonly pages: typeof import("../../../machine/physical-pages.ts");
+  readonly pages: typeof import("../../../memory/physical-pages.ts");
   readonly memory: typeof import("../../software/memory.ts");
   readonly state: typeof import("./state.ts");
   readonly windows: typeof import("./windows.ts");
@@ -27,7 +27,7 @@ async function libraryWith(plants: readonly Plant[]): Promise<Library> {
   const copy = exploredCopy(plants);
   return {
     machine: await copy.load("machines/software/machine.js"),
-    pages: await copy.load("machine/physical-pages.js"),
+    pages: await copy.load("memory/physical-pages.js"),
     memory: await copy.load("machines/software/memory.js"),
     state: await copy.load("machines/hypervisors/papr/state.js"),
     windows: await copy.load("machines/hypervisors/papr/windows.js"),

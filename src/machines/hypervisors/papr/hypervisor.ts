@@ -12,8 +12,9 @@
  * default user space knows no more windows or memory than KVM does, and answers H_PARAMETER. Tables attached to hardware tables, which
  * must have the same start, at least its size, and no larger pages, are not modelled.
  */
+
 import type { DmaMachine, Fault, Hypercall, Registers } from "../../../machine/contract.ts";
-import { PhysicalPages, type PhysicalPagesHandle } from "../../../machine/physical-pages.ts";
+import { PhysicalPages, type PhysicalPagesHandle } from "../../../memory/physical-pages.ts";
 import {
   type DmaProperties,
   H_FUNCTION,
@@ -28,6 +29,7 @@ import {
 import { counted, increment } from "../../../shared/counters.ts";
 import { load, type SharedBuffer, type SharedWords, store } from "../../../shared/memory.ts";
 import { checkHandle } from "../../../table/handle.ts";
+import { hexadecimal } from "../../../units/counts.ts";
 import { checkInteger, InvalidArgumentError, InvariantError, inWords } from "../../../units/errors.ts";
 import { checkKeys, type OptionTypes } from "../../../units/keys.ts";
 import type { SoftwareDevice } from "../../software/device.ts";
@@ -320,7 +322,7 @@ export class PaprHypervisor implements DmaMachine {
 
   #askUserSpace(number: number, args: BigUint64Array): number {
     const code = this.userSpace({ number, args });
-    if (code === H_TOO_HARD) throw new InvariantError(`user space answers H_TOO_HARD to call 0x${number.toString(16)}`);
+    if (code === H_TOO_HARD) throw new InvariantError(`user space answers H_TOO_HARD to call ${hexadecimal(number)}`);
     return code;
   }
 }
@@ -418,11 +420,7 @@ function dynamicOf(options: DynamicWindowOptions): NonNullable<Setup["dynamic"]>
   checkInteger("largest window in TCEs", largestWindow, 1, 2 ** 31 - 1);
   const pageBytes = 2n ** BigInt(Math.max(12, ...pageShifts));
   if (base % pageBytes !== 0n) {
-    throw new InvalidArgumentError(
-      "base of dynamic windows",
-      inWords(`0x${base.toString(16)}`),
-      `a multiple of ${pageBytes}`,
-    );
+    throw new InvalidArgumentError("base of dynamic windows", inWords(hexadecimal(base)), `a multiple of ${pageBytes}`);
   }
   return { pageShifts, largestWindow, base, reset, limitedAddressing };
 }

@@ -9,7 +9,7 @@
  * is a bug of the guest, the last wins, and what stands there may be halves of both. A thread that is killed in a call leaves some
  * of its entries written: they are in ranges that its guest reclaims.
  */
-import { HIGH_WORD, LOW_WORD } from "../../../dma/pages.ts";
+
 import * as addresses from "../../../formats/address.ts";
 import {
   H_FUNCTION,
@@ -23,6 +23,7 @@ import {
   TCES_PER_CALL,
 } from "../../../platforms/pseries/papr.ts";
 import { peek, type SharedWords } from "../../../shared/memory.ts";
+import { HIGH_WORD, LOW_WORD } from "../../../units/words64.ts";
 import type { SoftwareMemory } from "../../software/memory.ts";
 import { PASSED } from "../../software/threads.ts";
 import type { TranslationUnit } from "../../software/translation.ts";

@@ -4,7 +4,7 @@
  *
  * A liobn is 0x80000000 + partition · 2^8 + n, where n is 0 for the default window, and 1 + its slot for a dynamic one.
  */
-import type { PhysicalPages } from "../../../machine/physical-pages.ts";
+import type { PhysicalPages } from "../../../memory/physical-pages.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
 import * as shared from "../../../shared/memory.ts";
 import { createShared, wordsOf } from "../../../shared/memory.ts";

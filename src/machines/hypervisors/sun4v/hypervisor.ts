@@ -14,6 +14,7 @@
  * so, and stops before the first page that can't be mapped. Calls of several threads on ranges of their own run at once;
  * configuring, binding and their opposites are one thread's at a time.
  */
+
 import { SUN4V_ATTRIBUTES, sun4vAccessOf } from "../../../formats/sun4v-tte.ts";
 import type { DmaMachine, DmaMaster, Fault, Registers } from "../../../machine/contract.ts";
 import {
@@ -46,7 +47,6 @@ import {
 } from "../../../platforms/sun4v/services.ts";
 import {
   createShared,
-  isShared,
   load,
   poke,
   type SharedBuffer,
@@ -54,6 +54,7 @@ import {
   store,
   wordsOf,
 } from "../../../shared/memory.ts";
+import { checkHandle } from "../../../table/handle.ts";
 import { checkInteger, FormatError, InvalidArgumentError } from "../../../units/errors.ts";
 import { checkKeys } from "../../../units/keys.ts";
 import { SoftwareMachine, type SoftwareMachineHandle, type SoftwareMachineOptions } from "../../software/machine.ts";
@@ -154,7 +155,8 @@ export class Sun4vHypervisor implements DmaMachine {
 
   /** A view for the calling thread. Throws FormatError for a foreign handle, IovaError when all slots are taken. */
   static attach(handle: Sun4vHypervisorHandle): Sun4vHypervisor {
-    if (!isShared(handle?.state) || handle.state.byteLength !== WORDS * 4) {
+    checkHandle("a sun4v hypervisor", handle, { state: "shared", machine: "object" });
+    if (handle.state.byteLength !== WORDS * 4) {
       throw new FormatError("the handle is not that of a sun4v hypervisor");
     }
     const version = load(wordsOf(handle.state), WORD.version);

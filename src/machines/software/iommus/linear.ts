@@ -2,12 +2,13 @@
  * The registers of the linear IOMMU, as one thread sees them: the programming model of platforms/linear/registers.ts. One window,
  * for all devices.
  */
-import { highHalf, joinHalves, lowHalf, WideRegisters } from "../../../machine/wide-registers.ts";
+import { WideRegisters } from "../../../machine/wide-registers.ts";
 import * as frame from "../../../platforms/linear/registers.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
 import * as memory from "../../../shared/memory.ts";
 import { checkInteger, InvalidArgumentError, inWords } from "../../../units/errors.ts";
 import { MAX_ENTRIES } from "../../../units/numbers.ts";
+import { highHalf, joinHalves, lowHalf } from "../../../units/words64.ts";
 import * as threads from "../threads.ts";
 import type { TranslationUnit } from "../translation.ts";
 import { type IommuModel, type IommuParts, unknownRegister } from "./model.ts";

@@ -2,8 +2,10 @@
  * What makes an IOMMU of the software machine: registers as a platform programs them, brought down to windows and invalidations
  * of the translation unit. One file a model; models.ts lists them.
  */
+
 import type { Registers } from "../../../machine/contract.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
+import { hexadecimal } from "../../../units/counts.ts";
 import { InvalidArgumentError, inWords } from "../../../units/errors.ts";
 import type { SoftwareMemory } from "../memory.ts";
 import type { StreamingCache } from "../streaming-cache.ts";
@@ -34,5 +36,5 @@ export interface IommuModel {
 
 /** What an access to a register that is none throws. `namedBy`: the module that names those that are. */
 export function unknownRegister(what: string, at: number, namedBy: string): InvalidArgumentError {
-  return new InvalidArgumentError(what, inWords(`0x${at.toString(16)}`), `one that ${namedBy} names`);
+  return new InvalidArgumentError(what, inWords(hexadecimal(at)), `one that ${namedBy} names`);
 }

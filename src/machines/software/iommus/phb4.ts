@@ -12,15 +12,17 @@
  * Where it says less than hardware: DMA_SYNC tells a thread how its own kills since the last one ended, each of which has waited for the
  * DMAs in flight; if there were none, it waits itself. A window ends at entry 2^31 − 1. A bypass window must cover all memory.
  */
+
 import * as addresses from "../../../formats/address.ts";
 import type { Registers } from "../../../machine/contract.ts";
-import { highHalf, joinHalves, lowHalf } from "../../../machine/wide-registers.ts";
 import { PAGE_SHIFTS_OF } from "../../../platforms/powernv/geometry.ts";
 import * as bridge from "../../../platforms/powernv/registers.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
 import * as sharedMemory from "../../../shared/memory.ts";
+import { hexadecimal } from "../../../units/counts.ts";
 import { InvalidArgumentError, inWords } from "../../../units/errors.ts";
 import { MAX_ENTRIES } from "../../../units/numbers.ts";
+import { highHalf, joinHalves, lowHalf } from "../../../units/words64.ts";
 import type { SoftwareMemory } from "../memory.ts";
 import * as threads from "../threads.ts";
 import type { TranslationUnit } from "../translation.ts";
@@ -254,7 +256,7 @@ class Phb4Registers implements Registers {
     if (first !== 0n || end < BigInt(this.#memory.bytes)) {
       throw new InvalidArgumentError(
         "range in a bypass TVE",
-        inWords(`0x${tve.toString(16)}`),
+        inWords(hexadecimal(tve)),
         `all ${this.#memory.bytes} bytes`,
       );
     }

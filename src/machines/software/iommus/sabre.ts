@@ -6,11 +6,11 @@
  * time-out error in that thread's next reading of CONTROL.
  */
 import type { Registers } from "../../../machine/contract.ts";
-import { highHalf, joinHalves, lowHalf } from "../../../machine/wide-registers.ts";
 import * as frame from "../../../platforms/sun4u/registers.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
 import * as memory from "../../../shared/memory.ts";
 import { InvalidArgumentError, inWords } from "../../../units/errors.ts";
+import { highHalf, joinHalves, lowHalf } from "../../../units/words64.ts";
 import type { SoftwareMemory } from "../memory.ts";
 import { STREAMING_CACHE_WORDS, type StreamingCache } from "../streaming-cache.ts";
 import * as threads from "../threads.ts";

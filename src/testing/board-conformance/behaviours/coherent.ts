@@ -1,7 +1,9 @@
 /** Coherent memory: zeroed, in one aligned piece, seen by CPU and device at once, and gone when it is freed. */
+
 import type { CoherentMemory, DmaOperations } from "../../../dma/contract.ts";
+import { hexadecimal } from "../../../units/counts.ts";
 import { IovaError } from "../../../units/errors.ts";
-import { expect, hex } from "../../expect.ts";
+import { expect } from "../../expect.ts";
 import { type Bench, expectCoherent, expectDone } from "../bench.ts";
 import type { BoardCase } from "../case.ts";
 import { EACH_STEP, expectNoTrace, stumbling } from "../stumbling-table.ts";
@@ -19,7 +21,10 @@ const zeroed: BoardCase = {
       const found = new Uint8Array(5000);
       bench.board.machine.memory.read(memory.address, found);
       const at = found.findIndex((byte) => byte !== 0);
-      expect(at < 0, () => `round ${round}: byte ${at} at ${hex(memory.address + at)} is ${found[at]}, not zero`);
+      expect(
+        at < 0,
+        () => `round ${round}: byte ${at} at ${hexadecimal(memory.address + at)} is ${found[at]}, not zero`,
+      );
       bench.board.machine.memory.write(memory.address, found.fill(0xee));
       expectDone(device.freeCoherent(memory), "freeCoherent");
     }
@@ -36,7 +41,10 @@ const aligned: BoardCase = {
     for (const memory of all) {
       const unit = 2 ** Math.ceil(Math.log2(memory.bytes));
       const isAligned = memory.iova % BigInt(unit) === 0n && memory.address % unit === 0;
-      expect(isAligned, () => `${memory.bytes} bytes are at ${hex(memory.iova)}, in memory at ${hex(memory.address)}`);
+      expect(
+        isAligned,
+        () => `${memory.bytes} bytes are at ${hexadecimal(memory.iova)}, in memory at ${hexadecimal(memory.address)}`,
+      );
       expect(memory.access === 3, () => `coherent memory has access ${memory.access}; expected 3`);
     }
     const sorted = [...all].sort((a, b) => a.address - b.address);
@@ -45,7 +53,8 @@ const aligned: BoardCase = {
       const apart = next === undefined || memory.address + memory.bytes <= next.address;
       expect(
         apart,
-        () => `${memory.bytes} bytes at ${hex(memory.address)} reach into those at ${hex(next?.address ?? 0)}`,
+        () =>
+          `${memory.bytes} bytes at ${hexadecimal(memory.address)} reach into those at ${hexadecimal(next?.address ?? 0)}`,
       );
     });
     for (const memory of all) expectDone(device.freeCoherent(memory), "freeCoherent");

@@ -2,7 +2,8 @@
 
 import type { DmaDevice } from "../../../dma/device.ts";
 import { iovaOf } from "../../../table/iommu-table.ts";
-import { expect, hex } from "../../expect.ts";
+import { hexadecimal } from "../../../units/counts.ts";
+import { expect } from "../../expect.ts";
 import { type Bench, content } from "../bench.ts";
 import type { BoardCase } from "../case.ts";
 import { deviceLimits } from "../setting.ts";
@@ -62,10 +63,10 @@ const limitsWhenFull: BoardCase = {
     for (const entry of entries) {
       const iova = bench.iova(entry);
       const aligned = iova % BigInt(Math.max(alignment, 1)) === 0n;
-      expect(aligned, () => `entry ${entry} is at ${hex(iova)}, which is no multiple of ${alignment}`);
+      expect(aligned, () => `entry ${entry} is at ${hexadecimal(iova)}, which is no multiple of ${alignment}`);
       expect(
         mask === undefined || iova <= mask,
-        () => `entry ${entry} is at ${hex(iova)}, beyond the mask ${hex(mask ?? 0n)}`,
+        () => `entry ${entry} is at ${hexadecimal(iova)}, beyond the mask ${hexadecimal(mask ?? 0n)}`,
       );
     }
     giveBack(bench, entries);
@@ -86,7 +87,10 @@ const neverPossible: BoardCase = {
     if (window.base > 0n) {
       const blind = bench.plainDevice(bench.board.table, { mask: window.base - 1n });
       const masked = blind.map(BigInt(bench.address(0)), 16, 3);
-      expect(masked === "mask-too-low", () => `a map under the mask ${hex(window.base - 1n)}: ${answerText(masked)}`);
+      expect(
+        masked === "mask-too-low",
+        () => `a map under the mask ${hexadecimal(window.base - 1n)}: ${answerText(masked)}`,
+      );
     }
     bench.expectEntries(new Map(), "after maps that can never be had");
   },

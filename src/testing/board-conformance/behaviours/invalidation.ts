@@ -2,8 +2,10 @@
  * Lazy flush, and invalidation at all: an entry is handed out again only after the IOTLB has forgotten it. On machines that keep
  * what is stale, the suite first shows that a forgotten invalidation would be seen: otherwise the other cases prove nothing.
  */
+
 import type { TableOps } from "../../../table/contract.ts";
-import { expect, hex } from "../../expect.ts";
+import { hexadecimal } from "../../../units/counts.ts";
+import { expect } from "../../expect.ts";
 import { type Bench, content, expectDone } from "../bench.ts";
 import type { BoardCase } from "../case.ts";
 
@@ -31,7 +33,8 @@ const forgottenInvalidation: BoardCase = {
     const stale = granted && seen.every((byte, i) => byte === wanted[i]);
     expect(
       stale,
-      () => `without invalidation ${hex(mapping.iova)} is refused: ${bench.kind.name} has no IOTLB that shows it`,
+      () =>
+        `without invalidation ${hexadecimal(mapping.iova)} is refused: ${bench.kind.name} has no IOTLB that shows it`,
     );
     bench.expectNoRead(mapping.iova, address, "not-mapped", "after invalidateAll");
   },

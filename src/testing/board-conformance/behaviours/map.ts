@@ -1,6 +1,8 @@
 /** Map and unmap: what is mapped the device reaches at its place, what is unmapped it does not, and neighbours stay as they are. */
+
 import type { Mapping } from "../../../dma/contract.ts";
-import { expect, hex } from "../../expect.ts";
+import { hexadecimal } from "../../../units/counts.ts";
+import { expect } from "../../expect.ts";
 import type { Bench } from "../bench.ts";
 import type { BoardCase } from "../case.ts";
 
@@ -18,7 +20,11 @@ const whereverItLies: BoardCase = {
       const address = bench.address(1, offset);
       const mapping = bench.map(address, bytes);
       const kept = mapping.iova % BigInt(bench.pageBytes) === BigInt(address % bench.pageBytes);
-      expect(kept, () => `memory at ${hex(address)} is mapped at ${hex(mapping.iova)}: the offset in the page is lost`);
+      expect(
+        kept,
+        () =>
+          `memory at ${hexadecimal(address)} is mapped at ${hexadecimal(mapping.iova)}: the offset in the page is lost`,
+      );
       bench.expectReads(mapping.iova, address, bytes);
       bench.writeMarks(mapping.iova, address, bytes);
       bench.unmap(mapping);
@@ -79,7 +85,7 @@ const sameMemoryTwice: BoardCase = {
     const address = bench.address(1, 7);
     const one = bench.map(address, 60);
     const two = bench.map(address, 60);
-    expect(one.iova !== two.iova, () => `both mappings are at ${hex(one.iova)}`);
+    expect(one.iova !== two.iova, () => `both mappings are at ${hexadecimal(one.iova)}`);
     bench.expectReads(one.iova, address, 60);
     bench.unmap(one);
     bench.expectReads(two.iova, address, 60);

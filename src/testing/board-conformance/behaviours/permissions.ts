@@ -1,7 +1,9 @@
 /** Permissions: a device may do what it was given, and beyond that only what the kind says it grants. */
+
 import type { EntryValue } from "../../../table/contract.ts";
+import { hexadecimal } from "../../../units/counts.ts";
 import type { Access, EntryAccess } from "../../../units/numbers.ts";
-import { expect, hex } from "../../expect.ts";
+import { expect } from "../../expect.ts";
 import type { Bench } from "../bench.ts";
 import type { BoardCase } from "../case.ts";
 
@@ -128,7 +130,7 @@ const otherAccessAfterwards: BoardCase = {
     for (let round = 0; round < 150; round++) {
       const mapping = bench.map(address, BYTES, round % 2 === 0 ? 3 : 1);
       if (round % 2 === 0) bench.expectReads(mapping.iova, address, BYTES);
-      else bench.expectNoWrite(mapping.iova, address, "not-permitted", `mapped again at ${hex(mapping.iova)}`);
+      else bench.expectNoWrite(mapping.iova, address, "not-permitted", `mapped again at ${hexadecimal(mapping.iova)}`);
       bench.unmap(mapping);
     }
   },

@@ -2,10 +2,12 @@
  * Scatterlists: the device sees the elements' bytes in order, in segments that keep the device's limits; neighbours merge where
  * they may; what is refused leaves nothing.
  */
+
 import type { DmaDevice } from "../../../dma/device.ts";
 import { ScatterList } from "../../../dma/scatter-list.ts";
+import { hexadecimal } from "../../../units/counts.ts";
 import { FreeError } from "../../../units/errors.ts";
-import { expect, hex } from "../../expect.ts";
+import { expect } from "../../expect.ts";
 import { type Bench, content, expectDone, marks } from "../bench.ts";
 import type { BoardCase } from "../case.ts";
 import { deviceLimits } from "../setting.ts";
@@ -193,10 +195,10 @@ function expectSegments(bench: Bench, list: ScatterList, elements: readonly Elem
   for (let i = 0; i < list.segments; i++) {
     const iova = list.iovas[i] as bigint;
     const bytes = list.segmentBytes[i] as number;
-    const what = (): string => `segment ${i}, ${bytes} bytes at ${hex(iova)},`;
+    const what = (): string => `segment ${i}, ${bytes} bytes at ${hexadecimal(iova)},`;
     expect(bytes > 0 && bytes <= maxSegmentBytes, () => `${what()} is longer than ${maxSegmentBytes}`);
     const crosses = iova / boundary !== (iova + BigInt(bytes - 1)) / boundary;
-    expect(!crosses, () => `${what()} crosses a multiple of ${hex(boundary)}`);
+    expect(!crosses, () => `${what()} crosses a multiple of ${hexadecimal(boundary)}`);
     sum += bytes;
   }
   const wanted = elements.reduce((total, { bytes }) => total + bytes, 0);
@@ -258,7 +260,10 @@ function expectRefusedByBoundary(bench: Bench, bytes: number): void {
   list.addNumber(bench.address(0), 8);
   list.addNumber(bench.address(0), bytes);
   const failure = device.mapSg(list, 3);
-  expect(failure === "longer-than-boundary", () => `mapSg of ${bytes} bytes across ${hex(boundaryMask)}: ${failure}`);
+  expect(
+    failure === "longer-than-boundary",
+    () => `mapSg of ${bytes} bytes across ${hexadecimal(boundaryMask)}: ${failure}`,
+  );
   expect(list.segments === 0, () => `a refused list has ${list.segments} segments`);
   bench.expectEntries(new Map(), "after a refused mapSg");
 }

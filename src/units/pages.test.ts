@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { HIGH_WORD, LOW_WORD, offsetInPage, pageNumber, pagesCovering, roundUp, storeAddress } from "./pages.ts";
+import { offsetInPage, pageNumber, pagesCovering, roundUp, storeAddress } from "./pages.ts";
+import { HIGH_WORD, LOW_WORD } from "./words64.ts";
 
 const seed = Date.now() & 0x7fffffff;
 const shifts = fc.integer({ min: 12, max: 34 });

@@ -6,11 +6,13 @@
  *     const pages = PhysicalPages.create({ address: 0x100000, bytes: 2 ** 24 });
  *     worker.postMessage(pages.handle);  // there: PhysicalPages.attach(handle)
  */
+
 import { type AreaConstraints, areaConstraints } from "../allocator/constraints.ts";
 import { PooledAllocator } from "../allocator/pooled-allocator.ts";
 import type { ReclaimScope } from "../allocator/recovery.ts";
 import { type AllocatorHandle, openState } from "../allocator/state.ts";
-import { checkInteger, FormatError, FreeError, InvalidArgumentError, postHint } from "../units/errors.ts";
+import { checkHandle } from "../table/handle.ts";
+import { checkInteger, FormatError, FreeError, InvalidArgumentError } from "../units/errors.ts";
 import { failureOf, isFailure, LONGER_THAN_TABLE } from "../units/failure.ts";
 import { checkKeys } from "../units/keys.ts";
 import type { DmaWindow, EntryCount, Iova } from "../units/numbers.ts";
@@ -74,13 +76,13 @@ export class PhysicalPages {
 
   /** A view for the calling thread. Throws FormatError for a foreign handle. */
   static attach(handle: PhysicalPagesHandle): PhysicalPages {
-    checkHandle(handle);
+    checkPagesHandle(handle);
     return new PhysicalPages(handle, PooledAllocator.attach(handle.allocator));
   }
 
   /** As `attach`, with exactly this number as `thread`; undefined when it is in use. See PooledAllocator.attachAt. */
   static attachAt(handle: PhysicalPagesHandle, thread: number): PhysicalPages | undefined {
-    checkHandle(handle);
+    checkPagesHandle(handle);
     const allocator = PooledAllocator.attachAt(handle.allocator, thread);
     return allocator === undefined ? undefined : new PhysicalPages(handle, allocator);
   }
@@ -171,10 +173,8 @@ export class PhysicalPages {
 }
 
 /** Throws FormatError. No slot has been taken then. */
-function checkHandle(handle: PhysicalPagesHandle): void {
-  if (typeof handle?.address !== "number" || typeof handle.bytes !== "number") {
-    throw new FormatError(`the handle is not that of physical pages${postHint(handle)}`);
-  }
+function checkPagesHandle(handle: PhysicalPagesHandle): void {
+  checkHandle("physical pages", handle, { address: "count", bytes: "count", allocator: "object" });
   const { entries } = openState(handle.allocator).options;
   if (entries === handle.bytes / PHYSICAL_PAGE_BYTES) return;
   throw new FormatError(`the handle has ${handle.bytes} bytes; its allocator has ${entries} pages`);

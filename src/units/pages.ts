@@ -2,14 +2,11 @@
  * Page arithmetic on 64-bit addresses that are held as two unsigned 32-bit words, without a bigint. All functions are exact
  * for IO page shifts 12 .. 34 and for addresses up to 2^64 − 1.
  */
+import { HIGH_WORD, LOW_WORD } from "./words64.ts";
 
 const WORD = 2 ** 32;
 /** 2^0 .. 2^34. Looked up, since `**` with an exponent that is not constant costs a call of 30 ns. */
 const POWER = Float64Array.from({ length: 35 }, (_, exponent) => 2 ** exponent);
-
-/** Which of the two 32-bit words of a 64-bit array element holds the low half: a matter of the processor's byte order. */
-export const LOW_WORD: 0 | 1 = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1 ? 0 : 1;
-export const HIGH_WORD: 0 | 1 = LOW_WORD === 0 ? 1 : 0;
 
 /** The number of the page in which an address lies: below 2^52. */
 export function pageNumber(high: number, low: number, pageShift: number): number {
