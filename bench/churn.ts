@@ -119,7 +119,7 @@ function drawLength(random: number): number {
  */
 export function prepareMix(work: Work): MixState {
   const { entries, fillPercent, seed } = work;
-  const allocator = PooledAllocator.create({ entries, pools: 1, largePool: false, ledger: false, threads: 1 });
+  const allocator = PooledAllocator.create({ entries, pools: 1, largePool: false, threads: 1 });
   const firsts: number[] = [];
   const counts: number[] = [];
   let random = seedOf(seed, -1);

@@ -65,13 +65,6 @@ test("every case is played, and every number is one", () => {
   }
 });
 
-test("the ledger does not change which entries are handed out", () => {
-  for (const name of ["single", "mix", "peers"]) {
-    assert.deepEqual(digests(name, "pooled, no ledger", "digest"), digests(name, "pooled", "digest"), name);
-    assert.deepEqual(digests(name, "cached, no ledger", "digest"), digests(name, "cached", "digest"), name);
-  }
-});
-
 test("a pool without a cache chooses as the single lock's next fit does, entry for entry", () => {
   for (const name of ["mix", "peers"]) {
     assert.deepEqual(digests(name, "pooled", "openingDigest"), digests(name, "single lock", "openingDigest"), name);

@@ -15,9 +15,7 @@ import type { Work } from "./cell.ts";
 
 export type SubjectName =
   | "pooled"
-  | "pooled, no ledger"
   | "cached"
-  | "cached, no ledger"
   | "single lock"
   | "free list"
   | "nothing"
@@ -54,8 +52,8 @@ export interface Attached {
   drain(): void;
 }
 
-/** The library's own, with and without cache and ledger. */
-export const POOLED: readonly SubjectName[] = ["pooled", "pooled, no ledger", "cached", "cached, no ledger"];
+/** The library's own, with and without a cache. */
+export const POOLED: readonly SubjectName[] = ["pooled", "cached"];
 /** The table of before 2015, the floor, and the driver alone. */
 export const RIVALS: readonly SubjectName[] = ["single lock", "free list", "nothing"];
 
@@ -69,7 +67,6 @@ export function pooledOptions(work: Work): {
   readonly largePool: false;
   readonly threads: number;
   readonly cache: "none" | "fifo";
-  readonly ledger: boolean;
 } {
   return {
     entries: work.entries,
@@ -77,7 +74,6 @@ export function pooledOptions(work: Work): {
     largePool: false,
     threads: THREADS,
     cache: work.subject.startsWith("cached") ? "fifo" : "none",
-    ledger: !work.subject.endsWith("no ledger"),
   };
 }
 

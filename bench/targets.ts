@@ -23,8 +23,7 @@ export interface Target {
 }
 
 export const TARGETS: readonly Target[] = [
-  time("cached, one page, without ledger", 8, "single", "cached, no ledger", "50 %", "C 25"),
-  time("cached, one page, with ledger", 10, "single", "cached", "50 %", "C 25"),
+  time("cached, one page", 10, "single", "cached", "50 %", "C 25"),
   time("no cache, one page, own pool", 55, "single", "pooled", "50 %", "C 25"),
   scaling("2 threads, own pools, no cache: as fast together as n threads", "pooled"),
   scaling("2 threads, own pools, cached: as fast together as n threads", "cached"),

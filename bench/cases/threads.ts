@@ -12,7 +12,7 @@ export const ALONE = "1 thread";
 export const OWN_POOLS = "2 threads, own pools";
 export const ONE_POOL = "2 threads, one pool";
 
-const ALL: readonly SubjectName[] = ["pooled", "cached", "cached, no ledger", "single lock", "nothing"];
+const ALL: readonly SubjectName[] = ["pooled", "cached", "single lock", "nothing"];
 
 export const threads: BenchCase = {
   name: "threads",

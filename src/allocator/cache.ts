@@ -37,7 +37,7 @@ const FOLD_MASK = 0xffff;
 
 export class FifoCache {
   readonly #words: SharedWords;
-  readonly #ledger: SharedHalves | undefined;
+  readonly #ledger: SharedHalves;
   readonly #thread: number;
   readonly #threadAt: number;
   /** Ranges that the FIFO of each length may hold. */
@@ -71,10 +71,8 @@ export class FifoCache {
     if (constraints !== UNCONSTRAINED && !isAllowed(first, count, constraints)) return NOT_FOUND;
     if (this.#lazy && !isFlushed(words, peek(words, position + THREAD.stamps))) return NOT_FOUND;
     const ledger = this.#ledger;
-    if (ledger !== undefined) {
-      if (peekHalf(ledger, first) !== (this.#cachedSlot | count)) throw this.#broken(first, count);
-      pokeHalf(ledger, first, slotOf(state, this.#thread, count));
-    }
+    if (peekHalf(ledger, first) !== (this.#cachedSlot | count)) throw this.#broken(first, count);
+    pokeHalf(ledger, first, slotOf(state, this.#thread, count));
     poke(words, fifo, (head + 1) | 0);
     if ((head & FOLD_MASK) === FOLD_MASK) tally(words, this.#threadAt + THREAD.cacheTakes, FOLD_MASK + 1);
     return first;
@@ -86,7 +84,7 @@ export class FifoCache {
     const fifo = this.#threadAt + (THREAD.fifos - 2) + 2 * count;
     const tail = peek(words, fifo + 1);
     if (((tail - peek(words, fifo)) | 0) >= (this.#capacities[count] as number)) return false;
-    if (this.#ledger !== undefined) pokeHalf(this.#ledger, first, this.#cachedSlot | count);
+    pokeHalf(this.#ledger, first, this.#cachedSlot | count);
     const position = this.#threadAt + (count - 1) * FIFO_RANGES + (tail & POSITION_MASK);
     poke(words, position + THREAD.starts, first);
     if (this.#lazy) poke(words, position + THREAD.stamps, stamp);

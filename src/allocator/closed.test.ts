@@ -74,8 +74,7 @@ function sceneWith(cache: "none" | "fifo"): Scene {
 
 function recorded({ closed }: Scene): RecordedRange[] {
   const state = openState(closed.handle);
-  assert.ok(state.ledger !== undefined);
-  return ledgerRanges(state, state.ledger);
+  return ledgerRanges(state);
 }
 
 const VIEW_CLOSED = { name: "IovaError", code: "view-closed" };

@@ -1,8 +1,6 @@
 /**
  * Is this free right? Four errors, each with what was found: out of range, not allocated, wrong length, wrong owner.
- * Without a ledger only the first two can be told.
  */
-import { countTakenRelaxed, isTakenInWord } from "../shared/bitmap.ts";
 import { FreeError } from "../units/errors.ts";
 import { failureOf, isFailure } from "../units/failure.ts";
 import type { View } from "./intent.ts";
@@ -33,7 +31,7 @@ export class FreeCheck {
   }
 
   /**
-   * The ledger's halfword of the live range [first, first + count), or 0 where there is no ledger. Throws FreeError.
+   * The ledger's halfword of the live range [first, first + count). Throws FreeError.
    * Takes no lock: it changes nothing, and who acts on the answer looks again.
    */
   live(first: number, count: number): number {
@@ -51,10 +49,6 @@ export class FreeCheck {
         throw new FreeError("out-of-range", `free of ${first}: the failure ${failureOf(first)}, no entry`);
       throw new FreeError("out-of-range", `free of [${first}, ${first + count}): the table is [0, ${this.#entries})`);
     }
-    if (ledger === undefined) {
-      this.#checkBits(first, count);
-      return 0;
-    }
     const slot = slotSeen(ledger, first);
     if (stateIn(slot) !== LIVE) throw this.#notLive(first, count, slot);
     if (lengthOf(ledger, first, slot) !== count) throw this.#wrongLength(first, count, slot);
@@ -62,13 +56,9 @@ export class FreeCheck {
     return slot;
   }
 
-  /** The ledger's halfword of the reserved range [first, first + count), or 0 where there is no ledger. Throws FreeError. */
+  /** The ledger's halfword of the reserved range [first, first + count). Throws FreeError. */
   reserved(first: number, count: number): number {
     const { ledger } = this.#view;
-    if (ledger === undefined) {
-      this.#checkBits(first, count);
-      return 0;
-    }
     const slot = slotSeen(ledger, first);
     if (stateIn(slot) !== RESERVED) throw this.unexpected(first, count, slot, RESERVED);
     if (lengthOf(ledger, first, slot) !== count) throw this.#wrongLength(first, count, slot);
@@ -76,12 +66,11 @@ export class FreeCheck {
   }
 
   /**
-   * The ledger's halfword of the range [first, first + count) of this thread in this state, or 0 where there is no ledger. Throws
-   * FreeError, also for another length.
+   * The ledger's halfword of the range [first, first + count) of this thread in this state. Throws FreeError, also for another
+   * length.
    */
   own(first: number, count: number, state: number): number {
     const { ledger, thread } = this.#view;
-    if (ledger === undefined) return 0;
     const slot = slotAt(ledger, first);
     if (slot === slotOf(state, thread, count) && lengthOf(ledger, first, slot) === count) return slot;
     if (stateIn(slot) === state && ownerIn(slot) === thread) throw this.#wrongLength(first, count, slot);
@@ -103,16 +92,6 @@ export class FreeCheck {
     );
   }
 
-  #checkBits(first: number, count: number): void {
-    if (isTakenInWord(this.#view.words, this.#view.bitmapAt, first, count)) return;
-    const taken = countTakenRelaxed(this.#view.words, this.#view.bitmapAt, first, first + count);
-    if (taken === count) return;
-    throw new FreeError(
-      "not-allocated",
-      `free of [${first}, ${first + count}): ${taken} of ${count} entries are allocated`,
-    );
-  }
-
   #notLive(first: number, count: number, slot: number): FreeError {
     const state = stateIn(slot);
     if (state === RESERVED || (state === PENDING && ownerIn(slot) !== this.#view.thread))
@@ -123,7 +102,7 @@ export class FreeCheck {
   }
 
   #wrongLength(first: number, count: number, slot: number): FreeError {
-    const length = lengthOf(this.#view.ledger as NonNullable<View["ledger"]>, first, slot);
+    const length = lengthOf(this.#view.ledger, first, slot);
     return new FreeError("wrong-length", `free of ${count} entries at ${first}: ${length} were allocated there`);
   }
 

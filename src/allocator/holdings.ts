@@ -119,7 +119,7 @@ export class Holdings {
   /** The range stays out of use until a flush succeeds: the IOTLB may still know it. */
   quarantine(first: number, count: number, slot: number): void {
     const { words, ledger, thread, threadAt } = this.#view;
-    if (ledger !== undefined) change(ledger, first, slot, QUARANTINED, thread);
+    change(ledger, first, slot, QUARANTINED, thread);
     // Other threads glance at it when they find no space.
     hintTo(words, threadAt + THREAD.quarantinedEntries, this.quarantinedEntries + count);
   }
@@ -213,7 +213,6 @@ export class Holdings {
   /** 0, or why some had to stay: the first failure. */
   #releaseQuarantined(stuck: StuckPools): 0 | FailureCode {
     const { words, ledger, thread, threadAt } = this.#view;
-    if (ledger === undefined) return 0;
     let left = 0;
     let answer: 0 | FailureCode = 0;
     for (let entry = 0; entry < this.#entries; entry++) {

@@ -25,8 +25,7 @@ export const GIVING = 2;
 /** What every part of one thread's view works on. */
 export interface View {
   readonly words: SharedWords;
-  /** Undefined: the table has no ledger. */
-  readonly ledger: SharedHalves | undefined;
+  readonly ledger: SharedHalves;
   readonly bitmapAt: number;
   /** This thread's slot, lock tag, and area in `words`. */
   readonly thread: number;

@@ -13,7 +13,7 @@ const LINE_WORDS = 32;
 /** "IOVA" in ASCII. */
 export const MAGIC = 0x494f5641;
 /** Version of this layout. Raised with every change that another version could misread. */
-export const LAYOUT_VERSION = 1;
+export const LAYOUT_VERSION = 2;
 
 /** Words of the header. The first line never changes after creation. */
 export const HEADER = {
@@ -27,16 +27,14 @@ export const HEADER = {
   threads: 5,
   /** 1: FIFO cache. */
   cache: 6,
-  /** 1: ledger. */
-  ledger: 7,
   /** 1: freed ranges wait for a flush. */
-  lazy: 8,
+  lazy: 7,
   /** 1: only the thread that allocated may free. */
-  ownerOnly: 9,
+  ownerOnly: 8,
   /** How many entries one thread may hold in its cache. */
-  cacheLimit: 10,
+  cacheLimit: 9,
   /** Bytes of the whole buffer. Low and high word. */
-  bytes: 11,
+  bytes: 10,
 
   /** Counts the times that a thread has given back what it held, asked by another; the asking thread sleeps on it. A line of its own. */
   drained: 32,
@@ -133,7 +131,6 @@ export interface Layout {
   readonly pools: number;
   readonly largePool: boolean;
   readonly threads: number;
-  readonly ledger: boolean;
   /** [first, end) of each pool, small ones first, the large one last. */
   readonly poolEnds: readonly number[];
   readonly poolsAt: number;
@@ -151,19 +148,18 @@ export interface Geometry {
   readonly pools: number;
   readonly largePool: boolean;
   readonly threads: number;
-  readonly ledger: boolean;
 }
 
 /** Computes the places; memory = header + 256 B a pool + 40 KiB a thread + bounds + n/8 + 2n bytes. */
 export function layoutOf(geometry: Geometry): Layout {
-  const { entries, pools, largePool, threads, ledger } = geometry;
+  const { entries, pools, largePool, threads } = geometry;
   const poolEnds = splitPools(entries, pools, largePool);
   const poolsAt = HEADER.words;
   const threadsAt = poolsAt + poolEnds.length * POOL.words;
   const boundsAt = threadsAt + threads * THREAD.words;
   const bitmapAt = boundsAt + poolEnds.reduce((words, end, i) => words + boundWords(end - (poolEnds[i - 1] ?? 0)), 0);
   const ledgerAt = 4 * (bitmapAt + wholeLines(Math.ceil(entries / 32)));
-  const bytes = ledgerAt + (ledger ? 4 * Math.ceil(entries / 2) : 0);
+  const bytes = ledgerAt + 4 * Math.ceil(entries / 2);
   return { ...geometry, poolEnds, poolsAt, threadsAt, boundsAt, bitmapAt, ledgerAt, bytes };
 }
 

@@ -21,8 +21,6 @@ export interface AllocatorOptions {
   readonly largePool?: boolean;
   /** "fifo": freed ranges of up to 16 entries rest with the thread that freed them. Default: "none". */
   readonly cache?: "none" | "fifo";
-  /** A halfword for each entry, by which frees are checked, leaks reported and dead threads recovered. Default: true. */
-  readonly ledger?: boolean;
   /** "lazy": freed ranges wait for a flush of the IOTLB; needs an invalidator. Default: "strict". */
   readonly invalidate?: "strict" | "lazy";
   /** Threads that can be attached at once, the creator included: 1 .. 256; 40 KiB each. Default: 32. */
@@ -39,7 +37,6 @@ export interface CheckedOptions {
   readonly pools: number;
   readonly largePool: boolean;
   readonly cache: boolean;
-  readonly ledger: boolean;
   readonly lazy: boolean;
   readonly threads: number;
   readonly ownerOnly: boolean;
@@ -52,7 +49,6 @@ export const ALLOCATOR_OPTIONS: OptionTypes<AllocatorOptions> = {
   pools: "any",
   largePool: "boolean",
   cache: "any",
-  ledger: "boolean",
   invalidate: "any",
   threads: "any",
   frees: "any",
@@ -75,7 +71,6 @@ export function checkOptions(options: AllocatorOptions): CheckedOptions {
     pools: poolCount(entries, options.pools, largePool),
     largePool,
     cache: cache === "fifo",
-    ledger: options.ledger ?? true,
     lazy: invalidate === "lazy",
     threads,
     ownerOnly: frees === "owner-only",

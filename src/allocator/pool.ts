@@ -15,7 +15,6 @@ import * as counters from "../shared/counters.ts";
 import * as locks from "../shared/lock.ts";
 import type { SharedHalves, SharedWords } from "../shared/memory.ts";
 import * as memory from "../shared/memory.ts";
-import { FreeError } from "../units/errors.ts";
 import { type FailureCode, TABLE_FULL } from "../units/failure.ts";
 import type { AreaConstraints } from "./constraints.ts";
 import * as constraint from "./constraints.ts";
@@ -68,7 +67,7 @@ export class Pool {
   readonly lockAt: number;
   readonly #view: View;
   readonly #words: SharedWords;
-  readonly #ledger: SharedHalves | undefined;
+  readonly #ledger: SharedHalves;
   readonly #bitmapAt: number;
   /** Bounds of blocks, and of groups of 32 blocks behind them. */
   readonly #boundsAt: number;
@@ -133,8 +132,7 @@ export class Pool {
     const words = this.#words;
     const failure = lock(words, this.lockAt, this.#view.tag);
     if (failure !== 0) return failure;
-    const ledger = this.#ledger;
-    const changed = ledger !== undefined && !claim(ledger, first, slot, this.#view.thread);
+    const changed = !claim(this.#ledger, first, slot, this.#view.thread);
     if (!changed) {
       const offset = first & 31;
       if (offset > 0 && offset + count < 32 && count < 30) this.#giveInWord(first, count, offset);
@@ -186,7 +184,7 @@ export class Pool {
     poke(words, intentAt + 1, first);
     poke(words, intentAt + 2, count);
     poke(words, intentAt, TAKING);
-    if (this.#ledger !== undefined) record(this.#ledger, first, count, state, this.#view.thread);
+    record(this.#ledger, first, count, state, this.#view.thread);
     poke(words, at, word | mask);
     poke(words, intentAt, NO_INTENT);
     poke(words, hintAt, first + count);
@@ -199,13 +197,11 @@ export class Pool {
    */
   #giveInWord(first: number, count: number, offset: number): void {
     const words = this.#words;
-    const ledger = this.#ledger;
-    if (ledger === undefined) this.#checkTaken(first, count);
     const intentAt = this.#intentAt;
     poke(words, intentAt + 1, first);
     poke(words, intentAt + 2, count);
     poke(words, intentAt, GIVING);
-    if (ledger !== undefined) pokeHalf(ledger, first, 0);
+    pokeHalf(this.#ledger, first, 0);
     const at = this.#bitmapAt + (first >>> 5);
     const word = peek(words, at);
     const mask = ((1 << count) - 1) << offset;
@@ -219,7 +215,7 @@ export class Pool {
   /** Lock held: takes a free range, records it, and moves the hint behind it. */
   takeRange(first: number, count: number, state: number): void {
     announce(this.#view, TAKING, first, count);
-    if (this.#ledger !== undefined) record(this.#ledger, first, count, state, this.#view.thread);
+    record(this.#ledger, first, count, state, this.#view.thread);
     take(this.#words, this.#bitmapAt, first, first + count);
     announceDone(this.#view);
     poke(this.#words, this.lockAt + POOL.hint, first + count);
@@ -227,23 +223,11 @@ export class Pool {
 
   /** Lock held: gives a range back. */
   giveRange(first: number, count: number): void {
-    if (this.#ledger === undefined) this.#checkTaken(first, count);
     announce(this.#view, GIVING, first, count);
-    if (this.#ledger !== undefined) forget(this.#ledger, first, count);
+    forget(this.#ledger, first, count);
     give(this.#words, this.#bitmapAt, first, first + count);
     this.#raiseBounds(first, first + count);
     announceDone(this.#view);
-  }
-
-  /** Lock held, no ledger: the bits are all there is to tell a wrong free by. */
-  #checkTaken(first: number, count: number): void {
-    const taken = countTaken(this.#words, this.#bitmapAt, first, first + count);
-    if (taken === count) return;
-    this.unlock();
-    throw new FreeError(
-      "not-allocated",
-      `free of [${first}, ${first + count}): ${taken} of ${count} entries are allocated`,
-    );
   }
 
   /** Lock held: sets the bits of the part of [first, end) that lies in this pool. */
@@ -265,13 +249,6 @@ export class Pool {
   isFree(first: number, end: number): boolean {
     const from = Math.max(first, this.first);
     return countTaken(this.#words, this.#bitmapAt, from, Math.min(end, this.end)) === 0;
-  }
-
-  /** Lock held: are all entries of [first, end) that lie in this pool taken? */
-  isTaken(first: number, end: number): boolean {
-    const from = Math.max(first, this.first);
-    const to = Math.min(end, this.end);
-    return countTaken(this.#words, this.#bitmapAt, from, to) === to - from;
   }
 
   /** Lock held by a dead thread, whose half-made change this undoes or ends: the bits of [first, end) in this pool. */

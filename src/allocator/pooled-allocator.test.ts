@@ -61,11 +61,7 @@ test("one thread without cache gets the addresses of the plain next-fit model, f
   let round = 0;
   for (const entries of [1, 7, 32, 33, 100, 129, 1000, 3000]) {
     for (const pools of [1, 2, 3, 4, 7, 16]) {
-      for (const ledger of [true, false]) {
-        for (const largePool of [true, false]) {
-          playHistory({ entries, pools, ledger, largePool }, seed + round++, 400);
-        }
-      }
+      for (const largePool of [true, false]) playHistory({ entries, pools, largePool }, seed + round++, 400);
     }
   }
 });
@@ -87,7 +83,6 @@ const anyOptions = fc.record({
   entries: fc.integer({ min: 1, max: 600 }),
   pools: fc.integer({ min: 1, max: 8 }),
   largePool: fc.boolean(),
-  ledger: fc.boolean(),
   cache: fc.constantFrom("none" as const, "fifo" as const),
   invalidate: fc.constantFrom("strict" as const, "lazy" as const),
 });
@@ -196,15 +191,6 @@ test("long ranges are checked by their whole length, and their inner slots are n
   assert.equal(real.free(first, 70_000), 0);
 });
 
-test("without a ledger, wrong frees that the bits show are still errors", () => {
-  const real = PooledAllocator.create({ entries: 100, ledger: false });
-  const first = real.allocate(5);
-  assert.throws(() => real.free(99, 2), { code: "out-of-range" });
-  assert.throws(() => real.free(first, 6), { code: "not-allocated" });
-  assert.equal(real.free(first, 5), 0);
-  assert.throws(() => real.free(first, 5), { code: "not-allocated" });
-});
-
 test("a request that can never succeed says so at once", () => {
   const real = PooledAllocator.create({ entries: 100 });
   assert.equal(real.allocate(101), -4, "longer-than-table");
@@ -269,16 +255,16 @@ test("thread slots are claimed, given back, and run out with a clear error", () 
 });
 
 test("memory is n/8 + 2n bytes, bounds, 256 B a pool and 40 KiB a thread", () => {
-  for (const [entries, pools, threads, ledger] of [
-    [1 << 20, 16, 32, true],
-    [1 << 20, 1, 1, false],
-    [1000, 3, 2, true],
-    [2 ** 24, 1024, 256, true],
+  for (const [entries, pools, threads] of [
+    [1 << 20, 16, 32],
+    [1 << 20, 1, 1],
+    [1000, 3, 2],
+    [2 ** 24, 1024, 256],
   ] as const) {
-    const { state } = PooledAllocator.create({ entries, pools, threads, ledger, largePool: false }).handle;
+    const { state } = PooledAllocator.create({ entries, pools, threads, largePool: false }).handle;
     const blocks = Math.ceil(Math.ceil(entries / pools) / 1024);
     const bounds = 4 * pools * Math.ceil((blocks + Math.ceil(blocks / 32)) / 32) * 32;
-    const formula = entries / 8 + (ledger ? 2 * entries : 0) + bounds + 256 * pools + 40 * 1024 * threads;
+    const formula = entries / 8 + 2 * entries + bounds + 256 * pools + 40 * 1024 * threads;
     assert.ok(
       state.byteLength >= formula && state.byteLength <= formula + 1024 + 128 * pools,
       `${state.byteLength} bytes for ${entries} entries; the formula says ${formula}`,

@@ -75,7 +75,7 @@ export class PooledAllocator {
   readonly #threadAt: number;
   /** The word that every operation looks at first: is anything asked of this thread? Of a closed view, one that is never 0. */
   #askedAt: number;
-  readonly #ledger: SharedHalves | undefined;
+  readonly #ledger: SharedHalves;
   readonly #cache: FifoCache | undefined;
   readonly #lazy: boolean;
   readonly #pools: PoolSet;
@@ -171,15 +171,13 @@ export class PooledAllocator {
   /** The pending range of this thread is in use from now on. Throws FreeError for any other range; then nothing has changed. */
   commit(first: number, count: number): void {
     this.checkOpen();
-    const { ledger } = this.#view;
-    if (ledger !== undefined) change(ledger, first, this.#check.own(first, count, PENDING), LIVE, this.thread);
+    change(this.#ledger, first, this.#check.own(first, count, PENDING), LIVE, this.thread);
   }
 
   /** Gives a pending range of this thread back, at once: no device has used it. Throws FreeError as `commit`. */
   abandon(first: number, count: number): void {
     this.checkOpen();
-    const { ledger } = this.#view;
-    if (ledger !== undefined) change(ledger, first, this.#check.own(first, count, PENDING), ENDING, this.thread);
+    change(this.#ledger, first, this.#check.own(first, count, PENDING), ENDING, this.thread);
     this.#release(first, count);
   }
 
@@ -191,9 +189,8 @@ export class PooledAllocator {
    */
   free(first: number, count: number): 0 | FailureCode {
     if (glance(this.#words, this.#askedAt) !== 0) this.#answer();
-    const ledger = this.#ledger;
     const own = slotOf(LIVE, this.thread, count);
-    const plain = ledger !== undefined && count < 31 && (count | 0) === count && slotSeen(ledger, first) === own;
+    const plain = count < 31 && (count | 0) === count && slotSeen(this.#ledger, first) === own;
     const slot = plain ? own : this.#check.live(first, count);
     if (this.#lazy) return this.#freeLazily(first, count, slot);
     const cache = this.#cache;
@@ -214,7 +211,7 @@ export class PooledAllocator {
    */
   #freeToCache(first: number, count: number, slot: number): 0 | FailureCode {
     const ledger = this.#ledger;
-    const isOurs = ledger === undefined || ownerIn(slot) === this.thread;
+    const isOurs = ownerIn(slot) === this.thread;
     if (!isOurs && !tryChange(ledger, first, slot, ENDING, this.thread)) throw this.#check.lost(first, count);
     if (this.#holdings.put(first, count, 0)) return 0;
     const answer = this.#freeToPool(first, count, isOurs ? slot : slotOf(ENDING, this.thread, count));
@@ -243,10 +240,8 @@ export class PooledAllocator {
   startFree(first: number, count: number): void {
     if (glance(this.#words, this.#askedAt) !== 0) this.#answer();
     const slot = this.#check.live(first, count);
-    const { ledger } = this.#view;
     // An atomic change: of two threads that free one range at once, one gets it and the other the error.
-    if (ledger !== undefined && !tryChange(ledger, first, slot, ENDING, this.thread))
-      throw this.#check.lost(first, count);
+    if (!tryChange(this.#ledger, first, slot, ENDING, this.thread)) throw this.#check.lost(first, count);
   }
 
   /** `startFree` of several ranges: all, or (then it throws FreeError) none. */
@@ -254,7 +249,7 @@ export class PooledAllocator {
     if (glance(this.#words, this.#askedAt) !== 0) this.#answer();
     for (let i = 0; i < ranges; i++) this.#check.live(firsts[i] as number, counts[i] as number);
     const ledger = this.#ledger;
-    for (let i = 0; ledger !== undefined && i < ranges; i++) {
+    for (let i = 0; i < ranges; i++) {
       const first = firsts[i] as number;
       const slot = slotSeen(ledger, first);
       if (stateIn(slot) === LIVE && tryChange(ledger, first, slot, ENDING, this.thread)) continue;
@@ -268,8 +263,7 @@ export class PooledAllocator {
   /** Takes a started free back; the entries have not been touched. */
   cancelFree(first: number, count: number): void {
     this.checkOpen();
-    const { ledger } = this.#view;
-    if (ledger !== undefined) change(ledger, first, this.#check.own(first, count, ENDING), LIVE, this.thread);
+    change(this.#ledger, first, this.#check.own(first, count, ENDING), LIVE, this.thread);
   }
 
   /** Second half of a free: the entries are cleared, and no IOTLB knows them. */
@@ -355,7 +349,6 @@ export class PooledAllocator {
     this.checkOpen();
     if (from !== undefined) checkInteger("thread to adopt from", from, 0, this.#options.threads - 1);
     const ledger = this.#ledger;
-    if (ledger === undefined) return false;
     const slot = slotSeen(ledger, first);
     if (stateIn(slot) !== LIVE || lengthOf(ledger, first, slot) !== count) return false;
     if (from !== undefined && ownerIn(slot) !== from) return false;
@@ -367,14 +360,14 @@ export class PooledAllocator {
     return statisticsOf(this.#words, this.#layout, this.#pools);
   }
 
-  /** Live ranges by the thread that allocated them. Empty without a ledger. */
+  /** Live ranges by the thread that allocated them. */
   leaks(): Map<number, EntryRange[]> {
-    return rangesByOwner(this.#view.ledger, this.#words, this.#layout, LIVE);
+    return rangesByOwner(this.#ledger, this.#words, this.#layout, LIVE);
   }
 
-  /** Reserved ranges by the thread that reserved them. Empty without a ledger. */
+  /** Reserved ranges by the thread that reserved them. */
   reservations(): Map<number, EntryRange[]> {
-    return rangesByOwner(this.#view.ledger, this.#words, this.#layout, RESERVED);
+    return rangesByOwner(this.#ledger, this.#words, this.#layout, RESERVED);
   }
 
   /** A sentence about why `count` entries could not be had: what is free, and what other threads hold. */
@@ -389,10 +382,9 @@ export class PooledAllocator {
 
   /**
    * The table's options and its live and reserved ranges, as bytes: see snapshot.ts. Exact when nothing runs; what is pending or
-   * being freed is left out. Without a ledger this thread's cache is drained first, and others' cached ranges count as taken.
+   * being freed is left out.
    */
   snapshot(): Uint8Array {
-    if (this.#ledger === undefined) this.drain();
     return takeSnapshot(this.#view, this.#layout, this.#options);
   }
 
@@ -525,15 +517,13 @@ export class PooledAllocator {
 
   #freeLazily(first: number, count: number, slot: number): 0 | FailureCode {
     const ledger = this.#ledger;
-    if (ledger !== undefined && !tryChange(ledger, first, slot, ENDING, this.thread)) {
-      throw this.#check.lost(first, count);
-    }
+    if (!tryChange(ledger, first, slot, ENDING, this.thread)) throw this.#check.lost(first, count);
     try {
       const failure = this.#holdings.putLazily(first, count, slotOf(ENDING, this.thread, count));
       return failure === undefined ? 0 : failureCode(failure);
     } catch (error) {
       // The invalidator has thrown, in a flush that was to make room: the range is live, and may be freed again.
-      if (ledger !== undefined) change(ledger, first, slotOf(ENDING, this.thread, count), LIVE, this.thread);
+      change(ledger, first, slotOf(ENDING, this.thread, count), LIVE, this.thread);
       throw error;
     }
   }
@@ -549,7 +539,6 @@ export class PooledAllocator {
   /** Are ranges of this thread pending, or begun to be freed? Those that wait in its queue are `ending` too. */
   #hasBegun(): boolean {
     const ledger = this.#ledger;
-    if (ledger === undefined) return false;
     let begun = 0;
     forEachRange(ledger, this.#words, this.#layout, (first, slot) => {
       const state = stateIn(slot);

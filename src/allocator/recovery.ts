@@ -13,19 +13,18 @@
  * with every slot that is still dying. Its own taken-over ranges are `ending` by it, and come back as such.
  *
  * What can't be recovered: an address that was returned but not yet written down by its caller (live: only "everything" brings
- * it back); counters may be off by one; without a ledger only locks and half-made changes are repaired, and the ranges in the
- * dead thread's cache and queue are given back as its positions say.
+ * it back); counters may be off by one.
  */
 import { count as tally } from "../shared/counters.ts";
 import { holderOf, inherit, lock, SHORT_PATIENCE_MS, tagOf, unlock } from "../shared/lock.ts";
-import { hintTo, peek, poke, type SharedHalves } from "../shared/memory.ts";
+import { hintTo, peek, poke } from "../shared/memory.ts";
 import { checkInteger, IovaError } from "../units/errors.ts";
 import { type Failure, failureOf } from "../units/failure.ts";
 import type { Entry, EntryRange } from "../units/numbers.ts";
 import { emptyFifos } from "./cache.ts";
 import type { View } from "./intent.ts";
 import { NO_INTENT } from "./intent.ts";
-import { CACHED_LENGTHS, FIFO_RANGES, HEADER, type Layout, QUEUE_RANGES, THREAD } from "./layout.ts";
+import { HEADER, type Layout, THREAD } from "./layout.ts";
 import { change, ENDING, LIVE, lengthOf, ownerIn, RESERVED, slotOf, stateIn, tryChange, wipe } from "./ledger.ts";
 import { checkOneOf } from "./options.ts";
 import type { Pool } from "./pool.ts";
@@ -100,11 +99,10 @@ export class Recovery {
   }
 
   #recover(thread: number, scope: ReclaimScope, forget: Forget, ranges: EntryRange[]): Failure | undefined {
-    const { words, ledger } = this.#view;
+    const { words } = this.#view;
     this.#repairIntent(thread);
     const taken: EntryRange[] = [];
-    const stillLive =
-      ledger === undefined ? this.#listHoldings(thread, taken) : this.#takeOver(ledger, thread, scope, taken);
+    const stillLive = this.#takeOver(thread, scope, taken);
     const failure = taken.length > 0 ? this.#forget(thread, taken, forget) : undefined;
     this.#emptyHoldings(thread);
     if (failure === undefined) this.#giveBack(taken);
@@ -130,7 +128,6 @@ export class Recovery {
   /** `ending` by the dead thread, whatever they were: their entries may be cleared. The recovery lock, held, keeps others out. */
   #handBack(thread: number, taken: readonly EntryRange[]): void {
     const { ledger } = this.#view;
-    if (ledger === undefined) return;
     for (const { first, end } of taken)
       change(ledger, first, slotOf(ENDING, this.#view.thread, end - first), ENDING, thread);
   }
@@ -168,7 +165,7 @@ export class Recovery {
     if (peek(words, area + THREAD.intentKind) !== NO_INTENT) {
       const first = peek(words, area + THREAD.intentFirst);
       const count = peek(words, area + THREAD.intentCount);
-      if (ledger !== undefined) wipe(ledger, first, count);
+      wipe(ledger, first, count);
       for (const pool of held) pool.clearBits(first, first + count);
       poke(words, area + THREAD.intentKind, NO_INTENT);
     }
@@ -179,7 +176,8 @@ export class Recovery {
   }
 
   /** Step 3. True when ranges of the thread stay live. */
-  #takeOver(ledger: SharedHalves, thread: number, scope: ReclaimScope, taken: EntryRange[]): boolean {
+  #takeOver(thread: number, scope: ReclaimScope, taken: EntryRange[]): boolean {
+    const { ledger } = this.#view;
     let stillLive = false;
     forEachRange(ledger, this.#view.words, this.#layout, (first, slot) => {
       const state = stateIn(slot);
@@ -193,24 +191,6 @@ export class Recovery {
         taken.push({ first: first as Entry, end: end as Entry });
     });
     return stillLive;
-  }
-
-  /** Step 3 without a ledger: what the FIFOs and the queue say. */
-  #listHoldings(thread: number, taken: EntryRange[]): boolean {
-    const { words } = this.#view;
-    const area = areaOf(this.#layout.threadsAt, thread);
-    for (let length = 1; length <= CACHED_LENGTHS; length++) {
-      const fifo = area + THREAD.fifos + 2 * (length - 1);
-      for (let position = peek(words, fifo); position !== peek(words, fifo + 1); position = (position + 1) | 0) {
-        const first = peek(words, area + THREAD.starts + (length - 1) * FIFO_RANGES + (position & (FIFO_RANGES - 1)));
-        taken.push({ first: first as Entry, end: (first + length) as Entry });
-      }
-    }
-    for (let p = peek(words, area + THREAD.queueHead); p !== peek(words, area + THREAD.queueTail); p = (p + 1) | 0) {
-      const at = area + THREAD.queue + 3 * (p & (QUEUE_RANGES - 1));
-      taken.push({ first: peek(words, at) as Entry, end: (peek(words, at) + peek(words, at + 1)) as Entry });
-    }
-    return false;
   }
 
   #emptyHoldings(thread: number): void {

@@ -1,12 +1,11 @@
 /**
  * Snapshots: a table's options and ranges as bytes, to look at elsewhere or to restore.
  *
- *   mark "IOVASNAP" | version | bytes in all | options (10 words) | number of ranges | ranges: first, count, state and owner | check
+ *   mark "IOVASNAP" | version | bytes in all | options (8 words) | number of ranges | ranges: first, count, state and owner | check
  *
  * All words are 32-bit little-endian; the check is FNV-1a over all bytes before it. A snapshot that is wrong, cut or of another
  * version is refused whole.
  */
-import { isTakenRelaxed } from "../shared/bitmap.ts";
 import { FormatError, shown } from "../units/errors.ts";
 import { MAX_ENTRIES } from "../units/numbers.ts";
 import type { View } from "./intent.ts";
@@ -17,8 +16,8 @@ import { forEachRange } from "./statistics.ts";
 
 const MARK = "IOVASNAP";
 /** Version of the snapshot's format. */
-const SNAPSHOT_VERSION = 1;
-const HEADER_WORDS = 15;
+const SNAPSHOT_VERSION = 2;
+const HEADER_WORDS = 13;
 const RANGE_WORDS = 3;
 
 export interface SnapshotRange {
@@ -29,7 +28,7 @@ export interface SnapshotRange {
 }
 
 export function takeSnapshot(view: View, layout: Layout, options: CheckedOptions): Uint8Array {
-  const ranges = view.ledger === undefined ? takenRuns(view, layout) : ledgerRanges(view, layout);
+  const ranges = ledgerRanges(view, layout);
   const words = new Uint32Array(HEADER_WORDS + RANGE_WORDS * ranges.length + 1);
   const bytes = new Uint8Array(words.buffer);
   const out = new DataView(words.buffer);
@@ -71,32 +70,20 @@ export function readSnapshot(bytes: Uint8Array): { options: CheckedOptions; rang
 }
 
 function optionWords(options: CheckedOptions): number[] {
-  const { entries, pools, largePool, threads, cache, ledger, lazy, ownerOnly, cacheLimit } = options;
-  return [
-    entries,
-    pools,
-    Number(largePool),
-    threads,
-    Number(cache),
-    Number(ledger),
-    Number(lazy),
-    Number(ownerOnly),
-    cacheLimit,
-    0,
-  ];
+  const { entries, pools, largePool, threads, cache, lazy, ownerOnly, cacheLimit } = options;
+  return [entries, pools, Number(largePool), threads, Number(cache), Number(lazy), Number(ownerOnly), cacheLimit];
 }
 
 function readOptions(word: (index: number) => number): CheckedOptions {
-  const [entries, pools, largePool, threads, cache, ledger, lazy, ownerOnly] = Array.from({ length: 8 }, (_, i) =>
+  const [entries, pools, largePool, threads, cache, lazy, ownerOnly] = Array.from({ length: 7 }, (_, i) =>
     word(4 + i),
-  ) as [number, number, number, number, number, number, number, number];
+  ) as [number, number, number, number, number, number, number];
   return checkOptions({
     entries,
     pools,
     largePool: largePool === 1,
     threads,
     cache: cache === 1 ? "fifo" : "none",
-    ledger: ledger === 1,
     invalidate: lazy === 1 ? "lazy" : "strict",
     frees: ownerOnly === 1 ? "owner-only" : "any-thread",
   });
@@ -117,24 +104,11 @@ function readRange(word: (index: number) => number, at: number, options: Checked
 function ledgerRanges(view: View, layout: Layout): SnapshotRange[] {
   const ranges: SnapshotRange[] = [];
   const { ledger } = view;
-  if (ledger === undefined) return ranges;
   forEachRange(ledger, view.words, layout, (first, slot) => {
     const state = stateIn(slot);
     if (state !== LIVE && state !== RESERVED) return;
     ranges.push({ first, end: first + lengthOf(ledger, first, slot), state, owner: ownerIn(slot) });
   });
-  return ranges;
-}
-
-/** Without a ledger: runs of taken entries. Where one range ends and the next begins is not known. */
-function takenRuns(view: View, layout: Layout): SnapshotRange[] {
-  const ranges: SnapshotRange[] = [];
-  for (let entry = 0; entry < layout.entries; ) {
-    const first = entry;
-    while (entry < layout.entries && isTakenRelaxed(view.words, view.bitmapAt, entry)) entry++;
-    if (entry > first) ranges.push({ first, end: entry, state: LIVE, owner: 0 });
-    else entry++;
-  }
   return ranges;
 }
 

@@ -6,7 +6,7 @@
  * Nothing may run meanwhile: threads are ended, dead and reclaimed, or stand between two operations.
  */
 import assert from "node:assert/strict";
-import { load, peek, peekHalf, type SharedHalves } from "../shared/memory.ts";
+import { load, peek, peekHalf } from "../shared/memory.ts";
 import {
   BLOCK_ENTRIES,
   BLOCK_SHIFT,
@@ -60,24 +60,21 @@ export function unsoundness(state: OpenState): string[] {
   checkAtRest(state, wrong);
   const kept = Array.from({ length: state.layout.threads }, (_, thread) => keptBy(state, thread, wrong));
   checkThere(state, kept, wrong);
-  const recorded = state.ledger === undefined ? undefined : ledgerRanges(state, state.ledger, wrong);
-  if (recorded === undefined) checkKeptBits(state, kept.flat(), wrong);
-  else {
-    checkBits(state, recorded, wrong);
-    checkOwners(state, recorded, wrong);
-    kept.forEach((ranges, thread) => {
-      checkKept(recorded, ranges, thread, wrong);
-    });
-  }
+  const recorded = ledgerRanges(state, wrong);
+  checkBits(state, recorded, wrong);
+  checkOwners(state, recorded, wrong);
+  kept.forEach((ranges, thread) => {
+    checkKept(recorded, ranges, thread, wrong);
+  });
   checkPools(state, wrong);
   checkStatistics(state, kept.flat(), recorded, wrong);
   return wrong.slice(0, 20);
 }
 
 /** The ranges that the ledger knows, in ascending order; what makes no sense goes to `wrong`. */
-export function ledgerRanges(state: OpenState, ledger: SharedHalves, wrong: string[] = []): RecordedRange[] {
+export function ledgerRanges({ ledger, layout }: OpenState, wrong: string[] = []): RecordedRange[] {
   const ranges: RecordedRange[] = [];
-  const { entries } = state.layout;
+  const { entries } = layout;
   for (let entry = 0; entry < entries; ) {
     const slot = peekHalf(ledger, entry);
     if (slot === 0) {
@@ -143,7 +140,7 @@ function queuedBy({ words, layout }: OpenState, thread: number, wrong: string[])
 }
 
 /** Is the entry's bit set? */
-export function isBitSet({ words, layout }: OpenState, entry: number): boolean {
+function isBitSet({ words, layout }: OpenState, entry: number): boolean {
   return ((peek(words, layout.bitmapAt + (entry >>> 5)) >>> (entry & 31)) & 1) === 1;
 }
 
@@ -166,18 +163,6 @@ function checkThere({ words, layout }: OpenState, kept: readonly KeptRange[][], 
   for (const [thread, ranges] of kept.entries()) {
     if (ranges.length > 0 && slotState(words, layout.threadsAt, thread) !== SLOT_LIVE) {
       wrong.push(`thread ${thread} keeps ${ranges.length} ranges, but is not there`);
-    }
-  }
-}
-
-/** Without a ledger: what is kept lies on set bits, and nothing is kept twice. */
-function checkKeptBits(state: OpenState, kept: readonly KeptRange[], wrong: string[]): void {
-  const seen = new Uint8Array(state.layout.entries);
-  for (const { first, count } of kept) {
-    for (let entry = first; entry < first + count; entry++) {
-      if (seen[entry] === 1) wrong.push(`entry ${entry} is kept twice`);
-      if (!isBitSet(state, entry)) wrong.push(`entry ${entry} is kept, but its bit is clear`);
-      seen[entry] = 1;
     }
   }
 }
@@ -255,7 +240,7 @@ function checkPools(state: OpenState, wrong: string[]): void {
 function checkStatistics(
   state: OpenState,
   kept: readonly KeptRange[],
-  recorded: readonly RecordedRange[] | undefined,
+  recorded: readonly RecordedRange[],
   wrong: string[],
 ): void {
   const { words, ledger, layout } = state;
@@ -267,7 +252,6 @@ function checkStatistics(
   if (statistics.taken !== taken) wrong.push(`statistics say ${statistics.taken} taken; ${taken} bits are set`);
   if (said !== entriesOf(kept))
     wrong.push(`statistics say ${said} cached and waiting; threads keep ${entriesOf(kept)}`);
-  if (recorded === undefined) return;
   const quarantined = entriesOf(recorded.filter((range) => range.state === QUARANTINED));
   if (statistics.quarantined !== quarantined) {
     wrong.push(`statistics say ${statistics.quarantined} quarantined; the ledger ${quarantined}`);

@@ -46,11 +46,7 @@ export class Spans {
     const failure = lockAll(pools);
     if (failure !== 0) return failure;
     const { ledger, thread } = this.#view;
-    // Without a ledger the bits are all there is to tell a wrong free by.
-    const changed =
-      ledger === undefined
-        ? !pools.every((pool) => pool.isTaken(first, first + count))
-        : !claim(ledger, first, slot, thread);
+    const changed = !claim(ledger, first, slot, thread);
     if (!changed) this.#give(pools, first, first + count);
     unlockAll(pools);
     return changed ? CHANGED : 0;
@@ -58,7 +54,7 @@ export class Spans {
 
   #give(pools: readonly Pool[], first: number, end: number): void {
     announce(this.#view, GIVING, first, end - first);
-    if (this.#view.ledger !== undefined) forget(this.#view.ledger, first, end - first);
+    forget(this.#view.ledger, first, end - first);
     for (const pool of pools) pool.markFree(first, end);
     announceDone(this.#view);
   }
@@ -97,7 +93,7 @@ export class Spans {
 
   #take(pools: readonly Pool[], first: number, end: number, state: number, owner: number): void {
     announce(this.#view, TAKING, first, end - first);
-    if (this.#view.ledger !== undefined) record(this.#view.ledger, first, end - first, state, owner);
+    record(this.#view.ledger, first, end - first, state, owner);
     for (const pool of pools) pool.markTaken(first, end);
     announceDone(this.#view);
   }

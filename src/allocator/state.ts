@@ -28,7 +28,7 @@ export interface AllocatorHandle {
 export interface OpenState {
   readonly handle: AllocatorHandle;
   readonly words: SharedWords;
-  readonly ledger: SharedHalves | undefined;
+  readonly ledger: SharedHalves;
   readonly layout: Layout;
   readonly options: CheckedOptions;
 }
@@ -70,7 +70,7 @@ export function openState(handle: AllocatorHandle): OpenState {
 }
 
 function view(state: SharedBuffer, words: SharedWords, layout: Layout, options: CheckedOptions): OpenState {
-  const ledger = options.ledger ? halvesOf(state, layout.ledgerAt, options.entries) : undefined;
+  const ledger = halvesOf(state, layout.ledgerAt, options.entries);
   return { handle: { version: LAYOUT_VERSION, state }, words, ledger, layout, options };
 }
 
@@ -82,7 +82,6 @@ function writeHeader(words: SharedWords, options: CheckedOptions, layout: Layout
   poke(words, HEADER.largePool, Number(options.largePool));
   poke(words, HEADER.threads, options.threads);
   poke(words, HEADER.cache, Number(options.cache));
-  poke(words, HEADER.ledger, Number(options.ledger));
   poke(words, HEADER.lazy, Number(options.lazy));
   poke(words, HEADER.ownerOnly, Number(options.ownerOnly));
   poke(words, HEADER.cacheLimit, options.cacheLimit);
@@ -97,7 +96,6 @@ function readHeader(words: SharedWords): CheckedOptions {
     largePool: peek(words, HEADER.largePool) === 1,
     threads: peek(words, HEADER.threads),
     cache: peek(words, HEADER.cache) === 1,
-    ledger: peek(words, HEADER.ledger) === 1,
     lazy: peek(words, HEADER.lazy) === 1,
     ownerOnly: peek(words, HEADER.ownerOnly) === 1,
     cacheLimit: peek(words, HEADER.cacheLimit),

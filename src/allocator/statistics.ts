@@ -142,13 +142,12 @@ export function forEachRange(
 
 /** Ranges in this state, by owner. */
 export function rangesByOwner(
-  ledger: SharedHalves | undefined,
+  ledger: SharedHalves,
   words: SharedWords,
   layout: Layout,
   state: RangeState,
 ): Map<number, EntryRange[]> {
   const owners = new Map<number, EntryRange[]>();
-  if (ledger === undefined) return owners;
   forEachRange(ledger, words, layout, (first, slot) => {
     if (stateIn(slot) !== state) return;
     const end = first + lengthOf(ledger, first, slot);

@@ -32,8 +32,7 @@ const OF_LIVE: Readonly<Record<string, Call>> = {
 
 function recorded(allocator: PooledAllocator): RecordedRange[] {
   const state = openState(allocator.handle);
-  assert.ok(state.ledger !== undefined);
-  return ledgerRanges(state, state.ledger);
+  return ledgerRanges(state);
 }
 
 /** A range of `count` entries in front of a live one of 80, which a length that is too long would reach. */

@@ -42,7 +42,7 @@ const tables: TableOptions[] = [
   { cache: "fifo", threads: 1 },
   { invalidate: "lazy", cache: "fifo", threads: 1 },
   { invalidate: "lazy", pools: 4, largePool: true },
-  { ledger: false, pools: 4 },
+  { pools: 4 },
 ];
 
 /** Every byte of every segment leads to the byte of the element that it stands for. */

@@ -54,7 +54,7 @@ export class SharedState {
   }
 }
 
-/** Throws IovaError "in-use" while ranges of the table are live; without a ledger nobody knows. */
+/** Throws IovaError "in-use" while ranges of the table are live. */
 export function checkNothingLive(table: IommuTable): void {
   for (const [thread, [range]] of table.leaks()) {
     if (range === undefined) continue;

@@ -27,14 +27,6 @@ export function isTakenRelaxed(words: SharedWords, bitmapAt: number, entry: numb
   return ((glance(words, bitmapAt + (entry >>> 5)) >>> (entry & 31)) & 1) === 1;
 }
 
-/** Are `count` entries from `first` on all taken, and in one word? A relaxed look; false says nothing. */
-export function isTakenInWord(words: SharedWords, bitmapAt: number, first: number, count: number): boolean {
-  const offset = first & 31;
-  if (count >= 32 - offset) return false;
-  const mask = ((1 << count) - 1) << offset;
-  return (glance(words, bitmapAt + (first >>> 5)) & mask) === mask;
-}
-
 /** Sets the bits [first, end). */
 export function take(words: SharedWords, bitmapAt: number, first: number, end: number): void {
   const offset = first & 31;

@@ -218,7 +218,7 @@ function checkUnreachable({ machine, platform }: Bench, returned: readonly Entry
 function checkEntries({ machine, platform, state, shadow, setting }: Bench, dead: number): void {
   const { generic, ops } = platform;
   const isLive = new Uint8Array(ENTRIES);
-  for (const { first, count, state: found } of ledgerRanges(state, state.ledger as NonNullable<typeof state.ledger>)) {
+  for (const { first, count, state: found } of ledgerRanges(state)) {
     if (found === LIVE) isLive.fill(1, first, first + count);
   }
   if (setting.invalidate === "lazy") assert.equal(generic.allocator.flush(), undefined);

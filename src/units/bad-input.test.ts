@@ -125,13 +125,15 @@ test("every option object of the library refuses what it does not know", () => {
     () => createSun4uIopte(wrong),
   ];
   for (const call of calls) refused(call, /^option of .* is "(typo|entries|trusted)"; expected one of /);
+  const withoutLedger: Anything = { entries: 4, ledger: false };
+  refused(() => PooledAllocator.create(withoutLedger), /^option of an allocator is "ledger"; expected one of /);
 });
 
 test("options of another type are refused, and so is what is no object", () => {
   const none: Anything = undefined;
   refused(
-    () => PooledAllocator.create({ entries: 4, ledger: 0 as Anything }),
-    /^ledger of an allocator is 0; expected true or false/,
+    () => PooledAllocator.create({ entries: 4, largePool: 0 as Anything }),
+    /^largePool of an allocator is 0; expected true or false/,
   );
   refused(() => PooledAllocator.create({ entries: 4, pools: null as Anything }), /^pools of an allocator is null; /);
   refused(

@@ -1,13 +1,12 @@
 /**
- * Whose is every entry, after a thread was killed? The ledger (or, without one, the bits), the shadow map, the mailbox and what
- * threads keep must tell one story, in which the dead thread's part is set apart. Nothing may run meanwhile.
+ * Whose is every entry, after a thread was killed? The ledger, the shadow map and the mailbox must tell one story, in which the
+ * dead thread's part is set apart. Nothing may run meanwhile.
  *
  * The dead thread's part: ranges that it had written down, and at most one more, which it was about to write down, to strike
- * out, or to hand on. Without a ledger there may be a second: while it frees a range it may be moving another from its cache or
- * queue to the pool, and neither is in either place then.
+ * out, or to hand on.
  */
 import { LIVE, nameOfState, RESERVED } from "../ledger.ts";
-import { isBitSet, keptBy, ledgerRanges } from "../soundness.model.ts";
+import { ledgerRanges } from "../soundness.model.ts";
 import type { OpenState } from "../state.ts";
 import { MAIL, type Mailbox, type ShadowMap } from "./shadow-map.model.ts";
 
@@ -35,11 +34,10 @@ export interface Accounts {
 
 /** `atOnce`: how many ranges one operation of a thread may be of. */
 export function account(witnesses: Witnesses, living: ReadonlySet<number>, dead: number, atOnce = 1): Accounts {
-  const accounts =
-    witnesses.state.ledger === undefined ? byBits(witnesses, living, dead) : byLedger(witnesses, living, dead);
+  const accounts = byLedger(witnesses, living, dead);
   const { left, wrong } = accounts;
   const unrecorded = left.filter((range) => !range.recorded);
-  if (unrecorded.length > (witnesses.state.ledger === undefined ? atOnce + 1 : atOnce)) {
+  if (unrecorded.length > atOnce) {
     const ranges = unrecorded.map(({ first, count }) => `[${first}, ${first + count})`).join(" ");
     wrong.push(`more than a thread can be in the middle of: ${unrecorded.length} ranges are nobody's: ${ranges}`);
   }
@@ -52,7 +50,7 @@ function byLedger(witnesses: Witnesses, living: ReadonlySet<number>, dead: numbe
   const left: LeftRange[] = [];
   const covered = new Uint8Array(state.layout.entries);
   const holds = holders(witnesses, living);
-  const taken = ledgerRanges(state, state.ledger as NonNullable<typeof state.ledger>, wrong);
+  const taken = ledgerRanges(state, wrong);
   for (const { first, count, state: found } of taken) {
     if (found !== LIVE && found !== RESERVED) continue;
     covered.fill(1, first, first + count);
@@ -67,35 +65,6 @@ function byLedger(witnesses: Witnesses, living: ReadonlySet<number>, dead: numbe
     const found = taken.find(({ first, count }) => first <= entry && entry < first + count);
     const is = found === undefined ? "free" : nameOfState(found.state);
     wrong.push(`entry ${entry} is held by ${shadow.ownerAt(entry)}, but the ledger has it as ${is}`);
-  }
-  return { left, wrong };
-}
-
-function byBits(witnesses: Witnesses, living: ReadonlySet<number>, dead: number): Accounts {
-  const { state, shadow } = witnesses;
-  const wrong: string[] = [];
-  const left: LeftRange[] = [];
-  const covered = new Uint8Array(state.layout.entries);
-  const holds = holders(witnesses, living);
-  for (const { first, count, owner } of shadow.ranges()) {
-    if (holds(first, count)) checkMarks(witnesses, first, count, wrong);
-    else if (owner === dead) left.push({ first, count, reserved: false, recorded: true });
-    else continue;
-    covered.fill(1, first, first + count);
-  }
-  for (let thread = 0; thread < state.layout.threads; thread++) {
-    for (const { first, count } of keptBy(state, thread)) covered.fill(1, first, first + count);
-  }
-  for (let entry = 0; entry < covered.length; entry++) {
-    if (isBitSet(state, entry)) continue;
-    covered[entry] = 1;
-    if (shadow.ownerAt(entry) !== 0) wrong.push(`entry ${entry} is held by ${shadow.ownerAt(entry)}, and free`);
-  }
-  for (let first = covered.indexOf(0); first >= 0; ) {
-    const next = covered.indexOf(1, first);
-    const end = next < 0 ? covered.length : next;
-    left.push({ first, count: end - first, reserved: false, recorded: false });
-    first = covered.indexOf(0, end);
   }
   return { left, wrong };
 }

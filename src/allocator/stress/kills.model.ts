@@ -72,17 +72,13 @@ function* settingsOf(): Generator<KillSetting> {
         [3, 8192],
         [16, 2 ** 15],
       ] as const) {
-        for (const [ledger, scope] of [
-          [true, "in-flight"],
-          [true, "everything"],
-          [false, "in-flight"],
-        ] as const) {
-          yield settingOf(cache, invalidate, pools, entries, ledger, scope);
+        for (const scope of ["in-flight", "everything"] as const) {
+          yield settingOf(cache, invalidate, pools, entries, scope);
         }
       }
     }
   }
-  yield settingOf("fifo", "lazy", 16, 2 ** 20, true, "in-flight");
+  yield settingOf("fifo", "lazy", 16, 2 ** 20, "in-flight");
 }
 
 function settingOf(
@@ -90,13 +86,12 @@ function settingOf(
   invalidate: "strict" | "lazy",
   pools: number,
   entries: number,
-  ledger: boolean,
   scope: ReclaimScope,
 ): KillSetting {
   return {
-    options: { cache, invalidate, entries, pools, largePool: pools !== 3, ledger, threads: THREADS },
+    options: { cache, invalidate, entries, pools, largePool: pools !== 3, threads: THREADS },
     players: PLAYERS,
-    flushFailsOnceIn: invalidate === "lazy" && ledger && pools === 3 ? 8 : 0,
+    flushFailsOnceIn: invalidate === "lazy" && pools === 3 ? 8 : 0,
     scope,
     profile: {
       quota: Math.min(6000, Math.floor(entries / 5)),
@@ -104,7 +99,7 @@ function settingOf(
       // "everything" takes back what the dead has allocated, wherever it has gone.
       hands: scope === "in-flight",
       reserves: true,
-      asTable: ledger && pools !== 1,
+      asTable: pools !== 1,
     },
   };
 }

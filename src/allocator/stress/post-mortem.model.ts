@@ -28,12 +28,10 @@ export interface Remains {
 export function remainsOf(state: OpenState, thread: number): Remains {
   const { words, layout, ledger } = state;
   const byState = new Int32Array(8);
-  if (ledger !== undefined) {
-    forEachRange(ledger, words, layout, (first, slot) => {
-      if (ownerIn(slot) !== thread || lengthOf(ledger, first, slot) === 0) return;
-      byState[stateIn(slot)] = (byState[stateIn(slot)] as number) + 1;
-    });
-  }
+  forEachRange(ledger, words, layout, (first, slot) => {
+    if (ownerIn(slot) !== thread || lengthOf(ledger, first, slot) === 0) return;
+    byState[stateIn(slot)] = (byState[stateIn(slot)] as number) + 1;
+  });
   const of = (found: number): number => byState[found] as number;
   return {
     locks: lockedPools(state, thread).length,

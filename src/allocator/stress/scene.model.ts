@@ -75,9 +75,8 @@ export function crewFor({ state, control, setting, part }: Scene, random: Random
 
 /** In one line. */
 export function nameOf({ options, players }: Setting): string {
-  const { cache, ledger, invalidate, entries, pools } = options;
-  const parts = [`cache ${cache}`, ledger === false ? "no ledger" : "ledger", invalidate, `${entries} entries`];
-  return [...parts, `${pools} pools`, `${players} players`].join(", ");
+  const { cache, invalidate, entries, pools } = options;
+  return [`cache ${cache}`, invalidate, `${entries} entries`, `${pools} pools`, `${players} players`].join(", ");
 }
 
 /** Frees what players have left in the mailbox. */
@@ -95,7 +94,7 @@ export function checkAllIsThere({ allocator, state, shadow }: Scene): void {
   assert.equal(allocator.drain(), undefined);
   assertSound(state, "when all is given back");
   assert.deepEqual(shadow.ranges(), []);
-  if (state.ledger !== undefined) assert.deepEqual(ledgerRanges(state, state.ledger), []);
+  assert.deepEqual(ledgerRanges(state), []);
   const { taken, cached, waiting, quarantined } = allocator.statistics();
   assert.deepEqual({ taken, cached, waiting, quarantined }, { taken: 0, cached: 0, waiting: 0, quarantined: 0 });
   assert.deepEqual([...allocator.leaks()], []);

@@ -150,7 +150,7 @@ test("one table of two groups: an unmap is forgotten in both, and the last refer
 });
 
 test("defect 22: a window with live mappings is not removed, and nothing changes; without them it is", () => {
-  for (const table of [{}, { cache: "fifo" }, { invalidate: "lazy" }, { ledger: false }] as const) {
+  for (const table of [{}, { cache: "fifo" }, { invalidate: "lazy" }] as const) {
     const { machine, first } = twoGroups();
     const made = first.createTable({ ...SMALL, window: 0, table });
     assert.equal(first.setWindow(made), undefined);

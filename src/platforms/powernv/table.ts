@@ -214,7 +214,7 @@ export class PowernvTable {
   /**
    * As `IommuTable.reclaim`, of a thread that is dead for certain, by its number in the table; and what it had claimed comes back: a table
    * that was handed over to it is empty and the kernel's again, one that it was releasing, or taking from a group, serves on. So do
-   * ranges that it had reserved itself. After `Phb.reclaimThread`. (Without a ledger nobody knows what it had claimed: then this is `IommuTable.reclaim`.)
+   * ranges that it had reserved itself. After `Phb.reclaimThread`.
    */
   reclaim(thread: number, scope: ReclaimScope): readonly EntryRange[] {
     // Its pages are reclaimed with the bridge; entries there are none.

@@ -150,7 +150,7 @@ export class Sun4vPlatform {
 
   /**
    * Gives the window back: every thread's use of it throws from then on, and an IOTSB's memory is the guest's again. Call it when no
-   * other thread uses the table. Throws IovaError "in-use" while ranges are live (without a ledger nobody knows), and
+   * other thread uses the table. Throws IovaError "in-use" while ranges are live, and
    * "platform-refused" when the hypervisor refuses: then it can be called again.
    */
   remove(): void {

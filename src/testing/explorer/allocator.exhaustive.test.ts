@@ -178,14 +178,6 @@ for (const [name, other] of Object.entries(OTHERS)) {
   });
 }
 
-test("without a ledger: sound in all schedules", (t) => {
-  const threads = [
-    [allocate(1), free],
-    [free, allocate(2)],
-  ];
-  assertSound(t, "no ledger", exploring(modules, scenario(threads, [[], [3]], { ledger: false })));
-});
-
 const AT_RANDOM: Readonly<Record<string, Options>> = {
   "one pool": {},
   "two pools and caches": { ...TWO_POOLS, cache: "fifo" },

@@ -378,9 +378,9 @@ function check(state: State, end: ScheduleEnd): void {
     for (const [thread, result] of results.entries())
       assert.equal(result?.refused ?? 0, 0, `thread ${thread} was refused`);
   }
-  const recorded = open.ledger === undefined ? undefined : ledgerRanges(open, open.ledger);
-  if (recorded !== undefined) checkInUse(state, end, recorded, held, reserved);
-  checkNothingLost(state, end, recorded, held);
+  const recorded = ledgerRanges(open);
+  checkInUse(state, end, recorded, held, reserved);
+  checkNothingLost(state, end, recorded);
 }
 
 function checkDisjoint(ranges: readonly Range[]): void {
@@ -417,21 +417,16 @@ function checkInUse(
 }
 
 /** When everything is freed and given back, the whole table can be taken. */
-function checkNothingLost(
-  state: State,
-  end: ScheduleEnd,
-  recorded: readonly RecordedRange[] | undefined,
-  held: readonly Range[],
-): void {
+function checkNothingLost(state: State, end: ScheduleEnd, recorded: readonly RecordedRange[]): void {
   const { LIVE, RESERVED } = state.modules.ledger;
   const living = state.views.filter((_, thread) => !end.dead.includes(thread));
   const survivor = living[0] as PooledAllocator;
-  for (const { first, count, state: found } of recorded ?? []) {
+  for (const { first, count, state: found } of recorded) {
     if (found !== RESERVED) continue;
     assert.equal(survivor.unreserve({ first: first as Entry, end: (first + count) as Entry }), undefined);
   }
-  const live = recorded === undefined ? held : recorded.filter((range) => range.state === LIVE);
-  for (const { first, count } of live) assert.equal(survivor.free(first, count), 0);
+  for (const { first, count } of recorded.filter((range) => range.state === LIVE))
+    assert.equal(survivor.free(first, count), 0);
   for (const view of living) assert.equal(view.drain(), undefined);
   const all = { first: 0 as Entry, end: survivor.entries as Entry };
   assert.equal(survivor.reserve(all), undefined, "the whole table can't be taken");

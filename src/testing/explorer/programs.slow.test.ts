@@ -114,8 +114,7 @@ const FULL: Scenario = {
 const SET_BITS = "poke(words, at, word | mask);";
 const CLEAR_INTENT = "poke(words, intentAt, NO_INTENT);";
 const BITS_ARE_FREE = "if ((word & mask) !== 0)\n            return NOT_FOUND;";
-const RECORD =
-  "if (this.#ledger !== undefined)\n            record(this.#ledger, first, count, state, this.#view.thread);";
+const RECORD = "record(this.#ledger, first, count, state, this.#view.thread);";
 const ALLOCATED = "unlock(words, this.lockAt);\n        return first === NOT_FOUND";
 
 const PLANTED: readonly PlantedBug[] = [
@@ -208,9 +207,7 @@ const PLANTED: readonly PlantedBug[] = [
   },
   {
     bug: "a free does not look again once it has the lock",
-    plants: [
-      { module: POOL, from: "ledger !== undefined && !claim(ledger, first, slot, this.#view.thread);", to: "false;" },
-    ],
+    plants: [{ module: POOL, from: "!claim(this.#ledger, first, slot, this.#view.thread);", to: "false;" }],
     scenario: { options: SMALL_TABLE, threads: [[free], [free]], given: [[2], []], shared: true },
     shows: ["check"],
   },
