@@ -75,7 +75,7 @@ function anchorsOf(text: string): string[] {
   );
 }
 
-const FOLDERS = "src|docs|scripts|bench|examples|traces|bin|build";
+const FOLDERS = "src|explorer|docs|scripts|bench|examples|traces|bin|build";
 
 /** Paths of this repository in code, `src/x.ts` and the like, that are not there. Paths with a `*` or a word in CAPITALS stand for many. */
 export function missingPaths(repository: Repository): Finding[] {

@@ -22,7 +22,7 @@ import { fileURLToPath } from "node:url";
 /** The oldest Node that works, as [major, minor]. */
 const OLDEST_NODE = [20, 19];
 /** Folders whose TypeScript is compiled to build/FOLDER. */
-const SOURCE_FOLDERS = ["src", "bench", "examples", "scripts"];
+const SOURCE_FOLDERS = ["src", "explorer", "bench", "examples", "scripts"];
 /** The one module that is bundled: third-party code that the command line uses, so that users install nothing more. */
 const VENDOR = "src/cli/vendor";
 

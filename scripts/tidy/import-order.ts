@@ -61,6 +61,7 @@ function objectionTo(tree: Tree, path: string, module: string): string | undefin
   }
   const target = posix.join(posix.dirname(path), module);
   if (!tree.has(target)) return `imports ${target}, which is not there`;
+  if (!target.startsWith("src/")) return `imports ${target}, which is not part of the package`;
   if (isTest(target) && folderOf(path) !== "testing") return `imports ${target}: only tests and src/testing may`;
   const [from, to] = [folderOf(path), folderOf(target)];
   // The files directly under src are the entries of the package: they gather from everywhere.

@@ -6,8 +6,6 @@ import ts from "typescript";
 import { type Finding, findingAt, isTest, parse, type Tree, walk } from "./tree.ts";
 
 const MEMORY = "src/shared/memory.ts";
-/** The explorer's own replacement of that module. */
-const EXPLORER = "src/testing/explorer/";
 /** The views of memory.ts; a cast takes their cover off. */
 const OPAQUE: readonly string[] = ["SharedWords", "SharedHalves", "SharedBytes"];
 /** Where the virtual files lie for the compiler. */
@@ -26,7 +24,7 @@ export function sharedMemory(tree: Tree): Finding[] {
 }
 
 function isLookedAt(path: string): boolean {
-  const isLibrary = /^(src|examples)\//.test(path) && path !== MEMORY && !path.startsWith(EXPLORER);
+  const isLibrary = /^(src|examples)\//.test(path) && path !== MEMORY;
   return isLibrary && !isTest(path);
 }
 

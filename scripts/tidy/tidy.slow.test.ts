@@ -38,6 +38,7 @@ test("an import of a package, a test, a gathering module or a missing file is fo
   assertFinds(importOrder, "src/cli/a.ts", 'import { Command } from "commander";', /imports the package commander/);
   assertFinds(importOrder, "src/dma/a.ts", 'import "./b.test.ts";', /only tests and src\/testing may/);
   assertFinds(importOrder, "src/dma/a.ts", 'import "../index.ts";', /only gathers/);
+  assertFinds(importOrder, "src/dma/a.ts", 'import "../../explorer/b.ts";', /explorer\/b\.ts, which is not part of/);
   assertFinds(
     importOrder,
     "src/dma/a.ts",
@@ -161,6 +162,7 @@ const IMPORTED = [
   "src/replay/b.worker.ts",
   "src/cli/b.ts",
   "src/index.ts",
+  "explorer/b.ts",
 ].map((path): readonly [string, string] => [path, ""]);
 
 function planted(path: string, code: string, others: readonly (readonly [string, string])[] = IMPORTED): Tree {

@@ -14,7 +14,7 @@ export interface Finding {
   readonly message: string;
 }
 
-const FOLDERS = ["src", "bench", "examples", "scripts", "bin"];
+const FOLDERS = ["src", "explorer", "bench", "examples", "scripts", "bin"];
 
 export function readTree(root: string): Tree {
   const tree = new Map<string, string>();

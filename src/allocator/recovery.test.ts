@@ -1,5 +1,5 @@
 /**
- * Recovery as its caller sees it. That it is right at every access is the explorer's (src/testing/explorer) and the kills' to show.
+ * Recovery as its caller sees it. That it is right at every access is the explorer's (explorer) and the kills' to show.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,6 +1,6 @@
 /**
  * The only module that touches shared memory. Everything else goes through these functions, so that one test can replace
- * this module and see, order and cut off every access (src/testing/explorer). `SharedWords` has no index signature:
+ * this module and see, order and cut off every access (explorer). `SharedWords` has no index signature:
  * `words[i]` does not compile anywhere else.
  *
  * Three kinds of access, and each use says which it is:

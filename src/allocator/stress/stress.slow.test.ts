@@ -2,7 +2,7 @@
  * The allocator under real threads, against a shadow map: no entry is ever held by two, none is handed out before a device has
  * forgotten it, and when all is given back, all is there.
  *
- * Interleavings of real threads can't be repeated at will, and only what is likely is met: src/testing/explorer looks at all
+ * Interleavings of real threads can't be repeated at will, and only what is likely is met: explorer looks at all
  * of them, in small. Here it is the size that counts: many operations, all features at once, real memory.
  *
  *   IOVA_STRESS_SECONDS: how long all tables together are played on; default 10

@@ -4,6 +4,9 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { assertSound } from "../../../explorer/assertions.model.ts";
+import { type Exploration, explore, formatReport } from "../../../explorer/explore.ts";
+import { exploredCopy, type Plant } from "../../../explorer/load.ts";
 import type { EntryFormat } from "../../formats/contract.ts";
 import { createSun4uIopte, sun4uIopte } from "../../formats/sun4u-iopte.ts";
 import { powernvTce } from "../../formats/tce.ts";
@@ -11,9 +14,6 @@ import type { Fault } from "../../machine/contract.ts";
 import type { LinearOps } from "../../platforms/linear/ops.ts";
 import { CONTROL, ENABLE, ENTRIES, FORMAT_SHIFT, PAGE_SHIFT, WINDOW_BASE } from "../../platforms/linear/registers.ts";
 import type { EntryValue } from "../../table/contract.ts";
-import { assertSound } from "../../testing/explorer/assertions.model.ts";
-import { type Exploration, explore, formatReport } from "../../testing/explorer/explore.ts";
-import { exploredCopy, type Plant } from "../../testing/explorer/load.ts";
 import type { Translation } from "./iotlb.ts";
 import type { SoftwareMachine } from "./machine.ts";
 import { WALKED } from "./walk.ts";

@@ -5,9 +5,9 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { assertSound } from "../../testing/explorer/assertions.model.ts";
-import { type Exploration, explore, formatReport } from "../../testing/explorer/explore.ts";
-import type { Plant } from "../../testing/explorer/load.ts";
+import { assertSound } from "../../../explorer/assertions.model.ts";
+import { type Exploration, explore, formatReport } from "../../../explorer/explore.ts";
+import type { Plant } from "../../../explorer/load.ts";
 import { type ExploredLibrary, type ExploredScene, exploredLibrary, exploredScene } from "./explored.model.ts";
 
 const THREADS = 3;

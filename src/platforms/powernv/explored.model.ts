@@ -1,6 +1,7 @@
 /** What explorations of the powernv platform start from: the modules of an explored copy, and a bridge with a table, seen by each thread. */
+
+import { exploredCopy, type Plant } from "../../../explorer/load.ts";
 import type { SoftwareMachine } from "../../machines/software/machine.ts";
-import { exploredCopy, type Plant } from "../../testing/explorer/load.ts";
 import type { TableGroup } from "./group.ts";
 import type { Phb } from "./phb.ts";
 import type { PowernvTable, PowernvTableOptions } from "./table.ts";

@@ -5,10 +5,10 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { assertSound } from "../../../explorer/assertions.model.ts";
+import { type Exploration, explore, formatReport } from "../../../explorer/explore.ts";
+import type { Plant } from "../../../explorer/load.ts";
 import { iovaOf } from "../../table/iommu-table.ts";
-import { assertSound } from "../../testing/explorer/assertions.model.ts";
-import { type Exploration, explore, formatReport } from "../../testing/explorer/explore.ts";
-import type { Plant } from "../../testing/explorer/load.ts";
 import type { EehEvent } from "../eeh.ts";
 import {
   type ExploredLibrary,

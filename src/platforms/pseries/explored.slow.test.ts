@@ -5,10 +5,10 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { assertFound, assertSound } from "../../../explorer/assertions.model.ts";
+import type { Exploration } from "../../../explorer/explore.ts";
+import { exploredCopy, type Plant } from "../../../explorer/load.ts";
 import type { SharedWords } from "../../shared/memory.ts";
-import { assertFound, assertSound } from "../../testing/explorer/assertions.model.ts";
-import type { Exploration } from "../../testing/explorer/explore.ts";
-import { exploredCopy, type Plant } from "../../testing/explorer/load.ts";
 import type { DynamicWindowParts, MadeWindow } from "./dynamic-windows.ts";
 import type { FirmwareCalls } from "./firmware-calls.ts";
 

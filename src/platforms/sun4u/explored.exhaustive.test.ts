@@ -6,12 +6,12 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { assertFound, assertSound } from "../../../explorer/assertions.model.ts";
+import type { Exploration } from "../../../explorer/explore.ts";
+import { exploredCopy, type Plant } from "../../../explorer/load.ts";
 import type { SoftwareMachine } from "../../machines/software/machine.ts";
 import type { SharedBuffer, SharedWords } from "../../shared/memory.ts";
 import type { EntryValue } from "../../table/contract.ts";
-import { assertFound, assertSound } from "../../testing/explorer/assertions.model.ts";
-import type { Exploration } from "../../testing/explorer/explore.ts";
-import { exploredCopy, type Plant } from "../../testing/explorer/load.ts";
 import type { Sun4uOps } from "./ops.ts";
 
 type MachineModule = typeof import("../../machines/software/machine.ts");

@@ -5,10 +5,10 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { assertSound } from "../../../explorer/assertions.model.ts";
+import { type Exploration, explore, formatReport } from "../../../explorer/explore.ts";
+import { exploredCopy, type Plant } from "../../../explorer/load.ts";
 import type { Sun4vHypervisor } from "../../machines/hypervisors/sun4v/hypervisor.ts";
-import { assertSound } from "../../testing/explorer/assertions.model.ts";
-import { type Exploration, explore, formatReport } from "../../testing/explorer/explore.ts";
-import { exploredCopy, type Plant } from "../../testing/explorer/load.ts";
 import type { Sun4vPlatform } from "./platform.ts";
 
 interface Library {

@@ -4,11 +4,11 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { assertSound } from "../../../../explorer/assertions.model.ts";
+import { type Exploration, explore } from "../../../../explorer/explore.ts";
+import { exploredCopy, type Plant } from "../../../../explorer/load.ts";
 import type { LdcOps } from "../../../platforms/ldc/ops.ts";
 import { LDC_MAPIN, LDC_RX_QCONF, LDC_SET_MAP_TABLE, LDC_UNMAP } from "../../../platforms/ldc/services.ts";
-import { assertSound } from "../../../testing/explorer/assertions.model.ts";
-import { type Exploration, explore } from "../../../testing/explorer/explore.ts";
-import { exploredCopy, type Plant } from "../../../testing/explorer/load.ts";
 import type { DmaWindow, EntryCount, Iova } from "../../../units/numbers.ts";
 import type { LdcHypervisor } from "./hypervisor.ts";
 import { SLOTS_PER_THREAD } from "./layout.ts";

@@ -5,10 +5,10 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { assertSound } from "../../../../explorer/assertions.model.ts";
+import { type Exploration, explore, formatReport } from "../../../../explorer/explore.ts";
+import { exploredCopy, type Plant } from "../../../../explorer/load.ts";
 import { H_PARAMETER, H_PUT_TCE, H_SUCCESS } from "../../../platforms/pseries/papr.ts";
-import { assertSound } from "../../../testing/explorer/assertions.model.ts";
-import { type Exploration, explore, formatReport } from "../../../testing/explorer/explore.ts";
-import { exploredCopy, type Plant } from "../../../testing/explorer/load.ts";
 import type { SoftwareMachine } from "../../software/machine.ts";
 import { personalityNamed } from "./personalities.ts";
 import type { TceCalls } from "./tce-calls.ts";

@@ -1,6 +1,6 @@
 /** Small programs over shared memory whose schedules are known, to test the explorer with. */
 import assert from "node:assert/strict";
-import type { SharedWords } from "../../shared/memory.ts";
+import type { SharedWords } from "../src/shared/memory.ts";
 import { type Exploration, explore, type Report } from "./explore.ts";
 import {
   add,

@@ -1,14 +1,14 @@
 /** The lock of src/shared/lock.ts, explored: mutual exclusion, wake-ups, deaths. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { SharedWords } from "../../shared/memory.ts";
-import { OWNER_UNRESPONSIVE } from "../../units/failure.ts";
+import type { SharedWords } from "../src/shared/memory.ts";
+import { OWNER_UNRESPONSIVE } from "../src/units/failure.ts";
 import { assertFound, assertSound } from "./assertions.model.ts";
 import { type Exploration, explore, type FailureKind } from "./explore.ts";
 import { exploredCopy, type Plant } from "./load.ts";
 import { createShared, milliseconds, peek, poke, wordsOf } from "./memory.ts";
 
-type Lock = typeof import("../../shared/lock.ts");
+type Lock = typeof import("../src/shared/lock.ts");
 
 const LOCK = 0;
 /** What the lock guards: a counter, in plain words. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { SharedWords } from "../../shared/memory.ts";
+import type { SharedWords } from "../src/shared/memory.ts";
 import { ExplorationError } from "./execution.ts";
 import { type Exploration, explore, formatReport, replay } from "./explore.ts";
 import {

@@ -4,8 +4,8 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { PooledAllocator } from "../../allocator/pooled-allocator.ts";
-import { OWNER_UNRESPONSIVE } from "../../units/failure.ts";
+import type { PooledAllocator } from "../src/allocator/pooled-allocator.ts";
+import { OWNER_UNRESPONSIVE } from "../src/units/failure.ts";
 import { allocatorModules } from "./allocator.model.ts";
 import { explore } from "./explore.ts";
 import { milliseconds, store } from "./memory.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { SharedBytes, SharedHalves, SharedWords } from "../../shared/memory.ts";
+import type { SharedBytes, SharedHalves, SharedWords } from "../src/shared/memory.ts";
 import { type Exploration, explore } from "./explore.ts";
 import {
   add,

@@ -15,11 +15,12 @@ export interface Plant {
 
 /** Copies of the library's modules. */
 export interface ExploredCopy {
-  /** Imports one, by its path below build/src. Its type: `typeof import("../../shared/lock.ts")`. */
+  /** Imports one, by its path below build/src. Its type: `typeof import("../src/shared/lock.ts")`. */
   load<Module>(module: string): Promise<Module>;
 }
 
-const root = new URL("../../", import.meta.url).href;
+const root = new URL("../src/", import.meta.url).href;
+const memory = new URL("./memory.js", import.meta.url).href;
 let copies = 0;
 
 /** A copy of the library in which the explorer stands in for shared memory. Throws if a bug can't be planted as stated. */
@@ -36,7 +37,7 @@ export function exploredCopy(plants: readonly Plant[] = []): ExploredCopy {
     );
   }
   const name = `copy-${++copies}`;
-  const data: HookData = { name, root, sources };
+  const data: HookData = { name, root, memory, sources };
   register("./hook.js", { parentURL: import.meta.url, data });
   return { load: (module) => import(`${root}${module}?explored=${name}`) };
 }

@@ -12,6 +12,8 @@ export interface HookData {
   readonly name: string;
   /** URL of build/src/, with a slash at the end. */
   readonly root: string;
+  /** URL of the explorer's module of shared memory. */
+  readonly memory: string;
   /** Sources by URL, without the query. */
   readonly sources: ReadonlyMap<string, string>;
 }
@@ -28,12 +30,11 @@ export const initialize: InitializeHook<HookData> = (data) => {
 export const resolve: ResolveHook = async (specifier, context, nextResolve) => {
   const resolved = await nextResolve(specifier, context);
   const name = nameIn(specifier) ?? nameIn(context.parentURL ?? "");
-  const root = copies.get(name ?? "")?.root;
+  const copy = copies.get(name ?? "");
   const path = resolved.url.split("?")[0] as string;
-  if (root === undefined || !path.startsWith(root) || /^(units|testing)\//.test(path.slice(root.length)))
-    return resolved;
-  const isMemory = path === `${root}shared/memory.js`;
-  return { ...resolved, url: isMemory ? `${root}testing/explorer/memory.js` : path + QUERY + name };
+  if (copy === undefined || !path.startsWith(copy.root) || path.startsWith(`${copy.root}units/`)) return resolved;
+  const isMemory = path === `${copy.root}shared/memory.js`;
+  return { ...resolved, url: isMemory ? copy.memory : path + QUERY + name };
 };
 
 /** @public */

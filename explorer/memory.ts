@@ -2,7 +2,7 @@
  * The replacement of src/shared/memory.ts under which code is explored: the same exports, each of which asks the execution for
  * its turn. hook.ts puts it in the real one's place. Outside of an execution (set-up, checks) accesses are direct.
  */
-import type { SharedBuffer, SharedBytes, SharedHalves, SharedWords } from "../../shared/memory.ts";
+import type { SharedBuffer, SharedBytes, SharedHalves, SharedWords } from "../src/shared/memory.ts";
 import * as kinds from "./accesses.ts";
 import { NOT_STORED, perform } from "./perform.ts";
 import { execution, storage } from "./session.ts";

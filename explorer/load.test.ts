@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import * as real from "../../shared/memory.ts";
-import { IovaError } from "../../units/errors.ts";
+import * as real from "../src/shared/memory.ts";
+import { IovaError } from "../src/units/errors.ts";
 import { exploredCopy } from "./load.ts";
 import * as replacement from "./memory.ts";
 
-type Lock = typeof import("../../shared/lock.ts");
-type Bitmap = typeof import("../../shared/bitmap.ts");
-type Threads = typeof import("../../allocator/threads.ts");
+type Lock = typeof import("../src/shared/lock.ts");
+type Bitmap = typeof import("../src/shared/bitmap.ts");
+type Threads = typeof import("../src/allocator/threads.ts");
 
 test("the replacement exports exactly what memory.ts exports", () => {
   assert.deepEqual(Object.keys(replacement).sort(), Object.keys(real).sort());
@@ -19,7 +19,7 @@ test("a copy of a module accesses memory through the replacement, and leaves the
   bitmap.take(words, 2, 5, 9);
   assert.equal(replacement.peek(words, 2), 0b1_1110_0000);
   assert.throws(() => bitmap.isTaken(words, 2, 32 * 20), /peek at index 22 of 16/);
-  assert.notEqual(bitmap, await import("../../shared/bitmap.ts"));
+  assert.notEqual(bitmap, await import("../src/shared/bitmap.ts"));
 });
 
 test("modules without state are shared with everybody: errors are of the same class", async () => {

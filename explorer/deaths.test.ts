@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { SharedWords } from "../../shared/memory.ts";
+import type { SharedWords } from "../src/shared/memory.ts";
 import { type Exploration, explore } from "./explore.ts";
 import { add, compareExchange, exchange, load, notify, peek, poke, store, waitWhile } from "./memory.ts";
 import { assertGood, endsOf, increment, randomNumbers, randomThread, words } from "./small-programs.model.ts";

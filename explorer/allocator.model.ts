@@ -3,27 +3,27 @@
  * every schedule, whoever died in it.
  */
 import assert from "node:assert/strict";
-import type { AllocatorOptions } from "../../allocator/options.ts";
-import type { PooledAllocator } from "../../allocator/pooled-allocator.ts";
-import type { ReclaimScope } from "../../allocator/recovery.ts";
-import type { RecordedRange } from "../../allocator/soundness.model.ts";
-import type { OpenState } from "../../allocator/state.ts";
-import type { SharedWords } from "../../shared/memory.ts";
-import type { Entry } from "../../units/numbers.ts";
+import type { AllocatorOptions } from "../src/allocator/options.ts";
+import type { PooledAllocator } from "../src/allocator/pooled-allocator.ts";
+import type { ReclaimScope } from "../src/allocator/recovery.ts";
+import type { RecordedRange } from "../src/allocator/soundness.model.ts";
+import type { OpenState } from "../src/allocator/state.ts";
+import type { SharedWords } from "../src/shared/memory.ts";
+import type { Entry } from "../src/units/numbers.ts";
 import type { Exploration, ScheduleEnd } from "./explore.ts";
 import { exploredCopy, type Plant } from "./load.ts";
 import { add, createShared, exchange, load, wordsOf } from "./memory.ts";
 
 /** The modules of one explored copy. */
 export interface AllocatorModules {
-  readonly allocator: typeof import("../../allocator/pooled-allocator.ts");
-  readonly constraints: typeof import("../../allocator/constraints.ts");
-  readonly options: typeof import("../../allocator/options.ts");
-  readonly state: typeof import("../../allocator/state.ts");
-  readonly layout: typeof import("../../allocator/layout.ts");
-  readonly ledger: typeof import("../../allocator/ledger.ts");
-  readonly threads: typeof import("../../allocator/threads.ts");
-  readonly soundness: typeof import("../../allocator/soundness.model.ts");
+  readonly allocator: typeof import("../src/allocator/pooled-allocator.ts");
+  readonly constraints: typeof import("../src/allocator/constraints.ts");
+  readonly options: typeof import("../src/allocator/options.ts");
+  readonly state: typeof import("../src/allocator/state.ts");
+  readonly layout: typeof import("../src/allocator/layout.ts");
+  readonly ledger: typeof import("../src/allocator/ledger.ts");
+  readonly threads: typeof import("../src/allocator/threads.ts");
+  readonly soundness: typeof import("../src/allocator/soundness.model.ts");
 }
 
 export async function allocatorModules(plants: readonly Plant[] = []): Promise<AllocatorModules> {
