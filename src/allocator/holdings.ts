@@ -67,15 +67,18 @@ export class Holdings {
     return undefined;
   }
 
-  /** Takes in an `ending` range of this thread that no IOTLB knows. Needs no lock unless the queue is full. */
-  keep(first: number, count: number, slot: number): Failure | undefined {
+  /**
+   * Takes in an `ending` range of this thread that no IOTLB knows. Needs no lock unless the queue is full. False: the queue stays full, and
+   * the range is quarantined.
+   */
+  keep(first: number, count: number, slot: number): boolean {
     if (this.queue.isFull) this.#giveBackQueue();
     if (this.queue.isFull) {
       this.quarantine(first, count, slot);
-      return "platform-busy";
+      return false;
     }
     this.queue.push(first, count, alreadyFlushed(this.#view.words));
-    return undefined;
+    return true;
   }
 
   /** Takes a range of this thread into the cache, where it makes room if it must. False: it is not for the cache. */

@@ -174,11 +174,14 @@ export class PooledAllocator {
     change(this.#ledger, first, this.#check.own(first, count, PENDING), LIVE, this.thread);
   }
 
-  /** Gives a pending range of this thread back, at once: no device has used it. Throws FreeError as `commit`. */
-  abandon(first: number, count: number): void {
+  /**
+   * Gives a pending range of this thread back, at once: no device has used it. Throws FreeError as `commit`. A failure says that a pool's
+   * lock could not be had and that the thread's queue is full: then the range is quarantined.
+   */
+  abandon(first: number, count: number): Failure | undefined {
     this.checkOpen();
     change(this.#ledger, first, this.#check.own(first, count, PENDING), ENDING, this.thread);
-    this.#release(first, count);
+    return this.#release(first, count);
   }
 
   /**
@@ -266,11 +269,11 @@ export class PooledAllocator {
     change(this.#ledger, first, this.#check.own(first, count, ENDING), LIVE, this.thread);
   }
 
-  /** Second half of a free: the entries are cleared, and no IOTLB knows them. */
-  finishFree(first: number, count: number): void {
+  /** Second half of a free: the entries are cleared, and no IOTLB knows them. A failure is as in `abandon`. */
+  finishFree(first: number, count: number): Failure | undefined {
     this.checkOpen();
     this.#check.own(first, count, ENDING);
-    if (!this.#holdings.put(first, count, 0)) this.#release(first, count);
+    return this.#holdings.put(first, count, 0) ? undefined : this.#release(first, count);
   }
 
   /**
@@ -311,14 +314,15 @@ export class PooledAllocator {
     return answer === 0 ? undefined : failureOf(answer);
   }
 
-  /** Gives a reserved range back. Throws FreeError unless exactly this range is reserved. */
+  /** Gives a reserved range back. Throws FreeError unless exactly this range is reserved. A failure is as in `abandon`. */
   unreserve(range: EntryRange): Failure | undefined {
     this.checkOpen();
     checkRange("range to give back", range, this.entries);
-    const slot = this.#check.reserved(range.first, range.end - range.first);
-    const answer = this.#pools.release(range.first, range.end - range.first, slot);
-    if (answer === CHANGED) throw this.#check.lost(range.first, range.end - range.first);
-    return answer === 0 ? undefined : failureOf(answer);
+    const { first } = range;
+    const count = range.end - first;
+    const slot = this.#check.reserved(first, count);
+    if (!tryChange(this.#ledger, first, slot, ENDING, this.thread)) throw this.#check.lost(first, count);
+    return this.#release(first, count);
   }
 
   /** Gives back all that this thread holds in its cache and queue; in lazy mode flushes first. A failure: some had to stay. */
@@ -528,12 +532,16 @@ export class PooledAllocator {
     }
   }
 
-  /** An `ending` range: if its pool's lock can't be had, it waits in the queue, which needs no lock. */
-  #release(first: number, count: number): void {
+  /**
+   * Gives an `ending` range back. If its pool's lock can't be had, it waits in the queue, which needs no lock; if the queue is full too, it
+   * is quarantined, and the answer is why the lock could not be had.
+   */
+  #release(first: number, count: number): Failure | undefined {
     const slot = slotOf(ENDING, this.thread, count);
     const answer = this.#pools.release(first, count, slot);
     if (answer === CHANGED) throw this.#check.lost(first, count);
-    if (answer !== 0) this.#holdings.keep(first, count, slot);
+    if (answer === 0 || this.#holdings.keep(first, count, slot)) return undefined;
+    return failureOf(answer);
   }
 
   /** Are ranges of this thread pending, or begun to be freed? Those that wait in its queue are `ending` too. */

@@ -42,6 +42,7 @@ export type Forget = (ranges: readonly EntryRange[]) => Failure | undefined;
 export interface RecoveredRanges {
   /** Throws when the recovering thread's view is closed: the name that it would take ranges over in may be another thread's. */
   checkOpen(): void;
+  /** To its pools; if these are locked, the range waits with the recovering thread, or is quarantined. */
   giveBack(first: number, count: number): void;
   quarantine(first: number, count: number): void;
 }

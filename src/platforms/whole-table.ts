@@ -23,6 +23,7 @@ export function reserveRest(allocator: PooledAllocator, known: readonly EntryRan
   return taken;
 }
 
+/** A range that can't be given back, since a dead thread holds its pool's lock, waits with this thread, or is quarantined: none is lost. */
 export function unreserveAll(allocator: PooledAllocator, ranges: readonly EntryRange[]): void {
   for (const range of ranges) allocator.unreserve(range);
 }

@@ -100,7 +100,8 @@ export interface MappingTable {
   abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined;
   /**
    * Gives a live range back. Throws FreeError on misuse (nothing changed). A returned failure means that the entries could not be
-   * emptied, or the IOTLB not invalidated: the range is quarantined until both have been done.
+   * emptied, the IOTLB not invalidated, or (when a dead thread holds a pool's lock) the entries not given back: the range is quarantined
+   * until that has been done.
    */
   unmap(first: number, count: number): Failure | undefined;
   /** As `unmap` for `areas` ranges, with as few invalidations as can be. All are checked before the first is touched. */

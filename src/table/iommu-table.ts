@@ -140,8 +140,7 @@ export class IommuTable implements MappingTable {
       this.#keepPending(first, count);
       throw error;
     }
-    this.#endPending(first, count, failure);
-    return failure;
+    return this.#endPending(first, count, failure);
   }
 
   abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
@@ -153,8 +152,7 @@ export class IommuTable implements MappingTable {
       for (; done < areas; done++) {
         const first = firsts[done] as number;
         const count = counts[done] as number;
-        const failed = this.ops.invalidate(first, first + count) ?? uncleared;
-        this.#endPending(first, count, failed);
+        const failed = this.#endPending(first, count, this.ops.invalidate(first, first + count) ?? uncleared);
         failure ??= failed;
       }
     } catch (error) {
@@ -193,11 +191,7 @@ export class IommuTable implements MappingTable {
       throw error;
     }
     if (failure === undefined && this.#lazy) return this.#freeAllLazily(firsts, counts, areas);
-    for (let i = 0; i < areas; i++) {
-      if (failure === undefined) this.allocator.finishFree(firsts[i] as number, counts[i] as number);
-      else this.allocator.quarantine(firsts[i] as number, counts[i] as number);
-    }
-    return failure;
+    return this.#freeAll(firsts, counts, areas, failure);
   }
 
   checkUnmap(first: number, count: number): void {
@@ -251,10 +245,11 @@ export class IommuTable implements MappingTable {
     return this.ops.flush();
   }
 
-  /** `failure`: the entries may not be empty, or the IOTLB may know them. */
-  #endPending(first: number, count: number, failure: Failure | undefined): void {
-    if (failure === undefined) this.allocator.abandon(first, count);
-    else this.allocator.quarantinePending(first, count);
+  /** `failure`: the entries may not be empty, or the IOTLB may know them. The answer is that, or why the range could not be given back. */
+  #endPending(first: number, count: number, failure: Failure | undefined): Failure | undefined {
+    if (failure === undefined) return this.allocator.abandon(first, count);
+    this.allocator.quarantinePending(first, count);
+    return failure;
   }
 
   /** Ops have thrown: the range is kept out of use until a flush has emptied its entries and invalidated the IOTLB. */
@@ -273,9 +268,22 @@ export class IommuTable implements MappingTable {
   #forgetAndFree(first: number, count: number): Failure | undefined {
     if (this.#lazy) return this.allocator.finishFreeLazily(first, count);
     const failure = this.ops.invalidate(first, first + count);
-    if (failure === undefined) this.allocator.finishFree(first, count);
-    else this.allocator.quarantine(first, count);
+    if (failure === undefined) return this.allocator.finishFree(first, count);
+    this.allocator.quarantine(first, count);
     return failure;
+  }
+
+  /** As `#endPending`, of areas that are being freed. */
+  #freeAll(firsts: Int32Array, counts: Int32Array, areas: number, failure: Failure | undefined): Failure | undefined {
+    let answer = failure;
+    for (let i = 0; i < areas; i++) {
+      if (failure !== undefined) this.allocator.quarantine(firsts[i] as number, counts[i] as number);
+      else {
+        const failed = this.allocator.finishFree(firsts[i] as number, counts[i] as number);
+        answer ??= failed;
+      }
+    }
+    return answer;
   }
 
   /** One invalidation for each run of adjacent areas. All before the first area is freed: when ops throw, none has been. */
