@@ -11,6 +11,7 @@ import {
   SyncError,
 } from "../units/errors.ts";
 import { LONGER_THAN_TABLE, OUT_OF_MEMORY, TABLE_FULL } from "../units/failure.ts";
+import { checkKeys, type OptionTypes } from "../units/keys.ts";
 import { type Access, type EntryAccess, WEAKLY_ORDERED } from "../units/numbers.ts";
 import type { Mapping, MappingAttributes, MappingPart } from "./contract.ts";
 import type { ScatterList } from "./scatter-list.ts";
@@ -22,6 +23,22 @@ export function checkAccess(access: number): void {
   if (access !== 1 && access !== 2 && access !== 3) {
     throw new InvalidArgumentError("access", access, "1 (device reads), 2 (device writes) or 3 (both)");
   }
+}
+
+const ATTRIBUTE_TYPES: OptionTypes<MappingAttributes> = {
+  skipSync: "boolean",
+  noWarning: "boolean",
+  weaklyOrdered: "boolean",
+};
+
+/** Throws InvalidArgumentError for attributes of a mapping that there are none of, or that are no booleans. Allocates only for the error. */
+export function checkAttributes(attributes: MappingAttributes): void {
+  let isRight = typeof attributes === "object" && attributes !== null;
+  for (const key in attributes) {
+    const value = attributes[key as keyof MappingAttributes];
+    isRight &&= (value === true || value === false || value === undefined) && key in ATTRIBUTE_TYPES;
+  }
+  if (!isRight) checkKeys("a mapping's attributes", attributes, ATTRIBUTE_TYPES);
 }
 
 /** Throws InvalidArgumentError for a range outside of 64 bits, or of no bytes. */

@@ -18,7 +18,17 @@ import type { ListMapper, Route } from "./route.ts";
 import type { ScatterList } from "./scatter-list.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { checkAccess, checkedPart, checkList, checkMapping, checkRange, entryAccess, notSetUp, syncErrorFor } = requests;
+const {
+  checkAccess,
+  checkAttributes,
+  checkedPart,
+  checkList,
+  checkMapping,
+  checkRange,
+  entryAccess,
+  notSetUp,
+  syncErrorFor,
+} = requests;
 
 export class RoutedDevice implements DmaOperations {
   readonly #route: Route;
@@ -52,6 +62,7 @@ export class RoutedDevice implements DmaOperations {
   map(address: bigint, bytes: number, access: Access, attributes?: MappingAttributes): Mapping | Failure {
     checkAccess(access);
     checkRange(address, bytes);
+    if (attributes !== undefined) checkAttributes(attributes);
     const { bounced } = this;
     if (bounced?.isBounced(Number(address), bytes) === true) {
       return this.#mapping(bounced.map(Number(address), bytes, access, attributes), address, bytes, access);
@@ -88,6 +99,7 @@ export class RoutedDevice implements DmaOperations {
   mapSg(list: ScatterList, access: Access, attributes?: MappingAttributes): Failure | undefined {
     checkAccess(access);
     checkList(list);
+    if (attributes !== undefined) checkAttributes(attributes);
     if (this.bounced !== undefined) return this.bounced.mapSg(list, access, attributes);
     return this.#lists.map(list, entryAccess(access, attributes));
   }

@@ -21,16 +21,20 @@ import { boardNamed } from "../machines/boards.ts";
 import { LdcHypervisor } from "../machines/hypervisors/ldc/hypervisor.ts";
 import { PaprHypervisor } from "../machines/hypervisors/papr/hypervisor.ts";
 import { Sun4vHypervisor } from "../machines/hypervisors/sun4v/hypervisor.ts";
+import { QemuMachine } from "../machines/qemu/machine.ts";
 import { SoftwareMachine } from "../machines/software/machine.ts";
 import { PhysicalPages } from "../memory/physical-pages.ts";
 import { LdcPlatform } from "../platforms/ldc/platform.ts";
+import { LinearOps } from "../platforms/linear/ops.ts";
 import { LinearPlatform } from "../platforms/linear/platform.ts";
 import { Phb } from "../platforms/powernv/phb.ts";
 import { PowernvPlatform } from "../platforms/powernv/platform.ts";
+import { PowernvTable } from "../platforms/powernv/table.ts";
 import { PseriesPlatform } from "../platforms/pseries/platform.ts";
 import { Sun4uPlatform } from "../platforms/sun4u/platform.ts";
 import { Sun4vPlatform } from "../platforms/sun4v/platform.ts";
 import { IommuTable, iovaOf } from "../table/iommu-table.ts";
+import { boardConformance } from "../testing/board-conformance/suite.ts";
 import { IovaError } from "./errors.ts";
 import { failureCode, failureOf } from "./failure.ts";
 
@@ -85,6 +89,9 @@ test("every option object of the library refuses what it does not know", () => {
   const pages = PhysicalPages.create({ address: 0, bytes: 4096, threads: 1 });
   const bounce: Anything = { memory: machine.memory, bounce: { pages, trusted: true } };
   const properties: Anything = {};
+  const none: Anything = undefined;
+  const pseriesBoard = boardNamed("pseries").create({ memoryBytes: 2 ** 20 });
+  const pseries = pseriesBoard.platform as PseriesPlatform;
   const calls: ReadonlyArray<() => unknown> = [
     () => PooledAllocator.create({ entries: 4, ...wrong }),
     () => IommuTable.create(window, ops, wrong),
@@ -123,6 +130,16 @@ test("every option object of the library refuses what it does not know", () => {
     () => Phb.create(machine, { devices: [], region: { address: 0, bytes: 4096 }, ...wrong }),
     () => PseriesPlatform.create(machine, { properties, ...wrong }),
     () => createSun4uIopte(wrong),
+    () => device.map(0n, 1, 1, wrong),
+    () => device.mapSg(new ScatterList(1), 1, wrong),
+    () => new DirectDevice(direct).map(0n, 1, 1, wrong),
+    () => debugged(device).map(0n, 1, 1, wrong),
+    () => QemuMachine.create("sun4u", wrong),
+    () => PowernvTable.create(none, { window: 0, ...wrong }),
+    () => pseries.makeDynamicWindow({ mask: 2n ** 64n - 1n, ...wrong }),
+    () => PseriesPlatform.attach(pseriesBoard.machine, pseries.handle, wrong),
+    () => new LinearOps(wrong),
+    () => boardConformance(none, none, wrong),
   ];
   for (const call of calls) refused(call, /^option of .* is "(typo|entries|trusted)"; expected one of /);
   const withoutLedger: Anything = { entries: 4, ledger: false };

@@ -13,6 +13,7 @@
 import type { DmaMaster, Fault, Machine } from "../../machine/contract.ts";
 import { checkHandle } from "../../table/handle.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
+import { checkKeys } from "../../units/keys.ts";
 import { fileStore, QemuMemory, qtestStore } from "./memory.ts";
 import type { ModelParts, QemuModel } from "./model.ts";
 import { powernv } from "./powernv.ts";
@@ -85,6 +86,12 @@ export class QemuMachine implements Machine {
    */
   static create(name: QemuModelName, options: QemuMachineOptions = {}): QemuMachine {
     const model = modelOf(name);
+    checkKeys("a QEMU machine", options, {
+      program: "string",
+      args: "object",
+      startMilliseconds: "any",
+      callMilliseconds: "any",
+    });
     const { program = model.program, args = [], ...patience } = options;
     const process = startQemu({
       ...patience,

@@ -2,6 +2,7 @@
 
 import type { Registers } from "../../machine/contract.ts";
 import type { Failure } from "../../units/failure.ts";
+import { checkKeys } from "../../units/keys.ts";
 import { FlatTableOps, type FlatTableOptions } from "../flat-table.ts";
 import * as registers from "./registers.ts";
 
@@ -23,6 +24,14 @@ export class LinearOps extends FlatTableOps {
 
   /** Throws InvalidArgumentError for a page size that the format lacks, or a table that memory can't hold. */
   constructor(options: LinearOpsOptions) {
+    checkKeys("linear ops", options, {
+      memory: "object",
+      registers: "object",
+      format: "object",
+      pageShift: "any",
+      entries: "any",
+      tableAddress: "any",
+    });
     super(options);
     this.#registers = options.registers;
   }

@@ -10,6 +10,7 @@ import { checkHandle } from "../../table/handle.ts";
 import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
 import { checkInteger, IovaError } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
+import { checkKeys } from "../../units/keys.ts";
 import type { DmaWindow, EntryCount, EntryRange, Iova } from "../../units/numbers.ts";
 import { mergeRanges, reserveRest, unreserveAll } from "../whole-table.ts";
 import { type TceGeometry, tceGeometry, type WindowShape } from "./geometry.ts";
@@ -86,6 +87,15 @@ export class PowernvTable {
    * IovaError "no-memory" when the bridge's region has no room for its first level, "no-table" when all tables are in use.
    */
   static create(phb: Phb, options: PowernvTableOptions): PowernvTable {
+    checkKeys("a TCE table", options, {
+      window: "any",
+      pageShift: "any",
+      windowBytes: "any",
+      levels: "any",
+      mmioHole: "object",
+      existing: "any",
+      table: "object",
+    });
     checkInteger("window of a TCE table", options.window, 0, 1);
     const { pageShift, windowBytes, levels } = options;
     const geometry = tceGeometry({ pageShift, windowBytes, levels }, phb.handle.generation);

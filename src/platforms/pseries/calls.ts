@@ -10,6 +10,7 @@ import type { Hypercall, Machine } from "../../machine/contract.ts";
 import { createShared, mayWait, waitWhile, wordsOf } from "../../shared/memory.ts";
 import { checkInteger, InvalidArgumentError, inWords } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
+import { checkKeys } from "../../units/keys.ts";
 import * as words64 from "../../units/words64.ts";
 import * as papr from "./papr.ts";
 
@@ -41,7 +42,9 @@ export class Hypercalls {
   readonly #words: Uint32Array = new Uint32Array(this.#args.buffer);
 
   /** Throws InvalidArgumentError for a machine without a hypervisor. */
-  constructor(machine: Machine, { patienceMs = DEFAULT_PATIENCE_MS, pause = sleep }: Patience = {}) {
+  constructor(machine: Machine, patience: Patience = {}) {
+    checkKeys("a hypercall's patience", patience, { patienceMs: "any", pause: "function" });
+    const { patienceMs = DEFAULT_PATIENCE_MS, pause = sleep } = patience;
     const { hypercall } = machine;
     if (hypercall === undefined)
       throw new InvalidArgumentError("machine", inWords("one without hypercalls"), "one with a hypervisor");

@@ -14,6 +14,7 @@
 import { pseriesTce } from "../../formats/pseries-tce.ts";
 import type { Memory } from "../../machine/contract.ts";
 import type { Failure } from "../../units/failure.ts";
+import { checkKeys } from "../../units/keys.ts";
 import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
 import { checkMemory, type MemoryRange, mapDirectly } from "./direct-memory.ts";
 import type { FirmwareCalls, WindowQuery } from "./firmware-calls.ts";
@@ -69,6 +70,17 @@ interface Size {
   readonly kind: "direct" | "table";
   readonly pageShift: number;
   readonly windowShift: number;
+}
+
+/** Throws InvalidArgumentError for a request with keys that there are none of, or with values of another type. */
+export function checkRequest(request: DynamicWindowRequest): void {
+  checkKeys("a dynamic window", request, {
+    mask: "any",
+    memory: "object",
+    direct: "boolean",
+    largestPageShift: "any",
+    largestWindow: "any",
+  });
 }
 
 /** Makes the device's dynamic window, or says why not. */

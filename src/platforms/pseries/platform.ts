@@ -26,6 +26,7 @@ import { checkWindow, emptyTable, reservedOf, windowOf } from "./default-window.
 import { addDirectly, checkMemory, type MemoryRange, removeDirectly } from "./direct-memory.ts";
 import {
   changeDynamicWindow,
+  checkRequest,
   type DynamicWindowParts,
   type DynamicWindowRequest,
   type MadeWindow,
@@ -258,6 +259,7 @@ export class PseriesPlatform {
   /** Makes a dynamic window for a device, or says why there is none; then nothing has changed. */
   makeDynamicWindow(request: DynamicWindowRequest): PseriesWindow | NoDynamicWindow {
     this.#common.memory.checkOpen();
+    checkRequest(request);
     const parts = this.#parts();
     if (parts === undefined) return "not-offered";
     const made = makeDynamicWindow(parts, request);

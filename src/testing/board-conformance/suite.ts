@@ -8,6 +8,7 @@
  * checked after each: no mapping, no entry, nothing taken, no fault.
  */
 import type { BoardKind } from "../../machines/board.ts";
+import { checkKeys } from "../../units/keys.ts";
 import type { ConformanceCase } from "../format-conformance.ts";
 import { COHERENT } from "./behaviours/coherent.ts";
 import { EXHAUSTION } from "./behaviours/exhaustion.ts";
@@ -61,6 +62,7 @@ export function boardConformance(
   setting: BoardSetting,
   options: BoardConformanceOptions = {},
 ): readonly BoardConformanceCase[] {
+  checkKeys("a board's conformance", options, { operations: "function", shareBoard: "boolean" });
   const shared = options.shareBoard === true ? new SharedBench(kind, setting, options.operations) : undefined;
   const cases = BOARD_CASES.filter((one) => lacks(one, kind, setting) === undefined);
   return cases.map((one, i) => ({
