@@ -6,8 +6,12 @@ const FAST = ["src/a.test.js", "src/replay/runner.test.js"];
 const SLOW = ["src/b.slow.test.js", "src/kills.slow.test.js"];
 const EXHAUSTIVE = ["src/c.exhaustive.test.js", "src/kills.exhaustive.test.js"];
 
+function phasesWith(option: string | undefined) {
+  return phasesOf([...FAST, ...SLOW, ...EXHAUSTIVE], option, () => true);
+}
+
 function filesWith(option?: string): string[] {
-  return phasesOf([...FAST, ...SLOW, ...EXHAUSTIVE], option).flatMap(({ files }) => files);
+  return phasesWith(option).flatMap(({ processes }) => processes.flat());
 }
 
 test("npm test runs the fast and the slow files, test:exhaustive the others: no file is in both, and none is left out", () => {
@@ -21,7 +25,19 @@ test("tests of threads against each other come last, one by one", () => {
     [undefined, "src/kills.slow.test.js"],
     ["--exhaustive", "src/kills.exhaustive.test.js"],
   ] as const) {
-    const last = phasesOf([...FAST, ...SLOW, ...EXHAUSTIVE], option).at(-1);
-    assert.deepEqual([last?.files, last?.atOnce], [[file], 1]);
+    const last = phasesWith(option).at(-1);
+    assert.deepEqual([last?.processes, last?.atOnce], [[[file]], 1]);
   }
+});
+
+test("fast files of one folder share a process, but for those that need one of their own; slow files share none", () => {
+  const files = ["bench/a", "scripts/a", "scripts/b", "src/dma/a", "src/dma/b/c", "src/dma/spawns", "src/log/a"];
+  const slow = ["src/dma/a.slow", "src/dma/b.slow"];
+  const [fast, others] = phasesOf(
+    [...files, ...slow].map((file) => `${file}.test.js`),
+    undefined,
+    (file) => !file.includes("spawns"),
+  ).map(({ processes }) => processes.map((group) => group.join(" ").replaceAll(".test.js", "")));
+  assert.deepEqual(fast, ["scripts/a scripts/b", "src/dma/a src/dma/b/c", "bench/a", "src/dma/spawns", "src/log/a"]);
+  assert.deepEqual(others, slow);
 });
