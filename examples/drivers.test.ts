@@ -1,11 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { assertBothRun, run } from "./drivers.model.ts";
-
-for (const name of ["linear-tce", "pseries"]) {
-  test(`the drivers of the examples run on ${name}`, () => assertBothRun(name, 100, 20));
-}
+import { run } from "./drivers.model.ts";
 
 test("a platform that there is not, and a count that is none, are told from what there is, with exit code 2", () => {
   for (const [example, args, message] of [

@@ -1,11 +1,10 @@
-/**
- * Small tables, exhaustively: every short history gives the addresses of the plain model.
- */
+/** Small tables, exhaustively: every short history gives the addresses of the plain model. And the largest table. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { EntryRange } from "../units/numbers.ts";
 import { type AllocatorModel, range, realAndModel } from "./allocator.model.ts";
 import { UNCONSTRAINED } from "./constraints.ts";
+import { PooledAllocator } from "./pooled-allocator.ts";
 
 /** Entries that stay free, in a 32-entry table of which all others are reserved. */
 const EIGHT_FREE: ReadonlyArray<readonly number[]> = [
@@ -62,4 +61,19 @@ test("every history of 6 operations on a 32-entry table with 8 free entries give
   }
   t.diagnostic(`${histories} histories`);
   assert.ok(histories > 10_000);
+});
+
+test("a table of 2^31 - 1 entries works from its first entry to its last", () => {
+  const entries = 2 ** 31 - 1;
+  const real = PooledAllocator.create({ entries, pools: 4, largePool: true, threads: 1 });
+  const last = range(entries - 1, entries);
+  assert.equal(real.reserve(last), undefined);
+  assert.equal(real.unreserve(last), undefined);
+  const { pools } = real.statistics();
+  const large = pools[pools.length - 1];
+  assert.equal(large?.end, entries);
+  const first = real.allocate(1000);
+  assert.equal(first, large?.first);
+  assert.throws(() => real.free(first, 999), { code: "wrong-length" });
+  assert.equal(real.free(first, 1000), 0);
 });

@@ -272,21 +272,6 @@ test("memory is n/8 + 2n bytes, bounds, 256 B a pool and 40 KiB a thread", () =>
   }
 });
 
-test("a table of 2^31 - 1 entries works from its first entry to its last", () => {
-  const entries = 2 ** 31 - 1;
-  const real = PooledAllocator.create({ entries, pools: 4, largePool: true, threads: 1 });
-  const last = range(entries - 1, entries);
-  assert.equal(real.reserve(last), undefined);
-  assert.equal(real.unreserve(last), undefined);
-  const { pools } = real.statistics();
-  const large = pools[pools.length - 1];
-  assert.equal(large?.end, entries);
-  const first = real.allocate(1000);
-  assert.equal(first, large?.first);
-  assert.throws(() => real.free(first, 999), { code: "wrong-length" });
-  assert.equal(real.free(first, 1000), 0);
-});
-
 test("leaks are reported by owner; cached and reserved ranges are none", () => {
   const real = PooledAllocator.create({ entries: 1000, cache: "fifo", threads: 4, reserved: [range(0, 1)] });
   const other = PooledAllocator.attach(real.handle);

@@ -1,7 +1,5 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
-import { gunzipSync } from "node:zlib";
 import {
   DMA_ALLOC,
   DMA_FREE,
@@ -15,38 +13,11 @@ import {
   MAP,
   TO_DEVICE,
   type Trace,
-  UNKNOWN_DEVICE,
   UNMAP,
 } from "./events.ts";
+import { MAP_LINE, parse, read, row, UNMAP_LINE } from "./lines.model.ts";
 import { readByRegex } from "./parser.model.ts";
 import { MAX_LINE_BYTES, parseTrace, TraceParser } from "./parser.ts";
-
-const root = new URL("../../../", import.meta.url);
-const read = (name: string): Uint8Array => {
-  const bytes = readFileSync(new URL(`traces/${name}`, root));
-  return name.endsWith(".gz") ? gunzipSync(bytes) : bytes;
-};
-const parse = (text: string): Trace => parseTrace(new TextEncoder().encode(text));
-const MAP_LINE =
-  "              dd-194     [003] d.h1.     9.118253: map: IOMMU: iova=0x00000000ffff9000 - 0x00000000ffffa000 paddr=0x000000010945b000 size=4096";
-const UNMAP_LINE =
-  "          <idle>-0       [000] dNH1.     9.122515: unmap: IOMMU: iova=0x0000000012349000 - 0x000000001234b000 size=8192 unmapped_size=16384";
-
-/** A row of the columns as text, to compare and to show. */
-function row(trace: Trace, at: number): string {
-  const { events } = trace;
-  const hex = (low: number, high: number): string => ((BigInt(high >>> 0) << 32n) | BigInt(low >>> 0)).toString(16);
-  const list = (columns: typeof events.elements, first: number, count: number): string =>
-    Array.from({ length: count }, (_, i) => hex(columns.low[first + i]!, columns.high[first + i]!)).join(",");
-  return [
-    `kind ${events.kind[at]} cpu ${events.cpu[at]} time ${events.time[at]} line ${events.line[at]}`,
-    `iova ${hex(events.iovaLow[at]!, events.iovaHigh[at]!)} bytes ${events.bytes[at]}`,
-    `physical ${hex(events.physicalLow[at]!, events.physicalHigh[at]!)}`,
-    `device ${events.device[at] === UNKNOWN_DEVICE ? "-" : trace.devices[events.device[at]!]} dir ${events.direction[at]}`,
-    `elements ${list(events.elements, events.lists.elementFirst[events.list[at]!]!, events.lists.elementCount[events.list[at]!]!)}`,
-    `segments ${list(events.segments, events.lists.segmentFirst[events.list[at]!]!, events.lists.segmentCount[events.list[at]!]!)}`,
-  ].join("; ");
-}
 
 function classSum(trace: Trace): number {
   return Object.values(trace.classes).reduce((sum, tally) => sum + tally.count, 0);
@@ -351,40 +322,6 @@ describe("the trace parser on damage", () => {
   test("an empty file has no lines", () => {
     const trace = parse("");
     assert.deepEqual([trace.lines, trace.events.length, trace.cutLastLine, trace.entriesInBuffer], [0, 0, false, -1]);
-  });
-});
-
-describe("the fast path for map and unmap", () => {
-  // A blank at the line's end is enough to leave the fast path: the general reader must find the same.
-  const compare = (line: string): void => {
-    const fast = parse(`${line}\n`);
-    const general = parse(`${line} \n`);
-    assert.equal(fast.events.length, general.events.length, line);
-    assert.equal(fast.malformedReason, general.malformedReason, line);
-    if (fast.events.length > 0) assert.equal(row(fast, 0), row(general, 0), line);
-  };
-
-  test("agrees with the general reader on lines with one to three changed bytes", () => {
-    let seed = Number(process.env["SEED"] ?? 20150331);
-    console.log(`seed ${seed}`);
-    const random = (below: number): number => {
-      seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
-      return Math.floor((seed / 2 ** 32) * below);
-    };
-    const letters = " =-:x0123456789abcdefgAFIOMUpsz_[].";
-    for (let round = 0; round < 20_000; round++) {
-      let line = random(2) === 0 ? MAP_LINE : UNMAP_LINE;
-      for (let changes = random(3); changes >= 0; changes--) {
-        const at = random(line.length);
-        const letter = letters[random(letters.length)] as string;
-        line = line.slice(0, at) + letter + line.slice(at + (random(4) === 0 ? 0 : 1));
-      }
-      compare(line);
-    }
-  });
-
-  test("agrees with the general reader on every line of a recording", () => {
-    for (const line of new TextDecoder().decode(read("fixtures/e1000e.txt")).trimEnd().split("\n")) compare(line);
   });
 });
 
