@@ -21,16 +21,3 @@ export abstract class WideRegisters implements Registers {
     return lowHalf(this.read64(at)) >>> 0;
   }
 }
-
-/** A machine without registers: `refuse` is called for every access, and throws. */
-export function noRegisters(refuse: (at: number) => never): Registers {
-  return {
-    read32: refuse,
-    write32: refuse,
-    read64: refuse,
-    write64: refuse,
-    writeHalves64: refuse,
-    readHigh64: refuse,
-    readLow64: refuse,
-  };
-}

@@ -17,17 +17,16 @@
 import * as addresses from "../../formats/address.ts";
 import * as formats from "../../formats/contract.ts";
 import { powernvTce } from "../../formats/tce.ts";
-import type { Memory, Registers } from "../../machine/contract.ts";
-import { noRegisters } from "../../machine/wide-registers.ts";
+import type { Memory } from "../../machine/contract.ts";
 import type { PhysicalPages } from "../../memory/physical-pages.ts";
 import type { SharedWords } from "../../shared/memory.ts";
 import * as sharedMemory from "../../shared/memory.ts";
 import type { EntryValue, TableOps } from "../../table/contract.ts";
 import { IovaError } from "../../units/errors.ts";
 import { type Failure, failureOf, LONGER_THAN_TABLE, TABLE_FULL } from "../../units/failure.ts";
-import { type EntryAccess, MAX_ENTRIES } from "../../units/numbers.ts";
+import type { EntryAccess } from "../../units/numbers.ts";
+import { EntryMemory } from "../entry-memory.ts";
 import { beyondTable } from "../entry-spans.ts";
-import { LinearOps } from "../linear/ops.ts";
 import type { TceGeometry } from "./geometry.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
@@ -83,8 +82,8 @@ export class TceOps implements TableOps {
   /** log2 of the table's entries below one entry of the first level: below 31, as entries are (geometry.ts). */
   readonly #rootShift: number;
   readonly #largestPage: number;
-  /** All of memory as one flat table of TCEs, of which levels are pieces: entry n is at address 8 · n. */
-  readonly #inMemory: LinearOps;
+  /** What writes and reads entries, by address. */
+  readonly #entryMemory: EntryMemory;
   /** Left by `#find`: one past the last entry that its answer goes for, and the empty inner entry that made it a hole. */
   #runEnd = 0;
   #holeAt = 0;
@@ -99,17 +98,10 @@ export class TceOps implements TableOps {
     this.#levelBits = levelBits;
     this.#levelMask = 2 ** levelBits - 1;
     this.#levelBytes = levelBytes;
-    this.#root = rootAddress / ENTRY_BYTES;
+    this.#root = rootAddress;
     this.#rootShift = levelBits * (levels - 1);
     this.#largestPage = powernvTce.largestPage(pageShift);
-    this.#inMemory = new LinearOps({
-      memory,
-      registers: NO_REGISTERS,
-      format: powernvTce,
-      pageShift,
-      entries: Math.min(Math.floor(memory.bytes / ENTRY_BYTES), MAX_ENTRIES),
-      tableAddress: 0,
-    });
+    this.#entryMemory = new EntryMemory(memory, powernvTce, pageShift);
   }
 
   /**
@@ -119,9 +111,9 @@ export class TceOps implements TableOps {
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     this.#check(first, count);
     const end = first + count;
-    const place = this.#find(first);
+    const address = this.#find(first);
     // Most often the entries lie in one level, and it is made.
-    if (place !== HOLE && end <= this.#runEnd) return this.#inMemory.set(place, count, page, access);
+    if (address !== HOLE && end <= this.#runEnd) return this.#entryMemory.set(address, count, page, access);
     // All that can be refused before the first entry: nothing is left to fail in the middle.
     if (!pagesFit(page, count, this.#largestPage)) return "platform-refused";
     const failure = this.#makeLevels(first, end);
@@ -129,7 +121,7 @@ export class TceOps implements TableOps {
     for (let entry = first; entry < end; ) {
       const at = this.#find(entry);
       const run = Math.min(end, this.#runEnd) - entry;
-      this.#inMemory.set(at, run, page + entry - first, access);
+      this.#entryMemory.set(at, run, page + entry - first, access);
       entry += run;
     }
     return undefined;
@@ -140,7 +132,7 @@ export class TceOps implements TableOps {
     const end = first + count;
     for (let entry = first; entry < end; entry = this.#runEnd) {
       const at = this.#find(entry);
-      if (at !== HOLE) this.#inMemory.clear(at, Math.min(end, this.#runEnd) - entry);
+      if (at !== HOLE) this.#entryMemory.clear(at, Math.min(end, this.#runEnd) - entry);
     }
   }
 
@@ -148,7 +140,7 @@ export class TceOps implements TableOps {
     this.#check(entry, 1);
     const at = this.#find(entry);
     if (at !== HOLE) {
-      this.#inMemory.get(at, into);
+      this.#entryMemory.get(at, into);
       return;
     }
     into.page = 0;
@@ -160,7 +152,7 @@ export class TceOps implements TableOps {
     this.#check(entry, 1);
     if (!pagesFit(page, 1, this.#largestPage)) return "platform-refused";
     const failure = this.#makeLevels(entry, entry + 1);
-    return failure ?? this.#inMemory.exchange(this.#find(entry), page, access, old);
+    return failure ?? this.#entryMemory.exchange(this.#find(entry), page, access, old);
   }
 
   /** Never fails: nothing is gathered. */
@@ -185,24 +177,24 @@ export class TceOps implements TableOps {
     return this.#find(entry) === HOLE ? Math.min(this.#runEnd, this.#entries) : entry;
   }
 
-  /** The place of an entry in `#inMemory`, or HOLE. A load for each level above the last. */
+  /** Physical address of an entry, or HOLE. A load for each level above the last. */
   #find(entry: number): number {
     const bits = this.#levelBits;
     const mask = this.#levelMask;
     let at = this.#root;
     for (let shift = this.#rootShift; shift > 0; shift -= bits) {
       const index = entry >>> shift;
-      const inner = (at + (index & mask)) * ENTRY_BYTES;
+      const inner = at + (index & mask) * ENTRY_BYTES;
       const low = this.#memory.load32(inner + LOW_WORD);
       if (low === 0) {
         this.#runEnd = (index + 1) << shift;
         this.#holeAt = inner;
         return HOLE;
       }
-      at = ((swapBytes(low) & LEVEL_MASK) >>> 0) / ENTRY_BYTES;
+      at = (swapBytes(low) & LEVEL_MASK) >>> 0;
     }
     this.#runEnd = (entry | mask) + 1;
-    return at + (entry & mask);
+    return at + (entry & mask) * ENTRY_BYTES;
   }
 
   #makeLevels(first: number, end: number): Failure | undefined {
@@ -243,8 +235,3 @@ export class TceOps implements TableOps {
 function gone(): IovaError {
   return new IovaError("table-gone", "the TCE table has been freed, with the last group that had it");
 }
-
-/** `#inMemory` writes entries; invalidation goes through the groups. */
-const NO_REGISTERS: Registers = noRegisters(() => {
-  throw new IovaError("no-registers", "entries in memory have no registers");
-});

@@ -89,7 +89,8 @@ export class Sun4uOps extends FlatTableOps {
     const open = this.#open;
     if (open === undefined) return this.setCoherent(first, count, page, access);
     this.checkRange(first, count);
-    const failure = this.setAs(this.#formatOf(open.hold(count)), first, count, page, access);
+    const address = this.addressOf(first);
+    const failure = this.entryMemory.setAs(this.#formatOf(open.hold(count)), address, count, page, access);
     if (failure === undefined) this.#noteSet(first, first + count);
     else open.undo(count);
     return failure;

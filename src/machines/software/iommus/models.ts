@@ -1,6 +1,5 @@
 /** The IOMMUs that a software machine can have, by name. A handle holds their place in this list: append only. */
 import type { Registers } from "../../../machine/contract.ts";
-import { noRegisters } from "../../../machine/wide-registers.ts";
 import { InvalidArgumentError } from "../../../units/errors.ts";
 import { linearIommu } from "./linear.ts";
 import { type IommuModel, unknownRegister } from "./model.ts";
@@ -19,6 +18,16 @@ export function modelIndex(name: string): number {
   throw new InvalidArgumentError("iommu", name, `one of ${IOMMU_MODELS.map((model) => model.name).join(", ")}`);
 }
 
-const NO_REGISTERS: Registers = noRegisters((at) => {
+function refuse(at: number): never {
   throw unknownRegister("register", at, "nobody: this machine's IOMMU is its hypervisor's, and nothing");
-});
+}
+
+const NO_REGISTERS: Registers = {
+  read32: refuse,
+  write32: refuse,
+  read64: refuse,
+  write64: refuse,
+  writeHalves64: refuse,
+  readHigh64: refuse,
+  readLow64: refuse,
+};
