@@ -55,6 +55,10 @@ export class Assembly implements Sink {
     this.#nextLine = lastOf(lines) + 1;
     this.#time = time;
     this.#clock = clock;
+    if (this.#open.size > 0) this.#closeUnreached();
+  }
+
+  #closeUnreached(): void {
     for (const [key, open] of this.#open) if (!this.#reaches(open)) this.#close(key, open);
   }
 

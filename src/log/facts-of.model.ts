@@ -11,6 +11,27 @@ export function factsOf(text: string): Fact[] {
   return facts;
 }
 
+/** How a text is given to a reader; each way gives the same facts. */
+export interface Way {
+  /** The reader never sees how the next line begins. */
+  readonly byLine?: boolean;
+  /** False: each line is read as if it came for the first time. */
+  readonly remembers?: boolean;
+}
+
+/** What a reader makes of a text. */
+export function readBy(
+  text: string,
+  { byLine = false, remembers = true }: Way,
+): { facts: Fact[]; summary: LogSummary } {
+  const facts: Fact[] = [];
+  const reader = new LogReader("-", (fact) => facts.push(fact), remembers);
+  const encoder = new TextEncoder();
+  const pieces = byLine ? (text.match(/[^\n]*\n|[^\n]+$/g) ?? []) : [text];
+  for (const piece of pieces) reader.write(encoder.encode(piece));
+  return { facts, summary: reader.finish() };
+}
+
 /** Lines of the text that `factsOf` reads. */
 export function linesOf(...numbers: readonly number[]): LineRef[] {
   return numbers.map((line) => ({ file: "-", line }));

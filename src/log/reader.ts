@@ -3,21 +3,24 @@
  *
  * The way of a line: *prefilter* (a word that some shape needs?) → *mail* and *patch* (headers, encodings, hunks) → *window* (cleaned, without
  * prefix, with the lines it was wrapped into) → *shapes* whose words are there → *assembly* (parts of one message) → fact.
+ * A line that repeats an earlier one goes from its bytes to the assembly at once (known-lines.ts, repeats.ts).
  */
 import { Assembly } from "./assembly.ts";
 import { LINE, worthOf, worthOfBytes } from "./candidates.ts";
 import { cleanLine } from "./clean.ts";
 import { fieldsOf } from "./cut-lines.ts";
 import type { Fact, LineRef } from "./facts.ts";
+import { type KnownLine, KnownLines, type Reading } from "./known-lines.ts";
 import { Mail, SUBJECT } from "./mail.ts";
 import { betterJoin, type Match, matchesIn } from "./matches.ts";
 import { type Stamp, Windows } from "./messages.ts";
 import { holdsPrefix, splitMessages, splitPrefix } from "./prefix.ts";
 import { Repeats, Watched } from "./repeats.ts";
-import { Values } from "./shape.ts";
+import { type Sink, Values } from "./shape.ts";
 import { Hunks } from "./source-code.ts";
 import { Subjects } from "./subjects.ts";
-import type { Window } from "./window.ts";
+import { beginsWithTime, UptimeReader } from "./uptime.ts";
+import type { Place, Window } from "./window.ts";
 
 /** A line that names an IOMMU and a failure: reported when no shape reads it. */
 const NAMES_IOMMU = /AMD-Vi|DMAR|iommu\b|smmu|IO_PAGE_FAULT|swiotlb|DMA-API|\bdart\b/i;
@@ -50,8 +53,6 @@ const OWN_EQUALS = /\s=\r?$/;
 const EQUALS = 0x3d;
 const RETURN = 0x0d;
 const LINE_FEED = 0x0a;
-const BRACKET = 0x5b;
-const BLANK = 0x20;
 
 /** Part of every runtime (WHATWG Encoding); the library is compiled without the types of any of them. */
 declare class TextDecoder {
@@ -78,9 +79,12 @@ interface Line {
 
 export class LogReader {
   readonly #file: string;
+  readonly #remembers: boolean;
   readonly #assembly: Assembly;
   readonly #watched: Watched;
+  readonly #uptime = new UptimeReader();
   readonly #repeats = new Repeats();
+  readonly #known = new KnownLines();
   readonly #windows: Windows;
   readonly #mail = new Mail();
   readonly #subjects = new Subjects();
@@ -96,9 +100,13 @@ export class LogReader {
   #unread = 0;
   readonly #firstUnread: LineRef[] = [];
 
-  /** @param file - the name that line references get */
-  constructor(file: string, onFact: (fact: Fact) => void) {
+  /**
+   * @param file - the name that line references get
+   * @param remembers - false: each line is read as if it came for the first time, which takes longer and gives the same facts
+   */
+  constructor(file: string, onFact: (fact: Fact) => void, remembers = true) {
     this.#file = file;
+    this.#remembers = remembers;
     this.#assembly = new Assembly((fact) => {
       if (this.#subjects.isMail) this.#subjects.seen(fact);
       onFact(fact);
@@ -147,7 +155,7 @@ export class LogReader {
   /** Reads the line [first, end). Most lines of a log are worth nothing, so no string is made of them. */
   #read(bytes: Uint8Array, first: number, end: number): void {
     this.#line++;
-    if (this.#passRepeated(bytes, first, end)) return;
+    if (this.#readRepeated(bytes, first, end)) return;
     const worth = worthOfBytes(bytes, first, end);
     if (worth === 0 && this.#isIdle() && !endsInEquals(bytes, first, end)) {
       if (!this.#isLog) this.#lookForPrefix(this.#decoder.decode(bytes.subarray(first, end)));
@@ -162,20 +170,32 @@ export class LogReader {
     else for (const line of decoded) this.#hold(line, worthOf(line));
   }
 
-  /** A flood of messages goes this short way: true when the line is a message that repeats another, and the next line begins with a time. */
-  #passRepeated(bytes: Uint8Array, first: number, end: number): boolean {
-    if (!this.#repeats.hasForms || !beginsWithTime(bytes, end + 1)) return false;
-    const isPlain = this.#held.length === 0 && this.#elapsed.size === 0 && !this.#hunks.isOpen && !this.#mail.isOpen;
-    if (!isPlain || this.#mail.isQuotedPrintable) return false;
-    const repeated = this.#repeats.readLine(bytes, first, end);
-    if (repeated === undefined) return false;
-    const { fact, key } = repeated;
-    fact.lines.push({ file: this.#file, line: this.#line });
+  /**
+   * Reads a line that repeats an earlier one, and whose next line begins with a time, so that it is whole. No string is made of it, nothing in it
+   * has to be cleaned, and no pattern is tried. False: the line must go the long way.
+   */
+  #readRepeated(bytes: Uint8Array, first: number, end: number): boolean {
+    if (!this.#isPlain() || !beginsWithTime(bytes, end + 1) || !this.#uptime.read(bytes, first)) return false;
+    const { seconds, messageFirst } = this.#uptime;
+    const repeated = this.#repeats.readMessage(bytes, messageFirst, end, seconds);
+    const known = repeated === undefined ? this.#known.ofBytes(bytes, messageFirst, end) : undefined;
+    if (repeated === undefined && known === undefined) return false;
+    const lines = [{ file: this.#file, line: this.#line }];
     this.#windows.pass(end - first);
-    this.#assembly.at(fact.lines, fact.time, fact.clock, 0);
-    this.#assembly.add(fact, key);
+    this.#assembly.at(lines, seconds, "uptime", 0);
     this.#followers = FOLLOWERS;
+    this.#isLog = true;
+    if (known !== undefined) this.#say(known, { lines, text: known.text, time: seconds, clock: "uptime" });
+    else if (repeated !== undefined) {
+      repeated.fact.lines.push(...lines);
+      this.#assembly.add(repeated.fact, repeated.key);
+    }
     return true;
+  }
+
+  /** A line with a time stands for itself now: it goes on with no line before it, and is part of no mail's header or encoded text. */
+  #isPlain(): boolean {
+    return this.#held.length === 0 && !this.#mail.isOpen && !this.#mail.isQuotedPrintable;
   }
 
   #lookForPrefix(raw: string): void {
@@ -299,51 +319,77 @@ export class LogReader {
   #search(window: Window, from: number, before: number): number {
     const whole = window.place(this.#file, from);
     this.#assembly.at(whole.lines, whole.time, whole.clock, window.depth);
-    const isAlone = window.isLine && from === 0;
-    const repeated = isAlone ? this.#repeats.read(whole) : undefined;
-    if (repeated !== undefined) this.#assembly.add(repeated.fact, repeated.key);
-    if (repeated !== undefined || (isAlone && this.#repeats.isSilent(whole.text))) return whole.text.length;
+    if (window.hasPrefix) this.#isLog = true;
+    if (window.isLine) {
+      this.#searchLine(window, whole);
+      return whole.text.length;
+    }
     const matches = matchesIn(window.text, from).filter(({ first }) => first < before);
     let searched = from;
-    let isSilent = isAlone;
-    for (const one of matches) {
-      this.#readMatch(window, one, searched);
-      searched = one.end;
-      isSilent &&= this.#watched.isSaidOnce;
+    for (const { shape, match, first, end } of matches) {
+      this.#isLog = true;
+      // Shapes that begin with a line match the line feed before it.
+      const place = window.place(this.#file, first + match[0].search(/\S/), end, searched);
+      const values = new Values(fieldsOf({ shape, match, first, end }, window), shape.fields);
+      shape.read(values, { base: { shape: shape.name, ...place } }, this.#assembly);
+      searched = end;
     }
-    if (matches.length > 0 || window.hasPrefix) this.#isLog = true;
-    if (matches.length === 0 && this.#noteUnread(window, from, before)) isSilent = false;
-    if (isSilent) this.#repeats.noteSilent(whole.text);
+    if (matches.length === 0) this.#noteUnread(window, from, before);
+    return searched;
+  }
+
+  #searchLine(window: Window, place: Place): void {
+    const repeated = this.#repeats.read(place);
+    if (repeated !== undefined) {
+      this.#assembly.add(repeated.fact, repeated.key);
+      return;
+    }
+    const known = this.#known.ofText(place.text);
+    if (known !== undefined) this.#say(known, place);
+    else this.#learn(window, place);
+  }
+
+  /** Reads the messages of a line, and remembers them. */
+  #learn(window: Window, place: Place): void {
+    const { text } = place;
+    const matches = matchesIn(window.text, 0);
+    if (matches.length > 0) this.#isLog = true;
+    const readings = matches.map((one) => ({
+      shape: one.shape,
+      values: new Values(fieldsOf(one, window), one.shape.fields),
+    }));
+    let isSaidOnce = true;
+    for (const reading of readings) {
+      this.#watched.begin();
+      readAt(reading, place, this.#watched);
+      isSaidOnce &&= this.#watched.isSaidOnce;
+    }
+    const line = { text, readings: isSaidOnce ? [] : readings, isUnread: matches.length === 0 && isUnread(text) };
+    if (line.isUnread) this.#countUnread(place.lines[0]);
+    if (this.#remembers && !this.#learnForm(window, matches, text)) this.#known.learn(window.raw, line);
+  }
+
+  #learnForm({ doubts }: Window, matches: readonly Match[], text: string): boolean {
     const [only] = matches;
-    const isWhole = isAlone && window.doubts.length === 0;
-    if (isWhole && matches.length === 1 && only !== undefined) this.#repeats.learn(whole.text, only, this.#watched);
-    return matches.at(-1)?.end ?? from;
+    if (only === undefined || matches.length > 1 || doubts.length > 0) return false;
+    return this.#repeats.learn(text, only, this.#watched);
   }
 
-  /** @param searched - the end of the message before it */
-  #readMatch(window: Window, one: Match, searched: number): void {
-    const { shape, match, first, end } = one;
-    // Shapes that begin with a line match the line feed before it.
-    const start = window.isLine ? first : first + match[0].search(/\S/);
-    const base = { shape: shape.name, ...window.place(this.#file, start, end, searched) };
-    this.#watched.begin();
-    shape.read(new Values(fieldsOf(one, window), shape.fields), { base }, this.#watched);
+  #say({ readings, isUnread }: KnownLine, place: Place): void {
+    for (const reading of readings) readAt(reading, place, this.#assembly);
+    if (isUnread) this.#countUnread(place.lines[0]);
   }
 
-  /** True: a part of the window looks like a message of an IOMMU. */
-  #noteUnread(window: Window, from: number, before: number): boolean {
+  /** Counts a window that looks like a message of an IOMMU. */
+  #noteUnread(window: Window, from: number, before: number): void {
     let first = from;
-    const unread = window.text
-      .slice(from, before)
-      .split("\n")
-      .some((text) => {
-        if (isUnread(text)) return true;
-        first += text.length + 1;
-        return false;
-      });
-    if (!unread) return false;
-    this.#countUnread(window.place(this.#file, first, first + 1).lines[0]);
-    return true;
+    for (const text of window.text.slice(from, before).split("\n")) {
+      if (isUnread(text)) {
+        this.#countUnread(window.place(this.#file, first, first + 1).lines[0]);
+        return;
+      }
+      first += text.length + 1;
+    }
   }
 
   #countUnread(line: LineRef | undefined): void {
@@ -352,10 +398,15 @@ export class LogReader {
   }
 }
 
-/** `[   12.345678]`, and not `[fault reason 05]`. */
-function beginsWithTime(bytes: Uint8Array, first: number): boolean {
-  const next = bytes[first + 1] ?? 0;
-  return bytes[first] === BRACKET && (next === BLANK || (next >= 0x30 && next <= 0x39));
+/** Reads a message of the line that stands at `place`. */
+function readAt({ shape, values }: Reading, place: Place, sink: Sink): void {
+  const { text, time, clock } = place;
+  const lines = place.lines.slice();
+  const base =
+    time === undefined || clock === undefined
+      ? { shape: shape.name, lines, text }
+      : { shape: shape.name, lines, text, time, clock };
+  shape.read(values, { base }, sink);
 }
 
 /** Quoted-printable may have broken the line. */

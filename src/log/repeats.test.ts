@@ -2,9 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { randomFrom } from "../allocator/random.model.ts";
 import type { Fact } from "./facts.ts";
-import { factsOf } from "./facts-of.model.ts";
+import { factsOf, readBy } from "./facts-of.model.ts";
 import { FAMILIES } from "./families/index.ts";
-import { LogReader } from "./reader.ts";
 import type { Shape } from "./shape.ts";
 
 const REPEATING = FAMILIES.flatMap(({ shapes }) => shapes).filter(({ repeats }) => repeats !== undefined);
@@ -77,18 +76,6 @@ test("a message with other flags or of another device is no repetition", () => {
   );
 });
 
-/** Facts of a text that the reader gets in one piece, or line by line: then it never sees how the next line begins. */
-function factsIn(text: string, byLine: boolean): Fact[] {
-  const facts: Fact[] = [];
-  const reader = new LogReader("-", (fact) => facts.push(fact));
-  const encoder = new TextEncoder();
-  if (byLine) for (const line of text.match(/[^\n]*\n/g) ?? []) reader.write(encoder.encode(line));
-  else reader.write(encoder.encode(text));
-  const summary = reader.finish();
-  assert.equal(summary.isLog, true);
-  return facts;
-}
-
 const ENDS = [
   "",
   "",
@@ -131,9 +118,12 @@ function flood(seed: number): string {
 }
 
 for (let seed = 1; seed <= 40; seed++) {
-  test(`a flood is read alike whether the reader sees how the next line begins or not, seed ${seed}`, () => {
+  test(`a flood is read alike by a reader that remembers messages and one that does not, seed ${seed}`, () => {
     const text = flood(seed);
-    assert.deepEqual(factsIn(text, false), factsIn(text, true));
+    const expected = readBy(text, { remembers: false });
+    assert.equal(expected.summary.isLog, true);
+    assert.deepEqual(readBy(text, {}), expected);
+    assert.deepEqual(readBy(text, { byLine: true }), expected);
   });
 }
 

@@ -1,6 +1,6 @@
 /**
- * Lines that repeat earlier ones: the same text that says nothing new, and messages that differ in their address alone. A device that goes wild
- * makes hundreds of thousands of these, and to compare what stands round the address takes a small part of the time that a pattern takes.
+ * Messages that differ from earlier ones in their address alone. A device that goes wild makes hundreds of thousands of these, and to compare what
+ * stands round the address takes a small part of the time that a pattern takes.
  */
 import { type Fact, type FaultFact, SAID_ONCE } from "./facts.ts";
 import type { Match } from "./matches.ts";
@@ -15,18 +15,8 @@ declare class TextEncoder {
 const ENCODER = new TextEncoder();
 /** Forms remembered: the latest ones that were met. */
 const MOST_FORMS = 16;
-/** Texts remembered that say nothing when they come again; then all are forgotten. */
-const MOST_SILENT = 2048;
 /** Of 64 bits. */
 const MOST_DIGITS = 16;
-
-const BRACKET = 0x5b;
-const CLOSING_BRACKET = 0x5d;
-const BLANK = 0x20;
-const POINT = 0x2e;
-const ZERO = 0x30;
-/** Digits behind the point of a time since boot; more make a number that is not exact. */
-const MOST_FRACTION_DIGITS = 6;
 
 /** A message with a gap where its address stood. */
 interface Form {
@@ -48,38 +38,19 @@ interface Repeated {
 export class Repeats {
   /** The form that was met last stands first. */
   readonly #forms: Form[] = [];
-  readonly #silent = new Set<string>();
-  #seconds = 0;
-  #messageStart = 0;
 
-  /** Are there messages that others may repeat? */
-  get hasForms(): boolean {
-    return this.#forms.length > 0;
-  }
-
-  /** Has the text been read before, and does it say nothing when it comes again? */
-  isSilent(text: string): boolean {
-    return this.#silent.has(text);
-  }
-
-  /** The text holds no message, or says of the machine what its first line has said. */
-  noteSilent(text: string): void {
-    if (this.#silent.size === MOST_SILENT) this.#silent.clear();
-    this.#silent.add(text);
-  }
-
-  /** Remembers the only message of a line, when its shape allows it (`Shape.repeats`) and has done nothing but to add a fact. */
-  learn(text: string, { shape, match }: Match, { only }: Watched): void {
+  /** Remembers the only message of a line; false when its shape does not allow it (`Shape.repeats`), or has done more than to add a fact. */
+  learn(text: string, { shape, match }: Match, { only }: Watched): boolean {
     const printed = shape.repeats === undefined ? undefined : match.groups?.[shape.repeats];
     const fact = only?.fact;
-    if (printed === undefined || fact?.kind !== "fault" || fact.time === undefined) return;
+    if (printed === undefined || fact?.kind !== "fault" || fact.time === undefined) return false;
     const digits = printed.replace(/^0x/i, "");
     const first = text.indexOf(digits);
     const end = first + digits.length;
     // The digits must stand at one place alone, and be the address as it was printed.
     if (!areHexDigits(text, first, end) || text.indexOf(digits, first + 1) >= 0 || isHexDigit(text.charCodeAt(end)))
-      return;
-    if (BigInt(`0x${digits}`) !== fact.iova) return;
+      return false;
+    if (BigInt(`0x${digits}`) !== fact.iova) return false;
     // Later lines complete the fact: the form keeps what this line states.
     const [before, after] = [text.slice(0, first), text.slice(end)];
     this.#forms.unshift({
@@ -91,48 +62,26 @@ export class Repeats {
       key: only?.key,
     });
     if (this.#forms.length > MOST_FORMS) this.#forms.pop();
+    return true;
   }
 
   /**
-   * The same for the line [first, end) of a log as the kernel prints it, `[   12.345678] ` and the message: no string is made of it. Undefined for
-   * any other line, and for messages that end in their address, which may have been cut. The fact has no lines yet.
+   * The same for the message [first, end) of a log, printed so many seconds after the boot: no string is made of it. Undefined for any other message,
+   * and for those that end in their address, which may have been cut. The fact has no lines yet.
    */
-  readLine(bytes: Uint8Array, first: number, end: number): Repeated | undefined {
-    if (!this.#readUptime(bytes, first)) return undefined;
-    const start = this.#messageStart;
+  readMessage(bytes: Uint8Array, first: number, end: number, seconds: number): Repeated | undefined {
     for (const { before, after, beforeBytes, afterBytes, fact, key } of this.#forms) {
       const digitsEnd = end - afterBytes.length;
-      const digitsFirst = start + beforeBytes.length;
+      const digitsFirst = first + beforeBytes.length;
       const count = digitsEnd - digitsFirst;
       if (count < 1 || count > MOST_DIGITS || afterBytes.length === 0 || fact.clock !== "uptime") continue;
-      if (!standsAt(bytes, start, beforeBytes) || !standsAt(bytes, digitsEnd, afterBytes)) continue;
+      if (!standsAt(bytes, first, beforeBytes) || !standsAt(bytes, digitsEnd, afterBytes)) continue;
       const digits = hexDigits(bytes, digitsFirst, digitsEnd);
       if (digits === undefined || (fact.granule === 4096 && !digits.endsWith("000"))) return undefined;
       const text = before + digits + after;
-      return { fact: { ...fact, lines: [], text, time: this.#seconds, iova: BigInt(`0x${digits}`) }, key };
+      return { fact: { ...fact, lines: [], text, time: seconds, iova: BigInt(`0x${digits}`) }, key };
     }
     return undefined;
-  }
-
-  /** Reads `[   12.345678] ` into `#seconds` and `#messageStart`; false when the line begins otherwise. */
-  #readUptime(bytes: Uint8Array, first: number): boolean {
-    if (bytes[first] !== BRACKET) return false;
-    let at = first + 1;
-    while (bytes[at] === BLANK) at++;
-    const whole = at;
-    let number = 0;
-    for (; isDigit(bytes[at]); at++) number = number * 10 + (bytes[at] as number) - ZERO;
-    const point = at;
-    if (point === whole || point - whole > 9 || bytes[at++] !== POINT) return false;
-    for (; isDigit(bytes[at]); at++) number = number * 10 + (bytes[at] as number) - ZERO;
-    const fraction = at - point - 1;
-    if (fraction < 3 || fraction > MOST_FRACTION_DIGITS || bytes[at] !== CLOSING_BRACKET) return false;
-    do at++;
-    while (bytes[at] === BLANK);
-    // Both numbers are exact, so the quotient is the number that the digits denote.
-    this.#seconds = number / 10 ** fraction;
-    this.#messageStart = at;
-    return true;
   }
 
   /** The fact of a message that differs from an earlier one in its address alone. */
@@ -230,10 +179,6 @@ function hexDigits(bytes: Uint8Array, first: number, end: number): string | unde
     digits += String.fromCharCode(code);
   }
   return digits;
-}
-
-function isDigit(code: number | undefined): boolean {
-  return code !== undefined && code >= ZERO && code <= 57;
 }
 
 /** Are the characters [first, end) the digits of one number? */

@@ -23,8 +23,14 @@ export class Values {
   readonly #fields: Readonly<Record<string, Field>>;
 
   constructor(groups: Readonly<Record<string, string | undefined>>, fields: Readonly<Record<string, Field>>) {
-    this.#groups = groups;
+    // The groups of a match have no prototype; a plain object is copied many times as fast.
+    this.#groups = { ...groups };
     this.#fields = fields;
+  }
+
+  /** The same fields, but for one. */
+  with(name: string, text: string): Values {
+    return new Values({ ...this.#groups, [name]: text }, this.#fields);
   }
 
   /** The field as printed, blanks that a mail program put inside taken out; undefined when the message has none. */
@@ -95,6 +101,11 @@ export interface Shape {
    * message that differs from an earlier one in this field alone is then read without the pattern.
    */
   readonly repeats?: string;
+  /**
+   * The field with the 16 hexadecimal digits in which a message may end, when the message is the same whatever the digits are. A line that differs
+   * from an earlier one in these digits alone is then read without the pattern.
+   */
+  readonly word?: string;
   /** Makes facts of the fields, or completes an earlier one. */
   read(values: Values, found: Found, sink: Sink): void;
 }

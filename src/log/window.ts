@@ -98,6 +98,11 @@ export class Window {
     return this.#parts[0]?.hasPrefix === true;
   }
 
+  /** Its first line with everything that stands in it. */
+  get raw(): string {
+    return this.#parts[0]?.raw ?? "";
+  }
+
   /** Is it one line? */
   get isLine(): boolean {
     return this.#parts.length === 1;

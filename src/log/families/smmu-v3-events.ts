@@ -50,23 +50,29 @@ export function isFirstWord(word: bigint): boolean {
   return EVENTS[Number(word & 0xffn)] !== undefined && (word & 0x700n) === 0n;
 }
 
-const bits = (word: bigint, first: number, count: number): number =>
-  Number((word >> BigInt(first)) & ((1n << BigInt(count)) - 1n));
+const bits = (word: number, first: number, count: number): number => (word >>> first) & (2 ** count - 1);
+/** Bits 63:32 and 31:0. */
+const upper = (word: bigint): number => Number(word >> 32n);
+const lower = (word: bigint): number => Number(word & 0xffff_ffffn);
 
 /** Word 0: stream 63:32, substream 31:12 where bit 11 says that there is one. */
 export function streamOf(word: bigint): { streamId: bigint; pasid?: bigint } {
   const streamId = word >> 32n;
-  return bits(word, 11, 1) === 1 ? { streamId, pasid: BigInt(bits(word, 12, 20)) } : { streamId };
+  const low = lower(word);
+  return bits(low, 11, 1) === 1 ? { streamId, pasid: BigInt(bits(low, 12, 20)) } : { streamId };
 }
 
 /** Word 1: bit 35 read, bit 34 instruction. */
 export function accessOf(word: bigint): Access {
-  if (bits(word, 35, 1) === 0) return "write";
-  return bits(word, 34, 1) === 1 ? "execute" : "read";
+  const high = upper(word);
+  if (bits(high, 3, 1) === 0) return "write";
+  return bits(high, 2, 1) === 1 ? "execute" : "read";
 }
+
+const CLASSES: readonly string[] = ["context descriptor fetch", "table walk", "input address", "reserved"];
 
 /** Word 1: bit 39 stage 2, bits 41:40 what was read when the fault came, bit 33 unprivileged, bit 31 stalled. */
 export function detailsOf(word: bigint): Record<string, string | number> {
-  const classes = ["context descriptor fetch", "table walk", "input address", "reserved"];
-  return { stage: bits(word, 39, 1) + 1, class: classes[bits(word, 40, 2)] ?? "", stalled: bits(word, 31, 1) };
+  const high = upper(word);
+  return { stage: bits(high, 7, 1) + 1, class: CLASSES[bits(high, 8, 2)] ?? "", stalled: bits(lower(word), 31, 1) };
 }

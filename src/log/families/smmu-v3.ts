@@ -20,10 +20,19 @@ import {
 import { accessOf, codeOf, detailsOf, eventOf, isFirstWord, streamOf } from "./smmu-v3-events.ts";
 import { SMMU_V3_QUEUES } from "./smmu-v3-queues.ts";
 
-/** Raw words read of an event so far. */
-const WORDS = new WeakMap<FaultFact, number>();
-/** Events whose decoded form has been read. */
-const DECODED = new WeakSet<FaultFact>();
+/** Words of a record. */
+const MOST_WORDS = 4;
+
+/** What has been read of an event. */
+interface Progress {
+  /** Raw words. */
+  words: number;
+  /** Its decoded form. */
+  isDecoded: boolean;
+}
+
+/** Of events that may go on. */
+const PROGRESS = new WeakMap<FaultFact, Progress>();
 
 /** The key of what an SMMU printed last; words that follow belong to it. */
 function keyOf(values: Values): string {
@@ -32,10 +41,16 @@ function keyOf(values: Values): string {
 
 function openEvent(values: Values, sink: Sink): FaultFact | undefined {
   const fact = sink.open(keyOf(values));
-  return fact?.kind === "fault" && WORDS.has(fact) ? fact : undefined;
+  return fact?.kind === "fault" && PROGRESS.has(fact) ? fact : undefined;
+}
+
+function progressOf(fact: FaultFact | undefined): Progress {
+  return (fact === undefined ? undefined : PROGRESS.get(fact)) ?? { words: 0, isDecoded: false };
 }
 
 function begin(code: number | undefined, name: string, values: Values, found: Found, sink: Sink): FaultFact {
+  const before = openEvent(values, sink);
+  if (before !== undefined) PROGRESS.delete(before);
   const event = eventOf(code ?? -1);
   const fact: FaultFact = {
     kind: "fault",
@@ -46,7 +61,7 @@ function begin(code: number | undefined, name: string, values: Values, found: Fo
     granule: 1,
     ...(code === undefined ? {} : { reason: { code: `0x${code.toString(16)}`, text: name } }),
   };
-  WORDS.set(fact, 0);
+  PROGRESS.set(fact, { words: 0, isDecoded: false });
   sink.add(fact, keyOf(values));
   return fact;
 }
@@ -73,24 +88,26 @@ const WORD: Shape = {
     String.raw`(?<![\w./@-])(?!mmu_dte_addr:)${SPEAKER}\s+0x(?<word>(?:[0-9a-f]\s{0,3}){15}[0-9a-f])(?![0-9a-f])`,
   ),
   fields: { iommu: SPEAKER_FIELD, word: { radix: "hex", unit: "word of an event record" } },
+  word: "word",
   read(values, found, sink) {
     const word = values.number("word") ?? 0n;
     const open = openEvent(values, sink);
-    if (open !== undefined && (WORDS.get(open) ?? 0) < 4) {
-      takeWord(open, word);
+    const progress = progressOf(open);
+    if (open !== undefined && progress.words < MOST_WORDS) {
+      takeWord(open, progress.words++, word);
       sink.extend(open, found);
       return;
     }
     // The line before was lost, to a rate limit or to the one who cut the paste.
     if (sink.open(keyOf(values)) !== open || !isFirstWord(word)) return;
     const code = Number(word & 0xffn);
-    takeWord(begin(code, eventOf(code).name, values, found, sink), word);
+    const fact = begin(code, eventOf(code).name, values, found, sink);
+    takeWord(fact, progressOf(fact).words++, word);
   },
 };
 
-function takeWord(fact: FaultFact, word: bigint): void {
-  const at = WORDS.get(fact) ?? 0;
-  WORDS.set(fact, at + 1);
+/** @param at - the word's index in the record */
+function takeWord(fact: FaultFact, at: number, word: bigint): void {
   const { hasAddress } = eventOf(Number(fact.reason?.code ?? -1));
   if (at === 0) Object.assign(fact, streamOf(word));
   if (hasAddress !== true) return;
@@ -124,12 +141,11 @@ const DECODED_EVENT: Shape = {
     const code = codeOf(name);
     const open = openEvent(values, sink);
     let fact = open;
-    if (open === undefined || DECODED.has(open) || !isSameEvent(open, code, values))
+    if (open === undefined || progressOf(open).isDecoded || !isSameEvent(open, code, values))
       fact = begin(code, name, values, found, sink);
     if (fact === undefined) return;
     complete(fact, values);
-    DECODED.add(fact);
-    WORDS.set(fact, 4);
+    PROGRESS.set(fact, { words: MOST_WORDS, isDecoded: true });
     if (fact === open) sink.extend(fact, found);
   },
 };
