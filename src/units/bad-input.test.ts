@@ -81,7 +81,7 @@ test("an option that there is none of is refused, and a near one is suggested", 
   refused(() => new DmaDevice(table, { boundryMask: 0n } as Anything), /"boundryMask".*did you mean boundaryMask\?/);
   refused(() => new DmaDevice(table, { dmaMask: 3n } as Anything), /"dmaMask".*did you mean mask\?/);
   const every: Anything = { faults: { allocate: { every: 2 } } };
-  refused(() => new DmaDevice(table, {}, every), /faults of allocate is "every"; expected one of interval, /);
+  refused(() => new DmaDevice(table, {}, every), /faults of allocate is "every"; expected one of after, interval, /);
 });
 
 test("every option object of the library refuses what it does not know", () => {

@@ -16,12 +16,12 @@ test("nothing is injected before it is set, and calls are counted", () => {
 test("the n-th call from when it was set fails, and as many behind it as were asked for", () => {
   const calls = injection();
   calls.begin();
-  calls.set({ failAt: 2, failures: 3, status: -7 });
+  calls.set({ fail: { after: 1, times: 3 }, status: -7 });
   assert.deepEqual(
     Array.from({ length: 6 }, () => calls.begin()),
     [0, -7, -7, -7, 0, 0],
   );
-  calls.set({ failAt: 1 });
+  calls.set({ fail: { times: 1 } });
   calls.set({});
   assert.equal(calls.begin(), 0, "what was set before is over");
 });
@@ -40,7 +40,13 @@ test("a call takes no more than the most, at random any number from one to that"
 });
 
 test("numbers that can't be are refused: among them a status that would be no failure", () => {
-  for (const wrong of [{ most: -1 }, { failAt: 0.5 }, { failures: 0 }, { status: 0 }, { status: 2 ** 31 }]) {
+  for (const wrong of [
+    { most: -1 },
+    { fail: { after: 0.5 } },
+    { fail: { times: -1 } },
+    { status: 0 },
+    { status: 2 ** 31 },
+  ]) {
     assert.throws(() => injection().set(wrong), InvalidArgumentError, JSON.stringify(wrong));
   }
 });

@@ -7,8 +7,12 @@
  */
 import { add, load, type SharedWords, store } from "../../shared/memory.ts";
 import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+import type { FailureScheduleOptions } from "../../units/failure-schedule.ts";
 
 const WORD = { calls: 0, most: 1, random: 2, failFrom: 3, failEnd: 4, failStatus: 5 } as const;
+
+/** More than are made, and no count of them leaves 31 bits. */
+const MOST_CALLS = 2 ** 29;
 
 /** What to do from now on. */
 export interface Injection {
@@ -16,10 +20,8 @@ export interface Injection {
   readonly most?: number;
   /** A call takes a random number, at least one, up to what it would take otherwise. Default false. */
   readonly random?: boolean;
-  /** The n-th call from now on fails, counted from 1; 0: none. Default 0. */
-  readonly failAt?: number;
-  /** So many calls in a row fail. Default 1. */
-  readonly failures?: number;
+  /** Which calls from now on fail, as every schedule of failures says it. Default: none. */
+  readonly fail?: Pick<FailureScheduleOptions, "after" | "times">;
   /** The status with which they fail: not 0. */
   readonly status?: number;
 }
@@ -38,18 +40,19 @@ export class CallInjection {
 
   /** In place of what was set before. One thread at a time. Throws InvalidArgumentError for numbers out of range. */
   set(injection: Injection): void {
-    const { most = 0, random = false, failAt = 0, failures = 1, status = -1 } = injection;
+    const { most = 0, random = false, fail, status = -1 } = injection;
+    const { after = 0, times = MOST_CALLS } = fail ?? { times: 0 };
     checkInteger("what a call takes at most", most, 0, 2 ** 31 - 1);
-    checkInteger("call that fails", failAt, 0, 2 ** 30);
-    checkInteger("calls that fail", failures, 1, 2 ** 30);
+    checkInteger("calls before those that fail", after, 0, MOST_CALLS);
+    checkInteger("calls that fail", times, 0, MOST_CALLS);
     checkInteger("status of calls that fail", status, -(2 ** 31), 2 ** 31 - 1);
     if (status === 0) throw new InvalidArgumentError("status of calls that fail", status, "not 0: that is success");
     this.#store(WORD.most, most);
     this.#store(WORD.random, random ? 1 : 0);
     this.#store(WORD.failStatus, status);
-    const from = failAt === 0 ? 0 : load(this.#words, this.#at + WORD.calls) + failAt;
+    const from = times === 0 ? 0 : load(this.#words, this.#at + WORD.calls) + after + 1;
     this.#store(WORD.failFrom, 0);
-    this.#store(WORD.failEnd, from === 0 ? 0 : from + failures);
+    this.#store(WORD.failEnd, from === 0 ? 0 : from + times);
     this.#store(WORD.failFrom, from);
   }
 

@@ -156,9 +156,9 @@ test("errors of a copy: direction, alignment, a link that is down or was reset, 
   fails("EFAULT", () => importer.copy("in", 0, 8, [{ address: 7n << 60n, bytes: 8 }]));
   fails("EFAULT", () => importer.copy("in", 0, 8, [{ address: 9000n << 13n, bytes: 8 }]));
   fails("EFAULT", () => importer.copy("in", 0, 8, [{ address: 1n << 60n, bytes: 8 }]));
-  hypervisor.injection.set({ failAt: 1, status: EBUSY });
+  hypervisor.injection.set({ fail: { times: 1 }, status: EBUSY });
   fails("EBUSY", () => copy());
-  hypervisor.injection.set({ failAt: 1, status: EIO });
+  hypervisor.injection.set({ fail: { times: 1 }, status: EIO });
   fails("EFAULT", () => copy());
   assert.equal(copy(), 8);
 
@@ -196,7 +196,7 @@ test("partial copies are gone on with; a reset or a refusal in their middle is t
   assert.equal(hypervisor.injection.calls - before, 5);
   assert.deepEqual(bytesAt(domain, 0, 4096), bytesAt(hypervisor, 0, 4096));
   // The third call is refused, on a link that stays up.
-  hypervisor.injection.set({ most: 1000, failAt: 3, status: EIO });
+  hypervisor.injection.set({ most: 1000, fail: { after: 2, times: 1 }, status: EIO });
   fails("EFAULT", () => importer.copy("in", 0, 4096, cookies));
   // The other end resets the link when the third call is made.
   hypervisor.injection.set({ most: 1000 });
@@ -487,7 +487,7 @@ test("a revocation that fails keeps the entries out of use, until it succeeds", 
   const { hypervisor, exporter, importer, domain } = start();
   const cookies = exporter.map(0, PAGE, direct | read, 1);
   const page = importer.mapIn((cookies[0] as LdcCookie).address);
-  hypervisor.injection.set({ failAt: 1, status: EBUSY });
+  hypervisor.injection.set({ fail: { times: 1 }, status: EBUSY });
   assert.equal(exporter.unmap(cookies), "platform-busy");
   assert.ok(domain.readMappedIn(page.address, new Uint8Array(8)));
   assert.equal(exporter.generic.statistics().quarantined, 1);
@@ -567,7 +567,7 @@ test("a map table that is taken away is out of reach for good: what was unmapped
   const page = importer.mapIn((cookies[0] as LdcCookie).address);
   assert.equal(exporter.unmap(cookies), undefined);
   assert.ok(domain.readMappedIn(page.address, new Uint8Array(8)), "lazily: not yet");
-  hypervisor.injection.set({ failAt: 2, status: EBUSY });
+  hypervisor.injection.set({ fail: { after: 1, times: 1 }, status: EBUSY });
   assert.throws(
     () => exporter.remove(),
     (error) => error instanceof IovaError && error.code === "platform-refused",
@@ -634,7 +634,7 @@ test("a page that is given back while the hypervisor can't is told, and can be g
   const { exporter, importer, domain, hypervisor } = start();
   const [cookie] = exporter.map(0, PAGE, direct | read, 1) as [LdcCookie];
   const page = importer.mapIn(cookie.address);
-  hypervisor.injection.set({ failAt: 1, status: EBUSY });
+  hypervisor.injection.set({ fail: { times: 1 }, status: EBUSY });
   fails("EBUSY", () => importer.unmapIn(page));
   assert.ok(domain.readMappedIn(page.address, new Uint8Array(8)));
   importer.unmapIn(page);

@@ -166,7 +166,11 @@ for (const window of ["legacy", "atu"] as const) {
         const { taken } = setUp.platform.generic.statistics();
         const before = tableOf(setUp);
         for (let call = 1; call <= calls; call++) {
-          setUp.machine.injection.set({ most, failAt: call, status: call % 2 === 0 ? EIO : EBUSY });
+          setUp.machine.injection.set({
+            most,
+            fail: { after: call - 1, times: 1 },
+            status: call % 2 === 0 ? EIO : EBUSY,
+          });
           assert.equal(attempt(setUp.device), call % 2 === 0 ? "platform-refused" : "platform-busy", `call ${call}`);
           assert.ok(tableOf(setUp).equals(before), `call ${call} of ${calls} leaves entries`);
           assert.equal(setUp.platform.generic.statistics().taken, taken, `call ${call} leaks`);
@@ -182,7 +186,7 @@ for (const window of ["legacy", "atu"] as const) {
         const setUp = start(window);
         const before = tableOf(setUp);
         // The first list of 1024 has been taken up to the sixth hundred.
-        setUp.machine.injection.set({ most: 100, failAt: 7, failures, status: EIO });
+        setUp.machine.injection.set({ most: 100, fail: { after: 6, times: failures }, status: EIO });
         assert.equal(attempt(setUp.device), "platform-refused", name);
         const { taken } = setUp.platform.generic.statistics();
         if (failures === 30) assert.equal(taken, 1500, `${name}: quarantined`);
@@ -202,7 +206,7 @@ for (const window of ["legacy", "atu"] as const) {
         for (let call = 1; call <= 4; call++) {
           const setUp = start(window, { invalidate: mode });
           const entry = setUp.device.mapPages(0, 300 * PAGE, 3);
-          setUp.machine.injection.set({ most: 100, failAt: call, failures, status: EBUSY });
+          setUp.machine.injection.set({ most: 100, fail: { after: call - 1, times: failures }, status: EBUSY });
           const failure = setUp.device.unmapPages(entry, 300);
           const refused = failures === 40 && call <= 3;
           assert.equal(failure, refused ? "platform-busy" : undefined, `call ${call}, ${failures} failures`);
@@ -258,7 +262,7 @@ test("an entry that was cleared late is not cleared once more when it is somebod
   const setUp = start();
   const { generic } = setUp.platform;
   const entry = setUp.device.mapPages(3 * PAGE, PAGE, 3);
-  setUp.machine.injection.set({ failAt: 1, failures: 40, status: EIO });
+  setUp.machine.injection.set({ fail: { times: 40 }, status: EIO });
   assert.equal(setUp.device.unmapPages(entry, 1), "platform-refused");
   setUp.machine.injection.set({});
   // As recovery does: cleared by a call of its own.
@@ -305,7 +309,7 @@ test("entries that were gathered and lost are told by every flush until they hav
   const setUp = start();
   const { ops } = setUp.platform;
   assert.equal(ops.set(10, 4, 100, 3), undefined);
-  setUp.machine.injection.set({ failAt: 1, status: EBUSY });
+  setUp.machine.injection.set({ fail: { times: 1 }, status: EBUSY });
   // Another place: what is gathered is sent, and refused; this call leaves nothing either.
   assert.equal(ops.set(50, 1, 7, 3), "platform-busy");
   assert.equal(ops.flush(), "platform-busy");
@@ -321,7 +325,7 @@ test("the law of the ops alone: a set that fails leaves nothing of itself, a flu
   for (let call = 1; call <= 26; call++) {
     const setUp = start();
     const { ops } = setUp.platform;
-    setUp.machine.injection.set({ most: 100, failAt: call, status: EIO });
+    setUp.machine.injection.set({ most: 100, fail: { after: call - 1, times: 1 }, status: EIO });
     // Two full lists take 11 calls each; the 52 entries that are left one, when another place is set; the flush three.
     const first = ops.set(0, 2100, 0, 3);
     const second = first ?? ops.set(5000, 300, 0, 3);
@@ -391,12 +395,12 @@ test("a hypervisor that says it took none, or more than it was asked for, is not
 test("any status but EOK is an error, negative ones too", () => {
   for (const status of [-1, -6, 1, EIO, 4000]) {
     const setUp = start();
-    setUp.machine.injection.set({ failAt: 1, status });
+    setUp.machine.injection.set({ fail: { times: 1 }, status });
     assert.equal(nameOf(setUp.device.map(0n, PAGE, 3)), "platform-refused");
     assert.equal(setUp.platform.generic.statistics().taken, 0);
   }
   const setUp = start();
-  setUp.machine.injection.set({ failAt: 1, status: EWOULDBLOCK });
+  setUp.machine.injection.set({ fail: { times: 1 }, status: EWOULDBLOCK });
   assert.equal(nameOf(setUp.device.map(0n, PAGE, 3)), "would-block");
 });
 
@@ -406,7 +410,7 @@ test("an entry that the hypervisor does not tell is no empty one", () => {
   assert.equal(ops.set(3, 1, 5, 3), undefined);
   assert.equal(ops.flush(), undefined);
   const value = { page: 0, access: 0 as 0 | 1 | 2 | 3 };
-  setUp.machine.injection.set({ failAt: 1, status: EBUSY });
+  setUp.machine.injection.set({ fail: { times: 1 }, status: EBUSY });
   assert.throws(
     () => ops.get(3, value),
     (error) => error instanceof IovaError && error.code === "platform-busy",
@@ -420,7 +424,7 @@ test("entries that a thread could not clear before it closed are handed out to n
   const { machine, platform } = setUp;
   const other = Sun4vPlatform.attach(machine, structuredClone(platform.handle));
   const entry = new DmaDevice(other.generic).mapPages(3 * PAGE, 2 * PAGE, 3);
-  machine.injection.set({ failAt: 1, failures: 100, status: EIO });
+  machine.injection.set({ fail: { times: 100 }, status: EIO });
   assert.equal(other.generic.unmap(entry, 2), "platform-refused");
   other.generic.close();
   machine.injection.set({});
@@ -445,7 +449,7 @@ test("exchange swaps one entry, and tells what was there", () => {
   assert.deepEqual(old, { page: 5, access: 1 });
   assert.equal(seenAt(setUp, 3), 6);
   assert.equal(ops.exchange(3, 2 ** 44, 3, old), "platform-refused");
-  setUp.machine.injection.set({ failAt: 2, status: EIO });
+  setUp.machine.injection.set({ fail: { after: 1, times: 1 }, status: EIO });
   assert.equal(ops.exchange(3, 7, 3, old), "platform-refused");
   assert.equal(seenAt(setUp, 3), 6);
 });

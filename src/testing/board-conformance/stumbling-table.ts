@@ -7,6 +7,7 @@ import type { AreaConstraints } from "../../allocator/constraints.ts";
 import type { EntryValue, MappingTable } from "../../table/contract.ts";
 import { ForwardingTable } from "../../table/forwarding-table.ts";
 import { type Failure, TABLE_FULL } from "../../units/failure.ts";
+import { FailureSchedule } from "../../units/failure-schedule.ts";
 import type { EntryAccess } from "../../units/numbers.ts";
 import { expect } from "../expect.ts";
 import type { Bench } from "./bench.ts";
@@ -21,24 +22,24 @@ export interface Stumble {
 }
 
 export class StumblingTable extends ForwardingTable {
-  #allocations = 0;
-  #sets = 0;
-  #flushes = 0;
+  readonly #allocate: readonly FailureSchedule[];
+  readonly #set: readonly FailureSchedule[];
+  readonly #flush: readonly FailureSchedule[];
   /** The entries that were written. */
   readonly written: number[] = [];
-  readonly #stumble: Stumble;
   readonly #wildRead: (entry: number) => void;
 
   constructor(table: MappingTable, stumble: Stumble, wildRead: (entry: number) => void) {
     super(table);
-    this.#stumble = stumble;
+    const { allocate = [], set, flush } = stumble;
+    this.#allocate = allocate.map((call) => onlyCall("allocate", call));
+    this.#set = set === undefined ? [] : [onlyCall("set", set)];
+    this.#flush = flush === undefined ? [] : [onlyCall("flush", flush)];
     this.#wildRead = wildRead;
   }
 
   override allocate(count: number, constraints: AreaConstraints, after: number): number {
-    this.#allocations++;
-    if (this.#stumble.allocate?.includes(this.#allocations)) return TABLE_FULL;
-    return super.allocate(count, constraints, after);
+    return isDue(this.#allocate) ? TABLE_FULL : super.allocate(count, constraints, after);
   }
 
   override set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
@@ -50,13 +51,11 @@ export class StumblingTable extends ForwardingTable {
   }
 
   override flush(): Failure | undefined {
-    this.#flushes++;
-    return this.#stumble.flush === this.#flushes ? "platform-busy" : super.flush();
+    return isDue(this.#flush) ? "platform-busy" : super.flush();
   }
 
   #stumbles(): Failure | undefined {
-    this.#sets++;
-    return this.#stumble.set === this.#sets ? "platform-refused" : undefined;
+    return isDue(this.#set) ? "platform-refused" : undefined;
   }
 
   /** The entries are in the table, and the wild device has them. */
@@ -68,6 +67,16 @@ export class StumblingTable extends ForwardingTable {
     }
     return failure;
   }
+}
+
+/** Of the calls of one kind, the n-th alone fails. */
+function onlyCall(what: string, call: number): FailureSchedule {
+  return new FailureSchedule(what, { after: call - 1, times: 1 });
+}
+
+/** Counts a call in all of them: does one make it fail? */
+function isDue(schedules: readonly FailureSchedule[]): boolean {
+  return schedules.filter((schedule) => schedule.next()).length > 0;
 }
 
 /** What of one mapping can fail. */

@@ -138,7 +138,7 @@ test("a call takes the pages before the first bad one, at most 1024, and what th
 
 test("the injection fails the call it was told to, as often as it was told to", () => {
   const machine = start();
-  machine.injection.set({ failAt: 2, failures: 2, status: api.EIO });
+  machine.injection.set({ fail: { after: 1, times: 2 }, status: api.EIO });
   const statuses = Array.from({ length: 5 }, () => call(machine, api.PCI_IOMMU_UNMAP, 0n, 1n)[0]);
   assert.deepEqual(statuses, [0, api.EIO, api.EIO, 0, 0]);
   assert.equal(machine.injection.calls, 5);
@@ -207,7 +207,7 @@ test("other threads' views share tables, injection and IOTSB; a closed view make
   assert.notEqual(other.thread, machine.thread);
   writeList(machine, [3n * PAGE]);
   call(machine, api.PCI_IOTSB_CONF, 0x100000n, PAGE, PAGE, 0x8_0000_0000n);
-  other.injection.set({ failAt: 1, status: api.EIO });
+  other.injection.set({ fail: { times: 1 }, status: api.EIO });
   assert.equal(call(machine, api.PCI_IOMMU_GETMAP, 0n)[0], api.EIO);
   assert.equal(call(other, api.PCI_IOTSB_MAP, 1n, 1n << 48n, 1n, LIST)[0], 0);
   assert.equal(call(machine, api.PCI_IOTSB_GETMAP, 1n, 0n)[0], 0);
