@@ -2,6 +2,7 @@
  * `iova`: what programs use that share an address range among threads, or map memory for devices. Runs wherever there is
  * SharedArrayBuffer: Node, browsers, Deno, Bun. Platforms and machines are made with `iova/platform`.
  */
+/// <reference lib="esnext.disposable" preserve="true" />
 export type { AreaConstraints, AreaLimits } from "./allocator/constraints.ts";
 export { areaConstraints, UNCONSTRAINED } from "./allocator/constraints.ts";
 export type { Invalidator } from "./allocator/flush.ts";

@@ -2,6 +2,7 @@
  * `iova/platform`: platforms, the machines they run on, and the contracts between these and the generic table. For those who run a
  * platform, and for those who bring a platform or a machine of their own.
  */
+/// <reference lib="esnext.disposable" preserve="true" />
 export type { EntryFormat } from "./formats/contract.ts";
 export { ldcMapEntry } from "./formats/ldc-map-entry.ts";
 export { pseriesTce } from "./formats/pseries-tce.ts";

@@ -8,6 +8,7 @@ import { openingComment } from "./opening-comment.ts";
 import { sharedMemory } from "./shared-memory.ts";
 import { switchedOff } from "./switched-off.ts";
 import { type Finding, readTree, type Tree } from "./tree.ts";
+import { unboundedSpread } from "./unbounded-spread.ts";
 
 const sources = readTree(ROOT);
 
@@ -143,6 +144,30 @@ test("a test that is switched off, or switches others off, is found; a skip with
   }
   assertPasses(switchedOff, "src/dma/a.test.ts", 'test("x", { skip: reason }, (t) => t.skip("no browser here"));');
   assertPasses(switchedOff, "src/dma/a.test.ts", 'trace.skip("header"); test("skip: true", () => {});');
+});
+
+test("no array without a bound is spread into a call", () => {
+  assertNone(unboundedSpread(sources));
+});
+
+test("a spread of an array without a bound is found, and one with a bound is let pass", () => {
+  for (const code of [
+    "ranges.push(...taken);",
+    "this.#list.unshift(0, ...more());",
+    "const most = Math.max(0, ...lines.map((line) => line.length));",
+    "String.fromCharCode(...bytes);",
+    "all.push(...[1, ...taken]);",
+    "all.push(...taken.slice(1));",
+  ]) {
+    assertFinds(unboundedSpread, "src/dma/a.ts", code, /without a bound/);
+  }
+  assertPasses(
+    unboundedSpread,
+    "src/dma/a.ts",
+    "a.push(...[1, 2], b); a.push(...c.slice(0, 8)); const d = [...a, ...b];",
+  );
+  assertPasses(unboundedSpread, "src/dma/a.ts", "String.fromCharCode(...bytes.subarray(0, 8)); own(...a);");
+  assertPasses(unboundedSpread, "src/dma/a.test.ts", "a.push(...b);");
 });
 
 type Rule = (tree: Tree) => Finding[];

@@ -431,6 +431,11 @@ export class PooledAllocator {
     }
   }
 
+  /** `using` ends it as `close` does. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   /**
    * What a dead thread held comes back, and is returned; see recovery.ts. Call it once the thread's end is certain. After
    * "in-flight" the thread's number stays in use while ranges of it are live: when they have been freed, or should be, call it again

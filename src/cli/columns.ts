@@ -1,8 +1,9 @@
 /** Text in columns and lines: tables, the first column left, the others right, and paragraphs broken at blanks. */
+import { append, largest } from "../units/lists.ts";
 
 /** Lines of equal columns. `gap` blanks stand between columns. Cells may be empty. */
 function aligned(rows: readonly (readonly string[])[], gap = 2): string[] {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? "").length)));
+  const widths = (rows[0] ?? []).map((_, column) => largest(rows.map((row) => (row[column] ?? "").length)));
   return rows.map((row) =>
     row
       .map((cell, column) => (column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0)))
@@ -32,13 +33,17 @@ export function reflowed(manual: string, width: number): string {
   const lines: string[] = [];
   let paragraph: string[] = [];
   const endParagraph = (): void => {
-    if (paragraph.length > 0) lines.push(...wrapped(paragraph.join(" "), width));
+    if (paragraph.length > 0) append(lines, wrapped(paragraph.join(" "), width));
     paragraph = [];
   };
   for (const line of manual.split("\n")) {
     const isAlone = line === "" || line.startsWith("  ") || line.endsWith(":");
     if (isAlone) endParagraph();
-    if (line.startsWith("  ")) lines.push(...wrapped(line.trim(), width - 2, "    ").map((part) => `  ${part}`));
+    if (line.startsWith("  "))
+      append(
+        lines,
+        wrapped(line.trim(), width - 2, "    ").map((part) => `  ${part}`),
+      );
     else if (isAlone) lines.push(line);
     else paragraph.push(line);
   }

@@ -1,6 +1,8 @@
 /** The report of `iova stat`: a table of devices, and what one of them did in detail, on one screen. */
+
 import type { DeviceStatistics, TimePart, TraceStatistics } from "../statistics/contract.ts";
 import { counted } from "../units/counts.ts";
+import { largest, smallest } from "../units/lists.ts";
 import { chart, columnsOf } from "./chart.ts";
 import { fitted, wrapped } from "./columns.ts";
 import { compact, duration, percent, sizeText } from "./numbers.ts";
@@ -126,12 +128,12 @@ function printCharts(parts: readonly TimePart[], terminal: Terminal): void {
   const holes = parts.flatMap(({ largestHoleBytes }) => (largestHoleBytes === null ? [] : [largestHoleBytes]));
   if (holes.length === 0) return;
   const least = columnsOf(holes, width, Math.min);
-  printChart("hole", least, Math.min(...least), terminal);
+  printChart("hole", least, smallest(least), terminal);
 }
 
 /** The label in the upper row; the highest value and what an empty column means below it. */
 function printChart(label: string, values: readonly number[], low: number, terminal: Terminal): void {
-  const high = Math.max(...values);
+  const high = largest(values);
   const heads = [label, `<= ${sizeText(high)}`, high === low ? "" : `>= ${sizeText(low)}`];
   chart(values, low, high, terminal.isUtf8).forEach((line, row) => {
     const head = (heads[row] ?? "").padEnd(LABEL_COLUMNS);

@@ -1,4 +1,5 @@
 /** What was probably meant by a word that is not known: `--sec` is `--seconds`, `replya` is `replay`. */
+import { smallest } from "../units/lists.ts";
 
 /** More slips than these make another word; short words bear fewer: one in three letters. */
 const MOST_SLIPS = 3;
@@ -10,7 +11,7 @@ export function similar(word: string, known: readonly string[]): string[] {
   if (begun.length > 0) return begun;
   const letters = word.replace(/^-+/, "").length;
   const slips = known.map((candidate) => slipsBetween(word, candidate));
-  const fewest = Math.min(...slips);
+  const fewest = smallest(slips);
   if (fewest > Math.min(MOST_SLIPS, Math.ceil(letters / 3))) return [];
   return known.filter((_, at) => slips[at] === fewest);
 }

@@ -81,6 +81,11 @@ export class NvmeDriver {
     this.#memory.release();
   }
 
+  /** `using` ends it as `close` does. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   #transfer(opcode: number, firstBlock: number, blocks: number, address: number): number | Failure {
     checkInteger("blocks of a command", blocks, 1, nvme.MAX_BLOCKS);
     if (address % 4 !== 0) throw new InvalidArgumentError("address of the data", address, "a multiple of 4");

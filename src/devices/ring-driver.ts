@@ -114,6 +114,11 @@ export class RingDriver {
     this.#memory.release();
   }
 
+  /** `using` ends it as `close` does. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   #addBuffer(descriptor: number): void {
     const { dma, pages } = this.#parts;
     const address = pages.allocate(BUFFER_BYTES);

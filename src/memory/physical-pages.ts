@@ -157,6 +157,11 @@ export class PhysicalPages {
     this.#allocator.close();
   }
 
+  /** `using` ends it as `close` does. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   /** Throws IovaError "view-closed" once `close` has been called. */
   checkOpen(): void {
     this.#allocator.checkOpen();

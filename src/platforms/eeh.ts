@@ -2,8 +2,10 @@
  * EEH, enhanced error handling, as both PowerPC platforms tell of it: a refused DMA freezes the device's PE (partitionable endpoint).
  * Its DMA is dropped, its registers read all ones, until the PE is reset. How a freeze is found, and ended, is the platform's.
  */
+
 import type { Fault, Machine } from "../machine/contract.ts";
 import type { Failure } from "../units/failure.ts";
+import { append } from "../units/lists.ts";
 
 /** A PE, and the names of the devices in it. */
 export interface FrozenPartition {
@@ -47,7 +49,7 @@ export function takeFreezes(source: FreezeSource): EehReport {
     faults.find(({ device }) => devices.includes(device));
   if (found.some(({ devices }) => firstOf(devices) === undefined)) {
     source.settle();
-    faults.push(...source.machine.faults());
+    append(faults, source.machine.faults());
   }
   return { faults, events: found.map((frozen) => ({ ...frozen, firstFault: firstOf(frozen.devices) })) };
 }

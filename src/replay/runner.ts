@@ -3,11 +3,13 @@
  * each row's calls for the one table that they meet. Rows run in turns, a slice of time each, in an order that rotates: what
  * else the machine does meets all rows alike. The first slice of each row is left out: the engine compiles.
  */
+
 import type { Board, BoardKind } from "../machines/board.ts";
 import { boardNamed } from "../machines/boards.ts";
 import { createShared, notify, type SharedBuffer, type SharedWords, store, wordsOf } from "../shared/memory.ts";
 import type { RequestHistory } from "../trace/requests.ts";
 import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
+import { largest as biggest } from "../units/lists.ts";
 import { MAX_ENTRIES } from "../units/numbers.ts";
 import { arenaLimit, checkTables, layoutMemory, type MemoryLayout } from "./memory.ts";
 import { planReplay, type ReplayPlan } from "./plan.ts";
@@ -105,7 +107,7 @@ export function prepareReplay(history: RequestHistory, options: ReplayOptions): 
   checkTables(size, options.rows.length);
   const arenas = plan.workers.map((worker) => worker.arenaBytes);
   // The table may have grown since: look again.
-  arenaLimit(size, workers, Math.max(...arenas));
+  arenaLimit(size, workers, biggest(arenas));
   return { plan, kind, pageShift, entries, layout: layoutMemory(size, arenas), options };
 }
 
@@ -242,7 +244,7 @@ async function runSlice(row: Row, slice: number, seconds: number, host: ReplayHo
   await over;
   row.cpuSeconds += (host.cpuMicroseconds() - cpuBefore) / 1e6;
   const ran = row.workers.reports.map((report) => report.milliseconds / 1000);
-  row.seconds += Math.max(...ran);
+  row.seconds += biggest(ran);
   for (const [worker, seconds] of ran.entries()) (row.workerSeconds[worker] as number) += seconds;
 }
 

@@ -234,6 +234,11 @@ export class IommuTable implements MappingTable {
     this.allocator.close();
   }
 
+  /** `using` ends it as `close` does. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   /** Empties the entries of all areas, those of adjacent ones at once, and makes it visible. */
   #clearRuns(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
     for (let i = 0; i < areas; ) {

@@ -1,5 +1,7 @@
 /** Reports as text, for people: what is wrong, what was found and expected, and both places. */
+
 import { hexadecimal } from "../../units/counts.ts";
+import { append } from "../../units/lists.ts";
 import type { Access } from "../../units/numbers.ts";
 import type { KnownMapping, MappingDescription, MappingKind, MismatchMisuse, MisuseReport, Place } from "./misuse.ts";
 
@@ -90,13 +92,14 @@ function circumstances(report: MisuseReport): string[] {
   const lines: string[] = [];
   if ("found" in report && isDescription(report.found)) lines.push(`found:    ${mappingText(report.found)}`);
   if ("expected" in report) lines.push(`expected: ${mappingText(report.expected)}`);
-  if ("other" in report) lines.push(...knownLines("other:   ", report.other));
-  if ("example" in report) lines.push(...knownLines("oldest:  ", report.example));
-  if ("inside" in report && report.inside !== undefined) lines.push(...knownLines("inside:  ", report.inside));
+  if ("other" in report) append(lines, knownLines("other:   ", report.other));
+  if ("example" in report) append(lines, knownLines("oldest:  ", report.example));
+  if ("inside" in report && report.inside !== undefined) append(lines, knownLines("inside:  ", report.inside));
   if ("before" in report && report.before !== undefined) {
-    lines.push(...knownLines("before:  ", report.before), ...placeLines("freed", report.before.freed, ""));
+    append(lines, knownLines("before:  ", report.before));
+    append(lines, placeLines("freed", report.before.freed, ""));
   }
-  if ("mapped" in report) lines.push(...placeLines("mapped", report.mapped, ""));
+  if ("mapped" in report) append(lines, placeLines("mapped", report.mapped, ""));
   return lines;
 }
 

@@ -133,6 +133,11 @@ export class QemuMachine implements Machine {
     if (this.#process === undefined) this.#qtest.closeFiles();
     else if (this.#qtest.markClosed()) this.#process.end();
   }
+
+  /** `using` ends it as `close` does. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
 }
 
 function modelOf(name: QemuModelName): QemuModel {

@@ -23,6 +23,7 @@ import {
 } from "../../shared/memory.ts";
 import { hexadecimal } from "../../units/counts.ts";
 import { checkInteger, InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { append } from "../../units/lists.ts";
 import { LAST_MILLISECONDS, type QemuHandle } from "./process.ts";
 import { CAUSE, MESSAGE_AT, PHASE, WORD } from "./state.ts";
 
@@ -193,7 +194,7 @@ export class Qtest {
       if (bytes === 0) throw this.#endedError(commands[replies.length] as string);
       const lines = (rest + this.#buffer.toString("latin1", 0, bytes)).split("\n");
       rest = lines.pop() as string;
-      replies.push(...lines);
+      append(replies, lines);
       add(this.#words, WORD.sequence, 2);
     }
     return replies.map((reply, i) => answerOf(commands[i] as string, reply));

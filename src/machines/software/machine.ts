@@ -240,6 +240,11 @@ export class SoftwareMachine implements DmaMachine {
     releaseSlot(this.#state, this.#layout, this.thread);
   }
 
+  /** `using` ends it as `close` does. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   #sum(counter: number): number {
     let sum = 0;
     for (let thread = 0; thread < this.#layout.threads; thread++) {

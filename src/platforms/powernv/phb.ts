@@ -273,6 +273,11 @@ export class Phb {
     store(this.state.words, labelAt(thread), FREE_LABEL);
   }
 
+  /** `using` ends it as `close` does. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   /** Bridge's lock held. `inherited`: it was the dead thread's. */
   #takeOver(thread: number, inherited: boolean): void {
     if (inherited || holdsTables(this.state, tagOf(thread))) {

@@ -117,4 +117,9 @@ export class PowernvPlatform {
       this.phb.close();
     }
   }
+
+  /** `using` ends it as `close` does. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
 }

@@ -2,9 +2,11 @@
  * Which entries of a new table are never handed out: entry 0 of a window at bus address 0 (to many drivers an address of 0 means none),
  * the hole where the bridge decodes its own MMIO, and what a kernel that crashed left mapped.
  */
+
 import type { Memory } from "../../machine/contract.ts";
 import type { EntryValue } from "../../table/contract.ts";
 import { InvalidArgumentError, inWords } from "../../units/errors.ts";
+import { append } from "../../units/lists.ts";
 import type { DmaWindow, EntryRange } from "../../units/numbers.ts";
 import { mergeRanges, rangeOf } from "../whole-table.ts";
 import type { TceGeometry } from "./geometry.ts";
@@ -24,7 +26,7 @@ export interface BusRange {
 export function fixedReservations(window: DmaWindow, hole: BusRange | undefined): EntryRange[] {
   const ranges: EntryRange[] = [];
   if (window.base === 0n) ranges.push(rangeOf(0, 1));
-  if (hole !== undefined) ranges.push(...entriesOf(window, hole));
+  if (hole !== undefined) append(ranges, entriesOf(window, hole));
   return mergeRanges(ranges);
 }
 

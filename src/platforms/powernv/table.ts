@@ -248,6 +248,11 @@ export class PowernvTable {
     this.generic.close();
   }
 
+  /** `using` ends it as `close` does. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   get #at(): number {
     return tableAt(this.#phb.state, this.handle.index);
   }

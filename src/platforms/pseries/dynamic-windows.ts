@@ -15,6 +15,7 @@ import { pseriesTce } from "../../formats/pseries-tce.ts";
 import type { Memory } from "../../machine/contract.ts";
 import type { Failure } from "../../units/failure.ts";
 import { checkKeys } from "../../units/keys.ts";
+import { largest } from "../../units/lists.ts";
 import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
 import { checkMemory, type MemoryRange, mapDirectly } from "./direct-memory.ts";
 import type { FirmwareCalls, WindowQuery } from "./firmware-calls.ts";
@@ -231,7 +232,7 @@ function sizeOf(query: WindowQuery, request: DynamicWindowRequest, memory: reado
   const pageShifts = query.pageShifts
     .filter((shift) => pseriesTce.pageShifts.includes(shift))
     .toSorted((a, b) => b - a);
-  const end = Math.max(...memory.map(({ address, bytes }) => address + bytes));
+  const end = largest(memory.map(({ address, bytes }) => address + bytes));
   const windowShift = Math.ceil(Math.log2(end));
   const whole = pageShifts.find(
     (shift) =>

@@ -345,6 +345,11 @@ export class PseriesPlatform {
     }
   }
 
+  /** `using` ends it as `close` does. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   #changeMemory(
     range: MemoryRange,
     change: (ops: PseriesOps, window: DmaWindow) => Failure | undefined,

@@ -3,7 +3,9 @@
  * behaviour, in both modes and with two threads. Pairwise over the rest (CHOICES): on each kind, every two values of two options meet
  * at least once. The rows of options are dealt out to the kind's cells.
  */
+
 import { type BoardKind, levelsOf } from "../../machines/board.ts";
+import { largest } from "../../units/lists.ts";
 import { type Behaviour, lacks, NEEDS, type Need } from "./case.ts";
 import { pairCount, pairwise } from "./pairwise.ts";
 import { type BoardSetting, CHOICES, type Choice, hasSeveralPages, PLAIN, sizeText, threadsOf } from "./setting.ts";
@@ -121,7 +123,7 @@ function aligned(rows: readonly string[][]): string[] {
   // What stands alone in its first cell may run over the others.
   const wide = rows.filter((row) => row[1] !== "");
   const [head = []] = rows;
-  const widths = head.map((_, column) => Math.max(...wide.map((row) => (row[column] as string).length)));
+  const widths = head.map((_, column) => largest(wide.map((row) => (row[column] as string).length)));
   return rows.map((row) => {
     const [first = "", pages = "", ...others] = row;
     const [boardWidth = 0, pagesWidth = 0, ...otherWidths] = widths;
@@ -198,7 +200,7 @@ function leftOut(counts: readonly CellCount[]): string[] {
       [`${those.length}`, NEEDS[need], `${behaviours}; ${names.length === boards ? "every board" : names.join(", ")}`],
     ];
   });
-  const widths = [0, 1].map((column) => Math.max(...rows.map((row) => (row[column] as string).length)));
+  const widths = [0, 1].map((column) => largest(rows.map((row) => (row[column] as string).length)));
   return rows.map(([count = "", why = "", where = ""]) => {
     return `  ${count.padStart(widths[0] as number)}  ${why.padEnd(widths[1] as number)}  ${where}`;
   });

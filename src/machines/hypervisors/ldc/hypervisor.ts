@@ -174,4 +174,9 @@ export class LdcHypervisor implements DmaMachine {
     store(this.#state, this.#layout.threadsAt + this.thread * THREAD.words + THREAD.otherSlot, 0);
     for (const machine of this.#machines) machine.close();
   }
+
+  /** `using` ends it as `close` does. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
 }

@@ -32,6 +32,7 @@ import { checkHandle } from "../../../table/handle.ts";
 import { hexadecimal } from "../../../units/counts.ts";
 import { checkInteger, InvalidArgumentError, InvariantError, inWords } from "../../../units/errors.ts";
 import { checkKeys, type OptionTypes } from "../../../units/keys.ts";
+import { largest } from "../../../units/lists.ts";
 import type { SoftwareDevice } from "../../software/device.ts";
 import { SoftwareMachine, type SoftwareMachineHandle, type SoftwareMachineOptions } from "../../software/machine.ts";
 import { SoftwareMemory } from "../../software/memory.ts";
@@ -296,6 +297,11 @@ export class PaprHypervisor implements DmaMachine {
     this.machine.close();
   }
 
+  /** `using` ends it as `close` does. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   #hypercall(number: number, args: BigUint64Array): number {
     this.#counts.set(number, this.callsOf(number) + 1);
     increment(this.#words, this.#callsAt);
@@ -418,7 +424,7 @@ function dynamicOf(options: DynamicWindowOptions): NonNullable<Setup["dynamic"]>
   const { reset = true, limitedAddressing = false } = options;
   for (const shift of pageShifts) checkPageShift(shift);
   checkInteger("largest window in TCEs", largestWindow, 1, 2 ** 31 - 1);
-  const pageBytes = 2n ** BigInt(Math.max(12, ...pageShifts));
+  const pageBytes = 2n ** BigInt(largest(pageShifts, 12));
   if (base % pageBytes !== 0n) {
     throw new InvalidArgumentError("base of dynamic windows", inWords(hexadecimal(base)), `a multiple of ${pageBytes}`);
   }

@@ -193,6 +193,11 @@ export class Sun4vHypervisor implements DmaMachine {
     this.machine.close();
   }
 
+  /** `using` ends it as `close` does. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
   /** A guest's call; see services.ts. EBADTRAP for one that there is not. */
   readonly hypercall = (number: number, args: BigUint64Array): number => {
     if (!this.#open) throw closed();
