@@ -1,10 +1,11 @@
-/** The examples of drivers on every board. */
+/** The examples: drivers on every board, what they refuse, and the debug mode. */
+import assert from "node:assert/strict";
 import { test } from "node:test";
 import { BOARD_KINDS } from "iova/platform";
 import { QEMU_BOARDS } from "iova/qemu";
 import { hasBoard } from "../src/machines/qemu/install.model.ts";
 import type { QemuModelName } from "../src/machines/qemu/machine.ts";
-import { assertBothRun } from "./drivers.model.ts";
+import { assertBothRun, run } from "./drivers.model.ts";
 
 for (const { name } of BOARD_KINDS) {
   test(`the drivers of the examples run on ${name}`, () => assertBothRun(name, 1000, 100));
@@ -15,3 +16,29 @@ for (const { name } of QEMU_BOARDS) {
     if (hasBoard(t, name.replace("@qemu", "") as QemuModelName)) assertBothRun(name, 20, 3);
   });
 }
+
+test("a platform that there is not, and a count that is none, are told from what there is, with exit code 2", () => {
+  for (const [example, args, message] of [
+    ["nic", ["--platform", "vax"], /^--platform vax: expected one of linear-tce, .*powernv@qemu\nusage:/],
+    ["nic", ["--frames", "1e3"], /^--frames 1e3: expected an integer from 1 to 9999999\nusage: .*--frames N/],
+    ["nvme", ["--commands", "0"], /^--commands 0: expected an integer from 1/],
+    ["nvme", ["--frames", "3"], /^Unknown option '--frames'.*\nusage: .*--commands N/],
+    ["nvme", ["pseries"], /^Unexpected argument 'pseries'/],
+  ] as const) {
+    const { status, output, said } = run(example, ...args);
+    assert.deepEqual([status, output], [2, ""], said);
+    assert.match(said, message);
+  }
+});
+
+test("the example of the debug mode reports both misuses, each with where the mapping was made and where it was misused", () => {
+  const { output, said } = run("debug");
+  assert.match(output, /^nvme0: unmap: frees 100 bytes of a mapping of 5000 \[free-wrong-size\]$/m, said);
+  assert.match(output, /^nvme0: deviceRemoved: the device is removed with 1 live mappings /m);
+  const places = [...output.matchAll(/^ {2}(mapped|misused) by queue 3 at\n {4}.*debug\.[jt]s:(\d+)/gm)];
+  assert.deepEqual(
+    places.map(([, what]) => what),
+    ["mapped", "misused", "mapped", "misused"],
+  );
+  assert.equal(new Set(places.map(([, , line]) => line)).size, 4);
+});

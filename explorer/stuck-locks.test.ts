@@ -148,3 +148,14 @@ test("the failure is told only when nothing else helps: what the own cache holds
     [OWNER_UNRESPONSIVE, SHORT],
   ]);
 });
+
+test("the recovery of another dead thread waits for the lock once, and shortly", () => {
+  const prepare = ({ other }: Views) => {
+    const held = Array.from({ length: 8 }, () => other.allocate(1));
+    for (const first of held) other.free(first, 1);
+  };
+  const answers = whileHeld({ pools: 1, cache: "fifo" }, prepare, [
+    ({ one, other }) => one.reclaim(other.thread, "everything").length,
+  ]);
+  assert.deepEqual(answers, [[8, SHORT]]);
+});

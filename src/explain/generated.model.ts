@@ -1,4 +1,6 @@
 /** Holds explanations of generated logs against what the generator knows of them. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
 import type { FaultFact } from "../log/facts.ts";
 import { type GeneratedLog, type GeneratedMessage, generatedLog } from "../log/generated.model.ts";
 import type { Explanation, Finding } from "./contract.ts";
@@ -7,7 +9,7 @@ import { explainTexts } from "./texts.ts";
 import { malformed } from "./truth.model.ts";
 
 /** What is wrong with the explanations of `count` logs, with the seed of each. */
-export function objectionsToGenerated(seed: number, count: number): string[] {
+function objectionsToGenerated(seed: number, count: number): string[] {
   return Array.from({ length: count }, (_, at) => seed + at).flatMap((one) => {
     const log = generatedLog(one);
     const wrong = objectionsTo(log);
@@ -89,4 +91,15 @@ function isOf(found: Finding, { device, streamId, ...rest }: Reported): boolean 
   if (found.device !== undefined || found.streamId !== undefined) return false;
   if (iova === undefined) return found.iommu === rest.iommu;
   return [found.iova, ...(found.otherAddresses ?? [])].includes(`0x${iova.toString(16)}`);
+}
+
+/** The test of a run of `logs` logs. SEED and IOVA_LOGS, when they are set, say another run. */
+export function testGenerated(usual: { readonly seed: number; readonly logs: number }): void {
+  const { SEED, IOVA_LOGS } = process.env;
+  const { seed, logs } = SEED === undefined ? usual : { seed: Number(SEED), logs: Number(IOVA_LOGS ?? usual.logs) };
+  test(`${logs} generated logs are explained as they were meant, seed ${seed}`, () => {
+    const wrong = objectionsToGenerated(seed, logs);
+    const first = wrong.slice(0, 3).join("\n");
+    assert.equal(wrong.length, 0, `${wrong.length} logs; SEED=… IOVA_LOGS=1 repeats one:\n${first}`);
+  });
 }

@@ -3,6 +3,8 @@
  * and web pages damage them. A seed gives the same log again.
  */
 
+import assert from "node:assert/strict";
+import { test } from "node:test";
 import { LINE, worthOf } from "./candidates.ts";
 import type { Fact } from "./facts.ts";
 import { factsOf } from "./facts-of.model.ts";
@@ -187,7 +189,7 @@ function runTogether(
 }
 
 /** What is wrong with what is read of `count` logs, each with its seed and its text. */
-export function objectionsToLogs(seed: number, count: number): string[] {
+function objectionsToLogs(seed: number, count: number): string[] {
   return Array.from({ length: count }, (_, at) => seed + at).flatMap((one) => {
     const log = generatedLog(one);
     const wrong = objectionsTo(log);
@@ -261,3 +263,14 @@ const show = (fact: Fact): string =>
   JSON.stringify(comparable(fact), (_, value: unknown) =>
     typeof value === "bigint" ? `0x${value.toString(16)}` : value,
   );
+
+/** The test of a run of `logs` logs. SEED and IOVA_LOGS, when they are set, say another run. */
+export function testLogs(usual: { readonly seed: number; readonly logs: number }): void {
+  const { SEED, IOVA_LOGS } = process.env;
+  const { seed, logs } = SEED === undefined ? usual : { seed: Number(SEED), logs: Number(IOVA_LOGS ?? usual.logs) };
+  test(`${logs} generated logs are read as they were meant, seed ${seed}`, () => {
+    const wrong = objectionsToLogs(seed, logs);
+    const first = wrong.slice(0, 3).join("\n");
+    assert.equal(wrong.length, 0, `${wrong.length} logs; SEED=… IOVA_LOGS=1 repeats one:\n${first}`);
+  });
+}

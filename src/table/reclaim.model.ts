@@ -90,7 +90,6 @@ export function testReclaim(usual: number, file: string): void {
     }
     test("the kills met what recovery is for", () => {
       assert.equal(toll.kills, all);
-      assert.ok(toll.worstMilliseconds < 5000);
       if (all < 200) return;
       assert.ok(done.refusedDmas > 0);
       assert.ok(done.inMidDma > 0);

@@ -56,7 +56,6 @@ export function testKills(usual: number, file: string): void {
     }
     test("the kills met what recovery is for", () => {
       assert.equal(toll.kills, all);
-      assert.ok(toll.worstMilliseconds < 5000);
       if (all < 1000) return;
       for (const what of ["locks", "cached", "kept", "live"] as const)
         assert.ok(toll.met(what) > 0, `no kill left ${what}`);

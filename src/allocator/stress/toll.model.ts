@@ -35,10 +35,6 @@ export class Toll {
     this.#times.set(kind, times);
   }
 
-  get worstMilliseconds(): number {
-    return Math.max(0, ...[...this.#times.values()].flat());
-  }
-
   toString(): string {
     const met = [...this.#met].sort(([a], [b]) => (a < b ? -1 : 1)).map(([what, kills]) => `${what} ${kills}`);
     const times = [...this.#times].map(([kind, all]) => {

@@ -1,4 +1,6 @@
 /** Traces with one planted fault among the traffic of several devices, at each level of evidence; each knows its truth. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
 import type { Finding } from "../contract.ts";
 import { DEVICE, type Direction, TraceText } from "./trace.model.ts";
 
@@ -134,11 +136,28 @@ function randomOf(seed: number): () => number {
 const ALSO_TRUE: Readonly<Partial<Record<Planted, string>>> = { "wrong-device": "not-mapped" };
 
 /** What is wrong with the answer: a verdict that is not the truth, and said with more than "undecided". Undefined: nothing. */
-export function objection({ planted, level, findings }: Generated): string | undefined {
+function objection({ planted, level, findings }: Generated): string | undefined {
   const faults = findings.filter(({ kind }) => kind === "dma-fault");
   if (faults.length !== 1) return `${faults.length} faults, one was planted`;
   const { verdict, certainty } = faults[0] as Finding;
   const isTrue = verdict === planted || certainty === "undecided" || ALSO_TRUE[planted] === verdict;
   if (!isTrue) return `${planted} (${level}): ${verdict} ${certainty}`;
   return findings.some(({ kind }) => kind !== "dma-fault") ? "finds what was not planted" : undefined;
+}
+
+/** The test of `traces` traces, the first of seed `firstSeed`. */
+export function testVerdicts(firstSeed: number, traces: number): void {
+  test(`${traces} traces with a planted fault get no wrong verdict, and most get the true one`, (t) => {
+    t.diagnostic(`seeds ${firstSeed} to ${firstSeed + traces - 1}`);
+    const objections: string[] = [];
+    let decided = 0;
+    for (let seed = firstSeed; seed < firstSeed + traces; seed++) {
+      const generated = generate(seed);
+      const wrong = objection(generated);
+      if (wrong !== undefined) objections.push(`seed ${seed}: ${wrong}`);
+      if (generated.findings.some(({ certainty }) => certainty !== "undecided")) decided++;
+    }
+    assert.deepEqual(objections, []);
+    assert.ok(decided > traces / 2, `${decided} decided`);
+  });
 }
