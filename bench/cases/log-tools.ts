@@ -6,14 +6,14 @@ import { FNV_BASIS, fold, measureSlices } from "../measure.ts";
 import type { Scale } from "../scale.ts";
 
 /** Rows: what the log is full of. */
-const KINDS: readonly LargeLog[] = ["journal", "boot", "amd", "intel", "smmu", "smmu-v3"];
+const KINDS: readonly LargeLog[] = ["journal", "boot", "reboot", "amd", "intel", "smmu", "smmu-v3"];
 const BYTES = 24e6;
 const QUICK_BYTES = 2e5;
 
 export const logTools: BenchCase = {
   name: "log-tools",
   about:
-    "Logs of 24 MB, explained end to end: a journal of a machine that runs, boots of machines (each line names a device), and floods of faults " +
+    "Logs of 24 MB, explained end to end: a journal of a machine that runs, boots of machines (each line names a device), boots of one machine again and again, and floods of faults " +
     "as the IOMMUs of AMD and Intel and Arm's SMMUs print them (of SMMUv3: event and four words). Processor time of the thread.",
   metrics: [NANOSECONDS, { key: "rate", title: "MB a second of processor time", digits: 1 }],
   operation: "line",

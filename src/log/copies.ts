@@ -124,7 +124,8 @@ class Hash {
 
   /** What a fact says, without its place. The text of a reason is left out: it ends where the line was broken. */
   #properties(values: object): void {
-    for (const [name, value] of Object.entries(values) as [string, unknown][]) {
+    for (const name in values) {
+      const value = (values as Readonly<Record<string, unknown>>)[name];
       if (OF_PLACE.has(name) || value === undefined) continue;
       this.#text(name);
       if (typeof value === "bigint") this.#bigint(value);

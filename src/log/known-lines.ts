@@ -57,7 +57,8 @@ const ENCODER = new TextEncoder();
 export class KnownLines {
   readonly #byText = new Map<string, KnownLine>();
   readonly #slots: (Entry | undefined)[] = new Array(SLOTS).fill(undefined);
-  /** Hashes of texts that came once, each at its own place: a later one takes the place of an earlier one. */
+  #used = 0;
+  /** Hashes of lines that came once, each at its own place: a later one takes the place of an earlier one. */
   readonly #seen = new Int32Array(SLOTS);
 
   /** What the line with this message says. */
@@ -67,34 +68,46 @@ export class KnownLines {
 
   /** What the line with the message [first, end) says, which stands behind a time since boot. */
   ofBytes(bytes: Uint8Array, first: number, end: number): KnownLine | undefined {
-    const digits = end - WORD_DIGITS;
-    if (endsInWord(bytes, first, end)) {
-      const entry = this.#slots[this.#slotOf(hashOf(bytes, first, digits), bytes, first, digits, true)];
-      if (entry !== undefined) return withWord(entry, bytes, digits, end);
-    }
-    return this.#slots[this.#slotOf(hashOf(bytes, first, end), bytes, first, end, false)]?.line;
+    const digits = endsInWord(bytes, first, end) ? end - WORD_DIGITS : end;
+    const hashOfRest = hashOf(bytes, first, digits);
+    const hash = hashOf(bytes, digits, end, hashOfRest);
+    const line = this.#slots[this.#slotOf(hash, bytes, first, end, false)]?.line;
+    if (line !== undefined || digits === end) return line;
+    const entry = this.#slots[this.#slotOf(hashOfRest, bytes, first, digits, true)];
+    if (entry?.word === undefined) return undefined;
+    const another = withWord(entry.line, entry.word, bytes, digits, end);
+    if (this.#isSecond(hash)) this.#keep(hash, bytes.slice(first, end), undefined, another);
+    return another;
   }
 
   /** Remembers a line that comes the second time: many come once. @param raw - as it stands in the log */
   learn(raw: string, line: KnownLine): void {
-    if (!this.#isSecond(line.text)) return;
-    if (this.#byText.size === MOST_KNOWN) {
-      this.#byText.clear();
-      this.#slots.fill(undefined);
-    }
     const { text } = line;
+    if (!this.#isSecond(hashOfText(text))) return;
+    this.#makeRoom();
     this.#byText.set(text, line);
     if (!isAsPrinted(raw, text)) return;
     const word = wordOf(line);
     const bytes = ENCODER.encode(word === undefined ? text : text.slice(0, -WORD_DIGITS));
-    const hash = hashOf(bytes, 0, bytes.length);
+    this.#keep(hashOf(bytes, 0, bytes.length), bytes, word, word === undefined ? line : withPlainFields(line, word));
+  }
+
+  #keep(hash: number, bytes: Uint8Array, word: string | undefined, line: KnownLine): void {
+    this.#makeRoom();
     const slot = this.#slotOf(hash, bytes, 0, bytes.length, word !== undefined);
+    if (this.#slots[slot] === undefined) this.#used++;
     this.#slots[slot] = { hash, bytes, word, line };
   }
 
-  #isSecond(text: string): boolean {
-    let hash = FNV_BASIS;
-    for (let at = 0; at < text.length; at++) hash = Math.imul(hash ^ text.charCodeAt(at), FNV_PRIME);
+  #makeRoom(): void {
+    if (this.#byText.size < MOST_KNOWN && this.#used < MOST_KNOWN) return;
+    this.#byText.clear();
+    this.#slots.fill(undefined);
+    this.#used = 0;
+  }
+
+  /** Notes the hash of a line; true when it was noted before. */
+  #isSecond(hash: number): boolean {
     const slot = hash & (SLOTS - 1);
     if (this.#seen[slot] === hash) return true;
     this.#seen[slot] = hash;
@@ -130,19 +143,32 @@ function wordOf({ text, readings }: KnownLine): string | undefined {
   return only.values.text(name) === text.slice(-WORD_DIGITS) ? name : undefined;
 }
 
-/** A line that differs from a known one in its last word alone, the digits [first, end). */
-function withWord({ word, line }: Entry, bytes: Uint8Array, first: number, end: number): KnownLine {
+/** The groups of a match have no prototype; a plain object is copied many times as fast. */
+function withPlainFields(line: KnownLine, word: string): KnownLine {
+  const { shape, values } = line.readings[0] as Reading;
+  return { ...line, readings: [{ shape, values: values.with(word, values.text(word) ?? "") }] };
+}
+
+/** A line that differs from a known one in its last word alone, the digits [first, end), which stand in this field. */
+function withWord(line: KnownLine, word: string, bytes: Uint8Array, first: number, end: number): KnownLine {
   const { shape, values } = line.readings[0] as Reading;
   let digits = "";
   for (let at = first; at < end; at++) digits += String.fromCharCode(bytes[at] as number);
   const text = line.text.slice(0, -WORD_DIGITS) + digits;
-  return { text, readings: [{ shape, values: values.with(word as string, digits) }], isUnread: false };
+  return { text, readings: [{ shape, values: values.with(word, digits) }], isUnread: false };
 }
 
-/** FNV-1a of the bytes [first, end). */
-function hashOf(bytes: Uint8Array, first: number, end: number): number {
+/** FNV-1a of the bytes [first, end), behind those that made `hash`. */
+function hashOf(bytes: Uint8Array, first: number, end: number, hash = FNV_BASIS): number {
+  let all = hash;
+  for (let at = first; at < end; at++) all = Math.imul(all ^ (bytes[at] as number), FNV_PRIME);
+  return all;
+}
+
+/** The same of a text: equal for its bytes when it is ASCII. */
+function hashOfText(text: string): number {
   let hash = FNV_BASIS;
-  for (let at = first; at < end; at++) hash = Math.imul(hash ^ (bytes[at] as number), FNV_PRIME);
+  for (let at = 0; at < text.length; at++) hash = Math.imul(hash ^ text.charCodeAt(at), FNV_PRIME);
   return hash;
 }
 

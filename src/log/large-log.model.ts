@@ -1,7 +1,7 @@
 /** Makes large logs of a few kinds, for measurements and for tests of memory. */
 
 /** What a log is full of. */
-export type LargeLog = "journal" | "boot" | "amd" | "intel" | "smmu" | "smmu-v3";
+export type LargeLog = "journal" | "boot" | "reboot" | "amd" | "intel" | "smmu" | "smmu-v3";
 
 /** Of a machine that runs: daemons, networks, disks; one line in five names a device or an event. */
 const JOURNAL: readonly string[] = [
@@ -22,7 +22,7 @@ const JOURNAL: readonly string[] = [
   "mce: CPU3: Package temperature above threshold, cpu clock throttled (total events = #)",
 ];
 
-/** Of machines that boot: each line names a device. */
+/** Of machines that boot: each line names a device, and some a number that no other line has. The same machine again (`reboot`) has the same numbers. */
 const BOOT: readonly string[] = [
   "pci 0000:00:1f.3: [8086:a170] type 00 class 0x040300",
   "pci 0000:00:1f.3: reg 0x10: [mem 0xdf340000-0xdf343fff 64bit]",
@@ -37,15 +37,19 @@ const BOOT: readonly string[] = [
 type Line = (random: () => number) => readonly string[];
 
 const hex = (value: number, digits: number): string => Math.floor(value).toString(16).padStart(digits, "0");
-const numbered = (line: string, random: () => number): string =>
-  line.replaceAll("#", () => String(Math.floor(random() * 100_000)));
+const MOST_NUMBERS = 100_000;
+/** Numbers of IOMMU groups and buses of one machine. */
+const NUMBERS_OF_MACHINE = 16;
+const numbered = (line: string, random: () => number, numbers: number): string =>
+  line.replaceAll("#", () => String(Math.floor(random() * numbers)));
 const one =
-  (lines: readonly string[]): Line =>
-  (random) => [numbered(lines[Math.floor(random() * lines.length)] as string, random)];
+  (lines: readonly string[], numbers = MOST_NUMBERS): Line =>
+  (random) => [numbered(lines[Math.floor(random() * lines.length)] as string, random, numbers)];
 
 const LINES: Readonly<Record<LargeLog, Line>> = {
   journal: one(JOURNAL),
   boot: one(BOOT),
+  reboot: one(BOOT, NUMBERS_OF_MACHINE),
   amd: (random) => [
     `nvme 0000:01:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x000b address=0x${hex(random() * 2 ** 40, 16)} flags=0x0000]`,
   ],

@@ -361,7 +361,7 @@ export class LogReader {
     let isSaidOnce = true;
     for (const reading of readings) {
       this.#watched.begin();
-      readAt(reading, place, this.#watched);
+      readAt(reading, readings.length > 1 ? copyOf(place) : place, this.#watched);
       isSaidOnce &&= this.#watched.isSaidOnce;
     }
     const line = { text, readings: isSaidOnce ? [] : readings, isUnread: matches.length === 0 && isUnread(text) };
@@ -376,7 +376,7 @@ export class LogReader {
   }
 
   #say({ readings, isUnread }: KnownLine, place: Place): void {
-    for (const reading of readings) readAt(reading, place, this.#assembly);
+    for (const reading of readings) readAt(reading, readings.length > 1 ? copyOf(place) : place, this.#assembly);
     if (isUnread) this.#countUnread(place.lines[0]);
   }
 
@@ -398,10 +398,13 @@ export class LogReader {
   }
 }
 
+/** Each of several facts of a line gets an array of lines of its own, to which lines that complete it may be added. */
+function copyOf(place: Place): Place {
+  return { ...place, lines: place.lines.slice() };
+}
+
 /** Reads a message of the line that stands at `place`. */
-function readAt({ shape, values }: Reading, place: Place, sink: Sink): void {
-  const { text, time, clock } = place;
-  const lines = place.lines.slice();
+function readAt({ shape, values }: Reading, { lines, text, time, clock }: Place, sink: Sink): void {
   const base =
     time === undefined || clock === undefined
       ? { shape: shape.name, lines, text }

@@ -21,10 +21,11 @@ const DECIMAL = /^[0-9]+$/;
 export class Values {
   readonly #groups: Readonly<Record<string, string | undefined>>;
   readonly #fields: Readonly<Record<string, Field>>;
+  /** The number that was asked for last. */
+  #latest: { readonly name: string; readonly value: bigint | undefined } | undefined;
 
   constructor(groups: Readonly<Record<string, string | undefined>>, fields: Readonly<Record<string, Field>>) {
-    // The groups of a match have no prototype; a plain object is copied many times as fast.
-    this.#groups = { ...groups };
+    this.#groups = groups;
     this.#fields = fields;
   }
 
@@ -41,6 +42,11 @@ export class Values {
 
   /** The field as a number, by its radix; undefined when the message has none, a masked one (`xx`), or one of more than 64 bits: none is printed. */
   number(name: string): bigint | undefined {
+    if (this.#latest?.name !== name) this.#latest = { name, value: this.#read(name) };
+    return this.#latest.value;
+  }
+
+  #read(name: string): bigint | undefined {
     const printed = this.#groups[name];
     if (printed === undefined || printed === "") return undefined;
     const digits = BLANK.test(printed) ? printed.replace(/\s/g, "") : printed;
@@ -121,8 +127,10 @@ export interface Family {
 
 /** The properties of `values` that are not undefined, ready to be spread into a fact: facts have no undefined properties. */
 export function given<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  const entries = Object.entries(values).filter(([, value]) => value !== undefined);
-  return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> };
+  const kept: { [K in keyof T]?: Exclude<T[K], undefined> } = {};
+  for (const name in values)
+    if (values[name] !== undefined) kept[name] = values[name] as Exclude<T[typeof name], undefined>;
+  return kept;
 }
 
 /** Fields that occur in many families. */

@@ -34,9 +34,18 @@ interface Progress {
 /** Of events that may go on. */
 const PROGRESS = new WeakMap<FaultFact, Progress>();
 
+/** The key that was asked for last: each line of a burst asks for the same. */
+let latestKey = "smmu-v3 ";
+let latestIommu = "";
+
 /** The key of what an SMMU printed last; words that follow belong to it. */
 function keyOf(values: Values): string {
-  return `smmu-v3 ${values.text("iommu") ?? ""}`;
+  const iommu = values.text("iommu") ?? "";
+  if (iommu !== latestIommu) {
+    latestIommu = iommu;
+    latestKey = `smmu-v3 ${iommu}`;
+  }
+  return latestKey;
 }
 
 function openEvent(values: Values, sink: Sink): FaultFact | undefined {
