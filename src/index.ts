@@ -6,11 +6,11 @@
 export type { AreaConstraints, AreaLimits } from "./allocator/constraints.ts";
 export { areaConstraints, UNCONSTRAINED } from "./allocator/constraints.ts";
 export type { Invalidator } from "./allocator/flush.ts";
-export type { AllocatorOptions } from "./allocator/options.ts";
+export type { AllocateOptions, AllocatorOptions } from "./allocator/options.ts";
 export { PooledAllocator } from "./allocator/pooled-allocator.ts";
 export type { ReclaimScope } from "./allocator/recovery.ts";
 export type { AllocatorHandle } from "./allocator/state.ts";
-export type { AllocatorStatistics, PoolStatistics } from "./allocator/statistics.ts";
+export type { AllocatorStatistics, OwnedRange, PoolStatistics } from "./allocator/statistics.ts";
 export type { CoherentMemory, DmaOperations, Mapping, MappingAttributes, MappingPart } from "./dma/contract.ts";
 export { DmaDevice } from "./dma/device.ts";
 export type { BounceOptions, DmaDeviceOptions } from "./dma/device-options.ts";
@@ -21,6 +21,7 @@ export type { FaultInjectionOptions, FaultSchedule } from "./dma/fault-injection
 export { FaultInjectingTable } from "./dma/fault-injection.ts";
 export type { DeviceLimits } from "./dma/limits.ts";
 export { isDmaPossible, largestMapping, mergeBoundary, requiredMask } from "./dma/queries.ts";
+export type { ScatterElement } from "./dma/scatter-list.ts";
 export { ScatterList } from "./dma/scatter-list.ts";
 export { createDevice } from "./dma/windows.ts";
 export type { SharedBuffer } from "./shared/memory.ts";
@@ -29,7 +30,7 @@ export { IommuTable, iovaOf } from "./table/iommu-table.ts";
 export type { FreeMisuse } from "./units/errors.ts";
 export { FormatError, FreeError, InvalidArgumentError, InvariantError, IovaError, SyncError } from "./units/errors.ts";
 export type { Failure, FailureCode } from "./units/failure.ts";
-export { failureCode, failureOf } from "./units/failure.ts";
+export { failureCode, failureOf, isFailure, orThrow } from "./units/failure.ts";
 export type {
   Access,
   DmaWindow,

@@ -26,6 +26,7 @@ const LENGTH = 5;
 /** Methods that act, each as a call that an open view would carry out. */
 const ACTS: Readonly<Record<string, (scene: Scene) => unknown>> = {
   allocate: ({ closed }) => closed.allocate(1),
+  allocateWith: ({ closed }) => closed.allocateWith(1, { order: "lowest" }),
   begin: ({ closed }) => closed.begin(1, UNCONSTRAINED, -1),
   checkPending: ({ closed, pending }) => closed.checkPending(pending, LENGTH),
   commit: ({ closed, pending }) => closed.commit(pending, LENGTH),
@@ -53,6 +54,8 @@ const STILL_ANSWER: Readonly<Record<string, (closed: PooledAllocator) => unknown
   lazy: (closed) => closed.lazy,
   statistics: (closed) => closed.statistics(),
   leaks: (closed) => closed.leaks(),
+  live: (closed) => [...closed.live()],
+  lengthAt: (closed) => assert.throws(() => closed.lengthAt(0), { code: "not-allocated" }),
   reservations: (closed) => closed.reservations(),
   shortage: (closed) => closed.shortage(1),
   snapshot: (closed) => closed.snapshot(),

@@ -45,15 +45,21 @@ export class FreeCheck {
         Number.isInteger(count)
       )
     ) {
-      if (isFailure(first))
-        throw new FreeError("out-of-range", `free of ${first}: the failure ${failureOf(first)}, no entry`);
-      throw new FreeError("out-of-range", `free of [${first}, ${first + count}): the table is [0, ${this.#entries})`);
+      throw this.#outOfRange(first, `[${first}, ${first + count})`);
     }
     const slot = slotSeen(ledger, first);
     if (stateIn(slot) !== LIVE) throw this.#notLive(first, count, slot);
     if (lengthOf(ledger, first, slot) !== count) throw this.#wrongLength(first, count, slot);
     if (this.#ownerOnly && ownerIn(slot) !== this.#view.thread) throw this.#wrongOwner(first, count, slot);
     return slot;
+  }
+
+  /** The length of the live range that begins at `first`. Throws FreeError when none does. */
+  lengthAt(first: number): number {
+    if (!(Number.isInteger(first) && first >= 0 && first < this.#entries)) throw this.#outOfRange(first, `${first}`);
+    const slot = slotSeen(this.#view.ledger, first);
+    if (stateIn(slot) !== LIVE) throw this.#notLive(first, 1, slot);
+    return lengthOf(this.#view.ledger, first, slot);
   }
 
   /** The ledger's halfword of the reserved range [first, first + count). Throws FreeError. */
@@ -90,6 +96,11 @@ export class FreeCheck {
       "not-allocated",
       `free of [${first}, ${first + count}): another thread freed it at the same time`,
     );
+  }
+
+  #outOfRange(first: number, range: string): FreeError {
+    const found = isFailure(first) ? `${first}: the failure ${failureOf(first)}, no entry` : undefined;
+    return new FreeError("out-of-range", `free of ${found ?? `${range}: the table is [0, ${this.#entries})`}`);
   }
 
   #notLive(first: number, count: number, slot: number): FreeError {

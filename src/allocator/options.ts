@@ -4,6 +4,7 @@
 import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
 import { checkKeys, type OptionTypes } from "../units/keys.ts";
 import { type EntryRange, MAX_ENTRIES } from "../units/numbers.ts";
+import { type AreaConstraints, UNCONSTRAINED } from "./constraints.ts";
 import { MAX_THREADS } from "./ledger.ts";
 
 export interface AllocatorOptions {
@@ -29,6 +30,34 @@ export interface AllocatorOptions {
   readonly frees?: "any-thread" | "owner-only";
   /** Ranges that are never handed out: entry 0 of a table at bus address 0, an MMIO hole. */
   readonly reserved?: readonly EntryRange[];
+}
+
+/** How `allocateWith` chooses a range, and how long it tries. */
+export interface AllocateOptions {
+  /** Where the range may lie. Default: anywhere. */
+  readonly constraints?: AreaConstraints;
+  /** A preferred first entry, or -1. Default: -1. With "lowest" it is not looked at. */
+  readonly after?: number;
+  /**
+   * "next": from the cache, then after the entries that were taken last, which costs least. "lowest": the lowest free range of the table; it
+   * looks at every pool in turn, and not into caches. Default: "next".
+   */
+  readonly order?: "next" | "lowest";
+  /**
+   * How long to try again while the table is full, in milliseconds: 0 .. 600,000. The thread sleeps meanwhile; one that may not sleep (a
+   * browser's main thread) tries once. Default: 0.
+   */
+  readonly waitMilliseconds?: number;
+}
+
+/** As AllocateOptions, with every default filled in. Throws InvalidArgumentError, which names the option. */
+export function checkAllocateOptions(options: AllocateOptions): Required<AllocateOptions> {
+  checkKeys("an allocation", options, { constraints: "object", after: "any", order: "any", waitMilliseconds: "any" });
+  const { constraints = UNCONSTRAINED, after = -1, order = "next", waitMilliseconds = 0 } = options;
+  checkInteger("entry after which to allocate", after, -1, MAX_ENTRIES);
+  checkOneOf("order", order, ["next", "lowest"]);
+  checkInteger("milliseconds to wait for entries", waitMilliseconds, 0, 600_000);
+  return { constraints, after, order, waitMilliseconds };
 }
 
 /** The options with every default filled in. */

@@ -78,15 +78,32 @@ export class PoolSet {
     state: number,
     stuckOwn: StuckPool,
   ): number {
-    if (count > this.#entries) return LONGER_THAN_TABLE;
-    if (constraints.boundaryPages !== 0 && count > constraints.boundaryPages) return LONGER_THAN_BOUNDARY;
-    if (count > constraints.limit) return MASK_TOO_LOW;
+    const impossible = this.#impossible(count, constraints);
+    if (impossible !== 0) return impossible;
     const chained = after >= 0 && after < this.#entries ? this.of(after) : undefined;
     const first = chained !== undefined ? this.#try(chained, count, constraints, after, state, stuckOwn) : TABLE_FULL;
     if (first >= 0) return first;
     const stuck = first === TABLE_FULL ? stuckOwn : { pool: chained, failure: first };
     const answer = this.#inOrder(count, constraints, state, stuck);
     return answer >= 0 ? answer : moreTelling(answer, this.spans.allocate(count, constraints, state));
+  }
+
+  /** As `allocate`, but the lowest free range: pool after pool, and after each the ranges that cross its end. */
+  allocateLowest(count: number, constraints: AreaConstraints, state: number): number {
+    let answer: number = this.#impossible(count, constraints);
+    if (answer !== 0) return answer;
+    answer = TABLE_FULL;
+    let stuck = NO_POOL_STUCK;
+    for (const pool of this.all) {
+      const first = this.#try(pool, count, constraints, pool.first, state, stuck);
+      if (first >= 0) return first;
+      if (first !== TABLE_FULL) stuck = { pool, failure: first };
+      const across =
+        pool.end < this.#entries ? this.spans.allocateAcross(pool.end, count, constraints, state) : TABLE_FULL;
+      if (across >= 0) return across;
+      answer = moreTelling(answer, moreTelling(first, across));
+    }
+    return answer;
   }
 
   /** Gives back the range that has `slot` in the ledger: see `Pool.release`. */
@@ -108,6 +125,13 @@ export class PoolSet {
     const pool = this.#pool(guess);
     if (entry < pool.first) return this.#pool(guess - 1);
     return entry < pool.end ? pool : this.#pool(guess + 1);
+  }
+
+  /** Why no range of this table can ever answer the request; 0: one may. */
+  #impossible(count: number, constraints: AreaConstraints): 0 | FailureCode {
+    if (count > this.#entries) return LONGER_THAN_TABLE;
+    if (constraints.boundaryPages !== 0 && count > constraints.boundaryPages) return LONGER_THAN_BOUNDARY;
+    return count > constraints.limit ? MASK_TOO_LOW : 0;
   }
 
   #inOrder(count: number, constraints: AreaConstraints, state: number, stuck: StuckPool): number {

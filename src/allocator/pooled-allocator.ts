@@ -28,7 +28,14 @@ import type { View } from "./intent.ts";
 import type { Layout } from "./layout.ts";
 import * as layout from "./layout.ts";
 import * as ledgers from "./ledger.ts";
-import { type AllocatorOptions, type CheckedOptions, checkOptions, checkRange } from "./options.ts";
+import {
+  type AllocateOptions,
+  type AllocatorOptions,
+  type CheckedOptions,
+  checkAllocateOptions,
+  checkOptions,
+  checkRange,
+} from "./options.ts";
 import { CHANGED } from "./pool.ts";
 import { PoolSet } from "./pool-set.ts";
 import { type ReclaimScope, Recovery } from "./recovery.ts";
@@ -39,7 +46,9 @@ import {
   forEachRange,
   heldBy,
   heldByThreads,
+  type OwnedRange,
   rangesByOwner,
+  rangesIn,
   statisticsOf,
 } from "./statistics.ts";
 import { areaOf, claimSlot, claimSlotAt, SLOT_DEAD, SLOT_FREE, SLOT_LIVE, setSlotState, slotState } from "./threads.ts";
@@ -55,6 +64,8 @@ const { change, ENDING, LIVE, lengthOf, ownerIn, PENDING, RESERVED, slotOf, slot
 
 /** How long a thread that found no space waits for the others to give back what they hold. */
 const DRAIN_WAIT_MS = 1;
+/** The longest sleep of `allocateWith` between two tries, in milliseconds. */
+const LONGEST_PAUSE_MS = 5;
 
 /**
  * Ranges of entries 0 .. entries − 1 for several threads at once. One thread's view: post `handle`, and `attach` in each other thread; never
@@ -157,6 +168,23 @@ export class PooledAllocator {
     return this.#allocate(count, constraints, after, LIVE);
   }
 
+  /**
+   * As `allocate`, with a choice of order and of how long to wait for space: see AllocateOptions. Throws InvalidArgumentError for options that
+   * there are none of, or out of range.
+   */
+  allocateWith(count: number, options: AllocateOptions = {}): number {
+    const { constraints, after, order, waitMilliseconds } = checkAllocateOptions(options);
+    const deadline = milliseconds() + waitMilliseconds;
+    for (let pause = 1; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
+      const first =
+        order === "lowest" ? this.#allocateLowest(count, constraints) : this.allocate(count, constraints, after);
+      const left = deadline - milliseconds();
+      if (first !== TABLE_FULL || left <= 0 || !mayWait()) return first;
+      // A free tells nobody; a thread that gives back what it held does.
+      waitWhile(this.#words, HEADER.drained, load(this.#words, HEADER.drained), Math.min(pause, left));
+    }
+  }
+
   /** As `allocate`, but pending until `commit`: recovery takes it back if this thread dies before. */
   begin(count: number, constraints: AreaConstraints, after: number): number {
     return this.#allocate(count, constraints, after, PENDING);
@@ -185,12 +213,12 @@ export class PooledAllocator {
   }
 
   /**
-   * Frees a live range. 0, or a failure code: then it is still live, and the call may be repeated; in lazy mode it is quarantined
+   * Frees a live range; without `count`, the one that begins at `first`, whatever its length. 0, or a failure code: then it is still live, and the call may be repeated; in lazy mode it is quarantined
    * instead, since a flush was due and failed, or there was no room to let it wait. Throws FreeError on misuse; then nothing has
    * changed. Two threads that free one range in the same instant break the ownership rule; without a cache one of them gets
    * the error; with one, the range may end up in both caches, and the second to take it out of its cache gets an InvariantError.
    */
-  free(first: number, count: number): 0 | FailureCode {
+  free(first: number, count: number = this.lengthAt(first)): 0 | FailureCode {
     if (glance(this.#words, this.#askedAt) !== 0) this.#answer();
     const own = slotOf(LIVE, this.thread, count);
     const plain = count < 31 && (count | 0) === count && slotSeen(this.#ledger, first) === own;
@@ -199,6 +227,11 @@ export class PooledAllocator {
     const cache = this.#cache;
     if (cache === undefined || count > CACHED_LENGTHS) return this.#freeToPool(first, count, slot);
     return slot === own && cache.put(first, count, 0) ? 0 : this.#freeToCache(first, count, slot);
+  }
+
+  /** The length of the live range that begins at `first`, in entries. Throws FreeError when none does. */
+  lengthAt(first: number): number {
+    return this.#check.lengthAt(first);
   }
 
   /** Of two threads that free one range at once, the pool's lock lets one be first, and the other see it. */
@@ -364,6 +397,14 @@ export class PooledAllocator {
     return statisticsOf(this.#words, this.#layout, this.#pools);
   }
 
+  /**
+   * Live ranges in ascending order, each with the number of the thread that allocated it. Looked up without locks as the iteration goes on:
+   * exact when nothing runs. Ranges may be freed meanwhile.
+   */
+  live(): Generator<OwnedRange, void, undefined> {
+    return rangesIn(this.#ledger, this.#words, this.#layout, LIVE);
+  }
+
   /** Live ranges by the thread that allocated them. */
   leaks(): Map<number, EntryRange[]> {
     return rangesByOwner(this.#ledger, this.#words, this.#layout, LIVE);
@@ -470,14 +511,22 @@ export class PooledAllocator {
     if (count < 1 || count > this.entries || (count | 0) !== count) return this.#badCount(count);
     if (constraints !== UNCONSTRAINED) checkConstraints(constraints);
     const first = this.#pools.allocate(count, constraints, after, state);
-    return first >= 0 ? first : this.#allocateShort(first, count, constraints, after, state);
+    return first >= 0 ? first : this.#tryAgain(first, () => this.#pools.allocate(count, constraints, after, state));
+  }
+
+  #allocateLowest(count: number, constraints: AreaConstraints): number {
+    if (glance(this.#words, this.#askedAt) !== 0) this.#answer();
+    if (count < 1 || count > this.entries || (count | 0) !== count) return this.#badCount(count);
+    if (constraints !== UNCONSTRAINED) checkConstraints(constraints);
+    const first = this.#pools.allocateLowest(count, constraints, LIVE);
+    return first >= 0 ? first : this.#tryAgain(first, () => this.#pools.allocateLowest(count, constraints, LIVE));
   }
 
   /** The pools could not help: call cached ranges in if that can help, and try once more. */
-  #allocateShort(failure: number, count: number, constraints: AreaConstraints, after: number, state: number): number {
+  #tryAgain(failure: number, allocate: () => number): number {
     let answer = failure;
     const isShort = failure === TABLE_FULL || failure === OWNER_UNRESPONSIVE;
-    if (isShort && this.#callIn()) answer = this.#pools.allocate(count, constraints, after, state);
+    if (isShort && this.#callIn()) answer = allocate();
     if (answer < 0) tally(this.#words, this.#threadAt + THREAD.failures, 1);
     return answer;
   }

@@ -64,18 +64,23 @@ export class Spans {
    * border, that is two looks a border: a failing request costs by pools, not by entries. One entry can't cross a border.
    */
   allocate(count: number, constraints: AreaConstraints, state: number): number {
-    if (count === 1) return TABLE_FULL;
     for (let i = 1; i < this.#pools.length; i++) {
-      const border = (this.#pools[i] as Pool).first;
-      for (;;) {
-        const first = this.#findAcross(border, count, constraints);
-        if (first === NOT_FOUND) break;
-        const failure = this.takeExactly(first, first + count, state, this.#view.thread);
-        if (failure === 0) return first;
-        if (failure !== TABLE_FULL) return failure;
-      }
+      const first = this.allocateAcross((this.#pools[i] as Pool).first, count, constraints, state);
+      if (first !== TABLE_FULL) return first;
     }
     return TABLE_FULL;
+  }
+
+  /** As `allocate`, across the border before entry `border` alone. */
+  allocateAcross(border: number, count: number, constraints: AreaConstraints, state: number): number {
+    if (count === 1) return TABLE_FULL;
+    for (;;) {
+      const first = this.#findAcross(border, count, constraints);
+      if (first === NOT_FOUND) return TABLE_FULL;
+      const failure = this.takeExactly(first, first + count, state, this.#view.thread);
+      if (failure === 0) return first;
+      if (failure !== TABLE_FULL) return failure;
+    }
   }
 
   /** The lowest allowed start of `count` entries that are free and lie on both sides of `border`. No lock is held. */

@@ -128,15 +128,47 @@ export function forEachRange(
   layout: Layout,
   visit: (first: number, slot: number) => void,
 ): void {
-  for (let entry = 0; entry < layout.entries; ) {
+  const { entries } = layout;
+  for (
+    let first = nextRange(ledger, words, layout, 0);
+    first < entries;
+    first = nextRange(ledger, words, layout, first + 1)
+  )
+    visit(first, slotSeen(ledger, first));
+}
+
+/** The first entry, from `from` on, at which a range begins; the number of entries when there is none. */
+function nextRange(ledger: SharedHalves, words: SharedWords, layout: Layout, from: number): number {
+  let entry = from;
+  while (entry < layout.entries) {
     // A whole word of free entries is skipped in one step: no range begins where no bit is set.
-    if ((entry & 31) === 0 && glance(words, layout.bitmapAt + (entry >>> 5)) === 0) {
-      entry += 32;
-      continue;
-    }
-    const slot = slotSeen(ledger, entry);
-    if (beginsRange(slot)) visit(entry, slot);
-    entry += 1;
+    if ((entry & 31) === 0 && glance(words, layout.bitmapAt + (entry >>> 5)) === 0) entry += 32;
+    else if (beginsRange(slotSeen(ledger, entry))) return entry;
+    else entry += 1;
+  }
+  return layout.entries;
+}
+
+/** A range of entries, and the number of the thread that it belongs to. */
+export interface OwnedRange extends EntryRange {
+  readonly owner: number;
+}
+
+/** Ranges in this state, in ascending order. Looked up as the iteration goes on. */
+export function* rangesIn(
+  ledger: SharedHalves,
+  words: SharedWords,
+  layout: Layout,
+  state: RangeState,
+): Generator<OwnedRange, void, undefined> {
+  for (let from = 0; ; ) {
+    const first = nextRange(ledger, words, layout, from);
+    if (first === layout.entries) return;
+    const slot = slotSeen(ledger, first);
+    from = first + 1;
+    if (stateIn(slot) !== state) continue;
+    const end = first + lengthOf(ledger, first, slot);
+    yield { first: first as Entry, end: end as Entry, owner: ownerIn(slot) };
   }
 }
 
@@ -148,13 +180,11 @@ export function rangesByOwner(
   state: RangeState,
 ): Map<number, EntryRange[]> {
   const owners = new Map<number, EntryRange[]>();
-  forEachRange(ledger, words, layout, (first, slot) => {
-    if (stateIn(slot) !== state) return;
-    const end = first + lengthOf(ledger, first, slot);
-    const ranges = owners.get(ownerIn(slot)) ?? [];
-    ranges.push({ first: first as Entry, end: end as Entry });
-    owners.set(ownerIn(slot), ranges);
-  });
+  for (const { first, end, owner } of rangesIn(ledger, words, layout, state)) {
+    const ranges = owners.get(owner) ?? [];
+    ranges.push({ first, end });
+    owners.set(owner, ranges);
+  }
   return owners;
 }
 

@@ -27,6 +27,24 @@ test("both ways to add an element write the same columns", (t) => {
   );
 });
 
+test("from makes a list of any elements, with just the room for them", () => {
+  const pieces = new Map([
+    [0x1000n, 4096],
+    [2n ** 63n, 1],
+  ]);
+  const elements = function* () {
+    for (const [address, bytes] of pieces) yield { address, bytes };
+    yield { address: 0x5000, bytes: 0 };
+  };
+  const list = ScatterList.from(elements());
+  assert.deepEqual([list.length, list.capacity, list.segmentBytes.length], [3, 3, 3]);
+  assert.deepEqual(list.addresses, new BigUint64Array([0x1000n, 2n ** 63n, 0x5000n]));
+  assert.deepEqual(list.bytes, new Uint32Array([4096, 1, 0]));
+  assert.equal(ScatterList.from([{ address: 0, bytes: 2 ** 20 }], 16).segmentBytes.length, 16);
+  assert.throws(() => ScatterList.from([]), invalid(/capacity in elements is 0/));
+  assert.throws(() => ScatterList.from([{ address: -1, bytes: 1 }]), invalid(/element address is -1/));
+});
+
 test("an element may end at the last address, and no further", () => {
   const list = new ScatterList(2);
   list.add(2n ** 64n - 4096n, 4096);

@@ -11,6 +11,12 @@ const MAX_CAPACITY = 2 ** 24;
 const NO_BUFFERS: readonly BounceBuffer[] = [];
 const LAST_ADDRESS = 2n ** 64n - 1n;
 
+/** A piece of memory: `bytes` (0 .. 2^32 − 1) bytes from physical byte address `address` on; a plain number up to 2^53 − 1. */
+export interface ScatterElement {
+  readonly address: bigint | number;
+  readonly bytes: number;
+}
+
 /**
  * Pieces of memory that a device is to see in one transfer, as columns that are used again and again: `add` elements (physical byte address,
  * bytes), then `mapSg` fills `iovas`, `segmentBytes` and `segments`. Of one thread. A list that is mapped must not change until `unmapSg`.
@@ -43,6 +49,20 @@ export class ScatterList {
     this.iovas = new BigUint64Array(segmentCapacity);
     this.segmentBytes = new Uint32Array(segmentCapacity);
     this.mapping = new ScatterListMapping(this.addresses, this.iovas);
+  }
+
+  /**
+   * A list of these elements, with just the room for them: for lists that are made once. Segments: as many as elements, or
+   * `segmentCapacity`, if that is more. Throws InvalidArgumentError as `add`, or when there is no element.
+   */
+  static from(elements: Iterable<ScatterElement>, segmentCapacity = 0): ScatterList {
+    const all = Array.from(elements);
+    const list = new ScatterList(all.length, Math.max(all.length, segmentCapacity));
+    for (const { address, bytes } of all) {
+      if (typeof address === "number") list.addNumber(address, bytes);
+      else list.add(address, bytes);
+    }
+    return list;
   }
 
   /** How many elements are filled in: 0 .. capacity. Can't be changed while the list is mapped. */

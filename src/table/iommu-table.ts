@@ -162,8 +162,8 @@ export class IommuTable implements MappingTable {
     return failure;
   }
 
-  /** When ops throw, the range is live as before (its entries may be empty), and the call may be repeated. */
-  unmap(first: number, count: number): Failure | undefined {
+  /** Without `count`: the whole range that begins at `first`. When ops throw, the range is live as before (its entries may be empty), and the call may be repeated. */
+  unmap(first: number, count: number = this.allocator.lengthAt(first)): Failure | undefined {
     this.allocator.startFree(first, count);
     try {
       this.ops.clear(first, count);

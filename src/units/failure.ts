@@ -2,7 +2,8 @@
  * Failures that a running system meets and its caller handles. They are values, not exceptions. On the hot path they
  * are small negative numbers, so that an answer is one plain number: an entry (>= 0) or a reason (< 0). At the edge the
  * number becomes a name.
- */ import { InvalidArgumentError } from "./errors.ts";
+ */
+import { InvalidArgumentError, IovaError } from "./errors.ts";
 
 export const TABLE_FULL = -1;
 export const MASK_TOO_LOW = -2;
@@ -42,9 +43,20 @@ export type Failure = (typeof NAMES)[number];
 /** A failure as the hot path returns it: -1 .. -10. */
 export type FailureCode = -1 | -2 | -3 | -4 | -5 | -6 | -7 | -8 | -9 | -10;
 
-/** Is this number the code of a failure? */
-export function isFailure(code: number): boolean {
-  return NAMES[-1 - code] !== undefined;
+/** Is this result of a call a failure: a name, as calls of devices and tables answer it, or a code below 0, as allocations do? */
+export function isFailure(result: unknown): result is Failure | FailureCode {
+  if (typeof result === "number") return NAMES[-1 - result] !== undefined;
+  return typeof result === "string" && NAMES.includes(result as Failure);
+}
+
+/**
+ * The result of a call that may fail, for a program that does not go on without it: `const first = orThrow(allocator.allocate(4))`. Throws
+ * IovaError with the failure as its code when it is one (`isFailure`). `what`: what the call was for; it begins the message.
+ */
+export function orThrow<Result>(result: Result, what = "the call"): Exclude<Result, Failure> {
+  if (!isFailure(result)) return result as Exclude<Result, Failure>;
+  const failure = typeof result === "number" ? failureOf(result) : (result as Failure);
+  throw new IovaError(failure, `${what} failed: ${failure}`);
 }
 
 /** The name of a negative answer. Throws InvalidArgumentError for a number that is no failure code. */
