@@ -8,18 +8,16 @@
 
 import type { Hypercall, Machine } from "../../machine/contract.ts";
 import { createShared, mayWait, waitWhile, wordsOf } from "../../shared/memory.ts";
-import { checkInteger, InvalidArgumentError, inWords } from "../../units/errors.ts";
+import { checkInteger } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import { checkKeys } from "../../units/keys.ts";
-import * as words64 from "../../units/words64.ts";
+import { CallArguments, hypercallOf } from "../call-arguments.ts";
 import * as papr from "./papr.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { HIGH_WORD, LOW_WORD } = words64;
 const { H_BUSY, H_GET_TCE, H_NOT_ENOUGH_RESOURCES, H_PUT_TCE, H_PUT_TCE_INDIRECT, H_RESOURCE, H_RTAS } = papr;
 const { H_STUFF_TCE, H_SUCCESS, longBusyMilliseconds } = papr;
 
-const MOST_ARGUMENTS = 4;
 /** H_BUSY asks for no time: this is what a try counts as. */
 const BUSY_MILLISECONDS = 1;
 export const DEFAULT_PATIENCE_MS = 1000;
@@ -38,18 +36,14 @@ export class Hypercalls {
   readonly #hypercall: Hypercall;
   readonly #patienceMs: number;
   readonly #pause: (milliseconds: number) => void;
-  readonly #args: BigUint64Array = new BigUint64Array(MOST_ARGUMENTS);
-  readonly #words: Uint32Array = new Uint32Array(this.#args.buffer);
+  readonly #args: CallArguments = new CallArguments();
 
   /** Throws InvalidArgumentError for a machine without a hypervisor. */
   constructor(machine: Machine, patience: Patience = {}) {
     checkKeys("a hypercall's patience", patience, { patienceMs: "any", pause: "function" });
     const { patienceMs = DEFAULT_PATIENCE_MS, pause = sleep } = patience;
-    const { hypercall } = machine;
-    if (hypercall === undefined)
-      throw new InvalidArgumentError("machine", inWords("one without hypercalls"), "one with a hypervisor");
     checkInteger("patience with the hypervisor in milliseconds", patienceMs, 0, 200_000);
-    this.#hypercall = hypercall;
+    this.#hypercall = hypercallOf(machine, "PAPR's hypercalls");
     this.#patienceMs = patienceMs;
     this.#pause = pause;
   }
@@ -58,36 +52,36 @@ export class Hypercalls {
   getTce(liobn: number, page: number): number {
     this.#address(liobn, page);
     const code = this.#call(H_GET_TCE);
-    this.tceHigh = this.#words[HIGH_WORD] as number;
-    this.tceLow = this.#words[LOW_WORD] as number;
+    this.tceHigh = this.#args.high(0);
+    this.tceLow = this.#args.low(0);
     return code;
   }
 
   putTce(liobn: number, page: number, high: number, low: number): number {
     this.#address(liobn, page);
-    this.#argument(2, high, low);
+    this.#args.setHalves(2, high, low);
     return this.#call(H_PUT_TCE);
   }
 
   /** Empties `count` TCEs. */
   clearTces(liobn: number, page: number, count: number): number {
     this.#address(liobn, page);
-    this.#argument(2, 0, 0);
-    this.#argument(3, 0, count);
+    this.#args.set(2, 0);
+    this.#args.set(3, count);
     return this.#call(H_STUFF_TCE);
   }
 
   /** `list`: the physical address of the TCEs. */
   putTces(liobn: number, page: number, list: number, count: number): number {
     this.#address(liobn, page);
-    this.#argument(2, list / 2 ** 32, list);
-    this.#argument(3, 0, count);
+    this.#args.set(2, list);
+    this.#args.set(3, count);
     return this.#call(H_PUT_TCE_INDIRECT);
   }
 
   /** Calls the firmware with the argument buffer at this physical address. */
   callFirmware(buffer: number): number {
-    this.#argument(0, buffer / 2 ** 32, buffer);
+    this.#args.set(0, buffer);
     return this.#call(H_RTAS);
   }
 
@@ -102,7 +96,7 @@ export class Hypercalls {
   /** Arguments stay as they are while a call is busy. */
   #call(number: number): number {
     for (let waited = 0; ; ) {
-      const code = this.#hypercall(number, this.#args);
+      const code = this.#hypercall(number, this.#args.block);
       if (code === H_SUCCESS) return code;
       const milliseconds = code === H_BUSY ? BUSY_MILLISECONDS : longBusyMilliseconds(code);
       if (milliseconds === 0) return code;
@@ -112,14 +106,8 @@ export class Hypercalls {
   }
 
   #address(liobn: number, page: number): void {
-    this.#argument(0, 0, liobn);
-    this.#argument(1, page / 2 ** 20, page * 4096);
-  }
-
-  /** The array takes each modulo 2^32, without its fraction. */
-  #argument(index: number, high: number, low: number): void {
-    this.#words[2 * index + HIGH_WORD] = high;
-    this.#words[2 * index + LOW_WORD] = low;
+    this.#args.set(0, liobn);
+    this.#args.setHalves(1, page / 2 ** 20, page * 4096);
   }
 }
 

@@ -186,8 +186,8 @@ for (const [bug, plant, what] of [
     "a recovery that clears nothing",
     {
       module: OPS,
-      from: "if (this.#unmap(first, first + count) !== undefined)",
-      to: "if (this.#list > 8 * 8192 && this.#unmap(first, first + count) !== undefined)",
+      from: "for (let attempt = 0;",
+      to: "if (this.list <= 8 * 8192) return undefined; for (let attempt = 0;",
     },
     (library: Library) => watched(library, 1),
   ],

@@ -310,33 +310,51 @@ test("entries that were gathered and lost are told by every flush until they hav
   const { ops } = setUp.platform;
   assert.equal(ops.set(10, 4, 100, 3), undefined);
   setUp.machine.injection.set({ fail: { times: 1 }, status: EBUSY });
-  // Another place: what is gathered is sent, and refused; this call leaves nothing either.
-  assert.equal(ops.set(50, 1, 7, 3), "platform-busy");
+  // Another place: what is gathered is sent, and refused. That is told by `flush`: it is not about this entry, which is made.
+  assert.equal(ops.set(50, 1, 7, 3), undefined);
   assert.equal(ops.flush(), "platform-busy");
   assert.equal(ops.flush(), "platform-busy");
   ops.clear(10, 2);
   assert.equal(ops.flush(), "platform-busy");
   ops.clear(12, 2);
   assert.equal(ops.flush(), undefined);
+  const value = { page: 0, access: 0 as 0 | 1 | 2 | 3 };
+  ops.get(50, value);
+  assert.deepEqual(value, { page: 7, access: 3 });
+  ops.clear(50, 1);
   assert.ok(tableOf(setUp).every((byte) => byte === 0));
 });
 
-test("the law of the ops alone: a set that fails leaves nothing of itself, a flush that fails nothing that was gathered", () => {
+test("whichever call fails, flush says so until its entries are cleared: those of its list are empty, all others are made", () => {
+  // Two full lists take 11 calls each; the 52 entries that are left one, when another place is set; the flush three.
+  const lists = [
+    { first: 0, count: 1024, lastCall: 11 },
+    { first: 1024, count: 1024, lastCall: 22 },
+    { first: 2048, count: 52, lastCall: 23 },
+    { first: 5000, count: 300, lastCall: 26 },
+  ];
   for (let call = 1; call <= 26; call++) {
     const setUp = start();
     const { ops } = setUp.platform;
     setUp.machine.injection.set({ most: 100, fail: { after: call - 1, times: 1 }, status: EIO });
-    // Two full lists take 11 calls each; the 52 entries that are left one, when another place is set; the flush three.
-    const first = ops.set(0, 2100, 0, 3);
-    const second = first ?? ops.set(5000, 300, 0, 3);
-    assert.equal(second ?? ops.flush(), "platform-refused", `call ${call}`);
-    const from = first !== undefined ? 0 : 2048;
-    const left = tableOf(setUp).subarray(8 * (second === undefined ? 5000 : from));
+    assert.equal(ops.set(0, 2100, 0, 3), undefined);
+    assert.equal(ops.set(5000, 300, 0, 3), undefined);
+    assert.equal(ops.flush(), "platform-refused", `call ${call}`);
+    const failed = lists.find(({ lastCall }) => call <= lastCall);
+    for (const { first, count, lastCall } of lists) {
+      const table = tableOf(setUp);
+      const entries = Array.from({ length: count }, (_, i) => table.subarray(8 * (first + i), 8 * (first + i + 1)));
+      const made = entries.filter((entry) => entry.some((byte) => byte !== 0)).length;
+      assert.equal(made, lastCall === failed?.lastCall ? 0 : count, `call ${call}: entries from ${first} on`);
+    }
+    assert.equal(ops.flush(), "platform-refused", `call ${call}, a second time`);
+    ops.clear(0, 2100);
+    ops.clear(5000, 300);
+    assert.equal(ops.flush(), undefined);
     assert.ok(
-      left.every((byte) => byte === 0),
+      tableOf(setUp).every((byte) => byte === 0),
       `call ${call} leaves entries`,
     );
-    assert.equal(first !== undefined, call <= 22);
   }
 });
 
