@@ -3,14 +3,15 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-test("each driver and each example has fewer than 150 lines", () => {
+test("each driver and each example has fewer than 150 lines that are not blank", () => {
   for (const path of [
     "src/devices/ring-driver.ts",
     "src/devices/nvme-driver.ts",
     "examples/nic.ts",
     "examples/nvme.ts",
   ]) {
-    const lines = readFileSync(new URL(`../../${path}`, import.meta.url), "utf8").split("\n").length;
+    const text = readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
+    const lines = text.split("\n").filter((line) => line.trim() !== "").length;
     assert.ok(lines < 150, `${path} has ${lines} lines`);
   }
 });
