@@ -121,32 +121,30 @@ export function heldByThreads(words: SharedWords, layout: Layout): Holder[] {
   }).filter(({ entries }) => entries > 0);
 }
 
-/** Calls `visit` for every range in the ledger, in ascending order. `slot` is its first halfword. */
+/**
+ * Calls `visit` for every range in the ledger, in ascending order. `slot` is its first halfword, as it was seen once: a second look may find
+ * that the range has gone.
+ */
 export function forEachRange(
   ledger: SharedHalves,
   words: SharedWords,
   layout: Layout,
   visit: (first: number, slot: number) => void,
 ): void {
-  const { entries } = layout;
-  for (
-    let first = nextRange(ledger, words, layout, 0);
-    first < entries;
-    first = nextRange(ledger, words, layout, first + 1)
-  )
-    visit(first, slotSeen(ledger, first));
+  for (let entry = 0; entry < layout.entries; ) {
+    if (isWordFree(words, layout, entry)) {
+      entry += 32;
+      continue;
+    }
+    const slot = slotSeen(ledger, entry);
+    if (beginsRange(slot)) visit(entry, slot);
+    entry += 1;
+  }
 }
 
-/** The first entry, from `from` on, at which a range begins; the number of entries when there is none. */
-function nextRange(ledger: SharedHalves, words: SharedWords, layout: Layout, from: number): number {
-  let entry = from;
-  while (entry < layout.entries) {
-    // A whole word of free entries is skipped in one step: no range begins where no bit is set.
-    if ((entry & 31) === 0 && glance(words, layout.bitmapAt + (entry >>> 5)) === 0) entry += 32;
-    else if (beginsRange(slotSeen(ledger, entry))) return entry;
-    else entry += 1;
-  }
-  return layout.entries;
+/** Does a whole word of free entries begin here? Then no range begins in it. */
+function isWordFree(words: SharedWords, { bitmapAt }: Layout, entry: number): boolean {
+  return (entry & 31) === 0 && glance(words, bitmapAt + (entry >>> 5)) === 0;
 }
 
 /** A range of entries, and the number of the thread that it belongs to. */
@@ -161,11 +159,14 @@ export function* rangesIn(
   layout: Layout,
   state: RangeState,
 ): Generator<OwnedRange, void, undefined> {
-  for (let from = 0; ; ) {
-    const first = nextRange(ledger, words, layout, from);
-    if (first === layout.entries) return;
-    const slot = slotSeen(ledger, first);
-    from = first + 1;
+  for (let entry = 0; entry < layout.entries; ) {
+    if (isWordFree(words, layout, entry)) {
+      entry += 32;
+      continue;
+    }
+    const slot = slotSeen(ledger, entry);
+    const first = entry;
+    entry += 1;
     if (stateIn(slot) !== state) continue;
     const end = first + lengthOf(ledger, first, slot);
     yield { first: first as Entry, end: end as Entry, owner: ownerIn(slot) };
