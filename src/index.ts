@@ -15,7 +15,7 @@ export type { CoherentMemory, DmaOperations, Mapping, MappingAttributes, Mapping
 export { DmaDevice } from "./dma/device.ts";
 export type { BounceOptions, DmaDeviceOptions } from "./dma/device-options.ts";
 export type { DeviceWindow, DirectWindow, TranslatedWindow } from "./dma/device-window.ts";
-export { DirectDevice } from "./dma/direct-device.ts";
+export { DirectDevice } from "./dma/direct.ts";
 export { DmaPool, DmaPoolCorruption, type DmaPoolOptions } from "./dma/dma-pool.ts";
 export type { FaultInjectionOptions, FaultSchedule } from "./dma/fault-injection.ts";
 export { FaultInjectingTable } from "./dma/fault-injection.ts";

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { DebuggedDevice, debugged } from "../dma/debug/debugged-device.ts";
 import { DmaDevice } from "../dma/device.ts";
 import type { DmaDeviceOptions } from "../dma/device-options.ts";
+import { FaultInjectingTable, type FaultInjectionOptions } from "../dma/fault-injection.ts";
 import type { Board, BoardKind } from "../machines/board.ts";
 import { BOARD_KINDS, boardNamed } from "../machines/boards.ts";
 import { PhysicalPages } from "../memory/physical-pages.ts";
@@ -16,14 +17,19 @@ const MEMORY_BYTES = 2 ** 24;
 const BUFFERS = 2 ** 21;
 
 /** `pages`: of memory for rings and buffers. */
-function stage(kind: BoardKind, { pages: count, ...options }: DmaDeviceOptions & { pages?: number } = {}) {
+function stage(
+  kind: BoardKind,
+  { pages: count, faults = {}, ...options }: DmaDeviceOptions & { pages?: number; faults?: FaultInjectionOptions } = {},
+) {
   const board = kind.create({ memoryBytes: MEMORY_BYTES, entries: 1024 });
   const { memory } = board.machine;
   const pages = PhysicalPages.create({
     address: BUFFERS,
     bytes: count === undefined ? board.usableBytes - BUFFERS : count * 4096,
   });
-  const dma = debugged(new DmaDevice(board.table, {}, { memory, coherentPages: pages, ...options }));
+  const dma = debugged(
+    new DmaDevice(new FaultInjectingTable(board.table, faults), {}, { memory, coherentPages: pages, ...options }),
+  );
   const taken = board.table.statistics().taken;
   const empty = (): void => {
     assert.equal(board.table.statistics().taken, taken, "entries are lost");

@@ -3,7 +3,6 @@ import type { Memory } from "../machine/contract.ts";
 import type { PhysicalPages } from "../memory/physical-pages.ts";
 import { InvalidArgumentError } from "../units/errors.ts";
 import { checkKeys, type OptionTypes } from "../units/keys.ts";
-import type { FaultInjectionOptions } from "./fault-injection.ts";
 
 export interface DmaDeviceOptions {
   /** May neighbours in a scatterlist come out as one segment? Default true. */
@@ -13,8 +12,6 @@ export interface DmaDeviceOptions {
    * where IO pages are smaller.
    */
   readonly cpuPageShift?: number;
-  /** Makes some calls fail, to try out a driver's error paths. Default: none, and it costs nothing. */
-  readonly faults?: FaultInjectionOptions;
   /** The machine's memory, as this thread sees it. For coherent memory and bounce buffers, which need one of the next two. */
   readonly memory?: Memory;
   /**
@@ -42,7 +39,6 @@ export interface BounceOptions {
 const OPTION_TYPES: OptionTypes<DmaDeviceOptions> = {
   merge: "boolean",
   cpuPageShift: "any",
-  faults: "object",
   memory: "object",
   coherentPages: "object",
   bounce: "object",

@@ -62,7 +62,7 @@ test("the failure is the one that was asked for", () => {
 
 test("a device whose sets fail reports it and leaves nothing behind", () => {
   const table = model();
-  const device = new DmaDevice(table, {}, { faults: { set: { interval: 2 } } });
+  const device = new DmaDevice(new FaultInjectingTable(table, { set: { interval: 2 } }));
   const first = device.map(0x5000n, 100, 1);
   assert.ok(typeof first !== "string");
   assert.equal(device.map(0x5000n, 100, 1), "platform-refused");
@@ -75,7 +75,7 @@ test("a device whose sets fail reports it and leaves nothing behind", () => {
 
 test("a device whose flushes fail reports it and leaves nothing behind, neither of pieces nor of lists", () => {
   const table = model();
-  const device = new DmaDevice(table, {}, { faults: { flush: { interval: 2 } } });
+  const device = new DmaDevice(new FaultInjectingTable(table, { flush: { interval: 2 } }));
   const list = new ScatterList(3);
   for (let i = 0; i < 3; i++) list.addNumber(0x5000 + 0x2000 * i, 4096);
   const first = device.map(0x5000n, 100, 1);
@@ -92,12 +92,12 @@ test("of a list whose one area is refused the elements are chained; with none le
   const table = model();
   const list = new ScatterList(3);
   for (let i = 0; i < 3; i++) list.addNumber(0x5000 + 0x2000 * i, 4096);
-  const once = new DmaDevice(table, {}, { faults: { allocate: { times: 1 } } });
+  const once = new DmaDevice(new FaultInjectingTable(table, { allocate: { times: 1 } }));
   assert.equal(once.mapSg(list, 3), undefined);
   assert.deepEqual([table.calls.allocate, list.segments], [3, 1]);
   assert.equal(once.unmapSg(list), undefined);
 
-  const twice = new DmaDevice(table, {}, { faults: { allocate: { interval: 2 }, set: { times: 0 } } });
+  const twice = new DmaDevice(new FaultInjectingTable(table, { allocate: { interval: 2 }, set: { times: 0 } }));
   assert.equal(twice.mapSg(list, 3), undefined);
   assert.equal(twice.unmapSg(list), undefined);
   assert.equal(twice.mapSg(list, 3), "table-full");

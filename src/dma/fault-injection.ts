@@ -1,6 +1,8 @@
 /**
  * Fault injection: a table whose allocations and entry writes fail on a schedule, so that a driver's error paths can be
- * tried out. It wraps the table of one device; a device without it calls its table directly and pays nothing.
+ * tried out. It wraps the table that a device is made with; a device without it calls its table directly and pays nothing.
+ *
+ *     const dma = new DmaDevice(new FaultInjectingTable(table, { set: { after: 2, times: 1 } }));
  *
  * Only what may fail in a running system is made to fail: `allocate` finds no space, `set` is refused, `flush` can't hand over what
  * was gathered. Giving back never fails by injection. A schedule is a function of the calls alone, so a run can be repeated.

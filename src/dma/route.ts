@@ -1,7 +1,7 @@
 /**
  * What a device is made of: a *route*, by which it comes to memory, and memory of this layer's own that stands in for a driver's
  * (memory/). There are two routes: through a table, whose entries are written for each mapping (translated/), and through a window that
- * shows memory as it is (direct/). `RoutedDevice` is the rest: what drivers call is the same by either.
+ * shows memory as it is (direct.ts). `RoutedDevice` is the rest: what drivers call is the same by either.
  *
  * A mapping is known by its *place* on the route, a number: its first entry, or where there are none its physical address.
  */

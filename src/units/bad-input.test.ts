@@ -9,7 +9,7 @@ import { areaConstraints } from "../allocator/constraints.ts";
 import { PooledAllocator } from "../allocator/pooled-allocator.ts";
 import { debugged } from "../dma/debug/debugged-device.ts";
 import { DmaDevice } from "../dma/device.ts";
-import { DirectDevice } from "../dma/direct-device.ts";
+import { DirectDevice } from "../dma/direct.ts";
 import { DmaPool } from "../dma/dma-pool.ts";
 import { FaultInjectingTable } from "../dma/fault-injection.ts";
 import { ModelOps } from "../dma/ops.model.ts";
@@ -80,8 +80,11 @@ test("an option that there is none of is refused, and a near one is suggested", 
   );
   refused(() => new DmaDevice(table, { boundryMask: 0n } as Anything), /"boundryMask".*did you mean boundaryMask\?/);
   refused(() => new DmaDevice(table, { dmaMask: 3n } as Anything), /"dmaMask".*did you mean mask\?/);
-  const every: Anything = { faults: { allocate: { every: 2 } } };
-  refused(() => new DmaDevice(table, {}, every), /faults of allocate is "every"; expected one of after, interval, /);
+  const every: Anything = { allocate: { every: 2 } };
+  refused(
+    () => new FaultInjectingTable(table, every),
+    /faults of allocate is "every"; expected one of after, interval, /,
+  );
 });
 
 test("every option object of the library refuses what it does not know", () => {
@@ -100,7 +103,7 @@ test("every option object of the library refuses what it does not know", () => {
     () => new DmaDevice(table, wrong),
     () => new DmaDevice(table, {}, wrong),
     () => new DmaDevice(table, {}, bounce),
-    () => new DmaDevice(table, {}, { faults: wrong }),
+    () => new FaultInjectingTable(table, wrong),
     () => new FaultInjectingTable(table, { set: wrong }),
     () => new DirectDevice(direct, wrong),
     () => new DirectDevice(direct, {}, wrong),
@@ -205,7 +208,7 @@ test("failure codes that were not looked at are named", () => {
   for (const code of [0, 1, -11, -1.5])
     refused(() => failureOf(code), /^failure code is .*; expected an integer from -10 to -1/);
   refused(() => failureCode("full" as Anything), /^failure is "full"; expected one of table-full, /);
-  refused(() => new DmaDevice(table, {}, { faults: { set: { failure: "full" as Anything } } }), /^failure is "full"/);
+  refused(() => new FaultInjectingTable(table, { set: { failure: "full" as Anything } }), /^failure is "full"/);
   const pages = PhysicalPages.create({ address: 0, bytes: 4096, threads: 1 });
   refused(() => pages.free(-1, 4096), /free of -1: the failure table-full/);
 });

@@ -7,6 +7,7 @@ import { PhysicalPages } from "../../memory/physical-pages.ts";
 import type { Access } from "../../units/numbers.ts";
 import type { DmaOperations } from "../contract.ts";
 import { DmaDevice } from "../device.ts";
+import { FaultInjectingTable } from "../fault-injection.ts";
 import { ScatterList } from "../scatter-list.ts";
 import { createDevice } from "../windows.ts";
 import { type DebuggedDevice, debugged } from "./debugged-device.ts";
@@ -171,13 +172,14 @@ for (const what of ["translated", "bounced", "direct"] as const) {
     const board = boardNamed("linear-tce").create({ memoryBytes: 2 ** 25, entries: 4096 });
     const { memory } = board.machine;
     const pages = PhysicalPages.create({ address: 0x180_0000, bytes: 2 ** 22 });
-    const parts = { memory, coherentPages: pages, faults: { allocate: { interval: 17 }, set: { interval: 23 } } };
+    const table = new FaultInjectingTable(board.table, { allocate: { interval: 17 }, set: { interval: 23 } });
+    const parts = { memory, coherentPages: pages };
     const limits = { maxSegmentBytes: BUFFER_BYTES };
     const bounce = { pages, untrusted: true };
     const real: DmaOperations =
       what === "direct"
         ? createDevice([{ kind: "direct", base: 1n << 59n, address: 0, bytes: memory.bytes }], limits, parts)
-        : new DmaDevice(board.table, limits, what === "bounced" ? { ...parts, bounce } : parts);
+        : new DmaDevice(table, limits, what === "bounced" ? { ...parts, bounce } : parts);
     const device = debugged(real, OPTIONS);
     const driver = new RightDriver(device, () => {}, randomFrom(seed));
     for (let i = 0; i < 5000; i++) driver.step();

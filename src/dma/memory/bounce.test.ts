@@ -6,6 +6,7 @@ import { FreeError, InvalidArgumentError, SyncError } from "../../units/errors.t
 import type { Access } from "../../units/numbers.ts";
 import type { Mapping } from "../contract.ts";
 import { DmaDevice } from "../device.ts";
+import { FaultInjectingTable } from "../fault-injection.ts";
 import { ScatterList } from "../scatter-list.ts";
 import { got, MEMORY_BYTES, PAGES_AT, pattern, setUp } from "../set-up.model.ts";
 
@@ -306,7 +307,7 @@ test("regression, defects 11 and 12 with bounce buffers: when any step fails, no
     const holes = chained ? [0, 1, 2, 3, 4, 5, 6, 7].map(() => machine.table.allocate(1)) : [];
     for (const entry of holes) machine.table.commit(entry, 1);
     for (const entry of holes.filter((entry) => entry % 2 === 0)) machine.table.unmap(entry, 1);
-    const device = new DmaDevice(machine.table, {}, { ...machine.untrusted, faults });
+    const device = new DmaDevice(new FaultInjectingTable(machine.table, faults), {}, machine.untrusted);
     const list = new ScatterList(4);
     for (const address of [0x1010, 0x3000, 0x5020, 0x7030]) list.addNumber(address, 100);
     const before = machine.at(0, PAGES_AT);
@@ -327,7 +328,7 @@ test("regression, defects 11 and 12 with bounce buffers: when any step fails, no
 test("a single mapping that fails leaves no page and no entry", () => {
   for (const faults of [{ allocate: {} }, { set: {} }]) {
     const machine = setUp();
-    const device = new DmaDevice(machine.table, {}, { ...machine.untrusted, faults });
+    const device = new DmaDevice(new FaultInjectingTable(machine.table, faults), {}, machine.untrusted);
     assert.equal(device.map(0x1010n, 100, 3), "allocate" in faults ? "table-full" : "platform-refused");
     machine.assertNothingLeft();
     machine.machine.close();

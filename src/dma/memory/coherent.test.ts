@@ -7,6 +7,7 @@ import { FreeError, InvalidArgumentError, IovaError } from "../../units/errors.t
 import type { Iova } from "../../units/numbers.ts";
 import type { CoherentMemory } from "../contract.ts";
 import { DmaDevice } from "../device.ts";
+import { FaultInjectingTable } from "../fault-injection.ts";
 import { got, MEMORY_BYTES, pattern, setUp } from "../set-up.model.ts";
 
 const seed = Date.now() & 0x7fffffff;
@@ -111,7 +112,7 @@ test("when memory or the table runs out, or the platform refuses, nothing is lef
   assert.equal(device.allocateCoherent(1), "out-of-memory");
   assert.equal(device.freeCoherent(block), undefined);
   for (const faults of [{ allocate: {} }, { set: {} }]) {
-    const failing = new DmaDevice(small.table, {}, { ...small.withCoherent, faults });
+    const failing = new DmaDevice(new FaultInjectingTable(small.table, faults), {}, small.withCoherent);
     assert.equal(failing.allocateCoherent(1), "allocate" in faults ? "table-full" : "platform-refused");
   }
   small.assertNothingLeft();

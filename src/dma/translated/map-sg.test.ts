@@ -5,6 +5,7 @@ import { FreeError, InvalidArgumentError } from "../../units/errors.ts";
 import type { Access } from "../../units/numbers.ts";
 import { DmaDevice } from "../device.ts";
 import type { DmaDeviceOptions } from "../device-options.ts";
+import { FaultInjectingTable } from "../fault-injection.ts";
 import type { DeviceLimits } from "../limits.ts";
 import { ScatterList } from "../scatter-list.ts";
 import { type ByteRun, joinRuns, ModelTable, walk } from "../table.model.ts";
@@ -566,7 +567,7 @@ test("a list that can never be mapped is refused at once", () => {
 test("a table that can't be asked is not asked again for each element", () => {
   for (const failure of ["would-block", "owner-unresponsive", "platform-busy"] as const) {
     const table = new ModelTable({ base: 0n, pageShift: 12, entries: 8 });
-    const device = new DmaDevice(table, {}, { faults: { allocate: { failure, times: 1 } } });
+    const device = new DmaDevice(new FaultInjectingTable(table, { allocate: { failure, times: 1 } }));
     assert.equal(device.mapSg(listOf(scattered(2)), 3), failure);
     assert.equal(table.calls.allocate, 0);
   }

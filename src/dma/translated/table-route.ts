@@ -11,7 +11,6 @@ import { pagesCovering } from "../../units/pages.ts";
 import { checkWindow } from "../../units/window.ts";
 import type { Mapping } from "../contract.ts";
 import { checkDeviceOptions, type DmaDeviceOptions } from "../device-options.ts";
-import { FaultInjectingTable } from "../fault-injection.ts";
 import type { DeviceLimits } from "../limits.ts";
 import type { BounceRule, Route } from "../route.ts";
 import type { ScatterList } from "../scatter-list.ts";
@@ -40,7 +39,7 @@ export class TableRoute implements Route {
     checkDeviceOptions(options);
     const cpuPageShift = options.cpuPageShift ?? DEFAULT_CPU_PAGE_SHIFT;
     checkInteger("CPU page shift", cpuPageShift, 12, 30);
-    this.table = options.faults === undefined ? table : new FaultInjectingTable(table, options.faults);
+    this.table = table;
     this.limits = compileLimits(table.window, limits, cpuPageShift);
     this.ranges = new RangeMapper(this.table, this.limits);
     this.lists = new ScatterListMapper(this.table, this.limits, options.merge ?? true);

@@ -6,7 +6,7 @@ import { FreeError, InvalidArgumentError } from "../units/errors.ts";
 import type { Iova } from "../units/numbers.ts";
 import type { DmaDeviceOptions } from "./device-options.ts";
 import type { DirectWindow } from "./device-window.ts";
-import { DirectDevice } from "./direct-device.ts";
+import { DirectDevice } from "./direct.ts";
 import { ScatterList } from "./scatter-list.ts";
 import { got, MEMORY_BYTES, PAGES_AT, setUp } from "./set-up.model.ts";
 
