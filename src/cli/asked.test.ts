@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { explainTexts } from "../explain/texts.ts";
 import { askedText, isAsked } from "./asked.ts";
+import { momentOf } from "./moment.ts";
 
 function findingOf(text: string) {
   const [finding] = explainTexts([{ file: "log", text: `${text}\n` }]).findings;
@@ -39,12 +40,12 @@ describe("a device is found as people write it", () => {
 });
 
 test("a time is found within a second of a finding", () => {
-  assert.equal(isAsked(PCI, { at: 99.7 }), true);
-  assert.equal(isAsked(PCI, { at: 102 }), false);
-  assert.equal(isAsked(STREAM, { at: 1 }), false);
+  assert.equal(isAsked(PCI, { at: momentOf("99.7") }), true);
+  assert.equal(isAsked(PCI, { at: momentOf("102") }), false);
+  assert.equal(isAsked(STREAM, { at: momentOf("1") }), false);
 });
 
 test("what was asked for is told in words", () => {
   assert.equal(askedText({}), undefined);
-  assert.equal(askedText({ device: "03:00.0", at: 5 }), "of device 03:00.0 within 1 s of 5 s");
+  assert.equal(askedText({ device: "03:00.0", at: momentOf("5") }), "of device 03:00.0 within 1 s of 5 s");
 });

@@ -1,23 +1,24 @@
 /** `--device` and `--at` of `iova explain`: which findings are asked for. */
 import type { Finding } from "../explain/contract.ts";
+import type { Moment } from "./moment.ts";
 
 export interface Question {
   readonly device?: string;
-  readonly at?: number;
+  readonly at?: Moment;
 }
 
 /** Findings within so many seconds of `--at` are shown. */
 const AT_SECONDS = 1;
 
 export function isAsked(finding: Finding, { device, at }: Question): boolean {
-  return (device === undefined || isOf(finding, device)) && (at === undefined || isAt(finding, at));
+  return (device === undefined || isOf(finding, device)) && (at === undefined || isAt(finding, at.seconds));
 }
 
 /** What is asked for, for a sentence: `of device 03:00.0`; undefined: all. */
 export function askedText({ device, at }: Question): string | undefined {
   const parts = [
     ...(device === undefined ? [] : [`of device ${device === "" ? "(an empty name)" : device}`]),
-    ...(at === undefined ? [] : [`within ${AT_SECONDS} s of ${at} s`]),
+    ...(at === undefined ? [] : [`within ${AT_SECONDS} s of ${at.text}`]),
   ];
   return parts.length === 0 ? undefined : parts.join(" ");
 }

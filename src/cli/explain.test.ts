@@ -99,6 +99,7 @@ describe("iova explain, told more,", () => {
       assert.equal((await iova(["explain", LOG, "--device", device])).code, 1);
     assert.equal((await iova(["explain", LOG, "--device", "04:00.0"])).code, 0);
     assert.equal((await iova(["explain", LOG, "--at", "100.6"])).code, 1);
+    assert.equal((await iova(["explain", LOG, "--at", "[  100.633518]"])).code, 1);
     assert.equal((await iova(["explain", LOG, "--at", "300"])).code, 0);
   });
 

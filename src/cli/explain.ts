@@ -6,7 +6,8 @@ import { askedText, isAsked } from "./asked.ts";
 import { bugReportOf, quotedLines } from "./bug-report.ts";
 import { reflowed } from "./columns.ts";
 import { citedLines, printReport } from "./explain-report.ts";
-import { integer, seconds } from "./options.ts";
+import { type Moment, momentOf } from "./moment.ts";
+import { integer } from "./options.ts";
 import { jsonOption, STANDARD_OUTPUT, writeJson } from "./output-file.ts";
 import { Quoter } from "./quotes.ts";
 import type { Terminal } from "./terminal.ts";
@@ -29,7 +30,7 @@ Exit codes:
 interface ExplainFlags {
   readonly dmesg?: string;
   readonly device?: string;
-  readonly at?: number;
+  readonly at?: Moment;
   readonly context?: number;
   readonly json?: string;
   readonly bugReport?: true;
@@ -49,7 +50,10 @@ export function explainCommand(terminal: Terminal, finish: (code: number) => voi
       "only findings of this device: 0000:01:00.0, 01:00.0, a driver, a stream id, or as printed",
     )
     .addOption(
-      new Option("--at <SECONDS>", "only findings within a second of this time of the log").argParser(seconds(1e10)),
+      new Option(
+        "--at <TIME>",
+        "only findings within a second of this time of the log: seconds, or as the log prints it",
+      ).argParser(momentOf),
     )
     .addOption(
       new Option("-C, --context <N>", "quote the lines of each finding, with N lines around them").argParser(

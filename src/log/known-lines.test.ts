@@ -271,3 +271,15 @@ test("a known message right behind the header of a mail is a message of its text
   assertReadAlike(text);
   assert.equal(readBy(text, {}).summary.unread.count, 0);
 });
+
+test("two messages of one line have lines of their own, to which later lines are added", () => {
+  const two =
+    "AMD-Vi: Event logged [IO_PAGE_FAULT device=01:00.0 domain=0x000b address=0xb6674000 flags=0x0000] " +
+    "AMD-Vi: Event logged [ILLEGAL_DEV_TABLE_ENTRY device=02:00.0 pasid=0x00000 address=0xfffffffdf8000000 flags=0x0a00]";
+  const text = logOf(Array.from({ length: 4 }, () => [two, "AMD-Vi: DTE[0]: 6190000000000003"]).flat());
+  const expected = [1, 3, 5, 7].flatMap((first) => [[first], [first, first + 1]]);
+  for (const way of [{}, { byLine: true }, { remembers: false }]) {
+    const lines = readBy(text, way).facts.map((fact) => fact.lines.map(({ line }) => line));
+    assert.deepEqual(lines, expected);
+  }
+});
