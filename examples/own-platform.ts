@@ -138,18 +138,18 @@ export const acmeBoard: BoardKind = {
 
 function createBoard(options: BoardOptions): Board {
   checkBoardOptions(acmeBoard, options);
-  const { memoryBytes, pageShift = 12, entries = 1024, table } = options;
+  const { memoryBytes, pageShift = 12, entries = 1024, table: tableOptions } = options;
   const machine = new AcmeMachine(memoryBytes);
   const usableBytes = Math.floor((memoryBytes - 8 * entries) / 2 ** pageShift) * 2 ** pageShift;
   const window = { base: 0x4000_0000n as Iova, pageShift, entries: entries as EntryCount };
-  const platform = AcmePlatform.create(machine, window, usableBytes, { ...table, threads: 1 });
+  const platform = AcmePlatform.create(machine, window, usableBytes, { ...tableOptions, threads: 1 });
   const handle = { kind: acmeBoard.name, machine: machine.handle, platform: {} };
-  const { generic } = platform;
-  const views = { kind: acmeBoard, handle, machine, platform, table: generic, usableBytes, machineThread: 0 };
+  const { generic: table } = platform;
+  const views = { kind: acmeBoard, handle, machine, platform, table, usableBytes, crew: table.allocator.crew };
   const close = (): void => {
-    generic.close();
+    table.close();
     machine.close();
   };
   const statistics = () => ({ invalidations: machine.invalidations, hypercalls: 0 });
-  return { ...views, close, statistics, takeFaults: () => machine.faults(), forgetThread: () => undefined };
+  return { ...views, close, statistics, takeFaults: () => machine.faults() };
 }

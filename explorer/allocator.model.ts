@@ -5,9 +5,9 @@
 import assert from "node:assert/strict";
 import type { AllocatorOptions } from "../src/allocator/options.ts";
 import type { PooledAllocator } from "../src/allocator/pooled-allocator.ts";
-import type { ReclaimScope } from "../src/allocator/recovery.ts";
 import type { RecordedRange } from "../src/allocator/soundness.model.ts";
 import type { OpenState } from "../src/allocator/state.ts";
+import type { ReclaimScope } from "../src/shared/crew.ts";
 import type { SharedWords } from "../src/shared/memory.ts";
 import type { Entry } from "../src/units/numbers.ts";
 import type { Exploration, ScheduleEnd } from "./explore.ts";
@@ -22,7 +22,7 @@ export interface AllocatorModules {
   readonly state: typeof import("../src/allocator/state.ts");
   readonly layout: typeof import("../src/allocator/layout.ts");
   readonly ledger: typeof import("../src/allocator/ledger.ts");
-  readonly threads: typeof import("../src/allocator/threads.ts");
+  readonly crew: typeof import("../src/shared/crew.ts");
   readonly soundness: typeof import("../src/allocator/soundness.model.ts");
 }
 
@@ -35,7 +35,7 @@ export async function allocatorModules(plants: readonly Plant[] = []): Promise<A
     state: await copy.load("allocator/state.js"),
     layout: await copy.load("allocator/layout.js"),
     ledger: await copy.load("allocator/ledger.js"),
-    threads: await copy.load("allocator/threads.js"),
+    crew: await copy.load("shared/crew.js"),
     soundness: await copy.load("allocator/soundness.model.js"),
   };
 }
@@ -217,6 +217,8 @@ interface State {
   readonly views: readonly PooledAllocator[];
   readonly given: readonly (readonly Range[])[];
   readonly stale: SharedWords | undefined;
+  /** By view: does the platform's clear fail at the next recovery? */
+  readonly fails: boolean[];
 }
 
 interface ThreadResult {
@@ -245,10 +247,14 @@ export function exploring(modules: AllocatorModules, scenario: Scenario, kills: 
       return name === "FreeError" && (scenario.shared === true || scenario.mayLose === true);
     },
     // A thread without space waits for others to give back what they hold. They need not come by.
-    expectsTimeOut: (byteOffset, buffer) => buffer === 0 && byteOffset === HEADER.drained * 4,
-    nameOf: (byteOffset, buffer) => (buffer === 0 ? state && nameOf(state, byteOffset) : "stale"),
+    expectsTimeOut: (byteOffset, buffer) => buffer === TABLE && byteOffset === HEADER.drained * 4,
+    nameOf: (byteOffset, buffer) => (buffer === TABLE ? state && nameOf(state, byteOffset) : BUFFERS[buffer]),
   };
 }
+
+/** Shared buffers in the order in which `setUp` makes them. */
+const BUFFERS = ["crew", "table", "stale"];
+const TABLE = 1;
 
 function nameOf({ modules, open }: State, byteOffset: number): string {
   const { HEADER, POOL, THREAD } = modules.layout;
@@ -289,10 +295,16 @@ function setUp(modules: AllocatorModules, scenario: Scenario, kills: number): St
   };
   // A table as small as these would get no cache by itself.
   const options = { ...modules.options.checkOptions({ ...scenario.options, threads: slots }), cacheLimit: CACHE_LIMIT };
-  const { handle } = modules.state.createState(options);
+  const { handle } = modules.state.createState(options, modules.crew.createCrewState({ threads: slots }));
+  const fails: boolean[] = [];
+  const forget = (self: number): undefined => {
+    if (fails[self] === true) throw new OpsError("the platform's clear failed");
+    if (stale !== undefined) exchange(stale, 0, 0);
+  };
   const views: PooledAllocator[] = [];
-  while (views.length < slots) views.push(PooledAllocator.attach(handle, invalidator));
-  // Made after the table, which is buffer 0 in traces.
+  for (let self = 0; self < slots; self++) {
+    views.push(PooledAllocator.attach(handle, invalidator, undefined, { forget: () => forget(self) }));
+  }
   if (scenario.options.invalidate === "lazy") stale = wordsOf(createShared(4));
   const given = scenario.threads.map((_, thread) =>
     (scenario.given?.[thread] ?? []).map((count) => {
@@ -302,7 +314,7 @@ function setUp(modules: AllocatorModules, scenario: Scenario, kills: number): St
   );
   const from = (thread: number) => (scenario.handedOn === true ? (thread + 1) % given.length : thread);
   const handed = given.map((_, thread) => given[scenario.shared === true ? 0 : from(thread)] as Range[]);
-  return { modules, scenario, open: modules.state.openState(handle), views, given: handed, stale };
+  return { modules, scenario, open: modules.state.openState(handle), views, given: handed, stale, fails };
 }
 
 function run(state: State, thread: number, operations: readonly Operation[]): ThreadResult {
@@ -335,27 +347,21 @@ function reclaim(state: State, dead: readonly number[], self: number): void {
 }
 
 function reclaimOne(state: State, thread: number, self: number): void {
-  const { SLOT_FREE, slotState } = state.modules.threads;
-  const { words, layout } = state.open;
-  const isRecovered = () => slotState(words, layout.threadsAt, thread) === SLOT_FREE;
-  const reclaimWith = (forget: () => undefined) =>
-    (state.views[self] as PooledAllocator).recovery.reclaim(thread, state.scenario.scope ?? "everything", forget);
+  const { fails, scenario, views } = state;
+  const view = views[self] as PooledAllocator;
+  const isRecovered = () => !view.threadsInUse().includes(thread);
+  const reclaimNow = () => view.reclaim(thread, scenario.scope ?? "everything");
   // Recovering a reclaimer goes on with what it had begun.
   if (isRecovered()) return;
   try {
-    if (state.scenario.opsThrow === true) {
-      reclaimWith(() => {
-        throw new OpsError("the platform's clear failed");
-      });
+    if (scenario.opsThrow === true) {
+      fails[self] = true;
+      reclaimNow();
     }
   } finally {
+    fails[self] = false;
     // Where there was nothing to clear, the first try was enough.
-    if (!isRecovered()) {
-      reclaimWith(() => {
-        if (state.stale !== undefined) exchange(state.stale, 0, 0);
-        return undefined;
-      });
-    }
+    if (!isRecovered()) reclaimNow();
   }
 }
 

@@ -1,6 +1,8 @@
 /** What tests say about explorations: nothing was found, or a planted bug was. Each prints its counts. */
+
 import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
+import type { Crew, ReclaimScope } from "../src/shared/crew.ts";
 import { type Exploration, explore, formatReport, type Report } from "./explore.ts";
 
 /** Explores everything that was asked for, and finds nothing. */
@@ -29,4 +31,9 @@ export function assertFound<State>(
 function described(name: string, { first }: Report): string {
   if (first === undefined) return name;
   return `${name}: ${first.kind}: ${first.message}\n${first.trace}\nreplay with ${JSON.stringify(first.schedule)}`;
+}
+
+/** Recovers the dead, unless the recovery of a reclaimer has gone on with them. */
+export function reclaimDead(crew: Crew | undefined, dead: readonly number[], scope: ReclaimScope = "everything"): void {
+  for (const thread of dead) if (crew?.threadsInUse().includes(thread)) crew.reclaim(thread, scope);
 }

@@ -7,7 +7,7 @@ import * as replacement from "./memory.ts";
 
 type Lock = typeof import("../src/shared/lock.ts");
 type Bitmap = typeof import("../src/shared/bitmap.ts");
-type Threads = typeof import("../src/allocator/threads.ts");
+type CrewModule = typeof import("../src/shared/crew.ts");
 
 test("the replacement exports exactly what memory.ts exports", () => {
   assert.deepEqual(Object.keys(replacement).sort(), Object.keys(real).sort());
@@ -23,8 +23,8 @@ test("a copy of a module accesses memory through the replacement, and leaves the
 });
 
 test("modules without state are shared with everybody: errors are of the same class", async () => {
-  const { claimSlot } = await exploredCopy().load<Threads>("allocator/threads.js");
-  assert.throws(() => claimSlot(replacement.wordsOf(replacement.createShared(4)), 0, 0), IovaError);
+  const { createCrewState } = await exploredCopy().load<CrewModule>("shared/crew.js");
+  assert.throws(() => createCrewState({ threads: 0 }), IovaError);
 });
 
 test("each copy has the bugs that are planted in it, and no other", async () => {

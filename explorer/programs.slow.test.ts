@@ -189,9 +189,9 @@ const PLANTED: readonly PlantedBug[] = [
     bug: "ops that throw leave the recovery lock held",
     plants: [
       {
-        module: "allocator/recovery.js",
-        from: "finally {\n            unlock(words, HEADER.recoveryLock);\n        }",
-        to: "finally { }\n        unlock(words, HEADER.recoveryLock);",
+        module: "shared/crew.js",
+        from: "finally {\n            unlock(this.#words, HEADER.recoveryLock);\n        }",
+        to: "finally { }\n        unlock(this.#words, HEADER.recoveryLock);",
       },
     ],
     scenario: OPS_THROW,

@@ -32,10 +32,9 @@ function whileHeld(
   let seen: unknown;
   const report = explore<Views>({
     setup: () => {
-      const { handle } = modules.state.createState({
-        ...modules.options.checkOptions({ entries: 256, threads: 3, ...options }),
-        cacheLimit: 256,
-      });
+      const checked = modules.options.checkOptions({ entries: 256, threads: 3, ...options });
+      const crew = modules.crew.createCrewState({ threads: 3 });
+      const { handle } = modules.state.createState({ ...checked, cacheLimit: 256 }, crew);
       const iotlb = { invalidateAll: () => undefined };
       const one = modules.allocator.PooledAllocator.attach(handle, iotlb);
       const other = modules.allocator.PooledAllocator.attach(handle, iotlb);

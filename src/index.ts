@@ -8,7 +8,6 @@ export { areaConstraints, UNCONSTRAINED } from "./allocator/constraints.ts";
 export type { Invalidator } from "./allocator/flush.ts";
 export type { AllocateOptions, AllocatorOptions } from "./allocator/options.ts";
 export { PooledAllocator } from "./allocator/pooled-allocator.ts";
-export type { ReclaimScope } from "./allocator/recovery.ts";
 export type { AllocatorHandle } from "./allocator/state.ts";
 export type { AllocatorStatistics, OwnedRange, PoolStatistics } from "./allocator/statistics.ts";
 export type { CoherentMemory, DmaOperations, Mapping, MappingAttributes, MappingPart } from "./dma/contract.ts";
@@ -24,7 +23,10 @@ export { isDmaPossible, largestMapping, mergeBoundary, requiredMask } from "./dm
 export type { ScatterElement } from "./dma/scatter-list.ts";
 export { ScatterList } from "./dma/scatter-list.ts";
 export { createDevice } from "./dma/windows.ts";
+export type { CrewHandle, CrewOptions, CrewSeat, Reclaimed, ReclaimScope } from "./shared/crew.ts";
+export { Crew } from "./shared/crew.ts";
 export type { SharedBuffer } from "./shared/memory.ts";
+export { type Ending, reclaimOnExit } from "./shared/reclaim-on-exit.ts";
 export type { TableHandle, TableOptions } from "./table/iommu-table.ts";
 export { IommuTable, iovaOf } from "./table/iommu-table.ts";
 export type { FreeMisuse } from "./units/errors.ts";

@@ -11,14 +11,12 @@ export { sun4vTte } from "./formats/sun4v-tte.ts";
 export { powernvTce } from "./formats/tce.ts";
 export type { DmaMachine, DmaMaster, Fault, Hypercall, Machine, Memory, Registers } from "./machine/contract.ts";
 export { WideRegisters } from "./machine/wide-registers.ts";
-export {
-  type Board,
-  type BoardHandle,
-  type BoardKind,
-  type BoardOptions,
-  type BoardStatistics,
-  type DeadThread,
-  reclaimThread,
+export type {
+  Board,
+  BoardHandle,
+  BoardKind,
+  BoardOptions,
+  BoardStatistics,
 } from "./machines/board.ts";
 export { attachBoard, BOARD_KINDS, boardNamed } from "./machines/boards.ts";
 export {

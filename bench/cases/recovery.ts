@@ -61,7 +61,6 @@ export const recovery: BenchCase = {
     for (let kill = 0; kill < work.slices; kill++) {
       const victim = await kill1(work, player, machine, platform, kill);
       slices = measureSlices(1, () => {
-        machine.forgetThread(victim.machineThread);
         platform.generic.reclaim(victim.thread, work.variant === "everything" ? "everything" : "in-flight");
       });
       milliseconds.push(((slices.ends[0] as number) - (slices.begins[0] as number)) / 1e6);
@@ -78,7 +77,6 @@ export const recovery: BenchCase = {
 
 interface Victim {
   readonly thread: number;
-  readonly machineThread: number;
 }
 
 /** Starts a victim, waits until it has mapped what it keeps, and ends it some time after. */

@@ -44,7 +44,7 @@ for (let range = 0; ranges > 0 ? range < ranges : mapped < limit; range++) {
   map(count);
   mapped += count;
 }
-parentPort?.postMessage({ thread: table.thread, machineThread: machine.thread });
+parentPort?.postMessage({ thread: table.thread });
 for (;;) {
   const held: [number, number][] = [];
   for (let i = 0; i < 64; i++) {

@@ -48,6 +48,7 @@ const ACTS: Readonly<Record<string, (scene: Scene) => unknown>> = {
   flushIotlb: ({ closed }) => closed.flushIotlb(),
   adopt: ({ closed, theirs }) => closed.adopt(theirs, LENGTH),
   reclaim: ({ closed, dead }) => closed.reclaim(dead.thread, "everything"),
+  recover: ({ closed, dead }) => closed.recover(dead.thread, "everything"),
 };
 /** Methods that only read, or do nothing the second time. */
 const STILL_ANSWER: Readonly<Record<string, (closed: PooledAllocator) => unknown>> = {
@@ -98,10 +99,10 @@ for (const cache of ["none", "fifo"] as const) {
   }
 }
 
-test("recovery by way of `recovery`, as tables do it, is refused too", () => {
+test("recovery by way of the crew, as machines do it, is refused too", () => {
   const scene = sceneWith("none");
   const before = recorded(scene);
-  assert.throws(() => scene.closed.recovery.reclaim(scene.dead.thread, "everything", () => undefined), VIEW_CLOSED);
+  assert.throws(() => scene.closed.crew.reclaim(scene.dead.thread, "everything"), VIEW_CLOSED);
   assert.deepEqual(recorded(scene), before);
 });
 

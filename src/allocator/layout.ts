@@ -13,7 +13,7 @@ const LINE_WORDS = 32;
 /** "IOVA" in ASCII. */
 export const MAGIC = 0x494f5641;
 /** Version of this layout. Raised with every change that another version could misread. */
-export const LAYOUT_VERSION = 2;
+export const LAYOUT_VERSION = 3;
 
 /** Words of the header. The first line never changes after creation. */
 export const HEADER = {
@@ -43,10 +43,7 @@ export const HEADER = {
   flushesStarted: 64,
   flushesCompleted: 65,
 
-  /** Lock: one recovery at a time. */
-  recoveryLock: 96,
-
-  words: 128,
+  words: 96,
 } as const;
 
 /** Words of one pool. The first line belongs to the lock's holder; the second never changes after creation. */
@@ -75,46 +72,43 @@ export const FIFO_RANGES = 256;
 /** Freed ranges of a thread that wait for a flush outside of the cache. A power of two. */
 export const QUEUE_RANGES = 512;
 
-/** Words of one thread's area: 40 KiB. Only its thread writes it, but for `state`; recovery does when the thread is dead. */
+/** Words of one thread's area: 40 KiB. Only its thread writes it; recovery does when the thread is dead. */
 export const THREAD = {
-  /** A slot state (threads.ts). Atomic; a line of its own. */
-  state: 0,
-
   /** What the thread is doing under a lock: kind (0: nothing), first entry, count. */
-  intentKind: 32,
-  intentFirst: 33,
-  intentCount: 34,
+  intentKind: 0,
+  intentFirst: 1,
+  intentCount: 2,
 
   /** 1: another thread finds no space, and asks this one to give back what it holds. Written by others: a line of its own. */
-  drainAsked: 64,
+  drainAsked: 32,
 
   /** The queue of freed ranges that wait for a flush: free-running positions. */
-  queueHead: 96,
-  queueTail: 97,
+  queueHead: 64,
+  queueTail: 65,
   /** Entries in that queue. */
-  queuedEntries: 98,
+  queuedEntries: 66,
   /** Entries whose invalidation failed: they stay out of use until a flush succeeds. */
-  quarantinedEntries: 99,
+  quarantinedEntries: 67,
 
   // Counters.
   /** Ranges taken from and put into the FIFOs, in steps of 65,536: the rest is in the FIFOs' positions. */
-  cacheTakes: 100,
-  cachePuts: 102,
+  cacheTakes: 68,
+  cachePuts: 70,
   /** Ranges that went from the FIFOs back to the pools. */
-  evictions: 104,
-  failures: 106,
-  flushes: 108,
-  drains: 110,
-  recoveries: 112,
+  evictions: 72,
+  failures: 74,
+  flushes: 76,
+  drains: 78,
+  recoveries: 80,
 
   /** Per length: head and tail of its FIFO, free-running. */
-  fifos: 128,
+  fifos: 96,
   /** Per length and position: the range's first entry. */
-  starts: 160,
+  starts: 128,
   /** Per length and position: flushes started when it was freed. */
-  stamps: 4256,
+  stamps: 4224,
   /** Per position: first, count, stamp. */
-  queue: 8352,
+  queue: 8320,
 
   words: 10240,
 } as const;
@@ -124,6 +118,11 @@ export const BLOCK_SHIFT = 10;
 export const BLOCK_ENTRIES: number = 1 << BLOCK_SHIFT;
 /** Blocks that one bound of the second level speaks of. */
 export const GROUP_SHIFT = 5;
+
+/** Where the area of a thread begins, in words. */
+export function areaOf(threadsAt: number, thread: number): number {
+  return threadsAt + thread * THREAD.words;
+}
 
 /** The geometry of one buffer: sizes and places. */
 export interface Layout {

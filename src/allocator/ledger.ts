@@ -44,9 +44,6 @@ export type RangeState =
 
 const STATE_NAMES = ["free", "pending", "live", "ending", "cached", "reserved", "quarantined", "inside a range"];
 
-/** Threads that the owner field can tell apart. */
-export const MAX_THREADS = 256;
-
 const STATE_SHIFT = 13;
 const OWNER_SHIFT = 5;
 const LONG = 31;

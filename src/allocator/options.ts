@@ -1,11 +1,11 @@
 /**
  * What an allocator is created with, checked and completed.
  */
+import { Crew, MAX_THREADS } from "../shared/crew.ts";
 import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
 import { checkKeys, type OptionTypes } from "../units/keys.ts";
 import { type EntryRange, MAX_ENTRIES } from "../units/numbers.ts";
 import { type AreaConstraints, UNCONSTRAINED } from "./constraints.ts";
-import { MAX_THREADS } from "./ledger.ts";
 
 export interface AllocatorOptions {
   /** Entries of the table: 1 .. 2^31 − 1. */
@@ -24,8 +24,13 @@ export interface AllocatorOptions {
   readonly cache?: "none" | "fifo";
   /** "lazy": freed ranges wait for a flush of the IOTLB; needs an invalidator. Default: "strict". */
   readonly invalidate?: "strict" | "lazy";
-  /** Threads that can be attached at once, the creator included: 1 .. 256; 40 KiB each. Default: 32. */
+  /** Threads that can be attached at once, the creator included: 1 .. 256; 40 KiB each. Default: 32, or the crew's. */
   readonly threads?: number;
+  /**
+   * The threads of a machine that the table is a part of: each has the same number here as there, and is recovered in one call.
+   * Default: a crew of its own.
+   */
+  readonly crew?: Crew;
   /** "owner-only": a free by another thread than the one that allocated is refused as wrong-owner. Default: "any-thread". */
   readonly frees?: "any-thread" | "owner-only";
   /** Ranges that are never handed out: entry 0 of a table at bus address 0, an MMIO hole. */
@@ -80,6 +85,7 @@ export const ALLOCATOR_OPTIONS: OptionTypes<AllocatorOptions> = {
   cache: "any",
   invalidate: "any",
   threads: "any",
+  crew: "object",
   frees: "any",
   reserved: "object",
 };
@@ -87,7 +93,8 @@ export const ALLOCATOR_OPTIONS: OptionTypes<AllocatorOptions> = {
 /** Throws InvalidArgumentError, which names the option, what was found and what is expected. */
 export function checkOptions(options: AllocatorOptions): CheckedOptions {
   checkKeys("an allocator", options, ALLOCATOR_OPTIONS);
-  const { entries, cache = "none", invalidate = "strict", frees = "any-thread", threads = 32, reserved = [] } = options;
+  const { entries, cache = "none", invalidate = "strict", frees = "any-thread", reserved = [] } = options;
+  const threads = threadsOf(options);
   checkInteger("entries", entries, 1, MAX_ENTRIES);
   checkInteger("threads", threads, 1, MAX_THREADS);
   checkOneOf("cache", cache, ["none", "fifo"]);
@@ -106,6 +113,14 @@ export function checkOptions(options: AllocatorOptions): CheckedOptions {
     cacheLimit: cacheLimit(entries, threads),
     reserved,
   };
+}
+
+function threadsOf({ crew, threads = crew?.threads ?? 32 }: AllocatorOptions): number {
+  if (crew !== undefined && !(crew instanceof Crew)) throw new InvalidArgumentError("crew", crew, "a Crew");
+  if (crew !== undefined && threads !== crew.threads) {
+    throw new InvalidArgumentError("threads", threads, `those of the crew, ${crew.threads}, or left out`);
+  }
+  return threads;
 }
 
 /** [first, end) must be a part of the table, and not empty. */
@@ -132,6 +147,6 @@ function cacheLimit(entries: number, threads: number): number {
 }
 
 /** Throws InvalidArgumentError unless `value` is one of these. */
-export function checkOneOf(what: string, value: string, allowed: readonly string[]): void {
+function checkOneOf(what: string, value: string, allowed: readonly string[]): void {
   if (!allowed.includes(value)) throw new InvalidArgumentError(what, value, allowed.join(" or "));
 }

@@ -243,7 +243,10 @@ test("thread slots are claimed, given back, and run out with a clear error", () 
   const first = PooledAllocator.create({ entries: 100, threads: 2 });
   const second = PooledAllocator.attach(first.handle);
   assert.deepEqual([first.thread, second.thread], [0, 1]);
-  assert.throws(() => PooledAllocator.attach(first.handle), { code: "no-thread-slot", message: /all 2 thread slots/ });
+  assert.throws(() => PooledAllocator.attach(first.handle), {
+    code: "no-thread-slot",
+    message: /all 2 thread numbers are taken/,
+  });
   second.close();
   second.close();
   const third = PooledAllocator.attach(first.handle);

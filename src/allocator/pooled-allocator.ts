@@ -11,6 +11,16 @@
  * Answers of the hot path are numbers: an entry (>= 0) or a failure code (< 0, units/failure.ts).
  */
 import * as counters from "../shared/counters.ts";
+import {
+  type Attachment,
+  Crew,
+  checkCrew,
+  createCrewState,
+  type ReclaimScope,
+  type Recover,
+  type Recovered,
+  type Stage,
+} from "../shared/crew.ts";
 import * as locks from "../shared/lock.ts";
 import type { SharedHalves, SharedWords } from "../shared/memory.ts";
 import * as memory from "../shared/memory.ts";
@@ -38,7 +48,7 @@ import {
 } from "./options.ts";
 import { CHANGED } from "./pool.ts";
 import { PoolSet } from "./pool-set.ts";
-import { type ReclaimScope, Recovery } from "./recovery.ts";
+import { type Forget, Recovery } from "./recovery.ts";
 import { readSnapshot, takeSnapshot } from "./snapshot.ts";
 import { type AllocatorHandle, createState, type OpenState, openState } from "./state.ts";
 import {
@@ -51,7 +61,6 @@ import {
   rangesIn,
   statisticsOf,
 } from "./statistics.ts";
-import { areaOf, claimSlot, claimSlotAt, SLOT_DEAD, SLOT_FREE, SLOT_LIVE, setSlotState, slotState } from "./threads.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { count: tally } = counters;
@@ -59,8 +68,18 @@ const { tagOf } = locks;
 const { add, glance, load, mayWait, milliseconds, notify, store, waitWhile } = memory;
 const { failureCode, failureOf, IN_USE, LONGER_THAN_TABLE, OWNER_UNRESPONSIVE, TABLE_FULL } = failures;
 const { checkConstraints, UNCONSTRAINED } = constraint;
-const { CACHED_LENGTHS, HEADER, THREAD } = layout;
+const { areaOf, CACHED_LENGTHS, HEADER, THREAD } = layout;
 const { change, ENDING, LIVE, lengthOf, ownerIn, PENDING, RESERVED, slotOf, slotSeen, stateIn, tryChange } = ledgers;
+
+/** How an allocator that is a part of something else is recovered with it. */
+export interface Enclosure {
+  /** Clears the entries of ranges that come back from a dead thread. Default: in lazy mode a flush. */
+  readonly forget?: Forget;
+  /** When it is recovered. Default: "table". "part": what encloses it enters the crew, and calls `recover`. */
+  readonly stage?: Stage | "part";
+  /** What is recovered: `own` and, around it, what encloses it. Default: `own`. */
+  readonly around?: (own: Recover) => Recover;
+}
 
 /** How long a thread that found no space waits for the others to give back what they hold. */
 const DRAIN_WAIT_MS = 1;
@@ -78,7 +97,14 @@ export class PooledAllocator {
   /** This thread's number, 0 .. threads − 1: the owner that the ledger and reports name. */
   readonly thread: number;
   readonly entries: number;
-  readonly recovery: Recovery;
+  /** The threads of the table. */
+  readonly crew: Crew;
+  readonly #recovery: Recovery;
+  /** Was the crew attached for this view alone? */
+  readonly #hasOwnCrew: boolean;
+  /** Undefined: what encloses the allocator has entered the crew. */
+  readonly #attachment: Attachment | undefined;
+  readonly #forget: Forget;
   readonly #options: CheckedOptions;
   readonly #layout: Layout;
   readonly #view: View;
@@ -93,12 +119,21 @@ export class PooledAllocator {
   readonly #holdings: Holdings;
   readonly #check: FreeCheck;
 
-  /** `claimed`: the slot, where the caller has claimed one for this thread; else any free one is claimed here. */
-  private constructor(state: OpenState, invalidator: Invalidator | undefined, claimed?: number) {
+  /** `crew`: the caller's, or undefined: this view attaches to that of the table. */
+  private constructor(
+    state: OpenState,
+    invalidator: Invalidator | undefined,
+    crew: Crew | undefined,
+    enclosure: Enclosure,
+  ) {
     const { options, layout, words } = state;
     this.handle = state.handle;
     this.entries = options.entries;
-    this.thread = claimed ?? claimSlot(words, layout.threadsAt, options.threads);
+    this.crew = crew ?? Crew.attach(state.handle.crew);
+    this.thread = this.crew.thread;
+    this.#hasOwnCrew = crew === undefined;
+    this.#forget = enclosure.forget ?? (() => (this.#lazy ? this.flushIotlb() : undefined));
+    this.#attachment = this.#enter(enclosure);
     this.#options = options;
     this.#layout = layout;
     this.#words = words;
@@ -114,24 +149,25 @@ export class PooledAllocator {
     this.#cache = this.#holdings.cache;
     this.#lazy = options.lazy;
     this.#check = new FreeCheck(this.#view, options.entries, options.ownerOnly);
-    this.recovery = new Recovery(this.#view, layout, this.#pools, {
-      checkOpen: () => this.checkOpen(),
+    this.#recovery = new Recovery(this.#view, layout, this.#pools, {
       giveBack: (first, count) => this.#release(first, count),
       quarantine: (first, count) => this.quarantine(first, count),
+      isQuarantined: () => this.#holdings.quarantinedEntries > 0,
     });
     store(words, threadAt + THREAD.drainAsked, 0);
   }
 
   /**
-   * Makes a table's allocator and attaches this thread as its thread 0. Lazy flush needs an `invalidator`. Throws
-   * InvalidArgumentError for options out of range.
+   * Makes a table's allocator and attaches this thread. Lazy flush needs an `invalidator`. Throws InvalidArgumentError for options out
+   * of range. `enclosure`: for what has the allocator as a part.
    */
-  static create(options: AllocatorOptions, invalidator?: Invalidator): PooledAllocator {
+  static create(options: AllocatorOptions, invalidator?: Invalidator, enclosure: Enclosure = {}): PooledAllocator {
     const checked = checkOptions(options);
     checkInvalidator(checked, invalidator);
-    const allocator = new PooledAllocator(createState(checked), invalidator);
+    const allocator = PooledAllocator.#createFor(checked, options.crew, invalidator, enclosure);
     for (const range of checked.reserved) {
       if (allocator.reserve(range) === undefined) continue;
+      allocator.#discard();
       throw new InvalidArgumentError(
         "reserved range",
         inWords(`[${range.first}, ${range.end})`),
@@ -141,23 +177,43 @@ export class PooledAllocator {
     return allocator;
   }
 
-  /** Attaches this thread. Throws FormatError for a foreign handle, IovaError when all thread slots are taken. */
-  static attach(handle: AllocatorHandle, invalidator?: Invalidator): PooledAllocator {
-    const state = openState(handle);
-    checkInvalidator(state.options, invalidator);
-    return new PooledAllocator(state, invalidator);
+  static #createFor(
+    options: CheckedOptions,
+    crew: Crew | undefined,
+    invalidator: Invalidator | undefined,
+    enclosure: Enclosure,
+  ): PooledAllocator {
+    const handle = crew?.handle ?? createCrewState({ threads: options.threads });
+    return new PooledAllocator(createState(options, handle), invalidator, crew, enclosure);
   }
 
   /**
-   * As `attach`, with exactly this number; undefined when it is in use. For those who number threads themselves, and so know whose a
-   * slot is from the first moment on, however early its thread dies.
+   * Attaches this thread, with its number in `crew`; left out: with a number of its own. Throws FormatError for a foreign handle, IovaError
+   * "no-thread-slot" when all numbers are taken, "already-attached" when `crew` has a view of this table.
    */
-  static attachAt(handle: AllocatorHandle, thread: number, invalidator?: Invalidator): PooledAllocator | undefined {
+  static attach(
+    handle: AllocatorHandle,
+    invalidator?: Invalidator,
+    crew?: Crew,
+    enclosure: Enclosure = {},
+  ): PooledAllocator {
     const state = openState(handle);
     checkInvalidator(state.options, invalidator);
-    checkInteger("thread to attach as", thread, 0, state.options.threads - 1);
-    const isFree = claimSlotAt(state.words, state.layout.threadsAt, thread);
-    return isFree ? new PooledAllocator(state, invalidator, thread) : undefined;
+    checkCrew("the table", crew, state.handle.crew);
+    return new PooledAllocator(state, invalidator, crew, enclosure);
+  }
+
+  #enter({ stage, around }: Enclosure): Attachment | undefined {
+    if (stage === "part") return undefined;
+    const own: Recover = (thread, scope) => this.recover(thread, scope);
+    let isEntered = false;
+    try {
+      const attachment = this.crew.enter(this.handle.structure, stage ?? "table", around?.(own) ?? own);
+      isEntered = true;
+      return attachment;
+    } finally {
+      if (!isEntered && this.#hasOwnCrew) this.crew.close();
+    }
   }
 
   /**
@@ -440,35 +496,34 @@ export class PooledAllocator {
   static restore(snapshot: Uint8Array, invalidator?: Invalidator): PooledAllocator {
     const { options, ranges } = readSnapshot(snapshot);
     checkInvalidator(options, invalidator);
-    const allocator = new PooledAllocator(createState(options), invalidator);
+    const allocator = PooledAllocator.#createFor(options, undefined, invalidator, {});
     for (const { first, end, state, owner } of ranges) {
       if (allocator.#pools.spans.takeExactly(first, end, state, owner) === 0) continue;
+      allocator.#discard();
       throw new FormatError(`the snapshot's range [${first}, ${end}) overlaps another one`);
     }
     return allocator;
   }
 
   /**
-   * Ends this thread's view: gives its holdings and its slot back. Live ranges stay live, for others to free; the slot's number
-   * may be given to another thread, with what could not be given back for want of a lock or a flush, which that one gives back. But
-   * when ranges of it are still quarantined, pending, or begun to be freed, the slot becomes that of a dead thread: `reclaim` it
-   * ("in-flight" brings those back, "everything" takes live ranges too).
+   * Ends this thread's view: gives its holdings back, and its number, unless the caller's `crew` goes on. Live ranges stay live, for others
+   * to free; the number may be given to another thread, with what could not be given back for want of a lock or a flush, which that one
+   * gives back. But when ranges are still quarantined, pending, or begun to be freed, the number becomes that of a dead thread once the
+   * crew is closed: `reclaim` it ("in-flight" brings those back, "everything" takes live ranges too).
    * From then on whatever takes, changes, frees, flushes, gives back or recovers throws IovaError "view-closed"; what only reads
    * (statistics, leaks, reservations) still answers. A second `close` does nothing. Throws "view-closed" when the thread was declared dead, and
    * what the invalidator throws: the view is closed all the same.
    */
   close(): void {
-    const { threadsAt } = this.#layout;
-    // First: the slot may be live again, as another thread's.
+    // First: the number may be another thread's.
     if (this.#askedAt === HEADER.magic) return;
-    if (slotState(this.#words, threadsAt, this.thread) !== SLOT_LIVE) throw this.#closed();
+    if (this.crew.isDeclaredDead) throw this.#closed();
     try {
       this.drain();
     } finally {
-      // What is quarantined or begun may still translate, and only these ops or a recovery can empty it: not the next thread in the slot.
-      const isLeft = this.#holdings.quarantinedEntries > 0 || this.#hasBegun();
-      setSlotState(this.#words, threadsAt, this.thread, isLeft ? SLOT_DEAD : SLOT_FREE);
       this.#askedAt = HEADER.magic;
+      if (this.#attachment !== undefined) this.crew.leave(this.#attachment, this.#isLeft());
+      if (this.#hasOwnCrew) this.crew.close();
     }
   }
 
@@ -478,12 +533,27 @@ export class PooledAllocator {
   }
 
   /**
-   * What a dead thread held comes back, and is returned; see recovery.ts. Call it once the thread's end is certain. After
-   * "in-flight" the thread's number stays in use while ranges of it are live: when they have been freed, or should be, call it again
-   * with "everything". For tables that write entries, use `IommuTable.reclaim`.
+   * Does a recovery have to give something back that this thread can't: what is quarantined or begun? That may still translate, and only
+   * these ops or a recovery can empty it, not the next thread with the number.
+   */
+  #isLeft(): boolean {
+    return this.#holdings.quarantinedEntries > 0 || this.#hasBegun();
+  }
+
+  /**
+   * What a dead thread held comes back, everywhere that its crew and this thread are attached (Crew.reclaim). Returns the ranges of this table.
+   * Call it once the thread's end is certain. After "in-flight" the thread's number stays in use while ranges of it are live: when
+   * they have been freed, or should be, call it again with "everything". For tables that write entries, use `IommuTable.reclaim`.
    */
   reclaim(thread: number, scope: ReclaimScope): readonly EntryRange[] {
-    return this.recovery.reclaim(thread, scope, () => (this.#lazy ? this.flushIotlb() : undefined));
+    this.checkOpen();
+    return this.crew.reclaim(thread, scope).ranges.get(this.handle.structure) ?? [];
+  }
+
+  /** This table's part of a reclaim; for what encloses it, with the crew's recovery lock. */
+  recover(thread: number, scope: ReclaimScope): Recovered {
+    this.checkOpen();
+    return this.#recovery.recover(thread, scope, this.#forget);
   }
 
   /**
@@ -491,10 +561,13 @@ export class PooledAllocator {
    * its number; the one that is new here since it was started is its own.
    */
   threadsInUse(): number[] {
-    const { threads, threadsAt } = this.#layout;
-    return Array.from({ length: threads }, (_, thread) => thread).filter(
-      (thread) => slotState(this.#words, threadsAt, thread) !== SLOT_FREE,
-    );
+    return this.crew.threadsInUse();
+  }
+
+  /** The table was made in vain. */
+  #discard(): void {
+    this.close();
+    this.crew.removeStructure(this.handle.structure);
   }
 
   #allocate(count: number, constraints: AreaConstraints, after: number, state: number): number {
@@ -550,11 +623,12 @@ export class PooledAllocator {
   /** Asks every other thread that holds something to give it back. False: none does. The dead can't answer; they wait for a reclaim. */
   #askOthers(): boolean {
     const { threadsAt, threads } = this.#layout;
+    const { structure } = this.handle;
     let asked = false;
     for (let thread = 0; thread < threads; thread++) {
       const at = areaOf(threadsAt, thread);
       if (thread === this.thread || heldBy(this.#words, at) === 0) continue;
-      if (slotState(this.#words, threadsAt, thread) !== SLOT_LIVE) continue;
+      if (!this.crew.isIn(thread, structure)) continue;
       store(this.#words, at + THREAD.drainAsked, 1);
       asked = true;
     }

@@ -6,11 +6,12 @@
  * All words are 32-bit little-endian; the check is FNV-1a over all bytes before it. A snapshot that is wrong, cut or of another
  * version is refused whole.
  */
+import { MAX_THREADS } from "../shared/crew.ts";
 import { FormatError, shown } from "../units/errors.ts";
 import { MAX_ENTRIES } from "../units/numbers.ts";
 import type { View } from "./intent.ts";
 import type { Layout } from "./layout.ts";
-import { LIVE, lengthOf, MAX_THREADS, ownerIn, RESERVED, stateIn } from "./ledger.ts";
+import { LIVE, lengthOf, ownerIn, RESERVED, stateIn } from "./ledger.ts";
 import { type CheckedOptions, checkOptions } from "./options.ts";
 import { forEachRange } from "./statistics.ts";
 

@@ -6,13 +6,14 @@
  * Nothing may run meanwhile: threads are ended, dead and reclaimed, or stand between two operations.
  */
 import assert from "node:assert/strict";
+import { isAttached, openCrewState, SLOT_LIVE, slotState } from "../shared/crew.ts";
 import { load, peek, peekHalf } from "../shared/memory.ts";
 import {
+  areaOf,
   BLOCK_ENTRIES,
   BLOCK_SHIFT,
   CACHED_LENGTHS,
   FIFO_RANGES,
-  HEADER,
   POOL,
   QUEUE_RANGES,
   THREAD,
@@ -32,7 +33,6 @@ import {
 import { PoolSet } from "./pool-set.ts";
 import type { OpenState } from "./state.ts";
 import { statisticsOf } from "./statistics.ts";
-import { areaOf, SLOT_LIVE, slotState } from "./threads.ts";
 
 /** A range in the ledger. */
 export interface RecordedRange {
@@ -144,24 +144,24 @@ function isBitSet({ words, layout }: OpenState, entry: number): boolean {
   return ((peek(words, layout.bitmapAt + (entry >>> 5)) >>> (entry & 31)) & 1) === 1;
 }
 
-/** No lock is held, nobody is in the middle of a change or of a recovery. */
+/** No lock is held, no thread is in the middle of a change. */
 function checkAtRest({ words, layout }: OpenState, wrong: string[]): void {
   for (const pool of layout.poolEnds.keys()) {
     const held = load(words, layout.poolsAt + pool * POOL.words + POOL.lock);
     if (held !== 0) wrong.push(`the lock of pool ${pool} is held: 0x${held.toString(16)}`);
   }
-  const recovery = load(words, HEADER.recoveryLock);
-  if (recovery !== 0) wrong.push(`the recovery lock is held: 0x${recovery.toString(16)}`);
   for (let thread = 0; thread < layout.threads; thread++) {
     const kind = peek(words, areaOf(layout.threadsAt, thread) + THREAD.intentKind);
     if (kind !== 0) wrong.push(`thread ${thread} has an intent of kind ${kind}`);
   }
 }
 
-/** A thread that is not there keeps nothing. */
-function checkThere({ words, layout }: OpenState, kept: readonly KeptRange[][], wrong: string[]): void {
+/** A thread that is not there keeps nothing; the crew knows that it may keep something here. */
+function checkThere({ handle }: OpenState, kept: readonly KeptRange[][], wrong: string[]): void {
+  const crew = openCrewState(handle.crew);
   for (const [thread, ranges] of kept.entries()) {
-    if (ranges.length > 0 && slotState(words, layout.threadsAt, thread) !== SLOT_LIVE) {
+    if (ranges.length === 0) continue;
+    if (slotState(crew, thread) !== SLOT_LIVE || !isAttached(crew, thread, handle.structure)) {
       wrong.push(`thread ${thread} keeps ${ranges.length} ranges, but is not there`);
     }
   }
@@ -187,10 +187,11 @@ function checkBits(state: OpenState, recorded: readonly RecordedRange[], wrong: 
 }
 
 /** What only its thread can end belongs to a thread that is there. */
-function checkOwners({ words, layout }: OpenState, recorded: readonly RecordedRange[], wrong: string[]): void {
+function checkOwners({ handle, layout }: OpenState, recorded: readonly RecordedRange[], wrong: string[]): void {
+  const crew = openCrewState(handle.crew);
   for (const { first, count, state, owner } of recorded) {
     if (state !== PENDING && state !== ENDING && state !== CACHED && state !== QUARANTINED) continue;
-    if (owner < layout.threads && slotState(words, layout.threadsAt, owner) === SLOT_LIVE) continue;
+    if (owner < layout.threads && slotState(crew, owner) === SLOT_LIVE) continue;
     wrong.push(`[${first}, ${first + count}) is ${nameOfState(state)} by thread ${owner}, which is not there`);
   }
 }

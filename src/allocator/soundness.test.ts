@@ -3,12 +3,11 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { add, peek, poke, pokeHalf, store } from "../shared/memory.ts";
 import type { Entry } from "../units/numbers.ts";
-import { FIFO_RANGES, HEADER, POOL, THREAD } from "./layout.ts";
+import { areaOf, FIFO_RANGES, POOL, THREAD } from "./layout.ts";
 import { CACHED, LIVE, PENDING, QUARANTINED, slotOf } from "./ledger.ts";
 import { PooledAllocator } from "./pooled-allocator.ts";
 import { assertSound, ledgerRanges, unsoundness } from "./soundness.model.ts";
 import { type OpenState, openState } from "./state.ts";
-import { areaOf, SLOT_FREE, setSlotState } from "./threads.ts";
 
 const noFlush = { invalidateAll: () => undefined };
 
@@ -31,57 +30,60 @@ function playedTable(): { state: OpenState; main: PooledAllocator; other: Pooled
 const poolAt = ({ layout }: OpenState, pool: number): number => layout.poolsAt + pool * POOL.words;
 
 /** What is broken, and what the check must say. */
-const DAMAGES: Readonly<Record<string, [damage: (state: OpenState) => void, finding: RegExp]>> = {
-  "a pool's lock that is held": [(s) => store(s.words, poolAt(s, 1) + POOL.lock, 2), /lock of pool 1 is held: 0x2/],
-  "a recovery lock that is held": [(s) => store(s.words, HEADER.recoveryLock, 1), /recovery lock is held/],
-  "an intent": [(s) => poke(s.words, areaOf(s.layout.threadsAt, 1) + THREAD.intentKind, 2), /thread 1 has an intent/],
-  "a bit that the ledger does not know": [
-    (s) => add(s.words, s.layout.bitmapAt + 50, 1 << 7),
-    /bit of entry 1607 is set/,
-  ],
-  "a range without its bits": [(s) => recordAt(s, 1700, LIVE, 0, 3), /bit of entry 1700 is clear/],
-  "a range inside another": [(s) => recordAt(s, 3504, LIVE, 0, 1), /\[3500, 3600\) holds another at 3504/],
-  "a slot that makes no sense": [(s) => recordAt(s, 1700, 7, 0, 1), /slot 1700 holds 0xe001/],
-  "a range beyond the end": [(s) => recordAt(s, 4095, LIVE, 0, 2), /slot 4095/],
-  "a pending range of nobody": [(s) => recordAt(s, 1700, PENDING, 77, 3), /\[1700, 1703\) is pending by thread 77/],
-  "a cached range in no cache": [(s) => recordAt(s, 1700, CACHED, 1, 3), /\[1700, 1703\) is cached by thread 1, which/],
-  "a cache that holds what is not cached": [
-    (s) => move(s, areaOf(s.layout.threadsAt, 0) + THREAD.fifos + 5, 1),
-    /thread 0 keeps "\d+ 3" .*, and the ledger/,
-  ],
-  "a cache with impossible positions": [
-    (s) => move(s, areaOf(s.layout.threadsAt, 0) + THREAD.fifos, 999),
-    /-\d+ ranges in the FIFO of length 1/,
-  ],
-  "a queue that counts wrong": [
-    (s) => move(s, areaOf(s.layout.threadsAt, 1) + THREAD.queuedEntries, 1),
-    /queue of thread 1 holds \d+ entries, and says/,
-  ],
-  "a cache that holds a range twice": [
-    (s) => {
-      const ofLength2 = areaOf(s.layout.threadsAt, 0) + THREAD.starts + FIFO_RANGES;
-      poke(s.words, ofLength2 + 1, peek(s.words, ofLength2));
-    },
-    /thread 0 keeps a range twice/,
-  ],
-  "quarantined entries that nobody counts": [
-    (s) => recordAt(s, 1700, QUARANTINED, 1, 3),
-    /say 5 quarantined; the ledger 8/,
-  ],
-  "a bound that is too small": [
-    (s) => poke(s.words, peek(s.words, poolAt(s, 1) + POOL.boundsAt), 2),
-    /pool 1: its bound at entry \d+ is 2/,
-  ],
-  "a longest run that is too short": [
-    (s) => poke(s.words, poolAt(s, 1) + POOL.longest, 7),
-    /pool 1 believes in runs of 7/,
-  ],
-  "a hint outside": [(s) => poke(s.words, poolAt(s, 0) + POOL.hint, 4000), /hint at 4000/],
-  "holdings of a thread that is gone": [
-    (s) => setSlotState(s.words, s.layout.threadsAt, 1, SLOT_FREE),
-    /thread 1 keeps \d+ ranges, but is not there/,
-  ],
-};
+const DAMAGES: Readonly<Record<string, [damage: (state: OpenState, main: PooledAllocator) => void, finding: RegExp]>> =
+  {
+    "a pool's lock that is held": [(s) => store(s.words, poolAt(s, 1) + POOL.lock, 2), /lock of pool 1 is held: 0x2/],
+    "an intent": [(s) => poke(s.words, areaOf(s.layout.threadsAt, 1) + THREAD.intentKind, 2), /thread 1 has an intent/],
+    "a bit that the ledger does not know": [
+      (s) => add(s.words, s.layout.bitmapAt + 50, 1 << 7),
+      /bit of entry 1607 is set/,
+    ],
+    "a range without its bits": [(s) => recordAt(s, 1700, LIVE, 0, 3), /bit of entry 1700 is clear/],
+    "a range inside another": [(s) => recordAt(s, 3504, LIVE, 0, 1), /\[3500, 3600\) holds another at 3504/],
+    "a slot that makes no sense": [(s) => recordAt(s, 1700, 7, 0, 1), /slot 1700 holds 0xe001/],
+    "a range beyond the end": [(s) => recordAt(s, 4095, LIVE, 0, 2), /slot 4095/],
+    "a pending range of nobody": [(s) => recordAt(s, 1700, PENDING, 77, 3), /\[1700, 1703\) is pending by thread 77/],
+    "a cached range in no cache": [
+      (s) => recordAt(s, 1700, CACHED, 1, 3),
+      /\[1700, 1703\) is cached by thread 1, which/,
+    ],
+    "a cache that holds what is not cached": [
+      (s) => move(s, areaOf(s.layout.threadsAt, 0) + THREAD.fifos + 5, 1),
+      /thread 0 keeps "\d+ 3" .*, and the ledger/,
+    ],
+    "a cache with impossible positions": [
+      (s) => move(s, areaOf(s.layout.threadsAt, 0) + THREAD.fifos, 999),
+      /-\d+ ranges in the FIFO of length 1/,
+    ],
+    "a queue that counts wrong": [
+      (s) => move(s, areaOf(s.layout.threadsAt, 1) + THREAD.queuedEntries, 1),
+      /queue of thread 1 holds \d+ entries, and says/,
+    ],
+    "a cache that holds a range twice": [
+      (s) => {
+        const ofLength2 = areaOf(s.layout.threadsAt, 0) + THREAD.starts + FIFO_RANGES;
+        poke(s.words, ofLength2 + 1, peek(s.words, ofLength2));
+      },
+      /thread 0 keeps a range twice/,
+    ],
+    "quarantined entries that nobody counts": [
+      (s) => recordAt(s, 1700, QUARANTINED, 1, 3),
+      /say 5 quarantined; the ledger 8/,
+    ],
+    "a bound that is too small": [
+      (s) => poke(s.words, peek(s.words, poolAt(s, 1) + POOL.boundsAt), 2),
+      /pool 1: its bound at entry \d+ is 2/,
+    ],
+    "a longest run that is too short": [
+      (s) => poke(s.words, poolAt(s, 1) + POOL.longest, 7),
+      /pool 1 believes in runs of 7/,
+    ],
+    "a hint outside": [(s) => poke(s.words, poolAt(s, 0) + POOL.hint, 4000), /hint at 4000/],
+    "holdings of a thread that is gone": [
+      ({ handle }, { crew }) => crew.removeStructure(handle.structure),
+      /thread \d keeps \d+ ranges, but is not there/,
+    ],
+  };
 
 function recordAt({ ledger }: OpenState, first: number, state: number, owner: number, count: number): void {
   pokeHalf(ledger, first, slotOf(state, owner, count));
@@ -105,8 +107,8 @@ describe("soundness", () => {
 
   for (const [name, [damage, finding]] of Object.entries(DAMAGES)) {
     test(`${name} is found`, () => {
-      const { state } = playedTable();
-      damage(state);
+      const { state, main } = playedTable();
+      damage(state, main);
       assert.match(unsoundness(state).join("\n"), finding);
       assert.throws(() => assertSound(state, "now"), /unsound now/);
     });

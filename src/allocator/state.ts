@@ -1,6 +1,8 @@
 /**
  * The shared buffer of one allocator: made once by its creator, opened by every thread.
  */
+
+import { addStructure, type CrewHandle, openCrewState } from "../shared/crew.ts";
 import {
   createShared,
   halvesOf,
@@ -22,6 +24,10 @@ export interface AllocatorHandle {
   /** Version of the buffer's layout. */
   readonly version: number;
   readonly state: SharedBuffer;
+  /** The threads that may attach. */
+  readonly crew: CrewHandle;
+  /** Its number among the structures of the crew. */
+  readonly structure: number;
 }
 
 /** An opened buffer. */
@@ -36,8 +42,8 @@ export interface OpenState {
 /** Longest buffer that today's engines index by 32-bit words without loss. */
 const MAX_BYTES = 2 ** 33;
 
-/** Makes and initialises the buffer. The engine throws RangeError when it can't give that much memory. */
-export function createState(options: CheckedOptions): OpenState {
+/** Makes and initialises the buffer, for the threads of a crew. The engine throws RangeError when it can't give that much memory. */
+export function createState(options: CheckedOptions, crew: CrewHandle): OpenState {
   const layout = layoutOf(options);
   if (layout.bytes > MAX_BYTES)
     throw new InvalidArgumentError("memory of the table in bytes", layout.bytes, `at most ${MAX_BYTES}`);
@@ -50,7 +56,8 @@ export function createState(options: CheckedOptions): OpenState {
     Pool.initialize(words, layout.poolsAt + i * POOL.words, first, end, boundsAt);
     boundsAt += boundWords(end - first);
   }
-  return view(buffer, words, layout, options);
+  const structure = addStructure(openCrewState(crew));
+  return view({ version: LAYOUT_VERSION, state: buffer, crew, structure }, words, layout, options);
 }
 
 /** Opens a posted buffer. Throws FormatError, which says what was found and what is expected. */
@@ -65,13 +72,18 @@ export function openState(handle: AllocatorHandle): OpenState {
   }
   const words = wordsOf(buffer, 0, Math.floor(buffer.byteLength / 4));
   checkHeader((at) => peek(words, at), buffer.byteLength);
+  openCrewState(handle.crew);
+  const { version, state, crew, structure } = handle;
+  if (!Number.isInteger(structure)) {
+    throw new FormatError(`the handle's number in its crew is ${shown(structure)}; expected an integer`);
+  }
   const options = readHeader(words);
-  return view(buffer, words, layoutOf(options), options);
+  return view({ version, state, crew, structure }, words, layoutOf(options), options);
 }
 
-function view(state: SharedBuffer, words: SharedWords, layout: Layout, options: CheckedOptions): OpenState {
-  const ledger = halvesOf(state, layout.ledgerAt, options.entries);
-  return { handle: { version: LAYOUT_VERSION, state }, words, ledger, layout, options };
+function view(handle: AllocatorHandle, words: SharedWords, layout: Layout, options: CheckedOptions): OpenState {
+  const ledger = halvesOf(handle.state, layout.ledgerAt, options.entries);
+  return { handle, words, ledger, layout, options };
 }
 
 function writeHeader(words: SharedWords, options: CheckedOptions, layout: Layout): void {

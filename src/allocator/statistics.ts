@@ -8,10 +8,9 @@ import { lockStatistics } from "../shared/lock.ts";
 import { glance, type SharedHalves, type SharedWords } from "../shared/memory.ts";
 import type { Entry, EntryRange } from "../units/numbers.ts";
 import { cachedEntries, unfolded } from "./cache.ts";
-import { type Layout, POOL, THREAD } from "./layout.ts";
+import { areaOf, type Layout, POOL, THREAD } from "./layout.ts";
 import { beginsRange, lengthOf, ownerIn, type RangeState, slotSeen, stateIn } from "./ledger.ts";
 import type { PoolSet } from "./pool-set.ts";
-import { areaOf } from "./threads.ts";
 
 /** One pool's part. */
 export interface PoolStatistics {

@@ -5,6 +5,7 @@
  * Addresses here are plain numbers, below 2^53: physical memory and register files of real machines lie far below, and a
  * table writes an entry without making a bigint.
  */
+import type { Crew } from "../shared/crew.ts";
 import type { Access, Iova } from "../units/numbers.ts";
 
 /**
@@ -70,6 +71,8 @@ export type Hypercall = (number: number, args: BigUint64Array) => number;
 
 /** A machine: physical memory, the IOMMU's registers, and what went wrong. */
 export interface Machine {
+  /** The threads of the machine, whose numbers its tables use too. Left out: each table numbers its threads for itself. */
+  readonly crew?: Crew;
   readonly memory: Memory;
   readonly registers: Registers;
   /**

@@ -5,12 +5,12 @@
  *     const board = boardNamed("pseries").create({ memoryBytes: 2 ** 26, entries: 4096, devices: ["nvme0"] });
  *     worker.postMessage(board.handle);  // there: attachBoard(handle)
  */
-import type { ReclaimScope } from "../allocator/recovery.ts";
 import type { DmaMachine, Fault } from "../machine/contract.ts";
+import type { Crew } from "../shared/crew.ts";
 import type { IommuTable, TableOptions } from "../table/iommu-table.ts";
 import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
 import { checkKeys, type OptionTypes } from "../units/keys.ts";
-import type { Access, EntryRange } from "../units/numbers.ts";
+import type { Access } from "../units/numbers.ts";
 
 /** What can be asked of every board; what is left out is the board's own choice. */
 export interface BoardOptions {
@@ -55,12 +55,8 @@ export interface Board {
   statistics(): BoardStatistics;
   /** Takes the recorded faults, and makes devices usable again that a fault has cut off. */
   takeFaults(): readonly Fault[];
-  /**
-   * What was left by a thread that is dead for certain: `machineThread` is its slot on the machine. Its table is reclaimed after this, else
-   * the platform may stay "platform-busy": `reclaimThread` does both.
-   */
-  forgetThread(machineThread: number): void;
-  readonly machineThread: number;
+  /** The threads of the board. `crew.reclaim` recovers what a dead one left in the machine, the platform and the table. */
+  readonly crew: Crew;
   /**
    * Gives this thread's views back. The creator's `close` also ends what runs outside of this process. A second call does nothing, nor
    * does it matter that the table's or the machine's view has been closed apart.
@@ -117,27 +113,8 @@ export interface BoardKind {
   readonly deviceNames?: readonly string[];
   /** Throws typed errors for what the kind can't do, with the numbers. */
   create(options: BoardOptions): Board;
-  /** A view for the calling thread. Throws FormatError for a foreign handle. */
-  attach(handle: BoardHandle): Board;
-}
-
-/**
- * Recovers what a thread left that is dead for certain (Node: its worker's `exit` event has come), in the order that is needed: first what it
- * left in the machine, then its ranges of the table. Pages that it held of the caller's own PhysicalPages come after this, by their
- * `reclaim`: until the table has forgotten them a device may still reach them. Returns the table's ranges that came back. Throws
- * as `IommuTable.reclaim`; it can be repeated.
- */
-export function reclaimThread(board: Board, dead: DeadThread, scope: ReclaimScope): readonly EntryRange[] {
-  board.forgetThread(dead.machineThread);
-  return board.table.reclaim(dead.tableThread, scope);
-}
-
-/** The numbers of a thread; it tells them while it lives. */
-export interface DeadThread {
-  /** `board.machineThread` of its view. */
-  readonly machineThread: number;
-  /** `board.table.thread` of its view. */
-  readonly tableThread: number;
+  /** A view for the calling thread, with its number in `crew`; left out: with a number of its own. Throws FormatError for a foreign handle. */
+  attach(handle: BoardHandle, crew?: Crew): Board;
 }
 
 /** A board's `close`: of the platform's view or table, then of the machine's. The machine is closed also when the first one throws. */
@@ -152,6 +129,16 @@ export function closeOnce(platform: { close(): void }, machine: { close(): void 
       machine.close();
     }
   };
+}
+
+/** What `make` makes on a view of the board's machine, which is closed again when it can't be made: no thread's number is lost. */
+export function onMachine(machine: { close(): void }, make: () => Board): Board {
+  try {
+    return make();
+  } catch (error) {
+    machine.close();
+    throw error;
+  }
 }
 
 /** Levels that tables of this kind can have with such pages. */

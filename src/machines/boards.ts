@@ -1,4 +1,6 @@
 /** The boards there are, by name: a new platform adds its line here. */
+
+import type { Crew } from "../shared/crew.ts";
 import { checkHandle } from "../table/handle.ts";
 import { InvalidArgumentError } from "../units/errors.ts";
 import type { Board, BoardHandle, BoardKind } from "./board.ts";
@@ -31,8 +33,8 @@ export function boardNamed(name: string): BoardKind {
   );
 }
 
-/** A view for the calling thread, whatever kind of board it is. Throws FormatError for a handle that is none. */
-export function attachBoard(handle: BoardHandle): Board {
+/** A view for the calling thread, whatever kind of board it is; `crew` as of SoftwareMachine.attach. Throws FormatError for a handle that is none. */
+export function attachBoard(handle: BoardHandle, crew?: Crew): Board {
   checkHandle("a board", handle, { kind: "string", machine: "object", platform: "object" });
-  return boardNamed(handle.kind).attach(handle);
+  return boardNamed(handle.kind).attach(handle, crew);
 }

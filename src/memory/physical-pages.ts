@@ -8,9 +8,9 @@
  */
 
 import { type AreaConstraints, areaConstraints } from "../allocator/constraints.ts";
-import { PooledAllocator } from "../allocator/pooled-allocator.ts";
-import type { ReclaimScope } from "../allocator/recovery.ts";
+import { type Enclosure, PooledAllocator } from "../allocator/pooled-allocator.ts";
 import { type AllocatorHandle, openState } from "../allocator/state.ts";
+import type { Crew, ReclaimScope, Recovered } from "../shared/crew.ts";
 import { checkHandle } from "../table/handle.ts";
 import { checkInteger, FormatError, FreeError, InvalidArgumentError } from "../units/errors.ts";
 import { failureOf, isFailure, LONGER_THAN_TABLE } from "../units/failure.ts";
@@ -26,9 +26,16 @@ export interface PhysicalPagesOptions {
   readonly address: number;
   /** Size in bytes: a multiple of 4096, at least one page. */
   readonly bytes: number;
-  /** Threads that can be attached at once: 1 .. 256. Default 32. */
+  /** Threads that can be attached at once: 1 .. 256. Default 32, or the crew's. */
   readonly threads?: number;
+  /** The threads of the machine whose memory it is. Default: a crew of its own. */
+  readonly crew?: Crew;
 }
+
+/** Until the tables have forgotten what a dead thread had mapped, a device may still reach its pages. */
+const LAST: Enclosure = { stage: "pages" };
+/** Recovered by what they are a part of. */
+const PART: Enclosure = { stage: "part" };
 
 /** Structured-cloneable: post it to another thread and attach there. */
 export interface PhysicalPagesHandle {
@@ -63,28 +70,25 @@ export class PhysicalPages {
     this.#region = regionOf(handle);
   }
 
-  /** The caller answers for it that the region is memory that nobody else uses. Throws InvalidArgumentError. */
-  static create(options: PhysicalPagesOptions): PhysicalPages {
-    checkKeys("physical pages", options, { address: "any", bytes: "any", threads: "any" });
-    const { address, bytes, threads } = options;
+  /**
+   * The caller answers for it that the region is memory that nobody else uses. `isPart`: what they are a part of recovers them
+   * (`recover`). Throws InvalidArgumentError.
+   */
+  static create(options: PhysicalPagesOptions, isPart = false): PhysicalPages {
+    checkKeys("physical pages", options, { address: "any", bytes: "any", threads: "any", crew: "object" });
+    const { address, bytes, ...members } = options;
     checkPages("address of physical pages", address, 0);
     checkPages("size of physical pages in bytes", bytes, PHYSICAL_PAGE_BYTES);
     const entries = bytes / PHYSICAL_PAGE_BYTES;
-    const allocator = PooledAllocator.create({ entries, ...(threads === undefined ? {} : { threads }) });
+    const allocator = PooledAllocator.create({ entries, ...members }, undefined, isPart ? PART : LAST);
     return new PhysicalPages({ address, bytes, allocator: allocator.handle }, allocator);
   }
 
-  /** A view for the calling thread. Throws FormatError for a foreign handle. */
-  static attach(handle: PhysicalPagesHandle): PhysicalPages {
+  /** A view for the calling thread, with its number in `crew`; left out: with a number of its own. Throws FormatError for a foreign handle. */
+  static attach(handle: PhysicalPagesHandle, crew?: Crew, isPart = false): PhysicalPages {
     checkPagesHandle(handle);
-    return new PhysicalPages(handle, PooledAllocator.attach(handle.allocator));
-  }
-
-  /** As `attach`, with exactly this number as `thread`; undefined when it is in use. See PooledAllocator.attachAt. */
-  static attachAt(handle: PhysicalPagesHandle, thread: number): PhysicalPages | undefined {
-    checkPagesHandle(handle);
-    const allocator = PooledAllocator.attachAt(handle.allocator, thread);
-    return allocator === undefined ? undefined : new PhysicalPages(handle, allocator);
+    const allocator = PooledAllocator.attach(handle.allocator, undefined, crew, isPart ? PART : LAST);
+    return new PhysicalPages(handle, allocator);
   }
 
   /**
@@ -122,11 +126,6 @@ export class PhysicalPages {
     return this.#allocator.thread;
   }
 
-  /** Is the number an attached thread's, or a dead one's of which something is still allocated? Then it can be reclaimed. */
-  isInUse(thread: number): boolean {
-    return this.#allocator.threadsInUse().includes(thread);
-  }
-
   /** What a thread has allocated, and nobody has freed. Exact while that thread does not run. */
   allocatedBy(thread: number): readonly PhysicalRange[] {
     const ranges = this.#allocator.leaks().get(thread) ?? [];
@@ -144,9 +143,14 @@ export class PhysicalPages {
     return this.#allocator.adopt(address / PHYSICAL_PAGE_BYTES - this.#firstPage, bytes / PHYSICAL_PAGE_BYTES, from);
   }
 
-  /** Takes back what a dead thread had not finished, or everything of it. Once its end is certain. */
+  /** Takes back what a dead thread had not finished, or everything of it, everywhere (Crew.reclaim). Once its end is certain. */
   reclaim(thread: number, scope: ReclaimScope): void {
-    this.#allocator.recovery.reclaim(thread, scope, () => undefined);
+    this.#allocator.reclaim(thread, scope);
+  }
+
+  /** These pages' part of a reclaim; for what they are a part of, with the crew's recovery lock. */
+  recover(thread: number, scope: ReclaimScope): Recovered {
+    return this.#allocator.recover(thread, scope);
   }
 
   /**

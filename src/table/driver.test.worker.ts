@@ -48,7 +48,7 @@ function drive(part: DriverPart): Driven {
   const machine = SoftwareMachine.attach(part.machine);
   const platform = LinearPlatform.attach(machine, part.platform);
   const control = new Control(part.control);
-  control.begin(part.place, platform.generic.thread, machine.thread);
+  control.begin(part.place, platform.generic.thread);
   const driver = new Driver(part, machine, platform);
   while (control.goOn(part.place)) driver.step();
   driver.finish();

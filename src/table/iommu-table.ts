@@ -12,10 +12,11 @@ import type { AreaConstraints } from "../allocator/constraints.ts";
 import * as constraint from "../allocator/constraints.ts";
 import type { Invalidator } from "../allocator/flush.ts";
 import { ALLOCATOR_OPTIONS, type AllocatorOptions } from "../allocator/options.ts";
-import { PooledAllocator } from "../allocator/pooled-allocator.ts";
-import type { ReclaimScope } from "../allocator/recovery.ts";
+import { type Enclosure, PooledAllocator } from "../allocator/pooled-allocator.ts";
+import type { Forget } from "../allocator/recovery.ts";
 import { type AllocatorHandle, openState } from "../allocator/state.ts";
 import type { AllocatorStatistics } from "../allocator/statistics.ts";
+import type { Crew, ReclaimScope, Recover } from "../shared/crew.ts";
 import { checkInteger, FormatError, InvalidArgumentError } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
 import { checkKeys } from "../units/keys.ts";
@@ -35,6 +36,14 @@ export interface TableHandle extends AllocatorHandle {
 }
 
 const { entries: _, ...TABLE_OPTIONS } = ALLOCATOR_OPTIONS;
+
+/** The options for a table of a machine's threads, where the machine has a crew. */
+export function inCrew(options: TableOptions | undefined, crew: Crew | undefined): TableOptions {
+  return crew === undefined ? { ...options } : { ...options, crew };
+}
+
+/** What a platform has recovered with its table: `own`, and around it what it shares out beside the entries. */
+export type RecoverAround = (own: Recover) => Recover;
 
 /**
  * Bus address of an entry's first byte: the one place where an entry becomes an address. Throws InvalidArgumentError for an entry that the
@@ -67,9 +76,9 @@ export class IommuTable implements MappingTable {
 
   /**
    * Makes a table and attaches this thread. The entries are expected to be empty. Throws InvalidArgumentError for a window
-   * or options out of range.
+   * or options out of range. `around`: for the platform that encloses the table.
    */
-  static create(window: DmaWindow, ops: TableOps, options: TableOptions = {}): IommuTable {
+  static create(window: DmaWindow, ops: TableOps, options: TableOptions = {}, around?: RecoverAround): IommuTable {
     checkWindow(window);
     checkOps(ops);
     checkKeys("a table", options, TABLE_OPTIONS);
@@ -77,16 +86,23 @@ export class IommuTable implements MappingTable {
     return new IommuTable(
       window,
       invalidator,
-      PooledAllocator.create({ ...options, entries: window.entries }, invalidator),
+      PooledAllocator.create({ ...options, entries: window.entries }, invalidator, enclosureOf(ops, around)),
     );
   }
 
-  /** Attaches this thread, with ops of its own. Throws FormatError for a foreign handle, InvalidArgumentError for ops that lack a method. */
-  static attach(handle: TableHandle, ops: TableOps): IommuTable {
+  /**
+   * Attaches this thread, with ops of its own and its number in `crew`; left out: with a number of its own. Throws FormatError for a foreign
+   * handle, InvalidArgumentError for ops that lack a method, and as PooledAllocator.attach.
+   */
+  static attach(handle: TableHandle, ops: TableOps, crew?: Crew, around?: RecoverAround): IommuTable {
     checkTableHandle(handle);
     checkOps(ops);
     const invalidator = new TableInvalidator(ops);
-    return new IommuTable(handle.window, invalidator, PooledAllocator.attach(handle, invalidator));
+    return new IommuTable(
+      handle.window,
+      invalidator,
+      PooledAllocator.attach(handle, invalidator, crew, enclosureOf(ops, around)),
+    );
   }
 
   get handle(): TableHandle {
@@ -209,15 +225,12 @@ export class IommuTable implements MappingTable {
   }
 
   /**
-   * Recovers what a dead thread held: entries, invalidation, bits. Call it once the thread's end is certain; the ranges that came
-   * back are returned. Until it returns, devices may still use what the dead thread had mapped.
+   * Recovers what a dead thread held, everywhere that its crew and this thread are attached (Crew.reclaim): here entries, invalidation, bits. Call it
+   * once the thread's end is certain; the ranges of this table that came back are returned. Until it returns, devices may still use
+   * what the dead thread had mapped.
    */
   reclaim(thread: number, scope: ReclaimScope): readonly EntryRange[] {
-    return this.allocator.recovery.reclaim(thread, scope, (ranges) => {
-      for (const { first, end } of ranges) this.ops.clear(first, end - first);
-      const failure = this.ops.flush();
-      return this.ops.invalidateAll() ?? failure;
-    });
+    return this.allocator.reclaim(thread, scope);
   }
 
   statistics(): AllocatorStatistics {
@@ -320,6 +333,16 @@ export class IommuTable implements MappingTable {
     if (thrown !== undefined) throw thrown.error;
     return failure;
   }
+}
+
+/** How ranges of a dead thread come back: their entries are cleared before the IOTLB forgets them. */
+function enclosureOf(ops: TableOps, around: RecoverAround | undefined): Enclosure {
+  const forget: Forget = (ranges) => {
+    for (const { first, end } of ranges) ops.clear(first, end - first);
+    const failure = ops.flush();
+    return ops.invalidateAll() ?? failure;
+  };
+  return around === undefined ? { forget } : { forget, around };
 }
 
 /** A table's ops as its allocator sees them: what invalidates the IOTLB. */

@@ -22,7 +22,6 @@ const PAUSE = 1;
 const PLACES = 2;
 const ACTIVITY = 0;
 const SLOT = 1;
-const MACHINE_SLOT = 2;
 const PLACE_WORDS = 3;
 
 /** Nobody plays here, or a player that has not yet attached. */
@@ -48,9 +47,8 @@ export class Control {
   // The player's side.
 
   /** The player at this place has attached, to the table and (if there is one) to its machine, and begins. */
-  begin(place: number, slot: number, machineSlot = -1): void {
+  begin(place: number, slot: number): void {
     store(this.#words, at(place) + SLOT, slot + 1);
-    store(this.#words, at(place) + MACHINE_SLOT, machineSlot + 1);
     this.#set(place, RUNNING);
   }
 
@@ -77,7 +75,6 @@ export class Control {
   /** For a new player. */
   reset(place: number): void {
     store(this.#words, at(place) + SLOT, 0);
-    store(this.#words, at(place) + MACHINE_SLOT, 0);
     this.away(place);
   }
 
@@ -109,9 +106,6 @@ export class Control {
   }
 
   /** Its slot on the machine; -1: it has not said. */
-  machineSlotOf(place: number): number {
-    return load(this.#words, at(place) + MACHINE_SLOT) - 1;
-  }
 
   /** Sleeps while the player does this, for at most so long. */
   awaitChange(place: number, activity: number, milliseconds: number): void {

@@ -12,11 +12,11 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { ReclaimScope } from "../../shared/crew.ts";
+import { openCrewState, SLOT_LIVE, slotState } from "../../shared/crew.ts";
 import type { EntryRange } from "../../units/numbers.ts";
 import { randomFrom } from "../random.model.ts";
-import type { ReclaimScope } from "../recovery.ts";
 import { assertSound } from "../soundness.model.ts";
-import { SLOT_LIVE, slotState } from "../threads.ts";
 import { account } from "./accounts.model.ts";
 import type { Crew } from "./crew.model.ts";
 import type { Played } from "./player.test.worker.ts";
@@ -170,7 +170,7 @@ async function untoldSlot({ allocator, control, state }: Scene, crew: Crew<Playe
     known.add(control.slotOf(place));
   }
   for (let slot = 0; slot < THREADS; slot++) {
-    if (known.has(slot) || slotState(state.words, state.layout.threadsAt, slot) !== SLOT_LIVE) continue;
+    if (known.has(slot) || slotState(openCrewState(state.handle.crew), slot) !== SLOT_LIVE) continue;
     toll.untold++;
     return slot;
   }

@@ -1,11 +1,10 @@
 /** The main thread's part after a kill: reclaim, allocate, look whether anything of the dead is lost, and give the rest back. */
 import assert from "node:assert/strict";
+import { openCrewState, type ReclaimScope, SLOT_DEAD, slotState } from "../../shared/crew.ts";
 import { IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { Entry, EntryRange } from "../../units/numbers.ts";
 import { UNCONSTRAINED } from "../constraints.ts";
-import type { ReclaimScope } from "../recovery.ts";
-import { SLOT_DEAD, slotState } from "../threads.ts";
 import type { LeftRange } from "./accounts.model.ts";
 import type { Scene } from "./scene.model.ts";
 import { MAIL, type MarkedRange } from "./shadow-map.model.ts";
@@ -43,13 +42,16 @@ export function recover(
   };
   // What is public is enough where a range that comes back was in nobody's hands, and no IOTLB has to forget it.
   const isPlain = iotlb === undefined && scope === "in-flight" && !setting.profile.asTable;
+  if (!isPlain) scene.forget = forget;
   const began = performance.now();
   try {
-    const ranges = isPlain ? allocator.reclaim(dead.slot, scope) : allocator.recovery.reclaim(dead.slot, scope, forget);
+    const ranges = allocator.reclaim(dead.slot, scope);
     if (isPlain) forgotten.push(...ranges);
   } catch (error) {
     if (!(error instanceof IovaError) || error.code !== "platform-busy") throw error;
     toll.quarantines++;
+  } finally {
+    scene.forget = undefined;
   }
   const first = allocator.allocate(1, UNCONSTRAINED, dead.lockedEntry);
   const took = performance.now() - began;
@@ -114,7 +116,7 @@ export function giveBackLeft(scene: Scene, left: readonly LeftRange[], holder: n
 /** Slots of dead threads are free again once all their ranges are freed: a second reclaim finds that out. */
 export function giveBackDeadSlots({ allocator, state }: Scene): void {
   for (let slot = 0; slot < state.layout.threads; slot++) {
-    if (slotState(state.words, state.layout.threadsAt, slot) !== SLOT_DEAD) continue;
+    if (slotState(openCrewState(state.handle.crew), slot) !== SLOT_DEAD) continue;
     assert.deepEqual(allocator.reclaim(slot, "in-flight"), []);
   }
 }

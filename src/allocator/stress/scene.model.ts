@@ -6,6 +6,7 @@ import type { Entry } from "../../units/numbers.ts";
 import type { AllocatorOptions } from "../options.ts";
 import { PooledAllocator } from "../pooled-allocator.ts";
 import { randomFrom } from "../random.model.ts";
+import type { Forget } from "../recovery.ts";
 import { assertSound, ledgerRanges } from "../soundness.model.ts";
 import { type OpenState, openState } from "../state.ts";
 import { Control } from "./control.model.ts";
@@ -33,6 +34,8 @@ export interface Scene {
   readonly shadow: ShadowMap;
   readonly mailbox: Mailbox;
   readonly iotlb: IotlbModel | undefined;
+  /** What clears the entries of a dead thread; undefined: a flush, in lazy mode. */
+  forget: Forget | undefined;
   /** What players are sent, but for what is their own. */
   readonly part: Omit<Part, keyof OwnPart>;
 }
@@ -43,13 +46,15 @@ export function setScene(setting: Setting, seed: number): Scene {
   const { options, profile, flushFailsOnceIn } = setting;
   const iotlbBuffer = options.invalidate === "lazy" ? IotlbModel.create(options.entries) : undefined;
   const iotlb = iotlbBuffer && new IotlbModel(iotlbBuffer, randomFrom(seed), 0);
-  const allocator = PooledAllocator.create(options, iotlb);
+  const allocator = PooledAllocator.create(options, iotlb, {
+    forget: (ranges) => (scene.forget === undefined ? iotlb && allocator.flushIotlb() : scene.forget(ranges)),
+  });
   const buffers = {
     control: Control.create(setting.players),
     shadow: ShadowMap.create(options.entries),
     mailbox: Mailbox.create(MAIL_PLACES),
   };
-  return {
+  const scene: Scene = {
     setting,
     allocator,
     state: openState(allocator.handle),
@@ -57,6 +62,7 @@ export function setScene(setting: Setting, seed: number): Scene {
     shadow: new ShadowMap(buffers.shadow),
     mailbox: new Mailbox(buffers.mailbox),
     iotlb,
+    forget: undefined,
     part: {
       handle: allocator.handle,
       ...buffers,
@@ -65,6 +71,7 @@ export function setScene(setting: Setting, seed: number): Scene {
       profile,
     },
   };
+  return scene;
 }
 
 /** Players for it; none has started. `idle`: workers that can be used again. */

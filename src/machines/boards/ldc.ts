@@ -11,6 +11,7 @@ import {
   type BoardOptions,
   checkBoardOptions,
   closeOnce,
+  onMachine,
 } from "../board.ts";
 import { LdcHypervisor, type LdcHypervisorHandle } from "../hypervisors/ldc/hypervisor.ts";
 
@@ -32,9 +33,11 @@ export const ldcBoard: BoardKind = {
   largestTable: () => MOST_TABLE_ENTRIES,
   platformBytes: (entries) => roundedEntries(entries) * LDC_ENTRY_BYTES + MAP_TABLE_ALIGNMENT,
   create,
-  attach: (handle) => {
-    const machine = LdcHypervisor.attach(handle.machine as LdcHypervisorHandle);
-    return boardOf(machine, LdcPlatform.attach(machine, handle.platform as LdcPlatformHandle));
+  attach: (handle, crew) => {
+    const machine = LdcHypervisor.attach(handle.machine as LdcHypervisorHandle, crew);
+    return onMachine(machine, () =>
+      boardOf(machine, LdcPlatform.attach(machine, handle.platform as LdcPlatformHandle)),
+    );
   },
 };
 
@@ -52,7 +55,7 @@ function create(options: BoardOptions): Board {
   const platform = LdcPlatform.create(machine, {
     tableAddress,
     entries: rounded,
-    table: { ...table, threads },
+    table: table ?? {},
     ...(pageShift === undefined ? {} : { pageShift }),
   });
   platform.link.connect();
@@ -77,8 +80,7 @@ function boardOf(machine: LdcHypervisor, platform: LdcPlatform): Board {
     // The hypervisor looks at the map table at each copy.
     statistics: () => ({ invalidations: 0, hypercalls: machine.injection.calls }),
     takeFaults: () => machine.faults(),
-    forgetThread: (thread) => machine.forgetThread(thread),
-    machineThread: machine.thread,
+    crew: machine.crew,
     close: closeOnce(platform.generic, machine),
   };
 }

@@ -13,6 +13,7 @@ import {
   type BoardOptions,
   checkBoardOptions,
   closeOnce,
+  onMachine,
 } from "../board.ts";
 import { SoftwareMachine, type SoftwareMachineHandle } from "../software/machine.ts";
 
@@ -35,9 +36,11 @@ function linearBoard(name: string, format: EntryFormat): BoardKind {
     largestTable: () => MAX_ENTRIES,
     platformBytes: (entries) => Math.ceil((entries * ENTRY_BYTES) / 4096) * 4096,
     create: (options) => create(kind, options),
-    attach: (handle) => {
-      const machine = SoftwareMachine.attach(handle.machine as SoftwareMachineHandle);
-      return boardOf(kind, machine, LinearPlatform.attach(machine, handle.platform as LinearPlatformHandle));
+    attach: (handle, crew) => {
+      const machine = SoftwareMachine.attach(handle.machine as SoftwareMachineHandle, crew);
+      return onMachine(machine, () =>
+        boardOf(kind, machine, LinearPlatform.attach(machine, handle.platform as LinearPlatformHandle)),
+      );
     },
   };
   return kind;
@@ -55,7 +58,7 @@ function create(kind: BoardKind, options: BoardOptions): Board {
   const platform = LinearPlatform.create(machine, {
     format: kind.format,
     window,
-    table: { ...table, threads },
+    table: table ?? {},
     tableAddress: tableAddressFor(memoryBytes, entries),
   });
   return boardOf(kind, machine, platform);
@@ -85,8 +88,7 @@ function boardOf(kind: BoardKind, machine: SoftwareMachine, platform: LinearPlat
     usableBytes: Math.floor(platform.tableAddress / pageBytes) * pageBytes,
     statistics: () => ({ invalidations: machine.statistics().invalidations, hypercalls: 0 }),
     takeFaults: () => machine.faults(),
-    forgetThread: (thread) => machine.forgetThread(thread),
-    machineThread: machine.thread,
+    crew: machine.crew,
     close: closeOnce(platform.generic, machine),
   };
 }

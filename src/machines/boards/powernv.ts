@@ -12,6 +12,7 @@ import {
   type BoardOptions,
   checkBoardOptions,
   closeOnce,
+  onMachine,
 } from "../board.ts";
 import { requesterIdOf } from "../software/iommus/phb4.ts";
 import { SoftwareMachine, type SoftwareMachineHandle } from "../software/machine.ts";
@@ -38,10 +39,11 @@ export const powernvBoard: BoardKind = {
   // Of a flat table: the table, as much again for its alignment, the RTT and the rest of its unit.
   platformBytes: (entries) => 2 * 8 * 2 ** Math.ceil(Math.log2(entries)) + 2 * RTT_BYTES,
   create,
-  attach: (handle) => {
-    const machine = SoftwareMachine.attach(handle.machine as SoftwareMachineHandle);
-    const platform = PowernvPlatform.attach(machine, handle.platform as PowernvPlatformHandle, machine.thread);
-    return boardOf(machine, platform);
+  attach: (handle, crew) => {
+    const machine = SoftwareMachine.attach(handle.machine as SoftwareMachineHandle, crew);
+    return onMachine(machine, () =>
+      boardOf(machine, PowernvPlatform.attach(machine, handle.platform as PowernvPlatformHandle)),
+    );
   },
 };
 
@@ -54,19 +56,14 @@ function create(options: BoardOptions): Board {
   const shape = { pageShift, windowBytes, levels };
   const region = powernvRegion(options, shape, generation);
   const machine = SoftwareMachine.create({ memoryBytes, threads, devices, iommu: "phb4", partitions: 4, windows: 2 });
-  const platform = PowernvPlatform.create(
-    machine,
-    {
-      phb: {
-        generation,
-        region,
-        threads,
-        devices: devices.map((name, i) => ({ name, requesterId: requesterIdOf(i) })),
-      },
-      table: { ...shape, table: { ...options.table, threads } },
+  const platform = PowernvPlatform.create(machine, {
+    phb: {
+      generation,
+      region,
+      devices: devices.map((name, i) => ({ name, requesterId: requesterIdOf(i) })),
     },
-    machine.thread,
-  );
+    table: { ...shape, table: options.table ?? {} },
+  });
   return boardOf(machine, platform);
 }
 
@@ -106,13 +103,7 @@ function boardOf(machine: SoftwareMachine, platform: PowernvPlatform): Board {
       platform.resetAll();
       return faults;
     },
-    forgetThread: (thread) => {
-      // Looked up first: once the machine has forgotten the thread, a new one may attach with its number, and its label.
-      const there = platform.phb.threadLabelled(thread);
-      machine.forgetThread(thread);
-      if (there >= 0) platform.phb.reclaimThread(there);
-    },
-    machineThread: machine.thread,
+    crew: machine.crew,
     close: closeOnce(platform, machine),
   };
 }

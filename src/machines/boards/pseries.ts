@@ -10,6 +10,7 @@ import {
   type BoardOptions,
   checkBoardOptions,
   closeOnce,
+  onMachine,
 } from "../board.ts";
 import { PaprHypervisor, type PaprHypervisorHandle } from "../hypervisors/papr/hypervisor.ts";
 import type { PersonalityName } from "../hypervisors/papr/personalities.ts";
@@ -44,9 +45,11 @@ export const pseriesBoard: BoardKind & { create(options: PseriesBoardOptions): B
   // The hypervisor's table, list pages of the usual threads, and what is lost to alignment.
   platformBytes: (entries) => tableEntries(entries) * 8 + (65 + SPARE_PAGES) * 4096 + 3 * 4096,
   create,
-  attach: (handle) => {
-    const hypervisor = PaprHypervisor.attach(handle.machine as PaprHypervisorHandle);
-    return boardOf(hypervisor, PseriesPlatform.attach(hypervisor, handle.platform as PseriesPlatformHandle));
+  attach: (handle, crew) => {
+    const hypervisor = PaprHypervisor.attach(handle.machine as PaprHypervisorHandle, crew);
+    return onMachine(hypervisor, () =>
+      boardOf(hypervisor, PseriesPlatform.attach(hypervisor, handle.platform as PseriesPlatformHandle)),
+    );
   },
 };
 
@@ -78,7 +81,7 @@ function create(options: PseriesBoardOptions): Board {
   const platform = PseriesPlatform.create(hypervisor, {
     properties: hypervisor.properties(0),
     region: { address: guestBytes - regionBytes, bytes: regionBytes },
-    table: { ...table, threads },
+    table: table ?? {},
   });
   return boardOf(hypervisor, platform);
 }
@@ -104,8 +107,7 @@ function boardOf(hypervisor: PaprHypervisor, platform: PseriesPlatform): Board {
       if (platform.isFrozen() !== false) platform.reset();
       return faults;
     },
-    forgetThread: (thread) => hypervisor.forgetThread(thread),
-    machineThread: hypervisor.thread,
+    crew: hypervisor.crew,
     close: closeOnce(platform, hypervisor),
   };
 }

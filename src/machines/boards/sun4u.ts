@@ -17,6 +17,7 @@ import {
   type BoardOptions,
   checkBoardOptions,
   closeOnce,
+  onMachine,
 } from "../board.ts";
 import { SoftwareMachine, type SoftwareMachineHandle } from "../software/machine.ts";
 
@@ -36,9 +37,11 @@ export const sun4uBoard: BoardKind = {
   largestTable: largestTsb,
   platformBytes,
   create,
-  attach(handle) {
-    const machine = SoftwareMachine.attach(handle.machine as SoftwareMachineHandle);
-    return boardOf(machine, Sun4uPlatform.attach(machine, handle.platform as Sun4uPlatformHandle));
+  attach(handle, crew) {
+    const machine = SoftwareMachine.attach(handle.machine as SoftwareMachineHandle, crew);
+    return onMachine(machine, () =>
+      boardOf(machine, Sun4uPlatform.attach(machine, handle.platform as Sun4uPlatformHandle)),
+    );
   },
 };
 
@@ -55,7 +58,7 @@ function create(options: BoardOptions): Board {
   const machine = SoftwareMachine.create({ memoryBytes, threads, iommu: "psycho", ...named });
   return boardOf(
     machine,
-    Sun4uPlatform.create(machine, { pageShift, entries: tsbEntries, streaming: true, table: { ...table, threads } }),
+    Sun4uPlatform.create(machine, { pageShift, entries: tsbEntries, streaming: true, table: table ?? {} }),
   );
 }
 
@@ -72,11 +75,7 @@ function boardOf(machine: SoftwareMachine, platform: Sun4uPlatform): Board {
     usableBytes: Math.floor(platform.firstAddress / pageBytes) * pageBytes,
     statistics: () => ({ invalidations: machine.statistics().invalidations, hypercalls: 0 }),
     takeFaults: () => machine.faults(),
-    forgetThread: (thread) => {
-      machine.forgetThread(thread);
-      platform.reclaimContexts();
-    },
-    machineThread: machine.thread,
+    crew: machine.crew,
     close: closeOnce(platform.generic, machine),
   };
 }

@@ -17,6 +17,7 @@ import {
   type BoardOptions,
   checkBoardOptions,
   closeOnce,
+  onMachine,
 } from "../board.ts";
 import { Sun4vHypervisor, type Sun4vHypervisorHandle } from "../hypervisors/sun4v/hypervisor.ts";
 
@@ -42,9 +43,11 @@ function boardKind(name: string, summary: string, window: Sun4vWindow): BoardKin
     // The table in whole pages, a list for each of the usual threads, and what is lost to alignment.
     platformBytes: (entries) => roundedEntries(entries) * ENTRY_BYTES + 65 * LIST_BYTES + PAGE_BYTES,
     create: (options) => create(kind, window, options),
-    attach: (handle) => {
-      const machine = Sun4vHypervisor.attach(handle.machine as Sun4vHypervisorHandle);
-      return boardOf(kind, machine, Sun4vPlatform.attach(machine, handle.platform as Sun4vPlatformHandle));
+    attach: (handle, crew) => {
+      const machine = Sun4vHypervisor.attach(handle.machine as Sun4vHypervisorHandle, crew);
+      return onMachine(machine, () =>
+        boardOf(kind, machine, Sun4vPlatform.attach(machine, handle.platform as Sun4vPlatformHandle)),
+      );
     },
   };
   return kind;
@@ -74,7 +77,7 @@ function create(kind: BoardKind, window: Sun4vWindow, options: BoardOptions): Bo
     window,
     entries,
     listAddress,
-    table: { ...table, threads },
+    table: table ?? {},
     ...(window === "atu" ? { iotsbAddress: end - tableBytes, devices: devices.map((_, device) => device) } : {}),
   });
   return boardOf(kind, machine, platform);
@@ -99,8 +102,7 @@ function boardOf(kind: BoardKind, machine: Sun4vHypervisor, platform: Sun4vPlatf
     usableBytes: platform.handle.listAddress,
     statistics: () => machine.statistics(),
     takeFaults: () => machine.faults(),
-    forgetThread: (thread) => machine.forgetThread(thread),
-    machineThread: machine.thread,
+    crew: machine.crew,
     close: closeOnce(platform.generic, machine),
   };
 }

@@ -37,8 +37,8 @@ const sun4uOnQemu: BoardKind = {
   summary: "the sun4u platform on QEMU's sabre: no IOTLB, no fault registers",
   hasIotlb: false,
   create: createSun4u,
-  attach: (handle) => {
-    const machine = QemuMachine.attach(handle.machine as QemuMachineHandle);
+  attach: (handle, crew) => {
+    const machine = QemuMachine.attach(handle.machine as QemuMachineHandle, crew);
     return sun4uOf(machine, Sun4uPlatform.attach(machine, handle.platform as Sun4uPlatformHandle));
   },
 };
@@ -52,8 +52,8 @@ const powernvOnQemu: BoardKind = {
   hasIotlb: false,
   faultsFreeze: false,
   create: createPowernv,
-  attach: (handle) => {
-    const machine = QemuMachine.attach(handle.machine as QemuMachineHandle);
+  attach: (handle, crew) => {
+    const machine = QemuMachine.attach(handle.machine as QemuMachineHandle, crew);
     return powernvOf(machine, PowernvPlatform.attach(machine, handle.platform as PowernvPlatformHandle));
   },
 };
@@ -63,7 +63,7 @@ export const QEMU_BOARDS: readonly BoardKind[] = [sun4uOnQemu, powernvOnQemu];
 
 function createSun4u(options: BoardOptions): Board {
   checkBoardOptions(sun4uOnQemu, options);
-  const { memoryBytes, entries = DEFAULT_ENTRIES, pageShift = 13, threads = 32 } = options;
+  const { memoryBytes, entries = DEFAULT_ENTRIES, pageShift = 13, table = {} } = options;
   const tsbEntries = tsbEntriesFor(entries, pageShift);
   const tableAddress = Math.floor((memoryBytes - tsbEntries * ENTRY_BYTES) / TSB_ALIGNMENT) * TSB_ALIGNMENT;
   if (tableAddress < 2 ** pageShift) {
@@ -71,31 +71,30 @@ function createSun4u(options: BoardOptions): Board {
     throw new InvalidArgumentError("memory of the board in bytes", memoryBytes, expected);
   }
   return started("sun4u", options, (machine) => {
-    const table = { ...options.table, threads };
     return sun4uOf(machine, Sun4uPlatform.create(machine, { pageShift, entries: tsbEntries, tableAddress, table }));
   });
 }
 
 function createPowernv(options: BoardOptions): Board {
   checkBoardOptions(powernvOnQemu, options);
-  const { entries = DEFAULT_ENTRIES, levels = 1, pageShift = 12, threads = 32 } = options;
+  const { entries = DEFAULT_ENTRIES, levels = 1, pageShift = 12, table = {} } = options;
   const windowBytes = 1n << BigInt(Math.ceil(Math.log2(entries)) + pageShift);
   const shape = { pageShift, windowBytes, levels };
   const region = powernvRegion(options, shape, "power9");
   return started("powernv", options, (machine) => {
     const devices = [{ name: machine.device().name, requesterId: EDU_REQUESTER_ID }];
-    const table = { ...shape, table: { ...options.table, threads } };
-    return powernvOf(machine, PowernvPlatform.create(machine, { phb: { region, threads, devices }, table }));
+    const phb = { region, devices };
+    return powernvOf(machine, PowernvPlatform.create(machine, { phb, table: { ...shape, table } }));
   });
 }
 
 /** Starts the machine. It ends again when the platform can't be made, or the options ask for what it has not. */
 function started(
   name: "sun4u" | "powernv",
-  { memoryBytes, devices }: BoardOptions,
+  { memoryBytes, devices, threads }: BoardOptions,
   make: (machine: QemuMachine) => Board,
 ): Board {
-  const machine = QemuMachine.create(name);
+  const machine = QemuMachine.create(name, threads === undefined ? {} : { threads });
   let isMade = false;
   try {
     const device = machine.device().name;
@@ -122,9 +121,7 @@ function sun4uOf(machine: QemuMachine, platform: Sun4uPlatform): Board {
     usableBytes: platform.dummyAddress,
     statistics: () => NOT_COUNTED,
     takeFaults: () => machine.faults(),
-    // The bridge and the platform keep nothing of a thread.
-    forgetThread: () => {},
-    machineThread: platform.generic.thread,
+    crew: machine.crew,
     close: closeOnce(unlessEnded(platform.generic), machine),
   };
 }
@@ -146,8 +143,7 @@ function powernvOf(machine: QemuMachine, platform: PowernvPlatform): Board {
       platform.resetAll();
       return faults;
     },
-    forgetThread: (thread) => platform.phb.reclaimThread(thread),
-    machineThread: pages.thread,
+    crew: machine.crew,
     close: closeOnce(unlessEnded(platform), machine),
   };
 }

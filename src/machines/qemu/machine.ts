@@ -11,6 +11,7 @@
  */
 
 import type { DmaMaster, Fault, Machine } from "../../machine/contract.ts";
+import { Crew, type CrewHandle, checkCrew } from "../../shared/crew.ts";
 import { checkHandle } from "../../table/handle.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
 import { checkKeys } from "../../units/keys.ts";
@@ -39,12 +40,16 @@ export interface QemuMachineOptions extends QemuPatience {
   readonly program?: string;
   /** More arguments for it. */
   readonly args?: readonly string[];
+  /** Threads that can be attached at once: 1 .. 256. Default 32. */
+  readonly threads?: number;
 }
 
 /** What a thread attaches to. Structured-cloneable, within the process. */
 export interface QemuMachineHandle {
   readonly model: QemuModelName;
   readonly qemu: QemuHandle;
+  /** The threads that may attach. */
+  readonly crew: CrewHandle;
 }
 
 /**
@@ -54,6 +59,8 @@ export interface QemuMachineHandle {
  */
 export class QemuMachine implements Machine {
   readonly handle: QemuMachineHandle;
+  /** The threads of the machine. QEMU itself keeps nothing of them: only tables and pages do. */
+  readonly crew: Crew;
   readonly memory: QemuMemory;
   readonly registers: QemuRegisters;
   /** Physical memory below this address is not for the platform: firmware lies there. */
@@ -65,10 +72,11 @@ export class QemuMachine implements Machine {
   readonly #refusals: RefusalLog;
   readonly #device: DmaMaster;
 
-  private constructor(handle: QemuMachineHandle, qtest: Qtest, process: QemuProcess | undefined) {
+  private constructor(handle: QemuMachineHandle, crew: Crew, qtest: Qtest, process: QemuProcess | undefined) {
     const model = MODELS[handle.model];
     const memory = model.memoryIsFile ? fileStore(qtest.files.memory) : qtestStore(qtest);
     this.handle = handle;
+    this.crew = crew;
     this.#qtest = qtest;
     this.#process = process;
     this.#refusals = new RefusalLog(qtest, model.device);
@@ -89,10 +97,12 @@ export class QemuMachine implements Machine {
     checkKeys("a QEMU machine", options, {
       program: "string",
       args: "object",
+      threads: "any",
       startMilliseconds: "any",
       callMilliseconds: "any",
     });
-    const { program = model.program, args = [], ...patience } = options;
+    const { program = model.program, args = [], threads, ...patience } = options;
+    const crew = Crew.create(threads === undefined ? {} : { threads });
     const process = startQemu({
       ...patience,
       program,
@@ -102,7 +112,8 @@ export class QemuMachine implements Machine {
     });
     try {
       const { handle } = process;
-      return new QemuMachine({ model: name, qemu: handle }, new Qtest(handle, handle), process);
+      const whole = { model: name, qemu: handle, crew: crew.handle };
+      return new QemuMachine(whole, crew, new Qtest(handle, handle), process);
     } catch (error) {
       process.end();
       throw error;
@@ -110,11 +121,12 @@ export class QemuMachine implements Machine {
   }
 
   /** A view for another thread of this process. Throws FormatError for a foreign handle, IovaError when QEMU has been closed. */
-  static attach(handle: QemuMachineHandle): QemuMachine {
-    checkHandle("a QEMU machine", handle, { model: "string", qemu: "object" });
+  static attach(handle: QemuMachineHandle, crew?: Crew): QemuMachine {
+    checkHandle("a QEMU machine", handle, { model: "string", qemu: "object", crew: "object" });
     checkHandle("a QEMU machine (process)", handle.qemu, { state: "shared" });
     modelOf(handle.model);
-    return new QemuMachine(handle, Qtest.attach(handle.qemu), undefined);
+    checkCrew("the machine", crew, handle.crew);
+    return new QemuMachine(handle, crew ?? Crew.attach(handle.crew), Qtest.attach(handle.qemu), undefined);
   }
 
   /** The device with this name or number; each model has one. Throws InvalidArgumentError when there is none. */
@@ -130,6 +142,7 @@ export class QemuMachine implements Machine {
 
   /** Ends QEMU when this thread has created it, else only this view. A second call does nothing. */
   close(): void {
+    this.crew.close();
     if (this.#process === undefined) this.#qtest.closeFiles();
     else if (this.#qtest.markClosed()) this.#process.end();
   }

@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { assertSound } from "../../../explorer/assertions.model.ts";
+import { assertSound, reclaimDead } from "../../../explorer/assertions.model.ts";
 import { type Exploration, explore, formatReport } from "../../../explorer/explore.ts";
 import { exploredCopy, type Plant } from "../../../explorer/load.ts";
 import type { EntryFormat } from "../../formats/contract.ts";
@@ -374,9 +374,7 @@ test("two devices that evict each other from one way never get a translation of 
 function forgotten(library: Library, warm: boolean): Exploration<State> {
   return {
     ...exploration(library, 1, [0], warm),
-    reclaim: ({ machines }, dead) => {
-      for (const thread of dead) machines[2]?.forgetThread(thread);
-    },
+    reclaim: ({ machines }, dead) => reclaimDead(machines[2]?.crew, dead),
     kills: 1,
     victims: [1],
     check: (state, { threads }) => {
@@ -410,10 +408,10 @@ test("while nobody has said that the device's thread is dead, an invalidation fa
       if (threads[0]?.value === BUSY) {
         busy++;
         assert.deepEqual(dead, [1]);
-        state.machines[2]?.forgetThread(1);
+        state.machines[2]?.crew.reclaim(1, "in-flight");
         assert.equal(state.ops[2]?.invalidate(0, 1), undefined, "forgotten, it does not hold up any longer");
       } else {
-        state.machines[2]?.forgetThread(1);
+        state.machines[2]?.crew.reclaim(1, "in-flight");
         check(state, threads);
       }
     },

@@ -171,7 +171,7 @@ test("a device's thread killed in mid-DMA: invalidations report busy in bounded 
     longest = Math.max(longest, performance.now() - before);
     if (result === RESULT_BUSY) busy++;
     else assert.equal(result, RESULT_DONE);
-    machine.forgetThread(device.thread);
+    machine.crew.reclaim(device.thread, "in-flight");
     const forgotten = performance.now();
     assert.equal(invalidateAll(), RESULT_DONE, `kill ${kill}`);
     slowest = Math.max(slowest, performance.now() - forgotten);

@@ -46,8 +46,7 @@ export const STREAMED = 4;
 
 const WRITER_BITS = 11;
 const WRITER_MASK = (1 << WRITER_BITS) - 1;
-/** Each thread needs a writer's mark of its own, other than 0. */
-export const MAX_THREADS = 1024;
+
 const PAGE_HIGH_MASK = (1 << 20) - 1;
 const ACCESS_SHIFT = 24;
 const ANY_WINDOW = -1;

@@ -20,7 +20,7 @@ const LINE_WORDS = 32;
 /** "IOMM" in ASCII. */
 export const MAGIC = 0x494f4d4d;
 /** Version of this layout. Raised with every change that another version could misread. */
-export const LAYOUT_VERSION = 3;
+export const LAYOUT_VERSION = 4;
 
 /** Words of the header: never changed after creation. */
 export const HEADER = {
@@ -97,8 +97,6 @@ export const THREADS_PER_WORD = 32;
 
 /** Words of one thread's slot. Its thread alone writes them, but for `state`, `waited` and `faultsTaken`. */
 export const THREAD = {
-  /** SLOT_FREE or SLOT_LIVE. */
-  state: 0,
   /** Odd while a DMA of this thread is in flight. */
   sequence: 1,
   /** 1 while another thread sleeps until this one's DMA has passed. */

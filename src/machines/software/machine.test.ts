@@ -293,7 +293,7 @@ test("options out of range are refused with what was found", () => {
     assert.throws(() => SoftwareMachine.create({ memoryBytes: 4096, ...options }), InvalidArgumentError);
   };
   refused({ memoryBytes: 1000 }, /memory size in bytes is 1000/);
-  refused({ threads: 0 }, /threads of the machine is 0; expected an integer from 1 to 1024/);
+  refused({ threads: 0 }, /threads of the machine is 0; expected an integer from 1 to 256/);
   refused({ threads: 1025 }, /threads of the machine is 1025/);
   refused({ faultRecords: 0 }, /fault records is 0/);
   refused({ busyMilliseconds: 0 }, /busy milliseconds is 0/);
@@ -333,7 +333,7 @@ test("a handle goes through structured cloning, and a foreign or cut one is refu
   const newer = new SharedArrayBuffer(handle.state.byteLength);
   new Uint8Array(newer).set(new Uint8Array(handle.state));
   new Int32Array(newer)[1] = 99;
-  refused({ state: newer }, /layout version 99; this library has version 3/);
+  refused({ state: newer }, /layout version 99; this library has version 4/);
   assert.throws(() => SoftwareMachine.attach(undefined as unknown as SoftwareMachineHandle), FormatError);
 });
 
@@ -341,7 +341,7 @@ test("slots are claimed and given back; when all are taken, attaching says so", 
   const one = start({ threads: 2 });
   const two = SoftwareMachine.attach(one.handle);
   assert.deepEqual([one.thread, two.thread], [0, 1]);
-  assert.throws(() => SoftwareMachine.attach(one.handle), /all 2 thread slots of the machine are taken/);
+  assert.throws(() => SoftwareMachine.attach(one.handle), /all 2 thread numbers are taken/);
   two.close();
   assert.equal(SoftwareMachine.attach(one.handle).thread, 1);
 });

@@ -9,6 +9,16 @@
 
 import type { DmaMachine, Fault } from "../../machine/contract.ts";
 import { counted } from "../../shared/counters.ts";
+import {
+  type Attachment,
+  addStructure,
+  Crew,
+  type CrewHandle,
+  checkCrew,
+  createCrewState,
+  MAX_THREADS,
+  openCrewState,
+} from "../../shared/crew.ts";
 import { bytesOf, createShared, poke, type SharedBuffer, type SharedWords, wordsOf } from "../../shared/memory.ts";
 import { checkHandle } from "../../table/handle.ts";
 import { checkInteger, FormatError, InvalidArgumentError } from "../../units/errors.ts";
@@ -17,7 +27,7 @@ import { type DevicePaths, SoftwareDevice } from "./device.ts";
 import { FaultRecord } from "./faults.ts";
 import type { IommuModel } from "./iommus/model.ts";
 import { IOMMU_MODELS, modelIndex } from "./iommus/models.ts";
-import { Iotlb, MAX_THREADS, REPLACEMENTS, type Replacement } from "./iotlb.ts";
+import { Iotlb, REPLACEMENTS, type Replacement } from "./iotlb.ts";
 import {
   CLOCKS,
   type Geometry,
@@ -32,7 +42,7 @@ import {
 import { createMemory, SoftwareMemory } from "./memory.ts";
 import { ThreadRegisters } from "./registers.ts";
 import { StreamingCache } from "./streaming-cache.ts";
-import { beginForgetting, claimSlot, DmaInFlight, releaseSlot, slotAt } from "./threads.ts";
+import { DmaInFlight, slotAt } from "./threads.ts";
 import { TranslationUnit } from "./translation.ts";
 
 export interface IotlbOptions {
@@ -58,8 +68,10 @@ export interface SoftwareMachineOptions {
   /** Windows that each partition can have: 1 .. 16. Default 1. */
   readonly windows?: number;
   readonly iotlb?: IotlbOptions;
-  /** How many threads may be attached at a time: 1 .. 1024. Default 32. */
+  /** How many threads may be attached at a time: 1 .. 256. Default 32, or the crew's. */
   readonly threads?: number;
+  /** The threads that the machine is for, where there are others than its own: two machines with the same threads. Default: a crew of its own. */
+  readonly crew?: Crew;
   /** Untaken faults that each thread's record holds: 1 .. 65,536, rounded up to a power of two. Default 64. */
   readonly faultRecords?: number;
   /** How long an invalidation waits for DMAs in flight before it reports that it could not: 1 .. 60,000. Default 1000. */
@@ -71,6 +83,10 @@ export interface SoftwareMachineHandle {
   readonly memory: SharedBuffer;
   readonly state: SharedBuffer;
   readonly devices: readonly string[];
+  /** The threads that may attach. */
+  readonly crew: CrewHandle;
+  /** Its number among the structures of the crew. */
+  readonly structure: number;
 }
 
 /** Sums over all threads since the machine was made. */
@@ -96,7 +112,11 @@ export interface SoftwareMachineStatistics {
  */
 export class SoftwareMachine implements DmaMachine {
   readonly handle: SoftwareMachineHandle;
-  /** This thread's slot; what `forgetThread` wants when the thread was killed. */
+  /** The threads of the machine: those of its tables and pages too, so that a dead one is recovered in one call, `crew.reclaim`. */
+  readonly crew: Crew;
+  /** What a hypervisor adds its recoveries to. */
+  readonly attachment: Attachment;
+  /** This thread's number in the crew. */
   readonly thread: number;
   readonly memory: SoftwareMemory;
   readonly registers: ThreadRegisters;
@@ -109,11 +129,16 @@ export class SoftwareMachine implements DmaMachine {
   readonly #inFlight: DmaInFlight;
   readonly #paths: DevicePaths;
   readonly #devices: readonly SoftwareDevice[];
+  /** Was the crew attached for this view? */
+  readonly #hasOwnCrew: boolean;
 
-  private constructor(handle: SoftwareMachineHandle, state: SharedWords, layout: Layout) {
-    const thread = claimSlot(state, layout);
+  private constructor(handle: SoftwareMachineHandle, state: SharedWords, layout: Layout, crew: Crew | undefined) {
+    this.#hasOwnCrew = crew === undefined;
+    this.crew = crew ?? Crew.attach(handle.crew);
+    const { thread } = this.crew;
     this.handle = handle;
     this.thread = thread;
+    this.attachment = this.#enter(handle.structure);
     this.#state = state;
     this.#layout = layout;
     this.memory = new SoftwareMemory(handle.memory);
@@ -159,6 +184,7 @@ export class SoftwareMachine implements DmaMachine {
       windows: "any",
       iotlb: "object",
       threads: "any",
+      crew: "object",
       faultRecords: "any",
       busyMilliseconds: "any",
     });
@@ -170,12 +196,24 @@ export class SoftwareMachine implements DmaMachine {
     const layout = layoutOf(geometryOf(options, devices));
     const state = createShared(layout.words * 4);
     writeHeader(wordsOf(state), layout, options.iotlb?.seed ?? 1);
-    return SoftwareMachine.attach({ memory, state, devices });
+    const { crew } = options;
+    const crewHandle = crew?.handle ?? createCrewState({ threads: layout.threads });
+    const structure = addStructure(openCrewState(crewHandle));
+    return SoftwareMachine.attach({ memory, state, devices, crew: crewHandle, structure }, crew);
   }
 
-  /** A view for the calling thread. Throws FormatError for a foreign or cut handle, IovaError when all slots are taken. */
-  static attach(handle: SoftwareMachineHandle): SoftwareMachine {
-    checkHandle("a software machine", handle, { memory: "shared", state: "shared", devices: "list" });
+  /**
+   * A view for the calling thread, with its number in `crew`; left out: with a number of its own. Throws FormatError for a foreign or cut handle,
+   * IovaError "no-thread-slot" when all numbers are taken, "already-attached" when `crew` has a view of this machine.
+   */
+  static attach(handle: SoftwareMachineHandle, crew?: Crew): SoftwareMachine {
+    checkHandle("a software machine", handle, {
+      memory: "shared",
+      state: "shared",
+      devices: "list",
+      crew: "object",
+      structure: "count",
+    });
     const state = wordsOf(handle.state);
     const layout = readLayout(state, handle.state.byteLength / 4);
     if (IOMMU_MODELS[layout.model]?.words !== layout.modelWords) {
@@ -188,7 +226,8 @@ export class SoftwareMachine implements DmaMachine {
     if (handle.devices.length !== layout.devices) {
       throw new FormatError(`the handle names ${handle.devices.length} devices; its machine has ${layout.devices}`);
     }
-    return new SoftwareMachine(handle, state, layout);
+    checkCrew("the machine", crew, handle.crew);
+    return new SoftwareMachine(handle, state, layout, crew);
   }
 
   /** The device with this name or number. Throws InvalidArgumentError when there is none. */
@@ -220,24 +259,31 @@ export class SoftwareMachine implements DmaMachine {
     return this.#iotlb.knownEntries();
   }
 
-  /**
-   * Clears what a killed thread left: its DMA in flight, a way of the IOTLB that it was writing, its slot. Only once it is
-   * certain that it no longer runs (Node: its `exit` event); by one thread at a time; may be repeated when cut off.
-   * Until then invalidations that meet its DMA fail as busy. Nothing happens when nobody has the slot.
-   */
-  forgetThread(thread: number): void {
-    if (!beginForgetting(this.#state, this.#layout, thread)) return;
-    this.#iotlb.releaseWaysOf(thread);
-    this.#paths.streaming?.forget(thread);
-    this.#inFlight.forget(thread);
-  }
-
-  /** Gives this thread's slot back. The view, its registers and devices refuse all use from then on. A second call does nothing. */
+  /** Gives this thread's number back, once its tables and pages are closed too. The view, its registers and devices refuse all use from then on. A second call does nothing. */
   close(): void {
     if (!this.#paths.open) return;
     this.#paths.open = false;
     this.registers.close();
-    releaseSlot(this.#state, this.#layout, this.thread);
+    this.crew.leave(this.attachment);
+    if (this.#hasOwnCrew) this.crew.close();
+  }
+
+  /** Clears what a killed thread left: its DMA in flight, a way of the IOTLB that it was writing. Until then invalidations that meet its DMA fail as busy. */
+  #recover(dead: number): undefined {
+    this.#iotlb.releaseWaysOf(dead);
+    this.#paths.streaming?.forget(dead);
+    this.#inFlight.forget(dead);
+  }
+
+  #enter(structure: number): Attachment {
+    let isEntered = false;
+    try {
+      const attachment = this.crew.enter(structure, "machine", (dead) => this.#recover(dead));
+      isEntered = true;
+      return attachment;
+    } finally {
+      if (!isEntered && this.#hasOwnCrew) this.crew.close();
+    }
   }
 
   /** `using` ends it as `close` does. */
@@ -255,9 +301,24 @@ export class SoftwareMachine implements DmaMachine {
 }
 
 function geometryOf(options: SoftwareMachineOptions, devices: readonly string[]): Geometry {
-  const { threads = 32, faultRecords = 64, busyMilliseconds = 1000, iotlb = {}, partitions = 1, windows = 1 } = options;
+  const {
+    crew,
+    threads = crew?.threads ?? 32,
+    faultRecords = 64,
+    busyMilliseconds = 1000,
+    iotlb = {},
+    partitions = 1,
+    windows = 1,
+  } = options;
   const { entries = 64, ways = 4, replacement = "round-robin" } = iotlb;
   checkInteger("threads of the machine", threads, 1, MAX_THREADS);
+  if (crew !== undefined && threads !== crew.threads) {
+    throw new InvalidArgumentError(
+      "threads of the machine",
+      threads,
+      `those of the crew, ${crew.threads}, or left out`,
+    );
+  }
   checkInteger("fault records", faultRecords, 1, 65_536);
   checkInteger("busy milliseconds", busyMilliseconds, 1, 60_000);
   checkInteger("partitions of the machine", partitions, 1, 256);

@@ -1,5 +1,5 @@
 /**
- * Thread slots of a machine, and the DMAs in flight: what an invalidation waits for.
+ * The DMAs in flight on a machine, by the thread that drives the device: what an invalidation waits for.
  *
  * A thread drives any device, one DMA at a time. While it does, its bit is set among the in-flight bits and its sequence
  * number is odd:
@@ -19,23 +19,18 @@
  *   atomic loads. It sees all that the caller of `awaitPassing` stored before its last atomic store.
  *
  * A thread that is killed in mid-DMA leaves its bit set. Nobody may guess that it is dead (it could be paused): waits are
- * bounded, and `forget` clears what it left once somebody who knows has said so.
+ * bounded, and `forget` clears what it left once the crew recovers the thread.
  */
 
 import type { SharedWords } from "../../shared/memory.ts";
 import * as memory from "../../shared/memory.ts";
-import { checkInteger, IovaError } from "../../units/errors.ts";
+import { IovaError } from "../../units/errors.ts";
 import type { Layout } from "./layout.ts";
 import * as layouts from "./layout.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { add, compareExchange, load, mayWait, milliseconds, notify, peek, SPINS, store, waitWhile } = memory;
 const { THREAD, THREADS_PER_WORD } = layouts;
-
-const SLOT_FREE = 0;
-const SLOT_LIVE = 1;
-/** Being forgotten. */
-const SLOT_DYING = 2;
 
 /** A DMA lasts longer than a lock is held: it moves bytes. So a waiter looks this often before it sleeps. */
 const LOOKS: number = 10 * SPINS;
@@ -51,39 +46,14 @@ export const STILL_IN_FLIGHT = 1;
 /** The same, on a thread that may not sleep. */
 export const MAY_NOT_WAIT = 2;
 
-/** Where a thread's slot begins, in words. */
+/** Where a thread's words begin. */
 export function slotAt(layout: Layout, thread: number): number {
   return layout.threadsAt + thread * THREAD.words;
-}
-
-/** Claims a free slot for the calling thread, and returns its number. Throws IovaError when all are taken. */
-export function claimSlot(state: SharedWords, layout: Layout): number {
-  for (let thread = 0; thread < layout.threads; thread++) {
-    if (compareExchange(state, slotAt(layout, thread) + THREAD.state, SLOT_FREE, SLOT_LIVE) === SLOT_FREE)
-      return thread;
-  }
-  throw new IovaError(
-    "no-thread-slot",
-    `all ${layout.threads} thread slots of the machine are taken; create it with a larger \`threads\`, ` +
-      "or close() the views of ended threads, or forgetThread() those that were killed",
-  );
-}
-
-/** Gives a slot back. Its faults stay recorded, its counters go on counting. */
-export function releaseSlot(state: SharedWords, layout: Layout, thread: number): void {
-  store(state, slotAt(layout, thread) + THREAD.state, SLOT_FREE);
 }
 
 /** What every use of a closed view throws. */
 export function closed(): IovaError {
   return new IovaError("closed", "this view of the software machine is closed; attach a new one to its handle");
-}
-
-/** Marks a slot as being forgotten. False: nobody has it, there is nothing to forget. A killed `forget` can be repeated. */
-export function beginForgetting(state: SharedWords, layout: Layout, thread: number): boolean {
-  checkInteger("thread to forget", thread, 0, layout.threads - 1);
-  const at = slotAt(layout, thread) + THREAD.state;
-  return compareExchange(state, at, SLOT_LIVE, SLOT_DYING) !== SLOT_FREE;
 }
 
 /** The in-flight bits of one thread's machine. Holds no state of its own. */
@@ -141,7 +111,6 @@ export class DmaInFlight {
     if ((at & 1) === 1) store(this.#state, sequence, at + 1);
     this.#clearBit(wordOf(this.#layout, thread), bitOf(thread));
     notify(this.#state, sequence, this.#layout.threads);
-    store(this.#state, slotAt(this.#layout, thread) + THREAD.state, SLOT_FREE);
   }
 
   #clearBit(word: number, bit: number): void {

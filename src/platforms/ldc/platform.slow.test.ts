@@ -102,7 +102,7 @@ test("threads killed with pages mapped in, or in the middle of it, hold nothing 
     await importer.ended;
     mappedIn += Atomics.load(importer.report, 4);
     assert.equal(Atomics.load(importer.report, 2), 0);
-    channel.forgetThread(Atomics.load(importer.report, 3) - 1);
+    channel.crew.reclaim(Atomics.load(importer.report, 3) - 1, "in-flight");
     for (const each of exported) end(channel, exporter, each);
     assertEmpty(channel, exporter);
   }

@@ -546,7 +546,7 @@ test("exchange swaps an entry and tells the old one; wrong entries, pages and co
 
 test("a map table that is taken away while in use is refused; afterwards every use throws and the other end copies nothing", () => {
   const { exporter, importer, hypervisor } = start();
-  const other = LdcPlatform.attach(hypervisor, structuredClone(exporter.handle));
+  const other = LdcPlatform.attach(LdcHypervisor.attach(hypervisor.handle), structuredClone(exporter.handle));
   const cookies = exporter.map(0, PAGE, COPYABLE, 1);
   assert.throws(
     () => exporter.remove(),
@@ -622,9 +622,9 @@ test("a map table that can't be taken away while a page of it is in use can be l
   assert.throws(() => exporter.remove(), { code: "platform-refused" });
   // Whoever else has died meanwhile: that one is not to be waited for, this one is.
   const other = LdcHypervisor.attach(hypervisor.handle);
-  hypervisor.forgetThread(other.thread);
+  hypervisor.crew.reclaim(other.thread, "in-flight");
   assert.throws(() => exporter.remove(), { code: "platform-refused" }, "an access of before may still go on");
-  hypervisor.forgetThread(dead.thread);
+  hypervisor.crew.reclaim(dead.thread, "in-flight");
   exporter.remove();
   assert.equal(domain.readMappedIn(page.address, new Uint8Array(8)), false);
   assert.throws(() => exporter.ops.set(0, 1, 0, 1), { code: "table-gone" });

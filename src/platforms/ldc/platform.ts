@@ -14,7 +14,7 @@
 import { UNCONSTRAINED } from "../../allocator/constraints.ts";
 import { LDC_ENTRY_BYTES, LDC_MAP, ldcEntryPermissions } from "../../formats/ldc-map-entry.ts";
 import type { Machine } from "../../machine/contract.ts";
-import { IommuTable, iovaOf, type TableOptions } from "../../table/iommu-table.ts";
+import { IommuTable, inCrew, iovaOf, type TableOptions } from "../../table/iommu-table.ts";
 import { hexadecimal } from "../../units/counts.ts";
 import { checkInteger, FreeError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
@@ -104,7 +104,7 @@ export class LdcPlatform {
     }
     const state = SharedState.create();
     const ops = new LdcOps({ machine, window, tableAddress, state });
-    const generic = IommuTable.create(window, ops, { pools: 1, ...options.table });
+    const generic = IommuTable.create(window, ops, inCrew({ pools: 1, ...options.table }, machine.crew));
     machine.memory.write(tableAddress, new Uint8Array(entries * LDC_ENTRY_BYTES));
     setMapTable(machine, tableAddress, entries);
     return new LdcPlatform(machine, state, tableAddress, generic, ops);
@@ -115,7 +115,7 @@ export class LdcPlatform {
     const state = SharedState.attach("an LDC platform", handle, { tableAddress: "count" });
     const { tableAddress, table } = handle;
     const ops = new LdcOps({ machine, window: table.window, tableAddress, state });
-    return new LdcPlatform(machine, state, tableAddress, IommuTable.attach(table, ops), ops);
+    return new LdcPlatform(machine, state, tableAddress, IommuTable.attach(table, ops, machine.crew), ops);
   }
 
   /**

@@ -33,7 +33,7 @@ if (data.forgetsToInvalidate) {
   generic.ops.invalidateAll = () => undefined;
 }
 const { pageShift } = generic.window;
-const device = machine.device(board.machineThread % data.devices);
+const device = machine.device(board.crew.thread % data.devices);
 const report = new Int32Array(data.report);
 const content = new Uint8Array(64);
 const seen = new Uint8Array(64);
@@ -68,7 +68,7 @@ function unmap({ entry, page }: { entry: number; page: number }): void {
   free.push(page);
 }
 
-for (let round = 0, state = board.machineThread; round < data.rounds; round++) {
+for (let round = 0, state = board.crew.thread; round < data.rounds; round++) {
   state = (Math.imul(state, 0x19660d) + 0x3c6ef35f) | 0;
   if (free.length > 0 && (live.length === 0 || (state & 0x10000) !== 0)) map(1 + (round % 199));
   else unmap(live.splice((state >>> 8) % live.length, 1)[0] as { entry: number; page: number });

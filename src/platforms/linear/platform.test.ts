@@ -143,7 +143,7 @@ test("a DMA of a killed thread holds up the making of a platform, with an error 
   new DmaInFlight(words, layout, dead.thread).begin();
   const create = (): LinearPlatform => LinearPlatform.create(machine, { format: "powernv-tce", window });
   assert.throws(create, (error) => error instanceof IovaError && error.code === "platform-busy");
-  machine.forgetThread(dead.thread);
+  machine.crew.reclaim(dead.thread, "in-flight");
   create();
   assert.equal(machine.registers.read32(CONTROL) & ENABLE, ENABLE);
 });

@@ -11,7 +11,7 @@ import { sun4uIopte } from "../../formats/sun4u-iopte.ts";
 import { powernvTce } from "../../formats/tce.ts";
 import type { Machine } from "../../machine/contract.ts";
 import { checkHandle } from "../../table/handle.ts";
-import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
+import { IommuTable, inCrew, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
 import { InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { checkKeys } from "../../units/keys.ts";
 import type { DmaWindow } from "../../units/numbers.ts";
@@ -86,7 +86,7 @@ export class LinearPlatform {
     const format = formatNamed(options.format);
     const tableAddress = options.tableAddress ?? defaultTableAddress(machine.memory.bytes, window.entries);
     const ops = opsOf(machine, format, window, tableAddress);
-    const generic = IommuTable.create(window, ops, options.table);
+    const generic = IommuTable.create(window, ops, inCrew(options.table, machine.crew));
     writeControl(machine, 0);
     ops.clear(0, window.entries);
     ops.flush();
@@ -104,7 +104,7 @@ export class LinearPlatform {
     checkHandle("a linear platform", handle, { format: "string", tableAddress: "count", table: "table" });
     const format = formatNamed(handle.format);
     const ops = opsOf(machine, format, handle.table.window, handle.tableAddress);
-    return new LinearPlatform(IommuTable.attach(handle.table, ops), ops, format, handle.tableAddress);
+    return new LinearPlatform(IommuTable.attach(handle.table, ops, machine.crew), ops, format, handle.tableAddress);
   }
 
   get handle(): LinearPlatformHandle {

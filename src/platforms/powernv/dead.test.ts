@@ -5,9 +5,9 @@ import { holderOf, lock, tagOf } from "../../shared/lock.ts";
 import { peek, poke, store } from "../../shared/memory.ts";
 import type { Entry } from "../../units/numbers.ts";
 import { TableGroup } from "./group.ts";
-import { GROUP, groupAt, LEGACY, LOCK_AT, labelAt, TABLE, tableAt } from "./layout.ts";
+import { GROUP, groupAt, LEGACY, LOCK_AT, TABLE, tableAt } from "./layout.ts";
 import { Phb } from "./phb.ts";
-import { machineWith, mapPages, phbOn, readAt } from "./set-up.model.ts";
+import { anotherPhb, machineOf, machineWith, mapPages, phbOn, readAt } from "./set-up.model.ts";
 import { PowernvTable } from "./table.ts";
 
 const SMALL = { pageShift: 12, windowBytes: 2n ** 20n, levels: 1, window: 0 } as const;
@@ -20,15 +20,12 @@ function withDead() {
   phb.bindDevice("nic", 1);
   machine.memory.write(0x5000, Uint8Array.of(5));
   const table = group.createTable(SMALL);
-  const dead = Phb.attach(machine, phb.handle, 17);
+  const dead = anotherPhb(phb);
   const die = (): void => {
     assert.equal(lock(phb.state.words, LOCK_AT, tagOf(dead.pages.thread)), 0);
   };
   const reclaim = (): void => {
-    const thread = phb.threadLabelled(17);
-    assert.equal(thread, dead.pages.thread);
-    phb.reclaimThread(thread);
-    assert.equal(phb.threadLabelled(17), -1);
+    assert.equal(phb.crew.reclaim(dead.crew.thread, "everything").isFree, true);
   };
   return { machine, phb, group, table, dead, die, reclaim };
 }
@@ -116,36 +113,41 @@ test("a released table of which it was unsetting the last window is not lost", (
   assert.equal(phb.pages.takenPages, 0);
 });
 
-test("a number that it had taken, and not its pages' number, is free again; so is one of which it had both", () => {
-  const { machine, phb, dead, reclaim } = withDead();
-  // By hand, what a death right after the first access of `attach` leaves: a label, and nothing else.
-  const early = dead.pages.thread + 1;
-  store(phb.state.words, labelAt(early), 18 + 1);
-  assert.equal(phb.threadLabelled(18), early);
-  phb.reclaimThread(early);
-  assert.equal(phb.threadLabelled(18), -1);
+test("the number of a thread that died before it had attached is free again; so is one that had attached", () => {
+  const { phb, reclaim } = withDead();
+  const seat = phb.crew.addThread();
+  assert.equal(phb.crew.reclaim(seat.thread, "everything").isFree, true);
   reclaim();
-  const views = [20, 21, 22].map((label) => Phb.attach(machine, phb.handle, label));
-  assert.deepEqual(views.map(({ pages }) => pages.thread).toSorted(), [1, 2, 3]);
-  assert.throws(() => Phb.attach(machine, phb.handle, 23), { code: "no-thread-slot" });
-  assert.throws(() => Phb.attach(machine, phb.handle), /all 4 thread slots of the bridge are taken/);
+  const views = [0, 1, 2].map(() => anotherPhb(phb));
+  assert.deepEqual(views.map(({ crew }) => crew.thread).toSorted(), [1, 2, 3]);
+  assert.throws(() => anotherPhb(phb), { code: "no-thread-slot", message: /all 4 thread numbers are taken/ });
   views[1]?.close();
-  assert.equal(Phb.attach(machine, phb.handle).pages.thread, views[1]?.pages.thread);
+  machineOf(views[1] as Phb).close();
+  assert.equal(anotherPhb(phb).crew.thread, views[1]?.crew.thread);
+});
+
+test("a thread has one view of a bridge", () => {
+  const { machine, phb } = withDead();
+  assert.throws(() => Phb.attach(machine, phb.handle), { code: "already-attached" });
+  const view = anotherPhb(phb);
+  view.close();
+  Phb.attach(machineOf(view), phb.handle).close();
 });
 
 test("a second close of a bridge's view leaves the number to its next thread, and a closed one changes nothing", () => {
-  const { machine, phb } = withDead();
-  const closed = Phb.attach(machine, phb.handle, 20);
+  const { phb } = withDead();
+  const closed = anotherPhb(phb);
   closed.close();
-  const next = Phb.attach(machine, phb.handle, 21);
-  assert.equal(next.pages.thread, closed.pages.thread);
+  machineOf(closed).close();
+  const next = anotherPhb(phb);
+  assert.equal(next.crew.thread, closed.crew.thread);
   closed.close();
-  assert.equal(phb.threadLabelled(21), next.pages.thread);
+  assert.ok(phb.crew.threadsInUse().includes(next.crew.thread));
   const viewClosed = { name: "IovaError", code: "view-closed" };
   assert.throws(() => closed.createGroup(2), viewClosed);
   assert.throws(() => closed.bindDevice("nic", 0), viewClosed);
-  assert.throws(() => closed.reclaimThread(next.pages.thread), viewClosed);
-  assert.equal(phb.threadLabelled(21), next.pages.thread);
+  assert.throws(() => closed.crew.reclaim(next.crew.thread, "everything"), viewClosed);
+  assert.ok(phb.crew.threadsInUse().includes(next.crew.thread));
 });
 
 test("tables that it had made and nobody else has seen are taken from their windows and freed; others go on, for others to release", () => {
@@ -181,7 +183,7 @@ test("while a DMA does not end its recovery fails, keeps nobody out that it did 
   die();
   const { readHigh64 } = machine.registers;
   machine.registers.readHigh64 = () => 0;
-  assert.throws(() => phb.reclaimThread(dead.pages.thread), { code: "platform-busy" });
+  assert.throws(() => phb.crew.reclaim(dead.crew.thread, "everything"), { code: "platform-busy" });
   machine.registers.readHigh64 = readHigh64;
   assert.equal(holderOf(phb.state.words, LOCK_AT), tagOf(dead.pages.thread), "its changes are still to be made whole");
   reclaim();
@@ -199,12 +201,14 @@ test("a legacy group whose table nobody else has seen goes with it", () => {
 });
 
 test("a thread that has left before its number's next owner died keeps the tables that it made", () => {
-  const { machine, phb, dead } = withDead();
+  const { phb, dead } = withDead();
   const kept = PowernvTable.create(dead, { ...SMALL, window: 0 });
+  kept.close();
   dead.close();
-  const next = Phb.attach(machine, phb.handle, 17);
-  assert.equal(next.pages.thread, dead.pages.thread);
-  phb.reclaimThread(next.pages.thread);
+  machineOf(dead).close();
+  const next = anotherPhb(phb);
+  assert.equal(next.crew.thread, dead.crew.thread);
+  phb.crew.reclaim(next.crew.thread, "everything");
   assert.equal(kept.isGone, false, "it was not the dead one's");
   assert.equal(PowernvTable.attach(phb, kept.handle).release(), undefined);
   assert.equal(kept.isGone, true);
@@ -222,18 +226,16 @@ test("a legacy group that it was making is none, and its PE can have one", () =>
 });
 
 test("entries that it had claimed to release a table, or to take it from a group, are handed out again", () => {
-  const { phb, group, table, dead, reclaim } = withDead();
+  const { group, table, dead, reclaim } = withDead();
   assert.equal(group.setWindow(table), undefined);
   const view = PowernvTable.attach(dead, table.handle);
   assert.ok(typeof view.claim() !== "string");
   assert.equal(table.generic.allocate(1) < 0, true);
   assert.equal(group.unsetWindow(table), "in-use");
   reclaim();
-  table.reclaim(view.generic.thread, "everything");
   assert.equal(group.unsetWindow(table), undefined);
   const all = Array.from({ length: 255 }, () => table.generic.allocate(1));
   assert.deepEqual([Math.min(...all), new Set(all).size], [1, 255], "entry 0 is reserved as before");
-  assert.equal(phb.threadLabelled(17), -1);
 });
 
 test("a group that was handed over to it comes back, empty, with bypass", () => {
@@ -247,7 +249,6 @@ test("a group that was handed over to it comes back, empty, with bypass", () => 
   assert.equal(readAt(machine, "nic", table.generic, 0), 5);
   assert.throws(() => group.releaseOwnership([table]), /ownership of a group is none; expected what took table 0/);
   reclaim();
-  table.reclaim(view.generic.thread, "everything");
   assert.equal(group.releaseOwnership([table]), undefined);
   assert.deepEqual([table.isOwned, group.isOwned, group.hasBypass], [false, false, true]);
   assert.equal(readAt(machine, "nic", table.generic, 0), undefined);
@@ -265,7 +266,6 @@ test("what others have mapped stays when it dies while it claims their table, or
   assert.equal(view.generic.reserve({ first: 200 as Entry, end: 256 as Entry }), undefined);
   assert.equal(table.takeOwnership(), "in-use");
   reclaim();
-  table.reclaim(view.generic.thread, "everything");
   assert.equal(readAt(machine, "nic", table.generic, entry), 5);
   assert.equal(table.generic.unmap(entry, 1), undefined);
   const claimed = table.takeOwnership();

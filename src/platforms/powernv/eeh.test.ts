@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { SoftwareMachine } from "../../machines/software/machine.ts";
 import { resetPartition, takeEehReport } from "./eeh.ts";
 import { TableGroup } from "./group.ts";
 import { PowernvPlatform } from "./platform.ts";
@@ -87,7 +88,7 @@ test("the platform reports and resets; another thread's view finds the same", ()
   const machine = machineWith();
   const options = { phb: { devices: DEVICES, region: REGION, threads: 4 }, table: SMALL };
   const platform = PowernvPlatform.create(machine, options);
-  const other = PowernvPlatform.attach(machine, structuredClone(platform.handle));
+  const other = PowernvPlatform.attach(SoftwareMachine.attach(machine.handle), structuredClone(platform.handle));
   assert.equal(readByte(machine, "nic", 0x1000n), undefined);
   assert.deepEqual(other.takeEehReport().events[0]?.devices, ["nic", "disk"]);
   assert.equal(platform.takeEehReport().events.length, 0);

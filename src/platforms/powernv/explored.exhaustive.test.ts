@@ -8,7 +8,14 @@ import { test } from "node:test";
 import { assertSound } from "../../../explorer/assertions.model.ts";
 import { type Exploration, explore, formatReport } from "../../../explorer/explore.ts";
 import type { Plant } from "../../../explorer/load.ts";
-import { type ExploredLibrary, type ExploredScene, exploredLibrary, exploredScene } from "./explored.model.ts";
+import {
+  type ExploredLibrary,
+  type ExploredScene,
+  exploredLibrary,
+  exploredScene,
+  reclaimThread,
+} from "./explored.model.ts";
+import type { Phb } from "./phb.ts";
 
 const THREADS = 3;
 
@@ -66,8 +73,7 @@ function racing(library: ExploredLibrary, kills: 0 | 1): Exploration<State> {
     setup: () => setup(library),
     threads: [setting(0), setting(1)],
     reclaim: ({ phbs }, dead) => {
-      // View 0 is thread 0 of the bridge, and so on.
-      for (const thread of dead) phbs[2]?.reclaimThread(thread);
+      for (const thread of dead) reclaimThread(phbs[2] as Phb, thread);
     },
     kills,
     check: (state, { threads, dead }) => check(state, threads, dead),

@@ -26,7 +26,7 @@ export async function exploredLibrary(plants: readonly Plant[] = []): Promise<Ex
 }
 
 export interface ExploredShape extends Omit<PowernvTableOptions, "window" | "table"> {
-  /** Threads with views; the last one's is for reclaiming and checking. */
+  /** Threads with views; the last one's is for reclaiming and checking. The machine has room for one more. */
   readonly threads: number;
   /** Pages of the bridge's region before the RTT. */
   readonly pages: number;
@@ -52,7 +52,7 @@ export function exploredScene(library: ExploredLibrary, shape: ExploredShape): E
     devices: ["device0", "device1"],
     partitions,
     windows: 2,
-    threads,
+    threads: threads + 1,
     iotlb: { entries: 1, ways: 1 },
     faultRecords: 1,
   });
@@ -60,11 +60,16 @@ export function exploredScene(library: ExploredLibrary, shape: ExploredShape): E
   const machines = [first];
   while (machines.length < threads) machines.push(library.machine.SoftwareMachine.attach(first.handle));
   const devices = ["device0", "device1"].map((name, i) => ({ name, requesterId: 8 * i }));
-  const creator = library.phb.Phb.create(first, { devices, region, partitions, tables: 1, threads: threads + 1 }, 0);
-  const phbs = [creator, ...machines.slice(1).map((view, i) => library.phb.Phb.attach(view, creator.handle, i + 1))];
-  const made = library.table.PowernvTable.create(creator, { ...window, window: 0, table: { threads, pools: 1 } });
+  const creator = library.phb.Phb.create(first, { devices, region, partitions, tables: 1 });
+  const phbs = [creator, ...machines.slice(1).map((view) => library.phb.Phb.attach(view, creator.handle))];
+  const made = library.table.PowernvTable.create(creator, { ...window, window: 0, table: { pools: 1 } });
   const tables = [made, ...phbs.slice(1, views).map((view) => library.table.PowernvTable.attach(view, made.handle))];
   return { machines, phbs, tables };
+}
+
+/** Recovers everything of a dead thread, unless the recovery of a reclaimer has gone on with it. */
+export function reclaimThread({ crew }: Phb, thread: number): void {
+  if (crew.threadsInUse().includes(thread)) crew.reclaim(thread, "everything");
 }
 
 /** A group for the PE, as each thread sees it, with the table set. */

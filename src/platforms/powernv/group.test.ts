@@ -7,7 +7,17 @@ import type { PowerGeneration } from "./geometry.ts";
 import { TableGroup } from "./group.ts";
 import type { LegacyAnswers, LegacyData } from "./legacy.test.worker.ts";
 import { Phb } from "./phb.ts";
-import { DEVICES, MEMORY_BYTES, machineWith, mapPages, phbOn, REGION, readAt, readByte } from "./set-up.model.ts";
+import {
+  anotherPhb,
+  DEVICES,
+  MEMORY_BYTES,
+  machineWith,
+  mapPages,
+  phbOn,
+  REGION,
+  readAt,
+  readByte,
+} from "./set-up.model.ts";
 import { PowernvTable, type PowernvTableOptions } from "./table.ts";
 
 const SECOND = 1n << 59n;
@@ -124,7 +134,7 @@ test("one table of two groups: an unmap is forgotten in both, and the last refer
       machine.translation.thaw(pe);
     }
   }
-  const other = PowernvTable.attach(phb, structuredClone(table.handle));
+  const other = PowernvTable.attach(anotherPhb(phb), structuredClone(table.handle));
   assert.equal(table.release(), undefined);
   assert.equal(first.unsetWindow(table), undefined);
   assert.equal(table.isGone, false, "the second group has it");
@@ -310,7 +320,11 @@ test("a legacy group answers every thread alike: its one table, by handle, from 
   assert.deepEqual(answers.changes, ["not-permitted", "not-permitted", "not-permitted"]);
   assert.equal(readAt(machine, "nic", group.createTable({ ...SMALL, window: 0 }).generic, answers.entry), 33);
   // In this thread: the creator's view, one by handle, and one by number answer the same until the table itself is asked for.
-  for (const view of [group, TableGroup.attach(phb, structuredClone(group.handle)), TableGroup.of(phb, 1)]) {
+  for (const view of [
+    group,
+    TableGroup.attach(anotherPhb(phb), structuredClone(group.handle)),
+    TableGroup.of(phb, 1),
+  ]) {
     const codes = asked.slice(0, -1).map((options) => {
       try {
         return String(view.createTable(options));
@@ -320,7 +334,7 @@ test("a legacy group answers every thread alike: its one table, by handle, from 
     });
     assert.deepEqual(codes, expected.slice(0, -1));
   }
-  const again = TableGroup.attach(phb, group.handle);
+  const again = TableGroup.attach(anotherPhb(phb), group.handle);
   const fixed = again.createTable({ ...SMALL, window: 0 });
   assert.equal(again.createTable({ ...SMALL, window: 0 }), fixed, "one view of the table a view of the group");
   assert.equal(mapPages(fixed.generic, 3) === answers.entry, false, "the same entries");

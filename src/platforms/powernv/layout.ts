@@ -2,23 +2,23 @@
  * What the threads of a bridge share beside the memory and the generic tables: which groups and tables there are, and which table is
  * whose window. One SharedBuffer, in the bridge's handle.
  *
- *     header | lock | labels of threads | groups | tables
+ *     header | lock | groups | tables
  *
- * All but the labels, `owned`, `seen`, and `held` of who closes, are written under the lock. Who invalidates reads a table's links
+ * All but `owned`, `seen`, and `held` of who closes, are written under the lock. Who invalidates reads a table's links
  * without it (ops.ts and table.ts say why that is enough). The windows that groups name are the truth: links, and the bridge's TVEs,
- * follow from them, and are made from them anew when a thread has died with the lock (Phb.reclaimThread).
+ * follow from them, and are made from them anew when a thread has died with the lock (Phb, `#recover`).
  */
 import { createShared, load, peek, poke, type SharedBuffer, type SharedWords, wordsOf } from "../../shared/memory.ts";
 import { FormatError } from "../../units/errors.ts";
 
 /** "PHB4" in ASCII. */
 const MAGIC = 0x50484234;
-const LAYOUT_VERSION = 2;
+const LAYOUT_VERSION = 3;
 
-const HEADER = { magic: 0, version: 1, partitions: 2, tables: 3, threads: 4, words: 32 } as const;
+const HEADER = { magic: 0, version: 1, partitions: 2, tables: 3, words: 32 } as const;
 /** Where the lock lies. */
 export const LOCK_AT: number = HEADER.words;
-const LABELS_AT = LOCK_AT + 32;
+const GROUPS_AT = LOCK_AT + 32;
 /** The longest list of groups: as many as a TCE_KILL can name and the software machine can have. */
 export const MAX_PARTITIONS = 256;
 /** Groups whose links stand in one word. */
@@ -36,8 +36,6 @@ export const GROUP = {
   reported: 4,
   words: 8,
 } as const;
-export const FREE_LABEL = 0;
-export const UNLABELLED = -1;
 export const NO_GROUP = 0;
 /** Windows are created, set and unset. */
 export const DYNAMIC = 1;
@@ -77,6 +75,8 @@ export const TABLE = {
   owned: 8,
   /** NEVER_SEEN, SEEN once another view than its creator's has been attached, WITHDRAWN when its creator died before. */
   seen: 9,
+  /** One more than the number of the generic table among the structures of the crew; 0: it has none. */
+  structure: 10,
   /** A bit for each group that has it as a window. */
   links: 16,
   words: 32,
@@ -85,7 +85,6 @@ export const TABLE = {
 export interface PhbSizes {
   readonly partitions: number;
   readonly tables: number;
-  readonly threads: number;
 }
 
 /** An opened buffer. */
@@ -103,37 +102,26 @@ export function createPhbState(sizes: PhbSizes): PhbState {
   poke(words, HEADER.version, LAYOUT_VERSION);
   poke(words, HEADER.partitions, sizes.partitions);
   poke(words, HEADER.tables, sizes.tables);
-  poke(words, HEADER.threads, sizes.threads);
   return viewOf(buffer, words, sizes);
 }
 
 /** Throws FormatError for a buffer that is not of this version, or cut. */
 export function openPhbState(buffer: SharedBuffer): PhbState {
   const words = wordsOf(buffer);
-  if (buffer.byteLength < LABELS_AT * 4 || peek(words, HEADER.magic) !== MAGIC) {
+  if (buffer.byteLength < GROUPS_AT * 4 || peek(words, HEADER.magic) !== MAGIC) {
     throw new FormatError("the handle's state is not that of a bridge");
   }
   const version = peek(words, HEADER.version);
   if (version !== LAYOUT_VERSION) {
     throw new FormatError(`bridge of layout version ${version}; this library has version ${LAYOUT_VERSION}`);
   }
-  const [partitions, tables] = [peek(words, HEADER.partitions), peek(words, HEADER.tables)];
-  const sizes = { partitions, tables, threads: peek(words, HEADER.threads) };
+  const sizes = { partitions: peek(words, HEADER.partitions), tables: peek(words, HEADER.tables) };
   if (buffer.byteLength !== wordsFor(sizes) * 4) {
     throw new FormatError(
       `the bridge's state has ${buffer.byteLength} bytes; its header asks for ${wordsFor(sizes) * 4}`,
     );
   }
   return viewOf(buffer, words, sizes);
-}
-
-/**
- * Where a thread's label stands: what its attacher calls it, + 1, or UNLABELLED. FREE_LABEL: the number is free. Taking a number is
- * putting the label there, in one step; the same number of PhysicalPages is taken after it and given back before it. So a thread
- * that dies has a label whenever it has left anything.
- */
-export function labelAt(thread: number): number {
-  return LABELS_AT + thread;
 }
 
 export function groupAt(state: PhbState, partition: number): number {
@@ -154,11 +142,10 @@ export function linkWords(state: PhbState): number {
   return Math.ceil(state.partitions / LINKS_PER_WORD);
 }
 
-function wordsFor({ partitions, tables, threads }: PhbSizes): number {
-  return LABELS_AT + threads + partitions * GROUP.words + tables * TABLE.words;
+function wordsFor({ partitions, tables }: PhbSizes): number {
+  return GROUPS_AT + partitions * GROUP.words + tables * TABLE.words;
 }
 
 function viewOf(buffer: SharedBuffer, words: SharedWords, sizes: PhbSizes): PhbState {
-  const groupsAt = LABELS_AT + sizes.threads;
-  return { ...sizes, buffer, words, groupsAt, tablesAt: groupsAt + sizes.partitions * GROUP.words };
+  return { ...sizes, buffer, words, groupsAt: GROUPS_AT, tablesAt: GROUPS_AT + sizes.partitions * GROUP.words };
 }

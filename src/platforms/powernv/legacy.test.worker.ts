@@ -26,7 +26,7 @@ export interface LegacyAnswers {
 }
 
 const { machine, phb, group, asked, page } = workerData as LegacyData;
-const bridge = Phb.attach(SoftwareMachine.attach(machine), phb, 7);
+const bridge = Phb.attach(SoftwareMachine.attach(machine), phb);
 const view = TableGroup.attach(bridge, group);
 
 function answerOf(use: () => unknown): string {

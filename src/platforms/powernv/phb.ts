@@ -12,9 +12,16 @@
  * What changes the set of groups, tables and windows takes the bridge's lock, shortly; mapping and invalidating never do.
  */
 
-import type { ReclaimScope } from "../../allocator/recovery.ts";
 import type { Machine } from "../../machine/contract.ts";
 import { PhysicalPages, type PhysicalPagesHandle, type PhysicalRange } from "../../memory/physical-pages.ts";
+import {
+  type Attachment,
+  Crew,
+  type CrewHandle,
+  checkCrew,
+  type ReclaimScope,
+  type Recovered,
+} from "../../shared/crew.ts";
 import { holderOf, inherit, lock, tagOf, unlock } from "../../shared/lock.ts";
 import { compareExchange, load, type SharedBuffer, store } from "../../shared/memory.ts";
 import { checkHandle } from "../../table/handle.ts";
@@ -26,19 +33,16 @@ import { PAGE_SHIFTS_OF, type PowerGeneration } from "./geometry.ts";
 import {
   createPhbState,
   DYNAMIC,
-  FREE_LABEL,
   GROUP,
   groupAt,
   HELD_BY_NONE,
   LOCK_AT,
-  labelAt,
   MAX_PARTITIONS,
   NO_GROUP,
   openPhbState,
   type PhbState,
   TABLE,
   tableAt,
-  UNLABELLED,
 } from "./layout.ts";
 import { holdsTables, levelsInUse, repairRecords, takeTablesOf } from "./records.ts";
 import { RTT_BYTES } from "./registers.ts";
@@ -65,7 +69,7 @@ export interface PhbOptions {
    * at or below 4 GiB: a level's address is put in place by one 32-bit compare-and-swap.
    */
   readonly region: PhysicalRange;
-  /** Threads that can be attached at once: 1 .. 256. Default 32. */
+  /** Threads that can be attached at once: 1 .. 256. Default 32, or those of the machine's crew. */
   readonly threads?: number;
 }
 
@@ -76,6 +80,8 @@ export interface PhbHandle {
   readonly rttAddress: number;
   readonly pages: PhysicalPagesHandle;
   readonly state: SharedBuffer;
+  /** The threads that may attach. */
+  readonly crew: CrewHandle;
 }
 
 const HANDLE = {
@@ -84,6 +90,7 @@ const HANDLE = {
   rttAddress: "count",
   pages: "object",
   state: "shared",
+  crew: "object",
 } as const;
 
 const LEVELS_END_BELOW = 2 ** 32;
@@ -93,13 +100,20 @@ export class Phb {
   readonly handle: PhbHandle;
   readonly machine: Machine;
   readonly registers: BridgeRegisters;
-  /** Where levels come from. Its `thread` is this thread's number here. */
+  /** Where levels come from. Recovered with the bridge. */
   readonly pages: PhysicalPages;
   readonly state: PhbState;
+  /** The threads of the bridge and its tables. */
+  readonly crew: Crew;
+  readonly #attachment: Attachment;
   #isClosed = false;
 
-  private constructor(machine: Machine, handle: PhbHandle, pages: PhysicalPages, state: PhbState) {
+  private constructor(machine: Machine, handle: PhbHandle, crew: Crew, state: PhbState) {
+    const attachment = crew.enter(handle.pages.allocator.structure, "bridge", (thread) => this.#recover(thread));
+    const pages = PhysicalPages.attach(handle.pages, crew, true);
     this.machine = machine;
+    this.crew = crew;
+    this.#attachment = attachment;
     this.handle = handle;
     this.pages = pages;
     this.state = state;
@@ -107,10 +121,10 @@ export class Phb {
   }
 
   /**
-   * Programs the bridge, with all devices in PE 0 and no window, and attaches this thread. `label`: as of `attach`. Throws
-   * InvalidArgumentError for options that don't fit together or into the machine.
+   * Programs the bridge, with all devices in PE 0 and no window, and attaches this thread. Throws InvalidArgumentError for options that
+   * don't fit together or into the machine.
    */
-  static create(machine: Machine, options: PhbOptions, label?: number): Phb {
+  static create(machine: Machine, options: PhbOptions): Phb {
     checkKeys("a bridge", options, {
       generation: "any",
       devices: "object",
@@ -119,7 +133,7 @@ export class Phb {
       region: "object",
       threads: "any",
     });
-    const { generation = "power9", partitions = 4, threads = 32, devices, region } = options;
+    const { generation = "power9", partitions = 4, devices, region } = options;
     checkInteger("PEs of the bridge", partitions, 2, MAX_PARTITIONS);
     const { tables = 2 * partitions } = options;
     checkInteger("TCE tables of the bridge", tables, 1, 1024);
@@ -128,11 +142,13 @@ export class Phb {
     }
     checkDevices(devices);
     const rttAddress = placeRtt(machine, region);
-    const pages = PhysicalPages.create({ address: region.address, bytes: rttAddress - region.address, threads });
-    const state = createPhbState({ partitions, tables, threads });
-    const handle = { generation, devices: [...devices], rttAddress, pages: pages.handle, state: state.buffer };
-    const phb = new Phb(machine, handle, pages, state);
-    store(state.words, labelAt(pages.thread), labelWord(label));
+    const crew = crewFor(machine, options.threads);
+    const range = { address: region.address, bytes: rttAddress - region.address };
+    const pages = PhysicalPages.create({ ...range, crew }, true);
+    pages.close();
+    const state = createPhbState({ partitions, tables });
+    const parts = { generation, devices: [...devices], rttAddress, pages: pages.handle, state: state.buffer };
+    const phb = new Phb(machine, { ...parts, crew: crew.handle }, crew, state);
     machine.memory.write(rttAddress, new Uint8Array(RTT_BYTES));
     machine.memory.fence();
     phb.registers.placeRtt(rttAddress);
@@ -143,24 +159,12 @@ export class Phb {
     return phb;
   }
 
-  /**
-   * A view for the calling thread, on this thread's machine. `label` (0 .. 2^31 − 2) is what the caller knows the thread by, for
-   * `threadLabelled`: with one, nothing is lost however early the thread dies. Without one, it is a number that only the thread itself
-   * could tell. Throws FormatError for a foreign handle, IovaError "no-thread-slot" when all are taken.
-   */
-  static attach(machine: Machine, handle: PhbHandle, label?: number): Phb {
+  /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle, and as Crew.attach and Crew.enter. */
+  static attach(machine: Machine, handle: PhbHandle): Phb {
     checkHandle("a bridge", handle, HANDLE);
     const state = openPhbState(handle.state);
-    const word = labelWord(label);
-    for (let thread = 0; thread < state.threads; thread++) {
-      if (compareExchange(state.words, labelAt(thread), FREE_LABEL, word) !== FREE_LABEL) continue;
-      const pages = PhysicalPages.attachAt(handle.pages, thread);
-      if (pages !== undefined) return new Phb(machine, handle, pages, state);
-      // Somebody uses the pages by themselves.
-      store(state.words, labelAt(thread), FREE_LABEL);
-    }
-    const what = `all ${state.threads} thread slots of the bridge are taken`;
-    throw new IovaError("no-thread-slot", `${what}; create it with more \`threads\`, or reclaimThread() ended ones`);
+    checkCrew("the bridge", machine.crew, handle.crew);
+    return new Phb(machine, handle, machine.crew ?? Crew.attach(handle.crew), state);
   }
 
   /** The memory that belongs to the bridge: levels, and the RTT behind them. */
@@ -215,9 +219,9 @@ export class Phb {
   locked<Result>(what: string, action: () => Result): Result {
     this.pages.checkOpen();
     const { words } = this.state;
-    const failure = lock(words, LOCK_AT, tagOf(this.pages.thread));
+    const failure = lock(words, LOCK_AT, tagOf(this.crew.thread));
     if (failure !== 0) throw this.#isHeld(what, failure);
-    // Checks inside may throw; a thread that is killed leaves the lock to `reclaimThread`.
+    // Checks inside may throw; a thread that is killed leaves the lock to its recovery.
     try {
       return action();
     } finally {
@@ -226,16 +230,14 @@ export class Phb {
   }
 
   /**
-   * What a dead thread (its number in `pages`) has left comes back: the lock, with a half-made change of groups and tables made whole, and
+   * What a dead thread has left comes back, in the crew's reclaim: the lock, with a half-made change of groups and tables made whole, and
    * levels that it had taken but no table leads to, and tables that it had made and no other thread has attached to. Other tables go on,
-   * for any thread to release; their levels are this thread's from now on. Only once the thread's end is certain. Throws IovaError
-   * "platform-busy" when a DMA does not end that such a table may be used by; may be repeated then, or when cut off.
+   * for any thread to release; their levels are this thread's from now on. Throws IovaError "platform-busy" when a DMA
+   * does not end that such a table may be used by; may be repeated then, or when cut off.
    */
-  reclaimThread(thread: number): void {
-    this.pages.checkOpen();
-    checkInteger("thread of the bridge", thread, 0, this.state.threads - 1);
+  #recover(thread: number): Recovered | undefined {
     const { words } = this.state;
-    const tag = tagOf(this.pages.thread);
+    const tag = tagOf(this.crew.thread);
     const inherited = inherit(words, LOCK_AT, tagOf(thread), tag);
     const failure = inherited ? 0 : lock(words, LOCK_AT, tag);
     if (failure !== 0) throw this.#isHeld("reclaiming a thread", failure);
@@ -249,28 +251,20 @@ export class Phb {
       else inherit(words, LOCK_AT, tag, tagOf(thread));
     }
     this.#reclaimPages(thread, "everything");
-    // Last: until then nobody has the number, and this can be done again.
-    store(words, labelAt(thread), FREE_LABEL);
+    return undefined;
   }
 
-  /** The number in `pages` of the thread that attached with this label; -1: none. */
-  threadLabelled(label: number): number {
-    for (let thread = 0; thread < this.state.threads; thread++) {
-      if (load(this.state.words, labelAt(thread)) === label + 1) return thread;
-    }
-    return -1;
-  }
-
-  /** Gives this thread's slot back; groups, tables and levels stay. A second call does nothing: the number may be another thread's by then. */
+  /** Gives this thread's view back; groups, tables and levels stay. A second call does nothing: the number may be another thread's by then. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    const { thread } = this.pages;
+    const { thread } = this.crew;
     for (let table = 0; table < this.state.tables; table++) {
       compareExchange(this.state.words, tableAt(this.state, table) + TABLE.held, tagOf(thread), HELD_BY_NONE);
     }
     this.pages.close();
-    store(this.state.words, labelAt(thread), FREE_LABEL);
+    this.crew.leave(this.#attachment);
+    if (this.crew !== this.machine.crew) this.crew.close();
   }
 
   /** `using` ends it as `close` does. */
@@ -294,7 +288,7 @@ export class Phb {
   }
 
   #reclaimPages(thread: number, scope: ReclaimScope): void {
-    if (this.pages.isInUse(thread)) this.pages.reclaim(thread, scope);
+    this.pages.recover(thread, scope);
   }
 
   #isHeld(what: string, failure: FailureCode): IovaError {
@@ -310,10 +304,15 @@ export class Phb {
   }
 }
 
-function labelWord(label: number | undefined): number {
-  if (label === undefined) return UNLABELLED;
-  checkInteger("label of a thread", label, 0, 2 ** 31 - 2);
-  return label + 1;
+/** The machine's, or one of the bridge's own. */
+function crewFor({ crew }: Machine, threads: number | undefined): Crew {
+  if (crew === undefined) return Crew.create(threads === undefined ? {} : { threads });
+  if (threads === undefined || threads === crew.threads) return crew;
+  throw new InvalidArgumentError(
+    "threads of the bridge",
+    threads,
+    `those of the machine, ${crew.threads}, or left out`,
+  );
 }
 
 /** Where the RTT goes: as high as the region allows. Throws InvalidArgumentError for a region that is none. */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createDevice } from "../../dma/windows.ts";
+import { SoftwareMachine } from "../../machines/software/machine.ts";
 import { FormatError } from "../../units/errors.ts";
 import { PowernvPlatform, type PowernvPlatformHandle } from "./platform.ts";
 import { DEVICES, machineWith, REGION, readByte } from "./set-up.model.ts";
@@ -34,8 +35,10 @@ test("a view that can't be attached takes no number", () => {
   assert.equal(platform.table.release(), undefined);
   assert.equal(platform.group.unsetWindow(platform.table), undefined);
   for (let i = 0; i < 5; i++) {
-    assert.throws(() => PowernvPlatform.attach(machine, handle, 7), { code: "table-gone" });
-    assert.equal(platform.phb.threadLabelled(7), -1);
+    const other = SoftwareMachine.attach(machine.handle);
+    assert.throws(() => PowernvPlatform.attach(other, handle), { code: "table-gone" });
+    other.close();
+    assert.deepEqual(machine.crew.threadsInUse(), [machine.thread]);
   }
 });
 
@@ -44,6 +47,7 @@ test("a handle of which a field is missing, of the platform, the bridge or the T
   const table = { pageShift: 12, windowBytes: 2n ** 20n, levels: 1 };
   const platform = PowernvPlatform.create(machine, { phb: { devices: DEVICES, region: REGION, threads: 4 }, table });
   const { handle } = platform;
+  const other = SoftwareMachine.attach(machine.handle);
   const broken = (part: "phb" | "table", field: string): PowernvPlatformHandle => ({
     ...handle,
     [part]: { ...handle[part], [field]: null },
@@ -51,9 +55,9 @@ test("a handle of which a field is missing, of the platform, the bridge or the T
   for (const part of ["phb", "table"] as const) {
     for (const field of Object.keys(handle[part])) {
       const expected = { name: "FormatError", message: new RegExp(`its ${field} is null; expected `) };
-      assert.throws(() => PowernvPlatform.attach(machine, broken(part, field)), expected, `${part}.${field}`);
+      assert.throws(() => PowernvPlatform.attach(other, broken(part, field)), expected, `${part}.${field}`);
     }
-    assert.throws(() => PowernvPlatform.attach(machine, { ...handle, [part]: null }), FormatError, part);
+    assert.throws(() => PowernvPlatform.attach(other, { ...handle, [part]: null }), FormatError, part);
   }
-  PowernvPlatform.attach(machine, handle).close();
+  PowernvPlatform.attach(SoftwareMachine.attach(machine.handle), handle).close();
 });

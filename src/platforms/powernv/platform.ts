@@ -55,10 +55,10 @@ export class PowernvPlatform {
     this.group = group;
   }
 
-  /** Programs the bridge, and binds all devices. `label`: as of `Phb.attach`. Throws as Phb.create and PowernvTable.create. */
-  static create(machine: Machine, options: PowernvPlatformOptions, label?: number): PowernvPlatform {
+  /** Programs the bridge, and binds all devices. Throws as Phb.create and PowernvTable.create. */
+  static create(machine: Machine, options: PowernvPlatformOptions): PowernvPlatform {
     checkKeys("a powernv platform", options, { phb: "object", table: "object" });
-    const phb = Phb.create(machine, options.phb, label);
+    const phb = Phb.create(machine, options.phb);
     const group = TableGroup.create(phb, DEFAULT_PARTITION);
     const table = group.createTable({ window: 0, ...options.table });
     const failure = group.setWindow(table);
@@ -68,9 +68,9 @@ export class PowernvPlatform {
   }
 
   /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
-  static attach(machine: Machine, handle: PowernvPlatformHandle, label?: number): PowernvPlatform {
+  static attach(machine: Machine, handle: PowernvPlatformHandle): PowernvPlatform {
     checkHandle("a powernv platform", handle, { phb: "object", table: "object" });
-    const phb = Phb.attach(machine, handle.phb, label);
+    const phb = Phb.attach(machine, handle.phb);
     let isAttached = false;
     try {
       const table = PowernvTable.attach(phb, handle.table);

@@ -11,6 +11,7 @@
  */
 import type { Memory } from "../../machine/contract.ts";
 import type { PhysicalPages } from "../../memory/physical-pages.ts";
+import type { Crew } from "../../shared/crew.ts";
 import { compareExchange, load, peek, poke, store } from "../../shared/memory.ts";
 import type { BridgeRegisters } from "./bridge-registers.ts";
 import type { WindowShape } from "./geometry.ts";
@@ -41,6 +42,7 @@ export interface RecordKeeper {
   readonly registers: BridgeRegisters;
   readonly pages: PhysicalPages;
   readonly state: PhbState;
+  readonly crew: Crew;
 }
 
 /** An index for a new table; -1: all are in use. */
@@ -205,7 +207,11 @@ function shapeOf({ words, ...state }: PhbState, table: number): TreeShape {
  * this thread's, whoever had made it: who dies between the two leaves a page that comes back with all that was its own. Levels that
  * lie elsewhere, in a table that was taken over, belong to somebody else.
  */
-function freeLevels({ state, machine, pages }: RecordKeeper, table: number): void {
+function freeLevels({ state, machine, pages, crew }: RecordKeeper, table: number): void {
+  const at = tableAt(state, table);
+  const structure = peek(state.words, at + TABLE.structure) - 1;
+  if (structure >= 0) crew.removeStructure(structure);
+  poke(state.words, at + TABLE.structure, 0);
   const shape = shapeOf(state, table);
   const bytes = 2 ** shape.levelBits * 8;
   const { address, bytes: regionBytes } = pages.handle;
@@ -217,7 +223,7 @@ function freeLevels({ state, machine, pages }: RecordKeeper, table: number): voi
     pages.free(level, bytes);
   });
   if (isOurs(shape.rootAddress)) pages.adopt({ address: shape.rootAddress, bytes });
-  poke(state.words, tableAt(state, table) + TABLE.rootPage, 0);
+  poke(state.words, at + TABLE.rootPage, 0);
   if (isOurs(shape.rootAddress)) pages.free(shape.rootAddress, bytes);
 }
 

@@ -33,6 +33,15 @@ export function phbOn(machine: SoftwareMachine, options: Partial<PhbOptions> = {
   return Phb.create(machine, { devices: DEVICES, region: REGION, threads: 4, ...options });
 }
 
+/** Another thread's view, on a view of the machine of its own. */
+export function anotherPhb(phb: Phb): Phb {
+  return Phb.attach(SoftwareMachine.attach(machineOf(phb).handle), phb.handle);
+}
+
+export function machineOf(phb: Phb): SoftwareMachine {
+  return phb.machine as SoftwareMachine;
+}
+
 /** Maps `count` pages in one piece; the first entry. Throws when the table refuses. */
 export function mapPages(generic: IommuTable, page: number, count = 1): number {
   const entry = generic.allocate(count);

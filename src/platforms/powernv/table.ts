@@ -3,7 +3,7 @@
  * group that has it as a window: invalidations go through each of them, and it is freed with the last.
  */
 
-import type { ReclaimScope } from "../../allocator/recovery.ts";
+import type { ReclaimScope, Recover, Recovered } from "../../shared/crew.ts";
 import { tagOf } from "../../shared/lock.ts";
 import { compareExchange, load, peek, poke, store } from "../../shared/memory.ts";
 import { checkHandle } from "../../table/handle.ts";
@@ -116,7 +116,10 @@ export class PowernvTable {
     const rootAddress = (peek(words, at + TABLE.rootPage) >>> 0) * 4096;
     const life = { words, at: at + TABLE.generation, generation: handle.generation };
     const ops = opsOf(phb, handle.index, geometry, rootAddress, life, handle.table.window);
-    return new PowernvTable(phb, handle, IommuTable.attach(handle.table, ops), ops);
+    const made: Made = {};
+    const generic = IommuTable.attach(handle.table, ops, phb.crew, recoveringWith(made));
+    made.table = new PowernvTable(phb, handle, generic, ops);
+    return made.table;
   }
 
   /** Has it been freed? Then its ops throw IovaError "table-gone". */
@@ -224,23 +227,28 @@ export class PowernvTable {
   /**
    * As `IommuTable.reclaim`, of a thread that is dead for certain, by its number in the table; and what it had claimed comes back: a table
    * that was handed over to it is empty and the kernel's again, one that it was releasing, or taking from a group, serves on. So do
-   * ranges that it had reserved itself. After `Phb.reclaimThread`.
+   * ranges that it had reserved itself.
    */
   reclaim(thread: number, scope: ReclaimScope): readonly EntryRange[] {
-    // Its pages are reclaimed with the bridge; entries there are none.
-    if (this.isGone) return [];
+    return this.generic.reclaim(thread, scope);
+  }
+
+  /** This table's part of a reclaim. `own`: the generic table's. */
+  recover(own: Recover, thread: number, scope: ReclaimScope): Recovered | undefined {
+    // Its pages are recovered with the bridge; entries there are none.
+    if (this.isGone) return undefined;
     const { allocator } = this.generic;
     const before = withoutRanges(allocator.reservations().get(thread) ?? [], this.handle.reserved);
     // Before they are given back: the pools that it has locked, and a claim that it had half made.
-    const ranges = allocator.threadsInUse().includes(thread) ? this.generic.reclaim(thread, scope) : [];
+    const recovered = own(thread, scope);
     const claimed = this.#stillReserved(before);
-    if (Math.abs(load(this.#phb.state.words, this.#at + TABLE.owned)) !== tagOf(thread))
+    if (Math.abs(load(this.#phb.state.words, this.#at + TABLE.owned)) !== tagOf(thread)) {
       unreserveAll(this.generic.allocator, claimed);
-    else {
-      const failure = this.releaseOwnership(claimed);
-      if (failure !== undefined) throw new IovaError(failure, `taking a TCE table back from thread ${thread}`);
+      return recovered;
     }
-    return ranges;
+    const failure = this.releaseOwnership(claimed);
+    if (failure === undefined || recovered === undefined) return recovered;
+    return { ...recovered, failure: new IovaError(failure, `taking a TCE table back from thread ${thread}`) };
   }
 
   /** Gives this thread's view back. The table stays. A second call does nothing. */
@@ -315,7 +323,10 @@ export class PowernvTable {
       : undefined;
     const reserved = mergeRanges([...fixed, ...(leftovers?.kept ?? []), ...(options.table?.reserved ?? [])]);
     const pools = windowBytes >= FOUR_POOLS_FROM ? 4 : 1;
-    const generic = IommuTable.create(dmaWindow, ops, { pools, largePool: true, ...options.table, reserved });
+    const made: Made = {};
+    const tableOptions = { pools, largePool: true, ...options.table, reserved, crew: phb.crew };
+    const generic = IommuTable.create(dmaWindow, ops, tableOptions, recoveringWith(made));
+    poke(words, at + TABLE.structure, generic.allocator.handle.structure + 1);
     poke(words, at + TABLE.window, window);
     poke(words, at + TABLE.pageShift, pageShift);
     poke(words, at + TABLE.entries, geometry.entries);
@@ -328,8 +339,18 @@ export class PowernvTable {
     store(words, at + TABLE.generation, generation);
     const shape = { pageShift, windowBytes, levels };
     const handle = { index, generation, shape, window, reserved, table: generic.handle };
-    return new PowernvTable(phb, handle, generic, ops, leftovers);
+    made.table = new PowernvTable(phb, handle, generic, ops, leftovers);
+    return made.table;
   }
+}
+
+/** The table, once there is one: the generic table, which it encloses, is made before it. */
+interface Made {
+  table?: PowernvTable;
+}
+
+function recoveringWith(made: Made): (own: Recover) => Recover {
+  return (own) => (thread, scope) => made.table?.recover(own, thread, scope);
 }
 
 function makeRoot(phb: Phb, { levelBytes }: TceGeometry): number {

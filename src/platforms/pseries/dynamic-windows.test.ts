@@ -1,11 +1,12 @@
 /** Dynamic DMA windows: which device gets one, of what kind, and that a failure at any step leaves things as they were. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DmaDevice } from "../../dma/device.ts";
 import { createDevice } from "../../dma/windows.ts";
 import { TOKENS } from "../../machines/hypervisors/papr/firmware.ts";
 import type { DynamicWindowOptions, PaprHypervisorOptions } from "../../machines/hypervisors/papr/hypervisor.ts";
-import { IommuTable } from "../../table/iommu-table.ts";
+import { PaprHypervisor } from "../../machines/hypervisors/papr/hypervisor.ts";
 import { callsIn, type Guest, guestOf, MEMORY_BYTES, tableOf, viewBetweenCalls } from "./guest.model.ts";
 import { H_GET_TCE, H_PUT_TCE_INDIRECT, H_RTAS, H_STUFF_TCE } from "./papr.ts";
 import { PseriesPlatform, type PseriesWindow, type TableWindow } from "./platform.ts";
@@ -301,7 +302,7 @@ test("defect 22: a view of a window that was removed and made anew removes and c
     const memory = [{ address: 0, bytes: MEMORY_BYTES / 2 }];
     const request = { mask: MASK_64, direct, memory };
     made(platform.makeDynamicWindow(request));
-    const stale = PseriesPlatform.attach(hypervisor, structuredClone(platform.handle));
+    const stale = PseriesPlatform.attach(PaprHypervisor.attach(hypervisor.handle), structuredClone(platform.handle));
     assert.equal(platform.removeDynamicWindow(), undefined);
     assert.throws(() => stale.removeDynamicWindow(), { code: "window-gone" });
     const window = made(platform.makeDynamicWindow(request));
@@ -347,9 +348,15 @@ test("a window that another view removes at this moment is busy to all others, a
 test("a handle of a platform's older layout is refused", () => {
   const { hypervisor, platform } = guestWith({});
   const older = { ...platform.handle, state: new SharedArrayBuffer(12) };
-  assert.throws(() => PseriesPlatform.attach(hypervisor, older), /of version unknown; this library has version 2/);
+  assert.throws(
+    () => PseriesPlatform.attach(PaprHypervisor.attach(hypervisor.handle), older),
+    /of version unknown; this library has version 2/,
+  );
   const zeros = { ...platform.handle, state: new SharedArrayBuffer(platform.handle.state.byteLength) };
-  assert.throws(() => PseriesPlatform.attach(hypervisor, zeros), /of version 0; this library has version 2/);
+  assert.throws(
+    () => PseriesPlatform.attach(PaprHypervisor.attach(hypervisor.handle), zeros),
+    /of version 0; this library has version 2/,
+  );
 });
 
 /** A direct window over the first half of memory, in pages of 4 KiB; and which bytes a device reaches in it. */
@@ -437,13 +444,18 @@ test("a guest that lacks some of its memory as yet can't map it", () => {
 test("other threads' views see the dynamic window that the handle had when they attached", () => {
   const guest = guestWith({});
   made(guest.platform.makeDynamicWindow({ mask: MASK_64, direct: false }));
-  const other = PseriesPlatform.attach(guest.hypervisor, structuredClone(guest.platform.handle));
+  const other = PseriesPlatform.attach(
+    PaprHypervisor.attach(guest.hypervisor.handle),
+    structuredClone(guest.platform.handle),
+  );
   const window = other.windows[1] as PseriesWindow;
   assert.ok(window.kind === "translated");
   const mapping = new DmaDevice(window.table).map(0x5000n, 5 * 4096, 3);
   assert.ok(typeof mapping !== "string" && guest.hypervisor.device(0).dmaRead(mapping.iova, new Uint8Array(5 * 4096)));
   assert.equal(guest.platform.removeDynamicWindow(), "in-use");
-  assert.throws(() => PseriesPlatform.attach(guest.hypervisor, {} as never), { name: "FormatError" });
+  assert.throws(() => PseriesPlatform.attach(PaprHypervisor.attach(guest.hypervisor.handle), {} as never), {
+    name: "FormatError",
+  });
 });
 
 test("a driver's device takes the window that its mask reaches: the default one with 32 bits, the direct one with 64", () => {
@@ -542,7 +554,10 @@ test("options of dynamic windows that can't be are refused with the numbers", ()
 
 test("a closed view makes no window and takes no number of the region's; a second close does nothing", () => {
   const guest = guestWith({});
-  const closed = PseriesPlatform.attach(guest.hypervisor, structuredClone(guest.platform.handle));
+  const closed = PseriesPlatform.attach(
+    PaprHypervisor.attach(guest.hypervisor.handle),
+    structuredClone(guest.platform.handle),
+  );
   closed.close();
   closed.close();
   for (const call of [
@@ -556,14 +571,18 @@ test("a closed view makes no window and takes no number of the region's; a secon
   made(guest.platform.makeDynamicWindow({ mask: MASK_64, direct: false }));
 });
 
-test("a view that can't be attached, since the dynamic window's table has no number left, takes none of the default window's", () => {
+test("a view by the handle of a window that was removed is refused, and takes no number", () => {
   const guest = guestWith({});
   made(guest.platform.makeDynamicWindow({ mask: MASK_64, direct: false }));
-  const { handle } = guest.platform;
-  const attach = (): PseriesPlatform => PseriesPlatform.attach(guest.hypervisor, structuredClone(handle));
-  const table = (guest.platform.windows[1] as TableWindow).table;
-  const others = [1, 2, 3].map(() => IommuTable.attach(structuredClone(table.handle), table.ops));
-  for (let i = 0; i < 5; i++) assert.throws(attach, { code: "no-thread-slot" });
-  others[0]?.close();
-  attach().close();
+  const handle = structuredClone(guest.platform.handle);
+  assert.equal(guest.platform.removeDynamicWindow(), undefined);
+  const { crew } = guest.hypervisor;
+  const before = crew.threadsInUse();
+  for (let i = 0; i < 5; i++) {
+    const machine = PaprHypervisor.attach(guest.hypervisor.handle);
+    assert.throws(() => PseriesPlatform.attach(machine, handle), { code: "structure-gone" });
+    machine.close();
+  }
+  assert.deepEqual(crew.threadsInUse(), before);
+  PseriesPlatform.attach(PaprHypervisor.attach(guest.hypervisor.handle), guest.platform.handle).close();
 });

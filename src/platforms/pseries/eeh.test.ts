@@ -92,7 +92,7 @@ test("a fault freezes the device's PE: its DMA is dropped, its registers read al
 test("a frozen PE is told of even when somebody else has taken its fault, and by one of several threads", () => {
   const guest = twoPartitions();
   const { hypervisor, theirs, disk } = guest;
-  const other = PseriesPlatform.attach(hypervisor, structuredClone(theirs.handle));
+  const other = PseriesPlatform.attach(PaprHypervisor.attach(hypervisor.handle), structuredClone(theirs.handle));
   read(disk, ASTRAY);
   assert.equal(hypervisor.faults().length, 1);
   const partition = theirs.handle.properties.configAddress;

@@ -48,6 +48,7 @@ export function viewBetweenCalls(
   act: (call: number) => void,
   then: (call: number) => void = () => undefined,
 ): PseriesPlatform {
+  const { crew } = PaprHypervisor.attach(hypervisor.handle);
   let calls = 0;
   const hypercall = (number: number, args: BigUint64Array): number => {
     if (number === H_RTAS) act(calls);
@@ -56,7 +57,7 @@ export function viewBetweenCalls(
     return code;
   };
   const machine = new Proxy(hypervisor, {
-    get: (target, key) => (key === "hypercall" ? hypercall : Reflect.get(target, key, target)),
+    get: (target, key) => (key === "hypercall" ? hypercall : key === "crew" ? crew : Reflect.get(target, key, target)),
   });
   return PseriesPlatform.attach(machine, platform);
 }
@@ -95,7 +96,6 @@ export function failCall(
 export const REPORT = {
   stop: 0,
   thread: 1,
-  machineThread: 2,
   maps: 3,
   failures: 4,
   wrong: 5,

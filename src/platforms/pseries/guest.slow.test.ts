@@ -112,7 +112,6 @@ test("killed threads, and what they had gathered or half written, come back; the
     await sleep(kill % 9);
     await victim.worker.terminate();
     assert.equal(victim.report[REPORT.wrong], 0);
-    guest.hypervisor.forgetThread(victim.report[REPORT.machineThread] as number);
     generic.reclaim(victim.report[REPORT.thread] as number, "everything");
   }
   await untilEnded([survivor]);

@@ -60,7 +60,6 @@ function mapList(): void {
 for (let page = 0; page < PAGES; page++)
   hypervisor.memory.write((data.firstPage + page) * 4096, Uint8Array.of(data.tag));
 Atomics.store(report, REPORT.thread, platform.generic.thread);
-Atomics.store(report, REPORT.machineThread, hypervisor.thread);
 Atomics.store(report, REPORT.running, 1);
 Atomics.notify(report, REPORT.running);
 while (Atomics.load(report, REPORT.stop) === 0) {

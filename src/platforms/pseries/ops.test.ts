@@ -427,14 +427,16 @@ test("what a thread that died in the middle of an unmap had mapped is out of the
   };
   assert.throws(() => device.unmap(mapping), /killed/);
   assert.ok(isEmpty(guest) && reaches(), "empty, and still known");
-  guest.hypervisor.forgetThread(dying.thread);
+  guest.hypervisor.crew.reclaim(dying.thread, "in-flight");
   assert.equal(guest.platform.generic.reclaim(platform.generic.thread, "everything").length, 1);
   assert.equal(reaches(), false);
 });
 
 test("views of as many threads as the table has can be closed, whatever memory for windows has room for", () => {
   const guest = guestOf();
-  const views = [1, 2, 3].map(() => PseriesPlatform.attach(guest.hypervisor, guest.platform.handle));
+  const views = [1, 2, 3].map(() =>
+    PseriesPlatform.attach(PaprHypervisor.attach(guest.hypervisor.handle), guest.platform.handle),
+  );
   const { pages } = guest.platform.handle;
   assert.ok(pages !== undefined);
   const slots = [1, 2, 3].map(() => PhysicalPages.attach(pages));

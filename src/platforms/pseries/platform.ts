@@ -14,7 +14,7 @@ import type { Machine } from "../../machine/contract.ts";
 import { PhysicalPages, type PhysicalPagesHandle } from "../../memory/physical-pages.ts";
 import { createShared, load, type SharedBuffer, store, wordsOf } from "../../shared/memory.ts";
 import { checkHandle } from "../../table/handle.ts";
-import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
+import { IommuTable, inCrew, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
 import { FormatError, IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import { checkKeys } from "../../units/keys.ts";
@@ -197,16 +197,16 @@ export class PseriesPlatform {
     });
     const { properties, region, patience, table = {}, multiTce = properties.multiTce } = options;
     const window = windowOf(properties);
-    const pages =
-      region === undefined ? undefined : PhysicalPages.create({ ...region, threads: table.threads ?? DEFAULT_THREADS });
+    const threads = machine.crew?.threads ?? table.threads ?? DEFAULT_THREADS;
+    const pages = region === undefined ? undefined : PhysicalPages.create({ ...region, threads });
     const memory = new SpareMemory(pages?.handle, pages);
     const common = { machine, calls: new Hypercalls(machine, patience), memory, multiTce };
     checkWindow(common.calls, properties, window);
     const ops = opsOn(common, properties.liobn, window);
     emptyTable(ops, window);
-    const complete = { ...table, reserved: reservedOf(window, table.reserved) };
-    const generic = IommuTable.create(window, ops, complete);
-    const listPages = takeListPages(common, table);
+    const complete = { ...table, threads, reserved: reservedOf(window, table.reserved) };
+    const generic = IommuTable.create(window, ops, inCrew(complete, machine.crew));
+    const listPages = takeListPages(common, threads);
     useListPage(ops, listPages, generic);
     const handle: PseriesPlatformHandle = {
       properties,
@@ -230,7 +230,7 @@ export class PseriesPlatform {
     const calls = new Hypercalls(machine, { patienceMs, ...patience });
     const common = { machine, calls, memory: new SpareMemory(handle.pages), multiTce };
     const ops = opsOn(common, place.liobn, place.table.window);
-    const generic = IommuTable.attach(place.table, ops);
+    const generic = IommuTable.attach(place.table, ops, machine.crew);
     useListPage(ops, place.listPages, generic);
     let isAttached = false;
     try {
@@ -415,8 +415,8 @@ export class PseriesPlatform {
     const ops = opsOn(this.#common, made.liobn, made.window);
     const { threads = DEFAULT_THREADS, invalidate = "strict" } = this.#handle.place.options;
     const options = { threads, invalidate, reserved: reservedOf(made.window) };
-    const generic = IommuTable.create(made.window, ops, options);
-    const listPages = takeListPages(this.#common, { threads });
+    const generic = IommuTable.create(made.window, ops, inCrew(options, this.#common.machine.crew));
+    const listPages = takeListPages(this.#common, threads);
     useListPage(ops, listPages, generic);
     const place = { liobn: made.liobn, table: generic.handle, listPages, options };
     return { place, use: { kind: "translated", window: made.window, table: generic } };
@@ -424,15 +424,17 @@ export class PseriesPlatform {
 
   #attachTable(made: MadeWindow, place: TablePlace): TableWindow {
     const ops = opsOn(this.#common, made.liobn, made.window);
-    const generic = IommuTable.attach(place.table, ops);
+    const generic = IommuTable.attach(place.table, ops, this.#common.machine.crew);
     useListPage(ops, place.listPages, generic);
     return { kind: "translated", window: made.window, table: generic };
   }
 
   #giveUpTable(generic: IommuTable, place: TablePlace | undefined): void {
     generic.close();
+    const { crew, handle } = generic.allocator;
+    crew.removeStructure(handle.structure);
     if (place?.listPages === undefined) return;
-    this.#common.memory.pages?.free(place.listPages, listPageBytes(place.options));
+    this.#common.memory.pages?.free(place.listPages, listPageBytes(place.options.threads ?? DEFAULT_THREADS));
   }
 }
 
@@ -468,13 +470,13 @@ function opsOn({ calls, machine, multiTce }: Common, liobn: number, window: DmaW
   return new PseriesOps({ memory: machine.memory, calls, liobn, window, multiTce });
 }
 
-function listPageBytes({ threads = DEFAULT_THREADS }: TableOptions): number {
+function listPageBytes(threads: number): number {
   return threads * PAGE_BYTES;
 }
 
 /** Undefined when there is no memory for them: then every entry takes a call. */
-function takeListPages({ memory }: Common, options: TableOptions): number | undefined {
-  const address = memory.pages?.allocate(listPageBytes(options)) ?? -1;
+function takeListPages({ memory }: Common, threads: number): number | undefined {
+  const address = memory.pages?.allocate(listPageBytes(threads)) ?? -1;
   return address < 0 ? undefined : address;
 }
 

@@ -6,7 +6,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { assertFound, assertSound } from "../../../explorer/assertions.model.ts";
+import { assertFound, assertSound, reclaimDead } from "../../../explorer/assertions.model.ts";
 import type { Exploration } from "../../../explorer/explore.ts";
 import { exploredCopy, type Plant } from "../../../explorer/load.ts";
 import type { SoftwareMachine } from "../../machines/software/machine.ts";
@@ -274,7 +274,7 @@ const unmapping =
 const reclaiming =
   (library: Library, thread: number) =>
   (scene: Scene, dead: readonly number[]): string => {
-    for (const number of dead) scene.machines[thread]?.forgetThread(number);
+    reclaimDead(scene.machines[thread]?.crew, dead);
     const ops = opsOf(library, scene, thread);
     const contexts = new library.contexts.StreamingContexts(scene.contexts);
     contexts.recount(() => ops.countContexts());
@@ -349,7 +349,7 @@ test("while nobody has said that a thread is dead, an unmap that meets what it l
     reclaim: () => undefined,
     expectsTimeOut: () => true,
     check: (scene, { threads, dead }) => {
-      scene.machines[2]?.forgetThread(1);
+      scene.machines[2]?.crew.reclaim(1, "in-flight");
       if (threads[0]?.value !== BUSY) return expectNothingLands(sound, scene);
       assert.deepEqual(dead, [1]);
       busy++;

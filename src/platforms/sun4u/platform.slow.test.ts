@@ -97,8 +97,7 @@ test("entries of killed drivers lead to the dummy page once they are reclaimed",
     await untilMapped(driver.report, 100);
     await driver.worker.terminate();
     await driver.ended;
-    // This thread has the first slot of both; the dead one had the next.
-    machine.forgetThread(1);
+    // This thread has the first number; the dead one had the next.
     platform.generic.reclaim(1, "everything");
     assert.deepEqual([...platform.generic.leaks()], []);
     const value = { page: 1, access: 3 as 0 | 1 | 2 | 3 };
@@ -114,10 +113,10 @@ test("entries of killed drivers lead to the dummy page once they are reclaimed",
 
 const KILLS = 12;
 
-test("contexts of killed drivers are not left taken once they are reclaimed, in whatever order, beside one that goes on", async (t) => {
+test("contexts of killed drivers are not left taken once they are reclaimed, beside one that goes on", async (t) => {
   const bench = benchOf(true);
-  const { machine, platform } = bench;
-  // It has the next slots, for as long as the test runs.
+  const { platform } = bench;
+  // It has the next number, for as long as the test runs.
   const steady = startDriver(bench, 0, 2 ** 30, false);
   await untilMapped(steady.report, 1);
   let left = 0;
@@ -127,17 +126,12 @@ test("contexts of killed drivers are not left taken once they are reclaimed, in 
     await driver.worker.terminate();
     await driver.ended;
     left += platform.contextsTaken;
-    // This thread has the first slot of both, the steady driver the second.
-    machine.forgetThread(2);
-    if (death % 2 === 0) platform.reclaimContexts();
+    // This thread has the first number, the steady driver the second.
     platform.generic.reclaim(2, "everything");
-    if (death % 2 === 1) platform.reclaimContexts();
   }
   await steady.worker.terminate();
   await steady.ended;
-  machine.forgetThread(1);
   platform.generic.reclaim(1, "everything");
-  platform.reclaimContexts();
   t.diagnostic(`${KILLS} kills, after which ${left} contexts were taken in all`);
   assert.ok(left > 0, "no context was ever taken: the test shows nothing");
   assert.equal(platform.contextsTaken, 0);
@@ -148,15 +142,12 @@ test("contexts of killed drivers are not left taken once they are reclaimed, in 
 
 test("contexts of a killed driver alone are none afterwards, at each of its moments", async () => {
   const bench = benchOf(true);
-  const { machine, platform } = bench;
+  const { platform } = bench;
   for (let death = 0; death < KILLS; death++) {
     const driver = startDriver(bench, death % DRIVERS, 2 ** 30, false);
     await untilMapped(driver.report, 1 + 61 * death);
     await driver.worker.terminate();
     await driver.ended;
-    // As a board does: before its ranges are reclaimed.
-    machine.forgetThread(1);
-    platform.reclaimContexts();
     platform.generic.reclaim(1, "everything");
     assert.equal(platform.contextsTaken, 0, `after death ${death}`);
   }

@@ -174,7 +174,7 @@ test("a flush that meets a DMA that does not end says so, once, and the range is
   assert.equal(platform.generic.unmap(entry, 1), "platform-busy");
   assert.equal(platform.ops.invalidateAll(), "platform-busy");
   assert.throws(() => Sun4uPlatform.create(machine, { entries: 1024 }), IovaError);
-  machine.forgetThread(stuck.thread);
+  machine.crew.reclaim(stuck.thread, "in-flight");
   assert.equal(platform.ops.invalidateAll(), undefined);
 });
 

@@ -10,7 +10,13 @@ import { ENTRY_BYTES } from "../../formats/contract.ts";
 import type { Machine, Memory } from "../../machine/contract.ts";
 import { createShared, type SharedBuffer, wordsOf } from "../../shared/memory.ts";
 import { checkHandle } from "../../table/handle.ts";
-import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
+import {
+  IommuTable,
+  inCrew,
+  type RecoverAround,
+  type TableHandle,
+  type TableOptions,
+} from "../../table/iommu-table.ts";
 import { checkInteger, FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { checkKeys } from "../../units/keys.ts";
 import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
@@ -149,7 +155,8 @@ export class Sun4uPlatform {
     };
     const contexts = streaming ? StreamingContexts.create() : undefined;
     const ops = opsOf(machine, window, places, contexts);
-    const generic = IommuTable.create(window, ops, table);
+    const around = recoveringContexts(contexts, ops);
+    const generic = IommuTable.create(window, ops, inCrew(table, machine.crew), around);
     stop(machine);
     machine.memory.write(dummyAddress, new Uint8Array(2 ** window.pageShift));
     ops.initialize();
@@ -173,7 +180,8 @@ export class Sun4uPlatform {
     const contexts = buffer === undefined ? undefined : new StreamingContexts(buffer);
     const places: Places = { ...handle, streaming: contexts !== undefined };
     const ops = opsOf(machine, table.window, places, contexts);
-    return new Sun4uPlatform(machine.memory, IommuTable.attach(table, ops), ops, places, contexts);
+    const generic = IommuTable.attach(table, ops, machine.crew, recoveringContexts(contexts, ops));
+    return new Sun4uPlatform(machine.memory, generic, ops, places, contexts);
   }
 
   get handle(): Sun4uPlatformHandle {
@@ -210,11 +218,15 @@ export class Sun4uPlatform {
     if (written) this.#memory.write(this.dummyAddress, page.fill(0));
     return written;
   }
+}
 
-  /** Gives back contexts that dead threads held and no entry carries. After their ranges have been reclaimed, or before. */
-  reclaimContexts(): void {
-    this.#contexts?.recount(() => this.ops.countContexts());
-  }
+/** With a dead thread's ranges, contexts come back that it held and no entry carries. */
+function recoveringContexts(contexts: StreamingContexts | undefined, ops: Sun4uOps): RecoverAround {
+  return (own) => (thread, scope) => {
+    const recovered = own(thread, scope);
+    contexts?.recount(() => ops.countContexts());
+    return recovered;
+  };
 }
 
 /** What beside the generic table all threads know. */

@@ -69,7 +69,7 @@ function scene(options: SceneOptions = {}): Scene {
     if (!swallows.includes(at)) registers.write64(at, value);
   });
   const platform = Sun4uPlatform.create(
-    { memory, registers: watched, faults: () => machine.faults() },
+    { crew: machine.crew, memory, registers: watched, faults: () => machine.faults() },
     { pageShift, entries: 8192, streaming: true, syncMilliseconds: 20, ...(table === undefined ? {} : { table }) },
   );
   written.length = 0;
@@ -257,7 +257,7 @@ test("defect 13: a map whose flush fails, and an unmap whose flush fails, leave 
   assert.equal(generic.unmap(entry, 1), "platform-busy");
   assert.equal(it.platform.contextsTaken, 0);
   assert.equal(generic.statistics().quarantined, 3);
-  it.machine.forgetThread(stuck.thread);
+  it.machine.crew.reclaim(stuck.thread, "in-flight");
   assert.equal(generic.allocator.flush(), undefined);
   assert.equal(generic.statistics().quarantined, 0);
 });
@@ -541,7 +541,7 @@ test("a thread that dies with the cache's lock makes flushes fail and DMAs fault
     ["streaming-cache-busy"],
   );
   assert.equal(platform.generic.unmap(entry, 1), "platform-busy");
-  machine.forgetThread(dead.thread);
+  machine.crew.reclaim(dead.thread, "in-flight");
   assert.equal(platform.generic.allocator.flush(), undefined);
   const again = map(it, 3);
   assert.ok(machine.device(0).dmaWrite(iova(it, again), Uint8Array.of(6)));
@@ -557,7 +557,6 @@ test("what a dead thread had mapped is reclaimed with its contexts", () => {
   map(there, 3, 3);
   assert.equal(it.platform.contextsTaken, 1);
   it.platform.generic.reclaim(other.generic.thread, "everything");
-  it.platform.reclaimContexts();
   assert.equal(it.platform.contextsTaken, 0);
 });
 

@@ -13,5 +13,5 @@ export interface GuestPart {
   readonly tag: number;
 }
 
-/** `tableThread` and `machineThread`: one more than the number; 0: not attached yet. */
-export const REPORT = { stop: 0, tableThread: 1, machineThread: 2, lists: 3, wrong: 4, words: 8 } as const;
+/** `thread`: one more than the number; 0: not attached yet. */
+export const REPORT = { stop: 0, thread: 1, lists: 3, wrong: 4, words: 8 } as const;

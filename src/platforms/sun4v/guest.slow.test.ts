@@ -83,7 +83,7 @@ function entriesIn({ machine, platform }: Guest): number {
 for (const window of ["legacy", "atu"] as const) {
   test(`${window}: drivers killed in the middle of their lists leave nothing once they are reclaimed; others see their own pages`, async (t) => {
     const guest = startGuest(window);
-    const { machine, platform } = guest;
+    const { platform } = guest;
     const survivor = startDriver(guest, 5, 200);
     await untilLists(survivor, 1);
     let left = 0;
@@ -96,8 +96,7 @@ for (const window of ["legacy", "atu"] as const) {
       assert.equal(victim.report[REPORT.wrong], 0);
       // With the survivor's, which has at most PAGES.
       left = Math.max(left, entriesIn(guest));
-      machine.forgetThread((victim.report[REPORT.machineThread] as number) - 1);
-      platform.generic.reclaim((victim.report[REPORT.tableThread] as number) - 1, "everything");
+      platform.generic.reclaim((victim.report[REPORT.thread] as number) - 1, "everything");
       assert.ok(entriesIn(guest) <= PAGES, "the dead driver's entries are left");
     }
     Atomics.store(survivor.report, REPORT.stop, 1);

@@ -14,9 +14,8 @@ const PAGE = 8192;
 function run(part: GuestPart): void {
   const report = new Int32Array(part.report);
   const machine = Sun4vHypervisor.attach(part.hypervisor);
-  Atomics.store(report, REPORT.machineThread, machine.thread + 1);
   const platform = Sun4vPlatform.attach(machine, part.platform);
-  Atomics.store(report, REPORT.tableThread, platform.generic.thread + 1);
+  Atomics.store(report, REPORT.thread, platform.generic.thread + 1);
   const { pages, firstPage, tag } = part;
   for (let page = 0; page < pages; page++) machine.memory.write((firstPage + page) * PAGE, Uint8Array.of(tag, page));
   const device = new DmaDevice(platform.generic, { boundaryMask: 2n ** 64n - 1n, maxSegmentBytes: 2 ** 30 });

@@ -440,13 +440,15 @@ test("an entry that the hypervisor does not tell is no empty one", () => {
 test("entries that a thread could not clear before it closed are handed out to nobody until they are empty", () => {
   const setUp = start();
   const { machine, platform } = setUp;
-  const other = Sun4vPlatform.attach(machine, structuredClone(platform.handle));
+  const otherMachine = Sun4vHypervisor.attach(machine.handle);
+  const other = Sun4vPlatform.attach(otherMachine, structuredClone(platform.handle));
   const entry = new DmaDevice(other.generic).mapPages(3 * PAGE, 2 * PAGE, 3);
   machine.injection.set({ fail: { times: 100 }, status: EIO });
   assert.equal(other.generic.unmap(entry, 2), "platform-refused");
   other.generic.close();
+  otherMachine.close();
   machine.injection.set({});
-  const next = Sun4vPlatform.attach(machine, structuredClone(platform.handle));
+  const next = Sun4vPlatform.attach(Sun4vHypervisor.attach(machine.handle), structuredClone(platform.handle));
   assert.equal(next.generic.allocator.flush(), undefined);
   assert.equal(platform.generic.allocator.flush(), undefined);
   const isEmpty = tableOf(setUp).every((byte) => byte === 0);
@@ -499,7 +501,7 @@ test("windows have the sizes of the platform unless told otherwise: 2 GiB and 32
 test("a window that is given back is refused while in use; afterwards every use throws, and the memory of its table is free", () => {
   for (const window of ["legacy", "atu"] as const) {
     const { machine, platform, device } = start(window);
-    const other = Sun4vPlatform.attach(machine, structuredClone(platform.handle));
+    const other = Sun4vPlatform.attach(Sun4vHypervisor.attach(machine.handle), structuredClone(platform.handle));
     const entry = device.mapPages(0, PAGE, 3);
     const code = (wanted: string) => (error: unknown) => error instanceof IovaError && error.code === wanted;
     assert.throws(() => platform.remove(), code("in-use"));

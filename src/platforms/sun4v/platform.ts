@@ -9,7 +9,7 @@
  * platform gives up, and devices are bound to it. Both may be in use on one machine at a time, by a platform each.
  */
 import type { Machine } from "../../machine/contract.ts";
-import { IommuTable, type TableOptions } from "../../table/iommu-table.ts";
+import { IommuTable, inCrew, type TableOptions } from "../../table/iommu-table.ts";
 import { checkInteger, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { checkKeys } from "../../units/keys.ts";
 import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
@@ -103,7 +103,7 @@ export class Sun4vPlatform {
       table: "object",
     });
     const window = windowOf(options);
-    const threads = options.table?.threads ?? DEFAULT_THREADS;
+    const threads = machine.crew?.threads ?? options.table?.threads ?? DEFAULT_THREADS;
     sun4vHypercallOf(machine);
     checkRegion("address of the lists", machine, options.listAddress, threads * LIST_BYTES);
     if (options.window === "atu") checkIotsb(machine, options, window, threads);
@@ -131,7 +131,7 @@ export class Sun4vPlatform {
     const { listAddress, devices, table } = options;
     const state = SharedState.create();
     const parts = partsOf(machine, iotsb, state, window.entries);
-    const generic = IommuTable.create(window, parts.ops, table);
+    const generic = IommuTable.create(window, parts.ops, inCrew(table, machine.crew));
     const refused = parts.calls.unmap(0, window.entries);
     if (refused !== undefined) {
       const message = `the hypervisor does not give a window of ${window.entries} entries: ${refused}`;
@@ -145,7 +145,7 @@ export class Sun4vPlatform {
   static attach(machine: Machine, handle: Sun4vPlatformHandle): Sun4vPlatform {
     const state = SharedState.attach("a sun4v platform", handle, HANDLE);
     const parts = partsOf(machine, handle.iotsb, state, handle.table.window.entries);
-    return new Sun4vPlatform(machine, handle, IommuTable.attach(handle.table, parts.ops), parts);
+    return new Sun4vPlatform(machine, handle, IommuTable.attach(handle.table, parts.ops, machine.crew), parts);
   }
 
   /**

@@ -103,8 +103,7 @@ export class Crew {
     const pieces = Array.from({ length: PIECES }, (_, i) => bench.address(place * PIECES + i));
     for (const address of pieces) board.machine.memory.write(address, new Uint8Array(256).fill(SECRET));
     const left = this.#mappedTo(pieces);
-    board.forgetThread(this.get(place, REPORT.machineThread) - 1);
-    board.table.reclaim(this.get(place, REPORT.tableThread) - 1, "everything");
+    board.crew.reclaim(this.get(place, REPORT.thread) - 1, "everything");
     assert.deepEqual(this.#mappedTo(pieces), [], "entries lead to the dead driver's memory after it was reclaimed");
     this.#expectOutOfReach();
     return left.length;

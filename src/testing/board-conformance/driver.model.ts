@@ -29,7 +29,7 @@ export interface DriverPart {
 export const COMMAND = { go: 0, stop: 1, rest: 2 } as const;
 
 /** Words of a driver's report, from `1 + place * words` on. Threads are one more than their number; 0: not attached yet. */
-export const REPORT = { tableThread: 0, machineThread: 1, rounds: 2, wrong: 3, busy: 4, resting: 5, words: 6 } as const;
+export const REPORT = { thread: 0, rounds: 1, wrong: 2, busy: 3, resting: 4, words: 5 } as const;
 
 export const PIECES = 8;
 /** A piece: canary, what is mapped, canary. */
@@ -58,8 +58,7 @@ export class Driver {
     }
     const piece = new Uint8Array(2 * CANARY_BYTES + MAPPED_BYTES).fill(CANARY);
     for (let i = 0; i < PIECES; i++) board.machine.memory.write(this.#at(i) - CANARY_BYTES, piece);
-    this.#set(REPORT.machineThread, board.machineThread + 1);
-    this.#set(REPORT.tableThread, board.table.thread + 1);
+    this.#set(REPORT.thread, board.crew.thread + 1);
   }
 
   /** Until it is told to stop. */

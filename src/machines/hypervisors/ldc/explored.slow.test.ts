@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { assertSound } from "../../../../explorer/assertions.model.ts";
+import { assertSound, reclaimDead } from "../../../../explorer/assertions.model.ts";
 import { type Exploration, explore } from "../../../../explorer/explore.ts";
 import { exploredCopy, type Plant } from "../../../../explorer/load.ts";
 import type { LdcOps } from "../../../platforms/ldc/ops.ts";
@@ -141,7 +141,10 @@ test("an importer that dies anywhere holds the end of the export up until it is 
     kills: 1,
     victims: [1],
     reclaim: (state, dead, self) => {
-      for (const thread of dead) state.channels[self]?.forgetThread(state.channels[thread]?.thread as number);
+      reclaimDead(
+        state.channels[self]?.crew,
+        dead.map((thread) => state.channels[thread]?.thread as number),
+      );
     },
     // Before the dead is forgotten, its access may be one that goes on for ever.
     expectsTimeOut: () => true,
@@ -184,7 +187,10 @@ function sharingWithDeath(library: Library): Exploration<State> {
     kills: 1,
     victims: [0, 2],
     reclaim: ({ channels }, dead, self) => {
-      for (const thread of dead) channels[self]?.forgetThread(channels[thread]?.thread as number);
+      reclaimDead(
+        channels[self]?.crew,
+        dead.map((thread) => channels[thread]?.thread as number),
+      );
     },
     check: (state, { threads, dead }) => {
       check(state, threads.slice(0, 3));

@@ -11,15 +11,8 @@
 import type { DmaMachine, DmaMaster, Fault, Hypercall, Registers } from "../../../machine/contract.ts";
 import { SIZE_CODES } from "../../../platforms/ldc/cookies.ts";
 import { LINK_UP } from "../../../platforms/ldc/services.ts";
-import {
-  createShared,
-  load,
-  poke,
-  type SharedBuffer,
-  type SharedWords,
-  store,
-  wordsOf,
-} from "../../../shared/memory.ts";
+import type { Crew } from "../../../shared/crew.ts";
+import { createShared, poke, type SharedBuffer, wordsOf } from "../../../shared/memory.ts";
 import { checkHandle } from "../../../table/handle.ts";
 import { FormatError } from "../../../units/errors.ts";
 import { checkKeys } from "../../../units/keys.ts";
@@ -27,7 +20,7 @@ import { SoftwareMachine, type SoftwareMachineHandle, type SoftwareMachineOption
 import type { SoftwareMemory } from "../../software/memory.ts";
 import { CallInjection } from "../injection.ts";
 import { LdcEnd } from "./end.ts";
-import { HEADER, LAYOUT_VERSION, type Layout, layoutOf, MAGIC, readLayout, THREAD } from "./layout.ts";
+import { HEADER, LAYOUT_VERSION, type Layout, layoutOf, MAGIC, readLayout } from "./layout.ts";
 import { MapIn } from "./map-in.ts";
 
 export interface LdcHypervisorOptions
@@ -55,9 +48,6 @@ export class LdcHypervisor implements DmaMachine {
   /** Calls of end 0's domain. */
   readonly hypercall: Hypercall;
   readonly #machines: readonly [SoftwareMachine, SoftwareMachine];
-  readonly #state: SharedWords;
-  readonly #layout: Layout;
-  readonly #mapIns: readonly [MapIn, MapIn];
   #open = true;
 
   private constructor(machines: readonly [SoftwareMachine, SoftwareMachine], buffer: SharedBuffer, layout: Layout) {
@@ -67,14 +57,11 @@ export class LdcHypervisor implements DmaMachine {
     this.handle = { machines: [first.handle, second.handle], state: buffer };
     this.injection = new CallInjection(state, 0);
     this.#machines = machines;
-    this.#state = state;
-    this.#layout = layout;
-    store(state, layout.threadsAt + thread * THREAD.words + THREAD.otherSlot, second.thread + 1);
     const mapIns = [
       new MapIn({ state, layout, end: 0, thread, exported: second.memory }),
       new MapIn({ state, layout, end: 1, thread, exported: first.memory }),
     ] as const;
-    this.#mapIns = mapIns;
+    for (const mapIn of mapIns) first.attachment.onReclaim("hypervisor", (dead) => mapIn.forget(dead));
     const parts = { state, layout, injection: this.injection, isOpen: () => this.#open };
     this.ends = [
       new LdcEnd({ ...parts, end: 0, machine: first, other: second, mapIn: mapIns[0], otherMapIn: mapIns[1] }),
@@ -105,7 +92,7 @@ export class LdcHypervisor implements DmaMachine {
       ...(faultRecords === undefined ? {} : { faultRecords }),
     };
     const first = SoftwareMachine.create({ ...common, memoryBytes, ...(devices === undefined ? {} : { devices }) });
-    const second = SoftwareMachine.create({ ...common, memoryBytes: otherMemoryBytes });
+    const second = SoftwareMachine.create({ ...common, memoryBytes: otherMemoryBytes, crew: first.crew });
     const layout = layoutOf(threads, busyMilliseconds);
     const buffer = createShared(layout.words * 4);
     const state = wordsOf(buffer);
@@ -117,14 +104,14 @@ export class LdcHypervisor implements DmaMachine {
   }
 
   /** A view for the calling thread. Throws FormatError for a foreign handle, IovaError when all slots are taken. */
-  static attach(handle: LdcHypervisorHandle): LdcHypervisor {
+  static attach(handle: LdcHypervisorHandle, crew?: Crew): LdcHypervisor {
     checkHandle("an LDC hypervisor", handle, { state: "shared", machines: "list" });
     const { length } = handle.machines;
     if (length !== 2)
       throw new FormatError(`the handle is not that of an LDC hypervisor: it has ${length} machines; expected 2`);
     const layout = readLayout(wordsOf(handle.state), handle.state.byteLength / 4);
-    const first = SoftwareMachine.attach(handle.machines[0]);
-    const second = SoftwareMachine.attach(handle.machines[1]);
+    const first = SoftwareMachine.attach(handle.machines[0], crew);
+    const second = SoftwareMachine.attach(handle.machines[1], first.crew);
     return new LdcHypervisor([first, second], handle.state, layout);
   }
 
@@ -136,7 +123,10 @@ export class LdcHypervisor implements DmaMachine {
   get registers(): Registers {
     return this.#machines[0].registers;
   }
-  /** This thread's slot. */
+  get crew(): Crew {
+    return this.#machines[0].crew;
+  }
+  /** This thread's number. */
   get thread(): number {
     return this.#machines[0].thread;
   }
@@ -156,22 +146,10 @@ export class LdcHypervisor implements DmaMachine {
     };
   }
 
-  /** Clears what a killed thread left; see SoftwareMachine. */
-  forgetThread(thread: number): void {
-    const at = this.#layout.threadsAt + thread * THREAD.words + THREAD.otherSlot;
-    const other = load(this.#state, at) - 1;
-    store(this.#state, at, 0);
-    for (const mapIn of this.#mapIns) mapIn.forget(thread);
-    if (other >= 0) this.#machines[1].forgetThread(other);
-    // Last: from here on another thread may have the slot.
-    this.#machines[0].forgetThread(thread);
-  }
-
   /** Gives this thread's views back. A second call does nothing: the slot may be another thread's by then. */
   close(): void {
     if (!this.#open) return;
     this.#open = false;
-    store(this.#state, this.#layout.threadsAt + this.thread * THREAD.words + THREAD.otherSlot, 0);
     for (const machine of this.#machines) machine.close();
   }
 

@@ -9,7 +9,7 @@ import { FormatError } from "../../../units/errors.ts";
 import { CallInjection } from "../injection.ts";
 
 /** Raised with every change that another version could misread. */
-export const LAYOUT_VERSION = 1;
+export const LAYOUT_VERSION = 2;
 /** "LDCH" in ASCII. */
 export const MAGIC = 0x4c444348;
 
@@ -32,10 +32,8 @@ export const END = {
   words: 32,
 } as const;
 
-/** Words of one thread, by its slot on end 0's machine. */
+/** Words of one thread, by its number in the crew. */
 export const THREAD = {
-  /** Its slot on end 1's machine, plus one. */
-  otherSlot: 0,
   /** Two words, by importing end: the slot of a mapped-in page that it is reading or writing, plus one; 0: none. */
   accessing: 1,
   words: 32,

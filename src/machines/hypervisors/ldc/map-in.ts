@@ -167,7 +167,7 @@ export class MapIn {
   }
 
   /** What a killed thread left: its mark, slots that it was making, and those that it was about to free. */
-  forget(thread: number): void {
+  forget(thread: number): undefined {
     store(this.#state, this.#accessingAt(thread), 0);
     notify(this.#state, this.#accessingAt(thread), this.#layout.threads);
     for (let slot = 0; slot < this.#layout.slots; slot++) this.#freeReleased(slot);

@@ -371,7 +371,7 @@ test("a thread that dies in a call between emptying and invalidating leaves noth
     writeList(hypervisor, dies.list ?? []);
     assert.throws(() => call(dying, dies.number, ...dies.args), /killed/);
     assert.deepEqual([tces(hypervisor)[1], reaches()], [0n, true]);
-    hypervisor.forgetThread(dying.thread);
+    hypervisor.crew.reclaim(dying.thread, "in-flight");
     writeList(hypervisor, again.list ?? []);
     assert.equal(call(hypervisor, again.number, ...again.args), H_SUCCESS);
     assert.equal(reaches(), false, `call ${dies.number}, then ${again.number}: a stale translation`);

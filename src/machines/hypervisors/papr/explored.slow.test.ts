@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { assertSound } from "../../../../explorer/assertions.model.ts";
+import { assertSound, reclaimDead } from "../../../../explorer/assertions.model.ts";
 import { type Exploration, explore, formatReport } from "../../../../explorer/explore.ts";
 import { exploredCopy, type Plant } from "../../../../explorer/load.ts";
 import { H_PARAMETER, H_PUT_TCE, H_SUCCESS } from "../../../platforms/pseries/papr.ts";
@@ -175,10 +175,8 @@ const died: Build = (library) => ({
   setup: () => setup(library),
   threads: [putting, removing],
   reclaim: ({ machines, windows }, dead) => {
-    for (const thread of dead) {
-      windows[2]?.forget(thread);
-      machines[2]?.forgetThread(thread);
-    }
+    for (const thread of dead) windows[2]?.forget(thread);
+    reclaimDead(machines[2]?.crew, dead);
   },
   check: (state, { threads, dead }) => {
     const answer = threads[1]?.value;

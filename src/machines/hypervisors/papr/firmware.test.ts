@@ -123,7 +123,7 @@ test("a window is not removed while a thread is in a call that uses it, nor whil
     if (dies) {
       assert.throws(() => other.hypercall(H_PUT_TCE, put.slice()), /killed/);
       assert.equal(call(hypervisor, DEFAULT, 1)[1], RTAS_BUSY);
-      hypervisor.forgetThread(other.thread);
+      hypervisor.crew.reclaim(other.thread, "in-flight");
     } else {
       assert.equal(other.hypercall(H_PUT_TCE, put.slice()), H_SUCCESS);
     }

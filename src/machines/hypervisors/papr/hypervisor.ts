@@ -27,6 +27,7 @@ import {
   H_TOO_HARD,
 } from "../../../platforms/pseries/papr.ts";
 import { counted, increment } from "../../../shared/counters.ts";
+import type { Crew } from "../../../shared/crew.ts";
 import { load, type SharedBuffer, type SharedWords, store } from "../../../shared/memory.ts";
 import { checkHandle } from "../../../table/handle.ts";
 import { hexadecimal } from "../../../units/counts.ts";
@@ -159,6 +160,7 @@ export class PaprHypervisor implements DmaMachine {
     this.#words = attachState(handle.state, geometryOf(setup));
     this.#callsAt = callsAt(geometryOf(setup), machine.thread);
     this.#windows = windowsOf(handle, machine, this.#words);
+    machine.attachment.onReclaim("hypervisor", (thread) => this.#windows.forget(thread));
     this.#calls = new TceCalls({
       personality: personalityNamed(setup.personality),
       multiTce: setup.multiTce,
@@ -222,10 +224,10 @@ export class PaprHypervisor implements DmaMachine {
   }
 
   /** A view for the calling thread. Throws FormatError for a foreign handle. */
-  static attach(handle: PaprHypervisorHandle): PaprHypervisor {
+  static attach(handle: PaprHypervisorHandle, crew?: Crew): PaprHypervisor {
     checkHandle("a PAPR hypervisor", handle, { machine: "object", state: "shared", pages: "object", setup: "object" });
     attachState(handle.state, geometryOf(handle.setup));
-    return new PaprHypervisor(handle, SoftwareMachine.attach(handle.machine));
+    return new PaprHypervisor(handle, SoftwareMachine.attach(handle.machine, crew));
   }
 
   /** What the device tree says about the devices of a partition: those that are in it now. */
@@ -283,14 +285,11 @@ export class PaprHypervisor implements DmaMachine {
   faults(): readonly Fault[] {
     return this.machine.faults();
   }
+  get crew(): Crew {
+    return this.machine.crew;
+  }
   get thread(): number {
     return this.machine.thread;
-  }
-
-  /** Clears what a killed thread left on the machine and in a call. Only once its end is certain. */
-  forgetThread(thread: number): void {
-    this.#windows.forget(thread);
-    this.machine.forgetThread(thread);
   }
 
   close(): void {

@@ -112,7 +112,7 @@ export class Windows {
   }
 
   /** Of a thread that is dead for certain. */
-  forget(thread: number): void {
+  forget(thread: number): undefined {
     store(this.#words, whereaboutsAt(this.#parts, thread), NOWHERE);
   }
 

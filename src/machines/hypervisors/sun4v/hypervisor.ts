@@ -45,6 +45,7 @@ import {
   PCI_IOTSB_UNCONF,
   PCI_IOTSB_UNMAP,
 } from "../../../platforms/sun4v/services.ts";
+import type { Crew } from "../../../shared/crew.ts";
 import {
   createShared,
   load,
@@ -154,7 +155,7 @@ export class Sun4vHypervisor implements DmaMachine {
   }
 
   /** A view for the calling thread. Throws FormatError for a foreign handle, IovaError when all slots are taken. */
-  static attach(handle: Sun4vHypervisorHandle): Sun4vHypervisor {
+  static attach(handle: Sun4vHypervisorHandle, crew?: Crew): Sun4vHypervisor {
     checkHandle("a sun4v hypervisor", handle, { state: "shared", machine: "object" });
     if (handle.state.byteLength !== WORDS * 4) {
       throw new FormatError("the handle is not that of a sun4v hypervisor");
@@ -163,14 +164,17 @@ export class Sun4vHypervisor implements DmaMachine {
     if (version !== VERSION) {
       throw new FormatError(`sun4v hypervisor of version ${version}; this library has version ${VERSION}`);
     }
-    return new Sun4vHypervisor(SoftwareMachine.attach(handle.machine), handle.state);
+    return new Sun4vHypervisor(SoftwareMachine.attach(handle.machine, crew), handle.state);
   }
 
   /** There are none. */
   get registers(): Registers {
     return this.machine.registers;
   }
-  /** This thread's slot on the machine. */
+  get crew(): Crew {
+    return this.machine.crew;
+  }
+  /** This thread's number. */
   get thread(): number {
     return this.machine.thread;
   }
@@ -183,10 +187,6 @@ export class Sun4vHypervisor implements DmaMachine {
   }
   device(which: string | number): DmaMaster {
     return this.machine.device(which);
-  }
-  /** See SoftwareMachine. */
-  forgetThread(thread: number): void {
-    this.machine.forgetThread(thread);
   }
   close(): void {
     this.#open = false;

@@ -1,0 +1,573 @@
+/**
+ * The threads of one machine. Each has one number, by which its machine, bridges, tables and physical pages all know it. When a
+ * thread has died, `reclaim` recovers what it left in all of them, in the order that is needed.
+ *
+ *     const crew = Crew.create({ threads: 8 });
+ *     const machine = SoftwareMachine.create({ memoryBytes, crew });
+ *     const seat = crew.addThread();
+ *     worker.postMessage([seat, machine.handle]);         // there: SoftwareMachine.attach(handle, Crew.attach(seat))
+ *     worker.on("exit", () => crew.reclaim(seat.thread, "everything"));
+ *
+ * A *structure* is what threads attach to: a machine, a table, physical pages. Each has a number in its crew, and each thread a bit for
+ * each structure, which is set while the structure may hold something of the thread.
+ *
+ *   free → (addThread) offered → (attach) live → (close) free, or dead while a structure still holds something of the thread
+ *        ↘ (attach) ─────────────────────↗  ↘ (reclaim) dying → free, or dead while …
+ *
+ * Why nothing is lost, whoever dies:
+ * - A number is given to a new thread only when its slot is free, and the slot becomes free only after every bit of it has been cleared.
+ *   A thread sets its bit before its first access to the structure (`enter`), and clears it after the last (`leave`).
+ * - `reclaim` marks the slot dying, and clears a bit after the structure's recovery has ended. Recoveries can be repeated. A reclaimer
+ *   that dies leaves the recovery lock with its tag and the slot dying: who reclaims *it* takes the lock over, and goes on with every
+ *   slot that is dying.
+ * - `addStructure` and `addThread` claim before they tell: a thread that dies in between leaves a structure's number or a slot taken.
+ *   The slot can be reclaimed. The structure's number is lost, one of 1024.
+ * The state and the bits of a slot are atomics; so what a thread wrote before it gave its number back is seen by the next that gets it.
+ */
+import { checkInteger, FormatError, InvalidArgumentError, IovaError, postHint, shown } from "../units/errors.ts";
+import { failureOf } from "../units/failure.ts";
+import { checkKeys } from "../units/keys.ts";
+import type { EntryRange } from "../units/numbers.ts";
+import { holderOf, inherit, lock, tagOf, unlock } from "./lock.ts";
+import {
+  compareExchange,
+  createShared,
+  isShared,
+  load,
+  peek,
+  poke,
+  type SharedBuffer,
+  type SharedWords,
+  store,
+  wordsOf,
+} from "./memory.ts";
+
+/** "in-flight": what the thread was in the middle of, and its cache. "everything": its live ranges too. */
+export type ReclaimScope = "in-flight" | "everything";
+
+/** The order of recoveries: what holds others up comes first; memory that a device may still reach comes last. */
+const STAGES = ["hypervisor", "machine", "bridge", "table", "pages"] as const;
+export type Stage = (typeof STAGES)[number];
+
+/** What a recovery has found in a structure. */
+export interface Recovered {
+  /** Table entries that came back. */
+  readonly ranges: readonly EntryRange[];
+  /** The structure still holds something of the thread: ranges that are live. Its number stays taken. */
+  readonly isLeft: boolean;
+  /** What could not be made good yet: then later stages wait, and the number stays taken, until a repetition succeeds. `reclaim` throws it. */
+  readonly failure?: IovaError;
+}
+
+/**
+ * Recovers what a dead thread left in one structure; undefined: nothing of it is left. It runs with the crew's recovery lock, so two recoveries never
+ * run at once. It must be repeatable: the thread that ran it may have died.
+ */
+export type Recover = (thread: number, scope: ReclaimScope) => Recovered | undefined;
+
+export interface CrewOptions {
+  /** Threads at a time, the creator included: 1 .. 256. Default 32. */
+  readonly threads?: number;
+}
+
+/** Structured-cloneable: post it to another thread and `Crew.attach` there. */
+export interface CrewHandle {
+  /** Version of the buffer's layout. */
+  readonly version: number;
+  readonly state: SharedBuffer;
+}
+
+/** The handle for one thread, whose number is known before it starts. */
+export interface CrewSeat extends CrewHandle {
+  readonly thread: number;
+  /** Tells this claim of the number from later ones. */
+  readonly generation: number;
+}
+
+/** What `reclaim` has done. */
+export interface Reclaimed {
+  /** Does a new thread get the number? Not while ranges of the dead thread are live. */
+  readonly isFree: boolean;
+  /** Table entries that came back, by the number of the table in the crew. */
+  readonly ranges: ReadonlyMap<number, readonly EntryRange[]>;
+}
+
+/** The ledger has eight bits for an owner. */
+export const MAX_THREADS = 256;
+const MAX_STRUCTURES = 1024;
+
+/** "CREW" in ASCII. */
+const MAGIC = 0x43524557;
+/** Version of this layout. Raised with every change that another version could misread. */
+const VERSION = 1;
+
+/** In words. The first line never changes after creation. */
+const HEADER = {
+  magic: 0,
+  version: 1,
+  threads: 2,
+  /** 62 random bits: two views are of one crew when these are equal. */
+  identity: 3,
+
+  /** Lock: one recovery at a time. A line of its own. */
+  recoveryLock: 32,
+
+  /** Structures with numbers from here on do not exist: scans end here. Only grows. */
+  structuresEnd: 64,
+  /** A bit for each structure that exists. */
+  structures: 96,
+  /** By structure: twice how often it has been removed; odd while it is being removed, when bits for it mean nothing. */
+  generations: 128,
+
+  words: 1152,
+} as const;
+
+/** Words of one thread's slot. Its first line is the state's alone. */
+const SLOT = {
+  state: 0,
+  /** How often the slot has been claimed. */
+  generation: 1,
+  /** A bit for each structure that may hold something of the thread. */
+  structures: 32,
+
+  words: 64,
+} as const;
+
+const SLOT_FREE = 0;
+export const SLOT_LIVE = 1;
+/** Declared dead, its recovery has begun. */
+const SLOT_DYING = 2;
+/** Recovered or closed, but a structure still holds something of the thread. */
+export const SLOT_DEAD = 3;
+/** Its number is given to a thread that has not attached yet. */
+const SLOT_OFFERED = 4;
+
+/** One thread's view of a structure, with the recoveries that it has registered. */
+export class Attachment {
+  readonly structure: number;
+  readonly recoveries: { readonly stage: number; readonly recover: Recover }[] = [];
+
+  constructor(structure: number) {
+    this.structure = structure;
+  }
+
+  /** One more recovery: of what the structure shares out beside. Within a stage the recoveries of a view run in the order of registration. */
+  onReclaim(stage: Stage, recover: Recover): void {
+    this.recoveries.push({ stage: STAGES.indexOf(stage), recover });
+  }
+}
+
+/** One thread's membership. Post `handle`, or a seat, and `attach` in each other thread; never use one object in two. */
+export class Crew {
+  readonly handle: CrewHandle;
+  /** This thread's number, 0 .. threads − 1: the owner that ledgers and reports name. */
+  readonly thread: number;
+  /** Threads that can be attached at a time. */
+  readonly threads: number;
+  readonly #words: SharedWords;
+  /** Of its claim of the number. */
+  readonly #generation: number;
+  readonly #attachments = new Set<Attachment>();
+  #isClosing = false;
+  #isClosed = false;
+
+  private constructor(handle: CrewHandle, words: SharedWords, thread: number) {
+    this.handle = { version: handle.version, state: handle.state };
+    this.thread = thread;
+    this.threads = peek(words, HEADER.threads);
+    this.#words = words;
+    this.#generation = load(words, slotAt(thread) + SLOT.generation);
+  }
+
+  /** Makes a crew, with this thread as its thread 0. Throws InvalidArgumentError. */
+  static create(options: CrewOptions = {}): Crew {
+    return Crew.attach(createCrewState(options));
+  }
+
+  /**
+   * Attaches this thread: with the number of a seat (`addThread`), else with any that is free. Throws FormatError for a foreign handle,
+   * IovaError "no-thread-slot" when all numbers are taken, or the seat is.
+   */
+  static attach(handle: CrewHandle | CrewSeat): Crew {
+    const words = openCrewState(handle);
+    const thread = "thread" in handle ? takeSeat(words, handle) : claimSlot(words, SLOT_LIVE);
+    return new Crew(handle, words, thread);
+  }
+
+  /**
+   * Claims a number for a thread that is about to start; post the seat to it. However early the thread dies, its number is known: `reclaim` it.
+   * Throws IovaError "no-thread-slot" when all numbers are taken.
+   */
+  addThread(): CrewSeat {
+    this.checkOpen();
+    const thread = claimSlot(this.#words, SLOT_OFFERED);
+    return { ...this.handle, thread, generation: load(this.#words, slotAt(thread) + SLOT.generation) };
+  }
+
+  /** Is the number still that of the seat's thread, alive or dead? */
+  holds({ thread, generation }: CrewSeat): boolean {
+    const isOurs = load(this.#words, slotAt(thread) + SLOT.generation) === generation;
+    return isOurs && slotState(this.#words, thread) !== SLOT_FREE;
+  }
+
+  /** Numbers in use: of attached threads, of seats, and of dead threads of which something is left. */
+  threadsInUse(): number[] {
+    return Array.from({ length: this.threads }, (_, thread) => thread).filter(
+      (thread) => slotState(this.#words, thread) !== SLOT_FREE,
+    );
+  }
+
+  /** Is the thread attached to the crew, and does the structure hold something of it? */
+  isIn(thread: number, structure: number): boolean {
+    return slotState(this.#words, thread) === SLOT_LIVE && isAttached(this.#words, thread, structure);
+  }
+
+  /** Was this thread declared dead? Then its structures may hold nothing of it any more, and its number may be another thread's. */
+  get isDeclaredDead(): boolean {
+    const at = slotAt(this.thread);
+    const isOurs = load(this.#words, at + SLOT.generation) === this.#generation;
+    return this.#isClosed || !isOurs || load(this.#words, at + SLOT.state) !== SLOT_LIVE;
+  }
+
+  /** Is it the crew of this handle? */
+  isOf(handle: CrewHandle): boolean {
+    const words = openCrewState(handle);
+    return [0, 1].every((i) => peek(words, HEADER.identity + i) === peek(this.#words, HEADER.identity + i));
+  }
+
+  /** Throws IovaError "view-closed" once `close` has been called. */
+  checkOpen(): void {
+    if (this.#isClosing)
+      throw new IovaError("view-closed", "this view of the crew is closed; attach a new one to its handle");
+  }
+
+  /**
+   * This thread has a view of the structure from now on; `recover` is how that view recovers what another thread has left in it. Call it before
+   * the first access to the structure in this thread's name. Throws IovaError "already-attached" when the structure may hold something
+   * of the thread: it has a view, or has left ranges with one that is closed.
+   */
+  enter(structure: number, stage: Stage, recover: Recover): Attachment {
+    this.checkOpen();
+    if (!tryBit(this.#words, slotAt(this.thread) + SLOT.structures, indexOf(structure))) {
+      throw new IovaError(
+        "already-attached",
+        `thread ${this.thread} has a view of this already, or has left ranges there when it closed one; ` +
+          "attach as another thread: with a Crew of its own",
+      );
+    }
+    const attachment = new Attachment(structure);
+    // Looked at after the bit is set: `removeStructure` clears it before the number can be another one's.
+    if (!this.#isThere(attachment)) {
+      clearBit(this.#words, slotAt(this.thread) + SLOT.structures, indexOf(structure));
+      throw new IovaError("structure-gone", "what the handle leads to has been given back");
+    }
+    this.#attachments.add(attachment);
+    attachment.onReclaim(stage, recover);
+    return attachment;
+  }
+
+  /**
+   * The view that entered has ended. `isLeft`: the structure still holds something that only a recovery can give back; the number stays taken
+   * until then. Nothing happens when the thread was declared dead, or the structure has been removed.
+   */
+  leave(attachment: Attachment, isLeft = false): void {
+    this.#attachments.delete(attachment);
+    if (!isLeft && !this.isDeclaredDead && this.#isThere(attachment)) {
+      clearBit(this.#words, slotAt(this.thread) + SLOT.structures, indexOf(attachment.structure));
+    }
+    if (this.#isClosing) this.#endWhenLeft();
+  }
+
+  /**
+   * What a dead thread left comes back, everywhere that this thread is attached. Call it once the thread's end is certain (Node: its worker's
+   * `exit` event): a paused thread is not dead. After "in-flight" the number stays taken while ranges of it are live: when they have been
+   * freed, or should be, call it again with "everything". It can be repeated after an error.
+   *
+   * Throws IovaError "no-such-thread" for a number that is free, "own-thread", "not-attached" when the thread was attached to what this one
+   * is not (everything else has come back then), and what a recovery throws: then later stages have not begun.
+   */
+  reclaim(thread: number, scope: ReclaimScope): Reclaimed {
+    this.checkOpen();
+    checkInteger("thread", thread, 0, this.threads - 1);
+    if (scope !== "in-flight" && scope !== "everything") {
+      throw new InvalidArgumentError("scope", scope, "in-flight or everything");
+    }
+    if (thread === this.thread)
+      throw new IovaError("own-thread", `reclaim of thread ${thread}: that is the calling thread`);
+    if (slotState(this.#words, thread) === SLOT_FREE)
+      throw new IovaError("no-such-thread", `reclaim of thread ${thread}: no thread has that number`);
+    const ranges = new Map<number, readonly EntryRange[]>();
+    this.#lockRecovery(thread);
+    // Recoveries may throw. Not so when this thread is killed: then the lock keeps its tag.
+    let failure: IovaError | undefined;
+    try {
+      store(this.#words, slotAt(thread) + SLOT.state, SLOT_DYING);
+      failure = this.#recoverDying(thread, scope, ranges);
+    } finally {
+      unlock(this.#words, HEADER.recoveryLock);
+    }
+    if (failure !== undefined) throw failure;
+    this.#checkReached(thread);
+    return { isFree: slotState(this.#words, thread) === SLOT_FREE, ranges };
+  }
+
+  /** A new structure, for threads to enter. Returns its number. Throws IovaError "no-structure" when there are 1024. */
+  addStructure(): number {
+    return addStructure(this.#words);
+  }
+
+  /**
+   * The structure is gone, with all that it held of any thread: its place may be another one's. One thread at a time does this for a structure.
+   * It can be repeated when it was cut off; without that a place is lost, one of 1024.
+   */
+  removeStructure(structure: number): void {
+    const words = this.#words;
+    const index = indexOf(structure);
+    const at = HEADER.generations + index;
+    const generation = generationOf(structure);
+    const found = compareExchange(words, at, generation, generation + 1);
+    // Removed already; one more: by a thread that died over it.
+    if (found !== generation && found !== generation + 1) return;
+    for (let thread = 0; thread < this.threads; thread++) clearBit(words, slotAt(thread) + SLOT.structures, index);
+    store(words, at, generation + 2);
+    clearBit(words, HEADER.structures, index);
+  }
+
+  /**
+   * Gives this thread's number back, once its last view of a structure is closed. A structure that still holds something of the thread keeps the
+   * number taken: reclaim it then. A second call does nothing.
+   */
+  close(): void {
+    this.#isClosing = true;
+    this.#endWhenLeft();
+  }
+
+  #endWhenLeft(): void {
+    if (this.#isClosed || this.#attachments.size > 0) return;
+    const { isDeclaredDead } = this;
+    this.#isClosed = true;
+    // Declared dead: the slot is its reclaimer's, or another thread's.
+    if (isDeclaredDead) return;
+    const at = slotAt(this.thread) + SLOT.state;
+    compareExchange(this.#words, at, SLOT_LIVE, this.#structuresOf(this.thread).length > 0 ? SLOT_DEAD : SLOT_FREE);
+  }
+
+  /** The asked thread, and every other whose recovery was cut off before. */
+  #recoverDying(
+    thread: number,
+    scope: ReclaimScope,
+    ranges: Map<number, readonly EntryRange[]>,
+  ): IovaError | undefined {
+    let failure: IovaError | undefined;
+    for (let other = 0; other < this.threads; other++) {
+      if (slotState(this.#words, other) !== SLOT_DYING) continue;
+      const failed =
+        other === thread ? this.#recover(other, scope, ranges) : this.#recover(other, "in-flight", new Map());
+      failure ??= failed;
+    }
+    return failure;
+  }
+
+  #recover(thread: number, scope: ReclaimScope, ranges: Map<number, readonly EntryRange[]>): IovaError | undefined {
+    const bits = slotAt(thread) + SLOT.structures;
+    const attachments = [...this.#attachments].filter(
+      (attachment) => this.#isThere(attachment) && isAttached(this.#words, thread, attachment.structure),
+    );
+    const kept = new Set<Attachment>();
+    let failure: IovaError | undefined;
+    for (let stage = 0; stage < STAGES.length && failure === undefined; stage++) {
+      for (const attachment of attachments) {
+        for (const { recover } of attachment.recoveries.filter((recovery) => recovery.stage === stage)) {
+          const recovered = recover(thread, scope);
+          if (recovered === undefined) continue;
+          ranges.set(attachment.structure, recovered.ranges);
+          failure ??= recovered.failure;
+          if (recovered.isLeft || recovered.failure !== undefined) kept.add(attachment);
+        }
+      }
+    }
+    // Not before all stages have run: what has failed is repeated with what came before it.
+    if (failure === undefined) {
+      for (const attachment of attachments)
+        if (!kept.has(attachment)) clearBit(this.#words, bits, indexOf(attachment.structure));
+    }
+    store(this.#words, slotAt(thread) + SLOT.state, this.#structuresOf(thread).length > 0 ? SLOT_DEAD : SLOT_FREE);
+    return failure;
+  }
+
+  #lockRecovery(dead: number): void {
+    const tag = tagOf(this.thread);
+    if (inherit(this.#words, HEADER.recoveryLock, tagOf(dead), tag)) return;
+    const failure = lock(this.#words, HEADER.recoveryLock, tag);
+    if (failure === 0) return;
+    const holder = holderOf(this.#words, HEADER.recoveryLock) - 1;
+    throw new IovaError(
+      failureOf(failure),
+      `reclaim of thread ${dead}: thread ${holder} is recovering (if it is dead, reclaim it first)`,
+    );
+  }
+
+  /** Throws when structures hold something of the thread of which this thread has no view. */
+  #checkReached(thread: number): void {
+    const here = [...this.#attachments].filter((attachment) => this.#isThere(attachment));
+    const reached = new Set(here.map(({ structure }) => indexOf(structure)));
+    let missed = 0;
+    for (const index of this.#structuresOf(thread)) if (!reached.has(index)) missed++;
+    if (missed === 0) return;
+    throw new IovaError(
+      "not-attached",
+      `reclaim of thread ${thread}: it was attached to ${missed === 1 ? "a structure" : `${missed} structures`} (machine, table, pages) ` +
+        "that this thread has no view of; attach there, then reclaim it again",
+    );
+  }
+
+  /** Is it a view of what has not been removed? */
+  #isThere({ structure }: Attachment): boolean {
+    return load(this.#words, HEADER.generations + indexOf(structure)) === generationOf(structure);
+  }
+
+  /** Indices of the structures that may hold something of the thread. */
+  #structuresOf(thread: number): number[] {
+    const words = this.#words;
+    const end = load(words, HEADER.structuresEnd);
+    const found: number[] = [];
+    for (let word = 0; word < Math.ceil(end / 32); word++) {
+      for (let left = load(words, slotAt(thread) + SLOT.structures + word); left !== 0; left &= left - 1) {
+        const index = word * 32 + 31 - Math.clz32(left & -left);
+        const isBeingRemoved = (load(words, HEADER.generations + index) & 1) === 1;
+        if (!isBeingRemoved) found.push(index);
+      }
+    }
+    return found;
+  }
+}
+
+/** Makes the shared state, with no thread attached. Throws InvalidArgumentError. */
+export function createCrewState(options: CrewOptions = {}): CrewHandle {
+  checkKeys("a crew", options, { threads: "any" });
+  const { threads = 32 } = options;
+  checkInteger("threads", threads, 1, MAX_THREADS);
+  const state = createShared(4 * (HEADER.words + threads * SLOT.words));
+  const words = wordsOf(state);
+  poke(words, HEADER.magic, MAGIC);
+  poke(words, HEADER.version, VERSION);
+  poke(words, HEADER.threads, threads);
+  for (const i of [0, 1]) poke(words, HEADER.identity + i, Math.floor(Math.random() * 2 ** 31));
+  return { version: VERSION, state };
+}
+
+/** Throws InvalidArgumentError unless `crew` is left out, or that of a structure with this crew. */
+export function checkCrew(whose: string, crew: Crew | undefined, handle: CrewHandle): void {
+  if (crew === undefined || (crew instanceof Crew && crew.isOf(handle))) return;
+  throw new InvalidArgumentError("crew", crew, `that of ${whose}, or none`);
+}
+
+/** Opens a posted state. Throws FormatError, which says what was found and what is expected. */
+export function openCrewState(handle: CrewHandle): SharedWords {
+  if (handle?.version !== VERSION) {
+    const found = `the crew's handle has version ${shown(handle?.version)}`;
+    throw new FormatError(`${found}; this library reads version ${VERSION}${postHint(handle)}`);
+  }
+  if (!isShared(handle.state)) {
+    throw new FormatError(
+      "the crew's handle holds no shared memory (in a browser: is the page cross-origin isolated?)",
+    );
+  }
+  const words = wordsOf(handle.state, 0, Math.floor(handle.state.byteLength / 4));
+  const { byteLength } = handle.state;
+  if (byteLength < 4 * HEADER.words || peek(words, HEADER.magic) !== MAGIC) {
+    throw new FormatError("the crew's handle is none: its first word is not the mark of one");
+  }
+  const expected = 4 * (HEADER.words + peek(words, HEADER.threads) * SLOT.words);
+  if (byteLength !== expected) {
+    throw new FormatError(`the crew's buffer is ${byteLength} bytes long; its header says ${expected}`);
+  }
+  return words;
+}
+
+/** Of a crew's state: a new structure's number. */
+export function addStructure(words: SharedWords): number {
+  for (let index = 0; index < MAX_STRUCTURES; index++) {
+    if (!tryBit(words, HEADER.structures, index)) continue;
+    raise(words, HEADER.structuresEnd, index + 1);
+    return (load(words, HEADER.generations + index) / 2) * MAX_STRUCTURES + index;
+  }
+  throw new IovaError("no-structure", `the crew has ${MAX_STRUCTURES} machines, tables and pages; close some of them`);
+}
+
+/** The state of a thread's slot. */
+export function slotState(words: SharedWords, thread: number): number {
+  return load(words, slotAt(thread) + SLOT.state);
+}
+
+/** May the structure hold something of the thread? */
+export function isAttached(words: SharedWords, thread: number, structure: number): boolean {
+  const index = indexOf(structure);
+  return (load(words, slotAt(thread) + SLOT.structures + (index >>> 5)) & (1 << (index & 31))) !== 0;
+}
+
+/** A structure's number is its index, and how often the index was given back before: so an old number is known as such. */
+function indexOf(structure: number): number {
+  return structure % MAX_STRUCTURES;
+}
+
+function generationOf(structure: number): number {
+  return 2 * Math.floor(structure / MAX_STRUCTURES);
+}
+
+function slotAt(thread: number): number {
+  return HEADER.words + thread * SLOT.words;
+}
+
+function claimSlot(words: SharedWords, state: number): number {
+  const threads = peek(words, HEADER.threads);
+  for (let thread = 0; thread < threads; thread++) {
+    const at = slotAt(thread);
+    if (compareExchange(words, at + SLOT.state, SLOT_FREE, state) !== SLOT_FREE) continue;
+    // The slot is this thread's alone until the number has been told.
+    store(words, at + SLOT.generation, (load(words, at + SLOT.generation) + 1) | 0);
+    return thread;
+  }
+  throw new IovaError(
+    "no-thread-slot",
+    `all ${threads} thread numbers are taken; create it with more \`threads\`, or close() or reclaim() ended threads`,
+  );
+}
+
+function takeSeat(words: SharedWords, { thread, generation }: CrewSeat): number {
+  checkInteger("thread of a seat", thread, 0, peek(words, HEADER.threads) - 1);
+  const at = slotAt(thread);
+  const isOurs = load(words, at + SLOT.generation) === generation;
+  if (isOurs && compareExchange(words, at + SLOT.state, SLOT_OFFERED, SLOT_LIVE) === SLOT_OFFERED) return thread;
+  throw new IovaError(
+    "no-thread-slot",
+    `the seat of thread ${thread} is taken already; addThread() makes one for each thread`,
+  );
+}
+
+/** Sets the bit. False when it is set already. */
+function tryBit(words: SharedWords, at: number, bit: number): boolean {
+  const word = at + (bit >>> 5);
+  const mask = 1 << (bit & 31);
+  for (;;) {
+    const bits = load(words, word);
+    if ((bits & mask) !== 0) return false;
+    if (compareExchange(words, word, bits, bits | mask) === bits) return true;
+  }
+}
+
+function clearBit(words: SharedWords, at: number, bit: number): void {
+  const word = at + (bit >>> 5);
+  const mask = 1 << (bit & 31);
+  for (;;) {
+    const bits = load(words, word);
+    if ((bits & mask) === 0 || compareExchange(words, word, bits, bits & ~mask) === bits) return;
+  }
+}
+
+function raise(words: SharedWords, at: number, least: number): void {
+  for (;;) {
+    const value = load(words, at);
+    if (value >= least || compareExchange(words, at, value, least) === value) return;
+  }
+}
