@@ -8,7 +8,7 @@ import type { EntryValue } from "../../table/contract.ts";
 import { InvalidArgumentError, inWords } from "../../units/errors.ts";
 import { append } from "../../units/lists.ts";
 import type { DmaWindow, EntryRange } from "../../units/numbers.ts";
-import { mergeRanges, rangeOf } from "../whole-table.ts";
+import { mergeRanges, rangeOf } from "../../units/ranges.ts";
 import type { TceGeometry } from "./geometry.ts";
 import type { TceOps } from "./ops.ts";
 import { forEachLevel } from "./tree.ts";

@@ -1,0 +1,41 @@
+/** Ranges of entries, [first, end): put together, taken apart, compared. Not for hot paths: each answer is a new object. */
+import type { Entry, EntryRange } from "./numbers.ts";
+
+export function rangeOf(first: number, end: number): EntryRange {
+  return { first: first as Entry, end: end as Entry };
+}
+
+/** Has the range entries in [first, end)? */
+export function overlaps(range: EntryRange, first: number, end: number): boolean {
+  return range.first < end && first < range.end;
+}
+
+/** What the range has outside of [first, end): none, one or two ranges. */
+export function without(range: EntryRange, first: number, end: number): EntryRange[] {
+  const before = rangeOf(range.first, Math.min(range.end, first));
+  const behind = rangeOf(Math.max(range.first, end), range.end);
+  return [before, behind].filter((part) => part.first < part.end);
+}
+
+/** The union: ascending and disjoint, adjacent ranges joined. */
+export function mergeRanges(ranges: readonly EntryRange[]): EntryRange[] {
+  const merged: EntryRange[] = [];
+  for (const { first, end } of ranges.toSorted((a, b) => a.first - b.first)) {
+    const last = merged.at(-1);
+    if (last === undefined || first > last.end) merged.push(rangeOf(first, end));
+    else merged[merged.length - 1] = rangeOf(last.first, Math.max(last.end, end));
+  }
+  return merged;
+}
+
+/** What ascending, disjoint ranges leave of [0, entries). */
+export function gapsBetween(ranges: readonly EntryRange[], entries: number): EntryRange[] {
+  const gaps: EntryRange[] = [];
+  let from = 0;
+  for (const { first, end } of ranges) {
+    if (first > from) gaps.push(rangeOf(from, first));
+    from = end;
+  }
+  if (from < entries) gaps.push(rangeOf(from, entries));
+  return gaps;
+}
