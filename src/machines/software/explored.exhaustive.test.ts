@@ -525,14 +525,14 @@ const PLANTS: readonly (Plant & { readonly bug: string; readonly scenario: keyof
     bug: "a forgotten thread stays in flight",
     scenario: "death",
     module: "machines/software/machine.js",
-    from: "this.#inFlight.forget(thread);",
+    from: "this.#inFlight.forget(dead);",
     to: ";",
   },
   {
     bug: "a forgotten thread keeps the way that it was writing",
     scenario: "death",
     module: "machines/software/machine.js",
-    from: "this.#iotlb.releaseWaysOf(thread);",
+    from: "this.#iotlb.releaseWaysOf(dead);",
     to: ";",
   },
   {

@@ -364,7 +364,7 @@ const BUGS: readonly Bug[] = [
     name: "closing a view does not give its slot back",
     plant: (kind) => ({ ...kind, attach: (handle) => Object.assign(kind.attach(handle), { close: () => undefined }) }),
     caught: /^threads: a view that is closed gives back/,
-    says: /all 6 thread slots of the machine are taken/,
+    says: /all 6 thread numbers are taken/,
     setting: { threads: 2 },
   },
   {
