@@ -46,6 +46,14 @@ test("README's example is the file, and prints what README says", () => {
   assert.ok(codeBlocks(README, "text").includes(output), `README has a block of text that is the output:\n${output}`);
 });
 
+test("docs/threads.md's program is the file, and prints what the page says", () => {
+  const page = readText("docs/threads.md");
+  assert.deepEqual(codeBlocks(page, "ts"), [readText("examples/workers.ts")]);
+  const { status, output, said } = run(process.execPath, [join(ROOT, "build/examples/workers.js")]);
+  assert.equal(status, 0, said);
+  assert.deepEqual(codeBlocks(page, "text"), [output]);
+});
+
 test("README's log is the shipped one, and the answer is what `iova explain` prints", () => {
   const block = codeBlocks(README, "console").find((text) => text.includes("iova explain traces/")) ?? "";
   const [, log = "", path = "", answer = ""] =
