@@ -152,13 +152,12 @@ function listsOf(elements: number, seed: number): ScatterList[] {
 export function tableOf(work: Work): MappingTable {
   const window = windowOf(work.entries);
   if (work.subject === "nothing") return new NoTable(window);
-  const machine = SoftwareMachine.create({ memoryBytes: 2 ** 20, threads: 2 });
+  const machine = SoftwareMachine.create({ memoryBytes: 2 ** 20, threads: 4 });
   const platform = LinearPlatform.create(machine, {
     format: "powernv-tce",
     window,
     table: {
       pools: work.pools,
-      threads: 4,
       cache: work.subject === "cached" ? "fifo" : "none",
       invalidate: work.variant === "cached, lazy" ? "lazy" : "strict",
     },

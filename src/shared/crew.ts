@@ -6,7 +6,7 @@
  *     const machine = SoftwareMachine.create({ memoryBytes, crew });
  *     const seat = crew.addThread();
  *     worker.postMessage([seat, machine.handle]);         // there: SoftwareMachine.attach(handle, Crew.attach(seat))
- *     worker.on("exit", () => crew.reclaim(seat.thread, "everything"));
+ *     void reclaimOnExit(worker, crew, seat);             // crew.reclaim(seat.thread, "everything"), once the worker has ended
  *
  * A *structure* is what threads attach to: a machine, a table, physical pages. Each has a number in its crew, and each thread a bit for
  * each structure, which is set while the structure may hold something of the thread.
@@ -14,12 +14,12 @@
  *   free → (addThread) offered → (attach) live → (close) free, or dead while a structure still holds something of the thread
  *        ↘ (attach) ─────────────────────↗  ↘ (reclaim) dying → free, or dead while …
  *
- * Why nothing is lost, whoever dies:
+ * Why nothing is lost when a thread dies:
  * - A number is given to a new thread only when its slot is free, and the slot becomes free only after every bit of it has been cleared.
  *   A thread sets its bit before its first access to the structure (`enter`), and clears it after the last (`leave`).
  * - `reclaim` marks the slot dying, and clears a bit after the structure's recovery has ended. Recoveries can be repeated. A reclaimer
- *   that dies leaves the recovery lock with its tag and the slot dying: who reclaims *it* takes the lock over, and goes on with every
- *   slot that is dying.
+ *   that dies leaves the recovery lock with its tag and the slot dying: the thread that reclaims the reclaimer takes the lock over, and goes
+ *   on with every slot that is dying.
  * - `addStructure` and `addThread` claim before they tell: a thread that dies in between leaves a structure's number or a slot taken.
  *   The slot can be reclaimed. The structure's number is lost, one of 1024.
  * The state and the bits of a slot are atomics; so what a thread wrote before it gave its number back is seen by the next that gets it.
