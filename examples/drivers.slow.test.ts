@@ -17,7 +17,7 @@ for (const { name } of QEMU_BOARDS) {
   });
 }
 
-test("a platform that there is not, and a count that is none, are told from what there is, with exit code 2", () => {
+test("an unknown platform and a bad count are refused with what is expected, with exit code 2", () => {
   for (const [example, args, message] of [
     ["nic", ["--platform", "vax"], /^--platform vax: expected one of linear-tce, .*powernv@qemu\nusage:/],
     ["nic", ["--frames", "1e3"], /^--frames 1e3: expected an integer from 1 to 9999999\nusage: .*--frames N/],

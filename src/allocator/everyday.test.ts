@@ -95,7 +95,7 @@ test("order lowest: the lowest free range that fits, for random tables, limits a
   }
 });
 
-test("allocateWith refuses options that there are none of, or out of range", () => {
+test("allocateWith refuses unknown options and values out of range", () => {
   const allocator = PooledAllocator.create({ entries: 64 });
   const refused: readonly (readonly [object, RegExp])[] = [
     [{ ordre: "lowest" }, /^option of an allocation is "ordre".*did you mean order\?/],

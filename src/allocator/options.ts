@@ -1,7 +1,7 @@
 /**
  * What an allocator is created with, checked and completed.
  */
-import { Crew, MAX_THREADS } from "../shared/crew.ts";
+import { type Crew, MAX_THREADS, threadsFor } from "../shared/crew.ts";
 import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
 import { checkKeys, type OptionTypes } from "../units/keys.ts";
 import { type EntryRange, MAX_ENTRIES } from "../units/numbers.ts";
@@ -94,7 +94,7 @@ export const ALLOCATOR_OPTIONS: OptionTypes<AllocatorOptions> = {
 export function checkOptions(options: AllocatorOptions): CheckedOptions {
   checkKeys("an allocator", options, ALLOCATOR_OPTIONS);
   const { entries, cache = "none", invalidate = "strict", frees = "any-thread", reserved = [] } = options;
-  const threads = threadsOf(options);
+  const threads = threadsFor("threads", options.crew, options.threads);
   checkInteger("entries", entries, 1, MAX_ENTRIES);
   checkInteger("threads", threads, 1, MAX_THREADS);
   checkOneOf("cache", cache, ["none", "fifo"]);
@@ -113,14 +113,6 @@ export function checkOptions(options: AllocatorOptions): CheckedOptions {
     cacheLimit: cacheLimit(entries, threads),
     reserved,
   };
-}
-
-function threadsOf({ crew, threads = crew?.threads ?? 32 }: AllocatorOptions): number {
-  if (crew !== undefined && !(crew instanceof Crew)) throw new InvalidArgumentError("crew", crew, "a Crew");
-  if (crew !== undefined && threads !== crew.threads) {
-    throw new InvalidArgumentError("threads", threads, `those of the crew, ${crew.threads}, or left out`);
-  }
-  return threads;
 }
 
 /** [first, end) must be a part of the table, and not empty. */

@@ -225,8 +225,8 @@ export class PooledAllocator {
   }
 
   /**
-   * As `allocate`, with a choice of order and of how long to wait for space: see AllocateOptions. Throws InvalidArgumentError for options that
-   * there are none of, or out of range.
+   * As `allocate`, with a choice of order and of how long to wait for space: see AllocateOptions. Throws InvalidArgumentError for unknown
+   * options, and for values out of range.
    */
   allocateWith(count: number, options: AllocateOptions = {}): number {
     const { constraints, after, order, waitMilliseconds } = checkAllocateOptions(options);
@@ -236,7 +236,7 @@ export class PooledAllocator {
         order === "lowest" ? this.#allocateLowest(count, constraints) : this.allocate(count, constraints, after);
       const left = deadline - milliseconds();
       if (first !== TABLE_FULL || left <= 0 || !mayWait()) return first;
-      // A free tells nobody; a thread that gives back what it held does.
+      // A free wakes no waiter, so the pauses are short; a thread that gives back what it held wakes all.
       waitWhile(this.#words, HEADER.drained, load(this.#words, HEADER.drained), Math.min(pause, left));
     }
   }
@@ -269,7 +269,8 @@ export class PooledAllocator {
   }
 
   /**
-   * Frees a live range; without `count`, the one that begins at `first`, whatever its length. 0, or a failure code: then it is still live, and the call may be repeated; in lazy mode it is quarantined
+   * Frees a live range; without `count`, the one that begins at `first`, whatever its length.
+   * 0, or a failure code: then it is still live, and the call may be repeated; in lazy mode it is quarantined
    * instead, since a flush was due and failed, or there was no room to let it wait. Throws FreeError on misuse; then nothing has
    * changed. Two threads that free one range in the same instant break the ownership rule; without a cache one of them gets
    * the error; with one, the range may end up in both caches, and the second to take it out of its cache gets an InvariantError.

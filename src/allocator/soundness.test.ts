@@ -42,7 +42,10 @@ const DAMAGES: Readonly<Record<string, [damage: (state: OpenState, main: PooledA
     "a range inside another": [(s) => recordAt(s, 3504, LIVE, 0, 1), /\[3500, 3600\) holds another at 3504/],
     "a slot that makes no sense": [(s) => recordAt(s, 1700, 7, 0, 1), /slot 1700 holds 0xe001/],
     "a range beyond the end": [(s) => recordAt(s, 4095, LIVE, 0, 2), /slot 4095/],
-    "a pending range of nobody": [(s) => recordAt(s, 1700, PENDING, 77, 3), /\[1700, 1703\) is pending by thread 77/],
+    "a pending range of a thread that does not exist": [
+      (s) => recordAt(s, 1700, PENDING, 77, 3),
+      /\[1700, 1703\) is pending by thread 77/,
+    ],
     "a cached range in no cache": [
       (s) => recordAt(s, 1700, CACHED, 1, 3),
       /\[1700, 1703\) is cached by thread 1, which/,
@@ -66,7 +69,7 @@ const DAMAGES: Readonly<Record<string, [damage: (state: OpenState, main: PooledA
       },
       /thread 0 keeps a range twice/,
     ],
-    "quarantined entries that nobody counts": [
+    "quarantined entries that no thread counts": [
       (s) => recordAt(s, 1700, QUARANTINED, 1, 3),
       /say 5 quarantined; the ledger 8/,
     ],

@@ -74,8 +74,8 @@ export function openState(handle: AllocatorHandle): OpenState {
   checkHeader((at) => peek(words, at), buffer.byteLength);
   openCrewState(handle.crew);
   const { version, state, crew, structure } = handle;
-  if (!Number.isInteger(structure)) {
-    throw new FormatError(`the handle's number in its crew is ${shown(structure)}; expected an integer`);
+  if (!(Number.isSafeInteger(structure) && structure >= 0)) {
+    throw new FormatError(`the handle's number in its crew is ${shown(structure)}; expected an integer from 0 on`);
   }
   const options = readHeader(words);
   return view({ version, state, crew, structure }, words, layoutOf(options), options);

@@ -101,7 +101,7 @@ export class DirectRoute implements Route {
     const refusal = this.#coherentReach.refusal(address, bytes);
     if (refusal !== 0) return failureOf(refusal);
     const iova = this.#coherentReach.busAddress(address);
-    // A window at an odd place: natural alignment in memory is none on the bus.
+    // A window at an odd place: an address that is naturally aligned in memory is not aligned on the bus.
     return iova % BigInt(alignment) === 0n ? iova : "platform-refused";
   }
 

@@ -182,7 +182,7 @@ export class PhysicalPages {
 }
 
 /** Throws FormatError. No slot has been taken then. */
-function checkPagesHandle(handle: PhysicalPagesHandle): void {
+export function checkPagesHandle(handle: PhysicalPagesHandle): void {
   checkHandle("physical pages", handle, { address: "count", bytes: "count", allocator: "object" });
   const { entries } = openState(handle.allocator).options;
   if (entries === handle.bytes / PHYSICAL_PAGE_BYTES) return;

@@ -262,6 +262,14 @@ test("a foreign, cut or other handle is refused", () => {
   assert.throws(() => Crew.create({ thread: 3 } as never), /thread/);
 });
 
+test("a structure that was never made, or has no such number, can't be entered", () => {
+  const crew = Crew.create();
+  assert.throws(() => crew.enter(500, "table", NOTHING), { code: "structure-gone" });
+  assert.throws(() => crew.enter(-5, "table", NOTHING), /number of a structure is -5; expected an integer from 0/);
+  crew.close();
+  assert.equal(crew.isDeclaredDead, true, "neither left a bit set");
+});
+
 test("two crews are told apart", () => {
   const [one, other] = [Crew.create(), Crew.create()];
   assert.deepEqual([one.isOf(structuredClone(one.handle)), one.isOf(other.handle)], [true, false]);

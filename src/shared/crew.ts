@@ -94,6 +94,7 @@ export interface Reclaimed {
 
 /** The ledger has eight bits for an owner. */
 export const MAX_THREADS = 256;
+const DEFAULT_THREADS = 32;
 const MAX_STRUCTURES = 1024;
 
 /** "CREW" in ASCII. */
@@ -248,6 +249,7 @@ export class Crew {
    */
   enter(structure: number, stage: Stage, recover: Recover): Attachment {
     this.checkOpen();
+    checkInteger("number of a structure", structure, 0, Number.MAX_SAFE_INTEGER);
     if (!tryBit(this.#words, slotAt(this.thread) + SLOT.structures, indexOf(structure))) {
       throw new IovaError(
         "already-attached",
@@ -421,9 +423,11 @@ export class Crew {
     );
   }
 
-  /** Is it a view of what has not been removed? */
+  /** Is it a view of what has been made, and has not been removed? */
   #isThere({ structure }: Attachment): boolean {
-    return load(this.#words, HEADER.generations + indexOf(structure)) === generationOf(structure);
+    const index = indexOf(structure);
+    const isMade = (load(this.#words, HEADER.structures + (index >>> 5)) & (1 << (index & 31))) !== 0;
+    return isMade && load(this.#words, HEADER.generations + index) === generationOf(structure);
   }
 
   /** Indices of the structures that may hold something of the thread. */
@@ -445,7 +449,7 @@ export class Crew {
 /** Makes the shared state, with no thread attached. Throws InvalidArgumentError. */
 export function createCrewState(options: CrewOptions = {}): CrewHandle {
   checkKeys("a crew", options, { threads: "any" });
-  const { threads = 32 } = options;
+  const { threads = DEFAULT_THREADS } = options;
   checkInteger("threads", threads, 1, MAX_THREADS);
   const state = createShared(4 * (HEADER.words + threads * SLOT.words));
   const words = wordsOf(state);
@@ -454,6 +458,17 @@ export function createCrewState(options: CrewOptions = {}): CrewHandle {
   poke(words, HEADER.threads, threads);
   for (const i of [0, 1]) poke(words, HEADER.identity + i, Math.floor(Math.random() * 2 ** 31));
   return { version: VERSION, state };
+}
+
+/**
+ * How many threads a structure has room for: those of its crew, else `threads`, else 32. Throws InvalidArgumentError for what is no Crew, or when
+ * both are given and differ. `what`: "threads of the machine".
+ */
+export function threadsFor(what: string, crew: Crew | undefined, threads: number | undefined): number {
+  if (crew === undefined) return threads ?? DEFAULT_THREADS;
+  if (!(crew instanceof Crew)) throw new InvalidArgumentError("crew", crew, "a Crew");
+  if (threads === undefined || threads === crew.threads) return crew.threads;
+  throw new InvalidArgumentError(what, threads, `those of the crew, ${crew.threads}, or left out`);
 }
 
 /** Throws InvalidArgumentError unless `crew` is left out, or that of a structure with this crew. */

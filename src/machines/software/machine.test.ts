@@ -17,6 +17,7 @@ import {
   TABLE_BASE,
   WINDOW_BASE,
 } from "../../platforms/linear/registers.ts";
+import { Crew } from "../../shared/crew.ts";
 import { wordsOf } from "../../shared/memory.ts";
 import { FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { readLayout } from "./layout.ts";
@@ -294,6 +295,11 @@ test("options out of range are refused with what was found", () => {
   };
   refused({ memoryBytes: 1000 }, /memory size in bytes is 1000/);
   refused({ threads: 0 }, /threads of the machine is 0; expected an integer from 1 to 256/);
+  refused({ crew: { threads: 32 } as never }, /crew is an object; expected a Crew/);
+  refused(
+    { crew: Crew.create({ threads: 2 }), threads: 3 },
+    /threads of the machine is 3; expected those of the crew, 2/,
+  );
   refused({ threads: 1025 }, /threads of the machine is 1025/);
   refused({ faultRecords: 0 }, /fault records is 0/);
   refused({ busyMilliseconds: 0 }, /busy milliseconds is 0/);

@@ -18,6 +18,7 @@ import {
   createCrewState,
   MAX_THREADS,
   openCrewState,
+  threadsFor,
 } from "../../shared/crew.ts";
 import { bytesOf, createShared, poke, type SharedBuffer, type SharedWords, wordsOf } from "../../shared/memory.ts";
 import { checkHandle } from "../../table/handle.ts";
@@ -301,24 +302,10 @@ export class SoftwareMachine implements DmaMachine {
 }
 
 function geometryOf(options: SoftwareMachineOptions, devices: readonly string[]): Geometry {
-  const {
-    crew,
-    threads = crew?.threads ?? 32,
-    faultRecords = 64,
-    busyMilliseconds = 1000,
-    iotlb = {},
-    partitions = 1,
-    windows = 1,
-  } = options;
+  const { faultRecords = 64, busyMilliseconds = 1000, iotlb = {}, partitions = 1, windows = 1 } = options;
   const { entries = 64, ways = 4, replacement = "round-robin" } = iotlb;
+  const threads = threadsFor("threads of the machine", options.crew, options.threads);
   checkInteger("threads of the machine", threads, 1, MAX_THREADS);
-  if (crew !== undefined && threads !== crew.threads) {
-    throw new InvalidArgumentError(
-      "threads of the machine",
-      threads,
-      `those of the crew, ${crew.threads}, or left out`,
-    );
-  }
   checkInteger("fault records", faultRecords, 1, 65_536);
   checkInteger("busy milliseconds", busyMilliseconds, 1, 60_000);
   checkInteger("partitions of the machine", partitions, 1, 256);

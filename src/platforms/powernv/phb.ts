@@ -13,7 +13,12 @@
  */
 
 import type { Machine } from "../../machine/contract.ts";
-import { PhysicalPages, type PhysicalPagesHandle, type PhysicalRange } from "../../memory/physical-pages.ts";
+import {
+  checkPagesHandle,
+  PhysicalPages,
+  type PhysicalPagesHandle,
+  type PhysicalRange,
+} from "../../memory/physical-pages.ts";
 import {
   type Attachment,
   Crew,
@@ -21,6 +26,7 @@ import {
   checkCrew,
   type ReclaimScope,
   type Recovered,
+  threadsFor,
 } from "../../shared/crew.ts";
 import { holderOf, inherit, lock, tagOf, unlock } from "../../shared/lock.ts";
 import { compareExchange, load, type SharedBuffer, store } from "../../shared/memory.ts";
@@ -163,6 +169,7 @@ export class Phb {
   static attach(machine: Machine, handle: PhbHandle): Phb {
     checkHandle("a bridge", handle, HANDLE);
     const state = openPhbState(handle.state);
+    checkPagesHandle(handle.pages);
     checkCrew("the bridge", machine.crew, handle.crew);
     return new Phb(machine, handle, machine.crew ?? Crew.attach(handle.crew), state);
   }
@@ -306,13 +313,8 @@ export class Phb {
 
 /** The machine's, or one of the bridge's own. */
 function crewFor({ crew }: Machine, threads: number | undefined): Crew {
-  if (crew === undefined) return Crew.create(threads === undefined ? {} : { threads });
-  if (threads === undefined || threads === crew.threads) return crew;
-  throw new InvalidArgumentError(
-    "threads of the bridge",
-    threads,
-    `those of the machine, ${crew.threads}, or left out`,
-  );
+  const room = threadsFor("threads of the bridge", crew, threads);
+  return crew ?? Crew.create({ threads: room });
 }
 
 /** Where the RTT goes: as high as the region allows. Throws InvalidArgumentError for a region that is none. */

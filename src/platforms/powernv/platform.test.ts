@@ -59,5 +59,7 @@ test("a handle of which a field is missing, of the platform, the bridge or the T
     }
     assert.throws(() => PowernvPlatform.attach(other, { ...handle, [part]: null }), FormatError, part);
   }
-  PowernvPlatform.attach(SoftwareMachine.attach(machine.handle), handle).close();
+  const noPages = { ...handle, phb: { ...handle.phb, pages: {} as never } };
+  assert.throws(() => PowernvPlatform.attach(other, noPages), FormatError, "pages of the bridge");
+  PowernvPlatform.attach(other, handle).close();
 });

@@ -19,7 +19,7 @@ const { sun4vAccessOf, sun4vAttributesOf, sun4vTte } = formats;
 const { addressHigh, addressLow, swapBytes } = addresses;
 const { IO_PAGE_SHIFT, LIST_ENTRIES } = services;
 
-/** A clearing is tried so often before it counts as refused for now: the sun4v API names no time to wait for. */
+/** How often a clearing is tried before it counts as refused. The sun4v API states no time to wait, so tries are counted. */
 const ATTEMPTS = 3;
 
 export interface Sun4vOpsOptions {
