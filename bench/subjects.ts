@@ -156,7 +156,7 @@ export class NoOps implements TableOps {
   clear(): void {}
   get(): void {}
   exchange(): undefined {}
-  flush(): undefined {}
+  publish(): undefined {}
   invalidate(): undefined {}
   invalidateAll(): undefined {}
 }

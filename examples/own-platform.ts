@@ -70,7 +70,7 @@ export class AcmeOps implements TableOps {
     this.get(entry, old);
     return this.set(entry, 1, page, access);
   }
-  flush(): Failure | undefined {
+  publish(): Failure | undefined {
     this.#machine.memory.fence();
     return undefined;
   }

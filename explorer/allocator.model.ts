@@ -124,7 +124,7 @@ export const startAndQuarantine: Operation = (worker) => {
 
 export const drain: Operation = ({ allocator }) => void allocator.drain();
 
-export const flush: Operation = ({ allocator }) => void allocator.flush();
+export const flush: Operation = ({ allocator }) => void allocator.flushIotlb();
 
 /** Takes exactly this range, for good. */
 export const reserve =

@@ -74,10 +74,10 @@ test("a flush waits once for a pool, however many quarantined ranges lie in it, 
   for (const invalidate of [undefined, "lazy"] as const) {
     const options = invalidate === undefined ? { pools: 1 } : { pools: 1, invalidate };
     const answers = whileHeld(options, ({ one }) => quarantine(one, 20), [
-      ({ one }) => one.flush(),
-      ({ one }) => one.flush(),
-      ({ one }) => one.drain(),
       ({ one }) => one.flushIotlb(),
+      ({ one }) => one.flushIotlb(),
+      ({ one }) => one.drain(),
+      ({ one }) => one.invalidateAll(),
       ({ one }) => one.statistics().quarantined,
     ]);
     assert.deepEqual(answers, [
@@ -100,7 +100,7 @@ test("quarantined ranges of other pools come back meanwhile", () => {
     one.quarantine(taken, 3);
   };
   const answers = whileHeld({ pools: 2 }, prepare, [
-    ({ one }) => one.flush(),
+    ({ one }) => one.flushIotlb(),
     ({ one }) => one.statistics().quarantined,
   ]);
   assert.deepEqual(answers, [

@@ -47,7 +47,7 @@ test("without SharedArrayBuffer an allocator, a table, and every board say so wh
   const program = `
     const { IommuTable, PooledAllocator } = await load(".");
     const { BOARD_KINDS } = await load("./platform");
-    const ops = { set() {}, clear() {}, get() {}, exchange() {}, flush() {}, invalidate() {}, invalidateAll() {} };
+    const ops = { set() {}, clear() {}, get() {}, exchange() {}, publish() {}, invalidate() {}, invalidateAll() {} };
     const makers = {
       allocator: () => PooledAllocator.create({ entries: 64 }),
       table: () => IommuTable.create({ base: 0n, pageShift: 12, entries: 64 }, ops),

@@ -24,7 +24,7 @@ const LISTS = 128;
 export const mapSg: BenchCase = {
   name: "map-sg",
   about:
-    "mapSg and unmapSg of lists of n pages that lie apart in memory, on the software machine: TCEs are written, flushed, cleared " +
+    "mapSg and unmapSg of lists of n pages that lie apart in memory, on the software machine: TCEs are written, published, cleared " +
     `and invalidated. At most ${LISTS} lists and ${ELEMENTS} elements are mapped at a time. "nothing" is the code of mapSg over a ` +
     "table that does nothing. The table has 64 Ki entries.",
   metrics: [
@@ -178,7 +178,7 @@ class NoTable implements MappingTable {
     return first;
   }
   set(): undefined {}
-  flush(): undefined {}
+  publish(): undefined {}
   commit(): void {}
   abandon(): undefined {}
   abandonAll(): undefined {}

@@ -28,7 +28,7 @@ function map(count: number): number {
   const first = table.allocate(count);
   if (first < 0) throw new Error(`the victim found no space: ${first}`);
   table.set(first, count, first, DEVICE_READS);
-  table.flush();
+  table.publish();
   table.commit(first, count);
   return first;
 }

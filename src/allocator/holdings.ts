@@ -94,7 +94,7 @@ export class Holdings {
   giveBack(): 0 | FailureCode {
     const stuck: StuckPools = new Map();
     const waits = (this.#lazy && this.entries > 0) || this.quarantinedEntries > 0;
-    const failure = waits ? this.flush(stuck) : undefined;
+    const failure = waits ? this.flushIotlb(stuck) : undefined;
     let answer: 0 | FailureCode = failure === undefined ? 0 : failureCode(failure);
     for (let length = 1; this.cache !== undefined && length <= CACHED_LENGTHS; length++) {
       const left = this.#evict(this.cache, length, this.cache.ranges(length), stuck);
@@ -104,16 +104,16 @@ export class Holdings {
     return left !== 0 ? left : answer;
   }
 
-  /** Flushes the IOTLB, outside of any lock, and gives back what was quarantined. Undefined, or why some had to stay. */
-  flush(stuck?: StuckPools): Failure | undefined {
-    const failure = this.flushIotlb();
+  /** Invalidates the whole IOTLB, outside of any lock, and gives back what was quarantined. Undefined, or why some had to stay. */
+  flushIotlb(stuck?: StuckPools): Failure | undefined {
+    const failure = this.invalidateAll();
     if (failure !== undefined || this.quarantinedEntries === 0) return failure;
     const left = this.#releaseQuarantined(stuck ?? new Map());
     return left === 0 ? undefined : failureOf(left);
   }
 
-  /** Flushes the IOTLB, outside of any lock, and gives nothing back. */
-  flushIotlb(): Failure | undefined {
+  /** Invalidates the whole IOTLB, outside of any lock, and gives no range back. */
+  invalidateAll(): Failure | undefined {
     if (this.#invalidator === undefined) return undefined;
     tally(this.#view.words, this.#view.threadAt + THREAD.flushes, 1);
     return flush(this.#view.words, this.#invalidator);
@@ -135,7 +135,7 @@ export class Holdings {
   #makeRoom(cache: FifoCache, length: number): void {
     const ranges = cache.ranges(length);
     if (ranges === 0) return;
-    if (cache.oldestWaits(length)) this.flush();
+    if (cache.oldestWaits(length)) this.flushIotlb();
     this.#evict(cache, length, (ranges + 1) >>> 1);
   }
 
@@ -175,7 +175,7 @@ export class Holdings {
   }
 
   #flushQueue(): Failure | undefined {
-    const failure = this.queue.waits ? this.flush() : undefined;
+    const failure = this.queue.waits ? this.flushIotlb() : undefined;
     this.#giveBackQueue();
     return failure;
   }

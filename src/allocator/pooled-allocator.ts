@@ -132,7 +132,7 @@ export class PooledAllocator {
     this.crew = crew ?? Crew.attach(state.handle.crew);
     this.thread = this.crew.thread;
     this.#hasOwnCrew = crew === undefined;
-    this.#forget = enclosure.forget ?? (() => (this.#lazy ? this.flushIotlb() : undefined));
+    this.#forget = enclosure.forget ?? (() => (this.#lazy ? this.invalidateAll() : undefined));
     this.#attachment = this.#enter(enclosure);
     this.#options = options;
     this.#layout = layout;
@@ -376,7 +376,7 @@ export class PooledAllocator {
   }
 
   /**
-   * Instead of a second half: the IOTLB could not be invalidated. The range stays out of use until a `flush` of this thread succeeds. A
+   * Instead of a second half: the IOTLB could not be invalidated. The range stays out of use until `flushIotlb` of this thread succeeds. A
    * thread that finds no space asks for one.
    */
   quarantine(first: number, count: number): void {
@@ -422,16 +422,16 @@ export class PooledAllocator {
     return left === 0 ? undefined : failureOf(left);
   }
 
-  /** Flushes the IOTLB now (lazy mode), and gives quarantined ranges back. A failure: that of the flush, or some had to stay. */
-  flush(): Failure | undefined {
-    this.checkOpen();
-    return this.#holdings.flush();
-  }
-
-  /** Flushes the IOTLB now, and gives nothing back: undefined says that no DMA uses entries cleared before the call. */
+  /** Invalidates the whole IOTLB, then gives this thread's quarantined ranges back. A failure: the IOTLB's, or that of a range that had to stay. */
   flushIotlb(): Failure | undefined {
     this.checkOpen();
     return this.#holdings.flushIotlb();
+  }
+
+  /** Invalidates the whole IOTLB, and gives no range back. Undefined: no DMA uses entries that were cleared before the call. */
+  invalidateAll(): Failure | undefined {
+    this.checkOpen();
+    return this.#holdings.invalidateAll();
   }
 
   /**

@@ -103,7 +103,7 @@ describe("soundness", () => {
     assert.ok(main.statistics().cached > 0);
     assert.ok(main.statistics().waiting > 0);
     assert.equal(new Set(ledgerRanges(state).map((range) => range.state)).size, 5);
-    other.flush();
+    other.flushIotlb();
     other.close();
     assertSound(state);
   });

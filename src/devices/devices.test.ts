@@ -183,9 +183,9 @@ test("a driver that can't have its rings says which, and why", () => {
   empty();
 });
 
-/** Makes the n-th of all entry writes, allocations or flushes fail while a driver starts, for each n, and looks what is left. */
+/** Makes the n-th of all entry writes, allocations or calls of `publish` fail while a driver starts, for each n, and looks what is left. */
 function failEachStep(start: (staged: ReturnType<typeof stage>) => { close(): void }, steps: number): void {
-  for (const call of ["allocate", "set", "flush"] as const) {
+  for (const call of ["allocate", "set", "publish"] as const) {
     for (let interval = 1; interval <= steps; interval++) {
       const staged = stage(tce, { faults: { [call]: { interval, times: 1 } } });
       assert.throws(() => start(staged), IovaError, `${call} ${interval}`);

@@ -108,14 +108,14 @@ test("whole CPU pages are aligned to a CPU page where IO pages are smaller", () 
   assert.equal(mapped(device.map(0x51000n, 0x10000, 3)).iova, 0x20000n);
 });
 
-test("memory is flushed to the device once, before the mapping is handed out", () => {
+test("entries are published once, before the mapping is handed out", () => {
   const table = new ModelTable({ base: 0n, pageShift: 12, entries: 4 });
   const device = new DmaDevice(table);
   mapped(device.map(0n, 8192, 3));
   assert.deepEqual(table.calls, {
     allocate: 1,
     set: 1,
-    flush: 1,
+    publish: 1,
     commit: 1,
     abandon: 0,
     abandonAll: 0,
@@ -124,9 +124,9 @@ test("memory is flushed to the device once, before the mapping is handed out", (
   });
 });
 
-test("when the flush fails, the mapping fails with its reason, and nothing is left", () => {
+test("when `publish` fails, the mapping fails with its reason, and nothing is left", () => {
   const table = new ModelTable({ base: 0n, pageShift: 12, entries: 4 });
-  table.faults = { flushAt: 1 };
+  table.faults = { publishAt: 1 };
   const device = new DmaDevice(table);
   assert.equal(device.map(0n, 8192, 3), "platform-busy");
   table.assertEmptyBeside(new Set());

@@ -73,9 +73,9 @@ test("a device whose sets fail reports it and leaves nothing behind", () => {
   table.assertEmptyBeside(new Set());
 });
 
-test("a device whose flushes fail reports it and leaves nothing behind, neither of pieces nor of lists", () => {
+test("a device whose table fails to publish reports it and leaves nothing behind, neither of pieces nor of lists", () => {
   const table = model();
-  const device = new DmaDevice(new FaultInjectingTable(table, { flush: { interval: 2 } }));
+  const device = new DmaDevice(new FaultInjectingTable(table, { publish: { interval: 2 } }));
   const list = new ScatterList(3);
   for (let i = 0; i < 3; i++) list.addNumber(0x5000 + 0x2000 * i, 4096);
   const first = device.map(0x5000n, 100, 1);

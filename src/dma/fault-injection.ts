@@ -4,7 +4,7 @@
  *
  *     const dma = new DmaDevice(new FaultInjectingTable(table, { set: { after: 2, times: 1 } }));
  *
- * Only what may fail in a running system is made to fail: `allocate` finds no space, `set` is refused, `flush` can't hand over what
+ * Only what may fail in a running system is made to fail: `allocate` finds no space, `set` is refused, `publish` can't hand over what
  * was gathered. Giving back never fails by injection. A schedule is a function of the calls alone, so a run can be repeated.
  */
 import type { AreaConstraints } from "../allocator/constraints.ts";
@@ -18,7 +18,7 @@ import type { EntryAccess } from "../units/numbers.ts";
 
 /** Which calls fail. `{}` is: each of them. */
 export interface FaultSchedule extends FailureScheduleOptions {
-  /** What the failing call answers. Default "table-full" for allocations, "platform-refused" for sets, "platform-busy" for flushes. */
+  /** What the failing call answers. Default "table-full" for allocations, "platform-refused" for sets, "platform-busy" for `publish`. */
   readonly failure?: Failure;
 }
 
@@ -26,7 +26,7 @@ export interface FaultSchedule extends FailureScheduleOptions {
 export interface FaultInjectionOptions {
   readonly allocate?: FaultSchedule;
   readonly set?: FaultSchedule;
-  readonly flush?: FaultSchedule;
+  readonly publish?: FaultSchedule;
   /** Seed of the probabilities: 0 .. 2^32 − 1. Default 1. */
   readonly seed?: number;
 }
@@ -35,25 +35,25 @@ export interface FaultInjectionOptions {
 export class FaultInjectingTable extends ForwardingTable {
   readonly #allocate: Faults;
   readonly #set: Faults;
-  readonly #flush: Faults;
+  readonly #publish: Faults;
 
   constructor(table: MappingTable, options: FaultInjectionOptions) {
     super(table);
-    checkKeys("fault injection", options, { allocate: "object", set: "object", flush: "object", seed: "any" });
+    checkKeys("fault injection", options, { allocate: "object", set: "object", publish: "object", seed: "any" });
     const seed = options.seed ?? 1;
     checkInteger("fault injection seed", seed, 0, 2 ** 32 - 1);
     this.#allocate = new Faults("allocate", options.allocate, "table-full", seed);
     // A seed of its own: whether a set fails doesn't depend on how many allocations there were.
     this.#set = new Faults("set", options.set, "platform-refused", seed ^ 0x5bd1e995);
-    this.#flush = new Faults("flush", options.flush, "platform-busy", seed ^ 0x27d4eb2f);
+    this.#publish = new Faults("publish", options.publish, "platform-busy", seed ^ 0x27d4eb2f);
   }
 
   /** How many calls have been made to fail so far. */
-  get injected(): { readonly allocate: number; readonly set: number; readonly flush: number } {
+  get injected(): { readonly allocate: number; readonly set: number; readonly publish: number } {
     return {
       allocate: this.#allocate.schedule.failed,
       set: this.#set.schedule.failed,
-      flush: this.#flush.schedule.failed,
+      publish: this.#publish.schedule.failed,
     };
   }
 
@@ -68,9 +68,9 @@ export class FaultInjectingTable extends ForwardingTable {
   override setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     return this.#set.next() ?? super.setCoherent(first, count, page, access);
   }
-  /** A flush that is made to fail hands nothing on: what was gathered stays so until the caller abandons it. */
-  override flush(): Failure | undefined {
-    return this.#flush.next() ?? super.flush();
+  /** A `publish` that is made to fail hands nothing on: what was gathered stays so until the caller abandons it. */
+  override publish(): Failure | undefined {
+    return this.#publish.next() ?? super.publish();
   }
 }
 

@@ -82,10 +82,10 @@ function run(history: readonly Step[], options: TableOptions, gathers: boolean):
       list.clear();
       for (const { page, offset, bytes } of pieces) list.addNumber(page * 4096 + offset, bytes);
       let sets = 0;
-      // Where sets are gathered, half of the failures come at the flush.
+      // Where sets are gathered, half of the failures come from `publish`.
       const late = gathers && refuseAt > 0 && refuseAt % 2 === 0;
       ops.refuse = () => !late && ++sets === refuseAt;
-      ops.refuseFlush = () => late;
+      ops.refusePublish = () => late;
       const failure = device.mapSg(list, 3);
       const kind = failure ?? "mapped";
       tally[kind] = (tally[kind] ?? 0) + 1;

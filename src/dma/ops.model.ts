@@ -1,7 +1,7 @@
 /**
  * TableOps on a plain array of entries, with a device's view of them: what `clear` has emptied stays visible to the device
- * until it is invalidated, as in an IOTLB that never forgets by itself. Sets and flushes can be made to fail; with `gathers`, sets
- * reach the entries at the flush alone.
+ * until it is invalidated, as in an IOTLB that never forgets by itself. `set` and `publish` can be made to fail; with `gathers`, sets
+ * reach the entries only in `publish`.
  */
 import assert from "node:assert/strict";
 import type { EntryValue, TableOps } from "../table/contract.ts";
@@ -14,12 +14,12 @@ export class ModelOps implements TableOps {
   readonly stale: Set<number> = new Set();
   /** Answers true to make this set fail. */
   refuse: () => boolean = () => false;
-  /** Answers true to make this flush fail, if anything has been gathered since the last. */
-  refuseFlush: () => boolean = () => false;
-  /** Are entries written by `flush`, and not by `set`? */
+  /** Answers true to make this `publish` fail, if anything has been gathered since the last. */
+  refusePublish: () => boolean = () => false;
+  /** Are entries written by `publish`, and not by `set`? */
   gathers = false;
-  #unflushed = false;
-  /** Entries that were set and are not written, and those that a failed flush has lost. */
+  #unpublished = false;
+  /** Entries that were set and are not written, and those that a failed `publish` has lost. */
   readonly #gathered: Map<number, EntryValue> = new Map();
   readonly #lost: Set<number> = new Set();
 
@@ -35,7 +35,7 @@ export class ModelOps implements TableOps {
       this.#gathered.set(first + i, { page: page + i, access });
     }
     if (!this.gathers) this.#write();
-    this.#unflushed = true;
+    this.#unpublished = true;
     return undefined;
   }
   clear(first: number, count: number): void {
@@ -45,7 +45,7 @@ export class ModelOps implements TableOps {
       if (this.entries[entry]!.access !== 0) this.stale.add(entry);
       this.entries[entry] = { page: 0, access: 0 };
     }
-    this.#unflushed = true;
+    this.#unpublished = true;
   }
   get(entry: number, into: EntryValue): void {
     Object.assign(into, this.entries[entry]);
@@ -55,18 +55,18 @@ export class ModelOps implements TableOps {
     this.entries[entry] = { page, access };
     return undefined;
   }
-  flush(): Failure | undefined {
-    if (this.#gathered.size > 0 && this.refuseFlush()) {
+  publish(): Failure | undefined {
+    if (this.#gathered.size > 0 && this.refusePublish()) {
       for (const entry of this.#gathered.keys()) this.#lost.add(entry);
       this.#gathered.clear();
     }
     this.#write();
     if (this.#lost.size > 0) return "platform-busy";
-    this.#unflushed = false;
+    this.#unpublished = false;
     return undefined;
   }
   invalidate(first: number, end: number): Failure | undefined {
-    assert.ok(!this.#unflushed, "invalidated before the cleared entries were visible");
+    assert.ok(!this.#unpublished, "invalidated before the cleared entries were visible");
     for (let entry = first; entry < end; entry++) this.stale.delete(entry);
     return undefined;
   }

@@ -1,6 +1,6 @@
 /**
  * A table as plain as can be: an array of entries, searched one by one, that insists on the law of `MappingTable`. Breaking
- * it throws, so a test of the DMA layer on this table is a test of the law too. Allocations, sets and flushes can be made to fail.
+ * it throws, so a test of the DMA layer on this table is a test of the law too. `allocate`, `set` and `publish` can be made to fail.
  */
 import assert from "node:assert/strict";
 import type { AreaConstraints } from "../allocator/constraints.ts";
@@ -15,11 +15,11 @@ export interface ModelEntry {
   access: 0 | Access;
 }
 
-/** What a call is to answer instead of doing anything: the k-th allocate, set or flush counted from 1, or every n-th. */
+/** What a call is to answer instead of doing anything: the k-th allocate, set or publish counted from 1, or every n-th. */
 export interface ModelFaults {
   readonly allocateAt?: number;
   readonly setAt?: number;
-  readonly flushAt?: number;
+  readonly publishAt?: number;
 }
 
 export class ModelTable implements MappingTable {
@@ -28,9 +28,9 @@ export class ModelTable implements MappingTable {
   /** Chooses among the free places of an allocation without a preferred start: 0 .. places − 1. Default: the lowest. */
   choose: (places: number) => number = () => 0;
   faults: ModelFaults = {};
-  calls = { allocate: 0, set: 0, flush: 0, commit: 0, abandon: 0, abandonAll: 0, unmap: 0, unmapAll: 0 };
+  calls = { allocate: 0, set: 0, publish: 0, commit: 0, abandon: 0, abandonAll: 0, unmap: 0, unmapAll: 0 };
   #areas = new Map<number, number>();
-  #unflushed = false;
+  #unpublished = false;
 
   constructor(window: { base: bigint; pageShift: number; entries: number }) {
     this.window = {
@@ -70,20 +70,20 @@ export class ModelTable implements MappingTable {
       entry.page = page + i;
       entry.access = access;
     });
-    this.#unflushed = true;
+    this.#unpublished = true;
     return undefined;
   }
 
-  flush(): Failure | undefined {
-    this.calls.flush++;
-    if (this.calls.flush === this.faults.flushAt) return "platform-busy";
-    this.#unflushed = false;
+  publish(): Failure | undefined {
+    this.calls.publish++;
+    if (this.calls.publish === this.faults.publishAt) return "platform-busy";
+    this.#unpublished = false;
     return undefined;
   }
 
   commit(first: number, count: number): void {
     this.calls.commit++;
-    assert.ok(!this.#unflushed, "commit before the entries are visible to devices");
+    assert.ok(!this.#unpublished, "commit before the entries are visible to devices");
     this.#checkArea(first, count, "pending");
     for (const entry of this.#range(first, count)) entry.state = "live";
   }

@@ -50,9 +50,9 @@ class ThrowingOps implements TableOps {
   synchronize(): undefined {
     this.#count();
   }
-  flush(): Failure | undefined {
+  publish(): Failure | undefined {
     this.#count();
-    return this.model.flush();
+    return this.model.publish();
   }
   invalidate(first: number, end: number): Failure | undefined {
     this.#count();
@@ -109,7 +109,7 @@ class Bench {
   /** Entries that are taken and pages that are, after the IOTLB was flushed. */
   left(): readonly number[] {
     assert.equal(this.table.allocator.drain(), undefined);
-    assert.equal(this.table.allocator.flush(), undefined);
+    assert.equal(this.table.allocator.flushIotlb(), undefined);
     return [this.table.statistics().taken, this.table.statistics().quarantined, this.ops.model.used];
   }
 

@@ -107,7 +107,7 @@ for (const kind of BOARD_KINDS) {
     for (const page of [-1, 0.5, 1 / 8192, 2 ** 52, Number.NaN, Number.POSITIVE_INFINITY]) {
       for (const count of [1, 7]) {
         assert.equal(ops.set(first, count, page, 3), "platform-refused", `page ${page}`);
-        assert.equal(ops.flush(), undefined);
+        assert.equal(ops.publish(), undefined);
       }
       assert.equal(ops.exchange(first, page, 3, { page: 0, access: 0 }), "platform-refused", `page ${page}`);
     }

@@ -72,7 +72,7 @@ export abstract class FlatTableOps implements TableOps {
   }
 
   /** Never fails: nothing is gathered. */
-  flush(): Failure | undefined {
+  publish(): Failure | undefined {
     this.memory.fence();
     return undefined;
   }

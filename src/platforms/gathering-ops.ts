@@ -1,12 +1,12 @@
 /**
  * TableOps whose entries a hypervisor makes. A call costs far more than an entry, so `set` only gathers: one run of consecutive entries,
  * which goes to the hypervisor by as few calls as it takes when a set does not continue it, when it is as long as a call takes, and at
- * `flush`. The calls themselves are the platform's (`EntryCalls`).
+ * `publish`. The calls themselves are the platform's (`EntryCalls`).
  *
  * What a failed call does, on every platform:
- * - A run whose call fails is emptied again, also where the hypervisor had made a part of it. Its entries are *lost*: `flush` fails until
+ * - A run whose call fails is emptied again, also where the hypervisor had made a part of it. Its entries are *lost*: `publish` fails until
  *   their owner has cleared them. `set` does not answer that failure: the run may be of other sets than the one that has it sent.
- * - Entries that could not be emptied are *uncleared*. The next `flush` answers why, once; `invalidate` of them and `invalidateAll` try
+ * - Entries that could not be emptied are *uncleared*. The next `publish` answers why, once; `invalidate` of them and `invalidateAll` try
  *   again and fail until they are empty, so the allocator keeps their range out of use. Other mappings do not meet that failure.
  *   (After the death of this thread, its recovery clears the range anew.)
  *
@@ -60,7 +60,7 @@ export class GatheringOps implements TableOps {
   readonly #lost: EntrySpans = new EntrySpans();
   #lossReason: Failure = "platform-busy";
   readonly #uncleared: EntrySpans = new EntrySpans();
-  /** Why something could not be emptied since the last flush. */
+  /** Why something could not be emptied since the last `publish`. */
   #clearFailure: Failure | undefined;
 
   constructor(calls: EntryCalls, entries: number) {
@@ -113,8 +113,8 @@ export class GatheringOps implements TableOps {
     return this.#calls.replace(entry, page, access, old);
   }
 
-  /** Hands over what is gathered. A failure: entries were lost, or something that was cleared since the last flush is still there. */
-  flush(): Failure | undefined {
+  /** Hands over what is gathered. A failure: entries were lost, or something that was cleared since the last `publish` is still there. */
+  publish(): Failure | undefined {
     this.#handOver();
     const failure = this.#clearFailure;
     this.#clearFailure = undefined;
@@ -181,7 +181,7 @@ export class GatheringOps implements TableOps {
     this.#clearFailure = undefined;
     for (const span of this.#uncleared.take(first, end)) this.#empty(span.first, span.end - span.first);
     const failure = this.#clearFailure;
-    // What a flush has still to answer is answered, also when it has been put right meanwhile.
+    // `publish` still owes its caller this failure, even if a retry has emptied the entries since.
     this.#clearFailure = before;
     return failure;
   }

@@ -3,7 +3,7 @@ import type { EntryValue, TableOps } from "../table/contract.ts";
 import type { Failure } from "../units/failure.ts";
 
 export class ShadowOps implements TableOps {
-  /** What was called, in order: `clear 3+2`, `flush`, `invalidate [3, 5)`. */
+  /** What was called, in order: `clear 3+2`, `publish`, `invalidate [3, 5)`. */
   readonly calls: string[] = [];
   /** What the next invalidations answer. */
   invalidation: Failure | undefined = undefined;
@@ -22,12 +22,12 @@ export class ShadowOps implements TableOps {
     into.access = 0;
   }
   exchange(): undefined {}
-  /** What the next flushes answer. */
-  flushed: Failure | undefined = undefined;
+  /** What the next calls of `publish` answer. */
+  publishing: Failure | undefined = undefined;
 
-  flush(): Failure | undefined {
-    this.calls.push("flush");
-    return this.flushed;
+  publish(): Failure | undefined {
+    this.calls.push("publish");
+    return this.publishing;
   }
   invalidate(first: number, end: number): Failure | undefined {
     this.calls.push(`invalidate [${first}, ${end})`);

@@ -111,7 +111,7 @@ describe("the single-lock table's frees", () => {
       assert.equal(table.statistics().taken, 3, "not to be had before the IOTLB has forgotten it");
     ops.calls.length = 0;
     table.unmap(first, 3);
-    assert.deepEqual(ops.calls, ["clear 0+3", "flush", "invalidate [0, 3)"]);
+    assert.deepEqual(ops.calls, ["clear 0+3", "publish", "invalidate [0, 3)"]);
     assert.equal(table.statistics().taken, 0);
     assert.equal(table.statistics().lockAcquisitions, 2);
   });
@@ -141,18 +141,18 @@ describe("the single-lock table's frees", () => {
     const ops = new ShadowOps();
     const table = tableOf(8, ops);
     const first = table.allocate(8);
-    ops.flushed = "platform-refused";
+    ops.publishing = "platform-refused";
     assert.equal(table.unmap(first, 8), "platform-refused");
     assert.equal(table.allocate(1), TABLE_FULL);
   });
 
-  test("several areas are abandoned with all of them cleared before the first flush", () => {
+  test("several areas are abandoned with all of them cleared before the first `publish`", () => {
     const ops = new ShadowOps();
     const table = tableOf(8, ops);
     const firsts = Int32Array.of(table.allocate(2), table.allocate(3));
     ops.calls.length = 0;
     table.abandonAll(firsts, Int32Array.of(2, 3), 2);
-    assert.deepEqual(ops.calls.slice(0, 4), ["clear 0+2", "clear 2+3", "clear 0+2", "flush"]);
+    assert.deepEqual(ops.calls.slice(0, 4), ["clear 0+2", "clear 2+3", "clear 0+2", "publish"]);
     assert.equal(table.statistics().taken, 0);
   });
 

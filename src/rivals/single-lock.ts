@@ -130,8 +130,8 @@ export class SingleLockTable implements MappingTable {
     return this.ops.set(first, count, page, access);
   }
 
-  flush(): Failure | undefined {
-    return this.ops.flush();
+  publish(): Failure | undefined {
+    return this.ops.publish();
   }
 
   synchronize(first: number, count: number): Failure | undefined {
@@ -146,7 +146,7 @@ export class SingleLockTable implements MappingTable {
   }
 
   abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
-    // All cleared before the first flush, so that nothing of a later area is handed to the platform on the way.
+    // All cleared before the first `publish`, so that nothing of a later area is handed to the platform on the way.
     for (let i = 0; i < areas; i++) this.ops.clear(firsts[i] as number, counts[i] as number);
     return this.unmapAll(firsts, counts, areas);
   }
@@ -226,7 +226,7 @@ export class SingleLockTable implements MappingTable {
   /** Entries, IOTLB, bits: the right order, but all of it under the lock. */
   #freeLocked(first: number, count: number): Failure | undefined {
     this.ops.clear(first, count);
-    const uncleared = this.ops.flush();
+    const uncleared = this.ops.publish();
     addTo(this.#words, FLUSHES_AT, 1);
     const failure = this.ops.invalidate(first, first + count) ?? uncleared;
     // A device may go on using the entries: they are never handed out again.

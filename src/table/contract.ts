@@ -8,8 +8,8 @@
  *   the range be handed out again. In lazy mode the bits wait for a flush that began after the clearing.
  * - **Ops answer failures; they do not throw.** When they throw all the same, nothing is lost: what was being mapped is abandoned, what
  *   was being unmapped stays mapped (its entries may be empty already) and may be unmapped again, and the error goes on to the caller.
- * - **`flush` is where writing ends.** Ops may gather what `set` asks for and hand it to the platform many entries at a time (one
- *   call to a hypervisor for 512), so a failure may come as late as `flush`. Until `flush` has answered undefined, no device is
+ * - **`publish` is where writing ends.** Ops may gather what `set` asks for and hand it to the platform many entries at a time (one
+ *   call to a hypervisor for 512), so a failure may come as late as `publish`. Until `publish` has answered undefined, no device is
  *   told of the entries; when it answers a failure, the owner abandons every range that it has set since the last success.
  */
 
@@ -32,7 +32,7 @@ export interface EntryValue {
  */
 export interface TableOps {
   /**
-   * Writes `count` entries from `first` on, for consecutive pages from `page` on, or gathers them until `flush`. All or nothing: on
+   * Writes `count` entries from `first` on, for consecutive pages from `page` on, or gathers them until `publish`. All or nothing: on
    * failure none of this call is left.
    */
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined;
@@ -48,7 +48,7 @@ export interface TableOps {
   synchronize?(first: number, count: number): Failure | undefined;
   /**
    * Empties `count` entries, gathered ones too. Idempotent: recovery repeats it. That entries could not be emptied is told by the
-   * next `flush`; until they are empty (each tries again), `invalidate` and `invalidateAll` fail as well, so that the range
+   * next `publish`; until they are empty (each tries again), `invalidate` and `invalidateAll` fail as well, so that the range
    * stays out of use.
    */
   clear(first: number, count: number): void;
@@ -58,9 +58,9 @@ export interface TableOps {
   /**
    * Makes earlier `set` and `clear` visible to the device's walk. Undefined: all entries that were set through this object, and not
    * cleared since, are in the table, and all that were cleared are empty. On failure nothing that was still gathered is left in the
-   * table; what was written before is its owner's to clear, and `flush` goes on failing until the entries that it lost are cleared.
+   * table; what was written before is its owner's to clear, and `publish` goes on failing until the entries that it lost are cleared.
    */
-  flush(): Failure | undefined;
+  publish(): Failure | undefined;
   /** The IOTLB forgets the entries [first, end). When it returns, no DMA uses what they held. (2015: `demap`.) */
   invalidate(first: number, end: number): Failure | undefined;
   /** The IOTLB forgets the whole table. (2015: `reset`.) */
@@ -88,7 +88,7 @@ export interface MappingTable {
    * Makes earlier `set`s visible to devices: once for a whole scatterlist. On failure, abandon every range that was set since the
    * last success: some of its entries may be missing.
    */
-  flush(): Failure | undefined;
+  publish(): Failure | undefined;
   /** The pending range that was allocated at `first` is in use from now on. */
   commit(first: number, count: number): void;
   /**
@@ -96,7 +96,7 @@ export interface MappingTable {
    * quarantined, and a device may still reach the memory that it led to.
    */
   abandon(first: number, count: number): Failure | undefined;
-  /** As `abandon` for `areas` ranges: what was gathered for any of them is dropped before anything is flushed. */
+  /** As `abandon` for `areas` ranges: what was gathered for any of them is dropped before anything is published. */
   abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined;
   /**
    * Gives a live range back. Throws FreeError on misuse (nothing changed). A returned failure means that the entries could not be

@@ -98,7 +98,7 @@ class Driver {
   finish(): void {
     while (this.#mappings.length > 0) this.#unmap();
     const { allocator } = this.#platform.generic;
-    while (allocator.drain() !== undefined || allocator.flush() !== undefined);
+    while (allocator.drain() !== undefined || allocator.flushIotlb() !== undefined);
   }
 
   #map(): void {
@@ -117,7 +117,7 @@ class Driver {
     this.#shadow.mark(entry, count, this.#part.holder);
     const failure = generic.set(entry, count, page, DEVICE_READS_AND_WRITES);
     if (failure !== undefined) throw new Error(`set: ${failure}`);
-    generic.flush();
+    generic.publish();
     if (this.#random(16) === 0) {
       this.#shadow.unmark(entry, count, this.#part.holder);
       generic.abandon(entry, count);

@@ -21,7 +21,7 @@ const ARGUMENTS: Arguments = {
   set: [1, 2, 77, 3],
   setCoherent: [1, 2, 78, 3],
   synchronize: [1, 2],
-  flush: [],
+  publish: [],
   commit: [1, 2],
   abandon: [1, 2],
   abandonAll: [FIRSTS, COUNTS, 2],

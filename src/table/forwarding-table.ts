@@ -32,8 +32,8 @@ export abstract class ForwardingTable implements Required<MappingTable> {
   synchronize(first: number, count: number): Failure | undefined {
     return this.#table.synchronize?.(first, count);
   }
-  flush(): Failure | undefined {
-    return this.#table.flush();
+  publish(): Failure | undefined {
+    return this.#table.publish();
   }
   commit(first: number, count: number): void {
     this.#table.commit(first, count);

@@ -18,8 +18,8 @@ class RecordingOps implements TableOps {
   readonly calls: string[] = [];
   readonly pages: Array<number | undefined> = new Array(256).fill(undefined);
   failing: Failure | undefined;
-  /** What `flush` answers. */
-  flushing: Failure | undefined;
+  /** What `publish` answers. */
+  publishing: Failure | undefined;
   watch: (call: string) => void = () => undefined;
 
   set(first: number, count: number, page: number, _access: Access): Failure | undefined {
@@ -38,9 +38,9 @@ class RecordingOps implements TableOps {
   exchange(): Failure | undefined {
     return "platform-refused";
   }
-  flush(): Failure | undefined {
-    this.#note("flush");
-    return this.flushing;
+  publish(): Failure | undefined {
+    this.#note("publish");
+    return this.publishing;
   }
   invalidate(first: number, end: number): Failure | undefined {
     this.#note(`invalidate ${first}..${end}`);
@@ -65,7 +65,7 @@ function map(table: IommuTable, count: number, page: number): number {
   const first = table.allocate(count, UNCONSTRAINED, -1);
   assert.ok(first >= 0);
   table.set(first, count, page, 3);
-  table.flush();
+  table.publish();
   table.commit(first, count);
   return first;
 }
@@ -89,14 +89,14 @@ test("strict: entries are cleared, then invalidated, and only then can the range
   ops.calls.length = 0;
   ops.watch = () => assert.equal(other.allocate(1, UNCONSTRAINED, -1), -1, "not before the invalidation is over");
   assert.equal(table.unmap(first, 256), undefined);
-  assert.deepEqual(ops.calls, ["clear 0+256", "flush", "invalidate 0..256"]);
+  assert.deepEqual(ops.calls, ["clear 0+256", "publish", "invalidate 0..256"]);
   assert.equal(other.allocate(256, UNCONSTRAINED, -1), 0);
 });
 
 test("lazy: entries are cleared at once, and the range waits for a flush of the whole IOTLB", () => {
   const { table, ops } = tableWith({ invalidate: "lazy" });
   table.unmap(map(table, 200, 100), 200);
-  assert.deepEqual(ops.calls.slice(2), ["clear 0+200", "flush"]);
+  assert.deepEqual(ops.calls.slice(2), ["clear 0+200", "publish"]);
   assert.equal(ops.pages[0], undefined);
   assert.equal(table.allocate(100, UNCONSTRAINED, -1), 0, "no space without the range: it is flushed and comes back");
   assert.equal(ops.calls.includes("invalidate all"), true);
@@ -122,7 +122,7 @@ test("a scatterlist's areas are checked before the first is touched", () => {
   assert.equal(table.unmapAll(Int32Array.of(first, second), Int32Array.of(4, 4), 2), undefined);
   assert.deepEqual(
     ops.calls,
-    ["clear 0+8", "flush", "invalidate 0..8"],
+    ["clear 0+8", "publish", "invalidate 0..8"],
     "adjacent areas share one clearing and one invalidation",
   );
 });
@@ -133,7 +133,7 @@ test("an abandoned range leaves no trace: entries, IOTLB, bits", () => {
   table.set(first, 4, 100, 3);
   ops.calls.length = 0;
   table.abandon(first, 8);
-  assert.deepEqual(ops.calls, ["clear 0+8", "flush", "invalidate 0..8"]);
+  assert.deepEqual(ops.calls, ["clear 0+8", "publish", "invalidate 0..8"]);
   assert.equal(
     ops.pages.every((page) => page === undefined),
     true,
@@ -149,7 +149,7 @@ test("when the IOTLB can't be invalidated, the range is quarantined and the call
   assert.equal(table.statistics().quarantined, 8);
   assert.throws(() => table.unmap(first, 8), { code: "not-allocated" });
   ops.failing = undefined;
-  assert.equal(table.allocator.flush(), undefined);
+  assert.equal(table.allocator.flushIotlb(), undefined);
   assert.equal(table.statistics().quarantined, 0);
   assert.equal(table.allocate(256, UNCONSTRAINED, -1), 0);
 });
@@ -160,26 +160,26 @@ test("entries that can't be emptied keep their range out of use, by unmap and by
   const list = [map(table, 4, 200), map(table, 4, 300)];
   const pending = [table.allocate(2, UNCONSTRAINED, -1), table.allocate(2, UNCONSTRAINED, -1)];
   const single = table.allocate(2, UNCONSTRAINED, -1);
-  ops.flushing = "platform-busy";
+  ops.publishing = "platform-busy";
   assert.equal(table.unmap(mapped, 8), "platform-busy");
   assert.equal(table.unmapAll(Int32Array.from(list), Int32Array.of(4, 4), 2), "platform-busy");
   table.abandonAll(Int32Array.from(pending), Int32Array.of(2, 2), 2);
   table.abandon(single, 2);
   assert.equal(table.statistics().quarantined, 22);
-  ops.flushing = undefined;
-  assert.equal(table.allocator.flush(), undefined);
+  ops.publishing = undefined;
+  assert.equal(table.allocator.flushIotlb(), undefined);
   assert.equal(table.statistics().taken, 0);
 });
 
 test("lazy: a range whose entries can't be emptied is not left to the flush queue", () => {
   const { table, ops } = tableWith({ invalidate: "lazy" });
   const mapped = map(table, 8, 100);
-  ops.flushing = "platform-refused";
+  ops.publishing = "platform-refused";
   assert.equal(table.unmap(mapped, 8), "platform-refused");
   assert.deepEqual([table.statistics().quarantined, table.statistics().waiting], [8, 0]);
 });
 
-test("several abandoned areas are all cleared before anything is flushed, adjacent ones at once", () => {
+test("several abandoned areas are all cleared before anything is published, adjacent ones at once", () => {
   const { table, ops } = tableWith();
   const areas = [4, 4, 8, 4].map((count) => table.allocate(count, UNCONSTRAINED, -1));
   table.abandon(areas[2] as number, 8);
@@ -189,7 +189,7 @@ test("several abandoned areas are all cleared before anything is flushed, adjace
     Int32Array.of(4, 4, 4),
     3,
   );
-  assert.deepEqual(ops.calls.slice(0, 3), ["clear 0+8", "clear 16+4", "flush"]);
+  assert.deepEqual(ops.calls.slice(0, 3), ["clear 0+8", "clear 16+4", "publish"]);
   assert.equal(table.statistics().taken, 0);
 });
 
@@ -211,12 +211,12 @@ test("a dead thread's ranges that can't be cleared are not given back", () => {
   const { table, ops } = tableWith();
   const dead = IommuTable.attach(table.handle, ops);
   dead.set(dead.allocate(5, UNCONSTRAINED, -1), 5, 200, 3);
-  ops.flushing = "platform-busy";
+  ops.publishing = "platform-busy";
   assert.throws(() => table.reclaim(dead.thread, "in-flight"), { code: "platform-busy" });
   assert.deepEqual([table.statistics().quarantined, table.statistics().taken], [5, 5]);
 });
 
-for (const op of ["clear", "flush", "invalidate all"]) {
+for (const op of ["clear", "publish", "invalidate all"]) {
   test(`${op} throws during a reclaim: the error goes on, and the next reclaim has all ranges (review of 2026-11-30)`, () => {
     const { table, ops } = tableWith();
     const dead = IommuTable.attach(table.handle, new RecordingOps());
@@ -233,7 +233,7 @@ for (const op of ["clear", "flush", "invalidate all"]) {
     ops.calls.length = 0;
     // What was live has been begun with, so its entries may be empty: it comes back with what was in flight.
     assert.deepEqual(table.reclaim(dead.thread, "in-flight"), [range(live, live + 3), range(pending, pending + 40)]);
-    assert.deepEqual(ops.calls, ["clear 0+3", "clear 3+40", "flush", "invalidate all"]);
+    assert.deepEqual(ops.calls, ["clear 0+3", "clear 3+40", "publish", "invalidate all"]);
     assert.equal(table.allocate(256, UNCONSTRAINED, -1), 0);
   });
 }
@@ -284,7 +284,7 @@ const ACTS: Readonly<Record<string, (table: IommuTable, pending: number, live: n
   set: (table, pending) => table.set(pending, 5, 100, 3),
   setCoherent: (table, pending) => table.setCoherent(pending, 5, 100, 3),
   synchronize: (table, pending) => table.synchronize(pending, 5),
-  flush: (table) => table.flush(),
+  publish: (table) => table.publish(),
   commit: (table, pending) => table.commit(pending, 5),
   abandon: (table, pending) => table.abandon(pending, 5),
   abandonAll: (table, pending) => table.abandonAll(Int32Array.of(pending), Int32Array.of(5), 1),

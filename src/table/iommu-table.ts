@@ -135,9 +135,9 @@ export class IommuTable implements MappingTable {
     return this.ops.synchronize?.(first, count);
   }
 
-  flush(): Failure | undefined {
+  publish(): Failure | undefined {
     this.allocator.checkOpen();
-    return this.ops.flush();
+    return this.ops.publish();
   }
 
   commit(first: number, count: number): void {
@@ -149,7 +149,7 @@ export class IommuTable implements MappingTable {
     let failure: Failure | undefined;
     try {
       this.ops.clear(first, count);
-      failure = this.ops.flush();
+      failure = this.ops.publish();
       // A wild device may have walked the entries between `set` and here: the IOTLB must forget them too.
       failure = this.ops.invalidate(first, first + count) ?? failure;
     } catch (error) {
@@ -183,7 +183,7 @@ export class IommuTable implements MappingTable {
     this.allocator.startFree(first, count);
     try {
       this.ops.clear(first, count);
-      const failure = this.ops.flush();
+      const failure = this.ops.publish();
       return failure === undefined ? this.#forgetAndFree(first, count) : this.#keepUncleared(first, count, failure);
     } catch (error) {
       this.allocator.cancelFree(first, count);
@@ -216,7 +216,7 @@ export class IommuTable implements MappingTable {
 
   awaitInvalidation(): Failure | undefined {
     this.allocator.checkOpen();
-    return this.#lazy ? this.allocator.flushIotlb() : undefined;
+    return this.#lazy ? this.allocator.invalidateAll() : undefined;
   }
 
   /** Takes exactly this range for good; its entries are not touched. */
@@ -260,7 +260,7 @@ export class IommuTable implements MappingTable {
       this.ops.clear(first, (firsts[next - 1] as number) + (counts[next - 1] as number) - first);
       i = next;
     }
-    return this.ops.flush();
+    return this.ops.publish();
   }
 
   /** `failure`: the entries may not be empty, or the IOTLB may know them. The answer is that, or why the range could not be given back. */
@@ -339,7 +339,7 @@ export class IommuTable implements MappingTable {
 function enclosureOf(ops: TableOps, around: RecoverAround | undefined): Enclosure {
   const forget: Forget = (ranges) => {
     for (const { first, end } of ranges) ops.clear(first, end - first);
-    const failure = ops.flush();
+    const failure = ops.publish();
     return ops.invalidateAll() ?? failure;
   };
   return around === undefined ? { forget } : { forget, around };
@@ -365,7 +365,7 @@ class TableInvalidator implements Invalidator {
     const uncleared = this.#uncleared;
     if (uncleared.length > 0) {
       for (const { first, end } of uncleared) ops.clear(first, end - first);
-      const failure = ops.flush();
+      const failure = ops.publish();
       if (failure !== undefined) return failure;
       uncleared.length = 0;
     }
@@ -380,7 +380,7 @@ function endOfRun(firsts: Int32Array, counts: Int32Array, from: number, areas: n
   return next;
 }
 
-const REQUIRED_OPS = ["set", "clear", "get", "exchange", "flush", "invalidate", "invalidateAll"] as const;
+const REQUIRED_OPS = ["set", "clear", "get", "exchange", "publish", "invalidate", "invalidateAll"] as const;
 
 /** Throws InvalidArgumentError, which names the method that is missing. */
 function checkOps(ops: TableOps): void {

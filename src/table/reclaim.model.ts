@@ -192,7 +192,7 @@ function recover({ platform, setting, machine }: Bench, slot: number, lockedAt: 
   const entry = generic.allocate(1, UNCONSTRAINED, lockedAt);
   assert.ok(entry >= 0, `no entry could be had after reclaim: ${generic.allocator.shortage(1)}`);
   assert.equal(generic.set(entry, 1, OWN_PAGE, 3), undefined);
-  generic.flush();
+  generic.publish();
   generic.commit(entry, 1);
   const number = readNumber(machine, platform, entry);
   toll.took(`${setting.invalidate}, with a mapping made and read`, performance.now() - began);
@@ -219,7 +219,7 @@ function checkEntries({ machine, platform, state, shadow, setting }: Bench, dead
   for (const { first, count, state: found } of ledgerRanges(state)) {
     if (found === LIVE) isLive.fill(1, first, first + count);
   }
-  if (setting.invalidate === "lazy") assert.equal(generic.allocator.flush(), undefined);
+  if (setting.invalidate === "lazy") assert.equal(generic.allocator.flushIotlb(), undefined);
   machine.faults();
   const before = machine.statistics().faults;
   let refused = 0;

@@ -230,7 +230,7 @@ test("constraints that lack a field, or hold no number, are an error and not a f
 });
 
 test("ops that lack a method are refused with its name, before a slot is taken", () => {
-  for (const method of ["set", "clear", "get", "exchange", "flush", "invalidate", "invalidateAll"]) {
+  for (const method of ["set", "clear", "get", "exchange", "publish", "invalidate", "invalidateAll"]) {
     const lacking: Anything = new ModelOps(64);
     lacking[method] = undefined;
     const message = new RegExp(`^${method} of a table's ops is undefined; expected a function`);

@@ -121,7 +121,7 @@ export class Player {
     else if (dice < 120 && this.#profile.hands) this.#takeMail();
     else if (dice < 124 && this.#profile.reserves) this.#reserve();
     else if (dice === 124) this.#drain();
-    else if (dice === 125) this.#stage.allocator.flush();
+    else if (dice === 125) this.#stage.allocator.flushIotlb();
     else if (random(10) < this.#mood && this.#heldEntries < this.#profile.quota) this.#allocate();
     else this.#freeOne();
   }
@@ -132,7 +132,7 @@ export class Player {
     while (this.#held.length > 0) this.#freeOne();
     if (this.#reserved !== undefined) this.#unreserve(this.#reserved);
     for (let tries = 0; allocator.drain() !== undefined; tries++) assertPatience(tries, "drain");
-    for (let tries = 0; allocator.flush() !== undefined; tries++) assertPatience(tries, "flush");
+    for (let tries = 0; allocator.flushIotlb() !== undefined; tries++) assertPatience(tries, "flush");
     // What the flush has released may have gone into the queue.
     for (let tries = 0; allocator.drain() !== undefined; tries++) assertPatience(tries, "drain");
   }

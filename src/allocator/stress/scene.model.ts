@@ -47,7 +47,7 @@ export function setScene(setting: Setting, seed: number): Scene {
   const iotlbBuffer = options.invalidate === "lazy" ? IotlbModel.create(options.entries) : undefined;
   const iotlb = iotlbBuffer && new IotlbModel(iotlbBuffer, randomFrom(seed), 0);
   const allocator = PooledAllocator.create(options, iotlb, {
-    forget: (ranges) => (scene.forget === undefined ? iotlb && allocator.flushIotlb() : scene.forget(ranges)),
+    forget: (ranges) => (scene.forget === undefined ? iotlb && allocator.invalidateAll() : scene.forget(ranges)),
   });
   const buffers = {
     control: Control.create(setting.players),

@@ -533,7 +533,7 @@ test("a failed map whose entries can't be forgotten keeps its bounce buffers and
     const { memory, pages, table } = setUp();
     const device = new DmaDevice(table, {}, { memory, coherentPages: pages, bounce: { pages, untrusted: true } });
     // The platform takes the entries, fails to make them visible, and can't forget them.
-    table.ops.flush = () => "platform-busy";
+    table.ops.publish = () => "platform-busy";
     table.ops.invalidate = () => "platform-busy";
     const list = new ScatterList(2);
     list.addNumber(0x1010, 100);
@@ -553,8 +553,8 @@ test("a map that fails before a device could have been told gives its pages back
   const machine = setUp({ entries: 4 });
   const { pages, table } = machine;
   const device = new DmaDevice(table, {}, machine.untrusted);
-  const { flush } = table.ops;
-  table.ops.flush = () => "platform-busy";
+  const { publish } = table.ops;
+  table.ops.publish = () => "platform-busy";
   // For good: the two ranges stay out of use.
   table.ops.invalidate = () => "platform-busy";
   table.ops.invalidateAll = () => "platform-busy";
@@ -563,7 +563,7 @@ test("a map that fails before a device could have been told gives its pages back
   assert.equal(device.map(0x1010n, 100, 3), "platform-busy");
   assert.equal(device.mapSg(list, 3), "platform-busy");
   assert.equal(pages.takenPages, 2, "a device may still reach them");
-  table.ops.flush = flush;
+  table.ops.publish = publish;
   assert.ok(table.allocate(2) >= 0, "the rest");
   for (let attempt = 0; attempt < 2; attempt++) {
     assert.equal(device.map(0x1010n, 100, 3), "table-full");

@@ -190,7 +190,7 @@ test("a mapped list shows the device its elements' bytes in order, within all li
       if (failure === undefined) {
         checkSegments(c, table, list);
         if (list.segments < c.elements.filter(({ bytes }) => bytes > 0).length) count("merged");
-        assert.ok(table.calls.flush <= 1, `${table.calls.flush} flushes`);
+        assert.ok(table.calls.publish <= 1, `${table.calls.publish} calls of publish`);
         assert.equal(device.unmapSg(list), undefined);
         assert.ok(table.calls.unmapAll <= 1, `${table.calls.unmapAll} unmaps`);
       }
@@ -285,15 +285,15 @@ test("regression, defect 12: entries that were set are taken out of the device's
   assert.ok(table.entries.every(({ access }) => access === 0));
 });
 
-test("when the flush fails, the list fails with its reason: no area is committed, none is left", () => {
+test("when `publish` fails, the list fails with its reason: no area is committed, none is left", () => {
   for (const occupied of [[], [1, 3, 5, 7]]) {
     const table = new ModelTable({ base: 0n, pageShift: 12, entries: 8 });
     table.occupy(occupied);
-    table.faults = { flushAt: 1 };
+    table.faults = { publishAt: 1 };
     const list = listOf(scattered(4));
     const device = new DmaDevice(table);
     assert.equal(device.mapSg(list, 3), "platform-busy");
-    assert.deepEqual([list.segments, table.calls.commit, table.calls.flush], [0, 0, 1]);
+    assert.deepEqual([list.segments, table.calls.commit, table.calls.publish], [0, 0, 1]);
     table.assertEmptyBeside(new Set(occupied));
     assert.equal(device.mapSg(list, 3), undefined, "the same list later");
   }
@@ -351,7 +351,7 @@ test("a list is one area and one segment when there is room, and chained when th
   assert.deepEqual(table.calls, {
     allocate: 1,
     set: 4,
-    flush: 1,
+    publish: 1,
     commit: 1,
     abandon: 0,
     abandonAll: 0,
@@ -368,7 +368,7 @@ test("a list is one area and one segment when there is room, and chained when th
     [0x14000n, 3 * PAGE],
     [0x18000n, 3 * PAGE],
   ]);
-  assert.deepEqual([table.calls.flush, table.calls.commit], [2, 10]);
+  assert.deepEqual([table.calls.publish, table.calls.commit], [2, 10]);
   assert.equal(device.unmapSg(longer), undefined);
   assert.equal(table.calls.unmapAll, 2);
 });

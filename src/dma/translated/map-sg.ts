@@ -7,7 +7,7 @@
  * so that they come out adjacent if they can.
  *
  * Until the end all areas are pending: on a failure they are abandoned, the failing element's too, and nothing is left.
- * Success is one flush, which may still fail, then all areas are committed.
+ * Success is one `publish`, which may still fail, then all areas are committed.
  */
 import type { AreaConstraints } from "../../allocator/constraints.ts";
 import type { MappingTable } from "../../table/contract.ts";
@@ -108,10 +108,10 @@ export class ScatterListMapper implements ListMapper {
     return undefined;
   }
 
-  /** The second pass, and the flush that ends it. */
+  /** The second pass, and the `publish` that ends it. */
   #write(list: ScatterList, access: EntryAccess, whole: number): Failure | undefined {
     try {
-      return this.#place(list, access, whole) ?? this.#table.flush();
+      return this.#place(list, access, whole) ?? this.#table.publish();
     } catch (error) {
       try {
         this.#undo(list);
@@ -160,7 +160,7 @@ export class ScatterListMapper implements ListMapper {
       forget(list);
       return failure;
     } catch (error) {
-      // Ops may also have thrown after all areas were given up: in a flush that made room for them.
+      // Ops may also have thrown after all areas were given up: in a flush of the IOTLB that made room for them.
       if (this.#isGone(list)) forget(list);
       throw error;
     }

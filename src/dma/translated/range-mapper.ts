@@ -76,7 +76,7 @@ export class RangeMapper {
       failure =
         (coherent && table.setCoherent !== undefined
           ? table.setCoherent(entry, pages, page, access)
-          : table.set(entry, pages, page, access)) ?? table.flush();
+          : table.set(entry, pages, page, access)) ?? table.publish();
     } catch (error) {
       this.#abandonAfterThrow(entry, pages);
       throw error;

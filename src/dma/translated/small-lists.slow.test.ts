@@ -20,7 +20,7 @@ test("all small lists, on all small tables, with a failure at every step: nothin
       for (const faults of [
         {},
         ...[1, 2, 3].flatMap((at) => [{ setAt: at }, { allocateAt: at }, { allocateAt: at + 1 }]),
-        { flushAt: 1 },
+        { publishAt: 1 },
       ]) {
         const table = new ModelTable({ base: 0x40000n, pageShift: 12, entries: 6 });
         table.occupy(occupied);

@@ -94,7 +94,7 @@ function setup(library: Library, threads: number, iotlbEntries: number, warm: bo
     first.memory.write((entry + 1) * pageBytes, new Uint8Array(4).fill(entry + 1));
     ops[0]?.set(entry, 1, entry + 1, 3);
   }
-  ops[0]?.flush();
+  ops[0]?.publish();
   const state = { machines, ops, pageBytes };
   if (warm) read(state, 0, 0);
   return state;
@@ -126,7 +126,7 @@ const unmapping =
 const remapping = (thread: number) => (state: State) => {
   const answer = unmapping(thread)(state);
   state.ops[thread]?.set(0, 1, 3, 3);
-  state.ops[thread]?.flush();
+  state.ops[thread]?.publish();
   return answer;
 };
 const REMAPPED = 3;

@@ -82,7 +82,7 @@ class Remapper {
     }
     this.machine.memory.write(at, this.#bytes.fill(PUBLIC));
     assert.equal(this.#ops.set(entry, 1, page, 3), undefined);
-    this.#ops.flush();
+    this.#ops.publish();
     this.#pageOf[entry] = page;
   }
 }

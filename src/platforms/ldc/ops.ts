@@ -6,7 +6,7 @@
  * is to end what is under way: it revokes pages that are mapped in, and makes at least one call, after which no copy by the old
  * entries goes on.
  *
- * Against an ldc_mapin at the same time: `clear` stores the empty entry, `flush` orders it before the look at the revoke cookie. The
+ * Against an ldc_mapin at the same time: `clear` stores the empty entry, `publish` orders it before the look at the revoke cookie. The
  * hypervisor stores the revoke cookie first, then looks at the entry once more. So one of the two sees the other.
  */
 import * as addresses from "../../formats/address.ts";
@@ -120,7 +120,7 @@ export class LdcOps implements TableOps {
     return undefined;
   }
 
-  flush(): Failure | undefined {
+  publish(): Failure | undefined {
     this.#memory.fence();
     return undefined;
   }

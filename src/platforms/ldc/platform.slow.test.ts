@@ -69,7 +69,7 @@ function start(): readonly [LdcHypervisor, LdcPlatform] {
 }
 
 function assertEmpty(channel: LdcHypervisor, exporter: LdcPlatform): void {
-  assert.equal(exporter.generic.allocator.flush(), undefined);
+  assert.equal(exporter.generic.allocator.flushIotlb(), undefined);
   const table = new Uint8Array(512 * 16);
   channel.memory.read(exporter.handle.tableAddress, table);
   assert.ok(

@@ -395,7 +395,7 @@ test("unmapping revokes what the other end has mapped in: afterwards it reads an
     assert.equal(exporter.unmap(cookies), undefined);
     if (mode === "lazy") {
       assert.ok(domain.readMappedIn((pages[0] as { address: number }).address, new Uint8Array(8)), "not yet");
-      assert.equal(exporter.generic.allocator.flush(), undefined);
+      assert.equal(exporter.generic.allocator.flushIotlb(), undefined);
     }
     for (const page of pages) {
       assert.equal(domain.readMappedIn(page.address, new Uint8Array(8)), false);
@@ -404,7 +404,7 @@ test("unmapping revokes what the other end has mapped in: afterwards it reads an
     }
     assert.ok(domain.readMappedIn(other.address, new Uint8Array(8)), "another page stays");
     assert.equal(exporter.unmap([kept]), undefined);
-    assert.equal(exporter.generic.allocator.flush(), undefined);
+    assert.equal(exporter.generic.allocator.flushIotlb(), undefined);
     assert.ok(
       tableOf(channel).every((byte) => byte === 0),
       "no revoke cookie is left",
@@ -491,7 +491,7 @@ test("a revocation that fails keeps the entries out of use, until it succeeds", 
   assert.equal(exporter.unmap(cookies), "platform-busy");
   assert.ok(domain.readMappedIn(page.address, new Uint8Array(8)));
   assert.equal(exporter.generic.statistics().quarantined, 1);
-  assert.equal(exporter.generic.allocator.flush(), undefined);
+  assert.equal(exporter.generic.allocator.flushIotlb(), undefined);
   assert.equal(domain.readMappedIn(page.address, new Uint8Array(8)), false);
   assert.equal(exporter.generic.statistics().taken, 0);
 });

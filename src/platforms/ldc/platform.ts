@@ -142,7 +142,7 @@ export class LdcPlatform {
     const { generic } = this;
     const first = generic.allocate(pages, UNCONSTRAINED, -1);
     if (first < 0) throw noEntries(pages, failureOf(first));
-    const failure = this.#write(first, filled, ldcEntryPermissions(permissions)) ?? generic.flush();
+    const failure = this.#write(first, filled, ldcEntryPermissions(permissions)) ?? generic.publish();
     if (failure !== undefined) {
       generic.abandon(first, pages);
       throw new LdcError(failure === "platform-busy" ? "EBUSY" : "EFAULT", `an export of ${pages} pages: ${failure}`);

@@ -50,7 +50,7 @@ function map(tag: number): void {
     Atomics.add(report, 2, 1);
     return;
   }
-  generic.flush();
+  generic.publish();
   generic.commit(entry, 1);
   live.push({ entry, page });
   Atomics.add(report, 0, 1);

@@ -25,7 +25,7 @@ function map(platform: LinearPlatform, page: number): number {
   const entry = generic.allocate(1, UNCONSTRAINED, -1);
   assert.ok(entry >= 0);
   assert.equal(generic.set(entry, 1, page, 3), undefined);
-  generic.flush();
+  generic.publish();
   generic.commit(entry, 1);
   return entry;
 }

@@ -89,7 +89,7 @@ export class LinearPlatform {
     const generic = IommuTable.create(window, ops, inCrew(options.table, machine.crew));
     writeControl(machine, 0);
     ops.clear(0, window.entries);
-    ops.flush();
+    ops.publish();
     const { registers } = machine;
     registers.write64(TABLE_BASE, BigInt(tableAddress));
     registers.write64(WINDOW_BASE, window.base);

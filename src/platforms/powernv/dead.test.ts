@@ -245,7 +245,7 @@ test("a group that was handed over to it comes back, empty, with bypass", () => 
   const view = PowernvTable.attach(dead, table.handle);
   assert.ok(typeof TableGroup.of(dead, 1).takeOwnership([view]) !== "string");
   assert.equal(view.ops.set(0, 1, 5, 3), undefined);
-  view.ops.flush();
+  view.ops.publish();
   assert.equal(readAt(machine, "nic", table.generic, 0), 5);
   assert.throws(() => group.releaseOwnership([table]), /ownership of a group is none; expected what took table 0/);
   reclaim();

@@ -69,7 +69,7 @@ test("the reset of a PE makes the IOTLB forget it", () => {
   const entry = mapPages(mine, 1);
   assert.equal(readAt(machine, "nic", mine, entry), 9);
   mine.ops.clear(entry, 1);
-  mine.ops.flush();
+  mine.ops.publish();
   assert.equal(readAt(machine, "nic", mine, entry), 9, "stale");
   assert.equal(resetPartition(phb, 1), undefined);
   assert.equal(readAt(machine, "nic", mine, entry), undefined);

@@ -75,12 +75,12 @@ function walkOf(generation: PowerGeneration, pageShift: number, levels: number, 
     assert.equal(machine.faults()[0]?.reason, "not-mapped");
     machine.translation.thaw(1);
     assert.equal(ops.set(entry, 1, 0, 1), undefined);
-    ops.flush();
+    ops.publish();
     assert.equal(readByte(machine, "nic", iova), 77);
     assert.equal(machine.device("nic").dmaWrite(iova, Uint8Array.of(1)), false, "read-only");
     machine.translation.thaw(1);
     ops.clear(entry, 1);
-    ops.flush();
+    ops.publish();
     assert.equal(readByte(machine, "nic", iova), 77, "the IOTLB still knows it");
     assert.equal(ops.invalidate(entry, entry + 1), undefined);
     assert.equal(readByte(machine, "nic", iova), undefined);
@@ -216,7 +216,7 @@ test("ownership: refused while anything is in use; then every entry is the owner
     [255, 4],
   ] as const) {
     assert.equal(table.ops.set(index, 1, page, 3), undefined);
-    table.ops.flush();
+    table.ops.publish();
     assert.equal(readAt(machine, "nic", table.generic, index), page);
   }
   assert.equal(first.releaseOwnership([table], structuredClone(ownership)), undefined);
@@ -264,7 +264,7 @@ test("what user space had mapped is out of reach of devices that have used it, o
   const claimed = table.takeOwnership();
   assert.ok(typeof claimed !== "string");
   assert.equal(table.ops.set(5, 1, 3, 3), undefined);
-  table.ops.flush();
+  table.ops.publish();
   assert.equal(readAt(machine, "nic", table.generic, 5), 3);
   assert.equal(table.releaseOwnership(claimed), undefined);
   assert.deepEqual(machine.iotlbEntries(), [], "the IOTLB has forgotten it");

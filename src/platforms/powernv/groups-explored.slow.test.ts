@@ -50,7 +50,7 @@ function grouped(library: ExploredLibrary, partitions: readonly number[], shape:
 function mapped(state: State): State {
   const { generic } = table(state, 0);
   const entry = generic.allocate(1);
-  assert.equal(generic.set(entry, 1, 5, 3) ?? generic.flush(), undefined);
+  assert.equal(generic.set(entry, 1, 5, 3) ?? generic.publish(), undefined);
   generic.commit(entry, 1);
   return { ...state, entry };
 }
@@ -223,7 +223,7 @@ const owning: Build = (library) => ({
       const { generic } = table(state, 1);
       const entry = generic.allocate(1);
       if (entry < 0) return "none";
-      assert.equal(generic.set(entry, 1, 5, 3) ?? generic.flush(), undefined);
+      assert.equal(generic.set(entry, 1, 5, 3) ?? generic.publish(), undefined);
       generic.commit(entry, 1);
       return entry;
     },

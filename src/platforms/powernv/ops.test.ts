@@ -32,7 +32,7 @@ test("exchange swaps one entry and gives back page and direction; the device see
   // Of three levels: the last entry of one, the first of the next, one far away.
   const entries = [511, 512, 5000];
   for (const [i, entry] of entries.entries()) assert.equal(ops.set(entry, 1, 10 + i, i === 0 ? 1 : 3), undefined);
-  ops.flush();
+  ops.publish();
   assert.deepEqual(entries.map(read), [10, 11, 12]);
   const old: EntryValue = { page: -1, access: 0 };
   const olds = entries.map((entry, i) => {
@@ -42,7 +42,7 @@ test("exchange swaps one entry and gives back page and direction; the device see
   // Who keeps books of pages marks those dirty whose old direction let the device write.
   const expected: EntryValue[] = [10, 11, 12].map((page, i) => ({ page, access: i === 0 ? 1 : 3 }));
   assert.deepEqual(olds, expected);
-  ops.flush();
+  ops.publish();
   assert.deepEqual(entries.map(read), [10, 11, 12], "nothing was invalidated");
   assert.equal(ops.invalidate(511, 513) ?? ops.invalidate(5000, 5001), undefined);
   assert.deepEqual(entries.map(read), [20, 21, 22]);
@@ -61,7 +61,7 @@ test("exchange makes the level that it needs, and tells of an empty entry; one t
   }
   assert.equal(phb.pages.takenPages, before + 1);
   assert.deepEqual(get(ops, 3000), { page: 7, access: 3 });
-  ops.flush();
+  ops.publish();
   assert.equal(read(3000), 7);
 });
 

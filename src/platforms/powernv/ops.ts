@@ -156,7 +156,7 @@ export class TceOps implements TableOps {
   }
 
   /** Never fails: nothing is gathered. */
-  flush(): undefined {
+  publish(): undefined {
     this.#memory.fence();
   }
 

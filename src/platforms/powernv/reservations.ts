@@ -49,7 +49,7 @@ export function takeLeftovers(ops: TceOps, entries: number, reserved: readonly E
   if (entries - taken >= LEAST_FREE_ENTRIES) return { kept: found, released: undefined };
   const top = Math.max(0, entries - LEAST_FREE_ENTRIES);
   ops.clear(top, entries - top);
-  ops.flush();
+  ops.publish();
   const kept = found.filter(({ first }) => first < top).map(({ first, end }) => rangeOf(first, Math.min(end, top)));
   return { kept, released: rangeOf(top, entries) };
 }

@@ -47,7 +47,7 @@ export function mapPages(generic: IommuTable, page: number, count = 1): number {
   const entry = generic.allocate(count);
   const failure = entry < 0 ? `${entry}` : generic.set(entry, count, page, 3);
   if (failure !== undefined) throw new Error(`map: ${failure}`);
-  generic.flush();
+  generic.publish();
   generic.commit(entry, count);
   return entry;
 }

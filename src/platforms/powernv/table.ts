@@ -172,7 +172,7 @@ export class PowernvTable {
 
   #reserveAll(): readonly EntryRange[] | Failure {
     const { allocator } = this.generic;
-    const failure = allocator.lazy ? allocator.flush() : undefined;
+    const failure = allocator.lazy ? allocator.flushIotlb() : undefined;
     if (failure !== undefined) return failure;
     return reserveRest(allocator, [...this.handle.reserved, ...[...allocator.reservations().values()].flat()]);
   }
@@ -205,7 +205,7 @@ export class PowernvTable {
     if (owned === 0) throw new IovaError("not-owned", "the TCE table is not handed over");
     if (owned > 0) {
       this.ops.clear(0, this.geometry.entries);
-      this.ops.flush();
+      this.ops.publish();
       const failure = this.ops.invalidateAll();
       if (failure !== undefined) return failure;
       // From here on what has come back is others': it must not be cleared again.

@@ -36,7 +36,7 @@ export function checkWindow(calls: Hypercalls, { liobn }: DmaProperties, window:
 export function emptyTable(ops: PseriesOps, { entries }: DmaWindow): void {
   for (let first = 0; first < entries; first += TCES_PER_CALL) {
     ops.clear(first, Math.min(TCES_PER_CALL, entries - first));
-    const failure = ops.flush();
+    const failure = ops.publish();
     if (failure !== undefined) throw new IovaError(failure, `the default window can't be emptied: ${failure}`);
   }
 }

@@ -57,12 +57,12 @@ function mapRuns(ops: PseriesOps, runs: readonly Run[]): Failure | undefined {
   let failure: Failure | undefined;
   for (const { first, count } of runs) failure ??= ops.set(first, count, first, DEVICE_READS_AND_WRITES);
   // Also after a failure: what has been gathered must not stay behind.
-  return ops.flush() ?? failure;
+  return ops.publish() ?? failure;
 }
 
 function emptyRuns(ops: PseriesOps, runs: readonly Run[]): Failure | undefined {
   for (const { first, count } of runs) ops.clear(first, count);
-  return ops.flush();
+  return ops.publish();
 }
 
 /** The runs of empty entries, by one H_GET_TCE each; or why the hypervisor doesn't say. */

@@ -169,7 +169,7 @@ test("without a slot the unused default window makes room, and comes back with t
   );
   assert.ok(guest.hypervisor.device(0).dmaRead(window.window.base, new Uint8Array(16)));
   assert.equal(guest.platform.removeDynamicWindow(), undefined);
-  guest.platform.generic.allocator.flush();
+  guest.platform.generic.allocator.flushIotlb();
   assert.ok(typeof new DmaDevice(guest.platform.generic).map(0x5000n, 1, 1) !== "string");
 });
 
@@ -513,7 +513,7 @@ test("a dynamic window whose removal fails half-way is removed by the next try, 
     guest.hypervisor.inject([{ call: H_RTAS, token, answer, times: 1 }]);
     assert.equal(guest.platform.removeDynamicWindow(), answer === -1 ? "platform-refused" : "platform-busy");
     assert.equal(guest.platform.removeDynamicWindow(), undefined, `${token}`);
-    guest.platform.generic.allocator.flush();
+    guest.platform.generic.allocator.flushIotlb();
     const device = new DmaDevice(guest.platform.generic);
     const mapping = device.map(0x5000n, 1, 1);
     assert.ok(typeof mapping !== "string" && guest.hypervisor.device(0).dmaRead(mapping.iova, new Uint8Array(1)));

@@ -66,6 +66,6 @@ while (Atomics.load(report, REPORT.stop) === 0) {
   if (random(2) === 0) mapPiece();
   else mapList();
 }
-platform.generic.allocator.flush();
+platform.generic.allocator.flushIotlb();
 platform.close();
 hypervisor.close();

@@ -187,10 +187,10 @@ test("when entries can't be emptied, unmap says so, and their range stays out of
       assert.equal(operation.unmap(device, made), failure);
       const { quarantined, taken } = generic.statistics();
       assert.ok(quarantined > 0 && quarantined === taken);
-      assert.equal(generic.allocator.flush(), failure, "not while its entries translate");
+      assert.equal(generic.allocator.flushIotlb(), failure, "not while its entries translate");
       assert.equal(generic.statistics().quarantined, quarantined);
       guest.hypervisor.inject([]);
-      assert.equal(generic.allocator.flush(), undefined);
+      assert.equal(generic.allocator.flushIotlb(), undefined);
       assert.deepEqual([generic.statistics().taken, isEmpty(guest)], [0, true]);
       mapped(operation.map(device));
     }
@@ -207,7 +207,7 @@ test("entries that can't be emptied cost the unmaps of others no call, of which 
   const calls = callsIn(guest, () => assert.equal(device.unmap(other), undefined));
   assert.deepEqual(calls, { put: 0, stuff: 1, indirect: 0, get: 0 });
   guest.hypervisor.inject([]);
-  assert.equal(generic.allocator.flush(), undefined);
+  assert.equal(generic.allocator.flushIotlb(), undefined);
   assert.deepEqual([generic.statistics().taken, isEmpty(guest)], [0, true]);
 });
 
@@ -222,7 +222,7 @@ test("when a map fails and can't be undone either, its range stays out of use, o
     guest.hypervisor.inject([]);
     const other = mapped(device.map(0x9000n, 10, 1));
     assert.equal(device.unmap(other), undefined);
-    assert.equal(generic.allocator.flush(), undefined);
+    assert.equal(generic.allocator.flushIotlb(), undefined);
     assert.deepEqual([generic.statistics().taken, isEmpty(guest)], [0, true]);
   }
 });
@@ -313,7 +313,7 @@ test("defect 18: a range that leaves the table is refused before any call is mad
   assert.ok(isEmpty(guest));
 });
 
-test("entries are gathered until the run breaks or the flush; what is cleared before, at an end of the run, is never handed over", () => {
+test("entries are gathered until the run breaks or `publish` is called; what is cleared before, at an end of the run, is never handed over", () => {
   const guest = guestOf();
   const { ops } = guest.platform;
   const nothing = { put: 0, stuff: 0, indirect: 0, get: 0 };
@@ -327,7 +327,7 @@ test("entries are gathered until the run breaks or the flush; what is cleared be
   ops.clear(15, 1);
   ops.clear(12, 1);
   assert.deepEqual(
-    callsIn(guest, () => assert.equal(ops.flush(), undefined)),
+    callsIn(guest, () => assert.equal(ops.publish(), undefined)),
     { ...nothing, indirect: 1 },
   );
   const found = { page: 0, access: 0 as 0 | 1 | 2 | 3 };
@@ -349,7 +349,7 @@ test("entries are gathered until the run breaks or the flush; what is cleared be
     "from the middle of a run: it is handed over, then emptied there",
   );
   assert.deepEqual(
-    callsIn(guest, () => assert.equal(ops.flush(), undefined)),
+    callsIn(guest, () => assert.equal(ops.publish(), undefined)),
     nothing,
   );
   ops.get(203, found);
@@ -364,23 +364,23 @@ test("of a run whose call fails nothing is left in the table, before its owner h
     const { ops } = guest.platform;
     ops.set(0, 4, 50, 3);
     failCall(guest, multiTce ? 0 : 2, H_HARDWARE, { written: 3 });
-    assert.equal(ops.flush(), "platform-refused");
+    assert.equal(ops.publish(), "platform-refused");
     assert.ok(isEmpty(guest));
   }
 });
 
-test("a flush goes on failing until the entries that it lost are cleared", () => {
+test("`publish` goes on failing until the entries that it lost are cleared", () => {
   const guest = guestOf();
   const { ops } = guest.platform;
   ops.set(0, 4, 50, 3);
   failCall(guest, 0, H_HARDWARE);
   ops.set(10, 4, 60, 3);
-  assert.equal(ops.flush(), "platform-refused");
-  assert.equal(ops.flush(), "platform-refused");
+  assert.equal(ops.publish(), "platform-refused");
+  assert.equal(ops.publish(), "platform-refused");
   ops.clear(0, 3);
-  assert.equal(ops.flush(), "platform-refused");
+  assert.equal(ops.publish(), "platform-refused");
   ops.clear(2, 2);
-  assert.equal(ops.flush(), undefined);
+  assert.equal(ops.publish(), undefined);
   ops.clear(10, 4);
   assert.ok(isEmpty(guest));
 });
@@ -406,7 +406,7 @@ test("an entry whose exchange fails and that can't be put back either is told of
   const { ops } = guest.platform;
   const old = { page: 0, access: 0 as 0 | 1 | 2 | 3 };
   ops.set(3, 1, 50, 1);
-  assert.equal(ops.flush(), undefined);
+  assert.equal(ops.publish(), undefined);
   guest.hypervisor.inject([
     { call: H_PUT_TCE, answer: H_HARDWARE, times: 1, written: 1 },
     { call: H_PUT_TCE, answer: H_RESOURCE },

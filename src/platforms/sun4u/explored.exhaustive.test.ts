@@ -163,7 +163,7 @@ function opsOf(library: Library, { machines, contexts, syncs }: Scene, thread: n
     syncMilliseconds: 10,
   });
   ops.streaming.useFlags(FLAGS_PAGE * PAGE + thread * 128, syncs, thread * 2);
-  // Nor is what a flush of before has left to be told: a thread that is cut off, and begins again, must not find it.
+  // Forgets the time-out of an earlier wait: a thread that is cut off and starts again must not report it.
   registers.read64(CONTROL);
   return ops;
 }
@@ -191,12 +191,12 @@ function sceneOf(library: Library): Scene {
   first.registers.write64(STREAMING_CONTROL, 1n);
   first.registers.write64(CONTROL, 1n);
   ops.set(0, 1, OTHER_PAGE, 3);
-  ops.flush();
+  ops.publish();
   for (let line = 0; line < 16; line++) first.device(0).dmaWrite(BASE + BigInt(64 * line), new Uint8Array(64).fill(9));
   ops.clear(0, 1);
   assert.equal(ops.invalidate(0, 1), undefined);
   ops.set(0, 1, MAPPED_PAGE, 3);
-  ops.flush();
+  ops.publish();
   first.memory.write(MAPPED_PAGE * PAGE, new Uint8Array(4).fill(BEFORE));
   return scene;
 }
@@ -234,7 +234,7 @@ function sideBySide(library: Library): Exploration<Scene> {
       const scene = sceneOf(library);
       const ops = opsOf(library, scene, 1);
       ops.set(1, 1, OTHER_PAGE, 3);
-      ops.flush();
+      ops.publish();
       return scene;
     },
     threads: [writingBeside(library, 0, 0, MAPPED_PAGE), writingBeside(library, 1, 1, OTHER_PAGE)],
@@ -284,7 +284,7 @@ const reclaiming =
     ops.get(0, value);
     const wasWritten = library.shared.load(scene.marks, value.page === MAPPED_PAGE ? 0 : 1) === 1;
     ops.clear(0, 1);
-    ops.flush();
+    ops.publish();
     if (ops.invalidateAll() !== undefined) return BUSY;
     // The dead one may have gone as far as to give the page to its next owner.
     const byte = new Uint8Array(1);
@@ -301,7 +301,7 @@ function expectNothingLands(library: Library, scene: Scene): void {
   assert.deepEqual([...bytes], new Array(4).fill(NEXT_OWNER), "it lands over the page's next owner");
   assert.equal(new library.contexts.StreamingContexts(scene.contexts).taken, 0, "contexts are left taken");
   // Everything serves again.
-  assert.equal(ops.set(1, 1, OTHER_PAGE, 3) ?? ops.flush(), undefined);
+  assert.equal(ops.set(1, 1, OTHER_PAGE, 3) ?? ops.publish(), undefined);
   assert.ok(scene.machines[2]?.device(0).dmaWrite(BASE + BigInt(PAGE), Uint8Array.of(7)));
   ops.clear(1, 1);
   assert.equal(ops.invalidate(1, 2), undefined);

@@ -1,5 +1,5 @@
 /**
- * The context that one thread gives to all entries that it sets between two flushes, so that a scatterlist is flushed by one write.
+ * The context that one thread gives to all entries that it sets between two calls of `publish`, so that a scatterlist is flushed by one write.
  *
  * From the second call on, more entries are held in advance than are set, so that a list of hundreds does not meet the other
  * threads at the shared count for each of its elements; what was not used is released with the context. A thread that dies in between
@@ -10,7 +10,7 @@ import { NO_CONTEXT, type StreamingContexts } from "./contexts.ts";
 
 /** Entries held in advance. */
 const IN_ADVANCE = 256;
-/** None has been asked for since the last flush; NO_CONTEXT says that there was none. */
+/** None has been asked for since the last `publish`; NO_CONTEXT says that there was none. */
 const NOT_OPEN = -1;
 
 /** One per thread. */

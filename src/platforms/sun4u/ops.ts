@@ -5,11 +5,11 @@
  * What has been set is flushed too: a stray DMA may have put the dummy page, to which free entries lead, into the IOTLB.
  *
  * With a streaming cache:
- * - All that is set between two flushes has one context, so that a scatterlist is flushed by one write. Without a free context, pages are
+ * - All that is set between two calls of `publish` has one context, so that a scatterlist is flushed by one write. Without a free context, pages are
  *   flushed. A context is held before its first entry stands in the table, and released after its last: on failure too.
  * - What must be flushed is read from the entries that `clear` empties, whoever had set them. Strict: it is flushed after the
  *   IOTLB has forgotten them, since until then a DMA may make new lines; and before `invalidate` returns, data is in memory. Lazy:
- *   data must be in memory when `unmap` returns, so `flush` does it; lines that a stray DMA makes after that are flushed by
+ *   data must be in memory when `unmap` returns, so `publish` does it; lines that a stray DMA makes after that are flushed by
  *   `invalidateAll`, which looks for all that the cache holds.
  * - Only what a device may write is waited for.
  */
@@ -61,12 +61,12 @@ export class Sun4uOps extends FlatTableOps {
   readonly #lazy: boolean;
   /** By context, made when first used. */
   readonly #formats: EntryFormat[] = [];
-  /** Of what has been set since the last flush. */
+  /** Of what has been set since the last `publish`. */
   readonly #open: OpenContext | undefined;
   readonly #pending: PendingFlushes = new PendingFlushes();
   /** What `#scan` has found. */
   readonly #runs: StreamedRuns = new StreamedRuns();
-  /** All entries set since the last `flush` lie in [setFirst, setEnd); empty: none. */
+  /** All entries set since the last `publish` lie in [setFirst, setEnd); empty: none. */
   #setFirst = 0;
   #setEnd = 0;
 
@@ -106,7 +106,7 @@ export class Sun4uOps extends FlatTableOps {
   /** Empties the whole table, whatever memory held there: before the bridge is told of it. */
   initialize(): void {
     super.clear(0, this.entries);
-    super.flush();
+    super.publish();
   }
 
   override clear(first: number, count: number): void {
@@ -141,9 +141,9 @@ export class Sun4uOps extends FlatTableOps {
    * "platform-busy" when a DMA in flight may still put the dummy page back into the IOTLB. Lazy: also that, or "would-block", when what
    * devices have written has not reached memory in time.
    */
-  override flush(): Failure | undefined {
+  override publish(): Failure | undefined {
     this.#open?.leave();
-    super.flush();
+    super.publish();
     const first = this.#setFirst;
     const end = this.#setEnd;
     this.#setFirst = 0;
@@ -155,7 +155,7 @@ export class Sun4uOps extends FlatTableOps {
     return runs === undefined ? this.#flushPages(0, this.entries) : this.#complete(this.streaming.flushRuns(runs));
   }
 
-  /** "platform-busy" when a DMA that may use the entries did not end in the machine's time; and as `flush`. */
+  /** "platform-busy" when a DMA that may use the entries did not end in the machine's time; and as `publish`. */
   invalidate(first: number, end: number): Failure | undefined {
     this.checkRange(first, end - first);
     const failure = this.#forget(first, end);

@@ -27,7 +27,7 @@ function map(platform: Sun4uPlatform, page: number, count = 1, access: 1 | 3 = 3
   const entry = generic.allocate(count, UNCONSTRAINED, -1);
   assert.ok(entry >= 0);
   assert.equal(generic.set(entry, count, page, access), undefined);
-  generic.flush();
+  generic.publish();
   generic.commit(entry, count);
   return entry;
 }
@@ -108,7 +108,7 @@ test("without the flush a device goes on using the old page; with it, it lands i
     const iova = iovaOf(platform.generic.window, entry);
     assert.equal(readAt(machine, iova), 42);
     platform.ops.clear(entry, count);
-    platform.ops.flush();
+    platform.ops.publish();
     assert.equal(readAt(machine, iova), 42);
     assert.equal(platform.ops.invalidate(entry, entry + count), undefined);
     assert.equal(readAt(machine, iova), 0);

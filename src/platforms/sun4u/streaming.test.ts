@@ -80,7 +80,7 @@ function map({ platform }: Scene, page: number, count = 1, access: Access = 3): 
   const { generic } = platform;
   const entry = generic.allocate(count, UNCONSTRAINED, -1);
   assert.ok(entry >= 0);
-  assert.equal(generic.set(entry, count, page, access) ?? generic.flush(), undefined);
+  assert.equal(generic.set(entry, count, page, access) ?? generic.publish(), undefined);
   generic.commit(entry, count);
   return entry;
 }
@@ -166,7 +166,7 @@ test("a mapping of many sets is flushed by one write of its context; only what d
   for (const access of [1, 2, 3] as const) {
     const entry = generic.allocate(40);
     for (let i = 0; i < 40; i++) assert.equal(generic.set(entry + i, 1, 100 + 2 * i, access), undefined);
-    generic.flush();
+    generic.publish();
     generic.commit(entry, 40);
     assert.equal(it.platform.contextsTaken, 1);
     it.written.length = 0;
@@ -183,7 +183,7 @@ test("coherent memory passes the cache by: both sides see each other at once, an
   const { generic } = it.platform;
   const entry = generic.allocate(1);
   assert.equal(generic.setCoherent(entry, 1, 3, 3), undefined);
-  generic.flush();
+  generic.publish();
   generic.commit(entry, 1);
   it.machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(4));
   assert.equal(byteAt(it, 3 * PAGE), 4);
@@ -252,13 +252,13 @@ test("defect 13: a map whose flush fails, and an unmap whose flush fails, leave 
   new DmaInFlight(state, readLayout(state, it.machine.handle.state.byteLength / 4), stuck.thread).begin();
   const other = generic.allocate(2);
   assert.equal(generic.set(other, 2, 5, 3), undefined);
-  assert.equal(generic.flush(), "platform-busy");
+  assert.equal(generic.publish(), "platform-busy");
   assert.equal(generic.abandon(other, 2), "platform-busy");
   assert.equal(generic.unmap(entry, 1), "platform-busy");
   assert.equal(it.platform.contextsTaken, 0);
   assert.equal(generic.statistics().quarantined, 3);
   it.machine.crew.reclaim(stuck.thread, "in-flight");
-  assert.equal(generic.allocator.flush(), undefined);
+  assert.equal(generic.allocator.flushIotlb(), undefined);
   assert.equal(generic.statistics().quarantined, 0);
 });
 
@@ -291,12 +291,12 @@ test("defect 15: a cache that never answers is waited for within bounds, and tol
   const began = performance.now();
   assert.equal(generic.unmap(entry, 1), "platform-busy");
   assert.ok(performance.now() - began >= 20, "it was not waited for");
-  for (let i = 0; i < 3; i++) assert.equal(generic.allocator.flush(), "platform-busy");
+  for (let i = 0; i < 3; i++) assert.equal(generic.allocator.flushIotlb(), "platform-busy");
   assert.equal(generic.statistics().quarantined, 1);
   assert.equal(byteAt(it, 3 * PAGE), 0);
   for (let got = generic.allocate(1); got >= 0; got = generic.allocate(1)) assert.notEqual(got, entry);
   swallows.length = 0;
-  assert.equal(generic.allocator.flush(), undefined);
+  assert.equal(generic.allocator.flushIotlb(), undefined);
   assert.equal(byteAt(it, 3 * PAGE), 7);
   assert.equal(generic.statistics().quarantined, 0);
   assert.equal(generic.allocate(1), entry);
@@ -327,7 +327,7 @@ test("a flag that comes after its sync was given up is not taken for the answer 
   late = false;
   swallows.length = 0;
   flags.length = 0;
-  assert.equal(generic.allocator.flush(), undefined);
+  assert.equal(generic.allocator.flushIotlb(), undefined);
   assert.equal(flags.length, 2);
   assert.deepEqual([byteAt(it, 3 * PAGE), byteAt(it, 5 * PAGE)], [3, 5]);
   // From then on one is.
@@ -458,7 +458,7 @@ for (const invalidate of ["strict", "lazy"] as const) {
     assert.equal(ops.exchange(entry, 5, 3, old), undefined);
     assert.deepEqual(old, { page: 3, access: 3 });
     assert.equal(it.platform.contextsTaken, 0);
-    assert.equal(ops.flush(), undefined);
+    assert.equal(ops.publish(), undefined);
     assert.equal(byteAt(it, 3 * PAGE), invalidate === "lazy" ? 7 : 0);
     assert.equal(ops.invalidate(entry, entry + 1), undefined);
     assert.equal(byteAt(it, 3 * PAGE), 7);
@@ -505,7 +505,7 @@ test("what a stray DMA wrote is never what a mapping shows: a device reads its p
     assert.ok(it.machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(66, 66)));
     it.machine.memory.write(3 * PAGE, Uint8Array.of(1, 1));
     const set = coherent ? generic.setCoherent(entry, 2, 3, 3) : generic.set(entry, 2, 3, 3);
-    assert.equal(set ?? generic.flush(), undefined);
+    assert.equal(set ?? generic.publish(), undefined);
     generic.commit(entry, 2);
     assert.equal(deviceReads(it, iova(it, entry)), 1);
     assert.ok(it.machine.device(0).dmaWrite(iova(it, entry, 1), Uint8Array.of(9)));
@@ -542,7 +542,7 @@ test("a thread that dies with the cache's lock makes flushes fail and DMAs fault
   );
   assert.equal(platform.generic.unmap(entry, 1), "platform-busy");
   machine.crew.reclaim(dead.thread, "in-flight");
-  assert.equal(platform.generic.allocator.flush(), undefined);
+  assert.equal(platform.generic.allocator.flushIotlb(), undefined);
   const again = map(it, 3);
   assert.ok(machine.device(0).dmaWrite(iova(it, again), Uint8Array.of(6)));
   assert.equal(platform.generic.unmap(again, 1), undefined);
@@ -593,7 +593,7 @@ for (const invalidate of ["strict", "lazy"] as const) {
       const entry = map(there, 3, count);
       it.machine.device(0).dmaWrite(iova(there, entry), Uint8Array.of(count));
       assert.equal(generic.unmap(entry, count), undefined);
-      assert.equal(generic.allocator.flush(), undefined);
+      assert.equal(generic.allocator.flushIotlb(), undefined);
       assert.equal(byteAt(it, 3 * PAGE), count);
     }
     assert.deepEqual(wide, []);

@@ -70,7 +70,7 @@ const driving =
     const { generic } = library.platform.Sun4vPlatform.attach(machine, creator.handle);
     const first = generic.allocate(pages.length);
     for (const [i, page] of pages.entries()) assert.equal(generic.set(first + i, 1, page, 3), undefined);
-    assert.equal(generic.flush(), undefined);
+    assert.equal(generic.publish(), undefined);
     generic.commit(first, pages.length);
     if (then === "stays") return first;
     assert.equal(generic.unmap(first, pages.length), undefined);

@@ -192,7 +192,7 @@ for (const window of ["legacy", "atu"] as const) {
         if (failures === 30) assert.equal(taken, 1500, `${name}: quarantined`);
         if (taken === 0) assert.ok(tableOf(setUp).equals(before));
         setUp.machine.injection.set({});
-        assert.equal(setUp.platform.generic.allocator.flush(), undefined);
+        assert.equal(setUp.platform.generic.allocator.flushIotlb(), undefined);
         assert.equal(setUp.platform.generic.statistics().taken, 0);
         assert.ok(tableOf(setUp).equals(before), `${name}: ${failures} failures leave entries`);
         assert.equal(attempt(setUp.device), undefined);
@@ -217,7 +217,7 @@ for (const window of ["legacy", "atu"] as const) {
           assert.equal(setUp.platform.generic.statistics().quarantined, refused ? 300 : 0);
           setUp.machine.injection.set({});
           assert.equal(setUp.platform.generic.allocator.drain(), undefined);
-          assert.equal(setUp.platform.generic.allocator.flush(), undefined);
+          assert.equal(setUp.platform.generic.allocator.flushIotlb(), undefined);
           assert.ok(tableOf(setUp).every((byte) => byte === 0));
           assert.equal(setUp.platform.generic.statistics().taken, 0);
         }
@@ -252,9 +252,9 @@ test("an entry that can't be cleared is out of use, and of no other mapping's bu
     assert.equal(device.unmapPages(other, 1), undefined);
   }
   assert.equal(generic.statistics().taken, 1);
-  assert.equal(generic.allocator.flush(), "platform-refused");
+  assert.equal(generic.allocator.flushIotlb(), "platform-refused");
   stuck.clear();
-  assert.equal(generic.allocator.flush(), undefined);
+  assert.equal(generic.allocator.flushIotlb(), undefined);
   assert.equal(generic.statistics().taken, 0);
 });
 
@@ -268,7 +268,7 @@ test("an entry that was cleared late is not cleared once more when it is somebod
   // As recovery does: cleared by a call of its own.
   generic.ops.clear(entry, 1);
   assert.equal(generic.ops.set(entry, 1, 5, 3), undefined);
-  assert.equal(generic.ops.flush(), undefined);
+  assert.equal(generic.ops.publish(), undefined);
   assert.equal(generic.ops.invalidateAll(), undefined);
   const value = { page: 0, access: 0 as 0 | 1 | 2 | 3 };
   generic.ops.get(entry, value);
@@ -294,7 +294,7 @@ test("what is gathered is dropped by clearing it, at its start, its end, in its 
       "gathered",
     );
     ops.clear(first, count);
-    assert.equal(ops.flush(), undefined);
+    assert.equal(ops.publish(), undefined);
     const value = { page: 0, access: 0 as 0 | 1 | 2 | 3 };
     for (let entry = 0; entry < 40; entry++) {
       ops.get(entry, value);
@@ -305,19 +305,19 @@ test("what is gathered is dropped by clearing it, at its start, its end, in its 
   }
 });
 
-test("entries that were gathered and lost are told by every flush until they have been cleared", () => {
+test("entries that were gathered and lost are reported by every `publish` until they have been cleared", () => {
   const setUp = start();
   const { ops } = setUp.platform;
   assert.equal(ops.set(10, 4, 100, 3), undefined);
   setUp.machine.injection.set({ fail: { times: 1 }, status: EBUSY });
-  // Another place: what is gathered is sent, and refused. That is told by `flush`: it is not about this entry, which is made.
+  // Another place: what is gathered is sent, and refused. That is told by `publish`: it is not about this entry, which is made.
   assert.equal(ops.set(50, 1, 7, 3), undefined);
-  assert.equal(ops.flush(), "platform-busy");
-  assert.equal(ops.flush(), "platform-busy");
+  assert.equal(ops.publish(), "platform-busy");
+  assert.equal(ops.publish(), "platform-busy");
   ops.clear(10, 2);
-  assert.equal(ops.flush(), "platform-busy");
+  assert.equal(ops.publish(), "platform-busy");
   ops.clear(12, 2);
-  assert.equal(ops.flush(), undefined);
+  assert.equal(ops.publish(), undefined);
   const value = { page: 0, access: 0 as 0 | 1 | 2 | 3 };
   ops.get(50, value);
   assert.deepEqual(value, { page: 7, access: 3 });
@@ -325,8 +325,8 @@ test("entries that were gathered and lost are told by every flush until they hav
   assert.ok(tableOf(setUp).every((byte) => byte === 0));
 });
 
-test("whichever call fails, flush says so until its entries are cleared: those of its list are empty, all others are made", () => {
-  // Two full lists take 11 calls each; the 52 entries that are left one, when another place is set; the flush three.
+test("whichever call fails, `publish` says so until its entries are cleared: those of its list are empty, all others are made", () => {
+  // Two full lists take 11 calls each; the 52 entries that are left one, when another place is set; `publish` three.
   const lists = [
     { first: 0, count: 1024, lastCall: 11 },
     { first: 1024, count: 1024, lastCall: 22 },
@@ -339,7 +339,7 @@ test("whichever call fails, flush says so until its entries are cleared: those o
     setUp.machine.injection.set({ most: 100, fail: { after: call - 1, times: 1 }, status: EIO });
     assert.equal(ops.set(0, 2100, 0, 3), undefined);
     assert.equal(ops.set(5000, 300, 0, 3), undefined);
-    assert.equal(ops.flush(), "platform-refused", `call ${call}`);
+    assert.equal(ops.publish(), "platform-refused", `call ${call}`);
     const failed = lists.find(({ lastCall }) => call <= lastCall);
     for (const { first, count, lastCall } of lists) {
       const table = tableOf(setUp);
@@ -347,10 +347,10 @@ test("whichever call fails, flush says so until its entries are cleared: those o
       const made = entries.filter((entry) => entry.some((byte) => byte !== 0)).length;
       assert.equal(made, lastCall === failed?.lastCall ? 0 : count, `call ${call}: entries from ${first} on`);
     }
-    assert.equal(ops.flush(), "platform-refused", `call ${call}, a second time`);
+    assert.equal(ops.publish(), "platform-refused", `call ${call}, a second time`);
     ops.clear(0, 2100);
     ops.clear(5000, 300);
-    assert.equal(ops.flush(), undefined);
+    assert.equal(ops.publish(), undefined);
     assert.ok(
       tableOf(setUp).every((byte) => byte === 0),
       `call ${call} leaves entries`,
@@ -370,7 +370,7 @@ test("attributes: READ always, WRITE unless the device only reads, relaxed order
     [7, 7],
   ] as const satisfies readonly (readonly [EntryAccess, number])[]) {
     assert.equal(ops.set(access, 1, 9, access), undefined);
-    assert.equal(ops.flush(), undefined);
+    assert.equal(ops.publish(), undefined);
     assert.deepEqual([...tableOf(setUp).subarray(8 * access, 8 * access + 8)], [0, 0, 0, 0, 0, 1, 0x20, attributes]);
   }
   // Different attributes are different calls.
@@ -378,7 +378,7 @@ test("attributes: READ always, WRITE unless the device only reads, relaxed order
     callsOf(setUp, () => {
       ops.set(100, 1, 9, 1);
       ops.set(101, 1, 10, 3);
-      ops.flush();
+      ops.publish();
     }),
     2,
   );
@@ -426,7 +426,7 @@ test("an entry that the hypervisor does not tell is no empty one", () => {
   const setUp = start();
   const { ops } = setUp.platform;
   assert.equal(ops.set(3, 1, 5, 3), undefined);
-  assert.equal(ops.flush(), undefined);
+  assert.equal(ops.publish(), undefined);
   const value = { page: 0, access: 0 as 0 | 1 | 2 | 3 };
   setUp.machine.injection.set({ fail: { times: 1 }, status: EBUSY });
   assert.throws(
@@ -449,8 +449,8 @@ test("entries that a thread could not clear before it closed are handed out to n
   otherMachine.close();
   machine.injection.set({});
   const next = Sun4vPlatform.attach(Sun4vHypervisor.attach(machine.handle), structuredClone(platform.handle));
-  assert.equal(next.generic.allocator.flush(), undefined);
-  assert.equal(platform.generic.allocator.flush(), undefined);
+  assert.equal(next.generic.allocator.flushIotlb(), undefined);
+  assert.equal(platform.generic.allocator.flushIotlb(), undefined);
   const isEmpty = tableOf(setUp).every((byte) => byte === 0);
   assert.ok(isEmpty || platform.generic.statistics().taken === 2, "entries that still translate are free");
   // The closed thread's number is that of a dead one: what it left is recovered in the same way.

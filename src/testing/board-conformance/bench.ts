@@ -323,7 +323,7 @@ export class Bench {
   /** Lazy mode: everything that was unmapped is forgotten from here on. Strict mode: it is already. */
   settle(): void {
     if (this.setting.invalidate !== "lazy") return;
-    for (const { table } of this.views) expectDone(table.allocator.flush(), "a flush of the IOTLB");
+    for (const { table } of this.views) expectDone(table.allocator.flushIotlb(), "a flush of the IOTLB");
   }
 
   /** Everything that threads hold for themselves goes back to the pools. */

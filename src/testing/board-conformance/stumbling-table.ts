@@ -1,5 +1,5 @@
 /**
- * A table that stumbles: chosen calls of `allocate`, `set` and `flush` fail, and the others do what they do on a board. Beside it
+ * A table that stumbles: chosen calls of `allocate`, `set` and `publish` fail, and the others do what they do on a board. Beside it
  * runs a wild device, which reads each entry as soon as it is written, before the mapping is complete: what it learns then the
  * IOTLB must forget when the mapping is undone.
  */
@@ -18,23 +18,23 @@ export interface Stumble {
   /** Of `set` and `setCoherent` together. */
   readonly set?: number;
   /** What is written by then stays in the table until it is abandoned. */
-  readonly flush?: number;
+  readonly publish?: number;
 }
 
 export class StumblingTable extends ForwardingTable {
   readonly #allocate: readonly FailureSchedule[];
   readonly #set: readonly FailureSchedule[];
-  readonly #flush: readonly FailureSchedule[];
+  readonly #publish: readonly FailureSchedule[];
   /** The entries that were written. */
   readonly written: number[] = [];
   readonly #wildRead: (entry: number) => void;
 
   constructor(table: MappingTable, stumble: Stumble, wildRead: (entry: number) => void) {
     super(table);
-    const { allocate = [], set, flush } = stumble;
+    const { allocate = [], set, publish } = stumble;
     this.#allocate = allocate.map((call) => onlyCall("allocate", call));
     this.#set = set === undefined ? [] : [onlyCall("set", set)];
-    this.#flush = flush === undefined ? [] : [onlyCall("flush", flush)];
+    this.#publish = publish === undefined ? [] : [onlyCall("publish", publish)];
     this.#wildRead = wildRead;
   }
 
@@ -50,8 +50,8 @@ export class StumblingTable extends ForwardingTable {
     return this.#stumbles() ?? super.setCoherent(first, count, page, access) ?? this.#show(first, count);
   }
 
-  override flush(): Failure | undefined {
-    return isDue(this.#flush) ? "platform-busy" : super.flush();
+  override publish(): Failure | undefined {
+    return isDue(this.#publish) ? "platform-busy" : super.publish();
   }
 
   #stumbles(): Failure | undefined {
@@ -60,7 +60,7 @@ export class StumblingTable extends ForwardingTable {
 
   /** The entries are in the table, and the wild device has them. */
   #show(first: number, count: number): Failure | undefined {
-    const failure = super.flush();
+    const failure = super.publish();
     for (let entry = first; failure === undefined && entry < first + count; entry++) {
       this.written.push(entry);
       this.#wildRead(entry);
@@ -80,7 +80,7 @@ function isDue(schedules: readonly FailureSchedule[]): boolean {
 }
 
 /** What of one mapping can fail. */
-export const EACH_STEP: readonly Stumble[] = [{ allocate: [1] }, { set: 1 }, { flush: 1 }];
+export const EACH_STEP: readonly Stumble[] = [{ allocate: [1] }, { set: 1 }, { publish: 1 }];
 
 /** A table over the board's whose wild device has read every entry that was written. */
 export function stumbling(bench: Bench, stumble: Stumble): StumblingTable {

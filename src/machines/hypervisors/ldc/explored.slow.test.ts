@@ -57,7 +57,7 @@ function setup(library: Library, threads: number, mapsIn = false): State {
   const ops = channels.map((machine) => new library.ops.LdcOps({ machine, window: WINDOW, tableAddress: 0, state }));
   first.memory.write(PAGE, new Uint8Array(4).fill(PUBLIC));
   ops[0]?.setWith(0, 1, 1, PERMISSIONS);
-  ops[0]?.flush();
+  ops[0]?.publish();
   const args = BigUint64Array.of(1n, 0n);
   if (mapsIn) assert.equal(first.ends[1].hypercall(LDC_MAPIN, args), 0);
   return { channels, ops, address: mapsIn ? (args[0] as bigint) : 0n };
@@ -68,7 +68,7 @@ const ending =
   (thread: number) =>
   ({ channels, ops }: State): string => {
     ops[thread]?.clear(0, 1);
-    ops[thread]?.flush();
+    ops[thread]?.publish();
     if (ops[thread]?.invalidate(0, 1) !== undefined) return "busy";
     channels[thread]?.memory.write(PAGE, new Uint8Array(4).fill(SECRET));
     return "ended";
@@ -174,7 +174,7 @@ function sharing(library: Library): Exploration<State> {
 function checkSlotsFree({ channels, ops }: State): void {
   for (let entry = 1; entry <= SLOTS_PER_THREAD; entry++) {
     ops[0]?.setWith(entry, 1, 1, PERMISSIONS);
-    ops[0]?.flush();
+    ops[0]?.publish();
     const args = BigUint64Array.of(1n, BigInt(entry * PAGE));
     assert.equal(channels[0]?.ends[1].hypercall(LDC_MAPIN, args), 0, `a slot is lost: ${entry - 1} can be had`);
   }

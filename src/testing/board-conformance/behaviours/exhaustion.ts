@@ -112,7 +112,7 @@ const wholeInOnePiece: BoardCase = {
       const failure = table.set(first + done, Math.min(step, pages - done), page, 3);
       expect(failure === undefined, () => `set of ${step} entries from ${first + done} on: ${failure}`);
     }
-    table.flush();
+    table.publish();
     table.commit(first, pages);
     for (const done of new Set([0, 1, Math.floor(pages / 2), pages - 1].filter((at) => at < pages))) {
       const address = bench.address(bench.severalPages ? done % step : 0);

@@ -58,7 +58,7 @@ const weaklyOrdered: BoardCase = {
       expect(entry >= 0, () => `an entry of an empty table can't be had: ${entry}`);
       const failure = table.set(entry, 1, bench.pageOf(address), (access | 4) as EntryAccess);
       expect(failure === undefined, () => `set with weak ordering: ${failure}`);
-      table.flush();
+      table.publish();
       table.commit(entry, 1);
       const found = bench.get(entry);
       const granted = bench.kind.grants[access];
@@ -90,7 +90,7 @@ const exchanged: BoardCase = {
       [after, before, 3, 1],
       [before, after, 3, 3],
     ] as const) {
-      const failure = ops.exchange(entry, bench.pageOf(to), access, old) ?? ops.flush();
+      const failure = ops.exchange(entry, bench.pageOf(to), access, old) ?? ops.publish();
       expect(failure === undefined, () => `an exchange of entry ${entry}: ${failure}`);
       expectValue(
         old,

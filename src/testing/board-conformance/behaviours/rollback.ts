@@ -87,7 +87,7 @@ const abandoned: BoardCase = {
     const count = bench.severalPages ? 3 : 1;
     const first = table.allocate(count);
     expectDone(table.set(first, count, bench.pageOf(address), 3), "set");
-    table.flush();
+    table.publish();
     const offset = BigInt(address % bench.pageBytes);
     bench.expectReads(bench.iova(first) + offset, address, 64);
     table.abandon(first, count);
@@ -101,8 +101,8 @@ function* everyStep(elements: number): Generator<[Stumble, string]> {
     yield [{ set }, `after a mapSg in one area whose set ${set} failed`];
     yield [{ allocate: [1], set }, `after a mapSg of chained areas whose set ${set} failed`];
   }
-  yield [{ flush: 1 }, "after a mapSg in one area whose flush failed"];
-  yield [{ allocate: [1], flush: 1 }, "after a mapSg of chained areas whose flush failed"];
+  yield [{ publish: 1 }, "after a mapSg in one area whose `publish` failed"];
+  yield [{ allocate: [1], publish: 1 }, "after a mapSg of chained areas whose `publish` failed"];
   for (let element = 1; element <= elements; element++) {
     yield [{ allocate: [1, 1 + element] }, `after a mapSg of chained areas whose element ${element} found no space`];
   }
