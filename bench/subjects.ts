@@ -10,7 +10,7 @@ import { PooledAllocator } from "../src/allocator/pooled-allocator.ts";
 import type { AllocatorHandle } from "../src/allocator/state.ts";
 import { type SingleLockHandle, SingleLockTable } from "../src/rivals/single-lock.ts";
 import type { TableOps } from "../src/table/contract.ts";
-import type { DmaWindow, EntryCount, Iova } from "../src/units/numbers.ts";
+import type { DmaWindow } from "../src/units/numbers.ts";
 import type { Work } from "./cell.ts";
 
 export type SubjectName =
@@ -147,7 +147,7 @@ async function attachOther(work: Work, table: SingleLockTable | undefined): Prom
 
 /** A table's window on these entries. */
 export function windowOf(entries: number): DmaWindow {
-  return { base: 0x80000000n as Iova, pageShift: 12, entries: entries as EntryCount };
+  return { base: 0x80000000n, pageShift: 12, entries };
 }
 
 /** No entries and no IOTLB: what is measured is the allocator. */

@@ -1,12 +1,12 @@
 // A driver that frees part of its buffer, and forgets another: what the debug mode says of it.
 //
 //   node build/examples/debug.js
-import { DEVICE_WRITES, DmaDevice, type EntryCount, type Iova } from "iova";
+import { DEVICE_WRITES, DmaDevice } from "iova";
 import { debugged, describeMisuse } from "iova/debug";
 import { LinearPlatform, SoftwareMachine } from "iova/platform";
 
 const machine = SoftwareMachine.create({ memoryBytes: 2 ** 20, devices: ["nvme0"] });
-const window = { base: 0x8000_0000n as Iova, pageShift: 12, entries: 64 as EntryCount };
+const window = { base: 0x8000_0000n, pageShift: 12, entries: 64 };
 const { generic: table } = LinearPlatform.create(machine, { format: "powernv-tce", window });
 const device = debugged(new DmaDevice(table), { device: "nvme0", owner: "queue 3" });
 

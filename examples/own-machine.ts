@@ -2,7 +2,7 @@
  * A machine for own-platform.ts, as small as one can be: memory, six registers, an IOTLB, and one device whose DMA walks the table.
  * It is written from the manual of the imaginary Acme IOMMU, as the platform is, and shares no code with it. One thread.
  */
-import { type Access, InvalidArgumentError, type Iova } from "iova";
+import { type Access, InvalidArgumentError } from "iova";
 import { type Fault, type Memory, type Registers, SoftwareMachine } from "iova/platform";
 import type { DmaMachine, DmaMaster } from "iova/testing";
 
@@ -69,7 +69,7 @@ export class AcmeMachine implements DmaMachine, DmaMaster {
       const page = this.#translate(at, access);
       if (typeof page === "string" || page + inPage + part.length > this.memory.bytes) {
         const reason = typeof page === "string" ? page : "outside-memory";
-        this.#faults.push({ device: this.name, iova: at as Iova, access, reason });
+        this.#faults.push({ device: this.name, iova: at, access, reason });
         return false;
       }
       if (access === 1) this.memory.read(page + inPage, part);

@@ -3,12 +3,10 @@ import {
   type Access,
   type DmaWindow,
   type EntryAccess,
-  type EntryCount,
   type Failure,
   FormatError,
   InvalidArgumentError,
   IommuTable,
-  type Iova,
   type TableOptions,
 } from "iova";
 import type { EntryFormat, EntryValue, Machine, TableOps } from "iova/platform";
@@ -141,7 +139,7 @@ function createBoard(options: BoardOptions): Board {
   const { memoryBytes, pageShift = 12, entries = 1024, table: tableOptions } = options;
   const machine = new AcmeMachine(memoryBytes);
   const usableBytes = Math.floor((memoryBytes - 8 * entries) / 2 ** pageShift) * 2 ** pageShift;
-  const window = { base: 0x4000_0000n as Iova, pageShift, entries: entries as EntryCount };
+  const window = { base: 0x4000_0000n, pageShift, entries };
   const platform = AcmePlatform.create(machine, window, usableBytes, { ...tableOptions, threads: 1 });
   const handle = { kind: acmeBoard.name, machine: machine.handle, platform: {} };
   const { generic: table } = platform;

@@ -1,9 +1,9 @@
 // Two pieces of memory become one to a device that reads them, until they are unmapped.
-import { DEVICE_READS, DmaDevice, type EntryCount, type Iova, ScatterList } from "iova";
+import { DEVICE_READS, DmaDevice, ScatterList } from "iova";
 import { LinearPlatform, SoftwareMachine } from "iova/platform";
 
 const machine = SoftwareMachine.create({ memoryBytes: 16 * 2 ** 20, devices: ["nvme0"] });
-const window = { base: 0x8000_0000n as Iova, pageShift: 12, entries: 1024 as EntryCount };
+const window = { base: 0x8000_0000n, pageShift: 12, entries: 1024 };
 const { generic: table } = LinearPlatform.create(machine, { format: "powernv-tce", window });
 const driver = new DmaDevice(table, { mask: 0xffff_ffffn });
 

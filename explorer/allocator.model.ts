@@ -9,7 +9,6 @@ import type { RecordedRange } from "../src/allocator/soundness.model.ts";
 import type { OpenState } from "../src/allocator/state.ts";
 import type { ReclaimScope } from "../src/shared/crew.ts";
 import type { SharedWords } from "../src/shared/memory.ts";
-import type { Entry } from "../src/units/numbers.ts";
 import type { Exploration, ScheduleEnd } from "./explore.ts";
 import { exploredCopy, type Plant } from "./load.ts";
 import { add, createShared, exchange, load, wordsOf } from "./memory.ts";
@@ -130,7 +129,7 @@ export const flush: Operation = ({ allocator }) => void allocator.flushIotlb();
 export const reserve =
   (first: number, end: number): Operation =>
   (worker) => {
-    const failure = worker.allocator.reserve({ first: first as Entry, end: end as Entry });
+    const failure = worker.allocator.reserve({ first, end });
     if (failure === undefined) worker.reserved.push({ first, count: end - first });
     else worker.refused++;
   };
@@ -139,8 +138,8 @@ export const reserve =
 export const unreserve: Operation = (worker) => {
   const range = worker.reserved.shift();
   if (range === undefined) return;
-  const end = (range.first + range.count) as Entry;
-  assert.equal(worker.allocator.unreserve({ first: range.first as Entry, end }), undefined);
+  const end = range.first + range.count;
+  assert.equal(worker.allocator.unreserve({ first: range.first, end }), undefined);
 };
 
 function clear(worker: Worker): Range | undefined {
@@ -429,11 +428,11 @@ function checkNothingLost(state: State, end: ScheduleEnd, recorded: readonly Rec
   const survivor = living[0] as PooledAllocator;
   for (const { first, count, state: found } of recorded) {
     if (found !== RESERVED) continue;
-    assert.equal(survivor.unreserve({ first: first as Entry, end: (first + count) as Entry }), undefined);
+    assert.equal(survivor.unreserve({ first, end: first + count }), undefined);
   }
   for (const { first, count } of recorded.filter((range) => range.state === LIVE))
     assert.equal(survivor.free(first, count), 0);
   for (const view of living) assert.equal(view.drain(), undefined);
-  const all = { first: 0 as Entry, end: survivor.entries as Entry };
+  const all = { first: 0, end: survivor.entries };
   assert.equal(survivor.reserve(all), undefined, "the whole table can't be taken");
 }

@@ -36,11 +36,7 @@ export { failureCode, failureOf, isFailure, orThrow } from "./units/failure.ts";
 export type {
   Access,
   DmaWindow,
-  Entry,
   EntryAccess,
-  EntryCount,
   EntryRange,
-  Iova,
-  PhysicalAddress,
 } from "./units/numbers.ts";
 export { DEVICE_READS, DEVICE_READS_AND_WRITES, DEVICE_WRITES, MAX_ENTRIES, WEAKLY_ORDERED } from "./units/numbers.ts";

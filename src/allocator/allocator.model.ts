@@ -2,7 +2,7 @@
  * The plain model: next fit in pools, then first fit across their borders, entry by entry, with no words, bounds, hints of fullness
  * or locks. One thread, strict mode, no cache: then the allocator must give the same addresses, one by one.
  */
-import type { Entry, EntryRange } from "../units/numbers.ts";
+import type { EntryRange } from "../units/numbers.ts";
 import type { AreaConstraints } from "./constraints.ts";
 import { splitPools } from "./layout.ts";
 import type { AllocatorOptions } from "./options.ts";
@@ -101,7 +101,7 @@ function lowest(from: number, end: number, fits: (start: number) => boolean): nu
   return undefined;
 }
 
-export const range = (first: number, end: number): EntryRange => ({ first: first as Entry, end: end as Entry });
+export const range = (first: number, end: number): EntryRange => ({ first, end });
 
 /** A fresh allocator, and a model with the pools that it really has. */
 export function realAndModel(options: AllocatorOptions): { real: PooledAllocator; model: AllocatorModel } {

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { DmaWindow, EntryCount, Iova } from "../units/numbers.ts";
+import type { DmaWindow } from "../units/numbers.ts";
 import { areaConstraints, UNCONSTRAINED } from "./constraints.ts";
 
 const windowAt = (base: bigint, entries: number): DmaWindow => ({
-  base: base as Iova,
+  base,
   pageShift: 12,
-  entries: entries as EntryCount,
+  entries,
 });
 
 test("limits that can't bite are dropped: such a device takes the fast path", () => {

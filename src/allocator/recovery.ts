@@ -20,7 +20,7 @@ import { SHORT_PATIENCE_MS, tagOf } from "../shared/lock.ts";
 import { hintTo, peek, poke } from "../shared/memory.ts";
 import { IovaError } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
-import type { Entry, EntryRange } from "../units/numbers.ts";
+import type { EntryRange } from "../units/numbers.ts";
 import { emptyFifos } from "./cache.ts";
 import type { View } from "./intent.ts";
 import { NO_INTENT } from "./intent.ts";
@@ -148,8 +148,7 @@ export class Recovery {
         return;
       }
       const end = first + lengthOf(ledger, first, slot);
-      if (tryChange(ledger, first, slot, ENDING, this.#view.thread))
-        taken.push({ first: first as Entry, end: end as Entry });
+      if (tryChange(ledger, first, slot, ENDING, this.#view.thread)) taken.push({ first, end });
     });
     return stillLive;
   }

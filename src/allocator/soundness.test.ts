@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { add, peek, poke, pokeHalf, store } from "../shared/memory.ts";
-import type { Entry } from "../units/numbers.ts";
 import { areaOf, FIFO_RANGES, POOL, THREAD } from "./layout.ts";
 import { CACHED, LIVE, PENDING, QUARANTINED, slotOf } from "./ledger.ts";
 import { PooledAllocator } from "./pooled-allocator.ts";
@@ -20,7 +19,7 @@ function playedTable(): { state: OpenState; main: PooledAllocator; other: Pooled
     const ranges = [1, 2, 2, 40, 68, 3].map((count) => ({ first: allocator.allocate(count), count }));
     for (const { first, count } of ranges.slice(1, 5)) assert.equal(allocator.free(first, count), 0);
   }
-  main.reserve({ first: 3500 as Entry, end: 3600 as Entry });
+  main.reserve({ first: 3500, end: 3600 });
   const first = other.allocate(5);
   other.startFree(first, 5);
   other.quarantine(first, 5);

@@ -6,7 +6,7 @@ import { longestRun } from "../shared/bitmap.ts";
 import { counted } from "../shared/counters.ts";
 import { lockStatistics } from "../shared/lock.ts";
 import { glance, type SharedHalves, type SharedWords } from "../shared/memory.ts";
-import type { Entry, EntryRange } from "../units/numbers.ts";
+import type { EntryRange } from "../units/numbers.ts";
 import { cachedEntries, unfolded } from "./cache.ts";
 import { areaOf, type Layout, POOL, THREAD } from "./layout.ts";
 import { beginsRange, lengthOf, ownerIn, type RangeState, slotSeen, stateIn } from "./ledger.ts";
@@ -168,7 +168,7 @@ export function* rangesIn(
     entry += 1;
     if (stateIn(slot) !== state) continue;
     const end = first + lengthOf(ledger, first, slot);
-    yield { first: first as Entry, end: end as Entry, owner: ownerIn(slot) };
+    yield { first, end, owner: ownerIn(slot) };
   }
 }
 

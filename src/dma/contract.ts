@@ -7,13 +7,13 @@
  * thread. Failures that a running system meets are values; misuse throws typed errors and changes nothing.
  */
 import type { Failure } from "../units/failure.ts";
-import type { Access, Iova } from "../units/numbers.ts";
+import type { Access } from "../units/numbers.ts";
 import type { ScatterList } from "./scatter-list.ts";
 
 /** A piece of memory that the device can use at `iova`. Keep it: `unmap` takes it. */
 export interface Mapping {
-  /** Bus address of the first byte. */
-  readonly iova: Iova;
+  /** Bus address of the first byte, in bytes. */
+  readonly iova: bigint;
   readonly bytes: number;
   readonly access: Access;
 }

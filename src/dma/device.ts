@@ -12,7 +12,7 @@
 import type { MappingTable } from "../table/contract.ts";
 import { checkInteger, FreeError, InvalidArgumentError, inWords } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
-import type { Access, Iova } from "../units/numbers.ts";
+import type { Access } from "../units/numbers.ts";
 import * as pageArithmetic from "../units/pages.ts";
 import type { DmaDeviceOptions } from "./device-options.ts";
 import type { DeviceLimits } from "./limits.ts";
@@ -79,7 +79,7 @@ export class DmaDevice extends RoutedDevice {
    * The bus address at which the device finds the byte `address` that was mapped at `entry`.
    * @throws InvalidArgumentError when `entry` is none of this table's: a failure code that nobody looked at, for one
    */
-  iovaOf(entry: number, address: number): Iova {
+  iovaOf(entry: number, address: number): bigint {
     checkInteger("entry", entry, 0, this.#route.limits.entries - 1);
     return this.#route.iovaOf(entry, BigInt(address));
   }

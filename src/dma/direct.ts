@@ -5,7 +5,7 @@
 import { hexadecimal } from "../units/counts.ts";
 import { checkInteger, FreeError, InvalidArgumentError, inWords, SyncError } from "../units/errors.ts";
 import { type Failure, failureCode, failureOf, LONGER_THAN_BOUNDARY, MASK_TOO_LOW } from "../units/failure.ts";
-import type { EntryAccess, Iova } from "../units/numbers.ts";
+import type { EntryAccess } from "../units/numbers.ts";
 import { HIGH_WORD, LOW_WORD } from "../units/words64.ts";
 import type { Mapping } from "./contract.ts";
 import { checkDeviceOptions, type DmaDeviceOptions } from "./device-options.ts";
@@ -74,7 +74,7 @@ export class DirectRoute implements Route {
     return refusal === 0 ? physical : refusal;
   }
 
-  iovaOf(place: number): Iova {
+  iovaOf(place: number): bigint {
     return this.#reach.busAddress(place);
   }
 
@@ -97,7 +97,7 @@ export class DirectRoute implements Route {
 
   coherentRefusal(): undefined {}
 
-  placeCoherent(address: number, bytes: number, alignment: number): Iova | Failure {
+  placeCoherent(address: number, bytes: number, alignment: number): bigint | Failure {
     const refusal = this.#coherentReach.refusal(address, bytes);
     if (refusal !== 0) return failureOf(refusal);
     const iova = this.#coherentReach.busAddress(address);
@@ -277,8 +277,8 @@ class DirectReach {
     return (address - this.#boundaryAt) % this.#boundary === 0;
   }
 
-  busAddress(address: number): Iova {
-    return (this.#window.base + BigInt(address - this.#window.address)) as Iova;
+  busAddress(address: number): bigint {
+    return this.#window.base + BigInt(address - this.#window.address);
   }
 
   /** The physical address of a bus address, or -1 where the window has none. */

@@ -11,7 +11,7 @@ import { hexadecimal } from "../units/counts.ts";
 import { checkInteger, FreeError, InvalidArgumentError, IovaError } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
 import { checkKeys } from "../units/keys.ts";
-import { DEVICE_READS_AND_WRITES, type Iova } from "../units/numbers.ts";
+import { DEVICE_READS_AND_WRITES } from "../units/numbers.ts";
 import { roundUp } from "../units/pages.ts";
 import type { CoherentMemory, DmaOperations } from "./contract.ts";
 import { zeroBytes } from "./memory/bytes.ts";
@@ -204,7 +204,7 @@ export class DmaPool {
   #blockAt({ chunk: { memory }, index }: Place): CoherentMemory {
     const start = this.#starts[index]!;
     return {
-      iova: (memory.iova + BigInt(start)) as Iova,
+      iova: memory.iova + BigInt(start),
       bytes: this.#blockBytes,
       access: DEVICE_READS_AND_WRITES,
       address: memory.address + start,

@@ -6,7 +6,7 @@
  * A mapping is known by its *place* on the route, a number: its first entry, or where there are none its physical address.
  */
 import type { Failure } from "../units/failure.ts";
-import type { EntryAccess, Iova } from "../units/numbers.ts";
+import type { EntryAccess } from "../units/numbers.ts";
 import type { Mapping } from "./contract.ts";
 import type { ScatterList } from "./scatter-list.ts";
 
@@ -20,7 +20,7 @@ export interface Route extends CoherentPlaces {
   /** Maps `bytes` bytes of physical memory from `address` on. The place, or a failure code. */
   map(address: bigint, bytes: number, access: EntryAccess): number;
   /** The bus address of what was mapped at `place`: the byte that is, or stands in for, the one at `address`. */
-  iovaOf(place: number, address: bigint): Iova;
+  iovaOf(place: number, address: bigint): bigint;
   /** The place of a mapping. Throws FreeError for bytes that this route can't have mapped. */
   placeOf(mapping: Mapping): number;
   /** Throws FreeError for what is not mapped like that, where this route can tell. */
@@ -55,9 +55,9 @@ export interface CoherentPlaces {
   /** Did the last failed placing leave what a device may still reach? */
   readonly isStranded: boolean;
   /** Maps pages under the coherent mask, at a multiple of `alignment` bytes. On failure nothing is mapped, unless it is stranded. */
-  placeCoherent(address: number, bytes: number, alignment: number): Iova | Failure;
+  placeCoherent(address: number, bytes: number, alignment: number): bigint | Failure;
   /** When it returns undefined, the device no longer uses them, or in lazy mode after `awaitInvalidation`. */
-  removeCoherent(iova: Iova, bytes: number): Failure | undefined;
+  removeCoherent(iova: bigint, bytes: number): Failure | undefined;
   /** When it returns undefined, no device uses what this thread has unmapped. */
   awaitInvalidation(): Failure | undefined;
 }

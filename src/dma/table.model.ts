@@ -7,7 +7,7 @@ import type { AreaConstraints } from "../allocator/constraints.ts";
 import type { MappingTable } from "../table/contract.ts";
 import { FreeError } from "../units/errors.ts";
 import { type Failure, LONGER_THAN_BOUNDARY, LONGER_THAN_TABLE, MASK_TOO_LOW, TABLE_FULL } from "../units/failure.ts";
-import type { Access, DmaWindow, EntryCount, Iova } from "../units/numbers.ts";
+import type { Access, DmaWindow } from "../units/numbers.ts";
 
 export interface ModelEntry {
   state: "free" | "pending" | "live";
@@ -34,9 +34,9 @@ export class ModelTable implements MappingTable {
 
   constructor(window: { base: bigint; pageShift: number; entries: number }) {
     this.window = {
-      base: window.base as Iova,
+      base: window.base,
       pageShift: window.pageShift,
-      entries: window.entries as EntryCount,
+      entries: window.entries,
     };
     this.entries = Array.from({ length: window.entries }, () => ({ state: "free", page: 0, access: 0 }));
   }

@@ -12,14 +12,14 @@ import { SingleLockTable } from "../rivals/single-lock.ts";
 import type { EntryValue, TableOps } from "../table/contract.ts";
 import { IommuTable, type TableOptions } from "../table/iommu-table.ts";
 import type { Failure } from "../units/failure.ts";
-import type { Access, DmaWindow, EntryCount, Iova } from "../units/numbers.ts";
+import type { Access, DmaWindow } from "../units/numbers.ts";
 import type { CoherentMemory, Mapping } from "./contract.ts";
 import { DmaDevice } from "./device.ts";
 import type { DmaDeviceOptions } from "./device-options.ts";
 import { ModelOps } from "./ops.model.ts";
 import { ScatterList } from "./scatter-list.ts";
 
-const window: DmaWindow = { base: 0x10000n as Iova, pageShift: 12, entries: 64 as EntryCount };
+const window: DmaWindow = { base: 0x10000n, pageShift: 12, entries: 64 };
 
 /** Ops on an array of entries that throw at one call, or from one call on. */
 class ThrowingOps implements TableOps {

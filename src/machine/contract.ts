@@ -6,7 +6,7 @@
  * table writes an entry without making a bigint.
  */
 import type { Crew } from "../shared/crew.ts";
-import type { Access, Iova } from "../units/numbers.ts";
+import type { Access } from "../units/numbers.ts";
 
 /**
  * Physical memory. Every thread has a view of its own; the bytes are shared.
@@ -59,8 +59,8 @@ export interface Registers {
 export interface Fault {
   /** The device's name on its machine. */
   readonly device: string;
-  /** Where the refused access began. */
-  readonly iova: Iova;
+  /** Bus address at which the refused access began, in bytes. */
+  readonly iova: bigint;
   readonly access: Access;
   /** Why: "not-mapped", "read-refused", "write-refused", "outside-window", … as the machine says it. */
   readonly reason: string;

@@ -15,7 +15,7 @@ import { checkHandle } from "../table/handle.ts";
 import { checkInteger, FormatError, FreeError, InvalidArgumentError } from "../units/errors.ts";
 import { failureOf, isFailure, LONGER_THAN_TABLE } from "../units/failure.ts";
 import { checkKeys } from "../units/keys.ts";
-import type { DmaWindow, EntryCount, Iova } from "../units/numbers.ts";
+import type { DmaWindow } from "../units/numbers.ts";
 
 const PAGE_SHIFT = 12;
 /** The unit: 4 KiB. */
@@ -196,9 +196,9 @@ function pagesOf(bytes: number): number {
 
 function regionOf({ address, bytes }: PhysicalPagesHandle): DmaWindow {
   return {
-    base: BigInt(address) as Iova,
+    base: BigInt(address),
     pageShift: PAGE_SHIFT,
-    entries: (bytes / PHYSICAL_PAGE_BYTES) as EntryCount,
+    entries: bytes / PHYSICAL_PAGE_BYTES,
   };
 }
 

@@ -5,11 +5,11 @@ import { type AreaConstraints, UNCONSTRAINED } from "../allocator/constraints.ts
 import { createShared, glance, wordsOf } from "../shared/memory.ts";
 import { FreeError } from "../units/errors.ts";
 import { LONGER_THAN_BOUNDARY, LONGER_THAN_TABLE, MASK_TOO_LOW, TABLE_FULL } from "../units/failure.ts";
-import type { DmaWindow, EntryCount, Iova } from "../units/numbers.ts";
+import type { DmaWindow } from "../units/numbers.ts";
 import { ShadowOps } from "./single-lock.model.ts";
 import { SingleLockTable } from "./single-lock.ts";
 
-const windowOf = (entries: number): DmaWindow => ({ base: 0n as Iova, pageShift: 12, entries: entries as EntryCount });
+const windowOf = (entries: number): DmaWindow => ({ base: 0n, pageShift: 12, entries });
 const tableOf = (entries: number, ops = new ShadowOps()): SingleLockTable =>
   SingleLockTable.create(windowOf(entries), ops);
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { UNCONSTRAINED } from "../allocator/constraints.ts";
 import type { Failure } from "../units/failure.ts";
-import type { DmaWindow, EntryCount, Iova } from "../units/numbers.ts";
+import type { DmaWindow } from "../units/numbers.ts";
 import type { MappingTable } from "./contract.ts";
 import { ForwardingTable } from "./forwarding-table.ts";
 
@@ -11,7 +11,7 @@ class Plain extends ForwardingTable {}
 type Operations = Omit<Required<MappingTable>, "window">;
 type Arguments = { readonly [Name in keyof Operations]: Parameters<Operations[Name]> };
 
-const WINDOW: DmaWindow = { base: 0n as Iova, pageShift: 12, entries: 8 as EntryCount };
+const WINDOW: DmaWindow = { base: 0n, pageShift: 12, entries: 8 };
 const FIRSTS = Int32Array.of(1, 5);
 const COUNTS = Int32Array.of(2, 1);
 

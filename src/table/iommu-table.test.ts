@@ -7,11 +7,11 @@ import { test } from "node:test";
 import { range } from "../allocator/allocator.model.ts";
 import { UNCONSTRAINED } from "../allocator/constraints.ts";
 import type { Failure } from "../units/failure.ts";
-import type { Access, DmaWindow, EntryCount, Iova } from "../units/numbers.ts";
+import type { Access, DmaWindow } from "../units/numbers.ts";
 import type { EntryValue, TableOps } from "./contract.ts";
 import { IommuTable, iovaOf, type TableOptions } from "./iommu-table.ts";
 
-const window: DmaWindow = { base: 0x8000_0000n as Iova, pageShift: 12, entries: 256 as EntryCount };
+const window: DmaWindow = { base: 0x8000_0000n, pageShift: 12, entries: 256 };
 
 /** Entries in an array; every call is written down. `watch` is called first in each. */
 class RecordingOps implements TableOps {
@@ -260,15 +260,15 @@ test("a dead thread's pending and ending ranges come back, cleared and invalidat
 
 test("an entry becomes a bus address in one place, also in a window at 2^59", () => {
   assert.equal(iovaOf(window, 3), 0x8000_3000n);
-  assert.equal(iovaOf({ ...window, base: (1n << 59n) as Iova, pageShift: 16 }, 5), (1n << 59n) + 0x50000n);
+  assert.equal(iovaOf({ ...window, base: 1n << 59n, pageShift: 16 }, 5), (1n << 59n) + 0x50000n);
 });
 
 test("a window that can't be is refused with its numbers", () => {
   const wrong: Array<readonly [Partial<DmaWindow>, RegExp]> = [
     [{ pageShift: 11 }, /page shift is 11/],
-    [{ base: 0x800n as Iova }, /base is 0x800; expected a multiple of the IO page/],
-    [{ entries: 0 as EntryCount }, /entries is 0/],
-    [{ base: ((1n << 64n) - 4096n) as Iova }, /beyond 2\^64/],
+    [{ base: 0x800n }, /base is 0x800; expected a multiple of the IO page/],
+    [{ entries: 0 }, /entries is 0/],
+    [{ base: (1n << 64n) - 4096n }, /beyond 2\^64/],
   ];
   for (const [part, message] of wrong) {
     assert.throws(() => IommuTable.create({ ...window, ...part }, new RecordingOps()), {

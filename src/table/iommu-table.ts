@@ -20,7 +20,7 @@ import type { Crew, ReclaimScope, Recover } from "../shared/crew.ts";
 import { checkInteger, FormatError, InvalidArgumentError } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
 import { checkKeys } from "../units/keys.ts";
-import type { DmaWindow, EntryAccess, EntryRange, Iova } from "../units/numbers.ts";
+import type { DmaWindow, EntryAccess, EntryRange } from "../units/numbers.ts";
 import { checkWindow } from "../units/window.ts";
 import type { MappingTable, TableOps } from "./contract.ts";
 
@@ -49,9 +49,9 @@ export type RecoverAround = (own: Recover) => Recover;
  * Bus address of an entry's first byte: the one place where an entry becomes an address. Throws InvalidArgumentError for an entry that the
  * window does not have, such as a failure code.
  */
-export function iovaOf(window: DmaWindow, entry: number): Iova {
+export function iovaOf(window: DmaWindow, entry: number): bigint {
   checkInteger("entry", entry, 0, window.entries - 1);
-  return (window.base + (BigInt(entry) << BigInt(window.pageShift))) as Iova;
+  return window.base + (BigInt(entry) << BigInt(window.pageShift));
 }
 
 /**

@@ -27,7 +27,7 @@ import { slotAt } from "../machines/software/threads.ts";
 import { LinearPlatform } from "../platforms/linear/platform.ts";
 import type { ReclaimScope } from "../shared/crew.ts";
 import { peek, wordsOf } from "../shared/memory.ts";
-import type { DmaWindow, Entry, EntryCount, EntryRange, Iova } from "../units/numbers.ts";
+import type { DmaWindow, EntryRange } from "../units/numbers.ts";
 import { type Driven, MOST_AT_ONCE } from "./driver.test.worker.ts";
 import { iovaOf } from "./iommu-table.ts";
 
@@ -122,7 +122,7 @@ async function run(setting: Setting, seed: number, kills: number, how: string): 
 function setUp(setting: Setting, random: Random): Bench {
   const { format, invalidate, cache } = setting;
   const pageShift = format === "powernv-tce" ? 12 : 13;
-  const window: DmaWindow = { base: 0x80000000n as Iova, pageShift, entries: ENTRIES as EntryCount };
+  const window: DmaWindow = { base: 0x80000000n, pageShift, entries: ENTRIES };
   const machine = SoftwareMachine.create({
     memoryBytes: 2 ** 25,
     threads: 16,
@@ -257,7 +257,7 @@ function checkAllIsThere({ platform, state, shadow, machine }: Bench): void {
   assertSound(state, "when all is unmapped");
   assert.deepEqual(shadow.ranges(), []);
   assert.equal(allocator.statistics().taken, 0);
-  const whole = { first: 0 as Entry, end: ENTRIES as Entry };
+  const whole = { first: 0, end: ENTRIES };
   assert.equal(platform.generic.reserve(whole), undefined);
   for (let entry = 0; entry < ENTRIES; entry++) assert.equal(readNumber(machine, platform, entry), undefined);
 }

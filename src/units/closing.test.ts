@@ -12,14 +12,14 @@ import { PhysicalPages } from "../memory/physical-pages.ts";
 import type { PowernvPlatform } from "../platforms/powernv/platform.ts";
 import type { PseriesPlatform } from "../platforms/pseries/platform.ts";
 import { IommuTable } from "../table/iommu-table.ts";
-import type { DmaWindow, EntryCount, Iova } from "./numbers.ts";
+import type { DmaWindow } from "./numbers.ts";
 
 interface Closable extends Disposable {
   close(): void;
 }
 
 const MEMORY = { memoryBytes: 2 ** 20 };
-const window: DmaWindow = { base: 0x10000n as Iova, pageShift: 12, entries: 64 as EntryCount };
+const window: DmaWindow = { base: 0x10000n, pageShift: 12, entries: 64 };
 const powernv = (): PowernvPlatform =>
   boardNamed("powernv").create({ memoryBytes: 2 ** 22 }).platform as PowernvPlatform;
 

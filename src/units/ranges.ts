@@ -1,8 +1,8 @@
 /** Ranges of entries, [first, end): put together, taken apart, compared. Not for hot paths: each answer is a new object. */
-import type { Entry, EntryRange } from "./numbers.ts";
+import type { EntryRange } from "./numbers.ts";
 
 export function rangeOf(first: number, end: number): EntryRange {
-  return { first: first as Entry, end: end as Entry };
+  return { first, end };
 }
 
 /** Has the range entries in [first, end)? */

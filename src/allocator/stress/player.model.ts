@@ -5,7 +5,7 @@
  */
 
 import { type FailureCode, failureOf, OWNER_UNRESPONSIVE } from "../../units/failure.ts";
-import type { DmaWindow, Entry, EntryCount, EntryRange, Iova } from "../../units/numbers.ts";
+import type { DmaWindow, EntryRange } from "../../units/numbers.ts";
 import { type AreaConstraints, areaConstraints, UNCONSTRAINED } from "../constraints.ts";
 import type { PooledAllocator } from "../pooled-allocator.ts";
 import type { IotlbModel } from "./iotlb.model.ts";
@@ -98,9 +98,9 @@ export class Player {
     this.#profile = profile;
     const { entries } = stage.allocator;
     const window: DmaWindow = {
-      base: (BigInt(BASE_PAGE) << 12n) as Iova,
+      base: BigInt(BASE_PAGE) << 12n,
       pageShift: 12,
-      entries: entries as EntryCount,
+      entries,
     };
     this.#constraints = [
       areaConstraints(window, { alignmentPages: 8 }),
@@ -256,7 +256,7 @@ export class Player {
     const { allocator, shadow, iotlb } = this.#stage;
     const count = 1 + this.#random(LARGEST);
     const first = this.#random(allocator.entries - count);
-    const range = { first: first as Entry, end: (first + count) as Entry };
+    const range = { first, end: first + count };
     const failure = allocator.reserve(range);
     if (failure === "owner-unresponsive") this.tally.unresponsive++;
     else if (failure !== undefined && failure !== "in-use") throw new Error(`reserve: ${failure}`);

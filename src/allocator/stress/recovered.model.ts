@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { openCrewState, type ReclaimScope, SLOT_DEAD, slotState } from "../../shared/crew.ts";
 import { IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
-import type { Entry, EntryRange } from "../../units/numbers.ts";
+import type { EntryRange } from "../../units/numbers.ts";
 import { UNCONSTRAINED } from "../constraints.ts";
 import type { LeftRange } from "./accounts.model.ts";
 import type { Scene } from "./scene.model.ts";
@@ -103,7 +103,7 @@ export function giveBackLeft(scene: Scene, left: readonly LeftRange[], holder: n
   for (const { first, count, reserved, recorded } of left) {
     shadow.wipe(first, count, [holder, MAIL]);
     if (reserved) {
-      assert.equal(allocator.unreserve({ first: first as Entry, end: (first + count) as Entry }), undefined);
+      assert.equal(allocator.unreserve({ first, end: first + count }), undefined);
     } else {
       iotlb?.cleared(first, count);
       assert.equal(allocator.free(first, count), 0);

@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import type { Worker } from "node:worker_threads";
 import type { SharedBuffer } from "../../shared/memory.ts";
-import type { Entry } from "../../units/numbers.ts";
 import type { AllocatorOptions } from "../options.ts";
 import { PooledAllocator } from "../pooled-allocator.ts";
 import { randomFrom } from "../random.model.ts";
@@ -105,7 +104,7 @@ export function checkAllIsThere({ allocator, state, shadow }: Scene): void {
   const { taken, cached, waiting, quarantined } = allocator.statistics();
   assert.deepEqual({ taken, cached, waiting, quarantined }, { taken: 0, cached: 0, waiting: 0, quarantined: 0 });
   assert.deepEqual([...allocator.leaks()], []);
-  const whole = { first: 0 as Entry, end: allocator.entries as Entry };
+  const whole = { first: 0, end: allocator.entries };
   assert.equal(allocator.reserve(whole), undefined, "the whole table can't be taken");
   assert.equal(allocator.unreserve(whole), undefined);
   assertSound(state, "after the whole table was taken");

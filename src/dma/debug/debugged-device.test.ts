@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 import { FreeError } from "../../units/errors.ts";
-import type { Iova } from "../../units/numbers.ts";
 import type { CoherentMemory, Mapping } from "../contract.ts";
 import { ScatterList } from "../scatter-list.ts";
 import { MAX_COLLECTED } from "./collector.ts";
@@ -87,7 +86,7 @@ test("a failure that is unmapped is reported, by name or code, and the device be
 
 test("a free of what is not mapped says what was asked for, and passes the device's error on", () => {
   const { device, model } = setUp({}, {});
-  const mapping = { iova: 0x5000n as Iova, bytes: 100, access: 1 } as const;
+  const mapping = { iova: 0x5000n, bytes: 100, access: 1 } as const;
   assert.throws(() => misusesIt(() => device.unmap(mapping)), FreeError);
   assert.deepEqual(model.calls, ["unmap"]);
   const report = onlyReport(device, "free-unmapped");
@@ -112,7 +111,7 @@ test("a second free says where the first one was", () => {
 test("a free inside a mapping says which", () => {
   const { device } = setUp();
   mapsIt(() => device.map(MEMORY, 100, 1));
-  misusesIt(() => device.unmap({ iova: 0x1000_0040n as Iova, bytes: 36, access: 1 }));
+  misusesIt(() => device.unmap({ iova: 0x1000_0040n, bytes: 36, access: 1 }));
   const { inside } = onlyReport(device, "free-unmapped");
   assert.deepEqual(inside?.mapping, single(1));
   leadsTo(inside?.mapped as Place, "mapsIt");
@@ -142,7 +141,7 @@ test("a free by the call of another kind is reported", () => {
   const { device } = setUp();
   const list = listOf([MEMORY, 100]);
   mapsIt(() => device.mapSg(list, 1));
-  misusesIt(() => device.unmap({ iova: list.iovas[0] as Iova, bytes: 100, access: 1 }));
+  misusesIt(() => device.unmap({ iova: list.iovas[0] as bigint, bytes: 100, access: 1 }));
   assert.equal(onlyReport(device, "free-wrong-kind").expected.kind, "scatterlist");
 });
 
@@ -239,7 +238,7 @@ test("of two mappings of one address, each is checked by itself", () => {
 
 test("a sync of what is not mapped, or is a failure, is reported", () => {
   const { device } = setUp();
-  misusesIt(() => device.syncForCpu({ iova: 0x7000n as Iova, bytes: 64, access: 2 }));
+  misusesIt(() => device.syncForCpu({ iova: 0x7000n, bytes: 64, access: 2 }));
   assert.equal(onlyReport(device, "sync-unmapped").found.iova, 0x7000n);
   const list = setUp();
   misusesIt(() => list.device.syncSgForDevice(listOf([MEMORY, 100])));
@@ -468,8 +467,8 @@ test("with noWarning nothing is said of how a mapping is made, but of how it is 
 test("a hot misuse is counted, and reported a stated number of times", () => {
   const seen: MisuseKind[] = [];
   const { device } = setUp({ reportsPerKind: 3, onMisuse: ({ kind }) => seen.push(kind), ignore: ["sync-unmapped"] });
-  for (let i = 0; i < 10; i++) device.unmap({ iova: 0x5000n as Iova, bytes: 1, access: 1 });
-  for (let i = 0; i < 4; i++) device.syncForCpu({ iova: 0x5000n as Iova, bytes: 1, access: 2 });
+  for (let i = 0; i < 10; i++) device.unmap({ iova: 0x5000n, bytes: 1, access: 1 });
+  for (let i = 0; i < 4; i++) device.syncForCpu({ iova: 0x5000n, bytes: 1, access: 2 });
   assert.deepEqual(seen, Array(3).fill("free-unmapped"));
   assert.deepEqual([device.counts["free-unmapped"], device.counts["sync-unmapped"]], [10, 4]);
   assert.deepEqual(device.reports, []);
@@ -477,7 +476,7 @@ test("a hot misuse is counted, and reported a stated number of times", () => {
 
 test("without a handler, the first 256 reports are kept", () => {
   const { device } = setUp({ reportsPerKind: 1000, stackFrames: 0 });
-  for (let i = 0; i < 2 * MAX_COLLECTED; i++) device.unmap({ iova: BigInt(i) as Iova, bytes: 1, access: 1 });
+  for (let i = 0; i < 2 * MAX_COLLECTED; i++) device.unmap({ iova: BigInt(i), bytes: 1, access: 1 });
   assert.deepEqual([device.reports.length, device.counts["free-unmapped"]], [256, 512]);
 });
 
@@ -534,7 +533,7 @@ test("switched off, it is the device itself", () => {
 
 test("without a handler each report is a warning on the console, too; with one it is not (review of 2026-11-30, B19)", () => {
   const before = warn.mock.calls.length;
-  const wrong = { iova: 0x5000n as Iova, bytes: 1, access: 1 } as const;
+  const wrong = { iova: 0x5000n, bytes: 1, access: 1 } as const;
   setUp().device.unmap(wrong);
   assert.equal(warn.mock.calls.length, before + 1);
   assert.match(String(warn.mock.calls[before]?.arguments[0]), /^nvme0: unmap: frees .* \[free-unmapped\]/);

@@ -4,7 +4,7 @@
  */
 import { FreeError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
-import type { Access, Iova } from "../../units/numbers.ts";
+import type { Access } from "../../units/numbers.ts";
 import type { CoherentMemory, DmaOperations, Mapping, MappingPart } from "../contract.ts";
 import type { ScatterList } from "../scatter-list.ts";
 
@@ -115,7 +115,7 @@ export class ModelDevice implements DmaOperations {
     const iova = this.#options.direct === true ? address : this.#next + (address % PAGE);
     this.#next += ((address % PAGE) + BigInt(bytes) + PAGE - 1n) & -PAGE;
     this.#live.set(iova, [...(this.#live.get(iova) ?? []), { kind, bytes }]);
-    return { iova: iova as Iova, bytes, access };
+    return { iova, bytes, access };
   }
 
   #unmap(kind: string, iova: bigint, bytes: number): undefined {

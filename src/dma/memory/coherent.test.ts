@@ -4,7 +4,6 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { PhysicalPages } from "../../memory/physical-pages.ts";
 import { FreeError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
-import type { Iova } from "../../units/numbers.ts";
 import type { CoherentMemory } from "../contract.ts";
 import { DmaDevice } from "../device.ts";
 import { FaultInjectingTable } from "../fault-injection.ts";
@@ -126,10 +125,7 @@ test("wrong frees throw, say why, and change nothing", () => {
   const wrong = (code: string, message: RegExp) => (error: unknown) =>
     error instanceof FreeError && error.code === code && message.test(error.message);
   const free = (change: Partial<CoherentMemory>) => () => device.freeCoherent({ ...block, ...change });
-  assert.throws(
-    free({ iova: (block.iova + 4096n) as Iova }),
-    wrong("not-allocated", /no coherent memory begins there/),
-  );
+  assert.throws(free({ iova: block.iova + 4096n }), wrong("not-allocated", /no coherent memory begins there/));
   assert.throws(free({ bytes: 5001 }), wrong("wrong-length", /5001 bytes .*: 5000 were allocated there/));
   assert.throws(free({ address: block.address + 4096 }), wrong("wrong-owner", /its memory is at 0x[0-9a-f]+, not 0x/));
   assert.throws(() => device.unmap(block), wrong("not-allocated", /coherent memory, for freeCoherent/));
@@ -188,7 +184,7 @@ test("coherent memory is unmapped by freeCoherent alone, also when only a part o
   const machine = setUp();
   const device = new DmaDevice(machine.table, {}, machine.withCoherent);
   const block = got(device.allocateCoherent(4096));
-  const part = { ...block, iova: (block.iova + 64n) as Iova, bytes: 64 };
+  const part = { ...block, iova: block.iova + 64n, bytes: 64 };
   assert.throws(() => device.unmap(part), /coherent memory, for freeCoherent/);
   assert.throws(() => device.unmapResource(part), FreeError);
   assert.ok(machine.seen(block.iova, 4096), "still mapped");

@@ -11,7 +11,7 @@ import type { PhysicalPages } from "../../memory/physical-pages.ts";
 import { hexadecimal } from "../../units/counts.ts";
 import { checkInteger, FreeError } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
-import { DEVICE_READS_AND_WRITES, type Iova } from "../../units/numbers.ts";
+import { DEVICE_READS_AND_WRITES } from "../../units/numbers.ts";
 import { roundUp } from "../../units/pages.ts";
 import type { CoherentMemory } from "../contract.ts";
 import { memoryFailure, powerOfTwoFor } from "../requests.ts";
@@ -45,7 +45,7 @@ export class CoherentBlocks {
     if (address < 0) return failureOf(memoryFailure(address));
     // Before the device sees it: not even for a moment does it get what the pages held.
     zeroBytes(this.#memory, address, pagesBytes);
-    let iova: Iova | Failure = "platform-refused";
+    let iova: bigint | Failure = "platform-refused";
     try {
       iova = this.#places.placeCoherent(address, bytes, alignment);
     } finally {
@@ -79,7 +79,7 @@ export class CoherentBlocks {
   }
 
   /** Does this bus address lie in the first page of a block? (Whoever unmaps from a later page on is refused by a table.) */
-  has(iova: Iova): boolean {
+  has(iova: bigint): boolean {
     return this.#blocks.has(this.#pageOf(iova));
   }
 

@@ -6,7 +6,7 @@ import type { MappingTable } from "../../table/contract.ts";
 import { hexadecimal } from "../../units/counts.ts";
 import { checkInteger, FreeError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
-import { DEVICE_READS_AND_WRITES, type EntryAccess, type Iova } from "../../units/numbers.ts";
+import { DEVICE_READS_AND_WRITES, type EntryAccess } from "../../units/numbers.ts";
 import { pagesCovering } from "../../units/pages.ts";
 import { checkWindow } from "../../units/window.ts";
 import type { Mapping } from "../contract.ts";
@@ -59,9 +59,9 @@ export class TableRoute implements Route {
     return this.ranges.map(Number(address >> this.#shift), this.#offsetOf(address), bytes, access);
   }
 
-  iovaOf(entry: number, address: bigint): Iova {
+  iovaOf(entry: number, address: bigint): bigint {
     const page = BigInt(this.limits.basePage + entry);
-    return ((page << this.#shift) + (address & this.#offsetMask)) as Iova;
+    return (page << this.#shift) + (address & this.#offsetMask);
   }
 
   placeOf({ iova, bytes }: Mapping): number {
@@ -101,13 +101,13 @@ export class TableRoute implements Route {
     return refusal === 0 ? undefined : failureOf(refusal);
   }
 
-  placeCoherent(address: number, bytes: number, alignment: number): Iova | Failure {
+  placeCoherent(address: number, bytes: number, alignment: number): bigint | Failure {
     const page = address / this.pageSize;
     const entry = this.ranges.mapCoherent(page, bytes, alignment, DEVICE_READS_AND_WRITES);
     return entry < 0 ? failureOf(entry) : this.iovaOf(entry, 0n);
   }
 
-  removeCoherent(iova: Iova, bytes: number): Failure | undefined {
+  removeCoherent(iova: bigint, bytes: number): Failure | undefined {
     const entry = Number((iova - this.#base) >> this.#shift);
     return this.table.unmap(entry, pagesCovering(0, bytes, this.pageSize));
   }

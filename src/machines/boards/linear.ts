@@ -5,7 +5,7 @@ import { sun4uIopte } from "../../formats/sun4u-iopte.ts";
 import { powernvTce } from "../../formats/tce.ts";
 import { LinearPlatform, type LinearPlatformHandle } from "../../platforms/linear/platform.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
-import { type DmaWindow, type EntryCount, type Iova, MAX_ENTRIES } from "../../units/numbers.ts";
+import { type DmaWindow, MAX_ENTRIES } from "../../units/numbers.ts";
 import {
   type Board,
   type BoardHandle,
@@ -54,7 +54,7 @@ function create(kind: BoardKind, options: BoardOptions): Board {
   const { memoryBytes, devices, threads = 32, entries = DEFAULT_ENTRIES, table } = options;
   const pageShift = options.pageShift ?? (kind.pageShifts[0] as number);
   const machine = SoftwareMachine.create({ memoryBytes, threads, ...(devices === undefined ? {} : { devices }) });
-  const window: DmaWindow = { base: baseFor(pageShift), pageShift, entries: entries as EntryCount };
+  const window: DmaWindow = { base: baseFor(pageShift), pageShift, entries };
   const platform = LinearPlatform.create(machine, {
     format: kind.format,
     window,
@@ -65,9 +65,9 @@ function create(kind: BoardKind, options: BoardOptions): Board {
 }
 
 /** A multiple of the page, from WINDOW_BASE on. */
-function baseFor(pageShift: number): Iova {
+function baseFor(pageShift: number): bigint {
   const pageBytes = 2n ** BigInt(pageShift);
-  return (pageBytes > WINDOW_BASE ? pageBytes : WINDOW_BASE) as Iova;
+  return pageBytes > WINDOW_BASE ? pageBytes : WINDOW_BASE;
 }
 
 function tableAddressFor(memoryBytes: number, entries: number): number {

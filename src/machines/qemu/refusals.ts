@@ -8,7 +8,7 @@
  */
 import { fstatSync, ftruncateSync, readSync } from "node:fs";
 import type { Fault } from "../../machine/contract.ts";
-import { DEVICE_READS, DEVICE_WRITES, type Iova } from "../../units/numbers.ts";
+import { DEVICE_READS, DEVICE_WRITES } from "../../units/numbers.ts";
 import type { Qtest } from "./qtest.ts";
 
 const REFUSED = /^Invalid (read|write) at addr 0x([0-9A-F]+), size (\d+), region '\(null\)'/gm;
@@ -62,7 +62,7 @@ export class RefusalLog {
     const isRead = access === "read";
     return {
       device: this.#device,
-      iova: iova as Iova,
+      iova,
       access: isRead ? DEVICE_READS : DEVICE_WRITES,
       reason: `${access}-refused`,
     };

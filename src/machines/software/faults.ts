@@ -9,7 +9,7 @@
 import type { Fault } from "../../machine/contract.ts";
 import { count, counted } from "../../shared/counters.ts";
 import { add, compareExchange, load, type SharedWords, store } from "../../shared/memory.ts";
-import type { Access, Iova } from "../../units/numbers.ts";
+import type { Access } from "../../units/numbers.ts";
 import { CLOCKS, FAULT, type Layout, THREAD } from "./layout.ts";
 import { slotAt } from "./threads.ts";
 
@@ -105,7 +105,7 @@ export class FaultRecord {
     return {
       stamp: load(this.#state, at + FAULT.stamp),
       device: this.#devices[load(this.#state, at + FAULT.device)] ?? "",
-      iova: ((BigInt(high) << 32n) | BigInt(low)) as Iova,
+      iova: (BigInt(high) << 32n) | BigInt(low),
       access: load(this.#state, at + FAULT.access) as Access,
       reason: FAULT_REASONS[load(this.#state, at + FAULT.reason)] ?? "",
     };

@@ -9,7 +9,7 @@
  */
 import { ldcMapEntry, ldcSizeCode } from "../../formats/ldc-map-entry.ts";
 import { checkInteger } from "../../units/errors.ts";
-import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
+import type { DmaWindow } from "../../units/numbers.ts";
 
 const CODE_SHIFT = 60n;
 /** Size codes there are. */
@@ -30,7 +30,7 @@ export function pageShiftOf(code: number): number {
 export function cookieWindow(pageShift: number, entries: number): DmaWindow {
   const base = BigInt(ldcSizeCode(pageShift)) << CODE_SHIFT;
   checkInteger("entries of the map table", entries, 1, 2 ** 31 - 1);
-  return { base: base as Iova, pageShift, entries: entries as EntryCount };
+  return { base, pageShift, entries };
 }
 
 /** The size code of a cookie: 0 .. 15, of which there are SIZE_CODES. */

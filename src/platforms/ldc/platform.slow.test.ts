@@ -4,7 +4,6 @@ import { test } from "node:test";
 import { Worker } from "node:worker_threads";
 import { LDC_MAP } from "../../formats/ldc-map-entry.ts";
 import { LdcHypervisor } from "../../machines/hypervisors/ldc/hypervisor.ts";
-import type { Entry } from "../../units/numbers.ts";
 import type { ImporterData } from "./importer.test.worker.ts";
 import { LdcLink } from "./link.ts";
 import { LdcPlatform } from "./platform.ts";
@@ -57,7 +56,7 @@ function end(channel: LdcHypervisor, exporter: LdcPlatform, [page, cookies]: Exp
 function start(): readonly [LdcHypervisor, LdcPlatform] {
   const channel = LdcHypervisor.create({ memoryBytes: 2 ** 20, threads: 6 });
   // A table of 512 entries, of which 64 are handed out: the others are reserved.
-  const reserved = [{ first: 64 as Entry, end: 512 as Entry }];
+  const reserved = [{ first: 64, end: 512 }];
   const exporter = LdcPlatform.create(channel, {
     tableAddress: 2 ** 19,
     entries: 512,

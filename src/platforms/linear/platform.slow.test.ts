@@ -9,7 +9,7 @@ import { Worker } from "node:worker_threads";
 import { SoftwareMachine } from "../../machines/software/machine.ts";
 import { WildDevice } from "../../machines/software/wild-device.model.ts";
 import type { TableOptions } from "../../table/iommu-table.ts";
-import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
+import type { DmaWindow } from "../../units/numbers.ts";
 import type { MapperData } from "./mapper.test.worker.ts";
 import { LinearPlatform } from "./platform.ts";
 
@@ -37,7 +37,7 @@ async function run(
   const pageShift = format === "powernv-tce" ? 12 : 13;
   // Lazy: so many that what threads hold in their flush queues (512 ranges each) never fills the table.
   const entries = strict ? 128 : 4096;
-  const window: DmaWindow = { base: 0x80000000n as Iova, pageShift, entries: entries as EntryCount };
+  const window: DmaWindow = { base: 0x80000000n, pageShift, entries };
   const machine = SoftwareMachine.create({
     memoryBytes: 2 ** 21,
     devices: ["a", "b", "c", "d"],

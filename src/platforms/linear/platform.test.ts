@@ -7,12 +7,12 @@ import { DmaInFlight } from "../../machines/software/threads.ts";
 import { wordsOf } from "../../shared/memory.ts";
 import { iovaOf } from "../../table/iommu-table.ts";
 import { FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
-import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
+import type { DmaWindow } from "../../units/numbers.ts";
 import { LinearPlatform, type LinearPlatformHandle, type LinearPlatformOptions } from "./platform.ts";
 import { CONTROL, ENABLE } from "./registers.ts";
 
 function windowOf(pageShift: number, entries = 256, base = 0x80000000n): DmaWindow {
-  return { base: base as Iova, pageShift, entries: entries as EntryCount };
+  return { base, pageShift, entries };
 }
 
 function machineOf(): SoftwareMachine {

@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { holderOf, lock, tagOf } from "../../shared/lock.ts";
 import { peek, poke, store } from "../../shared/memory.ts";
-import type { Entry } from "../../units/numbers.ts";
 import { TableGroup } from "./group.ts";
 import { GROUP, groupAt, LEGACY, LOCK_AT, TABLE, tableAt } from "./layout.ts";
 import { Phb } from "./phb.ts";
@@ -263,7 +262,7 @@ test("what others have mapped stays when it dies while it claims their table, or
   const owned = tableAt(dead.state, table.handle.index) + TABLE.owned;
   const entry = mapPages(table.generic, 5);
   store(dead.state.words, owned, -tagOf(view.generic.thread));
-  assert.equal(view.generic.reserve({ first: 200 as Entry, end: 256 as Entry }), undefined);
+  assert.equal(view.generic.reserve({ first: 200, end: 256 }), undefined);
   assert.equal(table.takeOwnership(), "in-use");
   reclaim();
   assert.equal(readAt(machine, "nic", table.generic, entry), 5);

@@ -11,7 +11,7 @@ import { IommuTable, type TableHandle, type TableOptions } from "../../table/iom
 import { checkInteger, IovaError } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
 import { checkKeys } from "../../units/keys.ts";
-import type { DmaWindow, EntryCount, EntryRange, Iova } from "../../units/numbers.ts";
+import type { DmaWindow, EntryRange } from "../../units/numbers.ts";
 import { mergeRanges } from "../../units/ranges.ts";
 import { reserveRest, unreserveAll } from "../whole-table.ts";
 import { type TceGeometry, tceGeometry, type WindowShape } from "./geometry.ts";
@@ -310,8 +310,8 @@ export class PowernvTable {
     const { words } = phb.state;
     const at = tableAt(phb.state, index);
     const { pageShift, windowBytes, levels, window } = options;
-    const base = (window === 0 ? 0n : SECOND_WINDOW_BASE) as Iova;
-    const dmaWindow: DmaWindow = { base, pageShift, entries: geometry.entries as EntryCount };
+    const base = window === 0 ? 0n : SECOND_WINDOW_BASE;
+    const dmaWindow: DmaWindow = { base, pageShift, entries: geometry.entries };
     const generation = peek(words, at + TABLE.generation) + 1;
     const life = { words, at: at + TABLE.generation, generation };
     const ops = opsOf(phb, index, geometry, rootAddress, life, dmaWindow);

@@ -1,7 +1,7 @@
 /** The default window, as the device tree tells of it: checked against what the hypervisor knows, and emptied before it is used. */
 import { hexadecimal } from "../../units/counts.ts";
 import { InvalidArgumentError, IovaError, inWords } from "../../units/errors.ts";
-import type { DmaWindow, Entry, EntryCount, EntryRange, Iova } from "../../units/numbers.ts";
+import type { DmaWindow, EntryRange } from "../../units/numbers.ts";
 import { failureOfCode, type Hypercalls } from "./calls.ts";
 import type { PseriesOps } from "./ops.ts";
 import { type DmaProperties, H_PARAMETER, H_SUCCESS, TCES_PER_CALL } from "./papr.ts";
@@ -12,7 +12,7 @@ export function windowOf({ base, bytes, pageShift }: DmaProperties): DmaWindow {
   if (bytes !== BigInt(entries) << BigInt(pageShift) || !Number.isInteger(Math.log2(entries))) {
     throw new InvalidArgumentError("bytes of the default window", bytes, "a power of two, at least one page");
   }
-  return { base: base as Iova, pageShift, entries: entries as EntryCount };
+  return { base, pageShift, entries };
 }
 
 /** Throws InvalidArgumentError unless the hypervisor knows the window's first and last entry. */
@@ -44,5 +44,5 @@ export function emptyTable(ops: PseriesOps, { entries }: DmaWindow): void {
 /** An address of 0 means "none" to many drivers. */
 export function reservedOf(window: DmaWindow, reserved: readonly EntryRange[] = []): readonly EntryRange[] {
   const hasZero = window.base === 0n && !reserved.some(({ first }) => first === 0);
-  return hasZero ? [{ first: 0 as Entry, end: 1 as Entry }, ...reserved] : reserved;
+  return hasZero ? [{ first: 0, end: 1 }, ...reserved] : reserved;
 }

@@ -16,7 +16,7 @@ import type { Memory } from "../../machine/contract.ts";
 import type { Failure } from "../../units/failure.ts";
 import { checkKeys } from "../../units/keys.ts";
 import { largest } from "../../units/lists.ts";
-import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
+import type { DmaWindow } from "../../units/numbers.ts";
 import { checkMemory, type MemoryRange, mapDirectly } from "./direct-memory.ts";
 import type { FirmwareCalls, WindowQuery } from "./firmware-calls.ts";
 import type { PseriesOps } from "./ops.ts";
@@ -221,7 +221,7 @@ class Attempt {
 
   #madeWindow({ kind, pageShift, windowShift }: Size, liobn: number, base: bigint): MadeWindow {
     const entries = 2 ** (windowShift - pageShift);
-    const window = { base: base as Iova, pageShift, entries: entries as EntryCount };
+    const window = { base, pageShift, entries };
     return { kind, liobn, window, replacesDefault: this.#removedDefault, generation: this.#generation };
   }
 }

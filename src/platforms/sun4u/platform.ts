@@ -19,7 +19,7 @@ import {
 } from "../../table/iommu-table.ts";
 import { checkInteger, FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { checkKeys } from "../../units/keys.ts";
-import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
+import type { DmaWindow } from "../../units/numbers.ts";
 import { StreamingContexts } from "./contexts.ts";
 import { Sun4uOps, timedOut } from "./ops.ts";
 import {
@@ -266,8 +266,8 @@ function windowOf({ pageShift = 13, entries = 32_768 }: Sun4uPlatformOptions): D
     const expected = `a power of two from ${SMALLEST_TSB} to ${largestTsb(pageShift)}`;
     throw new InvalidArgumentError("entries of the TSB", entries, expected);
   }
-  const base = (END_OF_WINDOW - (BigInt(entries) << BigInt(pageShift))) as Iova;
-  return { base, pageShift, entries: entries as EntryCount };
+  const base = END_OF_WINDOW - (BigInt(entries) << BigInt(pageShift));
+  return { base, pageShift, entries };
 }
 
 function defaultTableAddress(memoryBytes: number, entries: number): number {

@@ -12,7 +12,7 @@ import type { Machine } from "../../machine/contract.ts";
 import { IommuTable, inCrew, type TableOptions } from "../../table/iommu-table.ts";
 import { checkInteger, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { checkKeys } from "../../units/keys.ts";
-import type { DmaWindow, EntryCount, Iova } from "../../units/numbers.ts";
+import type { DmaWindow } from "../../units/numbers.ts";
 import { checkNothingLive, type PlatformHandle, SharedState } from "../shared-state.ts";
 import { Sun4vCalls, type Sun4vWindow, sun4vHypercallOf } from "./calls.ts";
 import { Sun4vOps } from "./ops.ts";
@@ -185,7 +185,7 @@ function windowOf(options: Sun4vPlatformOptions): DmaWindow {
   if (!legacy && entries % TSB_PAGE_ENTRIES !== 0) {
     throw new InvalidArgumentError("entries of the ATU's window", entries, `a multiple of ${TSB_PAGE_ENTRIES}`);
   }
-  return { base: (legacy ? LEGACY_BASE : ATU_BASE) as Iova, pageShift: IO_PAGE_SHIFT, entries: entries as EntryCount };
+  return { base: legacy ? LEGACY_BASE : ATU_BASE, pageShift: IO_PAGE_SHIFT, entries };
 }
 
 /** Throws InvalidArgumentError unless memory has this region, at a multiple of 8 KiB. */

@@ -9,7 +9,6 @@ import type { DmaMaster } from "../../machine/contract.ts";
 import type { Board, BoardKind } from "../../machines/board.ts";
 import { boardNamed } from "../../machines/boards.ts";
 import type { TableOps } from "../../table/contract.ts";
-import type { Entry } from "../../units/numbers.ts";
 import { cellsOf } from "./matrix.ts";
 import { type BoardSetting, PLAIN } from "./setting.ts";
 import { BOARD_CASES, boardConformance } from "./suite.ts";
@@ -51,7 +50,7 @@ const silent = (plant?: (board: Board) => void): BoardKind =>
         return true;
       };
       board.takeFaults = () => take().slice(0, 0);
-      board.table.reserve({ first: 0 as Entry, end: 1 as Entry });
+      board.table.reserve({ first: 0, end: 1 });
     },
     plant,
   );

@@ -9,7 +9,7 @@ import { type Exploration, explore } from "../../../../explorer/explore.ts";
 import { exploredCopy, type Plant } from "../../../../explorer/load.ts";
 import type { LdcOps } from "../../../platforms/ldc/ops.ts";
 import { LDC_MAPIN, LDC_RX_QCONF, LDC_SET_MAP_TABLE, LDC_UNMAP } from "../../../platforms/ldc/services.ts";
-import type { DmaWindow, EntryCount, Iova } from "../../../units/numbers.ts";
+import type { DmaWindow } from "../../../units/numbers.ts";
 import type { LdcHypervisor } from "./hypervisor.ts";
 import { SLOTS_PER_THREAD } from "./layout.ts";
 
@@ -36,7 +36,7 @@ const PUBLIC = 1;
 const SECRET = 2;
 /** READ and WRITE, for CPUs. */
 const PERMISSIONS = 0x30;
-const WINDOW: DmaWindow = { base: 0n as Iova, pageShift: 13, entries: ENTRIES as EntryCount };
+const WINDOW: DmaWindow = { base: 0n, pageShift: 13, entries: ENTRIES };
 
 interface State {
   readonly channels: readonly LdcHypervisor[];
