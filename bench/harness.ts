@@ -1,21 +1,21 @@
 /**
  * Plays cells: every cell once per repetition, in an order that is drawn anew each time, each by worker threads made for it. So
  * whatever slows the machine down for a while hits all subjects alike, and no subject runs in an isolate that another
- * has shaped. One cell runs at a time.
+ * has shaped. One cell runs at a time. Where there is a base, its cell of the same name is played just before or just after.
  */
 import { Worker } from "node:worker_threads";
 import { createShared } from "../src/shared/memory.ts";
-import { caseNamed } from "./cases/index.ts";
-import type { BenchCase, Cell, Played } from "./cell.ts";
+import { type Base, type Build, caseOf, nameOf, THIS_BUILD } from "./build.ts";
+import type { Cell, Played } from "./cell.ts";
 import type { Assignment, FromWorker, ToWorker } from "./cell.worker.ts";
 import { nextRandom, seedOf } from "./churn.ts";
 import { fold } from "./measure.ts";
 import { CELL_WORDS } from "./player.ts";
-import { rateTogether } from "./rate.ts";
+import { rateTogether, timeUndisturbed } from "./rate.ts";
 
 /** What a cell came to in one repetition. */
 export interface Measured {
-  /** By metric: "ns", "rate", and the case's own. */
+  /** By metric: "ns", "rate", QUIET and the case's own. */
   readonly values: Readonly<Record<string, number>>;
   readonly cpuNanoseconds: number;
   /** The share of its time for which the thread was ready and another one ran, 0 .. 1. */
@@ -24,10 +24,15 @@ export interface Measured {
   readonly openingHash: number | undefined;
 }
 
+/** Of one thread: nanoseconds of an operation in a slice that little else has disturbed. */
+export const QUIET = "quiet ns";
+
 /** A cell and what it came to, one for each repetition. */
 export interface Result {
   readonly cell: Cell;
   readonly measured: readonly Measured[];
+  /** What the base's cell of the same name came to, beside each of them; undefined without one. */
+  readonly base?: readonly Measured[];
 }
 
 /** A cell that ended badly, or whose answers differ from one repetition to the next. */
@@ -39,36 +44,48 @@ const LIMIT_MS = 120_000;
 export interface PlayOptions {
   readonly repetitions: number;
   readonly seed: number;
+  /** What to compare this build with. */
+  readonly base?: Base | undefined;
   /** Play all cells in the same threads: faster, and the times mean nothing. */
   readonly reuseThreads: boolean;
   /** Told before each cell: how many are done, of how many. */
   readonly progress: (done: number, all: number, cell: Cell) => void;
 }
 
+/** A cell of one build, and what it has come to so far. */
+interface Part {
+  readonly stage: Stage;
+  readonly cell: Cell;
+  readonly measured: Measured[];
+}
+
 /** Throws InvalidResult. */
 export async function playAll(cells: readonly Cell[], options: PlayOptions): Promise<readonly Result[]> {
-  const { repetitions, seed, reuseThreads, progress } = options;
-  const pool = new PlayerThreads(reuseThreads);
-  const inputs = new Map<string, unknown>();
-  const results = new Map<Cell, Measured[]>(cells.map((cell) => [cell, []]));
+  const { repetitions, seed, base, progress } = options;
+  const ours = new Stage(THIS_BUILD, options.reuseThreads);
+  const theirs = base && new Stage(base.build, options.reuseThreads);
+  const all = cells.map((cell): readonly Part[] => {
+    const twin = base?.twins.get(cell);
+    const own = { stage: ours, cell, measured: [] };
+    return theirs === undefined || twin === undefined ? [own] : [own, { stage: theirs, cell: twin, measured: [] }];
+  });
   try {
     for (let repetition = 0; repetition < repetitions; repetition++) {
-      const order = shuffled(cells, seedOf(seed, repetition));
-      for (const [i, cell] of order.entries()) {
-        progress(repetition * cells.length + i, repetitions * cells.length, cell);
-        results.get(cell)?.push(await playCell(cell, inputs, pool));
+      for (const [i, parts] of shuffled(all, seedOf(seed, repetition)).entries()) {
+        progress(repetition * all.length + i, repetitions * all.length, (parts[0] as Part).cell);
+        for (const { stage, cell, measured } of shuffled(parts, seedOf(seed + repetition, i))) {
+          measured.push(await stage.play(cell));
+        }
       }
     }
   } finally {
     // After a cell that failed, too: a thread that waits for its next part keeps the process alive for ever.
-    await pool.end();
+    await Promise.all([ours.end(), theirs?.end()]);
   }
-  return [...results].map(([cell, measured]) => checked({ cell, measured }));
-}
-
-/** What the cell is called in messages. */
-export function nameOf(cell: Cell): string {
-  return `${cell.case}: ${cell.row}, ${cell.at}`;
+  return all.map(([own, twin]) => {
+    const { cell, measured } = checked(own as Part);
+    return { cell, measured, ...(twin && { base: checked(twin).measured }) };
+  });
 }
 
 function shuffled<T>(values: readonly T[], seed: number): T[] {
@@ -84,11 +101,12 @@ function shuffled<T>(values: readonly T[], seed: number): T[] {
 
 /** A worker thread that plays one part at a time. */
 class PlayerThread {
-  readonly #worker: Worker = new Worker(new URL("./cell.worker.js", import.meta.url));
+  readonly #worker: Worker;
   #settle: { resolve(played: Played): void; reject(reason: unknown): void } | undefined;
   #share: (value: unknown) => void = () => {};
 
-  constructor() {
+  constructor(file: URL) {
+    this.#worker = new Worker(file);
     this.#worker.on("message", (message: FromWorker) => {
       if ("played" in message) this.#settle?.resolve(message.played);
       else if ("failed" in message) this.#settle?.reject(message.failed);
@@ -116,63 +134,77 @@ class PlayerThread {
   }
 }
 
-/** New threads for each cell, or, where times do not matter, the same ones again. */
-class PlayerThreads {
+/** Where a build's cells are played: in new threads for each cell, or, where times do not matter, in the same ones again. */
+class Stage {
+  readonly #build: Build;
   readonly #reuse: boolean;
   readonly #idle: PlayerThread[] = [];
+  /** What cells that are alike have in common, by its key. */
+  readonly #inputs = new Map<string, unknown>();
 
-  constructor(reuse: boolean) {
+  constructor(build: Build, reuse: boolean) {
+    this.#build = build;
     this.#reuse = reuse;
   }
-  take(count: number): PlayerThread[] {
-    return Array.from({ length: count }, () => this.#idle.pop() ?? new PlayerThread());
+
+  /** Throws InvalidResult. */
+  async play(cell: Cell): Promise<Measured> {
+    const input = this.#inputOf(cell);
+    const words = createShared(CELL_WORDS * 4);
+    const threads = Array.from(
+      { length: cell.threads },
+      () => this.#idle.pop() ?? new PlayerThread(this.#build.worker),
+    );
+    let timer: NodeJS.Timeout | undefined;
+    const limit = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`took longer than ${LIMIT_MS / 1000} s`)), LIMIT_MS);
+    });
+    try {
+      const played = threads.map((thread, player) => {
+        const assignment = { case: cell.case, work: cell.work, player, players: cell.threads, input, words };
+        const others = threads.filter((other) => other !== thread);
+        return thread.play(assignment, (value) => {
+          for (const other of others) other.receive(value);
+        });
+      });
+      const measured = combined(await Promise.race([Promise.all(played), limit]));
+      await this.#giveBack(threads);
+      return measured;
+    } catch (error) {
+      // The other player may wait for this one for ever.
+      await endAll(threads);
+      throw this.#invalid(cell, error);
+    } finally {
+      clearTimeout(timer);
+    }
   }
-  async giveBack(threads: readonly PlayerThread[]): Promise<void> {
+
+  async end(): Promise<void> {
+    await endAll(this.#idle);
+  }
+
+  async #giveBack(threads: readonly PlayerThread[]): Promise<void> {
     if (this.#reuse) this.#idle.push(...threads);
     else await endAll(threads);
   }
-  async end(): Promise<void> {
-    await endAll(this.#idle);
+
+  #inputOf(cell: Cell): unknown {
+    const { input } = caseOf(this.#build, cell.case);
+    if (input === undefined) return undefined;
+    const key = input.key(cell.work);
+    if (!this.#inputs.has(key)) this.#inputs.set(key, input.make(cell.work));
+    return this.#inputs.get(key);
+  }
+
+  #invalid(cell: Cell, error: unknown): InvalidResult {
+    const where = this.#build === THIS_BUILD ? "" : " (base)";
+    const why = error instanceof Error ? error.message : error;
+    return new InvalidResult(`${nameOf(cell)}${where}: ${why}`, { cause: error });
   }
 }
 
 async function endAll(threads: readonly PlayerThread[]): Promise<void> {
   await Promise.all(threads.map((thread) => thread.end()));
-}
-
-async function playCell(cell: Cell, inputs: Map<string, unknown>, pool: PlayerThreads): Promise<Measured> {
-  const input = inputOf(caseNamed(cell.case), cell, inputs);
-  const words = createShared(CELL_WORDS * 4);
-  const threads = pool.take(cell.threads);
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`took longer than ${LIMIT_MS / 1000} s`)), LIMIT_MS);
-  });
-  try {
-    const played = threads.map((thread, player) => {
-      const assignment = { case: cell.case, work: cell.work, player, players: cell.threads, input, words };
-      const others = threads.filter((other) => other !== thread);
-      return thread.play(assignment, (value) => {
-        for (const other of others) other.receive(value);
-      });
-    });
-    const measured = combined(await Promise.race([Promise.all(played), limit]));
-    await pool.giveBack(threads);
-    return measured;
-  } catch (error) {
-    // The other player may wait for this one for ever.
-    await endAll(threads);
-    throw new InvalidResult(`${nameOf(cell)}: ${error instanceof Error ? error.message : error}`, { cause: error });
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-function inputOf(benchCase: BenchCase, cell: Cell, inputs: Map<string, unknown>): unknown {
-  if (benchCase.input === undefined) return undefined;
-  const key = benchCase.input.key(cell.work);
-  if (!inputs.has(key)) inputs.set(key, benchCase.input.make(cell.work));
-  return inputs.get(key);
 }
 
 /** One measurement of what the players of a cell have measured. */
@@ -181,8 +213,11 @@ function combined(played: readonly Played[]): Measured {
   const operations = sum(({ slices, operations: each }) => each * slices.begins.length);
   const wall = sum(({ slices }) => (slices.ends.at(-1) ?? 0) - (slices.begins[0] ?? 0));
   const rate = rateTogether(played);
+  const [alone, ...others] = played;
+  const quiet = alone !== undefined && others.length === 0 ? { [QUIET]: timeUndisturbed(alone) } : {};
+  const ns = (1000 * played.length) / rate;
   return {
-    values: Object.assign({ ns: (1000 * played.length) / rate, rate }, ...played.map(({ values }) => values)),
+    values: Object.assign({ ns, rate, ...quiet }, ...played.map(({ values }) => values)),
     cpuNanoseconds: sum(({ slices }) => slices.cpuNanoseconds) / operations,
     queuedShare: sum(({ slices }) => slices.queuedNanoseconds) / wall,
     hash: digestOf(played.map(({ hash }) => hash)),
@@ -200,7 +235,7 @@ function digestOf(hashes: readonly (number | undefined)[]): number | undefined {
 }
 
 /** The same work must have given the same answers each time: throws InvalidResult. */
-export function checked(result: Result): Result {
+export function checked<R extends Result>(result: R): R {
   const [first, ...others] = result.measured;
   const differs = others.some(({ hash, openingHash }) => hash !== first?.hash || openingHash !== first?.openingHash);
   if (!differs) return result;

@@ -4,9 +4,10 @@
  */
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { type Base, baseFor, nameOf, openBuild, THIS_BUILD } from "./build.ts";
 import { CASES } from "./cases/index.ts";
 import type { BenchCase, Cell } from "./cell.ts";
-import { InvalidResult, nameOf, playAll } from "./harness.ts";
+import { InvalidResult, playAll } from "./harness.ts";
 import { toMarkdown, toText } from "./report.ts";
 import { FULL, QUICK } from "./scale.ts";
 import { circumstances, Summary, toJson } from "./summary.ts";
@@ -14,6 +15,9 @@ import { circumstances, Summary, toJson } from "./summary.ts";
 const HELP = `usage: npm run bench -- [options]        (or: node build/bench/main.js [options])
 
   --case NAME       only this case; may be given several times (--list names them)
+  --cell TEXT       only cells whose name ("case: row, column") holds this; may be given several times
+  --base DIR        compares with the build in another clone of this project: its cells of the same name and work are played
+                    beside ours by its own code, and the report says how many times as long as the base's ours takes
   --repetitions N   plays of each cell, 1 to 100; default 5, with --quick 1
   --seed N          of the order and of the work, 1 to 2147483647; default 1
   --quick           small tables and few operations, a few seconds in all: shows that it works, times mean nothing
@@ -25,6 +29,7 @@ const HELP = `usage: npm run bench -- [options]        (or: node build/bench/mai
 examples:
   npm run bench -- --markdown > report.md
   npm run bench -- --case mix --case threads --repetitions 3 --json mix.json
+  npm run bench -- --base ../iova-before --cell "single: pooled, 50 %" --cell "threads: pooled" --repetitions 9
 
 A whole run takes five to ten minutes. Ratios within one run can be relied on; times depend on the machine, and on what else
 runs on it. Exit code: 0 done, 1 a cell gave wrong or differing answers, 2 wrong use.
@@ -35,6 +40,10 @@ class WrongUse extends Error {}
 
 interface Options {
   readonly cases: readonly BenchCase[];
+  /** Parts of names; undefined: all cells. */
+  readonly cells: readonly string[] | undefined;
+  /** Another clone. */
+  readonly base: string | undefined;
   readonly repetitions: number;
   readonly seed: number;
   readonly quick: boolean;
@@ -64,6 +73,8 @@ function read(args: readonly string[]) {
       args: [...args],
       options: {
         case: { type: "string", multiple: true },
+        cell: { type: "string", multiple: true },
+        base: { type: "string" },
         repetitions: { type: "string" },
         seed: { type: "string" },
         quick: { type: "boolean" },
@@ -82,6 +93,8 @@ function optionsOf(values: ReturnType<typeof read>): Options {
   const quick = values.quick ?? false;
   return {
     cases: values.case === undefined ? CASES : casesNamed(values.case),
+    cells: values.cell,
+    base: values.base,
     repetitions: integer("--repetitions", values.repetitions ?? (quick ? "1" : "5"), 1, 100),
     seed: integer("--seed", values.seed ?? "1", 1, 2 ** 31 - 1),
     quick,
@@ -103,8 +116,21 @@ function integer(option: string, text: string, low: number, high: number): numbe
   throw new WrongUse(`${option} ${text}: expected an integer from ${low} to ${high}`);
 }
 
-function cellsOf({ cases, quick, seed }: Options): readonly Cell[] {
-  return cases.flatMap((benchCase) => benchCase.cells(quick ? QUICK : FULL, seed));
+function cellsOf({ cases, cells: parts, quick, seed }: Options): readonly Cell[] {
+  const all = cases.flatMap((benchCase) => benchCase.cells(quick ? QUICK : FULL, seed));
+  if (parts === undefined) return all;
+  const unknown = parts.find((part) => !all.some((cell) => nameOf(cell).includes(part)));
+  if (unknown !== undefined) throw new WrongUse(`--cell ${unknown}: no cell's name holds that (--list names them)`);
+  return all.filter((cell) => parts.some((part) => nameOf(cell).includes(part)));
+}
+
+async function baseOf(cells: readonly Cell[], { base, quick, seed }: Options): Promise<Base | undefined> {
+  if (base === undefined) return undefined;
+  try {
+    return baseFor(cells, await openBuild(base), quick, seed);
+  } catch (error) {
+    throw new WrongUse(`--base ${base}: ${(error as Error).message}`);
+  }
 }
 
 function list(options: Options): string {
@@ -118,9 +144,11 @@ function list(options: Options): string {
 
 async function run(options: Options): Promise<void> {
   const { cases, repetitions, seed, quick, json, markdown } = options;
-  const of = circumstances(seed, repetitions, quick);
+  const cells = cellsOf(options);
+  const base = await baseOf(cells, options);
+  const of = circumstances(options, THIS_BUILD, base?.build);
   const summary = new Summary(
-    await playAll(cellsOf(options), { repetitions, seed, reuseThreads: quick, progress: showProgress }),
+    await playAll(cells, { repetitions, seed, base, reuseThreads: quick, progress: showProgress }),
   );
   if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
   if (json !== undefined) writeFileSync(json, toJson(summary, of));

@@ -104,6 +104,25 @@ test("--markdown prints a table for every case, and says that quick times mean n
   assert.match(output, /no time of it means anything/);
 });
 
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+test("--base plays the cells that the other build has too, and says how many times as long ours took", () => {
+  const json = join(folder, "base.json");
+  const cell = ["--cell", "single: pooled, 50 %", "--cell", "threads: cached, 2 threads, one pool"];
+  const { status, output, said } = bench("--quick", "--repetitions", "2", "--base", ROOT, ...cell, "--json", json);
+  assert.equal(status, 0, said);
+  const multiple = String.raw`\d+\.\d\d \(\d+\.\d\d–\d+\.\d\d\)`;
+  assert.match(output, new RegExp(`as multiples of the base's\n +50 %\npooled +${multiple}$`, "m"));
+  assert.match(output, new RegExp(`as multiples of the base's\n +2 threads, one pool\ncached +${multiple}$`, "m"));
+  const played = JSON.parse(readFileSync(json, "utf8")).cells;
+  assert.deepEqual(
+    played.map(({ case: name, row, at, repetitions, base }: JsonCell & { base: unknown[] }) =>
+      [name, row, at, repetitions.length, base.length].join(", "),
+    ),
+    ["single, pooled, 50 %, 2, 2", "threads, cached, 2 threads, one pool, 2, 2"],
+  );
+});
+
 test("docs/performance.md has the tables of every case", () => {
   const page = readFileSync(fileURLToPath(new URL("../../docs/performance.md", import.meta.url)), "utf8");
   for (const { name } of CASES) assert.match(page, new RegExp(`^## ${name}$`, "m"));
@@ -122,6 +141,11 @@ test("wrong use is refused with what was found and what is expected, exit code 2
     [["--case", "sigle"], /--case sigle: expected one of single, mix/],
     [["--repetitions", "0"], /--repetitions 0: expected an integer from 1 to 100/],
     [["--seed", "1e3"], /--seed 1e3: expected an integer from 1 to 2147483647/],
+    [["--cell", "single: pooled, 51 %"], /--cell single: pooled, 51 %: no cell's name holds that/],
+    [
+      ["--base", "/nowhere"],
+      /--base \/nowhere: no \/nowhere\/build\/bench\/cases\/index\.js: expected a clone in which/,
+    ],
     [["--fast"], /--fast.*--help lists the options/],
   ] as const) {
     const { status, said } = bench(...args);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { rateTogether } from "./rate.ts";
+import { rateTogether, timeUndisturbed } from "./rate.ts";
 
 /** A player that does 100 operations in each slice; slices as [begin, end] in nanoseconds. */
 function player(...slices: readonly (readonly [number, number])[]) {
@@ -24,6 +24,15 @@ const near = (found: number, expected: number) =>
 
 test("one player is as fast as its median slice, whatever happened in others", () => {
   near(rateTogether([player([0, 1000], [1000, 2000], [2000, 90_000])]), 100);
+});
+
+test("an undisturbed time is that of a slice of which few are quicker: not the least one's, and not the median", () => {
+  // 1 slice of 500 ns, 5 of 1000 ns, 4 of 3000 ns.
+  const slices = [3, 1, 1, 0.5, 3, 1, 3, 1, 3, 1].map((long, i): [number, number] => [
+    i * 9000,
+    i * 9000 + long * 1000,
+  ]);
+  assert.equal(timeUndisturbed(player(...slices)), 10);
 });
 
 test("two players side by side are twice as fast as one", () => {

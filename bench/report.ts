@@ -25,6 +25,11 @@ const TARGETS_TEXT =
   'Medians of this run. "C" is the pooled allocator of Linux in user space, in nanoseconds or as stated: it is no part of this ' +
   "project and was measured apart, on a machine like this one, by work of the same kind.";
 
+const BASE_TEXT =
+  "The base's cell of the same name was played just before or just after each cell. A multiple is the median of those of the " +
+  "repetitions, with the least and the most in brackets; below 1 is faster than the base. Of one thread's nanoseconds those of a quiet slice are " +
+  "compared (three in twenty slices are quicker).";
+
 /** The report as Markdown. */
 export function toMarkdown(summary: Summary, of: Circumstances, cases: readonly BenchCase[]): string {
   return sectionsOf(summary, of, cases, false)
@@ -55,6 +60,7 @@ function sectionsOf(
 function describe(summary: Summary, of: Circumstances): string {
   const queued = (100 * summary.queuedShare()).toFixed(1);
   return [
+    `Commit ${of.commit ?? "unknown"}${of.base === undefined ? "" : `; base: commit ${of.base.commit ?? "unknown"}`}.`,
     `${of.date}, Node ${of.node} (V8 ${of.v8}), ${of.processors} processors "${of.processor}", load ${of.loadAverage.toFixed(1)}.`,
     `Seed ${of.seed}, ${of.repetitions} repetitions of ${summary.results.length} cells, each repetition in an order of its`,
     "own, each cell in worker threads of its own.",
@@ -62,6 +68,7 @@ function describe(summary: Summary, of: Circumstances): string {
     `the driver is in it ("nothing" is the driver alone). Threads stood in the run queue for ${queued} % of their time;`,
     `where that was more than ${100 * DISTURBED} % of a cell, "cpu" gives the processor time of an operation.`,
     ...secondProcessor(summary),
+    ...(of.base === undefined ? [] : [BASE_TEXT]),
     ...(of.quick ? ["This is the quick scale: it shows that everything works, and no time of it means anything."] : []),
   ].join("\n");
 }
@@ -101,7 +108,10 @@ function withUnit(text: string, unit: string): string {
 }
 
 function caseSection(summary: Summary, benchCase: BenchCase, digests: boolean): Section {
-  const tables = benchCase.metrics.map((metric) => metricTable(summary, benchCase, metric));
+  const tables = benchCase.metrics.flatMap((metric) => [
+    metricTable(summary, benchCase, metric),
+    ...(isTime(metric) ? [baseTable(summary, benchCase, metric)] : []),
+  ]);
   const ratios = ratioTable(summary, benchCase);
   if (ratios !== undefined) tables.splice(1, 0, ratios);
   if (digests) tables.push(digestTable(summary, benchCase));
@@ -110,8 +120,7 @@ function caseSection(summary: Summary, benchCase: BenchCase, digests: boolean): 
 
 function metricTable(summary: Summary, benchCase: BenchCase, metric: Metric): Table {
   const isMain = metric.key === "ns";
-  const title = isMain ? `ns per ${benchCase.operation}` : metric.title;
-  return pivot(summary, benchCase, title, (row, at) => {
+  return pivot(summary, benchCase, titleOf(benchCase, metric), (row, at) => {
     const spread = summary.spread(benchCase.name, row, at, metric.key);
     if (spread === undefined) return "";
     const { digits } = metric;
@@ -122,6 +131,24 @@ function metricTable(summary: Summary, benchCase: BenchCase, metric: Metric): Ta
       notes.push(`cpu ${numberText(summary.cpu(benchCase.name, row, at) ?? Number.NaN, digits)}`);
     }
     return `${numberText(spread.median, digits)}${notes.length > 0 ? ` (${notes.join("; ")})` : ""}`;
+  });
+}
+
+function titleOf(benchCase: BenchCase, metric: Metric): string {
+  return metric.key === "ns" ? `ns per ${benchCase.operation}` : metric.title;
+}
+
+function isTime({ title }: Metric): boolean {
+  return /\b(ns|ms)\b|µs/.test(title);
+}
+
+/** A time as multiples of the base's. */
+function baseTable(summary: Summary, benchCase: BenchCase, metric: Metric): Table {
+  return pivot(summary, benchCase, `${titleOf(benchCase, metric)}, as multiples of the base's`, (row, at) => {
+    const spread = summary.timesBase(benchCase.name, row, at, metric.key);
+    if (spread === undefined) return "";
+    const range = spread.least < spread.most ? ` (${spread.least.toFixed(2)}–${spread.most.toFixed(2)})` : "";
+    return `${spread.median.toFixed(2)}${range}`;
   });
 }
 

@@ -1,7 +1,8 @@
 /** The results of a run, looked up by case, row, column and metric. */
 import { cpus, loadavg } from "node:os";
+import type { Build } from "./build.ts";
 import type { Cell } from "./cell.ts";
-import { hashText, type Result } from "./harness.ts";
+import { hashText, type Measured, QUIET, type Result } from "./harness.ts";
 import { median } from "./measure.ts";
 
 /** A metric over all repetitions. */
@@ -36,6 +37,19 @@ export class Summary {
   /** Medians. */
   readonly lookup: Lookup = (benchCase, row, at, metric) => this.spread(benchCase, row, at, metric)?.median;
 
+  /**
+   * How many times the base's value it is: of each repetition, in which both were played side by side. Undefined without a base.
+   * One thread's "ns" are those of its quiet slices: another process that runs beside one of the two must not decide.
+   */
+  timesBase(benchCase: string, row: string, at: string, metric: string): Spread | undefined {
+    const result = this.result(benchCase, row, at);
+    const key = metric === "ns" && result?.cell.threads === 1 ? QUIET : metric;
+    const ratios = (result?.base ?? []).map(
+      ({ values }, i) => (result?.measured[i]?.values[key] ?? Number.NaN) / (values[key] ?? Number.NaN),
+    );
+    return ratios.length === 0 || ratios.some(Number.isNaN) ? undefined : spreadOf(ratios);
+  }
+
   /** Processor time of one operation, in nanoseconds: the median. */
   cpu(benchCase: string, row: string, at: string): number | undefined {
     const result = this.result(benchCase, row, at);
@@ -66,9 +80,16 @@ export interface Circumstances {
   readonly seed: number;
   readonly repetitions: number;
   readonly quick: boolean;
+  /** Commits, as far as git knows them. */
+  readonly commit: string | undefined;
+  readonly base?: { readonly commit: string | undefined };
 }
 
-export function circumstances(seed: number, repetitions: number, quick: boolean): Circumstances {
+export function circumstances(
+  { seed, repetitions, quick }: Pick<Circumstances, "seed" | "repetitions" | "quick">,
+  build: Build,
+  base: Build | undefined,
+): Circumstances {
   return {
     date: new Date().toISOString().slice(0, 10),
     node: process.versions.node,
@@ -79,12 +100,16 @@ export function circumstances(seed: number, repetitions: number, quick: boolean)
     seed,
     repetitions,
     quick,
+    commit: build.commit,
+    ...(base && { base: { commit: base.commit } }),
   };
 }
 
 /** The whole run as JSON; units stand in the keys. */
 export function toJson(summary: Summary, of: Circumstances): string {
-  const cells = summary.results.map(({ cell, measured }) => ({
+  const repetitions = (measured: readonly Measured[]) =>
+    measured.map(({ values, cpuNanoseconds, queuedShare }) => ({ values, cpuNanoseconds, queuedShare }));
+  const cells = summary.results.map(({ cell, measured, base }) => ({
     case: cell.case,
     row: cell.row,
     at: cell.at,
@@ -92,7 +117,8 @@ export function toJson(summary: Summary, of: Circumstances): string {
     work: cell.work,
     digest: hashText(measured[0]?.hash),
     openingDigest: hashText(measured[0]?.openingHash),
-    repetitions: measured.map(({ values, cpuNanoseconds, queuedShare }) => ({ values, cpuNanoseconds, queuedShare })),
+    repetitions: repetitions(measured),
+    ...(base && { base: repetitions(base) }),
   }));
   return `${JSON.stringify({ ...of, queuedShare: summary.queuedShare(), cells }, undefined, 1)}\n`;
 }

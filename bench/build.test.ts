@@ -1,0 +1,44 @@
+/** Tests of what is compared with what. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type Build, baseFor, nameOf, THIS_BUILD } from "./build.ts";
+import { single } from "./cases/single.ts";
+import { threads } from "./cases/threads.ts";
+import type { BenchCase, Cell } from "./cell.ts";
+import { QUICK } from "./scale.ts";
+
+const cells = [...single.cells(QUICK, 1), ...threads.cells(QUICK, 1)];
+
+function buildOf(...cases: readonly BenchCase[]): Build {
+  return { ...THIS_BUILD, cases };
+}
+
+function altered(cell: Cell, change: (cell: Cell) => Cell): BenchCase {
+  const same = (one: Cell) => nameOf(one) === nameOf(cell);
+  return { ...single, cells: (scale, seed) => single.cells(scale, seed).map((one) => (same(one) ? change(one) : one)) };
+}
+
+test("a cell is compared with the base's cell of the same name", () => {
+  const { twins } = baseFor(cells, buildOf(single), true, 1);
+  assert.deepEqual([...twins.keys()].map(nameOf), single.cells(QUICK, 1).map(nameOf));
+  for (const [own, twin] of twins) assert.deepEqual(twin, own);
+});
+
+test("a cell that the base does not have, or that does other work there, is not compared", () => {
+  const cell = cells[0] as Cell;
+  const expected = single.cells(QUICK, 1).slice(1).map(nameOf);
+  const renamed = altered(cell, (one) => ({ ...one, row: "of another name" }));
+  const longer = altered(cell, (one) => ({ ...one, work: { ...one.work, operations: one.work.operations + 1 } }));
+  for (const benchCase of [renamed, longer]) {
+    assert.deepEqual([...baseFor(cells, buildOf(benchCase), true, 1).twins.keys()].map(nameOf), expected);
+  }
+});
+
+test("the base's cells are made at the scale and with the seed of this run", () => {
+  for (const seed of [1, 2]) {
+    const own = single.cells(QUICK, seed);
+    assert.equal(baseFor(own, buildOf(single), true, seed).twins.size, own.length);
+    assert.equal(baseFor(own, buildOf(single), true, seed + 1).twins.size, 0);
+    assert.equal(baseFor(own, buildOf(single), false, seed).twins.size, 0);
+  }
+});

@@ -1,0 +1,80 @@
+/**
+ * A build whose cells are played: this one, or the *base*, that of another clone, which this one is compared with. A build's cells are
+ * played by its own drivers in its own worker threads; only when to play, and what becomes of the times, is decided here.
+ */
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { isDeepStrictEqual } from "node:util";
+import { CASES } from "./cases/index.ts";
+import type { BenchCase, Cell } from "./cell.ts";
+import { FULL, QUICK, type Scale } from "./scale.ts";
+
+export interface Build {
+  readonly cases: readonly BenchCase[];
+  readonly full: Scale;
+  readonly quick: Scale;
+  /** The file of its worker threads. */
+  readonly worker: URL;
+  /** The commit, as git describes it; undefined where git can't tell. */
+  readonly commit: string | undefined;
+}
+
+export const THIS_BUILD: Build = {
+  cases: CASES,
+  full: FULL,
+  quick: QUICK,
+  worker: new URL("./cell.worker.js", import.meta.url),
+  commit: commitOf(fileURLToPath(new URL("../..", import.meta.url))),
+};
+
+/** The build in another clone of this project. Throws where there is none. */
+export async function openBuild(clone: string): Promise<Build> {
+  const bench = join(resolve(clone), "build", "bench");
+  const url = (file: string) => pathToFileURL(join(bench, file));
+  if (!existsSync(url("cases/index.js"))) {
+    throw new Error(
+      `no ${join(bench, "cases", "index.js")}: expected a clone in which npm ci and npm run build were run`,
+    );
+  }
+  const [{ CASES: cases }, { FULL: full, QUICK: quick }] = await Promise.all([
+    import(url("cases/index.js").href),
+    import(url("scale.js").href),
+  ]);
+  return { cases, full, quick, worker: url("cell.worker.js"), commit: commitOf(clone) };
+}
+
+/** The build's case of this name. Throws when it has none. */
+export function caseOf({ cases }: Build, name: string): BenchCase {
+  const found = cases.find((benchCase) => benchCase.name === name);
+  if (found === undefined) throw new Error(`no case ${name}; there are ${cases.map((one) => one.name).join(", ")}`);
+  return found;
+}
+
+/** What this build is compared with. */
+export interface Base {
+  readonly build: Build;
+  /** For cells of this build the base's cell of the same name, which does the same work. */
+  readonly twins: ReadonlyMap<Cell, Cell>;
+}
+
+/** Cells that the base does not have, or that do other work there, have no twin. */
+export function baseFor(cells: readonly Cell[], build: Build, quick: boolean, seed: number): Base {
+  const cases = build.cases.filter(({ name }) => cells.some((cell) => cell.case === name));
+  const theirs = new Map(
+    cases.flatMap((one) => one.cells(quick ? build.quick : build.full, seed)).map((cell) => [nameOf(cell), cell]),
+  );
+  const pairs = cells.map((cell) => [cell, theirs.get(nameOf(cell))] as const);
+  return { build, twins: new Map(pairs.filter((pair): pair is [Cell, Cell] => isDeepStrictEqual(pair[0], pair[1]))) };
+}
+
+/** What the cell is called in messages. */
+export function nameOf(cell: Cell): string {
+  return `${cell.case}: ${cell.row}, ${cell.at}`;
+}
+
+function commitOf(clone: string): string | undefined {
+  const { status, stdout } = spawnSync("git", ["-C", clone, "describe", "--always", "--dirty"], { encoding: "utf8" });
+  return status === 0 ? stdout.trim() : undefined;
+}
