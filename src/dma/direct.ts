@@ -1,6 +1,6 @@
 /**
  * A direct window: bus address = physical address + offset, with no table, so nothing is taken or invalidated, and no record is kept. From
- * above: the device, its route (a mapping's place is its physical address), mapSg, and what of the window the device can use.
+ * above: the device, its route (a mapping's key is its physical address), mapSg, and what of the window the device can use.
  */
 import { hexadecimal } from "../units/counts.ts";
 import { checkInteger, FreeError, InvalidArgumentError, inWords, SyncError } from "../units/errors.ts";
@@ -74,11 +74,11 @@ export class DirectRoute implements Route {
     return refusal === 0 ? physical : refusal;
   }
 
-  iovaOf(place: number): bigint {
-    return this.#reach.busAddress(place);
+  iovaOf(key: number): bigint {
+    return this.#reach.busAddress(key);
   }
 
-  placeOf({ iova, bytes }: Mapping): number {
+  keyOf({ iova, bytes }: Mapping): number {
     checkInteger("length in bytes", bytes, 1, Number.MAX_SAFE_INTEGER);
     const address = this.#reach.physicalAddress(iova);
     if (address >= 0 && this.#reach.isInside(address, bytes)) return address;
@@ -97,15 +97,15 @@ export class DirectRoute implements Route {
 
   coherentRefusal(): undefined {}
 
-  placeCoherent(address: number, bytes: number, alignment: number): bigint | Failure {
+  mapCoherent(address: number, bytes: number, alignment: number): bigint | Failure {
     const refusal = this.#coherentReach.refusal(address, bytes);
     if (refusal !== 0) return failureOf(refusal);
     const iova = this.#coherentReach.busAddress(address);
-    // A window at an odd place: an address that is naturally aligned in memory is not aligned on the bus.
+    // The window's base may be less aligned: an address that is aligned in memory need not be aligned on the bus.
     return iova % BigInt(alignment) === 0n ? iova : "platform-refused";
   }
 
-  removeCoherent(): undefined {}
+  unmapCoherent(): undefined {}
 }
 
 /** A device gets everything as it is that it can use, and a bounce buffer that it can use for the rest. */
@@ -115,7 +115,7 @@ function reachRule(reach: DirectReach, alignment: number): BounceRule {
   return {
     pageSize: PAGE_BYTES,
     isBounced,
-    isOnlyBounced: (place, { bytes }) => isBounced(place, bytes),
+    isOnlyBounced: (key, { bytes }) => isBounced(key, bytes),
     refusal: () => 0,
     // Aligned to the power of two that holds them, the pages lie between two boundaries wherever they are.
     alignment: (_, pagesBytes) => (reach.hasBoundary ? powerOfTwoFor(pagesBytes, least) : least),
@@ -149,7 +149,7 @@ class DirectLists implements ListMapper {
   map(list: ScatterList): Failure | undefined {
     this.refusalFor(list);
     list.mapping.segments = 0;
-    const refusal = this.#place(list);
+    const refusal = this.#fillSegments(list);
     if (refusal !== 0) {
       this.#empty(list);
       return failureOf(refusal);
@@ -178,7 +178,7 @@ class DirectLists implements ListMapper {
   }
 
   /** Fills in the output. A failure code: an element can't be used where it is. */
-  #place(list: ScatterList): number {
+  #fillSegments(list: ScatterList): number {
     const reach = this.#reach;
     const words = list.mapping.mappedWords;
     // The physical address at which a neighbour would continue the open segment.

@@ -69,8 +69,8 @@ interface Chunk {
   readonly used: Uint8Array;
 }
 
-/** A block by its place. */
-interface Place {
+/** A block by its position: a chunk, and an index in it. */
+interface BlockPosition {
   readonly chunk: Chunk;
   readonly index: number;
 }
@@ -92,7 +92,7 @@ export class DmaPool {
   /** By bus address: chunks are aligned to their size, so a block's tells its chunk's. */
   readonly #chunks: Map<bigint, Chunk> = new Map();
   /** Free blocks, last freed first: its bytes are still in the cache. */
-  readonly #free: Place[] = [];
+  readonly #free: BlockPosition[] = [];
   #inUse = 0;
   #destroyed = false;
 
@@ -134,11 +134,11 @@ export class DmaPool {
       const failure = this.#grow();
       if (failure !== undefined) return failure;
     }
-    const place = this.#free.pop() as Place;
-    const block = this.#blockAt(place);
+    const position = this.#free.pop() as BlockPosition;
+    const block = this.#blockAt(position);
     if (this.#debug) this.#checkFilled("a free block of the pool", block, 0, this.#blockBytes, FREE_POISON);
     zeroBytes(this.#memory, block.address, this.#blockBytes);
-    place.chunk.used[place.index] = 1;
+    position.chunk.used[position.index] = 1;
     this.#inUse++;
     return block;
   }
@@ -151,14 +151,14 @@ export class DmaPool {
   free(block: CoherentMemory): void {
     this.#checkOpen();
     checkMapping(block);
-    const place = this.#placeOf(block);
-    place.chunk.used[place.index] = 0;
+    const position = this.#positionOf(block);
+    position.chunk.used[position.index] = 0;
     this.#inUse--;
     if (this.#debug) {
-      this.#checkFilled("past a block of the pool", block, this.#blockBytes, this.#gapEnd(place.index), GAP_POISON);
+      this.#checkFilled("past a block of the pool", block, this.#blockBytes, this.#gapEnd(position.index), GAP_POISON);
       this.#fill(block.address, this.#blockBytes, FREE_POISON);
     }
-    this.#free.push(place);
+    this.#free.push(position);
   }
 
   /**
@@ -201,7 +201,7 @@ export class DmaPool {
     return undefined;
   }
 
-  #blockAt({ chunk: { memory }, index }: Place): CoherentMemory {
+  #blockAt({ chunk: { memory }, index }: BlockPosition): CoherentMemory {
     const start = this.#starts[index]!;
     return {
       iova: memory.iova + BigInt(start),
@@ -212,7 +212,7 @@ export class DmaPool {
   }
 
   /** Where a block that is in use lies. Throws FreeError for any other. */
-  #placeOf({ iova, bytes, address }: CoherentMemory): Place {
+  #positionOf({ iova, bytes, address }: CoherentMemory): BlockPosition {
     const what = `free of ${bytes} bytes at bus address ${hexadecimal(iova)} to a DMA pool`;
     const start = Number(iova % BigInt(this.#chunkBytes));
     const chunk = this.#chunks.get(iova - BigInt(start));

@@ -84,7 +84,7 @@ test("a mapping succeeds exactly when bytes allow it: mask, boundary, alignment 
 
       const table = new ModelTable(window);
       table.occupy(c.occupied);
-      table.choose = (places) => places - 1;
+      table.choose = (starts) => starts - 1;
       const device = new DmaDevice(table, { mask, boundaryMask, alignment }, { cpuPageShift });
       const mapping = device.map(address, Number(bytes), 3);
       if (typeof mapping === "string") {

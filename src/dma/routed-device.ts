@@ -67,9 +67,9 @@ export class RoutedDevice implements DmaOperations {
     if (bounced?.isBounced(Number(address), bytes) === true) {
       return this.#mapping(bounced.map(Number(address), bytes, access, attributes), address, bytes, access);
     }
-    const place = this.#route.map(address, bytes, entryAccess(access, attributes));
-    if (place >= 0) bounced?.forget(place);
-    return this.#mapping(place, address, bytes, access);
+    const key = this.#route.map(address, bytes, entryAccess(access, attributes));
+    if (key >= 0) bounced?.forget(key);
+    return this.#mapping(key, address, bytes, access);
   }
 
   /**
@@ -79,11 +79,11 @@ export class RoutedDevice implements DmaOperations {
    */
   unmap(mapping: Mapping): Failure | undefined {
     checkMapping(mapping);
-    const place = this.#route.placeOf(mapping);
+    const key = this.#route.keyOf(mapping);
     if (this.coherent?.has(mapping.iova) === true) {
       throw new FreeError("not-allocated", `unmap at ${hexadecimal(mapping.iova)}: coherent memory, for freeCoherent`);
     }
-    return this.bounced === undefined ? this.#route.unmap(place, mapping) : this.bounced.unmap(place, mapping);
+    return this.bounced === undefined ? this.#route.unmap(key, mapping) : this.bounced.unmap(key, mapping);
   }
 
   /**
@@ -117,20 +117,20 @@ export class RoutedDevice implements DmaOperations {
   mapResource(address: bigint, bytes: number, access: Access): Mapping | Failure {
     checkAccess(access);
     checkRange(address, bytes);
-    const place = this.#route.map(address, bytes, access);
-    if (place >= 0) this.bounced?.forget(place);
-    return this.#mapping(place, address, bytes, access);
+    const key = this.#route.map(address, bytes, access);
+    if (key >= 0) this.bounced?.forget(key);
+    return this.#mapping(key, address, bytes, access);
   }
 
   /** As `unmap`, for what `mapResource` returned. */
   unmapResource(mapping: Mapping): Failure | undefined {
     checkMapping(mapping);
-    const place = this.#route.placeOf(mapping);
-    if (this.coherent?.has(mapping.iova) === true || this.bounced?.holds(place) === true) {
+    const key = this.#route.keyOf(mapping);
+    if (this.coherent?.has(mapping.iova) === true || this.bounced?.holds(key) === true) {
       throw new FreeError("not-allocated", `unmapResource at ${hexadecimal(mapping.iova)}: memory is mapped there`);
     }
-    const failure = this.#route.unmap(place, mapping);
-    return this.bounced === undefined ? failure : this.bounced.finish(place, failure);
+    const failure = this.#route.unmap(key, mapping);
+    return this.bounced === undefined ? failure : this.bounced.finish(key, failure);
   }
 
   /**
@@ -183,8 +183,8 @@ export class RoutedDevice implements DmaOperations {
     return typeof result === "string" ? result : undefined;
   }
 
-  #mapping(place: number, address: bigint, bytes: number, access: Access): Mapping | Failure {
-    return place < 0 ? failureOf(place) : { iova: this.#route.iovaOf(place, address), bytes, access };
+  #mapping(key: number, address: bigint, bytes: number, access: Access): Mapping | Failure {
+    return key < 0 ? failureOf(key) : { iova: this.#route.iovaOf(key, address), bytes, access };
   }
 
   #sync(mapping: Mapping, part: MappingPart | undefined, toward: Toward): void {
@@ -195,12 +195,12 @@ export class RoutedDevice implements DmaOperations {
     const route = isCoherent ? this.#coherentRoute : this.#route;
     const bounced = isCoherent ? undefined : this.bounced;
     try {
-      const place = route.placeOf(mapping);
-      route.checkMapped(place, mapping);
+      const key = route.keyOf(mapping);
+      route.checkMapped(key, mapping);
       // Toward the CPU: first into the memory that the device has, then from there. Toward the device the other way round.
-      if (toward === "cpu") route.synchronize(place, mapping);
-      bounced?.sync(place, mapping, wanted, toward);
-      if (toward === "device") route.synchronize(place, mapping);
+      if (toward === "cpu") route.synchronize(key, mapping);
+      bounced?.sync(key, mapping, wanted, toward);
+      if (toward === "device") route.synchronize(key, mapping);
     } catch (error) {
       throw syncErrorFor(error, mapping);
     }

@@ -25,8 +25,8 @@ export interface ModelFaults {
 export class ModelTable implements MappingTable {
   readonly window: DmaWindow;
   readonly entries: ModelEntry[];
-  /** Chooses among the free places of an allocation without a preferred start: 0 .. places − 1. Default: the lowest. */
-  choose: (places: number) => number = () => 0;
+  /** Chooses among the free first entries of an allocation without a preferred start: 0 .. starts − 1. Default: the lowest. */
+  choose: (starts: number) => number = () => 0;
   faults: ModelFaults = {};
   calls = { allocate: 0, set: 0, publish: 0, commit: 0, abandon: 0, abandonAll: 0, unmap: 0, unmapAll: 0 };
   #areas = new Map<number, number>();
@@ -49,9 +49,9 @@ export class ModelTable implements MappingTable {
     if (count > this.window.entries) return LONGER_THAN_TABLE;
     if (count > constraints.limit) return MASK_TOO_LOW;
     if (constraints.boundaryPages !== 0 && count > constraints.boundaryPages) return LONGER_THAN_BOUNDARY;
-    const places = this.#places(count, constraints);
-    if (places.length === 0) return TABLE_FULL;
-    const first = places.includes(after) ? after : places[this.choose(places.length)]!;
+    const starts = this.#starts(count, constraints);
+    if (starts.length === 0) return TABLE_FULL;
+    const first = starts.includes(after) ? after : starts[this.choose(starts.length)]!;
     for (const entry of this.#range(first, count)) entry.state = "pending";
     this.#areas.set(first, count);
     return first;
@@ -130,15 +130,15 @@ export class ModelTable implements MappingTable {
     assert.equal(this.#areas.size, 0, "areas still allocated");
   }
 
-  #places(count: number, { limit, alignmentPages, boundaryPages, basePage }: AreaConstraints): number[] {
-    const places: number[] = [];
+  #starts(count: number, { limit, alignmentPages, boundaryPages, basePage }: AreaConstraints): number[] {
+    const starts: number[] = [];
     for (let first = 0; first + count <= Math.min(limit, this.entries.length); first++) {
       const busPage = basePage + first;
       if (busPage % alignmentPages !== 0) continue;
       if (boundaryPages !== 0 && (busPage % boundaryPages) + count > boundaryPages) continue;
-      if (this.#range(first, count).every((entry) => entry.state === "free")) places.push(first);
+      if (this.#range(first, count).every((entry) => entry.state === "free")) starts.push(first);
     }
-    return places;
+    return starts;
   }
 
   #range(first: number, count: number): ModelEntry[] {

@@ -86,7 +86,7 @@ class ThrowingOps implements TableOps {
 
 const { memory } = SoftwareMachine.create({ memoryBytes: 2 ** 17, devices: ["nic"], threads: 1 });
 
-class Bench {
+class Rig {
   readonly ops: ThrowingOps = new ThrowingOps();
   readonly pages: PhysicalPages = PhysicalPages.create({ address: 2 ** 16, bytes: 2 ** 16, threads: 1 });
   readonly table: IommuTable;
@@ -123,7 +123,7 @@ class Bench {
 }
 
 /** Frees enough that the next lazy free must flush before it. */
-function fillQueue({ table }: Bench): void {
+function fillQueue({ table }: Rig): void {
   const firsts = Array.from({ length: 17 }, () => table.allocate(1, UNCONSTRAINED, -1));
   for (const first of firsts) table.commit(first, 1);
   for (const first of firsts) table.unmap(first, 1);
@@ -132,7 +132,7 @@ function fillQueue({ table }: Bench): void {
 interface Operation {
   readonly name: string;
   /** Maps, and says how to undo it. */
-  map(bench: Bench): () => Failure | undefined;
+  map(rig: Rig): () => Failure | undefined;
 }
 
 function mapped<Result>(result: Result | Failure): Exclude<Result, string> {
@@ -214,59 +214,59 @@ interface Setting {
   readonly stays: boolean;
 }
 
-function benchOf({ options, bounced, fragmented }: Setting): Bench {
-  const bench = new Bench(options, bounced);
-  if (fragmented) bench.fragment();
-  return bench;
+function rigOf({ options, bounced, fragmented }: Setting): Rig {
+  const rig = new Rig(options, bounced);
+  if (fragmented) rig.fragment();
+  return rig;
 }
 
 /** A throw at call 1, 2, 3 … of the mapping, until one goes through without any. */
 function throwInMap(operation: Operation, setting: Setting): void {
   for (let call = 1, throws = true; throws; call++) {
-    const bench = benchOf(setting);
-    const before = bench.left();
-    bench.ops.throwFrom(call, setting.stays);
+    const rig = rigOf(setting);
+    const before = rig.left();
+    rig.ops.throwFrom(call, setting.stays);
     let undo: (() => Failure | undefined) | undefined;
     try {
-      undo = operation.map(bench);
+      undo = operation.map(rig);
       throws = false;
     } catch (error) {
       assert.equal((error as Error).message, "ops bug 1", "the first error goes on");
-      bench.ops.heal();
-      assert.deepEqual([bench.list.segments, bench.list.mapping.areas], [0, 0]);
-      assert.deepEqual(bench.left(), before, `throw at call ${call}`);
-      undo = operation.map(bench);
+      rig.ops.heal();
+      assert.deepEqual([rig.list.segments, rig.list.mapping.areas], [0, 0]);
+      assert.deepEqual(rig.left(), before, `throw at call ${call}`);
+      undo = operation.map(rig);
     }
-    bench.ops.heal();
+    rig.ops.heal();
     assert.equal(undo(), undefined, "it works again, from the start");
-    assert.deepEqual(bench.left(), before);
+    assert.deepEqual(rig.left(), before);
   }
 }
 
 /** The same for the unmapping. */
 function throwInUnmap(operation: Operation, setting: Setting): void {
   for (let call = 1, throws = true; throws; call++) {
-    const bench = benchOf(setting);
-    const before = bench.left();
-    const undo = operation.map(bench);
-    if (setting.fragmented) fillQueue(bench);
-    bench.ops.throwFrom(call, setting.stays);
+    const rig = rigOf(setting);
+    const before = rig.left();
+    const undo = operation.map(rig);
+    if (setting.fragmented) fillQueue(rig);
+    rig.ops.throwFrom(call, setting.stays);
     try {
       assert.equal(undo(), undefined);
       throws = false;
     } catch (error) {
       assert.equal((error as Error).message, "ops bug 1", "the first error goes on");
-      bench.ops.heal();
-      undoAgain(bench, undo);
+      rig.ops.heal();
+      undoAgain(rig, undo);
     }
-    bench.ops.heal();
-    assert.deepEqual(bench.left(), before, `throw at call ${call}`);
-    if (!throws) assert.equal(bench.pages.takenPages, 0);
+    rig.ops.heal();
+    assert.deepEqual(rig.left(), before, `throw at call ${call}`);
+    if (!throws) assert.equal(rig.pages.takenPages, 0);
   }
 }
 
 /** What still was mapped is unmapped; where ops threw after it was given up, it is not mapped any more. */
-function undoAgain({ list }: Bench, undo: () => Failure | undefined): void {
+function undoAgain({ list }: Rig, undo: () => Failure | undefined): void {
   try {
     assert.equal(undo(), undefined);
   } catch (error) {
@@ -285,7 +285,7 @@ test("the rival's table unlocks when ops throw", () => {
 });
 
 test("a list that ops threw on has no old segments when it is mapped again", () => {
-  const { ops, device, list } = new Bench({}, false);
+  const { ops, device, list } = new Rig({}, false);
   ops.throwFrom(2, false);
   assert.throws(() => device.mapSg(list, 1), /ops bug/);
   assert.deepEqual([list.segments, list.mapping.areas, list.mapping.device], [0, 0, undefined]);

@@ -44,7 +44,7 @@ interface Setting {
   readonly scope: ReclaimScope;
 }
 
-interface Bench {
+interface Rig {
   readonly setting: Setting;
   readonly machine: SoftwareMachine;
   readonly platform: LinearPlatform;
@@ -101,16 +101,16 @@ export function testReclaim(usual: number, file: string): void {
 /** @param how - the command that repeats the run */
 async function run(setting: Setting, seed: number, kills: number, how: string): Promise<void> {
   const random = randomFrom(seed);
-  const bench = setUp(setting, random);
-  const { crew } = bench;
+  const rig = setUp(setting, random);
+  const { crew } = rig;
   try {
     for (let place = 0; place < DRIVERS; place++) crew.start(place);
-    for (let i = 0; i < kills; i++) await killOne(bench, random);
+    for (let i = 0; i < kills; i++) await killOne(rig, random);
     for (let place = 0; place < DRIVERS; place++) await crew.untilPlaying(place);
     for (const driven of await crew.stop()) {
       for (const what of Object.keys(driven) as (keyof Driven)[]) done[what] += driven[what];
     }
-    checkAllIsThere(bench);
+    checkAllIsThere(rig);
   } catch (cause) {
     const note = "threads run as they like: it may take several runs";
     throw new Error(`${(cause as Error).message}\nto repeat: ${how} (${note})`, { cause });
@@ -119,7 +119,7 @@ async function run(setting: Setting, seed: number, kills: number, how: string): 
   }
 }
 
-function setUp(setting: Setting, random: Random): Bench {
+function setUp(setting: Setting, random: Random): Rig {
   const { format, invalidate, cache } = setting;
   const pageShift = format === "powernv-tce" ? 12 : 13;
   const window: DmaWindow = { base: 0x80000000n, pageShift, entries: ENTRIES };
@@ -140,19 +140,19 @@ function setUp(setting: Setting, random: Random): Bench {
   const crew = new Crew<Driven>({ state, control, players: DRIVERS, worker, part }, random);
   const shadow = new ShadowMap(buffers.shadow);
   const mailbox = new Mailbox(Mailbox.create(1));
-  const bench = { setting, machine, platform, state, control, shadow, mailbox, crew, clearing: LEADER };
+  const rig = { setting, machine, platform, state, control, shadow, mailbox, crew, clearing: LEADER };
   // Bits come back only after the entries are cleared: until then they are still the dead driver's in the shadow map.
   const clear = platform.ops.clear.bind(platform.ops);
   platform.ops.clear = (first, count) => {
-    shadow.wipe(first, count, [bench.clearing]);
+    shadow.wipe(first, count, [rig.clearing]);
     clear(first, count);
   };
   machine.memory.write(OWN_PAGE << pageShift, numberOf(LEADER));
-  return bench;
+  return rig;
 }
 
-async function killOne(bench: Bench, random: Random): Promise<void> {
-  const { crew, control, machine, shadow, state } = bench;
+async function killOne(rig: Rig, random: Random): Promise<void> {
+  const { crew, control, machine, shadow, state } = rig;
   const place = random(DRIVERS);
   await crew.untilPlaying(place);
   await sleep(random(10));
@@ -162,19 +162,19 @@ async function killOne(bench: Bench, random: Random): Promise<void> {
   toll.found(remainsOf(state, slot));
   const recorded = shadow.ranges().filter(({ owner }) => owner === holder);
   const locked = lockedEntry(state, slot);
-  bench.clearing = holder;
+  rig.clearing = holder;
   if (isInMidDma(machine, slot)) done.inMidDma++;
-  const returned = recover(bench, slot, locked);
-  checkUnreachable(bench, returned, holder);
+  const returned = recover(rig, slot, locked);
+  checkUnreachable(rig, returned, holder);
   await crew.pause();
   assertSound(state, `after thread ${slot} was killed and reclaimed`);
-  const { left, wrong } = account(bench, crew.living, holder, MOST_AT_ONCE);
+  const { left, wrong } = account(rig, crew.living, holder, MOST_AT_ONCE);
   assert.deepEqual(wrong, []);
-  checkNothingLost(bench.setting.scope, recorded, returned, left, MOST_AT_ONCE);
-  checkEntries(bench, holder);
-  giveBackLeft(bench, left);
-  bench.clearing = LEADER;
-  if (left.length > 0) assert.deepEqual(bench.platform.generic.reclaim(slot, "in-flight"), []);
+  checkNothingLost(rig.setting.scope, recorded, returned, left, MOST_AT_ONCE);
+  checkEntries(rig, holder);
+  giveBackLeft(rig, left);
+  rig.clearing = LEADER;
+  if (left.length > 0) assert.deepEqual(rig.platform.generic.reclaim(slot, "in-flight"), []);
   crew.start(place);
   crew.resume();
 }
@@ -185,7 +185,7 @@ function isInMidDma({ handle }: SoftwareMachine, thread: number): boolean {
 }
 
 /** Reclaims, maps a page and has the device read it, and notes how long that took. */
-function recover({ platform, setting, machine }: Bench, slot: number, lockedAt: number): readonly EntryRange[] {
+function recover({ platform, setting, machine }: Rig, slot: number, lockedAt: number): readonly EntryRange[] {
   const { generic } = platform;
   const began = performance.now();
   const returned = generic.reclaim(slot, setting.scope);
@@ -203,7 +203,7 @@ function recover({ platform, setting, machine }: Bench, slot: number, lockedAt: 
 }
 
 /** At once, others running: what came back is refused, or is somebody else's by now. */
-function checkUnreachable({ machine, platform }: Bench, returned: readonly EntryRange[], holder: number): void {
+function checkUnreachable({ machine, platform }: Rig, returned: readonly EntryRange[], holder: number): void {
   for (const { first, end } of returned) {
     for (let entry = first as number; entry < end; entry++) {
       const number = readNumber(machine, platform, entry);
@@ -213,7 +213,7 @@ function checkUnreachable({ machine, platform }: Bench, returned: readonly Entry
 }
 
 /** Entries in memory are those of live ranges, and no others; what is not live is refused, after a flush in lazy mode too. */
-function checkEntries({ machine, platform, state, shadow, setting }: Bench, dead: number): void {
+function checkEntries({ machine, platform, state, shadow, setting }: Rig, dead: number): void {
   const { generic, ops } = platform;
   const isLive = new Uint8Array(ENTRIES);
   for (const { first, count, state: found } of ledgerRanges(state)) {
@@ -242,7 +242,7 @@ function checkEntries({ machine, platform, state, shadow, setting }: Bench, dead
 }
 
 /** Unmaps what the dead has left mapped. Nothing may run: marks and bits go in two steps. */
-function giveBackLeft({ platform, shadow, clearing }: Bench, left: readonly LeftRange[]): void {
+function giveBackLeft({ platform, shadow, clearing }: Rig, left: readonly LeftRange[]): void {
   for (const { first, count, recorded } of left) {
     shadow.wipe(first, count, [clearing]);
     assert.equal(platform.generic.unmap(first, count), undefined);
@@ -251,7 +251,7 @@ function giveBackLeft({ platform, shadow, clearing }: Bench, left: readonly Left
   }
 }
 
-function checkAllIsThere({ platform, state, shadow, machine }: Bench): void {
+function checkAllIsThere({ platform, state, shadow, machine }: Rig): void {
   const { allocator } = platform.generic;
   assert.equal(allocator.drain(), undefined);
   assertSound(state, "when all is unmapped");

@@ -11,10 +11,10 @@ export {
   checkBoardOptions,
 } from "../machines/board.ts";
 export { attachBoard, BOARD_KINDS, boardNamed } from "../machines/boards.ts";
-export type { OperationsOf } from "./board-conformance/bench.ts";
 export type { Behaviour } from "./board-conformance/case.ts";
 export { type CellCount, cellsOf, type MatrixCell, matrixText } from "./board-conformance/matrix.ts";
 export { type Choices, pairwise, type Row } from "./board-conformance/pairwise.ts";
+export type { OperationsOf } from "./board-conformance/rig.ts";
 export { type BoardSetting, CHOICES, type Choice, PLAIN } from "./board-conformance/setting.ts";
 export {
   type BoardConformanceCase,

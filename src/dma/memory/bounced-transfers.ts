@@ -10,6 +10,7 @@
  */
 import type { Memory } from "../../machine/contract.ts";
 import type { PhysicalPages } from "../../memory/physical-pages.ts";
+import { hexadecimal } from "../../units/counts.ts";
 import { FreeError } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
 import type { Access } from "../../units/numbers.ts";
@@ -28,7 +29,7 @@ export class BouncedTransfers {
   readonly #route: Route;
   readonly #rule: BounceRule;
   readonly #buffers: BounceBuffers;
-  /** The buffers of single mappings, by their places on the route. */
+  /** The buffers of single mappings, by their keys on the route. */
   readonly #mapped: Map<number, BounceBuffer> = new Map();
 
   /** Throws InvalidArgumentError for pages that are not in this memory. */
@@ -43,53 +44,53 @@ export class BouncedTransfers {
     return this.#buffers.isBounced(address, bytes);
   }
 
-  /** Maps a bounce buffer for these bytes: its place, or a failure code. */
+  /** Maps a bounce buffer for these bytes: its key, or a failure code. */
   map(address: number, bytes: number, access: Access, attributes?: MappingAttributes): number {
     // Said first: what can never be mapped takes no memory.
     const refusal = this.#rule.refusal(address, bytes);
     if (refusal !== 0) return refusal;
     const buffer = this.#buffers.take(address, bytes, access, attributes);
     if (typeof buffer === "number") return buffer;
-    let place = NONE;
+    let key = NONE;
     try {
-      place = this.#route.map(BigInt(buffer.address), bytes, entryAccess(access, attributes));
+      key = this.#route.map(BigInt(buffer.address), bytes, entryAccess(access, attributes));
     } finally {
       // What the device may still reach stays taken for good.
-      if (place < 0 && !this.#route.isStranded) this.#buffers.giveBack(buffer);
+      if (key < 0 && !this.#route.isStranded) this.#buffers.giveBack(buffer);
     }
-    if (place < 0) return place;
-    this.forget(place);
-    this.#mapped.set(place, buffer);
-    return place;
+    if (key < 0) return key;
+    this.forget(key);
+    this.#mapped.set(key, buffer);
+    return key;
   }
 
   /**
-   * Something new is mapped at this place: a buffer that is remembered there was unmapped past this object, which is misuse. It must
+   * Something new is mapped under this key: a buffer that is still kept for it was unmapped past this object, which is misuse. It must
    * not be copied back when the new mapping ends.
    */
-  forget(place: number): void {
-    const stale = this.#mapped.get(place);
+  forget(key: number): void {
+    const stale = this.#mapped.get(key);
     if (stale === undefined) return;
-    this.#mapped.delete(place);
+    this.#mapped.delete(key);
     this.#buffers.giveBack(stale);
   }
 
   /** Unmaps a mapping of `map`, or one that was mapped as it is. Throws FreeError. */
-  unmap(place: number, mapping: Mapping): Failure | undefined {
-    const buffer = this.#bufferOf(place, mapping);
-    if (buffer === undefined && this.#rule.isOnlyBounced(place, mapping)) {
+  unmap(key: number, mapping: Mapping): Failure | undefined {
+    const buffer = this.#bufferOf(key, mapping);
+    if (buffer === undefined && this.#rule.isOnlyBounced(key, mapping)) {
       // Whoever has the buffer must copy it back. A double unmap is told from that by the route.
-      this.#route.checkMapped(place, mapping);
-      const what = `unmap of ${mapping.bytes} bytes at place ${place}`;
+      this.#route.checkMapped(key, mapping);
+      const what = `unmap of ${mapping.bytes} bytes at bus address ${hexadecimal(mapping.iova)}`;
       throw new FreeError("wrong-owner", `${what}: not mapped by this object's \`map\``);
     }
-    return this.finish(place, this.#route.unmap(place, mapping));
+    return this.finish(key, this.#route.unmap(key, mapping));
   }
 
-  /** What was mapped at this place has been unmapped: `failure` is the answer so far. */
-  finish(place: number, failure: Failure | undefined): Failure | undefined {
-    const buffer = this.#mapped.get(place);
-    this.#mapped.delete(place);
+  /** What was mapped under this key has been unmapped: `failure` is the answer so far. */
+  finish(key: number, failure: Failure | undefined): Failure | undefined {
+    const buffer = this.#mapped.get(key);
+    this.#mapped.delete(key);
     return this.#awaitAndFinish(failure, buffer === undefined ? NO_BUFFERS : [buffer]);
   }
 
@@ -104,14 +105,14 @@ export class BouncedTransfers {
     return outcome;
   }
 
-  /** Is what was mapped at this place bounced? */
-  holds(place: number): boolean {
-    return this.#mapped.has(place);
+  /** Is what was mapped under this key bounced? */
+  holds(key: number): boolean {
+    return this.#mapped.has(key);
   }
 
   /** Copies a part of a mapping if it is bounced. Throws FreeError when it is none of ours. */
-  sync(place: number, mapping: Mapping, part: MappingPart, toward: Toward): void {
-    const buffer = this.#bufferOf(place, mapping);
+  sync(key: number, mapping: Mapping, part: MappingPart, toward: Toward): void {
+    const buffer = this.#bufferOf(key, mapping);
     if (buffer !== undefined) this.#buffers.copy(buffer, toward, part);
   }
 
@@ -154,7 +155,7 @@ export class BouncedTransfers {
   }
 
   /**
-   * Puts bounce buffers in the place of elements. The driver's columns stay as they are: what is mapped is a copy of the address
+   * Puts bounce buffers instead of elements. The driver's columns stay as they are: what is mapped is a copy of the address
    * column. On failure the list is as before.
    */
   #bounceElements(list: ScatterList, access: Access, attributes: MappingAttributes | undefined): Failure | undefined {
@@ -188,8 +189,8 @@ export class BouncedTransfers {
   }
 
   /** The bounce buffer of a mapping, if it has one. Pages are checked by the route, bytes here. */
-  #bufferOf(place: number, mapping: Mapping): BounceBuffer | undefined {
-    const buffer = this.#mapped.get(place);
+  #bufferOf(key: number, mapping: Mapping): BounceBuffer | undefined {
+    const buffer = this.#mapped.get(key);
     if (buffer === undefined) return undefined;
     const offset = this.#offsetOf(mapping);
     const found = buffer.address - buffer.pagesAt;

@@ -15,42 +15,42 @@ import { DEVICE_READS_AND_WRITES } from "../../units/numbers.ts";
 import { roundUp } from "../../units/pages.ts";
 import type { CoherentMemory } from "../contract.ts";
 import { memoryFailure, powerOfTwoFor } from "../requests.ts";
-import type { CoherentPlaces } from "../route.ts";
+import type { CoherentRoute } from "../route.ts";
 import { checkPages } from "./bounce.ts";
 import { zeroBytes } from "./bytes.ts";
 
 export class CoherentBlocks {
   readonly #memory: Memory;
   readonly #pages: PhysicalPages;
-  readonly #places: CoherentPlaces;
+  readonly #route: CoherentRoute;
   /** By the page on the bus where they begin: a plain number, below 2^52. */
   readonly #blocks: Map<number, CoherentMemory> = new Map();
 
   /** Throws InvalidArgumentError for pages that are not in this memory. */
-  constructor(memory: Memory, pages: PhysicalPages, places: CoherentPlaces) {
+  constructor(memory: Memory, pages: PhysicalPages, route: CoherentRoute) {
     checkPages(memory, pages);
     this.#memory = memory;
     this.#pages = pages;
-    this.#places = places;
+    this.#route = route;
   }
 
   /** See `DmaOperations.allocateCoherent`. */
   allocate(bytes: number): CoherentMemory | Failure {
     checkInteger("length of coherent memory in bytes", bytes, 1, Number.MAX_SAFE_INTEGER);
-    const refusal = this.#places.coherentRefusal(bytes);
+    const refusal = this.#route.coherentRefusal(bytes);
     if (refusal !== undefined) return refusal;
-    const pagesBytes = roundUp(bytes, this.#places.pageSize);
-    const alignment = powerOfTwoFor(bytes, this.#places.pageSize);
+    const pagesBytes = roundUp(bytes, this.#route.pageSize);
+    const alignment = powerOfTwoFor(bytes, this.#route.pageSize);
     const address = this.#pages.allocate(pagesBytes, alignment);
     if (address < 0) return failureOf(memoryFailure(address));
     // Before the device sees it: not even for a moment does it get what the pages held.
     zeroBytes(this.#memory, address, pagesBytes);
     let iova: bigint | Failure = "platform-refused";
     try {
-      iova = this.#places.placeCoherent(address, bytes, alignment);
+      iova = this.#route.mapCoherent(address, bytes, alignment);
     } finally {
       // Also when ops have thrown. What the device may still reach stays taken.
-      if (typeof iova === "string" && !this.#places.isStranded) this.#pages.free(address, pagesBytes);
+      if (typeof iova === "string" && !this.#route.isStranded) this.#pages.free(address, pagesBytes);
     }
     if (typeof iova === "string") return iova;
     const block: CoherentMemory = { iova, bytes, access: DEVICE_READS_AND_WRITES, address };
@@ -71,10 +71,10 @@ export class CoherentBlocks {
       );
     }
     // When ops throw here, the block is mapped as before; in the next step it is not, and its pages stay taken.
-    const failed = this.#places.removeCoherent(iova, bytes);
+    const failed = this.#route.unmapCoherent(iova, bytes);
     this.#blocks.delete(this.#pageOf(iova));
-    const failure = failed ?? this.#places.awaitInvalidation();
-    if (failure === undefined) this.#pages.free(address, roundUp(bytes, this.#places.pageSize));
+    const failure = failed ?? this.#route.awaitInvalidation();
+    if (failure === undefined) this.#pages.free(address, roundUp(bytes, this.#route.pageSize));
     return failure;
   }
 
@@ -89,6 +89,6 @@ export class CoherentBlocks {
   }
 
   #pageOf(iova: bigint): number {
-    return Number(iova / BigInt(this.#places.pageSize));
+    return Number(iova / BigInt(this.#route.pageSize));
   }
 }

@@ -44,7 +44,7 @@ interface Case {
   readonly options: DmaDeviceOptions;
   readonly elements: readonly Element[];
   readonly access: Access;
-  /** Spreads the areas over the free places. */
+  /** Spreads the areas over the free ranges. */
   readonly scatter: number;
 }
 
@@ -125,7 +125,7 @@ const cases: fc.Arbitrary<Case> = fc
 function setUp(c: Case): { table: ModelTable; device: DmaDevice; list: ScatterList } {
   const table = new ModelTable(c.window);
   table.occupy(c.occupied);
-  table.choose = (places) => (c.scatter * 2654435761) % places;
+  table.choose = (starts) => (c.scatter * 2654435761) % starts;
   return { table, device: new DmaDevice(table, c.limits, c.options), list: listOf(c.elements) };
 }
 
@@ -489,10 +489,10 @@ test("what is no whole CPU page takes the next IO page, in one area and in a cha
 
 test("each element of a chain is asked for where the one before ended", () => {
   const table = new ModelTable({ base: 0n, pageShift: 12, entries: 16 });
-  // Left to itself, this table takes the lowest place for the first element and the highest for all others.
+  // Left to itself, this table takes the lowest range for the first element and the highest for all others.
   table.occupy([0, 1, 8, 9, 10, 11]);
   let asked = 0;
-  table.choose = (places) => (asked++ === 0 ? 0 : places - 1);
+  table.choose = (starts) => (asked++ === 0 ? 0 : starts - 1);
   const list = listOf([{ address: 0x100000n, bytes: 3 * PAGE }, ...scattered(5)]);
   assert.equal(new DmaDevice(table).mapSg(list, 3), undefined);
   assert.deepEqual(segmentsOf(list), [

@@ -111,7 +111,7 @@ export class ScatterListMapper implements ListMapper {
   /** The second pass, and the `publish` that ends it. */
   #write(list: ScatterList, access: EntryAccess, whole: number): Failure | undefined {
     try {
-      return this.#place(list, access, whole) ?? this.#table.publish();
+      return this.#mapElements(list, access, whole) ?? this.#table.publish();
     } catch (error) {
       try {
         this.#undo(list);
@@ -181,7 +181,7 @@ export class ScatterListMapper implements ListMapper {
   }
 
   /**
-   * The first pass. Here and in `#place` the page arithmetic stands in the loop, in 32 bits, and functions of pages.ts are
+   * The first pass. Here and in `#mapElements` the page arithmetic stands in the loop, in 32 bits, and functions of pages.ts are
    * left to the widest pages: a call to another module's function is looked up again in each turn, which doubled the time.
    */
   #measureList(list: ScatterList): void {
@@ -297,7 +297,7 @@ export class ScatterListMapper implements ListMapper {
   }
 
   /** The second pass: writes the entries and the output. `whole` is the area of the list; when negative, each element gets one of its own. */
-  #place(list: ScatterList, access: EntryAccess, whole: number): Failure | undefined {
+  #mapElements(list: ScatterList, access: EntryAccess, whole: number): Failure | undefined {
     const table = this.#table;
     const { pageSize, pagesPerWord } = this.#limits;
     const pageShift = this.#limits.pageShift | 0;

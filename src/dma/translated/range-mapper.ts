@@ -37,7 +37,7 @@ export class RangeMapper {
     const cpuAligned = holdsCpuPages(limits, page, offset, bytes);
     const constraints = constraintsOf(limits, limits.streaming, cpuAligned, offset + bytes);
     const refusal = refusalOf(limits, constraints, pages);
-    return refusal === 0 ? this.#place(page, pages, constraints, access, false) : refusal;
+    return refusal === 0 ? this.#mapArea(page, pages, constraints, access, false) : refusal;
   }
 
   /** Why a range can never be mapped, whatever is free: a failure code; 0 when it can. */
@@ -63,10 +63,10 @@ export class RangeMapper {
   mapCoherent(page: number, bytes: number, alignment: number, access: EntryAccess): number {
     const { pageSize } = this.#limits;
     const constraints = this.#coherentConstraints(alignment / pageSize);
-    return this.#place(page, pagesCovering(0, bytes, pageSize), constraints, access, true);
+    return this.#mapArea(page, pagesCovering(0, bytes, pageSize), constraints, access, true);
   }
 
-  #place(page: number, pages: number, constraints: AreaConstraints, access: EntryAccess, coherent: boolean): number {
+  #mapArea(page: number, pages: number, constraints: AreaConstraints, access: EntryAccess, coherent: boolean): number {
     const table = this.#table;
     this.isStranded = false;
     const entry = table.allocate(pages, constraints, -1);

@@ -1,5 +1,5 @@
 /**
- * The route through a table: a mapping is a range of entries, its place the first of them. Knows any table, and no platform.
+ * The route through a table: a mapping is a range of entries, its key the first of them. Knows any table, and no platform.
  */
 
 import type { MappingTable } from "../../table/contract.ts";
@@ -64,7 +64,7 @@ export class TableRoute implements Route {
     return (page << this.#shift) + (address & this.#offsetMask);
   }
 
-  placeOf({ iova, bytes }: Mapping): number {
+  keyOf({ iova, bytes }: Mapping): number {
     checkInteger("length in bytes", bytes, 1, Number.MAX_SAFE_INTEGER);
     if (iova < this.#base || iova + BigInt(bytes) > this.#end) {
       const found = `${bytes} bytes at ${hexadecimal(iova)}`;
@@ -101,13 +101,13 @@ export class TableRoute implements Route {
     return refusal === 0 ? undefined : failureOf(refusal);
   }
 
-  placeCoherent(address: number, bytes: number, alignment: number): bigint | Failure {
+  mapCoherent(address: number, bytes: number, alignment: number): bigint | Failure {
     const page = address / this.pageSize;
     const entry = this.ranges.mapCoherent(page, bytes, alignment, DEVICE_READS_AND_WRITES);
     return entry < 0 ? failureOf(entry) : this.iovaOf(entry, 0n);
   }
 
-  removeCoherent(iova: bigint, bytes: number): Failure | undefined {
+  unmapCoherent(iova: bigint, bytes: number): Failure | undefined {
     const entry = Number((iova - this.#base) >> this.#shift);
     return this.table.unmap(entry, pagesCovering(0, bytes, this.pageSize));
   }

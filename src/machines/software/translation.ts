@@ -121,13 +121,13 @@ export class TranslationUnit {
 
   /** Closes a window. With PASSED, no DMA uses what it translated; a call that answered otherwise can be repeated. */
   closeWindow(partition: number, window: number): number {
-    this.#checkPlace(partition, window);
+    this.#checkIndices(partition, window);
     store(this.#state, windowAt(this.#layout, partition, window) + WINDOW.control, 0);
     return this.invalidateWindow(partition, window);
   }
 
   isOpen(partition: number, window: number): boolean {
-    this.#checkPlace(partition, window);
+    this.#checkIndices(partition, window);
     return load(this.#state, windowAt(this.#layout, partition, window) + WINDOW.control) !== 0;
   }
 
@@ -172,24 +172,24 @@ export class TranslationUnit {
 
   /** Cuts a partition off: with PASSED, no DMA of its devices moves anything until it is thawed. */
   freeze(partition: number): number {
-    this.#checkPlace(partition, 0);
+    this.#checkIndices(partition, 0);
     store(this.#state, partitionAt(this.#layout, partition) + PARTITION.frozen, 1);
     return this.#inFlight.awaitPassing();
   }
 
   thaw(partition: number): void {
-    this.#checkPlace(partition, 0);
+    this.#checkIndices(partition, 0);
     store(this.#state, partitionAt(this.#layout, partition) + PARTITION.frozen, 0);
   }
 
   isFrozen(partition: number): boolean {
-    this.#checkPlace(partition, 0);
+    this.#checkIndices(partition, 0);
     return load(this.#state, partitionAt(this.#layout, partition) + PARTITION.frozen) !== 0;
   }
 
   /** Does a fault of one of the partition's devices freeze it? Not unless this has been called. */
   freezeOnFault(partition: number, freezes: boolean): void {
-    this.#checkPlace(partition, 0);
+    this.#checkIndices(partition, 0);
     store(this.#state, partitionAt(this.#layout, partition) + PARTITION.freezesOnFault, freezes ? 1 : 0);
   }
 
@@ -221,7 +221,7 @@ export class TranslationUnit {
     poke(this.#state, high, highHalf(value));
   }
 
-  #checkPlace(partition: number, window: number): void {
+  #checkIndices(partition: number, window: number): void {
     checkInteger("partition", partition, 0, this.partitions - 1);
     checkInteger("window", window, 0, this.windows - 1);
   }

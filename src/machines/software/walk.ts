@@ -156,7 +156,7 @@ export function walk(
   }
 }
 
-/** What `locate` found instead of an entry's place. */
+/** What `locate` found instead of an entry's address. */
 const NO_LEVEL = -1;
 export const BAD_LEVEL = -2;
 const INNER_PAGE_SHIFT = 12;

@@ -18,12 +18,12 @@ const SECRET = 200;
 const ENTRIES = 1024;
 const ROUNDS = 10_000;
 
-interface Bench {
+interface Rig {
   readonly machine: SoftwareMachine;
   readonly platform: Sun4uPlatform;
 }
 
-function benchOf(streaming = false): Bench {
+function rigOf(streaming = false): Rig {
   const machine = SoftwareMachine.create({
     memoryBytes: 2 ** 21,
     iommu: streaming ? "psycho" : "sabre",
@@ -35,7 +35,7 @@ function benchOf(streaming = false): Bench {
   return { machine, platform: Sun4uPlatform.create(machine, { entries: ENTRIES, streaming, table: { threads: 8 } }) };
 }
 
-function startDriver({ machine, platform }: Bench, driver: number, rounds: number, forgets: boolean) {
+function startDriver({ machine, platform }: Rig, driver: number, rounds: number, forgets: boolean) {
   const workerData: MapperData = {
     board: { kind: "sun4u", machine: machine.handle, platform: platform.handle },
     devices: machine.handle.devices.length,
@@ -54,10 +54,10 @@ function startDriver({ machine, platform }: Bench, driver: number, rounds: numbe
   return { worker, ended, report: new Int32Array(workerData.report) };
 }
 
-async function run(bench: Bench, forgets: boolean) {
-  const { window } = bench.platform.generic;
+async function run(rig: Rig, forgets: boolean) {
+  const { window } = rig.platform.generic;
   const wild = new WildDevice({
-    handle: bench.machine.handle,
+    handle: rig.machine.handle,
     windowBase: window.base,
     pageShift: window.pageShift,
     entries: ENTRIES,
@@ -65,7 +65,7 @@ async function run(bench: Bench, forgets: boolean) {
     secret: SECRET,
     mark: 0,
   });
-  const drivers = Array.from({ length: DRIVERS }, (_, driver) => startDriver(bench, driver, ROUNDS, forgets));
+  const drivers = Array.from({ length: DRIVERS }, (_, driver) => startDriver(rig, driver, ROUNDS, forgets));
   await Promise.all(drivers.map(({ ended }) => ended));
   await wild.untilGranted(0);
   await wild.stop();
@@ -74,26 +74,26 @@ async function run(bench: Bench, forgets: boolean) {
 }
 
 test("several drivers map and unmap, every device sees its own data only, and the wild device is never refused", async (t) => {
-  const bench = benchOf();
-  const outcome = await run(bench, false);
+  const rig = rigOf();
+  const outcome = await run(rig, false);
   t.diagnostic(JSON.stringify(outcome));
   assert.ok(outcome.mapped > ROUNDS / 2);
   assert.deepEqual({ ...outcome, mapped: 0 }, { mapped: 0, wrong: 0, failures: 0, secretsSeen: 0 });
-  assert.deepEqual(bench.machine.faults(), []);
-  assert.deepEqual([...bench.platform.generic.leaks()], []);
+  assert.deepEqual(rig.machine.faults(), []);
+  assert.deepEqual([...rig.platform.generic.leaks()], []);
 });
 
 test("with the flushes left out, the wild device sees freed pages", async (t) => {
-  const outcome = await run(benchOf(), true);
+  const outcome = await run(rigOf(), true);
   t.diagnostic(JSON.stringify(outcome));
   assert.ok(outcome.secretsSeen > 0, "no freed page was seen: the test shows nothing");
 });
 
 test("entries of killed drivers lead to the dummy page once they are reclaimed", async () => {
-  const bench = benchOf();
-  const { machine, platform } = bench;
+  const rig = rigOf();
+  const { machine, platform } = rig;
   for (let death = 0; death < 4; death++) {
-    const driver = startDriver(bench, death % DRIVERS, 2 ** 30, false);
+    const driver = startDriver(rig, death % DRIVERS, 2 ** 30, false);
     await untilMapped(driver.report, 100);
     await driver.worker.terminate();
     await driver.ended;
@@ -114,14 +114,14 @@ test("entries of killed drivers lead to the dummy page once they are reclaimed",
 const KILLS = 12;
 
 test("contexts of killed drivers are not left taken once they are reclaimed, beside one that goes on", async (t) => {
-  const bench = benchOf(true);
-  const { platform } = bench;
+  const rig = rigOf(true);
+  const { platform } = rig;
   // It has the next number, for as long as the test runs.
-  const steady = startDriver(bench, 0, 2 ** 30, false);
+  const steady = startDriver(rig, 0, 2 ** 30, false);
   await untilMapped(steady.report, 1);
   let left = 0;
   for (let death = 0; death < KILLS; death++) {
-    const driver = startDriver(bench, 1, 2 ** 30, false);
+    const driver = startDriver(rig, 1, 2 ** 30, false);
     await untilMapped(driver.report, 50 + 37 * death);
     await driver.worker.terminate();
     await driver.ended;
@@ -141,10 +141,10 @@ test("contexts of killed drivers are not left taken once they are reclaimed, bes
 });
 
 test("contexts of a killed driver alone are none afterwards, at each of its moments", async () => {
-  const bench = benchOf(true);
-  const { platform } = bench;
+  const rig = rigOf(true);
+  const { platform } = rig;
   for (let death = 0; death < KILLS; death++) {
-    const driver = startDriver(bench, death % DRIVERS, 2 ** 30, false);
+    const driver = startDriver(rig, death % DRIVERS, 2 ** 30, false);
     await untilMapped(driver.report, 1 + 61 * death);
     await driver.worker.terminate();
     await driver.ended;

@@ -102,28 +102,28 @@ export class Sun4uPlatform {
   /** Memory from here on is the platform's. */
   readonly firstAddress: number;
   readonly #memory: Memory;
-  readonly #places: Places;
+  readonly #shared: SharedParameters;
   readonly #contexts: StreamingContexts | undefined;
 
   private constructor(
     memory: Memory,
     generic: IommuTable,
     ops: Sun4uOps,
-    places: Places,
+    shared: SharedParameters,
     contexts: StreamingContexts | undefined,
   ) {
     this.generic = generic;
     this.ops = ops;
-    this.tableAddress = places.tableAddress;
-    this.dummyAddress = places.dummyAddress;
-    this.firstAddress = flagsAddress(places);
+    this.tableAddress = shared.tableAddress;
+    this.dummyAddress = shared.dummyAddress;
+    this.firstAddress = flagsAddress(shared);
     this.#memory = memory;
-    this.#places = places;
+    this.#shared = shared;
     this.#contexts = contexts;
     const { thread } = generic;
-    if (places.syncs === undefined) return;
-    const flags = flagsAddress(places) + thread * THREAD_FLAGS_BYTES;
-    ops.streaming.useFlags(flags, wordsOf(places.syncs), thread * SYNC_WORDS);
+    if (shared.syncs === undefined) return;
+    const flags = flagsAddress(shared) + thread * THREAD_FLAGS_BYTES;
+    ops.streaming.useFlags(flags, wordsOf(shared.syncs), thread * SYNC_WORDS);
   }
 
   /**
@@ -145,7 +145,7 @@ export class Sun4uPlatform {
     checkInteger("milliseconds of a streaming cache's sync", syncMilliseconds, 1, 60_000);
     const tableAddress = options.tableAddress ?? defaultTableAddress(machine.memory.bytes, window.entries);
     const dummyAddress = dummyBelow(tableAddress, window.pageShift, streaming);
-    const places: Places = {
+    const shared: SharedParameters = {
       tableAddress,
       dummyAddress,
       streaming,
@@ -154,13 +154,13 @@ export class Sun4uPlatform {
       lazy: table?.invalidate === "lazy",
     };
     const contexts = streaming ? StreamingContexts.create() : undefined;
-    const ops = opsOf(machine, window, places, contexts);
+    const ops = opsOf(machine, window, shared, contexts);
     const around = recoveringContexts(contexts, ops);
     const generic = IommuTable.create(window, ops, inCrew(table, machine.crew), around);
     stop(machine);
     machine.memory.write(dummyAddress, new Uint8Array(2 ** window.pageShift));
     ops.initialize();
-    const platform = new Sun4uPlatform(machine.memory, generic, ops, places, contexts);
+    const platform = new Sun4uPlatform(machine.memory, generic, ops, shared, contexts);
     if (streaming) emptyStreamingCache(ops);
     writeControl(machine, 0);
     machine.registers.write64(TSB_BASE, BigInt(tableAddress));
@@ -178,14 +178,14 @@ export class Sun4uPlatform {
     }
     const { table, contexts: buffer } = handle;
     const contexts = buffer === undefined ? undefined : new StreamingContexts(buffer);
-    const places: Places = { ...handle, streaming: contexts !== undefined };
-    const ops = opsOf(machine, table.window, places, contexts);
+    const shared: SharedParameters = { ...handle, streaming: contexts !== undefined };
+    const ops = opsOf(machine, table.window, shared, contexts);
     const generic = IommuTable.attach(table, ops, machine.crew, recoveringContexts(contexts, ops));
-    return new Sun4uPlatform(machine.memory, generic, ops, places, contexts);
+    return new Sun4uPlatform(machine.memory, generic, ops, shared, contexts);
   }
 
   get handle(): Sun4uPlatformHandle {
-    const { tableAddress, dummyAddress, syncs, syncMilliseconds, lazy } = this.#places;
+    const { tableAddress, dummyAddress, syncs, syncMilliseconds, lazy } = this.#shared;
     const contexts = this.#contexts?.buffer;
     return {
       platform: "sun4u",
@@ -229,8 +229,8 @@ function recoveringContexts(contexts: StreamingContexts | undefined, ops: Sun4uO
   };
 }
 
-/** What beside the generic table all threads know. */
-interface Places {
+/** What all threads of a platform share besides the generic table. */
+interface SharedParameters {
   readonly tableAddress: number;
   readonly dummyAddress: number;
   readonly streaming: boolean;
@@ -240,7 +240,7 @@ interface Places {
 }
 
 /** Below the dummy page: a flag for each thread that may be attached. */
-function flagsAddress({ dummyAddress, streaming }: Places): number {
+function flagsAddress({ dummyAddress, streaming }: SharedParameters): number {
   return streaming ? dummyAddress - FLAGS_BYTES : dummyAddress;
 }
 
@@ -260,7 +260,7 @@ export function largestTsb(pageShift: number): number {
   throw new InvalidArgumentError("page shift of sun4u", pageShift, `one of ${SUN4U_PAGE_SHIFTS.join(", ")}`);
 }
 
-/** The bridge takes an address's place in the window from its low bits; ending at 4 GiB, every window is aligned to its size. */
+/** The bridge finds the entry from the low bits of the address. A window that ends at 4 GiB is aligned to its size. */
 function windowOf({ pageShift = 13, entries = 32_768 }: Sun4uPlatformOptions): DmaWindow {
   if (tsbEntriesFor(entries, pageShift) !== entries) {
     const expected = `a power of two from ${SMALLEST_TSB} to ${largestTsb(pageShift)}`;
@@ -288,12 +288,12 @@ function dummyBelow(tableAddress: number, pageShift: number, streaming: boolean)
 function opsOf(
   { memory, registers }: Machine,
   window: DmaWindow,
-  places: Places,
+  shared: SharedParameters,
   contexts: StreamingContexts | undefined,
 ): Sun4uOps {
   const { pageShift } = window;
-  const dummyPage = { page: places.dummyAddress / 2 ** pageShift, pageShift };
-  return new Sun4uOps({ ...places, memory, registers, window, dummyPage, contexts });
+  const dummyPage = { page: shared.dummyAddress / 2 ** pageShift, pageShift };
+  return new Sun4uOps({ ...shared, memory, registers, window, dummyPage, contexts });
 }
 
 /** Translation ends; what the bridge was told of the TSB stays: the tags of the streaming cache are to be read by it. */

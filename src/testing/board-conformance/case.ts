@@ -1,7 +1,7 @@
 /** What a case of the suite is: a sentence about behaviour, for which boards it says something, and how it is tried. */
 import type { BoardKind } from "../../machines/board.ts";
 import type { TableOptions } from "../../table/iommu-table.ts";
-import type { Bench } from "./bench.ts";
+import type { Rig } from "./rig.ts";
 import { type BoardSetting, hasSeveralPages, threadsOf } from "./setting.ts";
 
 /** What the matrix counts cases by. */
@@ -27,7 +27,7 @@ export interface BoardCase {
   /** Options of the generic table, above the setting's. */
   readonly table?: TableOptions;
   /** Throws InvariantError with what was found. Leaves nothing mapped. */
-  run(bench: Bench): void;
+  run(rig: Rig): void;
 }
 
 /** What a case may need, and why it is left out where that is not there: for people. */

@@ -4,8 +4,8 @@ import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import type { BoardKind } from "../../machines/board.ts";
-import { Bench } from "./bench.ts";
 import { COMMAND, type DriverPart, PIECES, REPORT } from "./driver.model.ts";
+import { Rig } from "./rig.ts";
 import { type BoardSetting, PLAIN } from "./setting.ts";
 
 export const DRIVERS = 2;
@@ -14,7 +14,7 @@ const SECRET = 0xfe;
 export const PATIENCE_MS = 60_000;
 
 export class Crew {
-  readonly bench: Bench;
+  readonly rig: Rig;
   readonly #report = new Int32Array(new SharedArrayBuffer(4 * (1 + DRIVERS * REPORT.words)));
   readonly #workers: Worker[] = [];
   readonly #forgets: boolean;
@@ -24,56 +24,56 @@ export class Crew {
   /** `setting`: what differs from a plain board with pages of the usual size. */
   constructor(kind: BoardKind, setting: Partial<BoardSetting>, forgetsToInvalidate = false) {
     const usual = { pageShift: kind.pageShifts[0] as number, levels: kind.levels[0] as number };
-    this.bench = new Bench(kind, { ...PLAIN, ...usual, ...setting });
+    this.rig = new Rig(kind, { ...PLAIN, ...usual, ...setting });
     this.#forgets = forgetsToInvalidate;
-    for (let place = 0; place < DRIVERS; place++) this.start(place);
+    for (let driver = 0; driver < DRIVERS; driver++) this.start(driver);
   }
 
-  start(place: number): void {
-    for (let word = 0; word < REPORT.words; word++) if (word !== REPORT.wrong) this.#set(place, word, 0);
-    const { bench } = this;
+  start(driver: number): void {
+    for (let word = 0; word < REPORT.words; word++) if (word !== REPORT.wrong) this.#set(driver, word, 0);
+    const { rig } = this;
     const workerData: DriverPart = {
-      handle: bench.board.handle,
+      handle: rig.board.handle,
       report: this.#report.buffer as unknown as SharedArrayBuffer,
-      place,
-      address: bench.address(place * PIECES),
-      stride: bench.address(1) - bench.address(0),
+      driver,
+      address: rig.address(driver * PIECES),
+      stride: rig.address(1) - rig.address(0),
       tag: this.#tag++,
-      strict: bench.setting.invalidate === "strict",
+      strict: rig.setting.invalidate === "strict",
       forgetsToInvalidate: this.#forgets,
     };
     const worker = new Worker(new URL("./driver.test.worker.js", import.meta.url), { workerData });
     worker.once("error", (error) => {
       this.#error = error;
     });
-    this.#workers[place] = worker;
+    this.#workers[driver] = worker;
   }
 
-  get(place: number, word: number): number {
-    return Atomics.load(this.#report, 1 + place * REPORT.words + word);
+  get(driver: number, word: number): number {
+    return Atomics.load(this.#report, 1 + driver * REPORT.words + word);
   }
-  #set(place: number, word: number, value: number): void {
-    Atomics.store(this.#report, 1 + place * REPORT.words + word, value);
+  #set(driver: number, word: number, value: number): void {
+    Atomics.store(this.#report, 1 + driver * REPORT.words + word, value);
   }
 
   get wrong(): number {
-    return Array.from({ length: DRIVERS }, (_, place) => this.get(place, REPORT.wrong)).reduce((a, b) => a + b, 0);
+    return Array.from({ length: DRIVERS }, (_, driver) => this.get(driver, REPORT.wrong)).reduce((a, b) => a + b, 0);
   }
 
   /** Waits until the driver has done `rounds` more. */
-  async untilRounds(place: number, rounds: number): Promise<void> {
-    const wanted = this.get(place, REPORT.rounds) + rounds;
-    const what = (): string => `driver ${place} has done ${rounds} rounds`;
-    await this.#until(what, () => this.get(place, REPORT.rounds) >= wanted);
+  async untilRounds(driver: number, rounds: number): Promise<void> {
+    const wanted = this.get(driver, REPORT.rounds) + rounds;
+    const what = (): string => `driver ${driver} has done ${rounds} rounds`;
+    await this.#until(what, () => this.get(driver, REPORT.rounds) >= wanted);
   }
 
   /** All drivers stand between two rounds, with what they have mapped, until `goOn`. */
   async rest(): Promise<void> {
     this.#command(COMMAND.rest);
-    for (let place = 0; place < DRIVERS; place++) {
+    for (let driver = 0; driver < DRIVERS; driver++) {
       await this.#until(
-        () => `driver ${place} rests`,
-        () => this.get(place, REPORT.resting) === 1,
+        () => `driver ${driver} rests`,
+        () => this.get(driver, REPORT.resting) === 1,
       );
     }
   }
@@ -95,15 +95,15 @@ export class Crew {
   }
 
   /** Kills the driver, and takes back what it held. Afterwards no device reaches its memory. */
-  async kill(place: number): Promise<number> {
-    const worker = this.#workers[place] as Worker;
+  async kill(driver: number): Promise<number> {
+    const worker = this.#workers[driver] as Worker;
     await worker.terminate();
-    const { bench } = this;
-    const { board } = bench;
-    const pieces = Array.from({ length: PIECES }, (_, i) => bench.address(place * PIECES + i));
+    const { rig } = this;
+    const { board } = rig;
+    const pieces = Array.from({ length: PIECES }, (_, i) => rig.address(driver * PIECES + i));
     for (const address of pieces) board.machine.memory.write(address, new Uint8Array(256).fill(SECRET));
     const left = this.#mappedTo(pieces);
-    board.crew.reclaim(this.get(place, REPORT.thread) - 1, "everything");
+    board.crew.reclaim(this.get(driver, REPORT.thread) - 1, "everything");
     assert.deepEqual(this.#mappedTo(pieces), [], "entries lead to the dead driver's memory after it was reclaimed");
     this.#expectOutOfReach();
     return left.length;
@@ -111,13 +111,13 @@ export class Crew {
 
   /** Through every entry: the dead may have emptied some that the IOTLB still knew. */
   #expectOutOfReach(): void {
-    const { bench } = this;
-    const { kind, board, master } = bench;
+    const { rig } = this;
+    const { kind, board, master } = rig;
     // Where a fault freezes all devices, a look at what is out of reach would cut off the drivers that go on.
     const looked = kind.faultsFreeze === true ? 0 : board.table.window.entries;
     const seen = new Uint8Array(16);
     for (let entry = 0; entry < looked; entry++) {
-      const granted = master.dmaRead(bench.iova(entry) + BigInt(bench.address(0) % bench.pageBytes), seen);
+      const granted = master.dmaRead(rig.iova(entry) + BigInt(rig.address(0) % rig.pageBytes), seen);
       assert.ok(!granted || seen[0] !== SECRET, `a device reads the dead driver's memory through entry ${entry}`);
     }
     board.takeFaults();
@@ -125,8 +125,8 @@ export class Crew {
 
   /** Entries that lead to the pages of these addresses. */
   #mappedTo(addresses: readonly number[]): number[] {
-    const pages = new Set(addresses.map((address) => this.bench.pageOf(address)));
-    return [...this.bench.entries()].filter(([, { page }]) => pages.has(page)).map(([entry]) => entry);
+    const pages = new Set(addresses.map((address) => this.rig.pageOf(address)));
+    return [...this.rig.entries()].filter(([, { page }]) => pages.has(page)).map(([entry]) => entry);
   }
 
   /** Each unmaps what it has, and ends; one that does not is killed. */
@@ -134,11 +134,11 @@ export class Crew {
     this.#command(COMMAND.stop);
     const patience = new AbortController();
     const late = sleep(PATIENCE_MS, true, { signal: patience.signal }).catch(() => false);
-    for (const [place, worker] of this.#workers.entries()) {
+    for (const [driver, worker] of this.#workers.entries()) {
       const isLate = worker.threadId > 0 && (await Promise.race([once(worker, "exit").then(() => false), late]));
       if (!isLate) continue;
       await worker.terminate();
-      this.#error ??= new Error(`driver ${place} has not ended within ${PATIENCE_MS} ms of being told to`);
+      this.#error ??= new Error(`driver ${driver} has not ended within ${PATIENCE_MS} ms of being told to`);
     }
     patience.abort();
     if (this.#error !== undefined) throw this.#error;

@@ -11,9 +11,9 @@ import type { Board, BoardHandle } from "../../machines/board.ts";
 /** What a driver is sent. */
 export interface DriverPart {
   readonly handle: BoardHandle;
-  /** Int32: a word of COMMAND for all, then REPORT.words for each place. */
+  /** Int32: a word of COMMAND for all, then REPORT.words for each driver. */
   readonly report: SharedArrayBuffer;
-  readonly place: number;
+  readonly driver: number;
   /** Physical address of its memory: PIECES pieces, `stride` bytes apart. */
   readonly address: number;
   readonly stride: number;
@@ -28,7 +28,7 @@ export interface DriverPart {
 /** What all are told. */
 export const COMMAND = { go: 0, stop: 1, rest: 2 } as const;
 
-/** Words of a driver's report, from `1 + place * words` on. Threads are one more than their number; 0: not attached yet. */
+/** Words of a driver's report, from `1 + driver * words` on. Threads are one more than their number; 0: not attached yet. */
 export const REPORT = { thread: 0, rounds: 1, wrong: 2, busy: 3, resting: 4, words: 5 } as const;
 
 export const PIECES = 8;
@@ -173,10 +173,10 @@ export class Driver {
   }
 
   #get(word: number): number {
-    return this.#report[1 + this.#part.place * REPORT.words + word] as number;
+    return this.#report[1 + this.#part.driver * REPORT.words + word] as number;
   }
   #set(word: number, value: number): void {
-    Atomics.store(this.#report, 1 + this.#part.place * REPORT.words + word, value);
+    Atomics.store(this.#report, 1 + this.#part.driver * REPORT.words + word, value);
   }
   #count(word: number): void {
     this.#set(word, this.#get(word) + 1);

@@ -47,10 +47,10 @@ for (const kind of QEMU_BOARDS) {
       t.diagnostic(
         `${kind.name}: ${KILLS} kills, which left ${left} entries; of the last rounds without effect: ${busy}`,
       );
-      crew.bench.expectAtRest();
+      crew.rig.expectAtRest();
     } finally {
       await crew.stop();
-      crew.bench.close();
+      crew.rig.close();
     }
   });
 }

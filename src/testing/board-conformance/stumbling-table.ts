@@ -10,7 +10,7 @@ import { type Failure, TABLE_FULL } from "../../units/failure.ts";
 import { FailureSchedule } from "../../units/failure-schedule.ts";
 import type { EntryAccess } from "../../units/numbers.ts";
 import { expect } from "../expect.ts";
-import type { Bench } from "./bench.ts";
+import type { Rig } from "./rig.ts";
 
 /** Which calls fail: the first is 1. */
 export interface Stumble {
@@ -83,28 +83,28 @@ function isDue(schedules: readonly FailureSchedule[]): boolean {
 export const EACH_STEP: readonly Stumble[] = [{ allocate: [1] }, { set: 1 }, { publish: 1 }];
 
 /** A table over the board's whose wild device has read every entry that was written. */
-export function stumbling(bench: Bench, stumble: Stumble): StumblingTable {
+export function stumbling(rig: Rig, stumble: Stumble): StumblingTable {
   const seen = new Uint8Array(8);
-  return new StumblingTable(bench.board.table, stumble, (entry) => {
-    bench.master.dmaRead(bench.iova(entry), seen);
-    bench.board.takeFaults();
+  return new StumblingTable(rig.board.table, stumble, (entry) => {
+    rig.master.dmaRead(rig.iova(entry), seen);
+    rig.board.takeFaults();
   });
 }
 
 /** Entries as before, the same number taken, and the device reaches nothing through what was written in between. */
 export function expectNoTrace(
-  bench: Bench,
+  rig: Rig,
   before: ReadonlyMap<number, EntryValue>,
   table: StumblingTable,
   when: string,
 ): void {
-  bench.expectEntries(before, when);
-  bench.drain();
-  expect(bench.taken === before.size, () => `${when}, ${bench.taken} entries are taken; ${before.size} were before`);
+  rig.expectEntries(before, when);
+  rig.drain();
+  expect(rig.taken === before.size, () => `${when}, ${rig.taken} entries are taken; ${before.size} were before`);
   for (const entry of table.written) {
-    for (const slot of [1, 2, 3, 4]) {
-      const offset = BigInt(bench.address(slot) % bench.pageBytes);
-      bench.expectNoRead(bench.iova(entry) + offset, bench.address(slot), "not-mapped", `${when}, at entry ${entry}`);
+    for (const index of [1, 2, 3, 4]) {
+      const offset = BigInt(rig.address(index) % rig.pageBytes);
+      rig.expectNoRead(rig.iova(entry) + offset, rig.address(index), "not-mapped", `${when}, at entry ${entry}`);
     }
   }
 }

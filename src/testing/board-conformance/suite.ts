@@ -20,8 +20,8 @@ import { PERMISSIONS } from "./behaviours/permissions.ts";
 import { ROLLBACK } from "./behaviours/rollback.ts";
 import { SCATTER_LISTS } from "./behaviours/scatter-lists.ts";
 import { THREADS } from "./behaviours/threads.ts";
-import { Bench, type OperationsOf } from "./bench.ts";
 import { type Behaviour, type BoardCase, lacks } from "./case.ts";
+import { type OperationsOf, Rig } from "./rig.ts";
 import { type BoardSetting, settingText } from "./setting.ts";
 
 /** All cases there are, in the order in which it is best to read what fails. */
@@ -78,29 +78,29 @@ export function boardConformance(
 }
 
 function runAlone(one: BoardCase, kind: BoardKind, setting: BoardSetting, operations?: OperationsOf): void {
-  const bench = new Bench(kind, setting, operations, one.table);
+  const rig = new Rig(kind, setting, operations, one.table);
   try {
-    one.run(bench);
-    bench.expectAtRest();
+    one.run(rig);
+    rig.expectAtRest();
   } finally {
-    bench.close();
+    rig.close();
   }
 }
 
-/** A bench that cases take turns on. After one that failed the next begins with a new board. */
+/** A rig that cases take turns on. After one that failed the next begins with a new board. */
 class SharedBench {
-  readonly #make: () => Bench;
-  #bench: Bench | undefined;
+  readonly #make: () => Rig;
+  #rig: Rig | undefined;
 
   constructor(kind: BoardKind, setting: BoardSetting, operations?: OperationsOf) {
-    this.#make = () => new Bench(kind, setting, operations);
+    this.#make = () => new Rig(kind, setting, operations);
   }
 
   run(one: BoardCase): void {
-    this.#bench ??= this.#make();
+    this.#rig ??= this.#make();
     try {
-      one.run(this.#bench);
-      this.#bench.expectAtRest();
+      one.run(this.#rig);
+      this.#rig.expectAtRest();
     } catch (cause) {
       this.close();
       throw cause;
@@ -108,7 +108,7 @@ class SharedBench {
   }
 
   close(): void {
-    this.#bench?.close();
-    this.#bench = undefined;
+    this.#rig?.close();
+    this.#rig = undefined;
   }
 }

@@ -36,7 +36,7 @@ for (const kind of KINDS) {
     const mode = `${choice.invalidate}${choice.cache === "fifo" ? " with cache" : ""}`;
     test(`${kind.name}, ${mode}: drivers on threads map, unmap and do DMA at once, are killed, and leave nothing`, async () => {
       const crew = new Crew(kind, choice);
-      const { bench } = crew;
+      const { rig } = crew;
       try {
         let random = SEED;
         let left = 0;
@@ -57,10 +57,10 @@ for (const kind of KINDS) {
         sums.left += left;
         for (let place = 0; place < DRIVERS; place++) sums.busy += crew.get(place, REPORT.busy);
         assert.equal(crew.wrong, 0, `seed ${SEED}: drivers saw what is not theirs (see what they printed)`);
-        bench.expectAtRest();
+        rig.expectAtRest();
       } finally {
         await crew.stop();
-        bench.close();
+        rig.close();
       }
     });
   }
@@ -71,10 +71,10 @@ test("with invalidations left out, drivers see what is not theirs, wherever the 
     const crew = new Crew(kind, {}, true);
     try {
       // Few entries are left, so that they come round while the IOTLB has them.
-      const device = crew.bench.plainDevice();
+      const device = crew.rig.plainDevice();
       const taken: number[] = [];
       for (let entry = 0; entry >= 0 && taken.length < 100; ) {
-        entry = device.mapPages(crew.bench.address(DRIVERS * PIECES), 8, 3);
+        entry = device.mapPages(crew.rig.address(DRIVERS * PIECES), 8, 3);
         if (entry >= 0) taken.push(entry);
       }
       const began = performance.now();
@@ -82,7 +82,7 @@ test("with invalidations left out, drivers see what is not theirs, wherever the 
       assert.ok(crew.wrong > 0, `${kind.name}: nobody saw a stale translation: the test shows nothing`);
     } finally {
       await crew.stop();
-      crew.bench.close();
+      crew.rig.close();
     }
   }
 });

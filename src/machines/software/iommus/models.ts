@@ -1,4 +1,4 @@
-/** The IOMMUs that a software machine can have, by name. A handle holds their place in this list: append only. */
+/** The IOMMUs that a software machine can have, by name. A handle holds a model's index in this list: append only. */
 import type { Registers } from "../../../machine/contract.ts";
 import { InvalidArgumentError } from "../../../units/errors.ts";
 import { linearIommu } from "./linear.ts";
@@ -11,7 +11,7 @@ const hidden: IommuModel = { name: "none", words: 0, create: () => NO_REGISTERS 
 
 export const IOMMU_MODELS: readonly IommuModel[] = [hidden, linearIommu, phb4Iommu, sabreIommu, psychoIommu];
 
-/** The place of a model in the list. Throws InvalidArgumentError for an unknown name. */
+/** The index of a model in the list. Throws InvalidArgumentError for an unknown name. */
 export function modelIndex(name: string): number {
   const index = IOMMU_MODELS.findIndex((model) => model.name === name);
   if (index >= 0) return index;

@@ -6,8 +6,8 @@
 import type { TableOps } from "../../../table/contract.ts";
 import { hexadecimal } from "../../../units/counts.ts";
 import { expect } from "../../expect.ts";
-import { type Bench, content, expectDone } from "../bench.ts";
 import type { BoardCase } from "../case.ts";
+import { content, expectDone, type Rig } from "../rig.ts";
 
 /** Entries that come round. */
 const FEW = 3;
@@ -16,27 +16,26 @@ const forgottenInvalidation: BoardCase = {
   behaviour: "invalidation",
   name: "with the platform's invalidations left out, the device still reaches what is unmapped: a forgotten one shows",
   needs: ["IOTLB"],
-  run(bench) {
-    const address = bench.address(1);
-    const mapping = bench.map(address, 32);
-    bench.expectReads(mapping.iova, address, 32);
-    const restore = bench.views.map(({ table }) => withoutInvalidation(table.ops));
-    bench.unmap(mapping);
-    bench.settle();
+  run(rig) {
+    const address = rig.address(1);
+    const mapping = rig.map(address, 32);
+    rig.expectReads(mapping.iova, address, 32);
+    const restore = rig.views.map(({ table }) => withoutInvalidation(table.ops));
+    rig.unmap(mapping);
+    rig.settle();
     const seen = new Uint8Array(32);
-    const granted = bench.master.dmaRead(mapping.iova, seen);
-    bench.board.takeFaults();
+    const granted = rig.master.dmaRead(mapping.iova, seen);
+    rig.board.takeFaults();
     for (const undo of restore) undo();
-    const failure = bench.board.table.ops.invalidateAll();
+    const failure = rig.board.table.ops.invalidateAll();
     expect(failure === undefined, () => `invalidateAll: ${failure}`);
     const wanted = content(address, 32);
     const stale = granted && seen.every((byte, i) => byte === wanted[i]);
     expect(
       stale,
-      () =>
-        `without invalidation ${hexadecimal(mapping.iova)} is refused: ${bench.kind.name} has no IOTLB that shows it`,
+      () => `without invalidation ${hexadecimal(mapping.iova)} is refused: ${rig.kind.name} has no IOTLB that shows it`,
     );
-    bench.expectNoRead(mapping.iova, address, "not-mapped", "after invalidateAll");
+    rig.expectNoRead(mapping.iova, address, "not-mapped", "after invalidateAll");
   },
 };
 
@@ -44,21 +43,21 @@ const invalidatedAtOnce: BoardCase = {
   behaviour: "invalidation",
   name: "strict: entries that come round show the device what is mapped there now",
   needs: ["strict"],
-  run: (bench) => mapAgainAndAgain(bench),
+  run: (rig) => mapAgainAndAgain(rig),
 };
 
 const notBeforeTheFlush: BoardCase = {
   behaviour: "lazy flush",
   name: "an entry is not handed out again before a flush that began after it was unmapped",
   needs: ["lazy"],
-  run(bench) {
+  run(rig) {
     let flushes = 0;
-    const restore = bench.views.map(({ table }) => beforeInvalidateAll(table.ops, () => flushes++));
+    const restore = rig.views.map(({ table }) => beforeInvalidateAll(table.ops, () => flushes++));
     const unmappedAt = new Map<number, number>();
-    const device = bench.plainDevice();
-    for (let round = 0; round < 3 * bench.board.table.window.entries; round++) {
-      const mapping = bench.map(bench.address(round % 5), 8, 3, device);
-      const entry = bench.entryAt(mapping.iova);
+    const device = rig.plainDevice();
+    for (let round = 0; round < 3 * rig.board.table.window.entries; round++) {
+      const mapping = rig.map(rig.address(round % 5), 8, 3, device);
+      const entry = rig.entryAt(mapping.iova);
       const then = unmappedAt.get(entry);
       expect(
         then === undefined || flushes > then,
@@ -66,7 +65,7 @@ const notBeforeTheFlush: BoardCase = {
       );
       // A flush inside of unmap, after the entry was cleared, counts.
       unmappedAt.set(entry, flushes);
-      bench.unmap(mapping);
+      rig.unmap(mapping);
     }
     for (const undo of restore) undo();
   },
@@ -76,19 +75,19 @@ const alwaysItsOwn: BoardCase = {
   behaviour: "lazy flush",
   name: "entries that come round show the device what is mapped there now",
   needs: ["lazy"],
-  run: (bench) => mapAgainAndAgain(bench),
+  run: (rig) => mapAgainAndAgain(rig),
 };
 
 const nothingStale: BoardCase = {
   behaviour: "lazy flush",
   name: "without an IOTLB what is unmapped is out of reach at once, flushed or not",
   needs: ["no IOTLB", "lazy"],
-  run(bench) {
-    const address = bench.address(1);
-    const mapping = bench.map(address, 32);
-    bench.expectReads(mapping.iova, address, 32);
-    bench.unmap(mapping);
-    bench.expectNoRead(mapping.iova, address, "not-mapped", "after unmap, before a flush");
+  run(rig) {
+    const address = rig.address(1);
+    const mapping = rig.map(address, 32);
+    rig.expectReads(mapping.iova, address, 32);
+    rig.unmap(mapping);
+    rig.expectNoRead(mapping.iova, address, "not-mapped", "after unmap, before a flush");
   },
 };
 
@@ -96,23 +95,23 @@ const failedFlush: BoardCase = {
   behaviour: "invalidation",
   name: "when the IOTLB can't be invalidated unmap says so, and the entry is not handed out until it could",
   needs: ["strict"],
-  run(bench) {
-    const mapping = bench.map(bench.address(1), 32);
-    const entry = bench.entryAt(mapping.iova);
-    const { ops } = bench.other.table;
+  run(rig) {
+    const mapping = rig.map(rig.address(1), 32);
+    const entry = rig.entryAt(mapping.iova);
+    const { ops } = rig.other.table;
     const { invalidate, invalidateAll } = ops;
     ops.invalidate = () => "platform-busy";
     ops.invalidateAll = () => "platform-busy";
-    const failure = bench.plainDevice(bench.other.table).unmap(mapping);
+    const failure = rig.plainDevice(rig.other.table).unmap(mapping);
     expect(failure === "platform-busy", () => `unmap whose invalidation is busy: ${failure}`);
-    expect(bench.get(entry).access === 0, () => `entry ${entry} is not empty after an unmap that could not invalidate`);
-    const taken = bench.board.table.statistics();
+    expect(rig.get(entry).access === 0, () => `entry ${entry} is not empty after an unmap that could not invalidate`);
+    const taken = rig.board.table.statistics();
     expect(taken.quarantined === 1, () => `${taken.quarantined} entries are quarantined; expected 1`);
     ops.invalidate = invalidate;
     ops.invalidateAll = invalidateAll;
-    const flushed = bench.other.table.allocator.flushIotlb();
+    const flushed = rig.other.table.allocator.flushIotlb();
     expect(flushed === undefined, () => `flush: ${flushed}`);
-    bench.expectNoRead(mapping.iova, bench.address(1), "not-mapped", "once it could be invalidated");
+    rig.expectNoRead(mapping.iova, rig.address(1), "not-mapped", "once it could be invalidated");
   },
 };
 
@@ -120,21 +119,21 @@ const failedFlush: BoardCase = {
  * Every mapping leads to other memory than the one before at its entry, and the device reads each. All but a few entries are taken,
  * so that these come round while the IOTLB, however small, still has what they led to.
  */
-function mapAgainAndAgain(bench: Bench): void {
-  const device = bench.plainDevice();
+function mapAgainAndAgain(rig: Rig): void {
+  const device = rig.plainDevice();
   const others: number[] = [];
   for (;;) {
-    const entry = device.mapPages(bench.address(5), 8, 3);
+    const entry = device.mapPages(rig.address(5), 8, 3);
     if (entry < 0) break;
     others.push(entry);
   }
   for (let i = 0; i < FEW; i++) expectDone(device.unmapPages(others.pop() as number, 1), "unmap");
   for (let round = 0; round < 12 * FEW + 1; round++) {
-    const address = bench.address(round % 5);
-    const mapping = bench.map(address, 16, 3, device);
-    bench.expectReads(mapping.iova, address, 16);
+    const address = rig.address(round % 5);
+    const mapping = rig.map(address, 16, 3, device);
+    rig.expectReads(mapping.iova, address, 16);
     // By the thread that maps: it finds the entry again at once.
-    bench.unmap(mapping, device);
+    rig.unmap(mapping, device);
   }
   for (const entry of others) expectDone(device.unmapPages(entry, 1), "unmap");
 }

@@ -1,20 +1,20 @@
 /** Ownership: who may give a range back, and that each of the four wrong ways is told apart and changes nothing. */
 import { FreeError, type FreeMisuse } from "../../../units/errors.ts";
 import { expect } from "../../expect.ts";
-import type { Bench } from "../bench.ts";
 import type { BoardCase } from "../case.ts";
+import type { Rig } from "../rig.ts";
 
 const wrongFrees: BoardCase = {
   behaviour: "ownership",
   name: "frees out of range, of what is not mapped and of another length are three different errors, and change nothing",
-  run(bench) {
-    const address = bench.address(1);
-    const bytes = bench.severalPages ? 3 * bench.pageBytes : 64;
-    const pages = bench.severalPages ? 3 : 1;
-    const mapping = bench.map(address, bytes);
-    const first = bench.entryAt(mapping.iova);
-    const { entries } = bench.board.table.window;
-    const free = first > 0 && bench.get(first - 1).access === 0 ? first - 1 : first + pages;
+  run(rig) {
+    const address = rig.address(1);
+    const bytes = rig.severalPages ? 3 * rig.pageBytes : 64;
+    const pages = rig.severalPages ? 3 : 1;
+    const mapping = rig.map(address, bytes);
+    const first = rig.entryAt(mapping.iova);
+    const { entries } = rig.board.table.window;
+    const free = first > 0 && rig.get(first - 1).access === 0 ? first - 1 : first + pages;
     for (const [entry, count, misuse] of [
       [entries, 1, "out-of-range"],
       [entries - 1, 2, "out-of-range"],
@@ -24,25 +24,20 @@ const wrongFrees: BoardCase = {
       ...(pages > 1 ? ([[first, pages - 1, "wrong-length"]] as const) : []),
       ...(pages > 1 ? ([[first + 1, 1, undefined]] as const) : []),
     ] as const) {
-      expectRefusedFree(
-        bench,
-        () => bench.other.table.unmap(entry, count),
-        misuse,
-        `unmap of ${count} from ${entry} on`,
-      );
+      expectRefusedFree(rig, () => rig.other.table.unmap(entry, count), misuse, `unmap of ${count} from ${entry} on`);
     }
-    const device = bench.plainDevice(bench.other.table);
+    const device = rig.plainDevice(rig.other.table);
     // A window that begins at 0 may have this mapping there.
-    const elsewhere = (mapping.iova === 0n ? BigInt(free * bench.pageBytes) : 0n) as typeof mapping.iova;
+    const elsewhere = (mapping.iova === 0n ? BigInt(free * rig.pageBytes) : 0n) as typeof mapping.iova;
     expectRefusedFree(
-      bench,
+      rig,
       () => device.unmap({ ...mapping, iova: elsewhere, bytes }),
       undefined,
       `unmap at ${elsewhere}`,
     );
-    bench.expectReads(mapping.iova, address, bytes);
-    bench.unmap(mapping);
-    expectRefusedFree(bench, () => bench.board.table.unmap(first, pages), "not-allocated", "the second unmap");
+    rig.expectReads(mapping.iova, address, bytes);
+    rig.unmap(mapping);
+    expectRefusedFree(rig, () => rig.board.table.unmap(first, pages), "not-allocated", "the second unmap");
   },
 };
 
@@ -50,20 +45,15 @@ const anyThreadFrees: BoardCase = {
   behaviour: "ownership",
   name: "what one thread has mapped another may unmap, once",
   needs: ["two threads"],
-  run(bench) {
-    const address = bench.address(1);
-    const mapping = bench.map(address, 64);
-    bench.expectReads(mapping.iova, address, 64);
-    const first = bench.entryAt(mapping.iova);
-    bench.unmap(mapping);
-    bench.settle();
-    bench.expectNoRead(mapping.iova, address, "not-mapped", "after another thread's unmap");
-    expectRefusedFree(
-      bench,
-      () => bench.board.table.unmap(first, 1),
-      "not-allocated",
-      "unmap by the thread that mapped",
-    );
+  run(rig) {
+    const address = rig.address(1);
+    const mapping = rig.map(address, 64);
+    rig.expectReads(mapping.iova, address, 64);
+    const first = rig.entryAt(mapping.iova);
+    rig.unmap(mapping);
+    rig.settle();
+    rig.expectNoRead(mapping.iova, address, "not-mapped", "after another thread's unmap");
+    expectRefusedFree(rig, () => rig.board.table.unmap(first, 1), "not-allocated", "unmap by the thread that mapped");
   },
 };
 
@@ -72,20 +62,20 @@ const ownerOnly: BoardCase = {
   name: "where only the owner may unmap, another thread's unmap is the error wrong-owner, and changes nothing",
   needs: ["two threads"],
   table: { frees: "owner-only" },
-  run(bench) {
-    const address = bench.address(1);
-    const mapping = bench.map(address, 64);
-    const first = bench.entryAt(mapping.iova);
-    expectRefusedFree(bench, () => bench.other.table.unmap(first, 1), "wrong-owner", "another thread's unmap");
-    bench.expectReads(mapping.iova, address, 64);
-    bench.unmap(mapping, bench.plainDevice());
+  run(rig) {
+    const address = rig.address(1);
+    const mapping = rig.map(address, 64);
+    const first = rig.entryAt(mapping.iova);
+    expectRefusedFree(rig, () => rig.other.table.unmap(first, 1), "wrong-owner", "another thread's unmap");
+    rig.expectReads(mapping.iova, address, 64);
+    rig.unmap(mapping, rig.plainDevice());
   },
 };
 
 /** `misuse`: which of the four it is; undefined where it may be one or another. */
-function expectRefusedFree(bench: Bench, free: () => unknown, misuse: FreeMisuse | undefined, what: string): void {
-  const before = bench.entries();
-  const { taken } = bench.board.table.statistics();
+function expectRefusedFree(rig: Rig, free: () => unknown, misuse: FreeMisuse | undefined, what: string): void {
+  const before = rig.entries();
+  const { taken } = rig.board.table.statistics();
   let thrown: unknown;
   try {
     free();
@@ -97,8 +87,8 @@ function expectRefusedFree(bench: Bench, free: () => unknown, misuse: FreeMisuse
     isIt,
     () => `${what}: ${thrown ?? "is taken"}; expected a FreeError${misuse === undefined ? "" : ` ${misuse}`}`,
   );
-  bench.expectEntries(before, `after ${what}, which was refused`);
-  const after = bench.board.table.statistics().taken;
+  rig.expectEntries(before, `after ${what}, which was refused`);
+  const after = rig.board.table.statistics().taken;
   expect(after === taken, () => `after ${what}, which was refused, ${after} entries are taken; ${taken} were before`);
 }
 

@@ -4,8 +4,8 @@ import type { EntryValue } from "../../../table/contract.ts";
 import { hexadecimal } from "../../../units/counts.ts";
 import type { Access, EntryAccess } from "../../../units/numbers.ts";
 import { expect } from "../../expect.ts";
-import type { Bench } from "../bench.ts";
 import type { BoardCase } from "../case.ts";
+import type { Rig } from "../rig.ts";
 
 const ACCESSES: readonly Access[] = [1, 2, 3];
 const BYTES = 48;
@@ -13,17 +13,17 @@ const BYTES = 48;
 const asGranted: BoardCase = {
   behaviour: "permissions",
   name: "of each access the device may do what it asks for, and beyond that only what the kind grants",
-  run(bench) {
+  run(rig) {
     for (const access of ACCESSES) {
-      const granted = bench.kind.grants[access];
+      const granted = rig.kind.grants[access];
       expect((granted & access) === access, () => `the kind grants ${granted} when ${access} is asked for`);
-      const address = bench.address(access, 4);
-      const mapping = bench.map(address, BYTES, access);
-      expectGranted(bench, mapping.iova, address, granted, `mapped for access ${access}`);
-      bench.unmap(mapping);
-      bench.settle();
-      if ((granted & 2) !== 0) bench.expectMarks(address, BYTES);
-      else bench.expectUntouched(address, BYTES, `unmapped, once mapped for access ${access}`);
+      const address = rig.address(access, 4);
+      const mapping = rig.map(address, BYTES, access);
+      expectGranted(rig, mapping.iova, address, granted, `mapped for access ${access}`);
+      rig.unmap(mapping);
+      rig.settle();
+      if ((granted & 2) !== 0) rig.expectMarks(address, BYTES);
+      else rig.expectUntouched(address, BYTES, `unmapped, once mapped for access ${access}`);
     }
   },
 };
@@ -32,42 +32,42 @@ const refusedWriteInTheMiddle: BoardCase = {
   behaviour: "permissions",
   name: "a write into pages that the device may only read changes nothing, wherever it begins",
   needs: ["several pages"],
-  run(bench) {
-    if (bench.kind.grants[1] !== 1) return;
-    const address = bench.address(1);
-    const bytes = 3 * bench.pageBytes;
-    const mapping = bench.map(address, bytes, 1);
-    bench.expectReads(mapping.iova, address, bytes);
-    for (const { offset } of bench.samples(address, bytes)) {
-      bench.expectNoWrite(mapping.iova + BigInt(offset), address + offset, "not-permitted", `${offset} bytes in`);
+  run(rig) {
+    if (rig.kind.grants[1] !== 1) return;
+    const address = rig.address(1);
+    const bytes = 3 * rig.pageBytes;
+    const mapping = rig.map(address, bytes, 1);
+    rig.expectReads(mapping.iova, address, bytes);
+    for (const { offset } of rig.samples(address, bytes)) {
+      rig.expectNoWrite(mapping.iova + BigInt(offset), address + offset, "not-permitted", `${offset} bytes in`);
     }
-    bench.expectUntouched(address, bytes, "after refused writes");
-    bench.unmap(mapping);
+    rig.expectUntouched(address, bytes, "after refused writes");
+    rig.unmap(mapping);
   },
 };
 
 const weaklyOrdered: BoardCase = {
   behaviour: "permissions",
   name: "an entry that is weakly ordered grants what it grants without",
-  run(bench) {
-    const { table } = bench.board;
+  run(rig) {
+    const { table } = rig.board;
     for (const access of ACCESSES) {
-      const address = bench.address(0);
-      bench.fill(address, BYTES);
+      const address = rig.address(0);
+      rig.fill(address, BYTES);
       const entry = table.allocate(1);
       expect(entry >= 0, () => `an entry of an empty table can't be had: ${entry}`);
-      const failure = table.set(entry, 1, bench.pageOf(address), (access | 4) as EntryAccess);
+      const failure = table.set(entry, 1, rig.pageOf(address), (access | 4) as EntryAccess);
       expect(failure === undefined, () => `set with weak ordering: ${failure}`);
       table.publish();
       table.commit(entry, 1);
-      const found = bench.get(entry);
-      const granted = bench.kind.grants[access];
+      const found = rig.get(entry);
+      const granted = rig.kind.grants[access];
       expect(
         found.access === granted,
         () => `entry ${entry} reads back as access ${found.access}; expected ${granted}`,
       );
-      const iova = bench.iova(entry) + BigInt(address % bench.pageBytes);
-      expectGranted(bench, iova, address, granted, `set for access ${access}, weakly ordered`);
+      const iova = rig.iova(entry) + BigInt(address % rig.pageBytes);
+      expectGranted(rig, iova, address, granted, `set for access ${access}, weakly ordered`);
       table.unmap(entry, 1);
     }
   },
@@ -77,38 +77,38 @@ const exchanged: BoardCase = {
   behaviour: "permissions",
   name: "an exchange swaps page and access of one live entry, and gives the old ones: after an invalidation the device has the new page alone",
   needs: ["several pages"],
-  run(bench) {
-    const { kind } = bench;
-    const { ops } = bench.board.table;
-    const [before, after] = [bench.address(0), bench.address(2)];
-    const mapping = bench.map(before, BYTES, 3);
-    bench.fill(after, BYTES);
-    const entry = bench.entryAt(mapping.iova);
+  run(rig) {
+    const { kind } = rig;
+    const { ops } = rig.board.table;
+    const [before, after] = [rig.address(0), rig.address(2)];
+    const mapping = rig.map(before, BYTES, 3);
+    rig.fill(after, BYTES);
+    const entry = rig.entryAt(mapping.iova);
     const old: EntryValue = { page: -1, access: 0 };
     for (const [from, to, access, wasAccess] of [
       [before, after, 1, 3],
       [after, before, 3, 1],
       [before, after, 3, 3],
     ] as const) {
-      const failure = ops.exchange(entry, bench.pageOf(to), access, old) ?? ops.publish();
+      const failure = ops.exchange(entry, rig.pageOf(to), access, old) ?? ops.publish();
       expect(failure === undefined, () => `an exchange of entry ${entry}: ${failure}`);
       expectValue(
         old,
-        bench.pageOf(from),
+        rig.pageOf(from),
         kind.grants[wasAccess],
         `an exchange of entry ${entry} gives as the old value`,
       );
-      expectValue(bench.get(entry), bench.pageOf(to), kind.grants[access], `after an exchange, entry ${entry} holds`);
+      expectValue(rig.get(entry), rig.pageOf(to), kind.grants[access], `after an exchange, entry ${entry} holds`);
     }
     const failure = ops.invalidate(entry, entry + 1);
     expect(failure === undefined, () => `an invalidation of entry ${entry}: ${failure}`);
-    const iova = bench.iova(entry) + BigInt(after % bench.pageBytes);
-    bench.expectReads(iova, after, BYTES);
-    bench.writeMarks(iova, after, BYTES);
-    bench.unmap(mapping);
-    bench.settle();
-    bench.expectMarks(after, BYTES);
-    bench.expectUntouched(before, BYTES, "after its entry was exchanged");
+    const iova = rig.iova(entry) + BigInt(after % rig.pageBytes);
+    rig.expectReads(iova, after, BYTES);
+    rig.writeMarks(iova, after, BYTES);
+    rig.unmap(mapping);
+    rig.settle();
+    rig.expectMarks(after, BYTES);
+    rig.expectUntouched(before, BYTES, "after its entry was exchanged");
   },
 };
 
@@ -123,24 +123,24 @@ const otherAccessAfterwards: BoardCase = {
   behaviour: "permissions",
   name: "memory that is mapped again for reading only can't be written through what the IOTLB knew",
   needs: ["strict"],
-  run(bench) {
-    if (bench.kind.grants[1] !== 1) return;
-    const address = bench.address(1);
+  run(rig) {
+    if (rig.kind.grants[1] !== 1) return;
+    const address = rig.address(1);
     // So often that every entry of a small table comes round.
     for (let round = 0; round < 150; round++) {
-      const mapping = bench.map(address, BYTES, round % 2 === 0 ? 3 : 1);
-      if (round % 2 === 0) bench.expectReads(mapping.iova, address, BYTES);
-      else bench.expectNoWrite(mapping.iova, address, "not-permitted", `mapped again at ${hexadecimal(mapping.iova)}`);
-      bench.unmap(mapping);
+      const mapping = rig.map(address, BYTES, round % 2 === 0 ? 3 : 1);
+      if (round % 2 === 0) rig.expectReads(mapping.iova, address, BYTES);
+      else rig.expectNoWrite(mapping.iova, address, "not-permitted", `mapped again at ${hexadecimal(mapping.iova)}`);
+      rig.unmap(mapping);
     }
   },
 };
 
-function expectGranted(bench: Bench, iova: bigint, address: number, granted: Access, when: string): void {
-  if ((granted & 1) !== 0) bench.expectReads(iova, address, BYTES);
-  else bench.expectNoRead(iova, address, "not-permitted", when, BYTES);
-  if ((granted & 2) !== 0) bench.writeMarks(iova, address, BYTES);
-  else bench.expectNoWrite(iova, address, "not-permitted", when, BYTES);
+function expectGranted(rig: Rig, iova: bigint, address: number, granted: Access, when: string): void {
+  if ((granted & 1) !== 0) rig.expectReads(iova, address, BYTES);
+  else rig.expectNoRead(iova, address, "not-permitted", when, BYTES);
+  if ((granted & 2) !== 0) rig.writeMarks(iova, address, BYTES);
+  else rig.expectNoWrite(iova, address, "not-permitted", when, BYTES);
 }
 
 export const PERMISSIONS: readonly BoardCase[] = [

@@ -8,8 +8,8 @@ import { ScatterList } from "../../../dma/scatter-list.ts";
 import { hexadecimal } from "../../../units/counts.ts";
 import { FreeError } from "../../../units/errors.ts";
 import { expect } from "../../expect.ts";
-import { type Bench, content, expectDone, marks } from "../bench.ts";
 import type { BoardCase } from "../case.ts";
+import { content, expectDone, marks, type Rig } from "../rig.ts";
 import { deviceLimits } from "../setting.ts";
 
 const LONGEST_SEGMENT = 65536;
@@ -23,22 +23,22 @@ interface Element {
 const scattered: BoardCase = {
   behaviour: "scatterlists",
   name: "the device reads and writes the bytes of scattered elements in their order, empty ones skipped",
-  run(bench) {
-    const unit = unitOf(bench);
+  run(rig) {
+    const unit = unitOf(rig);
     const elements = [
-      { address: bench.address(3), bytes: unit },
-      { address: bench.address(1, 123), bytes: 700 },
-      { address: bench.address(2), bytes: 0 },
-      { address: bench.address(5), bytes: unit },
-      { address: bench.address(0, 8), bytes: unit - 8 },
-      { address: bench.address(4, 64), bytes: 1 },
+      { address: rig.address(3), bytes: unit },
+      { address: rig.address(1, 123), bytes: 700 },
+      { address: rig.address(2), bytes: 0 },
+      { address: rig.address(5), bytes: unit },
+      { address: rig.address(0, 8), bytes: unit - 8 },
+      { address: rig.address(4, 64), bytes: 1 },
     ];
-    const list = listOf(bench, elements);
-    const device = bench.device(bench.other.table);
+    const list = listOf(rig, elements);
+    const device = rig.device(rig.other.table);
     expectDone(device.mapSg(list, 3), "mapSg");
-    expectSegments(bench, list, elements);
-    expectStream(bench, list, elements);
-    unmapAndLook(bench, device, list, elements);
+    expectSegments(rig, list, elements);
+    expectStream(rig, list, elements);
+    unmapAndLook(rig, device, list, elements);
   },
 };
 
@@ -46,38 +46,38 @@ const neighboursMerge: BoardCase = {
   behaviour: "scatterlists",
   name: "whole pages one after another merge into as few segments as the limits allow, or into none with merging off",
   needs: ["several pages"],
-  run(bench) {
-    const elements = [4, 1, 3, 0].map((slot) => ({ address: bench.address(slot), bytes: bench.pageBytes }));
-    const list = listOf(bench, elements);
-    const device = bench.device(bench.other.table);
+  run(rig) {
+    const elements = [4, 1, 3, 0].map((index) => ({ address: rig.address(index), bytes: rig.pageBytes }));
+    const list = listOf(rig, elements);
+    const device = rig.device(rig.other.table);
     expectDone(device.mapSg(list, 3), "mapSg");
-    expectSegments(bench, list, elements);
-    expectStream(bench, list, elements);
-    const { maxSegmentBytes, boundaryBytes, gaps } = limitsOf(bench);
-    const longest = Math.floor(maxSegmentBytes / bench.pageBytes);
+    expectSegments(rig, list, elements);
+    expectStream(rig, list, elements);
+    const { maxSegmentBytes, boundaryBytes, gaps } = limitsOf(rig);
+    const longest = Math.floor(maxSegmentBytes / rig.pageBytes);
     // Of pages larger than the longest segment each comes out in pieces of its own, and with gaps none touches another.
-    if (bench.setting.merge && longest >= 1 && gaps === 0 && boundaryBytes === undefined) {
+    if (rig.setting.merge && longest >= 1 && gaps === 0 && boundaryBytes === undefined) {
       const least = Math.ceil(elements.length / longest);
       expect(list.segments === least, () => `4 pages come out in ${list.segments} segments; expected ${least}`);
     }
-    if (!bench.setting.merge && longest >= 1) {
+    if (!rig.setting.merge && longest >= 1) {
       expect(list.segments === 4, () => `without merging, 4 pages come out in ${list.segments} segments`);
     }
-    unmapAndLook(bench, device, list, elements);
+    unmapAndLook(rig, device, list, elements);
   },
 };
 
 const piecesOfPagesStayApart: BoardCase = {
   behaviour: "scatterlists",
   name: "elements that do not end or begin with a page are not merged",
-  run(bench) {
-    const elements = [0, 1, 2].map((slot) => ({ address: bench.address(slot, 16), bytes: 200 }));
-    const list = listOf(bench, elements);
-    const device = bench.device(bench.other.table);
+  run(rig) {
+    const elements = [0, 1, 2].map((index) => ({ address: rig.address(index, 16), bytes: 200 }));
+    const list = listOf(rig, elements);
+    const device = rig.device(rig.other.table);
     expectDone(device.mapSg(list, 1), "mapSg");
     expect(list.segments === 3, () => `3 pieces of pages come out in ${list.segments} segments`);
-    expectSegments(bench, list, elements);
-    expectStream(bench, list, elements);
+    expectSegments(rig, list, elements);
+    expectStream(rig, list, elements);
     expectDone(device.unmapSg(list), "unmapSg");
   },
 };
@@ -85,17 +85,17 @@ const piecesOfPagesStayApart: BoardCase = {
 const longElements: BoardCase = {
   behaviour: "scatterlists",
   name: "an element longer than the longest segment comes out in several, none longer, and is read as one piece",
-  run(bench) {
-    const { maxSegmentBytes, boundaryBytes } = limitsOf(bench);
-    const bytes = Math.min(2 * maxSegmentBytes + 100, bench.severalPages ? 4 * bench.pageBytes : 4 * LONGEST_SEGMENT);
-    if (boundaryBytes !== undefined && bytes > boundaryBytes) return expectRefusedByBoundary(bench, bytes);
-    const elements = [{ address: bench.address(0), bytes }];
-    const list = listOf(bench, elements, Math.ceil(bytes / maxSegmentBytes) + 2);
-    const device = bench.device(bench.other.table);
+  run(rig) {
+    const { maxSegmentBytes, boundaryBytes } = limitsOf(rig);
+    const bytes = Math.min(2 * maxSegmentBytes + 100, rig.severalPages ? 4 * rig.pageBytes : 4 * LONGEST_SEGMENT);
+    if (boundaryBytes !== undefined && bytes > boundaryBytes) return expectRefusedByBoundary(rig, bytes);
+    const elements = [{ address: rig.address(0), bytes }];
+    const list = listOf(rig, elements, Math.ceil(bytes / maxSegmentBytes) + 2);
+    const device = rig.device(rig.other.table);
     expectDone(device.mapSg(list, 3), `mapSg of ${bytes} bytes in one element`);
-    expectSegments(bench, list, elements);
-    expectStream(bench, list, elements);
-    unmapAndLook(bench, device, list, elements);
+    expectSegments(rig, list, elements);
+    expectStream(rig, list, elements);
+    unmapAndLook(rig, device, list, elements);
     return undefined;
   },
 };
@@ -103,29 +103,29 @@ const longElements: BoardCase = {
 const beyondBoundary: BoardCase = {
   behaviour: "scatterlists",
   name: "an element longer than the boundary is refused by that name, and leaves nothing",
-  run(bench) {
-    const { boundaryBytes } = limitsOf(bench);
+  run(rig) {
+    const { boundaryBytes } = limitsOf(rig);
     // Where the device has none of its own, one is given to it that the element crosses.
-    expectRefusedByBoundary(bench, (boundaryBytes ?? 2 * unitOf(bench)) + 8);
+    expectRefusedByBoundary(rig, (boundaryBytes ?? 2 * unitOf(rig)) + 8);
   },
 };
 
 const randomLists: BoardCase = {
   behaviour: "scatterlists",
   name: "random lists keep the device's limits, and the device reads their bytes in order",
-  run(bench) {
+  run(rig) {
     let state = 20261125;
     const random = (below: number): number => {
       state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
       return Math.floor((state / 2 ** 31) * below);
     };
-    const device = bench.device(bench.other.table);
+    const device = rig.device(rig.other.table);
     for (let round = 0; round < 6; round++) {
-      const elements = Array.from({ length: 1 + random(6) }, (_, slot) => randomElement(bench, slot, random));
-      const list = listOf(bench, elements, 64);
+      const elements = Array.from({ length: 1 + random(6) }, (_, index) => randomElement(rig, index, random));
+      const list = listOf(rig, elements, 64);
       expectDone(device.mapSg(list, 3), `mapSg of random list ${round}`);
-      expectSegments(bench, list, elements);
-      expectStream(bench, list, elements);
+      expectSegments(rig, list, elements);
+      expectStream(rig, list, elements);
       expectDone(device.unmapSg(list), `unmapSg of random list ${round}`);
     }
   },
@@ -134,29 +134,29 @@ const randomLists: BoardCase = {
 const unmappedAsGiven: BoardCase = {
   behaviour: "scatterlists",
   name: "a list that was changed since mapSg, or is not mapped, is not unmapped; as it was given, it is gone whole",
-  run(bench) {
-    const elements = [2, 0].map((slot) => ({ address: bench.address(slot), bytes: 300 }));
-    const list = listOf(bench, elements);
-    const device = bench.device(bench.other.table);
+  run(rig) {
+    const elements = [2, 0].map((index) => ({ address: rig.address(index), bytes: 300 }));
+    const list = listOf(rig, elements);
+    const device = rig.device(rig.other.table);
     expectFreeError(() => device.unmapSg(list), "not-allocated", "unmapSg of a list that is not mapped");
     expectDone(device.mapSg(list, 3), "mapSg");
-    const before = bench.entries();
+    const before = rig.entries();
     list.bytes[1] = 299;
     expectFreeError(() => device.unmapSg(list), "wrong-length", "unmapSg of a changed list");
-    bench.expectEntries(before, "after an unmapSg that was refused");
+    rig.expectEntries(before, "after an unmapSg that was refused");
     list.bytes[1] = 300;
-    expectStream(bench, list, elements);
+    expectStream(rig, list, elements);
     const [first] = list.iovas as unknown as [bigint];
     expectDone(device.unmapSg(list), "unmapSg");
-    bench.expectEntries(new Map(), "after unmapSg");
-    bench.settle();
-    bench.expectNoRead(first, bench.address(2), "not-mapped", "after unmapSg");
+    rig.expectEntries(new Map(), "after unmapSg");
+    rig.settle();
+    rig.expectNoRead(first, rig.address(2), "not-mapped", "after unmapSg");
   },
 };
 
 /** A page, or so much where pages are as large as memory. */
-function unitOf(bench: Bench): number {
-  return bench.severalPages ? bench.pageBytes : 4096;
+function unitOf(rig: Rig): number {
+  return rig.severalPages ? rig.pageBytes : 4096;
 }
 
 interface Limits {
@@ -167,8 +167,8 @@ interface Limits {
   readonly gaps: number;
 }
 
-function limitsOf(bench: Bench): Limits {
-  const { maxSegmentBytes, boundaryMask, alignment } = deviceLimits(bench.setting, bench.board.table.window);
+function limitsOf(rig: Rig): Limits {
+  const { maxSegmentBytes, boundaryMask, alignment } = deviceLimits(rig.setting, rig.board.table.window);
   return {
     maxSegmentBytes: maxSegmentBytes ?? LONGEST_SEGMENT,
     boundaryBytes: boundaryMask === undefined ? undefined : Number(boundaryMask) + 1,
@@ -176,20 +176,20 @@ function limitsOf(bench: Bench): Limits {
   };
 }
 
-function listOf(bench: Bench, elements: readonly Element[], segments = 256): ScatterList {
-  const { maxSegmentBytes } = limitsOf(bench);
+function listOf(rig: Rig, elements: readonly Element[], segments = 256): ScatterList {
+  const { maxSegmentBytes } = limitsOf(rig);
   const pieces = elements.reduce((sum, { bytes }) => sum + Math.ceil(bytes / maxSegmentBytes) + 1, 0);
   const list = new ScatterList(elements.length, Math.max(segments, pieces));
   for (const { address, bytes } of elements) {
-    if (bytes > 0) bench.fill(address, bytes);
+    if (bytes > 0) rig.fill(address, bytes);
     list.addNumber(address, bytes);
   }
   return list;
 }
 
 /** The segments hold the elements' bytes, and no segment breaks a limit. */
-function expectSegments(bench: Bench, list: ScatterList, elements: readonly Element[]): void {
-  const { maxSegmentBytes, boundaryBytes } = limitsOf(bench);
+function expectSegments(rig: Rig, list: ScatterList, elements: readonly Element[]): void {
+  const { maxSegmentBytes, boundaryBytes } = limitsOf(rig);
   const boundary = boundaryBytes === undefined ? NO_BOUNDARY + 1n : BigInt(boundaryBytes);
   let sum = 0;
   for (let i = 0; i < list.segments; i++) {
@@ -206,21 +206,21 @@ function expectSegments(bench: Bench, list: ScatterList, elements: readonly Elem
 }
 
 /** What lies at the samples of each element is read where the segments have it. */
-function expectStream(bench: Bench, list: ScatterList, elements: readonly Element[]): void {
-  forEachPiece(bench, list, elements, (iova, address, bytes) => bench.expectRead(iova, content(address, bytes)));
+function expectStream(rig: Rig, list: ScatterList, elements: readonly Element[]): void {
+  forEachPiece(rig, list, elements, (iova, address, bytes) => rig.expectRead(iova, content(address, bytes)));
 }
 
-function unmapAndLook(bench: Bench, device: DmaDevice, list: ScatterList, elements: readonly Element[]): void {
-  forEachPiece(bench, list, elements, (iova, address, bytes) => bench.write(iova, marks(address, bytes)));
+function unmapAndLook(rig: Rig, device: DmaDevice, list: ScatterList, elements: readonly Element[]): void {
+  forEachPiece(rig, list, elements, (iova, address, bytes) => rig.write(iova, marks(address, bytes)));
   expectDone(device.unmapSg(list), "unmapSg");
   expect(list.segments === 0, () => `after unmapSg the list has ${list.segments} segments`);
-  bench.settle();
-  for (const { address, bytes } of elements) if (bytes > 0) bench.expectMarks(address, bytes);
+  rig.settle();
+  for (const { address, bytes } of elements) if (bytes > 0) rig.expectMarks(address, bytes);
 }
 
 /** The samples of all elements, cut where segments end. */
 function forEachPiece(
-  bench: Bench,
+  rig: Rig,
   list: ScatterList,
   elements: readonly Element[],
   visit: (iova: bigint, address: number, bytes: number) => void,
@@ -228,7 +228,7 @@ function forEachPiece(
   let before = 0;
   for (const { address, bytes } of elements) {
     if (bytes === 0) continue;
-    for (const sample of bench.samples(address, bytes)) {
+    for (const sample of rig.samples(address, bytes)) {
       for (let done = 0; done < sample.bytes; ) {
         const at = placeIn(list, before + sample.offset + done);
         const length = Math.min(sample.bytes - done, at.left);
@@ -253,28 +253,28 @@ function placeIn(list: ScatterList, offset: number): { readonly iova: bigint; re
   return expect(false, () => `byte ${offset} of the list lies in none of its ${list.segments} segments`) as never;
 }
 
-function expectRefusedByBoundary(bench: Bench, bytes: number): void {
-  const boundaryMask = BigInt(limitsOf(bench).boundaryBytes ?? 2 * unitOf(bench)) - 1n;
-  const device = bench.plainDevice(bench.other.table, { boundaryMask });
+function expectRefusedByBoundary(rig: Rig, bytes: number): void {
+  const boundaryMask = BigInt(limitsOf(rig).boundaryBytes ?? 2 * unitOf(rig)) - 1n;
+  const device = rig.plainDevice(rig.other.table, { boundaryMask });
   const list = new ScatterList(2, Math.ceil(bytes / LONGEST_SEGMENT) + 3);
-  list.addNumber(bench.address(0), 8);
-  list.addNumber(bench.address(0), bytes);
+  list.addNumber(rig.address(0), 8);
+  list.addNumber(rig.address(0), bytes);
   const failure = device.mapSg(list, 3);
   expect(
     failure === "longer-than-boundary",
     () => `mapSg of ${bytes} bytes across ${hexadecimal(boundaryMask)}: ${failure}`,
   );
   expect(list.segments === 0, () => `a refused list has ${list.segments} segments`);
-  bench.expectEntries(new Map(), "after a refused mapSg");
+  rig.expectEntries(new Map(), "after a refused mapSg");
 }
 
-function randomElement(bench: Bench, slot: number, random: (below: number) => number): Element {
-  const unit = unitOf(bench);
-  const boundary = limitsOf(bench).boundaryBytes ?? Number.POSITIVE_INFINITY;
+function randomElement(rig: Rig, index: number, random: (below: number) => number): Element {
+  const unit = unitOf(rig);
+  const boundary = limitsOf(rig).boundaryBytes ?? Number.POSITIVE_INFINITY;
   const kind = random(3);
-  if (kind === 0) return { address: bench.address(slot), bytes: unit };
+  if (kind === 0) return { address: rig.address(index), bytes: unit };
   const offset = random(unit - 64);
-  return { address: bench.address(slot, offset), bytes: Math.min(1 + random(unit - offset), boundary / 4) };
+  return { address: rig.address(index, offset), bytes: Math.min(1 + random(unit - offset), boundary / 4) };
 }
 
 function expectFreeError(use: () => unknown, code: string, what: string): void {

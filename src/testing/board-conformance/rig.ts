@@ -57,13 +57,13 @@ interface Sample {
 /** Why a DMA is refused. */
 export type Refusal = "not-mapped" | "not-permitted";
 
-export class Bench {
+export class Rig {
   readonly kind: BoardKind;
   readonly setting: BoardSetting;
   /** The creator's view first. */
   readonly views: readonly Board[];
   readonly pageBytes: number;
-  /** Do addresses of different slots lie in different pages? */
+  /** Do addresses of different indices lie in different pages? */
   readonly severalPages: boolean;
   readonly master: DmaMaster;
   readonly operations: OperationsOf;
@@ -110,14 +110,14 @@ export class Bench {
 
   // Memory.
 
-  /** A physical address: byte `offset` of page `slot` of those that are the suite's; where a page is all of memory, all lie in page 0. */
-  address(slot: number, offset = 0): number {
-    if (!this.severalPages) return FIRST_ADDRESS * (1 + slot) + offset;
-    return (Math.ceil(FIRST_ADDRESS / this.pageBytes) + slot) * this.pageBytes + offset;
+  /** A physical address: byte `offset` of the suite's page number `index`; where a page is all of memory, all lie in page 0. */
+  address(index: number, offset = 0): number {
+    if (!this.severalPages) return FIRST_ADDRESS * (1 + index) + offset;
+    return (Math.ceil(FIRST_ADDRESS / this.pageBytes) + index) * this.pageBytes + offset;
   }
 
-  /** How many slots there are: at least 6. */
-  get slots(): number {
+  /** How many indices `address` takes: at least 6. */
+  get addressCount(): number {
     const bytes = this.severalPages ? this.board.usableBytes : this.board.machine.memory.bytes / 2;
     const each = this.severalPages ? this.pageBytes : FIRST_ADDRESS;
     return Math.floor((bytes - this.address(0)) / each);
