@@ -1,10 +1,9 @@
 /**
- * The DMA API as drivers know it: what can be done with memory that a device is to see. `DmaDevice` does it through a table,
- * `DirectDevice` where the bus sees memory as it is; decorators (the debug mode) stand in front of either, and drivers can't tell.
- * What a device is made of: route.ts.
+ * The DMA API of drivers. `DmaDevice` implements it with a table, `DirectDevice` with a direct window. A decorator, such as the debug mode,
+ * may wrap either; drivers see no difference. route.ts describes the parts of a device.
  *
- * Directions are the device's: `access` 1 is the kernels' TO_DEVICE, 2 FROM_DEVICE, 3 BIDIRECTIONAL. One object per device and
- * thread. Failures that a running system meets are values; misuse throws typed errors and changes nothing.
+ * `access` is what the device does: 1 reads memory (Linux: DMA_TO_DEVICE), 2 writes it (DMA_FROM_DEVICE), 3 both (DMA_BIDIRECTIONAL). One
+ * object serves one device on one thread. Failures of a running system are returned; misuse throws a typed error and changes nothing.
  */
 import type { Failure } from "../units/failure.ts";
 import type { Access } from "../units/numbers.ts";
@@ -24,16 +23,16 @@ export interface CoherentMemory extends Mapping {
   readonly address: number;
 }
 
-/** What a driver may say about one mapping. */
+/** Attributes of one mapping. */
 export interface MappingAttributes {
   /**
-   * No copies between bounce buffer and memory at map and unmap: the driver calls `sync…` itself. (What the device may write is
-   * copied in all the same: bytes that it leaves alone survive `syncForCpu`.)
+   * `map` and `unmap` do not copy between bounce buffer and memory: the driver calls `sync…` itself. Memory that the device may write is
+   * copied in nevertheless, so that bytes which the device does not write survive `syncForCpu`.
    */
   readonly skipSync?: boolean;
-  /** A failure is expected: the debug mode says nothing of how this mapping is made. */
+  /** A failure is expected: the debug mode does not report misuse by the call that makes this mapping. */
   readonly noWarning?: boolean;
-  /** The device's accesses may pass each other, where the platform's entries have a bit for it. */
+  /** The device's accesses may be reordered (PCI relaxed ordering), if the platform's entries have a bit for that. */
   readonly weaklyOrdered?: boolean;
 }
 
@@ -52,18 +51,21 @@ export interface DmaOperations {
   mapSg(list: ScatterList, access: Access, attributes?: MappingAttributes): Failure | undefined;
   /** Unmaps a list as it was given to `mapSg`: same length, same elements. */
   unmapSg(list: ScatterList): Failure | undefined;
-  /** Maps registers of a peer device: addresses that are no memory, never bounced, never copied, never counted as pinned. */
+  /** Maps registers of a peer device. These addresses are not memory: they are never bounced, copied or counted as pinned. */
   mapResource(address: bigint, bytes: number, access: Access): Mapping | Failure;
   unmapResource(mapping: Mapping): Failure | undefined;
   /** Takes and maps `bytes` bytes of zeroed memory, for both directions, under the device's coherent mask. */
   allocateCoherent(bytes: number): CoherentMemory | Failure;
   freeCoherent(memory: CoherentMemory): Failure | undefined;
-  /** What the device has written becomes visible to the CPU: before the CPU reads a mapping that stays. */
+  /** Makes the device's writes visible to the CPU. Call it before the CPU reads memory that stays mapped. */
   syncForCpu(mapping: Mapping, part?: MappingPart): void;
-  /** What the CPU has written becomes visible to the device: before the device is told to read it. */
+  /** Makes the CPU's writes visible to the device. Call it before telling the device to read. */
   syncForDevice(mapping: Mapping, part?: MappingPart): void;
   syncSgForCpu(list: ScatterList): void;
   syncSgForDevice(list: ScatterList): void;
-  /** Why a result of `map`, `mapResource` or `allocateCoherent` is none; undefined when it is one. (Kernels: `dma_mapping_error`.) */
+  /**
+   * Returns the failure, or undefined if `result` is a mapping. For results of `map`, `mapResource` and `allocateCoherent`. (Linux:
+   * `dma_mapping_error`.)
+   */
   failureOf(result: Mapping | Failure): Failure | undefined;
 }

@@ -1,22 +1,22 @@
-/** What a device is made with beside its window and its limits. */
+/** Options of a device, besides its window and its limits. */
 import type { Memory } from "../machine/contract.ts";
 import type { PhysicalPages } from "../memory/physical-pages.ts";
 import { InvalidArgumentError } from "../units/errors.ts";
 import { checkKeys, type OptionTypes } from "../units/keys.ts";
 
 export interface DmaDeviceOptions {
-  /** May neighbours in a scatterlist come out as one segment? Default true. */
+  /** Whether adjacent elements of a scatterlist may merge into one segment. Default true. */
   readonly merge?: boolean;
   /**
-   * log2 of the CPU's page size in bytes, 12 .. 30; default 12. Whole CPU pages are aligned to a CPU page on the bus, also
-   * where IO pages are smaller.
+   * log2 of the CPU's page size in bytes, 12 .. 30; default 12. Whole CPU pages are aligned to a CPU page on the bus, even if IO pages are
+   * smaller.
    */
   readonly cpuPageShift?: number;
-  /** The machine's memory, as this thread sees it. For coherent memory and bounce buffers, which need one of the next two. */
+  /** This thread's view of the machine's memory. Needed for coherent memory and bounce buffers. */
   readonly memory?: Memory;
   /**
-   * Where coherent memory comes from. After the death of a thread the table's `reclaim` comes before that of these pages.
-   * Default: there is none.
+   * Pages for coherent memory. After the death of a thread, `reclaim` of the table comes before that of these pages. Default: no coherent
+   * memory.
    */
   readonly coherentPages?: PhysicalPages;
   /** Bounce buffers. Default: none. */
@@ -25,13 +25,13 @@ export interface DmaDeviceOptions {
 
 export interface BounceOptions {
   /**
-   * Where bounce buffers come from. Where buffers beyond the mask are bounced: memory below the mask. After the death of a
-   * thread the table's `reclaim` comes before that of these pages.
+   * Pages for bounce buffers. If buffers beyond the mask are bounced, these pages must lie below the mask. After the death of a thread,
+   * `reclaim` of the table comes before that of these pages.
    */
   readonly pages: PhysicalPages;
   /**
-   * The device is not trusted: it gets only pages that hold nothing else. Buffers that do not cover whole IO pages are bounced,
-   * and no direct window is used. Default false: only buffers out of the device's reach are bounced.
+   * The device is not trusted: pages that it can reach hold no other data. Buffers that do not cover whole IO pages are bounced, and no
+   * direct window is used. Default false: only buffers beyond the device's mask are bounced.
    */
   readonly untrusted?: boolean;
 }
@@ -45,13 +45,13 @@ const OPTION_TYPES: OptionTypes<DmaDeviceOptions> = {
 };
 const BOUNCE_TYPES: OptionTypes<BounceOptions> = { pages: "object", untrusted: "boolean" };
 
-/** Throws InvalidArgumentError for what is no option, or of another type. */
+/** Throws InvalidArgumentError for an unknown option or a wrong type. */
 export function checkDeviceOptions(options: DmaDeviceOptions): void {
   checkKeys("a device", options, OPTION_TYPES);
   if (options.bounce !== undefined) checkKeys("bounce buffers", options.bounce, BOUNCE_TYPES);
 }
 
-/** The memory of the options, which those for coherent memory and bounce buffers need. Throws InvalidArgumentError. */
+/** The option `memory`. Throws InvalidArgumentError if it is missing but coherent memory or bounce buffers need it. */
 export function memoryOf(options: DmaDeviceOptions): Memory | undefined {
   const { memory, coherentPages, bounce } = options;
   if (memory === undefined && (coherentPages !== undefined || bounce !== undefined)) {

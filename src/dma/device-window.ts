@@ -1,7 +1,7 @@
 /**
- * The windows through which a device can come to memory. A *translated* window is a table: whatever is mapped in it. A *direct* one
- * shows a stated range of memory as it is, at an offset: the bypass of powernv (at 1 << 59), or a dynamic window of pseries
- * whose entries were written in advance.
+ * The windows through which a device reaches memory. A *translated* window is a table: the device reaches what is mapped in it. A *direct*
+ * window shows a fixed range of memory at a constant offset: the bypass of powernv (at 1 << 59), or a dynamic window of pseries whose
+ * entries were written in advance.
  */
 
 import type { MappingTable } from "../table/contract.ts";
@@ -15,7 +15,7 @@ export interface TranslatedWindow {
 
 export interface DirectWindow {
   readonly kind: "direct";
-  /** Bus address of the first byte; base and address are the same in their last 12 bits. */
+  /** Bus address of the first byte. The low 12 bits of base and address are equal. */
   readonly base: bigint;
   /** Physical address of the first byte: 0 .. 2^53 − 1. */
   readonly address: number;
@@ -25,7 +25,7 @@ export interface DirectWindow {
 
 export type DeviceWindow = TranslatedWindow | DirectWindow;
 
-/** Throws InvalidArgumentError for what is no list of windows. */
+/** Throws InvalidArgumentError unless this is an array of windows. */
 export function checkWindows(windows: readonly DeviceWindow[]): void {
   if (!Array.isArray(windows)) throw new InvalidArgumentError("windows of a device", windows, "an array of windows");
   for (const window of windows as readonly DeviceWindow[]) {
@@ -44,14 +44,14 @@ export function busRangeOf(window: DeviceWindow): { readonly base: bigint; reado
   return { base, last: base + (BigInt(entries) << BigInt(pageShift)) - 1n };
 }
 
-/** How many bytes of a window lie under a mask. */
+/** Number of bytes of a window that lie at or below a mask. */
 export function bytesUnder(window: DeviceWindow, mask: bigint): bigint {
   const { base, last } = busRangeOf(window);
   const end = mask < last ? mask : last;
   return end < base ? 0n : end - base + 1n;
 }
 
-/** Throws InvalidArgumentError for a window that is none. */
+/** Throws InvalidArgumentError for an invalid direct window. */
 export function checkDirectWindow(window: DirectWindow): void {
   if (typeof window !== "object" || window === null) {
     throw new InvalidArgumentError("direct window", window, "an object with base, address and bytes");

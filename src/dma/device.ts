@@ -1,13 +1,13 @@
 /**
- * A device that comes to memory through a table. Knows the device's limits and any table; knows no platform.
+ * A device whose DMA goes through a table. It depends on the device's limits and on the MappingTable contract, not on a platform.
  *
  * Three ways to map, by how often it is done:
  * - `map` / `unmap`: an object per mapping, whole 64-bit addresses.
  * - `mapSg` / `unmapSg`: a list of pieces in one transfer, without an object or a bigint per piece.
- * - `mapPages` / `unmapPages`: one piece as plain numbers, for a path that runs a million times a second.
+ * - `mapPages` / `unmapPages`: one piece as plain numbers, for hot paths.
  *
- * One DmaDevice per device and thread; several may share a table. Coherent memory and what is bounced is freed and unmapped by
- * the object that made it; everything else by any object with the same table.
+ * Make one DmaDevice per device and thread; several may share a table. The object that made coherent memory or a bounced mapping must free
+ * it; any object with the same table may free other mappings.
  */
 import type { MappingTable } from "../table/contract.ts";
 import { checkInteger, FreeError, InvalidArgumentError, inWords } from "../units/errors.ts";
@@ -25,9 +25,9 @@ const { checkAccess } = requests;
 const { pagesCovering } = pageArithmetic;
 
 /**
- * A device that comes to memory through a table: `map`, `mapSg`, `mapPages`, coherent memory, sync. One per device and thread; several may
- * share a table. Lengths and physical addresses are in bytes, `access` is the device's (1 reads memory, 2 writes it, 3 both). What a
- * running system meets (no space, memory beyond the mask, …) is returned as a `Failure`; arguments out of range throw InvalidArgumentError.
+ * One device on one thread, over a table. Lengths and physical addresses are in bytes; `access` is what the device does (1 reads memory, 2
+ * writes it, 3 both). Failures of a running system (no space, memory beyond the mask, …) are returned as a `Failure`; arguments out of
+ * range throw InvalidArgumentError.
  */
 export class DmaDevice extends RoutedDevice {
   readonly #route: TableRoute;
@@ -58,7 +58,7 @@ export class DmaDevice extends RoutedDevice {
   }
 
   /**
-   * As `unmap`, for what `mapPages` returned: its entry and `pagesOf(address, bytes)`.
+   * As `unmap`, for a mapping of `mapPages`: its entry and `pagesOf(address, bytes)`.
    * @throws FreeError when it is not mapped like that, and for coherent memory; nothing has been changed then
    */
   unmapPages(entry: number, pages: number): Failure | undefined {
@@ -69,7 +69,7 @@ export class DmaDevice extends RoutedDevice {
     return this.bounced === undefined ? failure : this.bounced.finish(entry, failure);
   }
 
-  /** How many IO pages `bytes` bytes from `address` (0 .. 2^53 − 1) on take. */
+  /** Number of IO pages that `bytes` bytes from `address` (0 .. 2^53 − 1) on cover. */
   pagesOf(address: number, bytes: number): number {
     const { pageSize } = this.#route;
     return pagesCovering(address % pageSize, bytes, pageSize);
@@ -77,7 +77,7 @@ export class DmaDevice extends RoutedDevice {
 
   /**
    * The bus address at which the device finds the byte `address` that was mapped at `entry`.
-   * @throws InvalidArgumentError when `entry` is none of this table's: a failure code that nobody looked at, for one
+   * @throws InvalidArgumentError if `entry` is not an entry of this table, for example an unchecked failure code
    */
   iovaOf(entry: number, address: number): bigint {
     checkInteger("entry", entry, 0, this.#route.limits.entries - 1);

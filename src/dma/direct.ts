@@ -1,6 +1,7 @@
 /**
- * A direct window: bus address = physical address + offset, with no table, so nothing is taken or invalidated, and no record is kept. From
- * above: the device, its route (a mapping's key is its physical address), mapSg, and what of the window the device can use.
+ * A direct window: bus address = physical address + offset. There is no table, so nothing is allocated or invalidated, and mappings are not
+ * recorded. In this file: the device, its route (a mapping's key is its physical address), mapSg, and the part of the window that the
+ * device can use.
  */
 import { hexadecimal } from "../units/counts.ts";
 import { checkInteger, FreeError, InvalidArgumentError, inWords, SyncError } from "../units/errors.ts";
@@ -23,19 +24,18 @@ const NONE = -1;
 const PLATFORM_REFUSED = failureCode("platform-refused");
 
 /**
- * A device behind a direct window. What its mask, boundary or alignment does not allow is bounced where bounce buffers are on, else refused:
- * "mask-too-low", "longer-than-boundary" or, where memory is not aligned as the device needs it, "platform-refused".
+ * A device behind a direct window. Memory that its mask, boundary or alignment excludes is bounced if there are bounce buffers. Else it is
+ * refused: as "mask-too-low", "longer-than-boundary", or "platform-refused" for a wrong alignment.
  *
- * The same memory may be mapped many times at one bus address, and no record is kept of it: a wrong `unmap` of what is not bounced
- * is seen only when it could not have been mapped there at all. (The debug mode sees all.)
+ * The same memory may be mapped many times at one bus address, and mappings are not recorded. So a wrong `unmap` of memory that is not
+ * bounced is detected only if the window can't map that range at all. (The debug mode detects all.)
  *
- * One DirectDevice per device and thread.
+ * Make one DirectDevice per device and thread.
  */
 export class DirectDevice extends RoutedDevice {
   /**
-   * Of the options, `cpuPageShift` means nothing here.
-   * @throws InvalidArgumentError for a window, limit or option outside its range, and for a device that is not trusted: through a
-   * direct window it would see all memory
+   * The option `cpuPageShift` has no effect here.
+   * @throws InvalidArgumentError for a window, limit or option outside its range, and for an untrusted device, which would see all memory
    */
   constructor(window: DirectWindow, limits: DeviceLimits = {}, options: DmaDeviceOptions = {}) {
     const route = new DirectRoute(window, limits, options);
@@ -68,7 +68,7 @@ export class DirectRoute implements Route {
   }
 
   map(address: bigint, bytes: number, _access: EntryAccess): number {
-    // An address that a double can't hold is beyond every window.
+    // An address that a double can't hold lies beyond every window.
     const physical = Number(address);
     const refusal = this.#reach.refusal(physical, bytes);
     return refusal === 0 ? physical : refusal;
@@ -108,7 +108,7 @@ export class DirectRoute implements Route {
   unmapCoherent(): undefined {}
 }
 
-/** A device gets everything as it is that it can use, and a bounce buffer that it can use for the rest. */
+/** The rule of a direct window: memory that the device can't use is bounced. */
 function reachRule(reach: DirectReach, alignment: number): BounceRule {
   const least = Math.max(PAGE_BYTES, alignment);
   const isBounced = (address: number, bytes: number) => reach.refusal(address, bytes) !== 0;
@@ -117,15 +117,15 @@ function reachRule(reach: DirectReach, alignment: number): BounceRule {
     isBounced,
     isOnlyBounced: (key, { bytes }) => isBounced(key, bytes),
     refusal: () => 0,
-    // Aligned to the power of two that holds them, the pages lie between two boundaries wherever they are.
+    // Pages that are aligned to the next power of two of their length cross no boundary.
     alignment: (_, pagesBytes) => (reach.hasBoundary ? powerOfTwoFor(pagesBytes, least) : least),
   };
 }
 
 /**
- * mapSg on a direct window: an element has its bus address already, so what is left is to look whether the device can use it, and
- * to join what is adjacent in memory. Nothing is taken and nothing is written but the list's output: one segment an element, joined
- * where they are adjacent. An element that crosses a segment boundary is refused: "longer-than-boundary".
+ * mapSg on a direct window. An element's bus address follows from its physical address, so mapSg only checks that the device can use it.
+ * Each element becomes one segment; elements that are adjacent in memory merge. An element that crosses a segment boundary is refused:
+ * "longer-than-boundary".
  */
 class DirectLists implements ListMapper {
   /** There are no entries. */
@@ -140,7 +140,7 @@ class DirectLists implements ListMapper {
     this.#merge = merge;
   }
 
-  /** None: what the device can't use may have a bounce buffer. */
+  /** Never refuses: elements that the device can't use may be bounced. */
   refusalFor(list: ScatterList): undefined {
     checkNotMapped(list);
     this.#checkSegments(list);
@@ -169,7 +169,7 @@ class DirectLists implements ListMapper {
     checkMappedBy(list, this, "sync", SyncError);
   }
 
-  /** Throws InvalidArgumentError when the segments of longer elements may not fit the list. */
+  /** Throws InvalidArgumentError if the list's segment capacity may be too small for its longer elements. */
   #checkSegments(list: ScatterList): void {
     const most = this.#maxSegmentBytes;
     let segments = 0;
@@ -177,11 +177,11 @@ class DirectLists implements ListMapper {
     if (segments > list.iovas.length) throw tooManySegments(list, most, segments);
   }
 
-  /** Fills in the output. A failure code: an element can't be used where it is. */
+  /** Fills in the output. Returns 0, or a failure code if the device can't use an element. */
   #fillSegments(list: ScatterList): number {
     const reach = this.#reach;
     const words = list.mapping.mappedWords;
-    // The physical address at which a neighbour would continue the open segment.
+    // The physical address at which the next element would continue the open segment.
     let joint = NONE;
     for (let i = 0; i < list.length; i++) {
       const bytes = list.bytes[i]!;
@@ -196,7 +196,7 @@ class DirectLists implements ListMapper {
     return 0;
   }
 
-  /** Adds an element to the open segment, if it continues it and there is room, or in segments of its own. */
+  /** Adds an element to the open segment if it continues it and there is room, else in new segments. */
   #append(list: ScatterList, address: number, bytes: number, continues: boolean): void {
     const most = this.#maxSegmentBytes;
     const { mapping, segmentBytes } = list;
@@ -213,7 +213,7 @@ class DirectLists implements ListMapper {
     }
   }
 
-  /** The output as of a list that is not mapped. */
+  /** Clears the output. */
   #empty(list: ScatterList): void {
     list.iovas.fill(0n, 0, list.mapping.segments);
     list.segmentBytes.fill(0, 0, list.mapping.segments);
@@ -222,20 +222,20 @@ class DirectLists implements ListMapper {
 }
 
 /**
- * What a device can use of a direct window, under its limits, as plain numbers: physical addresses, which are below 2^53 where
- * bus addresses need not be.
+ * The part of a direct window that a device can use under its limits. In physical addresses, as plain numbers: these are below 2^53, while
+ * bus addresses may exceed it.
  */
 class DirectReach {
   readonly #window: DirectWindow;
-  /** Physical: the first byte and one past the last that the device can use. */
+  /** Physical address of the first byte that the device can use, and one past the last. */
   readonly #first: number;
   readonly #end: number;
-  /** The physical address of one bus address at which a segment boundary lies; Infinity: there is none in the window. */
+  /** The physical address of one segment boundary in the window; Infinity if the window has none. */
   readonly #boundaryAt: number;
   readonly #boundary: number;
-  /** Of the page where a mapping begins, on the bus. Up to a page it is had anyway. */
+  /** Alignment on the bus of the page in which a mapping begins. Alignments up to a page hold always. */
   readonly #alignment: bigint;
-  /** Bus address less physical address, modulo 2^64. */
+  /** Bus address minus physical address, modulo 2^64. */
   readonly #offsetHigh: number;
   readonly #offsetLow: number;
 
@@ -254,7 +254,7 @@ class DirectReach {
     this.#offsetLow = Number(offset & 0xffffffffn);
   }
 
-  /** Why the device can't use these bytes where they are: a failure code; 0 when it can. */
+  /** A failure code if the device can't use these bytes, else 0. */
   refusal(address: number, bytes: number): number {
     if (!this.isInside(address, bytes)) return MASK_TOO_LOW;
     if (address + bytes > this.#boundaryAfter(address)) return LONGER_THAN_BOUNDARY;
@@ -262,17 +262,17 @@ class DirectReach {
     return this.busAddress(address - (address % PAGE_BYTES)) % this.#alignment === 0n ? 0 : PLATFORM_REFUSED;
   }
 
-  /** Are these bytes memory that the window shows, under this mask? */
+  /** True if these bytes lie in the window and under the mask. */
   isInside(address: number, bytes: number): boolean {
     return address >= this.#first && address + bytes <= this.#end;
   }
 
-  /** Does a segment boundary lie in the window? */
+  /** True if a segment boundary lies in the window. */
   get hasBoundary(): boolean {
     return this.#boundaryAt !== Number.POSITIVE_INFINITY;
   }
 
-  /** Does a segment boundary lie before this byte? */
+  /** True if this byte begins at a segment boundary. */
   isBoundary(address: number): boolean {
     return (address - this.#boundaryAt) % this.#boundary === 0;
   }
@@ -281,7 +281,7 @@ class DirectReach {
     return this.#window.base + BigInt(address - this.#window.address);
   }
 
-  /** The physical address of a bus address, or -1 where the window has none. */
+  /** The physical address of a bus address, or -1 outside of the window. */
   physicalAddress(iova: bigint): number {
     const distance = iova - this.#window.base;
     return distance < 0n || distance >= BigInt(this.#window.bytes) ? -1 : this.#window.address + Number(distance);

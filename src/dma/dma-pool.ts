@@ -1,9 +1,9 @@
 /**
- * A pool of small coherent blocks of one size: descriptors, mailboxes, PRP lists. Blocks are cut from coherent memory of at least a
- * page, which is taken when the pool runs dry and given back when the pool is destroyed.
+ * A pool of small coherent blocks of one size: descriptors, mailboxes, PRP lists. Blocks are cut from chunks of coherent memory of at least
+ * a page. A chunk is allocated when the pool has no free block, and freed when the pool is destroyed.
  *
- * The pool belongs to one thread, as its device does: a driver has a device per thread, and no lock is needed. Wrong frees throw
- * always; the debug option finds, too, who writes to a block that is not his, or past its end.
+ * The pool belongs to one thread, as its device does, so it needs no lock. Wrong frees always throw; the debug option also detects writes
+ * to freed blocks and past a block's end.
  */
 
 import type { Memory } from "../machine/contract.ts";
@@ -17,35 +17,34 @@ import type { CoherentMemory, DmaOperations } from "./contract.ts";
 import { zeroBytes } from "./memory/bytes.ts";
 import { checkMapping, powerOfTwoFor } from "./requests.ts";
 
-/** Blocks are cut from at least this much: what a page of memory costs anyway. */
+/** Smallest chunk: one page. */
 const LEAST_CHUNK_BYTES = 4096;
 const MAX_BLOCK_BYTES = 2 ** 30;
-/** What free blocks, and the bytes between blocks, hold in debug mode: two values that are neither text nor a likely address. */
+/** Fill patterns of debug mode, for free blocks and for the bytes between blocks: neither text nor a likely address. */
 const FREE_POISON = 0xdb;
 const GAP_POISON = 0xdc;
-/** In debug mode so many bytes at least lie between the end of a block and the next one, or the end of the chunk. */
+/** In debug mode, the least bytes between the end of a block and the next block or the end of the chunk. */
 const GUARD_BYTES = 16;
 
 export interface DmaPoolOptions {
   /** 1 .. 2^30. */
   readonly blockBytes: number;
-  /** Of physical and bus address, in bytes: a power of two, 1 .. 2^30. Default 1. */
+  /** Alignment of physical and bus address in bytes: a power of two, 1 .. 2^30. Default 1. */
   readonly alignment?: number;
-  /** No block crosses a multiple of it: a power of two, at least the block size. Default: blocks may lie anywhere. */
+  /** No block crosses a multiple of this many bytes: a power of two, at least the block size. Default: no boundary. */
   readonly boundary?: number;
   /**
-   * Fill blocks with patterns, and look for changes of bytes that belong to no driver: of free blocks, and of the 16 bytes or more that lie
-   * after every block in this mode. Default false.
+   * Fills free blocks, and at least 16 guard bytes after every block, with patterns, and checks that they do not change. Default false.
    */
   readonly debug?: boolean;
 }
 
-/** Somebody wrote where nobody may: into a free block, or past the end of one. The block is never handed out again. */
+/** A free block, or the guard bytes after a block, were overwritten. The block is never allocated again. */
 export class DmaPoolCorruption extends IovaError {
   override readonly name = "DmaPoolCorruption";
   /** Physical address of the block. */
   readonly address: number;
-  /** The first changed byte, from the start of the block on: from the block size on it lies past the end. */
+  /** Offset of the first changed byte from the start of the block; at or above the block size it lies past the end. */
   readonly offset: number;
   readonly expected: number;
   readonly found: number;
@@ -65,7 +64,7 @@ export class DmaPoolCorruption extends IovaError {
 /** Coherent memory, cut into blocks. */
 interface Chunk {
   readonly memory: CoherentMemory;
-  /** 1 for each block that is handed out. */
+  /** 1 for each allocated block. */
   readonly used: Uint8Array;
 }
 
@@ -76,22 +75,21 @@ interface BlockPosition {
 }
 
 /**
- * Small coherent blocks of one size, for a device of one thread; the pool is that thread's too. Sizes are in bytes. A failure to get more
- * memory is returned as a `Failure`; a wrong free throws always, and with `debug` a block that was written to while free throws
- * DmaPoolCorruption.
+ * Small coherent blocks of one size, for a device and its thread. Sizes are in bytes. If no memory is left, `allocate` returns a `Failure`;
+ * a wrong free throws, and with `debug` an overwritten block throws DmaPoolCorruption.
  */
 export class DmaPool {
   readonly #device: DmaOperations;
   readonly #memory: Memory;
   readonly #blockBytes: number;
-  /** Where blocks begin in a chunk, and which block begins there. */
+  /** Offsets of the blocks in a chunk, and the block's index by offset. */
   readonly #starts: readonly number[];
   readonly #indexes: ReadonlyMap<number, number>;
   readonly #chunkBytes: number;
   readonly #debug: boolean;
-  /** By bus address: chunks are aligned to their size, so a block's tells its chunk's. */
+  /** Chunks by bus address. Chunks are aligned to their size, so a block's bus address gives its chunk's. */
   readonly #chunks: Map<bigint, Chunk> = new Map();
-  /** Free blocks, last freed first: its bytes are still in the cache. */
+  /** Free blocks, a stack: the block that was freed last is still in the CPU's cache. */
   readonly #free: BlockPosition[] = [];
   #inUse = 0;
   #destroyed = false;
@@ -107,7 +105,7 @@ export class DmaPool {
     this.#memory = memory;
     this.#blockBytes = blockBytes;
     this.#debug = options.debug ?? false;
-    // Aligned to the power of two that holds it: so the chunk's own offsets tell alignment and boundary.
+    // Chunks are aligned to their size, so offsets in a chunk determine alignment and boundary.
     const guardBytes = this.#debug ? GUARD_BYTES : 0;
     this.#chunkBytes = powerOfTwoFor(Math.max(blockBytes + guardBytes, alignment), LEAST_CHUNK_BYTES);
     this.#starts = startsOf(this.#chunkBytes, {
@@ -119,14 +117,14 @@ export class DmaPool {
     this.#indexes = new Map(this.#starts.map((start, index) => [start, index]));
   }
 
-  /** How many blocks are handed out. */
+  /** Number of allocated blocks. */
   get blocksInUse(): number {
     return this.#inUse;
   }
 
   /**
-   * A zeroed block, or why there is none.
-   * @throws DmaPoolCorruption in debug mode when somebody wrote to the block while it was free; another call gets another one
+   * Returns a zeroed block, or a failure if no memory is left.
+   * @throws DmaPoolCorruption in debug mode if the block was overwritten while it was free; the next call returns another block
    */
   allocate(): CoherentMemory | Failure {
     this.#checkOpen();
@@ -144,9 +142,9 @@ export class DmaPool {
   }
 
   /**
-   * Gives a block back.
-   * @throws FreeError, and changes nothing, for a block that is not of this pool, or free already
-   * @throws DmaPoolCorruption in debug mode when somebody wrote past the end of the block; it is not in use any more then
+   * Frees a block.
+   * @throws FreeError, and changes nothing, for a block of another pool, or one that is already free
+   * @throws DmaPoolCorruption in debug mode if bytes past the end of the block were overwritten; the block is not in use afterwards
    */
   free(block: CoherentMemory): void {
     this.#checkOpen();
@@ -162,8 +160,8 @@ export class DmaPool {
   }
 
   /**
-   * Gives all memory back. A failure: some could not be invalidated, and stays out of use.
-   * @throws IovaError "dma-pool-in-use", and changes nothing, while blocks are in use: their number, and one of them
+   * Frees all memory. A failure: some memory could not be invalidated and stays allocated.
+   * @throws IovaError "dma-pool-in-use", and changes nothing, while blocks are in use; the message has their number and the address of one
    */
   destroy(): Failure | undefined {
     this.#checkOpen();
@@ -186,14 +184,14 @@ export class DmaPool {
     return failure;
   }
 
-  /** Takes another chunk, all of whose blocks are free. */
+  /** Allocates another chunk and adds its blocks to the free ones. */
   #grow(): Failure | undefined {
     const memory = this.#device.allocateCoherent(this.#chunkBytes);
     if (typeof memory === "string") return memory;
     const chunk = { memory, used: new Uint8Array(this.#starts.length) };
     if (this.#debug) this.#fill(memory.address, this.#chunkBytes, GAP_POISON);
     this.#chunks.set(memory.iova, chunk);
-    // The lowest is handed out first.
+    // The lowest block is allocated first.
     for (let index = this.#starts.length - 1; index >= 0; index--) {
       this.#free.push({ chunk, index });
       if (this.#debug) this.#fill(memory.address + this.#starts[index]!, this.#blockBytes, FREE_POISON);
@@ -211,7 +209,7 @@ export class DmaPool {
     };
   }
 
-  /** Where a block that is in use lies. Throws FreeError for any other. */
+  /** The position of an allocated block. Throws FreeError for any other block. */
   #positionOf({ iova, bytes, address }: CoherentMemory): BlockPosition {
     const what = `free of ${bytes} bytes at bus address ${hexadecimal(iova)} to a DMA pool`;
     const start = Number(iova % BigInt(this.#chunkBytes));
@@ -230,7 +228,7 @@ export class DmaPool {
     return { chunk, index };
   }
 
-  /** One past the bytes that follow a block and belong to none, from the start of the block on. */
+  /** End of the guard bytes after a block, as an offset from the start of the block. */
   #gapEnd(index: number): number {
     return (this.#starts[index + 1] ?? this.#chunkBytes) - this.#starts[index]!;
   }
@@ -253,18 +251,18 @@ export class DmaPool {
 
 interface BlockShape {
   readonly blockBytes: number;
-  /** Bytes after a block that belong to none. */
+  /** Guard bytes after a block. */
   readonly guardBytes: number;
   readonly alignment: number;
   readonly boundary: number;
 }
 
-/** The offsets at which blocks begin. */
+/** Offsets of the blocks in a chunk. */
 function startsOf(chunkBytes: number, { blockBytes, guardBytes, alignment, boundary }: BlockShape): number[] {
   const starts: number[] = [];
   const taken = blockBytes + guardBytes;
   for (let start = 0; start + taken <= chunkBytes; start = roundUp(start + taken, alignment)) {
-    // A boundary below the alignment is never crossed, since all blocks begin at one; any other is aligned as well.
+    // No block crosses a boundary that divides the alignment; a greater boundary is a multiple of the alignment.
     if ((start % boundary) + blockBytes > boundary) start = roundUp(start, boundary);
     if (start + taken <= chunkBytes) starts.push(start);
   }

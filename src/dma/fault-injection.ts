@@ -4,8 +4,8 @@
  *
  *     const dma = new DmaDevice(new FaultInjectingTable(table, { set: { after: 2, times: 1 } }));
  *
- * Only what may fail in a running system is made to fail: `allocate` finds no space, `set` is refused, `publish` can't hand over what
- * was gathered. Giving back never fails by injection. A schedule is a function of the calls alone, so a run can be repeated.
+ * Only calls that may fail in a running system fail: `allocate` finds no space, `set` is refused, `publish` can't hand over gathered
+ * entries. Unmapping never fails by injection. A schedule depends on the calls alone, so a run can be repeated.
  */
 import type { AreaConstraints } from "../allocator/constraints.ts";
 import type { MappingTable } from "../table/contract.ts";
@@ -16,13 +16,13 @@ import { FailureSchedule, type FailureScheduleOptions } from "../units/failure-s
 import { checkKeys, type OptionTypes } from "../units/keys.ts";
 import type { EntryAccess } from "../units/numbers.ts";
 
-/** Which calls fail. `{}` is: each of them. */
+/** Which calls fail. `{}`: every call. */
 export interface FaultSchedule extends FailureScheduleOptions {
   /** What the failing call answers. Default "table-full" for allocations, "platform-refused" for sets, "platform-busy" for `publish`. */
   readonly failure?: Failure;
 }
 
-/** What to make fail; a kind of call that is left out never does. */
+/** Schedules by kind of call. Without a schedule, calls of a kind never fail. */
 export interface FaultInjectionOptions {
   readonly allocate?: FaultSchedule;
   readonly set?: FaultSchedule;
@@ -31,7 +31,7 @@ export interface FaultInjectionOptions {
   readonly seed?: number;
 }
 
-/** A table that fails on schedule and otherwise hands everything on. */
+/** A table that fails on schedule and otherwise forwards every call. */
 export class FaultInjectingTable extends ForwardingTable {
   readonly #allocate: Faults;
   readonly #set: Faults;
@@ -43,12 +43,12 @@ export class FaultInjectingTable extends ForwardingTable {
     const seed = options.seed ?? 1;
     checkInteger("fault injection seed", seed, 0, 2 ** 32 - 1);
     this.#allocate = new Faults("allocate", options.allocate, "table-full", seed);
-    // A seed of its own: whether a set fails doesn't depend on how many allocations there were.
+    // A separate seed: failures of `set` do not depend on the number of allocations.
     this.#set = new Faults("set", options.set, "platform-refused", seed ^ 0x5bd1e995);
     this.#publish = new Faults("publish", options.publish, "platform-busy", seed ^ 0x27d4eb2f);
   }
 
-  /** How many calls have been made to fail so far. */
+  /** Number of injected failures so far. */
   get injected(): { readonly allocate: number; readonly set: number; readonly publish: number } {
     return {
       allocate: this.#allocate.schedule.failed,
@@ -68,7 +68,7 @@ export class FaultInjectingTable extends ForwardingTable {
   override setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     return this.#set.next() ?? super.setCoherent(first, count, page, access);
   }
-  /** A `publish` that is made to fail hands nothing on: what was gathered stays so until the caller abandons it. */
+  /** A failing `publish` is not forwarded: gathered entries stay gathered until the caller abandons them. */
   override publish(): Failure | undefined {
     return this.#publish.next() ?? super.publish();
   }
@@ -82,7 +82,7 @@ const SCHEDULE_TYPES: OptionTypes<FaultSchedule> = {
   failure: "any",
 };
 
-/** The calls of one kind, and what the failing ones answer. */
+/** The schedule of one kind of call, and the failure that it returns. */
 class Faults {
   readonly schedule: FailureSchedule;
   readonly #failure: Failure;
@@ -94,7 +94,7 @@ class Faults {
     failureCode(this.#failure);
   }
 
-  /** Counts one call: the failure it meets, or undefined. */
+  /** Counts one call. Returns its failure, or undefined. */
   next(): Failure | undefined {
     return this.schedule.next() ? this.#failure : undefined;
   }

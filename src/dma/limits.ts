@@ -1,11 +1,11 @@
-/** What a device can reach and take, as its driver says it. What that comes down to for a table: translated/compiled-limits.ts. */
+/** A device's DMA limits, as its driver states them. translated/compiled-limits.ts converts them for a table. */
 import { hexadecimal } from "../units/counts.ts";
 import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
 import { checkKeys, type OptionTypes } from "../units/keys.ts";
 
 const LAST_ADDRESS = 2n ** 64n - 1n;
 const MAX_BYTES = 2 ** 32 - 1;
-/** What Linux assumes of a device that says nothing: 64 KiB segments, none across a multiple of 4 GiB. */
+/** Linux's defaults: segments of at most 64 KiB that do not cross a multiple of 4 GiB. */
 const DEFAULT_MAX_SEGMENT_BYTES = 65536;
 const DEFAULT_BOUNDARY_MASK = 2n ** 32n - 1n;
 
@@ -15,13 +15,13 @@ export interface DeviceLimits {
   readonly mask?: bigint;
   /** The same for coherent memory. Default: `mask`. */
   readonly coherentMask?: bigint;
-  /** The longest segment one descriptor can hold: 1 .. 2^32 − 1 bytes. Default 65536. Of mapSg only, not of `map`. */
+  /** The longest segment that one descriptor can hold: 1 .. 2^32 − 1 bytes. Default 65536. Applies to `mapSg` only. */
   readonly maxSegmentBytes?: number;
-  /** Its size less one, a power of two less one: no segment crosses a multiple of it. 0 .. 2^64 − 1. Default 2^32 − 1. */
+  /** Segment boundary less one: no segment crosses a multiple of the boundary. A power of two less one, 0 .. 2^64 − 1. Default 2^32 − 1. */
   readonly boundaryMask?: bigint;
   /**
-   * The bus page where a mapping begins lies at a multiple of this many bytes: a power of two, 1 .. 2^52. Default 1.
-   * The offset inside the page is always the memory's own: up to one IO page, an aligned buffer gets an aligned address.
+   * Alignment, in bytes, of the bus page in which a mapping begins: a power of two, 1 .. 2^52. Default 1. The offset in the page is that of
+   * the memory, so for alignments up to one IO page an aligned buffer gets an aligned bus address.
    */
   readonly alignment?: number;
 }

@@ -1,5 +1,5 @@
 /**
- * Who mapped a list, and is it still as it was then? Asked before every unmap and sync, the same way whatever the list was mapped by.
+ * Checks, before every unmap and sync, that the same device mapped the list and that its elements have not changed since.
  */
 import { type FreeError, InvalidArgumentError, inWords, type SyncError } from "../units/errors.ts";
 import * as words64 from "../units/words64.ts";
@@ -14,7 +14,7 @@ const DIGEST_LOW = 0x9e3779b1;
 const DIGEST_HIGH = 0x85ebca6b;
 const DIGEST_BYTES = 0xc2b2ae35;
 
-/** For who makes a digest on the way. */
+/** Factors, for callers that fold the digest into their own loop. */
 export const digestFactors: Readonly<Record<"step" | "low" | "high" | "bytes", number>> = {
   step: DIGEST_STEP,
   low: DIGEST_LOW,
@@ -22,7 +22,7 @@ export const digestFactors: Readonly<Record<"step" | "low" | "high" | "bytes", n
   bytes: DIGEST_BYTES,
 };
 
-/** A list is mapped once at a time. Throws InvalidArgumentError. */
+/** Throws InvalidArgumentError if the list is mapped. */
 export function checkNotMapped(list: ScatterList): void {
   if (list.mapping.device === undefined) return;
   throw new InvalidArgumentError(
@@ -48,8 +48,8 @@ export function checkMappedBy(
 }
 
 /**
- * A digest of the elements. A single changed word always changes it; several changed words go unseen once in 2^32. Their
- * number can't change while a list is mapped.
+ * A digest of the elements. A change of one word always changes it; changes of several words are missed with a probability of 2^-32. The
+ * number of elements can't change while a list is mapped.
  */
 export function digestOf(list: ScatterList): number {
   const words = list.mapping.addressWords;
@@ -66,7 +66,7 @@ export function digestOf(list: ScatterList): number {
   return digest;
 }
 
-/** The error about a list whose longer elements may need more segments than it has room for. */
+/** The error for a list whose elements may need more segments than it has room for. */
 export function tooManySegments(list: ScatterList, maxSegmentBytes: number, segments: number): InvalidArgumentError {
   return new InvalidArgumentError(
     `segment capacity of a list with elements longer than ${maxSegmentBytes} bytes`,

@@ -1,6 +1,6 @@
 /**
- * What a driver asks before it maps anything: is DMA possible, which mask would be good, how much goes into one mapping, and may it
- * count on merging. All are answered from the windows and the device's limits; nothing is taken.
+ * Queries of a driver before it maps: whether DMA is possible, the required mask, the largest mapping, and the merge boundary. The answers
+ * depend only on the windows and the device's limits.
  */
 
 import type { DmaDeviceOptions } from "./device-options.ts";
@@ -10,7 +10,7 @@ import { bestWindow, bouncingOf, isOfUse } from "./windows.ts";
 
 const LAST_ADDRESS = 2n ** 64n - 1n;
 
-/** Can a device with these limits do any DMA through one of the windows? (Kernels: `dma_supported`.) */
+/** True if a device with these limits can do DMA through one of the windows. (Linux: `dma_supported`.) */
 export function isDmaPossible(
   windows: readonly DeviceWindow[],
   limits: DeviceLimits = {},
@@ -22,8 +22,8 @@ export function isDmaPossible(
 }
 
 /**
- * The least mask, a power of two less one, with which the device works through the best of these windows and reaches all of it.
- * (Kernels: `dma_get_required_mask`.) Throws InvalidArgumentError for no windows.
+ * The smallest mask, a power of two less one, with which the device reaches all of the best window. (Linux: `dma_get_required_mask`.)
+ * Throws InvalidArgumentError for an empty list of windows.
  */
 export function requiredMask(windows: readonly DeviceWindow[], options: DmaDeviceOptions = {}): bigint {
   const { last } = busRangeOf(bestWindow(windows, LAST_ADDRESS, bouncingOf(options)));
@@ -31,8 +31,8 @@ export function requiredMask(windows: readonly DeviceWindow[], options: DmaDevic
 }
 
 /**
- * The most bytes that one `map` can take, from the start of a page on, if nothing else is mapped: 0 when DMA is not possible; at
- * most 2^53 − 1. Where buffers may have to be bounced, no more than there are bounce pages. (Kernels: `dma_max_mapping_size`.)
+ * The most bytes that one `map` can take, from the start of a page on, if nothing else is mapped: at most 2^53 − 1, and 0 if DMA is not
+ * possible. If buffers may have to be bounced, no more than the bounce pages. (Linux: `dma_max_mapping_size`.)
  */
 export function largestMapping(
   windows: readonly DeviceWindow[],
@@ -52,9 +52,9 @@ export function largestMapping(
 }
 
 /**
- * At multiples of how many bytes neighbours of a scatterlist come out as one segment although they are apart in memory: the IO page
- * size; 0 where that never happens. (Kernels: `dma_get_merge_boundary`.) No more than an expectation: in a fragmented table a
- * list may get several areas, so a device must be able to take as many segments as there are elements.
+ * The size in bytes at whose multiples elements of a scatterlist merge although they are not adjacent in memory: the IO page size, or 0 if
+ * they never merge. (Linux: `dma_get_merge_boundary`.) This is only an expectation: in a fragmented table a list may get several areas, so
+ * a device must accept as many segments as the list has elements.
  */
 export function mergeBoundary(
   windows: readonly DeviceWindow[],
@@ -65,7 +65,7 @@ export function mergeBoundary(
   const window = bestWindow(windows, mask, bouncingOf(options));
   if (window.kind === "direct" || options.merge === false) return 0;
   const pageSize = 2 ** window.table.window.pageShift;
-  // Two pages make the shortest segment that was merged.
+  // A merged segment has at least two pages.
   return boundaryMask >= BigInt(2 * pageSize - 1) && maxSegmentBytes > pageSize ? pageSize : 0;
 }
 

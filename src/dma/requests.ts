@@ -1,5 +1,5 @@
 /**
- * What drivers hand in, checked: the same rules, and the same errors, whatever window a device works through.
+ * Checks the arguments of drivers: the same rules and errors for every window.
  */
 import { hexadecimal } from "../units/counts.ts";
 import {
@@ -31,7 +31,7 @@ const ATTRIBUTE_TYPES: OptionTypes<MappingAttributes> = {
   weaklyOrdered: "boolean",
 };
 
-/** Throws InvalidArgumentError for attributes of a mapping that there are none of, or that are no booleans. Allocates only for the error. */
+/** Throws InvalidArgumentError for unknown attributes of a mapping, and for values that are not boolean. Allocates only for the error. */
 export function checkAttributes(attributes: MappingAttributes): void {
   let isRight = typeof attributes === "object" && attributes !== null;
   for (const key in attributes) {
@@ -41,7 +41,7 @@ export function checkAttributes(attributes: MappingAttributes): void {
   if (!isRight) checkKeys("a mapping's attributes", attributes, ATTRIBUTE_TYPES);
 }
 
-/** Throws InvalidArgumentError for a range outside of 64 bits, or of no bytes. */
+/** Throws InvalidArgumentError for an empty range, or one outside of 64 bits. */
 export function checkRange(address: bigint, bytes: number): void {
   checkInteger("length in bytes", bytes, 1, Number.MAX_SAFE_INTEGER);
   if (typeof address !== "bigint" || address < 0n || address + BigInt(bytes) > ADDRESSES) {
@@ -49,23 +49,23 @@ export function checkRange(address: bigint, bytes: number): void {
   }
 }
 
-/** Throws InvalidArgumentError for what no `map` returned: undefined, a failure, a number. */
+/** Throws InvalidArgumentError for a value that is not a mapping: undefined, a failure, a number. */
 export function checkMapping(mapping: Mapping): void {
   if (typeof mapping?.iova === "bigint") return;
   throw new InvalidArgumentError("mapping", mapping, "an object with iova, bytes and access, as `map` returns it");
 }
 
-/** Throws InvalidArgumentError for what is no scatterlist. */
+/** Throws InvalidArgumentError unless this is a ScatterList. */
 export function checkList(list: ScatterList): void {
   if (list?.mapping === undefined) throw new InvalidArgumentError("scatterlist", list, "a ScatterList");
 }
 
-/** What is written into entries for such a mapping. */
+/** The access that is written into the entries of such a mapping. */
 export function entryAccess(access: Access, attributes: MappingAttributes | undefined): EntryAccess {
   return attributes?.weaklyOrdered === true ? ((access | WEAKLY_ORDERED) as EntryAccess) : access;
 }
 
-/** The part of a mapping that `sync…` is to look at; by default all of it. Throws SyncError for bytes outside of it. */
+/** The part of a mapping that `sync…` copies; by default all of it. Throws SyncError for bytes outside of the mapping. */
 export function checkedPart(mapping: Mapping, part: MappingPart | undefined): MappingPart {
   if (part === undefined) return { offset: 0, bytes: mapping.bytes };
   const { offset, bytes } = part;
@@ -78,13 +78,13 @@ export function checkedPart(mapping: Mapping, part: MappingPart | undefined): Ma
   );
 }
 
-/** What goes wrong when a mapping is looked up for a free, as an error of `sync…`. Errors of other kinds stay as they are. */
+/** Converts a FreeError of a lookup into a SyncError. Other errors are returned unchanged. */
 export function syncErrorFor(error: unknown, { iova, bytes }: Mapping): unknown {
   if (!(error instanceof FreeError)) return error;
   return new SyncError(error.code as FreeMisuse, `sync of ${bytes} bytes at ${hexadecimal(iova)}: ${error.message}`);
 }
 
-/** A failure of PhysicalPages in the words of this layer: not the table is full, but memory. */
+/** Converts a failure code of PhysicalPages: its table-full means out-of-memory here. */
 export function memoryFailure(code: number): number {
   return code === TABLE_FULL || code === LONGER_THAN_TABLE ? OUT_OF_MEMORY : code;
 }
@@ -94,7 +94,7 @@ export function notSetUp(what: string, options: string): IovaError {
   return new IovaError("not-set-up", `${what}: the device was made without the options ${options}`);
 }
 
-/** The least power of two that is neither below `bytes` nor below `least`, itself one. */
+/** The smallest power of two that is at least `bytes` and at least `least` (a power of two). */
 export function powerOfTwoFor(bytes: number, least: number): number {
   let power = least;
   while (power < bytes) power *= 2;

@@ -1,7 +1,7 @@
 /**
- * What a device is made of: a *route*, by which it comes to memory, and memory of this layer's own that stands in for a driver's
- * (memory/). There are two routes: through a table, whose entries are written for each mapping (translated/), and through a window that
- * shows memory as it is (direct.ts). `RoutedDevice` is the rest: what drivers call is the same by either.
+ * The parts of a device: a *route* to memory, and memory of this layer that replaces a driver's (memory/). There are two routes: through a
+ * table, whose entries are written for each mapping (translated/), and through a direct window (direct.ts). `RoutedDevice` adds the API of
+ * drivers, which is the same for both.
  *
  * A route identifies a mapping by its *key*, a number: its first entry, or on a route without entries its physical address.
  */
@@ -11,67 +11,67 @@ import type { Mapping } from "./contract.ts";
 import type { ScatterList } from "./scatter-list.ts";
 
 export interface Route extends CoherentRoute {
-  /** Scatterlists take the same route. */
+  /** Maps scatterlists on this route. */
   readonly lists: ListMapper;
-  /** Which memory is bounced, on a device with bounce buffers; undefined: none. */
+  /** Decides which memory is bounced; undefined if no memory ever is. */
   readonly bouncing: BounceRule | undefined;
-  /** Did the last failed `map` leave what a device may still reach? */
+  /** True if the last failed `map` left entries that could not be invalidated. */
   readonly isStranded: boolean;
   /** Maps `bytes` bytes of physical memory from `address` on. Returns its key, or a failure code. */
   map(address: bigint, bytes: number, access: EntryAccess): number;
-  /** The bus address of what was mapped under `key`: the byte that is, or stands in for, the one at `address`. */
+  /** The bus address of the byte at `address` (or of its bounce buffer) in the mapping with this key. */
   iovaOf(key: number, address: bigint): bigint;
-  /** The key of a mapping. Throws FreeError for bytes that this route can't have mapped. */
+  /** The key of a mapping. Throws FreeError for a range that this route can't have mapped. */
   keyOf(mapping: Mapping): number;
-  /** Throws FreeError for what is not mapped like that, where this route can tell. */
+  /** Throws FreeError if this mapping does not exist, as far as this route can tell. */
   checkMapped(key: number, mapping: Mapping): void;
   /** When it returns undefined, the device no longer uses the mapping, or in lazy mode after `awaitInvalidation`. Throws FreeError. */
   unmap(key: number, mapping: Mapping): Failure | undefined;
-  /** What lies between devices and memory comes to memory. Throws IovaError when it does not. */
+  /** Moves data between device and memory, such as a streaming cache's, to memory. Throws IovaError if that fails. */
   synchronize(key: number, mapping: Mapping): void;
   synchronizeList(list: ScatterList): void;
 }
 
 /** Maps scatterlists: `mapping.mappedWords` has the addresses. */
 export interface ListMapper {
-  /** As of a route. */
+  /** See `Route.isStranded`. */
   readonly isStranded: boolean;
-  /** Why this list can never be mapped. Nothing is touched. Throws as `map` does. */
+  /** The failure if this list can never be mapped. Changes nothing. Throws as `map` does. */
   refusalFor(list: ScatterList): Failure | undefined;
-  /** Maps the list and fills in its output. Throws InvalidArgumentError for one that is mapped, or holds nonsense. */
+  /** Maps the list and fills in its output. Throws InvalidArgumentError for a list that is mapped or has invalid elements. */
   map(list: ScatterList, access: EntryAccess): Failure | undefined;
-  /** Throws FreeError, and changes nothing, unless this mapped the list, and its elements have not changed since. */
+  /** Throws FreeError, and changes nothing, unless this object mapped the list and its elements have not changed since. */
   unmap(list: ScatterList): Failure | undefined;
-  /** Throws SyncError unless this mapped the list, and its elements have not changed since. */
+  /** Throws SyncError unless this object mapped the list and its elements have not changed since. */
   checkSync(list: ScatterList): void;
 }
 
 /** What a route does for coherent memory. */
 export interface CoherentRoute {
-  /** The unit in which memory is taken, so that a page which the device sees holds nobody else's data: a power of two from 4096 on. */
+  /** The unit of allocation in bytes, a power of two from 4096 on. A page that the device sees holds no other data. */
   readonly pageSize: number;
-  /** Why so many bytes can never be had, whatever is free, or undefined. */
+  /** The failure if so many bytes can never be mapped, or undefined. */
   coherentRefusal(bytes: number): Failure | undefined;
-  /** Did the last failed `mapCoherent` leave what a device may still reach? */
+  /** True if the last failed `mapCoherent` left entries that could not be invalidated. */
   readonly isStranded: boolean;
   /** Maps pages under the coherent mask, at a multiple of `alignment` bytes. On failure nothing is mapped, unless it is stranded. */
   mapCoherent(address: number, bytes: number, alignment: number): bigint | Failure;
-  /** When it returns undefined, the device no longer uses them, or in lazy mode after `awaitInvalidation`. */
+  /** After it has returned undefined, the device no longer uses the pages; in lazy mode after `awaitInvalidation`. */
   unmapCoherent(iova: bigint, bytes: number): Failure | undefined;
-  /** When it returns undefined, no device uses what this thread has unmapped. */
+  /** After it has returned undefined, no device uses memory that this thread has unmapped. */
   awaitInvalidation(): Failure | undefined;
 }
 
-/** Which memory a route can't give a device as it is, and what may stand in for it. Addresses and lengths are in bytes. */
+/** Which memory must be bounced on a route, and where its bounce buffers may lie. Addresses and lengths are in bytes. */
 export interface BounceRule {
-  /** What the device can be given as one: a power of two from 4096 on. */
+  /** The unit of a bounce buffer in bytes: a power of two from 4096 on. */
   readonly pageSize: number;
-  /** May the device not have these bytes (at least 1) as they are? */
+  /** True if these bytes (at least 1) must be bounced. */
   isBounced(address: number, bytes: number): boolean;
-  /** Can what is mapped so only be a bounce buffer? */
+  /** True if such a mapping must be a bounce buffer. */
   isOnlyBounced(key: number, mapping: Mapping): boolean;
-  /** Why nothing that stands in for these bytes could ever be mapped: a failure code; 0 when it could. */
+  /** A failure code if a bounce buffer for these bytes can never be mapped, else 0. */
   refusal(address: number, bytes: number): number;
-  /** The alignment of the pages (so many bytes) that stand in for memory at `address`: a power of two, at least the page size. */
+  /** The alignment in bytes of the `pagesBytes` bytes that replace memory at `address`: a power of two, at least the page size. */
   alignment(address: number, pagesBytes: number): number;
 }

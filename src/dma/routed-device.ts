@@ -1,7 +1,6 @@
 /**
- * A device as its driver sees it, whatever route it takes to memory (route.ts): what drivers hand in is checked, what must be bounced
- * is bounced, coherent memory is kept apart, and the route does the rest. Coherent memory may take another route than what is mapped:
- * a device with several windows chooses one for each mask.
+ * The API of drivers, on any route to memory (route.ts): checks arguments, bounces buffers, keeps coherent memory, and calls the route.
+ * Coherent memory may use another route than mappings: a device with several windows chooses one for each mask.
  */
 
 import { hexadecimal } from "../units/counts.ts";
@@ -33,12 +32,12 @@ const {
 export class RoutedDevice implements DmaOperations {
   readonly #route: Route;
   readonly #lists: ListMapper;
-  /** Undefined where nothing is ever bounced. */
+  /** Undefined if nothing is ever bounced. */
   protected readonly bounced: BouncedTransfers | undefined;
   readonly #coherentRoute: Route;
   protected readonly coherent: CoherentBlocks | undefined;
 
-  /** `coherentRoute`: where coherent memory is kept. @throws InvalidArgumentError for options that lack another */
+  /** `coherentRoute`: the route of coherent memory. @throws InvalidArgumentError for options that need another one */
   constructor(route: Route, coherentRoute: Route, options: DmaDeviceOptions) {
     const { bounce, coherentPages } = options;
     const memory = memoryOf(options);
@@ -54,10 +53,9 @@ export class RoutedDevice implements DmaOperations {
   }
 
   /**
-   * Maps `bytes` (at least 1) bytes of physical memory from `address` on. The maximum segment size does not apply: it is of
-   * scatterlists.
-   * @throws InvalidArgumentError for a range outside of 64 bits, no bytes, or an access other than 1, 2, 3; where it must be bounced
-   * also for what is no memory
+   * Maps `bytes` (at least 1) bytes of physical memory from `address` on. The maximum segment size applies to scatterlists only.
+   * @throws InvalidArgumentError for a range outside of 64 bits, no bytes, or an access other than 1, 2, 3; if it must be bounced, also for
+   * addresses that are not memory
    */
   map(address: bigint, bytes: number, access: Access, attributes?: MappingAttributes): Mapping | Failure {
     checkAccess(access);
@@ -73,9 +71,9 @@ export class RoutedDevice implements DmaOperations {
   }
 
   /**
-   * Unmaps what `map` returned. Afterwards the device can't use it, at the latest when lazy invalidation is done; a failure
-   * says that the IOTLB could not be invalidated: the range is out of use for good.
-   * @throws FreeError when it is not mapped like that, as far as the route can tell; nothing has been changed then
+   * Unmaps a mapping that `map` returned. Afterwards the device can't use it; in lazy mode, after the next flush of the IOTLB. A failure
+   * says that the IOTLB could not be invalidated: the range stays quarantined.
+   * @throws FreeError, and changes nothing, if this mapping does not exist, as far as the route can tell
    */
   unmap(mapping: Mapping): Failure | undefined {
     checkMapping(mapping);
@@ -89,12 +87,12 @@ export class RoutedDevice implements DmaOperations {
   /**
    * Maps a scatterlist, and fills in its output: the device sees the elements' bytes, in order, in the list's segments.
    * - Elements of 0 bytes are skipped. A list without bytes is mapped with no segments.
-   * - Neighbours that come out adjacent merge into one segment of at most the maximum segment size.
-   * - An element that is longer than that comes out in several segments; if those may not fit the list's segment capacity,
-   *   it throws. Without such elements there are never more segments than elements.
-   * - No segment crosses a segment boundary. An element that is longer than it is refused: "longer-than-boundary".
+   * - Elements that are adjacent on the bus merge into one segment of at most the maximum segment size.
+   * - A longer element becomes several segments. If the list's segment capacity may be too small for them, the call throws. Without such
+   *   elements there are never more segments than elements.
+   * - No segment crosses a segment boundary. An element that is longer than the boundary is refused: "longer-than-boundary".
    * - On failure nothing is mapped, and the list has no segments.
-   * @throws InvalidArgumentError for a list that is mapped, or whose columns hold nonsense
+   * @throws InvalidArgumentError for a list that is mapped or has invalid elements
    */
   mapSg(list: ScatterList, access: Access, attributes?: MappingAttributes): Failure | undefined {
     checkAccess(access);
@@ -113,7 +111,7 @@ export class RoutedDevice implements DmaOperations {
     return this.bounced === undefined ? this.#lists.unmap(list) : this.bounced.unmapSg(list);
   }
 
-  /** As `map`, for registers of a peer; they are never bounced: also those that share a page with others are mapped as they are. */
+  /** As `map`, for registers of a peer device. They are never bounced, even if they share a page with others. */
   mapResource(address: bigint, bytes: number, access: Access): Mapping | Failure {
     checkAccess(access);
     checkRange(address, bytes);
@@ -122,7 +120,7 @@ export class RoutedDevice implements DmaOperations {
     return this.#mapping(key, address, bytes, access);
   }
 
-  /** As `unmap`, for what `mapResource` returned. */
+  /** As `unmap`, for a mapping that `mapResource` returned. */
   unmapResource(mapping: Mapping): Failure | undefined {
     checkMapping(mapping);
     const key = this.#route.keyOf(mapping);
@@ -134,8 +132,8 @@ export class RoutedDevice implements DmaOperations {
   }
 
   /**
-   * Takes, zeroes and maps memory for both directions, under the coherent mask. Bus and physical address are multiples of the
-   * power of two that holds `bytes`; no other data lies in its IO pages. "out-of-memory" when the pages have run out.
+   * Allocates, zeroes and maps memory for both directions, under the coherent mask. Bus and physical address are multiples of the next
+   * power of two of `bytes`. Its IO pages hold no other data. "out-of-memory" if no pages are left.
    * @throws IovaError "not-set-up" on a device without `memory` and `coherentPages`
    */
   allocateCoherent(bytes: number): CoherentMemory | Failure {
@@ -143,7 +141,7 @@ export class RoutedDevice implements DmaOperations {
   }
 
   /**
-   * Gives back what `allocateCoherent` of this object returned. A failure is as in `unmap`; the memory stays out of use too.
+   * Frees memory that `allocateCoherent` of this object returned. A failure is as in `unmap`; the memory stays allocated then.
    * @throws FreeError, and changes nothing, for another bus address, length or physical address
    */
   freeCoherent(memory: CoherentMemory): Failure | undefined {
@@ -152,19 +150,20 @@ export class RoutedDevice implements DmaOperations {
   }
 
   /**
-   * Copies what the device has written of a bounced mapping, or of a part of it; elsewhere CPU and device see the same memory.
-   * @throws SyncError for a part outside of the mapping, and for what is not mapped, as far as the route can tell
+   * Copies the device's writes from the bounce buffer of a mapping, or of a part of it. Without a bounce buffer CPU and device share the
+   * memory.
+   * @throws SyncError for a part outside of the mapping, and if the mapping does not exist, as far as the route can tell
    */
   syncForCpu(mapping: Mapping, part?: MappingPart): void {
     this.#sync(mapping, part, "cpu");
   }
 
-  /** As `syncForCpu`, the other way: what the device is to read. */
+  /** As `syncForCpu`, in the other direction: copies the CPU's writes for the device. */
   syncForDevice(mapping: Mapping, part?: MappingPart): void {
     this.#sync(mapping, part, "device");
   }
 
-  /** As `syncForCpu`, for all elements of a mapped list. @throws SyncError when it is not mapped by this device, or changed */
+  /** As `syncForCpu`, for all elements of a mapped list. @throws SyncError if this device did not map it, or it has changed */
   syncSgForCpu(list: ScatterList): void {
     checkList(list);
     this.#lists.checkSync(list);
@@ -190,14 +189,15 @@ export class RoutedDevice implements DmaOperations {
   #sync(mapping: Mapping, part: MappingPart | undefined, toward: Toward): void {
     checkMapping(mapping);
     const wanted = checkedPart(mapping, part);
-    // Drivers may sync coherent memory, too: it is never bounced.
+    // Drivers may sync coherent memory too. It is never bounced.
     const isCoherent = this.coherent?.has(mapping.iova) === true;
     const route = isCoherent ? this.#coherentRoute : this.#route;
     const bounced = isCoherent ? undefined : this.bounced;
     try {
       const key = route.keyOf(mapping);
       route.checkMapped(key, mapping);
-      // Toward the CPU: first into the memory that the device has, then from there. Toward the device the other way round.
+      // Toward the CPU: first from the streaming cache to the bounce buffer, then from there to the driver's buffer. Toward the device: the
+      // reverse.
       if (toward === "cpu") route.synchronize(key, mapping);
       bounced?.sync(key, mapping, wanted, toward);
       if (toward === "device") route.synchronize(key, mapping);

@@ -1,6 +1,6 @@
 /**
- * A scatterlist: pieces of memory that a device is to see in one transfer, as reusable columns. The caller fills the input
- * columns, `mapSg` fills the output columns; nothing is made per transfer. A list belongs to one thread.
+ * A scatterlist: the pieces of memory of one transfer, as reusable columns. The caller fills the input columns and `mapSg` the output
+ * columns, without an allocation per transfer. A list belongs to one thread.
  */
 import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
 import { HIGH_WORD, LOW_WORD } from "../units/words64.ts";
@@ -18,8 +18,8 @@ export interface ScatterElement {
 }
 
 /**
- * Pieces of memory that a device is to see in one transfer, as columns that are used again and again: `add` elements (physical byte address,
- * bytes), then `mapSg` fills `iovas`, `segmentBytes` and `segments`. Of one thread. A list that is mapped must not change until `unmapSg`.
+ * The pieces of memory of one transfer. Call `add` for each element (physical address and length in bytes); `mapSg` then fills `iovas`,
+ * `segmentBytes` and `segments`. A mapped list must not change before `unmapSg`.
  */
 export class ScatterList {
   /** How many elements the list can hold. */
@@ -32,13 +32,13 @@ export class ScatterList {
   readonly iovas: BigUint64Array;
   /** Output: the length of each segment in bytes. */
   readonly segmentBytes: Uint32Array;
-  /** What a mapping of this list has to remember. Written by `mapSg` and `unmapSg`, not for callers. */
+  /** The state of the mapping. Internal: only `mapSg` and `unmapSg` write it. */
   readonly mapping: ScatterListMapping;
   #length = 0;
 
   /**
-   * `capacity`: elements, 1 .. 2^24. `segmentCapacity`: output segments, by default as many: enough for every list whose
-   * elements are no longer than the device's maximum segment; longer elements come out in several segments.
+   * `capacity`: elements, 1 .. 2^24. `segmentCapacity`: output segments, by default `capacity`. That is enough unless elements are longer
+   * than the device's maximum segment: those become several segments.
    */
   constructor(capacity: number, segmentCapacity: number = capacity) {
     checkInteger("scatterlist capacity in elements", capacity, 1, MAX_CAPACITY);
@@ -52,8 +52,8 @@ export class ScatterList {
   }
 
   /**
-   * A list of these elements, with just the room for them: for lists that are made once. Segments: as many as elements, or
-   * `segmentCapacity`, if that is more. Throws InvalidArgumentError as `add`, or when there is no element.
+   * Makes a list with these elements and a capacity of their number. Its segment capacity is that number or `segmentCapacity`, whichever is
+   * greater. Throws InvalidArgumentError as `add` does, and for an empty iterable.
    */
   static from(elements: Iterable<ScatterElement>, segmentCapacity = 0): ScatterList {
     const all = Array.from(elements);
@@ -65,7 +65,7 @@ export class ScatterList {
     return list;
   }
 
-  /** How many elements are filled in: 0 .. capacity. Can't be changed while the list is mapped. */
+  /** Number of elements: 0 .. capacity. Can't be changed while the list is mapped. */
   get length(): number {
     return this.#length;
   }
@@ -75,14 +75,14 @@ export class ScatterList {
     this.#length = elements;
   }
 
-  /** How many output segments the mapping has; 0 when the list is not mapped. At most `length` unless elements were cut. */
+  /** Number of output segments; 0 if the list is not mapped. At most `length` unless elements were split. */
   get segments(): number {
     return this.mapping.segments;
   }
 
   /**
    * Appends an element of `bytes` (0 .. 2^32 − 1) bytes at physical address `address`.
-   * @throws InvalidArgumentError when the list is full or mapped, or the element is no range of 64-bit addresses
+   * @throws InvalidArgumentError when the list is full or mapped, or the element ends beyond 2^64
    */
   add(address: bigint, bytes: number): void {
     if (typeof address !== "bigint" || address < 0n || address > LAST_ADDRESS) {
@@ -137,7 +137,7 @@ export class ScatterList {
   }
 }
 
-/** The part of a list that `mapSg` writes and `unmapSg` reads back: areas of the table, and what they were made for. */
+/** The state of a mapping that `mapSg` writes and `unmapSg` reads: the areas of the table, and a digest of the elements. */
 export class ScatterListMapping {
   /** The same memory as `addresses` and `iovas`, as 32-bit words: the hot loop makes no bigint. */
   readonly addressWords: Uint32Array;
@@ -145,15 +145,15 @@ export class ScatterListMapping {
   /** The areas to unmap: first entry and length of each, `[0 .. areas)`. One per element at most. */
   readonly firsts: Int32Array;
   readonly counts: Int32Array;
-  /** The addresses that are mapped: the same array as `addressWords`, or a copy where bounce buffers stand for some elements. */
+  /** The mapped addresses: the array `addressWords`, or a copy in which bounce buffers replace some elements. */
   mappedWords: Uint32Array;
   /** The bounce buffers of this mapping. */
   bounced: readonly BounceBuffer[] = NO_BUFFERS;
   areas = 0;
   segments = 0;
-  /** A digest of the input columns when they were mapped: a changed element shows. */
+  /** A digest of the input columns at map, which reveals a changed element at unmap. */
   digest = 0;
-  /** Who mapped the list; undefined when it is not mapped. */
+  /** The object that mapped the list; undefined if it is not mapped. */
   device: object | undefined = undefined;
 
   constructor(addresses: BigUint64Array, iovas: BigUint64Array) {

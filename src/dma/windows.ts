@@ -1,7 +1,6 @@
 /**
- * A device with several windows: which one it works through, chosen by its masks. A window list is what a platform publishes at the
- * time; when it publishes another one (a dynamic window was made, or removed), make a new device from it, and let the old one go
- * when its mappings are unmapped.
+ * Chooses, by a device's masks, which of several windows it uses. A platform's window list can change when a dynamic window is created or
+ * removed. Make a new device from the new list then, and drop the old device when its mappings are unmapped.
  */
 import { InvalidArgumentError, inWords } from "../units/errors.ts";
 import type { DmaOperations } from "./contract.ts";
@@ -15,9 +14,9 @@ import { RoutedDevice } from "./routed-device.ts";
 import { TableRoute } from "./translated/table-route.ts";
 
 /**
- * The device that drivers use: through the best window for its mask, and for coherent memory through the best one for its coherent
- * mask. A mask below all windows makes a device whose every mapping fails as "mask-too-low"; `isDmaPossible` says so before.
- * @throws InvalidArgumentError for no windows, or for windows, limits or options outside their range
+ * Makes a device that maps through the best window for its mask, and coherent memory through the best window for its coherent mask. With a
+ * mask below all windows, every mapping fails as "mask-too-low"; `isDmaPossible` tells that in advance.
+ * @throws InvalidArgumentError for an empty list of windows, and for windows, limits or options outside their range
  */
 export function createDevice(
   windows: readonly DeviceWindow[],
@@ -27,13 +26,13 @@ export function createDevice(
   const { mask, coherentMask } = checkedLimits(limits);
   const bouncing = bouncingOf(options);
   const streaming = bestWindow(windows, mask, bouncing);
-  // What is coherent is never bounced: a direct window must be reached without.
+  // Coherent memory is never bounced, so bounce buffers do not make a direct window usable for it.
   const coherent = bestWindow(windows, coherentMask, bouncing === "by-reach" ? "none" : bouncing);
   if (streaming === coherent || options.coherentPages === undefined) return deviceOf(streaming, limits, options);
   return new RoutedDevice(routeOf(streaming, limits, options), routeOf(coherent, limits, options), options);
 }
 
-/** What bounce buffers do for a device. */
+/** Which memory of a device is bounced. */
 export type Bouncing = "none" | "by-reach" | "untrusted";
 
 export function bouncingOf(options: DmaDeviceOptions): Bouncing {
@@ -44,9 +43,9 @@ export function bouncingOf(options: DmaDeviceOptions): Bouncing {
 }
 
 /**
- * The best window under a mask: a direct one all of which the device reaches, since it costs nothing; then the translated one of
- * which it reaches most; then a direct one of which it reaches a part, where buffers beyond can be bounced. Of equals the first. A
- * device that is not trusted gets no direct window. When none is of use, the first it may have.
+ * The best window under a mask. First choice: a direct window that the device reaches wholly, since it costs nothing. Then the translated
+ * window of which it reaches most. Then a direct window that it reaches partly, if other buffers can be bounced. Among equals, the first.
+ * An untrusted device gets no direct window. If no window is usable, the first one that the device may have.
  */
 export function bestWindow(windows: readonly DeviceWindow[], mask: bigint, bouncing: Bouncing): DeviceWindow {
   checkWindows(windows);
@@ -69,7 +68,7 @@ export function bestWindow(windows: readonly DeviceWindow[], mask: bigint, bounc
   );
 }
 
-/** Can the device work through this window at all? */
+/** True if the device can do DMA through this window. */
 export function isOfUse(window: DeviceWindow, mask: bigint, bouncing: Bouncing): boolean {
   return rankOf(window, mask, bouncing).kind > 0;
 }

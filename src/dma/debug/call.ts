@@ -1,16 +1,16 @@
-/** One call of a device under debug: which method, and where it was called from, found out when that is needed. */
+/** One call of a device under debug: the method, and where it was called. The stack is captured only if it is needed. */
 import type { DebuggedCall, Place } from "./misuse.ts";
 import { type Places, type PlaceText, placeOf } from "./places.ts";
 
 export class Call {
   readonly name: DebuggedCall;
-  /** Attribute `noWarning`: what is wrong about this mapping is not reported. */
+  /** True with the attribute `noWarning`: misuse by this call is not reported. */
   readonly silent: boolean;
   readonly #places: Places;
   readonly #method: (...args: never[]) => unknown;
   #text: PlaceText | undefined;
 
-  /** `method`: the public one that was called; the stack begins above it. */
+  /** `method`: the public method that was called; the captured stack begins with its caller. */
   constructor(name: DebuggedCall, silent: boolean, places: Places, method: (...args: never[]) => unknown) {
     this.name = name;
     this.silent = silent;
@@ -18,13 +18,13 @@ export class Call {
     this.#method = method;
   }
 
-  /** Where it was called from, to be kept. While the method runs. */
+  /** Where the method was called, as text to store. Valid only while the method runs. */
   get text(): PlaceText {
     this.#text ??= this.#places.capture(this.#method);
     return this.#text;
   }
 
-  /** Where it was called from, to be read. */
+  /** Where the method was called, for a report. */
   get place(): Place {
     return placeOf(this.text);
   }

@@ -1,4 +1,4 @@
-/** What is wrong with a call, held against what is known of the device's mappings. Changes nothing but "has been checked". */
+/** Compares a call with the known mappings of the device and reports misuse. Changes no record except its "checked" mark. */
 import { type Access, DEVICE_READS, DEVICE_READS_AND_WRITES, DEVICE_WRITES } from "../../units/numbers.ts";
 import type { CoherentMemory, Mapping, MappingPart } from "../contract.ts";
 import type { CheckedLimits } from "../limits.ts";
@@ -12,7 +12,7 @@ import type { CheckedOptions } from "./options.ts";
 import { NONE } from "./records.ts";
 import { segmentCrosses } from "./segments.ts";
 
-/** More live mappings of one cache line beside a new one are reported: Linux counts as far in the tags that it has there. */
+/** A new mapping is reported if its cache line has more live mappings than this: the largest count of Linux's tags. */
 const MAX_OVERLAPS = 7;
 
 export class MisuseChecks {
@@ -32,7 +32,7 @@ export class MisuseChecks {
     this.#dmaAble = options.dmaAble;
   }
 
-  /** Of what is to be freed. The record of what is mapped there, or NONE. */
+  /** Checks a free. Returns the record of the mapping at that address, or NONE. */
   free(call: Call, found: MappingDescription): number {
     const record = this.live.records.find(found);
     if (record === NONE) {
@@ -44,7 +44,7 @@ export class MisuseChecks {
     const sameKind = found.kind === expected.kind;
     const sameElements = found.elements === expected.elements;
     if (!sameKind) mismatch("free-wrong-kind");
-    // A list of other length has another size as well, which says nothing new.
+    // A list with another number of elements has another size too: one report is enough.
     if (sameKind && !sameElements) mismatch("free-wrong-element-count");
     else if (found.bytes !== expected.bytes) mismatch("free-wrong-size");
     if (sameKind && found.kind === "coherent" && found.address !== expected.address) mismatch("free-wrong-cpu-address");
@@ -53,7 +53,7 @@ export class MisuseChecks {
     return record;
   }
 
-  /** As `free`, of a list. */
+  /** As `free`, for a list. */
   freeList(call: Call, list: ScatterList): number {
     const found = describeList(list, undefined);
     if (!this.#isStale(list, found)) return this.free(call, found);
@@ -61,7 +61,7 @@ export class MisuseChecks {
     return NONE;
   }
 
-  /** Of a sync of one mapping: `part` of it, or all. */
+  /** Checks a sync of one mapping: of `part` of it, or of all of it. */
   sync(call: Call, found: MappingDescription, part: MappingPart | undefined): void {
     const record = this.live.records.find(found);
     if (record === NONE) {
@@ -70,7 +70,7 @@ export class MisuseChecks {
     }
     const expected = this.live.records.describe(record);
     const { offset, bytes } = part ?? { offset: 0, bytes: found.bytes };
-    // Also true of what is no number.
+    // Also true if one of them is not a number.
     if (!(offset >= 0 && bytes >= 0 && offset + bytes <= expected.bytes)) {
       this.#collector.add("sync-out-of-range", () => ({
         kind: "sync-out-of-range",
@@ -80,7 +80,7 @@ export class MisuseChecks {
         mapped: this.live.known(record).mapped,
       }));
     }
-    // A mapping for both may be synced for one.
+    // A mapping for both directions may be synced for one of them.
     if (found.access !== expected.access && expected.access !== DEVICE_READS_AND_WRITES) {
       this.#mismatch(call, "sync-wrong-direction", found, record);
     }
@@ -88,7 +88,7 @@ export class MisuseChecks {
     this.#checked(call, record);
   }
 
-  /** Of a sync of a list. */
+  /** Checks a sync of a list. */
   syncList(call: Call, list: ScatterList): void {
     const found = describeList(list, undefined);
     const record = this.#isStale(list, found) ? NONE : this.live.records.find(found);
@@ -101,19 +101,19 @@ export class MisuseChecks {
     this.#needlessSync(call, found, record, expected.access);
   }
 
-  /** Of what is no mapping at all. */
+  /** Reports a value that is not a mapping. */
   errorValue(call: Call, kind: "free-error-value" | "sync-error-value", found: unknown): void {
     this.#collector.add(kind, () => ({ kind, ...this.#misuse(call), found }));
   }
 
-  /** Of memory that is to be mapped. `element`: its index in the list. */
+  /** Checks memory before it is mapped. `element`: its index in the list. */
   memory(call: Call, address: bigint, bytes: number, element: number | undefined): void {
     if (this.#dmaAble === undefined || call.silent || this.#dmaAble(address, bytes)) return;
     const report = { kind: "map-not-dma-able", address, bytes, element } as const;
     this.#collector.add("map-not-dma-able", () => ({ ...report, ...this.#misuse(call) }));
   }
 
-  /** Of the elements of a list that is to be mapped. */
+  /** Checks the elements of a list before it is mapped. */
   elements(call: Call, list: ScatterList): void {
     if (this.#dmaAble === undefined) return;
     for (let i = 0; i < list.length; i++) {
@@ -121,7 +121,7 @@ export class MisuseChecks {
     }
   }
 
-  /** Of the segments of a list that has been mapped. */
+  /** Checks the segments of a list after it was mapped. */
   segments(call: Call, list: ScatterList): void {
     const limits = this.#limits;
     if (limits === undefined || call.silent) return;
@@ -136,7 +136,7 @@ export class MisuseChecks {
     }
   }
 
-  /** Of a mapping that shares cache lines with live ones. */
+  /** Checks a mapping that shares cache lines with live mappings. */
   overlaps(call: Call, found: MappingDescription, shared: SharedLines): void {
     const common = (line: number, other: number) => ({
       ...this.#misuse(call),
@@ -158,7 +158,7 @@ export class MisuseChecks {
     }));
   }
 
-  /** Of a device that goes away. */
+  /** Reports the live mappings of a device that is removed. */
   removed(call: Call): void {
     const count = this.live.records.live;
     if (count === 0) return;
@@ -198,8 +198,8 @@ export class MisuseChecks {
   }
 
   /**
-   * Is this list not mapped, though something is mapped where it was once? A part of a mapped list that was copied into another is not
-   * stale: it has other elements, but begins at the same memory.
+   * True if this list is not mapped, but another mapping uses its old address. A list that repeats a part of a mapped list is not stale: it
+   * has other elements, but begins at the same memory.
    */
   #isStale(list: ScatterList, found: MappingDescription): boolean {
     const record = this.live.records.find(found);
@@ -208,14 +208,14 @@ export class MisuseChecks {
     return kind !== found.kind || address !== found.address || elements === found.elements;
   }
 
-  /** A sync that moves nothing which the device, or the CPU, could have written. */
+  /** Reports a sync in a direction in which the device, or the CPU, writes nothing. */
   #needlessSync(call: Call, found: MappingDescription, record: number, access: Access | undefined): void {
     const forCpu = call.name === "syncForCpu" || call.name === "syncSgForCpu";
     if (forCpu && access === DEVICE_READS) this.#mismatch(call, "sync-for-cpu-to-device", found, record);
     if (!forCpu && access === DEVICE_WRITES) this.#mismatch(call, "sync-for-device-from-device", found, record);
   }
 
-  /** Has `failureOf` seen the result? Asked once: afterwards it counts as checked. A list's mapping is no result. */
+  /** Reports a mapping whose result was never passed to `failureOf`. The mapping counts as checked afterwards. Lists are not checked. */
   #checked(call: Call, record: number): void {
     const { records } = this.live;
     if (!this.#checkResults || records.isChecked(record)) return;
@@ -231,24 +231,24 @@ export class MisuseChecks {
   }
 }
 
-/** Is this something that a mapping call could have returned? A failure is a string or a negative number. */
+/** True if a mapping call could have returned this value. A failure is a string or a negative number. */
 export function isMapping(value: unknown): value is Mapping {
   return typeof value === "object" && value !== null && typeof (value as Partial<Mapping>).iova === "bigint";
 }
 
-/** What a call says of a mapping that it is given. */
+/** Describes a mapping as a call received it. */
 export function describeMapping(kind: "single" | "resource" | "coherent", mapping: Mapping): MappingDescription {
   const { iova, bytes, access } = mapping;
   const address = kind === "coherent" ? addressOf((mapping as CoherentMemory).address) : undefined;
   return { kind, iova, bytes, access, elements: 0, address };
 }
 
-/** What a mapping says of itself that a call returned. */
+/** Describes a mapping that a call returned. */
 export function describeResult(result: Mapping | CoherentMemory): MappingDescription {
   return describeMapping("address" in result ? "coherent" : "single", result);
 }
 
-/** What a call says of a list that it is given. */
+/** Describes a list as a call received it. */
 export function describeList(list: ScatterList, access: Access | undefined): MappingDescription {
   let bytes = 0;
   for (let i = 0; i < list.length; i++) bytes += list.bytes[i]!;
@@ -262,7 +262,7 @@ export function describeList(list: ScatterList, access: Access | undefined): Map
   };
 }
 
-/** A CPU address as a bigint; what is no address is none that a mapping has. */
+/** A CPU address as a bigint. For an invalid address, a value that no mapping has. */
 function addressOf(address: number): bigint {
   return Number.isSafeInteger(address) ? BigInt(address) : -1n;
 }

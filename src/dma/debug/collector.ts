@@ -1,20 +1,20 @@
-/** Where reports go: counted by kind, limited, and handed to the program's handler or collected. */
+/** Counts reports by kind, limits them, and passes them to the program's handler or collects them. */
 import { describeMisuse } from "./describe.ts";
 import { MISUSE_KINDS, type MisuseKind, type MisuseReport } from "./misuse.ts";
 import type { CheckedOptions } from "./options.ts";
 
-/** What every runtime has; the library compiles without the types of any. */
+/** The part of the console that every runtime has: the library compiles without a runtime's types. */
 interface Console {
   warn(text: string): void;
 }
 
-/** Without a handler, so many reports are kept. */
+/** Number of reports that are kept if there is no handler. */
 export const MAX_COLLECTED = 256;
 
 export class MisuseCollector {
-  /** Misuses so far, by kind, reported or not. */
+  /** Misuses so far by kind, including those that were not reported. */
   readonly counts: Record<MisuseKind, number>;
-  /** What was reported, oldest first, when there is no handler. */
+  /** The reports, oldest first, if there is no handler. */
   readonly reports: MisuseReport[] = [];
   readonly #handler: (report: MisuseReport) => void;
   readonly #reportsPerKind: number;
@@ -27,14 +27,14 @@ export class MisuseCollector {
     this.#ignore = ignore;
   }
 
-  /** Counts a misuse; `make` is called when it is to be reported. */
+  /** Counts a misuse. Calls `make` only if it is reported. */
   add(kind: MisuseKind, make: () => MisuseReport): void {
     this.counts[kind]++;
     if (this.#ignore.has(kind) || this.counts[kind] > this.#reportsPerKind) return;
     this.#handler(make());
   }
 
-  /** Printed too: a program that never looks at `reports` learns of its misuse all the same. */
+  /** Also prints the report, for programs that never read `reports`. */
   #collect(report: MisuseReport): void {
     (globalThis as { readonly console?: Console }).console?.warn(describeMisuse(report).join("\n"));
     if (this.reports.length < MAX_COLLECTED) this.reports.push(report);

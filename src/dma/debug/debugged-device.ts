@@ -1,10 +1,10 @@
 /**
- * The debug mode: stands before a device, passes every call on, and reports how it is misused. What the device below returns or throws
- * is returned and thrown as it is; a report comes first.
+ * The debug mode: wraps a device, forwards every call, and reports misuse. Results and errors of the wrapped device are passed on
+ * unchanged; a report precedes them.
  *
  *     const device = debugged(new DmaDevice(table, limits), debug && { device: "nvme0", limits });
  *
- * Switched off, `debugged` returns the device itself: nothing stands before it. docs/dma-debug.md has all that is reported.
+ * With `false`, `debugged` returns the device itself, without a wrapper. docs/dma-debug.md lists all reports.
  */
 import type { Failure } from "../../units/failure.ts";
 import { type Access, DEVICE_READS_AND_WRITES } from "../../units/numbers.ts";
@@ -19,7 +19,8 @@ import { checkOptions, type DebugOptions } from "./options.ts";
 import { NONE } from "./records.ts";
 
 /**
- * The device under debug; with `false` the device itself. Before the first mapping: what was mapped before is not known.
+ * Wraps the device in the debug mode; with `false`, returns the device itself. Call it before the first mapping: earlier mappings are
+ * unknown to the debug mode.
  * @throws InvalidArgumentError for an option outside its range
  */
 export function debugged<Device extends DmaOperations>(device: Device, options: false): Device;
@@ -29,7 +30,7 @@ export function debugged(device: DmaOperations, options: DebugOptions | false = 
   return options === false ? device : new DebuggedDevice(device, options);
 }
 
-/** Of one thread, as the device is: a mapping is freed through the same object that made it. */
+/** Belongs to one thread, as the device does: free a mapping through the object that made it. */
 export class DebuggedDevice implements DmaOperations {
   readonly #device: DmaOperations;
   readonly #collector: MisuseCollector;
@@ -44,7 +45,7 @@ export class DebuggedDevice implements DmaOperations {
     this.#checks = new MisuseChecks(new LiveMappings(checked), this.#collector, checked);
   }
 
-  /** What was reported, oldest first, when there is no `onMisuse`: the first 256. */
+  /** The first 256 reports, oldest first, if there is no `onMisuse`. */
   get reports(): readonly MisuseReport[] {
     return this.#collector.reports;
   }
@@ -54,22 +55,22 @@ export class DebuggedDevice implements DmaOperations {
     return this.#collector.counts;
   }
 
-  /** Has it run out of records, and passes everything on unseen since? */
+  /** True after the records have run out: calls are then forwarded unchecked. */
   get isSwitchedOff(): boolean {
     return this.#checks === undefined;
   }
 
-  /** Mappings that are live; 0 when it is switched off. */
+  /** Number of live mappings; 0 if the debug mode is switched off. */
   get liveMappings(): number {
     return this.#checks?.live.records.live ?? 0;
   }
 
-  /** What its columns take, in bytes: set by `capacity`, and given back when it switches itself off. */
+  /** Memory of the record columns in bytes. `capacity` sets it; the memory is released if the debug mode switches itself off. */
   get memoryBytes(): number {
     return this.#checks?.live.memoryBytes ?? 0;
   }
 
-  /** To be called when the device goes away: reports the mappings that are left. They stay mapped. */
+  /** Call it when the device is removed: reports the mappings that are still live. They stay mapped. */
   deviceRemoved(): void {
     const call = this.#begin("deviceRemoved");
     if (call !== undefined) this.#checks?.removed(call);
@@ -93,7 +94,7 @@ export class DebuggedDevice implements DmaOperations {
     const call = this.#begin("mapSg", attributes);
     if (call !== undefined) this.#checks?.elements(call, list);
     const failure = this.#device.mapSg(list, access, attributes);
-    // A list without bytes has no bus address to know it by, and nothing to be misused.
+    // A list without bytes has no bus address and can't be misused: it gets no record.
     if (call === undefined || failure !== undefined || list.segments === 0) return failure;
     this.#remember(call, describeList(list, access), writtenElements(list, access), attributes);
     this.#checks?.segments(call, list);
@@ -164,14 +165,14 @@ export class DebuggedDevice implements DmaOperations {
     return this.#device.failureOf(result);
   }
 
-  /** Undefined when it is switched off. */
+  /** Undefined if the debug mode is switched off. */
   #begin(name: DebuggedCall, attributes?: MappingAttributes): Call | undefined {
     if (this.#checks === undefined) return undefined;
     const method = DebuggedDevice.prototype[name] as (...args: never[]) => unknown;
     return new Call(name, attributes?.noWarning ?? false, this.#checks.live.places, method);
   }
 
-  /** A mapping was made. `memory`: what the device may write of it; undefined: nothing that matters. */
+  /** Records a new mapping. `memory`: the memory that the device may write; undefined if overlaps do not matter. */
   #remember(
     call: Call,
     made: MappingDescription,
@@ -179,7 +180,7 @@ export class DebuggedDevice implements DmaOperations {
     attributes?: MappingAttributes,
   ): void {
     const checks = this.#checks;
-    // A handler may have mapped, and used the records up.
+    // The handler may have made mappings itself and used up the records.
     if (checks === undefined) return;
     const { live } = checks;
     const shared = memory && live.shared(memory);
@@ -189,7 +190,7 @@ export class DebuggedDevice implements DmaOperations {
       checks.outOfRecords(call);
       return;
     }
-    // Who skips syncs does them alone, and may well map a page twice.
+    // A driver that syncs by itself (`skipSync`) may map a page twice.
     if (shared === undefined || call.silent || attributes?.skipSync === true) return;
     checks.overlaps(call, made, shared);
   }
@@ -212,7 +213,10 @@ export class DebuggedDevice implements DmaOperations {
     return result;
   }
 
-  /** The device below has freed something: a failure, too, leaves nothing that could be freed again. If it threw, nothing was freed. */
+  /**
+   * Removes the record of a freed mapping. Also after a failure, since the mapping can't be freed again. Not called if the device threw:
+   * then nothing was freed.
+   */
   #forget(call: Call, record: number): void {
     if (record !== NONE) this.#checks?.live.remove(record, call.text);
   }
@@ -230,12 +234,12 @@ export class DebuggedDevice implements DmaOperations {
   }
 }
 
-/** Arguments that a device takes; it says of others what is wrong with them. */
+/** True for arguments that a device accepts; the device itself reports others. */
 function isPiece(address: bigint, bytes: number): boolean {
   return typeof address === "bigint" && Number.isSafeInteger(bytes) && bytes > 0;
 }
 
-/** A list that is mapped, and has no bytes. */
+/** True for a mapped list without bytes. */
 function isEmptyMapped(list: ScatterList): boolean {
   return list.segments === 0 && list.mapping.device !== undefined;
 }

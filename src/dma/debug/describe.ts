@@ -1,4 +1,4 @@
-/** Reports as text, for people: what is wrong, what was found and expected, and both places. */
+/** Reports as text: what is wrong, what was found, what was expected, and where the mapping and the wrong call were made. */
 
 import { hexadecimal } from "../../units/counts.ts";
 import { append } from "../../units/lists.ts";
@@ -132,7 +132,7 @@ function addressText(address: bigint | undefined): string {
   return address === undefined || address < 0n ? "no address" : hexadecimal(address);
 }
 
-/** What was given instead of a mapping. */
+/** A value that is not a mapping, as text. */
 function valueText(value: unknown): string {
   return typeof value === "string" ? `"${value}"` : String(value);
 }

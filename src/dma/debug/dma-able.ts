@@ -1,4 +1,4 @@
-/** Which memory devices may reach, as a function of a piece of it. */
+/** Which memory devices may reach: a function that decides for one piece of memory. */
 import { InvalidArgumentError } from "../../units/errors.ts";
 
 /** `bytes` (at least 1) bytes of physical memory from `address` on. */
@@ -11,8 +11,8 @@ export interface MemoryRange {
 export type DmaAble = (address: bigint, bytes: number) => boolean;
 
 /**
- * A function as it is; of ranges, one that is true of pieces whose every byte lies in some range.
- * @throws InvalidArgumentError for what is neither, or a range that is none
+ * Returns a function unchanged. For ranges, returns a function that is true if every byte of the piece lies in a range.
+ * @throws InvalidArgumentError for a value that is neither, and for an invalid range
  */
 export function dmaAbleFrom(dmaAble: DmaAble | readonly MemoryRange[]): DmaAble {
   if (typeof dmaAble === "function") return dmaAble;
@@ -29,7 +29,7 @@ interface Bounds {
   readonly end: bigint;
 }
 
-/** In order, and adjacent and overlapping ones as one: a piece that lies in several lies in one of these. */
+/** The ranges sorted, with adjacent and overlapping ones merged. */
 function joined(ranges: readonly MemoryRange[]): readonly Bounds[] {
   const sorted = ranges.map(boundsOf).sort((a, b) => (a.first < b.first ? -1 : a.first > b.first ? 1 : 0));
   const all: Bounds[] = [];

@@ -1,6 +1,6 @@
 /**
- * What the debug mode remembers of one device: a record for each live mapping, the cache lines that the device may write, and the
- * places where all that was done. Compares nothing: checks.ts does.
+ * The state of the debug mode for one device: a record for each live mapping, the cache lines that the device may write, and the places of
+ * the calls. checks.ts compares calls with this state.
  */
 import { type Access, DEVICE_READS } from "../../units/numbers.ts";
 import type { ScatterList } from "../scatter-list.ts";
@@ -10,15 +10,15 @@ import { LineRanges, NO_RANGE } from "./overlaps.ts";
 import { Places, type PlaceText } from "./places.ts";
 import { NONE, Records } from "./records.ts";
 
-/** Memory of machines lies below (machine/contract.ts); beyond, no overlap is looked for. */
+/** End of any machine's memory (machine/contract.ts). Overlaps above it are not detected. */
 const END_OF_MEMORY = 2 ** 53;
 
 /** Cache lines that a new mapping shares with live ones. */
 export interface SharedLines {
-  /** Number of the first line, and who else has it. */
+  /** Number of the first shared line, and another mapping that has it. */
   readonly line: number;
   readonly other: number;
-  /** The line that most live mappings have, and how many have it. */
+  /** The line with the most live mappings, and their number. */
   readonly deepestLine: number;
   readonly deepestOther: number;
   readonly overlaps: number;
@@ -29,7 +29,7 @@ export class LiveMappings {
   readonly places: Places;
   readonly cacheLineBytes: number;
   readonly #ranges: LineRanges;
-  /** By record: its first range of lines; each knows the next. */
+  /** For each record, its first range of lines. Each range has a link to the next. */
   readonly #firstRange: Int32Array;
 
   constructor({ capacity, owner, stackFrames, cacheLineBytes }: CheckedOptions) {
@@ -40,12 +40,12 @@ export class LiveMappings {
     this.#firstRange = new Int32Array(capacity);
   }
 
-  /** Of columns; places and reports come on top. */
+  /** Memory of the columns in bytes, without places and reports. */
   get memoryBytes(): number {
     return this.records.memoryBytes + this.#ranges.memoryBytes + this.#firstRange.byteLength;
   }
 
-  /** Remembers a mapping that was made. Its record, or NONE: no room. */
+  /** Records a mapping. Returns its record, or NONE if all records are in use. */
   add(made: MappingDescription, place: PlaceText): number {
     const record = this.records.insert(made, this.places.idOf(place));
     if (record !== NONE) this.#firstRange[record] = NO_RANGE;
@@ -61,7 +61,10 @@ export class LiveMappings {
     return { mapping: this.records.describe(record), mapped: this.places.at(this.records.mappedAt(record)) };
   }
 
-  /** Which lines of this memory live mappings have; undefined: none. Before `addMemory`, so that a list's elements may share. */
+  /**
+   * The lines of this memory that live mappings have; undefined if there are none. Called before `addMemory`, so that elements of one list
+   * may share lines.
+   */
   shared(memory: MappedMemory): SharedLines | undefined {
     let shared: SharedLines | undefined;
     memory.forEachPiece((address, bytes) => {
@@ -78,7 +81,7 @@ export class LiveMappings {
     return shared;
   }
 
-  /** Remembers the lines of a record's memory. False: no room. */
+  /** Records the lines of a mapping's memory. False: there is no room. */
   addMemory(record: number, memory: MappedMemory): boolean {
     let fits = true;
     memory.forEachPiece((address, bytes) => {

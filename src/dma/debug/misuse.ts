@@ -1,14 +1,14 @@
 /**
- * What can be wrong about the use of a device's DMA, as typed reports. Each says what was found and what was expected, where the
- * mapping was made and where it was misused. docs/dma-debug.md has all kinds in a table.
+ * Kinds of misuse, as typed reports. A report says what was found, what was expected, where the mapping was made and where it was misused.
+ * docs/dma-debug.md has a table of all kinds.
  */
 import type { Access } from "../../units/numbers.ts";
 import type { DmaOperations } from "../contract.ts";
 
-/** Where something was done: who owned the device then (option `owner`), and the calls that led there, innermost first. */
+/** Where a call was made: the owner of the device at that time (option `owner`), and the call stack, innermost frame first. */
 export interface Place {
   readonly owner: string;
-  /** A frame a line, as the engine writes them; without those of the runtime and of the DMA API. Empty with `stackFrames: 0`. */
+  /** The frames as the engine prints them, without those of the runtime and of the DMA API. Empty with `stackFrames: 0`. */
   readonly stack: readonly string[];
 }
 
@@ -20,13 +20,13 @@ export interface MappingDescription {
   readonly kind: MappingKind;
   /** Bus address of the first byte; of a list: of its first segment. */
   readonly iova: bigint;
-  /** Of a list: of all elements together. */
+  /** For a list: the bytes of all its elements. */
   readonly bytes: number;
-  /** Undefined where the call does not say: those that take a list. */
+  /** Undefined if the call does not pass it, as calls with a list. */
   readonly access: Access | undefined;
   /** Elements of a list; 0 for other kinds. */
   readonly elements: number;
-  /** Physical address of the first byte; undefined where the call does not say. */
+  /** Physical address of the first byte; undefined if the call does not pass it. */
   readonly address: bigint | undefined;
 }
 
@@ -48,7 +48,7 @@ export interface KnownMapping {
   readonly mapped: Place;
 }
 
-/** A failure (its name or code), or something else that is no mapping, was unmapped or synced. */
+/** A failure (name or code), or another value that is not a mapping, was unmapped or synced. */
 export interface ErrorValueMisuse extends Misuse<"free-error-value" | "sync-error-value"> {
   readonly found: unknown;
 }
@@ -56,13 +56,13 @@ export interface ErrorValueMisuse extends Misuse<"free-error-value" | "sync-erro
 /** Nothing is mapped at this address. */
 export interface UnmappedMisuse extends Misuse<"free-unmapped" | "sync-unmapped"> {
   readonly found: MappingDescription;
-  /** The mapping that the address lies in, when there is one. */
+  /** The mapping that contains the address, if there is one. */
   readonly inside: KnownMapping | undefined;
-  /** What was mapped at the address last, and where that was freed, while it is remembered. */
+  /** The last mapping at this address, and where it was freed, if its record still exists. */
   readonly before: (KnownMapping & { readonly freed: Place }) | undefined;
 }
 
-/** Something is mapped there, but not like that. */
+/** The mapping at this address has other properties than the call says. */
 export interface MismatchMisuse
   extends Misuse<
     | "free-wrong-size"
@@ -80,7 +80,7 @@ export interface MismatchMisuse
   readonly mapped: Place;
 }
 
-/** A result was used that `failureOf` has never seen. Only with `checkResults`. */
+/** A result was used without a call of `failureOf`. Only with `checkResults`. */
 export interface UncheckedMisuse extends Misuse<"result-not-checked"> {
   readonly expected: MappingDescription;
   readonly mapped: Place;
@@ -93,7 +93,7 @@ export interface SyncRangeMisuse extends Misuse<"sync-out-of-range"> {
   readonly mapped: Place;
 }
 
-/** Memory is mapped that no device may reach (option `dmaAble`). */
+/** The memory to map is not reachable by devices (option `dmaAble`). */
 export interface NotDmaAbleMisuse extends Misuse<"map-not-dma-able"> {
   readonly address: bigint;
   readonly bytes: number;
@@ -101,7 +101,7 @@ export interface NotDmaAbleMisuse extends Misuse<"map-not-dma-able"> {
   readonly element: number | undefined;
 }
 
-/** A segment of a mapped list that the device can't take (option `limits`). */
+/** A segment of a mapped list exceeds the device's limits (option `limits`). */
 export interface SegmentMisuse extends Misuse<"map-segment-too-long" | "map-segment-across-boundary"> {
   /** Index in the list's output. */
   readonly segment: number;
@@ -111,7 +111,7 @@ export interface SegmentMisuse extends Misuse<"map-segment-too-long" | "map-segm
   readonly boundaryMask: bigint;
 }
 
-/** A cache line is mapped for a device to write by two mappings at once: what one of them syncs, the other loses. */
+/** Two live mappings let a device write the same cache line: a sync of one loses the data of the other. */
 export interface OverlapMisuse extends Misuse<"map-overlapping-lines"> {
   readonly found: MappingDescription;
   /** Physical address of the first cache line that both have. */
@@ -119,25 +119,25 @@ export interface OverlapMisuse extends Misuse<"map-overlapping-lines"> {
   readonly other: KnownMapping;
 }
 
-/** A cache line is mapped too often: more likely a leak than intended. */
+/** A cache line has so many live mappings that a leak is likely. */
 export interface OverlapCountMisuse extends Misuse<"map-too-many-overlaps"> {
   readonly found: MappingDescription;
   readonly cacheLine: bigint;
-  /** Mappings that have the line, beside this one. */
+  /** Number of other mappings that have the line. */
   readonly overlaps: number;
   readonly maxOverlaps: number;
   /** One of them. */
   readonly other: KnownMapping;
 }
 
-/** A device went away, and mappings were left. */
+/** A device was removed while it had live mappings. */
 export interface RemovedMisuse extends Misuse<"removed-with-live-mappings"> {
   readonly count: number;
   /** The oldest. */
   readonly example: KnownMapping;
 }
 
-/** The debug mode has no room for another mapping, and has switched itself off. */
+/** The debug mode has run out of records and has switched itself off. */
 export interface OutOfRecordsMisuse extends Misuse<"out-of-records"> {
   readonly capacity: number;
 }

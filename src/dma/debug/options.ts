@@ -1,4 +1,4 @@
-/** How a device is debugged, and what the options come to when they are left out. */
+/** Options of the debug mode, and their defaults. */
 import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
 import { checkKeys, type OptionTypes } from "../../units/keys.ts";
 import { type CheckedLimits, checkedLimits, type DeviceLimits } from "../limits.ts";
@@ -17,38 +17,42 @@ const MAX_CACHE_LINE_BYTES = 4096;
 export interface DebugOptions {
   /** The device's name in reports. Default "device". */
   readonly device?: string;
-  /** Who uses the device: a label, or a function that is asked at each mapping, free and misuse. Default "". */
+  /** Who uses the device: a label, or a function that is called at each mapping, free and misuse. Default "". */
   readonly owner?: string | (() => string);
   /**
-   * Takes the reports. Default: `DebuggedDevice.reports` collects them, and each is a warning on the console. When it throws, the wrong call is broken off: before it has
-   * done anything for frees, syncs and memory that is not DMA-able; for overlaps and segments the mapping has been made already.
+   * Receives the reports. Default: `DebuggedDevice.reports` collects them, and each is printed as a warning on the console. If it throws,
+   * the wrong call ends with that error. Frees, syncs and mappings of memory that is not DMA-able have done nothing then; for overlaps and
+   * segments the mapping exists already.
    */
   readonly onMisuse?: (report: MisuseReport) => void;
-  /** Further reports of a kind are counted only, so that a hot misuse does not flood: 1 .. 2^31 − 1. Default 16. */
+  /** Reports of one kind, 1 .. 2^31 − 1; further ones are only counted. Default 16. */
   readonly reportsPerKind?: number;
-  /** Kinds that are counted only. Default: none. */
+  /** Kinds that are only counted. Default: none. */
   readonly ignore?: readonly MisuseKind[];
   /**
-   * Mappings that can be live at once, and pieces of memory that a device may write: 1 .. 2^22. With one more, the debug mode says so
-   * once and switches itself off. Default 65536, which takes about 7 MB; `DebuggedDevice.memoryBytes` tells.
+   * Most live mappings, and most pieces of memory that a device may write: 1 .. 2^22. If this is exceeded, the debug mode reports it once
+   * and switches itself off. Default 65536, which takes about 7 MB (`DebuggedDevice.memoryBytes`).
    */
   readonly capacity?: number;
-  /** Lines that are kept of each call stack: 0 .. 32; 0 captures none, and is some twenty times as fast. Default 8. */
+  /** Frames of each call stack: 0 .. 32. Default 8. 0 captures no stacks, and is about twenty times as fast. */
   readonly stackFrames?: number;
-  /** The device's limits: segments of lists are held against them. Default: they are not. Without a field: its default there. */
+  /**
+   * The device's limits, against which segments of lists are checked. Default: no check. A field that is left out has its default of
+   * `DeviceLimits`.
+   */
   readonly limits?: DeviceLimits;
-  /** Which memory devices may reach: ranges, or a function. Default: all. Not asked about `mapResource`. */
+  /** Which memory devices may reach: ranges, or a function. Default: all memory. Does not apply to `mapResource`. */
   readonly dmaAble?: DmaAble | readonly MemoryRange[];
   /** The CPU's cache line, in bytes: a power of two, 16 .. 4096. Default 64; POWER has 128. */
   readonly cacheLineBytes?: number;
   /**
-   * Report results that are unmapped or synced before `failureOf` has seen them. Default false: where the result's type is narrowed
-   * by `typeof`, the compiler has seen to it that it is checked, and nothing here can see that.
+   * Reports results that are unmapped or synced without a call of `failureOf`. Default false: a program that narrows the result by `typeof`
+   * checks it too, which the debug mode can't see.
    */
   readonly checkResults?: boolean;
 }
 
-/** Options that have been looked at. */
+/** Options after the check. */
 export interface CheckedOptions {
   readonly device: string;
   readonly owner: string | (() => string);

@@ -1,9 +1,9 @@
 /**
- * Which cache lines of memory are mapped for a device to write, and by how many mappings at once. Ranges of lines in a treap (a
- * search tree by first line, balanced by random priorities) in which every node knows the furthest end below it, so that an
- * overlap is found in logarithmic time. Columns are made once: nothing grows.
+ * An interval tree of the cache lines that a device may write, with the number of mappings of each line. It is a treap (a search tree by
+ * first line, balanced by random priorities) whose nodes hold the greatest end of their subtree, so that an overlap is found in logarithmic
+ * time. Its columns have a fixed size.
  *
- * Lines are plain numbers: physical address / line size, of addresses below 2^53, the bound of the machine contract.
+ * A line is a plain number: physical address / line size. Addresses are below 2^53, the bound of the machine contract.
  */
 
 /** No node. */
@@ -19,7 +19,7 @@ export class LineRanges {
   readonly #right: Int32Array;
   readonly #priorities: Uint32Array;
   readonly #owners: Int32Array;
-  /** Next range of the same owner; for unused nodes, the next unused. */
+  /** Next range of the same owner; for unused nodes, the next unused node. */
   readonly #next: Int32Array;
   #root = NO_RANGE;
   #unused = 0;
@@ -40,13 +40,16 @@ export class LineRanges {
     this.#next = Int32Array.from({ length: capacity }, (_, node) => (node + 1 < capacity ? node + 1 : NO_RANGE));
   }
 
-  /** What the columns take, in bytes. */
+  /** Memory of the columns in bytes. */
   get memoryBytes(): number {
     const columns = [this.#firsts, this.#ends, this.#furthest, this.#left, this.#right, this.#priorities];
     return [...columns, this.#owners, this.#next].reduce((sum, { byteLength }) => sum + byteLength, 0);
   }
 
-  /** Adds the lines [first, end) of `owner`, in front of its range `next` (or NO_RANGE). The range, or NO_RANGE: no room. */
+  /**
+   * Adds the lines [first, end) of `owner`, linked to its range `next` (or NO_RANGE). Returns the range, or NO_RANGE if all nodes are in
+   * use.
+   */
   insert(first: number, end: number, owner: number, next: number): number {
     const node = this.#unused;
     if (node === NO_RANGE) return NO_RANGE;
@@ -65,7 +68,7 @@ export class LineRanges {
     return node;
   }
 
-  /** Removes a range and those of the same owner behind it. */
+  /** Removes a range and the ranges of the same owner that it links to. */
   removeAll(chain: number): void {
     let node = chain;
     while (node !== NO_RANGE) {
@@ -75,7 +78,7 @@ export class LineRanges {
     }
   }
 
-  /** The range with the lowest first line that has a line of [first, end); NO_RANGE when none has. */
+  /** The range with the lowest first line that overlaps [first, end), or NO_RANGE. */
   overlapping(first: number, end: number): number {
     return this.#overlappingBelow(this.#root, first, end);
   }
@@ -88,7 +91,7 @@ export class LineRanges {
     return this.#owners[range]!;
   }
 
-  /** The line of [first, end) that most ranges have, and how many have it. */
+  /** The line of [first, end) with the most ranges, and their number. */
   deepest(first: number, end: number): { readonly line: number; readonly ranges: number } {
     const firsts: number[] = [];
     const ends: number[] = [];
@@ -96,7 +99,7 @@ export class LineRanges {
     ends.sort((a, b) => a - b);
     let deepest = { line: first, ranges: 0 };
     let ended = 0;
-    // In the order of first lines: those that have begun less those that have ended have the line.
+    // In the order of first lines: the ranges begun minus the ranges ended is the depth at the line.
     for (const [begun, line] of firsts.entries()) {
       while (ends[ended]! <= Math.max(line, first)) ended++;
       if (begun + 1 - ended > deepest.ranges) deepest = { line: Math.max(line, first), ranges: begun + 1 - ended };
@@ -122,7 +125,7 @@ export class LineRanges {
     return this.#ends[node]! > first ? node : this.#overlappingBelow(this.#right[node]!, first, end);
   }
 
-  /** Bounds of all ranges that have a line of [first, end), in the order of their first lines. */
+  /** Collects the bounds of all ranges that overlap [first, end), in the order of their first lines. */
   #collect(node: number, first: number, end: number, firsts: number[], ends: number[]): void {
     if (node === NO_RANGE || this.#furthest[node]! <= first) return;
     this.#collect(this.#left[node]!, first, end, firsts, ends);
@@ -134,7 +137,7 @@ export class LineRanges {
     this.#collect(this.#right[node]!, first, end, firsts, ends);
   }
 
-  /** Cuts a tree before the key (first, key): `#below` and `#fromOn`. */
+  /** Splits a tree before the key (first, key) into `#below` and `#fromOn`. */
   #split(node: number, first: number, key: number): void {
     if (node === NO_RANGE) {
       this.#below = NO_RANGE;
@@ -152,7 +155,7 @@ export class LineRanges {
     }
   }
 
-  /** Joins two trees; every key of `low` is below every key of `high`. */
+  /** Merges two trees. Every key of `low` is below every key of `high`. */
   #merge(low: number, high: number): number {
     if (low === NO_RANGE) return high;
     if (high === NO_RANGE) return low;

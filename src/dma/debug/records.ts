@@ -1,9 +1,9 @@
 /**
- * The live mappings of one device, a record each, in columns that are made once: nothing grows. Found by bus address through an open
- * hash table with linear probing; several mappings may have one address, as where the bus sees memory as it is.
+ * The live mappings of one device: one record each, in columns of a fixed size. An open hash table with linear probing finds records by bus
+ * address. Several mappings may have the same address, as in a direct window.
  *
- * Freed records are used again in the order of their frees, so that what was mapped at an address, and where it was freed, can
- * be told for as long as possible.
+ * Freed records are reused in the order of their frees, so that the last mapping at an address, and where it was freed, stay known as long
+ * as possible.
  */
 import type { Access } from "../../units/numbers.ts";
 import type { MappingDescription, MappingKind } from "./misuse.ts";
@@ -15,10 +15,10 @@ const KINDS: readonly MappingKind[] = ["single", "scatterlist", "resource", "coh
 /** States; 0: never used. */
 const LIVE = 1;
 const FREED = 2;
-/** Of the hash: odd, so that every bit of the address counts. Words are addresses, whose low bits are alike. */
+/** Factor of the hash. It is odd, so that every bit of the address counts; low bits of addresses are often equal. */
 const HASH_LOW = 0x9e3779b1;
 const HASH_HIGH = 0x85ebca6b;
-/** What has to agree for two descriptions to be the same. */
+/** Number of properties that two equal descriptions share. */
 const PROPERTIES = 5;
 
 export class Records {
@@ -32,16 +32,16 @@ export class Records {
   readonly #bytes: Float64Array;
   readonly #iovas: BigUint64Array;
   readonly #addresses: BigUint64Array;
-  /** 0: the physical address is not known. */
+  /** 0: the physical address is unknown. */
   readonly #addressKnown: Uint8Array;
   readonly #mappedAt: Uint16Array;
   readonly #freedAt: Uint16Array;
-  /** When it was made, and when it was freed: numbers that only grow. */
+  /** Times at which the record was made and freed, from a counter. */
   readonly #times: Float64Array;
   /** Hash table: record + 1, or 0. Never more than half full. */
   readonly #slots: Int32Array;
   readonly #iovaWords: Uint32Array;
-  /** Records to use next, oldest free first: a ring. */
+  /** Ring of unused records, oldest free first. */
   readonly #unused: Int32Array;
   #nextUnused = 0;
   #live = 0;
@@ -73,7 +73,7 @@ export class Records {
     return this.#live;
   }
 
-  /** What the columns take, in bytes. */
+  /** Memory of the columns in bytes. */
   get memoryBytes(): number {
     const columns = [
       ...[this.#states, this.#kinds, this.#accesses, this.#checked, this.#elements, this.#bytes, this.#iovas],
@@ -82,7 +82,7 @@ export class Records {
     return columns.reduce((sum, { byteLength }) => sum + byteLength, 0);
   }
 
-  /** Remembers a mapping that was made at place number `place`. Its record, or NONE when all are in use. */
+  /** Records a mapping that was made at place number `place`. Returns its record, or NONE if all records are in use. */
   insert(made: MappingDescription, place: number): number {
     if (this.#live === this.capacity) return NONE;
     const record = this.#unused[this.#nextUnused]!;
@@ -105,7 +105,7 @@ export class Records {
     return record;
   }
 
-  /** Forgets a live record, but for what `lastFreed` tells. `place`: number of where it was freed. */
+  /** Frees a live record; `lastFreed` can still find it. `place`: number of the place of the free. */
   remove(record: number, place: number): void {
     let slot = this.#homeOf(record);
     while (this.#slots[slot] !== record + 1) slot = this.#after(slot);
@@ -118,8 +118,8 @@ export class Records {
   }
 
   /**
-   * The live record with this address that agrees with `described` in most; of equals, one that is checked, or with
-   * `unchecked` one that is not. NONE when nothing is mapped at the address.
+   * The live record with this address that shares the most properties with `described`. Among equals, one that is checked, or with
+   * `unchecked` one that is not. NONE if nothing is mapped at the address.
    */
   find(described: MappingDescription, unchecked = false): number {
     this.#wanted[0] = described.iova;
@@ -166,7 +166,7 @@ export class Records {
     this.#checked[record] = 1;
   }
 
-  /** The live record that this address lies in; NONE if none. Looks at all: for reports only. Lists are not looked into. */
+  /** The live record that contains this address, or NONE. Scans all records: for reports only. Ignores lists. */
   containing(iova: bigint): number {
     const scatterlist = KINDS.indexOf("scatterlist");
     for (let record = 0; record < this.capacity; record++) {
@@ -178,8 +178,8 @@ export class Records {
   }
 
   /**
-   * The record of what was freed last at this bus address; of a list, which has lost its own by then, one that began at the same
-   * memory. NONE when that is not known. Looks at all: for reports only.
+   * The record of the last mapping that was freed at this bus address. An unmapped list has no bus address: for it, the record that began
+   * at the same memory. NONE if there is no such record. Scans all records: for reports only.
    */
   lastFreed({ kind, iova, address, elements }: MappingDescription): number {
     const isList = kind === "scatterlist";
@@ -195,7 +195,7 @@ export class Records {
     return last;
   }
 
-  /** The live record that was made first; NONE when there is none. Looks at all: for reports only. */
+  /** The oldest live record, or NONE. Scans all records: for reports only. */
   oldest(): number {
     let oldest = NONE;
     for (let record = 0; record < this.capacity; record++) {
@@ -205,7 +205,7 @@ export class Records {
     return oldest;
   }
 
-  /** In how much a record agrees with a description; what that does not say agrees. */
+  /** Number of properties that a record shares with a description. Properties that the description lacks count as equal. */
   #agreement(record: number, described: MappingDescription): number {
     const { kind, bytes, access, elements, address } = described;
     return (
@@ -217,7 +217,7 @@ export class Records {
     );
   }
 
-  /** Empties a slot, and moves those behind it that would no longer be found. */
+  /** Empties a slot, and moves later records that would no longer be found. */
   #closeGap(emptied: number): void {
     let gap = emptied;
     for (let slot = this.#after(gap); this.#slots[slot] !== 0; slot = this.#after(slot)) {

@@ -5,8 +5,7 @@ import type { ScatterList } from "../scatter-list.ts";
 const WORD = 2 ** 32;
 
 /**
- * Does a segment have bytes on both sides of a multiple of `boundaryMask` + 1 (a power of two)? By words: no address becomes a
- * bigint.
+ * True if a segment has bytes on both sides of a multiple of `boundaryMask` + 1 (a power of two). Works on 32-bit words, without bigints.
  */
 export function segmentCrosses(list: ScatterList, segment: number, boundaryMask: bigint): boolean {
   const words = list.mapping.iovaWords;
@@ -14,7 +13,7 @@ export function segmentCrosses(list: ScatterList, segment: number, boundaryMask:
   const bytes = list.segmentBytes[segment]!;
   const lowBoundary = Number(boundaryMask & 0xffff_ffffn) + 1;
   if (boundaryMask < BigInt(WORD)) return (low % lowBoundary) + bytes > lowBoundary;
-  // The boundary lies at a multiple of 4 GiB: the segment reaches the next one, and that is such a multiple.
+  // The boundary is a multiple of 4 GiB. The segment crosses it if it reaches the next multiple of 4 GiB and that one is a boundary.
   const highBoundary = Number(boundaryMask >> 32n) + 1;
   return low + bytes > WORD && (words[2 * segment + HIGH_WORD]! + 1) % highBoundary === 0;
 }

@@ -1,18 +1,17 @@
 /**
- * Bounce buffers: memory that stands in for a driver's buffer which its device must not see, or can't reach. A device
- * that is not trusted gets pages that hold nothing but the buffer's bytes and zeros; a device whose mask is too low gets memory
- * below it.
+ * Bounce buffers: memory that replaces a driver's buffer which the device must not see, or can't reach. An untrusted device gets pages that
+ * hold only the buffer's bytes and zeros. A device with a low mask gets memory below the mask.
  *
- * - The whole buffer is bounced, not only the pages that it shares with others: it stays in one piece, one mapping has one
- *   state, and the lists of a driver that minds the cost are of whole pages anyway.
- * - A bounce buffer begins at the same offset in its page as what it stands for. So a device sees the low bits that its driver
- *   chose, and the arithmetic of pages, boundaries and segments is the same for both.
- * - What the device writes is copied in as well when it is mapped: bytes that the device leaves alone come back as they were.
- *   What it only reads is never copied back: the device has no say over it.
- * - Copied back is after the invalidation, when nothing can change any more; and only then do the pages go to someone else.
- *   Pages of a mapping whose invalidation failed are never given back.
+ * - The whole buffer is bounced, not only the pages that it shares with other data. So it stays in one piece, and a mapping has one state.
+ *   A driver avoids the cost with lists of whole pages.
+ * - A bounce buffer has the same offset in its page as the driver's buffer. So the device sees the low address bits that its driver chose,
+ *   and the arithmetic of pages, boundaries and segments is the same for both.
+ * - Memory that the device may write is copied in at map too, so that bytes which the device does not write come back unchanged. Memory
+ *   that the device only reads is never copied back.
+ * - The copy back follows the invalidation, when the device can't write any more. Only then are the pages freed. Pages of a mapping whose
+ *   invalidation failed are never freed.
  *
- * Here is the memory: taken, filled, copied, given back. bounced-transfers.ts maps it.
+ * This file allocates, fills, copies and frees the memory. bounced-transfers.ts maps it.
  */
 
 import type { Memory } from "../../machine/contract.ts";
@@ -27,21 +26,21 @@ import { memoryFailure } from "../requests.ts";
 import type { BounceRule } from "../route.ts";
 import { copyBytes, zeroBytes } from "./bytes.ts";
 
-/** One buffer of a driver and what stands in for it. */
+/** A driver's buffer and its bounce buffer. */
 export interface BounceBuffer {
   /** Physical address of the driver's first byte. */
   readonly original: number;
   /** Physical address of the same byte in the bounce buffer. */
   readonly address: number;
   readonly bytes: number;
-  /** The pages that were taken: address and length. */
+  /** The allocated pages: address and length in bytes. */
   readonly pagesAt: number;
   readonly pagesBytes: number;
   readonly access: Access;
   readonly skipSync: boolean;
 }
 
-/** Where a copy goes. */
+/** Direction of a copy. */
 export type Toward = "cpu" | "device";
 
 /** The bounce buffers of one device and thread. */
@@ -58,9 +57,9 @@ export class BounceBuffers {
     this.#rule = rule;
   }
 
-  /** May the device not have these bytes as they are? Throws InvalidArgumentError when it may not and they are no memory. */
+  /** True if these bytes must be bounced. Throws InvalidArgumentError if they must be bounced and are not memory. */
   isBounced(address: number, bytes: number): boolean {
-    // An address that a double can't hold is no memory, and which page it lies in can't be told.
+    // An address that a double can't hold is not memory, and its page can't be computed.
     if (Number.isSafeInteger(address) && !this.#rule.isBounced(address, bytes)) return false;
     if (address + bytes <= this.#memory.bytes) return true;
     throw new InvalidArgumentError(
@@ -70,7 +69,7 @@ export class BounceBuffers {
     );
   }
 
-  /** A filled buffer for `bytes` bytes at `original`, for which `isBounced` has said yes; or a failure code. */
+  /** Allocates and fills a buffer for `bytes` bytes at `original`, for which `isBounced` returned true. Returns it, or a failure code. */
   take(
     original: number,
     bytes: number,
@@ -88,14 +87,14 @@ export class BounceBuffers {
     return buffer;
   }
 
-  /** Gives a buffer back that no device can use any more, or has never been told of. */
+  /** Frees a buffer that no device can use: its mapping has ended, or was never made. */
   giveBack(buffer: BounceBuffer): void {
     this.#pages.free(buffer.pagesAt, buffer.pagesBytes);
   }
 
   /**
-   * The mapping is gone: what the device wrote goes to the driver's buffer, and the pages go back; unless a failure says that the
-   * device may still use them.
+   * Ends a buffer after its unmap: copies the device's writes to the driver's buffer and frees the pages. With a failure the device may
+   * still use the pages, so they stay allocated.
    */
   finish(buffer: BounceBuffer, failure: Failure | undefined): void {
     if (!buffer.skipSync) this.copy(buffer, "cpu");
@@ -103,8 +102,7 @@ export class BounceBuffers {
   }
 
   /**
-   * Copies a part one way: to the CPU what the device writes, to the device what it reads. Nothing where its access is only of
-   * the other kind.
+   * Copies a part: to the CPU if the device writes, to the device if it reads. Otherwise copies nothing.
    */
   copy({ original, address, bytes, access }: BounceBuffer, toward: Toward, part?: MappingPart): void {
     const offset = part?.offset ?? 0;
@@ -117,19 +115,19 @@ export class BounceBuffers {
     }
   }
 
-  /** Zeros where the pages hold more than the buffer: they held someone else's data before. */
+  /** Fills the pages: the buffer's bytes, and zeros around them, since the pages held other data before. */
   #fill({ original, address, bytes, pagesAt, pagesBytes, access, skipSync }: BounceBuffer): void {
     const end = address + bytes;
     zeroBytes(this.#memory, pagesAt, address - pagesAt);
     zeroBytes(this.#memory, end, pagesAt + pagesBytes - end);
-    // With `skipSync` the driver copies what the device reads. What it writes must come in all the same: nothing else would
-    // bring back the bytes that it leaves alone.
+    // With `skipSync` the driver copies the data that the device reads. Memory that the device may write is copied in nevertheless, to
+    // preserve the bytes that it does not write.
     if (skipSync && access === DEVICE_READS) zeroBytes(this.#memory, address, bytes);
     else copyBytes(this.#memory, original, address, bytes);
   }
 }
 
-/** Throws InvalidArgumentError for pages that are not in this memory: they are to be read and written. */
+/** Throws InvalidArgumentError for pages outside of this memory, which could not be read and written. */
 export function checkPages(memory: Memory, pages: PhysicalPages): void {
   const end = pages.handle.address + pages.handle.bytes;
   if (end <= memory.bytes) return;

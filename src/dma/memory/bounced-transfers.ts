@@ -1,12 +1,11 @@
 /**
- * The transfers of a device some of whose memory is bounced (bounce.ts says what that means), by whatever route. A bounce buffer has
- * the driver's offset in its page, so a mapping has the same pages either way. In a list, element by element: one that need not be
- * bounced is mapped where it is.
+ * The transfers of a device with bounce buffers (bounce.ts), on any route. A bounce buffer has the same offset in its page as the driver's
+ * buffer, so a mapping has the same number of pages either way. In a list, only the elements that need it are bounced.
  *
- * Such a device works in strict mode, also on a table that invalidates lazily: an unmap waits for the invalidation. What the device
- * could still use afterwards, bounce buffer or not, would be someone else's by then.
+ * Such a device works in strict mode, even on a table with lazy invalidation: an unmap waits for the invalidation, because the memory may
+ * be reused right after it.
  *
- * The records are one object's, of one thread: whoever mapped a buffer unmaps it, by the same object.
+ * The records belong to one object of one thread: the object that mapped a buffer must unmap it.
  */
 import type { Memory } from "../../machine/contract.ts";
 import type { PhysicalPages } from "../../memory/physical-pages.ts";
@@ -39,14 +38,14 @@ export class BouncedTransfers {
     this.#buffers = new BounceBuffers(memory, pages, rule);
   }
 
-  /** Throws InvalidArgumentError for bytes that must be bounced and are no memory. */
+  /** Throws InvalidArgumentError if the bytes must be bounced and are not memory. */
   isBounced(address: number, bytes: number): boolean {
     return this.#buffers.isBounced(address, bytes);
   }
 
   /** Maps a bounce buffer for these bytes: its key, or a failure code. */
   map(address: number, bytes: number, access: Access, attributes?: MappingAttributes): number {
-    // Said first: what can never be mapped takes no memory.
+    // Checked first, so that a mapping which can never succeed allocates no memory.
     const refusal = this.#rule.refusal(address, bytes);
     if (refusal !== 0) return refusal;
     const buffer = this.#buffers.take(address, bytes, access, attributes);
@@ -55,7 +54,7 @@ export class BouncedTransfers {
     try {
       key = this.#route.map(BigInt(buffer.address), bytes, entryAccess(access, attributes));
     } finally {
-      // What the device may still reach stays taken for good.
+      // Pages that the device may still reach stay allocated for good.
       if (key < 0 && !this.#route.isStranded) this.#buffers.giveBack(buffer);
     }
     if (key < 0) return key;
@@ -65,8 +64,8 @@ export class BouncedTransfers {
   }
 
   /**
-   * Something new is mapped under this key: a buffer that is still kept for it was unmapped past this object, which is misuse. It must
-   * not be copied back when the new mapping ends.
+   * Called for a new mapping under this key. If a buffer is still recorded for the key, another object unmapped it, which is misuse. It
+   * must not be copied back when the new mapping ends.
    */
   forget(key: number): void {
     const stale = this.#mapped.get(key);
@@ -75,11 +74,11 @@ export class BouncedTransfers {
     this.#buffers.giveBack(stale);
   }
 
-  /** Unmaps a mapping of `map`, or one that was mapped as it is. Throws FreeError. */
+  /** Unmaps a mapping, bounced or not. Throws FreeError. */
   unmap(key: number, mapping: Mapping): Failure | undefined {
     const buffer = this.#bufferOf(key, mapping);
     if (buffer === undefined && this.#rule.isOnlyBounced(key, mapping)) {
-      // Whoever has the buffer must copy it back. A double unmap is told from that by the route.
+      // The object that has the buffer must copy it back. `checkMapped` distinguishes that from a double unmap.
       this.#route.checkMapped(key, mapping);
       const what = `unmap of ${mapping.bytes} bytes at bus address ${hexadecimal(mapping.iova)}`;
       throw new FreeError("wrong-owner", `${what}: not mapped by this object's \`map\``);
@@ -87,14 +86,14 @@ export class BouncedTransfers {
     return this.finish(key, this.#route.unmap(key, mapping));
   }
 
-  /** What was mapped under this key has been unmapped: `failure` is the answer so far. */
+  /** Ends the buffer of a mapping that the route has unmapped. `failure`: the result of that unmap. */
   finish(key: number, failure: Failure | undefined): Failure | undefined {
     const buffer = this.#mapped.get(key);
     this.#mapped.delete(key);
     return this.#awaitAndFinish(failure, buffer === undefined ? NO_BUFFERS : [buffer]);
   }
 
-  /** The buffers are finished also when ops throw: the device may still use them then, as after a failure. */
+  /** If ops throw, the buffers end as after a failure: the device may still use them. */
   #awaitAndFinish(failure: Failure | undefined, buffers: readonly BounceBuffer[]): Failure | undefined {
     let outcome: Failure | undefined = "platform-refused";
     try {
@@ -105,12 +104,12 @@ export class BouncedTransfers {
     return outcome;
   }
 
-  /** Is what was mapped under this key bounced? */
+  /** True if the mapping under this key is bounced. */
   holds(key: number): boolean {
     return this.#mapped.has(key);
   }
 
-  /** Copies a part of a mapping if it is bounced. Throws FreeError when it is none of ours. */
+  /** Copies a part of a mapping if it is bounced. Throws FreeError if its length or offset differs from the recorded one. */
   sync(key: number, mapping: Mapping, part: MappingPart, toward: Toward): void {
     const buffer = this.#bufferOf(key, mapping);
     if (buffer !== undefined) this.#buffers.copy(buffer, toward, part);
@@ -122,7 +121,7 @@ export class BouncedTransfers {
     if (refused !== undefined) return refused;
     try {
       const failure = lists.map(list, entryAccess(access, attributes));
-      // The driver's columns are what is compared at unmap.
+      // unmapSg compares the driver's columns.
       if (failure === undefined) list.mapping.digest = digestOf(list);
       return failure;
     } finally {
@@ -142,7 +141,7 @@ export class BouncedTransfers {
     try {
       return this.#route.lists.unmap(list);
     } catch (error) {
-      // The list is given up, and the device may still use it: as after a failure.
+      // The table has given the list's ranges up, and the device may still use the buffers: as after a failure.
       if (wasMapped && list.mapping.device === undefined) {
         for (const buffer of takeBounced(list)) this.#buffers.finish(buffer, "platform-refused");
       }
@@ -155,12 +154,12 @@ export class BouncedTransfers {
   }
 
   /**
-   * Puts bounce buffers instead of elements. The driver's columns stay as they are: what is mapped is a copy of the address
-   * column. On failure the list is as before.
+   * Replaces elements by bounce buffers in a copy of the address column, which is then mapped. The driver's columns do not change. On
+   * failure the list is as before.
    */
   #bounceElements(list: ScatterList, access: Access, attributes: MappingAttributes | undefined): Failure | undefined {
     const words = list.mapping.addressWords.slice(0, 2 * list.length);
-    // All are looked at before any is taken: this throws for what is no memory.
+    // All elements are checked before a buffer is allocated: this throws for addresses that are not memory.
     const elements = this.#bouncedElements(list);
     const bounced: BounceBuffer[] = [];
     for (const i of elements) {
@@ -188,7 +187,7 @@ export class BouncedTransfers {
     return elements;
   }
 
-  /** The bounce buffer of a mapping, if it has one. Pages are checked by the route, bytes here. */
+  /** The bounce buffer of a mapping, if it has one. The route checks pages; this function checks bytes. */
   #bufferOf(key: number, mapping: Mapping): BounceBuffer | undefined {
     const buffer = this.#mapped.get(key);
     if (buffer === undefined) return undefined;
@@ -201,18 +200,18 @@ export class BouncedTransfers {
     );
   }
 
-  /** Where in its page a mapping begins: the same on the bus and in memory. */
+  /** Offset of a mapping in its page: the same on the bus and in memory. */
   #offsetOf({ iova }: Mapping): number {
     return Number(iova & BigInt(this.#rule.pageSize - 1));
   }
 }
 
-/** Exact below 2^53; a rounded number from there on. */
+/** Exact below 2^53, rounded above. */
 function addressOf(words: Uint32Array, element: number): number {
   return words[2 * element + HIGH_WORD]! * 2 ** 32 + words[2 * element + LOW_WORD]!;
 }
 
-/** Forgets the buffers, for whoever keeps or gives them back: the list is that of the driver again. */
+/** Removes the bounce buffers from the list and returns them. */
 function takeBounced(list: ScatterList): readonly BounceBuffer[] {
   const { bounced } = list.mapping;
   list.mapping.mappedWords = list.mapping.addressWords;

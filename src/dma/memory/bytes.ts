@@ -1,7 +1,7 @@
-/** Moves bytes inside physical memory, by way of one buffer of the thread. */
+/** Copies and zeroes bytes of physical memory, through one buffer of the thread. */
 import type { Memory } from "../../machine/contract.ts";
 
-/** As long as the moves are short, one read and one write; a cache keeps it. */
+/** Size of that buffer: most copies take one read and one write, and it stays in the CPU's cache. */
 const CHUNK_BYTES = 16384;
 const chunk: Uint8Array = new Uint8Array(CHUNK_BYTES);
 const zeros: Uint8Array = new Uint8Array(CHUNK_BYTES);

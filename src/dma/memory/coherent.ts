@@ -1,9 +1,9 @@
 /**
- * Coherent memory: pages that are taken, zeroed and mapped in one step, and what was given out, so that a wrong free is told
- * from a right one. Physical and bus address are aligned to the power of two that holds the block: drivers rely on it, and a
- * block that is no longer than a boundary crosses none.
+ * Coherent memory: allocates, zeroes and maps pages in one step, and records the blocks to detect wrong frees. Physical and bus address are
+ * aligned to the next power of two of the block's length. Drivers rely on that, and so a block no longer than a boundary does not cross
+ * one.
  *
- * The records are one object's, of one thread: who allocates a block frees it, by the same device object.
+ * The records belong to one object of one thread: free a block by the device object that allocated it.
  */
 
 import type { Memory } from "../../machine/contract.ts";
@@ -23,7 +23,7 @@ export class CoherentBlocks {
   readonly #memory: Memory;
   readonly #pages: PhysicalPages;
   readonly #route: CoherentRoute;
-  /** By the page on the bus where they begin: a plain number, below 2^52. */
+  /** The blocks by their first page on the bus: a plain number below 2^52. */
   readonly #blocks: Map<number, CoherentMemory> = new Map();
 
   /** Throws InvalidArgumentError for pages that are not in this memory. */
@@ -43,13 +43,13 @@ export class CoherentBlocks {
     const alignment = powerOfTwoFor(bytes, this.#route.pageSize);
     const address = this.#pages.allocate(pagesBytes, alignment);
     if (address < 0) return failureOf(memoryFailure(address));
-    // Before the device sees it: not even for a moment does it get what the pages held.
+    // Zeroed before the mapping exists, so that the device never sees old data.
     zeroBytes(this.#memory, address, pagesBytes);
     let iova: bigint | Failure = "platform-refused";
     try {
       iova = this.#route.mapCoherent(address, bytes, alignment);
     } finally {
-      // Also when ops have thrown. What the device may still reach stays taken.
+      // Also if ops threw. Pages that the device may still reach stay allocated.
       if (typeof iova === "string" && !this.#route.isStranded) this.#pages.free(address, pagesBytes);
     }
     if (typeof iova === "string") return iova;
@@ -58,7 +58,7 @@ export class CoherentBlocks {
     return block;
   }
 
-  /** See `DmaOperations.freeCoherent`. After a failure the pages stay taken: the device may still use them. */
+  /** See `DmaOperations.freeCoherent`. After a failure the pages stay allocated: the device may still use them. */
   free({ iova, bytes, address }: CoherentMemory): Failure | undefined {
     const block = this.#blocks.get(this.#pageOf(iova));
     const what = `freeCoherent of ${bytes} bytes at bus address ${hexadecimal(iova)}`;
@@ -70,7 +70,7 @@ export class CoherentBlocks {
         `${what}: its memory is at ${hexadecimal(block.address)}, not ${hexadecimal(address)}`,
       );
     }
-    // When ops throw here, the block is mapped as before; in the next step it is not, and its pages stay taken.
+    // If ops throw here, the block stays mapped. If they throw in `awaitInvalidation`, it is unmapped and its pages stay allocated.
     const failed = this.#route.unmapCoherent(iova, bytes);
     this.#blocks.delete(this.#pageOf(iova));
     const failure = failed ?? this.#route.awaitInvalidation();
@@ -78,7 +78,7 @@ export class CoherentBlocks {
     return failure;
   }
 
-  /** Does this bus address lie in the first page of a block? (Whoever unmaps from a later page on is refused by a table.) */
+  /** True if this bus address lies in the first page of a block. A table refuses an unmap that begins in a later page. */
   has(iova: bigint): boolean {
     return this.#blocks.has(this.#pageOf(iova));
   }

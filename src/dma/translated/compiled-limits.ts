@@ -1,17 +1,19 @@
 /**
- * A device's limits for one window: plain numbers and area constraints, worked out once, so that a mapping compares numbers and
- * makes nothing.
+ * A device's limits for one window, converted once to plain numbers and area constraints, so that a mapping only compares numbers.
  */
 import { type AreaConstraints, areaConstraints } from "../../allocator/constraints.ts";
 import { LONGER_THAN_BOUNDARY, LONGER_THAN_TABLE, MASK_TOO_LOW } from "../../units/failure.ts";
 import type { DmaWindow } from "../../units/numbers.ts";
 import { checkedLimits, type DeviceLimits } from "../limits.ts";
 
-/** Where mappings under one mask may lie. Members that come to the same are the same object. */
+/** Where mappings under one mask may lie. Equal constraints share one object. */
 export interface MaskedAreas {
-  /** Does the mask end inside a page of the window? A mapping that ends beyond it in its last page stays below that page. */
+  /**
+   * True if the mask ends inside a page of the window. A mapping whose last page would be that one, and which would end beyond the mask,
+   * must lie below it.
+   */
   readonly cutsPage: boolean;
-  /** The last byte that may be used in that page. */
+  /** Offset of the last usable byte in that page. */
   readonly lastOffset: number;
   readonly plain: AreaConstraints;
   readonly plainBelow: AreaConstraints;
@@ -24,22 +26,22 @@ export interface MaskedAreas {
 export interface CompiledLimits {
   readonly pageShift: number;
   readonly pageSize: number;
-  /** The bits of an address that are its offset in its page; 0 for pages above 1 GiB, where they are more than 31. */
+  /** Mask of an address's offset in its page; 0 for pages above 1 GiB, whose offsets have more than 31 bits. */
   readonly offsetMask: number;
-  /** How many pages 4 GiB are: what one in an address's high word counts. Below 1 for the widest. */
+  /** Number of pages in 4 GiB, the unit of an address's high word. Below 1 for the largest pages. */
   readonly pagesPerWord: number;
   readonly entries: number;
   /** Bus page number of entry 0. */
   readonly basePage: number;
   readonly maxSegmentBytes: number;
-  /** How much of a longer element goes into one segment: as `maxSegmentBytes`, but it keeps the alignment. */
+  /** Bytes of a longer element that go into one segment: `maxSegmentBytes`, rounded down to the alignment. */
   readonly pieceBytes: number;
-  /** Pages; 1 asks for nothing. */
+  /** Alignment in pages; 1: no alignment. */
   readonly alignmentPages: number;
-  /** As `alignmentPages`, for elements that hold whole CPU pages. Equal to it when the IO page is not smaller. */
+  /** As `alignmentPages`, for elements that hold whole CPU pages. Equal to it unless IO pages are smaller than CPU pages. */
   readonly cpuAlignmentPages: number;
   readonly cpuPageBytes: number;
-  /** The segment boundary in bytes when it is smaller than an IO page; otherwise 0. */
+  /** The segment boundary in bytes if it is smaller than an IO page; otherwise 0. */
   readonly subPageBoundary: number;
   /** A boundary lies before entry e exactly when `((e - boundaryFirst) & boundaryLow) === 0`. */
   readonly boundaryFirst: number;
@@ -49,7 +51,7 @@ export interface CompiledLimits {
 }
 
 /**
- * Limits as plain numbers. `cpuPageShift` is log2 of the CPU's page size in bytes.
+ * Converts limits to plain numbers. `cpuPageShift` is log2 of the CPU's page size in bytes.
  * @throws InvalidArgumentError for a limit outside its range
  */
 export function compileLimits(window: DmaWindow, limits: DeviceLimits, cpuPageShift: number): CompiledLimits {
@@ -93,7 +95,7 @@ export function constraintsOf(
   return cpuAligned ? areas.cpuAligned : areas.plain;
 }
 
-/** Why an area of `pages` can never be had, whatever is free: a failure code; 0 when it can. */
+/** A failure code if an area of `pages` pages can never be allocated, even in an empty table; else 0. */
 export function refusalOf(limits: CompiledLimits, constraints: AreaConstraints, pages: number): number {
   if (pages > limits.entries) return LONGER_THAN_TABLE;
   if (pages > constraints.limit) return MASK_TOO_LOW;
@@ -101,7 +103,9 @@ export function refusalOf(limits: CompiledLimits, constraints: AreaConstraints, 
   return 0;
 }
 
-/** Does a segment cross a boundary that is smaller than the IO page? Pages begin at multiples of it, so the offset decides. */
+/**
+ * True if a segment crosses a boundary that is smaller than the IO page. Pages begin at multiples of the boundary, so the offset decides.
+ */
 export function crossesSubPageBoundary(limits: CompiledLimits, offset: number, bytes: number): boolean {
   const boundary = limits.subPageBoundary;
   return boundary !== 0 && (offset % boundary) + bytes > boundary;
@@ -114,8 +118,8 @@ function maskedAreas(
   alignments: [number, number],
 ): MaskedAreas {
   const pageSize = 2n ** BigInt(window.pageShift);
-  // Entries whose every byte can be reached, and those of which at least the first can. A mask below the window leaves
-  // none of either: the distance is clamped, never negative.
+  // Entries that the mask covers wholly, and entries whose first byte it covers. For a mask below the window both are 0: the distance is
+  // clamped.
   const reachableBytes = mask < window.base ? 0n : mask - window.base + 1n;
   const whole = clampEntries(window, reachableBytes / pageSize);
   const touched = clampEntries(window, (reachableBytes + pageSize - 1n) / pageSize);
@@ -149,14 +153,14 @@ interface CompiledBoundary {
 
 function compileBoundary(window: DmaWindow, boundaryMask: bigint): CompiledBoundary {
   const pageMask = 2n ** BigInt(window.pageShift) - 1n;
-  // Merged segments meet where pages do, and there a smaller boundary always lies: `low` 0 matches every entry.
+  // Merged segments meet at page borders, and each of these is a multiple of a smaller boundary: `low` 0 matches every entry.
   if (boundaryMask < pageMask) return { pages: 0, first: 0, low: 0, subPage: Number(boundaryMask) + 1 };
-  // In pages before one is added: a mask of 2^64 − 1 has no successor in 64 bits.
+  // Converted to pages before 1 is added: a mask of 2^64 − 1 has no successor in 64 bits.
   const pages = Number(boundaryMask >> BigInt(window.pageShift)) + 1;
   const basePage = Number(window.base >> BigInt(window.pageShift));
   const first = (pages - (basePage % pages)) % pages;
-  // No boundary at all: no entry is -1.
+  // No boundary: `first` -1 matches no entry.
   if (first >= window.entries) return { pages: 0, first: -1, low: -1, subPage: 0 };
-  // Entries are below 2^31: of a longer boundary the table sees one multiple, and 31 bits are enough to know it.
+  // Entries are below 2^31: a longer boundary has at most one multiple in the table, which 31 bits identify.
   return { pages, first, low: Math.min(pages, 2 ** 31) - 1, subPage: 0 };
 }

@@ -1,13 +1,12 @@
 /**
- * map_sg and unmap_sg, whole, for any table: knows no platform.
+ * map_sg and unmap_sg for any table. Depends on the MappingTable contract, not on a platform.
  *
- * Two passes. The first counts pages and refuses what can never be mapped, before anything is touched. The second writes
- * entries and puts the output together. In between, one area is asked for that holds the whole list: each element starts on
- * an IO page of its own in it. When that can't be had, every element gets an area, each asked for where the one before ended,
- * so that they come out adjacent if they can.
+ * There are two passes. The first counts pages and refuses lists that can never be mapped, before anything is changed. The second writes
+ * entries and output segments. In between, one area for the whole list is allocated, in which each element starts on its own IO page. If
+ * that fails, every element gets its own area, requested at the end of the previous one so that areas are adjacent if possible.
  *
- * Until the end all areas are pending: on a failure they are abandoned, the failing element's too, and nothing is left.
- * Success is one `publish`, which may still fail, then all areas are committed.
+ * All areas stay pending until the end. On a failure they are all abandoned, including that of the failing element. On success one
+ * `publish` follows, which may still fail, and then all areas are committed.
  */
 import type { AreaConstraints } from "../../allocator/constraints.ts";
 import type { MappingTable } from "../../table/contract.ts";
@@ -42,23 +41,23 @@ const NONE = -1;
 /** IO pages up to 1 GiB: page arithmetic stays in 32 bits. */
 const LAST_NARROW_SHIFT = 30;
 
-/** What the first pass finds out about a list. One object per device, overwritten each time. */
+/** Results of the first pass. One object per device, overwritten by each list. */
 class Measure {
   /** Elements that are not empty. */
   elements = 0;
-  /** Pages of all elements, and with the gaps that alignment needs when they lie in one area. */
+  /** Pages of all elements; `areaPages` adds the gaps for alignment in one area. */
   pages = 0;
   areaPages = 0;
   /** Pages of the longest element. */
   longest = 0;
-  /** Output segments that this list can need at most. */
+  /** Most output segments that this list can need. */
   segments = 0;
-  /** Does any element hold whole CPU pages, so that it is aligned to one? */
+  /** True if an element holds whole CPU pages and is aligned to one. */
   cpuAligned = false;
   /** The last element that is not empty. */
   last = 0;
   digest = 0;
-  /** Does an element cross a boundary that is smaller than an IO page? */
+  /** True if an element crosses a boundary that is smaller than an IO page. */
   crosses = false;
 
   clear(): void {
@@ -68,13 +67,13 @@ class Measure {
 }
 
 export class ScatterListMapper implements ListMapper {
-  /** Did the last failed map leave entries that could not be forgotten? A device may still reach the memory that they led to. */
+  /** True if the last failed map left entries that could not be invalidated. A device may still reach their memory. */
   isStranded = false;
   readonly #table: MappingTable;
   readonly #limits: CompiledLimits;
-  /** Are there elements that need a look: for their alignment, or for a boundary below the IO page? */
+  /** Above 0 if elements need special checks: of CPU page alignment, or of a boundary below the IO page. */
   readonly #specials: number;
-  /** As `boundaryLow` of the limits; with merging off 0, which stops before every entry. */
+  /** As `boundaryLow` of the limits. Without merging 0, which ends a segment before every entry. */
   readonly #stopLow: number;
   readonly #measure: Measure = new Measure();
 
@@ -85,7 +84,7 @@ export class ScatterListMapper implements ListMapper {
     this.#stopLow = merge ? limits.boundaryLow : 0;
   }
 
-  /** Maps the list, each element at its address in `mapping.mappedWords`; see `RoutedDevice.mapSg`. */
+  /** Maps the list with the addresses in `mapping.mappedWords`; see `RoutedDevice.mapSg`. */
   map(list: ScatterList, access: EntryAccess): Failure | undefined {
     const refusal = this.#measuredRefusal(list);
     if (refusal !== 0) return this.#fail(refusal);
@@ -116,13 +115,13 @@ export class ScatterListMapper implements ListMapper {
       try {
         this.#undo(list);
       } catch {
-        // Ops that throw once may throw again: the table keeps the areas out of use, and the first error goes on.
+        // Ops may throw again here. The table has quarantined the areas, and the first error is reported.
       }
       throw error;
     }
   }
 
-  /** Why this list can never be mapped. Measures it; nothing is touched. Throws as `map` does. */
+  /** The failure if this list can never be mapped. Runs the first pass only. Throws as `map` does. */
   refusalFor(list: ScatterList): Failure | undefined {
     const refusal = this.#measuredRefusal(list);
     return refusal === 0 ? undefined : failureOf(refusal);
@@ -138,13 +137,13 @@ export class ScatterListMapper implements ListMapper {
     return this.#refusal();
   }
 
-  /** Before anything was taken. */
+  /** The failure of a map that has allocated nothing. */
   #fail(code: number): Failure {
     this.isStranded = false;
     return failureOf(code);
   }
 
-  /** Throws SyncError unless this mapped the list, and its elements have not changed since. */
+  /** Throws SyncError unless this object mapped the list and its elements have not changed since. */
   checkSync(list: ScatterList): void {
     checkMappedBy(list, this, "sync", SyncError);
   }
@@ -154,19 +153,19 @@ export class ScatterListMapper implements ListMapper {
     const mapping = list.mapping;
     if (mapping.device !== this || digestOf(list) !== mapping.digest) checkMappedBy(list, this, "unmapSg", FreeError);
     try {
-      // Throws on misuse that the table finds, and then the list stays as it is; a failure comes after the entries are gone.
+      // Throws on misuse, and then the list stays mapped. A failure is returned after the entries have been cleared.
       const failure =
         mapping.areas === 0 ? undefined : this.#table.unmapAll(mapping.firsts, mapping.counts, mapping.areas);
       forget(list);
       return failure;
     } catch (error) {
-      // Ops may also have thrown after all areas were given up: in a flush of the IOTLB that made room for them.
+      // Ops may also throw after all areas were freed: in a flush of the IOTLB that makes room in the queue.
       if (this.#isGone(list)) forget(list);
       throw error;
     }
   }
 
-  /** Has the table given the areas of this list up? */
+  /** True if the table has freed the areas of this list. */
   #isGone({ mapping: { firsts, counts, areas } }: ScatterList): boolean {
     if (areas < 2) return false;
     for (let i = 0; i < areas; i++) {
@@ -181,8 +180,8 @@ export class ScatterListMapper implements ListMapper {
   }
 
   /**
-   * The first pass. Here and in `#mapElements` the page arithmetic stands in the loop, in 32 bits, and functions of pages.ts are
-   * left to the widest pages: a call to another module's function is looked up again in each turn, which doubled the time.
+   * The first pass. Here and in `#mapElements` the page arithmetic is inlined, in 32 bits; only the widest pages use the functions of
+   * pages.ts. A call of another module's function is looked up in each turn, which doubled the time.
    */
   #measureList(list: ScatterList): void {
     const { pageSize, pieceBytes } = this.#limits;
@@ -208,7 +207,7 @@ export class ScatterListMapper implements ListMapper {
       const bytes = bytesColumn[i]!;
       const low = words[2 * i + lowWord]!;
       const high = words[2 * i + highWord]!;
-      // As digestOf, which would take another look at every element.
+      // As digestOf, without a second loop over the elements.
       const address = Math.imul(low, DIGEST_LOW) + Math.imul(high, DIGEST_HIGH);
       digest = (Math.imul(digest, DIGEST_STEP) + address + Math.imul(bytes, DIGEST_BYTES)) | 0;
       if (bytes === 0) continue;
@@ -233,7 +232,9 @@ export class ScatterListMapper implements ListMapper {
     measure.digest = digest;
   }
 
-  /** Pages that stay empty before an element in one area, for its alignment. Notes what else is special about it. */
+  /**
+   * Number of pages that stay empty before an element in one area, for its alignment. Also records the element's other special properties.
+   */
   #gapBefore(pages: number, low: number, offset: number, bytes: number): number {
     const limits = this.#limits;
     if (crossesSubPageBoundary(limits, offset, bytes)) this.#measure.crosses = true;
@@ -249,7 +250,7 @@ export class ScatterListMapper implements ListMapper {
     return holdsCpuPages ? limits.cpuAlignmentPages : limits.alignmentPages;
   }
 
-  /** Why this list can never be mapped, or 0. Said before anything is allocated. */
+  /** A failure code if this list can never be mapped, else 0. Called before anything is allocated. */
   #refusal(): number {
     const limits = this.#limits;
     const measure = this.#measure;
@@ -260,7 +261,7 @@ export class ScatterListMapper implements ListMapper {
     return measure.pages > limits.streaming.plain.limit ? MASK_TOO_LOW : 0;
   }
 
-  /** One area for the whole list: its first entry, or a failure code. */
+  /** Allocates one area for the whole list. Returns its first entry, or a failure code. */
   #allocateWhole(list: ScatterList): number {
     const limits = this.#limits;
     const { areaPages, cpuAligned, last } = this.#measure;
@@ -272,7 +273,7 @@ export class ScatterListMapper implements ListMapper {
     return first;
   }
 
-  /** An area for one element, after `after` if it can be. */
+  /** Allocates an area for one element, at `after` if possible. */
   #allocateNext(list: ScatterList, low: number, offset: number, bytes: number, after: number): number {
     const limits = this.#limits;
     const cpuAligned = this.#alignmentOf(low, bytes) > limits.alignmentPages;
@@ -313,7 +314,7 @@ export class ScatterListMapper implements ListMapper {
     const lowWord = LOW_WORD | 0;
     const highWord = HIGH_WORD | 0;
     let entry = whole < 0 ? NONE : whole | 0;
-    // The entry at which a neighbour would continue the open segment without a gap, and what that segment still takes.
+    // The entry at which the next element would continue the open segment, and the bytes that the segment can still take.
     let joint = NONE;
     let room = 0;
     for (let i = 0; i < length; i++) {
@@ -334,7 +335,7 @@ export class ScatterListMapper implements ListMapper {
       }
       const failure = table.set(entry, count, page, access);
       if (failure !== undefined) return failure;
-      // Each element lies between two boundaries, so a merged segment crosses one only where two elements meet.
+      // No element crosses a boundary, so a merged segment can cross one only where two elements meet.
       const continues = offset === 0 && entry === joint && ((entry - boundaryFirst) & stopLow) !== 0;
       if (continues && bytes <= room) {
         room = (room - bytes) >>> 0;
@@ -352,7 +353,7 @@ export class ScatterListMapper implements ListMapper {
     return undefined;
   }
 
-  /** Segments for an element that is longer than one may be. Returns the length of the last, which may still grow. */
+  /** Appends the segments of an element that is longer than a segment may be. Returns the length of the last one, which may still grow. */
   #appendPieces(list: ScatterList, entry: number, offset: number, bytes: number): number {
     const { pieceBytes, pageSize } = this.#limits;
     let done = 0;
@@ -364,7 +365,7 @@ export class ScatterListMapper implements ListMapper {
     return bytes - done + pieceBytes;
   }
 
-  /** A segment of `bytes` from byte `offset` of `entry` on. */
+  /** Appends a segment of `bytes` bytes from byte `offset` of `entry` on. */
   #append(list: ScatterList, entry: number, offset: number, bytes: number): void {
     const { basePage, pageShift } = this.#limits;
     const mapping = list.mapping;
@@ -381,33 +382,33 @@ export class ScatterListMapper implements ListMapper {
     for (let i = 0; i < areas; i++) this.#table.commit(firsts[i]!, counts[i]!);
   }
 
-  /** Gives all areas back, the failing element's too, and empties the output. */
+  /** Abandons all areas, including that of the failing element, and empties the output. */
   #undo(list: ScatterList): void {
     const { firsts, counts, areas, segments } = list.mapping;
     list.iovas.fill(0n, 0, segments);
     list.segmentBytes.fill(0, 0, segments);
     forget(list);
-    // Stays true when ops throw here.
+    // Stays true if ops throw here.
     this.isStranded = true;
     this.isStranded = areas > 0 && this.#table.abandonAll(firsts, counts, areas) !== undefined;
   }
 }
 
-/** The list is not mapped. */
+/** Marks the list as not mapped. */
 function forget({ mapping }: ScatterList): void {
   mapping.areas = 0;
   mapping.segments = 0;
   mapping.device = undefined;
 }
 
-/** Would smaller areas help? Not one element's, and not when the table can't be asked at all. */
+/** True if separate areas may succeed after this failure code: with several elements, and if the code says that space was missing. */
 function canChain(code: number, elements: number): boolean {
   const lacksSpace =
     code === TABLE_FULL || code === MASK_TOO_LOW || code === LONGER_THAN_BOUNDARY || code === LONGER_THAN_TABLE;
   return lacksSpace && elements > 1;
 }
 
-/** Columns that the caller wrote directly may hold an element beyond the last address. */
+/** Throws InvalidArgumentError for an element beyond 2^64, which columns that the caller wrote directly may hold. */
 function checkEnd(list: ScatterList, element: number): void {
   const end = list.addresses[element]! + BigInt(list.bytes[element]!);
   if (end > 2n ** 64n) throw new InvalidArgumentError(`end of scatterlist element ${element}`, end, "at most 2^64");

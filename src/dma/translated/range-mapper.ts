@@ -1,6 +1,6 @@
 /**
- * Maps one range of physical pages: checks the limits, takes entries, writes them, commits. Beside `ScatterListMapper` the
- * only place where a device's limits meet its table. Answers are entries or failure codes; on failure nothing is left.
+ * Maps one range of physical pages: checks the limits, allocates entries, writes them, commits. Only this class and `ScatterListMapper`
+ * apply a device's limits to its table. Results are entries or failure codes; on failure nothing stays allocated.
  */
 import { type AreaConstraints, areaConstraints } from "../../allocator/constraints.ts";
 import type { MappingTable } from "../../table/contract.ts";
@@ -17,7 +17,7 @@ const { pagesCovering } = pages;
 const { failureCode, LONGER_THAN_BOUNDARY } = failures;
 
 export class RangeMapper {
-  /** Did the last failed map leave entries that could not be forgotten? A device may still reach the memory that they led to. */
+  /** True if the last failed map left entries that could not be invalidated. A device may still reach their memory. */
   isStranded = false;
   readonly #table: MappingTable;
   readonly #limits: CompiledLimits;
@@ -40,7 +40,7 @@ export class RangeMapper {
     return refusal === 0 ? this.#mapArea(page, pages, constraints, access, false) : refusal;
   }
 
-  /** Why a range can never be mapped, whatever is free: a failure code; 0 when it can. */
+  /** A failure code if a range can never be mapped, even in an empty table; else 0. */
   refusal(page: number, offset: number, bytes: number): number {
     const limits = this.#limits;
     if (crossesSubPageBoundary(limits, offset, bytes)) return LONGER_THAN_BOUNDARY;
@@ -58,7 +58,7 @@ export class RangeMapper {
 
   /**
    * Maps whole pages for both directions under the coherent mask, at a bus address that is a multiple of `alignment` bytes (a
-   * power of two, at least a page). `coherentRefusal` has been asked.
+   * power of two, at least a page). The caller has checked `coherentRefusal`.
    */
   mapCoherent(page: number, bytes: number, alignment: number, access: EntryAccess): number {
     const { pageSize } = this.#limits;
@@ -90,13 +90,13 @@ export class RangeMapper {
     return entry;
   }
 
-  /** Ops have thrown, and may throw again: the first error is the one that goes on. */
+  /** Abandons a range after ops threw. If they throw again, that error is dropped and the first one is reported. */
   #abandonAfterThrow(entry: number, pages: number): void {
     this.isStranded = true;
     try {
       this.isStranded = this.#table.abandon(entry, pages) !== undefined;
     } catch {
-      // The table keeps the range out of use.
+      // The table has quarantined the range.
     }
   }
 
@@ -114,7 +114,7 @@ export class RangeMapper {
   }
 }
 
-/** Is this a page-aligned piece of at least one CPU page, on IO pages that are smaller? */
+/** True for a page-aligned piece of at least one CPU page, if IO pages are smaller than CPU pages. */
 function holdsCpuPages(limits: CompiledLimits, page: number, offset: number, bytes: number): boolean {
   if (limits.cpuAlignmentPages === limits.alignmentPages || offset !== 0) return false;
   return bytes >= limits.cpuPageBytes && (page * limits.pageSize) % limits.cpuPageBytes === 0;

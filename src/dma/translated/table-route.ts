@@ -1,5 +1,6 @@
 /**
- * The route through a table: a mapping is a range of entries, its key the first of them. Knows any table, and no platform.
+ * The route through a table. A mapping is a range of entries; its key is the first entry. Depends on the MappingTable contract, not on a
+ * platform.
  */
 
 import type { MappingTable } from "../../table/contract.ts";
@@ -27,7 +28,7 @@ export class TableRoute implements Route {
   readonly lists: ScatterListMapper;
   readonly pageSize: number;
   readonly bouncing: BounceRule | undefined;
-  /** As bigints: those of every mapping are. */
+  /** Bigints, as the addresses of every mapping. */
   readonly #shift: bigint;
   readonly #offsetMask: bigint;
   readonly #base: bigint;
@@ -112,7 +113,7 @@ export class TableRoute implements Route {
     return this.table.unmap(entry, pagesCovering(0, bytes, this.pageSize));
   }
 
-  /** A sync answers nothing: what lies between device and memory and does not come to memory in time is an error. */
+  /** Throws if the streaming cache's data does not reach memory in time: a sync has no result. */
   #synchronize(entry: number, pages: number): void {
     const failure = this.table.synchronize?.(entry, pages);
     if (failure === undefined) return;
@@ -131,7 +132,7 @@ export class TableRoute implements Route {
   }
 }
 
-/** Throws InvalidArgumentError for what is no table. */
+/** Throws InvalidArgumentError unless this is a table. */
 function checkTable(table: MappingTable): void {
   if (typeof table?.allocate !== "function") {
     throw new InvalidArgumentError("table of a device", table, "a table, such as an IommuTable");
@@ -139,7 +140,7 @@ function checkTable(table: MappingTable): void {
   checkWindow(table.window);
 }
 
-/** A device that is not trusted gets whole pages, or a bounce buffer. */
+/** The rule for an untrusted device: it gets whole pages, or a bounce buffer. */
 function untrustedRule({ pageSize, cpuPageBytes }: CompiledLimits, ranges: RangeMapper): BounceRule {
   const isBounced = (address: number, bytes: number) => address % pageSize !== 0 || bytes % pageSize !== 0;
   return {
@@ -147,7 +148,7 @@ function untrustedRule({ pageSize, cpuPageBytes }: CompiledLimits, ranges: Range
     isBounced,
     isOnlyBounced: (_, { iova, bytes }) => isBounced(Number(iova & BigInt(pageSize - 1)), bytes),
     refusal: (address, bytes) => ranges.refusal(Math.floor(address / pageSize), address % pageSize, bytes),
-    // The start of a CPU page stays one: it is aligned to a CPU page on the bus, too.
+    // A buffer that begins a CPU page is aligned to a CPU page on the bus too.
     alignment: (address) => (address % cpuPageBytes === 0 ? Math.max(pageSize, cpuPageBytes) : pageSize),
   };
 }
