@@ -63,8 +63,8 @@ export {
   PseriesPlatform,
   type PseriesPlatformHandle,
   type PseriesPlatformOptions,
-  type PseriesWindow,
 } from "./platforms/pseries/platform.ts";
+export type { PseriesWindow } from "./platforms/pseries/window-view.ts";
 export { Sun4uPlatform, type Sun4uPlatformHandle, type Sun4uPlatformOptions } from "./platforms/sun4u/platform.ts";
 export { Sun4vPlatform, type Sun4vPlatformHandle, type Sun4vPlatformOptions } from "./platforms/sun4v/platform.ts";
 export type { EntryValue, MappingTable, TableOps } from "./table/contract.ts";

@@ -78,7 +78,7 @@ export interface Enclosure {
   /** When it is recovered. Default: "table". "part": what encloses it enters the crew, and calls `recover`. */
   readonly stage?: Stage | "part";
   /** What is recovered: `own` and, around it, what encloses it. Default: `own`. */
-  readonly around?: (own: Recover) => Recover;
+  readonly around?: (own: Recover, structure: number) => Recover;
 }
 
 /** How long a thread that found no space waits for the others to give back what they hold. */
@@ -208,7 +208,11 @@ export class PooledAllocator {
     const own: Recover = (thread, scope) => this.recover(thread, scope);
     let isEntered = false;
     try {
-      const attachment = this.crew.enter(this.handle.structure, stage ?? "table", around?.(own) ?? own);
+      const attachment = this.crew.enter(
+        this.handle.structure,
+        stage ?? "table",
+        around?.(own, this.handle.structure) ?? own,
+      );
       isEntered = true;
       return attachment;
     } finally {

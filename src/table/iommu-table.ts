@@ -43,7 +43,7 @@ export function inCrew(options: TableOptions | undefined, crew: Crew | undefined
 }
 
 /** What a platform has recovered with its table: `own`, and around it what it shares out beside the entries. */
-export type RecoverAround = (own: Recover) => Recover;
+export type RecoverAround = (own: Recover, structure: number) => Recover;
 
 /**
  * Bus address of an entry's first byte: the one place where an entry becomes an address. Throws InvalidArgumentError for an entry that the

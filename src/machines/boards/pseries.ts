@@ -19,8 +19,6 @@ import type { PersonalityName } from "../hypervisors/papr/personalities.ts";
 const WINDOW_BASE = 2n ** 31n;
 const DEFAULT_ENTRIES = 65536;
 const LARGEST_TABLE = 2 ** 30;
-/** List pages, and room for firmware calls. */
-const SPARE_PAGES = 16;
 
 export interface PseriesBoardOptions extends BoardOptions {
   /** Which hypervisor it runs on. Default "papr". */
@@ -43,7 +41,7 @@ export const pseriesBoard: BoardKind & { create(options: PseriesBoardOptions): B
   entriesPerHypercall: TCES_PER_CALL,
   largestTable: () => LARGEST_TABLE,
   // The hypervisor's table, list pages of the usual threads, and what is lost to alignment.
-  platformBytes: (entries) => tableEntries(entries) * 8 + (65 + SPARE_PAGES) * 4096 + 3 * 4096,
+  platformBytes: (entries) => tableEntries(entries) * 8 + 65 * 4096 + 3 * 4096,
   create,
   attach: (handle, crew) => {
     const hypervisor = PaprHypervisor.attach(handle.machine as PaprHypervisorHandle, crew);
@@ -60,7 +58,7 @@ function create(options: PseriesBoardOptions): Board {
   const pageShift = options.pageShift ?? (pseriesBoard.pageShifts[0] as number);
   const entries = tableEntries(options.entries ?? DEFAULT_ENTRIES);
   const guestBytes = Math.floor((memoryBytes - entries * 8 - 2 * 4096) / 4096) * 4096;
-  const regionBytes = (threads + SPARE_PAGES) * 4096;
+  const regionBytes = threads * 4096;
   if (guestBytes <= regionBytes) {
     throw new InvalidArgumentError(
       "memory of the board in bytes",
@@ -93,7 +91,7 @@ function tableEntries(entries: number): number {
 function boardOf(hypervisor: PaprHypervisor, platform: PseriesPlatform): Board {
   const pageBytes = 2 ** platform.generic.window.pageShift;
   const handle: BoardHandle = { kind: pseriesBoard.name, machine: hypervisor.handle, platform: platform.handle };
-  const region = platform.handle.pages?.address ?? hypervisor.memory.bytes;
+  const region = platform.handle.listPages ?? hypervisor.memory.bytes;
   return {
     kind: pseriesBoard,
     handle,

@@ -48,6 +48,12 @@ export function addDirectly(ops: PseriesOps, { pageShift }: DmaWindow, range: Me
   );
 }
 
+/** Goes on with an addition that was cut off: maps what is still empty of the range. On failure it can be repeated. */
+export function completeDirectly(ops: PseriesOps, { pageShift }: DmaWindow, range: MemoryRange): Failure | undefined {
+  const runs = emptyRunsIn(ops, pagesIn(range, pageShift));
+  return typeof runs === "string" ? runs : mapRuns(ops, runs);
+}
+
 /** Empties the entries of a range, whether mapped or not. On failure devices may reach what is left; it can be repeated. */
 export function removeDirectly(ops: PseriesOps, { pageShift }: DmaWindow, range: MemoryRange): Failure | undefined {
   return emptyRuns(ops, [pagesIn(range, pageShift)]);

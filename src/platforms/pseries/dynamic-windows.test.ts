@@ -9,7 +9,8 @@ import type { DynamicWindowOptions, PaprHypervisorOptions } from "../../machines
 import { PaprHypervisor } from "../../machines/hypervisors/papr/hypervisor.ts";
 import { callsIn, type Guest, guestOf, MEMORY_BYTES, tableOf, viewBetweenCalls } from "./guest.model.ts";
 import { H_GET_TCE, H_PUT_TCE_INDIRECT, H_RTAS, H_STUFF_TCE } from "./papr.ts";
-import { PseriesPlatform, type PseriesWindow, type TableWindow } from "./platform.ts";
+import { PseriesPlatform } from "./platform.ts";
+import type { PseriesWindow, TableWindow } from "./window-view.ts";
 
 /** The model's first dynamic window, in the second slot of the first partition. */
 const DYNAMIC_LIOBN = 0x80000002;
@@ -350,12 +351,12 @@ test("a handle of a platform's older layout is refused", () => {
   const older = { ...platform.handle, state: new SharedArrayBuffer(12) };
   assert.throws(
     () => PseriesPlatform.attach(PaprHypervisor.attach(hypervisor.handle), older),
-    /of version unknown; this library has version 2/,
+    /of version unknown; this library has version 3/,
   );
   const zeros = { ...platform.handle, state: new SharedArrayBuffer(platform.handle.state.byteLength) };
   assert.throws(
     () => PseriesPlatform.attach(PaprHypervisor.attach(hypervisor.handle), zeros),
-    /of version 0; this library has version 2/,
+    /of version 0; this library has version 3/,
   );
 });
 
@@ -543,6 +544,20 @@ test("a DMA that does not end: a removal of the default window that stops half-w
   }
 });
 
+test("a driver that dies while the default window is replaced holds its number no longer than its recovery, and its range until the window is back", () => {
+  const guest = guestWith({ slots: 1 });
+  const { hypervisor, platform } = guest;
+  const machine = PaprHypervisor.attach(hypervisor.handle);
+  const driver = PseriesPlatform.attach(machine, structuredClone(platform.handle));
+  made(platform.makeDynamicWindow({ mask: MASK_64 }));
+  assert.equal(new DmaDevice(driver.generic).map(0x5000n, 1, 1), "platform-refused");
+  assert.equal(hypervisor.crew.reclaim(machine.thread, "in-flight").isFree, true);
+  assert.equal(platform.generic.statistics().taken, 1, "quarantined: the hypervisor has refused to empty it");
+  assert.equal(platform.removeDynamicWindow(), undefined);
+  platform.generic.allocator.flushIotlb();
+  assert.equal(platform.generic.statistics().taken, 0);
+});
+
 test("options of dynamic windows that can't be are refused with the numbers", () => {
   assert.throws(
     () => guestWith({ base: 2n ** 33n }),
@@ -580,7 +595,7 @@ test("a view by the handle of a window that was removed is refused, and takes no
   const before = crew.threadsInUse();
   for (let i = 0; i < 5; i++) {
     const machine = PaprHypervisor.attach(guest.hypervisor.handle);
-    assert.throws(() => PseriesPlatform.attach(machine, handle), { code: "structure-gone" });
+    assert.throws(() => PseriesPlatform.attach(machine, handle), { code: "window-gone" });
     machine.close();
   }
   assert.deepEqual(crew.threadsInUse(), before);

@@ -1,7 +1,8 @@
 /**
  * Threads that make, change and remove a device's dynamic window at once, explored over a model of the firmware with one window: in all
- * orders of their accesses. What is judged: a window is removed once, only by a thread that knows it, and never while another thread adds
- * memory to it. A thread that dies holds the window for good, but leaves none that another thread takes for its own.
+ * orders of their accesses, and with deaths anywhere, of a thread and then of the one that recovers it. What is judged: a window is removed
+ * once, only by a thread that knows it, and never while another thread adds memory to it; and after the recovery of a dead thread no
+ * step is held, the windows are those that the state says, and what was half mapped is mapped.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -9,42 +10,57 @@ import { assertFound, assertSound } from "../../../explorer/assertions.model.ts"
 import type { Exploration } from "../../../explorer/explore.ts";
 import { exploredCopy, type Plant } from "../../../explorer/load.ts";
 import type { SharedWords } from "../../shared/memory.ts";
-import type { DynamicWindowParts, MadeWindow } from "./dynamic-windows.ts";
+import type { MadeWindow } from "./dynamic-windows.ts";
 import type { FirmwareCalls } from "./firmware-calls.ts";
+import type { PseriesOps } from "./ops.ts";
+import type { WindowRecoveryParts } from "./window-recovery.ts";
 
 interface Library {
   readonly memory: typeof import("../../shared/memory.ts");
-  readonly progress: typeof import("./window-progress.ts");
+  readonly state: typeof import("./window-state.ts");
   readonly windows: typeof import("./dynamic-windows.ts");
+  readonly recovery: typeof import("./window-recovery.ts");
 }
 
 async function libraryWith(plants: readonly Plant[]): Promise<Library> {
   const copy = exploredCopy(plants);
   return {
     memory: await copy.load("shared/memory.js"),
-    progress: await copy.load("platforms/pseries/window-progress.js"),
+    state: await copy.load("platforms/pseries/window-state.js"),
     windows: await copy.load("platforms/pseries/dynamic-windows.js"),
+    recovery: await copy.load("platforms/pseries/window-recovery.js"),
   };
 }
 
 const sound = await libraryWith([]);
 
 // Words of the explored memory.
-const PROGRESS = 0;
 /** How many windows have been made; and the number of the one that is there, 0: none. */
-const MADE = 1;
-const THERE = 2;
+const MADE = 0;
+const THERE = 1;
 /** 1 while a thread adds memory to the window. */
-const ADDING = 3;
+const ADDING = 2;
 /** 1: a window went, or was there no more, while memory was added to it. */
-const TORN = 4;
+const TORN = 3;
 /** 1: the firmware has removed a window other than that which the remover knew. */
-const WRONG = 5;
-const WORDS = 8;
+const WRONG = 4;
+/** 1: the default window is gone. */
+const DEFAULT_GONE = 5;
+/** 1: the buffer of the call that creates a window holds the call. */
+const ASKED = 6;
+/** 1: the one entry of the window is mapped. */
+const MAPPED = 7;
+/** The number + 1 of the structure that was removed last. */
+const STRUCTURE_GONE = 8;
+const STATE = 16;
+const WORDS = 32;
 
 const LIOBN = 7;
+const DEFAULT_LIOBN = 5;
+const BASE = 2n ** 59n;
 const MASK_64 = 2n ** 64n - 1n;
 const TOKENS = { query: 1, create: 2, remove: 3, reset: 4 };
+const STRUCTURE = 1024;
 
 interface State {
   readonly library: Library;
@@ -52,76 +68,164 @@ interface State {
   readonly made: MadeWindow;
 }
 
-/** Parts of a view whose window is the `known`-th that was made; the firmware gives every window the same liobn. */
-function partsOf({ memory, progress }: Library, words: SharedWords, known: number): DynamicWindowParts {
+/**
+ * Parts of a thread's view whose window is the `known`-th that was made; the firmware gives every window the same liobn. `slots`: windows at
+ * a time, the default one included.
+ */
+function partsOf(
+  library: Library,
+  words: SharedWords,
+  thread: number,
+  known: number,
+  slots = 2,
+): WindowRecoveryParts & Parts {
+  const { load, store } = library.memory;
+  return {
+    thread,
+    firmware: firmwareOf(library, words, known, slots),
+    memory: { bytes: 2 ** 16 } as never,
+    properties: { tokens: TOKENS, liobn: DEFAULT_LIOBN, base: 0n } as never,
+    state: new library.state.WindowState(words, STATE),
+    holdDefault: () => () => undefined,
+    isThere: (liobn) => (liobn === LIOBN ? load(words, THERE) !== 0 : load(words, DEFAULT_GONE) === 0),
+    withOps: (_liobn, _window, use) => use(opsOf(library, words)),
+    listPageOf: () => 0,
+    crew: { removeStructure: (structure) => store(words, STRUCTURE_GONE, structure + 1) },
+  };
+}
+
+type Parts = import("./dynamic-windows.ts").DynamicWindowParts;
+
+/** Each call changes one word: a hypervisor's call is made or not. */
+function firmwareOf({ memory }: Library, words: SharedWords, known: number, slots: number): FirmwareCalls {
   const { add, load, store } = memory;
-  const firmware = {
-    query: () => ({ windowsLeft: load(words, THERE) === 0 ? 1 : 0, largestWindow: 16, pageShifts: [12] }),
+  const windows = (): number => (load(words, THERE) === 0 ? 0 : 1) + (load(words, DEFAULT_GONE) === 0 ? 1 : 0);
+  const place = { liobn: LIOBN, base: BASE, pageShift: 12, windowShift: 12 };
+  return {
+    query: () => ({ windowsLeft: slots - windows(), largestWindow: 1, pageShifts: [12] }),
+    clearBuffer: () => store(words, ASKED, 0),
     create: () => {
-      store(words, THERE, add(words, MADE, 1) + 1);
-      return { liobn: LIOBN, base: 0n };
+      const number = add(words, MADE, 1) + 1;
+      store(words, ASKED, 1);
+      store(words, THERE, number);
+      return place;
     },
-    remove: () => {
+    createdBy: () => (load(words, ASKED) === 1 && load(words, THERE) !== 0 ? place : undefined),
+    remove: (liobn: number) => {
+      if (liobn === DEFAULT_LIOBN) store(words, DEFAULT_GONE, 1);
+      if (liobn === DEFAULT_LIOBN) return undefined;
       if (load(words, ADDING) !== 0) store(words, TORN, 1);
       const there = load(words, THERE);
       if (there === 0) return "platform-refused";
-      if (there !== known) store(words, WRONG, 1);
+      if (known !== 0 && there !== known) store(words, WRONG, 1);
       store(words, THERE, 0);
       return undefined;
     },
-    reset: () => undefined,
-  } as unknown as FirmwareCalls;
-  return {
-    firmware,
-    memory: { bytes: 2 ** 16 } as never,
-    properties: { tokens: TOKENS } as never,
-    progress: new progress.WindowProgress(words, PROGRESS),
-    holdDefault: () => undefined,
-    withOps: (() => undefined) as never,
-  };
+    reset: () => {
+      // It ends all dynamic windows too: none may be another thread's.
+      if (load(words, THERE) !== 0) store(words, WRONG, 1);
+      return store(words, DEFAULT_GONE, 0);
+    },
+  } as Partial<FirmwareCalls> as FirmwareCalls;
 }
 
-function setup(library: Library): State {
+function opsOf({ memory }: Library, words: SharedWords): PseriesOps {
+  const { load, store } = memory;
+  return {
+    isEmpty: () => load(words, MAPPED) === 0,
+    set: () => store(words, MAPPED, 1),
+    clear: () => store(words, MAPPED, 0),
+    publish: () => undefined,
+  } as Partial<PseriesOps> as PseriesOps;
+}
+
+/** Explored memory; with the first window in it unless `isEmpty`. It has been attached to, so it outlives its maker. */
+function setup(library: Library, isEmpty = false): State {
   const words = library.memory.wordsOf(library.memory.createShared(4 * WORDS));
-  const made = make(library, words, 1);
+  if (isEmpty) return { library, words, made: undefined as never };
+  const made = make(library, words, MAKER, 1);
   assert.ok(typeof made !== "string");
+  new library.state.WindowState(words, STATE).see(made.generation);
   return { library, words, made };
 }
+const MAKER = 9;
 
-function make(library: Library, words: SharedWords, known: number): MadeWindow | string {
-  return library.windows.makeDynamicWindow(partsOf(library, words, known), { mask: MASK_64, direct: false });
+function make(
+  library: Library,
+  words: SharedWords,
+  thread: number,
+  known: number,
+  slots?: number,
+): MadeWindow | string {
+  const parts = partsOf(library, words, thread, known, slots);
+  const request = { mask: MASK_64, direct: false };
+  return library.windows.makeDynamicWindow(parts, request, () => parts.state.noteStructure(STRUCTURE + thread));
 }
 
-/** What a removal of the first window answers; "window-gone" where it throws that. */
-function remove({ library, words, made }: State): string {
-  return library.windows.unmakeDynamicWindow(partsOf(library, words, 1), made, () => () => undefined) ?? "removed";
-}
+/** What a removal of the first window by this thread answers; "window-gone" where it throws that. */
+const removeAs =
+  (thread: number) =>
+  ({ library, words, made }: State): string => {
+    const parts = partsOf(library, words, thread, 1);
+    const hold = (): (() => void) => () => undefined;
+    return library.windows.unmakeDynamicWindow(parts, made, hold, () => undefined) ?? "removed";
+  };
 
-function removeAndMake(state: State): string {
-  const removed = remove(state);
-  if (removed !== "removed") return removed;
-  const made = make(state.library, state.words, 2);
-  return typeof made === "string" ? made : "made anew";
-}
+const removeAndMakeAs =
+  (thread: number) =>
+  (state: State): string => {
+    const removed = removeAs(thread)(state);
+    if (removed !== "removed") return removed;
+    const made = make(state.library, state.words, thread, 2);
+    return typeof made === "string" ? made : "made anew";
+  };
 
 /** Adds memory to the first window: it has to be there from the beginning to the end. */
-function addMemory({ library, words, made }: State): string {
-  const { load, store } = library.memory;
-  const { progress } = partsOf(library, words, 1);
-  const change = (step: number): { step: number; failure: undefined } => {
-    store(words, ADDING, 1);
-    if (load(words, THERE) !== 1) store(words, TORN, 1);
-    store(words, ADDING, 0);
-    return { step, failure: undefined };
+const addMemoryAs =
+  (thread: number) =>
+  ({ library, words, made }: State): string => {
+    const { load, store } = library.memory;
+    const parts = partsOf(library, words, thread, 1);
+    const step = { step: library.state.STEP.adding, first: 0, count: 1 };
+    const change = (): undefined => {
+      store(words, ADDING, 1);
+      if (load(words, THERE) !== 1) store(words, TORN, 1);
+      store(words, MAPPED, 1);
+      store(words, ADDING, 0);
+    };
+    return library.windows.changeDynamicWindow(parts, made, step, change) ?? "added";
   };
-  return library.windows.changeDynamicWindow(progress, made, change) ?? "added";
+
+/** Makes a window where there is room for one alone. */
+const makeInsteadAs =
+  (thread: number) =>
+  ({ library, words }: State): string => {
+    const made = make(library, words, thread, 0, 1);
+    return typeof made === "string" ? made : "made";
+  };
+
+function recover({ library, words }: State, dead: readonly number[]): void {
+  // What a dead thread was in the middle of ends with it.
+  library.memory.store(words, ADDING, 0);
+  for (const thread of dead)
+    assert.equal(library.recovery.recoverWindow(partsOf(library, words, 8, 0), thread), undefined);
 }
 
 const isGone = (error: unknown): boolean => (error as { code?: string }).code === "window-gone";
 
+/** Nothing was torn; no thread works on the window; and the windows that are there are those that the state says. */
 function assertRight({ library, words }: State): void {
   const { load } = library.memory;
+  const { STEP } = library.state;
   assert.deepEqual([load(words, TORN), load(words, WRONG)], [0, 0]);
+  const step = load(words, STATE) & 15;
+  assert.ok(step === STEP.untried || step === STEP.published, `step ${step}`);
+  assert.equal(load(words, THERE) !== 0, step === STEP.published);
+  const { replacesDefault } = new library.state.WindowState(words, STATE);
+  assert.deepEqual(
+    [load(words, DEFAULT_GONE) === 1, step === STEP.published && replacesDefault],
+    [replacesDefault, replacesDefault],
+  );
 }
 
 type Build = (library: Library) => Exploration<State>;
@@ -129,7 +233,7 @@ type Build = (library: Library) => Exploration<State>;
 /** Two views of the first window remove it; one makes another. */
 const twoRemovers: Build = (library) => ({
   setup: () => setup(library),
-  threads: [remove, removeAndMake],
+  threads: [removeAs(0), removeAndMakeAs(1)],
   mayThrow: isGone,
   check: (state, { threads }) => {
     assertRight(state);
@@ -142,20 +246,49 @@ const twoRemovers: Build = (library) => ({
 /** One view adds memory while another replaces the window. */
 const adderAndRemover: Build = (library) => ({
   setup: () => setup(library),
-  threads: [addMemory, removeAndMake],
+  threads: [addMemoryAs(0), removeAndMakeAs(1)],
   mayThrow: isGone,
   check: assertRight,
 });
 
-/** The remover may die anywhere; then another view tries. */
+/** The remover may die anywhere, and then the thread that recovers it. */
 const dyingRemover: Build = (library) => ({
   setup: () => setup(library),
-  threads: [removeAndMake, addMemory],
-  kills: 1,
+  threads: [removeAndMakeAs(0), addMemoryAs(1)],
+  kills: 2,
   victims: [0],
   mayThrow: isGone,
-  reclaim: remove,
+  reclaim: recover,
   check: assertRight,
+});
+
+/** The adder may die anywhere, and then the thread that recovers it: the entry is mapped, unless it had not begun. */
+const dyingAdder: Build = (library) => ({
+  setup: () => setup(library),
+  threads: [addMemoryAs(0), removeAs(1)],
+  kills: 2,
+  victims: [0],
+  mayThrow: isGone,
+  reclaim: recover,
+  check: assertRight,
+});
+
+/** The maker may die anywhere, and then the thread that recovers it; another makes a window meanwhile. */
+const dyingMaker: Build = (library) => ({
+  setup: () => setup(library, true),
+  threads: [makeInsteadAs(0), makeInsteadAs(1)],
+  kills: 2,
+  victims: [0],
+  preemptions: 2,
+  reclaim: recover,
+  check: (state, { threads, dead }) => {
+    const { library, words } = state;
+    assertRight(state);
+    const there = library.memory.load(words, THERE) !== 0;
+    const isMade = threads[1]?.value === "made" || (threads[0]?.value === "made" && !dead.includes(0));
+    assert.equal(there, isMade, "a window without a view stays, or one with a view is gone");
+    if (!there) assert.equal(typeof make(library, words, 3, 0, 1), "object", "a window can be made again");
+  },
 });
 
 test("of two views that remove one window, one does, and the other leaves the window alone that was made in its place", (t) => {
@@ -166,39 +299,92 @@ test("no window goes while memory is added to it, and none is added to a window 
   assertSound(t, "an adder, a remover", adderAndRemover(sound));
 });
 
-test("a thread that dies while it replaces a window leaves none that another view removes as the old one", (t) => {
+test("a thread that dies while it replaces a window, and one that dies over its recovery, leave no window half removed or half made", (t) => {
   assert.ok(assertSound(t, "a remover, dying, an adder", dyingRemover(sound)).kills > 0);
 });
 
-const PROGRESS_MODULE = "platforms/pseries/window-progress.js";
+test("a thread that dies while it adds memory leaves the window to others", (t) => {
+  assert.ok(assertSound(t, "an adder, dying, a remover", dyingAdder(sound)).kills > 0);
+});
+
+test("a thread that dies while it makes a window in place of the default one leaves the default one, and room for a new making", (t) => {
+  assert.ok(assertSound(t, "a maker, dying, another maker", dyingMaker(sound)).kills > 0);
+});
+
+const STATE_MODULE = "platforms/pseries/window-state.js";
+const WINDOWS_MODULE = "platforms/pseries/dynamic-windows.js";
+const RECOVERY_MODULE = "platforms/pseries/window-recovery.js";
 const PLANTS: readonly { readonly bug: string; readonly build: Build; readonly plant: Plant }[] = [
   {
     bug: "a removal does not look at the generation",
     build: twoRemovers,
-    plant: { module: PROGRESS_MODULE, from: "generationIn(found) !== generation || ", to: "" },
+    plant: {
+      module: STATE_MODULE,
+      from: "generationIn(found) !== generation || isWithout(found & STEP_MASK))",
+      to: "isWithout(found & STEP_MASK))",
+    },
   },
   {
     bug: "generations are not counted up",
     build: twoRemovers,
-    plant: { module: PROGRESS_MODULE, from: "(generationIn(found) + 1) % GENERATIONS", to: "generationIn(found)" },
+    plant: { module: STATE_MODULE, from: "(generationIn(found) + 1) % GENERATIONS", to: "generationIn(found)" },
   },
   {
     bug: "a removal begins by a store instead of a compare-and-swap",
     build: twoRemovers,
     plant: {
-      module: PROGRESS_MODULE,
-      from: "return compareExchange(this.#words, this.#at, from, to) === from;",
-      to: "store(this.#words, this.#at, to); return true;",
+      module: STATE_MODULE,
+      from: "return compareExchange(this.#words, this.#at + WORD.step, from, to) === from;",
+      to: "store(this.#words, this.#at + WORD.step, to); return true;",
     },
   },
   {
     bug: "memory is added without holding the window",
     build: adderAndRemover,
     plant: {
-      module: PROGRESS_MODULE,
-      from: "return this.#swap(found, wordOf(generation, STEP.changing)) ? step : STEP.changing;",
+      module: STATE_MODULE,
+      from: "return this.#swap(found, wordOf(generation, begun, thread)) ? step : HELD_BY_ANOTHER;",
       to: "return step;",
     },
+  },
+  {
+    bug: "a removal stores no step before it calls the firmware",
+    build: dyingRemover,
+    plant: { module: WINDOWS_MODULE, from: "state.goOn(held, STEP.removing);", to: "" },
+  },
+  {
+    bug: "a making stores no step before the firmware removes the default window",
+    build: dyingMaker,
+    plant: { module: WINDOWS_MODULE, from: "state.goOn(this.#held, STEP.replacing);", to: "" },
+  },
+  {
+    bug: "a making stores no step before the firmware creates the window",
+    build: dyingMaker,
+    plant: { module: WINDOWS_MODULE, from: "state.goOn(this.#held, STEP.creating);", to: "" },
+  },
+  {
+    bug: "a making does not note where the firmware has put the window",
+    build: dyingMaker,
+    plant: { module: WINDOWS_MODULE, from: "state.notePlace(place);", to: "" },
+  },
+  {
+    bug: "an answer of the firmware that the dead thread has not read is not looked for",
+    build: dyingMaker,
+    plant: { module: RECOVERY_MODULE, from: "firmware.createdBy(listPageOf(left.thread))", to: "undefined" },
+  },
+  {
+    bug: "a recovery ends before it has brought the default window back",
+    build: dyingMaker,
+    plant: {
+      module: RECOVERY_MODULE,
+      from: "state.replacesDefault ? bringDefaultBack(parts) : undefined",
+      to: "undefined",
+    },
+  },
+  {
+    bug: "a window that a dead thread has made, and of which no other knows, stays",
+    build: dyingMaker,
+    plant: { module: RECOVERY_MODULE, from: " ?? state.takeUnseen(thread)", to: "" },
   },
 ];
 

@@ -21,6 +21,11 @@ import {
 /** What a busy status, which asks for no time, counts as. */
 const BUSY_MILLISECONDS = 1;
 
+/** Results of the call that creates a window, behind the status; and the status's cell, behind token, two numbers and 5 arguments. */
+const CREATE_RESULTS = 3;
+const STATUS_OF_CREATE = 8;
+const CREATE_BYTES: number = 4 * (STATUS_OF_CREATE + 1 + CREATE_RESULTS);
+
 /** What the firmware has left to give. */
 export interface WindowQuery {
   readonly windowsLeft: number;
@@ -36,21 +41,16 @@ export interface CreatedWindow {
   readonly base: bigint;
 }
 
-/**
- * Calls `use` with the physical address of memory for an argument buffer, which is this thread's alone meanwhile. Answers what it does, or
- * why there is no such memory.
- */
-export type WithBuffer = <Result>(use: (address: number) => Result) => Result | Failure;
-
 export class FirmwareCalls {
   readonly #memory: Memory;
-  readonly #withBuffer: WithBuffer;
+  readonly #buffer: number;
   readonly #calls: Hypercalls;
   readonly #properties: DmaProperties;
 
-  constructor(memory: Memory, withBuffer: WithBuffer, calls: Hypercalls, properties: DmaProperties) {
+  /** `buffer`: physical address of memory for arguments, which is this thread's alone. */
+  constructor(memory: Memory, buffer: number, calls: Hypercalls, properties: DmaProperties) {
     this.#memory = memory;
-    this.#withBuffer = withBuffer;
+    this.#buffer = buffer;
     this.#calls = calls;
     this.#properties = properties;
   }
@@ -63,10 +63,27 @@ export class FirmwareCalls {
   }
 
   create(pageShift: number, windowShift: number): CreatedWindow | Failure {
-    const answer = this.#call(this.#properties.tokens?.create, [...this.#endpoint(), pageShift, windowShift], 3);
-    if (typeof answer === "string") return answer;
-    const [liobn = 0, high = 0, low = 0] = answer;
-    return { liobn, base: (BigInt(high) << 32n) | BigInt(low) };
+    const args = [...this.#endpoint(), pageShift, windowShift];
+    const answer = this.#call(this.#properties.tokens?.create, args, CREATE_RESULTS);
+    return typeof answer === "string" ? answer : createdIn(answer);
+  }
+
+  /** Empties the buffer: until the next call, `createdBy` finds nothing in it. */
+  clearBuffer(): void {
+    this.#memory.write(this.#buffer, new Uint8Array(CREATE_BYTES));
+  }
+
+  /** The window that `create` has made by a call with this buffer, which is another thread's; undefined: the last call there made none. */
+  createdBy(
+    buffer: number,
+  ): (CreatedWindow & { readonly pageShift: number; readonly windowShift: number }) | undefined {
+    const bytes = new Uint8Array(CREATE_BYTES);
+    this.#memory.read(buffer, bytes);
+    const view = new DataView(bytes.buffer);
+    const status = view.getInt32(4 * STATUS_OF_CREATE);
+    if (view.getUint32(0) !== this.#properties.tokens?.create || status !== RTAS_SUCCESS) return undefined;
+    const [pageShift, windowShift] = [view.getUint32(4 * 6), view.getUint32(4 * 7)];
+    return { ...createdIn(resultsIn(view, STATUS_OF_CREATE, CREATE_RESULTS)), pageShift, windowShift };
   }
 
   remove(liobn: number): Failure | undefined {
@@ -106,28 +123,38 @@ export class FirmwareCalls {
   /** The results behind the status, unsigned. */
   #call(token: number | undefined, args: readonly number[], results: number): readonly number[] | Failure {
     if (token === undefined) return "platform-refused";
-    return this.#withBuffer((buffer) => this.#callWith(buffer, [token, args.length, results + 1, ...args], results));
+    return this.#callWith([token, args.length, results + 1, ...args], results);
   }
 
-  #callWith(buffer: number, cells: readonly number[], results: number): readonly number[] | Failure {
+  #callWith(cells: readonly number[], results: number): readonly number[] | Failure {
+    const buffer = this.#buffer;
     const bytes = new Uint8Array(4 * (cells.length + 1 + results));
     const view = new DataView(bytes.buffer);
     for (let waited = 0; ; ) {
       for (const [index, cell] of cells.entries()) view.setUint32(4 * index, cell);
+      // Before the firmware answers, the buffer of a thread that has died shows no success.
+      view.setInt32(4 * cells.length, RTAS_BUSY);
       this.#memory.write(buffer, bytes);
       const code = this.#calls.callFirmware(buffer);
       if (code !== H_SUCCESS) return failureOfCode(code);
       this.#memory.read(buffer, bytes);
       const status = view.getInt32(4 * cells.length);
-      if (status === RTAS_SUCCESS) {
-        return Array.from({ length: results }, (_, index) => view.getUint32(4 * (cells.length + 1 + index)));
-      }
+      if (status === RTAS_SUCCESS) return resultsIn(view, cells.length, results);
       const milliseconds = status === RTAS_BUSY ? BUSY_MILLISECONDS : longBusyMilliseconds(status);
       if (milliseconds === 0) return "platform-refused";
       waited = this.#calls.wait(milliseconds, waited);
       if (waited < 0) return "platform-busy";
     }
   }
+}
+
+/** The results behind the status in cell `status`, unsigned. */
+function resultsIn(view: DataView, status: number, results: number): readonly number[] {
+  return Array.from({ length: results }, (_, index) => view.getUint32(4 * (status + 1 + index)));
+}
+
+function createdIn([liobn = 0, high = 0, low = 0]: readonly number[]): CreatedWindow {
+  return { liobn, base: (BigInt(high) << 32n) | BigInt(low) };
 }
 
 function failureIn(answer: readonly number[] | Failure): Failure | undefined {

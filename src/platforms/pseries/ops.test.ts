@@ -6,9 +6,8 @@ import { DmaDevice } from "../../dma/device.ts";
 import { ScatterList } from "../../dma/scatter-list.ts";
 import { PaprHypervisor } from "../../machines/hypervisors/papr/hypervisor.ts";
 import type { PersonalityName } from "../../machines/hypervisors/papr/personalities.ts";
-import { PhysicalPages } from "../../memory/physical-pages.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
-import { callsIn, failCall, type Guest, guestOf, tableOf } from "./guest.model.ts";
+import { callsIn, failCall, type Guest, guestOf, MEMORY_BYTES, tableOf } from "./guest.model.ts";
 import {
   H_GET_TCE,
   H_HARDWARE,
@@ -432,16 +431,18 @@ test("what a thread that died in the middle of an unmap had mapped is out of the
   assert.equal(reaches(), false);
 });
 
-test("views of as many threads as the table has can be closed, whatever memory for windows has room for", () => {
-  const guest = guestOf();
-  const views = [1, 2, 3].map(() =>
-    PseriesPlatform.attach(PaprHypervisor.attach(guest.hypervisor.handle), guest.platform.handle),
-  );
-  const { pages } = guest.platform.handle;
-  assert.ok(pages !== undefined);
-  const slots = [1, 2, 3].map(() => PhysicalPages.attach(pages));
-  for (const view of views) view.close();
-  for (const slot of slots) slot.close();
+test("a region without a page for each thread is refused, and so is one between pages", () => {
+  const hypervisor = PaprHypervisor.create({ memoryBytes: MEMORY_BYTES, entries: 256, threads: 4 });
+  const properties = hypervisor.properties(0);
+  for (const region of [
+    { address: 0, bytes: 4 * 4096 - 1 },
+    { address: 2048, bytes: 8 * 4096 },
+  ]) {
+    assert.throws(() => PseriesPlatform.create(hypervisor, { properties, region }), {
+      name: "InvalidArgumentError",
+      message: /region of a pseries platform is \d+ bytes at \d+; expected a page of 4096 bytes for each of 4 threads/,
+    });
+  }
 });
 
 test("a hypervisor that does not empty the default window is asked for the first part of it, not for each", () => {

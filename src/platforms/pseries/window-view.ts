@@ -1,0 +1,287 @@
+/**
+ * One thread's view of the device's dynamic window: makes it, removes it, changes what a direct one maps, and recovers what dead
+ * threads have left of it. It keeps what dynamic-windows.ts has made, and the table of a window that is not direct.
+ */
+import type { DirectWindow, TranslatedWindow } from "../../dma/device-window.ts";
+import type { Crew, ReclaimScope, Recover, Recovered } from "../../shared/crew.ts";
+import {
+  IommuTable,
+  inCrew,
+  type RecoverAround,
+  type TableHandle,
+  type TableOptions,
+} from "../../table/iommu-table.ts";
+import { IovaError } from "../../units/errors.ts";
+import type { Failure } from "../../units/failure.ts";
+import type { DmaWindow, EntryRange } from "../../units/numbers.ts";
+import { gapsBetween, mergeRanges } from "../../units/ranges.ts";
+import { reserveRest, unreserveAll } from "../whole-table.ts";
+import { reservedOf } from "./default-window.ts";
+import { addDirectly, checkMemory, type MemoryRange, removeDirectly } from "./direct-memory.ts";
+import {
+  changeDynamicWindow,
+  checkRequest,
+  type DynamicWindowParts,
+  type DynamicWindowRequest,
+  type MadeWindow,
+  makeDynamicWindow,
+  type NoDynamicWindow,
+  unmakeDynamicWindow,
+} from "./dynamic-windows.ts";
+import type { FirmwareCalls } from "./firmware-calls.ts";
+import type { GuestThread } from "./guest-thread.ts";
+import { recoverWindow } from "./window-recovery.ts";
+import { STEP, type WindowState } from "./window-state.ts";
+
+/** A window's table. */
+export interface TablePlace {
+  readonly liobn: number;
+  readonly table: TableHandle;
+  readonly options: TableOptions;
+}
+
+/** The default window's table, or one of its own beside it. */
+export interface TableWindow extends TranslatedWindow {
+  readonly window: DmaWindow;
+  readonly table: IommuTable;
+}
+/** All memory is mapped in advance. */
+export interface MappedWindow extends DirectWindow {
+  readonly window: DmaWindow;
+}
+/** What `createDevice` takes. */
+export type PseriesWindow = TableWindow | MappedWindow;
+
+/** A dynamic window that has been made, as its handle has it. `place`: undefined for a direct one. */
+export interface DynamicHandle {
+  readonly made: MadeWindow;
+  readonly place: TablePlace | undefined;
+}
+
+export interface WindowViewParts {
+  readonly guest: GuestThread;
+  readonly state: WindowState;
+  /** The default window, and what of it was reserved when it was made. */
+  readonly generic: IommuTable;
+  readonly place: TablePlace;
+}
+
+/** One thread's. */
+export class WindowView {
+  readonly #parts: WindowViewParts;
+  #known: (DynamicHandle & { readonly use: PseriesWindow }) | undefined;
+
+  /** Throws as IommuTable.attach, and IovaError "window-gone" when the window of the handle has been removed. */
+  constructor(parts: WindowViewParts, handle: DynamicHandle | undefined) {
+    this.#parts = parts;
+    if (handle === undefined) return;
+    const { made, place } = handle;
+    parts.state.see(made.generation);
+    this.#known = { made, place, use: place === undefined ? directOf(made) : this.#attachTable(made, place) };
+  }
+
+  /** What this view knows; undefined: there is no window, for all that it knows. */
+  get handle(): DynamicHandle | undefined {
+    return this.#known && { made: this.#known.made, place: this.#known.place };
+  }
+  get use(): PseriesWindow | undefined {
+    return this.#known?.use;
+  }
+  /** Is there no default window, for all that this view knows? */
+  get replacesDefault(): boolean {
+    return this.#known?.made.replacesDefault ?? false;
+  }
+
+  make(request: DynamicWindowRequest): PseriesWindow | NoDynamicWindow {
+    this.#checkOpen();
+    checkRequest(request);
+    const { firmware } = this.#parts.guest;
+    if (firmware === undefined) return "not-offered";
+    let prepared: { readonly place: TablePlace | undefined; readonly use: PseriesWindow } | undefined;
+    const made = makeDynamicWindow(this.#windowParts(firmware), request, (window) => {
+      prepared = window.kind === "direct" ? { place: undefined, use: directOf(window) } : this.#createTable(window);
+    });
+    if (typeof made === "string" || prepared === undefined) return made as NoDynamicWindow;
+    // Of a window that another view has removed.
+    this.#closeTable();
+    this.#known = { made, ...prepared };
+    return prepared.use;
+  }
+
+  remove(): Failure | undefined {
+    this.#checkOpen();
+    const known = this.#known;
+    const { firmware } = this.#parts.guest;
+    if (known === undefined || firmware === undefined) return undefined;
+    const { made, place, use } = known;
+    const table = use.kind === "translated" ? use.table : undefined;
+    const hold = (): (() => void) | undefined =>
+      table === undefined ? () => undefined : holdWhole(table, place?.options.reserved ?? []);
+    const giveUp = (): void => {
+      table?.close();
+      if (table !== undefined) this.#crew.removeStructure(table.handle.structure);
+    };
+    const failure = unmakeDynamicWindow(this.#windowParts(firmware), made, hold, giveUp);
+    if (failure === undefined) this.#known = undefined;
+    return failure;
+  }
+
+  addMemory(range: MemoryRange): Failure | undefined {
+    return this.#changeMemory(range, STEP.adding, addDirectly);
+  }
+
+  removeMemory(range: MemoryRange): Failure | undefined {
+    return this.#changeMemory(range, STEP.emptying, removeDirectly);
+  }
+
+  close(): void {
+    this.#parts.state.leave(this.#parts.generic.thread);
+    this.#closeTable();
+  }
+
+  /**
+   * The recovery of the default window's table, and before it that of the dynamic window: a half-made change may have taken the default
+   * window away. Afterwards entries of the default window that the thread held for a change are given back.
+   */
+  recoverDefault(own: Recover, thread: number, scope: ReclaimScope): Recovered | undefined {
+    const { generic, guest, place, state } = this.#parts;
+    const { firmware } = guest;
+    const failure =
+      firmware === undefined
+        ? undefined
+        : recoverWindow(
+            { ...this.#windowParts(firmware), crew: this.#crew, listPageOf: (of) => guest.listPageOf(of) },
+            thread,
+          );
+    const recovered = own(thread, scope);
+    if (failure !== undefined) return withFailure(recovered, thread, failure);
+    giveBackHeld(generic, thread, place.options.reserved ?? []);
+    // Its entries went with the window: the hypervisor refuses to empty them, and nothing is reached by them. They stay quarantined.
+    return state.replacesDefault ? withoutFailure(recovered) : recovered;
+  }
+
+  #changeMemory(range: MemoryRange, step: number, change: typeof addDirectly): Failure | undefined {
+    this.#checkOpen();
+    checkMemory([range]);
+    const made = this.#known?.made;
+    if (made?.kind !== "direct") return undefined;
+    this.#parts.state.check(made.generation);
+    const { liobn, window } = made;
+    const pageBytes = 2 ** window.pageShift;
+    if (range.address % pageBytes !== 0 || range.bytes % pageBytes !== 0) return "platform-refused";
+    const bytes = Math.min(range.bytes, window.entries * pageBytes - range.address);
+    if (step === STEP.adding && bytes < range.bytes) return "platform-refused";
+    if (bytes <= 0) return undefined;
+    const inWindow = { address: range.address, bytes };
+    return changeDynamicWindow(
+      { state: this.#parts.state, thread: this.#parts.generic.thread },
+      made,
+      { step, first: range.address / pageBytes, count: bytes / pageBytes },
+      () => change(this.#parts.guest.opsOn(liobn, window), window, inWindow),
+    );
+  }
+
+  get #crew(): Crew {
+    return this.#parts.generic.allocator.crew;
+  }
+
+  #checkOpen(): void {
+    this.#parts.generic.allocator.checkOpen();
+  }
+
+  #windowParts(firmware: FirmwareCalls): DynamicWindowParts {
+    const { generic, guest, place, state } = this.#parts;
+    return {
+      memory: guest.machine.memory,
+      properties: guest.properties,
+      firmware,
+      state,
+      thread: generic.thread,
+      holdDefault: () => holdWhole(generic, place.options.reserved ?? []),
+      isThere: (liobn, base) => guest.isThere(liobn, base),
+      withOps: (liobn, window, use) => use(guest.opsOn(liobn, window)),
+    };
+  }
+
+  #createTable(made: MadeWindow): { readonly place: TablePlace; readonly use: TableWindow } {
+    const { guest, place, state } = this.#parts;
+    const ops = guest.opsOn(made.liobn, made.window);
+    const { invalidate = "strict" } = place.options;
+    const options = { invalidate, reserved: reservedOf(made.window) };
+    const recovering = this.#recovering(made.generation, options.reserved);
+    const around: RecoverAround = (own, structure) => {
+      // Before this thread enters it: should it die then, its recovery removes the structure.
+      state.noteStructure(structure);
+      return recovering.around(own);
+    };
+    const table = IommuTable.create(made.window, ops, inCrew(options, this.#crew), around);
+    recovering.table = table;
+    const own = { liobn: made.liobn, table: table.handle, options };
+    return { place: own, use: { kind: "translated", window: made.window, table } };
+  }
+
+  #attachTable(made: MadeWindow, { options, table: handle }: TablePlace): TableWindow {
+    const ops = this.#parts.guest.opsOn(made.liobn, made.window);
+    const recovering = this.#recovering(made.generation, options.reserved ?? []);
+    const table = IommuTable.attach(handle, ops, this.#crew, recovering.around);
+    recovering.table = table;
+    return { kind: "translated", window: made.window, table };
+  }
+
+  /** The recovery of the window's table, once there is one: when the window is gone, nothing of it is left. */
+  #recovering(generation: number, reserved: readonly EntryRange[]): Recovering {
+    const { state } = this.#parts;
+    const recovering: Recovering = {
+      table: undefined,
+      around: (own) => (thread, scope) => {
+        if (state.isGone(generation)) return undefined;
+        const recovered = own(thread, scope);
+        if (recovering.table !== undefined) giveBackHeld(recovering.table, thread, reserved);
+        return recovered;
+      },
+    };
+    return recovering;
+  }
+
+  #closeTable(): void {
+    if (this.#known?.use.kind === "translated") this.#known.use.table.close();
+  }
+}
+
+interface Recovering {
+  table: IommuTable | undefined;
+  readonly around: (own: Recover) => Recover;
+}
+
+/**
+ * Takes all of a table but its reserved ranges, so that nobody maps in it until the answered function is called. Undefined: something is
+ * mapped. What rests in this thread's cache and queue is given back first.
+ */
+function holdWhole({ allocator }: IommuTable, reserved: readonly EntryRange[]): (() => void) | undefined {
+  allocator.drain();
+  const held = reserveRest(allocator, reserved);
+  return typeof held === "string" ? undefined : () => unreserveAll(allocator, held);
+}
+
+/** What a dead thread has taken by `holdWhole`, or a part of that, comes back: ranges between reserved ones, wholly reserved by it. */
+function giveBackHeld({ allocator }: IommuTable, thread: number, reserved: readonly EntryRange[]): void {
+  const gaps = gapsBetween(mergeRanges(reserved), allocator.entries);
+  const held = allocator.reservations().get(thread) ?? [];
+  unreserveAll(
+    allocator,
+    held.filter(({ first, end }) => gaps.some((gap) => gap.first === first && gap.end === end)),
+  );
+}
+
+function withFailure(recovered: Recovered | undefined, thread: number, failure: Failure): Recovered {
+  const error = new IovaError(failure, `reclaim of thread ${thread}: its change of the dynamic window: ${failure}`);
+  return { ranges: recovered?.ranges ?? [], isLeft: recovered?.isLeft ?? false, failure: error };
+}
+
+function withoutFailure(recovered: Recovered | undefined): Recovered | undefined {
+  return recovered && { ranges: recovered.ranges, isLeft: recovered.isLeft };
+}
+
+function directOf({ window }: MadeWindow): MappedWindow {
+  return { kind: "direct", window, base: window.base, address: 0, bytes: window.entries * 2 ** window.pageShift };
+}
