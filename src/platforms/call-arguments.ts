@@ -1,6 +1,6 @@
 /**
- * One thread's arguments of hypercalls, and the results that come back in their place. Written and read as 32-bit halves, since making
- * a bigint for each would cost more than the rest of the guest's part of a call.
+ * The argument block of one thread's hypercalls. Results replace the arguments. Values are written and read as 32-bit halves, because a
+ * bigint for each would cost more than the rest of the guest's part of a call.
  */
 
 import type { Hypercall, Machine } from "../machine/contract.ts";
@@ -10,21 +10,21 @@ import * as words64 from "../units/words64.ts";
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { HIGH_WORD, LOW_WORD } = words64;
 
-/** No call here has more. */
+/** The most arguments of any call. */
 const MOST_ARGUMENTS = 8;
 const TWO_TO_32 = 2 ** 32;
 
 export class CallArguments {
-  /** What the hypercall is given. */
+  /** The block that is passed to the hypercall. */
   readonly block: BigUint64Array = new BigUint64Array(MOST_ARGUMENTS);
   readonly #halves: Uint32Array = new Uint32Array(this.block.buffer);
 
-  /** An integer below 2^53. */
+  /** Sets an argument to an integer below 2^53. */
   set(argument: number, value: number): void {
     this.setHalves(argument, value < TWO_TO_32 ? 0 : value / TWO_TO_32, value);
   }
 
-  /** Each is taken modulo 2^32, without its fraction. */
+  /** Sets an argument by halves. Each is truncated to an integer modulo 2^32. */
   setHalves(argument: number, high: number, low: number): void {
     this.#halves[2 * argument + HIGH_WORD] = high;
     this.#halves[2 * argument + LOW_WORD] = low;
@@ -39,7 +39,7 @@ export class CallArguments {
   }
 }
 
-/** The machine's hypervisor. Throws InvalidArgumentError when it has none; `answers` says what it should answer. */
+/** The machine's hypercall. Throws InvalidArgumentError if the machine has no hypervisor; `answers` names the expected one. */
 export function hypercallOf({ hypercall }: Pick<Machine, "hypercall">, answers: string): Hypercall {
   if (hypercall !== undefined) return hypercall;
   throw new InvalidArgumentError("hypervisor of the machine", inWords("none"), `one that answers ${answers}`);

@@ -1,6 +1,6 @@
 /**
- * EEH, enhanced error handling, as both PowerPC platforms tell of it: a refused DMA freezes the device's PE (partitionable endpoint).
- * Its DMA is dropped, its registers read all ones, until the PE is reset. How a freeze is found, and ended, is the platform's.
+ * EEH (enhanced error handling) reporting shared by powernv and pseries. A refused DMA freezes the device's PE (partitionable endpoint):
+ * its DMA is dropped and its registers read all ones until the PE is reset. Each platform detects and ends freezes in its own way.
  */
 
 import type { Fault, Machine } from "../machine/contract.ts";
@@ -9,14 +9,14 @@ import { append } from "../units/lists.ts";
 
 /** A PE, and the names of the devices in it. */
 export interface FrozenPartition {
-  /** As its platform counts them: powernv by the bridge's PE numbers; pseries by the address that firmware calls name it by. */
+  /** The PE. powernv: the bridge's PE number. pseries: the PE address that firmware calls use. */
   readonly partition: number;
   readonly devices: readonly string[];
 }
 
 /** A PE was found frozen. */
 export interface EehEvent extends FrozenPartition {
-  /** The first refused DMA of one of them, unless somebody else has taken it from the machine, or the machine keeps none. */
+  /** The first recorded fault of these devices. Undefined if another thread took it from the machine, or the machine records no faults. */
   readonly firstFault: Fault | undefined;
 }
 
@@ -25,21 +25,21 @@ export interface EehReport {
   readonly faults: readonly Fault[];
   /** PEs that are frozen and were not reported before. */
   readonly events: readonly EehEvent[];
-  /** Why the platform could not look at its PEs: then there are no events, and the next report looks again. */
+  /** Why the platform could not read the state of its PEs. There are no events then, and the next report tries again. */
   readonly failure?: Failure;
 }
 
 export interface FreezeSource {
   readonly machine: Machine;
-  /** PEs that are frozen and were not told of before, or why nobody can say. */
+  /** Frozen PEs that were not reported before, or why their state could not be read. */
   takeFrozen(): readonly FrozenPartition[] | Failure;
-  /** The DMAs that were in flight end, as far as the platform can bring that about. */
+  /** Waits for DMAs in flight, as far as the platform can. */
   settle(): void;
 }
 
 /**
- * Takes the machine's faults and looks at the PEs. Faults first: the freeze of a fault that was recorded is there to be seen. A freeze
- * may be seen before its fault is recorded: then, once the DMAs in flight have passed, the faults are taken again.
+ * Takes the machine's faults, then reads the PEs. In this order, because the freeze precedes the record of its fault. If a freeze has no
+ * fault yet, this waits for DMAs in flight and takes the faults again.
  */
 export function takeFreezes(source: FreezeSource): EehReport {
   const faults = [...source.machine.faults()];

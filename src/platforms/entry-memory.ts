@@ -1,17 +1,16 @@
 /**
- * Entries of one format in memory: the format writes the bits, the memory takes them. Entries are named by the physical address of their
- * first word; several are consecutive. Which entries there are, and who may write them, is known to the ops that have such an object.
+ * Entries of one format in memory: the format encodes them, this class stores and loads them. An entry is identified by the physical
+ * address of its first word; `count` entries are consecutive. The caller (a platform's ops) checks ranges.
  *
- * In what order things become visible:
+ * Order of the stores:
  * - `set` stores the valid word of each entry last, `clear` first. Both are plain stores: a fence (or the invalidation that
  *   follows a `clear`, which orders this thread's stores itself) makes them visible to every DMA that begins afterwards.
- * - `exchange` between two valid entries that differ in one word is one store. Where both words differ the entry is not valid in
- *   between, and a DMA of just then is refused: it is not translated by halves of two entries. Nor may the same entry be
- *   exchanged again, or set again once cleared, before an invalidation: a DMA that walks meanwhile could join their halves.
- * - A format whose empty entry is itself valid (it leads to a dummy page) has no half that is harmless beside every other one. Its
- *   entries break before they make: the valid word becomes one that is not valid, then the other word is the new one's, then the
- *   valid word. A DMA that meets the moment in between is refused: the entry's address has not been given to a driver yet, or has been
- *   taken back.
+ * - `exchange` between two valid entries that differ in one word is one store. If both words differ, the entry is invalid in between, and a
+ *   concurrent DMA is refused rather than translated by halves of two entries. The same entry must not be exchanged again, or set after a
+ *   clear, before an invalidation: a concurrent walk could combine their halves.
+ * - A format whose empty entry is valid (it leads to a dummy page) has no word that is harmless beside every other one. Its entries use
+ *   break-before-make: store an invalid valid word, then the new other word, then the new valid word. A DMA in between is refused. That is
+ *   no loss: the entry's address is not yet, or no longer, a driver's.
  */
 import type { EntryFormat } from "../formats/contract.ts";
 import * as formats from "../formats/contract.ts";
@@ -23,26 +22,26 @@ import type { EntryAccess } from "../units/numbers.ts";
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { checkPageShift, ENTRY_BYTES, ENTRY_WORDS } = formats;
 
-/** Entries encoded at a time: 2 KiB of scratch stay in the nearest cache. */
+/** Entries encoded at a time: 2 KiB of scratch stay in the first-level cache. */
 const BATCH_ENTRIES = 256;
 /** Value of the valid word that makes an entry invalid in every format. */
 const NOT_VALID = 0;
 
-/** One per thread: it has scratch space of its own. */
+/** One object per thread: it has scratch space. */
 export class EntryMemory {
   readonly #memory: Memory;
   readonly #format: EntryFormat;
   readonly #pageShift: number;
   readonly #validWord: 0 | 1;
-  /** Of each entry, the word that is not the valid one. */
+  /** Index of the word of an entry that is not the valid word. */
   readonly #otherWord: 0 | 1;
   readonly #breaks: boolean;
-  /** Batch size of the fast path of `set`; 0 for formats whose entries break before they make. */
+  /** Batch size of the fast path of `set`; 0 for formats that need break-before-make. */
   readonly #quickEntries: number;
   readonly #scratch: Uint32Array = new Uint32Array(BATCH_ENTRIES * ENTRY_WORDS);
   readonly #found: Uint32Array = new Uint32Array(ENTRY_WORDS);
   readonly #empty: Uint32Array = new Uint32Array(BATCH_ENTRIES * ENTRY_WORDS);
-  /** Empty entries with a valid word that is not valid. */
+  /** Empty entries with an invalid valid word. */
   readonly #broken: Uint32Array = new Uint32Array(BATCH_ENTRIES * ENTRY_WORDS);
 
   /** Throws InvalidArgumentError for a page size (`pageShift`: its log2 in bytes) that the format lacks. */
@@ -62,10 +61,10 @@ export class EntryMemory {
   }
 
   /**
-   * "platform-refused" when the format can't hold one of the pages: then nothing has changed.
+   * "platform-refused" if the format can't hold one of the pages; then nothing has changed.
    *
-   * Called for each element of a scatterlist, so it is kept short: with all that it calls it fits into what the engine inlines into
-   * the loop of mapSg. That saved 3 of 24 ns an element (`npm run bench -- --case map-sg`).
+   * Called for each element of a scatterlist. It is short enough for the engine to inline it, with its callees, into the loop of mapSg,
+   * which saved 3 of 24 ns an element (`npm run bench -- --case map-sg`).
    */
   set(address: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     if (count > this.#quickEntries) return this.setAs(this.#format, address, count, page, access);
@@ -79,7 +78,7 @@ export class EntryMemory {
     for (let done = 0; done < count; done += BATCH_ENTRIES) {
       const entries = Math.min(BATCH_ENTRIES, count - done);
       if (!format.encode(page + done, entries, access, this.#pageShift, this.#scratch)) {
-        // All or nothing. No device has been told of the entries.
+        // All or nothing. No device knows these entries yet.
         if (done > 0) this.#clearBatches(address, done);
         return "platform-refused";
       }
@@ -99,7 +98,7 @@ export class EntryMemory {
     this.#format.decode(this.#load(address), 0, this.#pageShift, into);
   }
 
-  /** "platform-refused" when the format can't hold the page: then nothing has changed. */
+  /** "platform-refused" if the format can't hold the page; then nothing has changed. */
   exchange(address: number, page: number, access: EntryAccess, old: EntryValue): Failure | undefined {
     const wanted = this.#scratch;
     if (!this.#format.encode(page, 1, access, this.#pageShift, wanted)) return "platform-refused";
@@ -115,7 +114,7 @@ export class EntryMemory {
     return undefined;
   }
 
-  /** The entry's words, until the next call. */
+  /** Loads the entry's words. The array is reused by the next call. */
   #load(address: number): Uint32Array {
     this.#found[0] = this.#memory.load32(address);
     this.#found[1] = this.#memory.load32(address + 4);
@@ -128,7 +127,7 @@ export class EntryMemory {
     }
   }
 
-  /** An empty entry that is not valid is stored valid word first; one that is, valid word last: it has been broken before. */
+  /** An invalid empty entry is stored valid word first. A valid one is stored valid word last, after `#break`. */
   #storeEmpty(address: number, count: number): void {
     if (this.#breaks) this.#break(address, count);
     const last = this.#breaks ? this.#validWord : this.#otherWord;
@@ -136,8 +135,9 @@ export class EntryMemory {
   }
 
   /**
-   * Makes entries not valid, before all that this thread stores there next. Of many, the other word is then that of an empty entry, which
-   * it was in an entry that is set, and is to be in one that is emptied: see walk.ts. Plain pairs cost less than ordered stores.
+   * Invalidates entries, ordered before this thread's next stores to them. For many entries it stores pairs of words, since plain pairs
+   * cost less than ordered stores. The other word of each pair is then that of an empty entry, which an entry to set has already and an
+   * entry to empty gets anyway: see walk.ts.
    */
   #break(address: number, count: number): void {
     if (count === 1) this.#memory.store32(address + this.#validWord * 4, NOT_VALID);

@@ -1,14 +1,13 @@
 /**
- * Ranges of entries as ops mind them: spans that ops whose calls can fail have to remember, and the error about a range that is not in
- * the table.
+ * Ranges of entries that need a retry after a failed hypervisor call, and the error for a range outside of the table.
  */
 import { InvalidArgumentError, inWords } from "../units/errors.ts";
 import type { EntryRange } from "../units/numbers.ts";
 import { overlaps, rangeOf, without } from "../units/ranges.ts";
 
 /**
- * Entries about which something is still to be done: they were lost on the way to the hypervisor, or could not be emptied. Of one thread; empty
- * but for failures, which is why every question is cheap then.
+ * Entries that need further work: they were lost when handed to the hypervisor, or could not be emptied. Belongs to one thread. It is empty
+ * unless calls have failed, so its queries are cheap.
  */
 export class EntrySpans {
   #spans: EntryRange[] = [];
@@ -21,13 +20,13 @@ export class EntrySpans {
     this.#spans.push(rangeOf(first, end));
   }
 
-  /** What is remembered about [first, end) is settled: of a span that goes on outside of it, the rest stays. */
+  /** Removes [first, end). Parts of spans outside of it stay. */
   remove(first: number, end: number): void {
     if (this.isEmpty) return;
     this.#spans = this.#spans.flatMap((span) => without(span, first, end));
   }
 
-  /** The spans that have entries in [first, end), whole. They are forgotten: whoever fails with one again adds it again. */
+  /** Removes and returns the spans that overlap [first, end), whole. The caller adds a span again if its retry fails. */
   take(first: number, end: number): readonly EntryRange[] {
     if (this.isEmpty) return this.#spans;
     const taken = this.#spans.filter((span) => overlaps(span, first, end));
@@ -36,7 +35,7 @@ export class EntrySpans {
   }
 }
 
-/** The error about a range that is not in the table. Made out of line: a check that is to be inlined stays small. */
+/** The error for a range outside of the table. A separate function, so that the check stays small enough to be inlined. */
 export function beyondTable(first: number, count: number, entries: number): InvalidArgumentError {
   const range = `[${first}, ${first + count})`;
   return new InvalidArgumentError("range of entries", inWords(range), `at least one entry in [0, ${entries})`);

@@ -1,6 +1,6 @@
 /**
- * TableOps of one flat table of entries in memory: all but the invalidation, which is the platform's that extends this class. Knows
- * nothing of the allocator above it. In what order entries become visible: entry-memory.ts.
+ * TableOps of one flat table of entries in memory, except invalidation, which a platform's subclass adds. Independent of the allocator.
+ * entry-memory.ts describes the order in which entries become visible.
  */
 import type { EntryFormat } from "../formats/contract.ts";
 import * as formats from "../formats/contract.ts";
@@ -29,11 +29,11 @@ export interface FlatTableOptions {
   readonly tableAddress: number;
 }
 
-/** One per thread. Every call with a range throws InvalidArgumentError for entries that the table does not have. */
+/** One object per thread. Calls with a range throw InvalidArgumentError for entries outside of the table. */
 export abstract class FlatTableOps implements TableOps {
   protected readonly memory: Memory;
   protected readonly entries: number;
-  /** What writes and reads the table's entries, by address. */
+  /** Writes and reads entries by address. */
   protected readonly entryMemory: EntryMemory;
   readonly #tableAddress: number;
 
@@ -49,7 +49,7 @@ export abstract class FlatTableOps implements TableOps {
   abstract invalidate(first: number, end: number): Failure | undefined;
   abstract invalidateAll(): Failure | undefined;
 
-  /** "platform-refused" when the format can't hold one of the pages. Inlined into the loop of mapSg, with all that it calls. */
+  /** "platform-refused" if the format can't hold one of the pages. Inlined with its callees into the loop of mapSg. */
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     if (!inTable(first, count, this.entries)) throw beyondTable(first, count, this.entries);
     return this.entryMemory.set(this.addressOf(first), count, page, access);
@@ -65,13 +65,13 @@ export abstract class FlatTableOps implements TableOps {
     this.entryMemory.get(this.addressOf(entry), into);
   }
 
-  /** "platform-refused" when the format can't hold the page: then nothing has changed. */
+  /** "platform-refused" if the format can't hold the page; then nothing has changed. */
   exchange(entry: number, page: number, access: EntryAccess, old: EntryValue): Failure | undefined {
     this.checkRange(entry, 1);
     return this.entryMemory.exchange(this.addressOf(entry), page, access, old);
   }
 
-  /** Never fails: nothing is gathered. */
+  /** Never fails: `set` and `clear` write entries immediately. */
   publish(): Failure | undefined {
     this.memory.fence();
     return undefined;
@@ -82,18 +82,18 @@ export abstract class FlatTableOps implements TableOps {
     return this.#tableAddress + entry * ENTRY_BYTES;
   }
 
-  /** Throws InvalidArgumentError unless these are entries of the table. */
+  /** Throws InvalidArgumentError for entries outside of the table. */
   protected checkRange(first: number, count: number): void {
     if (!inTable(first, count, this.entries)) throw beyondTable(first, count, this.entries);
   }
 }
 
-/** So short that it is always inlined. */
+/** Short enough to be always inlined. */
 function inTable(first: number, count: number, entries: number): boolean {
   return first >= 0 && count >= 1 && first + count <= entries;
 }
 
-/** Throws InvalidArgumentError unless a table of so many entries may lie at this address of the memory. */
+/** Throws InvalidArgumentError unless a table of so many entries fits into memory at this address. */
 function checkTablePlace(memory: Memory, entries: number, tableAddress: number): void {
   checkInteger("entries of the table", entries, 1, MAX_ENTRIES);
   const last = memory.bytes - entries * ENTRY_BYTES;

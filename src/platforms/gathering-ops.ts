@@ -1,17 +1,17 @@
 /**
- * TableOps whose entries a hypervisor makes. A call costs far more than an entry, so `set` only gathers: one run of consecutive entries,
- * which goes to the hypervisor by as few calls as it takes when a set does not continue it, when it is as long as a call takes, and at
- * `publish`. The calls themselves are the platform's (`EntryCalls`).
+ * TableOps whose entries a hypervisor writes. A call costs far more than an entry, so `set` only gathers one run of consecutive entries.
+ * The run is handed over, by as few calls as possible, when a `set` does not continue it, when it has the length of a call's list, and at
+ * `publish`. The platform supplies the calls (`EntryCalls`).
  *
- * What a failed call does, on every platform:
- * - A run whose call fails is emptied again, also where the hypervisor had made a part of it. Its entries are *lost*: `publish` fails until
- *   their owner has cleared them. `set` does not answer that failure: the run may be of other sets than the one that has it sent.
- * - Entries that could not be emptied are *uncleared*. The next `publish` answers why, once; `invalidate` of them and `invalidateAll` try
- *   again and fail until they are empty, so the allocator keeps their range out of use. Other mappings do not meet that failure.
- *   (After the death of this thread, its recovery clears the range anew.)
+ * Effects of a failed call, on every platform:
+ * - A run whose call fails is emptied again, including the part that the hypervisor has written. Its entries are *lost*: `publish` fails
+ *   until their owner has cleared them. `set` does not return that failure, because the run may belong to earlier calls of `set`.
+ * - Entries that could not be emptied are *uncleared*. The next `publish` reports it once. `invalidate` of their range and `invalidateAll`
+ *   retry, and fail until the entries are empty, so the allocator quarantines the range. Other mappings are not affected. (If this thread
+ *   dies, recovery clears the range again.)
  *
- * Entries are visible to devices, and forgotten by the IOTLB, when the hypervisor's call returns: there is nothing more to invalidate.
- * One object per thread, with a list page of its own; ranges are owned, so no two calls are about the same entry.
+ * The hypervisor's call also makes entries visible to devices and invalidates the IOTLB, so `invalidate` has nothing else to do. There is
+ * one object per thread, with its own list page. A range has one owner, so two threads never call for the same entry.
  */
 import * as addresses from "../formats/address.ts";
 import { ENTRY_WORDS } from "../formats/contract.ts";
@@ -23,36 +23,36 @@ import { beyondTable, EntrySpans } from "./entry-spans.ts";
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { pagesFit } = addresses;
 
-/** One thread's calls about one table. They throw IovaError "table-gone" where the platform's tables can be given back. */
+/** One thread's calls for one table. On platforms whose tables can be returned to the hypervisor they throw IovaError "table-gone". */
 export interface EntryCalls {
   readonly largestPage: number;
-  /** Elements of the longest list: what is gathered at most. */
+  /** Elements of the longest list, which limits the gathered run. */
   readonly listEntries: number;
   /** Most entries that one `unmap` takes. */
   readonly mostUnmapped: number;
-  /** Entries that the last `unmap`, when it failed, has emptied all the same. */
+  /** Number of entries that the last `unmap` emptied before it failed. */
   readonly unmapped: number;
-  /** Of entries that one call makes, all have the same kind. */
+  /** The kind of an entry with this access. All entries of one call have the same kind. */
   kindOf(access: EntryAccess): number;
-  /** Writes what a list says of `count` pages, two words each, from element `at` of the list on. */
+  /** Encodes `count` pages as list elements of two words, from element `at` of the list on. */
   encode(page: number, count: number, access: EntryAccess, list: Uint32Array, at: number): void;
-  /** Makes `count` entries of the list's first elements. A failure: some may have been made. */
+  /** Writes `count` entries from the list's first elements. After a failure some may have been written. */
   map(first: number, count: number, kind: number, list: Uint32Array): Failure | undefined;
-  /** Empties entries, and the IOTLB forgets them. */
+  /** Empties entries and invalidates them in the IOTLB. */
   unmap(first: number, count: number): Failure | undefined;
-  /** Throws IovaError when the hypervisor doesn't say. */
+  /** Throws IovaError if the hypervisor can't read the entry. */
   get(entry: number, into: EntryValue): void;
-  /** Makes an entry anew that was `old`. A failure: it is as it was. Throws IovaError when that could not be brought about. */
+  /** Replaces an entry whose value is `old`. On failure the entry is unchanged. Throws IovaError if it could not be restored. */
   replace(entry: number, page: number, access: EntryAccess, old: EntryValue): Failure | undefined;
 }
 
-/** One per thread. */
+/** One object per thread. */
 export class GatheringOps implements TableOps {
   protected readonly entries: number;
   readonly #calls: EntryCalls;
   readonly #listEntries: number;
   readonly #largestPage: number;
-  // The gathered run: entries [#first, #first + #count), of one kind, as the list that is handed over.
+  // The gathered run: entries [#first, #first + #count) of one kind, already encoded as a list.
   readonly #gathered: Uint32Array;
   #first = 0;
   #count = 0;
@@ -60,7 +60,7 @@ export class GatheringOps implements TableOps {
   readonly #lost: EntrySpans = new EntrySpans();
   #lossReason: Failure = "platform-busy";
   readonly #uncleared: EntrySpans = new EntrySpans();
-  /** Why something could not be emptied since the last `publish`. */
+  /** The last failure to empty entries since the last `publish`. */
   #clearFailure: Failure | undefined;
 
   constructor(calls: EntryCalls, entries: number) {
@@ -71,7 +71,7 @@ export class GatheringOps implements TableOps {
     this.#gathered = new Uint32Array(calls.listEntries * ENTRY_WORDS);
   }
 
-  /** "platform-refused" when an entry can't hold one of the pages. Throws InvalidArgumentError beyond the table. */
+  /** "platform-refused" if an entry can't hold one of the pages. Throws InvalidArgumentError for entries outside of the table. */
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     if (!inTable(first, count, this.entries)) throw beyondTable(first, count, this.entries);
     if (!pagesFit(page, count, this.#largestPage)) return "platform-refused";
@@ -92,20 +92,20 @@ export class GatheringOps implements TableOps {
   clear(first: number, count: number): void {
     if (!inTable(first, count, this.entries)) throw beyondTable(first, count, this.entries);
     this.#dropGathered(first, first + count);
-    // Settled by clearing them now; kept, it would later be about entries of another owner.
+    // The clear settles the loss. If it stayed recorded, it would later apply to another owner's entries.
     this.#lost.remove(first, first + count);
     this.#uncleared.remove(first, first + count);
     this.#empty(first, count);
   }
 
-  /** Throws IovaError when the hypervisor doesn't say. What is gathered is handed over first, so that the table is as it was set. */
+  /** Hands the gathered run over first. Throws IovaError if the hypervisor can't read the entry. */
   get(entry: number, into: EntryValue): void {
     this.checkRange(entry, 1);
     this.#handOver();
     this.#calls.get(entry, into);
   }
 
-  /** On failure the entry is as it was. Throws IovaError when the hypervisor doesn't say what it was, or doesn't take it back. */
+  /** On failure the entry is unchanged. Throws IovaError if the hypervisor can't read the entry, or does not restore it. */
   exchange(entry: number, page: number, access: EntryAccess, old: EntryValue): Failure | undefined {
     this.checkRange(entry, 1);
     if (!pagesFit(page, 1, this.#largestPage)) return "platform-refused";
@@ -113,7 +113,7 @@ export class GatheringOps implements TableOps {
     return this.#calls.replace(entry, page, access, old);
   }
 
-  /** Hands over what is gathered. A failure: entries were lost, or something that was cleared since the last `publish` is still there. */
+  /** Hands the gathered run over. A failure: entries were lost, or entries cleared since the last `publish` could not be emptied. */
   publish(): Failure | undefined {
     this.#handOver();
     const failure = this.#clearFailure;
@@ -121,7 +121,7 @@ export class GatheringOps implements TableOps {
     return this.#lost.isEmpty ? failure : this.#lossReason;
   }
 
-  /** The hypervisor has invalidated what it was told to empty: only what it could not be told is still to be done. */
+  /** Retries entries that could not be emptied. The hypervisor has invalidated all others already. */
   invalidate(first: number, end: number): Failure | undefined {
     return this.#uncleared.isEmpty ? undefined : this.#clearAgain(first, end);
   }
@@ -130,19 +130,19 @@ export class GatheringOps implements TableOps {
     return this.#uncleared.isEmpty ? undefined : this.#clearAgain(0, this.entries);
   }
 
-  /** Throws InvalidArgumentError unless these are entries of the table. */
+  /** Throws InvalidArgumentError for entries outside of the table. */
   protected checkRange(first: number, count: number): void {
     if (!inTable(first, count, this.entries)) throw beyondTable(first, count, this.entries);
   }
 
-  /** Forgets what is gathered for [first, end). */
+  /** Removes [first, end) from the gathered run. */
   #dropGathered(first: number, end: number): void {
     const from = Math.max(first, this.#first);
     const to = Math.min(end, this.#first + this.#count);
     if (from >= to) return;
     if (to === this.#first + this.#count) this.#count = from - this.#first;
     else if (from > this.#first) {
-      // From the middle: what lies on both sides is one run no longer.
+      // The range lies in the middle: the remaining parts are no longer one run.
       this.#handOver();
     } else {
       this.#gathered.copyWithin(0, (to - from) * ENTRY_WORDS, this.#count * ENTRY_WORDS);
@@ -151,7 +151,7 @@ export class GatheringOps implements TableOps {
     }
   }
 
-  /** Hands the gathered run over: after it, nothing is gathered, and the run is in the table, or none of it and it is lost. */
+  /** Hands the gathered run over. Afterwards it is in the table, or none of it is and it is lost. */
   #handOver(): void {
     if (this.#count === 0) return;
     const [first, count] = [this.#first, this.#count];
@@ -163,7 +163,7 @@ export class GatheringOps implements TableOps {
     this.#empty(first, count);
   }
 
-  /** Empties a range of any length; what could not be emptied is remembered. */
+  /** Empties a range of any length, and records entries that could not be emptied. */
   #empty(first: number, count: number): void {
     const most = this.#calls.mostUnmapped;
     for (let done = 0; done < count; done += most) {
@@ -175,7 +175,7 @@ export class GatheringOps implements TableOps {
     }
   }
 
-  /** Tries again to empty what is left of these entries. Why not all of it could be, or undefined. */
+  /** Retries the uncleared entries in this range. Returns a failure if some are still not empty. */
   #clearAgain(first: number, end: number): Failure | undefined {
     const before = this.#clearFailure;
     this.#clearFailure = undefined;
@@ -187,7 +187,7 @@ export class GatheringOps implements TableOps {
   }
 }
 
-/** So short that it is always inlined. */
+/** Short enough to be always inlined. */
 function inTable(first: number, count: number, entries: number): boolean {
   return first >= 0 && count >= 1 && first + count <= entries;
 }

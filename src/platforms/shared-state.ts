@@ -1,6 +1,6 @@
 /**
- * What the threads of a platform share beside its table: a version, by which handles of another library are known, and whether the
- * table has been given back, after which every use of it throws. For platforms whose tables can be given back by one call.
+ * State that the threads of a platform share, besides its table: a version, to refuse handles of another version of the library, and
+ * whether the table was removed, after which every use throws. For platforms whose tables can be removed.
  */
 import { createShared, load, type SharedBuffer, type SharedWords, store, wordsOf } from "../shared/memory.ts";
 import { checkHandle, type HandleField } from "../table/handle.ts";
@@ -12,7 +12,7 @@ const WORDS = 4;
 /** Raised with every change that another version could misread. */
 const VERSION = 1;
 
-/** The part of a platform's handle that is the same for all of them. */
+/** The common part of the platforms' handles. */
 export interface PlatformHandle {
   readonly state: SharedBuffer;
   readonly table: TableHandle;
@@ -34,7 +34,7 @@ export class SharedState {
     return state;
   }
 
-  /** Throws FormatError for what is no handle of `whose`, such as "a sun4v platform", with these fields beside state and table. */
+  /** Throws FormatError unless this is a handle of `whose` (such as "a sun4v platform") with state, table and these fields. */
   static attach(whose: string, handle: PlatformHandle, fields: Readonly<Record<string, HandleField>>): SharedState {
     checkHandle(whose, handle, { ...fields, state: "shared", table: "table" });
     if (handle.state.byteLength !== WORDS * 4) throw new FormatError(`the handle is not that of ${whose}`);
@@ -44,7 +44,7 @@ export class SharedState {
     throw new FormatError(`the handle is that of ${whose} of version ${version}; this library has version ${VERSION}`);
   }
 
-  /** Has the table been given back? */
+  /** True after the table was removed. */
   get isGone(): boolean {
     return load(this.#words, WORD.gone) !== 0;
   }

@@ -1,12 +1,12 @@
-/** The taking of a whole table, so that no thread maps in it, before it is handed over, freed or removed. */
+/** Reserves a whole table, so that no thread maps in it, before it is handed over, freed or removed. */
 import type { PooledAllocator } from "../allocator/pooled-allocator.ts";
 import type { Failure } from "../units/failure.ts";
 import type { EntryRange } from "../units/numbers.ts";
 import { gapsBetween, mergeRanges } from "../units/ranges.ts";
 
 /**
- * Reserves every entry but those in `known`, ranges that are reserved already. What was reserved, for `unreserveAll`; or why it can't be
- * done, "in-use" when an entry is allocated: then nothing is reserved.
+ * Reserves every entry except the ranges in `known`, which are reserved already. Returns the reserved ranges for `unreserveAll`. On failure
+ * nothing is reserved; "in-use" if an entry is allocated.
  */
 export function reserveRest(allocator: PooledAllocator, known: readonly EntryRange[]): readonly EntryRange[] | Failure {
   const taken: EntryRange[] = [];
@@ -21,7 +21,10 @@ export function reserveRest(allocator: PooledAllocator, known: readonly EntryRan
   return taken;
 }
 
-/** A range that can't be given back, since a dead thread holds its pool's lock, waits with this thread, or is quarantined: none is lost. */
+/**
+ * Returns ranges to their pools. If a dead thread holds a pool's lock, the range waits in this thread's queue or is quarantined; no range
+ * is lost.
+ */
 export function unreserveAll(allocator: PooledAllocator, ranges: readonly EntryRange[]): void {
   for (const range of ranges) allocator.unreserve(range);
 }

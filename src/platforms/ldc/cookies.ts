@@ -1,18 +1,18 @@
 /**
- * Cookies: how one end of a channel names memory of the other. A cookie is the bus address of LDC:
+ * Cookies: the addresses by which one end of a channel uses memory of the other. A cookie is the bus address of LDC:
  *
  *     bits 63–60  size code of the page: 0–7 for 8K, 64K, 512K, 4M, 32M, 256M, 2G, 16G
  *     below       index of the map table's entry << (13 + 3 · code), and the offset in the page
  *
- * So to the generic table it is a window with base code << 60 and the pages' size: `iovaOf` makes a cookie of an entry. (For this
- * the allocator of 2015 had a callback of its own, cookie_to_index.)
+ * For the generic table this is a window with base code << 60 and the page size: `iovaOf` converts an entry to a cookie. (The allocator of
+ * 2015 had a callback for this, cookie_to_index.)
  */
 import { ldcMapEntry, ldcSizeCode } from "../../formats/ldc-map-entry.ts";
 import { checkInteger } from "../../units/errors.ts";
 import type { DmaWindow } from "../../units/numbers.ts";
 
 const CODE_SHIFT = 60n;
-/** Size codes there are. */
+/** Number of size codes. */
 export const SIZE_CODES: number = ldcMapEntry.pageShifts.length;
 
 /** A run of exported bytes that the other end reaches from one address on. */
@@ -21,7 +21,7 @@ export interface LdcCookie {
   readonly bytes: number;
 }
 
-/** log2 of the page size in bytes that a size code stands for. */
+/** log2 of the page size in bytes of a size code. */
 export function pageShiftOf(code: number): number {
   return 13 + 3 * code;
 }
@@ -33,18 +33,18 @@ export function cookieWindow(pageShift: number, entries: number): DmaWindow {
   return { base, pageShift, entries };
 }
 
-/** The size code of a cookie: 0 .. 15, of which there are SIZE_CODES. */
+/** The size code of a cookie: 0 .. 15. Codes below SIZE_CODES are valid. */
 export function sizeCodeOf(cookie: bigint): number {
   return Number(cookie >> CODE_SHIFT);
 }
 
-/** The index of the entry that a cookie leads to. Exact below 2^47; a size code that there is not counts as the others do. */
+/** The index of a cookie's entry. Exact below 2^47. Computed the same way for invalid size codes. */
 export function cookieIndex(cookie: bigint): number {
   const code = sizeCodeOf(cookie);
   return Number(BigInt.asUintN(60, cookie) >> BigInt(pageShiftOf(code)));
 }
 
-/** Pages that a cookie's bytes take. */
+/** Number of pages that a cookie's bytes cover. */
 export function cookiePages(cookie: LdcCookie): number {
   const pageBytes = 2 ** pageShiftOf(sizeCodeOf(cookie.address));
   const offset = Number(cookie.address & BigInt(pageBytes - 1));

@@ -1,8 +1,8 @@
 /**
- * One end of a channel as its domain uses it: the link, and what the other end exports. It copies by cookies through the hypervisor, or maps a
- * page in. It needs no map table of its own; what it exports itself is LdcPlatform's.
+ * The importing side of a channel: the link state, and access to memory that the other end exports. The hypervisor copies by cookies, or
+ * maps a page in. No map table is needed; LdcPlatform is the exporting side.
  *
- * One object per thread. Every errno is an LdcError (errors.ts).
+ * One object per thread. Errors are LdcErrors (errors.ts).
  */
 
 import type { Hypercall, Machine } from "../../machine/contract.ts";
@@ -27,19 +27,19 @@ import {
 } from "./services.ts";
 
 export type LinkState = "down" | "up" | "reset";
-/** Into this end's memory, or out of it. */
+/** "in": into this end's memory. "out": out of it. */
 export type CopyDirection = "in" | "out";
 
-/** A page of the other end, at a real address of this one. */
+/** A page of the other end, mapped at a real address of this end. */
 export interface MappedInPage {
   readonly address: number;
-  /** What this end's CPUs may do: 1 read, 2 write, 4 execute. */
+  /** Permissions of this end's CPUs: 1 read, 2 write, 4 execute. */
   readonly permissions: number;
 }
 
 /**
- * One end of a channel: copies by the other end's cookies through the hypervisor, or maps a page of it in. Addresses are real ones, lengths
- * in bytes, both multiples of 8. One object per thread. Every errno of the channel is thrown as an LdcError.
+ * One end of a channel. Addresses are real addresses and lengths are in bytes; both are multiples of 8. One object per thread. Errors of
+ * the channel are thrown as LdcErrors.
  */
 export class LdcLink {
   readonly #hypercall: Hypercall;
@@ -50,13 +50,13 @@ export class LdcLink {
     this.#hypercall = ldcHypercallOf(machine);
   }
 
-  /** This end is ready; the link is up once both are. Also after a reset. */
+  /** Configures this end. The link is up once both ends are configured. Also needed after a reset. */
   connect(): void {
     const status = this.#call(LDC_RX_QCONF, 0n, 1n);
     if (status !== EOK) throw new LdcError("EBUSY", `ldc_rx_qconf: the hypervisor answers status ${status}`);
   }
 
-  /** Resets the link, for both ends: copies fail until both have connected anew. */
+  /** Resets the link for both ends. Copies fail until both have connected again. */
   reset(): void {
     const status = this.#call(LDC_RX_QCONF, 0n, 0n);
     if (status !== EOK) throw new LdcError("EBUSY", `ldc_rx_qconf: the hypervisor answers status ${status}`);
@@ -70,10 +70,10 @@ export class LdcLink {
   }
 
   /**
-   * Copies between this end's memory, from `address` on, and what cookies of the other end name, `offset` bytes after the start of the
-   * first. Returns the bytes copied: fewer than asked for when the cookies have no more, or the hypervisor copies no more.
-   * @throws LdcError EINVAL for another direction, EFAULT for what is no multiple of 8, ECONNRESET when the link is not up, EFAULT
-   * when it is, and the copy is refused; EBUSY for a copy that may succeed later
+   * Copies between this end's memory from `address` on and the memory of the other end's cookies from byte `offset` on. Returns the number
+   * of bytes copied: less than `bytes` if the cookies cover less, or the hypervisor stops early.
+   * @throws LdcError EINVAL for another direction; EFAULT if an argument is not a multiple of 8, or the copy is refused while the link is
+   * up; ECONNRESET if the link is not up; EBUSY for a copy that may succeed later
    */
   copy(direction: CopyDirection, address: number, bytes: number, cookies: readonly LdcCookie[], offset = 0): number {
     if (direction !== "in" && direction !== "out") {
@@ -94,7 +94,7 @@ export class LdcLink {
     return copied;
   }
 
-  /** Maps the page of a cookie in. Errors as of `copy`; EBUSY when it is mapped in already, or no more pages can be. */
+  /** Maps the page of a cookie in. Errors as of `copy`; EBUSY if it is mapped in already, or no more pages can be mapped in. */
   mapIn(cookie: bigint): MappedInPage {
     const status = this.#call(LDC_MAPIN, cookie);
     if (status !== EOK) throw this.#refusal(`ldc_mapin of cookie ${hexadecimal(cookie)}`, status);
@@ -102,18 +102,18 @@ export class LdcLink {
   }
 
   /**
-   * Gives a mapped-in page back. One that the other end has revoked is gone already, and that is fine. Throws LdcError EBUSY while a CPU
-   * of this end goes on using it, or the hypervisor can't now: then the page is still to be given back.
+   * Unmaps a mapped-in page. Does nothing if the other end has revoked it. Throws LdcError EBUSY while a CPU of this end uses the page, or
+   * the hypervisor is busy; the page stays mapped in then.
    */
   unmapIn(page: MappedInPage): void {
-    // The real address alone: this call names no channel.
+    // The only argument is the real address: this call has no channel.
     this.#args[0] = BigInt(page.address);
     const status = this.#hypercall(LDC_UNMAP, this.#args);
     if (!isForLater(status)) return;
     throw new LdcError("EBUSY", `ldc_unmap of ${hexadecimal(page.address)}: the hypervisor answers status ${status}`);
   }
 
-  /** Calls until all is copied, or a call copies nothing. */
+  /** Calls the hypervisor until all bytes are copied, or a call copies nothing. */
   #copyPart(direction: CopyDirection, address: number, bytes: number, cookie: bigint): number {
     const code = BigInt(direction === "in" ? COPY_IN : COPY_OUT);
     let copied = 0;
@@ -130,7 +130,7 @@ export class LdcLink {
     return copied;
   }
 
-  /** A call that was refused: because of the link, or because of what it asked for? */
+  /** The error for a refused call: ECONNRESET if the link is not up, else by the status. */
   #refusal(what: string, status: number): LdcError {
     const { state } = this;
     if (state !== "up") return new LdcError("ECONNRESET", `${what}: the link is ${state}`);
@@ -146,17 +146,17 @@ export class LdcLink {
   }
 }
 
-/** Does a status say that the same call may succeed later? */
+/** True for a status after which the same call may succeed later. */
 function isForLater(status: number): boolean {
   return status === EBUSY || status === EWOULDBLOCK;
 }
 
-/** The machine's hypervisor. Throws InvalidArgumentError when it has none. */
+/** The machine's hypercall. Throws InvalidArgumentError if the machine has no hypervisor. */
 export function ldcHypercallOf(machine: Machine): Hypercall {
   return hypercallOf(machine, "the LDC calls");
 }
 
-/** Throws LdcError EFAULT unless all are multiples of 8, EINVAL unless they are lengths and addresses at all. */
+/** Throws LdcError EINVAL unless address and length are integers from 0 on, EFAULT unless they are multiples of 8. */
 export function checkAligned(what: string, address: number, bytes: number): void {
   if (!(Number.isSafeInteger(address) && Number.isSafeInteger(bytes) && address >= 0 && bytes >= 0)) {
     throw new LdcError("EINVAL", `${what} is ${bytes} bytes at ${address}; expected integers from 0 on`);

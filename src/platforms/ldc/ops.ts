@@ -1,13 +1,12 @@
 /**
- * TableOps of an LDC map table: entries of 16 bytes in memory, of which these ops write the first 8. The other 8 are the revoke cookie, and
- * the hypervisor's: not 0 while the other end has the page mapped in.
+ * TableOps of an LDC map table: entries of 16 bytes in memory, of which these ops write the first 8. The hypervisor writes the other 8, the
+ * revoke cookie: it is not 0 while the other end has the page mapped in.
  *
- * The other end's copies are its DMA. The hypervisor reads the entry anew for each, so there is no IOTLB; what `invalidate` has to do
- * is to end what is under way: it revokes pages that are mapped in, and makes at least one call, after which no copy by the old
- * entries goes on.
+ * The other end's copies take the role of DMA. The hypervisor reads the entry for each copy, so there is no IOTLB. `invalidate` revokes
+ * pages that are mapped in and makes at least one call, after which no copy by the old entries is in progress.
  *
- * Against an ldc_mapin at the same time: `clear` stores the empty entry, `publish` orders it before the look at the revoke cookie. The
- * hypervisor stores the revoke cookie first, then looks at the entry once more. So one of the two sees the other.
+ * A concurrent ldc_mapin: `clear` stores the empty entry, and `publish` orders it before the load of the revoke cookie. The hypervisor
+ * stores the revoke cookie first, then loads the entry again. So at least one side sees the other's store.
  */
 import * as addresses from "../../formats/address.ts";
 import * as formats from "../../formats/ldc-map-entry.ts";
@@ -29,28 +28,28 @@ const { pagesFit, swapBytes } = addresses;
 const { encodeLdcEntries, LDC_ENTRY_BYTES, LDC_MAP, ldcEntryPermissions, ldcMapEntry } = formats;
 const { CHANNEL, LDC_REVOKE } = services;
 
-/** Of an entry's two words, the one with the permissions. */
+/** Index of the word of an entry with the permissions. */
 const VALID_WORD = 1;
 const REVOKE_COOKIE_AT = 8;
 const TWO_TO_32 = 2 ** 32;
 
 export interface LdcOpsOptions {
-  /** Of the exporting end: its memory and its hypervisor. */
+  /** The exporting end's machine: memory and hypervisor. */
   readonly machine: Machine;
-  /** Of cookies: see cookieWindow. */
+  /** The window of cookies: see cookieWindow. */
   readonly window: DmaWindow;
   /** Physical address of the map table. */
   readonly tableAddress: number;
   readonly state: SharedState;
 }
 
-/** One per thread. */
+/** One object per thread. */
 export class LdcOps implements TableOps {
   readonly #memory: Memory;
   readonly #hypercall: Hypercall;
   readonly #entries: number;
   readonly #pageShift: number;
-  /** Of entry 0's cookie, the half with the size code; and what an entry adds to a cookie. */
+  /** High half of entry 0's cookie, with the size code; and the distance of two cookies. */
   readonly #baseHigh: number;
   readonly #pageBytes: number;
   readonly #tableAddress: number;
@@ -74,17 +73,17 @@ export class LdcOps implements TableOps {
     this.#state = state;
   }
 
-  /** Shadow mappings: the other end copies. */
+  /** Sets shadow mappings, which the other end uses by copies. */
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     const read = (access & 1) === 0 ? 0 : LDC_MAP.read;
     const write = (access & 2) === 0 ? 0 : LDC_MAP.write;
     return this.setWith(first, count, page, ldcEntryPermissions(LDC_MAP.shadow | read | write));
   }
 
-  /** As `set`, with the permission bits of `ldcEntryPermissions`: other kinds of mappings too. */
+  /** As `set`, with the permission bits of `ldcEntryPermissions`, for all kinds of mappings. */
   setWith(first: number, count: number, page: number, permissions: number): Failure | undefined {
     this.#check(first, count);
-    // The first page that does not fit would be the last one: none is refused after another has been written.
+    // Checks all pages before the first entry is written: the entries can't be refused in the middle.
     if (!pagesFit(page, count, this.#largestPage)) return "platform-refused";
     for (let i = 0; i < count; i++) {
       encodeLdcEntries(page + i, 1, permissions, this.#pageShift, this.#words);
@@ -105,7 +104,7 @@ export class LdcOps implements TableOps {
     ldcMapEntry.decode(this.#load(entry), 0, this.#pageShift, into);
   }
 
-  /** The entry is empty in between where both its words change: a copy of just then is refused. */
+  /** If both words change, the entry is empty in between, and a concurrent copy is refused. */
   exchange(entry: number, page: number, access: EntryAccess, old: EntryValue): Failure | undefined {
     this.#check(entry, 1);
     const wanted = this.#words;
@@ -138,7 +137,7 @@ export class LdcOps implements TableOps {
     return calls === 0 ? this.#revoke(first, 0, 0) : failure;
   }
 
-  /** Pages that are mapped in by the other end and have an entry stay so. */
+  /** Pages that the other end has mapped in stay mapped in if their entry is set. */
   invalidateAll(): Failure | undefined {
     let failure = this.#revoke(0, 0, 0);
     for (let entry = 0; entry < this.#entries; entry++) {
@@ -149,13 +148,13 @@ export class LdcOps implements TableOps {
     return failure;
   }
 
-  /** Has the other end a page mapped in by this entry? */
+  /** True if the other end has mapped a page in by this entry. */
   #isMappedIn(entry: number): boolean {
     const at = this.#addressOf(entry) + REVOKE_COOKIE_AT;
     return this.#memory.load32(at) !== 0 || this.#memory.load32(at + 4) !== 0;
   }
 
-  /** The revoke cookie by atomic loads, each half whole: the hypervisor may be changing it. */
+  /** Revokes the page that is mapped in by this entry. Loads each half of the revoke cookie atomically: the hypervisor may change it. */
   #revokeMappedIn(entry: number): Failure | undefined {
     const at = this.#addressOf(entry) + REVOKE_COOKIE_AT;
     const high = swapBytes(this.#memory.load32(at));

@@ -1,14 +1,14 @@
 /**
- * LDC: memory that one end of a logical domain channel exports to the other, by cookies. The generic table with a window of cookies
- * (cookies.ts) over a map table in memory; the "device" is the other end. No boundary is checked, since a cookie has none.
+ * LDC: memory that one end of a logical domain channel exports to the other, by cookies. It is the generic table with a window of cookies
+ * (cookies.ts) over a map table in memory; the other end takes the role of the device. Cookies have no segment boundary.
  *
  *     const exporter = LdcPlatform.create(machine, { tableAddress });
  *     const cookies = exporter.map(address, bytes, LDC_MAP.shadow | LDC_MAP.read, 8);
  *     // to the other end by message; there: new LdcLink(machine).copy("in", address, bytes, cookies)
  *     exporter.unmap(cookies);
  *
- * Beside the generic table's own interface, the channel's: exports with permissions of every kind, in cookies. An object is one
- * thread's view.
+ * Besides the generic table it has the interface of channels: exports with permissions of every kind, identified by cookies. An object is
+ * one thread's view.
  */
 
 import { UNCONSTRAINED } from "../../allocator/constraints.ts";
@@ -43,11 +43,11 @@ export interface LdcPlatformOptions {
   readonly entries?: number;
   /** Physical address of the map table: a multiple of 8 KiB, with 16 bytes an entry. */
   readonly tableAddress: number;
-  /** Of the generic table. Default: one pool. */
+  /** Options of the generic table. Default: one pool. */
   readonly table?: TableOptions;
 }
 
-/** What a thread attaches to. Structured-cloneable. */
+/** Post it to another thread and attach there. Structured-cloneable. */
 export interface LdcPlatformHandle extends PlatformHandle {
   readonly tableAddress: number;
 }
@@ -60,20 +60,22 @@ export interface LdcPiece {
 }
 
 /**
- * The exporting end of a channel: `map` memory and get cookies for the other end, `unmap` them; or map in `generic`, as on any platform.
- * Addresses are real ones, lengths in bytes. One thread's view: post the machine's handle and this one's, and `attach` in each other thread.
- * What the channel's own calls meet is thrown as an LdcError with its errno.
+ * The exporting end of a channel. `map` returns cookies for the other end, `unmap` ends them; `generic` maps as on any platform. Addresses
+ * are real addresses, lengths are in bytes. One thread's view: post the machine's handle and this one's, and `attach` in each other thread.
+ * Errors of the channel are thrown as LdcErrors.
  */
 export class LdcPlatform {
   readonly handle: LdcPlatformHandle;
-  /** The generic table, with ops of this thread: what is set through it are shadow mappings, which the other end copies. */
+  /** The generic table with this thread's ops. Its mappings are shadow mappings, which the other end uses by copies. */
   readonly generic: IommuTable;
   readonly ops: LdcOps;
   /** This end of the link. */
   readonly link: LdcLink;
   readonly #machine: Machine;
   readonly #state: SharedState;
-  /** Has the hypervisor been told to take the table away? It may have begun: then there is nothing left that it could revoke by. */
+  /**
+   * True once `remove` has asked the hypervisor to end the table. The hypervisor may have begun, and can't revoke single pages any more.
+   */
   #isEnding = false;
 
   private constructor(machine: Machine, state: SharedState, tableAddress: number, generic: IommuTable, ops: LdcOps) {
@@ -86,8 +88,8 @@ export class LdcPlatform {
   }
 
   /**
-   * Places an empty map table, and tells the hypervisor. The link is connected apart. Throws InvalidArgumentError for what doesn't fit
-   * together, IovaError "platform-refused" when the hypervisor does not take the table.
+   * Writes an empty map table and registers it with the hypervisor. `link.connect` is a separate step. Throws InvalidArgumentError for
+   * inconsistent options, IovaError "platform-refused" if the hypervisor refuses the table.
    */
   static create(machine: Machine, options: LdcPlatformOptions): LdcPlatform {
     checkKeys("an LDC platform", options, { pageShift: "any", entries: "any", tableAddress: "any", table: "object" });
@@ -119,15 +121,15 @@ export class LdcPlatform {
   }
 
   /**
-   * Exports one piece of memory, with permissions that are a sum of LDC_MAP's. Its pages share one cookie.
-   * @throws LdcError EINVAL for other permissions or no bytes, EFAULT for what is no multiple of 8, EMSGSIZE for fewer `mostCookies` than
-   * pages, ENOMEM when the table has not enough entries free in a row. Nothing is exported then.
+   * Exports one piece of memory. `permissions`: a sum of LDC_MAP's bits. Its pages share one cookie.
+   * @throws LdcError EINVAL for other permissions or no bytes, EFAULT if address or length is not a multiple of 8, EMSGSIZE if
+   * `mostCookies` is below the number of pages, ENOMEM if the table lacks enough consecutive free entries. Nothing is exported then.
    */
   map(address: number, bytes: number, permissions: number, mostCookies: number): readonly LdcCookie[] {
     return this.mapSg([{ address, bytes }], permissions, mostCookies);
   }
 
-  /** As `map`, for several pieces. A piece goes on with the cookie before where they meet at a page's end; empty ones are skipped. */
+  /** As `map`, for several pieces. A piece extends the previous cookie if they meet at a page border. Empty pieces are skipped. */
   mapSg(pieces: readonly LdcPiece[], permissions: number, mostCookies: number): readonly LdcCookie[] {
     if (!Number.isInteger(permissions) || permissions < 0 || permissions > LDC_MAP.all) {
       throw new LdcError("EINVAL", `permissions of an export are ${permissions}; expected a sum of 1, 2, 4, 8, 16, 32`);
@@ -152,9 +154,10 @@ export class LdcPlatform {
   }
 
   /**
-   * Ends an export: all cookies that `map` or `mapSg` returned, in their order. The other end's mappings of its pages are revoked, and
-   * no copy by them goes on. A failure says that the hypervisor could not do that: the entries stay out of use.
-   * @throws FreeError when they are no export of this table; nothing has been changed then
+   * Ends an export. `cookies`: all cookies that `map` or `mapSg` returned, in their order. The other end's mappings of the pages are
+   * revoked, and no copy by them is in progress afterwards. A failure says that the hypervisor could not revoke them: the entries stay
+   * quarantined.
+   * @throws FreeError, and changes nothing, if these are not the cookies of one export
    */
   unmap(cookies: readonly LdcCookie[]): Failure | undefined {
     const { base, entries, pageShift } = this.generic.window;
@@ -168,13 +171,13 @@ export class LdcPlatform {
   }
 
   /**
-   * Exports nothing any more: every thread's use of the table throws from then on, and what the other end still has mapped in is
-   * revoked. Call it when no other thread uses the table. Throws IovaError "in-use" while ranges are live, and "platform-refused" when
-   * the hypervisor refuses: then it can be called again.
+   * Removes the map table and revokes pages that the other end still has mapped in. Afterwards every use of the table throws, on all
+   * threads. Call it when no other thread uses the table. Throws IovaError "in-use" while ranges are live, and "platform-refused" if the
+   * hypervisor refuses: then it can be called again.
    */
   remove(): void {
     checkNothingLive(this.generic);
-    // Of lazily unmapped pages the revocation is still due.
+    // Lazily unmapped pages are not revoked yet.
     const refused = this.#isEnding ? undefined : this.ops.invalidateAll();
     if (refused !== undefined) throw new IovaError("platform-refused", `pages can't be revoked: ${refused}`);
     this.#isEnding = true;

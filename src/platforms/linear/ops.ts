@@ -1,4 +1,4 @@
-/** TableOps of the linear platform: a flat table, and the linear IOMMU's frame of this thread, which takes the invalidations. */
+/** TableOps of the linear platform: a flat table, and invalidation through this thread's register frame of the linear IOMMU. */
 
 import type { Registers } from "../../machine/contract.ts";
 import type { Failure } from "../../units/failure.ts";
@@ -10,15 +10,15 @@ import * as registers from "./registers.ts";
 const { INVALIDATE_ALL, INVALIDATE_COUNT, INVALIDATE_FIRST, INVALIDATE_RESULT, RESULT_DONE, RESULT_WOULD_BLOCK } =
   registers;
 
-/** Ranges longer than this forget the whole IOTLB: looking for each entry would cost more than walking again. */
+/** Longer ranges invalidate the whole IOTLB: a search for each entry would cost more than walking again. */
 export const INVALIDATE_ALL_ABOVE = 1024;
 
-/** One flat table, and whose registers invalidate it. */
+/** A flat table, and the registers that invalidate it. */
 export interface LinearOpsOptions extends FlatTableOptions {
   readonly registers: Registers;
 }
 
-/** One per thread. */
+/** One object per thread. */
 export class LinearOps extends FlatTableOps {
   readonly #registers: Registers;
 
@@ -36,7 +36,7 @@ export class LinearOps extends FlatTableOps {
     this.#registers = options.registers;
   }
 
-  /** "platform-busy" or "would-block" when a DMA that may use the entries did not end in the machine's time. */
+  /** "platform-busy" or "would-block" if a DMA that may use the entries does not end within the machine's time limit. */
   invalidate(first: number, end: number): Failure | undefined {
     if (end - first > INVALIDATE_ALL_ABOVE) return this.invalidateAll();
     this.checkRange(first, end - first);

@@ -1,6 +1,6 @@
 /**
- * The simplest platform: one window, one flat table of entries in memory, one IOMMU of the linear kind. It shows what every
- * platform does: place the table, program the registers, enclose the generic table, and add fields of its own beside it.
+ * The simplest platform: one window, one flat table in memory, one linear IOMMU. It shows what every platform does: write the table,
+ * program the registers, enclose the generic table, and add its own fields.
  *
  *     const platform = LinearPlatform.create(machine, { format: "powernv-tce", window });
  *     worker.postMessage([machine.handle, platform.handle]);  // there: LinearPlatform.attach(machine, handle)
@@ -42,11 +42,11 @@ export interface LinearPlatformOptions {
   readonly window: DmaWindow;
   /** Physical address of the table: a multiple of 4096. Default: at the end of memory. */
   readonly tableAddress?: number;
-  /** Of the generic table. */
+  /** Options of the generic table. */
   readonly table?: TableOptions;
 }
 
-/** What a thread attaches to. Structured-cloneable. */
+/** Post it to another thread and attach there. Structured-cloneable. */
 export interface LinearPlatformHandle {
   readonly format: string;
   readonly tableAddress: number;
@@ -54,15 +54,14 @@ export interface LinearPlatformHandle {
 }
 
 /**
- * The simplest platform: one window, one flat table in memory. `generic` is the table to map in. One thread's view: post the machine's
- * handle and this one's, and `attach` in each other thread. `create` throws InvalidArgumentError before the machine has changed.
+ * One thread's view: post the machine's handle and this one's, and `attach` in each other thread. `generic` is the table to map in.
  */
 export class LinearPlatform {
   /** The generic table, with ops of this thread. */
   readonly generic: IommuTable;
   readonly ops: LinearOps;
   readonly format: EntryFormat;
-  /** Physical address of the table; memory from here on, for `tableBytes`, belongs to it. */
+  /** Physical address of the table, which takes `tableBytes` bytes. */
   readonly tableAddress: number;
   readonly tableBytes: number;
 
@@ -75,9 +74,8 @@ export class LinearPlatform {
   }
 
   /**
-   * Places an empty table in memory, programs the IOMMU (what it translated before ends), and attaches this thread.
-   * Throws InvalidArgumentError for what doesn't fit together, IovaError "platform-busy" when a DMA through what was there before
-   * does not end.
+   * Writes an empty table, programs the IOMMU (which ends all earlier translations), and attaches this thread. Throws InvalidArgumentError
+   * for inconsistent options, before the machine is changed, and IovaError "platform-busy" if a DMA by an earlier translation does not end.
    */
   static create(machine: Machine, options: LinearPlatformOptions): LinearPlatform {
     checkKeys("a linear platform", options, { format: "any", window: "object", tableAddress: "any", table: "object" });
@@ -126,7 +124,7 @@ function opsOf(machine: Machine, format: EntryFormat, window: DmaWindow, tableAd
   return new LinearOps({ memory, registers, format, pageShift, entries, tableAddress });
 }
 
-/** As high as possible: low addresses are left to buffers. */
+/** The highest possible address, which leaves low addresses to buffers. */
 function defaultTableAddress(memoryBytes: number, entries: number): number {
   const bytes = entries * ENTRY_BYTES;
   return Math.max(0, Math.floor((memoryBytes - bytes) / TABLE_ALIGNMENT) * TABLE_ALIGNMENT);

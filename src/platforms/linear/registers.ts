@@ -1,58 +1,58 @@
 /**
- * The programming model of the linear IOMMU, as a hardware manual would give it: one flat table of 8-byte entries in memory,
- * one window, an IOTLB that software invalidates. The software machine implements it; the linear platform programs it.
+ * The programming model of the linear IOMMU: one flat table of 8-byte entries in memory, one window, an IOTLB that software invalidates.
+ * The software machine implements it; the linear platform programs it.
  *
  * Registers below FRAME are the IOMMU's own: one thread writes them, while translation is off. The frame from FRAME on is
  * *banked*: each thread sees its own at the same address, so invalidations of several threads never meet in a register.
  *
- * To set up: write TABLE_BASE, ENTRIES, PAGE_SHIFT and WINDOW_BASE, then CONTROL with ENABLE and a format code. A write to
- * CONTROL also empties the IOTLB, and when it returns no DMA uses the state before. While enabled, only CONTROL may be written.
+ * To set up: write TABLE_BASE, ENTRIES, PAGE_SHIFT and WINDOW_BASE, then CONTROL with ENABLE and a format code. A write to CONTROL also
+ * empties the IOTLB; when it returns, no DMA uses the earlier state. While translation is enabled, only CONTROL may be written.
  *
- * To invalidate: write INVALIDATE_FIRST, then INVALIDATE_COUNT, which starts it; or write INVALIDATE_ALL. The write returns
- * when it is done; INVALIDATE_RESULT tells how it went. Entries stored before by this thread need no fence of their own.
+ * To invalidate: write INVALIDATE_FIRST, then INVALIDATE_COUNT, which starts it; or write INVALIDATE_ALL. The write returns when the
+ * invalidation has ended; INVALIDATE_RESULT has its result. Entries that this thread stored before need no fence.
  */
 import { InvalidArgumentError } from "../../units/errors.ts";
 
 /** 32 bits: ENABLE, and the format code in bits 8 .. 15. Writing it empties the IOTLB. */
 export const CONTROL = 0x00;
-/** 32 bits: how many entries the table has, 1 .. 2^31 − 1. */
+/** 32 bits: number of entries of the table, 1 .. 2^31 − 1. */
 export const ENTRIES = 0x04;
 /** 32 bits: log2 of the IO page size in bytes, 12 .. 34. */
 export const PAGE_SHIFT = 0x08;
-/** 32 bits, read-only: faults that found the record full, and are lost. */
+/** 32 bits, read-only: number of faults lost because the record was full. */
 export const FAULTS_LOST = 0x0c;
 /** 64 bits: physical address of entry 0, a multiple of TABLE_ALIGNMENT. */
 export const TABLE_BASE = 0x10;
 /** 64 bits: bus address of entry 0, a multiple of the page size. */
 export const WINDOW_BASE = 0x18;
 
-/** Where the banked frame of the reading or writing thread begins. */
+/** Start of the banked frame of the accessing thread. */
 const FRAME = 0x1000;
 /** 32 bits: the first entry of the next invalidation. */
 export const INVALIDATE_FIRST: number = FRAME + 0x00;
-/** 32 bits: how many entries, 1 .. 2^31 − 1. Starts it. */
+/** 32 bits: number of entries, 1 .. 2^31 − 1. The write starts the invalidation. */
 export const INVALIDATE_COUNT: number = FRAME + 0x04;
-/** 32 bits, any value: the whole IOTLB. */
+/** 32 bits, any value: the write invalidates the whole IOTLB. */
 export const INVALIDATE_ALL: number = FRAME + 0x08;
-/** 32 bits, read-only: how this thread's last invalidation, or write to CONTROL, ended. */
+/** 32 bits, read-only: result of this thread's last invalidation or write to CONTROL. */
 export const INVALIDATE_RESULT: number = FRAME + 0x0c;
 
-/** In CONTROL: translate. While it is off, every DMA is refused. */
+/** In CONTROL: translation is on. While it is off, every DMA is refused. */
 export const ENABLE = 1;
 export const FORMAT_SHIFT = 8;
 export const FORMAT_MASK = 0xff;
 
-/** In INVALIDATE_RESULT: no DMA uses what was invalidated. */
+/** In INVALIDATE_RESULT: no DMA uses the invalidated entries. */
 export const RESULT_DONE = 0;
-/** A DMA has been in flight for longer than the machine waits: what it uses may be what was invalidated. */
+/** A DMA in flight exceeded the machine's time limit: it may still use the invalidated entries. */
 export const RESULT_BUSY = 1;
-/** The same, on a thread that may not wait for longer. */
+/** The same, on a thread that may not wait longer. */
 export const RESULT_WOULD_BLOCK = 2;
 
 /** Table bases are multiples of this many bytes. */
 export const TABLE_ALIGNMENT = 4096;
 
-/** Entry formats that a linear IOMMU may walk, by their codes in CONTROL. */
+/** Entry formats of a linear IOMMU, and their codes in CONTROL. */
 const FORMAT_CODES: Readonly<Record<string, number>> = { "powernv-tce": 1, "sun4u-iopte": 2 };
 
 /** The code of the format with this name. Throws InvalidArgumentError for a format that the linear IOMMU lacks. */

@@ -1,6 +1,6 @@
 /**
- * A bridge's registers, as this thread programs them (registers.ts). What needs two accesses, through IODA_ADDRESS and
- * IODA_DATA, is for the holder of the bridge's lock; kills of translations are one write each, and any thread's.
+ * Operations on a bridge's registers (registers.ts). Operations through IODA_ADDRESS and IODA_DATA take two accesses, so the caller must
+ * hold the bridge's lock. A TCE kill is one write, which any thread may make.
  */
 import * as addresses from "../../formats/address.ts";
 import type { Machine } from "../../machine/contract.ts";
@@ -17,7 +17,7 @@ const { ENABLE_BIT, FROZEN_BIT, REQUESTER_ID_SHIFT, RTC_INVALIDATE, RTT_BAR } = 
 const { IODA_ADDRESS, IODA_AUTO_INCREMENT, IODA_DATA, IODA_TABLE_SHIFT } = bridge;
 const { TABLE_PEST_A, TABLE_PEST_B, TABLE_TVT } = bridge;
 
-/** Ranges longer than this make the IOTLB forget the whole PE: 64 register writes cost more than walking again. */
+/** Longer ranges kill the translations of the whole PE: more than 64 register writes cost more than walking again. */
 const KILL_PE_ABOVE = 64;
 
 export class BridgeRegisters {
@@ -27,19 +27,19 @@ export class BridgeRegisters {
     this.#machine = machine;
   }
 
-  /** The RTT, all of PE 0, begins at this address. Devices are looked up again. */
+  /** Sets the RTT's address. All its devices are in PE 0. The bridge looks devices up again. */
   placeRtt(address: number): void {
     this.#machine.registers.write64(RTT_BAR, ENABLE_BIT | BigInt(address));
   }
 
-  /** The PE of a requester id, as the RTT in memory says. */
+  /** The PE of a requester id, from the RTT in memory. */
   partitionOf(rttAddress: number, requesterId: number): number {
     const bytes = new Uint8Array(2);
     this.#machine.memory.read(rttAddress + 2 * requesterId, bytes);
     return (bytes[0] as number) * 256 + (bytes[1] as number);
   }
 
-  /** Puts a device into a PE: the RTT first, visibly, then the bridge forgets what it knew of the device. */
+  /** Moves a device to a PE: stores the RTT entry, orders the store, then invalidates the bridge's cached entry. */
   setPartition(rttAddress: number, requesterId: number, partition: number): void {
     const { memory, registers } = this.#machine;
     memory.write(rttAddress + 2 * requesterId, Uint8Array.of(partition >>> 8, partition & 0xff));
@@ -60,7 +60,7 @@ export class BridgeRegisters {
     return (this.#machine.registers.read64(IODA_DATA) & FROZEN_BIT) !== 0n;
   }
 
-  /** Bridge's lock held: registers first, then DMA. */
+  /** Bridge's lock held. Enables registers first, then DMA. */
   thaw(partition: number): void {
     for (const table of [TABLE_PEST_A, TABLE_PEST_B]) {
       this.#select(table, partition);
@@ -68,7 +68,7 @@ export class BridgeRegisters {
     }
   }
 
-  /** The IOTLB forgets entries [first, end) of a window of a PE. `sync` says when it is done. */
+  /** Kills the translations of entries [first, end) of a window of a PE. They are done after `sync`. */
   killEntries(partition: number, window: DmaWindow, first: number, end: number): void {
     if (end - first > KILL_PE_ABOVE) {
       this.killPartition(partition);
@@ -82,19 +82,19 @@ export class BridgeRegisters {
     }
   }
 
-  /** The IOTLB forgets both windows of a PE. */
+  /** Kills the translations of both windows of a PE. */
   killPartition(partition: number): void {
     this.#machine.registers.writeHalves64(TCE_KILL, TCE_KILL_PE_HIGH, partition);
   }
 
-  /** Waits until no DMA uses what was killed before. */
+  /** Waits until no DMA uses translations that were killed before. */
   sync(): Failure | undefined {
     const { registers } = this.#machine;
     registers.writeHalves64(DMA_SYNC, SYNC_START_HIGH, 0);
     return (registers.readHigh64(DMA_SYNC) & SYNC_COMPLETE_HIGH) !== 0 ? undefined : "platform-busy";
   }
 
-  /** As `sync`, where there is no going on without it. Throws IovaError "platform-busy". */
+  /** As `sync`, but throws IovaError "platform-busy" on failure. */
   awaitDma(what: string): void {
     if (this.sync() === undefined) return;
     throw new IovaError("platform-busy", `${what}: a DMA has not ended since; forget its thread if it is dead`);

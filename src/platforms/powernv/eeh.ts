@@ -1,10 +1,10 @@
 /**
- * EEH, enhanced error handling: a DMA that the bridge refuses freezes the device's PE. Its DMA is dropped, its registers read all ones,
- * until the PE is reset. Here freezes are found, told once, with the fault that began them, and ended.
+ * EEH of powernv. A DMA that the bridge refuses freezes the device's PE: its DMA is dropped and its registers read all ones until the PE is
+ * reset. This module reports each freeze once, with its first fault, and resets PEs.
  *
- * Who tells of a freeze is agreed by a word of the PE, under the bridge's lock like the look at the PE and its reset: *reported* is of the
- * freeze that was seen. Were it set after the lock is given back, a reset in between would leave it set for the next freeze, of which
- * nobody would ever tell. A freeze is told of once; not at all if the thread that was to tell dies: then `frozenPartitions` shows it.
+ * The word *reported* of a PE says that its current freeze was reported. It is set under the bridge's lock, together with the read of the
+ * PE's state, and cleared by the reset under the same lock. If it were set after the unlock, a reset in between would leave it set, and the
+ * next freeze would never be reported. If the reporting thread dies, its freeze is not reported; `frozenPartitions` still lists it.
  */
 import { load, store } from "../../shared/memory.ts";
 import type { Failure } from "../../units/failure.ts";
@@ -12,38 +12,38 @@ import { type EehReport, type FrozenPartition, takeFreezes } from "../eeh.ts";
 import { GROUP, groupAt } from "./layout.ts";
 import type { Phb } from "./phb.ts";
 
-/** The machine's faults, and the PEs that are frozen and were not told of before. */
+/** The machine's faults, and the frozen PEs that were not reported before. */
 export function takeEehReport(phb: Phb): EehReport {
   return takeFreezes({
     machine: phb.machine,
-    takeFrozen: () => phb.locked("looking for frozen PEs", () => untold(phb)),
+    takeFrozen: () => phb.locked("looking for frozen PEs", () => takeUnreported(phb)),
     settle: () => phb.registers.sync(),
   });
 }
 
-/** PEs that are cut off now. */
+/** The PEs that are frozen now. */
 export function frozenPartitions(phb: Phb): readonly number[] {
   return phb.locked("looking for frozen PEs", () => frozenNow(phb));
 }
 
 /**
- * Ends a freeze: the IOTLB forgets the PE's translations, then registers and DMA work again. "platform-busy", and the PE stays
- * frozen, while a DMA of before has not ended: it could freeze the PE again.
+ * Resets a PE: kills its translations, then enables its registers and DMA. "platform-busy", and the PE stays frozen, while an earlier DMA
+ * has not ended: it could freeze the PE again.
  */
 export function resetPartition(phb: Phb, partition: number): Failure | undefined {
   return phb.locked("resetting a PE", () => {
     phb.registers.killPartition(partition);
     const failure = phb.registers.sync();
     if (failure !== undefined) return failure;
-    // Before the thaw: a thread that dies in between leaves a freeze that is told of again, and none that never is.
+    // Before the thaw: if this thread dies in between, the freeze is reported twice rather than never.
     store(phb.state.words, reportedAt(phb, partition), 0);
     phb.registers.thaw(partition);
     return undefined;
   });
 }
 
-/** Bridge's lock held. PEs that are frozen and were not told of, with their devices. From now on they are told of. */
-function untold(phb: Phb): readonly FrozenPartition[] {
+/** Bridge's lock held. The frozen PEs that were not reported, with their devices. Marks them as reported. */
+function takeUnreported(phb: Phb): readonly FrozenPartition[] {
   const found = frozenNow(phb).filter((partition) => load(phb.state.words, reportedAt(phb, partition)) === 0);
   for (const partition of found) store(phb.state.words, reportedAt(phb, partition), 1);
   return found.map((partition) => ({ partition, devices: phb.devicesIn(partition) }));

@@ -1,46 +1,46 @@
 /**
- * How large the levels of a TCE table are, for a window of this size: IODA2's rules (Linux' `pnv_pci_ioda2` interface for table groups
- * states them; spec: level_shift). A table of several levels is made of *levels*: equal arrays of 8-byte entries. The first
- * one stands in the TVE; an entry of an inner level holds the address of the next; the last level's entries are TCEs.
+ * The size of the levels of a TCE table, for a window of a given size, by IODA2's rules (as Linux's `pnv_pci_ioda2` interface for table
+ * groups states them). A *level* is an array of 8-byte entries; all levels of a table have the same size. The TVE holds the address of the
+ * first level, an entry of an inner level that of the next one, and the entries of the last level are TCEs.
  */
 import { checkInteger, InvalidArgumentError, inWords } from "../../units/errors.ts";
 import { MAX_ENTRIES } from "../../units/numbers.ts";
 
 const ENTRY_SHIFT = 3;
-/** A level has at least 4 KiB. */
+/** log2 of the least size of a level in bytes. */
 const LEAST_LEVEL_SHIFT = 12;
 const MAX_LEVELS = 5;
-/** Bus addresses of one window end below 2^55: bits from there on choose the window, or are the root complex's own. */
+/** Bus addresses of a window are below 2^55: higher bits choose the window or belong to the root complex. */
 const ADDRESS_BITS = 55;
 
-/** IO page sizes that a machine's bridges have, as log2 of bytes, the usual one first. */
+/** IO page sizes of a machine's bridges as log2 of bytes, the usual one first. */
 export const PAGE_SHIFTS_OF = {
   power8: [12, 16, 24, 28],
   power9: [12, 16, 21, 30],
 } as const;
-/** Which machine the bridge is of. */
+/** The processor generation of the bridge's machine. */
 export type PowerGeneration = keyof typeof PAGE_SHIFTS_OF;
 
-/** What a window is asked to be. */
+/** The requested shape of a window. */
 export interface WindowShape {
-  /** log2 of the IO page in bytes: one that the machine has. */
+  /** log2 of the IO page size in bytes: one of the machine's. */
   readonly pageShift: number;
   /** Size of the window in bytes: a power of two, at least a page, at most 2^30 pages. */
   readonly windowBytes: bigint;
-  /** 1 .. 5; what the rule of 55 bits leaves of them is 4 with pages of up to 64 KiB, 3 up to 16 MiB, 2 above. */
+  /** Number of levels, 1 .. 5. The limit of 55 address bits allows 4 with pages of up to 64 KiB, 3 up to 16 MiB, and 2 above. */
   readonly levels: number;
 }
 
-/** A shape, worked out. */
+/** A shape, with the sizes that follow from it. */
 export interface TceGeometry extends WindowShape {
-  /** Entries of the window. The table can hold more: a level is never smaller than 4 KiB. */
+  /** Entries of the window. The table may hold more, because a level is at least 4 KiB. */
   readonly entries: number;
   /** log2 of the entries of one level, and its size in bytes. */
   readonly levelBits: number;
   readonly levelBytes: number;
 }
 
-/** Throws InvalidArgumentError (the kernel's EINVAL), with the numbers, for a shape that the machine can't have. */
+/** Throws InvalidArgumentError (the kernel's EINVAL), with the numbers, for a shape that the machine does not support. */
 export function tceGeometry(shape: WindowShape, generation: PowerGeneration): TceGeometry {
   const { pageShift, windowBytes, levels } = shape;
   const pageShifts: readonly number[] = PAGE_SHIFTS_OF[generation];
@@ -71,7 +71,7 @@ export function tceGeometry(shape: WindowShape, generation: PowerGeneration): Tc
   return { ...shape, entries: 2 ** entriesLog2, levelBits, levelBytes: 2 ** levelShift };
 }
 
-/** Bytes of a table of which every level is made: what a window may cost at most (kernels: `get_table_size`). */
+/** Size in bytes of a table with all its levels: the most memory that a window can take (Linux: `get_table_size`). */
 export function tableBytesOf({ entries, levels, levelBits, levelBytes }: TceGeometry): number {
   let bytes = 0;
   for (let level = 1; level <= levels; level++) bytes += Math.ceil(entries / 2 ** (level * levelBits)) * levelBytes;

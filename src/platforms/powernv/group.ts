@@ -1,6 +1,6 @@
 /**
- * The table group of a PE: what its devices translate by. Two windows, which hold a table each, or, in the second one, bypass. A legacy
- * group owns one fixed table in the first window for good.
+ * The table group of a PE. It has two windows; each may hold a table, and the second one may hold bypass instead. A legacy group has one
+ * fixed table in the first window.
  */
 
 import { compareExchange, load, store } from "../../shared/memory.ts";
@@ -14,16 +14,16 @@ import type { Phb } from "./phb.ts";
 import { emptyWindow, fillWindow, freeIfUnused, linksOf, shapeOfTable, windowOf } from "./records.ts";
 import { PowernvTable, type PowernvTableHandle, type PowernvTableOptions } from "./table.ts";
 
-/** What `takeOwnership` took. */
+/** The result of `takeOwnership`. */
 export interface GroupOwnership {
-  /** For each table: what was claimed. */
+  /** The claimed ranges of each table. */
   readonly claimed: readonly (readonly EntryRange[])[];
 }
 
 /** Structured-cloneable: post it to another thread and `TableGroup.attach` there. */
 export interface TableGroupHandle {
   readonly partition: number;
-  /** Of a legacy group: its table. */
+  /** The table of a legacy group. */
   readonly fixed?: PowernvTableHandle;
 }
 
@@ -32,7 +32,7 @@ export class TableGroup {
   readonly handle: TableGroupHandle;
   readonly partition: number;
   readonly #phb: Phb;
-  /** Of a legacy group: this thread's view of its table, once there is one. */
+  /** This thread's view of a legacy group's table, once it exists. */
   #fixed: PowernvTable | undefined;
 
   private constructor(phb: Phb, handle: TableGroupHandle, fixed?: PowernvTable) {
@@ -42,15 +42,15 @@ export class TableGroup {
     this.#fixed = fixed;
   }
 
-  /** A group with no window set. Throws InvalidArgumentError when the PE has a group. */
+  /** Creates a group with empty windows. Throws InvalidArgumentError if the PE has a group. */
   static create(phb: Phb, partition: number): TableGroup {
     phb.createGroup(partition);
     return new TableGroup(phb, { partition });
   }
 
   /**
-   * A group with one table, made and set here, in window 0. Throws as `create` and PowernvTable.create, IovaError "platform-busy" when a
-   * DMA through the PE does not end: then there is neither.
+   * Creates a legacy group, and its table in window 0. Throws as `create` and PowernvTable.create, and IovaError "platform-busy" if a DMA
+   * through the PE does not end; then neither exists.
    */
   static createLegacy(phb: Phb, partition: number, options: Omit<PowernvTableOptions, "window">): TableGroup {
     phb.checkPartition(partition);
@@ -74,8 +74,8 @@ export class TableGroup {
   }
 
   /**
-   * This thread's view of a PE's group, by its number: all but the table of a legacy group, which needs the group's handle. Throws
-   * InvalidArgumentError when it has none.
+   * A view of the group of a PE, without a handle. It has no view of a legacy group's table, which needs the group's handle. Throws
+   * InvalidArgumentError if the PE has no group.
    */
   static of(phb: Phb, partition: number): TableGroup {
     return TableGroup.attach(phb, { partition });
@@ -85,15 +85,15 @@ export class TableGroup {
     return load(this.#phb.state.words, this.#at + GROUP.kind) === LEGACY;
   }
 
-  /** Bytes of memory that a table of this shape can come to. Throws InvalidArgumentError as `createTable` does. */
+  /** The most bytes of memory that a table of this shape can take. Throws InvalidArgumentError as `createTable` does. */
   getTableBytes(shape: WindowShape): number {
     return tableBytesOf(tceGeometry(shape, this.#phb.handle.generation));
   }
 
   /**
-   * A table for a window of this group. Of a legacy group: its own, for exactly its shape; else IovaError "not-permitted" for
-   * the second window (the kernel's EPERM), InvalidArgumentError for another shape (EINVAL). Every thread's view answers alike; one
-   * without the group's handle has no view of the table to give, and throws "no-handle" instead.
+   * Creates a table for a window of this group. A legacy group returns its fixed table if the shape is the same; else it throws IovaError
+   * "not-permitted" for the second window (the kernel's EPERM) or InvalidArgumentError for another shape (EINVAL). A view without the
+   * group's handle throws "no-handle", because it has no view of the fixed table.
    */
   createTable(options: PowernvTableOptions): PowernvTable {
     if (!this.isLegacy) return PowernvTable.create(this.#phb, options);
@@ -107,28 +107,28 @@ export class TableGroup {
     return this.#viewOfFixed();
   }
 
-  /** The table becomes its window of this group. "in-use": the window is set. Any number of groups may share a table. */
+  /** Sets a window of this group to the table. "in-use": the window is set already. Any number of groups may share a table. */
   setWindow(table: PowernvTable): Failure | undefined {
     if (this.isLegacy) throw this.#notPermitted("setting a window");
     const { window, index } = table.handle;
     return this.#phb.locked("setting a window", () => {
-      // Under the lock: else it could be freed before it is linked.
+      // Under the lock: else the table could be freed before it is linked.
       if (table.isGone) throw new IovaError("table-gone", "the TCE table has been freed");
       return this.#fillLocked(window, index + 1);
     });
   }
 
   /**
-   * The group's devices no longer translate by the table. "in-use", and nothing changes, while entries are allocated and no other group
-   * has the table: a device of this group may be using them. (A table that was handed over is its owner's to clear.) The table is
-   * freed when its creator has released it and no group has it.
+   * Removes the table from its window of this group. "in-use", and nothing changes, while entries are allocated and no other group has the
+   * table: a device of this group may use them. (The owner of a table that was handed over clears it.) The table is freed when its creator
+   * has released it and no group has it.
    */
   unsetWindow(table: PowernvTable): Failure | undefined {
     if (this.isLegacy) throw this.#notPermitted("removing the window");
     return this.#phb.locked("unsetting a window", () => this.#unsetLocked(table));
   }
 
-  /** Bus addresses from 2^59 on are physical ones from 0 on. "in-use": the second window is set. */
+  /** Sets the second window to bypass: bus address = physical address + 2^59. "in-use": the second window is set already. */
   openBypass(): Failure | undefined {
     if (this.isLegacy) throw this.#notPermitted("bypass");
     return this.#phb.locked("opening bypass", () => this.#fillLocked(1, BYPASS));
@@ -143,14 +143,14 @@ export class TableGroup {
   }
 
   /**
-   * The group's tables (`tables`: views of all that are set) are handed to user space, and bypass ends. All or nothing; "in-use" as
+   * Hands the group's tables over to user space and ends bypass. `tables`: views of all tables that are set. All or nothing; "in-use" as
    * `PowernvTable.takeOwnership`.
    */
   takeOwnership(tables: readonly PowernvTable[]): GroupOwnership | Failure {
     this.#checkAll(tables);
     const { words } = this.#phb.state;
     const owned = this.hasBypass ? OWNED | BYPASS_WAS_ON : OWNED;
-    // Before bypass ends: who gives the group back knows of it, even when this thread dies.
+    // Stored before bypass ends, so that `releaseOwnership` restores bypass even if this thread dies.
     if (compareExchange(words, this.#at + GROUP.owned, 0, owned) !== 0) return "in-use";
     const claimed: (readonly EntryRange[])[] = [];
     let isTaken = false;
@@ -169,8 +169,8 @@ export class TableGroup {
   }
 
   /**
-   * They come back, empty; so does bypass. After the owner's death `PowernvTable.reclaim` has taken the tables back from it: then
-   * `ownership` is left out.
+   * Takes the tables back, empty, and restores bypass. Leave `ownership` out after the owner's death: `PowernvTable.reclaim` has taken the
+   * tables back then.
    */
   releaseOwnership(tables: readonly PowernvTable[], ownership?: GroupOwnership): Failure | undefined {
     for (const [i, taken] of (ownership?.claimed ?? []).entries()) {
@@ -196,7 +196,7 @@ export class TableGroup {
     return groupAt(this.#phb.state, this.partition);
   }
 
-  /** All under one lock: of two groups that give one table up at once, one is the last. */
+  /** All under one lock: if two groups unset a table concurrently, exactly one of them is the last. */
   #unsetLocked(table: PowernvTable): Failure | undefined {
     const { window, index } = table.handle;
     if (this.#content(window) !== index + 1 || table.isGone) {
@@ -226,7 +226,7 @@ export class TableGroup {
     return this.#fixed;
   }
 
-  /** A TVE that can't be synced is taken back: a DMA through what stood there before has not ended. */
+  /** If the sync fails (a DMA through the old TVE has not ended), the new TVE is removed. */
   #fillLocked(window: number, content: number): Failure | undefined {
     if (this.#content(window) !== NO_WINDOW) return "in-use";
     fillWindow(this.#phb, this.partition, window, content);
@@ -239,7 +239,7 @@ export class TableGroup {
     return failure;
   }
 
-  /** Kind and window under one lock: a group of the one without the other, which nothing could be done with, never shows. */
+  /** Sets kind and window under one lock, so that no thread sees a legacy group without its window. */
   #makeLegacy(content: number): void {
     this.#phb.makeGroup(this.partition, LEGACY);
     const failure = this.#fillLocked(0, content);
@@ -248,7 +248,7 @@ export class TableGroup {
     throw new IovaError(failure, `the window of a legacy group: ${failure}`);
   }
 
-  /** On failure the window stands as before: a DMA still uses it, and what it uses must be invalidated through the group. */
+  /** On failure the window is restored: a DMA still uses it, and must be invalidated through the group. */
   #emptyLocked(window: number): Failure | undefined {
     const { registers } = this.#phb;
     registers.writeTve(this.partition, window, 0n);
@@ -280,7 +280,7 @@ export class TableGroup {
   }
 }
 
-/** Takes one table after the other, up to the first that fails. */
+/** Takes the tables in order, up to the first that fails. */
 function takeAll(tables: readonly PowernvTable[], claimed: (readonly EntryRange[])[]): Failure | undefined {
   for (const table of tables) {
     const taken = table.takeOwnership();

@@ -1,12 +1,12 @@
 /**
- * What the threads of a bridge share beside the memory and the generic tables: which groups and tables there are, and which table is
- * whose window. One SharedBuffer, in the bridge's handle.
+ * The shared state of a bridge, besides memory and the generic tables: its groups, its tables, and which table is in which window. One
+ * SharedBuffer, which is part of the bridge's handle.
  *
  *     header | lock | groups | tables
  *
- * All but `owned`, `seen`, and `held` of who closes, are written under the lock. Who invalidates reads a table's links
- * without it (ops.ts and table.ts say why that is enough). The windows that groups name are the truth: links, and the bridge's TVEs,
- * follow from them, and are made from them anew when a thread has died with the lock (Phb, `#recover`).
+ * All words are written under the lock, except `owned`, `seen`, and `held` in `close`. An invalidation reads a table's links without the
+ * lock (ops.ts and table.ts say why that is enough). The groups' windows are authoritative: links and the bridge's TVEs are derived from
+ * them, and rebuilt from them when a thread has died with the lock (Phb, `#recover`).
  */
 import { createShared, load, peek, poke, type SharedBuffer, type SharedWords, wordsOf } from "../../shared/memory.ts";
 import { FormatError } from "../../units/errors.ts";
@@ -16,49 +16,49 @@ const MAGIC = 0x50484234;
 const LAYOUT_VERSION = 3;
 
 const HEADER = { magic: 0, version: 1, partitions: 2, tables: 3, words: 32 } as const;
-/** Where the lock lies. */
+/** Word index of the lock. */
 export const LOCK_AT: number = HEADER.words;
 const GROUPS_AT = LOCK_AT + 32;
-/** The longest list of groups: as many as a TCE_KILL can name and the software machine can have. */
+/** Most groups: as many PEs as the software machine can have. */
 export const MAX_PARTITIONS = 256;
-/** Groups whose links stand in one word. */
+/** Links per word. */
 export const LINKS_PER_WORD = 32;
 
 /** Words of one group. */
 export const GROUP = {
   /** NO_GROUP, DYNAMIC or LEGACY. */
   kind: 0,
-  /** Of each window: NO_WINDOW, BYPASS, or a table's index + 1. */
+  /** For each window: NO_WINDOW, BYPASS, or a table's index + 1. */
   windows: 1,
-  /** 0, or OWNED: handed to user space; with BYPASS_WAS_ON when bypass comes back with it. */
+  /** 0, or OWNED: handed over to user space. With BYPASS_WAS_ON if `releaseOwnership` restores bypass. */
   owned: 3,
-  /** 1: it was found frozen, and that has been reported. */
+  /** 1: the current freeze of the PE has been reported. */
   reported: 4,
   words: 8,
 } as const;
 export const NO_GROUP = 0;
-/** Windows are created, set and unset. */
+/** Tables are created for its windows, set and unset. */
 export const DYNAMIC = 1;
-/** One window, made with the group, for good. */
+/** One fixed table in window 0, created with the group. */
 export const LEGACY = 2;
 export const OWNED = 1;
 export const BYPASS_WAS_ON = 2;
 export const NO_WINDOW = 0;
 export const BYPASS = -1;
 
-/** Of `seen`. */
+/** Values of `seen`. */
 export const NEVER_SEEN = 0;
 export const SEEN = 1;
 export const WITHDRAWN = -1;
-/** Of `held`. */
+/** Values of `held`. */
 export const RELEASED = 0;
 export const HELD_BY_NONE = -1;
 
 /** Words of one table. */
 export const TABLE = {
-  /** Even: free. Odd: there. Counts on with every table that has this record. */
+  /** Even: the record is free. Odd: it holds a table. Incremented at each change between the two. */
   generation: 0,
-  /** Which window of a group it can be: 0 or 1. */
+  /** The window of a group that the table is made for: 0 or 1. */
   window: 1,
   pageShift: 2,
   entries: 3,
@@ -66,18 +66,18 @@ export const TABLE = {
   levelBits: 5,
   /** Physical address / 4096 of the first level. */
   rootPage: 6,
-  /** RELEASED. Else who created it has not: the number of that thread + 1, or HELD_BY_NONE when the thread has gone since. */
+  /** RELEASED by the creator; else the creator's thread number + 1, or HELD_BY_NONE if that thread has gone. */
   held: 7,
   /**
-   * 0, or the number + 1 in the table of the thread that it was handed over to; the same, negative, while a thread claims its entries or
-   * gives them back: then some of them may be others'.
+   * 0, or 1 + the number of the thread that the table was handed over to. Negative while a thread claims the entries or gives them back:
+   * some of them may belong to other threads then.
    */
   owned: 8,
-  /** NEVER_SEEN, SEEN once another view than its creator's has been attached, WITHDRAWN when its creator died before. */
+  /** NEVER_SEEN; SEEN once a view other than the creator's was attached; WITHDRAWN if the creator died before that. */
   seen: 9,
-  /** One more than the number of the generic table among the structures of the crew; 0: it has none. */
+  /** 1 + the index of the generic table among the crew's structures; 0: none. */
   structure: 10,
-  /** A bit for each group that has it as a window. */
+  /** A bit for each group with the table in a window. */
   links: 16,
   words: 32,
 } as const;
@@ -105,7 +105,7 @@ export function createPhbState(sizes: PhbSizes): PhbState {
   return viewOf(buffer, words, sizes);
 }
 
-/** Throws FormatError for a buffer that is not of this version, or cut. */
+/** Throws FormatError for a buffer of another version or length. */
 export function openPhbState(buffer: SharedBuffer): PhbState {
   const words = wordsOf(buffer);
   if (buffer.byteLength < GROUPS_AT * 4 || peek(words, HEADER.magic) !== MAGIC) {
@@ -132,12 +132,12 @@ export function tableAt(state: PhbState, table: number): number {
   return state.tablesAt + table * TABLE.words;
 }
 
-/** Is there a table of this index? */
+/** True if this record holds a table. */
 export function isTable(state: PhbState, table: number): boolean {
   return (load(state.words, tableAt(state, table) + TABLE.generation) & 1) === 1;
 }
 
-/** The words of links that are in use. */
+/** Number of words with links. */
 export function linkWords(state: PhbState): number {
   return Math.ceil(state.partitions / LINKS_PER_WORD);
 }

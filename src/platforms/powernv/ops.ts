@@ -1,18 +1,18 @@
 /**
- * TableOps of a TCE table of 1 .. 4 levels (5 never come about: geometry.ts). The levels below the first are made on demand, when the
- * first entry below them is set, and stay for as long as the table does; what is not made yet reads as empty, and `clear` passes it by.
+ * TableOps of a TCE table of 1 .. 4 levels (geometry.ts excludes 5). A level below the first is allocated when the first entry below it is
+ * set, and stays allocated as long as the table. Entries of an unallocated level read as empty, and `clear` skips them.
  *
- * How a level comes in, and what threads that need the same one do to each other:
- * - Its maker takes pages, fills them with zeros, and only then puts the level's address into the inner entry by compare-and-swap
- *   of the word that holds the permission bits. The swap is atomic and pairs with `load32` of those who go the same way: who
- *   sees the address sees zeros or what has been set since, never what the memory held before. So does the walk of a DMA.
- * - Who loses the swap gives its copy back and uses the winner's. An inner entry is stored once and never changes again.
- * - One word must be enough: levels lie below 4 GiB, so that the entry's other word is zero before and after. (Phb.create
- *   refuses a region that ends beyond.)
+ * How a level is linked, and how threads that need the same level interact:
+ * - A thread allocates pages, fills them with zeros, and then stores the level's address in the inner entry by compare-and-swap of the word
+ *   with the permission bits. The swap pairs with the `load32` of other threads and of a DMA's walk: a thread that sees the address sees
+ *   zeros or entries that were set since, never the old content of the memory.
+ * - A thread that loses the swap frees its pages and uses the winner's level. An inner entry is stored once and does not change afterwards.
+ * - One word is enough, because levels lie below 4 GiB: the entry's other word is zero before and after. (Phb.create refuses a region that
+ *   ends above 4 GiB.)
  *
- * A thread that dies here leaves: before the swap, a level that no entry leads to: pages that are its own in PhysicalPages' ledger, given
- * back by `Phb.reclaimThread`. After the swap, a level that belongs to the table and its other threads; `reclaimThread`
- * tells the two apart by walking the tables, and keeps it. Having lost the swap, its copy, which is like the first case.
+ * A thread that dies before the swap, or after losing it, leaves pages that no entry leads to. They are in its name in the ledger of
+ * PhysicalPages, and the bridge's recovery frees them. A thread that dies after winning the swap leaves a level that belongs to the table.
+ * Recovery walks the tables to distinguish the cases, and keeps that level.
  */
 import * as addresses from "../../formats/address.ts";
 import * as formats from "../../formats/contract.ts";
@@ -34,23 +34,23 @@ const { pagesFit, swapBytes } = addresses;
 const { ENTRY_BYTES } = formats;
 const { glance } = sharedMemory;
 
-/** In an inner entry: the level may be read and written. */
+/** Permission bits of an inner entry. */
 const READ_AND_WRITE = 3;
-/** Of an inner entry, what is its level's address. */
+/** Mask of the level's address in an inner entry. */
 const LEVEL_MASK = 0xfffff000;
 /** Bytes 4 .. 7 of an entry: the low half of the address, and the permissions. */
 const LOW_WORD = 4;
-/** No level leads to the entry. */
+/** Address of an entry whose level is not allocated. */
 const HOLE = -1;
 const ZEROS: Uint8Array = new Uint8Array(4096);
 
-/** Whom the table's groups ask to forget translations. */
+/** Invalidates translations in all groups of a table. */
 export interface TceInvalidator {
   invalidate(first: number, end: number): Failure | undefined;
   invalidateAll(): Failure | undefined;
 }
 
-/** The word that says whether the table is still there: `at` of `words` holds `generation` until it is freed. */
+/** Identifies a table that has not been freed: word `at` of `words` holds `generation` until then. */
 export interface TableLife {
   readonly words: SharedWords;
   readonly at: number;
@@ -59,7 +59,7 @@ export interface TableLife {
 
 export interface TceOpsOptions {
   readonly memory: Memory;
-  /** Where levels come from. */
+  /** Pages for levels. */
   readonly pages: PhysicalPages;
   readonly geometry: TceGeometry;
   /** Physical address of the first level. */
@@ -68,7 +68,7 @@ export interface TceOpsOptions {
   readonly invalidator: TceInvalidator;
 }
 
-/** One per thread. Every call throws IovaError "table-gone" once the table has been freed. */
+/** One object per thread. Every call throws IovaError "table-gone" after the table was freed. */
 export class TceOps implements TableOps {
   readonly #memory: Memory;
   readonly #pages: PhysicalPages;
@@ -79,12 +79,12 @@ export class TceOps implements TableOps {
   readonly #levelMask: number;
   readonly #levelBytes: number;
   readonly #root: number;
-  /** log2 of the table's entries below one entry of the first level: below 31, as entries are (geometry.ts). */
+  /** log2 of the number of entries below one entry of the first level: less than 31 (geometry.ts). */
   readonly #rootShift: number;
   readonly #largestPage: number;
-  /** What writes and reads entries, by address. */
+  /** Writes and reads entries by address. */
   readonly #entryMemory: EntryMemory;
-  /** Left by `#find`: one past the last entry that its answer goes for, and the empty inner entry that made it a hole. */
+  /** Results of `#find`: one past the last entry to which its result applies, and the address of the empty inner entry of a hole. */
   #runEnd = 0;
   #holeAt = 0;
 
@@ -105,16 +105,16 @@ export class TceOps implements TableOps {
   }
 
   /**
-   * "platform-refused" when a page is no physical page, or there is no memory for a level: then no entry has changed (levels that
-   * could be made stay, empty). Throws InvalidArgumentError beyond the table.
+   * "platform-refused" if an entry can't hold a page, or there is no memory for a level. No entry has changed then; levels that were
+   * allocated stay, empty. Throws InvalidArgumentError for entries outside of the table.
    */
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     this.#check(first, count);
     const end = first + count;
     const address = this.#find(first);
-    // Most often the entries lie in one level, and it is made.
+    // The usual case: all entries lie in one allocated level.
     if (address !== HOLE && end <= this.#runEnd) return this.#entryMemory.set(address, count, page, access);
-    // All that can be refused before the first entry: nothing is left to fail in the middle.
+    // Everything that may fail is done before the first entry is written.
     if (!pagesFit(page, count, this.#largestPage)) return "platform-refused";
     const failure = this.#makeLevels(first, end);
     if (failure !== undefined) return failure;
@@ -147,7 +147,7 @@ export class TceOps implements TableOps {
     into.access = 0;
   }
 
-  /** As `set` refuses: then nothing has changed, and `old` says nothing. */
+  /** Fails as `set` does. Nothing has changed then, and `old` is undefined. */
   exchange(entry: number, page: number, access: EntryAccess, old: EntryValue): Failure | undefined {
     this.#check(entry, 1);
     if (!pagesFit(page, 1, this.#largestPage)) return "platform-refused";
@@ -155,12 +155,12 @@ export class TceOps implements TableOps {
     return failure ?? this.#entryMemory.exchange(this.#find(entry), page, access, old);
   }
 
-  /** Never fails: nothing is gathered. */
+  /** Never fails: `set` and `clear` write entries immediately. */
   publish(): undefined {
     this.#memory.fence();
   }
 
-  /** Through every group that has the table as a window. "platform-busy" when a DMA that may use the entries does not end. */
+  /** Invalidates in every group that has the table in a window. "platform-busy" if a DMA that may use the entries does not end. */
   invalidate(first: number, end: number): Failure | undefined {
     this.#check(first, end - first);
     return this.#invalidator.invalidate(first, end);
@@ -171,13 +171,13 @@ export class TceOps implements TableOps {
     return this.#invalidator.invalidateAll();
   }
 
-  /** One past the last entry of the hole that `entry` lies in, or `entry` when its level is made: for who reads whole tables. */
+  /** One past the last entry of the hole that contains `entry`, or `entry` if its level is allocated. For scans of whole tables. */
   endOfHole(entry: number): number {
     this.#check(entry, 1);
     return this.#find(entry) === HOLE ? Math.min(this.#runEnd, this.#entries) : entry;
   }
 
-  /** Physical address of an entry, or HOLE. A load for each level above the last. */
+  /** Physical address of an entry, or HOLE. Takes one load for each level above the last. */
   #find(entry: number): number {
     const bits = this.#levelBits;
     const mask = this.#levelMask;
@@ -208,7 +208,7 @@ export class TceOps implements TableOps {
     return undefined;
   }
 
-  /** A level for the empty inner entry at this address: this thread's, or that of another one that was faster. */
+  /** Allocates and links a level for the empty inner entry at this address, unless another thread has linked one first. */
   #makeLevel(inner: number): Failure | undefined {
     const level = this.#pages.allocate(this.#levelBytes, this.#levelBytes);
     if (level < 0) {
@@ -224,13 +224,13 @@ export class TceOps implements TableOps {
 
   #check(first: number, count: number): void {
     const { words, at, generation } = this.#life;
-    // Relaxed: who uses a table while another thread frees it breaks its ownership; this is for those who come later.
+    // Relaxed: using a table while another thread frees it is a misuse that this need not detect. It detects later uses.
     if (glance(words, at) !== generation) throw gone();
     if (!(first >= 0 && count >= 1 && first + count <= this.#entries)) throw beyondTable(first, count, this.#entries);
   }
 }
 
-// Errors are made out of line, so that the checks stay small enough to be inlined.
+// Errors are created in separate functions, so that the checks stay small enough to be inlined.
 
 function gone(): IovaError {
   return new IovaError("table-gone", "the TCE table has been freed, with the last group that had it");

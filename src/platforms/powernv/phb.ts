@@ -1,6 +1,6 @@
 /**
- * A PCI host bridge of a powernv machine (IODA2), as its platform code sees it: partitionable endpoints (PEs) with devices in them, groups of
- * windows for each PE, the TCE tables that stand in the windows, and the memory that tables are made of.
+ * A PCI host bridge of a powernv machine (IODA2): its partitionable endpoints (PEs) and their devices, a group of windows for each PE, the
+ * TCE tables in the windows, and the memory of tables.
  *
  *     const phb = Phb.create(machine, { region: { address, bytes }, devices: [{ name: "nic", requesterId: 0x10 }] });
  *     const group = phb.createGroup(1);
@@ -9,7 +9,7 @@
  *     phb.bindDevice("nic", 1);
  *     worker.postMessage(phb.handle);                        // there: Phb.attach(machine, handle)
  *
- * What changes the set of groups, tables and windows takes the bridge's lock, shortly; mapping and invalidating never do.
+ * Changes to groups, tables and windows hold the bridge's lock for a short time. Mapping and invalidating never take it.
  */
 
 import type { Machine } from "../../machine/contract.ts";
@@ -55,27 +55,27 @@ import { RTT_BYTES } from "./registers.ts";
 
 /** A device below the bridge. */
 export interface PhbDevice {
-  /** Its name on the machine: faults have it. */
+  /** Its name on the machine, which faults contain. */
   readonly name: string;
   /** Bus, device, function: 0 .. 65,535. */
   readonly requesterId: number;
 }
 
 export interface PhbOptions {
-  /** Which IO page sizes there are. Default "power9". */
+  /** Determines the IO page sizes. Default "power9". */
   readonly generation?: PowerGeneration;
-  /** Devices below the bridge. All begin in PE 0, which has no windows. */
+  /** Devices below the bridge. At first all are in PE 0, which has no windows. */
   readonly devices: readonly PhbDevice[];
-  /** PEs, PE 0 included: 2 .. 256, and no more than the machine has. Default 4. */
+  /** Number of PEs, including PE 0: 2 .. 256, and at most the machine's. Default 4. */
   readonly partitions?: number;
-  /** TCE tables that there can be at once: 1 .. 1024. Default twice the PEs. */
+  /** Most TCE tables at a time: 1 .. 1024. Default twice the number of PEs. */
   readonly tables?: number;
   /**
-   * Physical memory that belongs to the bridge: tables and their levels, and at its end the RTT (128 KiB, at a multiple of that). It ends
-   * at or below 4 GiB: a level's address is put in place by one 32-bit compare-and-swap.
+   * Physical memory of the bridge, for levels of tables and, at its end, the RTT (128 KiB, aligned to its size). It ends at or below 4 GiB,
+   * because a level's address is linked by one 32-bit compare-and-swap.
    */
   readonly region: PhysicalRange;
-  /** Threads that can be attached at once: 1 .. 256. Default 32, or those of the machine's crew. */
+  /** Most attached threads: 1 .. 256. Default 32, or the limit of the machine's crew. */
   readonly threads?: number;
 }
 
@@ -106,7 +106,7 @@ export class Phb {
   readonly handle: PhbHandle;
   readonly machine: Machine;
   readonly registers: BridgeRegisters;
-  /** Where levels come from. Recovered with the bridge. */
+  /** Pages for levels. Recovered together with the bridge. */
   readonly pages: PhysicalPages;
   readonly state: PhbState;
   /** The threads of the bridge and its tables. */
@@ -127,8 +127,8 @@ export class Phb {
   }
 
   /**
-   * Programs the bridge, with all devices in PE 0 and no window, and attaches this thread. Throws InvalidArgumentError for options that
-   * don't fit together or into the machine.
+   * Programs the bridge, with all devices in PE 0 and no windows, and attaches this thread. Throws InvalidArgumentError for inconsistent
+   * options, and for options that do not fit the machine.
    */
   static create(machine: Machine, options: PhbOptions): Phb {
     checkKeys("a bridge", options, {
@@ -174,19 +174,19 @@ export class Phb {
     return new Phb(machine, handle, machine.crew ?? Crew.attach(handle.crew), state);
   }
 
-  /** The memory that belongs to the bridge: levels, and the RTT behind them. */
+  /** The bridge's memory: pages for levels, then the RTT. */
   get region(): PhysicalRange {
     const { address } = this.pages.handle;
     return { address, bytes: this.handle.rttAddress + RTT_BYTES - address };
   }
 
-  /** A group of two windows for a PE, none of them set. Throws InvalidArgumentError when the PE has one or can't. */
+  /** Creates a group of two empty windows for a PE. Throws InvalidArgumentError if the PE has a group or can't have one. */
   createGroup(partition: number): void {
     this.checkPartition(partition);
     this.locked("creating a group", () => this.makeGroup(partition, DYNAMIC));
   }
 
-  /** Throws InvalidArgumentError when there is no group for the PE. */
+  /** Throws InvalidArgumentError if the PE has no group. */
   checkGroup(partition: number): void {
     this.checkPartition(partition);
     if (load(this.state.words, groupAt(this.state, partition) + GROUP.kind) !== NO_GROUP) return;
@@ -198,7 +198,7 @@ export class Phb {
     checkInteger("PE of a group", partition, 1, this.state.partitions - 1);
   }
 
-  /** Bridge's lock held. Throws InvalidArgumentError when the PE has a group. */
+  /** Bridge's lock held. Throws InvalidArgumentError if the PE has a group. */
   makeGroup(partition: number, kind: number): void {
     const at = groupAt(this.state, partition) + GROUP.kind;
     if (load(this.state.words, at) !== NO_GROUP) {
@@ -207,7 +207,7 @@ export class Phb {
     store(this.state.words, at, kind);
   }
 
-  /** Puts a device into a PE. From then on it translates by that PE's windows. Throws InvalidArgumentError for an unknown device. */
+  /** Moves a device to a PE, whose windows then translate its DMA. Throws InvalidArgumentError for an unknown device. */
   bindDevice(name: string, partition: number): void {
     checkInteger("PE of a device", partition, 0, this.state.partitions - 1);
     const { requesterId } = this.#device(name);
@@ -222,13 +222,16 @@ export class Phb {
       .map(({ name }) => name);
   }
 
-  /** Runs `action` with the bridge's lock. Throws IovaError when the lock's holder does not answer, or this view is closed. Not reentrant. */
+  /**
+   * Runs `action` with the bridge's lock. Throws IovaError if the lock's holder does not release it in time, or this view is closed. Not
+   * reentrant.
+   */
   locked<Result>(what: string, action: () => Result): Result {
     this.pages.checkOpen();
     const { words } = this.state;
     const failure = lock(words, LOCK_AT, tagOf(this.crew.thread));
     if (failure !== 0) throw this.#isHeld(what, failure);
-    // Checks inside may throw; a thread that is killed leaves the lock to its recovery.
+    // `action` may throw. If the thread is killed, recovery releases the lock.
     try {
       return action();
     } finally {
@@ -237,10 +240,10 @@ export class Phb {
   }
 
   /**
-   * What a dead thread has left comes back, in the crew's reclaim: the lock, with a half-made change of groups and tables made whole, and
-   * levels that it had taken but no table leads to, and tables that it had made and no other thread has attached to. Other tables go on,
-   * for any thread to release; their levels are this thread's from now on. Throws IovaError "platform-busy" when a DMA
-   * does not end that such a table may be used by; may be repeated then, or when cut off.
+   * Recovers a dead thread, as a part of the crew's reclaim. It completes or undoes a half-made change of groups and tables and releases
+   * the lock. It frees levels that no table leads to, and tables that only the dead thread had seen. Other tables stay, and any thread may
+   * release them; their levels are in this thread's name afterwards. Throws IovaError "platform-busy" if a DMA through such a table does
+   * not end. It may be repeated after that, or after an interruption.
    */
   #recover(thread: number): Recovered | undefined {
     const { words } = this.state;
@@ -253,7 +256,7 @@ export class Phb {
       this.#takeOver(thread, inherited);
       isWhole = true;
     } finally {
-      // What could not be made whole, since a DMA does not end, waits in the dead thread's name for the next try.
+      // A change that could not be repaired, because a DMA does not end, keeps the lock in the dead thread's name until the next try.
       if (isWhole || !inherited) unlock(words, LOCK_AT);
       else inherit(words, LOCK_AT, tag, tagOf(thread));
     }
@@ -261,7 +264,10 @@ export class Phb {
     return undefined;
   }
 
-  /** Gives this thread's view back; groups, tables and levels stay. A second call does nothing: the number may be another thread's by then. */
+  /**
+   * Detaches this thread. Groups, tables and levels stay. A second call does nothing, since the number may belong to another thread by
+   * then.
+   */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -279,15 +285,16 @@ export class Phb {
     this.close();
   }
 
-  /** Bridge's lock held. `inherited`: it was the dead thread's. */
+  /** Bridge's lock held. `inherited`: the dead thread had held it. */
   #takeOver(thread: number, inherited: boolean): void {
     if (inherited || holdsTables(this.state, tagOf(thread))) {
-      // First what it was in the middle of: levels are given back here, and must not wait for a lock that is the dead thread's.
+      // First the pages' lock, if the dead thread holds it: levels are freed below, which must not wait for it.
       this.#reclaimPages(thread, "in-flight");
       if (inherited) repairRecords(this);
       takeTablesOf(this, tagOf(thread));
     }
-    // Under the lock, so that no table is freed meanwhile. The dead thread publishes no more, so what is not found never will be.
+    // Under the lock, so that no table is freed meanwhile. The dead thread links no more levels, so a level that no table leads to is
+    // unused.
     const used = levelsInUse(this);
     for (const range of this.pages.allocatedBy(thread)) {
       if (used.has(range.address)) this.pages.adopt(range, thread);
@@ -311,13 +318,13 @@ export class Phb {
   }
 }
 
-/** The machine's, or one of the bridge's own. */
+/** The machine's crew, or a new one for the bridge. */
 function crewFor({ crew }: Machine, threads: number | undefined): Crew {
   const room = threadsFor("threads of the bridge", crew, threads);
   return crew ?? Crew.create({ threads: room });
 }
 
-/** Where the RTT goes: as high as the region allows. Throws InvalidArgumentError for a region that is none. */
+/** The address of the RTT: the highest possible one in the region. Throws InvalidArgumentError for an invalid region. */
 function placeRtt(machine: Machine, { address, bytes }: PhysicalRange): number {
   const end = address + bytes;
   if (!(Number.isSafeInteger(end) && address >= 0 && end <= machine.memory.bytes && end <= LEVELS_END_BELOW)) {

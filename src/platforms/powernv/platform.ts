@@ -1,6 +1,6 @@
 /**
- * The powernv platform as most users want it: one bridge, its devices in one PE, one table in its first window. Everything else
- * (more groups, second windows, shared tables, bypass, ownership) is there through `phb` and `group`.
+ * The powernv platform for common use: one bridge, its devices in one PE, one table in its first window. `phb` and `group` give access to
+ * the rest: more groups, second windows, shared tables, bypass, ownership.
  *
  *     const platform = PowernvPlatform.create(machine, { phb: { region, devices }, table: { pageShift: 16, … } });
  *     worker.postMessage(platform.handle);                  // there: PowernvPlatform.attach(machine, handle)
@@ -21,12 +21,12 @@ import { Phb, type PhbHandle, type PhbOptions } from "./phb.ts";
 import { SECOND_WINDOW_BASE } from "./registers.ts";
 import { PowernvTable, type PowernvTableHandle, type PowernvTableOptions } from "./table.ts";
 
-/** The PE of all devices, unless they are bound to others. */
+/** The initial PE of all devices. */
 const DEFAULT_PARTITION = 1;
 
 export interface PowernvPlatformOptions {
   readonly phb: PhbOptions;
-  /** The table of the window; `window` default 0. */
+  /** The table of the window. Default of `window`: 0. */
   readonly table: Omit<PowernvTableOptions, "window"> & { readonly window?: 0 | 1 };
 }
 
@@ -37,9 +37,7 @@ export interface PowernvPlatformHandle {
 }
 
 /**
- * One PHB4 bridge, its devices in one PE, one table of 1 to 4 levels in its first window: `generic` is what to map in; `phb` and `group` have
- * the rest (second windows, bypass, EEH). One thread's view: post the machine's handle and this one's, and `attach` in each other thread.
- * `create` throws InvalidArgumentError for what the bridge has not.
+ * One thread's view: post the machine's handle and this one's, and `attach` in each other thread. `generic` is the table to map in.
  */
 export class PowernvPlatform {
   /** The generic table, with ops of this thread. */
@@ -85,31 +83,31 @@ export class PowernvPlatform {
     return { phb: this.phb.handle, table: this.table.handle };
   }
 
-  /** The windows of its devices, as `createDevice` takes them: the table, and all memory at 1 << 59 while bypass is on. */
+  /** The windows of its devices, for `createDevice`: the table, and all memory at 1 << 59 while bypass is on. */
   get windows(): readonly DeviceWindow[] {
     const table: DeviceWindow = { kind: "translated", table: this.generic };
     if (!this.group.hasBypass) return [table];
     return [table, { kind: "direct", base: SECOND_WINDOW_BASE, address: 0, bytes: this.phb.machine.memory.bytes }];
   }
 
-  /** Faults, and PEs that they have frozen (eeh.ts). */
+  /** Takes the faults, and the PEs that were frozen by them (eeh.ts). */
   takeEehReport(): EehReport {
     return takeEehReport(this.phb);
   }
 
-  /** Ends the freeze of a PE. */
+  /** Resets a PE, which ends its freeze. */
   reset(partition: number): Failure | undefined {
     return resetPartition(this.phb, partition);
   }
 
-  /** Ends every freeze. The first failure, if any PE has to stay frozen. */
+  /** Resets every frozen PE. Returns the first failure, if a PE stays frozen. */
   resetAll(): Failure | undefined {
     let failure: Failure | undefined;
     for (const partition of frozenPartitions(this.phb)) failure = this.reset(partition) ?? failure;
     return failure;
   }
 
-  /** Gives this thread's views back, each also when the one before throws. A second call does nothing. */
+  /** Closes this thread's views; if one throws, the others are closed nevertheless. A second call does nothing. */
   close(): void {
     try {
       this.table.close();

@@ -1,13 +1,14 @@
 /**
- * The records of tables and groups in a bridge's shared state (layout.ts), changed by the holder of its lock. In what order, so that
- * `repairRecords` can make whole what a thread has left half done that died with the lock:
+ * The records of tables and groups in a bridge's shared state (layout.ts), which the holder of its lock changes. The order of the stores
+ * lets `repairRecords` repair a change that a thread left half-made when it died with the lock:
  *
- * - A new table: its first level's place is stored while the record is still free (even generation); the odd generation comes last.
- * - A window: the group's word first, then the table's link, then the TVE; the other way round when it is unset. The group's word
- *   is the truth: links and TVEs are made from it anew.
- * - A legacy group: its kind first, then its window. With the kind and no window it is none yet, or none any more.
- * - A table that nobody holds any more: the generation becomes even (its ops refuse from now on), the levels go, the first one last. Even,
- *   with a first level: half made, or half freed. Both are freed.
+ * - A new table: the address of its first level is stored while the record is still free (even generation); the odd generation is stored
+ *   last.
+ * - A window: the group's word first, then the table's link, then the TVE; the reverse when it is unset. The group's word is authoritative:
+ *   repair rebuilds links and TVEs from it.
+ * - A legacy group: its kind first, then its window. A legacy kind without a window is an unfinished or removed group.
+ * - A table without groups and creator: the generation becomes even (its ops refuse from then on), then its levels are freed, the first
+ *   level last. An even generation with a first level is a table that is half-made or half-freed; repair frees it.
  */
 import type { Memory } from "../../machine/contract.ts";
 import type { PhysicalPages } from "../../memory/physical-pages.ts";
@@ -36,7 +37,7 @@ import {
 import { tveOfBypass, tveOfTable } from "./registers.ts";
 import { forEachLevel, type TreeShape } from "./tree.ts";
 
-/** What a bridge's view has that records are changed with. */
+/** The parts of a bridge's view that changes of records need. */
 export interface RecordKeeper {
   readonly machine: { readonly memory: Memory };
   readonly registers: BridgeRegisters;
@@ -45,7 +46,7 @@ export interface RecordKeeper {
   readonly crew: Crew;
 }
 
-/** An index for a new table; -1: all are in use. */
+/** The index of an unused record, or -1 if all are in use. */
 export function freeRecord(state: PhbState): number {
   for (let table = 0; table < state.tables; table++) {
     if (!isTable(state, table) && peek(state.words, tableAt(state, table) + TABLE.rootPage) === 0) return table;
@@ -53,12 +54,12 @@ export function freeRecord(state: PhbState): number {
   return -1;
 }
 
-/** What stands in a window of a group: NO_WINDOW, BYPASS, or a table's index + 1. */
+/** The content of a window of a group: NO_WINDOW, BYPASS, or a table's index + 1. */
 export function windowOf(state: PhbState, partition: number, window: number): number {
   return load(state.words, groupAt(state, partition) + GROUP.windows + window);
 }
 
-/** Fills a window of a group: the group's word, the link of a table, the TVE. The caller syncs. */
+/** Sets a window of a group: the group's word, the table's link, the TVE. The caller syncs. */
 export function fillWindow(keeper: RecordKeeper, partition: number, window: number, content: number): void {
   const { state } = keeper;
   store(state.words, groupAt(state, partition) + GROUP.windows + window, content);
@@ -66,7 +67,7 @@ export function fillWindow(keeper: RecordKeeper, partition: number, window: numb
   keeper.registers.writeTve(partition, window, tveOf(keeper, content));
 }
 
-/** Empties it: as `fillWindow`, the other way round; the caller has emptied the TVE and synced. */
+/** Empties a window, in the reverse order of `fillWindow`. The caller has emptied the TVE and synced. */
 export function emptyWindow({ state }: RecordKeeper, partition: number, window: number): void {
   const at = groupAt(state, partition) + GROUP.windows + window;
   const content = peek(state.words, at);
@@ -74,7 +75,7 @@ export function emptyWindow({ state }: RecordKeeper, partition: number, window: 
   store(state.words, at, NO_WINDOW);
 }
 
-/** How many groups have the table as a window. */
+/** Number of groups with the table in a window. */
 export function linksOf(state: PhbState, table: number): number {
   let links = 0;
   for (let partition = 1; partition < state.partitions; partition++) {
@@ -84,18 +85,18 @@ export function linksOf(state: PhbState, table: number): number {
   return links;
 }
 
-/** Frees a table that no group and no creator has. False: somebody has it. */
+/** Frees a table without groups and creator. False: a group or the creator still has it. */
 export function freeIfUnused(keeper: RecordKeeper, table: number): boolean {
   const { words } = keeper.state;
   const at = tableAt(keeper.state, table);
   if (load(words, at + TABLE.held) !== RELEASED || linksOf(keeper.state, table) > 0) return false;
-  // Pairs with the look of its ops: from here on they refuse.
+  // Pairs with the load in the table's ops, which refuse from here on.
   store(words, at + TABLE.generation, peek(words, at + TABLE.generation) + 1);
   freeLevels(keeper, table);
   return true;
 }
 
-/** Does the thread with this tag hold a table? */
+/** True if the thread with this tag has created a table that it has not released. */
 export function holdsTables(state: PhbState, tag: number): boolean {
   for (let table = 0; table < state.tables; table++) {
     if (isTable(state, table) && load(state.words, tableAt(state, table) + TABLE.held) === tag) return true;
@@ -104,15 +105,15 @@ export function holdsTables(state: PhbState, tag: number): boolean {
 }
 
 /**
- * The tables that a dead thread held. Those that nobody else has ever seen are taken out of their windows and freed: their handle died
- * with it, so nobody could use them, or release them. The others go on: any thread that has a view may release them.
+ * Takes over the tables of a dead thread. Tables that no other thread has attached to are removed from their windows and freed, because
+ * their handles died with the thread. The others stay, and any thread with a view may release them.
  */
 export function takeTablesOf(keeper: RecordKeeper, tag: number): void {
   const { words, tables } = keeper.state;
   for (let table = 0; table < tables; table++) {
     const at = tableAt(keeper.state, table);
     if (!isTable(keeper.state, table) || load(words, at + TABLE.held) !== tag) continue;
-    // Pairs with the compareExchange of who attaches: one of the two has the table.
+    // Pairs with the compareExchange of an attaching thread: one of the two succeeds.
     if (compareExchange(words, at + TABLE.seen, NEVER_SEEN, WITHDRAWN) === SEEN) {
       compareExchange(words, at + TABLE.held, tag, HELD_BY_NONE);
       continue;
@@ -137,7 +138,7 @@ function unsetEverywhere(keeper: RecordKeeper, table: number): void {
   }
 }
 
-/** A legacy group without its window is none. */
+/** Removes a legacy group without its window. */
 function endHalfLegacy(state: PhbState, partition: number): void {
   const kindAt = groupAt(state, partition) + GROUP.kind;
   if (load(state.words, kindAt) === LEGACY && windowOf(state, partition, 0) === NO_WINDOW) {
@@ -145,7 +146,7 @@ function endHalfLegacy(state: PhbState, partition: number): void {
   }
 }
 
-/** Physical addresses of all levels of all tables: what of PhysicalPages is in use. */
+/** Physical addresses of all levels of all tables: the used pages of PhysicalPages. */
 export function levelsInUse({ state, machine }: RecordKeeper): ReadonlySet<number> {
   const used = new Set<number>();
   for (let table = 0; table < state.tables; table++) {
@@ -157,7 +158,7 @@ export function levelsInUse({ state, machine }: RecordKeeper): ReadonlySet<numbe
   return used;
 }
 
-/** Makes half-made changes whole. The lock was a dead thread's, and is ours. */
+/** Repairs half-made changes. The caller has taken the lock over from a dead thread. */
 export function repairRecords(keeper: RecordKeeper): void {
   const { state, registers } = keeper;
   for (let table = 0; table < state.tables; table++) repairLinks(state, table);
@@ -174,8 +175,8 @@ export function repairRecords(keeper: RecordKeeper): void {
 }
 
 /**
- * A link that is right stays meanwhile: living threads invalidate by it, and for what they miss there they would take a translation for
- * forgotten that a device still uses.
+ * Correct links are not cleared meanwhile: live threads invalidate by them, and without the link they would miss a group whose devices
+ * still use the translation.
  */
 function repairLinks(state: PhbState, table: number): void {
   for (let partition = 1; partition < state.partitions; partition++) {
@@ -184,7 +185,7 @@ function repairLinks(state: PhbState, table: number): void {
   }
 }
 
-/** What a table was asked to be, as any thread can read it. */
+/** The shape of a table, from its record. */
 export function shapeOfTable({ words, ...state }: PhbState, table: number): WindowShape {
   const at = tableAt({ words, ...state }, table);
   const pageShift = peek(words, at + TABLE.pageShift);
@@ -192,7 +193,7 @@ export function shapeOfTable({ words, ...state }: PhbState, table: number): Wind
   return { pageShift, windowBytes, levels: peek(words, at + TABLE.levels) };
 }
 
-/** Where the levels of a table begin and how they hang together. No address: no table. */
+/** The levels of a table: root address and geometry. Root address 0: no table. */
 function shapeOf({ words, ...state }: PhbState, table: number): TreeShape {
   const at = tableAt({ words, ...state }, table);
   return {
@@ -203,9 +204,9 @@ function shapeOf({ words, ...state }: PhbState, table: number): TreeShape {
 }
 
 /**
- * An inner entry is emptied before its level is given back, so that this can be done again after a death. Before both the level becomes
- * this thread's, whoever had made it: who dies between the two leaves a page that comes back with all that was its own. Levels that
- * lie elsewhere, in a table that was taken over, belong to somebody else.
+ * Frees the levels of a table. Each level is first moved to this thread's name, then its inner entry is emptied, then its pages are freed.
+ * So the work can be repeated after a death, and a page whose entry was emptied is recovered with the pages of the dead thread. Levels
+ * outside of the region, in a table that a crashed kernel left, are not freed.
  */
 function freeLevels({ state, machine, pages, crew }: RecordKeeper, table: number): void {
   const at = tableAt(state, table);
@@ -239,7 +240,7 @@ function linkAt(state: PhbState, table: number, partition: number): number {
   return tableAt(state, table) + TABLE.links + Math.floor(partition / LINKS_PER_WORD);
 }
 
-/** Under the lock: nobody else stores. Pairs with the loads of who invalidates (table.ts). */
+/** Under the lock, so no other thread stores. Pairs with the loads of invalidations (table.ts). */
 function setLink(state: PhbState, table: number, partition: number, linked: boolean): void {
   const at = linkAt(state, table, partition);
   const bit = 1 << (partition % LINKS_PER_WORD);

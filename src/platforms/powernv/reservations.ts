@@ -1,6 +1,6 @@
 /**
- * Which entries of a new table are never handed out: entry 0 of a window at bus address 0 (to many drivers an address of 0 means none),
- * the hole where the bridge decodes its own MMIO, and what a kernel that crashed left mapped.
+ * The reserved entries of a new table: entry 0 of a window at bus address 0 (many drivers take address 0 for an error), the MMIO hole of
+ * the bridge, and entries that a crashed kernel left mapped.
  */
 
 import type { Memory } from "../../machine/contract.ts";
@@ -13,7 +13,7 @@ import type { TceGeometry } from "./geometry.ts";
 import type { TceOps } from "./ops.ts";
 import { forEachLevel } from "./tree.ts";
 
-/** A new kernel needs at least so many free entries (Linux: KDUMP_MIN_TCE_ENTRIES). */
+/** Least number of free entries that a new kernel needs (Linux: KDUMP_MIN_TCE_ENTRIES). */
 export const LEAST_FREE_ENTRIES = 2048;
 
 /** Bus addresses [start, end). */
@@ -22,7 +22,7 @@ export interface BusRange {
   readonly end: bigint;
 }
 
-/** What is reserved whatever the table holds: ascending, disjoint. */
+/** The reservations that do not depend on the table's content: ascending, disjoint. */
 export function fixedReservations(window: DmaWindow, hole: BusRange | undefined): EntryRange[] {
   const ranges: EntryRange[] = [];
   if (window.base === 0n) ranges.push(rangeOf(0, 1));
@@ -30,18 +30,18 @@ export function fixedReservations(window: DmaWindow, hole: BusRange | undefined)
   return mergeRanges(ranges);
 }
 
-/** What was found in a table that others left. */
+/** The entries found in a table that a crashed kernel left. */
 export interface Leftovers {
-  /** Entries that stay as they are, and reserved. */
+  /** Mapped entries that stay mapped and are reserved. */
   readonly kept: readonly EntryRange[];
-  /** Entries of the top that were emptied, since too few were free. */
+  /** Entries at the top that were emptied because too few were free. */
   readonly released: EntryRange | undefined;
 }
 
 /**
- * Takes over what a crashed kernel left: entries that are not empty are kept, since devices may still use them. If then fewer than
- * LEAST_FREE_ENTRIES are free, as many at the top are emptied. `reserved`: what is not free for other reasons. The caller
- * invalidates afterwards.
+ * Takes over the entries of a crashed kernel. Entries that are not empty are kept, because devices may still use them. If fewer than
+ * LEAST_FREE_ENTRIES are free then, that many entries at the top are emptied. `reserved`: entries that are not free for other reasons. The
+ * caller invalidates afterwards.
  */
 export function takeLeftovers(ops: TceOps, entries: number, reserved: readonly EntryRange[]): Leftovers {
   const found = filledRanges(ops, entries);
@@ -55,8 +55,8 @@ export function takeLeftovers(ops: TceOps, entries: number, reserved: readonly E
 }
 
 /**
- * Throws InvalidArgumentError unless all levels of a table that others made lie in memory, below 4 GiB (its ops look at one word of an inner
- * entry), and outside of the region that new levels come from.
+ * Throws InvalidArgumentError unless all levels of an existing table lie in memory, below 4 GiB (the ops read one word of an inner entry),
+ * and outside of the region for new levels.
  */
 export function checkForeignLevels(
   memory: Memory,
@@ -73,7 +73,7 @@ export function checkForeignLevels(
     throw new InvalidArgumentError("level of an existing table", inWords(`[${level}, ${end})`), expected);
   };
   check(rootAddress);
-  // Levels from above, so that none is looked into that lies outside.
+  // From the first level down, so that no level outside of memory is read.
   const checkBelow = (address: number, depth: number): void => {
     if (depth === 1) return;
     for (const level of levelsRightBelow(memory, address, levelBits)) {
@@ -84,7 +84,7 @@ export function checkForeignLevels(
   checkBelow(rootAddress, levels);
 }
 
-/** Of `ranges`, those that are none of `others`. */
+/** The ranges that are not among `others`. */
 export function withoutRanges(ranges: readonly EntryRange[], others: readonly EntryRange[]): EntryRange[] {
   const known = new Set(others.map(({ first, end }) => `${first} ${end}`));
   return ranges.filter(({ first, end }) => !known.has(`${first} ${end}`));
@@ -92,7 +92,7 @@ export function withoutRanges(ranges: readonly EntryRange[], others: readonly En
 
 function levelsRightBelow(memory: Memory, rootAddress: number, levelBits: number): readonly number[] {
   const found: number[] = [];
-  // Two levels: those right below the first, and no further.
+  // `levels: 2` visits only the levels directly below the first.
   forEachLevel(memory, { rootAddress, levels: 2, levelBits }, (level) => found.push(level));
   return found;
 }
@@ -116,7 +116,7 @@ function filledRanges(ops: TceOps, entries: number): EntryRange[] {
   return found;
 }
 
-/** The entries of the window in which the bus addresses lie, none or one range. */
+/** The entries of the window that contain these bus addresses: one range, or none. */
 function entriesOf({ base, pageShift, entries }: DmaWindow, { start, end }: BusRange): EntryRange[] {
   if (typeof start !== "bigint" || typeof end !== "bigint" || start < 0n || start >= end) {
     throw new InvalidArgumentError("MMIO hole", inWords(`[${start}, ${end})`), "bus addresses, as bigints, ascending");

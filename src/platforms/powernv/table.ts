@@ -1,6 +1,6 @@
 /**
- * A TCE table of a powernv machine: the generic table, enclosed beside what the bridge needs of it. It belongs to its creator and to every
- * group that has it as a window: invalidations go through each of them, and it is freed with the last.
+ * A TCE table of a powernv machine: the generic table, with the state that the bridge needs. Its creator and each group with the table in a
+ * window hold it. Invalidations go through each group, and the table is freed when the last holder releases it.
  */
 
 import type { ReclaimScope, Recover, Recovered } from "../../shared/crew.ts";
@@ -29,17 +29,17 @@ import {
   withoutRanges,
 } from "./reservations.ts";
 
-/** Windows of this size and larger get 4 pools, smaller ones 1: PowerPC's defaults. */
+/** Windows of at least this size get 4 pools, smaller ones 1: PowerPC's defaults. */
 const FOUR_POOLS_FROM = 2n ** 30n;
 
 export interface PowernvTableOptions extends WindowShape {
-  /** Which window of a group it is to be: 0 begins at bus address 0, 1 at 2^59. */
+  /** The window of a group that the table is made for: 0 begins at bus address 0, 1 at 2^59. */
   readonly window: 0 | 1;
-  /** Bus addresses that are never handed out: where the bridge decodes MMIO. */
+  /** Bus addresses that are never allocated, because the bridge decodes MMIO there. */
   readonly mmioHole?: BusRange;
-  /** A table that a crashed kernel left: physical address of its first level. What is mapped there is kept. */
+  /** Physical address of the first level of a table that a crashed kernel left. Its mapped entries are kept. */
   readonly existing?: number;
-  /** Of the generic table. Default: PowerPC's pools, the last quarter of them for long requests. */
+  /** Options of the generic table. Default: PowerPC's pools, with the last quarter of the entries for long requests. */
   readonly table?: TableOptions;
 }
 
@@ -70,7 +70,7 @@ export class PowernvTable {
   readonly ops: TceOps;
   readonly geometry: TceGeometry;
   readonly handle: PowernvTableHandle;
-  /** What was found in an existing table; only in the creator's view. */
+  /** The entries found in an existing table; undefined except in the creator's view. */
   readonly leftovers: Leftovers | undefined;
   readonly #phb: Phb;
 
@@ -84,8 +84,8 @@ export class PowernvTable {
   }
 
   /**
-   * Makes an empty table, or takes over an existing one. No group has it yet. Throws InvalidArgumentError for a shape that can't be,
-   * IovaError "no-memory" when the bridge's region has no room for its first level, "no-table" when all tables are in use.
+   * Creates an empty table, or takes over an existing one. It is in no window yet. Throws InvalidArgumentError for an invalid shape,
+   * IovaError "no-memory" if the bridge's region has no room for its first level, "no-table" if all tables are in use.
    */
   static create(phb: Phb, options: PowernvTableOptions): PowernvTable {
     checkKeys("a TCE table", options, {
@@ -123,22 +123,22 @@ export class PowernvTable {
     return made.table;
   }
 
-  /** Has it been freed? Then its ops throw IovaError "table-gone". */
+  /** True after the table was freed. Its ops throw IovaError "table-gone" then. */
   get isGone(): boolean {
     return load(this.#phb.state.words, this.#at + TABLE.generation) !== this.handle.generation;
   }
 
-  /** How many groups have it as a window. */
+  /** Number of groups with the table in a window. */
   get groups(): number {
     return this.isGone ? 0 : linksOf(this.#phb.state, this.handle.index);
   }
 
   /**
-   * The creator gives the table up: it is freed now, or with the last group that has it. "in-use": no group has it, and entries are
-   * allocated. Throws IovaError "table-gone" when it has been freed.
+   * Releases the creator's hold: the table is freed now, or when the last group unsets it. "in-use": no group has it, and entries are
+   * allocated. Throws IovaError "table-gone" if it was freed.
    */
   release(): Failure | undefined {
-    // All under the lock: whether a group has the table decides what must hold of its entries.
+    // All under the lock: the check of the entries depends on whether a group has the table.
     return this.#phb.locked("releasing a TCE table", () => {
       const claimed = this.groups === 0 ? this.claim() : undefined;
       if (typeof claimed === "string") return claimed;
@@ -151,20 +151,20 @@ export class PowernvTable {
   }
 
   /**
-   * Takes every entry that is not reserved, so that nobody can allocate. The ranges, for `giveBack`; "in-use" when any entry is
-   * allocated, or in the cache of a thread that does not give it back, or the table is claimed or handed over: then nothing is taken.
+   * Takes every entry that is not reserved, so that no thread can allocate. Returns the ranges for `giveBack`. "in-use", and nothing is
+   * taken, if an entry is allocated or in the cache of a thread that does not drain it, or the table is claimed or handed over.
    */
   claim(): readonly EntryRange[] | Failure {
     if (this.isGone) throw gone();
     const { words } = this.#phb.state;
-    // One at a time: what another one claims, and may give back, is not to be taken for reserved.
+    // One claim at a time: ranges of another claim, which may be given back, must not count as reserved.
     if (compareExchange(words, this.#at + TABLE.owned, 0, -tagOf(this.generic.thread)) !== 0) return "in-use";
     const claimed = this.#reserveAll();
     if (typeof claimed === "string") store(words, this.#at + TABLE.owned, 0);
     return claimed;
   }
 
-  /** Ends what `claim` began. */
+  /** Gives the ranges of `claim` back. */
   giveBack(claimed: readonly EntryRange[]): void {
     unreserveAll(this.generic.allocator, claimed);
     store(this.#phb.state.words, this.#at + TABLE.owned, 0);
@@ -177,14 +177,14 @@ export class PowernvTable {
     return reserveRest(allocator, [...this.handle.reserved, ...[...allocator.reservations().values()].flat()]);
   }
 
-  /** Is it handed over to user space? */
+  /** True while the table is handed over to user space. */
   get isOwned(): boolean {
     return load(this.#phb.state.words, this.#at + TABLE.owned) > 0;
   }
 
   /**
-   * Hands the whole table over, reserved entries too: entries are then set and cleared through `ops`. "in-use" when any entry is
-   * allocated, still mapped (a crashed kernel's), or the table is handed over already. The ranges are for `releaseOwnership`.
+   * Hands the whole table over, including reserved entries: the owner sets and clears entries through `ops`. Returns ranges for
+   * `releaseOwnership`. "in-use" if an entry is allocated or still mapped (by a crashed kernel), or the table is handed over already.
    */
   takeOwnership(): readonly EntryRange[] | Failure {
     if (this.#isMappedWhereReserved()) return "in-use";
@@ -196,8 +196,8 @@ export class PowernvTable {
   }
 
   /**
-   * The table comes back: whatever is still mapped is cleared and forgotten first. A failure: nothing has been given back. A call that
-   * was cut off can be repeated.
+   * Takes the table back. Entries that are still mapped are cleared and invalidated first. After a failure nothing has been given back. An
+   * interrupted call can be repeated.
    */
   releaseOwnership(claimed: readonly EntryRange[]): Failure | undefined {
     const { words } = this.#phb.state;
@@ -208,7 +208,7 @@ export class PowernvTable {
       this.ops.publish();
       const failure = this.ops.invalidateAll();
       if (failure !== undefined) return failure;
-      // From here on what has come back is others': it must not be cleared again.
+      // From here on other threads may allocate the entries: they must not be cleared again.
       store(words, this.#at + TABLE.owned, -owned);
     }
     this.giveBack(owned > 0 ? claimed : this.#stillReserved(claimed));
@@ -216,31 +216,30 @@ export class PowernvTable {
   }
 
   /**
-   * Takes a `takeOwnership` of this view back, of which nobody has been told. Never fails: nothing has been set since, so there is nothing
-   * to clear, and nothing that a DMA could hold up.
+   * Undoes a `takeOwnership` of this view whose ranges were not used. Never fails: no entry has been set since, so nothing has to be
+   * cleared or invalidated.
    */
   cancelOwnership(claimed: readonly EntryRange[]): void {
-    // First: what comes back is others' at once, whatever becomes of this thread.
+    // First, because other threads may allocate the entries at once, even if this thread dies.
     store(this.#phb.state.words, this.#at + TABLE.owned, -tagOf(this.generic.thread));
     this.giveBack(claimed);
   }
 
   /**
-   * As `IommuTable.reclaim`, of a thread that is dead for certain, by its number in the table; and what it had claimed comes back: a table
-   * that was handed over to it is empty and the kernel's again, one that it was releasing, or taking from a group, serves on. So do
-   * ranges that it had reserved itself.
+   * As `IommuTable.reclaim`, for a thread that is certainly dead. It also ends the thread's claims: a table that was handed over to it is
+   * emptied and taken back, and one that it was releasing or unsetting stays usable. Ranges that it had reserved are returned too.
    */
   reclaim(thread: number, scope: ReclaimScope): readonly EntryRange[] {
     return this.generic.reclaim(thread, scope);
   }
 
-  /** This table's part of a reclaim. `own`: the generic table's. */
+  /** Recovers this table, as a part of the crew's reclaim. `own`: the recovery of the generic table. */
   recover(own: Recover, thread: number, scope: ReclaimScope): Recovered | undefined {
-    // Its pages are recovered with the bridge; entries there are none.
+    // A freed table has no entries, and its pages are recovered with the bridge.
     if (this.isGone) return undefined;
     const { allocator } = this.generic;
     const before = withoutRanges(allocator.reservations().get(thread) ?? [], this.handle.reserved);
-    // Before they are given back: the pools that it has locked, and a claim that it had half made.
+    // First the generic table's recovery: it releases the pools that the dead thread locked, and a half-made claim.
     const recovered = own(thread, scope);
     const claimed = this.#stillReserved(before);
     if (Math.abs(load(this.#phb.state.words, this.#at + TABLE.owned)) !== tagOf(thread)) {
@@ -252,7 +251,7 @@ export class PowernvTable {
     return { ...recovered, failure: new IovaError(failure, `taking a TCE table back from thread ${thread}`) };
   }
 
-  /** Gives this thread's view back. The table stays. A second call does nothing. */
+  /** Detaches this thread. The table stays. A second call does nothing. */
   close(): void {
     this.generic.close();
   }
@@ -316,7 +315,7 @@ export class PowernvTable {
     const life = { words, at: at + TABLE.generation, generation };
     const ops = opsOf(phb, index, geometry, rootAddress, life, dmaWindow);
     const fixed = fixedReservations(dmaWindow, options.mmioHole);
-    // The table is not there yet for its own ops: the leftovers are looked at by others.
+    // The generation is still even, so the table's own ops would refuse: other ops read the leftovers.
     const before = { ...life, generation: generation - 1 };
     const existing = options.existing !== undefined;
     const leftovers = existing
@@ -345,7 +344,7 @@ export class PowernvTable {
   }
 }
 
-/** The table, once there is one: the generic table, which it encloses, is made before it. */
+/** Holds the table once it exists: the generic table is created before it. */
 interface Made {
   table?: PowernvTable;
 }
@@ -379,9 +378,9 @@ function opsOf(
 }
 
 /**
- * Invalidation through every group that has the table. Links are read without the lock, atomically, after the caller has emptied
- * its entries and fenced. A group that is linked meanwhile and missed here got its link, and then its TVE, after that
- * read: its devices walk the entries as they are now. One that is being unlinked is killed once too often, or by the unlinker.
+ * Invalidates in every group that has the table. Links are read without the lock, atomically, after the caller has emptied its entries and
+ * fenced. A group whose link this read misses is linked, and gets its TVE, after the read, so its devices walk the emptied entries. A group
+ * being unlinked may receive one redundant kill; the unlinking thread issues the required one.
  */
 class GroupInvalidator implements TceInvalidator {
   readonly #phb: Phb;
@@ -417,7 +416,7 @@ class GroupInvalidator implements TceInvalidator {
   }
 }
 
-/** The group of the lowest bit that is set in a word of links. */
+/** The group of the lowest set bit in a word of links. */
 function partitionOf(word: number, bits: number): number {
   return word * LINKS_PER_WORD + 31 - Math.clz32(bits & -bits);
 }

@@ -1,9 +1,9 @@
-/** The levels of a TCE table, visited: for who frees them, looks for one among them, or takes over a table that others left. */
+/** Visits the levels of a TCE table: to free them, to find one, or to take over an existing table. */
 import { swapBytes } from "../../formats/address.ts";
 import { ENTRY_BYTES } from "../../formats/contract.ts";
 import type { Memory } from "../../machine/contract.ts";
 
-/** What of a geometry says how levels hang together. */
+/** The part of a geometry that determines the tree of levels. */
 export interface TreeShape {
   readonly rootAddress: number;
   readonly levels: number;
@@ -11,8 +11,7 @@ export interface TreeShape {
 }
 
 /**
- * Calls `visit` for every level below the first, those below a level before the level itself, with the address of the inner entry
- * that leads to it.
+ * Calls `visit` for every level below the first, with the address of its inner entry. Levels below a level are visited before it.
  */
 export function forEachLevel(
   memory: Memory,
@@ -29,7 +28,7 @@ export function forEachLevel(
   }
 }
 
-/** The address that an inner entry holds; 0: none. */
+/** The address in an inner entry; 0: no level. */
 function levelOf(memory: Memory, inner: number): number {
   const low = swapBytes(memory.load32(inner + 4)) >>> 0;
   if ((low & 3) === 0) return 0;

@@ -1,16 +1,16 @@
 /**
- * The contexts of a streaming cache: 12 bits that stand in an entry, so that all lines of a mapping are flushed by one write. Threads
- * share them: a bitmap of those that are taken, and how many entries carry each.
+ * The contexts of a streaming cache: 12 bits in an entry, by which one write flushes all lines of a mapping. Threads share them: a bitmap
+ * of the taken contexts, and for each the number of entries that carry it.
  *
- * Nothing ever depends on a context being one mapping's alone: what is to be flushed is read from the entries themselves, and a
- * context that two mappings share costs them needless flushes, never one that is missing. So counts may err, but only to be too low:
- * a taken context has its count before its first entry, and gives it up after its last.
+ * Two mappings may share a context: the flush reads contexts from the entries themselves, so sharing costs redundant flushes but never
+ * omits one. So a count may be wrong for a while. A context is counted before its first entry is written, and released after its last entry
+ * is cleared.
  *
- * A thread that dies in between leaves one context taken, or its count too high: `recount` lowers counts to what stands in the table,
- * and gives back what no entry carries. Until somebody calls it that context is lost, no more: who finds none free is flushed page by
- * page. Where a recount meets a living thread in between, it takes away what that one is about to use: then the context is shared
- * for a while, and whoever finds its count gone gives it back once more. So in the end, once nothing runs and the dead have been
- * recovered, none is taken: the explorer's tests show it for a death at any access, of the recovery too.
+ * A thread that dies in between leaves a context taken, or its count too high. `recount` lowers counts to the number of entries in the
+ * table and frees contexts that no entry carries. Until then the context can't be taken; a mapping without a context is flushed page by
+ * page. A recount may also lower the count of a live thread that is about to write its entries: the context is then shared for a while, and
+ * a release that finds the count gone frees the context again. Once nothing runs and dead threads are recovered, no context is taken. The
+ * explorer's tests show that for a death at any access, of the recovery too.
  */
 import type { SharedBuffer, SharedWords } from "../../shared/memory.ts";
 import * as memory from "../../shared/memory.ts";
@@ -18,17 +18,17 @@ import * as memory from "../../shared/memory.ts";
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { compareExchange, createShared, load, store, wordsOf } = memory;
 
-/** Of 12 bits. Context 0 is none. */
+/** Number of contexts, of 12 bits. Context 0 means no context. */
 export const CONTEXTS = 4096;
 const BITMAP_WORDS: number = CONTEXTS / 32;
-/** Not handed out: entries that carry it are flushed page by page. */
+/** Never taken: entries with it are flushed page by page. */
 export const NO_CONTEXT = 0;
 
 /** One thread's view. */
 export class StreamingContexts {
   readonly buffer: SharedBuffer;
   readonly #words: SharedWords;
-  /** The bitmap's word where the next search begins. */
+  /** Word of the bitmap at which the next search begins. */
   #hint = 0;
 
   constructor(buffer: SharedBuffer) {
@@ -36,15 +36,15 @@ export class StreamingContexts {
     this.#words = wordsOf(buffer);
   }
 
-  /** All free. */
+  /** Makes the shared state, with all contexts free. */
   static create(): StreamingContexts {
     const buffer = createShared((BITMAP_WORDS + CONTEXTS) * 4);
-    // NO_CONTEXT is taken for good.
+    // NO_CONTEXT counts as taken.
     store(wordsOf(buffer), 0, 1);
     return new StreamingContexts(buffer);
   }
 
-  /** Takes a context for `entries` entries, which are to be written next. NO_CONTEXT: all are taken. */
+  /** Takes a context for `entries` entries that the caller writes next. Returns NO_CONTEXT if all are taken. */
   take(entries: number): number {
     for (let i = 0; i < BITMAP_WORDS; i++) {
       const word = (this.#hint + i) % BITMAP_WORDS;
@@ -60,7 +60,7 @@ export class StreamingContexts {
     return NO_CONTEXT;
   }
 
-  /** More entries are to carry a taken context. False: nobody has it any more. */
+  /** Counts more entries of a taken context, before they are written. False: the context is no longer taken. */
   hold(context: number, entries: number): boolean {
     const at = BITMAP_WORDS + context;
     for (;;) {
@@ -71,8 +71,8 @@ export class StreamingContexts {
   }
 
   /**
-   * So many entries no longer carry it. The last gives it back; so does who finds that a recount has taken the count away, since that
-   * one may have died before it gave the context back.
+   * Uncounts entries after they were cleared. The last release frees the context. A release that finds the count gone frees it too: the
+   * recount that lowered it may have died before freeing the context.
    */
   release(context: number, entries: number): void {
     const at = BITMAP_WORDS + context;
@@ -84,14 +84,14 @@ export class StreamingContexts {
     }
   }
 
-  /** How many contexts are taken. Exact when nothing runs. */
+  /** Number of taken contexts. Exact while no other thread runs. */
   get taken(): number {
     return this.#takenNow().length;
   }
 
   /**
-   * Gives back what dead threads have taken and no entry carries. `carried` counts, for each context, the entries that carry it: it is
-   * called once the counts of now are known. Who dies in it leaves nothing that the next one does not give back.
+   * Frees contexts that dead threads have taken and no entry carries. `carried` counts the entries of each context; it is called after the
+   * current counts were read. If this thread dies here, the next recount completes the work.
    */
   recount(carried: () => Uint32Array): void {
     const taken = this.#takenNow();
@@ -100,7 +100,7 @@ export class StreamingContexts {
     for (const [i, context] of taken.entries()) {
       const held = before[i] as number;
       const wanted = found[context] as number;
-      // Who has changed it meanwhile is alive, or the next recount's.
+      // Another thread has changed it meanwhile: that one is alive, or the next recount corrects it.
       if (held > wanted && compareExchange(this.#words, BITMAP_WORDS + context, held, wanted) !== held) continue;
       if (wanted === 0) this.#give(context);
     }

@@ -1,43 +1,42 @@
 /**
- * The context that one thread gives to all entries that it sets between two calls of `publish`, so that a scatterlist is flushed by one write.
+ * The context of all entries that one thread sets between two calls of `publish`. So a scatterlist is flushed by one write.
  *
- * From the second call on, more entries are held in advance than are set, so that a list of hundreds does not meet the other
- * threads at the shared count for each of its elements; what was not used is released with the context. A thread that dies in between
- * leaves a count that is too high: `recount` lowers it. Where a recount met this living thread, it holds less than it believes: the
- * context is then shared for a while, which costs needless flushes.
+ * From the second `set` on, entries are counted in advance, so that a long list does not access the shared count for each element. Unused
+ * ones are released with the context. A thread that dies in between leaves a count that is too high, which `recount` lowers. If a recount
+ * runs while this thread lives, the count may become too low: the context is then shared for a while, which costs redundant flushes.
  */
 import { NO_CONTEXT, type StreamingContexts } from "./contexts.ts";
 
-/** Entries held in advance. */
+/** Entries counted in advance. */
 const IN_ADVANCE = 256;
-/** None has been asked for since the last `publish`; NO_CONTEXT says that there was none. */
+/** No context was requested since the last `publish`. (NO_CONTEXT: one was requested, but all were taken.) */
 const NOT_OPEN = -1;
 
-/** One per thread. */
+/** One object per thread. */
 export class OpenContext {
   readonly #contexts: StreamingContexts;
   #context = NOT_OPEN;
-  /** Held, and carried by no entry yet. */
+  /** Entries counted in advance and not written yet. */
   #spare = 0;
 
   constructor(contexts: StreamingContexts) {
     this.#contexts = contexts;
   }
 
-  /** The context for so many entries, which are to be written next; NO_CONTEXT when all are taken. */
+  /** The context for `entries` entries that the caller writes next; NO_CONTEXT if all are taken. */
   hold(entries: number): number {
     if (this.#spare >= entries) this.#spare -= entries;
     else if (this.#context !== NO_CONTEXT) this.#holdMore(entries);
     return this.#context;
   }
 
-  /** These entries, the last that were held, were not written: nobody else can know them. Leaves the context. */
+  /** Undoes the last `hold`: its entries were not written. Leaves the context. */
   undo(entries: number): void {
     if (this.#context !== NO_CONTEXT) this.#spare += entries;
     this.leave();
   }
 
-  /** What is set from now on gets another context. */
+  /** Ends the use of this context: entries that are set later get another one. */
   leave(): void {
     if (this.#spare > 0) this.#contexts.release(this.#context, this.#spare);
     this.#spare = 0;
@@ -49,7 +48,7 @@ export class OpenContext {
       this.#spare += IN_ADVANCE;
       return;
     }
-    // Nobody has it any more: a recount took it away.
+    // A recount has freed the context.
     this.#spare = 0;
     this.#context = this.#contexts.take(entries);
   }

@@ -1,17 +1,17 @@
 /**
  * TableOps of a sun4u IOMMU's TSB: a flat table (flat-table.ts), invalidated page by page through the bridge's registers.
  *
- * A flush is waited for by reading CONTROL, and no lock is held meanwhile: every write names its page, so threads need no order.
- * What has been set is flushed too: a stray DMA may have put the dummy page, to which free entries lead, into the IOTLB.
+ * A read of CONTROL waits for earlier writes to FLUSH. No lock is held: every write contains its page, so the threads' writes need no
+ * order. Entries that were set are invalidated too, because a stray DMA may have put the dummy page into the IOTLB.
  *
  * With a streaming cache:
- * - All that is set between two calls of `publish` has one context, so that a scatterlist is flushed by one write. Without a free context, pages are
- *   flushed. A context is held before its first entry stands in the table, and released after its last: on failure too.
- * - What must be flushed is read from the entries that `clear` empties, whoever had set them. Strict: it is flushed after the
- *   IOTLB has forgotten them, since until then a DMA may make new lines; and before `invalidate` returns, data is in memory. Lazy:
- *   data must be in memory when `unmap` returns, so `publish` does it; lines that a stray DMA makes after that are flushed by
- *   `invalidateAll`, which looks for all that the cache holds.
- * - Only what a device may write is waited for.
+ * - All entries set between two calls of `publish` have one context, so that a scatterlist is flushed by one write. Without a free context,
+ *   pages are flushed. A context is counted before its first entry is written and released after its last is cleared, on failure too.
+ * - `clear` reads the context to flush from the entries that it empties, whichever thread set them. Strict mode: the flush follows the
+ *   invalidation of the IOTLB, since a DMA may make new lines until then, and the data is in memory when `invalidate` returns. Lazy mode:
+ *   the data must be in memory when `unmap` returns, so `publish` flushes. `invalidateAll` flushes all lines of the cache, including those
+ *   that a stray DMA makes after that.
+ * - The flush waits only for mappings that a device may write.
  */
 
 import { ENTRY_BYTES, type EntryFormat } from "../../formats/contract.ts";
@@ -33,7 +33,7 @@ const { CONTROL, ERROR, ERROR_STATUS, ERROR_TIME_OUT, FLUSH, TAG_COUNT, TAGS } =
 const { createSun4uIopte, NOT_STREAMED, STREAM_CONTEXT, streamingOf } = iopte;
 const { NOTHING_FLUSHED, StreamingFlush, WRITTEN_FLUSHED } = cache;
 
-/** More pages than the IOTLB has entries: emptying it is less to write. */
+/** For more pages than the IOTLB has entries, emptying the IOTLB takes fewer writes. */
 export const FLUSH_ALL_ABOVE: number = TAG_COUNT;
 
 export interface Sun4uOpsOptions {
@@ -44,27 +44,27 @@ export interface Sun4uOpsOptions {
   readonly dummyPage: iopte.Sun4uDummyPage;
   /** Undefined: no streaming cache. */
   readonly contexts: StreamingContexts | undefined;
-  /** Does `invalidate` come long after `unmap` has returned? */
+  /** True in lazy mode: the IOTLB is invalidated long after `unmap` has returned. */
   readonly lazy: boolean;
   readonly syncMilliseconds: number;
 }
 
-/** One per thread. */
+/** One object per thread. */
 export class Sun4uOps extends FlatTableOps {
   readonly streaming: cache.StreamingFlush;
   readonly #registers: Registers;
-  /** Below 2^32, so plain numbers. */
+  /** Bus addresses are below 2^32, so plain numbers. */
   readonly #base: number;
   readonly #pageBytes: number;
   readonly #dummyPage: iopte.Sun4uDummyPage;
   readonly #contexts: StreamingContexts | undefined;
   readonly #lazy: boolean;
-  /** By context, made when first used. */
+  /** Formats by context, created at first use. */
   readonly #formats: EntryFormat[] = [];
-  /** Of what has been set since the last `publish`. */
+  /** The context of entries set since the last `publish`. */
   readonly #open: OpenContext | undefined;
   readonly #pending: PendingFlushes = new PendingFlushes();
-  /** What `#scan` has found. */
+  /** Result of `#scan`. */
   readonly #runs: StreamedRuns = new StreamedRuns();
   /** All entries set since the last `publish` lie in [setFirst, setEnd); empty: none. */
   #setFirst = 0;
@@ -96,14 +96,14 @@ export class Sun4uOps extends FlatTableOps {
     return failure;
   }
 
-  /** Past the streaming cache: CPU and device see each other's writes at once. */
+  /** Bypasses the streaming cache: CPU and device see each other's writes at once. */
   setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     const failure = super.set(first, count, page, access);
     if (failure === undefined) this.#noteSet(first, first + count);
     return failure;
   }
 
-  /** Empties the whole table, whatever memory held there: before the bridge is told of it. */
+  /** Empties the whole table, before the bridge uses it. */
   initialize(): void {
     super.clear(0, this.entries);
     super.publish();
@@ -129,7 +129,7 @@ export class Sun4uOps extends FlatTableOps {
     if (this.#contexts === undefined) return super.exchange(entry, page, access, old);
     this.checkRange(entry, 1);
     this.#scan(entry, entry + 1);
-    // The new entry passes the cache by.
+    // The new entry bypasses the cache.
     const failure = super.exchange(entry, page, access, old);
     if (failure !== undefined) return failure;
     this.#pending.add(this.#runs);
@@ -138,8 +138,8 @@ export class Sun4uOps extends FlatTableOps {
   }
 
   /**
-   * "platform-busy" when a DMA in flight may still put the dummy page back into the IOTLB. Lazy: also that, or "would-block", when what
-   * devices have written has not reached memory in time.
+   * "platform-busy" if a DMA in flight may still put the dummy page back into the IOTLB. In lazy mode, "platform-busy" or "would-block"
+   * also if the devices' writes have not reached memory in time.
    */
   override publish(): Failure | undefined {
     this.#open?.leave();
@@ -155,7 +155,7 @@ export class Sun4uOps extends FlatTableOps {
     return runs === undefined ? this.#flushPages(0, this.entries) : this.#complete(this.streaming.flushRuns(runs));
   }
 
-  /** "platform-busy" when a DMA that may use the entries did not end in the machine's time; and as `publish`. */
+  /** "platform-busy" if a DMA that may use the entries does not end within the machine's time limit. Other failures as `publish`. */
   invalidate(first: number, end: number): Failure | undefined {
     this.checkRange(first, end - first);
     const failure = this.#forget(first, end);
@@ -168,12 +168,12 @@ export class Sun4uOps extends FlatTableOps {
     this.#emptyTags();
     const failure = this.#completed();
     if (failure !== undefined || this.#contexts === undefined) return failure;
-    // Among all pages are those of what is pending.
+    // The flush of all pages below includes the pending ones.
     this.#pending.takeAll();
     return this.#flushPages(0, this.entries);
   }
 
-  /** What devices have written through these entries, which stay as they are, is in memory; what they have fetched is forgotten. */
+  /** Flushes the cache for these entries, which stay mapped: devices' writes reach memory, and prefetched data is dropped. */
   synchronize(first: number, count: number): Failure | undefined {
     if (this.#contexts === undefined) return undefined;
     this.checkRange(first, count);
@@ -186,7 +186,7 @@ export class Sun4uOps extends FlatTableOps {
     return this.#complete(flushed);
   }
 
-  /** Of each context, how many entries of the table carry it; NO_CONTEXT stands for the others. */
+  /** Counts the entries of the table by context; entries without one count for NO_CONTEXT. */
   countContexts(): Uint32Array {
     const carried = new Uint32Array(CONTEXTS);
     for (let at = 0; at < this.entries; ) {
@@ -206,7 +206,7 @@ export class Sun4uOps extends FlatTableOps {
     this.#setEnd = none ? end : Math.max(this.#setEnd, end);
   }
 
-  /** The IOTLB forgets these entries. */
+  /** Invalidates these entries in the IOTLB. */
   #forget(first: number, end: number): Failure | undefined {
     if (end - first > FLUSH_ALL_ABOVE) this.#emptyTags();
     else {
@@ -223,8 +223,8 @@ export class Sun4uOps extends FlatTableOps {
   }
 
   /**
-   * Notes how the entries from `first` on go through the streaming cache, as they stand in the table: those before `end`, or before
-   * the one that is returned, when the list is full.
+   * Records, in `#runs`, how the entries of [first, end) use the streaming cache. Returns `end`, or the first entry that no longer fits
+   * into the list.
    */
   #scan(first: number, end: number): number {
     const { memory } = this;
@@ -244,7 +244,7 @@ export class Sun4uOps extends FlatTableOps {
     return runs.add(from, end, streaming) ? end : from;
   }
 
-  /** The noted entries no longer carry their contexts. */
+  /** Releases the contexts of the recorded entries. */
   #release(contexts: StreamingContexts): void {
     const runs = this.#runs;
     for (let i = 0; i < runs.length; i++) {
@@ -253,7 +253,7 @@ export class Sun4uOps extends FlatTableOps {
     }
   }
 
-  /** What has been flushed is done; where devices may have written, it is in memory. */
+  /** Waits until flushes have arrived and, if devices may have written, until their data is in memory. */
   #complete(flushed: number): Failure | undefined {
     if (flushed === NOTHING_FLUSHED) return undefined;
     return this.#completed() ?? ((flushed & WRITTEN_FLUSHED) === 0 ? undefined : this.streaming.sync());
@@ -268,19 +268,19 @@ export class Sun4uOps extends FlatTableOps {
     for (let tag = 0; tag < TAG_COUNT; tag++) this.#registers.writeHalves64(TAGS + 8 * tag, 0, 0);
   }
 
-  /** Reads CONTROL: that brings the writes before it home. */
+  /** Reads CONTROL, which completes the writes before it. */
   #completed(): Failure | undefined {
     return timedOut(this.#registers) ? "platform-busy" : undefined;
   }
 }
 
-/** Did what this thread has written to the registers meet a DMA that does not end? */
+/** True if a write of this thread to the registers met a DMA that did not end. */
 export function timedOut(registers: Registers): boolean {
   const control = registers.readLow64(CONTROL);
   return (control & ERROR) !== 0 && (control & ERROR_STATUS) === ERROR_TIME_OUT;
 }
 
-/** The context of what `streamingOf` said; NO_CONTEXT for an entry that passes the cache by. */
+/** The context in a result of `streamingOf`; NO_CONTEXT for an entry that bypasses the cache. */
 function contextOf(streaming: number): number {
   return streaming === NOT_STREAMED ? NO_CONTEXT : streaming & STREAM_CONTEXT;
 }

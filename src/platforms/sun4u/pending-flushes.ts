@@ -1,25 +1,25 @@
 /**
- * What one thread has emptied and must still flush from the streaming cache. Bounded: of more runs than a list holds, only that there
- * are some is known; then pages are flushed, whatever they carried. Makes no objects.
+ * The entries that one thread has emptied and not yet flushed from the streaming cache. The list is bounded: if it overflows, pages are
+ * flushed instead of contexts. Allocates nothing.
  */
 import { StreamedRuns } from "./streamed-runs.ts";
 
-/** One per thread. */
+/** One object per thread. */
 export class PendingFlushes {
   #runs: StreamedRuns = new StreamedRuns();
-  /** What is kept while a part is taken: then the two lists change places. */
+  /** Receives the remaining runs while a part is taken; then the two lists are swapped. */
   #kept: StreamedRuns = new StreamedRuns();
   readonly #taken: StreamedRuns = new StreamedRuns();
   #lost = false;
 
-  /** Notes runs of entries that have been emptied. */
+  /** Adds runs of entries that were emptied. */
   add(runs: StreamedRuns): void {
     for (let i = 0; i < runs.length; i++) {
       this.#note(this.#runs, runs.first[i] as number, runs.end[i] as number, runs.streaming[i] as number);
     }
   }
 
-  /** Takes all; what is returned stands until the next call. Undefined: there were more than are known. */
+  /** Takes all runs. The result is valid until the next call. Undefined: the list had overflowed. */
   takeAll(): StreamedRuns | undefined {
     const lost = this.#lost;
     this.#lost = false;
@@ -28,8 +28,8 @@ export class PendingFlushes {
   }
 
   /**
-   * Takes the parts of runs that lie in [first, end), if they fill it one after the other, as the calls that emptied them leave them; what
-   * is returned stands until the next call. Undefined: they do not, and are dropped.
+   * Takes the runs in [first, end), if they cover it consecutively, as the calls that emptied the entries leave them. The result is valid
+   * until the next call. Undefined: they do not cover it, and are dropped.
    */
   take(first: number, end: number): StreamedRuns | undefined {
     const runs = this.#runs;
@@ -42,7 +42,7 @@ export class PendingFlushes {
     return fill(taken, first, end) ? taken : undefined;
   }
 
-  /** The list gives its place to the other one, of which so many runs count. */
+  /** Swaps the lists. `kept`: number of runs in the new one. */
   #exchange(kept: number): StreamedRuns {
     const taken = this.#runs;
     this.#runs = this.#kept;
@@ -51,7 +51,7 @@ export class PendingFlushes {
     return taken;
   }
 
-  /** Of run i, what lies in [first, end) is taken, and what lies before and behind is kept. */
+  /** Splits run i: the part in [first, end) is taken, the parts before and after are kept. */
   #split(runs: StreamedRuns, i: number, first: number, end: number): void {
     const from = runs.first[i] as number;
     const to = runs.end[i] as number;
@@ -64,12 +64,12 @@ export class PendingFlushes {
   #note(list: StreamedRuns, first: number, end: number, streaming: number): void {
     if (list.add(first, end, streaming)) return;
     this.#lost = true;
-    // What was known of these entries is not all of it any more: it must not be taken for all.
+    // The runs of these entries are no longer complete, so they must not be used.
     list.drop(first, end);
   }
 }
 
-/** Are these the entries [first, end), run after run? */
+/** True if the runs cover [first, end) consecutively. */
 function fill(runs: StreamedRuns, first: number, end: number): boolean {
   let at = first;
   let i = 0;

@@ -1,6 +1,6 @@
 /**
- * sun4u: UltraSPARC machines with a Psycho or Sabre bridge. One TSB of IOPTEs in memory; pages of 8 or 64 KiB; the window ends
- * at 4 GiB of the bus. Entries that are not mapped lead to a dummy page: a stray DMA lands there, and does not fault.
+ * sun4u: UltraSPARC machines with a Psycho or Sabre bridge. One TSB of IOPTEs in memory, pages of 8 or 64 KiB, and a window that ends at
+ * bus address 4 GiB. Unmapped entries lead to a dummy page: a stray DMA goes there and does not fault.
  *
  *     const platform = Sun4uPlatform.create(machine, { entries: 8192 });
  *     worker.postMessage([machine.handle, platform.handle]);  // there: Sun4uPlatform.attach(machine, handle)
@@ -39,37 +39,37 @@ import { SYNC_WORDS, FLAGS_BYTES as THREAD_FLAGS_BYTES } from "./streaming.ts";
 
 /** log2 of the IO page sizes in bytes, the usual one first. */
 export const SUN4U_PAGE_SHIFTS: readonly number[] = [13, 16];
-/** Entries of the longest TSB, by page shift: 1 GiB of pages of 8 KiB, 2 GiB of pages of 64 KiB (the next size is all 4 GiB). */
+/** Entries of the longest TSB by page shift: 1 GiB with pages of 8 KiB, 2 GiB with pages of 64 KiB (the next size would be all 4 GiB). */
 const LARGEST_TSB: Readonly<Record<number, number>> = { 13: 131_072, 16: 32_768 };
 
-/** Threads that can be attached to a table at most: 256 (allocator/options.ts). */
+/** Most threads of a table (allocator/options.ts). */
 const MAX_THREADS = 256;
-/** What the flags of all threads take. */
+/** Bytes of the flags of all threads. */
 export const FLAGS_BYTES: number = MAX_THREADS * THREAD_FLAGS_BYTES;
 
 export interface Sun4uPlatformOptions {
   /** 13 (8 KiB; default) or 16 (64 KiB). */
   readonly pageShift?: number;
-  /** Of the TSB: a power of two from 1024 to 131,072, with 64 KiB pages to 32,768. Default 32,768. */
+  /** Entries of the TSB: a power of two, 1024 .. 131,072, or .. 32,768 with 64 KiB pages. Default 32,768. */
   readonly entries?: number;
   /** Physical address of the TSB: a multiple of 8192. The dummy page lies below it. Default: at the end of memory. */
   readonly tableAddress?: number;
-  /** Does the bridge have a streaming cache, and is it to be used? Default false: Sabre has none. */
+  /** Whether to use the bridge's streaming cache. Default false: Sabre has none. */
   readonly streaming?: boolean;
-  /** How long is waited for what the streaming cache has been told to flush: 1 .. 60,000. Default 100. */
+  /** Time limit for a flush of the streaming cache in milliseconds: 1 .. 60,000. Default 100. */
   readonly syncMilliseconds?: number;
-  /** Of the generic table. */
+  /** Options of the generic table. */
   readonly table?: TableOptions;
 }
 
-/** What a thread attaches to. Structured-cloneable. */
+/** Post it to another thread and attach there. Structured-cloneable. */
 export interface Sun4uPlatformHandle {
   readonly platform: "sun4u";
   readonly tableAddress: number;
   readonly dummyAddress: number;
   /** The contexts that threads share; undefined without a streaming cache. */
   readonly contexts: SharedBuffer | undefined;
-  /** How many syncs of the streaming cache each thread number has outstanding; undefined without one. */
+  /** Number of outstanding syncs of each thread number; undefined without a streaming cache. */
   readonly syncs: SharedBuffer | undefined;
   readonly syncMilliseconds: number;
   readonly lazy: boolean;
@@ -87,9 +87,8 @@ const HANDLE = {
 } as const;
 
 /**
- * A Psycho or Sabre bridge: one TSB of pages of 8 or 64 KiB that ends at 4 GiB of the bus; unmapped entries lead to a dummy page. `generic`
- * is the table to map in. One thread's view: post the machine's handle and this one's, and `attach` in each other thread. `create` throws
- * InvalidArgumentError; a streaming cache that does not answer in time is the failure `platform-busy`.
+ * One thread's view: post the machine's handle and this one's, and `attach` in each other thread. `generic` is the table to map in. A
+ * streaming cache that does not answer in time is the failure "platform-busy".
  */
 export class Sun4uPlatform {
   /** The generic table, with ops of this thread. */
@@ -97,9 +96,9 @@ export class Sun4uPlatform {
   readonly ops: Sun4uOps;
   /** Physical address of the TSB. */
   readonly tableAddress: number;
-  /** Physical address of the page that entries lead to when they are not mapped: just below the TSB, but for alignment. */
+  /** Physical address of the dummy page, the target of unmapped entries: the page below the TSB, aligned. */
   readonly dummyAddress: number;
-  /** Memory from here on is the platform's. */
+  /** Start of the platform's memory. */
   readonly firstAddress: number;
   readonly #memory: Memory;
   readonly #shared: SharedParameters;
@@ -127,9 +126,8 @@ export class Sun4uPlatform {
   }
 
   /**
-   * Places a TSB without mappings in memory, programs the bridge (what it translated before ends), and attaches this thread.
-   * Throws InvalidArgumentError for what doesn't fit together, IovaError "platform-busy" when a DMA through what was there before
-   * does not end.
+   * Writes an empty TSB, programs the bridge (which ends all earlier translations), and attaches this thread. Throws InvalidArgumentError
+   * for inconsistent options, IovaError "platform-busy" if a DMA by an earlier translation does not end.
    */
   static create(machine: Machine, options: Sun4uPlatformOptions = {}): Sun4uPlatform {
     checkKeys("a sun4u platform", options, {
@@ -199,17 +197,17 @@ export class Sun4uPlatform {
     };
   }
 
-  /** Contexts of the streaming cache that are in use: at most 4095. Exact when nothing runs. */
+  /** Number of taken contexts of the streaming cache: at most 4095. Exact while no other thread runs. */
   get contextsTaken(): number {
     return this.#contexts?.taken ?? 0;
   }
 
   /**
-   * Zeroes the dummy page. True: something had been written there, so a device has done DMA to what is not mapped, which no fault tells.
+   * Zeroes the dummy page. True if it was not zero: a device had written through an unmapped entry, which causes no fault.
    *
-   * What can be promised of that page: no driver is given it, and no mapping shows it, since what is set is flushed. But it is one page
-   * for all devices: what one of them wrote there astray, another finds that reads astray, until it is wiped. Nor does the bridge keep
-   * devices apart elsewhere: all of them share its window, and may use every live mapping.
+   * No driver gets this page, and no mapping leads to it, because entries that are set are invalidated. But all devices share it: a stray
+   * read of one device finds the stray writes of another until the page is wiped. The bridge does not separate devices in general: all
+   * share its window and may use every live mapping.
    */
   wipeDummyPage(): boolean {
     const page = new Uint8Array(2 ** this.generic.window.pageShift);
@@ -220,7 +218,7 @@ export class Sun4uPlatform {
   }
 }
 
-/** With a dead thread's ranges, contexts come back that it held and no entry carries. */
+/** Recovers contexts of a dead thread that no entry carries, together with its ranges. */
 function recoveringContexts(contexts: StreamingContexts | undefined, ops: Sun4uOps): RecoverAround {
   return (own) => (thread, scope) => {
     const recovered = own(thread, scope);
@@ -239,12 +237,15 @@ interface SharedParameters {
   readonly lazy: boolean;
 }
 
-/** Below the dummy page: a flag for each thread that may be attached. */
+/** Address of the threads' flags, below the dummy page. */
 function flagsAddress({ dummyAddress, streaming }: SharedParameters): number {
   return streaming ? dummyAddress - FLAGS_BYTES : dummyAddress;
 }
 
-/** The TSB that has at least so many entries. Throws InvalidArgumentError when none is so long, or the page size is none. */
+/**
+ * The number of entries of the smallest TSB with at least this many. Throws InvalidArgumentError if no TSB is long enough, and for an
+ * unknown page size.
+ */
 export function tsbEntriesFor(entries: number, pageShift: number): number {
   const largest = largestTsb(pageShift);
   if (Number.isInteger(entries) && entries >= 1 && entries <= largest) {
@@ -253,7 +254,7 @@ export function tsbEntriesFor(entries: number, pageShift: number): number {
   throw new InvalidArgumentError("entries of the TSB, at least", entries, `an integer from 1 to ${largest}`);
 }
 
-/** Entries of the longest TSB with pages of this size. Throws InvalidArgumentError when there are none. */
+/** Entries of the longest TSB with this page size. Throws InvalidArgumentError for an unknown page size. */
 export function largestTsb(pageShift: number): number {
   const largest = Object.hasOwn(LARGEST_TSB, pageShift) ? LARGEST_TSB[pageShift] : undefined;
   if (largest !== undefined) return largest;
@@ -274,7 +275,7 @@ function defaultTableAddress(memoryBytes: number, entries: number): number {
   return Math.floor((memoryBytes - entries * ENTRY_BYTES) / TSB_ALIGNMENT) * TSB_ALIGNMENT;
 }
 
-/** Throws InvalidArgumentError when there is no room for the dummy page. */
+/** Throws InvalidArgumentError if there is no room for the dummy page. */
 function dummyBelow(tableAddress: number, pageShift: number, streaming: boolean): number {
   const pageBytes = 2 ** pageShift;
   const dummyAddress = (Math.floor(tableAddress / pageBytes) - 1) * pageBytes;
@@ -296,15 +297,15 @@ function opsOf(
   return new Sun4uOps({ ...shared, memory, registers, window, dummyPage, contexts });
 }
 
-/** Translation ends; what the bridge was told of the TSB stays: the tags of the streaming cache are to be read by it. */
+/** Disables translation, but keeps the TSB's address and size: the tags of the streaming cache depend on them. */
 function stop(machine: Machine): void {
   const control = machine.registers.readLow64(CONTROL);
   writeControl(machine, control & ((TSB_SIZE_MASK << TSB_SIZE_SHIFT) | WIDE_PAGES));
 }
 
 /**
- * What an earlier platform on this machine left in the streaming cache would be found under the new one's addresses, and what devices
- * had written go to where its pages were, whenever a line is needed. After translation has ended: no new lines are made.
+ * Flushes lines that an earlier platform on this machine left in the streaming cache: devices would find them under the new addresses, and
+ * dirty lines would be written to the old pages later. Called after translation was disabled, so that no new lines are made.
  */
 function emptyStreamingCache({ streaming }: Sun4uOps): void {
   if (!streaming.flushAll()) return;

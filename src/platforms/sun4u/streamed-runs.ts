@@ -1,19 +1,18 @@
 /**
- * Runs of entries that go through the streaming cache alike, column by column: noting one makes no object. A list has room for so many, and
- * says when it is full.
+ * Fixed-capacity list of entry runs with equal streaming attributes, stored as columns to avoid allocation.
  */
 
-/** Runs that one list holds. */
+/** Capacity of a list in runs. */
 export const MOST_RUNS = 64;
 
-/** Entries [first, end) of run i: `first[i]` and `end[i]`. How they go through the cache: `streaming[i]`, as `streamingOf` says it. */
+/** Run i has the entries [first[i], end[i]). `streaming[i]` is their streaming attribute, a result of `streamingOf`. */
 export class StreamedRuns {
   length = 0;
   readonly first: Int32Array = new Int32Array(MOST_RUNS);
   readonly end: Int32Array = new Int32Array(MOST_RUNS);
   readonly streaming: Int32Array = new Int32Array(MOST_RUNS);
 
-  /** One that goes on with the run before joins it. False, and nothing is noted: there is no room. */
+  /** Adds a run, or extends the last one that it continues. False: the list is full, and nothing was added. */
   add(first: number, end: number, streaming: number): boolean {
     const last = this.length - 1;
     if (last >= 0 && this.end[last] === first && this.streaming[last] === streaming) {
@@ -28,7 +27,7 @@ export class StreamedRuns {
     return true;
   }
 
-  /** Forgets the runs that have entries in [first, end). */
+  /** Removes the runs that overlap [first, end). */
   drop(first: number, end: number): void {
     let kept = 0;
     for (let i = 0; i < this.length; i++) {

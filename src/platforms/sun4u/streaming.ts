@@ -1,15 +1,16 @@
 /**
- * The streaming cache as one thread drives it: flushes of contexts and pages, and the wait until what was flushed is in memory.
+ * One thread's control of the streaming cache: it flushes contexts and pages, and waits until flushed data is in memory.
  *
- * The wait is bounded, and no lock is held meanwhile (defect 15: 100 ms under a lock). Each thread has flags of its own in memory.
+ * The wait is bounded, and no lock is held (defect 15: 100 ms under a lock). Each thread has its own flags in memory.
  *
- * A sync that was given up may still be done later, and sets its flag then. Who takes that for the answer to a later sync believes that
- * data is in memory which is not. So it is counted how many syncs of a flag may be outstanding: with k of them, only the
- * (k + 1)st time that the flag is seen set, each time after it was cleared and a sync was asked for, is certain to come from one
- * of these. The bridge works syncs off in order; so once one is certain, none that was asked for earlier is outstanding. With two
- * flags in turn, doubts end with the first sync that is done in time.
+ * A sync that timed out may complete later and set its flag then. A later sync must not take that for its own completion, because its data
+ * may not be in memory. So the syncs of a flag that may be outstanding are counted. With k outstanding syncs, the thread clears the flag,
+ * requests a sync and waits, up to k + 1 times: only the (k + 1)st completion is certainly that of a new sync. The bridge completes syncs
+ * in order, so no earlier sync is outstanding then. Two flags are used alternately, so that the count returns to zero with the first sync
+ * that completes in time.
  *
- * A sync outlives the thread that asked for it. So the counts stand in shared memory, and go to whoever has the thread's number next.
+ * A sync outlives the thread that requested it. So the counts lie in shared memory, and the next thread with the same number continues with
+ * them.
  */
 import { NOT_STREAMED, STREAM_CONTEXT, STREAM_WRITTEN } from "../../formats/sun4u-iopte.ts";
 import type { Memory, Registers } from "../../machine/contract.ts";
@@ -26,31 +27,31 @@ const { STREAMING_CONTEXT_FLUSH, STREAMING_FLAG_BYTES, STREAMING_FLUSH_SYNC, STR
 const { STREAMING_PAGE_FLUSH, STREAMING_TAG_PAGE, STREAMING_TAG_VALID, STREAMING_TAGS } = bridge;
 const { mayWait, milliseconds, peek, poke } = shared;
 
-/** Of one thread. */
+/** Bytes of one thread's flags. */
 export const FLAGS_BYTES: number = 2 * STREAMING_FLAG_BYTES;
-/** Of one thread: of each flag, how many syncs may still set it. Zeros at first. */
+/** Words of one thread: for each flag, the number of syncs that may still set it. Initially 0. */
 export const SYNC_WORDS = 2;
 
-/** A thread that may not sleep looks at the flag for this long. */
+/** Time limit of a thread that may not sleep. */
 const WOULD_BLOCK_AFTER_MS = 1;
 const TWO_TO_32 = 2 ** 32;
 const CLEAR: Uint32Array = new Uint32Array(2);
 
-/** What `flushRuns` says. */
+/** Results of `flushRuns`, a bit set. */
 export const NOTHING_FLUSHED = 0;
 const READ_FLUSHED = 1;
-/** Devices may have written: to be waited for. */
+/** Devices may have written: `sync` is needed. */
 export const WRITTEN_FLUSHED = 2;
 
 export interface StreamingFlushOptions {
   readonly memory: Memory;
   readonly registers: Registers;
   readonly window: DmaWindow;
-  /** How long a sync is waited for. */
+  /** Time limit of a sync. */
   readonly syncMilliseconds: number;
 }
 
-/** One per thread. */
+/** One object per thread. */
 export class StreamingFlush {
   readonly #memory: Memory;
   readonly #registers: Registers;
@@ -59,10 +60,10 @@ export class StreamingFlush {
   readonly #syncMilliseconds: number;
   /** Physical address of the first flag: a multiple of 64. */
   #flagsAddress = 0;
-  /** Where this thread's SYNC_WORDS are. */
+  /** The shared words with this thread's counts. */
   #outstanding: SharedWords | undefined;
   #outstandingAt = 0;
-  /** When the sync that is waited for is given up; 0: nobody has looked at the clock yet. */
+  /** Time at which the current sync times out; 0: not computed yet. */
   #deadline = 0;
 
   constructor({ memory, registers, window, syncMilliseconds }: StreamingFlushOptions) {
@@ -73,14 +74,17 @@ export class StreamingFlush {
     this.#syncMilliseconds = syncMilliseconds;
   }
 
-  /** Where this thread's flags lie, and its words of `outstanding`: those of whoever had its number before. */
+  /**
+   * Sets the address of this thread's flags, and the position of its counts in `outstanding`. They may hold the counts of an earlier thread
+   * with the same number.
+   */
   useFlags(address: number, outstanding: SharedWords, at: number): void {
     this.#flagsAddress = address;
     this.#outstanding = outstanding;
     this.#outstandingAt = at;
   }
 
-  /** Flushes each run by its context, or page by page when it has none. */
+  /** Flushes each run by its context, or page by page if it has none. */
   flushRuns(runs: StreamedRuns): number {
     let flushed = NOTHING_FLUSHED;
     for (let i = 0; i < runs.length; i++) {
@@ -102,12 +106,12 @@ export class StreamingFlush {
     else for (let page = from; page < to; page += this.#pageBytes) this.#flushPage(page);
   }
 
-  /** Flushes all that the cache holds, of whatever window. False: it holds nothing. */
+  /** Flushes all lines of the cache, of any window. False: the cache is empty. */
   flushAll(): boolean {
     return this.#flushCached(0, 2 ** 32);
   }
 
-  /** What was flushed is in memory. A failure: not in this time, or the bridge says that it could not flush. */
+  /** Waits until flushed data is in memory. A failure: the time limit is exceeded, or the bridge reports an error. */
   sync(): Failure | undefined {
     this.#deadline = 0;
     const words = this.#outstanding as SharedWords;
@@ -115,7 +119,7 @@ export class StreamingFlush {
     const flag = peek(words, at) <= peek(words, at + 1) ? 0 : 1;
     const before = peek(words, at + flag);
     for (let seen = 0; seen <= before; seen++) {
-      // Before it is asked for: whoever has this number next knows of it, wherever this thread dies.
+      // Counted before the request, so that the next thread with this number knows of the sync, wherever this thread dies.
       poke(words, at + flag, before + 1);
       if (!this.#syncOnce(this.#flagsAddress + flag * STREAMING_FLAG_BYTES)) {
         return mayWait() ? "platform-busy" : "would-block";
@@ -126,12 +130,12 @@ export class StreamingFlush {
     return undefined;
   }
 
-  /** Clears the flag, asks for a sync, and waits until the flag is set. False: not before the deadline. */
+  /** Clears the flag, requests a sync, and waits until the flag is set. False: it was not set before the deadline. */
   #syncOnce(flag: number): boolean {
     this.#memory.storeWords(flag, CLEAR, CLEAR.length, 0);
     this.#memory.fence();
     this.#registers.writeHalves64(STREAMING_FLUSH_SYNC, Math.floor(flag / TWO_TO_32), flag | 0);
-    // The clock costs more than a sync that is done at once.
+    // Reading the clock costs more than a sync that completes at once.
     while (this.#memory.load32(flag) === 0 && this.#memory.load32(flag + 4) === 0) {
       if (!this.#isPatient()) return false;
     }
@@ -146,8 +150,8 @@ export class StreamingFlush {
   }
 
   /**
-   * Only those of the pages from bus address `from` to `to` that stand in the tags; false when none does. A line of before that is not
-   * seen there has gone to memory; one that is new was made by a translation that is not to be flushed.
+   * Flushes those pages of [from, to) that the tags contain; false if there are none. An earlier line that is missing in the tags has been
+   * written to memory. A new line was made by a translation that is still valid.
    */
   #flushCached(from: number, to: number): boolean {
     let found = false;

@@ -1,6 +1,6 @@
 /**
- * The guest's side of the calls: one thread's argument block, and loops round calls that may take less than they are asked for.
- * Knows the two windows' different calls, so that the ops don't.
+ * The guest's side of the calls: one thread's argument block, and loops around calls that may process fewer entries than asked. It hides
+ * the different calls of the two windows from the ops.
  */
 import type { Hypercall, Machine } from "../../machine/contract.ts";
 import { IovaError } from "../../units/errors.ts";
@@ -14,35 +14,35 @@ const { DEVICE_HANDLE, EBUSY, EIO, ENOMAP, EOK, EWOULDBLOCK } = services;
 const { PCI_IOMMU_UNMAP, PCI_IOMMU_GETMAP, PCI_IOMMU_MAP } = services;
 const { PCI_IOTSB_UNMAP, PCI_IOTSB_GETMAP, PCI_IOTSB_MAP } = services;
 
-/** Which of the two windows of a PCI root: the legacy one, or the one that the ATU translates by an IOTSB. */
+/** A window of a PCI root: the legacy window, or the window that the ATU translates by an IOTSB. */
 export type Sun4vWindow = "legacy" | "atu";
 
-/** What `getmap` found. */
+/** Result of `getmap`. */
 export interface FoundEntry {
   /** 0: no entry. */
   attributes: number;
   page: number;
 }
 
-/** Of pci_iotsb_map's argument with count and index, the count's place in the high half: bits 63–48 of both. */
+/** Shift of the count in the high half of pci_iotsb_map's argument: the count is in bits 63–48, the index below. */
 const COUNT_SHIFT: number = services.IOTSB_COUNT_SHIFT - 32;
 const PAGES_IN_HIGH = 2 ** (32 - services.IO_PAGE_SHIFT);
 
 export interface Sun4vCallsOptions {
   readonly machine: Machine;
-  /** The number that configuring the IOTSB has given; 0: the legacy window. */
+  /** The IOTSB's number from pci_iotsb_conf; 0: the legacy window. */
   readonly iotsb: number;
   readonly state: SharedState;
 }
 
-/** One thread's calls about one window. */
+/** One thread's calls for one window. */
 export class Sun4vCalls {
   readonly #hypercall: Hypercall;
   /** 0 in the legacy window. */
   readonly #iotsb: number;
   readonly #state: SharedState;
   readonly #args: CallArguments = new CallArguments();
-  /** Entries of the last `map` or `demap` that were taken, when it failed too. */
+  /** Number of entries that the last `map` or `unmap` processed, also if it failed. */
   taken = 0;
 
   /** Throws InvalidArgumentError for a machine without a hypervisor. */
@@ -52,12 +52,12 @@ export class Sun4vCalls {
     this.#state = options.state;
   }
 
-  /** Throws IovaError "table-gone" once the window has been given back. */
+  /** Throws IovaError "table-gone" after the window was returned to the hypervisor. */
   checkThere(): void {
     if (this.#state.isGone) throw gone(this.#iotsb);
   }
 
-  /** Makes entries [first, first + count) of the pages listed at real address `list`; undefined, or why only `taken` of them. */
+  /** Writes entries [first, first + count) from the list of pages at real address `list`. On failure only `taken` of them are written. */
   map(first: number, count: number, attributes: number, list: number): Failure | undefined {
     this.taken = 0;
     while (this.taken < count) {
@@ -68,7 +68,7 @@ export class Sun4vCalls {
     return undefined;
   }
 
-  /** Takes entries [first, first + count) away, and the IOTLB forgets them; undefined, or why only `taken` of them. */
+  /** Empties entries [first, first + count) and invalidates them. On failure only `taken` of them are emptied. */
   unmap(first: number, count: number): Failure | undefined {
     this.taken = 0;
     while (this.taken < count) {
@@ -79,7 +79,7 @@ export class Sun4vCalls {
     return undefined;
   }
 
-  /** The entry as the hypervisor has it; undefined, or why it doesn't tell. */
+  /** Reads an entry from the hypervisor. */
   get(entry: number, into: FoundEntry): Failure | undefined {
     this.#begin(this.#iotsb === 0 ? entry : this.#iotsb, entry);
     const status = this.#hypercall(this.#iotsb === 0 ? PCI_IOMMU_GETMAP : PCI_IOTSB_GETMAP, this.#args.block);
@@ -109,7 +109,7 @@ export class Sun4vCalls {
     return this.#hypercall(legacy ? PCI_IOMMU_UNMAP : PCI_IOTSB_UNMAP, this.#args.block);
   }
 
-  /** Adds the count in RET1. A hypervisor that takes none, or more than it was asked for, would hold us up for ever, or lie. */
+  /** Adds the count in RET1. A count of 0, which would loop for ever, or above `asked` is a failure. */
   #take(asked: number): Failure | undefined {
     const taken = this.#args.low(0);
     if (taken < 1 || taken > asked || this.#args.high(0) !== 0) return failureOfStatus(EIO);
@@ -125,7 +125,7 @@ export class Sun4vCalls {
   }
 }
 
-/** The machine's hypervisor. Throws InvalidArgumentError when it has none. */
+/** The machine's hypercall. Throws InvalidArgumentError if the machine has no hypervisor. */
 export function sun4vHypercallOf(machine: Machine): Hypercall {
   return hypercallOf(machine, "the sun4v API's calls");
 }
@@ -135,7 +135,7 @@ function gone(iotsb: number): IovaError {
   return new IovaError("table-gone", `${which} has been given back to the hypervisor`);
 }
 
-/** What a status other than EOK means to a driver: come back later, or never. */
+/** The failure for a status other than EOK: retry later, or permanent. */
 export function failureOfStatus(status: number): Failure {
   if (status === EWOULDBLOCK) return "would-block";
   return status === EBUSY ? "platform-busy" : "platform-refused";

@@ -1,7 +1,7 @@
 /**
- * TableOps by pci_iommu_map and pci_iotsb_map: gathered as gathering-ops.ts says. A list holds up to 1024 real addresses of pages, and one
- * call makes entries of the same attributes. Taking entries away needs no list: one call for a range. The hypervisor may take fewer than
- * asked: calls.ts asks for the rest.
+ * TableOps by pci_iommu_map and pci_iotsb_map, gathered as gathering-ops.ts describes. A list holds up to 1024 real addresses of pages; all
+ * entries of one call have the same attributes. Emptying a range takes one call, without a list. The hypervisor may process fewer entries
+ * than asked: calls.ts repeats the call for the rest.
  */
 import * as addresses from "../../formats/address.ts";
 import * as formats from "../../formats/sun4v-tte.ts";
@@ -19,7 +19,7 @@ const { sun4vAccessOf, sun4vAttributesOf, sun4vTte } = formats;
 const { addressHigh, addressLow, swapBytes } = addresses;
 const { IO_PAGE_SHIFT, LIST_ENTRIES } = services;
 
-/** How often a clearing is tried before it counts as refused. The sun4v API states no time to wait, so tries are counted. */
+/** Attempts to empty entries before that counts as refused. The sun4v API states no time limit, so attempts are counted. */
 const ATTEMPTS = 3;
 
 export interface Sun4vOpsOptions {
@@ -28,7 +28,7 @@ export interface Sun4vOpsOptions {
   readonly entries: number;
 }
 
-/** One per thread. */
+/** One object per thread. */
 export class Sun4vOps extends GatheringOps {
   readonly #calls: TteCalls;
 
@@ -38,13 +38,13 @@ export class Sun4vOps extends GatheringOps {
     this.#calls = entryCalls;
   }
 
-  /** Before the first use: 8 KiB of real memory at a multiple of 8 KiB, for this thread's lists alone. */
+  /** Sets the list page: 8 KiB of real memory at a multiple of 8 KiB, used by this thread only. Called before the first use. */
   useList(address: number): void {
     this.#calls.list = address;
   }
 }
 
-/** The calls about one window. A list holds real addresses, big-endian; an entry's kind is its attributes. */
+/** The calls for one window. A list holds big-endian real addresses; an entry's kind is its attributes. */
 class TteCalls implements EntryCalls {
   readonly largestPage: number = sun4vTte.largestPage(IO_PAGE_SHIFT);
   readonly listEntries: number = LIST_ENTRIES;
@@ -97,7 +97,7 @@ class TteCalls implements EntryCalls {
     into.page = into.access === 0 ? 0 : this.#found.page;
   }
 
-  /** A refused call has made none of its one entry. */
+  /** A refused call of one entry has not written it. */
   replace(entry: number, page: number, access: EntryAccess): Failure | undefined {
     this.encode(page, 1, access, this.#single, 0);
     return this.map(entry, 1, sun4vAttributesOf(access), this.#single);

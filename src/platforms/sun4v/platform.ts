@@ -1,12 +1,12 @@
 /**
- * sun4v: a window of a PCI root whose entries the hypervisor makes, by calls from each thread's list page.
+ * sun4v: a window of a PCI root whose entries the hypervisor writes, by calls with each thread's list page.
  *
  *     const platform = Sun4vPlatform.create(machine, { window: "legacy", listAddress });
  *     worker.postMessage([machine.handle, platform.handle]);  // there: Sun4vPlatform.attach(machine, handle)
  *     platform.generic.allocate(1);
  *
- * The legacy window (2 GiB at 2 GiB) is the hypervisor's; the ATU's (32 GiB) is made of an IOTSB, whose table is memory that the
- * platform gives up, and devices are bound to it. Both may be in use on one machine at a time, by a platform each.
+ * The hypervisor has the table of the legacy window (2 GiB at 2 GiB). The ATU's window (32 GiB) needs an IOTSB: the platform gives memory
+ * for its table to the hypervisor, and binds devices to it. Two platforms may use both windows of one machine at the same time.
  */
 import type { Machine } from "../../machine/contract.ts";
 import { IommuTable, inCrew, type TableOptions } from "../../table/iommu-table.ts";
@@ -40,19 +40,24 @@ const DEFAULT_THREADS = 32;
 export interface Sun4vPlatformOptions {
   /** Default "legacy". */
   readonly window?: Sun4vWindow;
-  /** 1 .. 262,144 in the legacy window, as many as the hypervisor has; a multiple of 1024 up to 4,194,304 in the ATU's. Default: the most. */
+  /**
+   * Entries. Legacy window: 1 .. 262,144, at most the hypervisor's. ATU's window: a multiple of 1024, up to 4,194,304. Default: the most.
+   */
   readonly entries?: number;
-  /** Real memory for the lists of pages, a multiple of 8 KiB: from here on, 8 KiB for each thread of the table belong to the platform. */
+  /** Real address of memory for the list pages, a multiple of 8 KiB: 8 KiB for each thread of the table. */
   readonly listAddress: number;
-  /** Of the ATU's window: real memory for its table, a multiple of 8 KiB with 8 bytes an entry. The hypervisor's until `remove`. */
+  /**
+   * ATU's window only: real address of memory for the IOTSB, a multiple of 8 KiB with 8 bytes for each entry. It belongs to the hypervisor
+   * until `remove`.
+   */
   readonly iotsbAddress?: number;
-  /** Of the ATU's window: its devices, by number. Default: device 0. */
+  /** ATU's window only: the numbers of its devices. Default: device 0. */
   readonly devices?: readonly number[];
-  /** Of the generic table. */
+  /** Options of the generic table. */
   readonly table?: TableOptions;
 }
 
-/** What a thread attaches to. Structured-cloneable. */
+/** Post it to another thread and attach there. Structured-cloneable. */
 export interface Sun4vPlatformHandle extends PlatformHandle {
   /** Number of the IOTSB; 0 in the legacy window. */
   readonly iotsb: number;
@@ -60,13 +65,12 @@ export interface Sun4vPlatformHandle extends PlatformHandle {
   readonly devices: readonly number[];
 }
 
-/** Of a handle, beside what all have. */
+/** Fields of a handle besides the common ones. */
 const HANDLE = { iotsb: "count", listAddress: "count", devices: "list" } as const;
 
 /**
- * A window of a sun4v PCI root, of pages of 8 KiB: the legacy one of 2 GiB, or the ATU's of 32 GiB. `generic` is the table to map in. One thread's
- * view: post the machine's handle and this one's, and `attach` in each other thread. What the hypervisor refuses is a `Failure` of the
- * mapping; wrong options throw InvalidArgumentError.
+ * One thread's view: post the machine's handle and this one's, and `attach` in each other thread. `generic` is the table to map in, with
+ * pages of 8 KiB. A mapping that the hypervisor refuses returns a `Failure`.
  */
 export class Sun4vPlatform {
   readonly handle: Sun4vPlatformHandle;
@@ -90,8 +94,8 @@ export class Sun4vPlatform {
   }
 
   /**
-   * Takes the window over, empty: what the hypervisor had mapped in it ends. Throws InvalidArgumentError for what doesn't fit together
-   * or a machine without a sun4v hypervisor, IovaError "platform-refused" when the hypervisor does not give the window.
+   * Takes the window over and empties it, which ends all earlier mappings. Throws InvalidArgumentError for inconsistent options and for a
+   * machine without a sun4v hypervisor, IovaError "platform-refused" if the hypervisor refuses the window.
    */
   static create(machine: Machine, options: Sun4vPlatformOptions): Sun4vPlatform {
     checkKeys("a sun4v platform", options, {
@@ -149,9 +153,9 @@ export class Sun4vPlatform {
   }
 
   /**
-   * Gives the window back: every thread's use of it throws from then on, and an IOTSB's memory is the guest's again. Call it when no
-   * other thread uses the table. Throws IovaError "in-use" while ranges are live, and
-   * "platform-refused" when the hypervisor refuses: then it can be called again.
+   * Returns the window to the hypervisor. Afterwards every use of it throws, on all threads, and an IOTSB's memory belongs to the guest
+   * again. Call it when no other thread uses the table. Throws IovaError "in-use" while ranges are live, and "platform-refused" if the
+   * hypervisor refuses: then it can be called again.
    */
   remove(): void {
     checkNothingLive(this.generic);
@@ -162,7 +166,7 @@ export class Sun4vPlatform {
   }
 }
 
-/** What a thread's view is made of. */
+/** The parts of a thread's view. */
 interface Parts {
   readonly calls: Sun4vCalls;
   readonly ops: Sun4vOps;
@@ -188,7 +192,7 @@ function windowOf(options: Sun4vPlatformOptions): DmaWindow {
   return { base: legacy ? LEGACY_BASE : ATU_BASE, pageShift: IO_PAGE_SHIFT, entries };
 }
 
-/** Throws InvalidArgumentError unless memory has this region, at a multiple of 8 KiB. */
+/** Throws InvalidArgumentError unless this region lies in memory and begins at a multiple of 8 KiB. */
 function checkRegion(what: string, machine: Machine, address: number | undefined, bytes: number): void {
   const last = machine.memory.bytes - bytes;
   if (
@@ -207,7 +211,7 @@ function checkRegion(what: string, machine: Machine, address: number | undefined
   );
 }
 
-/** Throws InvalidArgumentError unless memory has room for the IOTSB, beside the lists. */
+/** Throws InvalidArgumentError unless the IOTSB lies in memory, outside of the lists. */
 function checkIotsb(
   machine: Machine,
   { iotsbAddress, listAddress }: Sun4vPlatformOptions,
@@ -223,7 +227,7 @@ function checkIotsb(
   throw new InvalidArgumentError("address of the IOTSB", iotsbAddress, expected);
 }
 
-/** Makes the IOTSB and binds the devices; its number. All or nothing. */
+/** Configures the IOTSB and binds the devices. Returns the IOTSB's number. All or nothing. */
 function configure(
   machine: Machine,
   window: DmaWindow,
@@ -231,7 +235,7 @@ function configure(
   devices: readonly number[],
 ): number {
   const bytes = window.entries * ENTRY_BYTES;
-  // The hypervisor takes the table as it stands. From the call on the guest does not touch it.
+  // The hypervisor takes the table with its content, so it is zeroed first. After the call the guest does not access it.
   for (let at = 0; at < bytes; at += PAGE_BYTES)
     machine.memory.write((address as number) + at, new Uint8Array(PAGE_BYTES));
   machine.memory.fence();
@@ -250,7 +254,7 @@ function configure(
 function unconfigure(machine: Machine, iotsb: number, devices: readonly number[]): void {
   for (const device of devices) {
     const args = BigUint64Array.of(BigInt(DEVICE_HANDLE), BigInt(iotsb), BigInt(device));
-    // ENOMAP says that it is not bound: so it should be.
+    // ENOMAP (not bound) is fine here.
     sun4vHypercallOf(machine)(PCI_IOTSB_UNBIND, args);
   }
   call(machine, "pci_iotsb_unconf", PCI_IOTSB_UNCONF, BigUint64Array.of(0n, BigInt(iotsb), 0n));
@@ -260,7 +264,7 @@ function bind(machine: Machine, what: string, number: number, iotsb: number, dev
   call(machine, `${what} of device ${device}`, number, BigUint64Array.of(0n, BigInt(iotsb), BigInt(device)));
 }
 
-/** A call that has to succeed. The device handle is filled in. */
+/** Makes a call that must succeed. Fills in the device handle. */
 function call(machine: Machine, what: string, number: number, args: BigUint64Array): void {
   args[0] = BigInt(DEVICE_HANDLE);
   const status = sun4vHypercallOf(machine)(number, args);

@@ -1,10 +1,10 @@
 /**
- * The calls to a sun4v hypervisor that program a PCI root's IOMMU, as its API names and numbers them (UltraSPARC Virtual Machine
+ * The sun4v hypervisor's calls that program a PCI root's IOMMU, with the names and numbers of its API (UltraSPARC Virtual Machine
  * Specification: "PCI I/O services" for the legacy window, "PCI ATU services", API group 0x111, for the other). The platform makes
  * them; machines/hypervisors/sun4v answers them.
  *
- * A call has arguments ARG0 … and answers a status; results RET1 … stand where ARG0 … stood. Real addresses are those that a guest
- * takes for physical ones. Lists of pages are real addresses in big-endian order, 8 bytes each.
+ * A call has arguments ARG0 … and returns a status; results RET1 … replace ARG0 …. A real address is what a guest takes for a physical
+ * address. Lists of pages are real addresses of 8 bytes, big-endian.
  *
  *     call               ARG0        ARG1       ARG2            ARG3             ARG4     RET1          RET2
  *     pci_iommu_map      devhandle   tsbid      #ttes           io_attributes    list     #ttes mapped
@@ -19,12 +19,12 @@
  *     pci_iotsb_getmap   devhandle   iotsb      index                                     real address  io_attributes
  *
  * tsbid is the TSB's number in bits 63–32 (0: the only one) and the index of an entry in bits 31–0. io_attributes: READ 1, WRITE 2,
- * relaxed order 4. map and demap may take fewer entries than asked, and say how many; the caller asks again for the rest.
+ * relaxed order 4. map and demap may process fewer entries than asked, and return their number; the caller repeats the call for the rest.
  *
  * Sources. The calls' numbers, the order of their arguments, attributes and statuses are confirmed against published headers of this
- * interface. Which status answers which mistake is the model's reading of the API, but for those of unconf (EBUSY while bound), bind
- * (EBUSY when bound already) and unbind (ENOMAP when not bound), which are confirmed too (docs/verification.md). Of the project's
- * specification are: the windows' sizes and the legacy one's place, pages of 8 KiB, lists of 1024.
+ * interface. The status for each error is the model's interpretation of the API, except for unconf (EBUSY while bound), bind (EBUSY when
+ * bound already) and unbind (ENOMAP when not bound), which are confirmed too (docs/verification.md). The sizes of the windows, the base of
+ * the legacy window, pages of 8 KiB and lists of 1024 are choices of this project.
  */
 
 // The PCI services.
@@ -44,7 +44,7 @@ export const PCI_IOTSB_GETMAP = 0x199;
 
 /** Statuses of the API. */
 export const EOK = 0;
-/** A real address that is no memory of this guest. */
+/** A real address outside of this guest's memory. */
 export const ENORADDR = 2;
 export const EBADPGSZ = 4;
 export const EINVAL = 6;
@@ -64,7 +64,7 @@ export const DEVICE_HANDLE = 0x400;
 
 /** Pages are of 8 KiB. */
 export const IO_PAGE_SHIFT = 13;
-/** A list of pages fills one page: as many as one call takes at most. */
+/** Elements of a list, which fills one page: the most that one call takes. */
 export const LIST_ENTRIES = 1024;
 export const LIST_BYTES: number = LIST_ENTRIES * 8;
 
