@@ -27,6 +27,10 @@ export function bytesOf(buffer: SharedBuffer, byteOffset?: number, length?: numb
   return storage.bytes(buffer, byteOffset, length) as unknown as SharedBytes;
 }
 
+/** Of no buffer: nothing is ever read from them. */
+export const NO_WORDS: SharedWords = {} as unknown as SharedWords;
+export const NO_HALVES: SharedHalves = {} as unknown as SharedHalves;
+
 function access(kind: number, shared: SharedWords | SharedHalves, at: number, first: number, second: number): number {
   const view = shared as unknown as View;
   if (execution !== undefined) return execution.access(kind, view, at, first, second);

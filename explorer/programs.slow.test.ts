@@ -98,6 +98,8 @@ interface PlantedBug {
 }
 
 const POOL = "allocator/pool.js";
+const BOUNDS = "allocator/bounds.js";
+const LEDGER = "allocator/ledger.js";
 const ALLOC_AND_FREE: Scenario = {
   options: SMALL_TABLE,
   threads: [[allocate(1)], [free, allocate(1)]],
@@ -111,62 +113,115 @@ const FULL: Scenario = {
   mayRefuse: true,
 };
 
-const SET_BITS = "poke(words, at, word | mask);";
-const CLEAR_INTENT = "poke(words, intentAt, NO_INTENT);";
-const BITS_ARE_FREE = "if ((word & mask) !== 0)\n            return NOT_FOUND;";
-const RECORD = "record(this.#ledger, first, count, state, this.#view.thread);";
-const ALLOCATED = "unlock(words, this.lockAt);\n        return first === NOT_FOUND";
+const SET_BITS = "poke(words, at, taken | (((1 << count) - 1) << offset));";
+const RECORD = "pokeHalf(this.#ledger, first, slot | count);";
+const UNLOCK = "unlock(words, lockAt);\n        return first;";
+/** Thread 0 takes a range across the border of two pools; thread 1, whose own pool is the second one, dies with its lock. */
+const ACROSS: Scenario = {
+  options: { entries: 64, pools: 2 },
+  threads: [[allocate(34)], [allocate(1)]],
+  given: [[28], []],
+  mayRefuse: true,
+};
+/** A length that has no code: it stands in three more slots. */
+const UNCODED: Scenario = { options: SMALL_TABLE, threads: [[allocate(26)], [free]], given: [[], [2]] };
+const REBUILD = "reach = pool.rebuild(before?.end === pool.first ? reach : undefined);";
 
 const PLANTED: readonly PlantedBug[] = [
   {
-    bug: "an allocation's intent is cleared after the unlock",
+    bug: "the bits of an allocation are set after the unlock",
     plants: [
-      { module: POOL, from: `${SET_BITS}\n        ${CLEAR_INTENT}`, to: SET_BITS },
-      { module: POOL, from: ALLOCATED, to: ALLOCATED.replace(";", "; poke(words, this.#intentAt, NO_INTENT);") },
+      { module: POOL, from: SET_BITS, to: "" },
+      { module: POOL, from: UNLOCK, to: UNLOCK.replace("return", `${SET_BITS} return`) },
     ],
+    scenario: { ...ALLOC_AND_FREE, scope: "in-flight" },
+    kills: 1,
+    shows: ["race", "check"],
+  },
+  {
+    bug: "the ledger learns of an allocation after the unlock",
+    plants: [
+      { module: POOL, from: RECORD, to: "" },
+      { module: POOL, from: UNLOCK, to: UNLOCK.replace("return", `${RECORD} return`) },
+    ],
+    scenario: ALLOC_AND_FREE,
+    kills: 1,
+    shows: ["race", "check"],
+  },
+  {
+    bug: "recovery trusts the bits that a dying thread left",
+    plants: [{ module: "allocator/recovery.js", from: REBUILD, to: "" }],
     scenario: { ...ALLOC_AND_FREE, scope: "in-flight" },
     kills: 1,
     shows: ["check"],
   },
   {
-    bug: "the bits are set before the intent is announced",
-    plants: [
-      { module: POOL, from: `${SET_BITS}\n        ${CLEAR_INTENT}`, to: CLEAR_INTENT },
-      { module: POOL, from: BITS_ARE_FREE, to: `${BITS_ARE_FREE}\n ${SET_BITS}` },
-    ],
-    scenario: ALLOC_AND_FREE,
+    bug: "a pool does not know what reaches into it",
+    plants: [{ module: POOL, from: "if (first < this.first)\n            this.#setOverhang(end);", to: "" }],
+    scenario: ACROSS,
     kills: 1,
     shows: ["check"],
   },
   {
-    bug: "the kind of the intent is announced before its fields",
+    bug: "recovery asks the overhang of a pool whose span was half made",
+    plants: [{ module: "allocator/recovery.js", from: REBUILD, to: "pool.rebuild(undefined);" }],
+    scenario: ACROSS,
+    kills: 1,
+    shows: ["check"],
+  },
+  {
+    bug: "the first slot of a range is written before the rest of its length",
     plants: [
-      { module: POOL, from: "poke(words, intentAt + 2, count);\n        poke(words, intentAt, TAKING);", to: "" },
+      { module: LEDGER, from: "    pokeHalf(ledger, first, slot);\n}", to: "}" },
       {
-        module: POOL,
-        from: BITS_ARE_FREE,
-        to: `${BITS_ARE_FREE}\n poke(words, this.#intentAt, TAKING); poke(words, this.#intentAt + 2, count);`,
+        module: LEDGER,
+        from: "const slot = slotOf(state, owner, count);",
+        to: "const slot = slotOf(state, owner, count); pokeHalf(ledger, first, slot);",
       },
     ],
-    scenario: { ...ALLOC_AND_FREE, scope: "in-flight", threads: [[allocate(1), allocate(2)], [free]] },
+    scenario: { ...UNCODED, scope: "in-flight" },
     kills: 1,
-    shows: ["thrown", "check"],
+    shows: ["check"],
+  },
+  {
+    bug: "recovery leaves parts of a length that has lost its range",
+    plants: [{ module: POOL, from: "if (slot !== 0)\n            pokeHalf(this.#ledger, entry, 0);", to: "" }],
+    scenario: { ...UNCODED, scope: "in-flight" },
+    kills: 1,
+    shows: ["check"],
+  },
+  {
+    bug: "a bound is lowered, and frees are not told",
+    plants: [
+      {
+        module: BOUNDS,
+        from: "poke(this.#words, at, bound);\n        poke(this.#words, this.#loweredAt, 1);",
+        to: "poke(this.#words, at, bound);",
+      },
+      {
+        module: BOUNDS,
+        from: "hintTo(this.#words, this.#longestAt, count - 1);\n            poke(this.#words, this.#loweredAt, 1);",
+        to: "hintTo(this.#words, this.#longestAt, count - 1);",
+      },
+    ],
+    scenario: FULL,
+    shows: ["check"],
   },
   {
     bug: "a free forgets to raise its block's bound",
-    plants: [{ module: POOL, from: "if (peek(this.#words, at) < bound)", to: "if (false)" }],
+    plants: [{ module: BOUNDS, from: "if (peek(this.#words, at) < bound)", to: "if (false)" }],
     scenario: FULL,
     shows: ["check"],
   },
   {
     bug: "a free forgets to raise what its pool believes of its longest run",
-    plants: [{ module: POOL, from: "if (peek(this.#words, longestAt) < longest)", to: "if (false)" }],
+    plants: [{ module: BOUNDS, from: "if (peek(this.#words, this.#longestAt) < longest)", to: "if (false)" }],
     scenario: FULL,
     shows: ["check"],
   },
   {
     bug: "recovery trusts the bounds that a dying free left",
-    plants: [{ module: POOL, from: "poke(this.#words, at, BLOCK_ENTRIES);", to: "" }],
+    plants: [{ module: POOL, from: "this.bounds.reset();\n        const hint", to: "const hint" }],
     scenario: { ...FULL, scope: "in-flight" },
     kills: 1,
     shows: ["check"],
@@ -174,7 +229,7 @@ const PLANTED: readonly PlantedBug[] = [
   {
     bug: "recovery gives a dead thread's lock back before it has made the change whole",
     plants: [
-      { module: "allocator/recovery.js", from: "pool.rebuild();\n            pool.unlock();", to: "pool.rebuild();" },
+      { module: "allocator/recovery.js", from: "for (const pool of held)\n            pool.unlock();", to: "" },
       {
         module: "allocator/recovery.js",
         from: "pool.holder() === tagOf(thread));",
@@ -207,7 +262,10 @@ const PLANTED: readonly PlantedBug[] = [
   },
   {
     bug: "a free does not look again once it has the lock",
-    plants: [{ module: POOL, from: "!claim(this.#ledger, first, slot, this.#view.thread);", to: "false;" }],
+    plants: [
+      { module: POOL, from: "= claim(this.#ledger, first, slot, this.#thread);", to: "= true;" },
+      { module: POOL, from: "= peekHalf(ledger, first) === (slot | count);", to: "= true;" },
+    ],
     scenario: { options: SMALL_TABLE, threads: [[free], [free]], given: [[2], []], shared: true },
     shows: ["check"],
   },
@@ -261,9 +319,10 @@ for (const { bug, plants, scenario, kills = 0, shows } of PLANTED) {
   });
 }
 
-test("bits before the ledger are no bug here: the intent covers both", async (t) => {
+test("bits before the ledger are no bug: recovery makes them anew", async (t) => {
   const swapped = await allocatorModules([
-    { module: POOL, from: `${RECORD}\n        ${SET_BITS}`, to: `${SET_BITS} ${RECORD}` },
+    { module: POOL, from: SET_BITS, to: "" },
+    { module: POOL, from: RECORD, to: `${SET_BITS} ${RECORD}` },
   ]);
   for (const scope of ["everything", "in-flight"] as const) {
     const exploration = exploring(swapped, { ...ALLOC_AND_FREE, scope }, 1);

@@ -16,35 +16,43 @@ import { InvariantError } from "../units/errors.ts";
 import type { AreaConstraints } from "./constraints.ts";
 import * as constraint from "./constraints.ts";
 import * as flushing from "./flush.ts";
-import type { View } from "./intent.ts";
+import type { Front } from "./front.ts";
 import * as layout from "./layout.ts";
 import * as ledgers from "./ledger.ts";
-import * as pools from "./pool.ts";
+import type { View } from "./view.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { NOT_FOUND } = bitmap;
-const { count: tally } = counters;
-const { glance, peek, peekHalf, poke, pokeHalf } = memory;
-const { UNCONSTRAINED } = constraint;
+const { count: tally, counted } = counters;
+const { glance, glanceHalf, NO_HALVES, NO_WORDS, peek, peekHalf, poke, pokeHalf } = memory;
+const { isAllowed, UNCONSTRAINED } = constraint;
 const { isFlushed } = flushing;
 const { CACHED_LENGTHS, FIFO_RANGES, THREAD } = layout;
 const { CACHED, slotOf } = ledgers;
-const { isAllowed } = pools;
 
 const POSITION_MASK = FIFO_RANGES - 1;
-/** Positions are folded into the counters each time their low 16 bits wrap: the hot path then counts for free. */
-const FOLD_MASK = 0xffff;
+/**
+ * The positions of a FIFO are two free-running numbers of 16 bits in one word, the head in the high half. A take is one addition, whose
+ * carry is lost; a put has a branch where the tail wraps. The positions count, too: docs/decisions/counters-in-positions.md.
+ */
+const TAIL_MASK = 0xffff;
+const ONE_TAKE = 0x10000;
 
-export class FifoCache {
-  readonly #words: SharedWords;
-  readonly #ledger: SharedHalves;
-  readonly #thread: number;
-  readonly #threadAt: number;
-  /** Ranges that the FIFO of each length may hold. */
-  readonly #capacities: Int32Array;
-  readonly #lazy: boolean;
-  /** Ledger slot of a cached range of this thread, without its length (which is short: at most 16). */
-  readonly #cachedSlot: number;
+export class FifoCache implements Front {
+  readonly #words: SharedWords = NO_WORDS;
+  readonly #ledger: SharedHalves = NO_HALVES;
+  readonly #thread: number = 0;
+  readonly #threadAt: number = 0;
+  /** Where the positions and the ranges of length 0 would be. */
+  readonly #fifosAt: number = 0;
+  readonly #startsAt: number = 0;
+  readonly #stampsAt: number = 0;
+  /** Ranges that the FIFO of each length may hold: 0 in a table without caches. */
+  readonly #capacities: Int32Array = new Int32Array(0);
+
+  readonly #lazy: boolean = false;
+  /** Ledger slot of a cached range of this thread, without its length. */
+  readonly #cachedSlot: number = 0;
 
   /** `limit`: entries that the thread may hold in its FIFOs altogether. */
   constructor(view: View, limit: number, lazy: boolean) {
@@ -52,51 +60,78 @@ export class FifoCache {
     this.#ledger = view.ledger;
     this.#thread = view.thread;
     this.#threadAt = view.threadAt;
+    this.#fifosAt = view.threadAt + THREAD.fifos - 1;
+    this.#startsAt = view.threadAt + THREAD.starts - FIFO_RANGES;
+    this.#stampsAt = view.threadAt + THREAD.stamps - FIFO_RANGES;
     this.#capacities = capacities(limit);
     this.#lazy = lazy;
     this.#cachedSlot = slotOf(CACHED, view.thread, 0);
   }
 
-  /**
-   * Takes the oldest range of `count` entries (1 .. 16), if there is one, it has been flushed, and it lies where the request may
-   * go; else NOT_FOUND.
-   */
-  take(count: number, constraints: AreaConstraints, state: number): number {
+  /** See Front. The oldest range of this length. Strict tables only. */
+  allocateAtOnce(count: number, slot: number): number {
+    if ((count - 1) >>> 0 >= CACHED_LENGTHS) return NOT_FOUND;
     const words = this.#words;
-    const fifo = this.#threadAt + (THREAD.fifos - 2) + 2 * count;
-    const head = peek(words, fifo);
-    if (head === peek(words, fifo + 1)) return NOT_FOUND;
-    const position = this.#threadAt + (count - 1) * FIFO_RANGES + (head & POSITION_MASK);
-    const first = peek(words, position + THREAD.starts);
-    if (constraints !== UNCONSTRAINED && !isAllowed(first, count, constraints)) return NOT_FOUND;
-    if (this.#lazy && !isFlushed(words, peek(words, position + THREAD.stamps))) return NOT_FOUND;
+    const fifo = this.#fifosAt + count;
+    const positions = peek(words, fifo);
+    if (positions >>> 16 === (positions & TAIL_MASK)) return NOT_FOUND;
+    const first = peek(words, this.#startsAt + count * FIFO_RANGES + ((positions >>> 16) & POSITION_MASK));
     const ledger = this.#ledger;
     if (peekHalf(ledger, first) !== (this.#cachedSlot | count)) throw this.#broken(first, count);
-    pokeHalf(ledger, first, slotOf(state, this.#thread, count));
-    poke(words, fifo, (head + 1) | 0);
-    if ((head & FOLD_MASK) === FOLD_MASK) tally(words, this.#threadAt + THREAD.cacheTakes, FOLD_MASK + 1);
+    pokeHalf(ledger, first, slot | count);
+    poke(words, fifo, (positions + ONE_TAKE) | 0);
     return first;
   }
 
-  /** Puts a range of 1 .. 16 entries that belongs to this thread. False: its FIFO is full. */
-  put(first: number, count: number, stamp: number): boolean {
+  /** See Front. Of this thread's ranges, those for which there is room. Strict tables only. */
+  releaseAtOnce(first: number, count: number, slot: number): boolean {
+    if ((count - 1) >>> 0 >= CACHED_LENGTHS) return false;
     const words = this.#words;
-    const fifo = this.#threadAt + (THREAD.fifos - 2) + 2 * count;
-    const tail = peek(words, fifo + 1);
-    if (((tail - peek(words, fifo)) | 0) >= (this.#capacities[count] as number)) return false;
-    pokeHalf(this.#ledger, first, this.#cachedSlot | count);
-    const position = this.#threadAt + (count - 1) * FIFO_RANGES + (tail & POSITION_MASK);
-    poke(words, position + THREAD.starts, first);
-    if (this.#lazy) poke(words, position + THREAD.stamps, stamp);
-    poke(words, fifo + 1, (tail + 1) | 0);
-    if ((tail & FOLD_MASK) === FOLD_MASK) tally(words, this.#threadAt + THREAD.cachePuts, FOLD_MASK + 1);
+    const fifo = this.#fifosAt + count;
+    const positions = peek(words, fifo);
+    // Not `>=`: the capacity of a length that is no integer is undefined.
+    if (!(((positions - (positions >>> 16)) & TAIL_MASK) < (this.#capacities[count] as number))) return false;
+    const ledger = this.#ledger;
+    if (glanceHalf(ledger, first) !== (slot | count)) return false;
+    pokeHalf(ledger, first, this.#cachedSlot | count);
+    poke(words, this.#startsAt + count * FIFO_RANGES + (positions & POSITION_MASK), first);
+    if ((positions & TAIL_MASK) === TAIL_MASK) this.#foldPuts(fifo, positions);
+    else poke(words, fifo, positions + 1);
     return true;
+  }
+
+  /** As `allocateAtOnce`, if that range has been flushed, and lies where the request may go. */
+  take(count: number, constraints: AreaConstraints, slot: number): number {
+    if (count > CACHED_LENGTHS || this.ranges(count) === 0 || this.oldestWaits(count)) return NOT_FOUND;
+    const isFit = constraints === UNCONSTRAINED || isAllowed(this.oldest(count), count, constraints);
+    return isFit ? this.allocateAtOnce(count, slot) : NOT_FOUND;
+  }
+
+  /** Puts a range of this thread, of any length. False: there is no room, or it is too long. */
+  put(first: number, count: number, stamp: number): boolean {
+    if (count > CACHED_LENGTHS) return false;
+    const words = this.#words;
+    const fifo = this.#fifosAt + count;
+    const positions = peek(words, fifo);
+    if (rangesIn(positions) >= (this.#capacities[count] as number)) return false;
+    pokeHalf(this.#ledger, first, this.#cachedSlot | count);
+    const position = count * FIFO_RANGES + (positions & POSITION_MASK);
+    poke(words, this.#startsAt + position, first);
+    if (this.#lazy) poke(words, this.#stampsAt + position, stamp);
+    if ((positions & TAIL_MASK) === TAIL_MASK) this.#foldPuts(fifo, positions);
+    else poke(words, fifo, positions + 1);
+    return true;
+  }
+
+  /** The tail wraps to 0, and the counter takes its 65,536 puts. */
+  #foldPuts(fifo: number, positions: number): void {
+    poke(this.#words, fifo, positions & ~TAIL_MASK);
+    tally(this.#words, this.#threadAt + THREAD.cachePuts, TAIL_MASK + 1);
   }
 
   /** Ranges of this length held. */
   ranges(count: number): number {
-    const fifo = this.#threadAt + THREAD.fifos + 2 * (count - 1);
-    return (peek(this.#words, fifo + 1) - peek(this.#words, fifo)) | 0;
+    return rangesIn(peek(this.#words, this.#fifosAt + count));
   }
 
   /** Entries held. */
@@ -106,26 +141,23 @@ export class FifoCache {
 
   /** The oldest range of this length; there must be one. It stays. */
   oldest(count: number): number {
-    return peek(this.#words, this.#oldestAt(count) + THREAD.starts);
+    return peek(this.#words, this.#startsAt + this.#oldestAt(count));
   }
 
   /** Must the oldest range of this length still wait for a flush? */
   oldestWaits(count: number): boolean {
-    return this.#lazy && !isFlushed(this.#words, peek(this.#words, this.#oldestAt(count) + THREAD.stamps));
+    return this.#lazy && !isFlushed(this.#words, peek(this.#words, this.#stampsAt + this.#oldestAt(count)));
   }
 
   /** Removes the oldest range of this length from the FIFO. Its ledger slot still says `cached` by this thread. */
   dropOldest(count: number): void {
-    const fifo = this.#threadAt + THREAD.fifos + 2 * (count - 1);
-    const head = peek(this.#words, fifo);
-    poke(this.#words, fifo, (head + 1) | 0);
-    if ((head & FOLD_MASK) === FOLD_MASK) tally(this.#words, this.#threadAt + THREAD.cacheTakes, FOLD_MASK + 1);
+    const fifo = this.#fifosAt + count;
+    poke(this.#words, fifo, (peek(this.#words, fifo) + ONE_TAKE) | 0);
     tally(this.#words, this.#threadAt + THREAD.evictions, 1);
   }
 
   #oldestAt(count: number): number {
-    const head = peek(this.#words, this.#threadAt + THREAD.fifos + 2 * (count - 1));
-    return this.#threadAt + (count - 1) * FIFO_RANGES + (head & POSITION_MASK);
+    return count * FIFO_RANGES + ((peek(this.#words, this.#fifosAt + count) >>> 16) & POSITION_MASK);
   }
 
   /** Two threads have freed one range in the same instant, each of its own: the second to take it ends here. */
@@ -144,35 +176,40 @@ function capacities(limit: number): Int32Array {
   );
 }
 
+/** Ranges between head and tail. */
+const rangesIn = (positions: number): number => (positions - (positions >>> 16)) & TAIL_MASK;
+
 /**
  * Empties the FIFOs of a dead thread's area, and counts their ranges as evicted. A second recovery that goes on with a first one, cut off
  * in here, counts those of one length twice at most.
  */
 export function emptyFifos(words: SharedWords, threadAt: number): void {
   for (let count = 1; count <= CACHED_LENGTHS; count++) {
-    const fifo = threadAt + THREAD.fifos + 2 * (count - 1);
-    const head = peek(words, fifo);
-    const tail = peek(words, fifo + 1);
-    tally(words, threadAt + THREAD.evictions, (tail - head) | 0);
-    // At most FIFO_RANGES: the low 16 bits wrap once at most.
-    if ((head & ~FOLD_MASK) !== (tail & ~FOLD_MASK)) tally(words, threadAt + THREAD.cacheTakes, FOLD_MASK + 1);
-    poke(words, fifo, tail);
+    const fifo = threadAt + THREAD.fifos + count - 1;
+    const tail = peek(words, fifo) & TAIL_MASK;
+    tally(words, threadAt + THREAD.evictions, rangesIn(peek(words, fifo)));
+    poke(words, fifo, (tail << 16) | tail);
   }
 }
 
 /** Entries in the FIFOs of the thread with this area. Relaxed: other threads ask too. */
 export function cachedEntries(words: SharedWords, threadAt: number): number {
   let entries = 0;
-  for (let count = 1; count <= CACHED_LENGTHS; count++) {
-    const fifo = threadAt + THREAD.fifos + 2 * (count - 1);
-    entries += count * ((glance(words, fifo + 1) - glance(words, fifo)) | 0);
-  }
+  for (let count = 1; count <= CACHED_LENGTHS; count++)
+    entries += count * rangesIn(glance(words, threadAt + THREAD.fifos + count - 1));
   return entries;
 }
 
-/** Low 16 bits of all FIFO positions of an area: heads (which = 0) or tails (1). What the counters do not hold yet. */
-export function unfolded(words: SharedWords, threadAt: number, which: 0 | 1): number {
-  let sum = 0;
-  for (let i = 0; i < CACHED_LENGTHS; i++) sum += glance(words, threadAt + THREAD.fifos + 2 * i + which) & FOLD_MASK;
-  return sum;
+/** Ranges in the FIFOs of an area. */
+export function cachedRanges(words: SharedWords, threadAt: number): number {
+  let ranges = 0;
+  for (let i = 0; i < CACHED_LENGTHS; i++) ranges += rangesIn(glance(words, threadAt + THREAD.fifos + i));
+  return ranges;
+}
+
+/** Ranges that were ever put into the FIFOs of an area: the counter, and the tails since they have wrapped. */
+export function cachePuts(words: SharedWords, threadAt: number): number {
+  let puts = counted(words, threadAt + THREAD.cachePuts);
+  for (let i = 0; i < CACHED_LENGTHS; i++) puts += glance(words, threadAt + THREAD.fifos + i) & TAIL_MASK;
+  return puts;
 }

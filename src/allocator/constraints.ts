@@ -51,6 +51,29 @@ export function areaConstraints(window: DmaWindow, limits: AreaLimits): AreaCons
   return { limit, alignmentPages, boundaryPages, basePage };
 }
 
+/**
+ * The lowest first entry at or after `start` that alignment and boundary allow for `count` entries. `count` must not exceed the boundary:
+ * `isAllowed` and `PoolSet.allocate` check that first.
+ */
+export function allowedFrom(start: number, count: number, constraints: AreaConstraints): number {
+  if (constraints === UNCONSTRAINED) return start;
+  const { alignmentPages, boundaryPages, basePage } = constraints;
+  let page = basePage + start;
+  page = Math.ceil(page / alignmentPages) * alignmentPages;
+  if (boundaryPages !== 0 && Math.floor(page / boundaryPages) !== Math.floor((page + count - 1) / boundaryPages)) {
+    page = Math.ceil(page / boundaryPages) * boundaryPages;
+    page = Math.ceil(page / alignmentPages) * alignmentPages;
+  }
+  return page - basePage;
+}
+
+/** May a range of `count` entries begin at `first`? */
+export function isAllowed(first: number, count: number, constraints: AreaConstraints): boolean {
+  const { boundaryPages, limit } = constraints;
+  if (boundaryPages !== 0 && count > boundaryPages) return false;
+  return first + count <= limit && allowedFrom(first, count, constraints) === first;
+}
+
 /** Throws InvalidArgumentError for constraints that lack a field, or have another type there. */
 export function checkConstraints({ limit, alignmentPages, boundaryPages, basePage }: AreaConstraints): void {
   if (

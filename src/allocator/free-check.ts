@@ -3,7 +3,6 @@
  */
 import { FreeError } from "../units/errors.ts";
 import { failureOf, isFailure } from "../units/failure.ts";
-import type { View } from "./intent.ts";
 import {
   beginsRange,
   LIVE,
@@ -18,6 +17,7 @@ import {
   slotSeen,
   stateIn,
 } from "./ledger.ts";
+import type { View } from "./view.ts";
 
 export class FreeCheck {
   readonly #view: View;

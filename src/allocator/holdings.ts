@@ -8,13 +8,13 @@ import { InvariantError } from "../units/errors.ts";
 import { type Failure, type FailureCode, failureCode, failureOf, PLATFORM_BUSY } from "../units/failure.ts";
 import { FifoCache } from "./cache.ts";
 import { alreadyFlushed, flush, flushesStarted, type Invalidator } from "./flush.ts";
-import type { View } from "./intent.ts";
 import { CACHED_LENGTHS, THREAD } from "./layout.ts";
 import { CACHED, change, ENDING, lengthOf, ownerIn, QUARANTINED, slotOf, slotSeen, stateIn } from "./ledger.ts";
 import type { CheckedOptions } from "./options.ts";
 import { CHANGED, type Pool } from "./pool.ts";
 import type { PoolSet } from "./pool-set.ts";
 import { FlushQueue } from "./queue.ts";
+import type { View } from "./view.ts";
 
 /**
  * Pools whose lock could not be had, and why, in one giving back of many ranges: a thread that died may hold it. Each is waited for once,
@@ -24,7 +24,7 @@ import { FlushQueue } from "./queue.ts";
 type StuckPools = Map<Pool, FailureCode>;
 
 export class Holdings {
-  readonly cache: FifoCache | undefined;
+  readonly cache: FifoCache;
   readonly queue: FlushQueue;
   readonly #view: View;
   readonly #pools: PoolSet;
@@ -35,7 +35,7 @@ export class Holdings {
   readonly #invalidator: Invalidator | undefined;
 
   constructor(view: View, pools: PoolSet, options: CheckedOptions, invalidator: Invalidator | undefined) {
-    this.cache = options.cache ? new FifoCache(view, options.cacheLimit, options.lazy) : undefined;
+    this.cache = new FifoCache(view, options.cache ? options.cacheLimit : 0, options.lazy);
     this.queue = new FlushQueue(view);
     this.#view = view;
     this.#pools = pools;
@@ -47,7 +47,7 @@ export class Holdings {
 
   /** Entries held here. */
   get entries(): number {
-    return (this.cache === undefined ? 0 : this.cache.entries) + this.queue.entries;
+    return this.cache.entries + this.queue.entries;
   }
 
   /**
@@ -84,10 +84,8 @@ export class Holdings {
   /** Takes a range of this thread into the cache, where it makes room if it must. False: it is not for the cache. */
   put(first: number, count: number, stamp: number): boolean {
     const { cache } = this;
-    if (cache === undefined || count > CACHED_LENGTHS) return false;
     if (cache.put(first, count, stamp)) return true;
-    this.#makeRoom(cache, count);
-    return cache.put(first, count, stamp);
+    return count <= CACHED_LENGTHS && this.#makeRoom(cache, count) && cache.put(first, count, stamp);
   }
 
   /** Gives back all that is held and flushed; flushes first if something waits. 0, or why some had to stay. */
@@ -96,7 +94,7 @@ export class Holdings {
     const waits = (this.#lazy && this.entries > 0) || this.quarantinedEntries > 0;
     const failure = waits ? this.flushIotlb(stuck) : undefined;
     let answer: 0 | FailureCode = failure === undefined ? 0 : failureCode(failure);
-    for (let length = 1; this.cache !== undefined && length <= CACHED_LENGTHS; length++) {
+    for (let length = 1; length <= CACHED_LENGTHS; length++) {
       const left = this.#evict(this.cache, length, this.cache.ranges(length), stuck);
       if (left !== 0) answer = left;
     }
@@ -131,12 +129,13 @@ export class Holdings {
     return peek(this.#view.words, this.#view.threadAt + THREAD.quarantinedEntries);
   }
 
-  /** Gives back half of the ranges of this length; under lazy flush that is when the cache is flushed. */
-  #makeRoom(cache: FifoCache, length: number): void {
+  /** Gives back half of the ranges of this length; under lazy flush that is when the cache is flushed. False: there are none. */
+  #makeRoom(cache: FifoCache, length: number): boolean {
     const ranges = cache.ranges(length);
-    if (ranges === 0) return;
+    if (ranges === 0) return false;
     if (cache.oldestWaits(length)) this.flushIotlb();
     this.#evict(cache, length, (ranges + 1) >>> 1);
+    return true;
   }
 
   /** Gives the `ranges` oldest ranges of one length back to their pools, those of one pool in a row under one lock. */

@@ -13,7 +13,7 @@ const LINE_WORDS = 32;
 /** "IOVA" in ASCII. */
 export const MAGIC = 0x494f5641;
 /** Version of this layout. Raised with every change that another version could misread. */
-export const LAYOUT_VERSION = 3;
+export const LAYOUT_VERSION = 4;
 
 /** Words of the header. The first line never changes after creation. */
 export const HEADER = {
@@ -56,6 +56,13 @@ export const POOL = {
   searchSteps: 10,
   /** Searches: a counter. */
   searches: 12,
+  /** 0 while every bound and `longest` are at their maximum: then a free has nothing to raise. */
+  lowered: 14,
+  /** Entries at the pool's beginning that belong to a range that begins in an earlier pool. */
+  overhang: 15,
+  /** Counters of the straight paths, each of which takes the lock once. */
+  allocationsAtOnce: 16,
+  releasesAtOnce: 18,
 
   first: 32,
   end: 33,
@@ -74,41 +81,35 @@ export const QUEUE_RANGES = 512;
 
 /** Words of one thread's area: 40 KiB. Only its thread writes it; recovery does when the thread is dead. */
 export const THREAD = {
-  /** What the thread is doing under a lock: kind (0: nothing), first entry, count. */
-  intentKind: 0,
-  intentFirst: 1,
-  intentCount: 2,
-
   /** 1: another thread finds no space, and asks this one to give back what it holds. Written by others: a line of its own. */
-  drainAsked: 32,
+  drainAsked: 0,
 
   /** The queue of freed ranges that wait for a flush: free-running positions. */
-  queueHead: 64,
-  queueTail: 65,
+  queueHead: 32,
+  queueTail: 33,
   /** Entries in that queue. */
-  queuedEntries: 66,
+  queuedEntries: 34,
   /** Entries whose invalidation failed: they stay out of use until a flush succeeds. */
-  quarantinedEntries: 67,
+  quarantinedEntries: 35,
 
   // Counters.
-  /** Ranges taken from and put into the FIFOs, in steps of 65,536: the rest is in the FIFOs' positions. */
-  cacheTakes: 68,
-  cachePuts: 70,
+  /** Ranges put into the FIFOs, in steps of 65,536: the rest is in the FIFOs' positions. */
+  cachePuts: 36,
   /** Ranges that went from the FIFOs back to the pools. */
-  evictions: 72,
-  failures: 74,
-  flushes: 76,
-  drains: 78,
-  recoveries: 80,
+  evictions: 38,
+  failures: 40,
+  flushes: 42,
+  drains: 44,
+  recoveries: 46,
 
-  /** Per length: head and tail of its FIFO, free-running. */
-  fifos: 96,
+  /** Per length: free-running positions of its FIFO, the head in the high half, the tail in the low one. */
+  fifos: 64,
   /** Per length and position: the range's first entry. */
-  starts: 128,
+  starts: 96,
   /** Per length and position: flushes started when it was freed. */
-  stamps: 4224,
+  stamps: 4192,
   /** Per position: first, count, stamp. */
-  queue: 8320,
+  queue: 8288,
 
   words: 10240,
 } as const;

@@ -1,13 +1,16 @@
 /**
  * The ledger: a halfword for each entry. At a range's first entry stand its state, owner and length; the rest of the range is
- * zero, but a length over 30 continues in the range's own next slots. It is what lets a free be checked, a leak be
- * reported and a dead thread's ranges be found.
+ * zero, but for lengths that have no code. It is what lets a free be checked, a leak be reported, and a dead thread's ranges be
+ * found. It is the truth about what is taken: the bitmap is a copy to search in, which recovery makes anew from the ledger.
  *
  *   15 14 13 | 12 .. 5 | 4 .. 0
- *    state   |  owner  | length (31: in the next three slots)
+ *    state   |  owner  | code of the length: 1 .. 24 are lengths; 25 .. 30 are 32, 64 .. 1024; 31: in the next three slots
  *
- * Who writes a slot: the range's owner, and whoever holds the pool's lock while the range belongs to nobody. A change that
- * two threads might attempt at once (free of a live range) is a compareExchange of the halfword.
+ * Two kinds of writes:
+ * - A range begins or ends under the lock of its pool (a span's: of all its pools). The first slot is written last when a range begins,
+ *   and first when it ends, so that a thread that dies in between leaves a whole range or none.
+ * - State and owner change without a lock, by plain stores of the owner. A change that two threads may attempt at once (free of a live
+ *   range, recovery) is a compareExchange of the slot.
  */
 
 import type { SharedHalves } from "../shared/memory.ts";
@@ -46,6 +49,13 @@ const STATE_NAMES = ["free", "pending", "live", "ending", "cached", "reserved", 
 
 const STATE_SHIFT = 13;
 const OWNER_SHIFT = 5;
+const LENGTH_MASK = 31;
+/** Lengths up to this are their own codes. */
+export const LONGEST_PLAIN = 24;
+/** Code of 32 entries; each further one is twice as long. */
+const CODE_OF_32 = 25;
+const LONGEST_CODED = 1024;
+/** Code of all other lengths. */
 const LONG = 31;
 const PART_BITS = 13;
 const PART_MASK = (1 << PART_BITS) - 1;
@@ -53,8 +63,20 @@ const PARTS = 3; // 39 bits for a length of 31
 
 /** The halfword of a range's first entry. */
 export function slotOf(state: number, owner: number, count: number): number {
-  return (state << STATE_SHIFT) | (owner << OWNER_SHIFT) | (count < LONG ? count : LONG);
+  return (state << STATE_SHIFT) | (owner << OWNER_SHIFT) | (count <= LONGEST_PLAIN ? count : codeOf(count));
 }
+
+/** Powers of two, which drivers map often, have codes of their own. */
+function codeOf(count: number): number {
+  const isCoded = count >= 32 && count <= LONGEST_CODED && (count & (count - 1)) === 0;
+  return isCoded ? CODE_OF_32 + 26 - Math.clz32(count) : LONG;
+}
+
+/** Does the slot alone say the length? Else the next three do. */
+export const isLengthIn = (slot: number): boolean => (slot & LENGTH_MASK) !== LONG;
+const withLength = (state: number, owner: number, slot: number): number =>
+  (state << STATE_SHIFT) | (owner << OWNER_SHIFT) | (slot & LENGTH_MASK);
+
 export const stateIn = (slot: number): number => slot >>> STATE_SHIFT;
 export const ownerIn = (slot: number): number => (slot >>> OWNER_SHIFT) & 0xff;
 export const nameOfState = (state: number): string => STATE_NAMES[state] as string;
@@ -64,26 +86,26 @@ export function beginsRange(slot: number): boolean {
   return slot !== 0 && slot >>> STATE_SHIFT !== CONTINUED;
 }
 
-/** Records a range. The first halfword goes last: a relaxed reader that sees it finds the length in place. */
+/**
+ * Begins a range: the first slot goes last, so that the length is in place for who sees it: a relaxed reader, and the recovery of a thread
+ * that dies in here.
+ */
 export function record(ledger: SharedHalves, first: number, count: number, state: number, owner: number): void {
-  if (count >= LONG) {
+  const slot = slotOf(state, owner, count);
+  if (!isLengthIn(slot)) {
     for (let part = 0; part < PARTS; part++) {
       const bits = Math.floor(count / 2 ** (part * PART_BITS)) & PART_MASK;
       pokeHalf(ledger, first + 1 + part, (CONTINUED << STATE_SHIFT) | bits);
     }
   }
-  pokeHalf(ledger, first, slotOf(state, owner, count));
+  pokeHalf(ledger, first, slot);
 }
 
-/** Forgets a range. Idempotent. */
+/** Ends a range: the first slot goes first, so that no range is left with a torn length. */
 export function forget(ledger: SharedHalves, first: number, count: number): void {
   pokeHalf(ledger, first, 0);
-  if (count >= LONG) for (let part = 0; part < PARTS; part++) pokeHalf(ledger, first + 1 + part, 0);
-}
-
-/** Forgets every range that begins in [first, first + count): what recovery does with a half-made one. */
-export function wipe(ledger: SharedHalves, first: number, count: number): void {
-  for (let entry = first; entry < first + count; entry++) pokeHalf(ledger, entry, 0);
+  if (isLengthIn(slotOf(NONE, 0, count))) return;
+  for (let part = 0; part < PARTS; part++) pokeHalf(ledger, first + 1 + part, 0);
 }
 
 /** The halfword at an entry, for its owner or under the pool's lock. */
@@ -98,27 +120,28 @@ export function slotSeen(ledger: SharedHalves, entry: number): number {
 
 /** Changes state and owner of a range by its owner. The length stays. */
 export function change(ledger: SharedHalves, first: number, slot: number, state: number, owner: number): void {
-  pokeHalf(ledger, first, slotOf(state, owner, slot & LONG));
+  pokeHalf(ledger, first, withLength(state, owner, slot));
 }
 
 /** As `change`, when another thread might do the same: true for the one that did it. */
 export function tryChange(ledger: SharedHalves, first: number, slot: number, state: number, owner: number): boolean {
-  return compareExchangeHalf(ledger, first, slot, slotOf(state, owner, slot & LONG)) === slot;
+  return compareExchangeHalf(ledger, first, slot, withLength(state, owner, slot)) === slot;
 }
 
 /**
- * Is the range with this halfword `thread`'s to give back? Its own it is if the slot still says so: the pool's lock, which is held,
- * keeps others of the same mind out. Another's is claimed, since somebody may take over all that its owner has without a lock.
+ * Under the pool's lock: may `thread` end the range with this halfword? False: another thread has freed or taken it over. For a range of
+ * `thread` the lock is enough. A range of another thread needs a compareExchange, because recovery may take it over without the lock.
  */
 export function claim(ledger: SharedHalves, first: number, slot: number, thread: number): boolean {
   if (ownerIn(slot) === thread) return peekHalf(ledger, first) === slot;
   return tryChange(ledger, first, slot, ENDING, thread);
 }
 
-/** The length of the range with this first halfword: it alone tells lengths of 31 and more apart. */
+/** The length of the range with this first halfword, in entries. */
 export function lengthOf(ledger: SharedHalves, first: number, slot: number): number {
-  const short = slot & LONG;
-  if (short !== LONG) return short;
+  const code = slot & LENGTH_MASK;
+  if (code < CODE_OF_32) return code;
+  if (code !== LONG) return 32 << (code - CODE_OF_32);
   let length = 0;
   for (let part = PARTS - 1; part >= 0; part--) {
     length = length * 2 ** PART_BITS + (glanceHalf(ledger, first + 1 + part) & PART_MASK);

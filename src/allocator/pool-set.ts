@@ -11,10 +11,10 @@ import type { FailureCode } from "../units/failure.ts";
 import * as failures from "../units/failure.ts";
 import type { AreaConstraints } from "./constraints.ts";
 import * as constraint from "./constraints.ts";
-import type { View } from "./intent.ts";
 import { type Layout, POOL } from "./layout.ts";
 import { type CHANGED, Pool } from "./pool.ts";
 import { Spans } from "./span.ts";
+import type { View } from "./view.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { LONGER_THAN_BOUNDARY, LONGER_THAN_TABLE, MASK_TOO_LOW, TABLE_FULL } = failures;
@@ -34,24 +34,26 @@ export class PoolSet {
   /** Small pools first, the large pool last. */
   readonly all: readonly Pool[];
   /** Small pools. */
-  readonly small: number;
+  readonly small: number = 0;
   readonly spans: Spans;
   readonly #large: Pool | undefined;
-  readonly #own: Pool;
-  readonly #ownIndex: number;
+  /** The pool that this thread tries first. */
+  readonly own: Pool;
+  readonly #ownIndex: number = 0;
   /** Requests of up to so many entries go to the own pool first. */
-  readonly #ownFirst: number;
-  readonly #entries: number;
-  readonly #smallEnd: number;
-  readonly #poolsPerEntry: number;
+  readonly #ownFirst: number = 0;
+  readonly #entries: number = 0;
+  readonly #smallEnd: number = 0;
+  readonly #poolsPerEntry: number = 0;
 
   constructor(view: View, layout: Layout) {
-    this.all = layout.poolEnds.map((_, i) => new Pool(view, layout.poolsAt + i * POOL.words));
+    const longestAtOnce = layout.largePool ? SMALL_REQUEST : undefined;
+    this.all = layout.poolEnds.map((_, i) => new Pool(view, layout.poolsAt + i * POOL.words, longestAtOnce));
     this.small = layout.pools;
     this.spans = new Spans(view, this.all);
     this.#large = layout.largePool ? this.all[layout.pools] : undefined;
     this.#ownIndex = view.thread % layout.pools;
-    this.#own = this.#pool(this.#ownIndex);
+    this.own = this.#pool(this.#ownIndex);
     this.#ownFirst = layout.largePool ? SMALL_REQUEST : layout.entries;
     this.#entries = layout.entries;
     this.#smallEnd = this.#pool(layout.pools - 1).end;
@@ -61,8 +63,8 @@ export class PoolSet {
   /** Takes `count` entries. An entry, or why not; TABLE_FULL says that all pools were looked at. */
   allocate(count: number, constraints: AreaConstraints, after: number, state: number): number {
     // Nearly every request ends here, so it comes before the questions that it answers by itself.
-    const own = this.#own;
-    if (constraints === UNCONSTRAINED && after < 0 && count <= this.#ownFirst && own.mayHold(count)) {
+    const own = this.own;
+    if (constraints === UNCONSTRAINED && after < 0 && count <= this.#ownFirst && own.bounds.mayHold(count)) {
       const first = own.allocate(count, constraints, -1, state);
       if (first >= 0) return first;
       if (first !== TABLE_FULL)
@@ -114,7 +116,7 @@ export class PoolSet {
 
   /** The pool of an entry. */
   of(entry: number): Pool {
-    const own = this.#own;
+    const own = this.own;
     return entry >= own.first && entry < own.end ? own : this.#other(entry);
   }
 
@@ -166,7 +168,7 @@ export class PoolSet {
     stuck: StuckPool,
   ): number {
     if (pool === stuck.pool) return stuck.failure;
-    if (!pool.mayHold(count) || Math.min(pool.end, constraints.limit) - pool.first < count) return TABLE_FULL;
+    if (!pool.bounds.mayHold(count) || Math.min(pool.end, constraints.limit) - pool.first < count) return TABLE_FULL;
     return pool.allocate(count, constraints, after, state, stuck.pool === undefined ? undefined : SHORT_PATIENCE_MS);
   }
 

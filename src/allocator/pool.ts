@@ -1,14 +1,11 @@
 /**
  * One pool: a segment of the table with a lock of its own. Under the lock stand the bits, the hint and the bounds of its
- * entries, and nothing else happens there: no entry is written, no IOTLB flushed.
+ * entries, and the beginnings and ends of ranges in the ledger; nothing else happens there: no entry is written, no IOTLB flushed.
  *
- * Search is next fit from the hint, by words, and steered by **bounds**: for each block of 1024 entries, an upper bound of the
- * free runs that start there (1024: unknown), and the same for each group of 32 blocks. What has too small a bound is skipped
- * in one step, so a search of a full pool of a million entries looks at 32 bounds, not at its bits. A look in vain at a whole
- * block or group lowers its bound; a free raises the bounds of all in which a longer run may now start.
+ * Search is next fit from the hint: in the hint's word first, where it nearly always ends, then by bounds (bounds.ts).
  *
- * A change of the bits is announced first, in the thread's intent (intent.ts): fields, then kind; then ledger and bits; then the
- * intent is cleared, and only then the lock given back.
+ * A thread that dies with the lock held may leave bits that disagree with the ledger, which is right: recovery makes the bits anew
+ * (`rebuild`). So an allocation that has reached the ledger is made, one that has not is undone, and so it is with a free.
  */
 import * as bitmap from "../shared/bitmap.ts";
 import * as counters from "../shared/counters.ts";
@@ -16,75 +13,52 @@ import * as locks from "../shared/lock.ts";
 import type { SharedHalves, SharedWords } from "../shared/memory.ts";
 import * as memory from "../shared/memory.ts";
 import { type FailureCode, TABLE_FULL } from "../units/failure.ts";
+import { Bounds } from "./bounds.ts";
 import type { AreaConstraints } from "./constraints.ts";
 import * as constraint from "./constraints.ts";
-import type { View } from "./intent.ts";
-import * as intents from "./intent.ts";
+import type { Front } from "./front.ts";
 import * as layout from "./layout.ts";
 import * as ledgers from "./ledger.ts";
+import type { View } from "./view.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { clearBefore, clearFrom, countTaken, countTakenRelaxed, findRun, give, NOT_FOUND, take } = bitmap;
-const { increment, count: tally } = counters;
+const { countTaken, countTakenRelaxed, give, NOT_FOUND, take } = bitmap;
+const { increment } = counters;
 const { holderOf, lock, unlock } = locks;
-const { glance, hintTo, peek, poke, pokeHalf } = memory;
+const { compareExchange, glance, glanceHalf, NO_HALVES, NO_WORDS, peek, peekHalf, poke, pokeHalf } = memory;
 const { UNCONSTRAINED } = constraint;
-const { BLOCK_ENTRIES, BLOCK_SHIFT, blocksOf, boundWords, GROUP_SHIFT, POOL, THREAD } = layout;
-const { announce, announceDone, GIVING, NO_INTENT, TAKING } = intents;
-const { claim, forget, record } = ledgers;
+const { POOL } = layout;
+const { beginsRange, claim, forget, LONGEST_PLAIN, lengthOf, record, slotSeen, stateIn } = ledgers;
 
 /** Answer of `release`: the range is no longer what it was. */
 export const CHANGED = -64;
 
-/**
- * The lowest place at or after `start` that alignment and boundary allow for `count` entries. `count` is no more than the boundary:
- * a longer range has no such place, which `isAllowed` and `PoolSet.allocate` tell before.
- */
-export function allowedFrom(start: number, count: number, constraints: AreaConstraints): number {
-  if (constraints === UNCONSTRAINED) return start;
-  const { alignmentPages, boundaryPages, basePage } = constraints;
-  let page = basePage + start;
-  page = Math.ceil(page / alignmentPages) * alignmentPages;
-  if (boundaryPages !== 0 && Math.floor(page / boundaryPages) !== Math.floor((page + count - 1) / boundaryPages)) {
-    page = Math.ceil(page / boundaryPages) * boundaryPages;
-    page = Math.ceil(page / alignmentPages) * alignmentPages;
-  }
-  return page - basePage;
-}
-
-/** May a range of `count` entries begin at `first`? */
-export function isAllowed(first: number, count: number, constraints: AreaConstraints): boolean {
-  const { boundaryPages, limit } = constraints;
-  if (boundaryPages !== 0 && count > boundaryPages) return false;
-  return first + count <= limit && allowedFrom(first, count, constraints) === first;
-}
-
 /** A view of one pool for one thread. */
-export class Pool {
-  readonly first: number;
-  readonly end: number;
+export class Pool implements Front {
+  readonly first: number = 0;
+  readonly end: number = 0;
   /** Where its lock lies, in words of the buffer: for statistics and recovery. */
-  readonly lockAt: number;
-  readonly #view: View;
-  readonly #words: SharedWords;
-  readonly #ledger: SharedHalves;
-  readonly #bitmapAt: number;
-  /** Bounds of blocks, and of groups of 32 blocks behind them. */
-  readonly #boundsAt: number;
-  readonly #groupsAt: number;
-  readonly #intentAt: number;
+  readonly lockAt: number = 0;
+  readonly bounds: Bounds;
+  readonly #words: SharedWords = NO_WORDS;
+  readonly #ledger: SharedHalves = NO_HALVES;
+  readonly #bitmapAt: number = 0;
+  readonly #thread: number = 0;
+  readonly #tag: number = 0;
+  readonly #longestAtOnce: number = 0;
 
-  constructor(view: View, at: number) {
-    this.#view = view;
+  /** `longestAtOnce`: requests of more entries go elsewhere first. */
+  constructor(view: View, at: number, longestAtOnce: number = LONGEST_PLAIN) {
     this.#words = view.words;
     this.#ledger = view.ledger;
     this.#bitmapAt = view.bitmapAt;
+    this.#thread = view.thread;
+    this.#tag = view.tag;
+    this.#longestAtOnce = Math.min(longestAtOnce, LONGEST_PLAIN);
     this.lockAt = at + POOL.lock;
     this.first = peek(view.words, at + POOL.first);
     this.end = peek(view.words, at + POOL.end);
-    this.#boundsAt = peek(view.words, at + POOL.boundsAt);
-    this.#groupsAt = this.#boundsAt + blocksOf(this.end - this.first);
-    this.#intentAt = view.threadAt + THREAD.intentKind;
+    this.bounds = new Bounds(view.words, view.bitmapAt, at);
   }
 
   /** Run once, by the creator, before the buffer is shared. Bounds start as unknown. */
@@ -93,17 +67,67 @@ export class Pool {
     poke(words, at + POOL.end, end);
     poke(words, at + POOL.boundsAt, boundsAt);
     poke(words, at + POOL.hint, first);
-    poke(words, at + POOL.longest, end - first);
-    for (let at = boundsAt; at < boundsAt + boundWords(end - first); at++) poke(words, at, BLOCK_ENTRIES);
+    new Bounds(words, 0, at).reset();
   }
 
   /** Takes the pool's lock, with so much patience if it is held. 0, or why not. */
   lock(patienceMs?: number): 0 | FailureCode {
-    return lock(this.#words, this.lockAt, this.#view.tag, patienceMs);
+    return lock(this.#words, this.lockAt, this.#tag, patienceMs);
   }
 
   unlock(): void {
     unlock(this.#words, this.lockAt);
+  }
+
+  /**
+   * See Front. When the lock is free now: the first short run in the hint's word, where next fit nearly always ends; else the next one. A run
+   * that crosses the word's end starts later than any run inside the word, so both are what next fit finds.
+   */
+  allocateAtOnce(count: number, slot: number): number {
+    if ((count - 1) >>> 0 >= this.#longestAtOnce || (count | 0) !== count) return NOT_FOUND;
+    const words = this.#words;
+    const lockAt = this.lockAt;
+    if (glance(words, lockAt + POOL.longest) < count || compareExchange(words, lockAt, 0, this.#tag) !== 0)
+      return NOT_FOUND;
+    increment(words, lockAt + POOL.allocationsAtOnce);
+    const hint = peek(words, lockAt + POOL.hint);
+    const at = this.#bitmapAt + (hint >>> 5);
+    const taken = peek(words, at);
+    let starts = ~taken & (-1 << (hint & 31));
+    for (let length = 1; length < count; length += length) starts &= starts >>> Math.min(length, count - length);
+    const offset = 31 - Math.clz32(starts & -starts);
+    let first = (hint & ~31) + offset;
+    const end = first + count;
+    if (starts === 0 || end > this.end) first = this.#searchAndTake(hint, count, UNCONSTRAINED, stateIn(slot));
+    else {
+      pokeHalf(this.#ledger, first, slot | count);
+      poke(words, at, taken | (((1 << count) - 1) << offset));
+      poke(words, lockAt + POOL.hint, end === this.end ? this.first : end);
+    }
+    unlock(words, lockAt);
+    return first;
+  }
+
+  /** See Front. When the lock is free now: a short range in one word of this pool. */
+  releaseAtOnce(first: number, count: number, slot: number): boolean {
+    const offset = first & 31;
+    if ((count - 1) >>> 0 >= LONGEST_PLAIN || offset + count > 32 || first < this.first || first >= this.end)
+      return false;
+    const words = this.#words;
+    const ledger = this.#ledger;
+    const lockAt = this.lockAt;
+    if (glanceHalf(ledger, first) !== (slot | count) || compareExchange(words, lockAt, 0, this.#tag) !== 0)
+      return false;
+    increment(words, lockAt + POOL.releasesAtOnce);
+    const isThere = peekHalf(ledger, first) === (slot | count);
+    if (isThere) {
+      pokeHalf(ledger, first, 0);
+      const at = this.#bitmapAt + (first >>> 5);
+      poke(words, at, peek(words, at) & ~(((1 << count) - 1) << offset));
+      if (peek(words, lockAt + POOL.lowered) !== 0) this.bounds.raise(first, first + count);
+    }
+    unlock(words, lockAt);
+    return isThere;
   }
 
   /**
@@ -112,16 +136,24 @@ export class Pool {
    */
   allocate(count: number, constraints: AreaConstraints, after: number, state: number, patienceMs?: number): number {
     const words = this.#words;
-    const failure = lock(words, this.lockAt, this.#view.tag, patienceMs);
+    const failure = lock(words, this.lockAt, this.#tag, patienceMs);
     if (failure !== 0) return failure;
     increment(words, this.lockAt + POOL.searches);
-    let first = constraints === UNCONSTRAINED && after < 0 ? this.#takeAtHint(count, state) : NOT_FOUND;
-    if (first === NOT_FOUND) {
-      first = this.search(count, constraints, after);
-      if (first !== NOT_FOUND) this.takeRange(first, count, state);
-    }
+    const from = after >= this.first && after < this.end ? after : peek(words, this.lockAt + POOL.hint);
+    const first = this.#searchAndTake(from, count, constraints, state);
     unlock(words, this.lockAt);
     return first === NOT_FOUND ? TABLE_FULL : first;
+  }
+
+  /** Lock held: takes the next free range, records it, and moves the hint behind it. */
+  #searchAndTake(from: number, count: number, constraints: AreaConstraints, state: number): number {
+    const first = this.bounds.find(from, count, constraints);
+    if (first === NOT_FOUND) return NOT_FOUND;
+    const end = first + count;
+    record(this.#ledger, first, count, state, this.#thread);
+    take(this.#words, this.#bitmapAt, first, end);
+    poke(this.#words, this.lockAt + POOL.hint, end === this.end ? this.first : end);
+    return first;
   }
 
   /**
@@ -130,111 +162,25 @@ export class Pool {
    */
   release(first: number, count: number, slot: number): 0 | typeof CHANGED | FailureCode {
     const words = this.#words;
-    const failure = lock(words, this.lockAt, this.#view.tag);
+    const failure = lock(words, this.lockAt, this.#tag);
     if (failure !== 0) return failure;
-    const changed = !claim(this.#ledger, first, slot, this.#view.thread);
-    if (!changed) {
-      const offset = first & 31;
-      if (offset > 0 && offset + count < 32 && count < 30) this.#giveInWord(first, count, offset);
-      else this.giveRange(first, count);
-    }
+    const isClaimed = claim(this.#ledger, first, slot, this.#thread);
+    if (isClaimed) this.giveRange(first, count);
     unlock(words, this.lockAt);
-    return changed ? CHANGED : 0;
+    return isClaimed ? 0 : CHANGED;
   }
 
-  /**
-   * Can a run of `count` entries be free here? A relaxed look, so that a pool known to be full costs no lock. It may be a
-   * moment old: then this request misses a range that is being freed just now.
-   */
-  mayHold(count: number): boolean {
-    return glance(this.#words, this.lockAt + POOL.longest) >= count;
-  }
-
-  /** Lock held: next fit. */
-  search(count: number, constraints: AreaConstraints, after: number): number {
-    const first = this.#searchFrom(count, constraints, after);
-    if (first === NOT_FOUND && constraints === UNCONSTRAINED)
-      hintTo(this.#words, this.lockAt + POOL.longest, count - 1);
-    return first;
-  }
-
-  #searchFrom(count: number, constraints: AreaConstraints, after: number): number {
-    const end = Math.min(this.end, constraints.limit);
-    const hint = after >= this.first && after < this.end ? after : peek(this.#words, this.lockAt + POOL.hint);
-    const from = hint < end ? hint : this.first;
-    const ahead = this.#find(from, end, end, count, constraints);
-    return ahead !== NOT_FOUND || from === this.first ? ahead : this.#find(this.first, from, end, count, constraints);
-  }
-
-  /**
-   * Lock held: takes `count` entries right at the hint, if they are free and lie in one word; else NOT_FOUND. What next fit finds
-   * most often, in one straight piece: with `#giveInWord` it takes the locked pair of alloc and free from 145 to 85 ns.
-   */
-  #takeAtHint(count: number, state: number): number {
-    const words = this.#words;
-    const hintAt = this.lockAt + POOL.hint;
-    const first = peek(words, hintAt);
-    const offset = first & 31;
-    if (count >= 32 - offset || first + count > this.end) return NOT_FOUND;
-    const at = this.#bitmapAt + (first >>> 5);
-    const word = peek(words, at);
-    const mask = ((1 << count) - 1) << offset;
-    if ((word & mask) !== 0) return NOT_FOUND;
-    const intentAt = this.#intentAt;
-    poke(words, intentAt + 1, first);
-    poke(words, intentAt + 2, count);
-    poke(words, intentAt, TAKING);
-    record(this.#ledger, first, count, state, this.#view.thread);
-    poke(words, at, word | mask);
-    poke(words, intentAt, NO_INTENT);
-    poke(words, hintAt, first + count);
-    return first;
-  }
-
-  /**
-   * Lock held: gives back a range that lies inside one word, and so do its neighbours. As `giveRange`, in one straight piece.
-   * Up to 29 entries: with both neighbours they make a mask of less than 32 bits.
-   */
-  #giveInWord(first: number, count: number, offset: number): void {
-    const words = this.#words;
-    const intentAt = this.#intentAt;
-    poke(words, intentAt + 1, first);
-    poke(words, intentAt + 2, count);
-    poke(words, intentAt, GIVING);
-    pokeHalf(this.#ledger, first, 0);
-    const at = this.#bitmapAt + (first >>> 5);
-    const word = peek(words, at);
-    const mask = ((1 << count) - 1) << offset;
-    poke(words, at, word & ~mask);
-    const neighbours = (word >>> (offset - 1)) & ((1 << (count + 2)) - 1);
-    if (neighbours === (1 << (count + 2)) - 1) this.#raise(first, first + count, count, count);
-    else this.#raiseBounds(first, first + count);
-    poke(words, intentAt, NO_INTENT);
-  }
-
-  /** Lock held: takes a free range, records it, and moves the hint behind it. */
-  takeRange(first: number, count: number, state: number): void {
-    announce(this.#view, TAKING, first, count);
-    record(this.#ledger, first, count, state, this.#view.thread);
-    take(this.#words, this.#bitmapAt, first, first + count);
-    announceDone(this.#view);
-    poke(this.#words, this.lockAt + POOL.hint, first + count);
-  }
-
-  /** Lock held: gives a range back. */
+  /** Lock held: ends a range that lies in this pool. */
   giveRange(first: number, count: number): void {
-    announce(this.#view, GIVING, first, count);
     forget(this.#ledger, first, count);
     give(this.#words, this.#bitmapAt, first, first + count);
-    this.#raiseBounds(first, first + count);
-    announceDone(this.#view);
+    if (peek(this.#words, this.lockAt + POOL.lowered) !== 0) this.bounds.raise(first, first + count);
   }
 
   /** Lock held: sets the bits of the part of [first, end) that lies in this pool. */
   markTaken(first: number, end: number): void {
-    const from = Math.max(first, this.first);
-    const to = Math.min(end, this.end);
-    take(this.#words, this.#bitmapAt, from, to);
+    take(this.#words, this.#bitmapAt, Math.max(first, this.first), Math.min(end, this.end));
+    if (first < this.first) this.#setOverhang(end);
   }
 
   /** Lock held: clears the bits of the part of [first, end) that lies in this pool, and raises its bounds. */
@@ -242,7 +188,13 @@ export class Pool {
     const from = Math.max(first, this.first);
     const to = Math.min(end, this.end);
     give(this.#words, this.#bitmapAt, from, to);
-    this.#raiseBounds(from, to);
+    if (first < this.first) this.#setOverhang(this.first);
+    this.bounds.raise(from, to);
+  }
+
+  /** Entries before `end` belong to a range that begins in an earlier pool. */
+  #setOverhang(end: number): void {
+    poke(this.#words, this.lockAt + POOL.overhang, Math.min(end, this.end) - this.first);
   }
 
   /** Lock held: are all entries of [first, end) that lie in this pool free? */
@@ -251,20 +203,37 @@ export class Pool {
     return countTaken(this.#words, this.#bitmapAt, from, Math.min(end, this.end)) === 0;
   }
 
-  /** Lock held by a dead thread, whose half-made change this undoes or ends: the bits of [first, end) in this pool. */
-  clearBits(first: number, end: number): void {
-    const from = Math.max(first, this.first);
-    const to = Math.min(end, this.end);
-    if (from < to) give(this.#words, this.#bitmapAt, from, to);
+  /**
+   * Lock held by a dead thread: makes the bits anew from the ledger, and what depends on them. `reach`: where the last range of the pool
+   * before this one ends, if that pool has been rebuilt too. Returns where this pool's last range ends. Bits that were right do not
+   * change on the way: other threads look at them without the lock.
+   */
+  rebuild(reach: number | undefined): number {
+    const words = this.#words;
+    let takenEnd = reach ?? this.first + peek(words, this.lockAt + POOL.overhang);
+    this.#setOverhang(Math.max(takenEnd, this.first));
+    for (let entry = this.first; entry < this.end; ) {
+      let bits = 0;
+      const at = this.#bitmapAt + (entry >>> 5);
+      for (const next = Math.min(this.end, (entry | 31) + 1); entry < next; entry++) {
+        if (entry >= takenEnd) takenEnd = this.#endOfRangeAt(entry);
+        if (entry < takenEnd) bits |= 1 << (entry & 31);
+      }
+      if (peek(words, at) !== bits) poke(words, at, bits);
+    }
+    this.bounds.reset();
+    const hint = peek(words, this.lockAt + POOL.hint);
+    if (hint < this.first || hint >= this.end) poke(words, this.lockAt + POOL.hint, this.first);
+    return takenEnd;
   }
 
-  /** Lock held by a dead thread: makes what the bits do not say agree with them. */
-  rebuild(): void {
-    const boundsEnd = this.#boundsAt + boundWords(this.end - this.first);
-    for (let at = this.#boundsAt; at < boundsEnd; at++) poke(this.#words, at, BLOCK_ENTRIES);
-    hintTo(this.#words, this.lockAt + POOL.longest, this.end - this.first);
-    const hint = peek(this.#words, this.lockAt + POOL.hint);
-    if (hint < this.first || hint > this.end) poke(this.#words, this.lockAt + POOL.hint, this.first);
+  /** Where the range that begins at `entry` ends; `entry` if none begins: then the slot holds at most a part of a length that lost its range. */
+  #endOfRangeAt(entry: number): number {
+    // Its owner may change the state meanwhile, but not the length.
+    const slot = slotSeen(this.#ledger, entry);
+    if (beginsRange(slot)) return entry + lengthOf(this.#ledger, entry, slot);
+    if (slot !== 0) pokeHalf(this.#ledger, entry, 0);
+    return entry;
   }
 
   /** Tag of the thread that holds the lock, or 0. */
@@ -275,121 +244,5 @@ export class Pool {
   /** Entries taken, cached ones included. Without the lock: may be a little old. Reads every word. */
   taken(): number {
     return countTakenRelaxed(this.#words, this.#bitmapAt, this.first, this.end);
-  }
-
-  /** The lowest allowed start in [from, startEnd) of a free run that ends at or before `end`. */
-  #find(from: number, startEnd: number, end: number, count: number, constraints: AreaConstraints): number {
-    if (constraints === UNCONSTRAINED) return this.#findAny(from, startEnd, end, count);
-    for (let start = from; ; ) {
-      const found = this.#findAny(start, startEnd, end, count);
-      if (found === NOT_FOUND) return NOT_FOUND;
-      start = allowedFrom(found, count, constraints);
-      if (start === found) return found;
-    }
-  }
-
-  #findAny(from: number, startEnd: number, end: number, count: number): number {
-    const last = Math.min(startEnd, end - count + 1); // one past the last start
-    if (from >= last) return NOT_FOUND;
-    const firstBlock = (from - this.first) >>> BLOCK_SHIFT;
-    const lastBlock = (last - 1 - this.first) >>> BLOCK_SHIFT;
-    const needed = Math.min(count, BLOCK_ENTRIES);
-    const firstGroup = firstBlock >>> GROUP_SHIFT;
-    let group = firstGroup;
-    let found: number = NOT_FOUND;
-    for (; group <= lastBlock >>> GROUP_SHIFT && found === NOT_FOUND; group++) {
-      if (peek(this.#words, this.#groupsAt + group) < needed) continue;
-      found = this.#findInGroup(group, firstBlock, lastBlock, from, last, count);
-    }
-    tally(this.#words, this.lockAt + POOL.searchSteps, group - firstGroup);
-    return found;
-  }
-
-  /** Looks for a start in [from, last), in the blocks of one group. If all were seen in vain, its bound remembers that. */
-  #findInGroup(
-    group: number,
-    firstBlock: number,
-    lastBlock: number,
-    from: number,
-    last: number,
-    count: number,
-  ): number {
-    const words = this.#words;
-    const needed = Math.min(count, BLOCK_ENTRIES);
-    const groupFirst = group << GROUP_SHIFT;
-    const groupLast = Math.min(groupFirst + (1 << GROUP_SHIFT), this.#groupsAt - this.#boundsAt) - 1;
-    let steps = 0;
-    let below = firstBlock <= groupFirst && lastBlock >= groupLast;
-    let found: number = NOT_FOUND;
-    for (
-      let block = Math.max(groupFirst, firstBlock);
-      block <= Math.min(groupLast, lastBlock) && found === NOT_FOUND;
-      block++
-    ) {
-      steps++;
-      if (peek(words, this.#boundsAt + block) < needed) continue;
-      const at = Math.max(from, this.first + (block << BLOCK_SHIFT));
-      found = this.#findInBlock(block, at, last, count);
-      steps += (found === NOT_FOUND ? BLOCK_ENTRIES : found - at) >>> 5;
-      below = below && peek(words, this.#boundsAt + block) < needed;
-    }
-    if (found === NOT_FOUND && below) poke(words, this.#groupsAt + group, needed - 1);
-    tally(words, this.lockAt + POOL.searchSteps, steps);
-    return found;
-  }
-
-  /** Looks for a start in [at, last) of one block. If the whole block was seen in vain, its bound remembers that. */
-  #findInBlock(block: number, at: number, last: number, count: number): number {
-    const blockFirst = this.first + (block << BLOCK_SHIFT);
-    const stop = Math.min(blockFirst + BLOCK_ENTRIES, last);
-    const found = findRun(this.#words, this.#bitmapAt, at, stop, count);
-    // What lies beyond `last` can't hold the run before the pool ends.
-    const whole = at === blockFirst && (stop === blockFirst + BLOCK_ENTRIES || stop === this.end - count + 1);
-    if (found === NOT_FOUND && whole && count <= BLOCK_ENTRIES) poke(this.#words, this.#boundsAt + block, count - 1);
-    return found;
-  }
-
-  /**
-   * [from, to) has become free, and so has a run of it and its free neighbours. Starts that gained lie in the range or before it;
-   * no bound speaks of more than 1024 entries, so nobody has to look further than that. Bounds that are exact here are what
-   * keeps searches of a fragmented pool short: raised to "unknown" instead, a mix of lengths at 95 % took five times as long.
-   */
-  #raiseBounds(from: number, to: number): void {
-    if (this.#isUnbounded(from, to)) return;
-    const floor = Math.max(this.first, from - BLOCK_ENTRIES);
-    const ceiling = Math.min(this.end, to + BLOCK_ENTRIES);
-    const first = from - clearBefore(this.#words, this.#bitmapAt, from, floor);
-    const end = to + (to < ceiling ? clearFrom(this.#words, this.#bitmapAt, to, ceiling) : 0);
-    const cut = first === floor || end === ceiling;
-    this.#raise(first, to, Math.min(end - first, BLOCK_ENTRIES), cut ? this.end - this.first : end - first);
-  }
-
-  /** Is nothing known, about any block that a free of [from, to) can concern, that it could raise? So it is in a pool that is not full. */
-  #isUnbounded(from: number, to: number): boolean {
-    const words = this.#words;
-    const firstBlock = (Math.max(from - BLOCK_ENTRIES, this.first) - this.first) >>> BLOCK_SHIFT;
-    const lastBlock = (to - 1 - this.first) >>> BLOCK_SHIFT;
-    return (
-      lastBlock - firstBlock <= 1 &&
-      peek(words, this.#boundsAt + firstBlock) === BLOCK_ENTRIES &&
-      peek(words, this.#boundsAt + lastBlock) === BLOCK_ENTRIES &&
-      peek(words, this.lockAt + POOL.longest) === this.end - this.first
-    );
-  }
-
-  /** Raises the bounds of the blocks in [from, to) and of their groups, and the pool's longest run. */
-  #raise(from: number, to: number, bound: number, longest: number): void {
-    const firstBlock = (from - this.first) >>> BLOCK_SHIFT;
-    const lastBlock = (to - 1 - this.first) >>> BLOCK_SHIFT;
-    for (let block = firstBlock; block <= lastBlock; block++) {
-      this.#raiseWord(this.#boundsAt + block, bound);
-      this.#raiseWord(this.#groupsAt + (block >>> GROUP_SHIFT), bound);
-    }
-    const longestAt = this.lockAt + POOL.longest;
-    if (peek(this.#words, longestAt) < longest) hintTo(this.#words, longestAt, longest);
-  }
-
-  #raiseWord(at: number, bound: number): void {
-    if (peek(this.#words, at) < bound) poke(this.#words, at, bound);
   }
 }

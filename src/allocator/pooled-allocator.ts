@@ -10,6 +10,7 @@
  *
  * Answers of the hot path are numbers: an entry (>= 0) or a failure code (< 0, units/failure.ts).
  */
+import { NOT_FOUND } from "../shared/bitmap.ts";
 import * as counters from "../shared/counters.ts";
 import {
   type Attachment,
@@ -33,8 +34,8 @@ import type { AreaConstraints } from "./constraints.ts";
 import * as constraint from "./constraints.ts";
 import type { Invalidator } from "./flush.ts";
 import { FreeCheck } from "./free-check.ts";
+import { type Front, NO_FRONT } from "./front.ts";
 import { Holdings } from "./holdings.ts";
-import type { View } from "./intent.ts";
 import type { Layout } from "./layout.ts";
 import * as layout from "./layout.ts";
 import * as ledgers from "./ledger.ts";
@@ -61,11 +62,12 @@ import {
   rangesIn,
   statisticsOf,
 } from "./statistics.ts";
+import type { View } from "./view.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { count: tally } = counters;
 const { tagOf } = locks;
-const { add, glance, load, mayWait, milliseconds, notify, store, waitWhile } = memory;
+const { add, glance, load, mayWait, milliseconds, NO_HALVES, NO_WORDS, notify, store, waitWhile } = memory;
 const { failureCode, failureOf, IN_USE, LONGER_THAN_TABLE, OWNER_UNRESPONSIVE, TABLE_FULL } = failures;
 const { checkConstraints, UNCONSTRAINED } = constraint;
 const { areaOf, CACHED_LENGTHS, HEADER, THREAD } = layout;
@@ -95,8 +97,8 @@ export class PooledAllocator {
   /** Structured-cloneable: post it to another thread and `attach` there. */
   readonly handle: AllocatorHandle;
   /** This thread's number, 0 .. threads − 1: the owner that the ledger and reports name. */
-  readonly thread: number;
-  readonly entries: number;
+  readonly thread: number = 0;
+  readonly entries: number = 0;
   /** The threads of the table. */
   readonly crew: Crew;
   readonly #recovery: Recovery;
@@ -108,13 +110,19 @@ export class PooledAllocator {
   readonly #options: CheckedOptions;
   readonly #layout: Layout;
   readonly #view: View;
-  readonly #words: SharedWords;
-  readonly #threadAt: number;
+  readonly #words: SharedWords = NO_WORDS;
+  readonly #threadAt: number = 0;
   /** The word that every operation looks at first: is anything asked of this thread? Of a closed view, one that is never 0. */
-  #askedAt: number;
-  readonly #ledger: SharedHalves;
-  readonly #cache: FifoCache | undefined;
-  readonly #lazy: boolean;
+  #askedAt: number = 0;
+  readonly #ledger: SharedHalves = NO_HALVES;
+  readonly #cache: FifoCache;
+  readonly #hasCache: boolean;
+  readonly #front: Front;
+  /** Ledger slots of live, pending and ending ranges of this thread, without the length. */
+  readonly #liveSlot: number = 0;
+  readonly #pendingSlot: number = 0;
+  readonly #endingSlot: number = 0;
+  readonly #lazy: boolean = false;
   readonly #pools: PoolSet;
   readonly #holdings: Holdings;
   readonly #check: FreeCheck;
@@ -147,6 +155,11 @@ export class PooledAllocator {
     this.#holdings = new Holdings(this.#view, this.#pools, options, invalidator);
     this.#ledger = ledger;
     this.#cache = this.#holdings.cache;
+    this.#hasCache = options.cache;
+    this.#front = options.lazy ? NO_FRONT : options.cache ? this.#cache : this.#pools.own;
+    this.#liveSlot = slotOf(LIVE, thread, 0);
+    this.#pendingSlot = slotOf(PENDING, thread, 0);
+    this.#endingSlot = slotOf(ENDING, thread, 0);
     this.#lazy = options.lazy;
     this.#check = new FreeCheck(this.#view, options.entries, options.ownerOnly);
     this.#recovery = new Recovery(this.#view, layout, this.#pools, {
@@ -225,7 +238,11 @@ export class PooledAllocator {
    * An entry, or a failure code. Throws InvalidArgumentError if `count` is no positive integer.
    */
   allocate(count: number, constraints: AreaConstraints = UNCONSTRAINED, after = -1): number {
-    return this.#allocate(count, constraints, after, LIVE);
+    if (constraints === UNCONSTRAINED && after < 0 && glance(this.#words, this.#askedAt) === 0) {
+      const first = this.#front.allocateAtOnce(count, this.#liveSlot);
+      if (first >= 0) return first;
+    }
+    return this.#allocate(count, constraints, after, this.#liveSlot);
   }
 
   /**
@@ -247,7 +264,11 @@ export class PooledAllocator {
 
   /** As `allocate`, but pending until `commit`: recovery takes it back if this thread dies before. */
   begin(count: number, constraints: AreaConstraints, after: number): number {
-    return this.#allocate(count, constraints, after, PENDING);
+    if (constraints === UNCONSTRAINED && after < 0 && glance(this.#words, this.#askedAt) === 0) {
+      const first = this.#front.allocateAtOnce(count, this.#pendingSlot);
+      if (first >= 0) return first;
+    }
+    return this.#allocate(count, constraints, after, this.#pendingSlot);
   }
 
   /** Throws FreeError unless [first, first + count) is a pending range of this thread. Changes nothing. */
@@ -280,14 +301,17 @@ export class PooledAllocator {
    * the error; with one, the range may end up in both caches, and the second to take it out of its cache gets an InvariantError.
    */
   free(first: number, count: number = this.lengthAt(first)): 0 | FailureCode {
+    const isAsked = glance(this.#words, this.#askedAt) !== 0;
+    return !isAsked && this.#front.releaseAtOnce(first, count, this.#liveSlot) ? 0 : this.#free(first, count);
+  }
+
+  #free(first: number, count: number): 0 | FailureCode {
     if (glance(this.#words, this.#askedAt) !== 0) this.#answer();
-    const own = slotOf(LIVE, this.thread, count);
-    const plain = count < 31 && (count | 0) === count && slotSeen(this.#ledger, first) === own;
-    const slot = plain ? own : this.#check.live(first, count);
+    const slot = this.#check.live(first, count);
     if (this.#lazy) return this.#freeLazily(first, count, slot);
-    const cache = this.#cache;
-    if (cache === undefined || count > CACHED_LENGTHS) return this.#freeToPool(first, count, slot);
-    return slot === own && cache.put(first, count, 0) ? 0 : this.#freeToCache(first, count, slot);
+    return this.#hasCache && count <= CACHED_LENGTHS
+      ? this.#freeToCache(first, count, slot)
+      : this.#freeToPool(first, count, slot);
   }
 
   /** The length of the live range that begins at `first`, in entries. Throws FreeError when none does. */
@@ -366,6 +390,7 @@ export class PooledAllocator {
   /** Second half of a free: the entries are cleared, and no IOTLB knows them. A failure is as in `abandon`. */
   finishFree(first: number, count: number): Failure | undefined {
     this.checkOpen();
+    if (this.#front.releaseAtOnce(first, count, this.#endingSlot)) return undefined;
     this.#check.own(first, count, ENDING);
     return this.#holdings.put(first, count, 0) ? undefined : this.#release(first, count);
   }
@@ -575,19 +600,14 @@ export class PooledAllocator {
     this.crew.removeStructure(this.handle.structure);
   }
 
-  #allocate(count: number, constraints: AreaConstraints, after: number, state: number): number {
+  /** What the front could not do: in this order the cache, the pools, and once more when cached ranges have been called in. */
+  #allocate(count: number, constraints: AreaConstraints, after: number, slot: number): number {
     if (glance(this.#words, this.#askedAt) !== 0) this.#answer();
-    const cache = this.#cache;
-    if (cache !== undefined && after < 0 && (count - 1) >>> 0 < CACHED_LENGTHS) {
-      const first = cache.take(count, constraints, state);
-      if (first >= 0) return first;
-    }
-    return this.#allocateLocked(count, constraints, after, state);
-  }
-
-  #allocateLocked(count: number, constraints: AreaConstraints, after: number, state: number): number {
     if (count < 1 || count > this.entries || (count | 0) !== count) return this.#badCount(count);
     if (constraints !== UNCONSTRAINED) checkConstraints(constraints);
+    const cached = after < 0 ? this.#cache.take(count, constraints, slot) : NOT_FOUND;
+    if (cached >= 0) return cached;
+    const state = stateIn(slot);
     const first = this.#pools.allocate(count, constraints, after, state);
     return first >= 0 ? first : this.#tryAgain(first, () => this.#pools.allocate(count, constraints, after, state));
   }

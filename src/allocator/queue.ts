@@ -5,8 +5,8 @@
  */
 import { peek, poke, type SharedWords } from "../shared/memory.ts";
 import { isFlushed } from "./flush.ts";
-import type { View } from "./intent.ts";
 import { QUEUE_RANGES, THREAD } from "./layout.ts";
+import type { View } from "./view.ts";
 
 const POSITION_MASK = QUEUE_RANGES - 1;
 const RANGE_WORDS = 3;

@@ -3,8 +3,8 @@
  * the Web Lock that a browser's worker held. Nothing here is ever done on suspicion: a paused thread is not dead.
  *
  * 1. The crew marks the thread's slot dying: no new thread can claim its number. One recovery runs at a time (shared/crew.ts).
- * 2. A half-made change of bits (the intent) is made whole: the range is cleared, be it half taken or half given. Every pool that
- *    it touches is locked by the dead thread, so nobody else can be there. Then those locks are given back.
+ * 2. In the pools that the dead thread has locked, the bits are made anew from the ledger: no other thread can begin or end a range
+ *    there. A half-made range is whole then, or gone. Then those locks are given back.
  * 3. Its ranges are taken over, each by a compareExchange of its ledger slot, as `ending` by the recovering thread: pending,
  *    ending, cached and quarantined ones always; live ones only in scope "everything"; reserved ones never.
  * 4. The layer above clears their entries and invalidates the IOTLB; then the bits are given back.
@@ -22,13 +22,12 @@ import { IovaError } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
 import type { EntryRange } from "../units/numbers.ts";
 import { emptyFifos } from "./cache.ts";
-import type { View } from "./intent.ts";
-import { NO_INTENT } from "./intent.ts";
 import { areaOf, type Layout, THREAD } from "./layout.ts";
-import { change, ENDING, LIVE, lengthOf, ownerIn, RESERVED, slotOf, stateIn, tryChange, wipe } from "./ledger.ts";
+import { change, ENDING, LIVE, lengthOf, ownerIn, RESERVED, slotOf, stateIn, tryChange } from "./ledger.ts";
 import type { Pool } from "./pool.ts";
 import type { PoolSet } from "./pool-set.ts";
 import { forEachRange } from "./statistics.ts";
+import type { View } from "./view.ts";
 
 /** Clears the entries of these ranges and invalidates the IOTLB. A failure keeps them out of use. */
 export type Forget = (ranges: readonly EntryRange[]) => Failure | undefined;
@@ -62,7 +61,7 @@ export class Recovery {
    */
   recover(thread: number, scope: ReclaimScope, forget: Forget): Recovered {
     const { words, threadAt } = this.#view;
-    this.#repairIntent(thread);
+    this.#repairPools(thread);
     const ranges: EntryRange[] = [];
     const isLive = this.#takeOver(thread, scope, ranges);
     const isAsked = ranges.length > 0 || this.#ranges.isQuarantined();
@@ -118,22 +117,19 @@ export class Recovery {
     held?.unlock();
   }
 
-  /** Step 2. The dead thread's locks are still held in its name, so nobody else is in those pools; the recovery lock keeps others out. */
-  #repairIntent(thread: number): void {
-    const { words, ledger } = this.#view;
-    const area = areaOf(this.#layout.threadsAt, thread);
+  /**
+   * Step 2. All pools are made whole before the first lock is given back: a half-made span is known by the ledger of its first pool, and a
+   * recovery that goes on with this one must find that pool locked. The recovery lock keeps other recoveries out.
+   */
+  #repairPools(thread: number): void {
     const held = this.#pools.all.filter((pool) => pool.holder() === tagOf(thread));
-    if (peek(words, area + THREAD.intentKind) !== NO_INTENT) {
-      const first = peek(words, area + THREAD.intentFirst);
-      const count = peek(words, area + THREAD.intentCount);
-      wipe(ledger, first, count);
-      for (const pool of held) pool.clearBits(first, first + count);
-      poke(words, area + THREAD.intentKind, NO_INTENT);
-    }
+    let before: Pool | undefined;
+    let reach: number | undefined;
     for (const pool of held) {
-      pool.rebuild();
-      pool.unlock();
+      reach = pool.rebuild(before?.end === pool.first ? reach : undefined);
+      before = pool;
     }
+    for (const pool of held) pool.unlock();
   }
 
   /** Step 3. True when ranges of the thread stay live. */

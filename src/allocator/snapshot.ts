@@ -9,11 +9,11 @@
 import { MAX_THREADS } from "../shared/crew.ts";
 import { FormatError, shown } from "../units/errors.ts";
 import { MAX_ENTRIES } from "../units/numbers.ts";
-import type { View } from "./intent.ts";
 import type { Layout } from "./layout.ts";
 import { LIVE, lengthOf, ownerIn, RESERVED, stateIn } from "./ledger.ts";
 import { type CheckedOptions, checkOptions } from "./options.ts";
 import { forEachRange } from "./statistics.ts";
+import type { View } from "./view.ts";
 
 const MARK = "IOVASNAP";
 /** Version of the snapshot's format. */

@@ -7,11 +7,12 @@
  */
 import assert from "node:assert/strict";
 import { isAttached, openCrewState, SLOT_LIVE, slotState } from "../shared/crew.ts";
-import { load, peek, peekHalf } from "../shared/memory.ts";
+import { load, peek, peekHalf, type SharedWords } from "../shared/memory.ts";
 import {
   areaOf,
   BLOCK_ENTRIES,
   BLOCK_SHIFT,
+  boundWords,
   CACHED_LENGTHS,
   FIFO_RANGES,
   POOL,
@@ -66,7 +67,7 @@ export function unsoundness(state: OpenState): string[] {
   kept.forEach((ranges, thread) => {
     checkKept(recorded, ranges, thread, wrong);
   });
-  checkPools(state, wrong);
+  checkPools(state, recorded, wrong);
   checkStatistics(state, kept.flat(), recorded, wrong);
   return wrong.slice(0, 20);
 }
@@ -105,12 +106,11 @@ function cachedBy({ words, layout }: OpenState, thread: number, wrong: string[])
   const area = areaOf(layout.threadsAt, thread);
   const cached: KeptRange[] = [];
   for (let count = 1; count <= CACHED_LENGTHS; count++) {
-    const fifo = area + THREAD.fifos + 2 * (count - 1);
+    const positions = peek(words, area + THREAD.fifos + (count - 1));
     const starts = area + THREAD.starts + (count - 1) * FIFO_RANGES;
-    const head = peek(words, fifo);
-    const ranges = (peek(words, fifo + 1) - head) | 0;
-    if (ranges < 0 || ranges > FIFO_RANGES)
-      wrong.push(`thread ${thread}: ${ranges} ranges in the FIFO of length ${count}`);
+    const head = positions >>> 16;
+    const ranges = (positions - head) & 0xffff;
+    if (ranges > FIFO_RANGES) wrong.push(`thread ${thread}: ${ranges} ranges in the FIFO of length ${count}`);
     else {
       for (let i = 0; i < ranges; i++) {
         cached.push({ first: peek(words, starts + ((head + i) & (FIFO_RANGES - 1))), count });
@@ -144,15 +144,11 @@ function isBitSet({ words, layout }: OpenState, entry: number): boolean {
   return ((peek(words, layout.bitmapAt + (entry >>> 5)) >>> (entry & 31)) & 1) === 1;
 }
 
-/** No lock is held, no thread is in the middle of a change. */
+/** No lock is held. */
 function checkAtRest({ words, layout }: OpenState, wrong: string[]): void {
   for (const pool of layout.poolEnds.keys()) {
     const held = load(words, layout.poolsAt + pool * POOL.words + POOL.lock);
     if (held !== 0) wrong.push(`the lock of pool ${pool} is held: 0x${held.toString(16)}`);
-  }
-  for (let thread = 0; thread < layout.threads; thread++) {
-    const kind = peek(words, areaOf(layout.threadsAt, thread) + THREAD.intentKind);
-    if (kind !== 0) wrong.push(`thread ${thread} has an intent of kind ${kind}`);
   }
 }
 
@@ -214,8 +210,11 @@ function checkKept(
   for (const key of keys) wrong.push(`thread ${thread} keeps "${key}" (first, count), and the ledger does not say so`);
 }
 
-/** What pools believe about their free runs is never too little (a search would miss them), and the hint lies inside. */
-function checkPools(state: OpenState, wrong: string[]): void {
+/**
+ * What pools believe about their free runs is never too little (a search would miss them), the hint lies inside, the overhang is that of
+ * the range that reaches in.
+ */
+function checkPools(state: OpenState, recorded: readonly RecordedRange[], wrong: string[]): void {
   const { words, layout } = state;
   for (const [pool, end] of layout.poolEnds.entries()) {
     const at = layout.poolsAt + pool * POOL.words;
@@ -234,8 +233,20 @@ function checkPools(state: OpenState, wrong: string[]): void {
     if (believed < longest)
       wrong.push(`pool ${pool} believes in runs of ${believed} at most, and has one of ${longest}`);
     const hint = peek(words, at + POOL.hint);
-    if (hint < first || hint > end) wrong.push(`pool ${pool} = [${first}, ${end}) has its hint at ${hint}`);
+    if (hint < first || hint >= end) wrong.push(`pool ${pool} = [${first}, ${end}) has its hint at ${hint}`);
+    if (peek(words, at + POOL.lowered) === 0 && (believed < end - first || isBounded(words, boundsAt, end - first)))
+      wrong.push(`pool ${pool} says that no bound is lowered, and one is`);
+    const across = recorded.find((range) => range.first < first && range.first + range.count > first);
+    const overhang = across === undefined ? 0 : Math.min(across.first + across.count, end) - first;
+    const said = peek(words, at + POOL.overhang);
+    if (said !== overhang) wrong.push(`pool ${pool} says that ${said} entries reach in; the ledger ${overhang}`);
   }
+}
+
+/** Is any bound of the pool below its maximum? */
+function isBounded(words: SharedWords, boundsAt: number, entries: number): boolean {
+  const bounds = Array.from({ length: boundWords(entries) }, (_, i) => peek(words, boundsAt + i));
+  return bounds.some((bound) => bound < BLOCK_ENTRIES);
 }
 
 function checkStatistics(

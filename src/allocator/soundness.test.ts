@@ -32,7 +32,6 @@ const poolAt = ({ layout }: OpenState, pool: number): number => layout.poolsAt +
 const DAMAGES: Readonly<Record<string, [damage: (state: OpenState, main: PooledAllocator) => void, finding: RegExp]>> =
   {
     "a pool's lock that is held": [(s) => store(s.words, poolAt(s, 1) + POOL.lock, 2), /lock of pool 1 is held: 0x2/],
-    "an intent": [(s) => poke(s.words, areaOf(s.layout.threadsAt, 1) + THREAD.intentKind, 2), /thread 1 has an intent/],
     "a bit that the ledger does not know": [
       (s) => add(s.words, s.layout.bitmapAt + 50, 1 << 7),
       /bit of entry 1607 is set/,
@@ -50,12 +49,12 @@ const DAMAGES: Readonly<Record<string, [damage: (state: OpenState, main: PooledA
       /\[1700, 1703\) is cached by thread 1, which/,
     ],
     "a cache that holds what is not cached": [
-      (s) => move(s, areaOf(s.layout.threadsAt, 0) + THREAD.fifos + 5, 1),
+      (s) => move(s, areaOf(s.layout.threadsAt, 0) + THREAD.fifos + 2, 1),
       /thread 0 keeps "\d+ 3" .*, and the ledger/,
     ],
     "a cache with impossible positions": [
       (s) => move(s, areaOf(s.layout.threadsAt, 0) + THREAD.fifos, 999),
-      /-\d+ ranges in the FIFO of length 1/,
+      /\d+ ranges in the FIFO of length 1/,
     ],
     "a queue that counts wrong": [
       (s) => move(s, areaOf(s.layout.threadsAt, 1) + THREAD.queuedEntries, 1),
@@ -79,6 +78,14 @@ const DAMAGES: Readonly<Record<string, [damage: (state: OpenState, main: PooledA
     "a longest run that is too short": [
       (s) => poke(s.words, poolAt(s, 1) + POOL.longest, 7),
       /pool 1 believes in runs of 7/,
+    ],
+    "a lowered bound that frees don't know of": [
+      (s) => poke(s.words, poolAt(s, 1) + POOL.longest, 7),
+      /pool 1 says that no bound is lowered/,
+    ],
+    "a wrong overhang": [
+      (s) => poke(s.words, poolAt(s, 1) + POOL.overhang, 3),
+      /pool 1 says that 3 entries reach in; the ledger 0/,
     ],
     "a hint outside": [(s) => poke(s.words, poolAt(s, 0) + POOL.hint, 4000), /hint at 4000/],
     "holdings of a thread that is gone": [

@@ -1,19 +1,19 @@
 /**
  * Ranges that touch several pools: exact reservations, and requests that no single pool can hold. All locks of the pools that the
- * range touches are taken, in ascending order (so two spans can't wait for each other in a circle), and the intent is announced when
+ * range touches are taken, in ascending order (so two spans can't wait for each other in a circle), and nothing changes until
  * all are held: recovery then finds every pool of a half-made span locked by the dead thread.
  *
  * The search for a free range across a border holds no lock. It reads bits by relaxed accesses, which may be a moment old, and
  * decides nothing: `takeExactly` looks again at every entry under the locks. So an old value costs either a second look (another
  * thread has taken an entry: once its lock was ours, our next look sees that), or a miss of a range that is being freed just
- * now, as in `Pool.mayHold`. A thread that dies in the search leaves nothing behind.
+ * now, as in `Bounds.mayHold`. A thread that dies in the search leaves nothing behind.
  */
 import * as bitmap from "../shared/bitmap.ts";
 import { type FailureCode, TABLE_FULL } from "../units/failure.ts";
-import type { AreaConstraints } from "./constraints.ts";
-import { announce, announceDone, GIVING, TAKING, type View } from "./intent.ts";
+import { type AreaConstraints, allowedFrom } from "./constraints.ts";
 import { claim, forget, record } from "./ledger.ts";
-import { allowedFrom, CHANGED, type Pool } from "./pool.ts";
+import { CHANGED, type Pool } from "./pool.ts";
+import type { View } from "./view.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { clearBeforeRelaxed, clearFromRelaxed, isTakenRelaxed, NOT_FOUND } = bitmap;
@@ -53,10 +53,8 @@ export class Spans {
   }
 
   #give(pools: readonly Pool[], first: number, end: number): void {
-    announce(this.#view, GIVING, first, end - first);
     forget(this.#view.ledger, first, end - first);
     for (const pool of pools) pool.markFree(first, end);
-    announceDone(this.#view);
   }
 
   /**
@@ -97,10 +95,8 @@ export class Spans {
   }
 
   #take(pools: readonly Pool[], first: number, end: number, state: number, owner: number): void {
-    announce(this.#view, TAKING, first, end - first);
     record(this.#view.ledger, first, end - first, state, owner);
     for (const pool of pools) pool.markTaken(first, end);
-    announceDone(this.#view);
   }
 
   #poolsOf(first: number, end: number): Pool[] {

@@ -7,7 +7,7 @@ import { counted } from "../shared/counters.ts";
 import { lockStatistics } from "../shared/lock.ts";
 import { glance, type SharedHalves, type SharedWords } from "../shared/memory.ts";
 import type { EntryRange } from "../units/numbers.ts";
-import { cachedEntries, unfolded } from "./cache.ts";
+import { cachedEntries, cachedRanges, cachePuts } from "./cache.ts";
 import { areaOf, type Layout, POOL, THREAD } from "./layout.ts";
 import { beginsRange, lengthOf, ownerIn, type RangeState, slotSeen, stateIn } from "./ledger.ts";
 import type { PoolSet } from "./pool-set.ts";
@@ -57,12 +57,14 @@ export interface AllocatorStatistics {
 export function statisticsOf(words: SharedWords, layout: Layout, poolSet: PoolSet): AllocatorStatistics {
   const pools = poolSet.all.map((pool, i): PoolStatistics => {
     const { acquisitions, contended, waitMicroseconds } = lockStatistics(words, pool.lockAt);
+    const atOnce =
+      counted(words, pool.lockAt + POOL.allocationsAtOnce) + counted(words, pool.lockAt + POOL.releasesAtOnce);
     return {
       first: pool.first,
       end: pool.end,
       large: i >= poolSet.small,
       taken: pool.taken(),
-      lockAcquisitions: acquisitions,
+      lockAcquisitions: acquisitions + atOnce,
       lockContended: contended,
       lockWaitMicroseconds: waitMicroseconds,
     };
@@ -70,6 +72,7 @@ export function statisticsOf(words: SharedWords, layout: Layout, poolSet: PoolSe
   const ofThreads = (at: number): number => sumOverThreads(layout, (area) => counted(words, area + at));
   const nowIn = (at: number): number => sumOverThreads(layout, (area) => glance(words, area + at));
   const ofPools = (read: (pool: PoolStatistics) => number): number => pools.reduce((sum, pool) => sum + read(pool), 0);
+  const puts = sumOverThreads(layout, (area) => cachePuts(words, area));
   return {
     entries: layout.entries,
     pools,
@@ -78,16 +81,14 @@ export function statisticsOf(words: SharedWords, layout: Layout, poolSet: PoolSe
     waiting: nowIn(THREAD.queuedEntries),
     quarantined: nowIn(THREAD.quarantinedEntries),
     largestHole: longestRun(words, layout.bitmapAt, 0, layout.entries),
-    cacheTakes:
-      ofThreads(THREAD.cacheTakes) -
-      ofThreads(THREAD.evictions) +
-      sumOverThreads(layout, (area) => unfolded(words, area, 0)),
-    cachePuts: ofThreads(THREAD.cachePuts) + sumOverThreads(layout, (area) => unfolded(words, area, 1)),
+    // A range that was put and is there no more was taken or evicted.
+    cacheTakes: puts - ofThreads(THREAD.evictions) - sumOverThreads(layout, (area) => cachedRanges(words, area)),
+    cachePuts: puts,
     failures: ofThreads(THREAD.failures),
     lockAcquisitions: ofPools((pool) => pool.lockAcquisitions),
     lockContended: ofPools((pool) => pool.lockContended),
     lockWaitMicroseconds: ofPools((pool) => pool.lockWaitMicroseconds),
-    searches: poolSet.all.reduce((sum, pool) => sum + counted(words, pool.lockAt + POOL.searches), 0),
+    searches: poolSet.all.reduce((sum, pool) => sum + searchesOf(words, pool.lockAt), 0),
     searchSteps: poolSet.all.reduce((sum, pool) => sum + stepsOf(words, pool.lockAt), 0),
     flushes: ofThreads(THREAD.flushes),
     drains: ofThreads(THREAD.drains),
@@ -97,7 +98,11 @@ export function statisticsOf(words: SharedWords, layout: Layout, poolSet: PoolSe
 
 /** Each search looks at the hint's word first; the further ones are counted. */
 function stepsOf(words: SharedWords, poolAt: number): number {
-  return counted(words, poolAt + POOL.searches) + counted(words, poolAt + POOL.searchSteps);
+  return searchesOf(words, poolAt) + counted(words, poolAt + POOL.searchSteps);
+}
+
+function searchesOf(words: SharedWords, poolAt: number): number {
+  return counted(words, poolAt + POOL.searches) + counted(words, poolAt + POOL.allocationsAtOnce);
 }
 
 /** Entries that a thread keeps for itself. */

@@ -63,6 +63,13 @@ export function bytesOf(buffer: SharedBuffer, byteOffset?: number, length?: numb
   return new Uint8Array(buffer, byteOffset, length) as unknown as SharedBytes;
 }
 
+/**
+ * Views of no memory: what a field of a hot class holds until its constructor sets it. V8 then knows the field's type from the
+ * start; a field that begins as undefined is checked again at every use.
+ */
+export const NO_WORDS: SharedWords = new Int32Array(0) as unknown as SharedWords;
+export const NO_HALVES: SharedHalves = new Uint16Array(0) as unknown as SharedHalves;
+
 // Atomic accesses: sequentially consistent.
 
 export function load(words: SharedWords, at: number): number {

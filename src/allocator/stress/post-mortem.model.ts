@@ -1,7 +1,6 @@
 /** What a killed thread has left in the table, as found before recovery: that the kills hit what recovery is for. */
 import { holderOf, tagOf } from "../../shared/lock.ts";
-import { peek } from "../../shared/memory.ts";
-import { areaOf, POOL, THREAD } from "../layout.ts";
+import { POOL } from "../layout.ts";
 import { CACHED, ENDING, LIVE, lengthOf, ownerIn, PENDING, QUARANTINED, RESERVED, stateIn } from "../ledger.ts";
 import { keptBy } from "../soundness.model.ts";
 import type { OpenState } from "../state.ts";
@@ -11,8 +10,6 @@ import { forEachRange } from "../statistics.ts";
 export interface Remains {
   /** Pool locks. */
   locks: number;
-  /** 1: a change of bits was announced, and not yet done. */
-  intent: number;
   pending: number;
   ending: number;
   cached: number;
@@ -34,7 +31,6 @@ export function remainsOf(state: OpenState, thread: number): Remains {
   const of = (found: number): number => byState[found] as number;
   return {
     locks: lockedPools(state, thread).length,
-    intent: peek(words, areaOf(layout.threadsAt, thread) + THREAD.intentKind) === 0 ? 0 : 1,
     pending: of(PENDING),
     ending: of(ENDING),
     cached: of(CACHED),

@@ -1,0 +1,18 @@
+/**
+ * What a request without constraints tries first, in one straight piece that V8 inlines into its caller's loop: the thread's cache, or
+ * its own pool in a table without caches. Each method either does all of its work or changes nothing; the general path, which has
+ * checks, errors, waiting and other pools, comes after it. One table has one kind of front, so its calls stay monomorphic.
+ *
+ * Slots are those of the ledger, of this thread, without the length.
+ */
+import { NOT_FOUND } from "../shared/bitmap.ts";
+
+export interface Front {
+  /** Takes `count` entries, and records them as `slot`. The first entry, or NOT_FOUND: it is another case. */
+  allocateAtOnce(count: number, slot: number): number;
+  /** Gives [first, first + count) back, which the ledger has as `slot`. False: it is another case. */
+  releaseAtOnce(first: number, count: number, slot: number): boolean;
+}
+
+/** Of lazy tables: a freed range waits for a flush, and a cached one may have to. */
+export const NO_FRONT: Front = { allocateAtOnce: () => NOT_FOUND, releaseAtOnce: () => false };
