@@ -73,7 +73,7 @@ function codeOf(count: number): number {
 }
 
 /** Does the slot alone say the length? Else the next three do. */
-export const isLengthIn = (slot: number): boolean => (slot & LENGTH_MASK) !== LONG;
+const isLengthIn = (slot: number): boolean => (slot & LENGTH_MASK) !== LONG;
 const withLength = (state: number, owner: number, slot: number): number =>
   (state << STATE_SHIFT) | (owner << OWNER_SHIFT) | (slot & LENGTH_MASK);
 
