@@ -1,6 +1,6 @@
 /**
- * A board: a platform, on a machine whose devices can be told to do DMA, ready to use. What the conformance suite, the replay, the
- * bench and the examples run on, without knowing which platform it is. Boards are listed in boards.ts; a new platform adds one.
+ * A board: a platform on a machine with devices that do DMA on request, ready to use. The conformance suite, the replay, the benchmarks and
+ * the examples run on boards, independently of the platform. boards.ts lists them; a new platform adds one.
  *
  *     const board = boardNamed("pseries").create({ memoryBytes: 2 ** 26, entries: 4096, devices: ["nvme0"] });
  *     worker.postMessage(board.handle);  // there: attachBoard(handle)
@@ -12,25 +12,25 @@ import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts"
 import { checkKeys, type OptionTypes } from "../units/keys.ts";
 import type { Access } from "../units/numbers.ts";
 
-/** What can be asked of every board; what is left out is the board's own choice. */
+/** Options of every board. The board chooses a value for each option that is left out. */
 export interface BoardOptions {
   /** Physical memory in bytes: a multiple of 4096. Tables take a part of it at its end. */
   readonly memoryBytes: number;
   /** IO page size as log2 of bytes: one of the kind's. Default: its first. */
   readonly pageShift?: number;
-  /** Entries of the table, at least; the kind may round up to what its window can have. Default: the kind's usual window. */
+  /** Least number of entries of the table. The kind may round up to a size that its window can have. Default: the kind's usual window. */
   readonly entries?: number;
   /** Levels of the table: one of the kind's. Default 1. */
   readonly levels?: number;
-  /** Names of the devices. Default: one, "device0". */
+  /** Names of the devices. Default: one device, "device0". */
   readonly devices?: readonly string[];
-  /** Threads that may be attached at once, the creator included. Default 32. */
+  /** Most attached threads, including the creator. Default 32. */
   readonly threads?: number;
-  /** Of the generic table. */
+  /** Options of the generic table. */
   readonly table?: TableOptions;
 }
 
-/** Structured-cloneable; `kind` says whose. */
+/** Post it to another thread and call `attachBoard` there. Structured-cloneable. */
 export interface BoardHandle {
   /** Name of the kind, for `attachBoard`. */
   readonly kind: string;
@@ -43,81 +43,84 @@ export interface Board {
   readonly kind: BoardKind;
   readonly handle: BoardHandle;
   readonly machine: DmaMachine;
-  /** The generic table that the platform encloses: what a DmaDevice is made of. */
+  /** The generic table of the platform, over which a DmaDevice is made. */
   readonly table: IommuTable;
-  /** The platform's own object: fields of its own beside `generic`. */
+  /** The platform's object, with its own fields besides `generic`. */
   readonly platform: { readonly generic: IommuTable };
-  /** Of what the platform shares out beside the table's entries, how much is taken: none when nothing is mapped. Left out where there is nothing. */
+  /**
+   * Number of platform-specific resources in use (e.g. streaming contexts); 0 when nothing is mapped. Absent on platforms without such
+   * resources.
+   */
   readonly extrasTaken?: () => number;
-  /** Physical memory [0, usableBytes) is the caller's; what lies above belongs to the platform. A multiple of the IO page. */
+  /** Physical memory [0, usableBytes) belongs to the caller, memory above it to the platform. A multiple of the IO page size. */
   readonly usableBytes: number;
   /** Sums over all threads since the board was made. */
   statistics(): BoardStatistics;
-  /** Takes the recorded faults, and makes devices usable again that a fault has cut off. */
+  /** Takes the recorded faults, and resets devices that a fault has frozen. */
   takeFaults(): readonly Fault[];
-  /** The threads of the board. `crew.reclaim` recovers what a dead one left in the machine, the platform and the table. */
+  /** The threads of the board. `crew.reclaim` recovers a dead thread in the machine, the platform and the table. */
   readonly crew: Crew;
   /**
-   * Gives this thread's views back. The creator's `close` also ends what runs outside of this process. A second call does nothing, nor
-   * does it matter that the table's or the machine's view has been closed apart.
+   * Closes this thread's views. The creator's `close` also ends processes that the board started. A second call does nothing; the table's
+   * and the machine's view may have been closed separately.
    */
   close(): void;
 }
 
 export interface BoardStatistics {
-  /** Invalidations of the IOTLB, of a range or of all of it; "unknown" where the machine does not count them. */
+  /** Invalidations of the IOTLB, of a range or of all entries; "unknown" if the machine does not count them. */
   readonly invalidations: number | "unknown";
-  /** Calls to the hypervisor; 0 where there is none. */
+  /** Calls to the hypervisor; 0 without a hypervisor. */
   readonly hypercalls: number;
 }
 
 /** A platform on a machine. */
 export interface BoardKind {
-  /** The platform's name, and the machine's where it is not the software machine: "powernv", "powernv@qemu". */
+  /** The platform's name, with the machine's unless it is the software machine: "powernv", "powernv@qemu". */
   readonly name: string;
-  /** One line about it, for people. */
+  /** A description in one line. */
   readonly summary: string;
-  /** Names of the entry formats' that stand in its tables. */
+  /** Name of the entry format of its tables. */
   readonly format: string;
   /** IO page sizes as log2 of bytes, the usual one first. */
   readonly pageShifts: readonly number[];
-  /** Levels that its tables can have, whatever the page size. */
+  /** Numbers of levels that its tables can have with some page size. */
   readonly levels: readonly number[];
-  /** Levels with pages of this size, where that differs. Default: `levels`. */
+  /** Numbers of levels with this page size, if they depend on it. Default: `levels`. */
   levelsFor?(pageShift: number): readonly number[];
-  /** What the device may really do when `access` was asked for. */
+  /** The access that a device really has, by the requested access. */
   readonly grants: Readonly<Record<Access, Access>>;
-  /** What becomes of a DMA to an entry that is not mapped: refused, or it lands in a page that nobody else uses. */
+  /** The effect of a DMA through an unmapped entry: it is refused, or it goes to a dummy page. */
   readonly strayAccess: "refused" | "dummy-page";
   /**
-   * How a refused DMA shows: "fault" in `takeFaults` and as false; "data" only by bytes that do not move (machines whose faults are
-   * silent).
+   * How a refused DMA is detected. "fault": it returns false and is recorded in `takeFaults`. "data": only because no bytes move (machines
+   * with silent faults).
    */
   readonly refusals: "fault" | "data";
   /**
-   * Does the machine keep stale translations until the platform invalidates them, so that a forgotten invalidation shows? Not where it
-   * looks at the entries at each DMA, nor where a hypervisor invalidates what it unmaps.
+   * True if the machine keeps stale translations until the platform invalidates them, so that a missing invalidation is visible. False if
+   * it reads the entries for each DMA, or a hypervisor invalidates the entries that it empties.
    */
   readonly hasIotlb: boolean;
-  /** Does a fault cut off all devices of the board until `takeFaults` (PowerPC's EEH)? Default: no, others go on. */
+  /** True if a fault freezes all devices of the board until `takeFaults` (PowerPC's EEH). Default: false. */
   readonly faultsFreeze?: boolean;
-  /** Entries that one call to the hypervisor can write at most; 0 where entries are written to memory. */
+  /** Most entries that one hypercall can write; 0 if entries are written to memory. */
   readonly entriesPerHypercall: number;
-  /** How many entries a table can have at most, with pages of this size. */
+  /** Most entries of a table with this page size. */
   largestTable(pageShift: number): number;
-  /** How much memory at most the platform takes for itself, for a table of so many entries: `memoryBytes` is that and the caller's. */
+  /** Most memory that the platform takes for a table of so many entries. `memoryBytes` includes it. */
   platformBytes(entries: number, pageShift: number): number;
-  /** Threads that a board of this kind can have attached at most, the creator included. Default: as many as are asked for. */
+  /** Most threads of a board of this kind, including the creator. Default: no limit of the kind. */
   readonly maxThreads?: number;
-  /** Names of its devices, where the machine has these and no others. Default: `devices` names them. */
+  /** Names of the devices of a machine with fixed devices. Default: the option `devices` names them. */
   readonly deviceNames?: readonly string[];
-  /** Throws typed errors for what the kind can't do, with the numbers. */
+  /** Throws InvalidArgumentError for options that the kind does not support. */
   create(options: BoardOptions): Board;
   /** A view for the calling thread, with its number in `crew`; left out: with a number of its own. Throws FormatError for a foreign handle. */
   attach(handle: BoardHandle, crew?: Crew): Board;
 }
 
-/** A board's `close`: of the platform's view or table, then of the machine's. The machine is closed also when the first one throws. */
+/** Makes a board's `close`: it closes the platform's view or table, then the machine, even if the first one throws. */
 export function closeOnce(platform: { close(): void }, machine: { close(): void }): () => void {
   let isClosed = false;
   return () => {
@@ -131,7 +134,7 @@ export function closeOnce(platform: { close(): void }, machine: { close(): void 
   };
 }
 
-/** What `make` makes on a view of the board's machine, which is closed again when it can't be made: no thread's number is lost. */
+/** Returns the result of `make`. If it throws, the machine's view is closed, so that its thread's number is not lost. */
 export function onMachine(machine: { close(): void }, make: () => Board): Board {
   try {
     return make();
@@ -141,7 +144,7 @@ export function onMachine(machine: { close(): void }, make: () => Board): Board 
   }
 }
 
-/** Levels that tables of this kind can have with such pages. */
+/** Numbers of levels that tables of this kind can have with this page size. */
 export function levelsOf(kind: BoardKind, pageShift: number): readonly number[] {
   return kind.levelsFor?.(pageShift) ?? kind.levels;
 }
@@ -157,8 +160,8 @@ const BOARD_OPTIONS: OptionTypes<BoardOptions> = {
 };
 
 /**
- * What a kind says of itself holds for its options, before anything is made: throws InvalidArgumentError. For `create`.
- * `moreOptions`: those that this kind has beside the common ones.
+ * Checks the options of `create` against the kind. Throws InvalidArgumentError. `moreOptions`: options of this kind besides the common
+ * ones.
  */
 export function checkBoardOptions(
   kind: BoardKind,

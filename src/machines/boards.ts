@@ -1,4 +1,4 @@
-/** The boards there are, by name: a new platform adds its line here. */
+/** All boards by name. A new platform adds a line here. */
 
 import type { Crew } from "../shared/crew.ts";
 import { checkHandle } from "../table/handle.ts";
@@ -22,7 +22,7 @@ export const BOARD_KINDS: readonly BoardKind[] = [
   ldcBoard,
 ];
 
-/** Throws InvalidArgumentError for a name that none has. */
+/** The board with this name. Throws InvalidArgumentError for an unknown name. */
 export function boardNamed(name: string): BoardKind {
   const kind = BOARD_KINDS.find((candidate) => candidate.name === name);
   if (kind !== undefined) return kind;
@@ -33,7 +33,7 @@ export function boardNamed(name: string): BoardKind {
   );
 }
 
-/** A view for the calling thread, whatever kind of board it is; `crew` as of SoftwareMachine.attach. Throws FormatError for a handle that is none. */
+/** A view for the calling thread, of a board of any kind; `crew` as of SoftwareMachine.attach. Throws FormatError for an invalid handle. */
 export function attachBoard(handle: BoardHandle, crew?: Crew): Board {
   checkHandle("a board", handle, { kind: "string", machine: "object", platform: "object" });
   return boardNamed(handle.kind).attach(handle, crew);

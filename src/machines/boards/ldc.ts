@@ -1,4 +1,4 @@
-/** The LDC platform at one end of a channel, whose devices are users at the other end: DMA is copies by cookies. */
+/** The LDC platform at one end of a channel. Its devices are users at the other end, whose DMA is copies by cookies. */
 import { LDC_ENTRY_BYTES, ldcMapEntry } from "../../formats/ldc-map-entry.ts";
 import { LdcLink } from "../../platforms/ldc/link.ts";
 import { LdcPlatform, type LdcPlatformHandle } from "../../platforms/ldc/platform.ts";
@@ -15,14 +15,14 @@ import {
 } from "../board.ts";
 import { LdcHypervisor, type LdcHypervisorHandle } from "../hypervisors/ldc/hypervisor.ts";
 
-/** What a channel of Linux's has. */
+/** The size of a map table in Linux. */
 const DEFAULT_ENTRIES = 8192;
 
 export const ldcBoard: BoardKind = {
   name: "ldc",
   summary: "one end of a logical domain channel; the devices are the other end, which copies by cookies",
   format: ldcMapEntry.name,
-  // Pages of 2 and 16 GiB are more memory than a software machine can have.
+  // Without pages of 2 and 16 GiB, which exceed the memory of a software machine.
   pageShifts: ldcMapEntry.pageShifts.filter((shift) => shift < 31),
   levels: [1],
   grants: ldcMapEntry.grants,
@@ -77,7 +77,7 @@ function boardOf(machine: LdcHypervisor, platform: LdcPlatform): Board {
     table: platform.generic,
     platform,
     usableBytes: Math.floor(platform.handle.tableAddress / pageBytes) * pageBytes,
-    // The hypervisor looks at the map table at each copy.
+    // The hypervisor reads the map table for each copy, so there are no invalidations.
     statistics: () => ({ invalidations: 0, hypercalls: machine.injection.calls }),
     takeFaults: () => machine.faults(),
     crew: machine.crew,

@@ -1,4 +1,4 @@
-/** The linear platform on the software machine: a board for each format that it can have. */
+/** The linear platform on the software machine: a board for each of its formats. */
 import type { EntryFormat } from "../../formats/contract.ts";
 import { ENTRY_BYTES } from "../../formats/contract.ts";
 import { sun4uIopte } from "../../formats/sun4u-iopte.ts";
@@ -17,7 +17,7 @@ import {
 } from "../board.ts";
 import { SoftwareMachine, type SoftwareMachineHandle } from "../software/machine.ts";
 
-/** 4 GiB: no bus address is also one of the memory. */
+/** 4 GiB, so that no bus address equals a physical address. */
 const WINDOW_BASE = 2n ** 32n;
 const DEFAULT_ENTRIES = 65536;
 
@@ -64,7 +64,7 @@ function create(kind: BoardKind, options: BoardOptions): Board {
   return boardOf(kind, machine, platform);
 }
 
-/** A multiple of the page, from WINDOW_BASE on. */
+/** The base of the window: a multiple of the page size, at least WINDOW_BASE. */
 function baseFor(pageShift: number): bigint {
   const pageBytes = 2n ** BigInt(pageShift);
   return pageBytes > WINDOW_BASE ? pageBytes : WINDOW_BASE;

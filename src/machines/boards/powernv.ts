@@ -1,4 +1,4 @@
-/** The powernv platform on the software machine: all devices in one PE, whose first window has the table. */
+/** The powernv platform on the software machine: all devices are in one PE, with the table in its first window. */
 import { powernvTce } from "../../formats/tce.ts";
 import { type PowerGeneration, tableBytesOf, tceGeometry } from "../../platforms/powernv/geometry.ts";
 import { PowernvPlatform, type PowernvPlatformHandle } from "../../platforms/powernv/platform.ts";
@@ -27,7 +27,7 @@ export const powernvBoard: BoardKind = {
   format: powernvTce.name,
   pageShifts: [12, 16, 21, 24, 28, 30],
   levels: [1, 2],
-  // IODA2: the levels' bits and the page's stay below 55, where bus addresses of one window end, so that five levels of the least size are too many.
+  // IODA2: the bits of all levels and of the page must stay below 55, so five levels of the least size are too many.
   levelsFor: (pageShift) => (pageShift <= 16 ? [1, 2, 3, 4] : pageShift <= 24 ? [1, 2, 3] : [1, 2]),
   grants: powernvTce.grants,
   strayAccess: "refused",
@@ -36,7 +36,7 @@ export const powernvBoard: BoardKind = {
   hasIotlb: true,
   entriesPerHypercall: 0,
   largestTable: () => LARGEST_TABLE,
-  // Of a flat table: the table, as much again for its alignment, the RTT and the rest of its unit.
+  // For a flat table: the table, as much for its alignment, and twice the RTT for its alignment.
   platformBytes: (entries) => 2 * 8 * 2 ** Math.ceil(Math.log2(entries)) + 2 * RTT_BYTES,
   create,
   attach: (handle, crew) => {
@@ -68,8 +68,8 @@ function create(options: BoardOptions): Board {
 }
 
 /**
- * Room for the whole table with every level, for copies that threads make of one level at once, and for the RTT: at the end of memory.
- * Throws InvalidArgumentError when memory has no such room.
+ * The bridge's region at the end of memory: room for all levels of the table, for copies of one level that threads make concurrently, and
+ * for the RTT. Throws InvalidArgumentError if memory is too small.
  */
 export function powernvRegion(
   { memoryBytes, threads = 32 }: BoardOptions,
@@ -79,7 +79,7 @@ export function powernvRegion(
   const geometry = tceGeometry(shape, generation);
   const copies = geometry.levels === 1 ? 0 : threads * geometry.levelBytes;
   const rttAddress = Math.floor(memoryBytes / RTT_BYTES) * RTT_BYTES - RTT_BYTES;
-  // Levels lie at multiples of their size.
+  // Levels are aligned to their size.
   const unit = geometry.levelBytes;
   const address = Math.floor((rttAddress - tableBytesOf(geometry) - copies) / unit) * unit;
   if (address > 0) return { address, bytes: rttAddress + RTT_BYTES - address };

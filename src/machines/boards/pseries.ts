@@ -1,4 +1,4 @@
-/** The pseries guest on the hypervisor's model: its default window. The board's handle says which personality it is. */
+/** The pseries guest on the model of its hypervisor, with the default window. The board's handle contains the personality. */
 import { pseriesTce } from "../../formats/pseries-tce.ts";
 import { TCES_PER_CALL } from "../../platforms/pseries/papr.ts";
 import { PseriesPlatform, type PseriesPlatformHandle } from "../../platforms/pseries/platform.ts";
@@ -15,13 +15,13 @@ import {
 import { PaprHypervisor, type PaprHypervisorHandle } from "../hypervisors/papr/hypervisor.ts";
 import type { PersonalityName } from "../hypervisors/papr/personalities.ts";
 
-/** 2 GiB, or one page: no bus address below is one of the memory of small boards. */
+/** 2 GiB, or one page if that is larger: bus addresses exceed the memory of small boards. */
 const WINDOW_BASE = 2n ** 31n;
 const DEFAULT_ENTRIES = 65536;
 const LARGEST_TABLE = 2 ** 30;
 
 export interface PseriesBoardOptions extends BoardOptions {
-  /** Which hypervisor it runs on. Default "papr". */
+  /** The hypervisor to run on. Default "papr". */
   readonly personality?: PersonalityName;
 }
 
@@ -29,18 +29,18 @@ export const pseriesBoard: BoardKind & { create(options: PseriesBoardOptions): B
   name: "pseries",
   summary: "guest of a PAPR hypervisor: TCEs by hypercalls, up to 512 a call, faults freeze the device (EEH)",
   format: pseriesTce.name,
-  // 16 GiB too on real machines; the software machine has not the memory for one such page.
+  // Real machines also have pages of 16 GiB, which exceed the memory of a software machine.
   pageShifts: [12, 16, 21, 24, 25, 26, 27, 28],
   levels: [1],
   grants: pseriesTce.grants,
   strayAccess: "refused",
   refusals: "fault",
   faultsFreeze: true,
-  // The hypervisor's: it forgets what a call empties before the call returns.
+  // The hypervisor invalidates the entries that a call empties before it returns.
   hasIotlb: false,
   entriesPerHypercall: TCES_PER_CALL,
   largestTable: () => LARGEST_TABLE,
-  // The hypervisor's table, list pages of the usual threads, and what is lost to alignment.
+  // The hypervisor's table, list pages for the default number of threads, and alignment.
   platformBytes: (entries) => tableEntries(entries) * 8 + 65 * 4096 + 3 * 4096,
   create,
   attach: (handle, crew) => {
@@ -51,7 +51,7 @@ export const pseriesBoard: BoardKind & { create(options: PseriesBoardOptions): B
   },
 };
 
-/** `memoryBytes` is the machine's: the hypervisor's table is taken off its end, and the guest's list pages below it. */
+/** `memoryBytes` is the machine's memory. The hypervisor's table lies at its end, and the guest's list pages below the table. */
 function create(options: PseriesBoardOptions): Board {
   checkBoardOptions(pseriesBoard, options, { personality: "any" });
   const { devices, threads = 32, memoryBytes, personality = "papr", table } = options;

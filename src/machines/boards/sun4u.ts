@@ -1,4 +1,4 @@
-/** The sun4u platform on the software machine with a Psycho bridge, whose streaming cache is on. */
+/** The sun4u platform on the software machine, with a Psycho bridge and its streaming cache. */
 import { ENTRY_BYTES } from "../../formats/contract.ts";
 import { sun4uIopte } from "../../formats/sun4u-iopte.ts";
 import {
@@ -45,7 +45,7 @@ export const sun4uBoard: BoardKind = {
   },
 };
 
-/** The TSB, the dummy page, the flags of syncs, and what their alignments cost. */
+/** The TSB, the dummy page, the sync flags, and their alignment. */
 function platformBytes(entries: number, pageShift: number): number {
   return tsbEntriesFor(entries, pageShift) * ENTRY_BYTES + TSB_ALIGNMENT + FLAGS_BYTES + 3 * 2 ** pageShift;
 }

@@ -23,7 +23,7 @@ import { Sun4vHypervisor, type Sun4vHypervisorHandle } from "../hypervisors/sun4
 
 const PAGE_BYTES = 2 ** IO_PAGE_SHIFT;
 const ENTRY_BYTES = 8;
-/** Entries whose table is one page. */
+/** Entries in a page of the table. */
 const PAGE_ENTRIES: number = PAGE_BYTES / ENTRY_BYTES;
 
 function boardKind(name: string, summary: string, window: Sun4vWindow): BoardKind {
@@ -36,11 +36,11 @@ function boardKind(name: string, summary: string, window: Sun4vWindow): BoardKin
     grants: sun4vTte.grants,
     strayAccess: "refused",
     refusals: "fault",
-    // The hypervisor's: it forgets what a call demaps before the call returns.
+    // The hypervisor invalidates the entries that a call demaps before it returns.
     hasIotlb: false,
     entriesPerHypercall: LIST_ENTRIES,
     largestTable: () => largestTable(window),
-    // The table in whole pages, a list for each of the usual threads, and what is lost to alignment.
+    // The table in whole pages, list pages for the default number of threads, and alignment.
     platformBytes: (entries) => roundedEntries(entries) * ENTRY_BYTES + 65 * LIST_BYTES + PAGE_BYTES,
     create: (options) => create(kind, window, options),
     attach: (handle, crew) => {
@@ -56,7 +56,9 @@ function boardKind(name: string, summary: string, window: Sun4vWindow): BoardKin
 export const sun4vBoard: BoardKind = boardKind("sun4v", "legacy window, 2 GiB; entries by hypercall", "legacy");
 export const sun4vAtuBoard: BoardKind = boardKind("sun4v-atu", "ATU window, 32 GiB; entries by hypercall", "atu");
 
-/** `entries` is rounded up to whole pages of the table. Default: the whole window, or what a quarter of memory holds the table of. */
+/**
+ * `entries` is rounded up to whole pages of the table. Default: the whole window, or less if its table would exceed a quarter of memory.
+ */
 function create(kind: BoardKind, window: Sun4vWindow, options: BoardOptions): Board {
   checkBoardOptions(kind, options);
   const { memoryBytes, devices = ["device0"], threads = 32, table } = options;
@@ -64,7 +66,7 @@ function create(kind: BoardKind, window: Sun4vWindow, options: BoardOptions): Bo
   const asked = options.entries ?? Math.min(most, 2 ** Math.floor(Math.log2(memoryBytes / 4 / ENTRY_BYTES)));
   const entries = roundedEntries(asked);
   const tableBytes = entries * ENTRY_BYTES;
-  // From the end of memory down: the table, the lists, what is the caller's.
+  // From the end of memory down: the table, the list pages, the caller's memory.
   const end = Math.floor(memoryBytes / PAGE_BYTES) * PAGE_BYTES;
   const listAddress = end - tableBytes - threads * LIST_BYTES;
   if (listAddress <= 0) {

@@ -1,9 +1,9 @@
 /**
- * What a model of a hypervisor does against its guests on purpose: it takes a part of what a call asks for, or fails a call. A
- * guest has to cope with both, and tests make them happen at every call in turn.
+ * Fault injection for hypervisor models: partial completion and failed calls. A guest must handle both, and tests inject them at every call
+ * in turn.
  *
- * In shared memory, so that it is one schedule for the calls of all threads. Every word stands for itself and is read once per
- * call; a thread that dies in a call leaves nothing behind but its count.
+ * The schedule lies in shared memory and covers the calls of all threads. Its words are independent and read once per call; a thread that
+ * dies in a call leaves only its increment of the counter.
  */
 import { add, load, type SharedWords, store } from "../../shared/memory.ts";
 import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
@@ -11,24 +11,24 @@ import type { FailureScheduleOptions } from "../../units/failure-schedule.ts";
 
 const WORD = { calls: 0, most: 1, random: 2, failFrom: 3, failEnd: 4, failStatus: 5 } as const;
 
-/** More than are made, and no count of them leaves 31 bits. */
+/** Limit of the counts: more calls than any test makes, and sums of them fit 31 bits. */
 const MOST_CALLS = 2 ** 29;
 
-/** What to do from now on. */
+/** The injection for all calls from now on. */
 export interface Injection {
-  /** A call takes at most so many entries (or bytes, where it is bytes that it takes); 0: all. Default 0. */
+  /** Most entries (for copies, bytes) that a call processes; 0: no limit. Default 0. */
   readonly most?: number;
-  /** A call takes a random number, at least one, up to what it would take otherwise. Default false. */
+  /** A call processes a random number, at least 1, up to what it would process otherwise. Default false. */
   readonly random?: boolean;
-  /** Which calls from now on fail, as every schedule of failures says it. Default: none. */
+  /** Schedule of the failing calls, counted from now on. Default: no call fails. */
   readonly fail?: Pick<FailureScheduleOptions, "after" | "times">;
-  /** The status with which they fail: not 0. */
+  /** Status of the failing calls: not 0. */
   readonly status?: number;
 }
 
 /** One thread's view. */
 export class CallInjection {
-  /** How many words it needs, zeros at first: nothing is injected. */
+  /** Number of its words. All words 0: nothing is injected. */
   static readonly words = 8;
   readonly #words: SharedWords;
   readonly #at: number;
@@ -38,7 +38,7 @@ export class CallInjection {
     this.#at = at;
   }
 
-  /** In place of what was set before. One thread at a time. Throws InvalidArgumentError for numbers out of range. */
+  /** Replaces the injection. Called by one thread at a time. Throws InvalidArgumentError for numbers out of range. */
   set(injection: Injection): void {
     const { most = 0, random = false, fail, status = -1 } = injection;
     const { after = 0, times = MOST_CALLS } = fail ?? { times: 0 };
@@ -56,12 +56,12 @@ export class CallInjection {
     this.#store(WORD.failFrom, from);
   }
 
-  /** Calls so far. */
+  /** Number of calls so far. */
   get calls(): number {
     return load(this.#words, this.#at + WORD.calls) >>> 0;
   }
 
-  /** Counts a call. The status with which it is to fail, or 0. */
+  /** Counts a call. Returns its injected status, or 0. */
   begin(): number {
     const call = add(this.#words, this.#at + WORD.calls, 1) + 1;
     const from = load(this.#words, this.#at + WORD.failFrom);
@@ -69,12 +69,12 @@ export class CallInjection {
     return fails ? load(this.#words, this.#at + WORD.failStatus) : 0;
   }
 
-  /** How much a call takes of what it is asked for: at least 1. */
+  /** Number of entries or bytes that a call processes of `asked`: at least 1. */
   take(asked: number): number {
     const most = load(this.#words, this.#at + WORD.most);
     const taken = most === 0 ? asked : Math.min(asked, most);
     if (load(this.#words, this.#at + WORD.random) === 0) return taken;
-    // The call's number, mixed: what a call takes depends on which it is.
+    // A hash of the call's number, so that the result depends only on the call.
     const call = Math.imul(load(this.#words, this.#at + WORD.calls), 0x9e3779b1);
     return 1 + ((Math.imul(call ^ (call >>> 15), 0x85ebca6b) >>> 0) % taken);
   }

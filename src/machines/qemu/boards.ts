@@ -1,9 +1,9 @@
 /**
- * The boards whose machine is a QEMU: the platforms that run on the software machine, unchanged, on models of their hardware that somebody
- * else wrote. For the conformance suite and the bench; they are not in boards.ts, since they need Node, and a QEMU to start.
+ * The boards whose machine is a QEMU. They run the platforms of the software machine, unchanged, on independently written models of their
+ * hardware. For the conformance suite and the benchmarks. They are not in boards.ts, because they need Node and a QEMU.
  *
- * The machine has more memory than a board is asked for, and one device, whose name can't be chosen. Neither model has an IOTLB:
- * a forgotten invalidation does not show. How a refusal is known: refusals.ts.
+ * The machine has more memory than a board needs, and one device with a fixed name. Neither model has an IOTLB, so a missing invalidation
+ * is not visible. refusals.ts detects refused DMAs.
  */
 import { ENTRY_BYTES } from "../../formats/contract.ts";
 import type { DmaMachine, DmaMaster, Fault } from "../../machine/contract.ts";
@@ -24,11 +24,11 @@ import { powernvBoard, powernvRegion } from "../boards/powernv.ts";
 import { sun4uBoard } from "../boards/sun4u.ts";
 import { QemuMachine, type QemuMachineHandle } from "./machine.ts";
 
-/** More are slow to walk entry by entry over qtest, which is what these boards are for. */
+/** Small, because the conformance suite reads entries one by one over qtest, which is slow. */
 const DEFAULT_ENTRIES = 1024;
-/** Bus, device, function of the edu behind the PHB4: 00:02.0. */
+/** Requester id of the edu device behind the PHB4: 00:02.0. */
 const EDU_REQUESTER_ID = 0x0010;
-/** The LSI53C895A puts addresses of 32 bits on the bus. */
+/** The LSI53C895A has 32-bit bus addresses. */
 const LSI_ADDRESSES = 2n ** 32n;
 
 const sun4uOnQemu: BoardKind = {
@@ -47,7 +47,7 @@ const powernvOnQemu: BoardKind = {
   ...powernvBoard,
   name: "powernv@qemu",
   summary: "the powernv platform on QEMU's PHB4: no IOTLB, faults freeze nothing",
-  // Those that its POWER9 and the bridge's memory have room for.
+  // Page sizes for which the bridge's memory has room.
   pageShifts: [12, 16],
   hasIotlb: false,
   faultsFreeze: false,
@@ -58,7 +58,7 @@ const powernvOnQemu: BoardKind = {
   },
 };
 
-/** The kinds there are. `create` throws IovaError "qemu-not-installed" where the board's QEMU is not there. */
+/** All kinds. `create` throws IovaError "qemu-not-installed" if the board's QEMU is not installed. */
 export const QEMU_BOARDS: readonly BoardKind[] = [sun4uOnQemu, powernvOnQemu];
 
 function createSun4u(options: BoardOptions): Board {
@@ -88,7 +88,7 @@ function createPowernv(options: BoardOptions): Board {
   });
 }
 
-/** Starts the machine. It ends again when the platform can't be made, or the options ask for what it has not. */
+/** Starts QEMU. Stops it again if creating the platform fails or the options are unsupported. */
 function started(
   name: "sun4u" | "powernv",
   { memoryBytes, devices, threads }: BoardOptions,
@@ -148,10 +148,10 @@ function powernvOf(machine: QemuMachine, platform: PowernvPlatform): Board {
   };
 }
 
-/** What QEMU's calls throw once it has ended. */
+/** Codes of the errors that QEMU's calls throw after it has ended. */
 const ENDED: ReadonlySet<string> = new Set(["qemu-died", "qemu-timeout", "qemu-closed"]);
 
-/** A view whose `close` says nothing of a QEMU that has ended: its entries and its IOTLB are gone with it. */
+/** A view whose `close` ignores that QEMU has ended: its entries and its IOTLB are gone. */
 function unlessEnded(view: { close(): void }): { close(): void } {
   return {
     close() {
@@ -164,10 +164,10 @@ function unlessEnded(view: { close(): void }): { close(): void } {
   };
 }
 
-/** The models count nothing. There is no hypervisor to call. */
+/** The models count no invalidations, and there is no hypervisor. */
 const NOT_COUNTED: BoardStatistics = { invalidations: "unknown", hypercalls: 0 };
 
-/** The machine with a device for which a bus address of more than 32 bits is one that it can't reach, not a misuse. */
+/** The machine with a device that refuses bus addresses above 32 bits, instead of throwing. */
 function withNarrowDevice(machine: QemuMachine): DmaMachine {
   const device = machine.device();
   const reaches = (iova: bigint, bytes: Uint8Array): boolean => iova + BigInt(bytes.length) <= LSI_ADDRESSES;

@@ -1,9 +1,9 @@
 /**
- * QEMU's educational device ("edu") as a DMA master: it moves bytes between bus addresses and a buffer of its own, 64-bit
- * addresses and all. (QEMU documentation, "EDU device".)
+ * QEMU's educational device ("edu") as a DMA master: it moves bytes between 64-bit bus addresses and its own buffer. (QEMU documentation,
+ * "EDU device".)
  *
- * Its buffer is reached by DMA only. So each transfer has a second half, between the buffer and a page of the board's own;
- * `privately` runs it in a way that does not touch what the platform has set up.
+ * Its buffer can be accessed only by DMA. So each transfer has a second half between the buffer and a page of the board. `privately` runs
+ * that half without changing the platform's set-up.
  */
 import type { DmaMaster } from "../../machine/contract.ts";
 import { InvalidArgumentError, IovaError } from "../../units/errors.ts";
@@ -19,11 +19,11 @@ const START = 1n;
 const INTO_BUFFER = START;
 const OUT_OF_BUFFER = START | 2n;
 
-/** Where the device's buffer begins, in its own addresses. */
+/** Start of the device's buffer, in its own addresses. */
 const BUFFER = 0x4_0000n;
-/** Of its 4096 bytes QEMU 7.2 moves 4095 at most in one go, and ends itself when asked for more. */
+/** Bytes of one DMA. The buffer has 4096 bytes, but QEMU 7.2 moves at most 4095 at a time and exits when asked for more. */
 const CHUNK_BYTES = 2048;
-/** One takes 0 to 2 polls. */
+/** Limit of the polls for one DMA, which usually takes 0 to 2. */
 const MOST_POLLS = 100_000;
 const ADDRESSES = 2n ** 64n;
 
@@ -33,12 +33,12 @@ export interface EduParts {
   readonly refusals: RefusalLog;
   /** Physical address of the device's registers. */
   readonly registers: number;
-  /** The board's own buffer of CHUNK_BYTES: its physical address, and the bus address that it has inside of `privately`. */
+  /** The board's buffer of CHUNK_BYTES: its physical address, and its bus address in `privately`. */
   readonly own: { readonly address: number; readonly iova: bigint };
   privately(transfer: () => void): void;
 }
 
-/** Pages after a refused one may still be moved. */
+/** Pages after a refused page may still be moved. */
 export class EduDma implements DmaMaster {
   readonly name = "edu";
   readonly #parts: EduParts;

@@ -3,8 +3,8 @@
  * instruction copies bytes from one bus address to another. QEMU runs it to its end within the register write that starts it, so
  * it needs neither interrupts nor a running CPU. (LSI53C895A technical manual, chapters 4 "Registers" and 5 "SCSI SCRIPTS instruction set".)
  *
- * The program and the other side of each copy lie in a page of the board's own, which the device must reach through the IOMMU
- * too: `borrow` sees to that.
+ * The program and the other side of each copy lie in a page of the board. The device must reach that page through the IOMMU too: `borrow`
+ * maps it.
  */
 
 import type { DmaMaster } from "../../machine/contract.ts";
@@ -19,12 +19,12 @@ const RESET = 0x40;
 const DSTAT = 0x0c;
 /** DMA FIFO empty, and "SCRIPTS interrupt instruction received". */
 const DSTAT_FINISHED = "0x84";
-/** Address of the next instruction, 4 bytes, little-endian; writing the last of them starts the processor. */
+/** Address of the next instruction, 4 bytes, little-endian; writing the last byte starts the processor. */
 const DSP = 0x2c;
 const MEMORY_MOVE = 0xc000_0000;
 const INTERRUPT = 0x9808_0000;
 
-/** Of one copy: the program and the other side take 4 KiB each of the board's page. */
+/** Bytes of one copy: the program and the other side take 4 KiB each of the board's page. */
 const CHUNK_BYTES = 4096;
 const BUFFER_AT = 4096;
 const ADDRESSES = 2n ** 32n;
@@ -35,13 +35,13 @@ export interface LsiParts {
   readonly refusals: RefusalLog;
   /** Physical address of the chip's registers. */
   readonly registers: number;
-  /** Physical address of a page of 8 KiB that nobody else uses. */
+  /** Physical address of an 8 KiB page that is used only here. */
   readonly page: number;
   /** Calls `use` with a bus address by which the device reaches that page, while it does DMA to `bytes` bytes at `iova`. */
   borrow(iova: number, bytes: number, use: (page: number) => void): void;
 }
 
-/** Bus addresses of 32 bits: others throw InvalidArgumentError. Pages after a refused one may still be moved. */
+/** Bus addresses above 32 bits throw InvalidArgumentError. Pages after a refused page may still be moved. */
 export class LsiDma implements DmaMaster {
   readonly name = "lsi53c895a";
   readonly #parts: LsiParts;
@@ -78,7 +78,7 @@ export class LsiDma implements DmaMaster {
     for (let at = 0; at < bytes.length; at += CHUNK_BYTES) each(bus + at, bytes.subarray(at, at + CHUNK_BYTES));
   }
 
-  /** `sides`: source and destination, given the bus address of the board's buffer. */
+  /** `sides`: returns source and destination for a bus address of the board's buffer. */
   #move(iova: number, bytes: number, sides: (own: number) => [number, number]): void {
     const { borrow, memory, page } = this.#parts;
     borrow(iova, bytes, (own) => {
@@ -96,7 +96,7 @@ export class LsiDma implements DmaMaster {
     const { qtest, registers } = this.#parts;
     const at = (register: number): string => hex(registers + register);
     const start = [0, 1, 2, 3].map((i) => `writeb ${at(DSP + i)} ${hex((program >>> (8 * i)) & 0xff)}`);
-    // The first read clears what the last program left.
+    // The first read clears the status of the last program.
     const replies = qtest.callAll([`readb ${at(DSTAT)}`, ...start, `readb ${at(DSTAT)}`]);
     const status = hexadecimal(BigInt(replies.at(-1) ?? "0"));
     if (status === DSTAT_FINISHED) return;

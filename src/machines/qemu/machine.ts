@@ -1,13 +1,13 @@
 /**
- * A machine that we did not write: a board that QEMU models, with its IOMMU and a device behind it. What platform code does to it, and what
- * the device's DMA then moves, shows whether the platform is right about hardware as somebody else understood it.
+ * A machine that QEMU models: a board with its IOMMU and a device behind it. The DMA of that device checks the platform code against an
+ * independent model of the hardware.
  *
  *     const machine = QemuMachine.create("sun4u");
  *     machine.registers.write64(0x208, 0x100000n);
  *     …
  *     machine.close();
  *
- * The model is one of `MODELS`. What it can't show is in docs/verification.md.
+ * The model is one of `MODELS`. docs/verification.md lists what it can't show.
  */
 
 import type { DmaMaster, Fault, Machine } from "../../machine/contract.ts";
@@ -36,15 +36,15 @@ export type QemuModelName = "sun4u" | "powernv";
 const MODELS: Readonly<Record<QemuModelName, QemuModel>> = { sun4u, powernv };
 
 export interface QemuMachineOptions extends QemuPatience {
-  /** Name or path of the QEMU to run instead of the model's own. */
+  /** Name or path of a QEMU to run instead of the model's. */
   readonly program?: string;
   /** More arguments for it. */
   readonly args?: readonly string[];
-  /** Threads that can be attached at once: 1 .. 256. Default 32. */
+  /** Most attached threads: 1 .. 256. Default 32. */
   readonly threads?: number;
 }
 
-/** What a thread attaches to. Structured-cloneable, within the process. */
+/** Post it to another thread of this process and attach there. Structured-cloneable. */
 export interface QemuMachineHandle {
   readonly model: QemuModelName;
   readonly qemu: QemuHandle;
@@ -53,19 +53,19 @@ export interface QemuMachineHandle {
 }
 
 /**
- * One thread's view of a machine. QEMU ends with the thread that created it, or with `close` there; the other threads are then told so
- * by IovaError `qemu-closed`. Every call may throw IovaError: `qemu-died` (it has ended), `qemu-timeout` (it did not answer in time, or a
- * thread was killed while it used the machine, and QEMU was killed for it), `qemu-closed`.
+ * One thread's view of a machine. QEMU ends with the thread that created it, or with `close` there; calls of other threads then throw
+ * IovaError `qemu-closed`. Every call may throw IovaError: `qemu-died` (it has ended), `qemu-timeout` (it did not answer in time, or a
+ * thread was killed while it used the machine; QEMU was killed then), `qemu-closed`.
  */
 export class QemuMachine implements Machine {
   readonly handle: QemuMachineHandle;
-  /** The threads of the machine. QEMU itself keeps nothing of them: only tables and pages do. */
+  /** The threads of the machine. QEMU has no state of threads; only tables and pages have. */
   readonly crew: Crew;
   readonly memory: QemuMemory;
   readonly registers: QemuRegisters;
-  /** Physical memory below this address is not for the platform: firmware lies there. */
+  /** Physical memory below this address belongs to firmware. */
   readonly firstFreeByte: number;
-  /** How it is known that a DMA was refused: from QEMU's log. Devices don't notice, and no register records it. */
+  /** Refused DMAs are detected by QEMU's log. Devices don't notice them, and no register records them. */
   readonly detectsRefusals = "by-log";
   readonly #qtest: Qtest;
   readonly #process: QemuProcess | undefined;
@@ -89,7 +89,7 @@ export class QemuMachine implements Machine {
   }
 
   /**
-   * Starts QEMU: 50 to 200 ms. Throws IovaError: `qemu-not-installed`, `qemu-unsupported` (not Linux, or no setpriv), `qemu-died` when it
+   * Starts QEMU: 50 to 200 ms. Throws IovaError: `qemu-not-installed`, `qemu-unsupported` (not Linux, or no setpriv), `qemu-died` if it
    * refuses its arguments, `qemu-timeout`.
    */
   static create(name: QemuModelName, options: QemuMachineOptions = {}): QemuMachine {
@@ -120,7 +120,7 @@ export class QemuMachine implements Machine {
     }
   }
 
-  /** A view for another thread of this process. Throws FormatError for a foreign handle, IovaError when QEMU has been closed. */
+  /** A view for another thread of this process. Throws FormatError for a foreign handle, IovaError if QEMU was closed. */
   static attach(handle: QemuMachineHandle, crew?: Crew): QemuMachine {
     checkHandle("a QEMU machine", handle, { model: "string", qemu: "object", crew: "object" });
     checkHandle("a QEMU machine (process)", handle.qemu, { state: "shared" });
@@ -129,18 +129,18 @@ export class QemuMachine implements Machine {
     return new QemuMachine(handle, crew ?? Crew.attach(handle.crew), Qtest.attach(handle.qemu), undefined);
   }
 
-  /** The device with this name or number; each model has one. Throws InvalidArgumentError when there is none. */
+  /** The device with this name or number; each model has one device. Throws InvalidArgumentError for another one. */
   device(which: string | number = 0): DmaMaster {
     if (which === 0 || which === this.#device.name) return this.#device;
     throw new InvalidArgumentError("device", which, this.#device.name);
   }
 
-  /** From QEMU's log, since the models record none. The reason is "read-refused" or "write-refused": more it does not say. */
+  /** Faults from QEMU's log, since the models record none. The reason is only "read-refused" or "write-refused". */
   faults(): readonly Fault[] {
     return this.#refusals.take();
   }
 
-  /** Ends QEMU when this thread has created it, else only this view. A second call does nothing. */
+  /** Ends QEMU if this thread has created it, else only this view. A second call does nothing. */
   close(): void {
     this.crew.close();
     if (this.#process === undefined) this.#qtest.closeFiles();

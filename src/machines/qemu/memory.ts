@@ -1,19 +1,19 @@
 /**
  * Physical memory of a board in QEMU.
  *
- * Where the board's memory is a file that QEMU has mapped, it is read and written as that file: the kernel copies to and from the same
- * pages, so QEMU sees it at once (3 to 10 µs an access). Else qtest's commands do it (12 to 100 µs).
+ * If the board's memory is a file that QEMU has mapped, this module reads and writes that file: the kernel uses the same pages, so QEMU
+ * sees changes at once (3 to 10 µs an access). Else it uses qtest's commands (12 to 100 µs).
  *
- * Every access is made under the machine's lock, and so is every DMA: nothing ever looks in the middle of one. That makes
- * stores whole, `storeWords` one step, and `compareExchange32` atomic, among all threads of this process; nobody else writes this
- * memory. A thread that is killed during an access holds the lock: see qtest.ts.
+ * Every access and every DMA holds the machine's lock, so no thread sees a part of one. Stores, `storeWords` and `compareExchange32` are
+ * atomic among all threads of this process, and no other process writes this memory. A thread that is killed during an access holds the
+ * lock: see qtest.ts.
  */
 import { readSync, writeSync } from "node:fs";
 import type { Memory } from "../../machine/contract.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
 import type { Qtest } from "./qtest.ts";
 
-/** Bytes of physical memory; addresses are checked by who uses it. */
+/** Bytes of physical memory. The caller checks addresses. */
 export interface ByteStore {
   read(at: number, into: Uint8Array): void;
   write(at: number, from: Uint8Array): void;
@@ -79,7 +79,7 @@ export class QemuMemory implements Memory {
     });
   }
 
-  /** One step, as everything here: which word of a pair is last makes no difference. */
+  /** Atomic, like every access here, so the order of the words of a pair does not matter. */
   storeWords(at: number, from: Uint32Array, count: number, _last: 0 | 1): void {
     if ((count & 1) !== 0 || !(count >= 0 && count <= from.length)) {
       throw new InvalidArgumentError("count of words", count, `an even number from 0 to ${from.length}`);
@@ -90,7 +90,7 @@ export class QemuMemory implements Memory {
     this.#qtest.locked(() => this.#store.write(at, new Uint8Array(words.buffer)));
   }
 
-  /** Nothing to do: whoever looks later takes the lock after this thread gave it back. */
+  /** Does nothing: a later access takes the lock after this thread has released it. */
   fence(): void {}
 
   #load(at: number): number {

@@ -2,12 +2,12 @@
  * The board powernv9 of qemu-system-ppc64: a POWER9 chip with one PHB4, and QEMU's edu behind it.
  * (POWER9 PCIe Host Bridge (PHB4) specification, chapters "PHB registers" and "IODA tables".)
  *
- * Registers: the PHB's block, 64 bits each. The board, as firmware would, has set up the PEC, the memory window and the device; the platform
+ * Registers: the PHB's block, 64 bits each. The board sets up the PEC, the memory window and the device, as firmware would; the platform
  * sets up its RTT (register 0x168), its TVEs (IODA table 9, by 0x220 and 0x228), its TCE tables. The device has RID 0x0010.
  *
- * For the half of each DMA that is between the device's buffer and memory of the board's own, the board gives the device another
- * partition (an RTT and a TVE of its own), and puts back RTT, TVE and IODA address afterwards, under the machine's lock. That forgets the
- * partition numbers that the PHB has cached: whether a platform invalidates them, this machine can't show.
+ * For the half of each DMA between the device's buffer and the board's memory, the board moves the device to another partition (with the
+ * board's RTT and TVE), and restores RTT, TVE and IODA address afterwards, under the machine's lock. That invalidates the partition numbers
+ * that the PHB has cached, so this machine can't show whether a platform invalidates them.
  */
 
 import { EduDma } from "./edu.ts";
@@ -15,17 +15,17 @@ import type { ModelParts, QemuModel } from "./model.ts";
 import { hex, type Qtest, writeq } from "./qtest.ts";
 
 const RAM_BYTES = 2 ** 30;
-/** The board's own memory, behind what the platform sees: RTT at 0, TCE table at 0x1000, the buffer at 0x2000. */
+/** The board's memory, above the platform's: RTT at 0, TCE table at 0x1000, the buffer at 0x2000. */
 const OWN_MEMORY = RAM_BYTES - 0x2_0000;
 const OWN_TCES = OWN_MEMORY + 0x1000;
 const OWN_BUFFER = 0x2000;
 const FIRMWARE_BYTES = 0x1_0000;
-/** Where QEMU puts the device tree at reset, and more than its size. */
+/** Address at which QEMU puts the device tree at reset, and an upper bound of its size. */
 const DEVICE_TREE = { address: 0x100_0000, bytes: 0x10_0000 };
 
 const PHB = 0x6_00c3_c000_0000;
 const MEMORY_WINDOW = 0x6_00c2_0000_0000;
-/** PCI address that the window begins at, and of the device. */
+/** PCI address of the start of the memory window, and of the device. */
 const PCI_MEMORY = 0x8000_0000;
 const WINDOW_MASK = 0x7fff_ffffn;
 const DEVICE = 0x10;
@@ -37,12 +37,12 @@ const MEMORY_START = 0x1a0;
 const RTC_INVALIDATE = 0x208;
 const IODA_ADDRESS = 0x220;
 const IODA_DATA = 0x228;
-/** Bit 0 in IBM's count: enable, auto-increment, all. */
+/** IBM's bit 0: enable, auto-increment, all. */
 const BIT_0 = 1n << 63n;
 const TABLE_TVT = 9n;
 const TABLE_MEMORY_BARS = 16n;
 
-/** The partition that the board borrows: the last; its first TVE. */
+/** The partition that the board uses, the last one, and its first TVE. */
 const OWN_PARTITION = 511;
 const OWN_TVE_INDEX = BigInt(OWN_PARTITION * 2);
 /** One level of 512 entries, pages of 64 KiB. */
@@ -54,7 +54,7 @@ export const powernv: QemuModel = {
   program: "qemu-system-ppc64",
   args: [
     ...["-machine", "powernv9,memory-backend=memory", "-m", "1G", "-accel", "tcg"],
-    // An idle CPU lets virtual time jump to the next timer: edu's DMA takes 100 virtual milliseconds.
+    // With an idle CPU, virtual time jumps to the next timer: edu's DMA takes 100 virtual milliseconds.
     ...["-icount", "shift=0,sleep=off"],
     ...["-device", "pnv-phb,chip-id=0,index=0,id=phb0"],
     ...["-device", "edu,bus=phb0,addr=2.0,dma_mask=0xffffffffffffffff"],
@@ -73,7 +73,7 @@ export const powernv: QemuModel = {
   },
 };
 
-/** `stop`, and a branch back to it. A CPU that spins takes a core, and makes a DMA 30 times slower. */
+/** The instruction `stop`, and a branch back to it. A spinning CPU would use a core, and make a DMA 30 times slower. */
 function sleepingFirmware(): Uint8Array {
   const code = new DataView(new ArrayBuffer(FIRMWARE_BYTES));
   for (let at = 0; at < FIRMWARE_BYTES; at += 8) {
@@ -84,7 +84,7 @@ function sleepingFirmware(): Uint8Array {
 }
 
 function setUp(qtest: Qtest, { memory }: ModelParts): void {
-  // PEC 0, stack 0, nest registers: where the window and the PHB's registers lie in physical memory.
+  // PEC 0, stack 0, nest registers: the physical addresses of the window and of the PHB's registers.
   const nest = (register: number): number => 0x6_03fc_0000_0000 + (0x401_0c40 + register) * 8;
   const ones = 2n ** 64n - 1n;
   qtest.callAll([
@@ -109,7 +109,7 @@ function setUp(qtest: Qtest, { memory }: ModelParts): void {
   memory.write(OWN_TCES, entry);
 }
 
-/** Writes a word of the device's configuration space, little-endian as PCI is. */
+/** Writes a little-endian word of the device's configuration space. */
 function configure(qtest: Qtest, register: number, value: number): void {
   const data = Buffer.alloc(4);
   data.writeUInt32LE(value);

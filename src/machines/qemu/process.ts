@@ -1,6 +1,6 @@
 /**
- * Starts a QEMU whose life ends with that of the thread that started it, and which leaves no file behind: what it reads and writes
- * (two FIFOs, memory, firmware, its log) is opened here, unlinked, and passed on as open files before it starts.
+ * Starts a QEMU that ends with the thread that started it and leaves no files. Its files (two FIFOs, memory, firmware, log) are opened
+ * here, unlinked, and passed as open files before it starts.
  *
  * Linux only: it needs `setpriv` (util-linux), `sh` and `mkfifo`, which every distribution has.
  */
@@ -25,11 +25,11 @@ import { checkInteger, IovaError } from "../../units/errors.ts";
 import { isExecutable } from "./programs.ts";
 import { CAUSE, PHASE, STATE_BYTES, type WatchdogJob, WORD } from "./state.ts";
 
-/** Where QEMU finds the file that is its memory, and its firmware. */
+/** Paths of QEMU's memory file and firmware. */
 export const MEMORY_PATH = "/dev/fd/4";
 export const FIRMWARE_PATH = "/dev/fd/5";
 
-/** How long QEMU may take, in milliseconds. When it takes longer, it is killed at most 250 ms later. */
+/** Time limits of QEMU in milliseconds. If it exceeds one, it is killed at most 250 ms later. */
 export interface QemuPatience {
   /** From the start to the first answer: 1 .. 600,000. Default 30,000. */
   readonly startMilliseconds?: number;
@@ -41,34 +41,34 @@ export interface QemuCommand extends QemuPatience {
   /** Name or absolute path of the program. */
   readonly program: string;
   readonly args: readonly string[];
-  /** Size of the file at MEMORY_PATH in bytes; 0 when the board's memory can't be a file. */
+  /** Size of the file at MEMORY_PATH in bytes; 0 if the board's memory can't be a file. */
   readonly memoryFileBytes: number;
-  /** What stands at FIRMWARE_PATH. */
+  /** Content of the file at FIRMWARE_PATH. */
   readonly firmware: Uint8Array;
 }
 
-/** What other threads need to talk to it: open files of this process, by number, and the shared words. Structured-cloneable. */
+/** What other threads need to use it: numbers of open files of this process, and the shared words. Structured-cloneable. */
 export interface QemuHandle {
   readonly state: SharedBuffer;
   /** The FIFO of commands, that of replies, and the log that QEMU appends to. */
   readonly commands: number;
   readonly replies: number;
   readonly log: number;
-  /** The file that is its memory; empty when the board has none. */
+  /** Its memory file; empty if the board has none. */
   readonly memory: number;
-  /** For messages. */
+  /** The command line, for messages. */
   readonly commandLine: string;
   readonly callMilliseconds: number;
 }
 
-/** A QEMU that this thread has started. */
+/** A QEMU process of this thread. */
 export interface QemuProcess {
   readonly handle: QemuHandle;
   /** Kills QEMU, waits for its end, closes the files. */
   end(): void;
 }
 
-/** How long a killed QEMU may take until the kernel has ended it. */
+/** Time limit in milliseconds for the end of a killed QEMU. */
 export const LAST_MILLISECONDS = 5000;
 const LONGEST_PATIENCE_MS = 600_000;
 const FOLDER_PREFIX = "iova-qemu-";
@@ -76,8 +76,8 @@ const LEFT_AFTER_MS = 60_000;
 const WATCHDOG = new URL("./watchdog.worker.js", import.meta.url);
 
 /**
- * Starts it; whether it then answers, the first call shows. Throws IovaError: `qemu-not-installed`, or `qemu-unsupported` where
- * setpriv is missing, or `qemu-timeout` when not even the watchdog thread starts in time.
+ * Starts QEMU, without waiting for an answer. Throws IovaError: `qemu-not-installed`, `qemu-unsupported` if setpriv is missing, or
+ * `qemu-timeout` if the watchdog thread does not start in time.
  */
 export function startQemu(command: QemuCommand): QemuProcess {
   const { program, args, startMilliseconds = 30_000, callMilliseconds = 10_000 } = command;
@@ -99,7 +99,7 @@ export function startQemu(command: QemuCommand): QemuProcess {
   waitWhile(words, WORD.phase, PHASE.starting, startMilliseconds);
   const isLate = compareExchange(words, WORD.phase, PHASE.starting, PHASE.ended) === PHASE.starting;
   waitWhile(words, WORD.phase, PHASE.spawning, startMilliseconds);
-  // QEMU has its own copies by now. Ours must go: while we hold the FIFO's other end, we would never read end-of-file.
+  // QEMU has its own copies now. Ours are closed: while this process held the FIFO's other end, it would never read end-of-file.
   for (const file of [files.stdin, files.stdout, files.firmware]) closeSync(file);
   const { commands, replies, log, memory } = files;
   const close = (): void => [commands, replies, log, memory].forEach(closeSync);
@@ -119,9 +119,9 @@ export function startQemu(command: QemuCommand): QemuProcess {
 }
 
 function startWatchdog(job: WatchdogJob): Worker {
-  // The files are this thread's to close: node would warn of, and at the watchdog's end close, what it thinks is the watchdog's.
+  // This thread closes the files: otherwise Node would warn about them and close them when the watchdog ends.
   const worker = new Worker(WATCHDOG, { workerData: job, trackUnmanagedFds: false });
-  // QEMU ends with the watchdog: the callers hear of it by end-of-file, so nothing more is to be done about an error here.
+  // QEMU ends with the watchdog, and callers read end-of-file then, so an error needs no handling here.
   worker.on("error", () => {});
   worker.unref();
   return worker;
@@ -137,9 +137,9 @@ interface OpenFiles {
   readonly firmware: number;
 }
 
-/** No open waits for the other side: of each FIFO, the first end is opened for reading and writing. */
+/** The first end of each FIFO is opened for reading and writing, so that no open waits for the other end. */
 function openFiles(command: QemuCommand): OpenFiles {
-  // Memory of a file on a disk would be written back for nothing.
+  // A memory file on a disk would be written back needlessly.
   const parent = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
   removeLeftFolders(parent);
   const folder = mkdtempSync(join(parent, `${FOLDER_PREFIX}${process.pid}-`));
@@ -158,7 +158,7 @@ function openFiles(command: QemuCommand): OpenFiles {
       stdin: openSync(at("commands"), constants.O_RDONLY),
       stdout,
       replies: openSync(at("replies"), constants.O_RDONLY),
-      // Appended to, so that it can be emptied while QEMU has it open.
+      // Opened for appending, so that it can be truncated while QEMU has it open.
       log: openSync(at("log"), "a+", 0o600),
       memory,
       firmware,
@@ -169,8 +169,7 @@ function openFiles(command: QemuCommand): OpenFiles {
 }
 
 /**
- * A folder lives for some milliseconds. One that is older was left by a process that was killed in them: it takes no memory to speak of,
- * and goes at the next start.
+ * Removes left folders. A folder exists for some milliseconds; an older one was left by a process that was killed in that time.
  */
 function removeLeftFolders(parent: string): void {
   for (const name of readdirSync(parent)) {

@@ -1,8 +1,8 @@
-/** Looks for programs, as a shell would. */
+/** Finds programs as a shell does. */
 import { accessSync, constants, statSync } from "node:fs";
 import { join } from "node:path";
 
-/** Is it a program, by its path or by name on PATH? */
+/** True if this is the path of a program, or its name on PATH. */
 export function isExecutable(program: string): boolean {
   const paths = program.includes("/") ? [""] : (process.env["PATH"] ?? "").split(":");
   return paths.some((path) => {

@@ -1,10 +1,10 @@
 /**
- * What the IOMMU refused, from QEMU's log. The models of sun4u and PHB4 have no fault registers, and the devices behind them don't notice:
- * a refused read gives zeros, a refused write goes nowhere. But with `-d guest_errors` QEMU says so, once for each 4 bytes:
+ * Refused DMAs, from QEMU's log. The models of sun4u and PHB4 have no fault registers, and their devices don't notice refusals: a refused
+ * read returns zeros, a refused write is dropped. With `-d guest_errors` QEMU logs each refusal, once for each 4 bytes:
  *
  *     Invalid write at addr 0xFD002000, size 4, region '(null)', reason: rejected
  *
- * The address is the device's, before translation. It does not say whether the entry is empty or only lacks the permission.
+ * The address is the bus address. The log does not say whether the entry is empty or lacks the permission.
  */
 import { fstatSync, ftruncateSync, readSync } from "node:fs";
 import type { Fault } from "../../machine/contract.ts";
@@ -12,21 +12,21 @@ import { DEVICE_READS, DEVICE_WRITES } from "../../units/numbers.ts";
 import type { Qtest } from "./qtest.ts";
 
 const REFUSED = /^Invalid (read|write) at addr 0x([0-9A-F]+), size (\d+), region '\(null\)'/gm;
-/** A log that nobody takes faults from is emptied at this size: about 40,000 refused words. */
+/** The log is emptied at this size if no faults are taken: about 40,000 refused words. */
 const LONGEST_LOG = 2 ** 22;
 
-/** One thread's view of the log that all threads of the machine share. */
+/** One thread's view of the machine's log, which all threads share. */
 export class RefusalLog {
   readonly #qtest: Qtest;
   readonly #device: string;
 
-  /** `device`: the name that the faults carry. */
+  /** `device`: the device's name in faults. */
   constructor(qtest: Qtest, device: string) {
     this.#qtest = qtest;
     this.#device = device;
   }
 
-  /** Runs a DMA, under the machine's lock; false when any part of it was refused. */
+  /** Runs a DMA under the machine's lock. False if a part of it was refused. */
   granted(dma: () => void): boolean {
     return this.#qtest.locked(() => {
       if (this.#size() > LONGEST_LOG) this.#empty();
@@ -36,7 +36,7 @@ export class RefusalLog {
     });
   }
 
-  /** The faults since the last call, oldest first; refused words that follow each other are one. */
+  /** The faults since the last call, oldest first. Consecutive refused words are one fault. */
   take(): Fault[] {
     return this.#qtest.locked(() => {
       const faults = this.#refusals(0);

@@ -1,21 +1,20 @@
 /**
- * A block of a board's registers, over qtest. Numbers are what the CPU would load and store: qtest converts to and from the
- * target's byte order.
+ * A block of a board's registers, over qtest. Values are as the CPU would load and store them: qtest converts the byte order.
  */
 import { WideRegisters } from "../../machine/wide-registers.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
 import type { Qtest } from "./qtest.ts";
 
-/** Where a block of registers lies. */
+/** The location of a block of registers. */
 export interface RegisterBlock {
   /** Physical address of its first byte. */
   readonly base: number;
   readonly bytes: number;
-  /** May its registers be accessed by half? Else only read64 and write64 work. */
+  /** Whether its registers may be accessed by halves. Else only read64 and write64 work. */
   readonly halves: boolean;
 }
 
-/** One thread's view. Throws InvalidArgumentError for what lies outside of the block, or is not aligned. */
+/** One thread's view. Accesses throw InvalidArgumentError outside of the block, and if they are not aligned. */
 export class QemuRegisters extends WideRegisters {
   readonly #qtest: Qtest;
   readonly #block: RegisterBlock;

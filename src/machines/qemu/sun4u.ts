@@ -2,11 +2,11 @@
  * The board sun4u of qemu-system-sparc64: a "sabre" host bridge with its IOMMU, and an LSI53C895A behind its second PCI bridge.
  * (UltraSPARC-IIi user's manual, chapter 19 "PCI bus module"; Advanced PCI Bridge user's manual.)
  *
- * The CPU never runs (-S). Registers: the host bridge's, of which the IOMMU's are control at 0x200, TSB base at 0x208 and flush at 0x210.
+ * The CPU never runs (-S). Registers: those of the host bridge; the IOMMU has control at 0x200, TSB base at 0x208 and flush at 0x210.
  *
- * For each DMA the board puts an entry of its own into the table under test, for the device's program, and puts the old one back
- * afterwards: the last entry that the DMA itself does not use. The machine's lock is held meanwhile, so that nobody sees it. With the
- * IOMMU off, bus addresses are physical ones.
+ * For each DMA the board writes an entry for the device's program into the table under test, at the last entry that the DMA does not use,
+ * and restores the old entry afterwards. It holds the machine's lock, so that no other thread sees the change. With the IOMMU off, bus
+ * addresses are physical addresses.
  */
 
 import { LsiDma } from "./lsi53c895a.ts";
@@ -14,12 +14,12 @@ import type { ModelParts, QemuModel } from "./model.ts";
 import { hex, type Qtest } from "./qtest.ts";
 
 const RAM_BYTES = 2 ** 28;
-/** The board's own page, behind what the platform sees. */
+/** The board's page, above the platform's memory. */
 const OWN_PAGE = RAM_BYTES - 0x1_0000;
 
 const BRIDGE = 0x1fe_0000_0000;
 const CONFIGURATION = BRIDGE + 0x100_0000;
-/** Where PCI memory addresses begin. */
+/** Start of the PCI memory addresses. */
 const PCI_MEMORY = 0x1ff_0000_0000;
 const LSI_REGISTERS = 0x1000_0000;
 const LSI_RAM = 0x1000_2000;
@@ -57,7 +57,7 @@ export const sun4u: QemuModel = {
     }),
 };
 
-/** Firmware's work: the bridge forwards bus 2, the controller has its addresses, and may do DMA. */
+/** The set-up that firmware would do: the bridge forwards bus 2, and the controller has its addresses and may do DMA. */
 function setUp(qtest: Qtest): void {
   const bridge = configuration(0, 1);
   writeBytes(qtest, bridge + 0x18, 4, 0x0002_0200); // bus numbers: primary 0, secondary and subordinate 2
@@ -73,7 +73,7 @@ function configuration(bus: number, device: number): number {
   return CONFIGURATION + bus * 2 ** 16 + device * 2 ** 11;
 }
 
-/** Little-endian, as PCI is. */
+/** Writes little-endian bytes, as PCI expects. */
 function writeBytes(qtest: Qtest, at: number, bytes: number, value: number): void {
   const data = Buffer.alloc(bytes);
   data.writeUIntLE(value, 0, bytes);
@@ -87,7 +87,7 @@ function borrow(qtest: Qtest, iova: number, bytes: number, use: (page: number) =
     return;
   }
   const pageBytes = (control & TABLE_OF_64K_PAGES) === 0n ? 2 ** 13 : 2 ** 16;
-  // Entries that 32 bits can't reach are none for this device.
+  // Only entries below 2^32 bytes: the device's bus addresses have 32 bits.
   const entries = Math.min(1024 * 2 ** Number((control >> TSB_SIZE_SHIFT) & 7n), 2 ** 32 / pageBytes);
   const used = [iova, iova + bytes - 1].map((address) => Math.floor(address / pageBytes) % entries);
   let entry = entries - 1;

@@ -1,13 +1,13 @@
 /**
- * A device that does DMA when told to, through the machine's IOMMU: window by window and page by page, each through the IOTLB or else a walk,
- * checked for access, and moved. A refused page ends the DMA and is recorded as a fault.
+ * A device that does DMA on request, through the machine's IOMMU. Each page is translated by the IOTLB or a walk, checked for access, and
+ * copied. A refused page ends the DMA and is recorded as a fault.
  *
- * Everything between begin and end may use translations; nothing may throw there, or invalidations would wait for a DMA that
- * never ends. So arguments are checked before.
+ * Code between `begin` and `end` may use translations. It must not throw, or invalidations would wait for a DMA that never ends; so
+ * arguments are checked before.
  *
- * A refused DMA freezes its partition, then records the fault, then ends. Whoever takes a fault finds the freeze that it began. Whoever
- * finds a partition frozen, and has then waited for the DMAs in flight, finds the fault recorded; and once a reset has waited for them,
- * no fault of before it can come and be taken for that of a later freeze.
+ * A refused DMA freezes its partition, then records the fault, then ends. A thread that reads a fault record always sees the partition
+ * already frozen. A thread that sees a frozen partition, and then waits for the DMAs in flight, finds the fault recorded. After a reset has
+ * waited for them, no earlier fault can be recorded and be mistaken for that of a later freeze.
  */
 import type { DmaMaster } from "../../machine/contract.ts";
 import { count } from "../../shared/counters.ts";
@@ -28,12 +28,12 @@ const { copyIn, copyOut, load, peek, store } = sharedMemory;
 const { DEVICE, DEVICE_REGISTERS, deviceAt, PARTITION, partitionAt, THREAD, WINDOW } = layouts;
 const { WINDOW_DIRECT, WINDOW_FORMAT_MASK, WINDOW_FORMAT_SHIFT } = layouts;
 
-/** What a read of a device answers that is cut off from the bus. */
+/** Value of register reads of a frozen device. */
 const ALL_ONES = 0xffffffff;
 /** No window of the partition has the address. */
 const NO_WINDOW = -1;
 
-/** What the devices of one thread's machine share. */
+/** Parts that the devices of one thread's machine share. */
 export interface DevicePaths {
   readonly state: SharedWords;
   readonly layout: Layout;
@@ -57,7 +57,7 @@ export class SoftwareDevice implements DmaMaster {
   readonly #paths: DevicePaths;
   readonly #slotAt: number;
   readonly #deviceAt: number;
-  /** The window that translates, and the next entry in it: found by `#enter`, used by `#translate`. */
+  /** The current window and the next entry in it: set by `#enter`, used by `#translate`. */
   #windowAt = 0;
   #windowNumber = 0;
   #control = 0;
@@ -73,26 +73,26 @@ export class SoftwareDevice implements DmaMaster {
     this.#deviceAt = deviceAt(paths.layout, index);
   }
 
-  /** Throws InvalidArgumentError for an address beyond 64 bits, or when `into` is no Uint8Array. */
+  /** Throws InvalidArgumentError for an address beyond 64 bits, and if `into` is not a Uint8Array. */
   dmaRead(iova: bigint, into: Uint8Array): boolean {
     return this.#dma(iova, into, DEVICE_READS);
   }
 
-  /** Throws InvalidArgumentError for an address beyond 64 bits, or when `from` is no Uint8Array. */
+  /** Throws InvalidArgumentError for an address beyond 64 bits, and if `from` is not a Uint8Array. */
   dmaWrite(iova: bigint, from: Uint8Array): boolean {
     return this.#dma(iova, from, DEVICE_WRITES);
   }
 
   /**
-   * The device's register at byte offset `at` (a multiple of 4): a plain word that all threads share, 0 at first. All ones while the
-   * device's partition is frozen: it is cut off from the bus.
+   * The device's register at byte offset `at` (a multiple of 4): a plain word that all threads share, initially 0. All ones while the
+   * device's partition is frozen.
    */
   readRegister32(at: number): number {
     const word = this.#registerAt(at);
     return this.#isFrozen() ? ALL_ONES : load(this.#paths.state, word) >>> 0;
   }
 
-  /** Lost while the device's partition is frozen. */
+  /** Has no effect while the device's partition is frozen. */
   writeRegister32(at: number, value: number): void {
     const word = this.#registerAt(at);
     if (!this.#isFrozen()) store(this.#paths.state, word, value | 0);
@@ -136,10 +136,10 @@ export class SoftwareDevice implements DmaMaster {
     return moved >= 0;
   }
 
-  /** Why the last refused page was refused. */
+  /** The reason of the last refusal. */
   #reason: FaultReason = "translation-off";
 
-  /** The number of bytes moved when all were; -1 minus the number before the refused page when not. */
+  /** Moves the bytes. Returns their number or, after a refusal, -1 minus the number of bytes before the refused page. */
   #move(partition: number, high: number, low: number, bytes: Uint8Array, access: Access): number {
     // The bus address in pages of 4 KiB, below 2^52, which a double holds.
     let page4K = high * 2 ** 20 + (low >>> 12);
@@ -150,7 +150,7 @@ export class SoftwareDevice implements DmaMaster {
       const pagesOf4K = 2 ** (peek(this.#paths.state, this.#windowAt + WINDOW.pageShift) - 12);
       const done = this.#moveInWindow(pagesOf4K, (page4K % pagesOf4K) * 4096 + within4K, bytes, moved, access);
       if (done < 0) return done;
-      // Only the end of a window is behind us: the next one may begin here.
+      // The window ends here, but another one may begin here.
       page4K += Math.floor((within4K + done - moved) / 4096);
       within4K = 0;
       moved = done;
@@ -158,7 +158,7 @@ export class SoftwareDevice implements DmaMaster {
     return moved;
   }
 
-  /** Moves what lies in the window, from byte `from` of `bytes` on. As `#move`. */
+  /** Moves the part in the current window, from byte `from` of `bytes` on. Returns as `#move`. */
   #moveInWindow(pagesOf4K: number, offset: number, bytes: Uint8Array, from: number, access: Access): number {
     const { size, state } = this.#paths;
     const pageBytes = pagesOf4K * 4096;
@@ -178,7 +178,7 @@ export class SoftwareDevice implements DmaMaster {
     return moved;
   }
 
-  /** Finds the open window that has the address. False, with the reason: refused. */
+  /** Finds the open window that contains the address. False: refused, with `#reason`. */
   #enter(partition: number, page4K: number): boolean {
     const { layout, state } = this.#paths;
     const firstWindow = ((partition - layout.partitionsAt) / layout.partitionWords) * layout.windows;
@@ -201,7 +201,7 @@ export class SoftwareDevice implements DmaMaster {
     return false;
   }
 
-  /** Translates the next page into the scratch. False, with the reason: refused. */
+  /** Translates the next page into `#translation`. False: refused, with `#reason`. */
   #translate(access: Access): boolean {
     if ((this.#control & WINDOW_DIRECT) !== 0) {
       this.#translation.page = this.#entry;
@@ -221,7 +221,7 @@ export class SoftwareDevice implements DmaMaster {
     count(state, this.#slotAt + THREAD.walks, 1);
     const window = this.#windowAt;
     const decoder = decoderOf((this.#control >>> WINDOW_FORMAT_SHIFT) & WINDOW_FORMAT_MASK);
-    // The table is a multiple of 4 with all entries, or all of its first level, inside memory: who opened the window has checked.
+    // The table address is a multiple of 4, and the table (or its first level) lies inside memory: checked when the window was opened.
     const table =
       (peek(state, window + WINDOW.tableHigh) >>> 0) * 2 ** 30 + (peek(state, window + WINDOW.tableLow) >>> 2);
     const levels = peek(state, window + WINDOW.levels);
@@ -239,7 +239,7 @@ export class SoftwareDevice implements DmaMaster {
     return false;
   }
 
-  /** Still in flight: who thaws the partition afterwards, thaws it for good. */
+  /** While the DMA is in flight, so that a later thaw is not undone by this fault. */
   #freezeAfterFault(partition: number): void {
     const { state } = this.#paths;
     if (load(state, partition + PARTITION.freezesOnFault) !== 0) store(state, partition + PARTITION.frozen, 1);
@@ -251,7 +251,7 @@ export class SoftwareDevice implements DmaMaster {
     else copyIn(this.#paths.memoryBytes, address, part);
   }
 
-  /** As `#copy`, through the streaming cache where there is one. False: its lock could not be had. */
+  /** As `#copy`, through the streaming cache if there is one. False: its lock was not available. */
   #stream(address: number, bytes: Uint8Array, from: number, length: number, access: Access): boolean {
     const { streaming } = this.#paths;
     if (streaming === undefined) this.#copy(address, bytes, from, length, access);
@@ -268,7 +268,7 @@ export class SoftwareDevice implements DmaMaster {
   }
 }
 
-/** The entry of an open window in which a page of 4 KiB lies, or NO_WINDOW. */
+/** The entry of an open window that contains a page of 4 KiB, or NO_WINDOW. */
 function entryIn(state: SharedWords, window: number, page4K: number): number {
   const basePage4K =
     (peek(state, window + WINDOW.baseHigh) >>> 0) * 2 ** 20 + (peek(state, window + WINDOW.baseLow) >>> 12);

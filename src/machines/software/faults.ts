@@ -1,10 +1,10 @@
 /**
- * The fault record: DMAs that the IOMMU refused, until somebody takes them. Bounded: each thread that drives devices has a
- * ring of its own in shared memory; a fault that finds its ring full is counted and lost, as in hardware.
+ * The fault record: DMAs that the IOMMU refused, until a thread takes them. It is bounded: each thread that drives devices has its own ring
+ * in shared memory. A fault that finds its ring full is counted and lost, as in hardware.
  *
- * One thread records in a ring, any thread takes. The record is stored before the count that shows it (pairs with the load
- * of the count in `take`); taking moves the other count by compareExchange, so that of two takers one gets a fault. A record is
- * not overwritten before it has been taken. So a thread may be killed anywhere: it leaves no half of a fault.
+ * One thread records in a ring; any thread takes. The record is stored before the count of recorded faults (pairs with the load of the
+ * count in `take`). A compareExchange of the other count takes a fault, so that one of two takers gets it. A record is not overwritten
+ * before it was taken. So a thread may be killed anywhere without leaving a partial fault.
  */
 import type { Fault } from "../../machine/contract.ts";
 import { count, counted } from "../../shared/counters.ts";
@@ -20,13 +20,13 @@ export const FAULT_REASONS = [
   "outside-window",
   /** The entry is empty. */
   "not-mapped",
-  /** The entry is not as the format says, or of another page size. */
+  /** The entry is invalid in its format, or of another page size. */
   "bad-entry",
   "read-refused",
   "write-refused",
-  /** The entry leads to where there is no memory. */
+  /** The entry leads to an address outside of memory. */
   "outside-memory",
-  /** A dead thread, or one that does not run, has the streaming cache's lock. */
+  /** A dead or stopped thread holds the lock of the streaming cache. */
   "streaming-cache-busy",
 ] as const;
 export type FaultReason = (typeof FAULT_REASONS)[number];
@@ -35,7 +35,7 @@ interface StampedFault extends Fault {
   readonly stamp: number;
 }
 
-/** One thread's view. Holds no state of its own. */
+/** One thread's view. Stateless. */
 export class FaultRecord {
   readonly #state: SharedWords;
   readonly #layout: Layout;
@@ -69,7 +69,7 @@ export class FaultRecord {
     store(state, slot + THREAD.faultsRecorded, recorded + 1);
   }
 
-  /** Takes what is recorded, oldest first. */
+  /** Takes the recorded faults, oldest first. */
   take(): readonly Fault[] {
     const faults: StampedFault[] = [];
     for (let thread = 0; thread < this.#layout.threads; thread++) this.#takeFrom(thread, faults);
@@ -78,7 +78,7 @@ export class FaultRecord {
     return faults.map(({ device, iova, access, reason }) => ({ device, iova, access, reason }));
   }
 
-  /** Faults that found the record full, since the machine was made. */
+  /** Number of faults lost because the record was full, since the machine was created. */
   lost(): number {
     let lost = 0;
     for (let thread = 0; thread < this.#layout.threads; thread++) {
@@ -94,7 +94,7 @@ export class FaultRecord {
       if (load(this.#state, slot + THREAD.faultsRecorded) === taken) return;
       const fault = this.#read(this.#recordAt(thread, taken));
       const next = (taken + 1) | 0;
-      // Another taker may have been faster: then what was read may be a later fault already.
+      // If another thread was faster, the fault that was read may be a later one.
       if (compareExchange(this.#state, slot + THREAD.faultsTaken, taken, next) === taken) faults.push(fault);
     }
   }
@@ -112,7 +112,7 @@ export class FaultRecord {
   }
 
   #recordAt(thread: number, index: number): number {
-    // A power of two, so that the ring goes on where the count wraps.
+    // A power of two, so that ring positions stay consistent when the count wraps.
     const { faultsAt, faultRecords } = this.#layout;
     return faultsAt + (thread * faultRecords + (index & (faultRecords - 1))) * FAULT.words;
   }

@@ -1,18 +1,18 @@
 /**
- * The IOTLB: translations that the machine's walk has found, kept until they are invalidated or evicted, whatever happens to
- * the entries in memory. That is the point of it: a forgotten invalidation does harm here as it does on hardware.
+ * The IOTLB: translations from the machine's walks, kept until they are invalidated or evicted, even if the entries in memory change. So a
+ * missing invalidation has the same effects as on hardware.
  *
- * Set-associative, shared by all threads, without locks. A way is taken for writing by compareExchange of its version, whose
- * low bits then name the writer; a reader that finds a writer, or another version afterwards, takes it for a miss. All its
- * words are read and written atomically, so that no CPU joins parts of two translations.
+ * It is set-associative, shared by all threads, and lock-free. A writer takes a way by compareExchange of its version, whose low bits then
+ * hold the writer's number. A reader that finds a writer, or another version afterwards, treats it as a miss. All words are accessed
+ * atomically, so that no CPU combines parts of two translations.
  *
- * Invalidation takes the tag away (compareExchange tag → 0) and touches nothing else. It needs no version:
- * - A reader that matched the tag before is a DMA in flight: the caller waits for those afterwards (registers.ts).
- * - A writer of the same way writes a translation that it walked after the entry was emptied: the caller has waited for
- *   earlier walks before. So nothing stale can follow, and whichever tag wins is right.
+ * Invalidation clears the tag (compareExchange tag → 0) and nothing else. It needs no version:
+ * - A reader that matched the tag before is a DMA in flight: the caller waits for those afterwards (translation.ts).
+ * - A writer of the same way writes a translation that it walked after the entry was emptied: the caller has waited for earlier walks. So
+ *   no stale translation can follow, and either tag is correct.
  *
- * A thread killed while it writes a way leaves the writer's mark: the way matches nothing, is not filled, and serves again
- * after `releaseWaysOf`.
+ * A thread that is killed while it writes a way leaves its number in the version: the way matches nothing and is not filled until
+ * `releaseWaysOf`.
  */
 
 import type { SharedWords } from "../../shared/memory.ts";
@@ -24,24 +24,24 @@ import * as layouts from "./layout.ts";
 const { add, compareExchange, glance, load, store } = memory;
 const { CLOCKS, WAY } = layouts;
 
-/** Which way of a full set a new translation replaces. */
+/** The policy by which a new translation replaces a way of a full set. */
 export type Replacement = "round-robin" | "random" | "least-recently-used";
-/** By their numbers in the header. */
+/** The policies by their number in the header. */
 export const REPLACEMENTS: readonly Replacement[] = ["round-robin", "random", "least-recently-used"];
 const RANDOM = 1;
 const LEAST_RECENTLY_USED = 2;
 
-/** What an entry, or a way of the IOTLB, says. */
+/** The content of an entry, or of a way of the IOTLB. */
 export interface Translation {
   /** Physical page. */
   page: number;
-  /** 0: nothing is permitted. Beside the access: STREAMED. */
+  /** The access; 0: nothing is permitted. May include STREAMED. */
   access: number;
-  /** With STREAMED, the context in the streaming cache: 12 bits, 0 for none. Else it says nothing. */
+  /** With STREAMED, the context in the streaming cache: 12 bits, 0 for none. Else undefined. */
   context?: number;
 }
 
-/** Beside a translation's access: what the device moves goes through the streaming cache, where there is one. */
+/** Bit of `access`: the device's accesses go through the streaming cache, if there is one. */
 export const STREAMED = 4;
 
 const WRITER_BITS = 11;
@@ -51,10 +51,10 @@ const PAGE_HIGH_MASK = (1 << 20) - 1;
 const ACCESS_SHIFT = 24;
 const ANY_WINDOW = -1;
 const LAST_TAG = 2 ** 31 - 1;
-/** Odd, and larger than most IOTLBs have sets for: neighbouring windows begin in different sets. */
+/** An odd hash factor: adjacent windows begin in different sets. */
 const WINDOW_STEP = 0x9e3779b1 | 0;
 
-/** One thread's view. Holds no state of its own. */
+/** One thread's view. Stateless. */
 export class Iotlb {
   readonly #state: SharedWords;
   readonly #waysAt: number;
@@ -62,7 +62,7 @@ export class Iotlb {
   readonly #sets: number;
   readonly #ways: number;
   readonly #replacement: number;
-  /** Ways in all. */
+  /** Total number of ways. */
   readonly #capacity: number;
   readonly #writer: number;
 
@@ -77,7 +77,7 @@ export class Iotlb {
     this.#writer = thread + 1;
   }
 
-  /** True when the IOTLB knows the entry of the window with this number: then `into` is its translation. Only between begin and end of a DMA. */
+  /** Looks the entry of this window up. True: `into` is its translation. Only between `begin` and `end` of a DMA. */
   lookup(window: number, entry: number, into: Translation): boolean {
     if (this.#capacity === 0) return false;
     const state = this.#state;
@@ -100,8 +100,8 @@ export class Iotlb {
   }
 
   /**
-   * Keeps a translation that a walk has found, in place of another if need be. False: others are writing all ways of the
-   * set, it is not kept. Only between begin and end of the DMA that walked.
+   * Stores a translation of a walk, and evicts another if necessary. False: it was not stored, because other threads are writing all ways
+   * of the set. Only between `begin` and `end` of the DMA that walked.
    */
   fill(window: number, entry: number, translation: Translation): boolean {
     if (this.#capacity === 0) return false;
@@ -114,8 +114,8 @@ export class Iotlb {
   }
 
   /**
-   * Forgets the entries [first, end) of a window. Plain looks at the tags: fills that matter have passed before (see above), and
-   * one that goes on meanwhile holds a translation that is still right.
+   * Invalidates the entries [first, end) of a window. Relaxed reads of the tags suffice: earlier fills have completed before (see above),
+   * and a concurrent fill has a valid translation.
    */
   forget(window: number, first: number, end: number): void {
     if (end - first >= this.#sets) {
@@ -127,17 +127,17 @@ export class Iotlb {
     }
   }
 
-  /** Forgets a whole window. */
+  /** Invalidates a whole window. */
   forgetWindow(window: number): void {
     this.#forgetWays(this.#waysAt, this.#capacity, window, 0, LAST_TAG);
   }
 
-  /** Forgets all. */
+  /** Invalidates all translations. */
   forgetAll(): void {
     this.#forgetWays(this.#waysAt, this.#capacity, ANY_WINDOW, 0, LAST_TAG);
   }
 
-  /** Gives back the ways that a killed thread was writing, as empty ones. The caller knows that it no longer runs. */
+  /** Empties the ways that a killed thread was writing. The caller knows that the thread no longer runs. */
   releaseWaysOf(thread: number): void {
     const end = this.#waysAt + this.#capacity * WAY.words;
     for (let way = this.#waysAt; way < end; way += WAY.words) {
@@ -148,7 +148,7 @@ export class Iotlb {
     }
   }
 
-  /** Entries that it knows now, in no order: for tests and displays. */
+  /** The entries that it currently contains, in no order. For tests and displays. */
   knownEntries(): number[] {
     const entries: number[] = [];
     for (let way = 0; way < this.#capacity; way++) {
@@ -159,13 +159,13 @@ export class Iotlb {
   }
 
   #setAt(window: number, entry: number): number {
-    // The number of sets is a power of two. The same entry of several windows falls into several sets.
+    // The number of sets is a power of two. The same entry of different windows maps to different sets.
     return this.#waysAt + ((entry + Math.imul(window, WINDOW_STEP)) & (this.#sets - 1)) * this.#ways * WAY.words;
   }
 
   /**
-   * A way that changes hands between the two looks is being filled anew: its old translation is gone, the new one is right. If
-   * the compareExchange then takes that one's tag, since it is of an entry with the same number, it is only walked again.
+   * If a way is refilled between the two reads, its old translation is gone and the new one is valid. If the compareExchange then clears
+   * the new tag, because the entry has the same number, the entry is only walked again.
    */
   #forgetWays(way: number, ways: number, window: number, first: number, end: number): void {
     const state = this.#state;
@@ -179,14 +179,14 @@ export class Iotlb {
     }
   }
 
-  /** Writes a translation into a way, unless somebody else is writing it. */
+  /** Writes a translation into a way, unless another thread is writing it. */
   #write(way: number, window: number, entry: number, translation: Translation): boolean {
     const state = this.#state;
     const version = load(state, way + WAY.version);
     if ((version & WRITER_MASK) !== 0) return false;
     if (compareExchange(state, way + WAY.version, version, version | this.#writer) !== version) return false;
     const high = Math.floor(translation.page / 2 ** 32) | (translation.access << ACCESS_SHIFT);
-    // The old tag goes first, the new one comes last: the way never shows a tag with another's page.
+    // The old tag is cleared first and the new one stored last, so the way never has a tag with the page of another entry.
     store(state, way + WAY.tag, 0);
     store(state, way + WAY.window, window);
     store(state, way + WAY.pageLow, translation.page | 0);
@@ -198,7 +198,7 @@ export class Iotlb {
     return true;
   }
 
-  /** Where in its set a new translation should go: to the same entry, an empty way, or by the replacement. */
+  /** The way for a new translation: that of the same entry, an empty one, or one chosen by the replacement policy. */
   #victim(window: number, entry: number, set: number): number {
     let empty = -1;
     for (let way = 0; way < this.#ways; way++) {
@@ -231,7 +231,7 @@ export class Iotlb {
     store(this.#state, way + WAY.used, add(this.#state, CLOCKS.use, 1) + 1);
   }
 
-  /** A step of a Weyl sequence, mixed: 0 .. 2^32 − 1. */
+  /** A hashed step of a Weyl sequence: 0 .. 2^32 − 1. */
   #random(): number {
     const state = add(this.#state, CLOCKS.random, 0x9e3779b9 | 0);
     let mixed = Math.imul(state ^ (state >>> 16), 0x85ebca6b);
@@ -240,7 +240,7 @@ export class Iotlb {
   }
 }
 
-/** The version after a write, with nobody writing. */
+/** The version after a write, without a writer. */
 function nextVersion(version: number): number {
   return ((version & ~WRITER_MASK) + (1 << WRITER_BITS)) | 0;
 }

@@ -1,15 +1,15 @@
 /**
- * Where the state of a software machine lies in its shared buffer (its physical memory is another). Every object of this
- * folder is a view of that buffer, one per thread.
+ * Layout of a software machine's shared state. (Its physical memory is a separate buffer.) Every object of this folder is one thread's view
+ * of this buffer.
  *
  *   header | clocks | in-flight bits | devices | partitions with their windows | the IOMMU's own words | threads | IOTLB ways |
  *   round-robin cursors | fault rings
  *
- * A *partition* is a set of devices that share their windows, and are cut off together (PowerPC's partitionable endpoint); a
- * *window* is a piece of bus addresses with the table that translates it. Whatever registers or hypercalls an IOMMU is
- * programmed by, this is what comes of it, and all that a DMA looks at.
+ * A *partition* is a set of devices that share windows and are frozen together (PowerPC's partitionable endpoint). A *window* is a range of
+ * bus addresses with the table that translates it. All registers and hypercalls of an IOMMU change these structures, and a DMA uses nothing
+ * else.
  *
- * What different threads write lies on different lines of 128 bytes, because neighbouring lines are fetched in pairs.
+ * Different threads write different lines of 128 bytes, because adjacent cache lines are fetched in pairs.
  */
 import { peek, type SharedWords } from "../../shared/memory.ts";
 import { FormatError } from "../../units/errors.ts";
@@ -22,11 +22,11 @@ export const MAGIC = 0x494f4d4d;
 /** Version of this layout. Raised with every change that another version could misread. */
 export const LAYOUT_VERSION = 4;
 
-/** Words of the header: never changed after creation. */
+/** Words of the header. They never change after creation. */
 export const HEADER = {
   magic: 0,
   version: 1,
-  /** Thread slots. */
+  /** Number of thread slots. */
   threads: 2,
   iotlbSets: 3,
   iotlbWays: 4,
@@ -38,35 +38,35 @@ export const HEADER = {
   memoryPages: 9,
   partitions: 10,
   windows: 11,
-  /** Index of the IOMMU's model in IOMMU_MODELS, and how many words it has for itself. */
+  /** Index of the IOMMU's model in IOMMU_MODELS, and the number of its words. */
   model: 12,
   modelWords: 13,
 } as const;
 
-/** Words of one device: its partition is written by who set the machine up, or moves the device; its registers by drivers. */
+/** Words of one device. A platform writes its partition, and drivers write its registers. */
 export const DEVICE = { partition: 0, registers: 16, words: 32 } as const;
 /** Registers of a device, 32 bits each. */
 export const DEVICE_REGISTERS = 16;
 
 /** Words of one partition, before those of its windows. */
 export const PARTITION = {
-  /** 1: cut off. Every DMA of its devices is dropped. */
+  /** 1: frozen. Every DMA of its devices is dropped. */
   frozen: 0,
-  /** 1: a fault of one of its devices cuts it off. */
+  /** 1: a fault of one of its devices freezes it. */
   freezesOnFault: 1,
   words: 32,
 } as const;
 
 /**
- * Words of one window. All but `control` are stored while the window is closed, by one thread, plainly; the store of `control`
- * pairs with its load at each DMA: who sees the window open sees the others.
+ * Words of one window. One thread stores all except `control` plainly while the window is closed. The store of `control` pairs with its
+ * load at each DMA: a DMA that sees the window open sees the other words.
  */
 export const WINDOW = {
-  /** 0: closed. Else WINDOW_OPEN, perhaps WINDOW_DIRECT, and the format code from bit FORMAT_SHIFT on. */
+  /** 0: closed. Else WINDOW_OPEN, possibly WINDOW_DIRECT, and the format code from bit FORMAT_SHIFT on. */
   control: 0,
   entries: 1,
   pageShift: 2,
-  /** 1: a flat table. Each inner level has 2^levelBits entries; so has the last, but in a flat table. */
+  /** 1: a flat table. With more levels, each level has 2^levelBits entries. */
   levels: 3,
   levelBits: 4,
   tableLow: 5,
@@ -76,14 +76,14 @@ export const WINDOW = {
   words: 32,
 } as const;
 export const WINDOW_OPEN = 1;
-/** No table: bus address − base = physical address. */
+/** A window without a table: bus address − base = physical address. */
 export const WINDOW_DIRECT = 2;
 export const WINDOW_FORMAT_SHIFT = 8;
 export const WINDOW_FORMAT_MASK = 0xff;
 
-/** Words that order events among threads, on the second and third line. */
+/** Words that order events of several threads, on the second and third line. */
 export const CLOCKS = {
-  /** Stamps faults, so that the records of several threads can be put in order. */
+  /** Stamps faults, so that the records of several threads can be sorted. */
   fault: 32,
   /** Stamps uses of IOTLB ways: least-recently-used. */
   use: 64,
@@ -95,16 +95,16 @@ const IN_FLIGHT_AT = 3 * LINE_WORDS;
 /** Threads per word of in-flight bits. */
 export const THREADS_PER_WORD = 32;
 
-/** Words of one thread's slot. Its thread alone writes them, but for `state`, `waited` and `faultsTaken`. */
+/** Words of one thread's slot. Only its thread writes them, except `state`, `waited` and `faultsTaken`. */
 export const THREAD = {
   /** Odd while a DMA of this thread is in flight. */
   sequence: 1,
-  /** 1 while another thread sleeps until this one's DMA has passed. */
+  /** 1 while another thread sleeps until this thread's DMA has ended. */
   waited: 2,
-  /** Faults recorded since creation, and taken: the ring holds those between. */
+  /** Faults recorded since creation, and faults taken; the ring holds the difference. */
   faultsRecorded: 3,
   faultsTaken: 4,
-  /** Last invalidation: storing it orders this thread's earlier stores before what follows. */
+  /** Stored at each invalidation: orders this thread's earlier stores before its later loads. */
   doorbell: 5,
   /** Counters: COUNTER_WORDS (two) each. */
   walks: 8,
@@ -113,14 +113,14 @@ export const THREAD = {
   faults: 14,
   faultsLost: 16,
   fillsRefused: 18,
-  /** DMAs of frozen partitions. */
+  /** Dropped DMAs of frozen partitions. */
   dropped: 20,
   words: 32,
 } as const;
 
 /** Words of one IOTLB way. */
 export const WAY = {
-  /** Low 11 bits: who is writing the way (slot + 1), 0 when nobody is. Above: counts fills. */
+  /** Low 11 bits: the writing thread's slot + 1, or 0. Higher bits: number of fills. */
   version: 0,
   /** Entry + 1; 0: empty. */
   tag: 1,
@@ -128,9 +128,9 @@ export const WAY = {
   pageLow: 2,
   /** Physical page, bits 32 .. 51; access in bits 24 and 25. */
   pageHighAndAccess: 3,
-  /** When it was last used, by CLOCKS.use. */
+  /** Time of the last use, by CLOCKS.use. */
   used: 4,
-  /** Number of the window that the entry is of. */
+  /** Number of the entry's window. */
   window: 5,
   /** Context of a streamed translation. */
   context: 6,
@@ -140,7 +140,7 @@ export const WAY = {
 /** Words of one recorded fault. */
 export const FAULT = { stamp: 0, device: 1, iovaLow: 2, iovaHigh: 3, access: 4, reason: 5, words: 8 } as const;
 
-/** Sizes that the layout follows from. */
+/** The sizes that determine the layout. */
 export interface Geometry {
   readonly threads: number;
   /** 0: no IOTLB. */
@@ -155,15 +155,15 @@ export interface Geometry {
   /** Size of the physical memory, in units of 4096 bytes. */
   readonly memoryPages: number;
   readonly partitions: number;
-  /** Of each partition. */
+  /** Windows of each partition. */
   readonly windows: number;
   /** Index in IOMMU_MODELS. */
   readonly model: number;
-  /** Words of the IOMMU's own. */
+  /** Words of the IOMMU's model. */
   readonly modelWords: number;
 }
 
-/** A geometry with where each part begins, in words. */
+/** A geometry, with the offset of each part in words. */
 export interface Layout extends Geometry {
   readonly inFlightAt: number;
   readonly inFlightWords: number;
@@ -176,7 +176,7 @@ export interface Layout extends Geometry {
   readonly waysAt: number;
   readonly cursorsAt: number;
   readonly faultsAt: number;
-  /** Of the whole buffer. */
+  /** Words of the whole buffer. */
   readonly words: number;
 }
 
@@ -195,22 +195,22 @@ export function layoutOf(geometry: Geometry): Layout {
   return { ...geometry, ...before, threadsAt, waysAt, cursorsAt, faultsAt, words };
 }
 
-/** Where a device's words begin. */
+/** Index of a device's first word. */
 export function deviceAt(layout: Layout, device: number): number {
   return layout.devicesAt + device * DEVICE.words;
 }
 
-/** Where a partition's words begin. */
+/** Index of a partition's first word. */
 export function partitionAt(layout: Layout, partition: number): number {
   return layout.partitionsAt + partition * layout.partitionWords;
 }
 
-/** Where the words of a partition's window begin. */
+/** Index of the first word of a partition's window. */
 export function windowAt(layout: Layout, partition: number, window: number): number {
   return partitionAt(layout, partition) + PARTITION.words + window * WINDOW.words;
 }
 
-/** The number of a partition's window among all: what the IOTLB's ways are tagged with. */
+/** The number of a partition's window among all windows, which the IOTLB's ways contain. */
 export function windowNumber(layout: Layout, partition: number, window: number): number {
   return partition * layout.windows + window;
 }
@@ -219,7 +219,7 @@ function toLine(words: number): number {
   return Math.ceil(words / LINE_WORDS) * LINE_WORDS;
 }
 
-/** Reads the header of a buffer of `words` words. Throws FormatError when it is no machine of this version, or cut. */
+/** Reads the header of a buffer of `words` words. Throws FormatError unless it is a whole machine of this version. */
 export function readLayout(state: SharedWords, words: number): Layout {
   if (words < IN_FLIGHT_AT || peek(state, HEADER.magic) !== MAGIC) {
     throw new FormatError("the handle's state is not that of a software machine");

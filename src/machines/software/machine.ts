@@ -1,6 +1,6 @@
 /**
- * The software machine: physical memory, an IOMMU that walks the table in it, an IOTLB, and devices that do DMA. Its shared
- * state is made once, by `create`; each thread attaches to the handle and has a view of its own.
+ * The software machine: physical memory, an IOMMU that walks tables in it, an IOTLB, and devices that do DMA. `create` makes its shared
+ * state; each other thread attaches to the handle and has its own view.
  *
  *     const machine = SoftwareMachine.create({ memoryBytes: 64 * 2 ** 20, devices: ["nvme0"] });
  *     worker.postMessage(machine.handle);                    // there: SoftwareMachine.attach(handle)
@@ -47,81 +47,80 @@ import { DmaInFlight, slotAt } from "./threads.ts";
 import { TranslationUnit } from "./translation.ts";
 
 export interface IotlbOptions {
-  /** Translations that it holds: 0 (no IOTLB), or a power of two times `ways`; at most 65,536. Default 64. */
+  /** Number of translations: 0 (no IOTLB), or a power of two times `ways`; at most 65,536. Default 64. */
   readonly entries?: number;
-  /** Where one entry may stand: 1 (direct-mapped) .. 64. Default 4. */
+  /** Ways of a set: 1 (direct-mapped) .. 64. Default 4. */
   readonly ways?: number;
   /** Default "round-robin". */
   readonly replacement?: Replacement;
-  /** Of the "random" replacement: any integer. Default 1. */
+  /** Seed of the "random" replacement: any integer. Default 1. */
   readonly seed?: number;
 }
 
 export interface SoftwareMachineOptions {
   /** Size of physical memory: a multiple of 4096, up to 4 GiB. */
   readonly memoryBytes: number;
-  /** Names of the devices, each once. Default: one, "device0". */
+  /** Names of the devices, each once. Default: one device, "device0". */
   readonly devices?: readonly string[];
-  /** How its IOMMU is programmed: the name of one of IOMMU_MODELS (iommus/). Default "linear". */
+  /** Name of the IOMMU's model in IOMMU_MODELS (iommus/). Default "linear". */
   readonly iommu?: string;
-  /** Sets of devices that share windows: 1 .. 256. Default 1. All devices begin in partition 0. */
+  /** Number of partitions, sets of devices that share windows: 1 .. 256. Default 1. At first all devices are in partition 0. */
   readonly partitions?: number;
-  /** Windows that each partition can have: 1 .. 16. Default 1. */
+  /** Windows of each partition: 1 .. 16. Default 1. */
   readonly windows?: number;
   readonly iotlb?: IotlbOptions;
-  /** How many threads may be attached at a time: 1 .. 256. Default 32, or the crew's. */
+  /** Most attached threads: 1 .. 256. Default 32, or the crew's limit. */
   readonly threads?: number;
-  /** The threads that the machine is for, where there are others than its own: two machines with the same threads. Default: a crew of its own. */
+  /** An existing crew, for example that of another machine with the same threads. Default: a new crew. */
   readonly crew?: Crew;
-  /** Untaken faults that each thread's record holds: 1 .. 65,536, rounded up to a power of two. Default 64. */
+  /** Capacity of each thread's fault record: 1 .. 65,536, rounded up to a power of two. Default 64. */
   readonly faultRecords?: number;
-  /** How long an invalidation waits for DMAs in flight before it reports that it could not: 1 .. 60,000. Default 1000. */
+  /** Time limit of an invalidation for DMAs in flight, in milliseconds: 1 .. 60,000. Default 1000. */
   readonly busyMilliseconds?: number;
 }
 
-/** What a thread attaches to. Structured-cloneable. */
+/** Post it to another thread and attach there. Structured-cloneable. */
 export interface SoftwareMachineHandle {
   readonly memory: SharedBuffer;
   readonly state: SharedBuffer;
   readonly devices: readonly string[];
   /** The threads that may attach. */
   readonly crew: CrewHandle;
-  /** Its number among the structures of the crew. */
+  /** The machine's index among the crew's structures. */
   readonly structure: number;
 }
 
-/** Sums over all threads since the machine was made. */
+/** Sums over all threads since the machine was created. */
 export interface SoftwareMachineStatistics {
   /** Entries read from memory for a DMA. */
   readonly walks: number;
-  /** Pages that the IOTLB knew. */
+  /** Pages that were found in the IOTLB. */
   readonly hits: number;
   readonly invalidations: number;
   readonly faults: number;
-  /** Faults that found the record full. */
+  /** Faults lost because the record was full. */
   readonly faultsLost: number;
-  /** Translations not kept, since other threads were writing all ways of their set. */
+  /** Translations not stored in the IOTLB, because other threads were writing all ways of their set. */
   readonly fillsRefused: number;
-  /** DMAs of frozen partitions: they move nothing, and are no faults. */
+  /** Dropped DMAs of frozen partitions. They move no bytes and are not faults. */
   readonly dropped: number;
 }
 
 /**
- * Memory, an IOMMU with an IOTLB that keeps what is stale, and devices that do DMA. One thread's view: post `handle`, and `attach` in each
- * other thread (`threads` of them at once). Addresses and lengths are bytes. A refused DMA answers false and is a record in `faults()`;
- * wrong options, registers and device names throw InvalidArgumentError.
+ * One thread's view: post `handle`, and `attach` in each other thread. Addresses and lengths are in bytes. A refused DMA returns false and
+ * is recorded in `faults()`. Wrong options, registers and device names throw InvalidArgumentError.
  */
 export class SoftwareMachine implements DmaMachine {
   readonly handle: SoftwareMachineHandle;
-  /** The threads of the machine: those of its tables and pages too, so that a dead one is recovered in one call, `crew.reclaim`. */
+  /** The threads of the machine, its tables and its pages. `crew.reclaim` recovers a dead thread in all of them. */
   readonly crew: Crew;
-  /** What a hypervisor adds its recoveries to. */
+  /** The attachment to the crew, to which a hypervisor adds its recoveries. */
   readonly attachment: Attachment;
   /** This thread's number in the crew. */
   readonly thread: number;
   readonly memory: SoftwareMemory;
   readonly registers: ThreadRegisters;
-  /** What registers and hypervisors drive; platforms go through those. */
+  /** The translation unit, for register models and hypervisors. Platforms use those. */
   readonly translation: TranslationUnit;
   readonly #state: SharedWords;
   readonly #layout: Layout;
@@ -130,7 +129,7 @@ export class SoftwareMachine implements DmaMachine {
   readonly #inFlight: DmaInFlight;
   readonly #paths: DevicePaths;
   readonly #devices: readonly SoftwareDevice[];
-  /** Was the crew attached for this view? */
+  /** True if this view attached the crew. */
   readonly #hasOwnCrew: boolean;
 
   private constructor(handle: SoftwareMachineHandle, state: SharedWords, layout: Layout, crew: Crew | undefined) {
@@ -175,7 +174,7 @@ export class SoftwareMachine implements DmaMachine {
     this.#inFlight = inFlight;
   }
 
-  /** A new machine, with this thread attached. Throws InvalidArgumentError for options out of range. */
+  /** Creates a machine and attaches this thread. Throws InvalidArgumentError for options out of range. */
   static create(options: SoftwareMachineOptions): SoftwareMachine {
     checkKeys("a software machine", options, {
       memoryBytes: "any",
@@ -204,8 +203,9 @@ export class SoftwareMachine implements DmaMachine {
   }
 
   /**
-   * A view for the calling thread, with its number in `crew`; left out: with a number of its own. Throws FormatError for a foreign or cut handle,
-   * IovaError "no-thread-slot" when all numbers are taken, "already-attached" when `crew` has a view of this machine.
+   * A view for the calling thread. `crew`: this thread's view of the machine's crew; default: attaches to the crew. Throws FormatError for
+   * a foreign or truncated handle, IovaError "no-thread-slot" if all numbers are taken, "already-attached" if `crew` has a view of this
+   * machine.
    */
   static attach(handle: SoftwareMachineHandle, crew?: Crew): SoftwareMachine {
     checkHandle("a software machine", handle, {
@@ -231,7 +231,7 @@ export class SoftwareMachine implements DmaMachine {
     return new SoftwareMachine(handle, state, layout, crew);
   }
 
-  /** The device with this name or number. Throws InvalidArgumentError when there is none. */
+  /** The device with this name or number. Throws InvalidArgumentError for an unknown device. */
   device(which: string | number): SoftwareDevice {
     const device = this.#devices.find(({ name }, index) => which === name || which === index);
     if (device === undefined)
@@ -255,12 +255,15 @@ export class SoftwareMachine implements DmaMachine {
     };
   }
 
-  /** Entries whose translations the IOTLB holds now, of all windows, in no order. */
+  /** Entries of all windows that the IOTLB currently contains, in no order. */
   iotlbEntries(): number[] {
     return this.#iotlb.knownEntries();
   }
 
-  /** Gives this thread's number back, once its tables and pages are closed too. The view, its registers and devices refuse all use from then on. A second call does nothing. */
+  /**
+   * Closes this view. Its registers and devices refuse all use afterwards. The thread's number becomes free when its tables and pages are
+   * closed too. A second call does nothing.
+   */
   close(): void {
     if (!this.#paths.open) return;
     this.#paths.open = false;
@@ -269,7 +272,10 @@ export class SoftwareMachine implements DmaMachine {
     if (this.#hasOwnCrew) this.crew.close();
   }
 
-  /** Clears what a killed thread left: its DMA in flight, a way of the IOTLB that it was writing. Until then invalidations that meet its DMA fail as busy. */
+  /**
+   * Recovers a killed thread: ends its DMA in flight, and frees the way of the IOTLB that it was writing. Until then invalidations that
+   * meet its DMA fail as busy.
+   */
   #recover(dead: number): undefined {
     this.#iotlb.releaseWaysOf(dead);
     this.#paths.streaming?.forget(dead);

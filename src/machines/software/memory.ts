@@ -1,13 +1,13 @@
 /**
  * Physical memory of the software machine: words and bytes of one shared buffer.
  *
- * Table entries are stored by relaxed accesses, two words each, and the machine's walk reads them by atomic ones. A word is
- * never torn, but the two words of an entry may be seen apart. What makes that harmless:
- * - A device that was given an address: the entry was set before, then `fence`, then the address was handed out.
- * - A device that still uses an address that is being taken back: it meets the old entry or the empty one, whose valid word
- *   comes first; walk.ts reads that word again after the other.
- * - A device that uses an address nobody gave it: it meets the empty entry or the new one, whose valid word comes last. (A CPU
- *   that reorders plain stores, as x86 does not, may show it the valid word beside the empty other word.)
+ * Table entries are stored by relaxed accesses, two words each, and the walk reads them by atomic accesses. A word is never torn, but a
+ * walk may see only one of an entry's two words. That is harmless:
+ * - A device that uses an address of its driver: the entry was set, then `fence` was called, then the driver got the address.
+ * - A device that still uses an address during its unmap sees the old entry or the empty one, whose valid word is stored first; walk.ts
+ *   reads the valid word again after the other.
+ * - A device that uses an address which no driver gave it sees the empty entry or the new one, whose valid word is stored last. (A CPU that
+ *   reorders plain stores, unlike x86, may show the valid word with the other word still empty.)
  */
 import type { Memory } from "../../machine/contract.ts";
 import type { SharedBuffer, SharedBytes, SharedWords } from "../../shared/memory.ts";
@@ -17,10 +17,10 @@ import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { bytesOf, compareExchange, copyIn, copyOut, createShared, hintTo, load, store, wordsOf, zero } = memory;
 
-/** The longest: word indexes stay inside 30 bits. */
+/** Largest memory: word indexes fit 30 bits. */
 const MAX_MEMORY_BYTES = 2 ** 32;
 
-/** Zeroed memory of `bytes` bytes, a multiple of 4096 up to 4 GiB (what the engine gives may be less: RangeError). */
+/** Zeroed memory of `bytes` bytes: a multiple of 4096 up to 4 GiB. Throws RangeError if the engine can't allocate it. */
 export function createMemory(bytes: number): SharedBuffer {
   checkInteger("memory size in bytes", bytes, 4096, MAX_MEMORY_BYTES);
   if (bytes % 4096 !== 0) throw new InvalidArgumentError("memory size in bytes", bytes, "a multiple of 4096");
@@ -32,17 +32,17 @@ export class SoftwareMemory implements Memory {
   readonly bytes: number;
   readonly #words: SharedWords;
   readonly #bytes: SharedBytes;
-  /** Only this view stores here: a fence costs no traffic between threads. */
+  /** A word of this view alone, so that a fence causes no cache traffic between threads. */
   readonly #fence: SharedWords = wordsOf(createShared(4));
 
-  /** A view of the first `bytes` bytes: less than all for a guest, which is not given its hypervisor's memory. */
+  /** A view of the first `bytes` bytes: fewer than all for a guest, which must not access its hypervisor's memory. */
   constructor(buffer: SharedBuffer, bytes: number = buffer.byteLength) {
     this.bytes = bytes;
     this.#words = wordsOf(buffer, 0, bytes / 4);
     this.#bytes = bytesOf(buffer, 0, bytes);
   }
 
-  /** For the machine's walk, which reads entries in a way of its own. */
+  /** The words, for the machine's walk. */
   get words(): SharedWords {
     return this.#words;
   }
@@ -59,7 +59,7 @@ export class SoftwareMemory implements Memory {
     copyIn(this.#bytes, at, from);
   }
 
-  /** Sets `length` bytes from `at` on to zero: a new table starts empty. */
+  /** Sets `length` bytes from `at` on to zero. */
   clear(at: number, length: number): void {
     this.#checkBytes(at, length);
     zero(this.#bytes, at, length);
@@ -89,14 +89,17 @@ export class SoftwareMemory implements Memory {
   }
 
   /**
-   * An atomic store: all stores before it are done before any atomic load after it, of this thread or of one that has
-   * heard from this thread since.
+   * Fences by an atomic store: all earlier stores of this thread precede any later atomic load of this thread, or of a thread that has
+   * synchronised with it since.
    */
   fence(): void {
     store(this.#fence, 0, 0);
   }
 
-  /** The index of the word at `at`. `>>>` counts modulo 2^32: comparing back refuses what is too large, odd, negative or NaN. */
+  /**
+   * The index of the word at `at`. Comparing the result of `>>>`, which works modulo 2^32, with `at` refuses addresses that are too large,
+   * unaligned, negative or NaN.
+   */
   #wordAt(at: number, length: number): number {
     const word = at >>> 2;
     if (word * 4 !== at || at + length > this.bytes) throw badWord(at, length, this.bytes);
@@ -110,7 +113,7 @@ export class SoftwareMemory implements Memory {
   }
 }
 
-// Errors are made out of line, so that the checks stay small enough to be inlined.
+// Errors are created in separate functions, so that the checks stay small enough to be inlined.
 
 function badCount(count: number, available: number): InvalidArgumentError {
   return new InvalidArgumentError("count of words", count, `an even number from 0 to ${available}`);

@@ -1,6 +1,6 @@
 /**
- * The registers of this thread's machine: those of its IOMMU's model, until the thread's view is closed. From then on the slot may
- * be another thread's, and no write is taken.
+ * The registers of this thread's machine: those of its IOMMU's model, until the view is closed. Then all writes throw, because the thread's
+ * number may belong to another thread.
  */
 import type { Registers } from "../../machine/contract.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
@@ -16,7 +16,7 @@ export class ThreadRegisters implements Registers {
     this.#model = model;
   }
 
-  /** As all of these: throws InvalidArgumentError for a register that the model lacks, or a value that it can't take. */
+  /** All accesses throw InvalidArgumentError for an unknown register or an invalid value. */
   read32(at: number): number {
     return this.#model.read32(at);
   }
@@ -51,7 +51,7 @@ export class ThreadRegisters implements Registers {
     return this.#model.readLow64(at);
   }
 
-  /** No write is taken any more. */
+  /** Makes all later writes throw. */
   close(): void {
     this.#open = false;
   }

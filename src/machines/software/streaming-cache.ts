@@ -1,14 +1,14 @@
 /**
- * The streaming cache of a bridge (Psycho's "streaming buffer"): lines of 64 bytes between devices and memory, for pages whose
- * entries say so. What a device writes waits in a line until it is evicted, or flushed and synced; what it reads may come from a
- * line that was fetched before memory changed. So a flush that was forgotten does harm here as it does on hardware.
+ * The streaming cache of a bridge (Psycho's "streaming buffer"): lines of 64 bytes between devices and memory, for pages whose entries
+ * enable it. A device's write stays in a line until it is evicted, or flushed and synced. A device's read may come from a line that was
+ * fetched before memory changed. So a missing flush has the same effects as on hardware.
  *
- * A line is tagged by its entry in the table and its place in the page, and keeps the physical address that it was made with. A flush
- * drops what was fetched, and marks what was written as draining; the sync writes that to memory, as does whoever
- * needs the line. All threads share the lines under one lock.
+ * A line's tag is its entry in the table and its offset in the page; it keeps the physical address from its allocation. A flush drops
+ * fetched lines and marks written ones as draining. A sync writes draining lines to memory, as does a DMA that needs the line. All threads
+ * share the lines under one lock.
  *
- * A thread that is killed leaves the lock taken. At every moment each line is whole, or empty: a line's state is stored last when it
- * gets something, and only after memory has it is the line emptied. So `forget` has but to give the lock back.
+ * A thread that is killed may leave the lock taken. Each line is always valid or empty: its state is stored last when it is filled, and it
+ * is emptied only after memory has its data. So `forget` only releases the lock.
  */
 import { inherit, LOCK_WORDS, lock, tagOf, unlock } from "../../shared/lock.ts";
 import type { SharedBuffer, SharedBytes, SharedWords } from "../../shared/memory.ts";
@@ -21,14 +21,14 @@ const { bytesOf, copyIn, copyOut, load, mayWait, peek, poke, store, wordsOf } = 
 const { MAY_NOT_WAIT, PASSED, STILL_IN_FLIGHT } = threads;
 
 const LINE_BYTES = 64;
-/** Lines, as in hardware. */
+/** Number of lines, as in hardware. */
 const STREAMING_CACHE_LINES = 16;
 
-/** Words before the lines: the lock, then the line that is evicted next. */
+/** Words before the lines: the lock, then the next line to evict. */
 const CURSOR = LOCK_WORDS;
 const ENABLED: number = CURSOR + 1;
 const LINES_AT = 32;
-/** Words of one line; from `data` on its bytes. */
+/** Words of one line; its bytes begin at `data`. */
 const LINE = {
   state: 0,
   entry: 1,
@@ -44,11 +44,11 @@ export const STREAMING_CACHE_WORDS: number = LINES_AT + STREAMING_CACHE_LINES * 
 
 // States of a line.
 const EMPTY = 0;
-/** Fetched from memory, whole. */
+/** The whole line was fetched from memory. */
 const FETCHED = 1;
-/** Written by a device: the bytes of the mask. */
+/** A device has written the bytes in the mask. */
 const WRITTEN = 2;
-/** The same, flushed: no longer found, not yet in memory. */
+/** Written and flushed: no longer found, not yet in memory. */
 const DRAINING = 3;
 
 const NO_LINE = -1;
@@ -56,14 +56,14 @@ const NO_LINE = -1;
 export interface StreamingCacheOptions {
   readonly memory: SharedBuffer;
   readonly state: SharedBuffer;
-  /** Where its words begin in the state: zeros at first. */
+  /** Index of its first word in the state. Initially all words are 0. */
   readonly at: number;
   readonly thread: number;
-  /** How long the lock is waited for. */
+  /** Time limit for the lock in milliseconds. */
   readonly patienceMs: number;
 }
 
-/** One thread's view. Holds no state of its own. */
+/** One thread's view. Stateless. */
 export class StreamingCache {
   readonly #words: SharedWords;
   readonly #stateBytes: SharedBytes;
@@ -87,8 +87,8 @@ export class StreamingCache {
   }
 
   /**
-   * Moves bytes between a device and memory at `address`, inside of one page, that of `entry`. False, and nothing has moved: the lock
-   * could not be had. Only between begin and end of a DMA.
+   * Moves bytes between a device and memory at `address`, inside the page of `entry`. False: the lock was not available, and no bytes have
+   * moved. Only between `begin` and `end` of a DMA.
    */
   transfer(entry: number, context: number, address: number, bytes: Uint8Array, access: number): boolean {
     if (!this.enabled) {
@@ -109,7 +109,7 @@ export class StreamingCache {
     return true;
   }
 
-  /** Off at first: then bytes pass it by. What it holds stays until it is flushed. */
+  /** Whether the cache is on; initially it is off, and DMA bypasses it. Switching it off keeps its lines until they are flushed. */
   get enabled(): boolean {
     return load(this.#words, this.#at + ENABLED) !== 0;
   }
@@ -117,7 +117,7 @@ export class StreamingCache {
     store(this.#words, this.#at + ENABLED, on ? 1 : 0);
   }
 
-  /** Flushes the lines of an entry. As all of these: PASSED, or why the lock could not be had. */
+  /** Flushes the lines of an entry. Like all flushes, returns PASSED, or another code if the lock was not available. */
   flushEntry(entry: number): number {
     return this.#flush(LINE.entry, entry);
   }
@@ -127,7 +127,7 @@ export class StreamingCache {
     return this.#flush(LINE.context, context);
   }
 
-  /** What has been flushed is in memory. */
+  /** Writes flushed lines to memory. */
   sync(): number {
     if (!this.#lock()) return this.#unavailable();
     for (let line = this.#linesAt; line < this.#linesEnd; line += LINE.words) {
@@ -137,14 +137,14 @@ export class StreamingCache {
     return PASSED;
   }
 
-  /** The entry of which a line holds something, or -1. Atomic, without the lock: one look at what may change. */
+  /** The entry of a line, or -1. Read atomically without the lock: a snapshot. */
   entryOf(line: number): number {
     const at = this.#linesAt + line * LINE.words;
     const state = load(this.#words, at + LINE.state);
     return state === FETCHED || state === WRITTEN ? load(this.#words, at + LINE.entry) : -1;
   }
 
-  /** Gives the lock back that a killed thread held. */
+  /** Releases the lock if a killed thread held it. */
   forget(thread: number): void {
     if (inherit(this.#words, this.#at, tagOf(thread), this.#tag)) unlock(this.#words, this.#at);
   }
@@ -152,7 +152,7 @@ export class StreamingCache {
   #write(entry: number, context: number, address: number, within: number, bytes: Uint8Array): void {
     const words = this.#words;
     let line = this.#find(entry, address);
-    // What was fetched stays no longer: of a written line only the bytes of the mask count.
+    // A fetched line becomes a written one, of which only the bytes in the mask are valid.
     if (line !== NO_LINE && peek(words, line + LINE.state) !== WRITTEN) {
       this.#discard(line);
       line = NO_LINE;
@@ -185,7 +185,7 @@ export class StreamingCache {
     copyOut(this.#stateBytes, (line + LINE.data) * 4 + within, into);
   }
 
-  /** The line with this tag. One that drains is written out first: what comes later must not be overtaken by it. */
+  /** The line with this tag. A draining line is written to memory first, so that it does not overwrite later data. */
   #find(entry: number, address: number): number {
     const words = this.#words;
     for (let line = this.#linesAt; line < this.#linesEnd; line += LINE.words) {
@@ -198,7 +198,7 @@ export class StreamingCache {
     return NO_LINE;
   }
 
-  /** An empty line with this tag: the next one in turn, after what it held has gone to memory. */
+  /** Allocates a line with this tag: the next one in turn, after its data was written to memory. */
   #take(entry: number, context: number, address: number): number {
     const words = this.#words;
     const index = peek(words, this.#at + CURSOR) % STREAMING_CACHE_LINES;
@@ -218,7 +218,7 @@ export class StreamingCache {
     store(this.#words, line + LINE.state, EMPTY);
   }
 
-  /** Byte by byte: what the device has not written in between belongs to others. */
+  /** Writes only the bytes that the device has written. */
   #writeOut(line: number): void {
     const words = this.#words;
     const address = peek(words, line + LINE.addressHigh) * 2 ** 32 + (peek(words, line + LINE.addressLow) >>> 0);
@@ -251,7 +251,7 @@ export class StreamingCache {
   }
 }
 
-/** The place in the largest page, in lines. */
+/** The offset in the largest page, in lines. */
 function offsetOf(address: number): number {
   return Math.floor(address / LINE_BYTES) % 1024;
 }

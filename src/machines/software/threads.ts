@@ -1,25 +1,24 @@
 /**
- * The DMAs in flight on a machine, by the thread that drives the device: what an invalidation waits for.
+ * The DMAs in flight on a machine, by the thread that drives the device. Invalidations wait for them.
  *
- * A thread drives any device, one DMA at a time. While it does, its bit is set among the in-flight bits and its sequence
- * number is odd:
+ * A thread can drive any device, one DMA at a time. During a DMA its in-flight bit is set and its sequence number is odd:
  *
  *     begin: sequence odd, bit set → look up, walk, fill, move bytes → sequence even, bit cleared: end
  *
- * The bits alone would do to see that nothing is in flight (one load for 32 threads: the common case); the sequence tells the
- * DMA that was in flight from the next one.
+ * The bits show that nothing is in flight (one load for 32 threads: the common case). The sequence distinguishes a DMA from the next one of
+ * the same thread.
  *
- * `awaitPassing` waits until every DMA that was in flight when it was called has ended: bit seen clear, or sequence seen to
- * change. It does not wait for those that begin later, so a device that never pauses can't hold it up. All of these are
- * atomic accesses, in one order that all threads agree on (JavaScript's atomics are sequentially consistent):
+ * `awaitPassing` waits until every DMA that was in flight at the call has ended: its bit is clear, or its sequence has changed. It does not
+ * wait for later DMAs, so a device that never pauses can't delay it. All accesses are atomic, in one total order (JavaScript's atomics are
+ * sequentially consistent):
  *
- * - An in-flight bit seen clear, or a sequence seen even or changed, pairs with `end`: everything that DMA read, and every
- *   IOTLB way that it filled, comes before. A later store of ours to the page can't be seen by it.
- * - If `awaitPassing` does not see the bit that `begin` sets, that `begin` comes after; so do the DMA's look-ups, which are
- *   atomic loads. It sees all that the caller of `awaitPassing` stored before its last atomic store.
+ * - A load that sees the bit clear, or the sequence even or changed, pairs with `end`: all reads of that DMA, and its fills of the IOTLB,
+ *   precede the load. The DMA can't see a later store to the page.
+ * - If `awaitPassing` does not see the bit that `begin` sets, that `begin` and the DMA's look-ups (atomic loads) come later. The DMA sees
+ *   everything that the caller of `awaitPassing` stored before its last atomic store.
  *
- * A thread that is killed in mid-DMA leaves its bit set. Nobody may guess that it is dead (it could be paused): waits are
- * bounded, and `forget` clears what it left once the crew recovers the thread.
+ * A thread that is killed during a DMA leaves its bit set. A waiter can't know whether it is dead or paused, so waits are bounded. `forget`
+ * clears the bit when the crew recovers the thread.
  */
 
 import type { SharedWords } from "../../shared/memory.ts";
@@ -32,31 +31,31 @@ import * as layouts from "./layout.ts";
 const { add, compareExchange, load, mayWait, milliseconds, notify, peek, SPINS, store, waitWhile } = memory;
 const { THREAD, THREADS_PER_WORD } = layouts;
 
-/** A DMA lasts longer than a lock is held: it moves bytes. So a waiter looks this often before it sleeps. */
+/** Number of checks before a waiter sleeps. A DMA moves bytes, so it takes longer than a lock is held. */
 const LOOKS: number = 10 * SPINS;
-/** The longest sleep before a waiter looks again: a thread killed between clearing and notifying takes the wake-up with it. */
+/** The longest sleep between two checks: a thread that is killed between clearing and notifying does not wake the waiter. */
 const LONGEST_SLEEP_MS = 5;
-/** A thread that may not sleep looks for this long. */
+/** Time limit of a thread that may not sleep. */
 const WOULD_BLOCK_AFTER_MS = 1;
 
-/** What `awaitPassing` says. */
+/** Results of `awaitPassing`. */
 export const PASSED = 0;
-/** A DMA has been in flight for longer than the machine waits. */
+/** A DMA in flight has exceeded the machine's time limit. */
 export const STILL_IN_FLIGHT = 1;
 /** The same, on a thread that may not sleep. */
 export const MAY_NOT_WAIT = 2;
 
-/** Where a thread's words begin. */
+/** Index of a thread's first word. */
 export function slotAt(layout: Layout, thread: number): number {
   return layout.threadsAt + thread * THREAD.words;
 }
 
-/** What every use of a closed view throws. */
+/** The error for the use of a closed view. */
 export function closed(): IovaError {
   return new IovaError("closed", "this view of the software machine is closed; attach a new one to its handle");
 }
 
-/** The in-flight bits of one thread's machine. Holds no state of its own. */
+/** One thread's view of the in-flight bits. Stateless. */
 export class DmaInFlight {
   readonly #state: SharedWords;
   readonly #layout: Layout;
@@ -74,26 +73,26 @@ export class DmaInFlight {
     this.#bit = bitOf(thread);
   }
 
-  /** This thread's DMA begins: from here on it may look at the IOTLB and at entries. */
+  /** Begins this thread's DMA, which may then read the IOTLB and entries. */
   begin(): void {
-    // Both before the first look-up. A waiter that misses either of them comes before all look-ups, and need not wait.
+    // Both stores precede the first look-up. A waiter that misses one of them precedes all look-ups and need not wait.
     store(this.#state, this.#slotAt + THREAD.sequence, peek(this.#state, this.#slotAt + THREAD.sequence) + 1);
-    // The bit is this thread's alone, so adding sets it.
+    // Only this thread changes the bit, so adding sets it.
     add(this.#state, this.#wordAt, this.#bit);
   }
 
-  /** Its bytes have moved, its fills are done. */
+  /** Ends this thread's DMA: its bytes have moved, and its fills of the IOTLB are done. */
   end(): void {
     store(this.#state, this.#slotAt + THREAD.sequence, peek(this.#state, this.#slotAt + THREAD.sequence) + 1);
     add(this.#state, this.#wordAt, -this.#bit);
-    // A waiter first sets `waited`, then looks at the sequence again: one of the two of us sees the other.
+    // A waiter stores `waited`, then loads the sequence again: at least one side sees the other's store.
     if (load(this.#state, this.#slotAt + THREAD.waited) !== 0) {
       store(this.#state, this.#slotAt + THREAD.waited, 0);
       notify(this.#state, this.#slotAt + THREAD.sequence, this.#layout.threads);
     }
   }
 
-  /** Waits until all DMAs of other threads that are in flight now have ended. PASSED, or why it could not wait. */
+  /** Waits until all DMAs of other threads that are in flight now have ended. Returns PASSED, or the reason why it stopped waiting. */
   awaitPassing(): number {
     for (let word = 0; word < this.#layout.inFlightWords; word++) {
       const bits = load(this.#state, this.#layout.inFlightAt + word);
@@ -104,7 +103,7 @@ export class DmaInFlight {
     return PASSED;
   }
 
-  /** Forgets what a killed thread left in flight. The caller knows that the thread no longer runs. */
+  /** Ends the DMA of a killed thread. The caller knows that the thread no longer runs. */
   forget(thread: number): void {
     const sequence = slotAt(this.#layout, thread) + THREAD.sequence;
     const at = load(this.#state, sequence);

@@ -1,17 +1,16 @@
 /**
- * The heart of the software IOMMU, as its registers and hypervisors drive it: partitions of devices, windows of bus addresses,
- * the IOTLB. Platforms never see it; what they program (iommus/) comes down to these calls.
+ * The translation unit of the software IOMMU: partitions of devices, windows of bus addresses, the IOTLB. Register models (iommus/) and
+ * hypervisors call it; platforms don't.
  *
- * An invalidation is three steps. The caller has emptied the entries, or stored others in their place:
- * (a) Wait for the DMAs in flight to pass. One of them may have read an entry before that, and be about to put it into the
- *     IOTLB. One that begins from now on reads the entries as they are.
- * (b) Take the translations away from the IOTLB.
- * (c) Wait for the DMAs in flight once more. One of them may have found its translation in the IOTLB before (b).
- * Without (a) a stale translation would stay in the IOTLB for ever; without (c) a DMA could still be moving bytes when the
- * page goes to its next owner. In the common case nothing is in flight: an atomic store and two atomic loads.
+ * An invalidation has three steps, after the caller has emptied or replaced the entries:
+ * (a) Wait for the DMAs in flight. One of them may have read an entry earlier and be about to put it into the IOTLB. A DMA that begins
+ * later reads the current entries. (b) Remove the translations from the IOTLB. (c) Wait for the DMAs in flight again. One of them may have
+ * found its translation in the IOTLB before (b). Without (a) a stale translation could stay in the IOTLB for ever; without (c) a DMA could
+ * still be moving bytes when the page gets its next owner. In the common case nothing is in flight, and the cost is an atomic store and two
+ * atomic loads.
  *
- * Calls that wait answer PASSED, or why they could not wait for longer: then a DMA may still use what was there before. Windows and
- * partitions are set up by one thread at a time; invalidations come from all.
+ * Calls that wait return PASSED, or another code if a DMA may still use the previous state. Windows and partitions are set up by one thread
+ * at a time; all threads may invalidate.
  */
 
 import { count } from "../../shared/counters.ts";
@@ -34,7 +33,7 @@ const { WINDOW_DIRECT, WINDOW_FORMAT_SHIFT, WINDOW_OPEN } = layouts;
 const { PASSED, slotAt } = threads;
 
 const ENTRY_BYTES = 8;
-/** Tables, and each of their levels, begin at multiples of this. */
+/** Alignment of tables and of each of their levels. */
 const TABLE_ALIGNMENT = 4096;
 const MAX_LEVELS = 5;
 
@@ -42,14 +41,14 @@ const MAX_LEVELS = 5;
 export interface TranslatedWindow {
   /** Bus address of entry 0: a multiple of the page size. */
   readonly base: bigint;
-  /** log2 of the IO page size: one that the format's decoder has. */
+  /** log2 of the IO page size in bytes: one of the format's decoder. */
   readonly pageShift: number;
   readonly entries: number;
-  /** Code of the entries' format: an index of DECODERS in walk.ts. */
+  /** Format code: an index of DECODERS in walk.ts. */
   readonly format: number;
   /** Physical address of the table, or of its first level: a multiple of 4096. */
   readonly tableAddress: number;
-  /** 1 (a flat table; default) .. 5, where each inner level and the last hold 2^levelBits entries. */
+  /** Levels: 1 (a flat table; default) .. 5. With more than one, each level has 2^levelBits entries. */
   readonly levels?: number;
   readonly levelBits?: number;
 }
@@ -63,7 +62,7 @@ export interface TranslationParts {
   readonly inFlight: DmaInFlight;
 }
 
-/** One thread's view. Holds no state of its own. */
+/** One thread's view. Stateless. */
 export class TranslationUnit {
   readonly partitions: number;
   /** Windows of each partition. */
@@ -89,8 +88,8 @@ export class TranslationUnit {
   }
 
   /**
-   * Opens a window over a table; what was open there ends first. Throws InvalidArgumentError, and changes nothing, for a window
-   * that can't be: a format without this page size, a table outside of memory, addresses beyond 2^64.
+   * Opens a window over a table, after closing the previous one. Throws InvalidArgumentError, and changes nothing, for an invalid window: a
+   * format without this page size, a table outside of memory, addresses beyond 2^64.
    */
   openWindow(partition: number, window: number, setup: TranslatedWindow): number {
     const { base, pageShift, entries, format, tableAddress, levels = 1, levelBits = 0 } = setup;
@@ -105,7 +104,7 @@ export class TranslationUnit {
     return PASSED;
   }
 
-  /** Opens a window without a table: bus address − base is the physical address, for all memory. */
+  /** Opens a window without a table over all memory: bus address − base is the physical address. */
   openDirect(partition: number, window: number, base: bigint): number {
     const answer = this.closeWindow(partition, window);
     if (answer !== PASSED) return answer;
@@ -119,7 +118,7 @@ export class TranslationUnit {
     return PASSED;
   }
 
-  /** Closes a window. With PASSED, no DMA uses what it translated; a call that answered otherwise can be repeated. */
+  /** Closes a window. PASSED: no DMA uses its translations. After another code the call can be repeated. */
   closeWindow(partition: number, window: number): number {
     this.#checkIndices(partition, window);
     store(this.#state, windowAt(this.#layout, partition, window) + WINDOW.control, 0);
@@ -131,10 +130,10 @@ export class TranslationUnit {
     return load(this.#state, windowAt(this.#layout, partition, window) + WINDOW.control) !== 0;
   }
 
-  /** The partition's devices no longer translate entries [first, end) of the window by what was there before. */
+  /** Invalidates the entries [first, end) of a window of a partition. */
   invalidate(partition: number, window: number, first: number, end: number): number {
     const before = this.#beginForgetting();
-    // Even when one has not passed: less is stale without these translations than with them.
+    // Even if a DMA has not ended: removing the translations can only reduce stale ones.
     this.#iotlb.forget(windowNumber(this.#layout, partition, window), first, end);
     return this.#endForgetting(before);
   }
@@ -145,14 +144,14 @@ export class TranslationUnit {
     return this.#endForgetting(before);
   }
 
-  /** Of all windows of all partitions. */
+  /** Invalidates all windows of all partitions. */
   invalidateAll(): number {
     const before = this.#beginForgetting();
     this.#iotlb.forgetAll();
     return this.#endForgetting(before);
   }
 
-  /** Moves a device into a partition; devices begin in partition 0. With PASSED, it no longer uses the windows of the old one. */
+  /** Moves a device to a partition; at first devices are in partition 0. PASSED: the device no longer uses the windows of the old one. */
   moveDevice(device: number, partition: number): number {
     checkInteger("device", device, 0, this.devices - 1);
     checkInteger("partition", partition, 0, this.partitions - 1);
@@ -165,12 +164,12 @@ export class TranslationUnit {
     return load(this.#state, deviceAt(this.#layout, device) + DEVICE.partition);
   }
 
-  /** With PASSED, no DMA that was in flight is so still. */
+  /** PASSED: every DMA in flight at the call has ended. */
   awaitDma(): number {
     return this.#inFlight.awaitPassing();
   }
 
-  /** Cuts a partition off: with PASSED, no DMA of its devices moves anything until it is thawed. */
+  /** Freezes a partition. PASSED: no DMA of its devices moves bytes until it is thawed. */
   freeze(partition: number): number {
     this.#checkIndices(partition, 0);
     store(this.#state, partitionAt(this.#layout, partition) + PARTITION.frozen, 1);
@@ -187,17 +186,17 @@ export class TranslationUnit {
     return load(this.#state, partitionAt(this.#layout, partition) + PARTITION.frozen) !== 0;
   }
 
-  /** Does a fault of one of the partition's devices freeze it? Not unless this has been called. */
+  /** Sets whether a fault of a device freezes its partition. Initially it does not. */
   freezeOnFault(partition: number, freezes: boolean): void {
     this.#checkIndices(partition, 0);
     store(this.#state, partitionAt(this.#layout, partition) + PARTITION.freezesOnFault, freezes ? 1 : 0);
   }
 
-  /** Counts an invalidation, and step (a). */
+  /** Counts an invalidation and does step (a). */
   #beginForgetting(): number {
     const state = this.#state;
     count(state, this.#slotAt + THREAD.invalidations, 1);
-    // Before the look at the DMAs in flight, what this thread stored must be visible: a DMA that is not seen sees it.
+    // Orders this thread's stores before the loads of the in-flight bits: a DMA that those loads miss sees the stores.
     store(state, this.#slotAt + THREAD.doorbell, 0);
     return this.#inFlight.awaitPassing();
   }

@@ -1,30 +1,30 @@
 /**
- * The IOMMU's walk: reads the entry of a page from the table in memory, bit by bit as the platform's hardware does.
+ * The IOMMU's walk: reads the entry of a page from the table in memory and decodes it as the platform's hardware does.
  *
- * These decoders are written from the layouts, and share nothing with src/formats: when the two agree, it is not because of
- * a common mistake. They work on the bytes in the order of memory, where the encoders work on words.
+ * The decoders are written from the layouts and share no code with src/formats, so that a mistake in one shows as a difference. They work
+ * on bytes in memory order, while the encoders work on words.
  */
 import { load, type SharedWords } from "../../shared/memory.ts";
 import { InvariantError } from "../../units/errors.ts";
 import { STREAMED, type Translation } from "./iotlb.ts";
 
-/** What a walk says. */
+/** Results of a walk. */
 export const WALKED = 0;
 export const NOT_MAPPED = 1;
-/** Bits that must be zero are not, or the entry is of another page size. */
+/** Reserved bits are not zero, or the entry is of another page size. */
 export const BAD_ENTRY = 2;
 
-/** Reads and judges one entry: its 8 bytes are `first` (bytes 0 .. 3, byte 0 lowest) and `second` (bytes 4 .. 7). */
+/** Decodes one entry of 8 bytes: `first` has bytes 0 .. 3 (byte 0 lowest), `second` bytes 4 .. 7. */
 export interface EntryDecoder {
-  /** The word that is read before and after the other: 0 or 1. */
+  /** Index of the valid word, which is read before and after the other: 0 or 1. */
   readonly validWord: 0 | 1;
-  /** Page sizes that the hardware has, as log2 of bytes. */
+  /** log2 of the hardware's page sizes in bytes. */
   readonly pageShifts: readonly number[];
-  /** May an entry that maps nothing be a valid one, which leads to a dummy page? */
+  /** True if an empty entry may be valid and lead to a dummy page. */
   readonly hasDummies: boolean;
-  /** Can tables have several levels? Inner entries then look like entries of 4 KiB pages that permit reading and writing. */
+  /** True if tables can have several levels. Inner entries then are like entries of 4 KiB pages with both permissions. */
   readonly hasLevels: boolean;
-  /** Words from one entry to the next, where it is not the 2 that are decoded. */
+  /** Words of one entry, if more than the 2 that are decoded. */
   readonly entryWords?: number;
   decode(first: number, second: number, pageShift: number, into: Translation): number;
 }
@@ -34,12 +34,12 @@ function byte(word: number, index: number): number {
   return (word >>> (8 * index)) & 0xff;
 }
 
-/** Bytes 0 .. 3 as the big-endian number they are. */
+/** Bytes 0 .. 3 as a big-endian number. */
 function bigEndian(word: number): number {
   return byte(word, 0) * 0x1000000 + byte(word, 1) * 0x10000 + byte(word, 2) * 0x100 + byte(word, 3);
 }
 
-/** The page at address high · 2^32 + low, whose low part is a multiple of 4096; -1 when it is not page-aligned. */
+/** The page at address high · 2^32 + low, where low is a multiple of 4096; -1 if it is not page-aligned. */
 function alignedPage(high: number, low: number, pageShift: number): number {
   const pages4K = high * 2 ** 20 + low / 4096;
   const page = pages4K / 2 ** (pageShift - 12);
@@ -122,19 +122,19 @@ const ldcMapEntry: EntryDecoder = {
   },
 };
 
-/** By their codes, as windows name them; code 0 is none. */
+/** The decoders by format code; code 0 is invalid. */
 export const DECODERS: readonly (EntryDecoder | undefined)[] = [undefined, tce, iopte, sun4vTte, ldcMapEntry];
 
 /**
- * Walks: reads the entry whose first word is `at` of memory, and decodes it. Only between begin and end of a DMA.
+ * Reads the entry whose first word is word `at` of memory, and decodes it. Only between `begin` and `end` of a DMA.
  *
  * Hardware reads the 8 bytes at once. Here the valid word is read before and after the other, and both must agree. That is
  * enough because an emptied entry is set again only after its invalidation, which waits for this DMA: during one DMA an entry
  * goes from one page to empty, or from empty to one page and to empty, and no further.
  *
- * Where the empty entry is valid too, it has two words E and e beside the page's P and p, and valid words may be alike. The writer
- * goes E e → 0 e → 0 p → P p → 0 p → 0 e → E e, so a look may find E, p and E again, at both ends of that. The other word is then
- * read again as well: in the last state it is e for good. Joined are only E e and P p, as the hardware's single store would have it.
+ * If the empty entry is valid too, it has the words E and e, the page's entry has P and p, and E may equal P. The writer stores E e → 0 e →
+ * 0 p → P p → 0 p → 0 e → E e, so a walk may read E, p and again E, from both ends of that sequence. So the other word is read again too:
+ * in the last state it stays e. The result is always E e or P p, as with the hardware's single load.
  */
 export function walk(
   memory: SharedWords,
@@ -164,8 +164,8 @@ const READ_AND_WRITE = 3;
 
 /**
  * The word index of an entry in a table of `levels` levels with 2^levelBits entries each, that begins at word `table` of `words`.
- * NO_LEVEL: the levels end before. BAD_LEVEL: an inner entry is none, or leads out of memory. Only between begin and end of a DMA.
- * An inner entry is stored once, before the entries below it, and stays: no look at it can be torn by a change.
+ * NO_LEVEL: an inner entry is empty. BAD_LEVEL: an inner entry is invalid, or leads out of memory. Only between `begin` and `end` of a DMA.
+ * An inner entry is stored once, before the entries below it, and does not change, so a load of it can't be torn.
  */
 export function locate(
   memory: SharedWords,
@@ -183,14 +183,14 @@ export function locate(
     const index = Math.floor(entry / perLevel ** level) % perLevel;
     const walked = walk(memory, at + 2 * index, decoder, INNER_PAGE_SHIFT, scratch);
     if (walked !== WALKED) return walked === NOT_MAPPED ? NO_LEVEL : BAD_LEVEL;
-    // Of 4096 bytes, 1024 words.
+    // A page of 4096 bytes has 1024 words.
     at = scratch.page * 1024;
     if (scratch.access !== READ_AND_WRITE || at + 2 * perLevel > words) return BAD_LEVEL;
   }
   return levels === 1 ? at + (decoder.entryWords ?? 2) * entry : at + 2 * (entry % perLevel);
 }
 
-/** The decoder of a format code that a window was opened with. */
+/** The decoder of an open window's format code. */
 export function decoderOf(code: number): EntryDecoder {
   const decoder = DECODERS[code];
   if (decoder === undefined) throw new InvariantError(`format code ${code} of an open window`);

@@ -1,6 +1,6 @@
 /**
- * One end of a channel, as its domain sees it: memory, and the hypervisor's calls. It exports by a map table in its own memory, and
- * copies from and to what the other end exports; copies are DMA through the other end's table, entry by entry as it stands in memory.
+ * One end of a channel, as its domain sees it: memory, and the hypervisor's calls. It exports memory by a map table in its own memory, and
+ * copies from and to memory that the other end exports. Copies are DMA through the other end's map table, which is read for each entry.
  */
 import type { Fault, Hypercall, Machine, Registers } from "../../../machine/contract.ts";
 import { cookieIndex, pageShiftOf, SIZE_CODES, sizeCodeOf } from "../../../platforms/ldc/cookies.ts";
@@ -44,29 +44,29 @@ import type { CallInjection } from "../injection.ts";
 import { END, type Layout } from "./layout.ts";
 import type { MapIn } from "./map-in.ts";
 
-/** Code of the entries in walk.ts. */
+/** Format code of the entries in walk.ts. */
 const FORMAT = 4;
 const ENTRY_BYTES = 16;
-/** Copied at a time: no piece crosses a page of any size. */
+/** Bytes copied at a time: no piece crosses a page border. */
 const PIECE_BYTES = 8192;
 const ALIGNMENT = BigInt(COPY_ALIGNMENT);
 
-// An end's side of the link.
+// States of an end's side of the link.
 const NOT_CONFIGURED = 0;
 const CONFIGURED = 1;
 const WAS_RESET = 2;
 
-/** What an end's view is made of. */
+/** The parts of an end's view. */
 export interface LdcEndParts {
   readonly end: 0 | 1;
-  /** Memory of this end, and the translation unit that walks its map table for the other end's copies. */
+  /** This end's memory, and the translation unit that walks its map table for the other end's copies. */
   readonly machine: SoftwareMachine;
-  /** Those of the other end. */
+  /** The same of the other end. */
   readonly other: SoftwareMachine;
   readonly state: SharedWords;
   readonly layout: Layout;
   readonly injection: CallInjection;
-  /** What this end has mapped in, and what the other has of this. */
+  /** The pages that this end has mapped in, and those that the other end has mapped in. */
   readonly mapIn: MapIn;
   readonly otherMapIn: MapIn;
   /** False once the thread's view is closed. */
@@ -90,12 +90,12 @@ export class LdcEnd implements Machine {
     this.#otherAt = parts.layout.ends[parts.end === 0 ? 1 : 0];
   }
 
-  /** Copies of the other end that this end's entries did not let happen. */
+  /** Copies of the other end that this end's entries refused. */
   faults(): readonly Fault[] {
     return this.#parts.machine.faults();
   }
 
-  /** CPUs of this domain read, or write, a page that it has mapped in, at a real address from ldc_mapin. False: a trap instead. */
+  /** Reads, as a CPU of this domain, a page that it has mapped in, at a real address from ldc_mapin. False: the access traps. */
   readMappedIn(address: number, into: Uint8Array): boolean {
     return this.#parts.mapIn.read(address, into);
   }
@@ -103,25 +103,25 @@ export class LdcEnd implements Machine {
     return this.#parts.mapIn.write(address, from);
   }
 
-  /** As this end sees it: LINK_UP, LINK_DOWN, LINK_RESET. */
+  /** The link state of this end: LINK_UP, LINK_DOWN, LINK_RESET. */
   get link(): number {
     const own = load(this.#parts.state, this.#at + END.link);
     if (own === WAS_RESET) return LINK_RESET;
     return own === CONFIGURED && load(this.#parts.state, this.#otherAt + END.link) === CONFIGURED ? LINK_UP : LINK_DOWN;
   }
 
-  /** The domain's calls; see services.ts. EBADTRAP for one that there is not. */
+  /** The domain's calls; see services.ts. Returns EBADTRAP for an unknown call. */
   readonly hypercall: Hypercall = (number, args) => {
     if (!this.#parts.isOpen()) throw closed();
     const injected = this.#parts.injection.begin();
     if (injected !== 0) return injected;
-    // The one call that names no channel.
+    // The only call without a channel argument.
     if (number === LDC_UNMAP) return this.#parts.mapIn.unmap(args[0] as bigint);
     if (args[0] !== BigInt(CHANNEL)) return ECHANNEL;
     const first = args[1] as bigint;
     switch (number) {
       case LDC_TX_GET_STATE:
-        // The transmit queue's head and tail: nothing is ever sent here.
+        // Head and tail of the transmit queue: messages are not modelled.
         args[0] = 0n;
         args[1] = 0n;
         args[2] = BigInt(this.link);
@@ -147,13 +147,13 @@ export class LdcEnd implements Machine {
       store(state, this.#at + END.link, CONFIGURED);
       return EOK;
     }
-    // The other end must notice: the link is not up again before it has configured anew.
+    // The other end must see the reset: the link stays down until it has configured again.
     store(state, this.#at + END.link, WAS_RESET);
     if (load(state, this.#otherAt + END.link) !== NOT_CONFIGURED) store(state, this.#otherAt + END.link, WAS_RESET);
     return EOK;
   }
 
-  /** With no entries, the end exports nothing any more. */
+  /** With 0 entries, removes the map table. */
   #setMapTable(address: number, entries: number): number {
     const { machine, state } = this.#parts;
     const { translation } = machine;
@@ -174,10 +174,10 @@ export class LdcEnd implements Machine {
     return EOK;
   }
 
-  /** What the other end reaches by the table that there was ends, pages that it has mapped in too. EBUSY: not all; it can be repeated. */
+  /** Ends the other end's copies and mapped-in pages of the old table. EBUSY: some could not be ended; the call can be repeated. */
   #endMapTable(): number {
     const { machine, state, otherMapIn } = this.#parts;
-    // First: whoever maps a page in from here on finds no entry, and who is about to is revoked.
+    // First, so that later calls of ldc_mapin find no entry, and calls in progress are revoked.
     store(state, this.#at + END.tableEntries, 0);
     let answer = otherMapIn.endAll();
     for (let code = 0; code < SIZE_CODES; code++) {
@@ -193,7 +193,7 @@ export class LdcEnd implements Machine {
     if (address + bytes > BigInt(this.memory.bytes)) return ENORADDR;
     if (sizeCodeOf(cookie) >= SIZE_CODES) return EBADPGSZ;
     const asked = this.#parts.injection.take(Number(bytes));
-    // At least one unit of what there is to copy: a copy of nothing would succeed without a look at the entry.
+    // At least one unit: a copy of 0 bytes would succeed without reading the entry.
     const wanted = bytes === 0n ? 0 : Math.max(COPY_ALIGNMENT, asked - (asked % COPY_ALIGNMENT));
     const copied = this.#copyPieces(direction === BigInt(COPY_IN), cookie, Number(address), wanted);
     if (copied === 0 && wanted > 0) return this.#refusalOf(cookie);
@@ -201,7 +201,7 @@ export class LdcEnd implements Machine {
     return EOK;
   }
 
-  /** How many bytes: up to the first page that is refused. */
+  /** Copies up to the first page that is refused. Returns the number of bytes. */
   #copyPieces(into: boolean, cookie: bigint, address: number, bytes: number): number {
     const device = this.#parts.other.device(0);
     let copied = 0;
@@ -218,7 +218,7 @@ export class LdcEnd implements Machine {
     return copied;
   }
 
-  /** Why a copy by this cookie was refused. */
+  /** The status of a refused copy by this cookie. */
   #refusalOf(cookie: bigint): number {
     const { state, other } = this.#parts;
     const index = cookieIndex(cookie);
@@ -227,7 +227,7 @@ export class LdcEnd implements Machine {
     return other.memory.load32(at + 4) === 0 ? ENOMAP : ENOACCESS;
   }
 
-  /** Ends what the other end does by the cookie's entry: its mapping, and copies that are under way. */
+  /** Ends the other end's use of the cookie's entry: its mapped-in page, and copies in progress. */
   #revoke(cookie: bigint, revokeCookie: number): number {
     const index = cookieIndex(cookie);
     if (sizeCodeOf(cookie) >= SIZE_CODES) return EBADPGSZ;

@@ -1,7 +1,6 @@
 /**
- * The hypervisor's side of a logical domain channel: two domains, each with memory of its own, that exchange it by cookies. To
- * code that knows nothing of channels it is the machine of end 0, whose devices are users at end 1: they copy what end 0
- * exports, as a device does DMA.
+ * The hypervisor of a logical domain channel between two domains, each with its own memory, which they share by cookies. As a DmaMachine it
+ * is the machine of end 0, whose devices are users at end 1: they copy memory that end 0 exports, as a device does DMA.
  *
  *     const channel = LdcHypervisor.create({ memoryBytes: 2 ** 24, otherMemoryBytes: 2 ** 20 });
  *     channel.ends[1].hypercall(LDC_COPY, args);
@@ -25,15 +24,15 @@ import { MapIn } from "./map-in.ts";
 
 export interface LdcHypervisorOptions
   extends Pick<SoftwareMachineOptions, "threads" | "faultRecords" | "busyMilliseconds"> {
-  /** Of end 0's domain: a multiple of 8 KiB. */
+  /** Memory of end 0's domain in bytes: a multiple of 8 KiB. */
   readonly memoryBytes: number;
-  /** Of end 1's domain. Default 64 KiB. */
+  /** Memory of end 1's domain in bytes. Default 64 KiB. */
   readonly otherMemoryBytes?: number;
-  /** Names of users at end 1. Default: one, "device0". */
+  /** Names of users at end 1. Default: one user, "device0". */
   readonly devices?: readonly string[];
 }
 
-/** What a thread attaches to. Structured-cloneable. */
+/** Post it to another thread and attach there. Structured-cloneable. */
 export interface LdcHypervisorHandle {
   readonly machines: readonly [SoftwareMachineHandle, SoftwareMachineHandle];
   readonly state: SharedBuffer;
@@ -43,9 +42,9 @@ export interface LdcHypervisorHandle {
 export class LdcHypervisor implements DmaMachine {
   readonly handle: LdcHypervisorHandle;
   readonly ends: readonly [LdcEnd, LdcEnd];
-  /** Makes calls of both ends take less, or fail; of copies it is bytes that they take. */
+  /** Fault injection for calls of both ends. Counts of copies are in bytes. */
   readonly injection: CallInjection;
-  /** Calls of end 0's domain. */
+  /** The calls of end 0's domain. */
   readonly hypercall: Hypercall;
   readonly #machines: readonly [SoftwareMachine, SoftwareMachine];
   #open = true;
@@ -70,7 +69,7 @@ export class LdcHypervisor implements DmaMachine {
     this.hypercall = this.ends[0].hypercall;
   }
 
-  /** Both domains, this thread attached; the link is down. Throws InvalidArgumentError for options out of range. */
+  /** Creates both domains and attaches this thread. The link is down. Throws InvalidArgumentError for options out of range. */
   static create(options: LdcHypervisorOptions): LdcHypervisor {
     checkKeys("an LDC hypervisor", options, {
       memoryBytes: "any",
@@ -82,7 +81,7 @@ export class LdcHypervisor implements DmaMachine {
     });
     const { memoryBytes, otherMemoryBytes = 65536, devices, faultRecords } = options;
     const { busyMilliseconds = 1000, threads = 32 } = options;
-    // The hypervisor reads an entry anew for each copy: no IOTLB. One window for each size of pages.
+    // Without an IOTLB: the hypervisor reads an entry for each copy. One window for each page size.
     const common = {
       iommu: "none",
       windows: SIZE_CODES,
@@ -103,7 +102,7 @@ export class LdcHypervisor implements DmaMachine {
     return new LdcHypervisor([first, second], buffer, layout);
   }
 
-  /** A view for the calling thread. Throws FormatError for a foreign handle, IovaError when all slots are taken. */
+  /** A view for the calling thread. Throws FormatError for a foreign handle, IovaError if all thread numbers are taken. */
   static attach(handle: LdcHypervisorHandle, crew?: Crew): LdcHypervisor {
     checkHandle("an LDC hypervisor", handle, { state: "shared", machines: "list" });
     const { length } = handle.machines;
@@ -115,11 +114,11 @@ export class LdcHypervisor implements DmaMachine {
     return new LdcHypervisor([first, second], handle.state, layout);
   }
 
-  /** End 0's. */
+  /** End 0's memory. */
   get memory(): SoftwareMemory {
     return this.#machines[0].memory;
   }
-  /** There are none. */
+  /** There are no registers. */
   get registers(): Registers {
     return this.#machines[0].registers;
   }
@@ -130,12 +129,15 @@ export class LdcHypervisor implements DmaMachine {
   get thread(): number {
     return this.#machines[0].thread;
   }
-  /** Copies of end 0's memory that were refused. */
+  /** Refused copies of end 0's memory. */
   faults(): readonly Fault[] {
     return this.#machines[0].faults();
   }
 
-  /** A user at end 1, who has the hypervisor copy by cookies. Not bound to multiples of 8: it has its own buffers for the rest. */
+  /**
+   * A user at end 1, which copies by cookies through the hypervisor. Its addresses and lengths need not be multiples of 8: it has a buffer
+   * for the rest.
+   */
   device(which: string | number): DmaMaster {
     const device = this.#machines[0].device(which);
     const isUp = (): boolean => this.ends[1].link === LINK_UP;
@@ -146,7 +148,7 @@ export class LdcHypervisor implements DmaMachine {
     };
   }
 
-  /** Gives this thread's views back. A second call does nothing: the slot may be another thread's by then. */
+  /** Closes this thread's views. A second call does nothing, since the number may belong to another thread by then. */
   close(): void {
     if (!this.#open) return;
     this.#open = false;

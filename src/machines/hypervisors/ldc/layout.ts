@@ -1,6 +1,5 @@
 /**
- * Where the shared state of an LDC hypervisor lies (the two ends' memories, and what walks their map tables, are software machines of
- * their own):
+ * Layout of the shared state of an LDC hypervisor. (Each end's memory and translation unit is a separate software machine.)
  *
  *   injection | header | end 0 | end 1 | threads | slots of pages mapped in by end 0 | those of end 1
  */
@@ -13,7 +12,7 @@ export const LAYOUT_VERSION = 2;
 /** "LDCH" in ASCII. */
 export const MAGIC = 0x4c444348;
 
-/** Words of the header; the injection's stand before. */
+/** Words of the header, which follows the injection. */
 export const HEADER: Readonly<Record<"magic" | "version" | "threads" | "busyMilliseconds", number>> = {
   magic: CallInjection.words,
   version: CallInjection.words + 1,
@@ -24,9 +23,9 @@ const HEADER_WORDS = 32;
 
 /** Words of one end. */
 export const END = {
-  /** Its side of the link: see end.ts. */
+  /** This end's side of the link: see end.ts. */
   link: 0,
-  /** Of its map table, in pages of 8 KiB; 0 entries: it has none. */
+  /** Address of its map table in pages of 8 KiB; with 0 entries there is no map table. */
   tablePage: 1,
   tableEntries: 2,
   words: 32,
@@ -34,17 +33,17 @@ export const END = {
 
 /** Words of one thread, by its number in the crew. */
 export const THREAD = {
-  /** Two words, by importing end: the slot of a mapped-in page that it is reading or writing, plus one; 0: none. */
+  /** Two words, by importing end: 1 + the slot of the mapped-in page that the thread accesses; 0: none. */
   accessing: 1,
   words: 32,
 } as const;
 
-/** Pages that each thread can have mapped in at a time, for each end. */
+/** Most mapped-in pages of a thread, for each end. */
 export const SLOTS_PER_THREAD = 8;
 
 /** Words of one mapped-in page. */
 export const SLOT = {
-  /** A generation, and in the lowest two bits what is going on. */
+  /** A generation, and in the lowest two bits the slot's state. */
   state: 0,
   entry: 1,
   code: 2,
@@ -54,7 +53,7 @@ export const SLOT = {
   words: 8,
 } as const;
 
-/** Of a hypervisor for so many threads: all in words. */
+/** Offsets and sizes in words, for a hypervisor with so many threads. */
 export interface Layout {
   readonly threads: number;
   readonly busyMilliseconds: number;
@@ -76,7 +75,7 @@ export function layoutOf(threads: number, busyMilliseconds: number): Layout {
   return { threads, busyMilliseconds, ends, threadsAt, slots, slotsAt: [first, second], words };
 }
 
-/** Throws FormatError when the words are no LDC hypervisor of this version, or cut. */
+/** Throws FormatError unless these are all words of an LDC hypervisor of this version. */
 export function readLayout(state: SharedWords, words: number): Layout {
   if (words < HEADER_WORDS || peek(state, HEADER.magic) !== MAGIC) {
     throw new FormatError("the handle is not that of an LDC hypervisor");

@@ -1,18 +1,19 @@
 /**
- * Pages of the other end that an end has mapped in: its CPUs read and write them at real addresses of this end, until it unmaps them or
- * the exporting end revokes them.
+ * Pages of the other end that an end has mapped in. Its CPUs access them at real addresses of this end, until this end unmaps them or the
+ * exporting end revokes them.
  *
- * A mapped-in page has a slot in shared memory, of the thread that made it; every thread of the end may use it. What ties it to the
- * entry is the entry's revoke cookie: slot and generation, stored by compareExchange, so that a page is mapped in once.
+ * A mapped-in page has a slot in shared memory, one of the slots of the thread that mapped it in; every thread of the end may use the page.
+ * The entry's revoke cookie refers to the slot: it contains slot number and generation, and is stored by compareExchange, so that a page is
+ * mapped in once. Races:
  *
- * - Against the exporter's clearing of the entry: the revoke cookie is stored before the entry is looked at once more; the exporter
- *   stores the empty entry before it looks at the revoke cookie. One of the two sees the other.
- * - Against the end of the whole map table: the slot is MAKING before the place of the entry is looked at once more; who ends the table
- *   takes it away before it looks at the slots.
- * - Against a revocation at the same time: a slot is finished by compareExchange from MAKING, and fails when it is REVOKED meanwhile.
- * - An access marks its slot in a word of its thread, then looks at the slot's state; who ends the mapping, by a revocation or by
- *   ldc_unmap, changes the state, then waits for the marks, then takes the revoke cookie out of the entry. So once the exporter
- *   sees no revoke cookie, no access goes on. A killed thread leaves its mark, until `forget`.
+ * - With the exporter's clear of the entry: the importer stores the revoke cookie, then loads the entry again; the exporter stores the
+ *   empty entry, then loads the revoke cookie. At least one sees the other's store.
+ * - With the end of the whole map table: the importer sets the slot to MAKING, then loads the table's address again; the thread that ends
+ *   the table clears its address, then reads the slots.
+ * - With a concurrent revocation: a compareExchange from MAKING completes the slot, and fails if it has become REVOKED.
+ * - With accesses: an access stores its slot in a word of its thread, then loads the slot's state. A revocation or ldc_unmap changes the
+ *   state, then waits for these words, then removes the revoke cookie from the entry. So when the exporter sees no revoke cookie, no access
+ *   is in progress. The word of a killed thread stays until `forget`.
  */
 import { cookieIndex, pageShiftOf, SIZE_CODES, sizeCodeOf } from "../../../platforms/ldc/cookies.ts";
 import {
@@ -38,14 +39,14 @@ import {
 import type { SoftwareMemory } from "../../software/memory.ts";
 import { END, type Layout, SLOT, SLOTS_PER_THREAD, THREAD } from "./layout.ts";
 
-// What goes on in a slot: the two low bits of its state.
+// Values of the two low bits of a slot's state.
 const FREE = 0;
 const MAKING = 1;
 const USED = 2;
 const REVOKED = 3;
 const STATE_MASK = 3;
 const GENERATION_STEP = 4;
-/** Generations count to 2^15, so that revoke cookies stay in 31 bits. */
+/** Generations wrap at 2^15, so that revoke cookies fit 31 bits. */
 const GENERATION_LIMIT: number = 2 ** 15 * GENERATION_STEP;
 const SLOT_LIMIT = 2 ** 16;
 
@@ -53,17 +54,17 @@ const ENTRY_BYTES = 16;
 /** Bytes 12 .. 15 of an entry: the low half of the big-endian revoke cookie. */
 const REVOKE_COOKIE_AT = 12;
 
-/** Real addresses of mapped-in pages begin here, above all memory; each slot has room for the largest page. */
+/** Start of the real addresses of mapped-in pages, above all memory. Each slot has room for the largest page. */
 const APERTURE = 2 ** 50;
 const APERTURE_STEP = 2 ** 34;
 
-/** What CPUs may do, as an entry's bits 4 .. 6 say. */
+/** Permissions of CPUs: bits 4 .. 6 of an entry. */
 const READ = 1;
 const WRITE = 2;
 /** All permissions of an entry. */
 const PERMISSIONS = 0x7f0;
 
-/** The longest sleep before a waiting revocation looks again. */
+/** The longest sleep of a waiting revocation between two checks. */
 const LONGEST_SLEEP_MS = 5;
 
 export interface MapInParts {
@@ -71,13 +72,13 @@ export interface MapInParts {
   readonly layout: Layout;
   /** The importing end. */
   readonly end: 0 | 1;
-  /** This thread's slot on end 0's machine. */
+  /** This thread's number on end 0's machine. */
   readonly thread: number;
-  /** Memory of the exporting end, with its map table. */
+  /** Memory of the exporting end, which contains its map table. */
   readonly exported: SoftwareMemory;
 }
 
-/** One thread's view of what one end has mapped in. Holds no state of its own. */
+/** One thread's view of the pages that one end has mapped in. Stateless. */
 export class MapIn {
   readonly #state: SharedWords;
   readonly #layout: Layout;
@@ -95,7 +96,7 @@ export class MapIn {
     this.#exported = parts.exported;
   }
 
-  /** Maps the cookie's page in. A status; with EOK, real address and permissions go to args[0] and args[1]. */
+  /** Maps the cookie's page in. Returns a status; with EOK, real address and permissions are in args[0] and args[1]. */
   map(cookie: bigint, args: BigUint64Array): number {
     const code = sizeCodeOf(cookie);
     if (code >= SIZE_CODES) return EBADPGSZ;
@@ -124,7 +125,7 @@ export class MapIn {
     return EOK;
   }
 
-  /** Ends a mapping of this end's, by its real address. EBUSY as in `revoke`. */
+  /** Unmaps a page of this end by its real address. EBUSY as in `revoke`. */
   unmap(address: bigint): number {
     const slot = this.#slotOf(Number(address));
     if (slot < 0) return EINVAL;
@@ -134,19 +135,19 @@ export class MapIn {
   }
 
   /**
-   * For the exporting end: ends the mapping of an entry that a revoke cookie stands for. With EOK no access through it goes on; EBUSY
-   * when one has been going on for longer than the machine waits: then the call can be repeated.
+   * For the exporting end: ends the mapping with this entry and revoke cookie. With EOK no access to it is in progress. EBUSY if an access
+   * exceeds the machine's time limit; the call can be repeated.
    */
   revoke(entry: number, revokeCookie: number): number {
     const slot = (revokeCookie % SLOT_LIMIT) - 1;
     if (slot < 0 || slot >= this.#layout.slots) return EINVAL;
     const generation = Math.floor(revokeCookie / SLOT_LIMIT) * GENERATION_STEP;
     const isOfEntry = load(this.#state, this.#slotAt(slot) + SLOT.entry) === entry;
-    // The other end has unmapped it meanwhile, or it never was.
+    // Otherwise the other end has unmapped it meanwhile, or it was never mapped in.
     return isOfEntry ? this.#endMapping(slot, generation) : EOK;
   }
 
-  /** For the exporting end, whose map table ends: nothing of it is mapped in any more. EBUSY as in `revoke`. */
+  /** For the exporting end, when its map table ends: ends all mappings. EBUSY as in `revoke`. */
   endAll(): number {
     let answer: number = EOK;
     for (let slot = 0; slot < this.#layout.slots; slot++) {
@@ -157,7 +158,7 @@ export class MapIn {
     return answer;
   }
 
-  /** CPUs of this end read mapped-in memory, inside one page. False: nothing is mapped there, or not for reading. */
+  /** Reads, as a CPU of this end, bytes of one mapped-in page. False: no page is mapped in there, or it is not readable. */
   read(address: number, into: Uint8Array): boolean {
     return this.#access(address, into, READ);
   }
@@ -166,7 +167,7 @@ export class MapIn {
     return this.#access(address, from, WRITE);
   }
 
-  /** What a killed thread left: its mark, slots that it was making, and those that it was about to free. */
+  /** Recovers a killed thread: the word of its access, slots in MAKING, and slots that it was about to free. */
   forget(thread: number): undefined {
     store(this.#state, this.#accessingAt(thread), 0);
     notify(this.#state, this.#accessingAt(thread), this.#layout.threads);
@@ -185,7 +186,7 @@ export class MapIn {
     const slot = this.#slotOf(address);
     if (slot < 0) return false;
     store(this.#state, this.#accessingAt(this.#thread), slot + 1);
-    // After the mark: pairs with the revocation, which looks at the marks after it has changed the state.
+    // After the store of the word. Pairs with the revocation, which loads these words after it has changed the state.
     const done = this.#move(this.#slotAt(slot), (address - APERTURE) % APERTURE_STEP, bytes, use);
     store(this.#state, this.#accessingAt(this.#thread), 0);
     notify(this.#state, this.#accessingAt(this.#thread), this.#layout.threads);
@@ -204,24 +205,24 @@ export class MapIn {
     return true;
   }
 
-  /** A slot of this thread's in MAKING, or -1. */
+  /** Sets a free slot of this thread to MAKING. Returns it, or -1. */
   #claim(): number {
     for (let i = 0; i < SLOTS_PER_THREAD; i++) {
       const slot = this.#thread * SLOTS_PER_THREAD + i;
       const at = this.#slotAt(slot) + SLOT.state;
       const state = load(this.#state, at);
       if ((state & STATE_MASK) !== FREE) continue;
-      // Only this thread takes its slots, so nobody else changes a free one.
+      // Only this thread takes its slots, so no other thread changes a free one.
       store(this.#state, at, ((state + GENERATION_STEP) % GENERATION_LIMIT) + MAKING);
       return slot;
     }
     return -1;
   }
 
-  /** Ties a slot to its entry, if the entry is still what it was. */
+  /** Stores the slot's revoke cookie in its entry, if the entry has not changed. */
   #finish(slot: number, entryAt: number, high: number, low: number): number {
     const at = this.#slotAt(slot) + SLOT.state;
-    // Whoever guesses the revoke cookie may have revoked it already.
+    // A call with a guessed revoke cookie may have revoked it already.
     const making = generationIn(load(this.#state, at)) + MAKING;
     const cookie = swapped(revokeCookieOf(slot, making));
     if (this.#exported.compareExchange32(entryAt + REVOKE_COOKIE_AT, 0, cookie) !== 0) {
@@ -229,7 +230,7 @@ export class MapIn {
       return EBUSY;
     }
     const [highNow, lowNow] = this.#readEntry(entryAt);
-    // Who ends the table takes it away first, then looks at the slots: it sees this one, or this one sees it.
+    // The thread that ends the table clears its address, then reads the slots: it sees this slot, or this load sees the cleared address.
     const isThere = this.#entryAt(load(this.#state, this.#slotAt(slot) + SLOT.entry)) === entryAt;
     const same = isThere && highNow === high && lowNow === low;
     if (same && compareExchange(this.#state, at, making, making - MAKING + USED) === making) return EOK;
@@ -238,7 +239,7 @@ export class MapIn {
     return ENOACCESS;
   }
 
-  /** Ends the mapping of this generation. Several threads may do that at once: each step is there once, and may be repeated. */
+  /** Ends the mapping of this generation. Several threads may do that concurrently: each step takes effect once and may be repeated. */
   #endMapping(slot: number, generation: number): number {
     const at = this.#slotAt(slot) + SLOT.state;
     for (;;) {
@@ -253,8 +254,8 @@ export class MapIn {
   }
 
   /**
-   * Frees a slot whose mapping somebody has ended but for this last step: the revoke cookie is out of the entry, so nobody would come back
-   * to it. (Who died before that left the revoke cookie, by which the exporting end ends it.)
+   * Frees a slot whose mapping was ended except for this last step: the entry no longer contains its revoke cookie, so no later call would
+   * free it. (If the thread died before removing the revoke cookie, the exporting end ends the mapping by it.)
    */
   #freeReleased(slot: number): void {
     const at = this.#slotAt(slot);
@@ -262,13 +263,14 @@ export class MapIn {
     if ((found & STATE_MASK) !== REVOKED) return;
     const entryAt = this.#entryAt(load(this.#state, at + SLOT.entry));
     const cookie = swapped(revokeCookieOf(slot, found));
-    // Where the map table has ended there is none to tell: then an access may go on, for which whoever ends the table anew is to wait.
+    // After the end of the map table there is no entry to check. An access may be in progress then, for which a repeated end of the table
+    // waits.
     const isKept = entryAt < 0 ? this.#isAccessed(slot) : this.#exported.load32(entryAt + REVOKE_COOKIE_AT) === cookie;
     if (isKept) return;
     compareExchange(this.#state, at + SLOT.state, found, found - REVOKED + FREE);
   }
 
-  /** Takes the slot's revoke cookie out of its entry, if it is there. */
+  /** Removes the slot's revoke cookie from its entry, if it is there. */
   #releaseEntry(slot: number, state: number): void {
     const at = this.#entryAt(load(this.#state, this.#slotAt(slot) + SLOT.entry));
     const cookie = swapped(revokeCookieOf(slot, state));
@@ -294,7 +296,7 @@ export class MapIn {
     return true;
   }
 
-  /** The entry's halves as numbers; read until they belong together. */
+  /** The entry's halves as numbers. Reads them again until they are consistent. */
   #readEntry(at: number): readonly [high: number, low: number] {
     for (;;) {
       const low = this.#exported.load32(at + 4);
@@ -303,7 +305,7 @@ export class MapIn {
     }
   }
 
-  /** Physical address of an entry of the exporting end's map table; -1 when there is none. */
+  /** Physical address of an entry of the exporting end's map table, or -1. */
   #entryAt(entry: number): number {
     const entries = load(this.#state, this.#exporterAt + END.tableEntries);
     const page = load(this.#state, this.#exporterAt + END.tablePage);
@@ -324,17 +326,17 @@ export class MapIn {
   }
 }
 
-/** Of a slot's state, all but what goes on. */
+/** The generation in a slot's state. */
 function generationIn(state: number): number {
   return state - (state & STATE_MASK);
 }
 
-/** Never 0: slots count from one. */
+/** The revoke cookie of a slot. Never 0, because slots count from 1. */
 function revokeCookieOf(slot: number, state: number): number {
   return (generationIn(state) / GENERATION_STEP) * SLOT_LIMIT + slot + 1;
 }
 
-/** The word with its bytes in the other order, unsigned. */
+/** The word with its bytes reversed, unsigned. */
 function swapped(word: number): number {
   const high = (word & 0xff) * 0x1000000 + ((word >>> 8) & 0xff) * 0x10000;
   return high + ((word >>> 16) & 0xff) * 0x100 + (word >>> 24);

@@ -1,13 +1,12 @@
 /**
- * The firmware's services for EEH: on and off, the state of a PE, its reset. (LoPAPR, "Enhanced I/O Error Handling"; papr.ts says what of
- * it is from memory.)
+ * The firmware's EEH services: switching EEH on and off, the state of a PE, the reset of a PE. (LoPAPR, "Enhanced I/O Error Handling";
+ * papr.ts says which numbers are from memory.)
  *
- * A reset keeps the PE's windows with all that is mapped in them: TCEs are the guest's, who has its drivers unmap what their devices were
- * using. The IOTLB forgets the PE, since nobody invalidates for a device that may be gone. Registers of devices keep
- * their values: the model of a device has no reset.
+ * A reset keeps the PE's windows and their TCEs: the guest's drivers unmap the memory of their devices. The reset invalidates the PE's
+ * translations. Registers of devices keep their values: the model of a device has no reset.
  *
- * Each step may be made again, by the same thread or another: what a dead thread has begun, the next reset ends. That two threads
- * reset one PE at once does no harm either, but the PE may work again before the second has seen its reset end.
+ * Each step may be repeated by any thread: the next reset completes one that a dead thread has begun. Two threads may reset a PE
+ * concurrently; then the PE may work again before the second thread's reset has ended.
  */
 import {
   EEH_DISABLE,
@@ -33,7 +32,7 @@ export interface EehParts {
   readonly geometry: StateGeometry;
 }
 
-/** One thread's. Answers are what stands in a call's results: the status first. */
+/** One thread's view. Methods return the results of a call, the status first. */
 export class EehServices {
   readonly #unit: TranslationUnit;
   readonly #parts: EehParts;
@@ -52,7 +51,7 @@ export class EehServices {
   readState(partition: number): readonly number[] {
     if (this.#isInReset(partition)) return [RTAS_SUCCESS, RESET_STATE_IN_RESET, 1, 0];
     if (!this.#unit.isFrozen(partition)) return [RTAS_SUCCESS, RESET_STATE_NORMAL, 1, 0];
-    // A DMA that began before the freeze may still move bytes: it is not called frozen before that has ended.
+    // The PE is reported as frozen only after DMAs that began before the freeze have ended.
     return this.#unit.awaitDma() === PASSED ? [RTAS_SUCCESS, RESET_STATE_FROZEN, 1, 0] : [RTAS_BUSY];
   }
 
@@ -63,8 +62,8 @@ export class EehServices {
   }
 
   #activate(partition: number): readonly number[] {
-    // First, and before it is marked: another thread's deactivation takes the mark, then thaws, so none is left frozen unmarked
-    // by a thread that goes on. With PASSED, no fault of before can freeze the partition again once it is thawed.
+    // The freeze comes before the mark: a concurrent deactivation clears the mark, then thaws, so a live thread never leaves a PE frozen
+    // without the mark. With PASSED, no earlier fault can freeze the PE again after the thaw.
     if (this.#unit.freeze(partition) !== PASSED) return [RTAS_BUSY];
     for (let window = 0; window < this.#unit.windows; window++) {
       if (this.#unit.invalidateWindow(partition, window) !== PASSED) return [RTAS_BUSY];
@@ -73,7 +72,7 @@ export class EehServices {
     return [RTAS_SUCCESS];
   }
 
-  /** Of a partition that is not in reset it is nothing: a freeze does not end by it. */
+  /** Ends a reset. Does nothing for a partition that is not in reset: it does not end a freeze. */
   #deactivate(partition: number): readonly number[] {
     if (!this.#isInReset(partition)) return [RTAS_SUCCESS];
     store(this.#parts.words, this.#inResetAt(partition), 0);

@@ -1,9 +1,9 @@
 /**
- * The firmware: services that are called by H_RTAS with a buffer of big-endian cells in the guest's memory, as guests of QEMU call them.
- * Here are those for dynamic DMA windows: query, create, remove, reset (LoPAPR, "ibm,query-pe-dma-window" and its neighbours). Those for
- * EEH are in eeh-services.ts.
+ * The firmware: services that a guest calls by H_RTAS with a buffer of big-endian cells in its memory, as guests of QEMU do. This module
+ * has the services for dynamic DMA windows: query, create, remove, reset (LoPAPR, "ibm,query-pe-dma-window" and related calls).
+ * eeh-services.ts has those for EEH.
  *
- * Removing a window ends it with whatever is mapped in it: that nothing is, its guest has to know.
+ * Removing a window ends all its mappings. The guest must check that nothing is mapped.
  */
 import {
   type DynamicWindowTokens,
@@ -20,34 +20,34 @@ import type { SoftwareMemory } from "../../software/memory.ts";
 import type { EehServices } from "./eeh-services.ts";
 import type { WindowAnswer, Windows } from "./windows.ts";
 
-/** The model's numbers; a guest takes them from its device tree. */
+/** The model's tokens. A guest reads them from its device tree. */
 export const TOKENS: Required<DynamicWindowTokens> = { query: 0x2017, create: 0x2018, remove: 0x2019, reset: 0x201a };
 export const EEH_TOKENS: EehTokens = { setOption: 0x201b, readState: 0x201c, setReset: 0x201d };
 export const UNIT_ID = 0x8000_0000_2000_0000n;
 
 const MOST_CELLS = 32;
-/** The longest bus address range of a window, as log2 of bytes. */
+/** log2 of the largest window in bytes. */
 const LAST_WINDOW_SHIFT = 60;
 
 export interface FirmwareParts {
   readonly memory: SoftwareMemory;
   readonly windows: Windows;
-  /** Undefined: there are none. */
+  /** Undefined: no EEH services. */
   readonly eeh: EehServices | undefined;
   readonly partitions: number;
-  /** log2 of the page sizes that dynamic windows can have; none: there are no such windows. */
+  /** log2 of the page sizes of dynamic windows; empty: no dynamic windows. */
   readonly pageShifts: readonly number[];
   /** The largest window, in TCEs. */
   readonly largestWindow: number;
   readonly canReset: boolean;
 }
 
-/** What a device's partition is called by. */
+/** The config address of a partition. */
 export function configAddressOf(partition: number): number {
   return (partition + 1) << 16;
 }
 
-/** One thread's. */
+/** One thread's view. */
 export class Firmware {
   readonly #parts: FirmwareParts;
   readonly #bytes: Uint8Array = new Uint8Array(MOST_CELLS * 4);
@@ -57,12 +57,12 @@ export class Firmware {
     this.#parts = parts;
   }
 
-  /** The token of the buffer at `address`, for the injection of failures; 0 when there is no buffer. */
+  /** The token in the buffer at `address`, for fault injection; 0 if there is no buffer. */
   tokenAt(address: number): number {
     return this.#read(address) ? this.#cells.getUint32(0) : 0;
   }
 
-  /** Makes the call in the buffer. `status`: answer this instead of doing anything. */
+  /** Makes the call in the buffer. `status`: an injected status that replaces the call. */
   call(address: number, status: number | undefined): number {
     if (!this.#read(address)) return H_PARAMETER;
     const args = this.#cells.getUint32(4);
@@ -120,7 +120,7 @@ export class Firmware {
     return [partition < 0 ? RTAS_PARAMETER : statusOf(this.#parts.windows.reset(partition))];
   }
 
-  /** That the first three arguments name, or -1. */
+  /** The partition of the first three arguments, or -1. */
   #partition(): number {
     const unitId = (BigInt(this.#argument(1)) << 32n) | BigInt(this.#argument(2));
     for (let partition = 0; partition < this.#parts.partitions; partition++) {

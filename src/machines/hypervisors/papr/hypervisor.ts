@@ -1,16 +1,16 @@
 /**
- * The hypervisor of a pseries guest, on the software machine: its guest has memory, devices, and hypercalls, and no registers.
+ * The hypervisor of a pseries guest, on the software machine. Its guest has memory, devices and hypercalls, but no registers.
  *
  *     const hypervisor = PaprHypervisor.create({ memoryBytes: 2 ** 26, personality: "kvm" });
  *     const platform = PseriesPlatform.create(hypervisor, { properties: hypervisor.properties(0), … });
  *     worker.postMessage(hypervisor.handle);  // there: PaprHypervisor.attach(handle)
  *
- * TCE tables lie behind the guest's memory, where no guest access and no TCE of it leads. Devices walk them as the hardware does.
- * What a guest maps are logical addresses, which here are the real ones.
+ * TCE tables lie after the guest's memory, where neither the guest nor its TCEs can access them. Devices walk them as hardware does. A
+ * guest maps logical addresses, which equal real addresses here.
  *
- * kvm: a call that KVM can't do by itself is TOO_HARD. That goes to `userSpace`, which answers in its place; a guest never sees it. By
- * default user space knows no more windows or memory than KVM does, and answers H_PARAMETER. Tables attached to hardware tables, which
- * must have the same start, at least its size, and no larger pages, are not modelled.
+ * kvm: KVM answers TOO_HARD to calls that it can't handle; `userSpace` then answers instead, and the guest sees only that answer. By
+ * default user space has no further windows or memory and answers H_PARAMETER. Tables attached to hardware tables (with the same start, at
+ * least that size, and no larger pages) are not modelled.
  */
 
 import type { DmaMachine, Fault, Hypercall, Registers } from "../../../machine/contract.ts";
@@ -46,15 +46,15 @@ import { TceCalls } from "./tce-calls.ts";
 import { defaultLiobn, tableBytes, Windows } from "./windows.ts";
 
 const PAGE_BYTES = 4096;
-/** Page sizes of the PAPR's list, as log2 of bytes. */
+/** log2 of the page sizes in PAPR, in bytes. */
 const PAGE_SHIFTS: readonly number[] = [12, 16, 21, 24, 25, 26, 27, 28, 34];
-/** One past the last address that a peer's registers may have. */
+/** End of the addresses of peers' registers, in pages of 4 KiB. */
 const PEERS_END_PAGE = 2 ** (46 - 12);
 
 export interface PaprHypervisorOptions {
-  /** The guest's memory in bytes: a multiple of 4096. The machine has more, which is the hypervisor's. */
+  /** The guest's memory in bytes: a multiple of 4096. The machine has more memory, for the hypervisor. */
   readonly memoryBytes: number;
-  /** Of it, what the guest has at first: the rest can be added later. Default: all. */
+  /** The part of it that the guest has at boot; the rest can be added later. Default: all. */
   readonly bootMemoryBytes?: number;
   /** Default "papr". */
   readonly personality?: PersonalityName;
@@ -68,37 +68,37 @@ export interface PaprHypervisorOptions {
   readonly pageShift?: number;
   /** A power of two. */
   readonly entries?: number;
-  /** Are there H_STUFF_TCE and H_PUT_TCE_INDIRECT? Default true. */
+  /** Whether H_STUFF_TCE and H_PUT_TCE_INDIRECT exist. Default true. */
   readonly multiTce?: boolean;
-  /** Dynamic windows: what there is of them. Default: none. */
+  /** Options of dynamic windows. Default: no dynamic windows. */
   readonly dynamicWindows?: DynamicWindowOptions;
-  /** Are there services for EEH? A fault freezes nothing before the guest has switched it on. Default true. */
+  /** Whether EEH services exist. A fault freezes a PE only after the guest has switched EEH on. Default true. */
   readonly eeh?: boolean;
-  /** May TCEs lead to addresses from the end of the machine's memory on, below 2^46: registers of peers? Default true. */
+  /** Whether TCEs may lead to registers of peers: addresses from the end of the machine's memory up to 2^46. Default true. */
   readonly peers?: boolean;
-  /** Answers of every thread's view, from its first call on. */
+  /** Injected answers of every thread's view, from its first call on. */
   readonly inject?: readonly InjectedAnswer[];
   readonly machine?: Pick<SoftwareMachineOptions, "iotlb" | "busyMilliseconds" | "faultRecords">;
 }
 
 export interface DynamicWindowOptions {
-  /** Windows of a partition, the default one included. Default 2. */
+  /** Most windows of a partition, including the default one. Default 2. */
   readonly slots?: number;
-  /** log2 of their page sizes. Default: all that the specification has. */
+  /** log2 of their page sizes in bytes. Default: all of the specification. */
   readonly pageShifts?: readonly number[];
-  /** The largest, in TCEs. Default 2^20. */
+  /** Size of the largest window in TCEs. Default 2^20. */
   readonly largestWindow?: number;
-  /** Where they begin. Default 2^59. */
+  /** Bus address of the first dynamic window. Default 2^59. */
   readonly base?: bigint;
-  /** Can the default window be brought back? Default true. */
+  /** Whether the service exists that restores the default window. Default true. */
   readonly reset?: boolean;
-  /** Are they placed low, for devices of fewer than 64 bits? Default false. */
+  /** Whether they have low bus addresses, for devices with fewer than 64 address bits. Default false. */
   readonly limitedAddressing?: boolean;
-  /** The hypervisor's memory for their tables, in bytes. Default: room for the largest one for each slot. */
+  /** The hypervisor's memory for their tables in bytes. Default: room for the largest table in each slot. */
   readonly memoryBytes?: number;
 }
 
-/** What does not change. Structured-cloneable. */
+/** The constant parameters. Structured-cloneable. */
 interface Setup {
   readonly personality: PersonalityName;
   readonly memoryBytes: number;
@@ -129,16 +129,16 @@ export interface UserSpaceCall {
   readonly args: BigUint64Array;
 }
 
-/** One thread's view: the guest's processor that this thread is. */
+/** One thread's view: a processor of the guest. */
 export class PaprHypervisor implements DmaMachine {
   readonly handle: PaprHypervisorHandle;
-  /** The guest's. */
+  /** The guest's memory. */
   readonly memory: SoftwareMemory;
   readonly registers: Registers;
   readonly hypercall: Hypercall;
-  /** What becomes of TOO_HARD: answers the code that the guest gets, and results in the arguments. */
+  /** Answers calls that KVM leaves to user space: returns the code that the guest gets, and stores results in the arguments. */
   userSpace: (call: UserSpaceCall) => number = () => H_PARAMETER;
-  /** The machine below: for whoever looks behind the guest. */
+  /** The machine below, for tests that look behind the guest. */
   readonly machine: SoftwareMachine;
   readonly #words: SharedWords;
   readonly #callsAt: number;
@@ -147,7 +147,7 @@ export class PaprHypervisor implements DmaMachine {
   readonly #firmware: Firmware;
   readonly #counts: Map<number, number> = new Map();
   #injector: Injector;
-  /** The arguments' buffer of the last call, and its words: guests use the same again. */
+  /** The argument buffer of the last call and its words, cached because guests reuse the buffer. */
   #args: BigUint64Array | undefined;
   #argWords: Uint32Array = new Uint32Array(0);
 
@@ -186,7 +186,7 @@ export class PaprHypervisor implements DmaMachine {
     this.hypercall = (number, args) => this.#hypercall(number, args);
   }
 
-  /** A machine with its hypervisor, and this thread attached. Throws InvalidArgumentError for options out of range. */
+  /** Creates a machine with its hypervisor and attaches this thread. Throws InvalidArgumentError for options out of range. */
   static create(options: PaprHypervisorOptions): PaprHypervisor {
     checkKeys("a PAPR hypervisor", options, OPTION_TYPES);
     if (options.dynamicWindows !== undefined) {
@@ -230,7 +230,7 @@ export class PaprHypervisor implements DmaMachine {
     return new PaprHypervisor(handle, SoftwareMachine.attach(handle.machine, crew));
   }
 
-  /** What the device tree says about the devices of a partition: those that are in it now. */
+  /** The device tree's properties for the devices that are in a partition now. */
   properties(partition: number): DmaProperties {
     const { machine, setup } = this.handle;
     checkInteger("partition", partition, 0, setup.partitions - 1);
@@ -250,17 +250,17 @@ export class PaprHypervisor implements DmaMachine {
     };
   }
 
-  /** Replaces this view's schedule of answers; it begins to count anew. */
+  /** Replaces this view's injected answers and restarts their counts. */
   inject(answers: readonly InjectedAnswer[]): void {
     this.#injector = new Injector(answers);
   }
 
-  /** How many calls with this number this view has made. */
+  /** Number of calls with this number that this view has made. */
   callsOf(number: number): number {
     return this.#counts.get(number) ?? 0;
   }
 
-  /** Of all threads since the machine was made. */
+  /** Sums over all threads since the machine was created. */
   statistics(): { readonly invalidations: number; readonly hypercalls: number } {
     const geometry = geometryOf(this.handle.setup);
     let hypercalls = 0;
@@ -269,7 +269,7 @@ export class PaprHypervisor implements DmaMachine {
     return { invalidations: this.machine.statistics().invalidations, hypercalls };
   }
 
-  /** The guest has memory [0, bytes) from now on: TCEs may lead there. It stays below `memoryBytes`. */
+  /** Sets the guest's memory to [0, bytes), to which TCEs may lead. At most `memoryBytes`. */
   setMemoryBytes(bytes: number): void {
     checkInteger("memory of the guest in bytes", bytes, 0, this.handle.setup.memoryBytes);
     store(this.#words, HEADER.memoryPages, Math.floor(bytes / PAGE_BYTES));

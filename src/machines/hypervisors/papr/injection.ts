@@ -1,19 +1,19 @@
 /**
- * Answers on a schedule: hypercalls that fail or ask for patience when a test wants them to, as a hypervisor under load does. One
- * schedule a thread's view; it counts that view's calls alone, so a run can be repeated.
+ * Injected answers: hypercalls that fail, or answer busy, on a test's schedule. Each thread's view has its own schedule, which counts only
+ * that view's calls, so a run can be repeated.
  */
 import { checkInteger } from "../../../units/errors.ts";
 import { FailureSchedule, type FailureScheduleOptions } from "../../../units/failure-schedule.ts";
 
-/** What to answer instead of making a call, and to which of the calls that match. */
+/** An answer that replaces a call, and the schedule of the matching calls. */
 export interface InjectedAnswer extends FailureScheduleOptions {
   /** The call's number. Default: any. */
   readonly call?: number;
-  /** Of H_RTAS: the service's token. Default: any. */
+  /** For H_RTAS, the token of the service. Default: any. */
   readonly token?: number;
-  /** The code; of H_RTAS, the service's status. */
+  /** The code; for H_RTAS, the status of the service. */
   readonly answer: number;
-  /** Entries that the call writes all the same before it fails: it was cut off in the middle. Default 0. */
+  /** Entries that the call writes before it fails. Default 0. */
   readonly written?: number;
 }
 
@@ -27,7 +27,7 @@ export class Injector {
     this.#answers = answers.map((answer) => ({ answer, schedule: new FailureSchedule("an injected answer", answer) }));
   }
 
-  /** Counts one call: what it is to be answered, or undefined. `token` is 0 for all but H_RTAS. */
+  /** Counts one call. Returns its injected answer, or undefined. `token` is 0 except for H_RTAS. */
   next(call: number, token: number): InjectedAnswer | undefined {
     for (const { answer, schedule } of this.#answers) {
       if ((answer.call ?? call) !== call || (answer.token ?? token) !== token) continue;

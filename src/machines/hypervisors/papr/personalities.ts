@@ -1,25 +1,28 @@
 /**
- * The three hypervisors that a pseries guest may meet, by what they check differently. All that they share stands in the calls
- * themselves (tce-calls.ts). Who they are, and what a guest sees of it in every situation: docs/papr-personalities.md.
+ * The checks in which the three hypervisors of pseries guests differ. Their common behaviour is in tce-calls.ts. docs/papr-personalities.md
+ * describes the hypervisors and what a guest sees in every situation.
  */
 import { H_PARAMETER, H_SUCCESS, H_TOO_HARD, TCES_PER_CALL } from "../../../platforms/pseries/papr.ts";
 import { InvalidArgumentError } from "../../../units/errors.ts";
 
 export type PersonalityName = "papr" | "kvm" | "qemu";
 
-/** What a check answers when it is not made: the call goes on. */
+/** Result of a check that the hypervisor does not make: the call continues. */
 export const TAKEN = 0;
 
 export interface Personality {
   readonly name: PersonalityName;
-  /** The code for a liobn that the guest does not have. */
+  /** The code for an unknown liobn. */
   readonly unknownLiobn: number;
   /**
-   * The code for a TCE with permissions whose page is misaligned, or no memory of the guest. TAKEN: it is stored, without the address
-   * bits below its page, unless it leads into the hypervisor's own memory, which no guest can have.
+   * The code for a TCE with permissions whose page is misaligned or not in the guest's memory. TAKEN: it is stored, without the address
+   * bits below its page, unless it leads into the hypervisor's memory.
    */
   readonly badPage: number;
-  /** Is all of a call checked before any of it is written? Else it stops at the first bad entry, behind those written. */
+  /**
+   * True if all entries of a call are checked before one is written. Else the call stops at the first bad entry, after writing the earlier
+   * ones.
+   */
   readonly checksFirst: boolean;
   /** The code for a stuffed value that has permissions, or TAKEN. */
   readonly stuffedPermissions: number;
@@ -59,7 +62,7 @@ export const PERSONALITIES: Readonly<Record<PersonalityName, Personality>> = {
   },
 };
 
-/** Throws InvalidArgumentError for a name that none has. */
+/** The personality with this name. Throws InvalidArgumentError for an unknown name. */
 export function personalityNamed(name: string): Personality {
   const found = Object.hasOwn(PERSONALITIES, name) ? PERSONALITIES[name as PersonalityName] : undefined;
   if (found !== undefined) return found;

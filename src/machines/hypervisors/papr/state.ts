@@ -1,14 +1,13 @@
 /**
- * The hypervisor's shared state: which windows there are, and which threads are in the middle of a call that uses one. The tables
- * themselves are in a part of memory that guests are not given.
+ * The hypervisor's shared state: the windows, and the window that each thread's current call uses. The tables lie in memory that guests
+ * can't access.
  *
- * A call marks its thread as being in a window, then looks whether the window is open; whoever removes a window marks it as
- * closing, then looks whether a thread is in it. All four are atomic, so one of the two sees the other: no call writes into a table
- * whose memory has been given to somebody else.
+ * A call stores the window in its thread's word, then checks that the window is open. A removal marks the window as closing, then checks
+ * the threads' words. All four accesses are atomic, so at least one side sees the other's store: no call writes to a table whose memory has
+ * been freed.
  *
- * A thread that is killed in a call leaves its mark: removing that window then answers busy, until `forget`. One killed while it
- * creates or removes a window leaves the slot as it was then: taken, until the partition is reset; at worst the memory of its table is
- * lost.
+ * A thread that is killed in a call leaves its word set: removing that window then answers busy until `forget`. A thread that is killed
+ * while it creates or removes a window leaves the slot claimed until the partition is reset; at worst the memory of its table is lost.
  */
 import {
   createShared,
@@ -23,17 +22,20 @@ import { FormatError } from "../../../units/errors.ts";
 
 /** "PAPR" in ASCII. */
 const MAGIC = 0x50415052;
-/** 128 bytes, so that what different threads write lies on different lines. */
+/** 128 bytes, so that different threads write different cache lines. */
 const LINE_WORDS = 32;
 
 /** Words of the header. */
 export const HEADER = {
   magic: 0,
-  /** Pages of 4 KiB that the guest has now: memory can be added and taken away. */
+  /** The guest's current memory in pages of 4 KiB. */
   memoryPages: 1,
 } as const;
 
-/** Words of one window slot. All but `state` are stored by who has claimed the slot; the store of SLOT_OPEN makes them visible. */
+/**
+ * Words of one window slot. The thread that has claimed the slot stores all words except `state`; the store of SLOT_OPEN makes them
+ * visible.
+ */
 export const SLOT = {
   state: 0,
   isDefault: 1,
@@ -48,23 +50,23 @@ export const SLOT = {
 } as const;
 
 export const SLOT_FREE = 0;
-/** Being made or taken apart. */
+/** Being created or removed. */
 export const SLOT_CLAIMED = 1;
 export const SLOT_OPEN = 2;
-/** Being removed: no call enters it any more. */
+/** Being removed: new calls do not enter it. */
 export const SLOT_CLOSING = 3;
 
-/** What a thread is in, when it is in no window. Else the slot's number + 1. */
+/** A thread's word outside of a window; in a window, the slot's number + 1. */
 export const NOWHERE = 0;
 
 export interface StateGeometry {
   readonly partitions: number;
-  /** Slots of each partition. */
+  /** Window slots of each partition. */
   readonly windows: number;
   readonly threads: number;
 }
 
-/** No windows; before it is shared, so plain stores do. */
+/** Creates a state without windows. Plain stores suffice before it is shared. */
 export function createState(geometry: StateGeometry, memoryPages: number): SharedBuffer {
   const state = createShared(wordsNeeded(geometry) * 4);
   const words = wordsOf(state);
@@ -73,7 +75,7 @@ export function createState(geometry: StateGeometry, memoryPages: number): Share
   return state;
 }
 
-/** The words of a state of this geometry. Throws FormatError when it is none. */
+/** The words of a state with this geometry. Throws FormatError for another buffer. */
 export function attachState(state: SharedBuffer, geometry: StateGeometry): SharedWords {
   const words = isShared(state) && state.byteLength === wordsNeeded(geometry) * 4 ? wordsOf(state) : undefined;
   if (words === undefined || peek(words, HEADER.magic) !== MAGIC) {
@@ -86,22 +88,22 @@ function wordsNeeded(geometry: StateGeometry): number {
   return inResetAt(geometry, geometry.partitions);
 }
 
-/** Where a window slot's words begin. `slot` counts through all partitions. */
+/** Index of a window slot's first word. `slot` counts over all partitions. */
 export function slotAt(slot: number): number {
   return LINE_WORDS + slot * SLOT.words;
 }
 
-/** The word that says where a thread is. */
+/** Index of the word with a thread's window. */
 export function whereaboutsAt(geometry: StateGeometry, thread: number): number {
   return LINE_WORDS + geometry.partitions * geometry.windows * SLOT.words + thread * LINE_WORDS;
 }
 
-/** Where a thread counts its calls: on the same line, since it alone writes both. */
+/** Index of a thread's call counter: on the same cache line, since only that thread writes both. */
 export function callsAt(geometry: StateGeometry, thread: number): number {
   return whereaboutsAt(geometry, thread) + 2;
 }
 
-/** The word that is 1 while a partition's reset is active. */
+/** Index of the word that is 1 during a partition's reset. */
 export function inResetAt(geometry: StateGeometry, partition: number): number {
   return whereaboutsAt(geometry, geometry.threads) + partition;
 }

@@ -1,13 +1,13 @@
 /**
  * The four calls that read and write TCEs, in the three personalities.
  *
- * Entries are written as their walk needs it (machines/software/walk.ts): the word with the permissions last, and an entry that
- * changes from one page to another is empty in between. When anything that was valid has changed, the IOTLB forgets the range
- * before the call returns; a DMA in flight that does not end in the machine's time makes it long-busy, and the call can be repeated.
+ * Entries are written as the walk needs it (machines/software/walk.ts): the word with the permissions last, and an entry that changes from
+ * one page to another is empty in between. If a valid entry has changed, the range is invalidated before the call returns. A DMA in flight
+ * that exceeds the machine's time limit makes the call answer long-busy, and it can be repeated.
  *
- * Calls of several threads meet no lock. On different entries they have nothing to do with each other; on the same entry, which
- * is a bug of the guest, the last wins, and what stands there may be halves of both. A thread that is killed in a call leaves some
- * of its entries written: they are in ranges that its guest reclaims.
+ * Calls take no lock. Concurrent calls for different entries are independent. Concurrent calls for the same entry are a bug of the guest:
+ * the entry may combine halves of both. A thread that is killed in a call leaves some of its entries written; they lie in ranges that its
+ * guest reclaims.
  */
 
 import * as addresses from "../../../formats/address.ts";
@@ -35,10 +35,10 @@ const { swapBytes } = addresses;
 
 const PERMISSIONS = 3;
 const LIST_ALIGNMENT = 4096;
-/** Pages of 4 KiB that the low word of an address counts. */
+/** Number of pages of 4 KiB in 4 GiB. */
 const PAGES_IN_LOW = 2 ** 20;
 
-/** Bus addresses of peers' registers, which are no memory and may be mapped all the same: pages of 4 KiB, [first, end). */
+/** Addresses of peers' registers, which may be mapped although they are not memory: [first, end) in pages of 4 KiB. */
 export interface PeerPages {
   readonly first: number;
   readonly end: number;
@@ -49,33 +49,36 @@ export interface TceCallParts {
   readonly multiTce: boolean;
   readonly windows: Windows;
   readonly memory: SoftwareMemory;
-  /** As much of memory as the guest is given. */
+  /** The part of memory that the guest has. */
   readonly guestMemory: SoftwareMemory;
   readonly unit: TranslationUnit;
   readonly words: SharedWords;
   readonly peers: PeerPages;
 }
 
-/** One thread's. */
+/** One thread's view. */
 export class TceCalls {
   readonly #parts: TceCallParts;
   readonly #personality: Personality;
   readonly #windows: Windows;
   readonly #memory: SoftwareMemory;
-  /** Entries as they stand in memory: little-endian words of big-endian TCEs. */
+  /** Entries as in memory: little-endian words of big-endian TCEs. */
   readonly #list: Uint32Array = new Uint32Array(2 * TCES_PER_CALL);
   readonly #listBytes: Uint8Array = new Uint8Array(this.#list.buffer);
-  /** As they stood there before. */
+  /** The previous entries. */
   readonly #old: Uint32Array = new Uint32Array(2 * TCES_PER_CALL);
   readonly #oldBytes: Uint8Array = new Uint8Array(this.#old.buffer);
   /** Words of this call's arguments. */
   #args: Uint32Array = this.#list;
-  /** Of the last call's window: its page shift, the IO page in pages of 4 KiB, and those bits of a page's number, low and high, that alignment leaves zero. */
+  /**
+   * The window of the last call: its page shift, its IO page size in pages of 4 KiB, and the masks, low and high, of page number bits that
+   * must be 0 for alignment.
+   */
   #pageShift = 12;
   #pagesPerEntry = 1;
   #lowBits = 0;
   #highBits = 0;
-  /** What `#judge` has found: entries of the list that lead somewhere, and the code of the first that may not. */
+  /** Results of `#judge`: number of list entries with permissions, and the code of the first bad entry. */
   #leading = 0;
   #verdict = TAKEN;
 
@@ -86,7 +89,7 @@ export class TceCalls {
     this.#memory = parts.memory;
   }
 
-  /** `limit`: how many entries it may write, when it is to be cut off. */
+  /** `limit`: most entries that the call writes, for injected failures. */
   call(number: number, args: Uint32Array, limit: number): number {
     this.#args = args;
     if (!this.#parts.multiTce && (number === H_STUFF_TCE || number === H_PUT_TCE_INDIRECT)) return H_FUNCTION;
@@ -116,7 +119,7 @@ export class TceCalls {
     const at = this.#windows.tableAddress + entry * 8;
     let low = this.#memory.load32(at + 4);
     let high = this.#memory.load32(at);
-    // Until no call has changed it in between.
+    // Repeated until no call has changed the entry in between.
     for (let again = this.#memory.load32(at + 4); again !== low; again = this.#memory.load32(at + 4)) {
       low = again;
       high = this.#memory.load32(at);
@@ -168,7 +171,7 @@ export class TceCalls {
     if (fitting < count && this.#personality.checksFirst) return H_PARAMETER;
     const list = this.#high(2) * 2 ** 32 + this.#low(2);
     if (list + LIST_ALIGNMENT > this.#parts.guestMemory.bytes) return H_PARAMETER;
-    // A copy: the guest may change its list while it is looked at.
+    // A copy, because the guest may change its list concurrently.
     this.#parts.guestMemory.read(list, this.#listBytes);
     const good = this.#judge(fitting);
     const verdict = this.#verdict;
@@ -179,7 +182,9 @@ export class TceCalls {
     return fitting < count ? H_PARAMETER : H_SUCCESS;
   }
 
-  /** How many of the first `count` entries of the list the guest may have, from the first on. Without permissions any: it maps nothing. */
+  /**
+   * Number of leading entries, of the first `count` of the list, that the guest may write. An entry without permissions is always allowed.
+   */
   #judge(count: number): number {
     const keepsAll = this.#personality.badPage === TAKEN;
     this.#leading = 0;
@@ -193,7 +198,7 @@ export class TceCalls {
     return count;
   }
 
-  /** Is the entry's page aligned, and the guest's? */
+  /** Checks that the entry's page is aligned and in the guest's memory. */
   #check(index: number): number {
     const low = swapBytes(this.#list[2 * index + 1] as number);
     const high = swapBytes(this.#list[2 * index] as number);
@@ -202,7 +207,7 @@ export class TceCalls {
     return misaligned === 0 && this.#isGuests(first, this.#pagesPerEntry) ? TAKEN : this.#personality.badPage;
   }
 
-  /** qemu: drops the entry's bits below its page. Refuses nothing but the hypervisor's own memory. */
+  /** qemu: clears the entry's bits below its page. Refuses only the hypervisor's memory. */
   #round(index: number): number {
     const low = swapBytes(this.#list[2 * index + 1] as number);
     const high = swapBytes(this.#list[2 * index] as number);
@@ -220,7 +225,7 @@ export class TceCalls {
     return first >= peers.first && first + count <= peers.end;
   }
 
-  /** The tables' own memory: the one page that even qemu refuses here, since a device would get there. */
+  /** True for the hypervisor's memory, which even qemu's personality refuses here, because devices would reach it. */
   #isHypervisors(first: number, count: number): boolean {
     return first + count > this.#parts.guestMemory.bytes / 4096 && first < this.#memory.bytes / 4096;
   }
@@ -234,21 +239,22 @@ export class TceCalls {
     return H_SUCCESS;
   }
 
-  /** True when the IOTLB may still know what was there before. */
+  /** Stores entries. True if the IOTLB may contain the previous ones. */
   #store(first: number, count: number): boolean {
     const memory = this.#memory;
     const at = this.#windows.tableAddress + first * 8;
     const changed = this.#leading === 0 || this.#wasLeading(at, count);
-    // Emptied entries are invalid first, new ones valid last.
+    // The valid word is stored first for empty entries, and last for new ones.
     if (this.#leading === 0) memory.storeWords(at, this.#list, 2 * count, 0);
     else if (changed) this.#replace(at, count);
     else memory.storeWords(at, this.#list, 2 * count, 1);
     memory.fence();
-    // Emptying what is empty also invalidates: a call before, cut off or long-busy, may have emptied it and not got so far.
+    // Emptying an empty entry also invalidates: an earlier call may have emptied it and ended, interrupted or long-busy, before the
+    // invalidation.
     return changed || this.#leading < count;
   }
 
-  /** Does one of these entries of the table lead somewhere? */
+  /** True if one of these entries of the table has permissions. */
   #wasLeading(at: number, count: number): boolean {
     if (count === 1) return hasPermissions(this.#memory.load32(at + 4));
     this.#memory.read(at, count === TCES_PER_CALL ? this.#oldBytes : this.#oldBytes.subarray(0, count * 8));
@@ -268,7 +274,7 @@ export class TceCalls {
     }
   }
 
-  /** The entry in which the second argument, a bus address, lies; outside of the table, one that is none. */
+  /** The entry of the bus address in the second argument; an invalid one outside of the table. */
   #entry(): number {
     const page4K = this.#high(1) * 2 ** 20 + Math.floor(this.#low(1) / 4096);
     return Math.floor((page4K - this.#windows.basePage) / 2 ** (this.#windows.pageShift - 12));
@@ -278,7 +284,7 @@ export class TceCalls {
     return this.#fitting(first, count) === count;
   }
 
-  /** How many of the entries [first, first + count) the table has, from the first on. */
+  /** Number of leading entries of [first, first + count) that lie in the table. */
   #fitting(first: number, count: number): number {
     return first < 0 ? 0 : Math.max(0, Math.min(count, this.#windows.entries - first));
   }
@@ -294,7 +300,7 @@ export class TceCalls {
   }
 }
 
-/** Of the second word of an entry in memory: its last byte is the highest. */
+/** True if an entry has permissions. `word`: its second word in memory, whose highest byte is the entry's last. */
 function hasPermissions(word: number): boolean {
   return ((word >>> 24) & PERMISSIONS) !== 0;
 }

@@ -1,8 +1,8 @@
 /**
- * The windows of the guest's partitions, by liobn: made, looked up, removed. A window is a flat table of TCEs in the hypervisor's
- * part of memory, and a window of the machine's translation unit that walks it.
+ * Creates, finds and removes the windows of the guest's partitions, by liobn. A window is a flat TCE table in the hypervisor's memory, and
+ * a window of the machine's translation unit that walks it.
  *
- * A liobn is 0x80000000 + partition · 2^8 + n, where n is 0 for the default window, and 1 + its slot for a dynamic one.
+ * A liobn is 0x80000000 + partition · 2^8 + n. n is 0 for the default window, and 1 + the slot for a dynamic window.
  */
 import type { PhysicalPages } from "../../../memory/physical-pages.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
@@ -26,26 +26,26 @@ import {
 
 const { compareExchange, load, milliseconds, peek, poke, store, waitWhile } = shared;
 
-/** Code of TCEs in DECODERS of the software machine. */
+/** Format code of TCEs in DECODERS of the software machine. */
 const TCE_DECODER = 1;
 const TCE_BYTES = 8;
 const PAGE_BYTES = 4096;
 const FIRST_LIOBN = 0x80000000;
-/** Dynamic windows of one partition begin so far apart: 4 PiB. */
+/** Distance of the bases of a partition's dynamic windows: 4 PiB. */
 const BASE_STEP = 1n << 52n;
-/** How long the removal of a window waits for calls that are in it, in milliseconds. */
+/** Time limit in milliseconds for calls in a window that is being removed. */
 const REMOVAL_PATIENCE_MS = 1000;
 
-/** What happened to a window: done, there is none or no room, or somebody still uses it. */
+/** Result of an operation: "done"; "none": no such window, or no room; "busy": a DMA or call still uses the window. */
 export type WindowAnswer = "done" | "none" | "busy";
 
-/** A window as a guest asks for it. */
+/** The requested size of a window. */
 export interface WindowGeometry {
   readonly pageShift: number;
   readonly entries: number;
 }
 
-/** What a guest knows a new window by. */
+/** The guest's parameters of a new window. */
 export interface CreatedSlot {
   readonly liobn: number;
   readonly base: bigint;
@@ -56,18 +56,18 @@ export interface WindowParts extends StateGeometry {
   readonly thread: number;
   readonly memory: SoftwareMemory;
   readonly unit: TranslationUnit;
-  /** The hypervisor's memory: a view for the time of a call. */
+  /** Makes a view of the hypervisor's memory for one call. */
   readonly attachPages: () => PhysicalPages;
-  /** The default windows: the same for all partitions, but for the table. */
+  /** Parameters of the default windows, which are equal except for their tables. */
   readonly base: bigint;
   readonly geometry: WindowGeometry;
-  /** By partition. */
+  /** Addresses of the default tables, by partition. */
   readonly defaultTables: readonly number[];
   readonly dynamicBase: bigint;
   readonly limitedAddressing: boolean;
 }
 
-/** One thread's view. `enter` makes it stand in a window, whose numbers the fields then hold, until `leave`. */
+/** One thread's view. `enter` selects a window, whose parameters are in the fields until `leave`. */
 export class Windows {
   partition = 0;
   window = 0;
@@ -87,7 +87,7 @@ export class Windows {
     this.#whereabouts = whereaboutsAt(parts, parts.thread);
   }
 
-  /** Stands in the window that the guest calls `liobn`. False: it has none. */
+  /** Enters the window with this liobn. False: there is no such window. */
   enter(liobn: number): boolean {
     const slot = this.#slotOf(liobn);
     if (slot < 0) return false;
@@ -111,12 +111,12 @@ export class Windows {
     store(this.#words, this.#whereabouts, NOWHERE);
   }
 
-  /** Of a thread that is dead for certain. */
+  /** Recovers a thread that is certainly dead. */
   forget(thread: number): undefined {
     store(this.#words, whereaboutsAt(this.#parts, thread), NOWHERE);
   }
 
-  /** Slots of the partition that are free. */
+  /** Number of free slots of the partition. */
   left(partition: number): number {
     let left = 0;
     for (let window = 0; window < this.#parts.windows; window++) {
@@ -125,7 +125,7 @@ export class Windows {
     return left;
   }
 
-  /** Opens the partition's default window, empty. Its first slot has to be free. */
+  /** Opens the partition's default window with an empty table. Its first slot must be free. */
   openDefault(partition: number): WindowAnswer {
     const slot = this.#claim(partition);
     const table = this.#parts.defaultTables[partition] as number;
@@ -133,7 +133,7 @@ export class Windows {
     return this.#open(slot, true, this.#parts.base, this.#parts.geometry, table);
   }
 
-  /** Makes a window with an empty table. "none": there is no slot, or no memory for its table. */
+  /** Creates a window with an empty table. "none": no slot, or no memory for the table. */
   create(partition: number, geometry: WindowGeometry): CreatedSlot | Exclude<WindowAnswer, "done"> {
     if (geometry.entries > MAX_ENTRIES) return "none";
     const slot = this.#claim(partition);
@@ -151,21 +151,21 @@ export class Windows {
     return "busy";
   }
 
-  /** Ends a window, with all that is mapped in it. "busy": some DMA or call still uses it; ask again. */
+  /** Removes a window and its mappings. "busy": a DMA or call still uses it; repeat the call. */
   remove(liobn: number): WindowAnswer {
     const slot = this.#slotOf(liobn);
     if (slot < 0 || this.#isDefault(slot) !== ((liobn & 0xff) === 0)) return "none";
     return this.#removeSlot(slot);
   }
 
-  /** The partition has its default window again, empty if it was gone, and no other. */
+  /** Removes all dynamic windows of the partition, and restores its default window, empty if it was removed. */
   reset(partition: number): WindowAnswer {
     let hasDefault = false;
     for (let window = 0; window < this.#parts.windows; window++) {
       const slot = partition * this.#parts.windows + window;
       const state = load(this.#words, slotAt(slot) + SLOT.state);
       if (state === SLOT_OPEN && this.#isDefault(slot)) hasDefault = true;
-      // Claimed by a thread that has died over it: partitions are reset by one thread, while nobody else sets them up.
+      // Claimed by a thread that died: only one thread resets a partition, while no other sets it up.
       else if (state === SLOT_CLAIMED) store(this.#words, slotAt(slot) + SLOT.state, SLOT_FREE);
       else if (state !== SLOT_FREE && this.#removeSlot(slot) === "busy") return "busy";
     }
@@ -178,10 +178,10 @@ export class Windows {
     const before = compareExchange(words, at + SLOT.state, SLOT_OPEN, SLOT_CLOSING);
     if (before !== SLOT_OPEN && before !== SLOT_CLOSING) return "none";
     const { unit, windows } = this.#parts;
-    // Closed for devices first: whatever a call still writes, no DMA walks it.
+    // First closed for devices, so that no DMA walks entries that a call still writes.
     const closed = unit.closeWindow(Math.floor(slot / windows), slot % windows) === PASSED;
     if (!closed || !this.#untilNobodyIn(slot)) return "busy";
-    // One frees the table, of several that remove the window, and once, though it die right after.
+    // Of several threads that remove the window, exactly one frees the table, even if it dies right afterwards.
     if (compareExchange(words, at + SLOT.state, SLOT_CLOSING, SLOT_CLAIMED) !== SLOT_CLOSING) return "none";
     if (!this.#isDefault(slot)) this.#freeTable(at);
     store(words, at + SLOT.state, SLOT_FREE);
@@ -201,7 +201,7 @@ export class Windows {
     return result;
   }
 
-  /** Waits for other threads' calls that are in the slot's window. */
+  /** Waits until no other thread's call is in the slot's window. */
   #untilNobodyIn(slot: number): boolean {
     const deadline = milliseconds() + REMOVAL_PATIENCE_MS;
     for (let thread = 0; thread < this.#parts.threads; thread++) {
@@ -214,7 +214,7 @@ export class Windows {
     return true;
   }
 
-  /** Opens a slot that is this thread's; it is free again when that fails: "busy", some DMA still uses what was open there before. */
+  /** Opens a slot that this thread has claimed. On failure the slot is free again; "busy": a DMA still uses the slot's previous window. */
   #open(
     slot: number,
     isDefault: boolean,
@@ -242,12 +242,12 @@ export class Windows {
     return "done";
   }
 
-  /** The first place, from where dynamic windows begin, that no open window of the partition overlaps. */
+  /** The lowest base for a dynamic window that overlaps no open window of the partition. */
   #placeFor(partition: number, { pageShift, entries }: WindowGeometry): bigint {
     const bytes = BigInt(entries) << BigInt(pageShift);
     const { dynamicBase, limitedAddressing } = this.#parts;
     const step = limitedAddressing || bytes > BASE_STEP ? bytes : BASE_STEP;
-    // With limited addressing as low as it can lie above 4 GiB, at a multiple of its size.
+    // With limited addressing, the lowest multiple of its size from 4 GiB on.
     let base = limitedAddressing ? (bytes > 1n << 32n ? bytes : 1n << 32n) : dynamicBase;
     while (this.#overlaps(partition, base, base + bytes)) base += step;
     return base;
@@ -266,7 +266,7 @@ export class Windows {
     return false;
   }
 
-  /** A slot of the partition that is now this thread's, or -1. */
+  /** Claims a free slot of the partition. Returns it, or -1. */
   #claim(partition: number): number {
     for (let window = 0; window < this.#parts.windows; window++) {
       const slot = partition * this.#parts.windows + window;
@@ -275,7 +275,7 @@ export class Windows {
     return -1;
   }
 
-  /** The slot that a liobn means, of the default window while it is open or closing; -1 when it can be none. */
+  /** The slot of a liobn (of the default window only while it is open or closing), or -1. */
   #slotOf(liobn: number): number {
     const { partitions, windows } = this.#parts;
     const partition = Math.floor((liobn - FIRST_LIOBN) / 256);
@@ -298,7 +298,7 @@ export class Windows {
   }
 }
 
-/** Whole pages. */
+/** Bytes of a table, in whole pages. */
 export function tableBytes({ entries }: { readonly entries: number }): number {
   return Math.ceil((entries * TCE_BYTES) / PAGE_BYTES) * PAGE_BYTES;
 }

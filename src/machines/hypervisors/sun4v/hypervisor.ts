@@ -1,18 +1,17 @@
 /**
- * A sun4v hypervisor, the side that answers: a machine whose IOMMU no guest programs itself. The calls are those of
- * platforms/sun4v/services.ts; what is modelled of each stands there and at the functions here.
+ * A model of a sun4v hypervisor: a machine whose guest uses the IOMMU only by hypercalls. platforms/sun4v/services.ts lists the calls;
+ * their modelled behaviour is described there and at the functions here.
  *
  *     const machine = Sun4vHypervisor.create({ memoryBytes: 64 * 2 ** 20, devices: ["nvme0"] });
  *     machine.hypercall(PCI_IOMMU_MAP, args);
  *     worker.postMessage(machine.handle);  // there: Sun4vHypervisor.attach(handle)
  *
- * One PCI root. Its legacy window is always there, for all devices; its table lies in the hypervisor's own memory, above what the
- * guest has. The ATU has room for one IOTSB, whose table is memory that the guest gives up when it configures it; a device uses it
- * from pci_iotsb_bind on. To the translation unit: partition 0 are devices with the legacy window, partition 1 those bound besides.
+ * There is one PCI root. All devices always have its legacy window, whose table lies in the hypervisor's memory above the guest's. The ATU
+ * supports one IOTSB, whose table is memory that the guest gives up at pci_iotsb_conf; a device uses it after pci_iotsb_bind. In the
+ * translation unit, partition 0 has the devices with only the legacy window, partition 1 those that are bound to the IOTSB.
  *
- * Guests of real hypervisors see statuses and counts, and so do ours: a call takes at most 1024 entries, fewer when `injection` says
- * so, and stops before the first page that can't be mapped. Calls of several threads on ranges of their own run at once;
- * configuring, binding and their opposites are one thread's at a time.
+ * A call processes at most 1024 entries, or fewer by `injection`, and stops before the first page that can't be mapped. Calls of several
+ * threads for different ranges run concurrently; conf, unconf, bind and unbind are made by one thread at a time.
  */
 
 import { SUN4V_ATTRIBUTES, sun4vAccessOf } from "../../../formats/sun4v-tte.ts";
@@ -64,7 +63,7 @@ import { closed, PASSED, STILL_IN_FLIGHT } from "../../software/threads.ts";
 import { CallInjection } from "../injection.ts";
 import { HypervisorTable, isMisaligned } from "./tables.ts";
 
-/** Code of the entries in walk.ts. */
+/** Format code of the entries in walk.ts. */
 const FORMAT = 3;
 const ENTRY_BYTES = 8;
 const PAGE_BYTES = 2 ** IO_PAGE_SHIFT;
@@ -75,41 +74,41 @@ const UNBOUND = 0;
 const BOUND = 1;
 /** The number of the one IOTSB. */
 const IOTSB = 1;
-/** In words: the hypervisor's shared state. Addresses of tables are in pages of 8 KiB. */
+/** Words of the shared state. Addresses of tables are in pages of 8 KiB. */
 const WORD = { version: CallInjection.words, legacyEntries: 9, iotsbEntries: 10, iotsbPage: 11 } as const;
 const WORDS = 32;
 const VERSION = 1;
 
 export interface Sun4vHypervisorOptions
   extends Pick<SoftwareMachineOptions, "devices" | "threads" | "iotlb" | "faultRecords" | "busyMilliseconds"> {
-  /** Of the whole machine: a multiple of 8 KiB. The hypervisor keeps the legacy window's table at its end. */
+  /** Memory of the whole machine in bytes: a multiple of 8 KiB. The table of the legacy window lies at its end. */
   readonly memoryBytes: number;
-  /** Entries of the legacy window, 0 (there is none) .. 262,144; default 262,144, which is 2 GiB. */
+  /** Entries of the legacy window, 0 (no legacy window) .. 262,144; default 262,144, which is 2 GiB. */
   readonly legacyEntries?: number;
 }
 
-/** What a thread attaches to. Structured-cloneable. */
+/** Post it to another thread and attach there. Structured-cloneable. */
 export interface Sun4vHypervisorHandle {
   readonly machine: SoftwareMachineHandle;
   readonly state: SharedBuffer;
 }
 
-/** One thread's view: to its guest a machine, to tests the hypervisor besides. */
+/** One thread's view: the guest's machine and, for tests, the hypervisor. */
 export class Sun4vHypervisor implements DmaMachine {
   readonly handle: Sun4vHypervisorHandle;
-  /** Makes calls take less, or fail. */
+  /** Fault injection for calls. */
   readonly injection: CallInjection;
-  /** Real memory [0, guestBytes) is the guest's. */
+  /** Real memory [0, guestBytes) belongs to the guest. */
   readonly guestBytes: number;
-  /** The guest's. */
+  /** The guest's memory. */
   readonly memory: SoftwareMemory;
-  /** The machine below, with the hypervisor's memory too: for whoever looks behind the guest. */
+  /** The machine below, with the hypervisor's memory, for tests that look behind the guest. */
   readonly machine: SoftwareMachine;
   readonly #state: SharedWords;
   readonly #legacy: HypervisorTable;
-  /** As this thread has last seen it; `#iotsb` looks again. */
+  /** The IOTSB's table as this thread last read it; `#iotsb` updates it. */
   #iotsbView: HypervisorTable | undefined;
-  /** Memory of its table, during a call. */
+  /** Range of the IOTSB's table in memory, valid during a call. */
   #iotsbFirst = 0;
   #iotsbEnd = 0;
   #open = true;
@@ -128,7 +127,7 @@ export class Sun4vHypervisor implements DmaMachine {
     ]);
   }
 
-  /** A new machine with its hypervisor, this thread attached. Throws InvalidArgumentError for options out of range. */
+  /** Creates a machine with its hypervisor and attaches this thread. Throws InvalidArgumentError for options out of range. */
   static create(options: Sun4vHypervisorOptions): Sun4vHypervisor {
     checkKeys("a sun4v hypervisor", options, {
       memoryBytes: "any",
@@ -154,7 +153,7 @@ export class Sun4vHypervisor implements DmaMachine {
     return hypervisor;
   }
 
-  /** A view for the calling thread. Throws FormatError for a foreign handle, IovaError when all slots are taken. */
+  /** A view for the calling thread. Throws FormatError for a foreign handle, IovaError if all thread numbers are taken. */
   static attach(handle: Sun4vHypervisorHandle, crew?: Crew): Sun4vHypervisor {
     checkHandle("a sun4v hypervisor", handle, { state: "shared", machine: "object" });
     if (handle.state.byteLength !== WORDS * 4) {
@@ -167,7 +166,7 @@ export class Sun4vHypervisor implements DmaMachine {
     return new Sun4vHypervisor(SoftwareMachine.attach(handle.machine, crew), handle.state);
   }
 
-  /** There are none. */
+  /** There are no registers. */
   get registers(): Registers {
     return this.machine.registers;
   }
@@ -178,7 +177,7 @@ export class Sun4vHypervisor implements DmaMachine {
   get thread(): number {
     return this.machine.thread;
   }
-  /** Of all threads since the machine was made. */
+  /** Sums over all threads since the machine was created. */
   statistics(): { readonly invalidations: number; readonly hypercalls: number } {
     return { invalidations: this.machine.statistics().invalidations, hypercalls: this.injection.calls };
   }
@@ -198,7 +197,7 @@ export class Sun4vHypervisor implements DmaMachine {
     this.close();
   }
 
-  /** A guest's call; see services.ts. EBADTRAP for one that there is not. */
+  /** A guest's call; see services.ts. Returns EBADTRAP for an unknown call. */
   readonly hypercall = (number: number, args: BigUint64Array): number => {
     if (!this.#open) throw closed();
     const injected = this.injection.begin();
@@ -241,7 +240,7 @@ export class Sun4vHypervisor implements DmaMachine {
     }
   }
 
-  /** ARG3 attributes, ARG4 list. */
+  /** Arguments: ARG3 attributes, ARG4 list. */
   #map(table: HypervisorTable | undefined, index: number, asked: number, args: BigUint64Array): number {
     if (table === undefined || !inTable(table, index, asked)) return EINVAL;
     const attributes = wordOf(args, 3);
@@ -282,7 +281,7 @@ export class Sun4vHypervisor implements DmaMachine {
     return EOK;
   }
 
-  /** What is wrong with a page's real address, or 0. Beyond all memory are registers of peers, which can be mapped. */
+  /** The status for a page's real address, or 0. Addresses beyond memory are registers of peers, which can be mapped. */
   readonly #refusal = (high: number, low: number): number => {
     if (isMisaligned(low)) return EBADALIGN;
     if (high > ADDRESS_HIGH) return ENORADDR;
@@ -290,26 +289,26 @@ export class Sun4vHypervisor implements DmaMachine {
     return address >= this.machine.memory.bytes || this.#isGuests(address, address + PAGE_BYTES) ? 0 : ENORADDR;
   };
 
-  /** Is all of [first, end) memory of the guest's, that it has not given up for the IOTSB? */
+  /** True if [first, end) is memory of the guest that it has not given up for the IOTSB. */
   #isGuests(first: number, end: number): boolean {
     return end <= this.guestBytes && (first >= this.#iotsbEnd || end <= this.#iotsbFirst);
   }
 
-  /** Once a call: which memory is the IOTSB's now. */
+  /** Reads, once per call, the current range of the IOTSB's table. */
   #lookForIotsb(): void {
     const bytes = load(this.#state, WORD.iotsbEntries) * ENTRY_BYTES;
     this.#iotsbFirst = load(this.#state, WORD.iotsbPage) * PAGE_BYTES;
     this.#iotsbEnd = bytes === 0 ? this.#iotsbFirst : this.#iotsbFirst + bytes;
   }
 
-  /** The legacy window's table, when ARG1 names its TSB. */
+  /** The legacy window's table, if ARG1 selects its TSB. */
   #legacyAt(args: BigUint64Array): HypervisorTable | undefined {
     return (args[1] as bigint) >> 32n === 0n && this.#legacy.entries > 0 ? this.#legacy : undefined;
   }
 
-  /** The IOTSB's table, when ARG1 names it and there is one. */
+  /** The IOTSB's table, if ARG1 selects it and it is configured. */
   #iotsb(args: BigUint64Array): HypervisorTable | undefined {
-    // Pairs with the store at the end of `#configure`: who sees entries sees the rest.
+    // Pairs with the store at the end of `#configure`: a thread that sees the entries sees the other words.
     const entries = load(this.#state, WORD.iotsbEntries);
     if (entries === 0 || wordOf(args, 1) !== IOTSB) return undefined;
     const address = load(this.#state, WORD.iotsbPage) * PAGE_BYTES;
@@ -319,7 +318,7 @@ export class Sun4vHypervisor implements DmaMachine {
     return this.#iotsbView;
   }
 
-  /** ARG1 table, ARG2 its size in bytes, ARG3 page size in bytes, ARG4 base. ETOOMANY while there is one. */
+  /** Arguments: ARG1 table, ARG2 its size in bytes, ARG3 page size in bytes, ARG4 base. ETOOMANY if an IOTSB is configured. */
   #configure(args: BigUint64Array): number {
     if (load(this.#state, WORD.iotsbEntries) !== 0) return ETOOMANY;
     const [address, bytes] = [wordOf(args, 1), wordOf(args, 2)];
@@ -340,7 +339,7 @@ export class Sun4vHypervisor implements DmaMachine {
     return EOK;
   }
 
-  /** EBUSY while devices are bound. The memory is the guest's again. */
+  /** Returns the IOTSB's memory to the guest. EBUSY while devices are bound. */
   #unconfigure(table: HypervisorTable | undefined): number {
     if (table === undefined) return EINVAL;
     const { translation } = this.machine;
@@ -352,7 +351,7 @@ export class Sun4vHypervisor implements DmaMachine {
     return EOK;
   }
 
-  /** Devices are named by their number. EBUSY for a bind of one that is bound, ENOMAP for an unbind of one that is not. */
+  /** Moves a device, by its number, between the partitions. EBUSY for a bind of a bound device, ENOMAP for an unbind of an unbound one. */
   #bind(table: HypervisorTable | undefined, device: number, from: number, to: number): number {
     const { translation } = this.machine;
     if (table === undefined || device >= translation.devices) return EINVAL;
@@ -377,7 +376,7 @@ function inTable(table: HypervisorTable, index: number, count: number): boolean 
   return count >= 1 && index + count <= table.entries;
 }
 
-/** An argument as a number: above 2^53 it is out of every range here, and stays so when rounded. */
+/** An argument as a number. Values above 2^53 are rounded, but exceed every limit here anyway. */
 function wordOf(args: BigUint64Array, at: number): number {
   return Number(args[at] as bigint);
 }

@@ -1,9 +1,9 @@
 /**
- * A translation table that the hypervisor keeps: entries in the machine's memory, which its guest never touches, and the windows of
- * the translation unit that walk them. An entry is the page's address with its attributes (formats/sun4v-tte.ts has the layout).
+ * A translation table of the hypervisor: entries in memory that the guest can't access, and the windows of the translation unit that walk
+ * them. An entry is the page's address with attributes (layout: formats/sun4v-tte.ts).
  *
- * Several threads change one table at a time, each its own range. An entry's valid word is stored last when it is made, first when
- * it is taken away; the answer to a call comes after a fence, the answer to `demap` after the IOTLB has forgotten the entries.
+ * Several threads may change different ranges of one table concurrently. An entry's valid word is stored last when it is written, first
+ * when it is emptied. A map call returns after a fence, a demap call after the invalidation of its entries.
  */
 import { LIST_ENTRIES } from "../../../platforms/sun4v/services.ts";
 import type { SoftwareMachine } from "../../software/machine.ts";
@@ -12,7 +12,7 @@ import { PASSED } from "../../software/threads.ts";
 const ENTRY_BYTES = 8;
 const PAGE_MASK = 0x1fff;
 const READ_OR_WRITE = 3;
-/** Of bytes 4 .. 7, in memory's order: where READ and WRITE are. */
+/** Index of the word with READ and WRITE: bytes 4 .. 7. */
 const VALID_WORD = 1;
 /** Entries emptied at a time. */
 const EMPTY = new Uint32Array(2 * LIST_ENTRIES);
@@ -38,8 +38,8 @@ export class HypervisorTable {
   }
 
   /**
-   * Makes the entries [index, index + count) of the pages in a list of at most LIST_ENTRIES addresses, up to the first that `refuses`
-   * objects to. The number made, or when that is the first, its status as a negative number.
+   * Writes entries [index, index + count) from a list of at most LIST_ENTRIES addresses, up to the first that `refuses` rejects. Returns
+   * the number of entries written or, if the first is rejected, its status as a negative number.
    */
   map(
     index: number,
@@ -67,7 +67,10 @@ export class HypervisorTable {
     return taken;
   }
 
-  /** Empties [index, index + count). PASSED, or why a DMA may still use them: then the call can be repeated. */
+  /**
+   * Empties [index, index + count) and invalidates it. Returns PASSED, or another code if a DMA may still use the entries; the call can be
+   * repeated then.
+   */
   unmap(index: number, count: number): number {
     for (let done = 0; done < count; done += LIST_ENTRIES) {
       const part = Math.min(LIST_ENTRIES, count - done);
@@ -77,14 +80,14 @@ export class HypervisorTable {
     return this.#invalidate(index, count);
   }
 
-  /** The entry's halves as numbers of 32 bits, high first; undefined when it is empty. */
+  /** The entry's halves as 32-bit numbers, high half first; undefined if it is empty. */
   get(index: number): readonly [high: number, low: number] | undefined {
     this.#machine.memory.read(this.address + index * ENTRY_BYTES, this.#bytes.subarray(0, ENTRY_BYTES));
     const low = this.#list.getUint32(4);
     return (low & READ_OR_WRITE) === 0 ? undefined : [this.#list.getUint32(0), low];
   }
 
-  /** Empties all of it, before it is walked. */
+  /** Empties the whole table, before it is walked. */
   clear(): void {
     this.#machine.memory.clear(this.address, this.entries * ENTRY_BYTES);
     this.#machine.memory.fence();
@@ -108,7 +111,7 @@ export class HypervisorTable {
   }
 }
 
-/** Is this no address of a page of 8 KiB below 2^56? `high` and `low` are its halves. */
+/** True if an address is not a multiple of 8 KiB. `low`: its low half. */
 export function isMisaligned(low: number): boolean {
   return (low & PAGE_MASK) !== 0;
 }

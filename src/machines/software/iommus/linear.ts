@@ -1,6 +1,5 @@
 /**
- * The registers of the linear IOMMU, as one thread sees them: the programming model of platforms/linear/registers.ts. One window,
- * for all devices.
+ * One thread's view of the linear IOMMU's registers: the programming model of platforms/linear/registers.ts. All devices share one window.
  */
 import { WideRegisters } from "../../../machine/wide-registers.ts";
 import * as frame from "../../../platforms/linear/registers.ts";
@@ -45,7 +44,7 @@ class LinearRegisters extends WideRegisters {
   readonly #at: number;
   readonly #unit: TranslationUnit;
   readonly #faultsLost: () => number;
-  // The banked frame: nobody else sees it, so it need not lie in shared memory.
+  // The banked frame: private to this thread, so not in shared memory.
   #invalidateFirst = 0;
   #invalidateResult = RESULT_DONE;
 
@@ -57,7 +56,7 @@ class LinearRegisters extends WideRegisters {
     this.#faultsLost = parts.faultsLost;
   }
 
-  /** Throws InvalidArgumentError when there is no such register of 32 bits. */
+  /** Throws InvalidArgumentError for an unknown 32-bit register. */
   read32(at: number): number {
     switch (at) {
       case INVALIDATE_RESULT:
@@ -77,7 +76,7 @@ class LinearRegisters extends WideRegisters {
     }
   }
 
-  /** Throws InvalidArgumentError for an unknown register, a value out of range, or a set-up that can't be enabled. */
+  /** Throws InvalidArgumentError for an unknown register, a value out of range, or enabling an invalid set-up. */
   write32(at: number, value: number): void {
     switch (at) {
       case INVALIDATE_FIRST:
@@ -105,7 +104,7 @@ class LinearRegisters extends WideRegisters {
     }
   }
 
-  /** Throws InvalidArgumentError when there is no such register of 64 bits. */
+  /** Throws InvalidArgumentError for an unknown 64-bit register. */
   read64(at: number): bigint {
     switch (at) {
       case TABLE_BASE:
@@ -140,7 +139,7 @@ class LinearRegisters extends WideRegisters {
     return joinHalves(highWord, lowWord);
   }
 
-  /** Plain stores: one thread writes these, and nobody reads them but who enables. */
+  /** Plain stores: one thread writes these words, and only the write that enables translation reads them. */
   #configure(name: string, word: number, value: number): void {
     if ((load(this.#state, this.#at + WORD.control) & ENABLE) !== 0) {
       throw new InvalidArgumentError(

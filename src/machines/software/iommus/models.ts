@@ -1,4 +1,4 @@
-/** The IOMMUs that a software machine can have, by name. A handle holds a model's index in this list: append only. */
+/** The IOMMU models of a software machine, by name. A handle holds a model's index in this list: append only. */
 import type { Registers } from "../../../machine/contract.ts";
 import { InvalidArgumentError } from "../../../units/errors.ts";
 import { linearIommu } from "./linear.ts";
@@ -6,7 +6,7 @@ import { type IommuModel, unknownRegister } from "./model.ts";
 import { phb4Iommu } from "./phb4.ts";
 import { psychoIommu, sabreIommu } from "./sabre.ts";
 
-/** No registers: a hypervisor programs the translation unit, and its guests make calls. */
+/** A model without registers: a hypervisor programs the translation unit for its guests. */
 const hidden: IommuModel = { name: "none", words: 0, create: () => NO_REGISTERS };
 
 export const IOMMU_MODELS: readonly IommuModel[] = [hidden, linearIommu, phb4Iommu, sabreIommu, psychoIommu];

@@ -1,16 +1,15 @@
 /**
- * A POWER9 host bridge's DMA side, as one thread sees it: the registers of platforms/powernv/registers.ts, brought down to partitions
- * (PEs) and their two windows. Not here: config space (0x130, 0x140) and memory windows, which this machine's devices
- * don't need.
+ * One thread's view of a POWER9 host bridge's DMA registers (platforms/powernv/registers.ts), implemented by partitions (PEs) and their two
+ * windows. Config space (0x130, 0x140) and memory windows are not modelled: this machine's devices don't need them.
  *
- * Where hardware may do as it likes, this does what forgives least:
- * - The RTT is read when the bridge is told to forget a device's PE, as if each device did a DMA right then. What is written to the RTT
- *   afterwards has no effect until the next RTC_INVALIDATE.
- * - A TVE counts from its write on; a translation stays in the IOTLB until TCE_KILL, or until its window's TVE is written.
+ * Where the specification leaves behaviour open, the model picks the least forgiving one:
+ * - The RTT is read at RTC_INVALIDATE, as if each device did a DMA at that moment. Later stores to the RTT have no effect until the next
+ *   RTC_INVALIDATE.
+ * - A TVE takes effect at its write. A translation stays in the IOTLB until TCE_KILL, or until its window's TVE is written.
  * - A fault freezes the PE, from the first RTT on. PEST-A and PEST-B show the same flag; PEST-B clears it, as firmware does last.
  *
- * Where it says less than hardware: DMA_SYNC tells a thread how its own kills since the last one ended, each of which has waited for the
- * DMAs in flight; if there were none, it waits itself. A window ends at entry 2^31 − 1. A bypass window must cover all memory.
+ * Simplifications: DMA_SYNC returns the result of the thread's own kills since the last DMA_SYNC, each of which has waited for the DMAs in
+ * flight; without kills, DMA_SYNC waits itself. A window ends at entry 2^31 − 1. A bypass window must cover all memory.
  */
 
 import * as addresses from "../../../formats/address.ts";
@@ -37,18 +36,18 @@ const { load, store } = sharedMemory;
 const { PASSED } = threads;
 
 const MAX_PARTITIONS = 256;
-/** Of a thread that has killed nothing: not what any kill's end is. */
+/** Initial value: this thread has issued no TCE kill yet. */
 const NO_KILL = -1;
-/** Words of its own: 64-bit registers as pairs, low word first; TVEs from `tvt` on. */
+/** The model's words: 64-bit registers as pairs, low word first; TVEs from `tvt` on. */
 const WORD = { ioda: 0, rtt: 2, tvt: 32 } as const;
 const WORDS = WORD.tvt + MAX_PARTITIONS * 4;
 const NAMED_BY = "platforms/powernv/registers.ts";
 /** Format code of a TCE, in walk.ts. */
 const TCE = 1;
-/** Page sizes of all generations: a bridge of either can be programmed. */
+/** Page sizes of both generations: the model accepts either. */
 const PAGE_SHIFTS: readonly number[] = [...PAGE_SHIFTS_OF.power8, ...PAGE_SHIFTS_OF.power9];
 
-/** The requester id (bus, device, function) of a software machine's device: function 0 of one slot after the other. */
+/** The requester id (bus, device, function) of a software machine's device: device numbers count up, with function 0. */
 export function requesterIdOf(device: number): number {
   return device << 3;
 }
@@ -58,7 +57,7 @@ class Phb4Registers implements Registers {
   readonly #at: number;
   readonly #unit: TranslationUnit;
   readonly #memory: SoftwareMemory;
-  /** How this thread's kills since its last SYNC_START ended, and those before it. */
+  /** The result of this thread's kills since its last SYNC_START, and of those before it. */
   #killed = NO_KILL;
   #synced = PASSED;
 
@@ -79,7 +78,7 @@ class Phb4Registers implements Registers {
     throw unknownRegister("32-bit register to write", at, `${NAMED_BY}, all of 64 bits, and not one`);
   }
 
-  /** Throws InvalidArgumentError for an unknown register, or a table or index that IODA_ADDRESS names and the bridge lacks. */
+  /** Throws InvalidArgumentError for an unknown register, and if IODA_ADDRESS selects an unknown table or index. */
   read64(at: number): bigint {
     switch (at) {
       case bridge.RTT_BAR:
@@ -98,7 +97,7 @@ class Phb4Registers implements Registers {
     }
   }
 
-  /** As `read64`. What every mapping reads is answered without a bigint. */
+  /** As `read64`, without a bigint for the register that every invalidation reads. */
   readHigh64(at: number): number {
     if (at === DMA_SYNC) return this.#synced === PASSED ? SYNC_COMPLETE_HIGH : 0;
     return highHalf(this.read64(at)) >>> 0;
@@ -108,7 +107,7 @@ class Phb4Registers implements Registers {
     return lowHalf(this.read64(at)) >>> 0;
   }
 
-  /** As `read64`, and for a TVE or an RTT entry that can't be. */
+  /** Throws as `read64`, and for an invalid TVE or RTT entry. */
   write64(at: number, value: bigint): void {
     switch (at) {
       case bridge.RTT_BAR:
@@ -132,7 +131,7 @@ class Phb4Registers implements Registers {
     }
   }
 
-  /** As `write64`. What every mapping writes is taken without a bigint. */
+  /** As `write64`, without a bigint for the registers that every invalidation writes. */
   writeHalves64(at: number, high: number, low: number): void {
     if (at === TCE_KILL) this.#kill(high, low);
     else if (at === DMA_SYNC) {
@@ -151,7 +150,7 @@ class Phb4Registers implements Registers {
     for (let partition = 0; partition < this.#unit.partitions; partition++) this.#unit.freezeOnFault(partition, true);
   }
 
-  /** Of all devices, or of the one with this requester id. */
+  /** Reads the RTT entries of all devices, or of the one with this requester id. */
   #lookUpDevices(value: bigint): void {
     const rtt = this.#load(WORD.rtt);
     if ((rtt & bridge.ENABLE_BIT) === 0n) return;
@@ -181,12 +180,12 @@ class Phb4Registers implements Registers {
     const window = (high & SECOND_WINDOW_BASE_HIGH) === 0 ? 0 : 1;
     // The page size of the TVE, in the low bits of its low word.
     const pageShift = (load(this.#state, this.#at + tvtWord(partition, window)) & 0x1f) + 11;
-    // The low 12 bits are the PE's. An address beyond what a window can have is of no entry.
+    // The low 12 bits hold the PE. An address beyond the window matches no entry.
     const entry = pageAt(high & (SECOND_WINDOW_BASE_HIGH - 1), low & ~0xfff, pageShift);
     if (entry < MAX_ENTRIES) this.#note(this.#unit.invalidate(partition, window, entry, entry + 1));
   }
 
-  /** The table and index that IODA_ADDRESS names; the index then goes on by one if it says so. */
+  /** The table and index that IODA_ADDRESS selects. With auto-increment, the index is incremented afterwards. */
   #selected(): { table: number; index: number } {
     const address = this.#load(WORD.ioda);
     const index = Number(address & 0xffffn);

@@ -1,9 +1,9 @@
 /**
- * The registers of sun4u's PCI bridges, as one thread sees them: the programming model of platforms/sun4u/registers.ts. One window,
- * for all devices. Sabre, the bridge in UltraSPARC-IIi, has no streaming cache; Psycho has one, here with the context flush of later ones.
+ * One thread's view of the registers of sun4u's PCI bridges: the programming model of platforms/sun4u/registers.ts. All devices share one
+ * window. Sabre, the bridge in UltraSPARC-IIi, has no streaming cache; Psycho has one, here with the context flush of later bridges.
  *
- * Where it is kinder than the hardware: a flush that could not wait for a DMA in flight is told to its own thread alone, by the
- * time-out error in that thread's next reading of CONTROL.
+ * Simplification: a flush that could not wait for a DMA in flight is reported only to its own thread, by the time-out error in that
+ * thread's next read of CONTROL.
  */
 import type { Registers } from "../../../machine/contract.ts";
 import * as frame from "../../../platforms/sun4u/registers.ts";
@@ -26,7 +26,7 @@ const { STREAMING_LINES, STREAMING_PAGE_FLUSH, STREAMING_TAG_VALID, STREAMING_TA
 const { load, peek, poke, store } = memory;
 const { PASSED } = threads;
 
-/** Code of the IOPTE's decoder in walk.ts. */
+/** Format code of IOPTEs in walk.ts. */
 const IOPTE = 2;
 const WORD = { control: 0, tableLow: 1, tableHigh: 2 } as const;
 const WORDS = 32;
@@ -41,7 +41,9 @@ class SabreRegisters implements Registers {
   readonly #unit: TranslationUnit;
   readonly #memory: SoftwareMemory;
   readonly #streaming: StreamingCache | undefined;
-  /** This thread's own: has a flush timed out since CONTROL was read, and which tags have been emptied since the last forgetting? */
+  /**
+   * State of this thread: whether a flush has timed out since the last read of CONTROL, and the tags emptied since the last invalidation.
+   */
   #timedOut = false;
   #emptiedTags = 0;
 
@@ -68,7 +70,7 @@ class SabreRegisters implements Registers {
   }
 
   readHigh64(at: number): number {
-    // An access like any other: of CONTROL it takes the time-out error, though that stands in the other half.
+    // Reads the low half as well, so that a read of CONTROL takes the time-out error.
     this.readLow64(at);
     return this.#highOf(at) >>> 0;
   }
@@ -88,7 +90,7 @@ class SabreRegisters implements Registers {
     }
   }
 
-  /** Throws InvalidArgumentError for an unknown register, or a set-up that can't be enabled. */
+  /** Throws InvalidArgumentError for an unknown register, and for enabling an invalid set-up. */
   write64(at: number, value: bigint): void {
     this.writeHalves64(at, highHalf(value), lowHalf(value));
   }
@@ -102,12 +104,12 @@ class SabreRegisters implements Registers {
     else throw unknownRegister("64-bit register to write", at, NAMED_BY);
   }
 
-  /** Only addresses in memory have a high half. */
+  /** The high half of a register: only TSB_BASE has one. */
   #highOf(at: number): number {
     return at === TSB_BASE ? peek(this.#state, this.#at + WORD.tableHigh) : 0;
   }
 
-  /** Bits of the bus address above the low half are not looked at: all windows lie below 4 GiB. */
+  /** Ignores the high half of the bus address: all windows lie below 4 GiB. */
   #flush(iova: number): void {
     const control = load(this.#state, this.#at + WORD.control);
     if ((control & ENABLE) === 0) return;
@@ -124,7 +126,7 @@ class SabreRegisters implements Registers {
     const entry = streaming.entryOf(line);
     if (entry < 0) return 0;
     const control = load(this.#state, this.#at + WORD.control);
-    // The window ends at 2^32: modulo that, the address.
+    // The address modulo 2^32, the end of the window.
     return (((entry - entriesOf(control)) << pageShiftOf(control)) | STREAMING_TAG_VALID) >>> 0;
   }
 
@@ -147,7 +149,7 @@ class SabreRegisters implements Registers {
     }
   }
 
-  /** The flag is a big-endian 1. It is not stored when what was flushed could not be brought to memory. */
+  /** Stores a big-endian 1 as the flag, unless flushed data could not be written to memory. */
   #sync(streaming: StreamingCache, flag: number): void {
     if (flag % STREAMING_FLAG_BYTES !== 0) {
       throw new InvalidArgumentError("flag of a flush sync", flag, `a multiple of ${STREAMING_FLAG_BYTES}`);
@@ -155,7 +157,7 @@ class SabreRegisters implements Registers {
     if (streaming.sync() === PASSED) this.#memory.store32(flag + 4, 0x01000000);
   }
 
-  /** The hardware's IOTLB has as many entries as tags; with the last of them, all that the machine's IOTLB knows is gone. */
+  /** The hardware's IOTLB has one entry for each tag. When the last tag is emptied, the machine's IOTLB is emptied. */
   #writeTag(tag: number, high: number, low: number): void {
     if ((high | low) !== 0) {
       throw new InvalidArgumentError(
@@ -187,7 +189,7 @@ class SabreRegisters implements Registers {
     return this.#unit.openWindow(0, 0, { base, pageShift, entries, format: IOPTE, tableAddress });
   }
 
-  /** Plain stores: one thread sets the IOMMU up, and nobody reads them but who enables it. */
+  /** Plain stores: one thread sets the IOMMU up, and only the write that enables translation reads these words. */
   #setTable(high: number, low: number): void {
     if ((load(this.#state, this.#at + WORD.control) & ENABLE) !== 0) {
       throw new InvalidArgumentError(
@@ -221,7 +223,7 @@ function isStreaming(at: number): boolean {
   return (at >= STREAMING_CONTROL && at <= STREAMING_CONTEXT_FLUSH) || (at >= STREAMING_TAGS && at % 8 === 0);
 }
 
-/** Of the TSB, as CONTROL says. */
+/** The TSB's entries, from CONTROL. */
 function entriesOf(control: number): number {
   return SMALLEST_TSB << ((control >>> TSB_SIZE_SHIFT) & TSB_SIZE_MASK);
 }
@@ -230,12 +232,12 @@ function pageShiftOf(control: number): number {
   return (control & WIDE_PAGES) === 0 ? 13 : 16;
 }
 
-/** The entry of a bus address. Bits above the window are not looked at. */
+/** The entry of a bus address. Ignores bits above the window. */
 function entryAt(control: number, iova: number): number {
   return (iova >>> pageShiftOf(control)) & (entriesOf(control) - 1);
 }
 
-/** A physical address, from its halves. */
+/** A physical address from its halves. */
 function numberOf(high: number, low: number): number {
   return (high >>> 0) * 2 ** 32 + (low >>> 0);
 }
