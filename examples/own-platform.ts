@@ -9,8 +9,8 @@ import {
   IommuTable,
   type TableOptions,
 } from "iova";
-import type { EntryFormat, EntryValue, Machine, TableOps } from "iova/platform";
-import { type Board, type BoardKind, type BoardOptions, checkBoardOptions } from "iova/testing";
+import { type EntryFormat, type EntryValue, type Machine, type TableOps, TablePlatform } from "iova/platform";
+import { type Board, type BoardKind, type BoardOptions, boardOf, checkBoardOptions } from "iova/testing";
 import { ACME, AcmeMachine } from "./own-machine.ts";
 
 // 1. The format: 8 bytes, little-endian; READ in bit 0, WRITE in bit 1, the physical address in bits 12 to 47.
@@ -89,13 +89,16 @@ export class AcmeOps implements TableOps {
 }
 
 // 3. The platform: places the table, programs the registers, and encloses the generic table beside fields of its own.
-export class AcmePlatform {
-  readonly generic: IommuTable;
+export class AcmePlatform extends TablePlatform {
   readonly tableAddress: number;
 
-  private constructor(generic: IommuTable, tableAddress: number) {
-    this.generic = generic;
+  private constructor(machine: Machine, generic: IommuTable, tableAddress: number) {
+    super(machine, generic);
     this.tableAddress = tableAddress;
+  }
+
+  get handle(): object {
+    return { tableAddress: this.tableAddress, table: this.generic.handle };
   }
 
   static create(machine: Machine, window: DmaWindow, tableAddress: number, table?: TableOptions): AcmePlatform {
@@ -108,7 +111,7 @@ export class AcmePlatform {
     machine.registers.write64(ACME.window, window.base);
     machine.registers.write32(ACME.pageShift, window.pageShift);
     machine.registers.write32(ACME.entries, window.entries);
-    return new AcmePlatform(generic, tableAddress);
+    return new AcmePlatform(machine, generic, tableAddress);
   }
 }
 
@@ -141,13 +144,6 @@ function createBoard(options: BoardOptions): Board {
   const usableBytes = Math.floor((memoryBytes - 8 * entries) / 2 ** pageShift) * 2 ** pageShift;
   const window = { base: 0x4000_0000n, pageShift, entries };
   const platform = AcmePlatform.create(machine, window, usableBytes, { ...tableOptions, threads: 1 });
-  const handle = { kind: acmeBoard.name, machine: machine.handle, platform: {} };
-  const { generic: table } = platform;
-  const views = { kind: acmeBoard, handle, machine, platform, table, usableBytes, crew: table.allocator.crew };
-  const close = (): void => {
-    table.close();
-    machine.close();
-  };
   const statistics = () => ({ invalidations: machine.invalidations, hypercalls: 0 });
-  return { ...views, close, statistics, takeFaults: () => machine.faults() };
+  return boardOf({ kind: acmeBoard, machine, platform, firstAddress: usableBytes, statistics });
 }

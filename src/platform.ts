@@ -51,6 +51,7 @@ export { LdcLink } from "./platforms/ldc/link.ts";
 export { LdcPlatform, type LdcPlatformHandle, type LdcPlatformOptions } from "./platforms/ldc/platform.ts";
 export { LinearOps, type LinearOpsOptions } from "./platforms/linear/ops.ts";
 export { LinearPlatform, type LinearPlatformHandle, type LinearPlatformOptions } from "./platforms/linear/platform.ts";
+export { type Platform, type Resources, TablePlatform } from "./platforms/platform.ts";
 export { TableGroup } from "./platforms/powernv/group.ts";
 export { Phb, type PhbDevice, type PhbHandle, type PhbOptions } from "./platforms/powernv/phb.ts";
 export {

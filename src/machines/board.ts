@@ -6,6 +6,7 @@
  *     worker.postMessage(board.handle);  // there: attachBoard(handle)
  */
 import type { DmaMachine, Fault } from "../machine/contract.ts";
+import type { Platform } from "../platforms/platform.ts";
 import type { Crew } from "../shared/crew.ts";
 import type { IommuTable, TableOptions } from "../table/iommu-table.ts";
 import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
@@ -45,13 +46,8 @@ export interface Board {
   readonly machine: DmaMachine;
   /** The generic table of the platform, over which a DmaDevice is made. */
   readonly table: IommuTable;
-  /** The platform's object, with its own fields besides `generic`. */
-  readonly platform: { readonly generic: IommuTable };
-  /**
-   * Number of platform-specific resources in use (e.g. streaming contexts); 0 when nothing is mapped. Absent on platforms without such
-   * resources.
-   */
-  readonly extrasTaken?: () => number;
+  /** The platform's object, with its own fields besides those of every platform. */
+  readonly platform: Platform;
   /** Physical memory [0, usableBytes) belongs to the caller, memory above it to the platform. A multiple of the IO page size. */
   readonly usableBytes: number;
   /** Sums over all threads since the board was made. */
@@ -118,30 +114,6 @@ export interface BoardKind {
   create(options: BoardOptions): Board;
   /** A view for the calling thread, with its number in `crew`; left out: with a number of its own. Throws FormatError for a foreign handle. */
   attach(handle: BoardHandle, crew?: Crew): Board;
-}
-
-/** Makes a board's `close`: it closes the platform's view or table, then the machine, even if the first one throws. */
-export function closeOnce(platform: { close(): void }, machine: { close(): void }): () => void {
-  let isClosed = false;
-  return () => {
-    if (isClosed) return;
-    isClosed = true;
-    try {
-      platform.close();
-    } finally {
-      machine.close();
-    }
-  };
-}
-
-/** Returns the result of `make`. If it throws, the machine's view is closed, so that its thread's number is not lost. */
-export function onMachine(machine: { close(): void }, make: () => Board): Board {
-  try {
-    return make();
-  } catch (error) {
-    machine.close();
-    throw error;
-  }
 }
 
 /** Numbers of levels that tables of this kind can have with this page size. */

@@ -10,6 +10,7 @@ export {
   type BoardOptions,
   checkBoardOptions,
 } from "../machines/board.ts";
+export { type BoardParts, boardOf } from "../machines/board-of.ts";
 export { attachBoard, BOARD_KINDS, boardNamed } from "../machines/boards.ts";
 export type { Behaviour } from "./board-conformance/case.ts";
 export { type CellCount, cellsOf, type MatrixCell, matrixText } from "./board-conformance/matrix.ts";

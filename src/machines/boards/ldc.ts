@@ -4,15 +4,8 @@ import { LdcLink } from "../../platforms/ldc/link.ts";
 import { LdcPlatform, type LdcPlatformHandle } from "../../platforms/ldc/platform.ts";
 import { LEAST_TABLE_ENTRIES, MAP_TABLE_ALIGNMENT, MOST_TABLE_ENTRIES } from "../../platforms/ldc/services.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
-import {
-  type Board,
-  type BoardHandle,
-  type BoardKind,
-  type BoardOptions,
-  checkBoardOptions,
-  closeOnce,
-  onMachine,
-} from "../board.ts";
+import { type Board, type BoardKind, type BoardOptions, checkBoardOptions } from "../board.ts";
+import { boardOf, onMachine } from "../board-of.ts";
 import { LdcHypervisor, type LdcHypervisorHandle } from "../hypervisors/ldc/hypervisor.ts";
 
 /** The size of a map table in Linux. */
@@ -35,9 +28,7 @@ export const ldcBoard: BoardKind = {
   create,
   attach: (handle, crew) => {
     const machine = LdcHypervisor.attach(handle.machine as LdcHypervisorHandle, crew);
-    return onMachine(machine, () =>
-      boardOf(machine, LdcPlatform.attach(machine, handle.platform as LdcPlatformHandle)),
-    );
+    return onMachine(machine, () => viewOf(machine, LdcPlatform.attach(machine, handle.platform as LdcPlatformHandle)));
   },
 };
 
@@ -60,27 +51,20 @@ function create(options: BoardOptions): Board {
   });
   platform.link.connect();
   new LdcLink(machine.ends[1]).connect();
-  return boardOf(machine, platform);
+  return viewOf(machine, platform);
 }
 
 function roundedEntries(entries: number): number {
   return Math.max(LEAST_TABLE_ENTRIES, 2 ** Math.ceil(Math.log2(entries)));
 }
 
-function boardOf(machine: LdcHypervisor, platform: LdcPlatform): Board {
-  const pageBytes = 2 ** platform.generic.window.pageShift;
-  const handle: BoardHandle = { kind: ldcBoard.name, machine: machine.handle, platform: platform.handle };
-  return {
+function viewOf(machine: LdcHypervisor, platform: LdcPlatform): Board {
+  return boardOf({
     kind: ldcBoard,
-    handle,
     machine,
-    table: platform.generic,
     platform,
-    usableBytes: Math.floor(platform.handle.tableAddress / pageBytes) * pageBytes,
+    firstAddress: platform.handle.tableAddress,
     // The hypervisor reads the map table for each copy, so there are no invalidations.
     statistics: () => ({ invalidations: 0, hypercalls: machine.injection.calls }),
-    takeFaults: () => machine.faults(),
-    crew: machine.crew,
-    close: closeOnce(platform.generic, machine),
-  };
+  });
 }

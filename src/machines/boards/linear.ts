@@ -6,15 +6,8 @@ import { powernvTce } from "../../formats/tce.ts";
 import { LinearPlatform, type LinearPlatformHandle } from "../../platforms/linear/platform.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
 import { type DmaWindow, MAX_ENTRIES } from "../../units/numbers.ts";
-import {
-  type Board,
-  type BoardHandle,
-  type BoardKind,
-  type BoardOptions,
-  checkBoardOptions,
-  closeOnce,
-  onMachine,
-} from "../board.ts";
+import { type Board, type BoardKind, type BoardOptions, checkBoardOptions } from "../board.ts";
+import { boardOf, onMachine } from "../board-of.ts";
 import { SoftwareMachine, type SoftwareMachineHandle } from "../software/machine.ts";
 
 /** 4 GiB, so that no bus address equals a physical address. */
@@ -39,7 +32,7 @@ function linearBoard(name: string, format: EntryFormat): BoardKind {
     attach: (handle, crew) => {
       const machine = SoftwareMachine.attach(handle.machine as SoftwareMachineHandle, crew);
       return onMachine(machine, () =>
-        boardOf(kind, machine, LinearPlatform.attach(machine, handle.platform as LinearPlatformHandle)),
+        viewOf(kind, machine, LinearPlatform.attach(machine, handle.platform as LinearPlatformHandle)),
       );
     },
   };
@@ -61,7 +54,7 @@ function create(kind: BoardKind, options: BoardOptions): Board {
     table: table ?? {},
     tableAddress: tableAddressFor(memoryBytes, entries),
   });
-  return boardOf(kind, machine, platform);
+  return viewOf(kind, machine, platform);
 }
 
 /** The base of the window: a multiple of the page size, at least WINDOW_BASE. */
@@ -76,19 +69,7 @@ function tableAddressFor(memoryBytes: number, entries: number): number {
   throw new InvalidArgumentError("memory of the board in bytes", memoryBytes, `room for a table of ${entries} entries`);
 }
 
-function boardOf(kind: BoardKind, machine: SoftwareMachine, platform: LinearPlatform): Board {
-  const pageBytes = 2 ** platform.generic.window.pageShift;
-  const handle: BoardHandle = { kind: kind.name, machine: machine.handle, platform: platform.handle };
-  return {
-    kind,
-    handle,
-    machine,
-    table: platform.generic,
-    platform,
-    usableBytes: Math.floor(platform.tableAddress / pageBytes) * pageBytes,
-    statistics: () => ({ invalidations: machine.statistics().invalidations, hypercalls: 0 }),
-    takeFaults: () => machine.faults(),
-    crew: machine.crew,
-    close: closeOnce(platform.generic, machine),
-  };
+function viewOf(kind: BoardKind, machine: SoftwareMachine, platform: LinearPlatform): Board {
+  const statistics = () => ({ invalidations: machine.statistics().invalidations, hypercalls: 0 });
+  return boardOf({ kind, machine, platform, firstAddress: platform.tableAddress, statistics });
 }

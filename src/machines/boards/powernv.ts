@@ -5,15 +5,8 @@ import { PowernvPlatform, type PowernvPlatformHandle } from "../../platforms/pow
 import { RTT_BYTES } from "../../platforms/powernv/registers.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
 import { MAX_ENTRIES } from "../../units/numbers.ts";
-import {
-  type Board,
-  type BoardHandle,
-  type BoardKind,
-  type BoardOptions,
-  checkBoardOptions,
-  closeOnce,
-  onMachine,
-} from "../board.ts";
+import { type Board, type BoardKind, type BoardOptions, checkBoardOptions } from "../board.ts";
+import { boardOf, onMachine } from "../board-of.ts";
 import { requesterIdOf } from "../software/iommus/phb4.ts";
 import { SoftwareMachine, type SoftwareMachineHandle } from "../software/machine.ts";
 
@@ -42,7 +35,7 @@ export const powernvBoard: BoardKind = {
   attach: (handle, crew) => {
     const machine = SoftwareMachine.attach(handle.machine as SoftwareMachineHandle, crew);
     return onMachine(machine, () =>
-      boardOf(machine, PowernvPlatform.attach(machine, handle.platform as PowernvPlatformHandle)),
+      viewOf(machine, PowernvPlatform.attach(machine, handle.platform as PowernvPlatformHandle)),
     );
   },
 };
@@ -64,7 +57,7 @@ function create(options: BoardOptions): Board {
     },
     table: { ...shape, table: options.table ?? {} },
   });
-  return boardOf(machine, platform);
+  return viewOf(machine, platform);
 }
 
 /**
@@ -87,23 +80,7 @@ export function powernvRegion(
   throw new InvalidArgumentError("memory of the board in bytes", memoryBytes, expected);
 }
 
-function boardOf(machine: SoftwareMachine, platform: PowernvPlatform): Board {
-  const pageBytes = 2 ** platform.generic.window.pageShift;
-  const handle: BoardHandle = { kind: powernvBoard.name, machine: machine.handle, platform: platform.handle };
-  return {
-    kind: powernvBoard,
-    handle,
-    machine,
-    table: platform.generic,
-    platform,
-    usableBytes: Math.floor(platform.phb.pages.handle.address / pageBytes) * pageBytes,
-    statistics: () => ({ invalidations: machine.statistics().invalidations, hypercalls: 0 }),
-    takeFaults: () => {
-      const { faults } = platform.takeEehReport();
-      platform.resetAll();
-      return faults;
-    },
-    crew: machine.crew,
-    close: closeOnce(platform, machine),
-  };
+function viewOf(machine: SoftwareMachine, platform: PowernvPlatform): Board {
+  const statistics = () => ({ invalidations: machine.statistics().invalidations, hypercalls: 0 });
+  return boardOf({ kind: powernvBoard, machine, platform, firstAddress: platform.phb.region.address, statistics });
 }

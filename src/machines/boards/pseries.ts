@@ -3,15 +3,8 @@ import { pseriesTce } from "../../formats/pseries-tce.ts";
 import { TCES_PER_CALL } from "../../platforms/pseries/papr.ts";
 import { PseriesPlatform, type PseriesPlatformHandle } from "../../platforms/pseries/platform.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
-import {
-  type Board,
-  type BoardHandle,
-  type BoardKind,
-  type BoardOptions,
-  checkBoardOptions,
-  closeOnce,
-  onMachine,
-} from "../board.ts";
+import { type Board, type BoardKind, type BoardOptions, checkBoardOptions } from "../board.ts";
+import { boardOf, onMachine } from "../board-of.ts";
 import { PaprHypervisor, type PaprHypervisorHandle } from "../hypervisors/papr/hypervisor.ts";
 import type { PersonalityName } from "../hypervisors/papr/personalities.ts";
 
@@ -46,7 +39,7 @@ export const pseriesBoard: BoardKind & { create(options: PseriesBoardOptions): B
   attach: (handle, crew) => {
     const hypervisor = PaprHypervisor.attach(handle.machine as PaprHypervisorHandle, crew);
     return onMachine(hypervisor, () =>
-      boardOf(hypervisor, PseriesPlatform.attach(hypervisor, handle.platform as PseriesPlatformHandle)),
+      viewOf(hypervisor, PseriesPlatform.attach(hypervisor, handle.platform as PseriesPlatformHandle)),
     );
   },
 };
@@ -81,31 +74,14 @@ function create(options: PseriesBoardOptions): Board {
     region: { address: guestBytes - regionBytes, bytes: regionBytes },
     table: table ?? {},
   });
-  return boardOf(hypervisor, platform);
+  return viewOf(hypervisor, platform);
 }
 
 function tableEntries(entries: number): number {
   return 2 ** Math.ceil(Math.log2(entries));
 }
 
-function boardOf(hypervisor: PaprHypervisor, platform: PseriesPlatform): Board {
-  const pageBytes = 2 ** platform.generic.window.pageShift;
-  const handle: BoardHandle = { kind: pseriesBoard.name, machine: hypervisor.handle, platform: platform.handle };
-  const region = platform.handle.listPages ?? hypervisor.memory.bytes;
-  return {
-    kind: pseriesBoard,
-    handle,
-    machine: hypervisor,
-    table: platform.generic,
-    platform,
-    usableBytes: Math.floor(region / pageBytes) * pageBytes,
-    statistics: () => hypervisor.statistics(),
-    takeFaults: () => {
-      const { faults } = platform.takeEehReport();
-      if (platform.isFrozen() !== false) platform.reset();
-      return faults;
-    },
-    crew: hypervisor.crew,
-    close: closeOnce(platform, hypervisor),
-  };
+function viewOf(machine: PaprHypervisor, platform: PseriesPlatform): Board {
+  const firstAddress = platform.handle.listPages ?? machine.memory.bytes;
+  return boardOf({ kind: pseriesBoard, machine, platform, firstAddress, statistics: () => machine.statistics() });
 }

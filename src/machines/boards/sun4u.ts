@@ -10,15 +10,8 @@ import {
   tsbEntriesFor,
 } from "../../platforms/sun4u/platform.ts";
 import { TSB_ALIGNMENT } from "../../platforms/sun4u/registers.ts";
-import {
-  type Board,
-  type BoardHandle,
-  type BoardKind,
-  type BoardOptions,
-  checkBoardOptions,
-  closeOnce,
-  onMachine,
-} from "../board.ts";
+import { type Board, type BoardKind, type BoardOptions, checkBoardOptions } from "../board.ts";
+import { boardOf, onMachine } from "../board-of.ts";
 import { SoftwareMachine, type SoftwareMachineHandle } from "../software/machine.ts";
 
 const DEFAULT_ENTRIES = 32_768;
@@ -40,7 +33,7 @@ export const sun4uBoard: BoardKind = {
   attach(handle, crew) {
     const machine = SoftwareMachine.attach(handle.machine as SoftwareMachineHandle, crew);
     return onMachine(machine, () =>
-      boardOf(machine, Sun4uPlatform.attach(machine, handle.platform as Sun4uPlatformHandle)),
+      viewOf(machine, Sun4uPlatform.attach(machine, handle.platform as Sun4uPlatformHandle)),
     );
   },
 };
@@ -56,26 +49,13 @@ function create(options: BoardOptions): Board {
   const tsbEntries = tsbEntriesFor(entries, pageShift);
   const named = devices === undefined ? {} : { devices };
   const machine = SoftwareMachine.create({ memoryBytes, threads, iommu: "psycho", ...named });
-  return boardOf(
+  return viewOf(
     machine,
     Sun4uPlatform.create(machine, { pageShift, entries: tsbEntries, streaming: true, table: table ?? {} }),
   );
 }
 
-function boardOf(machine: SoftwareMachine, platform: Sun4uPlatform): Board {
-  const pageBytes = 2 ** platform.generic.window.pageShift;
-  const handle: BoardHandle = { kind: sun4uBoard.name, machine: machine.handle, platform: platform.handle };
-  return {
-    kind: sun4uBoard,
-    handle,
-    machine,
-    table: platform.generic,
-    platform,
-    extrasTaken: () => platform.contextsTaken,
-    usableBytes: Math.floor(platform.firstAddress / pageBytes) * pageBytes,
-    statistics: () => ({ invalidations: machine.statistics().invalidations, hypercalls: 0 }),
-    takeFaults: () => machine.faults(),
-    crew: machine.crew,
-    close: closeOnce(platform.generic, machine),
-  };
+function viewOf(machine: SoftwareMachine, platform: Sun4uPlatform): Board {
+  const statistics = () => ({ invalidations: machine.statistics().invalidations, hypercalls: 0 });
+  return boardOf({ kind: sun4uBoard, machine, platform, firstAddress: platform.firstAddress, statistics });
 }

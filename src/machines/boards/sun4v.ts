@@ -10,15 +10,8 @@ import {
   LIST_ENTRIES,
 } from "../../platforms/sun4v/services.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
-import {
-  type Board,
-  type BoardHandle,
-  type BoardKind,
-  type BoardOptions,
-  checkBoardOptions,
-  closeOnce,
-  onMachine,
-} from "../board.ts";
+import { type Board, type BoardKind, type BoardOptions, checkBoardOptions } from "../board.ts";
+import { boardOf, onMachine } from "../board-of.ts";
 import { Sun4vHypervisor, type Sun4vHypervisorHandle } from "../hypervisors/sun4v/hypervisor.ts";
 
 const PAGE_BYTES = 2 ** IO_PAGE_SHIFT;
@@ -46,7 +39,7 @@ function boardKind(name: string, summary: string, window: Sun4vWindow): BoardKin
     attach: (handle, crew) => {
       const machine = Sun4vHypervisor.attach(handle.machine as Sun4vHypervisorHandle, crew);
       return onMachine(machine, () =>
-        boardOf(kind, machine, Sun4vPlatform.attach(machine, handle.platform as Sun4vPlatformHandle)),
+        viewOf(kind, machine, Sun4vPlatform.attach(machine, handle.platform as Sun4vPlatformHandle)),
       );
     },
   };
@@ -82,7 +75,7 @@ function create(kind: BoardKind, window: Sun4vWindow, options: BoardOptions): Bo
     table: table ?? {},
     ...(window === "atu" ? { iotsbAddress: end - tableBytes, devices: devices.map((_, device) => device) } : {}),
   });
-  return boardOf(kind, machine, platform);
+  return viewOf(kind, machine, platform);
 }
 
 function largestTable(window: Sun4vWindow): number {
@@ -93,18 +86,7 @@ function roundedEntries(entries: number): number {
   return Math.ceil(entries / PAGE_ENTRIES) * PAGE_ENTRIES;
 }
 
-function boardOf(kind: BoardKind, machine: Sun4vHypervisor, platform: Sun4vPlatform): Board {
-  const handle: BoardHandle = { kind: kind.name, machine: machine.handle, platform: platform.handle };
-  return {
-    kind,
-    handle,
-    machine,
-    table: platform.generic,
-    platform,
-    usableBytes: platform.handle.listAddress,
-    statistics: () => machine.statistics(),
-    takeFaults: () => machine.faults(),
-    crew: machine.crew,
-    close: closeOnce(platform.generic, machine),
-  };
+function viewOf(kind: BoardKind, machine: Sun4vHypervisor, platform: Sun4vPlatform): Board {
+  const firstAddress = platform.handle.listAddress;
+  return boardOf({ kind, machine, platform, firstAddress, statistics: () => machine.statistics() });
 }

@@ -6,20 +6,14 @@
  * is not visible. refusals.ts detects refused DMAs.
  */
 import { ENTRY_BYTES } from "../../formats/contract.ts";
-import type { DmaMachine, DmaMaster, Fault } from "../../machine/contract.ts";
+import type { DmaMachine, DmaMaster } from "../../machine/contract.ts";
+import type { Platform } from "../../platforms/platform.ts";
 import { PowernvPlatform, type PowernvPlatformHandle } from "../../platforms/powernv/platform.ts";
 import { Sun4uPlatform, type Sun4uPlatformHandle, tsbEntriesFor } from "../../platforms/sun4u/platform.ts";
 import { TSB_ALIGNMENT } from "../../platforms/sun4u/registers.ts";
 import { checkInteger, InvalidArgumentError, IovaError, inWords } from "../../units/errors.ts";
-import {
-  type Board,
-  type BoardHandle,
-  type BoardKind,
-  type BoardOptions,
-  type BoardStatistics,
-  checkBoardOptions,
-  closeOnce,
-} from "../board.ts";
+import { type Board, type BoardKind, type BoardOptions, type BoardStatistics, checkBoardOptions } from "../board.ts";
+import { boardOf } from "../board-of.ts";
 import { powernvBoard, powernvRegion } from "../boards/powernv.ts";
 import { sun4uBoard } from "../boards/sun4u.ts";
 import { QemuMachine, type QemuMachineHandle } from "./machine.ts";
@@ -111,57 +105,37 @@ function started(
 }
 
 function sun4uOf(machine: QemuMachine, platform: Sun4uPlatform): Board {
-  const handle: BoardHandle = { kind: sun4uOnQemu.name, machine: machine.handle, platform: platform.handle };
-  return {
+  return boardOf({
     kind: sun4uOnQemu,
-    handle,
     machine: withNarrowDevice(machine),
-    table: platform.generic,
     platform,
-    usableBytes: platform.dummyAddress,
+    firstAddress: platform.dummyAddress,
     statistics: () => NOT_COUNTED,
-    takeFaults: () => machine.faults(),
-    crew: machine.crew,
-    close: closeOnce(unlessEnded(platform.generic), machine),
-  };
+    closePlatform: () => closeUnlessEnded(platform),
+  });
 }
 
 function powernvOf(machine: QemuMachine, platform: PowernvPlatform): Board {
-  const pageBytes = 2 ** platform.generic.window.pageShift;
-  const { pages } = platform.phb;
-  const handle: BoardHandle = { kind: powernvOnQemu.name, machine: machine.handle, platform: platform.handle };
-  return {
+  return boardOf({
     kind: powernvOnQemu,
-    handle,
     machine,
-    table: platform.generic,
     platform,
-    usableBytes: Math.floor(pages.handle.address / pageBytes) * pageBytes,
+    firstAddress: platform.phb.region.address,
     statistics: () => NOT_COUNTED,
-    takeFaults: (): readonly Fault[] => {
-      const { faults } = platform.takeEehReport();
-      platform.resetAll();
-      return faults;
-    },
-    crew: machine.crew,
-    close: closeOnce(unlessEnded(platform), machine),
-  };
+    closePlatform: () => closeUnlessEnded(platform),
+  });
 }
 
 /** Codes of the errors that QEMU's calls throw after it has ended. */
 const ENDED: ReadonlySet<string> = new Set(["qemu-died", "qemu-timeout", "qemu-closed"]);
 
-/** A view whose `close` ignores that QEMU has ended: its entries and its IOTLB are gone. */
-function unlessEnded(view: { close(): void }): { close(): void } {
-  return {
-    close() {
-      try {
-        view.close();
-      } catch (error) {
-        if (!(error instanceof IovaError && ENDED.has(error.code))) throw error;
-      }
-    },
-  };
+/** Closes the platform's view. Ignores that QEMU has ended: its entries and its IOTLB are gone. */
+function closeUnlessEnded(platform: Platform): void {
+  try {
+    platform.close();
+  } catch (error) {
+    if (!(error instanceof IovaError && ENDED.has(error.code))) throw error;
+  }
 }
 
 /** The models count no invalidations, and there is no hypervisor. */

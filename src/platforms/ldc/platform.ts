@@ -19,6 +19,7 @@ import { hexadecimal } from "../../units/counts.ts";
 import { checkInteger, FreeError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
 import { checkKeys } from "../../units/keys.ts";
+import { TablePlatform } from "../platform.ts";
 import { checkNothingLive, type PlatformHandle, SharedState } from "../shared-state.ts";
 import { EOK } from "../sun4v/services.ts";
 import { cookieIndex, cookiePages, cookieWindow, type LdcCookie } from "./cookies.ts";
@@ -64,10 +65,8 @@ export interface LdcPiece {
  * are real addresses, lengths are in bytes. One thread's view: post the machine's handle and this one's, and `attach` in each other thread.
  * Errors of the channel are thrown as LdcErrors.
  */
-export class LdcPlatform {
+export class LdcPlatform extends TablePlatform {
   readonly handle: LdcPlatformHandle;
-  /** The generic table with this thread's ops. Its mappings are shadow mappings, which the other end uses by copies. */
-  readonly generic: IommuTable;
   readonly ops: LdcOps;
   /** This end of the link. */
   readonly link: LdcLink;
@@ -79,8 +78,8 @@ export class LdcPlatform {
   #isEnding = false;
 
   private constructor(machine: Machine, state: SharedState, tableAddress: number, generic: IommuTable, ops: LdcOps) {
+    super(machine, generic);
     this.handle = { tableAddress, state: state.buffer, table: generic.handle };
-    this.generic = generic;
     this.ops = ops;
     this.link = new LdcLink(machine);
     this.#machine = machine;

@@ -16,6 +16,7 @@ import { InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { checkKeys } from "../../units/keys.ts";
 import type { DmaWindow } from "../../units/numbers.ts";
 import { checkWindow } from "../../units/window.ts";
+import { TablePlatform } from "../platform.ts";
 import { LinearOps } from "./ops.ts";
 import {
   CONTROL,
@@ -56,17 +57,21 @@ export interface LinearPlatformHandle {
 /**
  * One thread's view: post the machine's handle and this one's, and `attach` in each other thread. `generic` is the table to map in.
  */
-export class LinearPlatform {
-  /** The generic table, with ops of this thread. */
-  readonly generic: IommuTable;
+export class LinearPlatform extends TablePlatform {
   readonly ops: LinearOps;
   readonly format: EntryFormat;
   /** Physical address of the table, which takes `tableBytes` bytes. */
   readonly tableAddress: number;
   readonly tableBytes: number;
 
-  private constructor(generic: IommuTable, ops: LinearOps, format: EntryFormat, tableAddress: number) {
-    this.generic = generic;
+  private constructor(
+    machine: Machine,
+    generic: IommuTable,
+    ops: LinearOps,
+    format: EntryFormat,
+    tableAddress: number,
+  ) {
+    super(machine, generic);
     this.ops = ops;
     this.format = format;
     this.tableAddress = tableAddress;
@@ -94,7 +99,7 @@ export class LinearPlatform {
     registers.write32(ENTRIES, window.entries);
     registers.write32(PAGE_SHIFT, window.pageShift);
     writeControl(machine, ENABLE | (formatCodeOf(format.name) << FORMAT_SHIFT));
-    return new LinearPlatform(generic, ops, format, tableAddress);
+    return new LinearPlatform(machine, generic, ops, format, tableAddress);
   }
 
   /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
@@ -102,7 +107,13 @@ export class LinearPlatform {
     checkHandle("a linear platform", handle, { format: "string", tableAddress: "count", table: "table" });
     const format = formatNamed(handle.format);
     const ops = opsOf(machine, format, handle.table.window, handle.tableAddress);
-    return new LinearPlatform(IommuTable.attach(handle.table, ops, machine.crew), ops, format, handle.tableAddress);
+    return new LinearPlatform(
+      machine,
+      IommuTable.attach(handle.table, ops, machine.crew),
+      ops,
+      format,
+      handle.tableAddress,
+    );
   }
 
   get handle(): LinearPlatformHandle {

@@ -92,7 +92,7 @@ test("the platform reports and resets; another thread's view finds the same", ()
   assert.equal(readByte(machine, "nic", 0x1000n), undefined);
   assert.deepEqual(other.takeEehReport().events[0]?.devices, ["nic", "disk"]);
   assert.equal(platform.takeEehReport().events.length, 0);
-  assert.equal(other.resetAll(), undefined);
+  assert.equal(other.reset(), undefined);
   assert.equal(machine.translation.isFrozen(1), false);
   other.close();
   platform.close();

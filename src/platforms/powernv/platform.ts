@@ -10,11 +10,11 @@
 import type { DeviceWindow } from "../../dma/device-window.ts";
 import type { Machine } from "../../machine/contract.ts";
 import { checkHandle } from "../../table/handle.ts";
-import type { IommuTable } from "../../table/iommu-table.ts";
 import { IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import { checkKeys } from "../../units/keys.ts";
 import type { EehReport } from "../eeh.ts";
+import { TablePlatform } from "../platform.ts";
 import { frozenPartitions, resetPartition, takeEehReport } from "./eeh.ts";
 import { TableGroup } from "./group.ts";
 import { Phb, type PhbHandle, type PhbOptions } from "./phb.ts";
@@ -39,15 +39,13 @@ export interface PowernvPlatformHandle {
 /**
  * One thread's view: post the machine's handle and this one's, and `attach` in each other thread. `generic` is the table to map in.
  */
-export class PowernvPlatform {
-  /** The generic table, with ops of this thread. */
-  readonly generic: IommuTable;
+export class PowernvPlatform extends TablePlatform {
   readonly phb: Phb;
   readonly table: PowernvTable;
   readonly group: TableGroup;
 
   private constructor(phb: Phb, table: PowernvTable, group: TableGroup) {
-    this.generic = table.generic;
+    super(phb.machine, table.generic);
     this.phb = phb;
     this.table = table;
     this.group = group;
@@ -83,11 +81,13 @@ export class PowernvPlatform {
     return { phb: this.phb.handle, table: this.table.handle };
   }
 
-  /** The windows of its devices, for `createDevice`: the table, and all memory at 1 << 59 while bypass is on. */
-  get windows(): readonly DeviceWindow[] {
-    const table: DeviceWindow = { kind: "translated", table: this.generic };
-    if (!this.group.hasBypass) return [table];
-    return [table, { kind: "direct", base: SECOND_WINDOW_BASE, address: 0, bytes: this.phb.machine.memory.bytes }];
+  /** The table, and all memory at 1 << 59 while bypass is on. */
+  override get windows(): readonly DeviceWindow[] {
+    if (!this.group.hasBypass) return super.windows;
+    return [
+      ...super.windows,
+      { kind: "direct", base: SECOND_WINDOW_BASE, address: 0, bytes: this.phb.machine.memory.bytes },
+    ];
   }
 
   /** Takes the faults, and the PEs that were frozen by them (eeh.ts). */
@@ -96,28 +96,23 @@ export class PowernvPlatform {
   }
 
   /** Resets a PE, which ends its freeze. */
-  reset(partition: number): Failure | undefined {
+  resetPartition(partition: number): Failure | undefined {
     return resetPartition(this.phb, partition);
   }
 
-  /** Resets every frozen PE. Returns the first failure, if a PE stays frozen. */
-  resetAll(): Failure | undefined {
+  /** Also resets every frozen PE. Returns a failure if a PE stays frozen. */
+  override reset(): Failure | undefined {
     let failure: Failure | undefined;
-    for (const partition of frozenPartitions(this.phb)) failure = this.reset(partition) ?? failure;
-    return failure;
+    for (const partition of frozenPartitions(this.phb)) failure = this.resetPartition(partition) ?? failure;
+    return super.reset() ?? failure;
   }
 
   /** Closes this thread's views; if one throws, the others are closed nevertheless. A second call does nothing. */
-  close(): void {
+  override close(): void {
     try {
       this.table.close();
     } finally {
       this.phb.close();
     }
-  }
-
-  /** `using` ends it as `close` does. */
-  [Symbol.dispose](): void {
-    this.close();
   }
 }

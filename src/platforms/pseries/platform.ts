@@ -18,6 +18,7 @@ import { FormatError, InvalidArgumentError, IovaError, inWords } from "../../uni
 import type { Failure } from "../../units/failure.ts";
 import { checkKeys } from "../../units/keys.ts";
 import type { EehReport } from "../eeh.ts";
+import { TablePlatform } from "../platform.ts";
 import { DEFAULT_PATIENCE_MS, Hypercalls, type Patience } from "./calls.ts";
 import { checkWindow, emptyTable, reservedOf, windowOf } from "./default-window.ts";
 import type { MemoryRange } from "./direct-memory.ts";
@@ -87,9 +88,7 @@ const PLACE = { liobn: "count", table: "table", options: "object" } as const;
  * another. One thread's view: post the machine's handle and this one's, and `attach` in each other thread. What the hypervisor refuses is
  * a `Failure` of the mapping; wrong options throw InvalidArgumentError.
  */
-export class PseriesPlatform {
-  /** The generic table of the default window, with ops of this thread. */
-  readonly generic: IommuTable;
+export class PseriesPlatform extends TablePlatform {
   readonly ops: PseriesOps;
   readonly liobn: number;
   readonly #handle: PseriesPlatformHandle;
@@ -98,7 +97,7 @@ export class PseriesPlatform {
 
   private constructor(guest: GuestThread, handle: PseriesPlatformHandle, generic: IommuTable, ops: PseriesOps) {
     const { place, state, dynamic } = handle;
-    this.generic = generic;
+    super(guest.machine, generic);
     this.ops = ops;
     this.liobn = place.liobn;
     this.#handle = handle;
@@ -190,7 +189,7 @@ export class PseriesPlatform {
   }
 
   /** The device's windows: the default one, unless it has made room, then the dynamic one. */
-  get windows(): readonly PseriesWindow[] {
+  override get windows(): readonly PseriesWindow[] {
     const normal: TableWindow = { kind: "translated", window: this.generic.window, table: this.generic };
     const { replacesDefault, use } = this.#dynamic;
     if (use === undefined) return [normal];
@@ -234,7 +233,7 @@ export class PseriesPlatform {
     return this.#dynamic.removeMemory(range);
   }
 
-  /** Takes the machine's faults; and tells of the device's PE when a fault has frozen it, once (eeh.ts). */
+  /** As `takeFaults`, and tells of the device's PE when a fault has frozen it, once (eeh.ts). */
   takeEehReport(): EehReport {
     const faultsAlone = (): EehReport => ({ faults: this.#guest.machine.faults(), events: [] });
     return this.#eeh?.takeReport() ?? faultsAlone();
@@ -245,23 +244,18 @@ export class PseriesPlatform {
     return this.#eeh?.isFrozen() ?? false;
   }
 
-  /** Resets the PE: its devices work again, by the entries that are in the tables. On failure it can be repeated, by any thread. */
-  reset(): Failure | undefined {
-    return this.#eeh?.reset();
+  /** Resets the PE, if there is EEH: what its devices were doing ends. */
+  override reset(): Failure | undefined {
+    return this.#eeh?.reset() ?? super.reset();
   }
 
   /** Gives this thread's views back, each also when the one before throws. A second call does nothing. */
-  close(): void {
+  override close(): void {
     try {
       this.#dynamic.close();
     } finally {
       this.generic.close();
     }
-  }
-
-  /** `using` ends it as `close` does. */
-  [Symbol.dispose](): void {
-    this.close();
   }
 
   /** Undefined: the device tree has none, or there is no memory for firmware calls. */

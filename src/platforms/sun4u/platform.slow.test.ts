@@ -125,7 +125,7 @@ test("contexts of killed drivers are not left taken once they are reclaimed, bes
     await untilMapped(driver.report, 50 + 37 * death);
     await driver.worker.terminate();
     await driver.ended;
-    left += platform.contextsTaken;
+    left += platform.resources.streamingContexts;
     // This thread has the first number, the steady driver the second.
     platform.generic.reclaim(2, "everything");
   }
@@ -134,7 +134,7 @@ test("contexts of killed drivers are not left taken once they are reclaimed, bes
   platform.generic.reclaim(1, "everything");
   t.diagnostic(`${KILLS} kills, after which ${left} contexts were taken in all`);
   assert.ok(left > 0, "no context was ever taken: the test shows nothing");
-  assert.equal(platform.contextsTaken, 0);
+  assert.equal(platform.resources.streamingContexts, 0);
   assert.deepEqual([...platform.generic.leaks()], []);
   assert.equal(steady.report[1], 0, "the steady driver's device saw what is not its own");
   assert.deepEqual(steady.report.slice(2), new Int32Array(2), "the steady driver's maps or unmaps failed");
@@ -149,7 +149,7 @@ test("contexts of a killed driver alone are none afterwards, at each of its mome
     await driver.worker.terminate();
     await driver.ended;
     platform.generic.reclaim(1, "everything");
-    assert.equal(platform.contextsTaken, 0, `after death ${death}`);
+    assert.equal(platform.resources.streamingContexts, 0, `after death ${death}`);
   }
 });
 

@@ -20,6 +20,7 @@ import {
 import { checkInteger, FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { checkKeys } from "../../units/keys.ts";
 import type { DmaWindow } from "../../units/numbers.ts";
+import { TablePlatform } from "../platform.ts";
 import { StreamingContexts } from "./contexts.ts";
 import { Sun4uOps, timedOut } from "./ops.ts";
 import {
@@ -90,9 +91,7 @@ const HANDLE = {
  * One thread's view: post the machine's handle and this one's, and `attach` in each other thread. `generic` is the table to map in. A
  * streaming cache that does not answer in time is the failure "platform-busy".
  */
-export class Sun4uPlatform {
-  /** The generic table, with ops of this thread. */
-  readonly generic: IommuTable;
+export class Sun4uPlatform extends TablePlatform {
   readonly ops: Sun4uOps;
   /** Physical address of the TSB. */
   readonly tableAddress: number;
@@ -105,18 +104,18 @@ export class Sun4uPlatform {
   readonly #contexts: StreamingContexts | undefined;
 
   private constructor(
-    memory: Memory,
+    machine: Machine,
     generic: IommuTable,
     ops: Sun4uOps,
     shared: SharedParameters,
     contexts: StreamingContexts | undefined,
   ) {
-    this.generic = generic;
+    super(machine, generic);
     this.ops = ops;
     this.tableAddress = shared.tableAddress;
     this.dummyAddress = shared.dummyAddress;
     this.firstAddress = flagsAddress(shared);
-    this.#memory = memory;
+    this.#memory = machine.memory;
     this.#shared = shared;
     this.#contexts = contexts;
     const { thread } = generic;
@@ -158,7 +157,7 @@ export class Sun4uPlatform {
     stop(machine);
     machine.memory.write(dummyAddress, new Uint8Array(2 ** window.pageShift));
     ops.initialize();
-    const platform = new Sun4uPlatform(machine.memory, generic, ops, shared, contexts);
+    const platform = new Sun4uPlatform(machine, generic, ops, shared, contexts);
     if (streaming) emptyStreamingCache(ops);
     writeControl(machine, 0);
     machine.registers.write64(TSB_BASE, BigInt(tableAddress));
@@ -179,7 +178,7 @@ export class Sun4uPlatform {
     const shared: SharedParameters = { ...handle, streaming: contexts !== undefined };
     const ops = opsOf(machine, table.window, shared, contexts);
     const generic = IommuTable.attach(table, ops, machine.crew, recoveringContexts(contexts, ops));
-    return new Sun4uPlatform(machine.memory, generic, ops, shared, contexts);
+    return new Sun4uPlatform(machine, generic, ops, shared, contexts);
   }
 
   get handle(): Sun4uPlatformHandle {
@@ -198,8 +197,8 @@ export class Sun4uPlatform {
   }
 
   /** Number of taken contexts of the streaming cache: at most 4095. Exact while no other thread runs. */
-  get contextsTaken(): number {
-    return this.#contexts?.taken ?? 0;
+  override get resources(): { readonly streamingContexts: number } {
+    return { streamingContexts: this.#contexts?.taken ?? 0 };
   }
 
   /**

@@ -168,13 +168,13 @@ test("a mapping of many sets is flushed by one write of its context; only what d
     for (let i = 0; i < 40; i++) assert.equal(generic.set(entry + i, 1, 100 + 2 * i, access), undefined);
     generic.publish();
     generic.commit(entry, 40);
-    assert.equal(it.platform.contextsTaken, 1);
+    assert.equal(it.platform.resources.streamingContexts, 1);
     it.written.length = 0;
     assert.equal(generic.unmap(entry, 40), undefined);
     assert.equal(it.written.filter((at) => at === CONTEXT_FLUSH).length, 1);
     assert.equal(it.written.filter((at) => at === PAGE_FLUSH).length, 0);
     assert.equal(it.written.filter((at) => at === FLUSH_SYNC).length, access === 1 ? 0 : 1);
-    assert.equal(it.platform.contextsTaken, 0);
+    assert.equal(it.platform.resources.streamingContexts, 0);
   }
 });
 
@@ -192,13 +192,13 @@ test("coherent memory passes the cache by: both sides see each other at once, an
   it.written.length = 0;
   generic.unmap(entry, 1);
   assert.ok(!it.written.some((at) => at === CONTEXT_FLUSH || at === PAGE_FLUSH || at === FLUSH_SYNC));
-  assert.equal(it.platform.contextsTaken, 0);
+  assert.equal(it.platform.resources.streamingContexts, 0);
 });
 
 test("when all contexts are taken, mappings have none, are flushed page by page, and contexts come back", () => {
   const it = scene();
   const entries = Array.from({ length: CONTEXTS - 1 }, () => map(it, 3));
-  assert.equal(it.platform.contextsTaken, CONTEXTS - 1);
+  assert.equal(it.platform.resources.streamingContexts, CONTEXTS - 1);
   for (const count of [2, 40]) {
     const entry = map(it, 5, count);
     it.machine.device(0).dmaWrite(iova(it, entry, PAGE), Uint8Array.of(count));
@@ -210,7 +210,7 @@ test("when all contexts are taken, mappings have none, are flushed page by page,
     assert.equal(byteAt(it, 6 * PAGE), count);
   }
   for (const entry of entries) assert.equal(it.platform.generic.unmap(entry, 1), undefined);
-  assert.equal(it.platform.contextsTaken, 0);
+  assert.equal(it.platform.resources.streamingContexts, 0);
 });
 
 test("defect 13: a set that fails, and a map that is undone after some of its sets, leave no context taken", () => {
@@ -218,12 +218,12 @@ test("defect 13: a set that fails, and a map that is undone after some of its se
   const { generic } = it.platform;
   const entry = generic.allocate(600);
   assert.equal(generic.set(entry, 600, it.platform.dummyAddress / PAGE - 300, 3), "platform-refused");
-  assert.equal(it.platform.contextsTaken, 0);
+  assert.equal(it.platform.resources.streamingContexts, 0);
   assert.equal(generic.set(entry, 10, 3, 3), undefined);
   assert.equal(generic.set(entry + 10, 1, 2 ** 40, 3), "platform-refused");
-  assert.equal(it.platform.contextsTaken, 1);
+  assert.equal(it.platform.resources.streamingContexts, 1);
   generic.abandon(entry, 600);
-  assert.equal(it.platform.contextsTaken, 0);
+  assert.equal(it.platform.resources.streamingContexts, 0);
 });
 
 test("defect 13: a scatterlist that fails at any element leaves no context taken, nor does one for which there is no space", () => {
@@ -233,13 +233,13 @@ test("defect 13: a scatterlist that fails at any element leaves no context taken
     const list = new ScatterList(8);
     for (let i = 0; i < 8; i++) list.addNumber(i === bad ? it.platform.dummyAddress : (3 + 2 * i) * PAGE, PAGE);
     assert.equal(device.mapSg(list, 3), "platform-refused");
-    assert.equal(it.platform.contextsTaken, 0, `element ${bad}`);
+    assert.equal(it.platform.resources.streamingContexts, 0, `element ${bad}`);
   }
   const all = it.platform.generic.allocate(8000);
   const list = new ScatterList(500);
   for (let i = 0; i < 500; i++) list.addNumber((3 + 2 * (i % 50)) * PAGE, PAGE);
   assert.equal(device.mapSg(list, 3), "table-full");
-  assert.equal(it.platform.contextsTaken, 0);
+  assert.equal(it.platform.resources.streamingContexts, 0);
   assert.equal(it.platform.generic.abandon(all, 8000), undefined);
 });
 
@@ -255,7 +255,7 @@ test("defect 13: a map whose flush fails, and an unmap whose flush fails, leave 
   assert.equal(generic.publish(), "platform-busy");
   assert.equal(generic.abandon(other, 2), "platform-busy");
   assert.equal(generic.unmap(entry, 1), "platform-busy");
-  assert.equal(it.platform.contextsTaken, 0);
+  assert.equal(it.platform.resources.streamingContexts, 0);
   assert.equal(generic.statistics().quarantined, 3);
   it.machine.crew.reclaim(stuck.thread, "in-flight");
   assert.equal(generic.allocator.flushIotlb(), undefined);
@@ -433,7 +433,7 @@ for (const invalidate of ["strict", "lazy"] as const) {
     }
     assert.equal(generic.unmapAll(Int32Array.from(entries), new Int32Array(140).fill(1), 140), undefined);
     for (const i of entries.keys()) assert.equal(byteAt(it, (3 + i) * PAGE), i % 2 === 0 ? i + 1 : 0);
-    assert.equal(it.platform.contextsTaken, 0);
+    assert.equal(it.platform.resources.streamingContexts, 0);
   });
 }
 
@@ -454,10 +454,10 @@ for (const invalidate of ["strict", "lazy"] as const) {
     it.machine.device(0).dmaWrite(iova(it, entry), Uint8Array.of(7));
     const old: EntryValue = { page: 0, access: 0 };
     assert.equal(ops.exchange(entry, it.platform.dummyAddress / PAGE, 3, old), "platform-refused");
-    assert.equal(it.platform.contextsTaken, 1);
+    assert.equal(it.platform.resources.streamingContexts, 1);
     assert.equal(ops.exchange(entry, 5, 3, old), undefined);
     assert.deepEqual(old, { page: 3, access: 3 });
-    assert.equal(it.platform.contextsTaken, 0);
+    assert.equal(it.platform.resources.streamingContexts, 0);
     assert.equal(ops.publish(), undefined);
     assert.equal(byteAt(it, 3 * PAGE), invalidate === "lazy" ? 7 : 0);
     assert.equal(ops.invalidate(entry, entry + 1), undefined);
@@ -555,9 +555,9 @@ test("what a dead thread had mapped is reclaimed with its contexts", () => {
   const other = Sun4uPlatform.attach(otherMachine, structuredClone(it.platform.handle));
   const there = { ...it, machine: otherMachine, platform: other };
   map(there, 3, 3);
-  assert.equal(it.platform.contextsTaken, 1);
+  assert.equal(it.platform.resources.streamingContexts, 1);
   it.platform.generic.reclaim(other.generic.thread, "everything");
-  assert.equal(it.platform.contextsTaken, 0);
+  assert.equal(it.platform.resources.streamingContexts, 0);
 });
 
 for (const invalidate of ["strict", "lazy"] as const) {

@@ -13,6 +13,7 @@ import { IommuTable, inCrew, type TableOptions } from "../../table/iommu-table.t
 import { checkInteger, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { checkKeys } from "../../units/keys.ts";
 import type { DmaWindow } from "../../units/numbers.ts";
+import { TablePlatform } from "../platform.ts";
 import { checkNothingLive, type PlatformHandle, SharedState } from "../shared-state.ts";
 import { Sun4vCalls, type Sun4vWindow, sun4vHypercallOf } from "./calls.ts";
 import { Sun4vOps } from "./ops.ts";
@@ -72,10 +73,8 @@ const HANDLE = { iotsb: "count", listAddress: "count", devices: "list" } as cons
  * One thread's view: post the machine's handle and this one's, and `attach` in each other thread. `generic` is the table to map in, with
  * pages of 8 KiB. A mapping that the hypervisor refuses returns a `Failure`.
  */
-export class Sun4vPlatform {
+export class Sun4vPlatform extends TablePlatform {
   readonly handle: Sun4vPlatformHandle;
-  /** The generic table, with ops of this thread. */
-  readonly generic: IommuTable;
   readonly ops: Sun4vOps;
   readonly window: Sun4vWindow;
   readonly #machine: Machine;
@@ -83,8 +82,8 @@ export class Sun4vPlatform {
   readonly #state: SharedState;
 
   private constructor(machine: Machine, handle: Sun4vPlatformHandle, generic: IommuTable, parts: Parts) {
+    super(machine, generic);
     this.handle = handle;
-    this.generic = generic;
     this.ops = parts.ops;
     this.window = handle.iotsb === 0 ? "legacy" : "atu";
     this.#machine = machine;

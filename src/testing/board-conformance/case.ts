@@ -17,7 +17,8 @@ export type Behaviour =
   | "ownership"
   | "threads"
   | "lazy flush"
-  | "invalidation";
+  | "invalidation"
+  | "platform";
 
 export interface BoardCase {
   readonly behaviour: Behaviour;

@@ -83,6 +83,7 @@ const HEADS: Readonly<Record<Behaviour, string>> = {
   threads: "threads",
   "lazy flush": "lazy",
   invalidation: "IOTLB",
+  platform: "platform",
 };
 
 /**

@@ -412,7 +412,59 @@ const BUGS: readonly Bug[] = [
     caught: /^permissions: an exchange swaps/,
     says: /after an exchange, entry \d+ holds page \d+, access 3; expected page \d+, access 1/,
   },
+  {
+    name: "a reset leaves the IOTLB as it is",
+    plant: (kind) =>
+      planted(kind, ({ platform }) => {
+        platform.reset = () => undefined;
+      }),
+    caught: /^platform: after a reset what is mapped works/,
+    says: /after a reset, the device still reads memory/,
+  },
+  {
+    name: "a reset empties the table",
+    plant: (kind) =>
+      planted(kind, ({ platform, table: { ops, window } }) => {
+        platform.reset = () => {
+          ops.clear(0, window.entries);
+          return ops.publish() ?? ops.invalidateAll();
+        };
+      }),
+    caught: /^platform: after a reset what is mapped works/,
+    says: /after a stray access and a reset, the device does not reach what is mapped/,
+  },
+  {
+    name: "the platform's windows leave its table out",
+    plant: (kind) => planted(kind, ({ platform }) => Object.defineProperty(platform, "windows", { value: [] })),
+    caught: /^platform: the generic table is one of the platform's windows/,
+    says: /the generic table is 0 of the 0 windows/,
+  },
+  {
+    name: "a platform can be closed once only",
+    plant: (kind) => planted(kind, closedOnceOnly),
+    caught: /^platform: a platform's and a board's second close do nothing/,
+    says: /closed already/,
+    setting: { threads: 2 },
+  },
+  {
+    name: "the platform keeps a resource of a mapping that has ended",
+    plant: (kind) =>
+      planted(kind, ({ platform }) => Object.defineProperty(platform, "resources", { value: { pagesLent: 1 } })),
+    caught: /^map: what is mapped the device reads and writes/,
+    says: /at the end, 1 of the platform's pagesLent are still in use/,
+  },
 ];
+
+/** The first close of the platform ends it; each further one is an error. */
+function closedOnceOnly({ platform }: Board): void {
+  const close = platform.close.bind(platform);
+  let isClosed = false;
+  platform.close = () => {
+    if (isClosed) throw new Error("closed already");
+    isClosed = true;
+    close();
+  };
+}
 
 function withoutClear(board: Board): Board {
   board.table.ops.clear = () => undefined;

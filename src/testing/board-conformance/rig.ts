@@ -354,8 +354,8 @@ export class Rig {
     }
     this.expectEntries(new Map(), when);
     expect(this.taken === 0, () => `${when}, ${this.taken} entries are still taken`);
-    const extras = this.board.extrasTaken?.() ?? 0;
-    expect(extras === 0, () => `${when}, ${extras} of what the platform shares out are still taken`);
+    for (const [name, taken] of Object.entries(this.board.platform.resources))
+      expect(taken === 0, () => `${when}, ${taken} of the platform's ${name} are still in use`);
     const faults = this.board.takeFaults();
     expect(faults.length === 0, () => `${when}, faults have not been taken: ${faultText(faults)}`);
   }

@@ -17,6 +17,7 @@ import { INVALIDATION, LAZY_FLUSH } from "./behaviours/invalidation.ts";
 import { MAP, UNMAP } from "./behaviours/map.ts";
 import { OWNERSHIP } from "./behaviours/ownership.ts";
 import { PERMISSIONS } from "./behaviours/permissions.ts";
+import { PLATFORM } from "./behaviours/platform.ts";
 import { ROLLBACK } from "./behaviours/rollback.ts";
 import { SCATTER_LISTS } from "./behaviours/scatter-lists.ts";
 import { THREADS } from "./behaviours/threads.ts";
@@ -38,6 +39,7 @@ export const BOARD_CASES: readonly BoardCase[] = [
   ...THREADS,
   ...LAZY_FLUSH,
   ...INVALIDATION,
+  ...PLATFORM,
 ];
 
 export interface BoardConformanceOptions {
