@@ -13,6 +13,8 @@ import { FULL, QUICK, type Scale } from "./scale.ts";
 
 export interface Build {
   readonly cases: readonly BenchCase[];
+  /** URL of its folder, as `Work.build` has it. */
+  readonly url: string;
   readonly full: Scale;
   readonly quick: Scale;
   /** The file of its worker threads. */
@@ -23,6 +25,7 @@ export interface Build {
 
 export const THIS_BUILD: Build = {
   cases: CASES,
+  url: new URL("..", import.meta.url).href,
   full: FULL,
   quick: QUICK,
   worker: new URL("./cell.worker.js", import.meta.url),
@@ -42,7 +45,7 @@ export async function openBuild(clone: string): Promise<Build> {
     import(url("cases/index.js").href),
     import(url("scale.js").href),
   ]);
-  return { cases, full, quick, worker: url("cell.worker.js"), commit: commitOf(clone) };
+  return { cases, url: url("../").href, full, quick, worker: url("cell.worker.js"), commit: commitOf(clone) };
 }
 
 /** The build's case of this name. Throws when it has none. */
@@ -55,18 +58,32 @@ export function caseOf({ cases }: Build, name: string): BenchCase {
 /** What this build is compared with. */
 export interface Base {
   readonly build: Build;
-  /** For cells of this build the base's cell of the same name, which does the same work. */
-  readonly twins: ReadonlyMap<Cell, Cell>;
+  /**
+   * For cells of this build what they are compared with: the base's cell of the same name, which does the same work, played by the base's
+   * code; or, where the base lacks the cell, ours over the base's allocator, if our driver can do that.
+   */
+  readonly twins: ReadonlyMap<Cell, Twin>;
 }
 
-/** Cells that the base does not have, or that do other work there, have no twin. */
+export interface Twin {
+  readonly cell: Cell;
+  readonly player: "base" | "this build";
+}
+
+/** Cells that do other work in the base, and those that it lacks and that need more than its allocator, have no twin. */
 export function baseFor(cells: readonly Cell[], build: Build, quick: boolean, seed: number): Base {
   const cases = build.cases.filter(({ name }) => cells.some((cell) => cell.case === name));
   const theirs = new Map(
     cases.flatMap((one) => one.cells(quick ? build.quick : build.full, seed)).map((cell) => [nameOf(cell), cell]),
   );
-  const pairs = cells.map((cell) => [cell, theirs.get(nameOf(cell))] as const);
-  return { build, twins: new Map(pairs.filter((pair): pair is [Cell, Cell] => isDeepStrictEqual(pair[0], pair[1]))) };
+  const twinOf = (cell: Cell): Twin | undefined => {
+    const same = theirs.get(nameOf(cell));
+    if (same !== undefined) return isDeepStrictEqual(same, cell) ? { cell: same, player: "base" } : undefined;
+    const played = { ...cell, work: { ...cell.work, build: build.url } };
+    return cell.playsAnyBuild ? { cell: played, player: "this build" } : undefined;
+  };
+  const pairs = cells.map((cell) => [cell, twinOf(cell)] as const);
+  return { build, twins: new Map(pairs.filter((pair): pair is [Cell, Twin] => pair[1] !== undefined)) };
 }
 
 /** What the cell is called in messages. */

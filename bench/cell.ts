@@ -30,6 +30,10 @@ export interface Work {
   readonly amount?: number;
   /** What else tells the cells of a case apart. */
   readonly variant?: string;
+  /** Thread slots of the allocator, where a cell has more threads than is usual. */
+  readonly threads?: number;
+  /** URL of the folder of another build whose pooled allocator is played; undefined: this build's. */
+  readonly build?: string;
 }
 
 export interface Cell {
@@ -40,6 +44,8 @@ export interface Cell {
   readonly at: string;
   readonly threads: number;
   readonly work: Work;
+  /** Its driver can play the pooled allocator of another build (`Work.build`), so that a base without such a cell can be compared. */
+  readonly playsAnyBuild?: true;
 }
 
 /** What one player has measured. */

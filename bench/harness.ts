@@ -67,7 +67,8 @@ export async function playAll(cells: readonly Cell[], options: PlayOptions): Pro
   const all = cells.map((cell): readonly Part[] => {
     const twin = base?.twins.get(cell);
     const own = { stage: ours, cell, measured: [] };
-    return theirs === undefined || twin === undefined ? [own] : [own, { stage: theirs, cell: twin, measured: [] }];
+    if (theirs === undefined || twin === undefined) return [own];
+    return [own, { stage: twin.player === "base" ? theirs : ours, cell: twin.cell, measured: [] }];
   });
   try {
     for (let repetition = 0; repetition < repetitions; repetition++) {
@@ -197,7 +198,7 @@ class Stage {
   }
 
   #invalid(cell: Cell, error: unknown): InvalidResult {
-    const where = this.#build === THIS_BUILD ? "" : " (base)";
+    const where = this.#build === THIS_BUILD && cell.work.build === undefined ? "" : " (base)";
     const why = error instanceof Error ? error.message : error;
     return new InvalidResult(`${nameOf(cell)}${where}: ${why}`, { cause: error });
   }

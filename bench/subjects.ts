@@ -57,7 +57,7 @@ export const POOLED: readonly SubjectName[] = ["pooled", "cached"];
 /** The table of before 2015, the floor, and the driver alone. */
 export const RIVALS: readonly SubjectName[] = ["single lock", "free list", "nothing"];
 
-/** More than any cell has threads; it also divides what one thread may cache. */
+/** Thread slots, as many as most cells need; the number also divides what one thread may cache. */
 const THREADS = 4;
 
 /** Options of the pooled allocator that a subject's name stands for. */
@@ -72,7 +72,7 @@ export function pooledOptions(work: Work): {
     entries: work.entries,
     pools: work.pools,
     largePool: false,
-    threads: THREADS,
+    threads: work.threads ?? THREADS,
     cache: work.subject.startsWith("cached") ? "fifo" : "none",
   };
 }
@@ -80,8 +80,14 @@ export function pooledOptions(work: Work): {
 /** Makes a subject for one thread. */
 export async function attachAlone(work: Work): Promise<Attached> {
   return attachPooled(work.subject)
-    ? ofPooled(PooledAllocator.create(pooledOptions(work)))
+    ? ofPooled((await pooledAllocatorOf(work)).create(pooledOptions(work)))
     : attachOther(work, undefined);
+}
+
+/** The class, of this build or of the one that the work names. */
+async function pooledAllocatorOf({ build }: Work): Promise<typeof PooledAllocator> {
+  if (build === undefined) return PooledAllocator;
+  return (await import(new URL("src/allocator/pooled-allocator.js", build).href)).PooledAllocator;
 }
 
 /** A subject that several threads share: player 0 makes it, all attach. `share` hands the handle on. */
@@ -92,11 +98,12 @@ export async function attachTogether(
 ): Promise<Attached> {
   let made: PooledAllocator | SingleLockTable | undefined;
   if (attachPooled(work.subject)) {
+    const allocatorClass = await pooledAllocatorOf(work);
     const handle = await share<AllocatorHandle>(() => {
-      made = PooledAllocator.create(pooledOptions(work));
+      made = allocatorClass.create(pooledOptions(work));
       return made.handle;
     });
-    return ofPooled(number === 0 ? (made as unknown as PooledAllocator) : PooledAllocator.attach(handle));
+    return ofPooled(number === 0 ? (made as unknown as PooledAllocator) : allocatorClass.attach(handle));
   }
   if (work.subject !== "single lock") return attachOther(work, undefined);
   const handle = await share<SingleLockHandle>(() => {

@@ -1,24 +1,30 @@
-/** One and two threads, each in a pool of its own, or both in one. */
+/** One, two and many threads, each in a pool of its own, or all in one. */
 import { type BenchCase, type Cell, NANOSECONDS, type Work } from "../cell.ts";
 import { churnPages, fillPages, seedOf, thinPages } from "../churn.ts";
 import { FNV_BASIS, measureSlices, type Slices, warmUp } from "../measure.ts";
 import type { Player } from "../player.ts";
 import { type Scale, scaled } from "../scale.ts";
-import { attachTogether, type Counts, type SubjectName } from "../subjects.ts";
+import { attachTogether, type Counts, POOLED, type SubjectName } from "../subjects.ts";
 import { POOLS, pairsOf } from "./single.ts";
 
 /** The circumstances, as columns. */
 export const ALONE = "1 thread";
 export const OWN_POOLS = "2 threads, own pools";
+/** What two threads in one pool are to be compared with: one of them alone in that pool. */
+export const ALONE_IN_ONE_POOL = "1 thread, one pool";
 export const ONE_POOL = "2 threads, one pool";
+/** More threads than processors: a thread that holds the lock may be put aside. */
+export const CROWD = "16 threads, one pool";
+const CROWD_PLAYERS = 16;
 
 const ALL: readonly SubjectName[] = ["pooled", "cached", "single lock", "nothing"];
 
 export const threads: BenchCase = {
   name: "threads",
   about:
-    "Pairs of one page by several threads at once, tables half full. A time is that of one thread's pair while both " +
-    "run, in windows in which both are at work. The single lock has one pool, whoever comes.",
+    "Pairs of one page by several threads at once, tables half full. A time is that of one thread's pair while all " +
+    "run, in windows in which all are at work; of 16 threads on two processors that is eight times the time of their processors. " +
+    "The single lock has one pool, whoever comes.",
   metrics: [
     NANOSECONDS,
     { key: "rate", title: "all threads together [M pairs/s]", digits: 1 },
@@ -27,23 +33,15 @@ export const threads: BenchCase = {
   ],
   operation: "pair",
   cells(scale: Scale, seed: number): readonly Cell[] {
-    return [ALONE, OWN_POOLS, ONE_POOL].flatMap((at) =>
-      ALL.filter((subject) => at !== OWN_POOLS || subject !== "single lock").map((subject) => {
-        const players = at === ALONE ? 1 : 2;
-        const ownPools = at !== ONE_POOL && subject !== "single lock";
-        const work: Work = {
-          subject,
-          entries: scale.arena * (ownPools ? POOLS : players),
-          pools: ownPools ? POOLS : 1,
-          arena: scale.arena,
-          fillPercent: 50,
-          slices: scale.slices,
-          operations: scaled(pairsOf(subject), scale),
-          seed,
-        };
-        return { case: "threads", row: subject, at, threads: players, work };
-      }),
-    );
+    return [
+      ...ALL.map((subject) => ownPoolCell(subject, ALONE, 1, scale, seed)),
+      ...ALL.filter((subject) => subject !== "single lock").map((subject) =>
+        ownPoolCell(subject, OWN_POOLS, 2, scale, seed),
+      ),
+      onePoolCell("pooled", ALONE_IN_ONE_POOL, 1, scale, seed),
+      ...ALL.map((subject) => onePoolCell(subject, ONE_POOL, 2, scale, seed)),
+      ...POOLED.map((subject) => crowdCell(subject, scale, seed)),
+    ];
   },
   async play(work: Work, player: Player) {
     const attached = await attachTogether(work, player.number, (make) => player.share(make));
@@ -74,7 +72,39 @@ export const threads: BenchCase = {
   },
 };
 
-/** One thread after the other: both together fill the table to the last page. */
+function ownPoolCell(subject: SubjectName, at: string, players: number, scale: Scale, seed: number): Cell {
+  if (subject === "single lock") return onePoolCell(subject, at, players, scale, seed);
+  const { arena } = scale;
+  const table = { entries: arena * POOLS, pools: POOLS, arena };
+  return cellOf(at, players, { ...workOf(subject, scale, seed), ...table });
+}
+
+function onePoolCell(subject: SubjectName, at: string, players: number, scale: Scale, seed: number): Cell {
+  const { arena } = scale;
+  // Alone in as large a pool as that of two threads.
+  const pages = at === ALONE_IN_ONE_POOL ? 2 : players;
+  const cell = cellOf(at, players, { ...workOf(subject, scale, seed), entries: arena * pages, pools: 1, arena });
+  return at === ALONE_IN_ONE_POOL ? { ...cell, playsAnyBuild: true } : cell;
+}
+
+function crowdCell(subject: SubjectName, scale: Scale, seed: number): Cell {
+  const work = { ...workOf(subject, scale, seed), pools: 1, threads: CROWD_PLAYERS };
+  const arena = scale.arena / 4;
+  return { ...cellOf(CROWD, CROWD_PLAYERS, { ...work, entries: arena * CROWD_PLAYERS, arena }), playsAnyBuild: true };
+}
+
+type WorkWithoutTable = Omit<Work, "entries" | "pools" | "arena">;
+
+function workOf(subject: SubjectName, scale: Scale, seed: number): WorkWithoutTable {
+  const { slices } = scale;
+  return { subject, fillPercent: 50, slices, operations: scaled(pairsOf(subject), scale), seed };
+}
+
+function cellOf(at: string, threads: number, work: Work): Cell {
+  return { case: "threads", row: work.subject, at, threads, work };
+}
+
+/** One thread after the other: all together fill the table to the last page. */
 function inTurn<T>(player: Player, work: () => T): T {
   for (let turn = 0; turn < player.number; turn++) player.meet();
   const done = work();
