@@ -63,6 +63,7 @@ export interface Played {
 
 /** A number that a case measures. */
 export interface Metric {
+  /** Of a value that players give, or of several, with + between them: their sum. */
   readonly key: string;
   /** With its unit. */
   readonly title: string;
@@ -82,6 +83,12 @@ export interface BenchCase {
   readonly input?: { readonly key: (work: Work) => string; readonly make: (work: Work) => unknown };
   /** What a player does, on its thread. */
   play(work: Work, player: Player): Promise<Played>;
+}
+
+/** The metric's number; undefined where a value lacks. */
+export function metricOf(values: Played["values"], key: string): number | undefined {
+  const parts = key.split("+").map((part) => values?.[part]);
+  return parts.every((part) => part !== undefined) ? parts.reduce((sum, part) => sum + part, 0) : undefined;
 }
 
 export const NANOSECONDS: Metric = { key: "ns", title: "ns", digits: 1 };

@@ -51,3 +51,11 @@ export class Player {
     }
   }
 }
+
+/** Does some work on one thread after the other: all together fill the table to the last page. */
+export function inTurn<T>(player: Player, work: () => T): T {
+  for (let turn = 0; turn < player.number; turn++) player.meet();
+  const done = work();
+  for (let turn = player.number; turn < player.players; turn++) player.meet();
+  return done;
+}

@@ -1,7 +1,7 @@
 /** The results of a run, looked up by case, row, column and metric. */
 import { cpus, loadavg } from "node:os";
 import type { Build } from "./build.ts";
-import type { Cell } from "./cell.ts";
+import { type Cell, metricOf } from "./cell.ts";
 import { hashText, type Measured, QUIET, type Result } from "./harness.ts";
 import { median } from "./measure.ts";
 
@@ -45,7 +45,8 @@ export class Summary {
     const result = this.result(benchCase, row, at);
     const key = metric === "ns" && result?.cell.threads === 1 ? QUIET : metric;
     const ratios = (result?.base ?? []).map(
-      ({ values }, i) => (result?.measured[i]?.values[key] ?? Number.NaN) / (values[key] ?? Number.NaN),
+      ({ values }, i) =>
+        (metricOf(result?.measured[i]?.values, key) ?? Number.NaN) / (metricOf(values, key) ?? Number.NaN),
     );
     return ratios.length === 0 || ratios.some(Number.isNaN) ? undefined : spreadOf(ratios);
   }
@@ -128,7 +129,7 @@ function keyOf({ case: benchCase, row, at }: Pick<Cell, "case" | "row" | "at">):
 }
 
 function valuesOf(result: Result, metric: string): number[] {
-  return result.measured.map(({ values }) => values[metric]).filter((value) => value !== undefined);
+  return result.measured.map(({ values }) => metricOf(values, metric)).filter((value) => value !== undefined);
 }
 
 function spreadOf(values: readonly number[]): Spread {

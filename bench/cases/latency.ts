@@ -1,22 +1,27 @@
 /** How long single pairs take: not the mean, but the tail. */
+import { createShared, peek, poke, wordsOf } from "../../src/shared/memory.ts";
 import type { BenchCase, Cell, Work } from "../cell.ts";
 import { churnPages, churnPagesTimed, fillPages, Mix, type MixState, seedOf, thinPages } from "../churn.ts";
 import { asSortedNanoseconds, clockNanoseconds, measureSlices, quantile } from "../measure.ts";
-import type { Player } from "../player.ts";
+import { inTurn, type Player } from "../player.ts";
 import type { Scale } from "../scale.ts";
-import { type Attached, attachAlone, type SubjectName } from "../subjects.ts";
+import { type Attached, attachTogether, type SubjectName } from "../subjects.ts";
 import { mixInput, mixWork } from "./mix.ts";
 import { POOLS } from "./single.ts";
 
 /** Of so many pairs one is timed: the others keep the caches as they are without a clock. */
 const EVERY = 4;
+/** A column, and the variant of its work. */
+export const CONTENDED = "1 page, 2 threads, one pool";
+const CONTENDERS = 2;
 const SUBJECTS: readonly SubjectName[] = ["pooled", "cached", "nothing"];
 
 export const latency: BenchCase = {
   name: "latency",
   about:
     `Single pairs, one in ${EVERY} timed by the clock, whose own cost (the median of two questions in a row) is taken off; it ` +
-    "resolves 10 ns, so short pairs are better read in the other tables. One page in the thread's own pool, and the mix.",
+    "resolves 10 ns, so short pairs are better read in the other tables. One page in the thread's own pool; one page of two threads " +
+    "in one pool, the pairs of both; and the mix.",
   metrics: [
     { key: "p50", title: "p50 [ns]", digits: 0 },
     { key: "p99", title: "p99 [ns]", digits: 0 },
@@ -29,25 +34,43 @@ export const latency: BenchCase = {
     const timed = (work: Work): Work => ({ ...work, slices: scale.quick ? 2 : 8, operations: samples });
     return SUBJECTS.flatMap((subject) => [
       ...(scale.quick ? [] : [timed(pageWork(subject, scale, seed))].map((work) => cellOf("1 page, 50 %", work))),
+      contendedCell(timed(contendedWork(subject, scale, seed))),
       ...scale.fills
         .filter((fillPercent) => fillPercent >= 50)
         .map((fillPercent) => cellOf(`mix, ${fillPercent} %`, timed(mixWork(subject, fillPercent, scale, seed)))),
     ]);
   },
-  input: { key: (work) => (work.pools === 1 ? mixInput.key(work) : ""), make: makeInput },
+  input: { key: (work) => (isMix(work) ? mixInput.key(work) : ""), make: makeInput },
   async play(work: Work, player: Player) {
-    const churn = churnOf(work, player.input, await attachAlone(work));
+    const attached = await attachTogether(work, player.number, (make) => player.share(make));
+    const churn = inTurn(player, () => churnOf({ ...work, seed: work.seed + player.number }, player.input, attached));
+    player.meet();
     churn.warmUp();
+    player.meet();
     const samples = new Float64Array(work.slices * work.operations);
     const slices = measureSlices(work.slices, (slice) => {
       churn.timed(samples.subarray(slice * work.operations, (slice + 1) * work.operations), seedOf(work.seed, slice));
     });
-    const sorted = asSortedNanoseconds(samples, clockNanoseconds());
-    const worst = quantile(sorted, 1) / 1000;
-    const values = { p50: quantile(sorted, 0.5), p99: quantile(sorted, 0.99), p999: quantile(sorted, 0.999), worst };
-    return { slices, operations: work.operations * EVERY, hash: churn.hash(), values };
+    const all = await samplesOfAll(player, asSortedNanoseconds(samples, clockNanoseconds()));
+    const hash = player.players === 1 ? churn.hash() : undefined;
+    return { slices, operations: work.operations * EVERY, hash, values: player.number === 0 ? quantilesOf(all) : {} };
   },
 };
+
+function quantilesOf(sorted: Float64Array): Readonly<Record<string, number>> {
+  const worst = quantile(sorted, 1) / 1000;
+  return { p50: quantile(sorted, 0.5), p99: quantile(sorted, 0.99), p999: quantile(sorted, 0.999), worst };
+}
+
+/** The samples of all players, sorted, in whole nanoseconds; all players have to call it. */
+async function samplesOfAll(player: Player, samples: Float64Array): Promise<Float64Array> {
+  const { length } = samples;
+  if (player.players === 1) return samples;
+  const words = wordsOf(await player.share(() => createShared(4 * length * player.players)));
+  for (let i = 0; i < length; i++) poke(words, player.number * length + i, Math.round(samples[i] as number));
+  player.meet();
+  return Float64Array.from({ length: length * player.players }, (_, i) => peek(words, i)).sort();
+}
 
 interface TimedChurn {
   warmUp(): void;
@@ -61,7 +84,7 @@ function churnOf(work: Work, input: unknown, attached: Attached): TimedChurn {
   const after = seedOf(work.seed, -6);
   const before = seedOf(work.seed, -5);
   const pairs = work.slices * work.operations;
-  if (work.pools === 1) {
+  if (isMix(work)) {
     const load = Mix.setUp(attached, input as MixState);
     return {
       warmUp: () => load.churn(subject, pairs, before, 0),
@@ -78,7 +101,20 @@ function churnOf(work: Work, input: unknown, attached: Attached): TimedChurn {
 }
 
 function makeInput(work: Work): unknown {
-  return work.pools === 1 ? mixInput.make(work) : undefined;
+  return isMix(work) ? mixInput.make(work) : undefined;
+}
+
+function isMix({ variant, pools }: Work): boolean {
+  return pools === 1 && variant !== CONTENDED;
+}
+
+function contendedWork(subject: SubjectName, scale: Scale, seed: number): Work {
+  const work = mixWork(subject, 50, scale, seed);
+  return { ...work, entries: scale.arena * CONTENDERS, arena: scale.arena, variant: CONTENDED };
+}
+
+function contendedCell(work: Work): Cell {
+  return { case: "latency", row: work.subject, at: CONTENDED, threads: CONTENDERS, work, playsAnyBuild: true };
 }
 
 function pageWork(subject: SubjectName, scale: Scale, seed: number): Work {

@@ -18,36 +18,54 @@ const PATIENCE_MS = 60_000;
 /** Columns. */
 export const IN_FLIGHT = "in flight, 1,000 ranges live";
 export const EVERYTHING = "everything, 1,000 ranges";
+export const RANGES_50_000 = "everything, 50,000 ranges";
 export const HALF_TABLE = "everything, half the table";
+export const RANGES_500_000 = "everything, 500,000 ranges of 8 Mi entries";
+
+/** What the columns mean, at full scale; the quick scale has a hundredth of the ranges. */
+interface Circumstance {
+  readonly ranges: number;
+  readonly percent?: number;
+  readonly entryFactor?: number;
+  readonly kills: number;
+}
+const CIRCUMSTANCES: Readonly<Record<string, Circumstance>> = {
+  [IN_FLIGHT]: { ranges: 1000, kills: 5 },
+  [EVERYTHING]: { ranges: 1000, kills: 5 },
+  [RANGES_50_000]: { ranges: 50_000, kills: 9 },
+  [HALF_TABLE]: { ranges: 0, percent: 50, kills: 5 },
+  [RANGES_500_000]: { ranges: 500_000, entryFactor: 8, kills: 3 },
+};
 
 export const recovery: BenchCase = {
   name: "recovery",
   about:
-    "A worker that maps and unmaps in a table of 1 Mi entries is ended by terminate(), and another thread reclaims what it " +
+    "A worker that maps and unmaps ranges of 1 to 16 pages in a table of 1 Mi entries is ended by terminate(), and another thread reclaims what it " +
     "held: locks and half-made changes, then its pending and cached ranges (in flight), or its live ranges too (everything). " +
-    "Entries are cleared and the IOTLB is invalidated. The first is with code that V8 has not compiled yet.",
+    "Entries are cleared and the IOTLB is invalidated. The first is with code that V8 has not compiled yet; the warm ones are the later half.",
   metrics: [
     { key: "middle", title: "median [ms]", digits: 2 },
+    { key: "warm", title: "warm [ms]", digits: 2 },
     { key: "first", title: "the first [ms]", digits: 2 },
     { key: "worst", title: "the worst [ms]", digits: 2 },
   ],
   operation: "recovery",
   cells(scale: Scale, seed: number): readonly Cell[] {
-    return [IN_FLIGHT, EVERYTHING, HALF_TABLE].map((at) => ({
+    return Object.entries(CIRCUMSTANCES).map(([at, { ranges, percent = 0, entryFactor = 1, kills }]) => ({
       case: "recovery",
       row: "pooled, cached",
       at,
       threads: 1,
       work: {
         subject: "cached" as const,
-        entries: scale.entries,
+        entries: scale.entries * entryFactor,
         pools: 16,
-        arena: scale.entries,
-        fillPercent: at === HALF_TABLE ? 50 : 0,
-        slices: scale.quick ? 1 : 5,
+        arena: scale.entries * entryFactor,
+        fillPercent: percent,
+        slices: scale.quick ? 1 : kills,
         operations: 1,
         seed,
-        amount: at === HALF_TABLE ? 0 : 1000,
+        amount: scale.quick && ranges > 1000 ? ranges / 100 : ranges,
         variant: at === IN_FLIGHT ? "in-flight" : "everything",
       },
     }));
@@ -70,7 +88,8 @@ export const recovery: BenchCase = {
     }
     const [first = Number.NaN, ...later] = milliseconds;
     const worst = Math.max(...milliseconds);
-    const values = { first, worst, middle: median(later.length > 0 ? later : milliseconds) };
+    const middle = median(later.length > 0 ? later : milliseconds);
+    const values = { first, worst, middle, warm: median(milliseconds.slice(milliseconds.length >> 1)) };
     return { slices, operations: 1, hash: undefined, values };
   },
 };

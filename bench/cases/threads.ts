@@ -2,7 +2,7 @@
 import { type BenchCase, type Cell, NANOSECONDS, type Work } from "../cell.ts";
 import { churnPages, fillPages, seedOf, thinPages } from "../churn.ts";
 import { FNV_BASIS, measureSlices, type Slices, warmUp } from "../measure.ts";
-import type { Player } from "../player.ts";
+import { inTurn, type Player } from "../player.ts";
 import { type Scale, scaled } from "../scale.ts";
 import { attachTogether, type Counts, POOLED, type SubjectName } from "../subjects.ts";
 import { POOLS, pairsOf } from "./single.ts";
@@ -102,14 +102,6 @@ function workOf(subject: SubjectName, scale: Scale, seed: number): WorkWithoutTa
 
 function cellOf(at: string, threads: number, work: Work): Cell {
   return { case: "threads", row: work.subject, at, threads, work };
-}
-
-/** One thread after the other: all together fill the table to the last page. */
-function inTurn<T>(player: Player, work: () => T): T {
-  for (let turn = 0; turn < player.number; turn++) player.meet();
-  const done = work();
-  for (let turn = player.number; turn < player.players; turn++) player.meet();
-  return done;
 }
 
 /** How the locks fared between two looks at the counters. Nothing for what has no locks. */
