@@ -9,7 +9,7 @@ import { CASES } from "./cases/index.ts";
 import type { Cell } from "./cell.ts";
 import { checked, InvalidResult, type Measured, playAll } from "./harness.ts";
 import { FULL, QUICK } from "./scale.ts";
-import { missedBy, TARGETS, type Target } from "./targets.ts";
+import { missedBy, STANDING_TARGETS, TARGETS, type Target } from "./targets.ts";
 
 const measured = (hash: number | undefined): Measured => ({
   values: { ns: 1 },
@@ -74,14 +74,16 @@ test("every target asks for cells and metrics that a full run has", () => {
         ),
     ),
   );
-  for (const target of TARGETS) {
-    let asked = 0;
-    target.measured((benchCase, row, at, metric) => {
-      asked++;
+  for (const target of [...TARGETS, ...STANDING_TARGETS]) {
+    const asked: string[] = [];
+    const ask = (by: "lookup" | "timesBase") => (benchCase: string, row: string, at: string, metric: string) => {
       assert.ok(cells.has(`${benchCase}: ${row}, ${at}, ${metric}`), `${target.what}: ${row}, ${at}, ${metric}`);
+      asked.push(by);
       return 1;
-    });
-    assert.ok(asked > 0, target.what);
+    };
+    assert.notEqual(target.measured({ lookup: ask("lookup"), timesBase: ask("timesBase") }), undefined, target.what);
+    assert.equal(asked.includes("timesBase"), target.base !== undefined, target.what);
+    assert.ok(asked.length > 0, target.what);
   }
 });
 

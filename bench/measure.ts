@@ -6,6 +6,7 @@
  * own processor time, are measured beside it.
  */
 import { readFileSync } from "node:fs";
+import { compareExchange, createShared, poke, wordsOf } from "../src/shared/memory.ts";
 
 /** When slices began and ended, in nanoseconds of a clock that all threads share. */
 export interface Slices {
@@ -92,6 +93,17 @@ export function clockNanoseconds(): number {
     samples[i] = (performance.now() - began) * 1e6;
   }
   return quantile(samples.sort(), 0.5);
+}
+
+/** What the machine takes for one compareExchange of a shared word that no other thread uses: a quick slice of many. */
+export function compareExchangeNanoseconds(): number {
+  const words = wordsOf(createShared(4));
+  const operations = 100_000;
+  const { begins, ends } = measureSlices(40, () => {
+    for (let i = 0; i < operations; i++) compareExchange(words, 0, i, i + 1);
+    poke(words, 0, 0);
+  });
+  return quantile(begins.map((begin, i) => ((ends[i] as number) - begin) / operations).sort(), 0.15);
 }
 
 /** Milliseconds with fractions of each of `samples`, as nanoseconds without the clock's cost, sorted. */

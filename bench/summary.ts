@@ -3,7 +3,7 @@ import { cpus, loadavg } from "node:os";
 import type { Build } from "./build.ts";
 import { type Cell, metricOf } from "./cell.ts";
 import { hashText, type Measured, QUIET, type Result } from "./harness.ts";
-import { median } from "./measure.ts";
+import { compareExchangeNanoseconds, median } from "./measure.ts";
 
 /** A metric over all repetitions. */
 export interface Spread {
@@ -11,9 +11,6 @@ export interface Spread {
   readonly least: number;
   readonly most: number;
 }
-
-/** Undefined where the run has no such cell, or the cell no such metric. */
-export type Lookup = (benchCase: string, row: string, at: string, metric: string) => number | undefined;
 
 export class Summary {
   readonly results: readonly Result[];
@@ -34,8 +31,10 @@ export class Summary {
     return values.length === 0 ? undefined : spreadOf(values);
   }
 
-  /** Medians. */
-  readonly lookup: Lookup = (benchCase, row, at, metric) => this.spread(benchCase, row, at, metric)?.median;
+  /** The median; undefined where the run has no such cell, or the cell no such metric. */
+  lookup(benchCase: string, row: string, at: string, metric: string): number | undefined {
+    return this.spread(benchCase, row, at, metric)?.median;
+  }
 
   /**
    * How many times the base's value it is: of each repetition, in which both were played side by side. Undefined without a base.
@@ -48,7 +47,7 @@ export class Summary {
       ({ values }, i) =>
         (metricOf(result?.measured[i]?.values, key) ?? Number.NaN) / (metricOf(values, key) ?? Number.NaN),
     );
-    return ratios.length === 0 || ratios.some(Number.isNaN) ? undefined : spreadOf(ratios);
+    return ratios.length === 0 || !ratios.every(Number.isFinite) ? undefined : spreadOf(ratios);
   }
 
   /** Processor time of one operation, in nanoseconds: the median. */
@@ -78,6 +77,8 @@ export interface Circumstances {
   readonly processor: string;
   readonly processors: number;
   readonly loadAverage: number;
+  /** One compareExchange of a shared word that nobody else uses. */
+  readonly compareExchangeNanoseconds: number;
   readonly seed: number;
   readonly repetitions: number;
   readonly quick: boolean;
@@ -98,6 +99,7 @@ export function circumstances(
     processor: cpus()[0]?.model ?? "unknown",
     processors: cpus().length,
     loadAverage: loadavg()[0] ?? 0,
+    compareExchangeNanoseconds: compareExchangeNanoseconds(),
     seed,
     repetitions,
     quick,

@@ -10,6 +10,7 @@ import { mix } from "./mix.ts";
 import { peers } from "./peers.ts";
 import { platforms } from "./platforms.ts";
 import { recovery } from "./recovery.ts";
+import { replay } from "./replay.ts";
 import { single } from "./single.ts";
 import { threads } from "./threads.ts";
 import { traceTools } from "./trace-tools.ts";
@@ -23,6 +24,7 @@ export const CASES: readonly BenchCase[] = [
   foreign,
   failing,
   mapSg,
+  replay,
   debug,
   platforms,
   recovery,

@@ -167,7 +167,7 @@ export function tableOf(work: Work): MappingTable {
 }
 
 /** Hands out the next entries, and writes none. */
-class NoTable implements MappingTable {
+export class NoTable implements MappingTable {
   readonly window: DmaWindow;
   #next = 0;
   constructor(window: DmaWindow) {

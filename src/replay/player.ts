@@ -12,6 +12,9 @@ import type { WorkerPlan } from "./plan.ts";
 /** One mapping in so many is checked. */
 export const SAMPLE_EVERY = 16;
 
+/** Looks at a mapped list, when it has been mapped and before it is unmapped. */
+export type MappingChecker = Pick<TranslationChecker, "checkEnds" | "checkBetween">;
+
 const UNMAPPED = 0;
 const MAPPED = 1;
 const SAMPLED = 2;
@@ -24,7 +27,7 @@ export class Player {
   readonly #plan: WorkerPlan;
   readonly #arenaAddress: number;
   readonly #device: DmaDevice;
-  readonly #checker: TranslationChecker;
+  readonly #checker: MappingChecker;
   readonly #lists: readonly ScatterList[];
   /** The request whose pieces each list holds, or −1. */
   readonly #filledWith: Int32Array;
@@ -32,7 +35,7 @@ export class Player {
   #next = 0;
   #untilSample = 1;
 
-  constructor(plan: WorkerPlan, arenaAddress: number, device: DmaDevice, checker: TranslationChecker) {
+  constructor(plan: WorkerPlan, arenaAddress: number, device: DmaDevice, checker: MappingChecker) {
     this.#plan = plan;
     this.#arenaAddress = arenaAddress;
     this.#device = device;
