@@ -22,16 +22,16 @@ const HELP = `usage: npm run bench -- [options]        (or: node build/bench/mai
   --seed N          of the order and of the work, 1 to 2147483647; default 1
   --quick           small tables and few operations, a few seconds in all: shows that it works, times mean nothing
   --json FILE       writes every number of every repetition to FILE as well
-  --markdown        prints the tables of docs/performance.md
+  --markdown        prints a page of docs/runs; its table of targets stands in docs/performance.md too
   --list            names the cases and their cells
   --help            this
 
 examples:
-  npm run bench -- --markdown > report.md
+  npm run -s bench -- --base ../iova-cafea23 --repetitions 3 --markdown > run.md
   npm run bench -- --case mix --case threads --repetitions 3 --json mix.json
   npm run bench -- --base ../iova-before --cell "single: pooled, 50 %" --cell "threads: pooled" --repetitions 9
 
-A whole run takes five to ten minutes. Ratios within one run can be relied on; times depend on the machine, and on what else
+A whole run takes five to ten minutes, with a base twice as long. Ratios within one run can be relied on; times depend on the machine, and on what else
 runs on it. Exit code: 0 done, 1 a cell gave wrong or differing answers, 2 wrong use.
 `;
 

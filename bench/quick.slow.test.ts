@@ -1,13 +1,14 @@
 /** The benchmarks, small: they must not rot. What they answer is checked; how long it took is not. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { CASES } from "./cases/index.ts";
 import { metricOf, type Work } from "./cell.ts";
+import { STANDING_TARGETS, TARGETS } from "./targets.ts";
 
 const MAIN = fileURLToPath(new URL("./main.js", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "iova-bench-"));
@@ -125,10 +126,39 @@ test("--base plays the cells that the other build has too, and says how many tim
   );
 });
 
-test("docs/performance.md has the tables of every case", () => {
-  const page = readFileSync(fileURLToPath(new URL("../../docs/performance.md", import.meta.url)), "utf8");
+/** The newest page of docs/runs that is named by its date alone. */
+function newestRun(): { readonly name: string; readonly page: string } {
+  const runs = readdirSync(join(ROOT, "docs/runs")).filter((name) => /^\d{4}-\d\d-\d\d\.md$/.test(name));
+  const name = runs.sort().at(-1) ?? "";
+  return { name, page: readFileSync(join(ROOT, "docs/runs", name), "utf8") };
+}
+
+/** Rows of the tables in the section Targets. */
+function targetsIn(page: string): readonly string[] {
+  const [, section = ""] = page.split(/^## Targets$/m);
+  return section
+    .replace(/^## [\s\S]*/m, "")
+    .split("\n")
+    .filter((line) => line.startsWith("|"));
+}
+
+test("the newest page of docs/runs has the tables of every case", () => {
+  const { page } = newestRun();
   for (const { name } of CASES) assert.match(page, new RegExp(`^## ${name}$`, "m"));
-  assert.match(page, /^## Targets$/m);
+});
+
+test("docs/performance.md has the targets of the newest run, each of them, and no more than 120 lines", () => {
+  const page = readFileSync(join(ROOT, "docs/performance.md"), "utf8");
+  assert.deepEqual(targetsIn(page), targetsIn(newestRun().page));
+  for (const { what } of [...TARGETS, ...STANDING_TARGETS]) assert.ok(page.includes(`| ${what} |`), what);
+  assert.ok(page.split("\n").length <= 121);
+});
+
+test("docs/runs/README.md names every page", () => {
+  const readme = readFileSync(join(ROOT, "docs/runs/README.md"), "utf8");
+  for (const name of readdirSync(join(ROOT, "docs/runs"))) {
+    if (name !== "README.md") assert.ok(readme.includes(`](${name})`), name);
+  }
 });
 
 test("--list and --help answer without playing anything", () => {

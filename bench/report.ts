@@ -1,4 +1,4 @@
-/** A run as tables: for a terminal, or as the Markdown that docs/performance.md holds. */
+/** A run as tables: for a terminal, or as the Markdown of a page in docs/runs. */
 import { ALONE, OWN_POOLS } from "./cases/threads.ts";
 import type { BenchCase, Metric } from "./cell.ts";
 import { hashText } from "./harness.ts";
@@ -30,11 +30,14 @@ const BASE_TEXT =
   "repetitions, with the least and the most in brackets; below 1 is faster than the base. Of one thread's nanoseconds those of a quiet slice are " +
   "compared (three in twenty slices are quicker).";
 
-/** The report as Markdown. */
+const PAGE_TEXT = "Printed by `npm run -s bench -- --markdown`; how to read it: [performance](../performance.md).";
+
+/** The report as a page in Markdown. */
 export function toMarkdown(summary: Summary, of: Circumstances, cases: readonly BenchCase[]): string {
-  return sectionsOf(summary, of, cases, false)
-    .map(({ heading, text, tables }) => [`## ${heading}`, text, ...tables.map(markdownTable)].join("\n\n"))
-    .join("\n\n");
+  const sections = sectionsOf(summary, of, cases, false).map(({ heading, text, tables }) =>
+    [`## ${heading}`, text, ...tables.map(markdownTable)].join("\n\n"),
+  );
+  return [`# Run of ${of.date}`, PAGE_TEXT, ...sections].join("\n\n");
 }
 
 /** The report for a terminal, with the digests of all answers. */

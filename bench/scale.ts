@@ -14,7 +14,7 @@ export interface Scale {
   readonly slices: number;
 }
 
-/** What docs/performance.md holds. */
+/** What docs/runs holds. */
 export const FULL: Scale = {
   quick: false,
   entries: 2 ** 20,

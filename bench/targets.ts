@@ -6,7 +6,7 @@
  */
 import { OFF, ON_NOTHING, ON_TABLE, UNDECORATED } from "./cases/debug.ts";
 import { AFTER_FREE, FULL, HOLES } from "./cases/failing.ts";
-import { RANGES_50_000, RANGES_500_000 } from "./cases/recovery.ts";
+import { EVERYTHING, IN_FLIGHT, RANGES_50_000, RANGES_500_000 } from "./cases/recovery.ts";
 import { THROUGH_MAP_SG } from "./cases/replay.ts";
 import { ALONE, ALONE_IN_ONE_POOL, CROWD, ONE_POOL, OWN_POOLS } from "./cases/threads.ts";
 import { BY_REGEX, COLUMNS, PARSER } from "./cases/traces.ts";
@@ -96,8 +96,12 @@ export const STANDING_TARGETS: readonly Target[] = [
     digits: 3,
     measured: ({ lookup }) => lookup("threads", "pooled", OWN_POOLS, "contended"),
   },
+  latencyOf("mix at 90 % full, locked: p99.9", "90 %"),
+  latencyOf("mix at 95 % full, locked: p99.9", "95 %"),
   failingAlloc("failing alloc, table full", FULL),
   failingAlloc("failing alloc, a hole per 64, 2 pages", HOLES),
+  recoveryOf("recovery of what was in flight, the worst", 10, IN_FLIGHT, "worst"),
+  recoveryOf("recovery of 1,000 ranges, the worst", 10, EVERYTHING, "worst"),
   switchedOff("debug mode switched off, no table below : undecorated", ON_NOTHING),
   switchedOff("debug mode switched off : undecorated", ON_TABLE),
   readingOf("trace parser, times as fast as a regular expression per line", PARSER, 4),
@@ -132,6 +136,14 @@ function recoveryOf(what: string, bound: number, at: string, metric: string): Ta
 function scaling(what: string, row: string): Target {
   const measured = (run: Run) => ratioOf(run, ["threads", row, OWN_POOLS], ["threads", row, ALONE], "rate");
   return { ...timesOf(what, 1.8), sense: "at least", measured };
+}
+
+function latencyOf(what: string, at: string): Target {
+  const measured = (run: Run) => {
+    const nanoseconds = run.lookup("latency", "pooled", `mix, ${at}`, "p999");
+    return nanoseconds === undefined ? undefined : nanoseconds / 1000;
+  };
+  return { what, sense: "at most", bound: 8, unit: "µs", digits: 1, measured };
 }
 
 function failingAlloc(what: string, at: string): Target {
