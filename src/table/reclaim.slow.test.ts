@@ -1,4 +1,4 @@
-/** Drivers that are killed at random moments: 48 of them. */
+/** Drivers that are killed at random moments: two on each table. */
 import { testReclaim } from "./reclaim.model.ts";
 
-testReclaim(48, "reclaim.slow.test.js");
+testReclaim(32, "reclaim.slow.test.js");

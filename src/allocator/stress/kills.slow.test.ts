@@ -1,4 +1,4 @@
-/** Threads that are killed at random moments: one or two on each table. */
+/** Threads that are killed at random moments: one on each table. */
 import { testKills } from "./kills.model.ts";
 
-testKills(40, "kills.slow.test.js");
+testKills(25, "kills.slow.test.js");

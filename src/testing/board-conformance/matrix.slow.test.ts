@@ -1,4 +1,7 @@
-/** The conformance suite over all boards on machines of this process. The matrix is printed at the end. */
+/**
+ * The conformance suite over all boards on machines of this process, in every cell, and one setting in each; matrix.exhaustive.test.ts has
+ * all settings. The matrix is printed at the end.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type BoardKind, levelsOf } from "../../machines/board.ts";
@@ -10,7 +13,7 @@ import { BOARD_CASES } from "./suite.ts";
 
 const counts = testMatrix(
   BOARD_KINDS.filter((kind) => !isStarted(kind)),
-  {},
+  { cells: fewCellsOf },
 );
 
 test("on every kind of board every two values of two options meet, and every cell runs every behaviour that it can", () => {

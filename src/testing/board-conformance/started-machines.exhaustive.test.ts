@@ -1,6 +1,6 @@
 /**
  * The boards whose machines are started, like a QEMU: the conformance suite over them, and drivers on real threads. The other boards
- * are in matrix.slow.test.ts and threads.exhaustive.test.ts. Here a driver is killed at rest only: one that is killed while it uses the machine
+ * are in matrix.exhaustive.test.ts and threads.exhaustive.test.ts. Here a driver is killed at rest only: one that is killed while it uses the machine
  * ends the machine for all (process.slow.test.ts).
  */
 import assert from "node:assert/strict";
