@@ -247,7 +247,10 @@ describe("iova replay, when things go wrong", () => {
   afterEach(() => {
     delete process.env["MISBEHAVE"];
   });
-  const misbehaving = async (how: string): Promise<{ code: number; output: string; errors: string }> => {
+  const misbehaving = async (
+    how: string,
+    seconds = "0.1",
+  ): Promise<{ code: number; output: string; errors: string }> => {
     process.env["MISBEHAVE"] = how;
     const terminal = new RecordingTerminal();
     const host = nodeHost(new URL("../replay/runner.test.worker.js", import.meta.url));
@@ -257,7 +260,7 @@ describe("iova replay, when things go wrong", () => {
       "--workers",
       "2",
       "--seconds",
-      "0.1",
+      seconds,
       "--table",
       "pooled",
     ];
@@ -282,7 +285,11 @@ describe("iova replay, when things go wrong", () => {
   });
 
   test("a worker that dies ends the command with a message and exit code 3", async () => {
-    assert.deepEqual((await misbehaving("throw")).code, 3);
-    assert.equal((await misbehaving("exit")).errors, "iova: pooled: worker 1 ended by itself, with exit code 7\n");
+    // The planted death comes after so many calls, and ends the replay.
+    assert.deepEqual((await misbehaving("throw", "20")).code, 3);
+    assert.equal(
+      (await misbehaving("exit", "20")).errors,
+      "iova: pooled: worker 1 ended by itself, with exit code 7\n",
+    );
   });
 });

@@ -20,6 +20,7 @@ import { BEGUN, CONTROL_BYTES, OVER, STOPPED } from "./worker.ts";
 
 /** How long a row runs at a time. */
 const SLICE_SECONDS = 0.1;
+/** A row that is measured for less has no longer a first slice than that. */
 const WARM_UP_SECONDS = 0.4;
 /** Memory for one worker's buffers; only touched pages cost anything. */
 const ARENA_BYTES = 2 ** 28;
@@ -159,7 +160,7 @@ export async function runReplay(
       await row.workers.all("ready");
     }
     for (const row of rows) {
-      await runSlice(row, 1, WARM_UP_SECONDS, host);
+      await runSlice(row, 1, Math.min(WARM_UP_SECONDS, options.seconds), host);
       row.before = totalsOf(row);
       row.seconds = row.cpuSeconds = 0;
       row.workerSeconds.fill(0);
