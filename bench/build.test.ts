@@ -3,11 +3,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Build, baseFor, nameOf, THIS_BUILD } from "./build.ts";
 import { single } from "./cases/single.ts";
-import { threads } from "./cases/threads.ts";
+import { CROWD, threads } from "./cases/threads.ts";
 import type { BenchCase, Cell } from "./cell.ts";
 import { QUICK } from "./scale.ts";
 
-const cells = [...single.cells(QUICK, 1), ...threads.cells(QUICK, 1)];
+const cells = [...single.cells(QUICK, 1), ...threads.cells(QUICK, 1).filter((cell) => !cell.playsAnyBuild)];
 
 function buildOf(...cases: readonly BenchCase[]): Build {
   return { ...THIS_BUILD, cases };
@@ -21,7 +21,7 @@ function altered(cell: Cell, change: (cell: Cell) => Cell): BenchCase {
 test("a cell is compared with the base's cell of the same name", () => {
   const { twins } = baseFor(cells, buildOf(single), true, 1);
   assert.deepEqual([...twins.keys()].map(nameOf), single.cells(QUICK, 1).map(nameOf));
-  for (const [own, twin] of twins) assert.deepEqual(twin, own);
+  for (const [own, twin] of twins) assert.deepEqual(twin, { cell: own, player: "base" });
 });
 
 test("a cell that the base does not have, or that does other work there, is not compared", () => {
@@ -32,6 +32,16 @@ test("a cell that the base does not have, or that does other work there, is not 
   for (const benchCase of [renamed, longer]) {
     assert.deepEqual([...baseFor(cells, buildOf(benchCase), true, 1).twins.keys()].map(nameOf), expected);
   }
+});
+
+test("where the base lacks a cell, our driver plays the base's allocator, if it can", () => {
+  const crowd = threads.cells(QUICK, 1).find(({ at }) => at === CROWD) as Cell;
+  const base = { ...buildOf(single), url: "file:///elsewhere/build/" };
+  const { work } = crowd;
+  assert.deepEqual(baseFor([crowd], base, true, 1).twins.get(crowd), {
+    cell: { ...crowd, work: { ...work, build: "file:///elsewhere/build/" } },
+    player: "this build",
+  });
 });
 
 test("the base's cells are made at the scale and with the seed of this run", () => {
