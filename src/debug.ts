@@ -1,6 +1,6 @@
 /**
- * `iova/debug`: the debug mode of a device's DMA, which reports misuse with both places. An entry of its own: programs that do not
- * debug do not load it. docs/dma-debug.md has all that is reported.
+ * `iova/debug`: the debug mode of a device's DMA, which reports misuse and where it happened. A separate entry, so that programs load it
+ * only to debug. docs/dma-debug.md lists all reports.
  */
 export { DebuggedDevice, debugged } from "./dma/debug/debugged-device.ts";
 export { describeMisuse } from "./dma/debug/describe.ts";

@@ -1,6 +1,6 @@
 /**
- * `iova`: what programs use that share an address range among threads, or map memory for devices. Runs wherever there is
- * SharedArrayBuffer: Node, browsers, Deno, Bun. Platforms and machines are made with `iova/platform`.
+ * `iova`: for programs that share an address range among threads, or map memory for devices. Runs in Node, browsers, Deno and Bun, with
+ * SharedArrayBuffer. `iova/platform` has platforms and machines.
  */
 /// <reference lib="esnext.disposable" preserve="true" />
 export type { AreaConstraints, AreaLimits } from "./allocator/constraints.ts";

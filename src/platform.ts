@@ -1,6 +1,6 @@
 /**
- * `iova/platform`: platforms, the machines they run on, and the contracts between these and the generic table. For those who run a
- * platform, and for those who bring a platform or a machine of their own.
+ * `iova/platform`: platforms, the machines they run on, and the contracts between these and the generic table. For programs that run a
+ * platform, and for new platforms and machines.
  */
 /// <reference lib="esnext.disposable" preserve="true" />
 export type { EntryFormat } from "./formats/contract.ts";

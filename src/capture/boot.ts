@@ -1,4 +1,4 @@
-/** Recording from the boot on: for faults before anybody can log in, and for buffers that live since their driver's probe. */
+/** Recording from the boot on: for faults before a login is possible, and for buffers that live since their driver's probe. */
 
 export interface BootFacts {
   /** As `uname -r` prints it; the newest kernels are assumed without. */

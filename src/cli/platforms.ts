@@ -81,7 +81,7 @@ function listLines(terminal: Terminal): string[] {
     ? ""
     : "; a call takes: entries that one hypercall writes at most (-: entries are written to memory)";
   const legend =
-    "entries: of the largest table, with the usual page; stray DMA: what becomes of an access to what is not mapped" +
+    "entries: of the largest table, with the usual page; stray DMA: the effect of an access to an unmapped address" +
     `${calls}. All run on the software machine, ` +
     `${listed(BOARD_KINDS.filter((kind) => onQemu(kind) !== undefined).map(({ name }) => name))} on QEMU too`;
   return [

@@ -1,4 +1,7 @@
-/** The driver's side of a ring of descriptors (ring-nic.ts) in coherent memory: fill one, give it away, look who has it. */
+/**
+ * The driver's side of a ring of descriptors (ring-nic.ts) in coherent memory: fills a descriptor, gives it to the device, and reads its
+ * owner.
+ */
 import type { CoherentMemory } from "../dma/contract.ts";
 import type { Memory } from "../machine/contract.ts";
 import { DESCRIPTOR_BYTES, DESCRIPTOR_ERROR, DESCRIPTOR_OWNED } from "./ring-nic.ts";
@@ -12,13 +15,13 @@ export class DescriptorRing {
     this.coherent = coherent;
   }
 
-  /** Writes a descriptor that the driver has. With OWNED among the flags it is the device's when this returns. */
+  /** Writes a descriptor of the driver. With OWNED in the flags it belongs to the device afterwards. */
   fill(descriptor: number, iova: bigint, bytes: number, flags: number): void {
     const at = this.coherent.address + descriptor * DESCRIPTOR_BYTES;
     this.#memory.store32(at, Number(iova & 0xffff_ffffn));
     this.#memory.store32(at + 4, Number(iova >> 32n));
     this.#memory.store32(at + 8, bytes);
-    // Last: the device looks at nothing else before it sees OWNED.
+    // Stored last: the device reads the other fields only after it sees OWNED.
     this.#memory.store32(at + 12, flags);
   }
 

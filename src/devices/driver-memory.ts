@@ -1,4 +1,4 @@
-/** The coherent memory of one driver: taken while it starts, given back together when it ends, also when its start failed half-way. */
+/** The coherent memory of one driver: allocated while it starts, and freed together when it ends or its start fails. */
 import type { CoherentMemory, DmaOperations } from "../dma/contract.ts";
 import { IovaError } from "../units/errors.ts";
 
@@ -10,7 +10,7 @@ export class DriverMemory {
     this.#dma = dma;
   }
 
-  /** `what` is for the error. Throws IovaError when it can't be had: that ends the driver's start. */
+  /** Allocates memory. `what`: its purpose, for the error. Throws IovaError on failure, which ends the driver's start. */
   take(bytes: number, what: string): CoherentMemory {
     const memory = this.#dma.allocateCoherent(bytes);
     if (typeof memory === "string") throw new IovaError("driver", `${what} can't be mapped: ${memory}`);
@@ -18,7 +18,7 @@ export class DriverMemory {
     return memory;
   }
 
-  /** The device uses none of it any more. */
+  /** Frees all of it. The device must not use it any more. */
   release(): void {
     for (const memory of this.#taken.splice(0)) this.#dma.freeCoherent(memory);
   }

@@ -1,6 +1,6 @@
 /**
- * `iova/devices`: two drivers that know the DMA API alone, and the device sides that they drive: what a driver of one's own, or a model of
- * a device, can start from. They run on every platform.
+ * `iova/devices`: two drivers that use only the DMA API, and models of their devices, as examples for other drivers and models. They run on
+ * every platform.
  */
 /// <reference lib="esnext.disposable" preserve="true" />
 export { BLOCK_BYTES, MAX_BLOCKS, NvmeController } from "./nvme-controller.ts";

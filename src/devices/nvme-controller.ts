@@ -1,5 +1,5 @@
 /**
- * A disk controller with NVMe's queues, as a model: what the device side does, by DMA alone. One submission and one completion
+ * A model of a disk controller with NVMe's queues, which acts only by DMA. One submission and one completion
  * queue in memory, a doorbell for each, and data moved by physical region pages: the part of NVM Express that matters to an
  * IOMMU (NVM Express base specification 2.0: 3.3.1 queues, 4.1.1 PRP entries, 4.2 completions).
  *
@@ -8,7 +8,7 @@
  * bit 17 on of the last word.
  *
  * PRP 1 points to the first piece, which ends at a page's end; PRP 2 to the second page, or, if there are more than two, to a
- * list of pages. The page of the controller has 4 KiB, whatever the IO page of the platform.
+ * list of pages. The page of the controller has 4 KiB, independent of the platform's IO page.
  */
 import type { DmaMaster } from "../machine/contract.ts";
 import { checkInteger } from "../units/errors.ts";
@@ -17,7 +17,7 @@ export const SUBMISSION_BYTES = 64;
 export const COMPLETION_BYTES = 16;
 export const NVME_PAGE_BYTES = 4096;
 export const BLOCK_BYTES = 512;
-/** Blocks of one command at most: 128 pages, so that a list of pages is one page. */
+/** Most blocks of one command: 128 pages, so that the list of pages fits one page. */
 export const MAX_BLOCKS = 1024;
 export const OPCODE_WRITE = 1;
 export const OPCODE_READ = 2;
@@ -29,11 +29,11 @@ const STATUS_DATA_TRANSFER_ERROR = 4;
 const STATUS_LBA_OUT_OF_RANGE = 0x80;
 
 /**
- * The device's side of a disk with NVMe's queues: blocks of 512 bytes, pages of 4 KiB, whatever the platform's IO page is. Doorbells are
- * methods, called by the driver's thread. It throws nothing for what DMA meets: that is a command's status, or `stopped`.
+ * Blocks have 512 bytes and pages 4 KiB, independent of the platform's IO page. Doorbells are methods, called by the driver's thread.
+ * Refused DMA does not throw: it sets a command's status, or `stopped`.
  */
 export class NvmeController {
-  /** True once a queue could not be read or written, and after `reset`: nothing moves until the queues are set again. */
+  /** True after a queue could not be read or written, and after `reset`: no DMA until `setQueues`. */
   stopped = false;
   readonly #dma: DmaMaster;
   readonly #disk: Uint8Array;
@@ -52,7 +52,7 @@ export class NvmeController {
     this.#disk = disk;
   }
 
-  /** Both queues with `entries` (2 .. 4096) entries each, at these bus addresses. */
+  /** Sets both queues, with `entries` (2 .. 4096) entries each, at these bus addresses. */
   setQueues(submissions: bigint, completions: bigint, entries: number): void {
     checkInteger("entries of a queue", entries, 2, 4096);
     this.#submissions = submissions;
@@ -104,7 +104,7 @@ export class NvmeController {
     });
   }
 
-  /** The pages after the first piece. A list that can't be read leads nowhere: to bus address 2^64 − 4096. */
+  /** The pages after the first piece. A list that can't be read is replaced by bus address 2^64 − 4096, which is refused. */
   #otherPages(count: number): bigint[] {
     const second = this.#fields.getBigUint64(32, true);
     if (count < 2) return count === 0 ? [] : [second];

@@ -1,6 +1,6 @@
 /**
  * A driver for the controller of nvme-controller.ts: a pair of queues in coherent memory, a page for each command's list of pages,
- * data mapped as scatterlists. It uses the DMA API alone, and so runs on every platform.
+ * data mapped as scatterlists. It uses only the DMA API, so it runs on every platform.
  */
 import type { CoherentMemory, DmaOperations } from "../dma/contract.ts";
 import { ScatterList } from "../dma/scatter-list.ts";
@@ -19,14 +19,17 @@ export interface NvmeDriverParts {
   readonly device: nvme.NvmeController;
 }
 
-/** A command under way, by its number; `pages` holds its list of pages. */
+/** A command in progress; `pages` holds its list of pages. */
 interface Command {
   readonly data: ScatterList;
   readonly pages: CoherentMemory;
   status: number | undefined;
 }
 
-/** `read` and `write` blocks of 512 bytes, and wait for each. Of the thread that made it. Answers: the controller's status, or why not. */
+/**
+ * Reads and writes blocks of 512 bytes, and waits for each command. Belongs to the thread that made it. Calls return the controller's
+ * status, or a failure.
+ */
 export class NvmeDriver {
   readonly #parts: NvmeDriverParts;
   readonly #entries: number;
@@ -40,7 +43,7 @@ export class NvmeDriver {
   #head = 0;
   #phase = 1;
 
-  /** Maps the queues and starts the controller. `entries`: 2 .. 4096. A failure throws IovaError, and undoes all. */
+  /** Maps the queues and starts the controller. `entries`: 2 .. 4096. On failure it throws IovaError and frees everything. */
   constructor(parts: NvmeDriverParts, entries: number) {
     checkInteger("entries of a queue", entries, 2, 4096);
     this.#parts = parts;
@@ -49,7 +52,7 @@ export class NvmeDriver {
     try {
       this.#submissions = this.#memory.take(entries * SUBMISSION_BYTES, "the submission queue");
       this.#completions = this.#memory.take(entries * COMPLETION_BYTES, "the completion queue");
-      // One entry always stays empty: a full queue is told from an empty one by that.
+      // One entry always stays empty, to distinguish a full queue from an empty one.
       for (let id = 0; id < entries - 1; id++) {
         const data = new ScatterList(1, 1 + (nvme.MAX_BLOCKS * BLOCK_BYTES) / NVME_PAGE_BYTES);
         this.#commands.push({ data, pages: this.#memory.take(NVME_PAGE_BYTES, "a list of pages"), status: undefined });
@@ -62,7 +65,7 @@ export class NvmeDriver {
     }
   }
 
-  /** Reads blocks into memory at `address`, a multiple of 4: the status, 0 for success; or why they could not be mapped or unmapped. */
+  /** Reads blocks into memory at `address`, a multiple of 4. Returns the status (0: success), or the failure to map or unmap. */
   read(firstBlock: number, blocks: number, address: number): number | Failure {
     return this.#transfer(OPCODE_READ, firstBlock, blocks, address);
   }
@@ -72,7 +75,7 @@ export class NvmeDriver {
     return this.#transfer(OPCODE_WRITE, firstBlock, blocks, address);
   }
 
-  /** Stops the controller and gives everything back, also the data of a command that never ended. A second call does nothing. */
+  /** Stops the controller and frees everything, including the data of an unfinished command. A second call does nothing. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -97,7 +100,7 @@ export class NvmeDriver {
     if (failure === undefined) {
       this.#submit(id, opcode, firstBlock, blocks);
       while (command.status === undefined) this.#reap();
-      // A failure here, too, is told: what the device wrote may not be in memory.
+      // A failure here is returned too: the device's writes may not be in memory.
       failure = this.#parts.dma.unmapSg(command.data);
     }
     const status = command.status ?? 0;
@@ -124,7 +127,7 @@ export class NvmeDriver {
     this.#parts.device.ringDoorbell(this.#tail);
   }
 
-  /** Takes the next completion; the phase says whether it is new. */
+  /** Takes the next completion, if its phase shows that it is new. */
   #reap(): void {
     const word = this.#parts.memory.load32(this.#completions.address + this.#head * COMPLETION_BYTES + 12);
     if (((word >>> 16) & 1) !== this.#phase) {
@@ -144,7 +147,7 @@ function pagesOf({ iovas, segmentBytes, segments }: ScatterList): bigint[] {
   let end = -1n;
   for (let segment = 0; segment < segments; segment++) {
     const iova = iovas[segment]!;
-    // A segment that goes on where the last one ended, in the middle of a page, has that page already.
+    // A segment that continues the previous one in the middle of a page shares that page.
     const first = iova === end ? ((iova + page - 1n) / page) * page : iova;
     end = iova + BigInt(segmentBytes[segment]!);
     for (let at = first; at < end; at = (at / page + 1n) * page) pages.push(at);

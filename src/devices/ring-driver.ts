@@ -1,9 +1,9 @@
 /**
  * A driver for the network card of ring-nic.ts: two rings in coherent memory, receive buffers that stay mapped, frames to send
- * as scatterlists. It uses the DMA API alone, and so runs on every platform.
+ * as scatterlists. It uses only the DMA API, so it runs on every platform.
  *
- * What a driver has to mind: a descriptor is filled before it is given to the device; a receive buffer is synced for the CPU before it is
- * read; a mapping ends only once the device has given its descriptor back; memory whose unmapping failed is not used again.
+ * Rules of a driver: fill a descriptor before giving it to the device; sync a receive buffer for the CPU before reading it; unmap only
+ * after the device has returned the descriptor; never reuse memory whose unmap failed.
  */
 import type { DmaOperations, Mapping } from "../dma/contract.ts";
 import { ScatterList } from "../dma/scatter-list.ts";
@@ -21,12 +21,12 @@ const BUFFER_BYTES = 2048;
 export interface RingDriverParts {
   readonly dma: DmaOperations;
   readonly memory: Memory;
-  /** Where receive buffers come from. */
+  /** Pages for receive buffers. */
   readonly pages: PhysicalPages;
   readonly device: RingNic;
 }
 
-/** A driver of a RingNic on any platform: `send` frames of pieces, `poll` for what came back, `close`. Of the thread that made it. */
+/** A driver of a RingNic. Belongs to the thread that made it. */
 export class RingDriver {
   /** Frames that the device reported as failed. */
   errors = 0;
@@ -37,14 +37,14 @@ export class RingDriver {
   readonly #memory: DriverMemory;
   #isClosed = false;
   readonly #buffers: { readonly address: number; readonly mapping: Mapping }[] = [];
-  /** What is being sent, at the descriptor of its last piece. */
+  /** Frames being sent, by the descriptor of their last piece. */
   readonly #sending: (ScatterList | undefined)[];
   #head = 0;
   #tail = 0;
   #free: number;
   #nextReceived = 0;
 
-  /** Maps everything and starts the device. `descriptors` of each ring: 2 .. 4096. A failure throws IovaError, and undoes all. */
+  /** Maps everything and starts the device. `descriptors` of each ring: 2 .. 4096. On failure it throws IovaError and frees everything. */
   constructor(parts: RingDriverParts, descriptors: number) {
     checkInteger("descriptors of a ring", descriptors, 2, 4096);
     this.#parts = parts;
@@ -65,7 +65,7 @@ export class RingDriver {
     }
   }
 
-  /** Sends a frame that lies in pieces of memory. A failure ("in-use": the ring is full) says that nothing is sent or mapped. */
+  /** Sends a frame of several pieces of memory. On failure ("in-use": the ring is full) nothing is sent or mapped. */
   send(pieces: readonly { readonly address: number; readonly bytes: number }[]): Failure | undefined {
     const list = new ScatterList(pieces.length);
     for (const { address, bytes } of pieces) if (bytes > 0) list.addNumber(address, bytes);
@@ -74,7 +74,7 @@ export class RingDriver {
     if (failure !== undefined) return failure;
     if (list.segments > this.#free) return this.#parts.dma.unmapSg(list) ?? "in-use";
     const last = list.segments - 1;
-    // The first piece is given away last: the device never sees half a frame.
+    // The first piece is given to the device last, so that it never sees a partial frame.
     for (let i = last; i >= 0; i--) {
       const flags = DESCRIPTOR_OWNED | (i === last ? DESCRIPTOR_LAST : 0);
       this.#transmit.fill((this.#head + i) % this.#descriptors, list.iovas[i]!, list.segmentBytes[i]!, flags);
@@ -87,7 +87,7 @@ export class RingDriver {
     return undefined;
   }
 
-  /** Unmaps what has been sent, and hands over what has arrived. Returns the number of frames. */
+  /** Unmaps sent frames, and passes received ones to `take`. Returns their number. */
   poll(take: (frame: Uint8Array) => void): number {
     this.#unmapSent();
     let frames = 0;
@@ -101,7 +101,7 @@ export class RingDriver {
     return frames;
   }
 
-  /** Stops the device and gives everything back. A second call does nothing. */
+  /** Stops the device and frees everything. A second call does nothing. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;

@@ -1,6 +1,6 @@
 /**
- * A network card with two descriptor rings, as a model: what the device side does, by DMA alone. It has a transmit and a receive
- * ring in memory, whose bus addresses the driver writes to its registers, and a doorbell for each.
+ * A model of a network card with two descriptor rings, which acts only by DMA. It has a transmit and a receive ring in memory, whose bus
+ * addresses the driver writes to its registers, and a doorbell for each.
  *
  * A descriptor is 16 bytes, little-endian:
  *
@@ -8,9 +8,8 @@
  *     8  length in bytes, 32 bits: of the piece to send; of the buffer, then of the frame received
  *     12 flags: OWNED by the device; LAST piece of a frame; ERROR
  *
- * The device looks only at descriptors that it owns, and gives each back by clearing OWNED after it is done with the buffer.
- * Every byte it moves goes through the machine's IOMMU: what is refused becomes ERROR in the descriptor, or, when a ring itself
- * can't be read, a stopped device.
+ * The device uses only descriptors that it owns, and returns each by clearing OWNED when it is done with the buffer. All its accesses go
+ * through the machine's IOMMU. A refused buffer sets ERROR in the descriptor; a refused ring stops the device.
  */
 import type { DmaMaster } from "../machine/contract.ts";
 import { checkInteger } from "../units/errors.ts";
@@ -19,7 +18,7 @@ export const DESCRIPTOR_BYTES = 16;
 export const DESCRIPTOR_OWNED = 1;
 export const DESCRIPTOR_LAST = 2;
 export const DESCRIPTOR_ERROR = 4;
-/** The longest frame, all pieces together. */
+/** Bytes of the longest frame. */
 const MAX_FRAME_BYTES = 9216;
 
 interface Ring {
@@ -29,14 +28,13 @@ interface Ring {
 }
 
 /**
- * The device's side of a network card: two rings of descriptors of 16 bytes, a doorbell each; every byte moves by DMA. Registers and
- * doorbells are methods, called by the driver's thread. It throws nothing for what DMA meets: a refused piece is ERROR in its descriptor,
- * a ring that can't be reached sets `stopped`.
+ * Registers and doorbells are methods, called by the driver's thread. Refused DMA does not throw: a refused piece sets ERROR in its
+ * descriptor, a refused ring sets `stopped`.
  */
 export class RingNic {
-  /** Frames that a descriptor lacked for, or whose buffer was too short: dropped, as on a wire. */
+  /** Number of received frames that were dropped because no descriptor was free or its buffer was too short. */
   dropped = 0;
-  /** True once a ring could not be read or written: nothing moves until `reset`. */
+  /** True after a ring could not be read or written: no DMA until `reset`. */
   stopped = false;
   readonly #dma: DmaMaster;
   readonly #wire: (frame: Uint8Array) => void;
@@ -46,13 +44,13 @@ export class RingNic {
   readonly #view: DataView = new DataView(this.#descriptor.buffer);
   readonly #frame: Uint8Array = new Uint8Array(MAX_FRAME_BYTES);
 
-  /** `wire` is given each frame that is sent; it must copy what it keeps. */
+  /** `wire` is called with each sent frame; it must copy what it keeps. */
   constructor(dma: DmaMaster, wire: (frame: Uint8Array) => void) {
     this.#dma = dma;
     this.#wire = wire;
   }
 
-  /** The registers of the rings: bus address of descriptor 0, and how many there are (1 .. 4096). */
+  /** Sets the rings: bus address of descriptor 0, and number of descriptors (1 .. 4096). */
   setRings(transmit: bigint, receive: bigint, descriptors: number): void {
     checkInteger("descriptors of a ring", descriptors, 1, 4096);
     Object.assign(this.#transmit, { base: transmit, descriptors, next: 0 });
@@ -87,7 +85,7 @@ export class RingNic {
     }
   }
 
-  /** A frame arrives: it goes to the next receive descriptor. False: dropped. */
+  /** Receives a frame into the next receive descriptor. False: dropped. */
   deliver(frame: Uint8Array): boolean {
     const ring = this.#receive;
     const delivered = this.#fetch(ring) && this.#writeFrame(ring, frame);
@@ -102,14 +100,14 @@ export class RingNic {
     return this.#giveBack(ring, written ? frame.length : 0, flags) && written;
   }
 
-  /** Reads the ring's next descriptor. False: it is the driver's, or the ring can't be read. */
+  /** Reads the ring's next descriptor. False: it belongs to the driver, or the ring can't be read. */
   #fetch(ring: Ring): boolean {
     if (this.stopped || ring.descriptors === 0) return false;
     if (!this.#dma.dmaRead(this.#addressIn(ring), this.#descriptor)) return this.#stop();
     return (this.#view.getUint32(12, true) & DESCRIPTOR_OWNED) !== 0;
   }
 
-  /** Writes length and flags, without OWNED, and goes on to the next descriptor. */
+  /** Writes length and flags, without OWNED, and advances to the next descriptor. */
   #giveBack(ring: Ring, bytes: number, flags: number): boolean {
     this.#view.setUint32(8, bytes, true);
     this.#view.setUint32(12, flags, true);

@@ -1,6 +1,6 @@
 /**
  * Pages and addresses without bigint: a 64-bit address as two 32-bit halves, and the byte order of big-endian entries.
- * Page shifts are 12 .. 34, so both sides of 32 occur; JavaScript's shifts count modulo 32, which every function here minds.
+ * Page shifts are 12 .. 34, both below and above 32; JavaScript's shifts work modulo 32, which every function here handles.
  */
 const TWO_TO_32 = 2 ** 32;
 
@@ -8,7 +8,7 @@ const TWO_TO_32 = 2 ** 32;
 export function addressHigh(page: number, pageShift: number): number {
   if (pageShift >= 32) return page << (pageShift - 32);
   const low = page >>> (32 - pageShift);
-  // Most pages are below 2^32, and are never made a double: the division is for the others.
+  // Most pages are below 2^32 and stay integers; the division is for the others.
   return page >>> 0 === page ? low : low | ((page / TWO_TO_32) << pageShift);
 }
 
@@ -26,13 +26,13 @@ export function pageAt(high: number, low: number, pageShift: number): number {
   return (high >>> 0) * (PAGES_IN_HIGH[pageShift] as number) + (low >>> pageShift);
 }
 
-/** The word with its four bytes in the other order, as a signed word. */
+/** The word with its four bytes reversed, as a signed word. */
 export function swapBytes(word: number): number {
   const halvesSwapped = (word << 16) | (word >>> 16);
   return ((halvesSwapped & 0x00ff00ff) << 8) | ((halvesSwapped >>> 8) & 0x00ff00ff);
 }
 
-/** Are the `count` pages from `page` on integers from 0 to `largest`? NaN is none. */
+/** True if the `count` pages from `page` on are integers from 0 to `largest`. False for NaN. */
 export function pagesFit(page: number, count: number, largest: number): boolean {
   const isPage = page >>> 0 === page || (page >= 0 && Math.floor(page) === page);
   return isPage && page + count - 1 <= largest;

@@ -17,35 +17,34 @@ export const ENTRY_BYTES = 8;
 export const ENTRY_WORDS = 2;
 
 export interface EntryFormat {
-  /** The field's name for it: "powernv-tce", "sun4u-iopte". Unique. */
+  /** Unique name: "powernv-tce", "sun4u-iopte". */
   readonly name: string;
   /** IO page sizes that the format can express, as log2 of bytes, ascending. */
   readonly pageShifts: readonly number[];
-  /** What the device may really do when `access` was asked for: at least that. Many platforms have no write without read. */
+  /** The access that a device really has, by the requested access: at least that. Many platforms have no write without read. */
   readonly grants: Readonly<Record<Access, Access>>;
   /**
-   * The word (0 or 1) that decides whether an entry is valid. While it is that of the empty entry, the IOMMU refuses the
-   * access whatever the other word holds; so it is stored last when an entry is set, and first when it is emptied.
-   * (Not so where the empty entry leads to a dummy page: then the other word alone holds all that may not be torn.)
+   * The word (0 or 1) that decides whether an entry is valid. While it equals that of the empty entry, the IOMMU refuses the access for any
+   * other word. So it is stored last when an entry is set, and first when it is emptied. (Not with a dummy page as empty entry.)
    */
   readonly validWord: 0 | 1;
   /** The two words of the empty entry. */
   readonly empty: readonly [number, number];
   /**
-   * True: the empty entry is a valid one, which leads to a dummy page. Then `validWord` alone makes no change harmless: entries go
-   * through zeros, which are not valid in any format. Default false.
+   * True: the empty entry is valid and leads to a dummy page. Then the order of the words does not suffice: entries need break-before-make,
+   * through zeros, which are invalid in every format. Default false.
    */
   readonly emptyIsValid?: boolean;
-  /** The largest page that an entry can hold when pages have this size. */
+  /** The largest page that an entry can hold, for this page size. */
   largestPage(pageShift: number): number;
   /**
    * Writes the entries of `count` consecutive pages from `page` on to `into[0 .. 2 · count)`. `pageShift` is one of
-   * `pageShifts`; `count` is at least 1. Many at a time, since a call for each costs as much as the encoding.
+   * `pageShifts`; `count` is at least 1. Encodes many at a time, because a call for each costs as much as the encoding.
    * A format without a bit for WEAKLY_ORDERED ignores it.
    * False, and nothing is written, unless all pages are integers from 0 to largestPage(pageShift).
    */
   encode(page: number, count: number, access: EntryAccess, pageShift: number, into: Uint32Array): boolean;
-  /** Reads the entry at `from[at]` and `from[at + 1]`. An entry that permits nothing gives page 0, access 0. */
+  /** Reads the entry at `from[at]` and `from[at + 1]`. An entry without permissions gives page 0, access 0. */
   decode(from: Uint32Array, at: number, pageShift: number, into: EntryValue): void;
 }
 

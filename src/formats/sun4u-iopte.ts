@@ -12,7 +12,7 @@
  *     bit 1       WRITE: the device may write too
  *
  * The empty entry is all zeros, which is not VALID: the device's access is refused. Or, with a dummy page, it is VALID and leads
- * there, with CACHE and WRITE and neither STREAM nor context: a stray access hurts nobody, and is no fault.
+ * there, with CACHE and WRITE and neither STREAM nor context: a stray access causes no harm and no fault.
  */
 import type { EntryValue } from "../table/contract.ts";
 import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
@@ -47,15 +47,15 @@ export interface Sun4uIopteOptions {
   readonly context?: number;
   /** Through the streaming buffer. Default false. */
   readonly streaming?: boolean;
-  /** Where empty entries lead. Default: nowhere, they are not valid. */
+  /** The page of empty entries. Default: empty entries are invalid. */
   readonly dummyPage?: Sun4uDummyPage;
 }
 
-/** A page of memory that nobody uses: all entries that are not mapped lead there. */
+/** An unused page of memory, the target of all unmapped entries. */
 export interface Sun4uDummyPage {
   /** Physical address divided by the page size. */
   readonly page: number;
-  /** 13 or 16: of the table whose entries these are. */
+  /** The table's page shift: 13 or 16. */
   readonly pageShift: number;
 }
 
@@ -98,15 +98,15 @@ export function createSun4uIopte(options: Sun4uIopteOptions = {}): EntryFormat {
   };
 }
 
-/** What `streamingOf` says of an entry that passes the streaming buffer by. */
+/** Result of `streamingOf` for an entry that bypasses the streaming buffer. */
 export const NOT_STREAMED = -1;
-/** In what `streamingOf` says: the device may write. */
+/** Bit in a result of `streamingOf`: the device may write. */
 export const STREAM_WRITTEN = 0x1000;
-/** In what `streamingOf` says of an entry that goes through the streaming buffer: its context, 0 for none. */
+/** Mask of the context in a result of `streamingOf`; context 0: none. */
 export const STREAM_CONTEXT = 0xfff;
 const STREAMED: number = VALID | STREAM;
 
-/** How an entry with these words goes through the streaming buffer: its context and perhaps STREAM_WRITTEN, or NOT_STREAMED. */
+/** The streaming attribute of an entry with these words: its context and possibly STREAM_WRITTEN, or NOT_STREAMED. */
 export function streamingOf(first: number, second: number): number {
   const high = swapBytes(first);
   if ((high & STREAMED) !== STREAMED) return NOT_STREAMED;
@@ -115,7 +115,7 @@ export function streamingOf(first: number, second: number): number {
 }
 
 const NOTHING: readonly [number, number] = [0, 0];
-/** As dummy page: there is none. */
+/** Dummy page of a format without one. */
 const NO_PAGE = -1;
 
 function dummyEntry({ page, pageShift }: Sun4uDummyPage): readonly [number, number] {
@@ -128,7 +128,7 @@ function dummyEntry({ page, pageShift }: Sun4uDummyPage): readonly [number, numb
   return [words[0] as number, words[1] as number];
 }
 
-/** An entry that leads to the dummy page is empty, whatever its attributes. */
+/** A decoder for which an entry that leads to the dummy page is empty, with any attributes. */
 function decodeBeside(dummyPage: number): EntryFormat["decode"] {
   return (from, at, pageShift, into) => {
     decode(from, at, pageShift, into);

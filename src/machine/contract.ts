@@ -1,9 +1,9 @@
 /**
- * What a platform's code is written against: physical memory, registers, and the faults a machine reports. A machine is
- * software (machines/software), a QEMU, or Linux VFIO; the platform can't tell. All calls are synchronous.
+ * The interface between platforms and machines: physical memory, registers, and the faults that a machine reports. A machine may be
+ * software (machines/software), a QEMU, or Linux VFIO. All calls are synchronous.
  *
- * Addresses here are plain numbers, below 2^53: physical memory and register files of real machines lie far below, and a
- * table writes an entry without making a bigint.
+ * Addresses are plain numbers below 2^53: physical memory and registers of real machines lie far below, and writing an entry needs no
+ * bigint.
  */
 import type { Crew } from "../shared/crew.ts";
 import type { Access } from "../units/numbers.ts";
@@ -26,15 +26,15 @@ export interface Memory {
   /**
    * Stores `count` (even) 32-bit little-endian words `from[0 .. count)` from `at` on (a multiple of 4), each whole, in pairs:
    * of each pair the word `last` (0 or 1) is stored after the other, so that an entry becomes valid last, or invalid first.
-   * Does not order other threads: `fence` does. The way table entries are written, many at a time.
+   * Does not order the stores for other threads: `fence` does. Writes many table entries at a time.
    */
   storeWords(at: number, from: Uint32Array, count: number, last: 0 | 1): void;
   /**
    * Stores the 32-bit little-endian word `wanted` at `at` (a multiple of 4) if it holds `expected`; returns what it held, all
-   * unsigned. One atomic step among all threads of the machine. For what happens once: a new level of a table finds its place.
+   * unsigned. Atomic among all threads of the machine. Used to link a new level of a table.
    */
   compareExchange32(at: number, expected: number, wanted: number): number;
-  /** Orders: what this thread stored before is visible to other threads and to devices that look later. */
+  /** Makes earlier stores of this thread visible to later loads of other threads and devices. */
   fence(): void;
 }
 
@@ -45,13 +45,13 @@ export interface Registers {
   read64(at: number): bigint;
   write64(at: number, value: bigint): void;
   /**
-   * `write64` for hot paths, which make no bigint: bits 32 .. 63 and bits 0 .. 31 as 32-bit integers of either sign. One access of 64
-   * bits, whatever comes after it sees both halves.
+   * `write64` for hot paths, which make no bigint: bits 32 .. 63 and bits 0 .. 31 as 32-bit integers of either sign. One access of 64 bits:
+   * both halves become visible together.
    */
   writeHalves64(at: number, high: number, low: number): void;
-  /** Bits 32 .. 63 of what `read64` reads, unsigned. One access of 64 bits, and no bigint: for status registers. */
+  /** Bits 32 .. 63 of the register, unsigned. One access of 64 bits, without a bigint: for status registers. */
   readHigh64(at: number): number;
-  /** The same of bits 0 .. 31. */
+  /** Bits 0 .. 31 of the register, as `readHigh64`. */
   readLow64(at: number): number;
 }
 
@@ -62,16 +62,16 @@ export interface Fault {
   /** Bus address at which the refused access began, in bytes. */
   readonly iova: bigint;
   readonly access: Access;
-  /** Why: "not-mapped", "read-refused", "write-refused", "outside-window", … as the machine says it. */
+  /** The machine's reason: "not-mapped", "read-refused", "write-refused", "outside-window", … */
   readonly reason: string;
 }
 
 /** A call to the hypervisor, made by this thread. Its code is a small signed number. */
 export type Hypercall = (number: number, args: BigUint64Array) => number;
 
-/** A machine: physical memory, the IOMMU's registers, and what went wrong. */
+/** A machine: physical memory, the IOMMU's registers, and recorded faults. */
 export interface Machine {
-  /** The threads of the machine, whose numbers its tables use too. Left out: each table numbers its threads for itself. */
+  /** The threads of the machine, whose numbers its tables use too. Absent: each table has its own crew. */
   readonly crew?: Crew;
   readonly memory: Memory;
   readonly registers: Registers;
@@ -84,21 +84,21 @@ export interface Machine {
   faults(): readonly Fault[];
 }
 
-/** A device that can be told to do DMA: what tests and the replay use to check translations by what really moves. */
+/** A device that does DMA on request. Tests and the replay check translations with it. */
 export interface DmaMaster {
   readonly name: string;
-  /** The device reads memory at `iova`. False when the IOMMU refused any part; then `into` is unspecified. */
+  /** The device reads memory at `iova`. False: the IOMMU refused a part, and the content of `into` is unspecified. */
   dmaRead(iova: bigint, into: Uint8Array): boolean;
-  /** The device writes memory at `iova`. False when the IOMMU refused any part; parts before it have landed. */
+  /** The device writes memory at `iova`. False: the IOMMU refused a part; earlier parts were written. */
   dmaWrite(iova: bigint, from: Uint8Array): boolean;
 }
 
-/** A machine with devices that can be told to do DMA. One thread's view; other threads attach to its handle. */
+/** A machine with devices that do DMA on request. One thread's view; other threads attach to its handle. */
 export interface DmaMachine extends Machine {
   /** Structured-cloneable. */
   readonly handle: object;
-  /** The device with this name or number. Throws InvalidArgumentError when there is none. */
+  /** The device with this name or number. Throws InvalidArgumentError for an unknown device. */
   device(which: string | number): DmaMaster;
-  /** Gives this thread's view back. The view refuses all use from then on. */
+  /** Closes this thread's view, which refuses all use afterwards. */
   close(): void;
 }

@@ -1,8 +1,10 @@
-/** Registers whose 64-bit accesses are all made as bigints: a base class of implementations. */
+/** A Registers base class whose 64-bit accesses all use bigints. */
 import { highHalf, joinHalves, lowHalf } from "../units/words64.ts";
 import type { Registers } from "./contract.ts";
 
-/** For registers that no hot path uses. Subclasses implement the 32-bit and the bigint accesses; the accesses by halves use the latter. */
+/**
+ * For registers outside of hot paths. Subclasses implement the 32-bit and the bigint accesses; the accesses by halves use the bigint ones.
+ */
 export abstract class WideRegisters implements Registers {
   abstract read32(at: number): number;
   abstract write32(at: number, value: number): void;

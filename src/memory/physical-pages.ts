@@ -1,7 +1,6 @@
 /**
- * Physical memory, handed out in pages of 4 KiB: levels of tables, coherent memory, bounce buffers, list pages. The same
- * pooled allocator as for bus addresses, over a part of memory that belongs to nobody else; so threads share it, frees are
- * checked, and what a dead thread held comes back by `reclaim`.
+ * An allocator of physical memory in pages of 4 KiB: for levels of tables, coherent memory, bounce buffers, list pages. It uses the pooled
+ * allocator on a reserved part of memory. So threads share it, frees are checked, and `reclaim` recovers the pages of dead threads.
  *
  *     const pages = PhysicalPages.create({ address: 0x100000, bytes: 2 ** 24 });
  *     worker.postMessage(pages.handle);  // there: PhysicalPages.attach(handle)
@@ -18,7 +17,7 @@ import { checkKeys } from "../units/keys.ts";
 import type { DmaWindow } from "../units/numbers.ts";
 
 const PAGE_SHIFT = 12;
-/** The unit: 4 KiB. */
+/** Unit of allocation: 4 KiB. */
 const PHYSICAL_PAGE_BYTES = 2 ** PAGE_SHIFT;
 
 export interface PhysicalPagesOptions {
@@ -26,15 +25,15 @@ export interface PhysicalPagesOptions {
   readonly address: number;
   /** Size in bytes: a multiple of 4096, at least one page. */
   readonly bytes: number;
-  /** Threads that can be attached at once: 1 .. 256. Default 32, or the crew's. */
+  /** Most attached threads: 1 .. 256. Default 32, or the crew's limit. */
   readonly threads?: number;
-  /** The threads of the machine whose memory it is. Default: a crew of its own. */
+  /** The crew of the machine with this memory. Default: a new crew. */
   readonly crew?: Crew;
 }
 
-/** Until the tables have forgotten what a dead thread had mapped, a device may still reach its pages. */
+/** Recovered after the tables: until a dead thread's entries are invalidated, a device may reach its pages. */
 const LAST: Enclosure = { stage: "pages" };
-/** Recovered by what they are a part of. */
+/** Recovered by the structure that contains them. */
 const PART: Enclosure = { stage: "part" };
 
 /** Structured-cloneable: post it to another thread and attach there. */
@@ -44,23 +43,23 @@ export interface PhysicalPagesHandle {
   readonly allocator: AllocatorHandle;
 }
 
-/** A piece of physical memory, in bytes. */
+/** A range of physical memory, in bytes. */
 export interface PhysicalRange {
   readonly address: number;
   readonly bytes: number;
 }
 
 /**
- * Physical memory [address, address + bytes), handed out in pages of 4 KiB. One thread's view: post `handle`, and `attach` in each other
- * thread. Addresses and lengths are bytes. No space is an answer, a wrong free throws; what a dead thread held comes back by `reclaim`.
+ * One thread's view: post `handle`, and `attach` in each other thread. Addresses and lengths are in bytes. `allocate` returns a failure
+ * code if no space is left; a wrong free throws.
  */
 export class PhysicalPages {
   readonly handle: PhysicalPagesHandle;
   readonly #allocator: PooledAllocator;
   readonly #firstPage: number;
-  /** The region as the allocator's "window": alignment is then of physical addresses. */
+  /** The region as the allocator's window, so that alignment refers to physical addresses. */
   readonly #region: DmaWindow;
-  /** By log2 of the alignment in pages. */
+  /** Constraints by log2 of the alignment in pages. */
   readonly #constraints: AreaConstraints[] = [];
 
   private constructor(handle: PhysicalPagesHandle, allocator: PooledAllocator) {
@@ -71,8 +70,8 @@ export class PhysicalPages {
   }
 
   /**
-   * The caller answers for it that the region is memory that nobody else uses. `isPart`: what they are a part of recovers them
-   * (`recover`). Throws InvalidArgumentError.
+   * Creates the allocator and attaches this thread. The region must be memory that is used for nothing else. `isPart`: the structure that
+   * contains the pages recovers them (`recover`). Throws InvalidArgumentError.
    */
   static create(options: PhysicalPagesOptions, isPart = false): PhysicalPages {
     checkKeys("physical pages", options, { address: "any", bytes: "any", threads: "any", crew: "object" });
@@ -84,7 +83,10 @@ export class PhysicalPages {
     return new PhysicalPages({ address, bytes, allocator: allocator.handle }, allocator);
   }
 
-  /** A view for the calling thread, with its number in `crew`; left out: with a number of its own. Throws FormatError for a foreign handle. */
+  /**
+   * A view for the calling thread. `crew`: this thread's view of the pages' crew; default: attaches to the crew. Throws FormatError for a
+   * foreign handle.
+   */
   static attach(handle: PhysicalPagesHandle, crew?: Crew, isPart = false): PhysicalPages {
     checkPagesHandle(handle);
     const allocator = PooledAllocator.attach(handle.allocator, undefined, crew, isPart ? PART : LAST);
@@ -92,8 +94,8 @@ export class PhysicalPages {
   }
 
   /**
-   * Takes `bytes` (rounded up to pages), aligned to `alignment` bytes (a power of two; default one page). The physical address, or
-   * a failure code (negative). The memory holds what it held before.
+   * Allocates `bytes` (rounded up to pages), aligned to `alignment` bytes (a power of two; default one page). Returns the physical address,
+   * or a failure code (negative). The memory is not cleared.
    */
   allocate(bytes: number, alignment: number = PHYSICAL_PAGE_BYTES): number {
     const pages = pagesOf(bytes);
@@ -103,21 +105,21 @@ export class PhysicalPages {
     return entry < 0 ? entry : (this.#firstPage + entry) * PHYSICAL_PAGE_BYTES;
   }
 
-  /** Gives back what `allocate` returned, with the same length. Throws FreeError for anything else. */
+  /** Frees memory that `allocate` returned, with the same length. Throws FreeError for anything else. */
   free(address: number, bytes: number): void {
     if (isFailure(address)) {
       throw new FreeError("out-of-range", `free of ${address}: the failure ${failureOf(address)}, no address`);
     }
     const entry = address / PHYSICAL_PAGE_BYTES - this.#firstPage;
     const failure = this.#allocator.free(entry, pagesOf(bytes));
-    // The lock's owner does not answer: the pages stay taken, which harms nobody but the count.
+    // The lock's owner does not release it: the pages stay allocated, and are counted.
     if (failure !== 0) this.freesLost++;
   }
 
-  /** Frees of this view that could not be carried out, since a lock's owner did not answer in time. */
+  /** Number of frees of this view that failed because a lock's owner did not release it in time. */
   freesLost = 0;
 
-  /** Pages that are taken now. Exact when nothing runs. */
+  /** Number of allocated pages. Exact while no other thread runs. */
   get takenPages(): number {
     return this.#allocator.statistics().taken;
   }
@@ -126,7 +128,7 @@ export class PhysicalPages {
     return this.#allocator.thread;
   }
 
-  /** What a thread has allocated, and nobody has freed. Exact while that thread does not run. */
+  /** Live ranges that a thread has allocated. Exact while that thread does not run. */
   allocatedBy(thread: number): readonly PhysicalRange[] {
     const ranges = this.#allocator.leaks().get(thread) ?? [];
     return ranges.map(({ first, end }) => ({
@@ -136,26 +138,29 @@ export class PhysicalPages {
   }
 
   /**
-   * Makes a range of another thread this one's: what others still use of a dead thread's, before everything of it is reclaimed.
-   * `from` left out: whoever's it is. False: it is not that thread's, or nobody's (any more).
+   * Moves a range of another thread to this thread: memory of a dead thread that others still use, before the thread is reclaimed with
+   * everything. `from`: the owner; default: any thread. False: the range is not live, or belongs to another thread.
    */
   adopt({ address, bytes }: PhysicalRange, from?: number): boolean {
     return this.#allocator.adopt(address / PHYSICAL_PAGE_BYTES - this.#firstPage, bytes / PHYSICAL_PAGE_BYTES, from);
   }
 
-  /** Takes back what a dead thread had not finished, or everything of it, everywhere (Crew.reclaim). Once its end is certain. */
+  /**
+   * Recovers a dead thread in all structures of the crew (Crew.reclaim): its unfinished ranges, or all. Call it when the thread has
+   * certainly ended.
+   */
   reclaim(thread: number, scope: ReclaimScope): void {
     this.#allocator.reclaim(thread, scope);
   }
 
-  /** These pages' part of a reclaim; for what they are a part of, with the crew's recovery lock. */
+  /** Recovers these pages, for the structure that contains them, under the crew's recovery lock. */
   recover(thread: number, scope: ReclaimScope): Recovered {
     return this.#allocator.recover(thread, scope);
   }
 
   /**
-   * Gives this thread's slot back; what it has allocated stays allocated. From then on this view takes, frees, adopts and reclaims
-   * nothing: it throws IovaError "view-closed". A second call does nothing.
+   * Detaches this thread; its allocations stay. Later calls of allocate, free, adopt and reclaim throw IovaError "view-closed". A second
+   * call does nothing.
    */
   close(): void {
     this.#allocator.close();
@@ -181,7 +186,7 @@ export class PhysicalPages {
   }
 }
 
-/** Throws FormatError. No slot has been taken then. */
+/** Throws FormatError for an invalid handle, before a thread number is taken. */
 export function checkPagesHandle(handle: PhysicalPagesHandle): void {
   checkHandle("physical pages", handle, { address: "count", bytes: "count", allocator: "object" });
   const { entries } = openState(handle.allocator).options;

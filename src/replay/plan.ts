@@ -72,7 +72,7 @@ export function planReplay(history: RequestHistory, options: PlanOptions): Repla
   const workerOf = new Map(dealt.flatMap((cpus, worker) => cpus.map((cpu) => [cpu, worker] as const)).reverse());
   const crossWorkerUnmaps = history.cpu.reduce((sum, cpu, r) => {
     const other = history.unmapCpu[r] as number;
-    // A CPU that maps nothing is played by nobody.
+    // A CPU without maps belongs to no worker.
     return sum + (other !== cpu && workerOf.has(other) && workerOf.get(other) !== workerOf.get(cpu) ? 1 : 0);
   }, 0);
   return {

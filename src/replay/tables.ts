@@ -32,7 +32,7 @@ export interface TableCounters {
   readonly searchSteps: number;
   /** The longest free run now, in entries. */
   readonly largestHoleEntries: number;
-  /** Entries that nobody can be given now. */
+  /** Entries that can't be allocated now. */
   readonly takenEntries: number;
 }
 

@@ -1,11 +1,11 @@
 /**
- * The table of before 2015: one lock, one pool, a bitmap searched bit by bit from where the last search ended (next fit). The
- * rival that the pooled allocator was made against.
+ * The table before 2015: one lock, one pool, a bitmap searched bit by bit from the end of the last search (next fit). The baseline of the
+ * pooled allocator.
  *
- * Its paths are asymmetric, as they were: `allocate` holds the lock for the search alone, and the caller writes the entries
- * afterwards; `unmap` holds it while the entries are cleared and the IOTLB is invalidated, so every thread waits for the
- * hardware of every other. Its known defects (last entries never used, requests longer than the boundary loop for ever,
- * nothing noticed of a double free) are left out: it loses by its structure or not at all.
+ * As in 2015, `allocate` holds the lock only for the search, and the caller writes the entries afterwards, but `unmap` holds it while
+ * entries are cleared and the IOTLB is invalidated. So every thread waits for the hardware of every other. Its known defects (the last
+ * entries never used, endless loops for requests longer than the boundary, undetected double frees) are left out, so that only the
+ * structure is compared.
  *
  * Always strict: lazy mode was a flush when the search wrapped round, which hands out entries that the IOTLB still knows.
  * No recovery of dead threads.
@@ -40,10 +40,10 @@ const MAGIC = 0x534c4b31;
 const MAX_THREADS = 65_535;
 const NOT_FOUND = -1;
 
-/** Words of the header; the lock and what it guards share lines, as they did. */
+/** Words of the header. The lock and the data that it guards share cache lines, as in 2015. */
 const MAGIC_AT = 0;
 const ENTRIES_AT = 1;
-/** Threads that have attached. */
+/** Number of threads that have attached. */
 const THREADS_AT = 2;
 const HINT_AT = 3;
 const LOCK_AT = 4;
@@ -69,11 +69,11 @@ export interface SingleLockStatistics {
   readonly lockWaitMicroseconds: number;
   /** Allocations that searched. */
   readonly searches: number;
-  /** Bits that searches looked at. */
+  /** Bits that searches have tested. */
   readonly searchSteps: number;
   /** Invalidations of the IOTLB, all under the lock. */
   readonly flushes: number;
-  /** Allocations that found no place. */
+  /** Allocations that found no free range. */
   readonly failures: number;
 }
 
@@ -95,7 +95,7 @@ export class SingleLockTable implements MappingTable {
     this.#tag = tagOf(thread);
   }
 
-  /** Makes a table and attaches this thread. The entries are expected to be empty. */
+  /** Makes a table and attaches this thread. The entries must be empty. */
   static create(window: DmaWindow, ops: TableOps): SingleLockTable {
     checkInteger("the window's entries", window.entries, 1, MAX_ENTRIES);
     const state = createShared((BITMAP_AT + Math.ceil(window.entries / 32)) * 4);
@@ -105,7 +105,7 @@ export class SingleLockTable implements MappingTable {
     return new SingleLockTable({ window, state }, ops);
   }
 
-  /** Attaches this thread, with ops of its own. Throws FormatError for a foreign handle. */
+  /** Attaches this thread, with its own ops. Throws FormatError for a foreign handle. */
   static attach(handle: SingleLockHandle, ops: TableOps): SingleLockTable {
     const words =
       isShared(handle?.state) && handle.state.byteLength >= BITMAP_AT * 4 ? wordsOf(handle.state) : undefined;
@@ -138,7 +138,7 @@ export class SingleLockTable implements MappingTable {
     return this.ops.synchronize?.(first, count);
   }
 
-  /** Nothing: this table has one kind of taken. */
+  /** Does nothing: this table does not distinguish pending from live ranges. */
   commit(_first: number, _count: number): void {}
 
   abandon(first: number, count: number): Failure | undefined {
@@ -146,12 +146,12 @@ export class SingleLockTable implements MappingTable {
   }
 
   abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
-    // All cleared before the first `publish`, so that nothing of a later area is handed to the platform on the way.
+    // All areas are cleared before the first `publish`, so that gathered entries of later areas are not handed to the platform.
     for (let i = 0; i < areas; i++) this.ops.clear(firsts[i] as number, counts[i] as number);
     return this.unmapAll(firsts, counts, areas);
   }
 
-  /** Throws FreeError out of the table, or when an entry is not taken: more it can't notice. */
+  /** Throws FreeError outside of the table, and if an entry is not taken. It detects no other misuse. */
   unmap(first: number, count: number): Failure | undefined {
     this.#checkTaken(first, count);
     const refusal = lock(this.#words, LOCK_AT, this.#tag);
@@ -163,7 +163,7 @@ export class SingleLockTable implements MappingTable {
     }
   }
 
-  /** Area by area, the lock taken for each: so it was. */
+  /** Takes the lock for each area, as in 2015. */
   unmapAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
     for (let i = 0; i < areas; i++) this.#checkTaken(firsts[i] as number, counts[i] as number);
     let failure: Failure | undefined;
@@ -200,7 +200,7 @@ export class SingleLockTable implements MappingTable {
     const hint = after >= 0 ? after : peek(words, HINT_AT);
     addTo(words, SEARCHES_AT, 1);
     let first = this.#search(hint, limit, count, constraints);
-    // Again from the start; runs that begin before the hint and reach beyond it count too.
+    // Searches again from the start, including runs that begin before the hint and end after it.
     if (first === NOT_FOUND) first = this.#search(0, Math.min(limit, hint + count - 1), count, constraints);
     if (first === NOT_FOUND) return TABLE_FULL;
     for (let entry = first; entry < first + count; entry++) this.#mark(entry, 1);
@@ -223,19 +223,19 @@ export class SingleLockTable implements MappingTable {
     return found;
   }
 
-  /** Entries, IOTLB, bits: the right order, but all of it under the lock. */
+  /** Entries, IOTLB, bits: in the right order, but all under the lock. */
   #freeLocked(first: number, count: number): Failure | undefined {
     this.ops.clear(first, count);
     const uncleared = this.ops.publish();
     addTo(this.#words, FLUSHES_AT, 1);
     const failure = this.ops.invalidate(first, first + count) ?? uncleared;
-    // A device may go on using the entries: they are never handed out again.
+    // A device may still use the entries, so they are never allocated again.
     if (failure !== undefined) return failure;
     for (let entry = first; entry < first + count; entry++) this.#mark(entry, 0);
     return undefined;
   }
 
-  /** The caller owns the range: its bits don't change meanwhile. */
+  /** The caller owns the range, so its bits don't change concurrently. */
   #checkTaken(first: number, count: number): void {
     const { entries } = this.window;
     if (!(Number.isInteger(first) && Number.isInteger(count) && first >= 0 && count >= 1 && first + count <= entries)) {

@@ -1,7 +1,7 @@
 /**
- * What stands before a table and changes some of its calls begins here: every operation is handed on, also those that a table may leave
- * out. Those it answers as the contract says of a table that has none. `Required`: an operation that the contract gets does not compile
- * until it is handed on too.
+ * Base class of tables that wrap another table and change some of its calls. It forwards every operation; for an optional one that the
+ * table lacks, it does what the contract says of its absence. `Required` makes a new operation of the contract a compile error until it is
+ * forwarded here.
  */
 import type { AreaConstraints } from "../allocator/constraints.ts";
 import type { Failure } from "../units/failure.ts";

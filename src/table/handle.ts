@@ -1,11 +1,11 @@
 /**
- * Handles come by message, from other threads and other versions of this library. What an `attach` reads from one is checked here, field by
- * field, before anything is attached; a missing or wrong field would otherwise surface later as an out-of-bounds access.
+ * Checks of handles, which arrive by message from other threads or other versions of this library. Each field that `attach` reads is
+ * checked before anything is attached. A missing or wrong field would otherwise surface later as an out-of-bounds access.
  */
 import { isShared } from "../shared/memory.ts";
 import { FormatError, postHint, shown } from "../units/errors.ts";
 
-/** What a field must be. A "count" is an integer from 0 on (an address, a number of entries); "?": it may be left out. */
+/** The type of a field. A "count" is an integer from 0 on (an address, a number of entries); "?": it may be left out. */
 export type HandleField = HandleKind | `${HandleKind}?`;
 type HandleKind = "count" | "boolean" | "string" | "object" | "list" | "shared" | "table";
 

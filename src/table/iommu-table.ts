@@ -1,11 +1,11 @@
 /**
  * The generic IOMMU table: a window of bus addresses, the allocator of its entries, and the ops that write them.
  *
- * It keeps the law between them (contract.ts): alloc = bits, then entries; free = entries, then invalidate, then bits. No lock is
- * held while entries are written, cleared or invalidated. Strict mode invalidates before `unmap` returns; lazy mode lets the range
- * wait in its thread's queue for a flush of the whole IOTLB, so that one flush serves hundreds of ranges.
+ * It implements the rules of contract.ts: alloc = bits, then entries; free = entries, then invalidate, then bits. No lock is held while
+ * entries are written, cleared or invalidated. Strict mode invalidates before `unmap` returns. In lazy mode the range waits in its thread's
+ * queue for a flush of the whole IOTLB, so that one flush serves hundreds of ranges.
  *
- * An object is one thread's view. Platforms enclose it beside fields of their own (platforms/).
+ * An object is one thread's view. Platforms enclose it and add their own fields (platforms/).
  */
 
 import type { AreaConstraints } from "../allocator/constraints.ts";
@@ -37,17 +37,17 @@ export interface TableHandle extends AllocatorHandle {
 
 const { entries: _, ...TABLE_OPTIONS } = ALLOCATOR_OPTIONS;
 
-/** The options for a table of a machine's threads, where the machine has a crew. */
+/** The options for a table whose threads are those of a machine's crew, if the machine has one. */
 export function inCrew(options: TableOptions | undefined, crew: Crew | undefined): TableOptions {
   return crew === undefined ? { ...options } : { ...options, crew };
 }
 
-/** What a platform has recovered with its table: `own`, and around it what it shares out beside the entries. */
+/** Adds a platform's own recovery to `own`, the recovery of its table. */
 export type RecoverAround = (own: Recover, structure: number) => Recover;
 
 /**
- * Bus address of an entry's first byte: the one place where an entry becomes an address. Throws InvalidArgumentError for an entry that the
- * window does not have, such as a failure code.
+ * Bus address of an entry's first byte. Only this function converts an entry to an address. Throws InvalidArgumentError for an entry
+ * outside of the window, such as a failure code.
  */
 export function iovaOf(window: DmaWindow, entry: number): bigint {
   checkInteger("entry", entry, 0, window.entries - 1);
@@ -55,9 +55,9 @@ export function iovaOf(window: DmaWindow, entry: number): bigint {
 }
 
 /**
- * The generic table: a window, the allocator of its entries, and the ops that write them. One thread's view: post `handle`, and `attach` in
- * each other thread. Entries are numbers 0 .. window.entries − 1; a negative answer is a failure code, which `failureOf` names. A range
- * may be unmapped by another thread than mapped it. A wrong free throws one of four errors that say what was found.
+ * One thread's view: post `handle`, and `attach` in each other thread. Entries are numbers 0 .. window.entries − 1; a negative result is a
+ * failure code (`failureOf` gives its name). A range may be mapped by one thread and unmapped by another. A wrong free throws one of four
+ * errors that say what was found.
  */
 export class IommuTable implements MappingTable {
   readonly window: DmaWindow;
@@ -75,8 +75,8 @@ export class IommuTable implements MappingTable {
   }
 
   /**
-   * Makes a table and attaches this thread. The entries are expected to be empty. Throws InvalidArgumentError for a window
-   * or options out of range. `around`: for the platform that encloses the table.
+   * Makes a table and attaches this thread. The entries must be empty. Throws InvalidArgumentError for a window or options out of range.
+   * `around`: the recovery of the platform that encloses the table.
    */
   static create(window: DmaWindow, ops: TableOps, options: TableOptions = {}, around?: RecoverAround): IommuTable {
     checkWindow(window);
@@ -91,8 +91,8 @@ export class IommuTable implements MappingTable {
   }
 
   /**
-   * Attaches this thread, with ops of its own and its number in `crew`; left out: with a number of its own. Throws FormatError for a foreign
-   * handle, InvalidArgumentError for ops that lack a method, and as PooledAllocator.attach.
+   * Attaches this thread, with its own ops. `crew`: this thread's view of the table's crew; default: attaches to the crew. Throws
+   * FormatError for a foreign handle, InvalidArgumentError for ops that lack a method, and as PooledAllocator.attach.
    */
   static attach(handle: TableHandle, ops: TableOps, crew?: Crew, around?: RecoverAround): IommuTable {
     checkTableHandle(handle);
@@ -150,7 +150,7 @@ export class IommuTable implements MappingTable {
     try {
       this.ops.clear(first, count);
       failure = this.ops.publish();
-      // A wild device may have walked the entries between `set` and here: the IOTLB must forget them too.
+      // A stray DMA may have walked the entries between `set` and here, so the IOTLB is invalidated too.
       failure = this.ops.invalidate(first, first + count) ?? failure;
     } catch (error) {
       this.#keepPending(first, count);
@@ -178,7 +178,10 @@ export class IommuTable implements MappingTable {
     return failure;
   }
 
-  /** Without `count`: the whole range that begins at `first`. When ops throw, the range is live as before (its entries may be empty), and the call may be repeated. */
+  /**
+   * Without `count`: the whole range that begins at `first`. If ops throw, the range stays live (its entries may be empty), and the call
+   * may be repeated.
+   */
   unmap(first: number, count: number = this.allocator.lengthAt(first)): Failure | undefined {
     this.allocator.startFree(first, count);
     try {
@@ -192,7 +195,7 @@ export class IommuTable implements MappingTable {
   }
 
   unmapAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
-    // A scatterlist mostly has one area.
+    // Most scatterlists have one area.
     if (areas === 1) return this.unmap(firsts[0] as number, counts[0] as number);
     this.allocator.startFreeAll(firsts, counts, areas);
     let failure: Failure | undefined;
@@ -219,15 +222,15 @@ export class IommuTable implements MappingTable {
     return this.#lazy ? this.allocator.invalidateAll() : undefined;
   }
 
-  /** Takes exactly this range for good; its entries are not touched. */
+  /** Reserves exactly this range. Its entries do not change. */
   reserve(range: EntryRange): Failure | undefined {
     return this.allocator.reserve(range);
   }
 
   /**
-   * Recovers what a dead thread held, everywhere that its crew and this thread are attached (Crew.reclaim): here entries, invalidation, bits. Call it
-   * once the thread's end is certain; the ranges of this table that came back are returned. Until it returns, devices may still use
-   * what the dead thread had mapped.
+   * Recovers a dead thread in all structures of its crew to which this thread is attached (Crew.reclaim); in this table it clears entries,
+   * invalidates, and returns ranges. Call it when the thread has certainly ended. Returns the recovered ranges of this table. Before it
+   * returns, devices may still use the dead thread's mappings.
    */
   reclaim(thread: number, scope: ReclaimScope): readonly EntryRange[] {
     return this.allocator.reclaim(thread, scope);
@@ -240,8 +243,9 @@ export class IommuTable implements MappingTable {
     return this.allocator.leaks();
   }
   /**
-   * Gives this thread's holdings and its slot back; see PooledAllocator for what the platform would not empty, and for what a closed view
-   * still answers. A second call does nothing. What ops throw goes on to the caller: the view is closed all the same.
+   * Returns this thread's cached and queued ranges and detaches it; see PooledAllocator for ranges that the platform could not empty, and
+   * for the calls that a closed view still answers. A second call does nothing. If ops throw, the view is closed nevertheless, and the
+   * caller gets the error.
    */
   close(): void {
     this.allocator.close();
@@ -252,7 +256,7 @@ export class IommuTable implements MappingTable {
     this.close();
   }
 
-  /** Empties the entries of all areas, those of adjacent ones at once, and makes it visible. */
+  /** Empties the entries of all areas, adjacent areas by one call, and publishes that. */
   #clearRuns(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
     for (let i = 0; i < areas; ) {
       const next = endOfRun(firsts, counts, i, areas);
@@ -263,20 +267,23 @@ export class IommuTable implements MappingTable {
     return this.ops.publish();
   }
 
-  /** `failure`: the entries may not be empty, or the IOTLB may know them. The answer is that, or why the range could not be given back. */
+  /**
+   * Frees a pending range, or quarantines it after `failure` (entries not empty, or not invalidated). Returns that failure, or the one of
+   * the free.
+   */
   #endPending(first: number, count: number, failure: Failure | undefined): Failure | undefined {
     if (failure === undefined) return this.allocator.abandon(first, count);
     this.allocator.quarantinePending(first, count);
     return failure;
   }
 
-  /** Ops have thrown: the range is kept out of use until a flush has emptied its entries and invalidated the IOTLB. */
+  /** Quarantines a range after ops threw, until a flush has emptied its entries and invalidated the IOTLB. */
   #keepPending(first: number, count: number): void {
     this.allocator.quarantinePending(first, count);
     this.#invalidator.empty(first, count);
   }
 
-  /** A range whose entries may still translate: nobody gets it before an invalidation has succeeded, for which they must be empty. */
+  /** Quarantines a range whose entries may not be empty, until they are and an invalidation has succeeded. */
   #keepUncleared(first: number, count: number, failure: Failure): Failure {
     this.ops.invalidate(first, first + count);
     this.allocator.quarantine(first, count);
@@ -291,7 +298,7 @@ export class IommuTable implements MappingTable {
     return failure;
   }
 
-  /** As `#endPending`, of areas that are being freed. */
+  /** As `#endPending`, for areas that are being freed. */
   #freeAll(firsts: Int32Array, counts: Int32Array, areas: number, failure: Failure | undefined): Failure | undefined {
     let answer = failure;
     for (let i = 0; i < areas; i++) {
@@ -304,7 +311,7 @@ export class IommuTable implements MappingTable {
     return answer;
   }
 
-  /** One invalidation for each run of adjacent areas. All before the first area is freed: when ops throw, none has been. */
+  /** Makes one invalidation for each run of adjacent areas, all before the first area is freed: if ops throw, no area is freed. */
   #invalidateRuns(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
     let failure: Failure | undefined;
     for (let i = 0; i < areas; ) {
@@ -317,7 +324,7 @@ export class IommuTable implements MappingTable {
     return failure;
   }
 
-  /** When a flush that was due throws, its error goes on once all areas have been freed or quarantined. */
+  /** If a due flush throws, its error is rethrown after all areas were freed or quarantined. */
   #freeAllLazily(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {
     let failure: Failure | undefined;
     let thrown: { readonly error: unknown } | undefined;
@@ -335,7 +342,7 @@ export class IommuTable implements MappingTable {
   }
 }
 
-/** How ranges of a dead thread come back: their entries are cleared before the IOTLB forgets them. */
+/** Recovery of a dead thread's ranges: clears their entries, then invalidates the IOTLB. */
 function enclosureOf(ops: TableOps, around: RecoverAround | undefined): Enclosure {
   const forget: Forget = (ranges) => {
     for (const { first, end } of ranges) ops.clear(first, end - first);
@@ -345,17 +352,17 @@ function enclosureOf(ops: TableOps, around: RecoverAround | undefined): Enclosur
   return around === undefined ? { forget } : { forget, around };
 }
 
-/** A table's ops as its allocator sees them: what invalidates the IOTLB. */
+/** The part of a table's ops that the allocator uses: the invalidation of the IOTLB. */
 class TableInvalidator implements Invalidator {
   readonly ops: TableOps;
-  /** Quarantined ranges of this thread whose entries may not be empty, since ops have thrown. */
+  /** Quarantined ranges of this thread whose entries may not be empty, because ops threw. */
   readonly #uncleared: EntryRange[] = [];
 
   constructor(ops: TableOps) {
     this.ops = ops;
   }
 
-  /** Entries to empty before the next invalidation. */
+  /** Records entries to empty before the next invalidation. */
   empty(first: number, count: number): void {
     this.#uncleared.push({ first, end: first + count } as EntryRange);
   }
@@ -382,7 +389,7 @@ function endOfRun(firsts: Int32Array, counts: Int32Array, from: number, areas: n
 
 const REQUIRED_OPS = ["set", "clear", "get", "exchange", "publish", "invalidate", "invalidateAll"] as const;
 
-/** Throws InvalidArgumentError, which names the method that is missing. */
+/** Throws InvalidArgumentError that names a missing method. */
 function checkOps(ops: TableOps): void {
   if (typeof ops !== "object" || ops === null) {
     throw new InvalidArgumentError("ops of a table", ops, `an object with ${REQUIRED_OPS.join(", ")}`);
@@ -394,7 +401,7 @@ function checkOps(ops: TableOps): void {
   }
 }
 
-/** Throws FormatError for what is no handle of a table. No slot has been taken then. */
+/** Throws FormatError unless this is a table's handle. No thread number is taken then. */
 function checkTableHandle(handle: TableHandle): void {
   const { entries } = openState(handle).options;
   try {

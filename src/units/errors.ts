@@ -1,9 +1,9 @@
 /**
- * Errors that are thrown: wrong use, bad input, broken invariants. Each names the thing, what was found and what was
- * expected. What a running system meets in its normal life is a `Failure` value instead (failure.ts).
+ * Errors that are thrown: misuse, bad input, broken invariants. Each names the thing, what was found and what was expected. Failures of a
+ * running system are returned as `Failure` values instead (failure.ts).
  */
 
-/** Every error this package throws on purpose; `code` is stable, the message is for people. */
+/** Base class of all errors that this package throws. `code` is stable; the message is for people. */
 export class IovaError extends Error {
   override readonly name: string = "IovaError";
   readonly code: string;
@@ -16,7 +16,7 @@ export class IovaError extends Error {
 /** An argument or option outside its range. The message shows what was found by value and type: 10, 10n, "10", an array. */
 export class InvalidArgumentError extends IovaError {
   override readonly name = "InvalidArgumentError";
-  /** `found`: the value, or where it says little a description (`inWords`). */
+  /** `found`: the value, or a description of it (`inWords`). */
   constructor(what: string, found: unknown, expected: string) {
     super(
       "invalid-argument",
@@ -32,12 +32,12 @@ class InWords {
   }
 }
 
-/** What was found, as words of a message: not a value to be put in quotation marks. */
+/** A description as `found`, which messages show without quotation marks. */
 export function inWords(text: string): unknown {
   return new InWords(text);
 }
 
-/** A value as messages show it, so that its type can be seen: 10, 10n, "10", undefined, an array, a Uint8Array. */
+/** A value as text that shows its type: 10, 10n, "10", undefined, an array, a Uint8Array. */
 export function shown(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value);
   if (typeof value === "bigint") return `${value}n`;
@@ -47,7 +47,7 @@ export function shown(value: unknown): string {
   return name === "Object" || name === "" ? "an object" : `${/^[AEIO]/i.test(name) ? "an" : "a"} ${name}`;
 }
 
-/** A handle, snapshot or file that this version can't take: foreign, cut, or of another version. */
+/** An invalid handle, snapshot or file: foreign, truncated, or of another version. */
 export class FormatError extends IovaError {
   override readonly name = "FormatError";
   constructor(message: string) {
@@ -55,10 +55,10 @@ export class FormatError extends IovaError {
   }
 }
 
-/** The four ways in which a free can be wrong. */
+/** The four kinds of wrong frees. */
 export type FreeMisuse = "out-of-range" | "not-allocated" | "wrong-length" | "wrong-owner";
 
-/** A free of something that was not handed out as stated. Nothing has been changed. */
+/** A wrong free. Nothing has been changed. */
 export class FreeError extends IovaError {
   override readonly name = "FreeError";
   constructor(misuse: FreeMisuse, message: string) {
@@ -66,7 +66,7 @@ export class FreeError extends IovaError {
   }
 }
 
-/** A `sync…` of something that is not mapped as stated. Nothing has been copied. */
+/** A wrong `sync…`. Nothing has been copied. */
 export class SyncError extends IovaError {
   override readonly name = "SyncError";
   constructor(misuse: FreeMisuse, message: string) {
@@ -74,7 +74,7 @@ export class SyncError extends IovaError {
   }
 }
 
-/** The state itself is broken: a bug here, or memory that something else has written. Reported, never caught. */
+/** A broken invariant: a bug in this package, or memory that other code has overwritten. It is never caught. */
 export class InvariantError extends IovaError {
   override readonly name = "InvariantError";
   constructor(message: string) {
@@ -82,7 +82,7 @@ export class InvariantError extends IovaError {
   }
 }
 
-/** What an error about a handle adds when a view was posted in its place: "" when it was not. */
+/** A hint for errors about a handle, if a view was posted instead; else "". */
 export function postHint(found: unknown): string {
   const isView = typeof found === "object" && found !== null && ("handle" in found || "allocator" in found);
   return isView ? ". It is a view: post its `.handle`" : "";

@@ -1,11 +1,11 @@
-/** Which calls fail on purpose: one way to say so for fault injection, tests and models of hypervisors. */
+/** Schedules of injected failures, for fault injection, tests and models of hypervisors. */
 import { checkInteger, InvalidArgumentError } from "./errors.ts";
 
-/** `{}` is: every call. */
+/** `{}`: every call fails. */
 export interface FailureScheduleOptions {
   /** Calls that succeed first. Default 0. */
   readonly after?: number;
-  /** Of the calls behind those, every n-th is a candidate: 1 (default) is each, 3 is the third, the sixth … */
+  /** Every n-th of the later calls is a candidate: 1 (default) is each, 3 is the third, the sixth … */
   readonly interval?: number;
   /** Share of the candidates that fail: 0 .. 1. Default 1. */
   readonly probability?: number;
@@ -13,7 +13,7 @@ export interface FailureScheduleOptions {
   readonly times?: number;
 }
 
-/** Counts calls. What fails is a function of the calls and the seed alone, so a run can be repeated. */
+/** Counts calls. The failures depend only on the calls and the seed, so a run can be repeated. */
 export class FailureSchedule {
   /** Calls that have failed so far. */
   failed = 0;
@@ -24,7 +24,7 @@ export class FailureSchedule {
   #calls = 0;
   #random: number;
 
-  /** `what`: of which calls, as an error names it. `seed`: of the probability. Throws InvalidArgumentError for numbers out of range. */
+  /** `what`: the kind of call, for errors. `seed`: of the probability. Throws InvalidArgumentError for numbers out of range. */
   constructor(what: string, options: FailureScheduleOptions = {}, seed = 1) {
     const { after = 0, interval = 1, probability = 1, times = Number.POSITIVE_INFINITY } = options;
     checkInteger(`fault-free calls of ${what}`, after, 0, Number.MAX_SAFE_INTEGER);
@@ -40,7 +40,7 @@ export class FailureSchedule {
     this.#random = seed;
   }
 
-  /** Counts one call: does it fail? */
+  /** Counts one call. True: it fails. */
   next(): boolean {
     const behind = ++this.#calls - this.#after;
     if (behind < 1 || behind % this.#interval !== 0 || this.failed >= this.#times) return false;

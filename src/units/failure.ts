@@ -1,7 +1,6 @@
 /**
- * Failures that a running system meets and its caller handles. They are values, not exceptions. On the hot path they
- * are small negative numbers, so that an answer is one plain number: an entry (>= 0) or a reason (< 0). At the edge the
- * number becomes a name.
+ * Failures of a running system, which callers handle. They are values, not exceptions. On the hot path they are small negative numbers, so
+ * that a result is one plain number: an entry (>= 0) or a failure code (< 0). The public API converts codes to names.
  */
 import { InvalidArgumentError, IovaError } from "./errors.ts";
 
@@ -16,7 +15,7 @@ export const IN_USE = -9;
 export const OUT_OF_MEMORY = -10;
 
 const NAMES = [
-  /** No free range of this length is left where the request may go. */
+  /** No free range of this length is left in the part of the table that the request allows. */
   "table-full",
   /** The device's mask lies below the window, or leaves fewer entries than asked for. */
   "mask-too-low",
@@ -28,30 +27,30 @@ const NAMES = [
   "platform-busy",
   /** The platform refuses the request. */
   "platform-refused",
-  /** This thread may not wait (a browser's main thread), and the lock was taken for longer than 1 ms. */
+  /** This thread may not wait (a browser's main thread), and the lock was held for longer than 1 ms. */
   "would-block",
-  /** The thread that holds the lock did not give it back in the stated time, and nobody has declared it dead. */
+  /** The thread that holds the lock did not release it within the time limit, and was not declared dead. */
   "owner-unresponsive",
-  /** Some of the entries are taken. */
+  /** Some of the entries are allocated. */
   "in-use",
-  /** There are not as many free pages of physical memory: for coherent memory, or for bounce buffers. */
+  /** Not enough free pages of physical memory, for coherent memory or bounce buffers. */
   "out-of-memory",
 ] as const;
 
-/** Why a request failed. Each is expected in a running system. */
+/** Why a request failed. All are expected in a running system. */
 export type Failure = (typeof NAMES)[number];
 /** A failure as the hot path returns it: -1 .. -10. */
 export type FailureCode = -1 | -2 | -3 | -4 | -5 | -6 | -7 | -8 | -9 | -10;
 
-/** Is this result of a call a failure: a name, as calls of devices and tables answer it, or a code below 0, as allocations do? */
+/** True if a result is a failure: a name, as calls of devices and tables return it, or a code below 0, as allocations do. */
 export function isFailure(result: unknown): result is Failure | FailureCode {
   if (typeof result === "number") return NAMES[-1 - result] !== undefined;
   return typeof result === "string" && NAMES.includes(result as Failure);
 }
 
 /**
- * The result of a call that may fail, for a program that does not go on without it: `const first = orThrow(allocator.allocate(4))`. Throws
- * IovaError with the failure as its code when it is one (`isFailure`). `what`: what the call was for; it begins the message.
+ * Returns the result of a call, or throws if it is a failure: `const first = orThrow(allocator.allocate(4))`. The IovaError has the failure
+ * as its code. `what`: the purpose of the call, which begins the message.
  */
 export function orThrow<Result>(result: Result, what = "the call"): Exclude<Result, Failure> {
   if (!isFailure(result)) return result as Exclude<Result, Failure>;
@@ -59,7 +58,7 @@ export function orThrow<Result>(result: Result, what = "the call"): Exclude<Resu
   throw new IovaError(failure, `${what} failed: ${failure}`);
 }
 
-/** The name of a negative answer. Throws InvalidArgumentError for a number that is no failure code. */
+/** The name of a failure code. Throws InvalidArgumentError for another number. */
 export function failureOf(code: number): Failure {
   const name = NAMES[-1 - code];
   if (name === undefined)
@@ -67,7 +66,7 @@ export function failureOf(code: number): Failure {
   return name;
 }
 
-/** The negative number that stands for a failure on the hot path. Throws InvalidArgumentError for what is no failure. */
+/** The code of a failure: a negative number. Throws InvalidArgumentError for another value. */
 export function failureCode(failure: Failure): FailureCode {
   const index = NAMES.indexOf(failure);
   if (index < 0) throw new InvalidArgumentError("failure", failure, `one of ${NAMES.join(", ")}`);

@@ -1,13 +1,12 @@
 /**
- * Option objects, checked key by key: a key that is misspelt, or that belongs elsewhere, is an error and not ignored. Ranges are checked
- * by the code that uses the options.
+ * Checks the keys of option objects: an unknown key is an error, not ignored. The code that uses an option checks its range.
  */
 import { InvalidArgumentError } from "./errors.ts";
 
 /** `typeof` of an option's value. "any": the code that uses the option checks all of it. */
 type OptionType = "boolean" | "object" | "function" | "string" | "any";
 
-/** The type of every option: one that the interface has and this lacks does not compile. */
+/** The type of every option. It is a compile error if an option of the interface is missing. */
 export type OptionTypes<Options> = { readonly [Key in keyof Required<Options>]: OptionType };
 
 const EXPECTED: Readonly<Record<OptionType, string>> = {
@@ -18,7 +17,7 @@ const EXPECTED: Readonly<Record<OptionType, string>> = {
   any: "left out, or a value",
 };
 
-/** `whose`: "an allocator". Throws InvalidArgumentError for what is no object, has a key that is not in `types`, or another type. */
+/** `whose`: "an allocator". Throws InvalidArgumentError unless `options` is an object with only keys of `types`, of these types. */
 export function checkKeys<Options extends object>(whose: string, options: Options, types: OptionTypes<Options>): void {
   if (typeof options !== "object" || options === null || Array.isArray(options)) {
     throw new InvalidArgumentError(`options of ${whose}`, options, "an object");
@@ -41,7 +40,7 @@ function expectedKey(found: string, keys: readonly string[]): string {
   return `one of ${keys.join(", ")}${near === undefined ? "" : `; did you mean ${near}?`}`;
 }
 
-/** Do so many letters inserted, left out or changed make one of the other? */
+/** True if at most `edits` insertions, deletions or changes of letters convert one string to the other. */
 function isWithin(a: string, b: string, edits: number): boolean {
   if (a === "" || b === "") return a.length + b.length <= edits;
   const [restOfA, restOfB] = [a.slice(1), b.slice(1)];

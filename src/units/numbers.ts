@@ -3,21 +3,21 @@
  * whole mappings are `bigint`, in bytes: a 64-bit window starts at 2^59, where a double no longer counts in ones.
  */
 
-/** What the device may do with a mapping, as the device sees it: 1 reads memory, 2 writes memory, 3 both. */
+/** What the device may do: 1 reads memory, 2 writes memory, 3 both. */
 export type Access = 1 | 2 | 3;
 export const DEVICE_READS = 1;
 export const DEVICE_WRITES = 2;
 export const DEVICE_READS_AND_WRITES = 3;
 
 /**
- * Added to an access: the device's accesses of this mapping may pass each other (PCI's relaxed ordering). A hint: platforms
- * whose entries have no such bit ignore it.
+ * Added to an access: the device's accesses may be reordered (PCI relaxed ordering). A hint: platforms without such a bit in their entries
+ * ignore it.
  */
 export const WEAKLY_ORDERED = 4;
-/** What is written into an entry: an access, with or without WEAKLY_ORDERED. */
+/** The access in an entry, with or without WEAKLY_ORDERED. */
 export type EntryAccess = Access | 5 | 6 | 7;
 
-/** The longest table: entries and counts stay inside a signed 32-bit word. */
+/** Entries of the longest table: entries and counts fit a signed 32-bit word. */
 export const MAX_ENTRIES: number = 2 ** 31 - 1;
 
 /** The entries `[first, end)` of a table: `end` is one past the last. Both are indices, 0 .. 2^31 − 1. An inclusive bound is called `last`. */

@@ -8,7 +8,7 @@ const WORD = 2 ** 32;
 /** 2^0 .. 2^34. Looked up, since `**` with an exponent that is not constant costs a call of 30 ns. */
 const POWER = Float64Array.from({ length: 35 }, (_, exponent) => 2 ** exponent);
 
-/** The number of the page in which an address lies: below 2^52. */
+/** The number of the page that contains an address: below 2^52. */
 export function pageNumber(high: number, low: number, pageShift: number): number {
   return pageShift < 32 ? high * POWER[32 - pageShift]! + (low >>> pageShift) : high >>> (pageShift - 32);
 }
@@ -19,7 +19,7 @@ export function offsetInPage(high: number, low: number, pageShift: number): numb
   return pageShift < 32 ? low & ~(-1 << pageShift) : (high & ~(-1 << (pageShift - 32))) * WORD + low;
 }
 
-/** How many pages hold `bytes` (1 .. 2^53 − 1) from `offset` (below `pageSize`) in the first page on. */
+/** Number of pages that `bytes` (1 .. 2^53 − 1) bytes cover, from `offset` (below `pageSize`) in the first page on. */
 export function pagesCovering(offset: number, bytes: number, pageSize: number): number {
   const end = offset + bytes;
   if (end <= Number.MAX_SAFE_INTEGER) return Math.ceil(end / pageSize);
@@ -28,7 +28,7 @@ export function pagesCovering(offset: number, bytes: number, pageSize: number): 
   return (bytes - rest) / pageSize + Math.ceil((offset + rest) / pageSize);
 }
 
-/** The least multiple of `unit` that is not below `value`. */
+/** The smallest multiple of `unit` that is at least `value`. */
 export function roundUp(value: number, unit: number): number {
   return Math.ceil(value / unit) * unit;
 }
@@ -43,7 +43,7 @@ export function storeAddress(words: Uint32Array, at: number, page: number, offse
   }
 }
 
-/** As `storeAddress`, for page shifts below 32 alone: so short that it is inlined. */
+/** As `storeAddress`, only for page shifts below 32. Short enough to be inlined. */
 export function storeNarrowAddress(
   words: Uint32Array,
   at: number,
@@ -51,7 +51,7 @@ export function storeNarrowAddress(
   offset: number,
   pageShift: number,
 ): void {
-  // The page number may have 52 bits: the shift takes it modulo 2^32, and the array takes the result as unsigned.
+  // The page number may have 52 bits: the shift works modulo 2^32, and the array stores the result as unsigned.
   words[2 * at + LOW_WORD] = (page << pageShift) | offset;
   words[2 * at + HIGH_WORD] = page / POWER[32 - pageShift]!;
 }

@@ -1,23 +1,23 @@
-/** Ranges of entries, [first, end): put together, taken apart, compared. Not for hot paths: each answer is a new object. */
+/** Operations on ranges of entries, [first, end). Not for hot paths: each result is a new object. */
 import type { EntryRange } from "./numbers.ts";
 
 export function rangeOf(first: number, end: number): EntryRange {
   return { first, end };
 }
 
-/** Has the range entries in [first, end)? */
+/** True if the range has entries in [first, end). */
 export function overlaps(range: EntryRange, first: number, end: number): boolean {
   return range.first < end && first < range.end;
 }
 
-/** What the range has outside of [first, end): none, one or two ranges. */
+/** The parts of the range outside of [first, end): up to two ranges. */
 export function without(range: EntryRange, first: number, end: number): EntryRange[] {
   const before = rangeOf(range.first, Math.min(range.end, first));
   const behind = rangeOf(Math.max(range.first, end), range.end);
   return [before, behind].filter((part) => part.first < part.end);
 }
 
-/** The union: ascending and disjoint, adjacent ranges joined. */
+/** The union, ascending and disjoint, with adjacent ranges merged. */
 export function mergeRanges(ranges: readonly EntryRange[]): EntryRange[] {
   const merged: EntryRange[] = [];
   for (const { first, end } of ranges.toSorted((a, b) => a.first - b.first)) {
@@ -28,7 +28,7 @@ export function mergeRanges(ranges: readonly EntryRange[]): EntryRange[] {
   return merged;
 }
 
-/** What ascending, disjoint ranges leave of [0, entries). */
+/** The gaps of ascending, disjoint ranges in [0, entries). */
 export function gapsBetween(ranges: readonly EntryRange[], entries: number): EntryRange[] {
   const gaps: EntryRange[] = [];
   let from = 0;

@@ -1,9 +1,9 @@
-/** Is this a window? Asked wherever a caller hands one in. */
+/** The check of windows that callers pass in. */
 import { hexadecimal } from "./counts.ts";
 import { checkInteger, InvalidArgumentError, inWords } from "./errors.ts";
 import { type DmaWindow, MAX_ENTRIES } from "./numbers.ts";
 
-/** Throws InvalidArgumentError for what is no window, or one that does not fit 64 bits. */
+/** Throws InvalidArgumentError unless this is a window that fits 64 bits. */
 export function checkWindow(window: DmaWindow): void {
   if (typeof window !== "object" || window === null) {
     throw new InvalidArgumentError("window", window, "an object with base, pageShift and entries");

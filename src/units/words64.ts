@@ -1,4 +1,4 @@
-/** A 64-bit value as two 32-bit words: where each lies in memory, and conversions from and to a bigint. */
+/** A 64-bit value as two 32-bit words: their positions in memory, and conversions from and to a bigint. */
 
 /** Index of the low 32 bits in a 64-bit array element seen as two 32-bit words: 0 on little-endian processors. */
 export const LOW_WORD: 0 | 1 = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1 ? 0 : 1;

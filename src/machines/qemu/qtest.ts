@@ -1,11 +1,11 @@
 /**
- * QEMU's qtest protocol: a line a command, a line a reply. Read and written synchronously, through two FIFOs.
+ * QEMU's qtest protocol: one line per command, one line per reply. Read and written synchronously, through two FIFOs.
  *
- * One thread at a time: a lock in shared memory is held around every command, and around several that belong together. So all that threads
- * do to the machine, DMA too, happens in one order. A thread that is killed while it holds the lock leaves the machine in the middle of
- * something that nobody could finish for it: the sequence then stands still, the watchdog ends QEMU, and the others are told so.
+ * One thread at a time: a lock in shared memory is held around every command, and around commands that belong together. So all accesses and
+ * DMAs of all threads are ordered. If a thread is killed while it holds the lock, its operation can't be completed: the sequence stops
+ * changing, the watchdog ends QEMU, and calls of other threads throw.
  *
- * QEMU aborts on a malformed command. All numbers are checked here.
+ * QEMU aborts on a malformed command, so all numbers are checked here.
  */
 
 import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from "node:fs";
@@ -33,7 +33,7 @@ const LONGEST_WRITE = 48 * 1024;
 const CHUNK_BYTES = 16 * 1024;
 const LAST_WORDS_BYTES = 2000;
 const LONGEST_TAG = 0xffff;
-/** A thread that waits for the lock looks this often whether QEMU has ended. */
+/** Interval at which a thread that waits for the lock checks whether QEMU has ended. */
 const LOOK_MILLISECONDS = 100;
 
 /** Files of one thread. */
@@ -51,7 +51,7 @@ export class Qtest {
   readonly #words: SharedWords;
   readonly #tag: number;
   readonly #buffer: Buffer = Buffer.allocUnsafe(64 * 1024);
-  /** How often this thread has taken the lock and not given it back. */
+  /** Nesting depth of the lock in this thread. */
   #depth = 0;
   #closed = false;
 
@@ -64,8 +64,8 @@ export class Qtest {
   }
 
   /**
-   * A view for another thread, with files of its own: those of the creator may be closed and their numbers given to others at any time.
-   * Throws IovaError when QEMU has ended.
+   * A view for another thread, with its own files: the creator's files may be closed, and their numbers reused, at any time. Throws
+   * IovaError if QEMU has ended.
    */
   static attach(handle: QemuHandle): Qtest {
     if (load(wordsOf(handle.state), WORD.phase) === PHASE.ended) {
@@ -79,11 +79,11 @@ export class Qtest {
     };
     try {
       const commands = reopen(handle.commands, constants.O_RDWR);
-      // The FIFO's end for reading would wait for a writer if QEMU has just ended. This one is there in any case.
+      // Opening the FIFO for reading would wait for a writer if QEMU has just ended. This file is such a writer.
       const writer = openSync(`/proc/self/fd/${handle.replies}`, constants.O_RDWR);
       const replies = reopen(handle.replies, constants.O_RDONLY);
       closeSync(writer);
-      // Its creator may have ended without a close, and other files have these numbers now.
+      // The creator may have ended without `close`, and other files may have these numbers now.
       if (![commands, replies].every((file) => fstatSync(file).isFIFO())) throw new Error("its files are gone");
       const log = reopen(handle.log, constants.O_RDWR);
       const memory = reopen(handle.memory, constants.O_RDWR);
@@ -99,7 +99,7 @@ export class Qtest {
     }
   }
 
-  /** Runs `work` while no other thread does anything to the machine. May be nested. Throws IovaError when QEMU has ended. */
+  /** Runs `work` with the machine's lock. May be nested. Throws IovaError if QEMU has ended. */
   locked<Result>(work: () => Result): Result {
     if (this.#depth > 0) return work();
     this.#take();
@@ -108,13 +108,13 @@ export class Qtest {
       return work();
     } finally {
       this.#depth = 0;
-      // Even: nobody waits for anything.
+      // Even: no thread waits for a reply.
       add(this.#words, WORD.sequence, 1);
       unlock(this.#words, WORD.lock);
     }
   }
 
-  /** Sends commands, waits for all replies and returns what follows each "OK". */
+  /** Sends commands, waits for all replies and returns the text after each "OK". */
   callAll(commands: readonly string[]): string[] {
     return this.locked(() => {
       const text = `${commands.join("\n")}\n`;
@@ -143,7 +143,7 @@ export class Qtest {
     this.call(writeq(at, value));
   }
 
-  /** Copies bytes of the physical address space. Inside a chunk of 16 KiB no device comes between. */
+  /** Copies bytes of the physical address space, atomically for devices inside a chunk of 16 KiB. */
   readBytes(at: number, into: Uint8Array): void {
     for (let done = 0; done < into.length; done += CHUNK_BYTES) {
       const bytes = Math.min(CHUNK_BYTES, into.length - done);
@@ -157,14 +157,14 @@ export class Qtest {
     }
   }
 
-  /** This view refuses all use from now on. False when it did so before. */
+  /** Makes this view refuse all use. False: it was closed already. */
   markClosed(): boolean {
     const first = !this.#closed;
     this.#closed = true;
     return first;
   }
 
-  /** Closes the files that this view has opened for itself. */
+  /** Closes the files that this view has opened. */
   closeFiles(): void {
     if (!this.markClosed()) return;
     for (const file of Object.values(this.files)) closeSync(file);
@@ -172,7 +172,7 @@ export class Qtest {
 
   #take(): void {
     if (this.#closed || load(this.#words, WORD.phase) === PHASE.ended) throw this.#endedError("");
-    // Whoever holds the lock gets an answer, or QEMU is ended, in this time.
+    // Within this time the lock's holder gets a reply, or QEMU is ended.
     const deadline = milliseconds() + this.#handle.callMilliseconds + LAST_MILLISECONDS;
     while (lock(this.#words, WORD.lock, this.#tag, LOOK_MILLISECONDS) !== 0) {
       const isOver = load(this.#words, WORD.phase) === PHASE.ended || milliseconds() > deadline;
@@ -182,7 +182,7 @@ export class Qtest {
   }
 
   #write(text: string): void {
-    // All of it fits, so one write takes it.
+    // The text fits the FIFO, so one write suffices.
     writeSync(this.files.commands, text, null, "latin1");
   }
 
@@ -200,7 +200,7 @@ export class Qtest {
     return replies.map((reply, i) => answerOf(commands[i] as string, reply));
   }
 
-  /** Why there is no answer. Waits until the watchdog knows. */
+  /** The error for a missing reply. Waits until the watchdog has stored the cause. */
   #endedError(command: string): IovaError {
     const { commandLine, callMilliseconds, state } = this.#handle;
     const during = command === "" ? "" : ` during "${command.slice(0, 60)}"`;
@@ -235,7 +235,7 @@ export class Qtest {
   }
 }
 
-/** The command that stores a 64-bit number; its bytes are in the target's order, big-endian on the boards that we have. */
+/** The command that stores a 64-bit number in the target's byte order, big-endian on these boards. */
 export function writeq(at: number, value: bigint): string {
   if (typeof value !== "bigint" || value < 0n || value >= 1n << 64n) {
     throw new InvalidArgumentError("64-bit value", value, "a bigint from 0 to 2^64 - 1");

@@ -55,7 +55,7 @@ const silent = (plant?: (board: Board) => void): BoardKind =>
     plant,
   );
 
-/** DMA to what is not mapped is granted, and moves nothing of anybody's. */
+/** DMA to unmapped addresses is granted, but moves no byte of the rig's memory. */
 const dummyPage = (plant?: (board: Board) => void): BoardKind =>
   decorated({ name: "dummy-page", strayAccess: "dummy-page" }, withDummyPage, plant);
 

@@ -379,7 +379,7 @@ interface RefusedDma {
   readonly when: string;
 }
 
-/** Throws unless `failure` is none. */
+/** Throws if there is a failure. */
 export function expectDone(failure: Failure | undefined, what: string): void {
   expect(failure === undefined, () => `${what} failed: ${failure}`);
 }

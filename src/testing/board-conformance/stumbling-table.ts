@@ -1,7 +1,7 @@
 /**
  * A table that stumbles: chosen calls of `allocate`, `set` and `publish` fail, and the others do what they do on a board. Beside it
- * runs a wild device, which reads each entry as soon as it is written, before the mapping is complete: what it learns then the
- * IOTLB must forget when the mapping is undone.
+ * runs a wild device, which reads each entry as soon as it is written, before the mapping is complete: translations that the IOTLB has then
+ * must be invalidated when the mapping is undone.
  */
 import type { AreaConstraints } from "../../allocator/constraints.ts";
 import type { EntryValue, MappingTable } from "../../table/contract.ts";

@@ -1,4 +1,4 @@
-/** Faults: a device that goes where nothing is mapped reaches nobody's memory, and the machine says so as the kind states. */
+/** Faults: a device's access to an unmapped address reaches no memory, and the machine reports it as the board's kind states. */
 import { expect } from "../../expect.ts";
 import type { BoardCase } from "../case.ts";
 import type { Rig } from "../rig.ts";

@@ -6,7 +6,7 @@ import type { Rig } from "../rig.ts";
 
 const wrongFrees: BoardCase = {
   behaviour: "ownership",
-  name: "frees out of range, of what is not mapped and of another length are three different errors, and change nothing",
+  name: "frees out of range, of unmapped entries and of another length are three different errors, and change nothing",
   run(rig) {
     const address = rig.address(1);
     const bytes = rig.severalPages ? 3 * rig.pageBytes : 64;
