@@ -37,9 +37,9 @@ Exit codes:
   2 wrong use
   3 the output could not be written`;
 
-const HEAD = ["platform", "IO pages", "levels", "entries", "format", "stray DMA", "a call takes"] as const;
+const HEAD = ["platform", "IO pages", "levels", "entries", "format", "stray DMA", "hypercall"] as const;
 /** Columns that a narrow screen leaves out, the first of these first. */
-const LEAST_FIRST = ["a call takes", "levels", "entries", "stray DMA"] as const;
+const LEAST_FIRST = ["hypercall", "levels", "entries", "stray DMA"] as const;
 
 /** The verb; `finish` takes the exit code. */
 export function platformsCommand(terminal: Terminal, finish: (code: number) => void): Command {
@@ -77,9 +77,9 @@ function listLines(terminal: Terminal): string[] {
   const leastFirst = LEAST_FIRST.map((name) => HEAD.indexOf(name));
   const { lines, dropped } = fitted([HEAD, ...BOARD_KINDS.map(cells)], terminal.width, leastFirst);
   const [head = "", ...rows] = lines;
-  const calls = dropped.includes(HEAD.indexOf("a call takes"))
+  const calls = dropped.includes(HEAD.indexOf("hypercall"))
     ? ""
-    : "; a call takes: entries that one hypercall writes at most (-: entries are written to memory)";
+    : "; hypercall: most entries that one call writes (-: entries are written to memory)";
   const legend =
     "entries: of the largest table, with the usual page; stray DMA: the effect of an access to an unmapped address" +
     `${calls}. All run on the software machine, ` +

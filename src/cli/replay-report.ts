@@ -42,10 +42,11 @@ export function setupLines({ plan, kind, entries, pageShift, options }: Prepared
 }
 
 function crossCpu(plan: ReplayPlan): string {
-  const other = plan.crossWorkerUnmaps > 0 ? `, ${grouped(plan.crossWorkerUnmaps)} of them another worker's` : "";
+  const other = plan.crossWorkerUnmaps > 0 ? ` (${grouped(plan.crossWorkerUnmaps)} of another worker)` : "";
+  const were = plan.crossCpuUnmaps === 1 ? "was" : "were";
   return (
-    `${counted(plan.crossCpuUnmaps, "request")} another CPU unmapped than mapped${other}: here the worker that mapped ` +
-    "unmaps, at its place in the trace"
+    `${counted(plan.crossCpuUnmaps, "request")} ${were} mapped on one CPU and unmapped on another${other}: here the worker that ` +
+    "mapped a request also unmaps it, at its position in the trace"
   );
 }
 
@@ -139,10 +140,10 @@ function translationSentences(rows: readonly RowResult[]): string[] {
   );
 }
 
-/** Below this, hardly ever were two workers on a CPU at the same time. */
+/** Below this average, workers hardly ran in parallel. */
 const LITTLE_OVERLAP = 1.2;
 
-/** What a hypervisor was asked, where there is one. */
+/** Hypercalls per request, on platforms with a hypervisor. */
 function hypercallSentences({ rows, prepared }: ReplayResult): string[] {
   if (prepared.kind.entriesPerHypercall === 0) return [];
   const calls = rows.map((row) => `${(row.hypercalls / Math.max(1, row.requests)).toFixed(2)} (${row.name})`);
@@ -155,9 +156,9 @@ function hypercallSentences({ rows, prepared }: ReplayResult): string[] {
 function threadsSentence({ rows, prepared: { plan } }: ReplayResult, cores: number): string {
   const running = rows.map((row) => `${row.threadsRunning.toFixed(1)} (${row.name})`);
   const busy = plan.workers.length > 1 && rows.every((row) => row.threadsRunning < LITTLE_OVERLAP);
-  const little = busy ? " That is too little overlap for locks to be contended: let this machine do nothing else." : "";
+  const little = busy ? " That is too little overlap for locks to be contended: rerun on an idle machine." : "";
   return (
-    `Of ${counted(plan.workers.length, "worker thread")} on ${counted(cores, "core")}, on average ${listed(running)} really ran at ` +
-    `once.${little} Times and lock waits are of JavaScript threads on this machine, not of a kernel.`
+    `Of ${counted(plan.workers.length, "worker thread")} on ${counted(cores, "core")}, on average ${listed(running)} ran in ` +
+    `parallel.${little} Times and lock waits are of JavaScript threads on this machine, not of a kernel.`
   );
 }

@@ -25,7 +25,9 @@ export function traceHeadline(file: string, trace: Trace): string {
   const machine = trace.headerCpus > cpus ? ` (of a machine with ${trace.headerCpus})` : "";
   const first = events.time[0] as number;
   const last = events.time[events.length - 1] as number;
-  const span = trace.clockCounts ? "by a clock that counts" : `in ${((last - first) / 1e9).toFixed(3)} s`;
+  const span = trace.clockCounts
+    ? "(timestamps are counts without a unit)"
+    : `in ${((last - first) / 1e9).toFixed(3)} s`;
   return `${file === "-" ? "standard input" : file}: ${counted(events.length, "event")} on ${counted(cpus, "CPU")}${machine} ${span}`;
 }
 
@@ -49,7 +51,7 @@ function remarks(trace: Trace, history: RequestHistory): string[] {
     part(classes.blank, "blank line"),
     part(classes.stacks, "line of stack traces", "lines of stack traces"),
   ].filter((text) => text !== "");
-  if (rest.length > 0) lines.push(`no events: ${listed(rest)}`);
+  if (rest.length > 0) lines.push(`skipped lines: ${listed(rest)}`);
   if (classes.otherEvents.count > 0) {
     lines.push(
       `${counted(classes.otherEvents.count, "event")} of other kinds left out; the first, ${shown(classes.otherEvents)}`,

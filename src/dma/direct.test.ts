@@ -186,7 +186,7 @@ test("a bounce buffer is found between two boundaries, also when the free pages 
   machine.machine.close();
 });
 
-test("what lies across a boundary can't have been mapped as it is: its unmap throws where such buffers are bounced", () => {
+test("a buffer across a boundary can only have been bounced: its unmap without a bounce buffer throws", () => {
   const machine = setUp();
   const options = { memory: machine.memory, bounce: { pages: machine.pages } };
   const device = new DirectDevice(WHOLE, { boundaryMask: 0xffffn }, options);

@@ -16,12 +16,12 @@ function translated(base: bigint, pageShift: number, entries: number): DeviceWin
   return { kind: "translated", table: new ModelTable({ base, pageShift, entries }) };
 }
 
-/** As pseries: a 32-bit default window, a 64-bit dynamic one, and memory as it is. */
+/** As pseries: a 32-bit default window, a 64-bit dynamic window, and a direct window. */
 const LOW = translated(0x8000_0000n, 12, 16);
 const HIGH = translated(2n ** 60n, 16, 64);
 const DIRECT: DirectWindow = { kind: "direct", base: BYPASS, address: 0, bytes: MEMORY_BYTES };
 
-/** Where the first mapping lies, or why there is none. */
+/** The address of the first mapping, or its failure. */
 function base(windows: readonly DeviceWindow[], mask: bigint, bounced = false): bigint | string {
   const machine = setUp();
   const bounce = bounced ? { memory: machine.memory, bounce: { pages: machine.pages } } : {};

@@ -1,5 +1,5 @@
 /**
- * What no platform takes, tried on each of them: entries beyond the table, pages that are none, page sizes and tables that it can't have,
+ * Input that every platform refuses: entries beyond the table, invalid pages, unsupported page sizes and tables,
  * and the use of a table that is gone, or of a view that is closed. Each is refused with the numbers, and nothing has changed. What each
  * platform has in a way of its own (an unknown liobn, a window of a size that is no power of two) is tried in src/platforms: linear,
  * sun4u, sun4v and ldc in platform.test.ts, powernv in group.test.ts and geometry.test.ts, pseries in ops.test.ts and
@@ -142,7 +142,7 @@ for (const kind of BOARD_KINDS) {
       assert.throws(() => call(table, 1, 1), { name: "IovaError", code: "table-gone" }, name);
     }
     assert.throws(() => device.unmap(mapping), FreeError);
-    // Where whoever took it away has claimed its entries, there is no space in it; elsewhere the ops say what has happened.
+    // If the removing thread has claimed the entries, the table is full; else the ops throw table-gone.
     if (board.platform instanceof PowernvPlatform) assert.equal(device.map(0n, 1, 3), "table-full");
     else assert.throws(() => device.map(0n, 1, 3), { name: "IovaError", code: "table-gone" });
   });
@@ -166,7 +166,7 @@ for (const kind of BOARD_KINDS) {
     assert.equal(new DmaDevice(board.table).unmap(mapping), undefined);
   });
 
-  test(`${kind.name}: a handle with any field that is none is refused, and no thread's number is lost by it`, () => {
+  test(`${kind.name}: a handle with any invalid field is refused, and no thread's number is lost by it`, () => {
     const board = boardOf();
     const before = board.table.allocator.threadsInUse();
     const { handle } = board;

@@ -171,5 +171,5 @@ function checkDevices({ name, deviceNames }: BoardKind, devices: readonly string
   const isEachOnce = devices.length > 0 && new Set(devices).size === devices.length;
   if (isEachOnce && devices.every((device) => deviceNames?.includes(device) ?? true)) return;
   const expected = deviceNames === undefined ? "one name or more, each once" : `some of ${deviceNames.join(", ")}`;
-  throw new InvalidArgumentError(`devices of ${name}`, inWords(devices.join(", ") || "none"), expected);
+  throw new InvalidArgumentError(`devices of ${name}`, inWords(devices.join(", ") || "empty"), expected);
 }

@@ -96,7 +96,7 @@ for (const kind of BOARD_KINDS) {
       ],
       [{ threads: 0 }, new RegExp(`threads of ${kind.name} is 0; expected 1`)],
       [{ threads: (kind.maxThreads ?? 0.5) + 1 }, new RegExp(`threads of ${kind.name} is `)],
-      [{ devices: [] }, new RegExp(`devices of ${kind.name} is none; expected `)],
+      [{ devices: [] }, new RegExp(`devices of ${kind.name} is empty; expected `)],
       [{ devices: ["a", "a"] }, new RegExp(`devices of ${kind.name} is a, a; expected `)],
     ];
     for (const [options, message] of wrong) {

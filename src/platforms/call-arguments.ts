@@ -42,5 +42,5 @@ export class CallArguments {
 /** The machine's hypercall. Throws InvalidArgumentError if the machine has no hypervisor; `answers` names the expected one. */
 export function hypercallOf({ hypercall }: Pick<Machine, "hypercall">, answers: string): Hypercall {
   if (hypercall !== undefined) return hypercall;
-  throw new InvalidArgumentError("hypervisor of the machine", inWords("none"), `one that answers ${answers}`);
+  throw new InvalidArgumentError("hypervisor of the machine", inWords("missing"), `one that answers ${answers}`);
 }

@@ -52,7 +52,7 @@ export interface ReplayPlan {
   readonly workers: readonly WorkerPlan[];
   /** CPUs that mapped something. */
   readonly cpus: readonly number[];
-  /** Requests that another CPU unmapped than mapped, and of those, to another worker's. */
+  /** Requests that were mapped on one CPU and unmapped on another, and those of them that belong to another worker's CPU. */
   readonly crossCpuUnmaps: number;
   readonly crossWorkerUnmaps: number;
   /** Sum over the workers: the table needs at least so many entries. */

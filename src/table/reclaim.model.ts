@@ -1,6 +1,6 @@
 /**
  * Drivers that are killed at random moments, on a real platform and a machine with an IOTLB: after `forgetThread` and `reclaim`, the
- * table is sound and usable, no entry is left that nobody answers for, and no device reaches a page through one.
+ * table is sound and usable, no entry without an owner is left, and no device reaches a page through one.
  *
  *   IOVA_TABLE_KILLS: how many
  *   IOVA_TABLE_KILLS_SEED: what the drivers do, and who is killed
@@ -202,7 +202,7 @@ function recover({ platform, setting, machine }: Rig, slot: number, lockedAt: nu
   return returned;
 }
 
-/** At once, others running: what came back is refused, or is somebody else's by now. */
+/** At once, while others run: recovered ranges are refused, or have new owners already. */
 function checkUnreachable({ machine, platform }: Rig, returned: readonly EntryRange[], holder: number): void {
   for (const { first, end } of returned) {
     for (let entry = first as number; entry < end; entry++) {
@@ -230,10 +230,10 @@ function checkEntries({ machine, platform, state, shadow, setting }: Rig, dead: 
     if (isLive[entry] === 1) {
       assert.notEqual(value.access, 0, `live entry ${entry} is empty`);
       const owner = shadow.ownerAt(entry);
-      assert.equal(number, owner === 0 ? dead : owner, `entry ${entry} leads to somebody else's page`);
+      assert.equal(number, owner === 0 ? dead : owner, `entry ${entry} leads to another owner's page`);
     } else {
-      assert.equal(value.access, 0, `entry ${entry} belongs to nobody, and leads to page ${value.page}`);
-      assert.equal(number, undefined, `entry ${entry} belongs to nobody, and a device reads through it`);
+      assert.equal(value.access, 0, `entry ${entry} has no owner, and leads to page ${value.page}`);
+      assert.equal(number, undefined, `entry ${entry} has no owner, and a device reads through it`);
       refused++;
     }
   }

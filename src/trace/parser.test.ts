@@ -239,7 +239,7 @@ describe("the trace parser on other writers and on lines between", () => {
 });
 
 const cases: readonly (readonly [what: string, line: string, reason: RegExp])[] = [
-  ["a digit that is none", MAP_LINE.replace("945b000", "945g000"), /paddr= goes on with/],
+  ["an invalid digit", MAP_LINE.replace("945b000", "945g000"), /paddr= goes on with/],
   ["an empty address", MAP_LINE.replace("0x000000010945b000", ""), /paddr= holds no hexadecimal/],
   ["an address of 65 bits", MAP_LINE.replace("paddr=0x0", "paddr=0x00"), /up to 64 bits/],
   ["no size", MAP_LINE.replace(" size=4096", ""), /size= is missing/],

@@ -5,7 +5,7 @@
  * One request makes several `map` lines, one per physically contiguous chunk, and mostly one `unmap` line. Which lines belong
  * together: those that one dma event claims (join.ts); without dma events, lines of one CPU whose bus addresses follow each
  * other, that end in the same `unmap` line, or, never unmapped, that came within microseconds. That is exact for what dma
- * events cover and for what one `unmap` ends; a guess only for several small maps that nobody unmaps.
+ * events cover and for what one `unmap` ends; a guess only for several small maps that are never unmapped.
  *
  * Left out, and counted: unmaps of what was mapped before the trace, and mappings that failed in the recording.
  */
@@ -65,7 +65,7 @@ export interface RequestCounts {
   readonly namedRequests: number;
   /** Requests that the trace does not unmap. */
   readonly neverUnmapped: number;
-  /** Requests that another CPU unmapped than mapped. */
+  /** Requests that were mapped on one CPU and unmapped on another. */
   readonly crossCpuUnmaps: number;
   /** `unmap` lines of what was mapped before the trace, or in lost events. */
   readonly unmapsOfUnknown: number;

@@ -72,7 +72,7 @@ test("what was found is shown so that its type can be seen", () => {
   refused(() => device.map(0n, table as Anything, 1), /is an IommuTable; /);
 });
 
-test("an option that there is none of is refused, and a near one is suggested", () => {
+test("an unknown option is refused, and a similar one is suggested", () => {
   const create = (options: Anything) => () => PooledAllocator.create(options);
   refused(
     create({ entries: 10, pool: 3 }),

@@ -7,7 +7,7 @@ test("isFailure tells names and codes of failures from entries, mappings, and wh
   for (const result of [0, 7, -11, -0.5, "", "full", undefined, null, {}]) assert.equal(isFailure(result), false);
 });
 
-test("orThrow answers a result as it is, and throws a failure as an IovaError with its name as code", () => {
+test("orThrow returns a result unchanged, and throws a failure as an IovaError with its name as code", () => {
   const mapping = { iova: 5n };
   assert.equal(orThrow(mapping as typeof mapping | Failure), mapping);
   assert.equal(orThrow(12), 12);

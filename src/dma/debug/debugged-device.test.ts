@@ -84,7 +84,7 @@ test("a failure that is unmapped is reported, by name or code, and the device be
   }
 });
 
-test("a free of what is not mapped says what was asked for, and passes the device's error on", () => {
+test("a free of an unmapped address reports the request, and passes the device's error on", () => {
   const { device, model } = setUp({}, {});
   const mapping = { iova: 0x5000n, bytes: 100, access: 1 } as const;
   assert.throws(() => misusesIt(() => device.unmap(mapping)), FreeError);
@@ -236,7 +236,7 @@ test("of two mappings of one address, each is checked by itself", () => {
   assert.deepEqual(device.reports, []);
 });
 
-test("a sync of what is not mapped, or is a failure, is reported", () => {
+test("a sync of an unmapped address, or of a failure, is reported", () => {
   const { device } = setUp();
   misusesIt(() => device.syncForCpu({ iova: 0x7000n, bytes: 64, access: 2 }));
   assert.equal(onlyReport(device, "sync-unmapped").found.iova, 0x7000n);
@@ -337,7 +337,7 @@ test("memory that devices can't reach is reported, an element of a list by its i
   misusesIt(() => lists.device.mapSg(listOf([0x1000n, 64], [0x9000n, 0], [0x8000n, 32]), 1));
   const element = onlyReport(lists.device, "map-not-dma-able");
   assert.deepEqual([element.address, element.bytes, element.element], [0x8000n, 32, 2]);
-  // Registers of a peer are no memory, and nobody says that they were.
+  // Registers of a peer are not memory, and are not checked against the DMA-able ranges.
   lists.device.mapResource(0x9000n, 64, 3);
   assert.equal(lists.device.reports.length, 1);
 });

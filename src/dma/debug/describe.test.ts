@@ -139,7 +139,7 @@ test("a report has both descriptions and both places", () => {
   ]);
 });
 
-test("a report of what is not mapped says what is near, and what was there before", () => {
+test("a report about an unmapped address names the mapping around it, and the last one there", () => {
   const report = REPORTS.find(({ kind }) => kind === "free-unmapped") as MisuseReport;
   const lines = describeMisuse(report).map((line) => line.trim().replace(/ .*/, ""));
   assert.deepEqual(

@@ -52,7 +52,7 @@ test("frames of the runtime are left out, wherever they stand", async () => {
   assert.deepEqual(placeOf("queue 1\n    at node:events:3:4").stack, ["node:events:3:4"], "better than none");
 });
 
-test("memory that a dma pool takes is told of with the pool's user as its place, and with as many frames as any", () => {
+test("memory that a DMA pool allocates has the pool's user as its place, with as many frames as other places", () => {
   for (const stackFrames of [1, 3]) {
     const { machine, memory, table, withCoherent } = setUp();
     const device = debugged(new DmaDevice(table, {}, withCoherent), { stackFrames });

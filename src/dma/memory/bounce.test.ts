@@ -409,7 +409,7 @@ test("a bounced mapping is unmapped by the object that made it, and no other", (
   machine.machine.close();
 });
 
-test("sync of what is not bounced copies nothing, and is checked all the same", () => {
+test("a sync of a mapping without a bounce buffer copies nothing, and is checked nevertheless", () => {
   const machine = setUp();
   const device = new DmaDevice(machine.table);
   const mapping = got(device.map(0x1010n, 100, 3));

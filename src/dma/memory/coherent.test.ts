@@ -15,7 +15,7 @@ function powerOfTwoFor(bytes: number): number {
   return 2 ** Math.ceil(Math.log2(bytes));
 }
 
-test("coherent memory is zeroed, aligned to the power of two that holds it on both sides, and in nobody else's page", (t) => {
+test("coherent memory is zeroed, aligned to its next power of two on both sides, and shares no page with other data", (t) => {
   t.diagnostic(`seed ${seed}`);
   const cases = fc.record({
     pageShift: fc.constantFrom(12, 16),
@@ -151,7 +151,7 @@ test("on a lazy table memory goes back only when the device is cut off", () => {
   machine.machine.close();
 });
 
-test("memory whose invalidation failed goes to nobody else", () => {
+test("memory whose invalidation failed is never allocated again", () => {
   for (const lazy of [false, true]) {
     const machine = setUp({ lazy });
     const device = new DmaDevice(machine.table, {}, machine.withCoherent);

@@ -118,7 +118,7 @@ for (const kind of QEMU_BOARDS) {
     assert.ok(qemu !== undefined && others.length === 0);
     process.kill(qemu, "SIGKILL");
     const uses = [
-      // First: memory that is a file can be written until somebody has asked QEMU for something.
+      // First, because a memory file can be written until the next command to QEMU.
       () => {
         for (;;) board.machine.device(0).dmaRead(mapping.iova, new Uint8Array(64));
       },

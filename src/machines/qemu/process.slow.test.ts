@@ -33,7 +33,7 @@ function marker(): string {
   return `iova-test-${process.pid}-${names++}`;
 }
 
-/** Ids of the processes that have the name among their arguments; dead ones that nobody has waited for have none. */
+/** Ids of the processes with this name among their arguments; zombies have no arguments. */
 function processesNamed(name: string): number[] {
   return readdirSync("/proc")
     .filter((entry) => /^\d+$/.test(entry))
@@ -246,7 +246,7 @@ test("no QEMU outlives a process that is killed at any moment of the start", asy
   const name = marker();
   for (let i = 0; i < 25; i++) {
     const owner = ownerProcess({ options: { args: ["-name", name] }, after: "wait" });
-    // From the shell that becomes QEMU on; before that there is nothing to outlive anybody.
+    // From the shell that becomes QEMU on; before that there is no process that could outlive the thread.
     if (i % 5 !== 0) {
       await until("a process of the owner", () => processesNamed(name).length > 1 || owner.exitCode !== null);
       await sleep(i % 5 === 1 ? 0 : i);
@@ -310,7 +310,7 @@ for (const board of ["sun4u", "powernv"] as const) {
       for (let i = 0; i < ADDITIONS; i++) increment(machine);
       await added;
       assert.equal(machine.memory.load32(COUNTER), 2 * ADDITIONS);
-      // The worker closed its view, and nobody else's.
+      // The worker closed only its own view.
       assert.equal(typeof machine.registers.read64(0x208), "bigint");
     }));
 }

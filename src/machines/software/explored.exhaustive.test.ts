@@ -316,7 +316,7 @@ test("where empty entries lead to a dummy page, a walk never joins words of it w
   }
 });
 
-test("faults are taken once, by whoever takes them, and those that find no room are counted", (t) => {
+test("each fault is taken once, by any thread, and faults that find no room are counted", (t) => {
   for (const kills of [0, 1] as const) {
     const what: Exploration<State> = {
       setup: () => setup(sound, 3, 1, false),
@@ -397,7 +397,7 @@ test("a device's thread that dies at any access, once forgotten, holds nothing u
   }
 });
 
-test("while nobody has said that the device's thread is dead, an invalidation fails as busy, in bounded time", (t) => {
+test("until the device's thread is declared dead, an invalidation fails as busy, in bounded time", (t) => {
   let busy = 0;
   const what: Exploration<State> = {
     ...exploration(sound, 1, [0], false),
@@ -417,7 +417,7 @@ test("while nobody has said that the device's thread is dead, an invalidation fa
     },
     preemptions: 2,
   };
-  assertSound(t, "1 DMA, dies, nobody says so", what);
+  assertSound(t, "1 DMA, dies, is not declared dead", what);
   assert.ok(busy > 0);
 });
 
@@ -508,7 +508,7 @@ const PLANTS: readonly (Plant & { readonly bug: string; readonly scenario: keyof
     to: ";",
   },
   {
-    bug: "a DMA that has passed wakes nobody",
+    bug: "a DMA that has ended does not wake the waiter",
     scenario: "unmap",
     module: THREADS,
     from: "notify(this.#state, this.#slotAt + THREAD.sequence, this.#layout.threads);",

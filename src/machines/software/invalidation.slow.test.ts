@@ -66,7 +66,7 @@ class Remapper {
     const page = this.#pageOf[entry] as number;
     this.#ops.clear(entry, 1);
     if (invalidate) assert.equal(this.#ops.invalidate(entry, entry + 1), undefined);
-    // From here on the page is somebody else's.
+    // From here on the page has another owner.
     this.machine.memory.write(page * this.#pageBytes, this.#bytes.fill(CANARY));
     this.#spare.push(page);
     this.#map(entry);

@@ -143,7 +143,7 @@ test("faults beyond the record are counted and lost; once taken there is room ag
   assert.equal(machine.statistics().faultsLost, 3);
 });
 
-test("faults of several threads come in the order in which they happened, whoever takes them", () => {
+test("faults of several threads come in the order in which they happened, for any taker", () => {
   const one = start({ devices: ["a"] });
   const two = SoftwareMachine.attach(one.handle);
   const byte = new Uint8Array(1);
@@ -235,7 +235,7 @@ test("a table of more entries than memory holds is refused, a window of 2^31 - 1
   assert.throws(() => start({}, { entries: 2 ** 31 - 1 }), /table address of the window is 65536/);
 });
 
-test("unknown registers, wrong widths and ranges that are none are refused", () => {
+test("unknown registers, wrong widths and invalid ranges are refused", () => {
   const machine = start();
   const { registers } = machine;
   const wrong: (() => unknown)[] = [
@@ -269,7 +269,7 @@ test("while translation is on, only CONTROL may be written", () => {
 
 // Devices.
 
-test("devices are found by name and by number; what is none is refused with the names there are", () => {
+test("devices are found by name and by number; an unknown device is refused with the names of all devices", () => {
   const machine = start({ devices: ["nic", "disk"] });
   assert.equal(machine.device("disk"), machine.device(1));
   assert.throws(() => machine.device("gpu"), /device is "gpu"; expected one of nic, disk/);

@@ -112,7 +112,7 @@ test("the walk reads back what the formats write, for every page size, at both e
   }
 });
 
-test("a device reads through TCEs and IOPTEs that nobody but this test has encoded", () => {
+test("a device reads through TCEs and IOPTEs that this test has encoded by itself", () => {
   for (const [format, pageShift, page3, page5] of [
     [TCE, 12, tce(0x3000, 1), tce(0x5000, 1)],
     [IOPTE, 13, [0x80, 0, 0, 0, 0, 0, 0x60, 0x10], [0x80, 0, 0, 0, 0, 0, 0xa0, 0x10]],

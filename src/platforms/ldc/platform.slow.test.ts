@@ -77,7 +77,7 @@ function assertEmpty(channel: LdcHypervisor, exporter: LdcPlatform): void {
   );
 }
 
-test("a page whose export has ended is read by nobody who had it mapped in", async (t) => {
+test("after the end of an export, no thread that had the page mapped in can read it", async (t) => {
   const [channel, exporter] = start();
   const importers = [importerOf(channel), importerOf(channel)];
   const word = (index: number): number => importers.reduce((sum, { report }) => sum + Atomics.load(report, index), 0);

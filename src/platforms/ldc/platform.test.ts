@@ -319,7 +319,7 @@ test("the index of a cookie is what is below its code, shifted by the page size 
   assert.equal(cookieWindow(22, 8192).base, 3n << 60n);
 });
 
-test("kinds of mapping: what is not exported for copying is not copied, what is not exported for CPUs is not mapped in", () => {
+test("kinds of mapping: only memory exported for copying is copied, only memory exported for CPUs is mapped in", () => {
   const { hypervisor, exporter, importer } = start();
   const cookieOf = (permissions: number) => (exporter.map(0, PAGE, permissions, 1)[0] as LdcCookie).address;
   const copies = (direction: CopyDirection, address: bigint): boolean => {
@@ -581,7 +581,7 @@ test("a map table in place of another ends what the other end had mapped in by t
   const [cookie] = exporter.map(0, PAGE, direct | read, 1) as [LdcCookie];
   const page = importer.mapIn(cookie.address);
   assert.ok(domain.readMappedIn(page.address, new Uint8Array(8)));
-  // As after a crash of the exporting domain: nobody knows any more what was exported.
+  // As after a crash of the exporting domain: the exports are unknown.
   const next = LdcPlatform.create(hypervisor, { tableAddress: TABLE });
   assert.equal(domain.readMappedIn(page.address, new Uint8Array(8)), false);
   for (let i = 0; i < 9; i++) {
@@ -620,7 +620,7 @@ test("a map table that can't be taken away while a page of it is in use can be l
   };
   assert.throws(() => dead.ends[1].readMappedIn(page.address, new Uint8Array(8)), /it dies/);
   assert.throws(() => exporter.remove(), { code: "platform-refused" });
-  // Whoever else has died meanwhile: that one is not to be waited for, this one is.
+  // If another thread has died meanwhile, the call must not wait for that one, but for this one.
   const other = LdcHypervisor.attach(hypervisor.handle);
   hypervisor.crew.reclaim(other.thread, "in-flight");
   assert.throws(() => exporter.remove(), { code: "platform-refused" }, "an access of before may still go on");
@@ -655,8 +655,8 @@ test("options and handles that do not fit are refused with the numbers", () => {
   refused({ tableAddress: MEMORY }, /address of the map table is 4194304/);
   refused({ table: { pools: 0 } }, /pools is 0/);
   const bare = SoftwareMachine.create({ memoryBytes: MEMORY });
-  assert.throws(() => LdcPlatform.create(bare, { tableAddress: TABLE }), /hypervisor of the machine is none/);
-  assert.throws(() => new LdcLink(bare), /hypervisor of the machine is none/);
+  assert.throws(() => LdcPlatform.create(bare, { tableAddress: TABLE }), /hypervisor of the machine is missing/);
+  assert.throws(() => new LdcLink(bare), /hypervisor of the machine is missing/);
   const { handle } = LdcPlatform.create(hypervisor, { tableAddress: TABLE });
   for (const wrong of [undefined, {}, { ...handle, table: undefined }, { ...handle, table: null }]) {
     assert.throws(() => LdcPlatform.attach(hypervisor, wrong as unknown as LdcPlatformHandle), FormatError);

@@ -123,7 +123,7 @@ test("what does not fit together is refused before anything of the machine chang
   refused({ table: { pools: 0 } }, /pools is 0/);
 });
 
-test("a handle that is none is refused", () => {
+test("an invalid handle is refused", () => {
   const machine = machineOf();
   const { handle } = LinearPlatform.create(machine, { format: "powernv-tce", window: windowOf(12) });
   for (const wrong of [undefined, {}, { ...handle, table: undefined }, { ...handle, tableAddress: "0" }]) {

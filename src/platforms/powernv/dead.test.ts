@@ -149,7 +149,7 @@ test("a second close of a bridge's view leaves the number to its next thread, an
   assert.ok(phb.crew.threadsInUse().includes(next.crew.thread));
 });
 
-test("tables that it had made and nobody else has seen are taken from their windows and freed; others go on, for others to release", () => {
+test("tables that only the dead thread has seen are removed from their windows and freed; other tables stay, for other threads to release", () => {
   const { machine, phb, group, table, dead, reclaim } = withDead();
   const mine = phb.pages.takenPages;
   const make = (window: 0 | 1): PowernvTable => PowernvTable.create(dead, { ...SMALL, window });
@@ -175,7 +175,7 @@ test("tables that it had made and nobody else has seen are taken from their wind
   assert.equal(phb.pages.takenPages, mine);
 });
 
-test("while a DMA does not end its recovery fails, keeps nobody out that it did not keep out before, and can be repeated", () => {
+test("while a DMA does not end, its recovery fails, blocks no other thread, and can be repeated", () => {
   const { machine, phb, dead, die, reclaim } = withDead();
   const before = phb.pages.takenPages;
   PowernvTable.create(dead, { ...SMALL, window: 0 });
@@ -190,7 +190,7 @@ test("while a DMA does not end its recovery fails, keeps nobody out that it did 
   assert.equal(phb.pages.takenPages, before);
 });
 
-test("a legacy group whose table nobody else has seen goes with it", () => {
+test("a legacy group whose table only the dead thread has seen is removed", () => {
   const { phb, dead, reclaim } = withDead();
   const before = phb.pages.takenPages;
   TableGroup.createLegacy(dead, 2, SMALL);
@@ -213,7 +213,7 @@ test("a thread that has left before its number's next owner died keeps the table
   assert.equal(kept.isGone, true);
 });
 
-test("a legacy group that it was making is none, and its PE can have one", () => {
+test("a legacy group that it was creating is removed, and its PE can get another one", () => {
   const { phb, dead, die, reclaim } = withDead();
   const before = phb.pages.takenPages;
   PowernvTable.create(dead, { ...SMALL, window: 0 });
@@ -246,7 +246,10 @@ test("a group that was handed over to it comes back, empty, with bypass", () => 
   assert.equal(view.ops.set(0, 1, 5, 3), undefined);
   view.ops.publish();
   assert.equal(readAt(machine, "nic", table.generic, 0), 5);
-  assert.throws(() => group.releaseOwnership([table]), /ownership of a group is none; expected what took table 0/);
+  assert.throws(
+    () => group.releaseOwnership([table]),
+    /ownership of a group is missing; expected the result of takeOwnership of table 0/,
+  );
   reclaim();
   assert.equal(group.releaseOwnership([table]), undefined);
   assert.deepEqual([table.isOwned, group.isOwned, group.hasBypass], [false, false, true]);

@@ -53,7 +53,7 @@ test("a fault freezes the device's PE: its DMA is dropped and its registers read
   assert.equal(takeEehReport(phb).events[0]?.firstFault?.iova, 0x7000n, "the next freeze is told again");
 });
 
-test("a frozen PE is told of even when somebody else has taken its fault", () => {
+test("a frozen PE is reported even if another thread has taken its fault", () => {
   const { machine, phb } = twoPartitions();
   machine.device("disk").dmaRead(0x5000n, new Uint8Array(1));
   assert.equal(machine.faults().length, 1);
@@ -98,7 +98,7 @@ test("the platform reports and resets; another thread's view finds the same", ()
   platform.close();
 });
 
-test("a device's register that there is none of is refused with the number", () => {
+test("an unknown register of a device is refused with the number", () => {
   const machine = machineWith();
   const nic = machine.device("nic");
   for (const at of [64, -4, 2, Number.NaN])

@@ -59,7 +59,7 @@ function check(state: State, ends: readonly { readonly value?: unknown }[], dead
   // A thread may die between putting its level in place and setting its entry.
   if (dead.length === 0) assert.equal(taken, 2, `${taken} pages taken`);
   else assert.ok(taken >= 1 + published && taken <= 2, `${taken} pages taken, ${published} levels in use`);
-  // What is not taken can be had, and is not part of the table.
+  // Pages that are not allocated can be allocated, and are not part of the table.
   for (let left = 3 - taken; left > 0; left--) {
     const page = state.phbs[2]?.pages.allocate(4096) as number;
     assert.ok(page > 0);

@@ -230,7 +230,7 @@ test("ownership: refused while anything is in use; then every entry is the owner
   assert.equal(Math.min(...all), 1, "entry 0 is reserved as before");
   assert.equal(new Set(all).size, 255);
   assert.throws(() => table.releaseOwnership([]), { code: "not-owned" });
-  assert.throws(() => first.takeOwnership([]), /tables of window 0 of PE 1 is none/);
+  assert.throws(() => first.takeOwnership([]), /tables of window 0 of PE 1 is missing/);
 });
 
 test("ownership that a DMA, or a lock, keeps from being taken leaves no trace: the table serves on, and can be taken later", () => {

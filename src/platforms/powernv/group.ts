@@ -179,7 +179,11 @@ export class TableGroup {
     }
     const still = tables.find((table) => table.isOwned);
     if (still !== undefined) {
-      throw new InvalidArgumentError("ownership of a group", inWords("none"), `what took table ${still.handle.index}`);
+      throw new InvalidArgumentError(
+        "ownership of a group",
+        inWords("missing"),
+        `the result of takeOwnership of table ${still.handle.index}`,
+      );
     }
     const { words } = this.#phb.state;
     const hadBypass = (load(words, this.#at + GROUP.owned) & BYPASS_WAS_ON) !== 0;
@@ -265,7 +269,7 @@ export class TableGroup {
       const given = tables.filter((table) => table.handle.window === window);
       const isRight = content > 0 ? given.length === 1 && given[0]?.handle.index === content - 1 : given.length === 0;
       if (!isRight) {
-        const found = given.map(({ handle }) => `table ${handle.index}`).join(", ") || "none";
+        const found = given.map(({ handle }) => `table ${handle.index}`).join(", ") || "missing";
         throw new InvalidArgumentError(
           `tables of window ${window} of PE ${this.partition}`,
           inWords(found),

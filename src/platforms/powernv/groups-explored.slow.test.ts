@@ -179,7 +179,7 @@ const freeing: Build = (library) => ({
   },
 });
 
-/** The table's creator dies before anybody else has seen it, just when somebody attaches. */
+/** The table's creator dies while the first other thread attaches. */
 const orphaned: Build = (library) => ({
   ...base,
   kills: 1,
@@ -261,7 +261,7 @@ const freezing: Build = (library) => ({
   },
 });
 
-/** By a DMA to what is not mapped. */
+/** By a DMA to an unmapped address. */
 function freeze({ machines }: State): void {
   assert.equal(machines[2]?.device(0).dmaRead(0x5000n, new Uint8Array(1)), false);
 }
@@ -322,7 +322,7 @@ const erringAgain: Build = (library) => ({
   },
 });
 
-/** The device does a DMA to what is not mapped. */
+/** The device does a DMA to an unmapped address. */
 function astray({ machines, tables }: State, thread: number): void {
   const window = tables[0]?.generic.window as PowernvTable["generic"]["window"];
   machines[thread]?.device(0).dmaRead(iovaOf(window, 3), new Uint8Array(1));
@@ -366,7 +366,7 @@ test("what is unmapped while a dead thread's changes are made whole is out of ev
   assert.ok(assertSound(t, "an unmap, a repair", repairedMeanwhile(sound)).kills > 0);
 });
 
-test("a freeze that begins right after a reset is told of, also while the freeze before it is being told", (t) => {
+test("a freeze that begins right after a reset is reported, even while the previous freeze is being reported", (t) => {
   assertSound(t, "a report, a reset, a second freeze", erringAgain(sound));
 });
 
@@ -394,7 +394,7 @@ const PLANTS: readonly (Plant & { readonly bug: string; readonly build: Build })
     to: "this.#killed === NO_KILL ? PASSED : this.#killed",
   },
   {
-    bug: "a reset leaves the freeze told of",
+    bug: "a reset leaves the freeze marked as reported",
     build: erringAgain,
     module: EEH,
     from: "store(phb.state.words, reportedAt(phb, partition), 0);",

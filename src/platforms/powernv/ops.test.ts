@@ -95,6 +95,6 @@ test("a set over several levels is one run of pages, and writing implies reading
     assert.deepEqual(get(ops, entry), { page: 2 ** 40 + entry - 500, access: 3 });
   }
   assert.deepEqual([get(ops, 499).access, get(ops, 1600).access], [0, 0]);
-  assert.equal(ops.set(500, 1100, 2 ** 52 - 1099, 3), "platform-refused", "the last page is none");
+  assert.equal(ops.set(500, 1100, 2 ** 52 - 1099, 3), "platform-refused", "the last page is invalid");
   assert.deepEqual(get(ops, 500), { page: 2 ** 40, access: 3 });
 });

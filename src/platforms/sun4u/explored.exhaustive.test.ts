@@ -2,7 +2,7 @@
  * sun4u's contexts and streaming cache, explored: threads that take, hold and release contexts; a device that writes through the cache
  * while its page is taken back; in all orders of their accesses, with a thread that dies at any of them and is recovered.
  * What is judged: no context is ever left taken, or two threads' at once without a death; what a device had written when its page
- * was taken back is in memory then, and nothing lands there afterwards; nobody waits for a dead thread without end.
+ * was taken back is in memory then, and nothing lands there afterwards; no thread waits for a dead thread without a time limit.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -56,7 +56,7 @@ function contextsOf({ contexts, shared }: Library): Contexts {
   };
 }
 
-/** Takes a context for one entry, holds it for another, gives both up; `rounds` times. "shared": somebody else had it meanwhile. */
+/** Takes a context for one entry, holds it for another, gives both up; `rounds` times. "shared": another thread had it meanwhile. */
 const using =
   ({ contexts, shared }: Library, thread: number, rounds: number) =>
   ({ buffer, owners, entries }: Contexts): string => {
@@ -342,7 +342,7 @@ test("nor when the thread that unmaps dies at any access, once its entries are r
   assert.ok(report.kills > 0);
 });
 
-test("while nobody has said that a thread is dead, an unmap that meets what it left fails as busy, in bounded time", (t) => {
+test("until a thread is declared dead, an unmap that meets its lock or DMA fails as busy, in bounded time", (t) => {
   let busy = 0;
   const what: Exploration<Scene> = {
     ...takingBack(sound, [1]),
@@ -353,12 +353,12 @@ test("while nobody has said that a thread is dead, an unmap that meets what it l
       if (threads[0]?.value !== BUSY) return expectNothingLands(sound, scene);
       assert.deepEqual(dead, [1]);
       busy++;
-      // Forgotten, it does not hold anybody up.
+      // After `forget` it delays no other thread.
       assert.equal(opsOf(sound, scene, 2).invalidateAll(), undefined);
     },
     preemptions: 1,
   };
-  assertSound(t, "a write, an unmap, the device dies, nobody says so", what);
+  assertSound(t, "a write, an unmap, the device dies and is not declared dead", what);
   assert.ok(busy > 0);
 });
 
@@ -435,7 +435,7 @@ const PLANTS: readonly (Plant & { readonly bug: string; readonly scenario: keyof
     to: "const runs = this.#pending.take(first, end);\n        const failure = this.#complete(this.streaming.flushRuns(runs));\n        return failure ?? this.#forget(first, end);",
   },
   {
-    bug: "nobody waits for what was flushed",
+    bug: "flushed data is not waited for",
     scenario: "unmap",
     module: OPS_MODULE,
     from: "(flushed & WRITTEN_FLUSHED) === 0 ? undefined : this.streaming.sync()",

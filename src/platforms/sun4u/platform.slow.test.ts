@@ -136,11 +136,11 @@ test("contexts of killed drivers are not left taken once they are reclaimed, bes
   assert.ok(left > 0, "no context was ever taken: the test shows nothing");
   assert.equal(platform.resources.streamingContexts, 0);
   assert.deepEqual([...platform.generic.leaks()], []);
-  assert.equal(steady.report[1], 0, "the steady driver's device saw what is not its own");
+  assert.equal(steady.report[1], 0, "the steady driver's device saw foreign data");
   assert.deepEqual(steady.report.slice(2), new Int32Array(2), "the steady driver's maps or unmaps failed");
 });
 
-test("contexts of a killed driver alone are none afterwards, at each of its moments", async () => {
+test("contexts that only a killed driver had are free afterwards, wherever it was killed", async () => {
   const rig = rigOf(true);
   const { platform } = rig;
   for (let death = 0; death < KILLS; death++) {

@@ -282,7 +282,7 @@ test("defect 15: a thread that waits for the streaming cache holds no lock: anot
   assert.equal(done, 1);
 });
 
-test("defect 15: a cache that never answers is waited for within bounds, and told as busy; nobody gets the range until it could be flushed", () => {
+test("defect 15: a cache that never answers is waited for within bounds, and reported as busy; the range is not allocated until it was flushed", () => {
   const swallows = [FLUSH_SYNC];
   const it = scene({ swallows });
   const { generic } = it.platform;
@@ -410,7 +410,7 @@ test("a platform is not made while the cache can't bring to memory what it holds
   assert.equal(byteAt(it, 3 * PAGE), 0);
 });
 
-test("invalidateAll flushes what stands in the cache, whoever had mapped it", () => {
+test("invalidateAll flushes all lines of the cache, of every thread", () => {
   const it = scene();
   const entry = map(it, 3);
   it.machine.device(0).dmaWrite(iova(it, entry, 100), Uint8Array.of(7));

@@ -1,6 +1,6 @@
 /**
  * Lists of hypercalls, explored: a driver maps pages by a list that the hypervisor takes in parts, unmaps them, and gives them to their
- * next owner, while a device that nobody told anything reads by these entries; in all orders, and with the driver's death at any
+ * next owner, while a stray DMA reads by these entries; in all orders, and with the driver's death at any
  * access. Judged are the bytes that the device sees, what recovery leaves in the table, and the list page that serves the next thread.
  */
 import assert from "node:assert/strict";

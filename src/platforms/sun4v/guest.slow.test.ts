@@ -1,6 +1,6 @@
 /**
  * Drivers of one guest at once, each with its own list page, on a hypervisor that takes a few entries a call; some are killed in the
- * middle of a list. What they held comes back, and whoever gets their list page next maps what it has listed.
+ * middle of a list. Their ranges come back, and the next thread with their list page maps only its own list.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -258,7 +258,7 @@ test("an entry that can't be cleared is out of use, and of no other mapping's bu
   assert.equal(generic.statistics().taken, 0);
 });
 
-test("an entry that was cleared late is not cleared once more when it is somebody else's", () => {
+test("an entry that was cleared late is not cleared again when it has another owner", () => {
   const setUp = start();
   const { generic } = setUp.platform;
   const entry = setUp.device.mapPages(3 * PAGE, PAGE, 3);
@@ -437,7 +437,7 @@ test("an entry that the hypervisor does not tell is no empty one", () => {
   assert.deepEqual(value, { page: 5, access: 3 });
 });
 
-test("entries that a thread could not clear before it closed are handed out to nobody until they are empty", () => {
+test("entries that a thread could not clear before it closed are not allocated until they are empty", () => {
   const setUp = start();
   const { machine, platform } = setUp;
   const otherMachine = Sun4vHypervisor.attach(machine.handle);
@@ -536,7 +536,7 @@ test("what does not fit together is refused with the numbers, and nothing is con
   refused({ table: { pools: 0 } }, /pools is 0/);
   Sun4vPlatform.create(machine, optionsOf("atu"));
   const bare = SoftwareMachine.create({ memoryBytes: MEMORY });
-  assert.throws(() => Sun4vPlatform.create(bare, optionsOf("legacy")), /hypervisor of the machine is none/);
+  assert.throws(() => Sun4vPlatform.create(bare, optionsOf("legacy")), /hypervisor of the machine is missing/);
 });
 
 test("entries beyond the table throw, pages that no entry can hold are refused, and so is memory that is not the guest's", () => {
@@ -559,7 +559,7 @@ test("entries beyond the table throw, pages that no entry can hold are refused, 
   assert.equal(setUp.platform.generic.statistics().taken, 0);
 });
 
-test("a handle that is none, or of another version, is refused", () => {
+test("an invalid handle, or one of another version, is refused", () => {
   const { machine, platform } = start();
   for (const wrong of [undefined, {}, { ...platform.handle, table: undefined }, { ...platform.handle, table: null }]) {
     assert.throws(() => Sun4vPlatform.attach(machine, wrong as unknown as Sun4vPlatformHandle), FormatError);

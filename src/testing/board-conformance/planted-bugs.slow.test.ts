@@ -315,7 +315,7 @@ const BUGS: readonly Bug[] = [
     says: /after a refused mapSg, entry 99 leads to page 9 with access 1; it was empty/,
   },
   {
-    name: "behind the window the device writes to memory as it is",
+    name: "beyond the window the device writes to memory untranslated",
     plant: (kind) =>
       planted(kind, ({ machine, table: { window } }) => {
         const device = machine.device(0);
@@ -546,7 +546,7 @@ test("on every board whose machine keeps what is stale, invalidations that do no
   }
 });
 
-test("on every board where faults cut devices off, a kind that does not say so, and faults that nobody ends, are caught", () => {
+test("on every board where faults freeze devices, a kind that does not say so, and freezes that are never ended, are caught", () => {
   const kinds = BOARD_KINDS.filter(({ faultsFreeze }) => faultsFreeze === true);
   assert.ok(kinds.length > 0);
   for (const one of kinds) {

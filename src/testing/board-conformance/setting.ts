@@ -30,7 +30,7 @@ export interface BoardSetting extends Choice {
   readonly memoryBytes?: number;
 }
 
-/** What a board has that says nothing: a small strict table without a cache, one thread, a device without limits. */
+/** Baseline setting: a small strict table without a cache, one thread, a device without limits. */
 export const PLAIN: Choice = {
   pools: 1,
   entries: 128,

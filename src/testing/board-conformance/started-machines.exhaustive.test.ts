@@ -41,7 +41,7 @@ for (const kind of QEMU_BOARDS) {
       }
       for (let place = 0; place < DRIVERS; place++) await crew.untilRounds(place, 50);
       await crew.stop();
-      assert.equal(crew.wrong, 0, "drivers saw what is not theirs (see what they printed)");
+      assert.equal(crew.wrong, 0, "drivers saw foreign data (see their output)");
       assert.ok(left > 0, "no killed driver had anything mapped");
       const busy = [0, 1].map((place) => crew.get(place, REPORT.busy));
       t.diagnostic(

@@ -56,7 +56,7 @@ for (const kind of KINDS) {
         sums.kills += KILLS;
         sums.left += left;
         for (let place = 0; place < DRIVERS; place++) sums.busy += crew.get(place, REPORT.busy);
-        assert.equal(crew.wrong, 0, `seed ${SEED}: drivers saw what is not theirs (see what they printed)`);
+        assert.equal(crew.wrong, 0, `seed ${SEED}: drivers saw foreign data (see their output)`);
         rig.expectAtRest();
       } finally {
         await crew.stop();
@@ -66,7 +66,7 @@ for (const kind of KINDS) {
   }
 }
 
-test("with invalidations left out, drivers see what is not theirs, wherever the machine keeps what is stale", async () => {
+test("with invalidations left out, drivers see foreign data on every machine with an IOTLB", async () => {
   for (const kind of KINDS.filter(({ hasIotlb }) => hasIotlb)) {
     const crew = new Crew(kind, {}, true);
     try {
@@ -79,7 +79,7 @@ test("with invalidations left out, drivers see what is not theirs, wherever the 
       }
       const began = performance.now();
       while (crew.wrong === 0 && performance.now() - began < PATIENCE_MS) await crew.untilRounds(0, 100);
-      assert.ok(crew.wrong > 0, `${kind.name}: nobody saw a stale translation: the test shows nothing`);
+      assert.ok(crew.wrong > 0, `${kind.name}: no driver saw a stale translation: the test shows nothing`);
     } finally {
       await crew.stop();
       crew.rig.close();

@@ -96,7 +96,7 @@ const reading =
     return bytes.every((byte) => byte === bytes[0]) ? (bytes[0] as number) : -1;
   };
 
-/** Gives the page back that is mapped in, whoever else of its end uses it. */
+/** Unmaps the mapped-in page, which other threads of its end may use. */
 const givingBack =
   (thread: number) =>
   ({ channels, address }: State): string =>
@@ -195,7 +195,7 @@ function sharingWithDeath(library: Library): Exploration<State> {
     check: (state, { threads, dead }) => {
       check(state, threads.slice(0, 3));
       if (dead.length === 0) return;
-      // As recovery does: whoever takes the ranges of the dead over ends the export anew.
+      // As recovery does: the thread that takes over the ranges of the dead thread ends the export again.
       assert.equal(ending(3)(state), "ended");
       check(state, [{ value: "ended" }]);
       checkSlotsFree(state);
@@ -225,7 +225,7 @@ for (const [defect, plant, what] of [
     sharing,
   ],
   [
-    "a slot that nobody frees when who ended its mapping dies",
+    "a slot is not freed if the thread that ended its mapping dies",
     { module: "machines/hypervisors/ldc/map-in.js", from: "this.#freeReleased(slot);", to: ";" },
     sharingWithDeath,
   ],

@@ -92,7 +92,7 @@ const ROWS: Readonly<Record<string, Row>> = {
   "PUT_TCE, liobn of 33 bits": put(LIOBN + (1n << 32n), 5, tce(9)),
   "PUT_TCE of a misaligned page": put(LIOBN, 5, 0x1803n),
   "PUT_TCE of a page of the hypervisor": put(LIOBN, 5, OTHERS + 3n),
-  "PUT_TCE of a page of nobody": put(LIOBN, 5, (1n << 50n) + 3n),
+  "PUT_TCE of a page outside of memory": put(LIOBN, 5, (1n << 50n) + 3n),
   "STUFF_TCE of 513": stuff(1, 0x7000n, 513n),
   "STUFF_TCE over the window's end": stuff(1000, 0x7000n, 100n),
   "STUFF_TCE of 0": stuff(0, 0n, 0n),

@@ -1,7 +1,7 @@
 /**
  * Calls that stand in a window while another thread removes it, explored: in all orders of few preemptions, and each call's thread also
  * dying at any of its accesses. What is judged: the memory of a removed window's table is its next owner's alone, a call writes into the
- * window that it has entered and no other, and a dead thread holds a removal up only until somebody says that it is dead.
+ * window that it has entered and no other, and a dead thread delays a removal only until it is declared dead.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -114,7 +114,7 @@ function putting({ calls, liobn }: State): unknown {
   return calls[0]?.call(H_PUT_TCE, new Uint32Array(args.buffer), Number.POSITIVE_INFINITY);
 }
 
-/** Gives the table's memory to somebody who fills it. */
+/** Frees the table's memory for a user that fills it. */
 function own({ machines }: State, thread: number): void {
   machines[thread]?.memory.write(TABLE, new Uint8Array(4096).fill(0xee));
 }
@@ -209,7 +209,7 @@ test("a call writes into the window that it has entered, not into one that has b
   assertSound(t, "a call, a removal, a new window", madeAnew(sound));
 });
 
-test("a thread that dies anywhere in a call holds a removal up until somebody says so, and no longer", (t) => {
+test("a thread that dies anywhere in a call delays a removal until it is declared dead, and no longer", (t) => {
   assert.ok(assertSound(t, "a call, dying, a removal", died(sound)).kills > 0);
 });
 
@@ -229,7 +229,7 @@ const PLANTS: readonly { readonly bug: string; readonly build: Build; readonly p
   {
     bug: "a removal waits for no call",
     build: removed,
-    plants: [{ module: WINDOWS, from: "!this.#untilNobodyIn(slot)", to: "false" }],
+    plants: [{ module: WINDOWS, from: "!this.#awaitCallsIn(slot)", to: "false" }],
   },
   {
     bug: "a window stays open while it is removed",

@@ -1,4 +1,4 @@
-/** The firmware's answers to calls as they stand in memory: the services of EEH, and calls that are none. */
+/** The firmware's answers in memory: the services of EEH, and unknown calls. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { H_FUNCTION, H_PARAMETER, H_PUT_TCE, H_RTAS, H_SUCCESS } from "../../../platforms/pseries/papr.ts";
@@ -133,7 +133,7 @@ test("a window is not removed while a thread is in a call that uses it, nor whil
   }
 });
 
-test("of two threads that remove one window, one frees its table, which is somebody else's by then", () => {
+test("of two threads that remove one window, exactly one frees its table, whose memory may be reused at once", () => {
   const hypervisor = hypervisorOf({ dynamicWindows: {} });
   const other = PaprHypervisor.attach(hypervisor.handle);
   const [, , liobn = 0] = call(hypervisor, [TOKENS.create, ...ENDPOINT, 12, 20], 4);
@@ -185,7 +185,7 @@ test("a buffer outside of memory, misaligned, without a result or too long is re
   assert.equal(call(hypervisor, [EEH_TOKENS.readState, ...ENDPOINT], 27)[0], H_PARAMETER);
 });
 
-test("what is not there is not served: windows without windows, EEH without EEH, nothing without both", () => {
+test("services that the hypervisor lacks are not served: windows without windows, EEH without EEH, nothing without both", () => {
   const windowless = hypervisorOf();
   assert.deepEqual(call(windowless, [TOKENS.remove, 0x8000_0000], 1), [H_SUCCESS, RTAS_PARAMETER]);
   assert.ok(windowless.machine.translation.isOpen(0, 0), "the default window is still there");

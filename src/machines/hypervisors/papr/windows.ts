@@ -180,7 +180,7 @@ export class Windows {
     const { unit, windows } = this.#parts;
     // First closed for devices, so that no DMA walks entries that a call still writes.
     const closed = unit.closeWindow(Math.floor(slot / windows), slot % windows) === PASSED;
-    if (!closed || !this.#untilNobodyIn(slot)) return "busy";
+    if (!closed || !this.#awaitCallsIn(slot)) return "busy";
     // Of several threads that remove the window, exactly one frees the table, even if it dies right afterwards.
     if (compareExchange(words, at + SLOT.state, SLOT_CLOSING, SLOT_CLAIMED) !== SLOT_CLOSING) return "none";
     if (!this.#isDefault(slot)) this.#freeTable(at);
@@ -202,7 +202,7 @@ export class Windows {
   }
 
   /** Waits until no other thread's call is in the slot's window. */
-  #untilNobodyIn(slot: number): boolean {
+  #awaitCallsIn(slot: number): boolean {
     const deadline = milliseconds() + REMOVAL_PATIENCE_MS;
     for (let thread = 0; thread < this.#parts.threads; thread++) {
       const at = whereaboutsAt(this.#parts, thread);

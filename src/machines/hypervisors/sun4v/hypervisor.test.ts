@@ -1,4 +1,4 @@
-/** The sun4v hypervisor by its calls alone, as a guest that was written by somebody else would make them. */
+/** The sun4v hypervisor by its calls alone, as an independently written guest would make them. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as api from "../../../platforms/sun4v/services.ts";
@@ -185,7 +185,7 @@ test("an IOTSB is made of the guest's memory, emptied, bound to devices, and giv
   call(machine, api.PCI_IOMMU_UNMAP, 5n, 1n);
   assert.equal(readByte(machine, "a", BASE + 5n * PAGE), undefined);
   assert.equal(readByte(machine, "b", BASE + 5n * PAGE), undefined);
-  // Nobody maps the table itself, or has a list there.
+  // The table itself can't be mapped, and can't contain a list.
   writeList(machine, [table]);
   assert.equal(call(machine, api.PCI_IOTSB_MAP, 1n, index, 3n, LIST)[0], api.ENORADDR);
   assert.equal(call(machine, api.PCI_IOMMU_MAP, 0n, 1n, 3n, LIST)[0], api.ENORADDR);
@@ -218,7 +218,7 @@ test("other threads' views share tables, injection and IOTSB; a closed view make
   );
 });
 
-test("sizes that do not fit, and handles that are none, are refused", () => {
+test("sizes that do not fit, and invalid handles, are refused", () => {
   assert.throws(() => start({ memoryBytes: 16384, legacyEntries: 2048 }), /memory size in bytes is 16384/);
   assert.throws(() => start({ memoryBytes: 2 ** 22 + 4096 }), InvalidArgumentError);
   assert.throws(() => start({ legacyEntries: 2 ** 18 + 1 }), /entries of the legacy window is 262145/);

@@ -34,7 +34,7 @@ export interface IommuModel {
   create(parts: IommuParts): Registers;
 }
 
-/** What an access to a register that is none throws. `namedBy`: the module that names those that are. */
+/** The error for an access to an unknown register. `namedBy`: the module that names the registers. */
 export function unknownRegister(what: string, at: number, namedBy: string): InvalidArgumentError {
   return new InvalidArgumentError(what, inWords(hexadecimal(at)), `one that ${namedBy} names`);
 }

@@ -1,8 +1,9 @@
 /** The IOMMU models of a software machine, by name. A handle holds a model's index in this list: append only. */
 import type { Registers } from "../../../machine/contract.ts";
-import { InvalidArgumentError } from "../../../units/errors.ts";
+import { hexadecimal } from "../../../units/counts.ts";
+import { InvalidArgumentError, inWords } from "../../../units/errors.ts";
 import { linearIommu } from "./linear.ts";
-import { type IommuModel, unknownRegister } from "./model.ts";
+import type { IommuModel } from "./model.ts";
 import { phb4Iommu } from "./phb4.ts";
 import { psychoIommu, sabreIommu } from "./sabre.ts";
 
@@ -19,7 +20,8 @@ export function modelIndex(name: string): number {
 }
 
 function refuse(at: number): never {
-  throw unknownRegister("register", at, "nobody: this machine's IOMMU is its hypervisor's, and nothing");
+  const expected = "a hypercall: this machine's IOMMU belongs to its hypervisor";
+  throw new InvalidArgumentError("register", inWords(hexadecimal(at)), expected);
 }
 
 const NO_REGISTERS: Registers = {

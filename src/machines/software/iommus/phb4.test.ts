@@ -138,7 +138,7 @@ test("PEST shows a freeze, sets one and ends it; the index goes on by itself whe
   assert.equal(machine.registers.read64(0x220), (1n << 63n) | (8n << 48n) | 3n);
 });
 
-test("registers, tables and TVEs that there are none of are refused with the numbers", () => {
+test("unknown registers and tables, and invalid TVEs, are refused with the numbers", () => {
   const machine = started();
   const { registers } = machine;
   const refused = (use: () => unknown, message: RegExp): void => {
@@ -182,7 +182,7 @@ test("an access by halves is the access of 64 bits: high half, then low half, wh
   assert.throws(() => registers.readHigh64(0x130), /64-bit register to read is 0x130/);
 });
 
-test("a kill for a PE that there is none of takes nothing away, and looks at no word that is not the bridge's", () => {
+test("a kill for an unknown PE invalidates nothing, and reads only the bridge's words", () => {
   const machine = started();
   writeTce(machine, TABLE + 5 * 8, 0x40000 | 1);
   machine.memory.write(0x40007, Uint8Array.of(7));

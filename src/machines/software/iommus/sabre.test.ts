@@ -54,7 +54,7 @@ test("translation that is off refuses every DMA, and a flush does nothing then",
   assert.equal(machine.faults()[0]?.reason, "translation-off");
 });
 
-test("registers that are none, set-ups that can't be, and a TSB moved while translation is on are refused", () => {
+test("unknown registers, invalid set-ups, and a TSB moved while translation is on are refused", () => {
   const { registers } = machineWith(0, 0x80);
   assert.throws(() => registers.read32(CONTROL), InvalidArgumentError);
   assert.throws(() => registers.write32(CONTROL, 1), InvalidArgumentError);
