@@ -312,7 +312,7 @@ const erringAgain: Build = (library) => ({
     assert.equal(threads[1]?.value, undefined);
     const events = [...((threads[0]?.value ?? []) as EehEvent[]), ...library.eeh.takeEehReport(phbs[2] as Phb).events];
     assert.deepEqual(new Set(events.map(({ partition }) => partition)), new Set([1]));
-    // That of the second freeze has its fault; the first freeze may have gone untold.
+    // That of the second freeze has its fault; the first freeze may not have been reported.
     assert.equal(
       events.filter(({ firstFault }) => firstFault !== undefined).length,
       1,
@@ -376,10 +376,10 @@ const TABLE = "platforms/powernv/table.js";
 
 const PLANTS: readonly (Plant & { readonly bug: string; readonly build: Build })[] = [
   {
-    bug: "a freeze counts as told only once the lock is given back",
+    bug: "a freeze counts as reported only after the lock is released",
     build: erringAgain,
     module: EEH,
-    from: 'takeFrozen: () => phb.locked("looking for frozen PEs", () => untold(phb)),',
+    from: 'takeFrozen: () => phb.locked("looking for frozen PEs", () => takeUnreported(phb)),',
     to: `takeFrozen: () => {
       const found = phb.locked("", () => frozenNow(phb)).filter((pe) => load(phb.state.words, reportedAt(phb, pe)) === 0);
       for (const pe of found) store(phb.state.words, reportedAt(phb, pe), 1);
@@ -439,8 +439,8 @@ const PLANTS: readonly (Plant & { readonly bug: string; readonly build: Build })
     bug: "freezes are taken without the lock",
     build: freezing,
     module: EEH,
-    from: 'phb.locked("looking for frozen PEs", () => untold(phb))',
-    to: "untold(phb)",
+    from: 'phb.locked("looking for frozen PEs", () => takeUnreported(phb))',
+    to: "takeUnreported(phb)",
   },
   {
     bug: "a repair takes links away that are right",
