@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { holderOf, lock, tagOf } from "../../shared/lock.ts";
 import { peek, poke, store } from "../../shared/memory.ts";
+import { IommuTable } from "../../table/iommu-table.ts";
 import { TableGroup } from "./group.ts";
 import { GROUP, groupAt, LEGACY, LOCK_AT, TABLE, tableAt } from "./layout.ts";
 import { Phb } from "./phb.ts";
@@ -98,6 +99,30 @@ test("a table that it was making, or freeing, is freed", () => {
   reclaim();
   assert.equal(phb.pages.takenPages, before);
   assert.equal(peek(phb.state.words, at + TABLE.rootPage), 0);
+});
+
+test("a table whose generic table it was making is removed from the crew's structures, so that its number comes free", () => {
+  const { phb, dead, die, reclaim } = withDead();
+  const at = tableAt(phb.state, 1) + TABLE.structure;
+  // What the record says when a thread enters the structure of the table that it makes.
+  const { enter } = phb.crew;
+  const noted: [number, number][] = [];
+  phb.crew.enter = (structure, ...rest) => {
+    noted.push([structure + 1, peek(phb.state.words, at)]);
+    return enter.call(phb.crew, structure, ...rest);
+  };
+  const made = PowernvTable.create(phb, SMALL);
+  assert.deepEqual(noted, [[made.generic.handle.structure + 1, made.generic.handle.structure + 1]]);
+  phb.crew.enter = enter;
+  assert.equal(made.release(), undefined);
+
+  die();
+  IommuTable.create(made.generic.window, made.ops, { crew: dead.crew }, (own, structure) => {
+    poke(phb.state.words, at, structure + 1);
+    return own;
+  });
+  reclaim();
+  assert.equal(peek(phb.state.words, at), 0);
 });
 
 test("a released table of which it was unsetting the last window is not lost", () => {

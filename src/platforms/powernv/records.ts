@@ -171,6 +171,8 @@ export function repairRecords(keeper: RecordKeeper): void {
   for (let table = 0; table < state.tables; table++) {
     if (isTable(state, table)) freeIfUnused(keeper, table);
     else if (shapeOf(state, table).rootAddress !== 0) freeLevels(keeper, table);
+    // The thread died while it made the generic table.
+    else removeStructure(keeper, table);
   }
 }
 
@@ -208,11 +210,10 @@ function shapeOf({ words, ...state }: PhbState, table: number): TreeShape {
  * So the work can be repeated after a death, and a page whose entry was emptied is recovered with the pages of the dead thread. Levels
  * outside of the region, in a table that a crashed kernel left, are not freed.
  */
-function freeLevels({ state, machine, pages, crew }: RecordKeeper, table: number): void {
+function freeLevels(keeper: RecordKeeper, table: number): void {
+  const { state, machine, pages } = keeper;
   const at = tableAt(state, table);
-  const structure = peek(state.words, at + TABLE.structure) - 1;
-  if (structure >= 0) crew.removeStructure(structure);
-  poke(state.words, at + TABLE.structure, 0);
+  removeStructure(keeper, table);
   const shape = shapeOf(state, table);
   const bytes = 2 ** shape.levelBits * 8;
   const { address, bytes: regionBytes } = pages.handle;
@@ -226,6 +227,14 @@ function freeLevels({ state, machine, pages, crew }: RecordKeeper, table: number
   if (isOurs(shape.rootAddress)) pages.adopt({ address: shape.rootAddress, bytes });
   poke(state.words, at + TABLE.rootPage, 0);
   if (isOurs(shape.rootAddress)) pages.free(shape.rootAddress, bytes);
+}
+
+/** Removes the generic table from the crew's structures. */
+function removeStructure({ state, crew }: RecordKeeper, table: number): void {
+  const at = tableAt(state, table) + TABLE.structure;
+  const structure = peek(state.words, at) - 1;
+  if (structure >= 0) crew.removeStructure(structure);
+  poke(state.words, at, 0);
 }
 
 function tveOf({ state, machine }: RecordKeeper, content: number): bigint {

@@ -293,7 +293,8 @@ export class PowernvTable {
       return table;
     } finally {
       if (!isMade) {
-        poke(phb.state.words, tableAt(phb.state, index) + TABLE.rootPage, 0);
+        for (const word of [TABLE.rootPage, TABLE.structure])
+          poke(phb.state.words, tableAt(phb.state, index) + word, 0);
         if (options.existing === undefined) phb.pages.free(rootAddress, geometry.levelBytes);
       }
     }
@@ -325,8 +326,11 @@ export class PowernvTable {
     const pools = windowBytes >= FOUR_POOLS_FROM ? 4 : 1;
     const made: Made = {};
     const tableOptions = { pools, largePool: true, ...options.table, reserved, crew: phb.crew };
-    const generic = IommuTable.create(dmaWindow, ops, tableOptions, recoveringWith(made));
-    poke(words, at + TABLE.structure, generic.allocator.handle.structure + 1);
+    const generic = IommuTable.create(dmaWindow, ops, tableOptions, (own, structure) => {
+      // Before this thread enters the structure: if it dies here, its recovery removes the structure.
+      poke(words, at + TABLE.structure, structure + 1);
+      return recoveringWith(made)(own);
+    });
     poke(words, at + TABLE.window, window);
     poke(words, at + TABLE.pageShift, pageShift);
     poke(words, at + TABLE.entries, geometry.entries);
