@@ -1,5 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { POOL } from "../allocator/layout.ts";
+import { openState } from "../allocator/state.ts";
+import { tagOf } from "../shared/lock.ts";
+import { store } from "../shared/memory.ts";
 import { FormatError, FreeError, InvalidArgumentError } from "../units/errors.ts";
 import { LONGER_THAN_TABLE, TABLE_FULL } from "../units/failure.ts";
 import { PhysicalPages, type PhysicalPagesHandle } from "./physical-pages.ts";
@@ -87,6 +91,18 @@ test("another thread's view hands out other pages, and what it held when it died
   assert.notEqual(mine, theirs);
   pages.reclaim(other.thread, "everything");
   assert.equal(pages.takenPages, 1);
+});
+
+test("pages that are freed while a dead thread holds the lock come back once it has been reclaimed", () => {
+  const pages = pagesOf(16);
+  const address = pages.allocate(16 * 4096);
+  const dead = PhysicalPages.attach(structuredClone(pages.handle)).thread;
+  const { words, layout } = openState(pages.handle.allocator);
+  // It had the lock, and a waiter has given up on it before.
+  store(words, layout.poolsAt + POOL.lock, tagOf(dead) | (1 << 17));
+  pages.free(address, 16 * 4096);
+  pages.reclaim(dead, "in-flight");
+  assert.equal(pages.allocate(16 * 4096), address);
 });
 
 test("what is adopted of a dead thread outlives its reclaim; the rest comes back", () => {

@@ -105,19 +105,20 @@ export class PhysicalPages {
     return entry < 0 ? entry : (this.#firstPage + entry) * PHYSICAL_PAGE_BYTES;
   }
 
-  /** Frees memory that `allocate` returned, with the same length. Throws FreeError for anything else. */
+  /**
+   * Frees memory that `allocate` returned, with the same length. Throws FreeError for anything else. While a dead thread holds the lock, the
+   * pages wait in this thread's queue.
+   */
   free(address: number, bytes: number): void {
     if (isFailure(address)) {
       throw new FreeError("out-of-range", `free of ${address}: the failure ${failureOf(address)}, no address`);
     }
     const entry = address / PHYSICAL_PAGE_BYTES - this.#firstPage;
-    const failure = this.#allocator.free(entry, pagesOf(bytes));
-    // The lock's owner does not release it: the pages stay allocated, and are counted.
-    if (failure !== 0) this.freesLost++;
+    const pages = pagesOf(bytes);
+    // In two steps: a range that is `ending` and whose lock can't be had waits in this thread's queue, or is quarantined.
+    this.#allocator.startFree(entry, pages);
+    this.#allocator.finishFree(entry, pages);
   }
-
-  /** Number of frees of this view that failed because a lock's owner did not release it in time. */
-  freesLost = 0;
 
   /** Number of allocated pages. Exact while no other thread runs. */
   get takenPages(): number {

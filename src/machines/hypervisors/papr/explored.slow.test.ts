@@ -55,8 +55,8 @@ interface State {
   readonly liobn: number;
 }
 
-/** One partition with one slot, and a window in it. */
-function setup({ machine, pages, memory, state, windows, calls }: Library): State {
+/** One partition with one slot, and a window in it, by the thread `creator`. */
+function setup({ machine, pages, memory, state, windows, calls }: Library, creator = 0): State {
   const first = machine.SoftwareMachine.create({
     memoryBytes: TABLE + 4096,
     iommu: "none",
@@ -67,7 +67,7 @@ function setup({ machine, pages, memory, state, windows, calls }: Library): Stat
   });
   const machines = [first];
   while (machines.length < THREADS) machines.push(machine.SoftwareMachine.attach(first.handle));
-  const region = pages.PhysicalPages.create({ address: TABLE, bytes: 4096, threads: THREADS });
+  const region = pages.PhysicalPages.create({ address: TABLE, bytes: 4096, crew: first.crew }, true);
   region.close();
   const geometry = { partitions: 1, windows: 1, threads: THREADS };
   const buffer = state.createState(geometry, TABLE / 4096);
@@ -79,13 +79,14 @@ function setup({ machine, pages, memory, state, windows, calls }: Library): Stat
       thread: view.thread,
       memory: view.memory,
       unit: view.translation,
-      attachPages: () => pages.PhysicalPages.attach(region.handle),
+      attachPages: () => pages.PhysicalPages.attach(region.handle, view.crew, true),
       base: 0n,
       geometry: SMALL,
       defaultTables: [],
       dynamicBase: BASE,
       limitedAddressing: false,
     });
+    view.attachment.onReclaim("hypervisor", (thread) => own.recover(thread));
     const made = new calls.TceCalls({
       personality: personalityNamed("papr"),
       multiTce: true,
@@ -98,7 +99,7 @@ function setup({ machine, pages, memory, state, windows, calls }: Library): Stat
     });
     return { windows: own, calls: made };
   });
-  const created = views[0]?.windows.create(0, WIDE) as CreatedSlot;
+  const created = views[creator]?.windows.create(0, WIDE) as CreatedSlot;
   assert.equal(created.base, BASE);
   return {
     machines,
@@ -174,10 +175,7 @@ const died: Build = (library) => ({
   victims: [0],
   setup: () => setup(library),
   threads: [putting, removing],
-  reclaim: ({ machines, windows }, dead) => {
-    for (const thread of dead) windows[2]?.forget(thread);
-    reclaimDead(machines[2]?.crew, dead);
-  },
+  reclaim: ({ machines }, dead) => reclaimDead(machines[2]?.crew, dead),
   check: (state, { threads, dead }) => {
     const answer = threads[1]?.value;
     if (dead.length === 0) assert.equal(answer, "done");
@@ -186,6 +184,29 @@ const died: Build = (library) => ({
       own(state, 2);
     }
     assertOwned(state);
+  },
+});
+
+/** A thread removes another's window and creates one; it may die anywhere, and then the thread that recovers it. */
+const diedOver: Build = (library) => ({
+  ...base,
+  preemptions: 0,
+  kills: 2,
+  victims: [0],
+  setup: () => setup(library, 2),
+  threads: [
+    ({ windows, liobn }) => {
+      windows[0]?.remove(liobn);
+      return windows[0]?.create(0, SMALL);
+    },
+  ],
+  // The thread that has the recovery lock first.
+  reclaim: ({ machines }, dead, self) => reclaimDead(machines[self]?.crew, dead.toReversed()),
+  check: ({ machines, windows, liobn }, { dead }) => {
+    const living = [0, 1, 2].filter((thread) => !dead.includes(thread));
+    assert.deepEqual(machines[2]?.crew.threadsInUse(), living);
+    assert.ok(["done", "none"].includes(windows[2]?.remove(liobn) as string));
+    assert.deepEqual(windows[2]?.create(0, WIDE), { liobn, base: BASE }, "a slot, or the memory of a table, is lost");
   },
 });
 
@@ -211,6 +232,10 @@ test("a call writes into the window that it has entered, not into one that has b
 
 test("a thread that dies anywhere in a call delays a removal until it is declared dead, and no longer", (t) => {
   assert.ok(assertSound(t, "a call, dying, a removal", died(sound)).kills > 0);
+});
+
+test("a thread that dies while it removes a window and creates another leaves the slot and the table's memory to others", (t) => {
+  assert.ok(assertSound(t, "a removal and a creation, dying", diedOver(sound)).kills > 0);
 });
 
 const WINDOWS = "machines/hypervisors/papr/windows.js";
@@ -246,6 +271,21 @@ const PLANTS: readonly { readonly bug: string; readonly build: Build; readonly p
         to: "this.#windows.leave(); const code = this.#inWindow(",
       },
     ],
+  },
+  {
+    bug: "a slot that a dead thread has claimed stays claimed",
+    build: diedOver,
+    plants: [{ module: WINDOWS, from: "!== claimedBy(thread))", to: "!== -1)" }],
+  },
+  {
+    bug: "a dead thread's table that no slot has stays taken",
+    build: diedOver,
+    plants: [{ module: WINDOWS, from: "this.#freeTablesOf(thread, pages);", to: "" }],
+  },
+  {
+    bug: "a table is taken from its slot before it is the removing thread's own",
+    build: diedOver,
+    plants: [{ module: WINDOWS, from: "if (!pages.adopt(range))\n                pages.adopt(range);", to: "" }],
   },
   {
     bug: "a dead thread stays where it was",

@@ -18,7 +18,7 @@ import {
 } from "../../../platforms/pseries/papr.ts";
 import type { SoftwareMemory } from "../../software/memory.ts";
 import type { EehServices } from "./eeh-services.ts";
-import type { WindowAnswer, Windows } from "./windows.ts";
+import type { CreatedSlot, WindowAnswer, Windows } from "./windows.ts";
 
 /** The model's tokens. A guest reads them from its device tree. */
 export const TOKENS: Required<DynamicWindowTokens> = { query: 0x2017, create: 0x2018, remove: 0x2019, reset: 0x201a };
@@ -68,16 +68,22 @@ export class Firmware {
     const args = this.#cells.getUint32(4);
     const results = this.#cells.getUint32(8);
     if (results < 1 || 3 + args + results > MOST_CELLS) return H_PARAMETER;
-    const answers = status === undefined ? this.#serve(this.#cells.getUint32(0), args) : [status];
-    for (let i = 0; i < results; i++) this.#cells.setInt32(4 * (3 + args + i), answers[i] ?? 0);
-    this.#parts.memory.write(address, this.#bytes.subarray(0, 4 * (3 + args + results)));
+    const tell = (answers: readonly number[]): void => this.#answer(address, args, results, answers);
+    const answers = status === undefined ? this.#serve(this.#cells.getUint32(0), args, tell) : [status];
+    this.#answer(address, args, results, answers);
     return H_SUCCESS;
   }
 
-  #serve(token: number, args: number): readonly number[] {
+  #answer(address: number, args: number, results: number, answers: readonly number[]): void {
+    for (let i = 0; i < results; i++) this.#cells.setInt32(4 * (3 + args + i), answers[i] ?? 0);
+    this.#parts.memory.write(address, this.#bytes.subarray(0, 4 * (3 + args + results)));
+  }
+
+  /** `tell` answers the call before it has an effect that the guest must know of. */
+  #serve(token: number, args: number, tell: (answers: readonly number[]) => void): readonly number[] {
     if (this.#parts.pageShifts.length === 0) return this.#serveEeh(token, args);
     if (token === TOKENS.query && args === 3) return this.#query();
-    if (token === TOKENS.create && args === 5) return this.#create();
+    if (token === TOKENS.create && args === 5) return this.#create(tell);
     if (token === TOKENS.remove && args === 1) return [statusOf(this.#parts.windows.remove(this.#argument(0)))];
     if (token === TOKENS.reset && args === 3 && this.#parts.canReset) return this.#reset();
     return this.#serveEeh(token, args);
@@ -101,7 +107,7 @@ export class Firmware {
     return [RTAS_SUCCESS, windows.left(partition), Math.min(largestWindow, 0x7fffffff), sizes, 0];
   }
 
-  #create(): readonly number[] {
+  #create(tell: (answers: readonly number[]) => void): readonly number[] {
     const partition = this.#partition();
     const pageShift = this.#argument(3);
     const windowShift = this.#argument(4);
@@ -109,10 +115,9 @@ export class Firmware {
     const entries = 2 ** (windowShift - pageShift);
     const isWindow = windowShift >= pageShift && windowShift <= LAST_WINDOW_SHIFT && entries <= largestWindow;
     if (partition < 0 || !pageShifts.includes(pageShift) || !isWindow) return [RTAS_PARAMETER];
-    const created = windows.create(partition, { pageShift, entries });
+    const created = windows.create(partition, { pageShift, entries }, (window) => tell(answersOf(window)));
     if (typeof created === "string") return [created === "busy" ? RTAS_BUSY : RTAS_HARDWARE];
-    const { base, liobn } = created;
-    return [RTAS_SUCCESS, liobn | 0, Number(BigInt.asIntN(32, base >> 32n)), Number(BigInt.asIntN(32, base))];
+    return answersOf(created);
   }
 
   #reset(): readonly number[] {
@@ -139,6 +144,10 @@ export class Firmware {
     memory.read(address, this.#bytes);
     return true;
   }
+}
+
+function answersOf({ base, liobn }: CreatedSlot): readonly number[] {
+  return [RTAS_SUCCESS, liobn | 0, Number(BigInt.asIntN(32, base >> 32n)), Number(BigInt.asIntN(32, base))];
 }
 
 function statusOf(answer: WindowAnswer): number {

@@ -160,7 +160,7 @@ export class PaprHypervisor implements DmaMachine {
     this.#words = attachState(handle.state, geometryOf(setup));
     this.#callsAt = callsAt(geometryOf(setup), machine.thread);
     this.#windows = windowsOf(handle, machine, this.#words);
-    machine.attachment.onReclaim("hypervisor", (thread) => this.#windows.forget(thread));
+    machine.attachment.onReclaim("hypervisor", (thread) => this.#windows.recover(thread));
     this.#calls = new TceCalls({
       personality: personalityNamed(setup.personality),
       multiTce: setup.multiTce,
@@ -214,7 +214,8 @@ export class PaprHypervisor implements DmaMachine {
       iommu: "none",
       ...(devices === undefined ? {} : { devices }),
     });
-    const pages = PhysicalPages.create({ address: memoryBytes + tables, bytes: dynamicBytes, threads: setup.threads });
+    const region = { address: memoryBytes + tables, bytes: dynamicBytes };
+    const pages = PhysicalPages.create({ ...region, crew: machine.crew }, true);
     const state = createState(geometryOf(setup), bootMemoryBytes / PAGE_BYTES);
     pages.close();
     const handle = { machine: machine.handle, state, pages: pages.handle, setup };
@@ -347,7 +348,7 @@ function windowsOf({ pages, setup }: PaprHypervisorHandle, machine: SoftwareMach
     thread: machine.thread,
     memory: machine.memory,
     unit: machine.translation,
-    attachPages: () => PhysicalPages.attach(pages),
+    attachPages: () => PhysicalPages.attach(pages, machine.crew, true),
     base: setup.base,
     geometry: { pageShift: setup.pageShift, entries: setup.entries },
     defaultTables: setup.defaultTables,

@@ -6,8 +6,8 @@
  * the threads' words. All four accesses are atomic, so at least one side sees the other's store: no call writes to a table whose memory has
  * been freed.
  *
- * A thread that is killed in a call leaves its word set: removing that window then answers busy until `forget`. A thread that is killed
- * while it creates or removes a window leaves the slot claimed until the partition is reset; at worst the memory of its table is lost.
+ * A thread that is killed in a call leaves its word set, and a slot that it has claimed. Until `Windows.recover`, removing that window answers
+ * busy, and the slot stays claimed. A slot is claimed in the thread's name by the same compare-and-swap that takes it.
  */
 import {
   createShared,
@@ -41,7 +41,7 @@ export const SLOT = {
   isDefault: 1,
   pageShift: 2,
   entries: 3,
-  /** Address of the table, in pages of 4 KiB. */
+  /** Address of the table, in pages of 4 KiB; 0: the slot has none. */
   tablePage: 4,
   /** Bus address of entry 0 in pages of 4 KiB: bits 0 .. 31, and 32 .. 51. */
   baseLow: 5,
@@ -50,11 +50,17 @@ export const SLOT = {
 } as const;
 
 export const SLOT_FREE = 0;
-/** Being created or removed. */
-export const SLOT_CLAIMED = 1;
+/** Being created or removed, by the thread whose number + 1 stands above the state. */
+const SLOT_CLAIMED = 1;
+const THREAD_SHIFT = 2;
 export const SLOT_OPEN = 2;
 /** Being removed: new calls do not enter it. */
 export const SLOT_CLOSING = 3;
+
+/** The state of a slot that this thread has claimed. */
+export function claimedBy(thread: number): number {
+  return ((thread + 1) << THREAD_SHIFT) | SLOT_CLAIMED;
+}
 
 /** A thread's word outside of a window; in a window, the slot's number + 1. */
 export const NOWHERE = 0;

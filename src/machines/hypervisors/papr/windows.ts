@@ -5,17 +5,19 @@
  * A liobn is 0x80000000 + partition · 2^8 + n. n is 0 for the default window, and 1 + the slot for a dynamic window.
  */
 import type { PhysicalPages } from "../../../memory/physical-pages.ts";
+import type { Recovered } from "../../../shared/crew.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
 import * as shared from "../../../shared/memory.ts";
 import { createShared, wordsOf } from "../../../shared/memory.ts";
+import { IovaError } from "../../../units/errors.ts";
 import { MAX_ENTRIES } from "../../../units/numbers.ts";
 import type { SoftwareMemory } from "../../software/memory.ts";
 import { PASSED } from "../../software/threads.ts";
 import type { TranslationUnit } from "../../software/translation.ts";
 import {
+  claimedBy,
   NOWHERE,
   SLOT,
-  SLOT_CLAIMED,
   SLOT_CLOSING,
   SLOT_FREE,
   SLOT_OPEN,
@@ -111,9 +113,33 @@ export class Windows {
     store(this.#words, this.#whereabouts, NOWHERE);
   }
 
-  /** Recovers a thread that is certainly dead. */
-  forget(thread: number): undefined {
+  /**
+   * Recovers a thread that is certainly dead. Windows that it was creating or removing are gone, and the memory of their tables is free. Can be
+   * repeated. A failure: a DMA still uses such a window.
+   */
+  recover(thread: number): Recovered | undefined {
     store(this.#words, whereaboutsAt(this.#parts, thread), NOWHERE);
+    return this.#withPages((pages) => {
+      pages.recover(thread, "in-flight");
+      for (let slot = 0; slot < this.#parts.partitions * this.#parts.windows; slot++) {
+        if (load(this.#words, slotAt(slot) + SLOT.state) !== claimedBy(thread)) continue;
+        if (!this.#close(slot)) return stillInUse(thread);
+        this.#freeSlot(slot, pages);
+      }
+      this.#freeTablesOf(thread, pages);
+      return undefined;
+    });
+  }
+
+  /**
+   * Frees tables of a dead thread that no slot has. The slots are read first: a table that has none by then is not given to one, since its
+   * owner is dead, and not being freed, since the thread that frees a table makes it its own before it takes it from the slot.
+   */
+  #freeTablesOf(thread: number, pages: PhysicalPages): void {
+    const used = new Set<number>();
+    for (let slot = 0; slot < this.#parts.partitions * this.#parts.windows; slot++)
+      used.add(this.#tableOf(slotAt(slot)));
+    for (const { address, bytes } of pages.allocatedBy(thread)) if (!used.has(address)) pages.free(address, bytes);
   }
 
   /** Number of free slots of the partition. */
@@ -133,8 +159,15 @@ export class Windows {
     return this.#open(slot, true, this.#parts.base, this.#parts.geometry, table);
   }
 
-  /** Creates a window with an empty table. "none": no slot, or no memory for the table. */
-  create(partition: number, geometry: WindowGeometry): CreatedSlot | Exclude<WindowAnswer, "done"> {
+  /**
+   * Creates a window with an empty table. "none": no slot, or no memory for the table. `tell` informs the guest. A thread that dies before
+   * that leaves no window: the slot is claimed until then.
+   */
+  create(
+    partition: number,
+    geometry: WindowGeometry,
+    tell: (created: CreatedSlot) => void = () => undefined,
+  ): CreatedSlot | Exclude<WindowAnswer, "done"> {
     if (geometry.entries > MAX_ENTRIES) return "none";
     const slot = this.#claim(partition);
     if (slot < 0) return "none";
@@ -144,9 +177,8 @@ export class Windows {
       return "none";
     }
     const base = this.#placeFor(partition, geometry);
-    if (this.#open(slot, false, base, geometry, table) === "done") {
-      return { liobn: FIRST_LIOBN + partition * 256 + 1 + (slot % this.#parts.windows), base };
-    }
+    const created = { liobn: FIRST_LIOBN + partition * 256 + 1 + (slot % this.#parts.windows), base };
+    if (this.#open(slot, false, base, geometry, table, () => tell(created)) === "done") return created;
     this.#withPages((pages) => pages.free(table, tableBytes(geometry)));
     return "busy";
   }
@@ -165,9 +197,8 @@ export class Windows {
       const slot = partition * this.#parts.windows + window;
       const state = load(this.#words, slotAt(slot) + SLOT.state);
       if (state === SLOT_OPEN && this.#isDefault(slot)) hasDefault = true;
-      // Claimed by a thread that died: only one thread resets a partition, while no other sets it up.
-      else if (state === SLOT_CLAIMED) store(this.#words, slotAt(slot) + SLOT.state, SLOT_FREE);
-      else if (state !== SLOT_FREE && this.#removeSlot(slot) === "busy") return "busy";
+      // Also of a slot that another thread has claimed.
+      else if (state !== SLOT_FREE && this.#removeSlot(slot) !== "done") return "busy";
     }
     return hasDefault ? "done" : this.openDefault(partition);
   }
@@ -177,21 +208,43 @@ export class Windows {
     const at = slotAt(slot);
     const before = compareExchange(words, at + SLOT.state, SLOT_OPEN, SLOT_CLOSING);
     if (before !== SLOT_OPEN && before !== SLOT_CLOSING) return "none";
-    const { unit, windows } = this.#parts;
     // First closed for devices, so that no DMA walks entries that a call still writes.
-    const closed = unit.closeWindow(Math.floor(slot / windows), slot % windows) === PASSED;
-    if (!closed || !this.#awaitCallsIn(slot)) return "busy";
-    // Of several threads that remove the window, exactly one frees the table, even if it dies right afterwards.
-    if (compareExchange(words, at + SLOT.state, SLOT_CLOSING, SLOT_CLAIMED) !== SLOT_CLOSING) return "none";
-    if (!this.#isDefault(slot)) this.#freeTable(at);
-    store(words, at + SLOT.state, SLOT_FREE);
+    if (!this.#close(slot) || !this.#awaitCallsIn(slot)) return "busy";
+    // Of several threads that remove the window, exactly one frees the table.
+    if (compareExchange(words, at + SLOT.state, SLOT_CLOSING, claimedBy(this.#parts.thread)) !== SLOT_CLOSING)
+      return "none";
+    this.#withPages((pages) => this.#freeSlot(slot, pages));
     return "done";
   }
 
-  #freeTable(at: number): void {
+  /** Closes a window for devices. False: a DMA still uses it. */
+  #close(slot: number): boolean {
+    const { unit, windows } = this.#parts;
+    return unit.closeWindow(Math.floor(slot / windows), slot % windows) === PASSED;
+  }
+
+  /**
+   * Frees a claimed slot, and its table. The table is this thread's before it is taken from the slot: a thread that dies in between leaves
+   * memory that its recovery finds as its own.
+   */
+  #freeSlot(slot: number, pages: PhysicalPages): void {
     const words = this.#words;
-    const geometry = { pageShift: peek(words, at + SLOT.pageShift), entries: peek(words, at + SLOT.entries) };
-    this.#withPages((pages) => pages.free((peek(words, at + SLOT.tablePage) >>> 0) * PAGE_BYTES, tableBytes(geometry)));
+    const at = slotAt(slot);
+    const address = this.#tableOf(at);
+    if (address !== 0 && !this.#isDefault(slot)) {
+      const range = { address, bytes: tableBytes({ entries: peek(words, at + SLOT.entries) }) };
+      // Again if the recovery of the table's dead owner has just made it its own.
+      if (!pages.adopt(range)) pages.adopt(range);
+      poke(words, at + SLOT.tablePage, 0);
+      pages.free(range.address, range.bytes);
+    }
+    poke(words, at + SLOT.tablePage, 0);
+    store(words, at + SLOT.state, SLOT_FREE);
+  }
+
+  /** Physical address of a slot's table; 0: it has none. */
+  #tableOf(at: number): number {
+    return (shared.glance(this.#words, at + SLOT.tablePage) >>> 0) * PAGE_BYTES;
   }
 
   #withPages<Result>(use: (pages: PhysicalPages) => Result): Result {
@@ -221,6 +274,7 @@ export class Windows {
     base: bigint,
     geometry: WindowGeometry,
     table: number,
+    tell: () => void = () => undefined,
   ): Exclude<WindowAnswer, "none"> {
     const { memory, unit, windows } = this.#parts;
     const { pageShift, entries } = geometry;
@@ -238,6 +292,7 @@ export class Windows {
     poke(words, at + SLOT.tablePage, table / PAGE_BYTES);
     poke(words, at + SLOT.baseLow, Number(BigInt.asIntN(32, base >> 12n)));
     poke(words, at + SLOT.baseHigh, Number(base >> 44n));
+    tell();
     store(words, at + SLOT.state, SLOT_OPEN);
     return "done";
   }
@@ -270,7 +325,10 @@ export class Windows {
   #claim(partition: number): number {
     for (let window = 0; window < this.#parts.windows; window++) {
       const slot = partition * this.#parts.windows + window;
-      if (compareExchange(this.#words, slotAt(slot) + SLOT.state, SLOT_FREE, SLOT_CLAIMED) === SLOT_FREE) return slot;
+      if (
+        compareExchange(this.#words, slotAt(slot) + SLOT.state, SLOT_FREE, claimedBy(this.#parts.thread)) === SLOT_FREE
+      )
+        return slot;
     }
     return -1;
   }
@@ -296,6 +354,11 @@ export class Windows {
   #stateOf(partition: number, window: number): number {
     return load(this.#words, slotAt(partition * this.#parts.windows + window) + SLOT.state);
   }
+}
+
+function stillInUse(thread: number): Recovered {
+  const message = `reclaim of thread ${thread}: a DMA still uses a window that it was creating or removing`;
+  return { ranges: [], isLeft: true, failure: new IovaError("platform-busy", message) };
 }
 
 /** Bytes of a table, in whole pages. */
