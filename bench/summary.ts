@@ -77,7 +77,7 @@ export interface Circumstances {
   readonly processor: string;
   readonly processors: number;
   readonly loadAverage: number;
-  /** One compareExchange of a shared word that nobody else uses. */
+  /** One compareExchange of a shared word that no other thread uses. */
   readonly compareExchangeNanoseconds: number;
   readonly seed: number;
   readonly repetitions: number;

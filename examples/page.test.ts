@@ -1,4 +1,4 @@
-/** docs/writing-a-platform.md shows the code as it is. */
+/** docs/writing-a-platform.md shows the code unchanged. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";

@@ -1,6 +1,6 @@
 /**
  * Scenarios of the pooled allocator for the explorer: a table, what each thread does with it, and what must be true after
- * every schedule, whoever died in it.
+ * every schedule, with any deaths.
  */
 import assert from "node:assert/strict";
 import type { AllocatorOptions } from "../src/allocator/options.ts";
@@ -412,7 +412,7 @@ function checkInUse(
     if (range.state !== LIVE && range.state !== RESERVED) continue;
     const what = key(range.state, range);
     if (missing.delete(what)) continue;
-    assert.ok(end.dead.length > 0, `${what}, and nobody has it`);
+    assert.ok(end.dead.length > 0, `${what}, and no thread has it`);
     // Reservations stay. So does what was handed on to a thread that then died: its owner is alive.
     if (range.state === RESERVED || state.scenario.handedOn === true) continue;
     const mayStay = end.dead.includes(range.owner) && state.scenario.scope === "in-flight";

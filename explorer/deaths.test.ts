@@ -5,7 +5,7 @@ import { type Exploration, explore } from "./explore.ts";
 import { add, compareExchange, exchange, load, notify, peek, poke, store, waitWhile } from "./memory.ts";
 import { assertGood, endsOf, increment, words } from "./small-programs.model.ts";
 
-/** A lock with its owner's tag (thread + 1), on which nobody sleeps longer than 5 ms. */
+/** A lock with its owner's tag (thread + 1), on which no thread sleeps longer than 5 ms. */
 function takeAs(at: SharedWords, thread: number): void {
   for (;;) {
     const holder = compareExchange(at, 0, 0, thread + 1);
@@ -63,7 +63,7 @@ test("dying after an access that changed nothing is offered on request, and come
   assert.deepEqual(endsOf(locked), endsOf({ ...locked, skipSeen: true }));
 });
 
-test("a lock that a dead thread holds is waited for in vain, unless it is reclaimed", () => {
+test("a wait for a lock that a dead thread holds times out, unless the thread is reclaimed", () => {
   const exploration: Exploration<SharedWords> = {
     setup: words,
     threads: [incrementAs(0), incrementAs(1)],
@@ -130,7 +130,7 @@ test("the reclaimer may die too, and another one follows", () => {
   assert.deepEqual([...seen].sort(), ["2 threads, dead ", "3 threads, dead 0", "4 threads, dead 0,2"]);
 });
 
-test("what a dead thread did is ordered before its reclaimer, and before nobody else", () => {
+test("what a dead thread did is ordered before its reclaimer, and before no other thread", () => {
   const plain = (at: SharedWords): void => {
     poke(at, 1, 1);
     poke(at, 1, 2);
@@ -162,7 +162,7 @@ test("a lock that does not name its owner can't be reclaimed: sometimes it is ta
     kills: 1,
     preemptions: 2,
     reclaim: (at) => {
-      // A guess: whoever holds it now must be the dead one.
+      // A guess: the holder must be the dead thread.
       if (exchange(at, 0, 0) === 2) notify(at, 0, 1);
     },
   });

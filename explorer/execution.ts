@@ -228,7 +228,7 @@ export class Execution {
     return answer;
   }
 
-  /** A bulk access of `length` bytes. It counts as one, in which nobody dies: the engine's copies are not interrupted. */
+  /** A bulk access of `length` bytes. It counts as one access, in which no thread dies: the engine's copies are not interrupted. */
   bulk(kind: number, view: ByteView, at: number, length: number, bytes: Uint8Array | undefined): void {
     const thread = this.#current;
     const position = this.#cursor++;
@@ -314,7 +314,7 @@ export class Execution {
     if (this.#unwinding)
       throw new ExplorationError("explored code went on after it was cut off: it catches what it should not");
     if (this.#cursor < thread.length) this.#changed(thread, this.#cursor, 0, kinds.CLOCK);
-    // A thread may also die when its work is done, before anybody knows.
+    // A thread may also die after its work, before other threads see that.
     if (thread.changedSince && this.#mayDie(thread)) {
       const choice = this.#seen(thread.number) ? 0 : this.#chosen(this.#scheduler.arrive(0, true));
       if (this.#over) return;
@@ -333,7 +333,7 @@ export class Execution {
     if (!this.#subject.mayThrow(error)) this.#fail("thrown", `thread ${thread.number} threw ${String(error)}`);
   }
 
-  /** Who goes on when the last one can't: a free choice. Undefined: nobody is left, or nobody can. */
+  /** Chooses the thread that runs when the last one can't. Undefined: no thread is left, or none can run. */
   #pick(): LogicalThread | undefined {
     let ready = 0;
     for (const thread of this.#threads) if (thread.state === READY) ready++;

@@ -79,7 +79,7 @@ test("sleeps that end early do no harm", (t) => {
   assert.ok(report.timeOuts > 0);
 });
 
-test("a thread that dies at any access, holding the lock or waiting for it, locks nobody out", (t) => {
+test("a thread that dies at any access, holding the lock or waiting for it, locks no other thread out", (t) => {
   const two = assertSound(t, "lock, 2 threads x 1, one dies", { ...locked(sound, 2, 1), kills: 1 });
   assert.ok(two.kills > 0);
   assertSound(t, "lock, 3 threads x 1, one dies, 2 preemptions", { ...locked(sound, 3, 1), kills: 1, preemptions: 2 });
@@ -91,7 +91,7 @@ test("a thread that dies at any access, holding the lock or waiting for it, lock
   });
 });
 
-test("of a dead holder whom nobody reclaims, a waiter says that it does not answer", (t) => {
+test("a waiter reports that a dead holder does not answer if it is not reclaimed", (t) => {
   const { reclaim: _, ...exploration } = locked(sound, 2, 1);
   let unresponsive = 0;
   const waiting = (words: SharedWords) => sound.lock(words, LOCK, sound.tagOf(1));
@@ -136,7 +136,7 @@ function alone(lock: Lock, program: (words: SharedWords, attempt: (tag: number) 
 
 const { lock: take, unlock: give, inherit, tagOf } = sound;
 
-test("after one waiter has waited for 2 s in vain, others wait for 50 ms while the holder is the same (review of 2026-11-30, defect 6)", () => {
+test("after one waiter has timed out after 2 s, others wait for 50 ms while the holder is the same (review of 2026-11-30, defect 6)", () => {
   const answers = alone(sound, (words, attempt) => {
     take(words, LOCK, tagOf(0));
     for (const waiter of [1, 2, 1]) attempt(tagOf(waiter));
@@ -177,7 +177,7 @@ interface PlantedBug extends Plant {
 
 const PLANTED: readonly PlantedBug[] = [
   {
-    bug: "unlock wakes nobody",
+    bug: "unlock does not wake a waiter",
     shows: ["lost-wake-up"],
     threads: 2,
     module: "shared/lock.js",

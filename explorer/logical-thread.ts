@@ -9,7 +9,7 @@ export const SLEEPING = 1;
 export const RETURNED = 2;
 export const THREW = 3;
 export const KILLED = 4;
-/** A reclaimer of somebody who has not died yet. */
+/** A reclaimer of a thread that has not died yet. */
 export const UNBORN = 5;
 
 /** What became of one thread. */

@@ -107,7 +107,7 @@ export function mayWait(): boolean {
 export function waitWhile(words: SharedWords, at: number, value: number, milliseconds: number): void {
   const found = access(kinds.WAIT, words, at, value, milliseconds);
   if (execution === undefined && found === value) {
-    throw new Error(`a wait while word ${at} is ${value}, outside of any thread: nobody could wake it`);
+    throw new Error(`a wait while word ${at} is ${value}, outside of any thread: no thread could wake it`);
   }
 }
 export function notify(words: SharedWords, at: number, count: number): void {

@@ -287,7 +287,7 @@ const PLANTED: readonly PlantedBug[] = [
     shows: ["check"],
   },
   {
-    bug: "unlock wakes nobody",
+    bug: "unlock does not wake a waiter",
     plants: [{ module: "shared/lock.js", from: "notify(words, at, 1);", to: ";" }],
     scenario: ALLOC_AND_FREE,
     shows: ["lost-wake-up"],

@@ -24,7 +24,7 @@ export const threads: BenchCase = {
   about:
     "Pairs of one page by several threads at once, tables half full. A time is that of one thread's pair while all " +
     "run, in windows in which all are at work; of 16 threads on two processors that is eight times the time of their processors. " +
-    "The single lock has one pool, whoever comes.",
+    "The single lock has one pool for all threads.",
   metrics: [
     NANOSECONDS,
     { key: "rate", title: "all threads together [M pairs/s]", digits: 1 },

@@ -114,7 +114,7 @@ function detailLines(kind: BoardKind, width: number): string[] {
     `IO pages: ${pagesOf(kind)}${usually}`,
     `tables: ${listed(levelsOf(kind).map(String))} ${levels(kind) === "1" ? "level" : "levels"}, ` +
       `up to ${counted(kind.largestTable(usual), "entry", "entries")} of the usual page, in the format ${kind.format}`,
-    `access: mapped for writing, a device may ${kind.grants[2] === 3 ? "read too" : "only write"}; a DMA to what is not mapped ${stray}`,
+    `access: mapped for writing, a device may ${kind.grants[2] === 3 ? "read too" : "only write"}; a DMA to an unmapped address ${stray}`,
     kind.hasIotlb
       ? "its IOTLB keeps a translation until it is invalidated: a forgotten invalidation shows"
       : "what is unmapped is out of reach at once: there is no IOTLB for the platform to invalidate",

@@ -27,7 +27,7 @@ test("a branch without words leaves the alternatives none", () => {
   assert.equal(requiredWords(/(?=abc)\s+/), undefined);
 });
 
-test("what may be absent, and what is not adjacent, is part of no word", () => {
+test("optional and non-adjacent parts belong to no word", () => {
   assert.ok(occurs(/ab?cd/, "xcdx"));
   assert.ok(occurs(/a+\s+bcd/, "a bcd"));
   assert.ok(occurs(/[Rr]eset\b/, "a Reset."));

@@ -212,7 +212,7 @@ function checkUnreachable({ machine, platform }: Rig, returned: readonly EntryRa
   }
 }
 
-/** Entries in memory are those of live ranges, and no others; what is not live is refused, after a flush in lazy mode too. */
+/** Entries in memory are those of live ranges, and no others; DMA to other entries is refused, in lazy mode after a flush. */
 function checkEntries({ machine, platform, state, shadow, setting }: Rig, dead: number): void {
   const { generic, ops } = platform;
   const isLive = new Uint8Array(ENTRIES);

@@ -45,7 +45,7 @@ export function startsWith(bytes: Uint8Array, first: number, text: string): bool
   return true;
 }
 
-/** [first, end) as text, at most `most` characters; what is not printable ASCII appears as `\xNN`, so a terminal is safe. */
+/** [first, end) as text, at most `most` characters; other bytes than printable ASCII appear as `\xNN`, so a terminal is safe. */
 export function printable(bytes: Uint8Array, first: number, end: number, most: number): string {
   let text = "";
   for (let at = first; at < end; at++) {

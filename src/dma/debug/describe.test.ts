@@ -148,7 +148,7 @@ test("a report about an unmapped address names the mapping around it, and the la
   );
 });
 
-test("a place without stack or owner is one line, and nonsense is described as it is", () => {
+test("a place without stack or owner is one line, and nonsense is described literally", () => {
   const nowhere = { owner: "", stack: [] };
   const nonsense = { ...found, access: 9 as 1, bytes: undefined as unknown as number };
   assert.deepEqual(

@@ -134,7 +134,7 @@ export class ModelDevice implements DmaOperations {
     if (this.#options.lenient === true) return;
     const mapped = this.#live.get(mapping.iova)?.[0];
     const end = part === undefined ? mapping.bytes : part.offset + part.bytes;
-    if (mapped === undefined || end > mapped.bytes) throw new FreeError("not-allocated", "sync of what is not mapped");
+    if (mapped === undefined || end > mapped.bytes) throw new FreeError("not-allocated", "sync of an unmapped range");
   }
 
   #failure(): Failure {

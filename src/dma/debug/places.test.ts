@@ -70,7 +70,7 @@ test("memory that a DMA pool allocates has the pool's user as its place, with as
   }
 });
 
-test("the program's own limit of stack frames stays as it is, and does not matter", () => {
+test("the program's own limit of stack frames stays unchanged, and does not matter", () => {
   const limit = Error.stackTraceLimit;
   try {
     Error.stackTraceLimit = 1;

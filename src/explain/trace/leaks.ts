@@ -20,7 +20,7 @@ const FEWEST_MAPPINGS = 32;
 const FEWEST_LEFT = 6;
 /** In each period that is looked at, so many stay. */
 const FEWEST_LEFT_A_PERIOD = 2;
-/** What is not taken away at all is a buffer for good, no leak: so much of each period is. */
+/** Least share of each period's mappings that is unmapped. Mappings that are never unmapped at all are permanent buffers, not leaks. */
 const LEAST_TAKEN_AWAY = 0.3;
 /** A driver may take its last mappings away a little after the event that removes its device. */
 const REMOVAL_SECONDS = 1;

@@ -220,7 +220,7 @@ const DISABLED: Shape = {
 const IOMMU_WARNING: Shape = {
   name: "iommu-warning",
   example: "WARNING: CPU: 3 PID: 1842 at drivers/iommu/dma-iommu.c:846 __iommu_dma_unmap+0x134/0x140",
-  kernels: "all: an unmap of what is not mapped, a map over a live mapping",
+  kernels: "all: an unmap of an unmapped address, a map over a live mapping",
   pattern:
     /WARNING:\s+(?:CPU:\s+\d+\s+PID:\s+\d+\s+)?at\s+(?:\/\S{1,80}\/)?drivers\/iommu\/[\w/.-]{1,60}\.c:\d+\s+(?:at\s+)?(?<function>\w*(?:unmap|iommu_map|map_pages|arm_lpae|arm_v7s|iommu_dma_)\w*)/,
   fields: { function: { radix: "text", unit: "function" } },

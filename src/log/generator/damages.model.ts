@@ -138,7 +138,7 @@ export const DAMAGES: readonly Damage[] = [
     apply: (lines) => [other("The log:"), other("```"), ...lines, other("```")],
   },
   {
-    // An escaped colour is none any more, so this excludes them.
+    // An escaped colour is not a colour any more, so this excludes them.
     name: "Markdown escapes",
     group: "coloured",
     apply: (lines) => each(lines, (text) => text.replace(/[_[\]*#]/g, "\\$&")),

@@ -1,4 +1,4 @@
-/** The boards on QEMU as their users meet them: what is not known there, and what goes wrong at the start, in use and at the end. */
+/** The boards on QEMU as their users meet them: what they do not count, and failures at the start, in use and at the end. */
 import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

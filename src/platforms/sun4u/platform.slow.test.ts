@@ -1,6 +1,6 @@
 /**
  * The whole way with real threads on sun4u: drivers that map and unmap, a wild device beside them. No device sees a page after
- * `unmap` has returned, none is refused anything: what is not mapped leads to the dummy page. A killed driver's entries lead there
+ * `unmap` has returned, none is refused anything: unmapped entries lead to the dummy page. A killed driver's entries lead there
  * again once its table is reclaimed.
  */
 import assert from "node:assert/strict";

@@ -413,7 +413,7 @@ const BUGS: readonly Bug[] = [
     says: /after an exchange, entry \d+ holds page \d+, access 3; expected page \d+, access 1/,
   },
   {
-    name: "a reset leaves the IOTLB as it is",
+    name: "a reset does not invalidate the IOTLB",
     plant: (kind) =>
       planted(kind, ({ platform }) => {
         platform.reset = () => undefined;
