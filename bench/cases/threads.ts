@@ -15,6 +15,7 @@ export const ALONE_IN_ONE_POOL = "1 thread, one pool";
 export const ONE_POOL = "2 threads, one pool";
 /** More threads than processors: a thread that holds the lock may be put aside. */
 export const CROWD = "16 threads, one pool";
+/** At the quick scale a quarter of them: a thread takes half a second to start. */
 const CROWD_PLAYERS = 16;
 
 const ALL: readonly SubjectName[] = ["pooled", "cached", "single lock", "nothing"];
@@ -88,9 +89,10 @@ function onePoolCell(subject: SubjectName, at: string, players: number, scale: S
 }
 
 function crowdCell(subject: SubjectName, scale: Scale, seed: number): Cell {
-  const work = { ...workOf(subject, scale, seed), pools: 1, threads: CROWD_PLAYERS };
+  const players = scale.quick ? CROWD_PLAYERS / 4 : CROWD_PLAYERS;
   const arena = scale.arena / 4;
-  return { ...cellOf(CROWD, CROWD_PLAYERS, { ...work, entries: arena * CROWD_PLAYERS, arena }), playsAnyBuild: true };
+  const work = { ...workOf(subject, scale, seed), entries: arena * players, pools: 1, arena, threads: players };
+  return { ...cellOf(CROWD, players, work), playsAnyBuild: true };
 }
 
 type WorkWithoutTable = Omit<Work, "entries" | "pools" | "arena">;
