@@ -24,7 +24,7 @@ const OPTIONS = ["--fast", "--exhaustive"];
 
 /** Tests in which threads race, wait for each other, or are killed: a busy machine would show them other orders, and fewer. */
 const OF_THREADS =
-  /(^|\/)(guest|invalidation|kills|platform|reclaim|replay|stress|threads)\.(slow|exhaustive)\.test\.js$|replay\/runner\./;
+  /(^|\/)(guest|invalidation|kills|platform|reclaim|stress|threads)\.(slow|exhaustive)\.test\.js$|replay\/runner\./;
 
 /**
  * What in the text of a fast test file says that it needs a process of its own: it starts programs or threads, touches the process or its

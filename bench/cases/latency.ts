@@ -12,7 +12,7 @@ import { POOLS } from "./single.ts";
 /** Of so many pairs one is timed: the others keep the caches as they are without a clock. */
 const EVERY = 4;
 /** A column, and the variant of its work. */
-export const CONTENDED = "1 page, 2 threads, one pool";
+const CONTENDED = "1 page, 2 threads, one pool";
 const CONTENDERS = 2;
 const SUBJECTS: readonly SubjectName[] = ["pooled", "cached", "nothing"];
 

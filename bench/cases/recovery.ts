@@ -19,7 +19,7 @@ const PATIENCE_MS = 60_000;
 export const IN_FLIGHT = "in flight, 1,000 ranges live";
 export const EVERYTHING = "everything, 1,000 ranges";
 export const RANGES_50_000 = "everything, 50,000 ranges";
-export const HALF_TABLE = "everything, half the table";
+const HALF_TABLE = "everything, half the table";
 export const RANGES_500_000 = "everything, 500,000 ranges of 8 Mi entries";
 
 /** What the columns mean, at full scale; the quick scale has a hundredth of the ranges. */

@@ -21,7 +21,7 @@ import { POOLS } from "./single.ts";
 
 /** Columns. */
 export const THROUGH_MAP_SG = { alone: "mapSg, 1 thread", together: "mapSg, 2 threads" } as const;
-export const ENTRIES_ALONE = { alone: "alloc and free, 1 thread", together: "alloc and free, 2 threads" } as const;
+const ENTRIES_ALONE = { alone: "alloc and free, 1 thread", together: "alloc and free, 2 threads" } as const;
 
 const SUBJECTS: readonly SubjectName[] = ["pooled", "cached", "single lock", "nothing"];
 const FILE = fileURLToPath(new URL("../../../traces/nvme-io-612.txt.gz", import.meta.url));

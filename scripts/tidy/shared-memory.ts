@@ -79,6 +79,9 @@ function isOverSharedMemory(type: ts.Type, checker: ts.TypeChecker): boolean {
   return buffer?.symbol?.name === "SharedArrayBuffer";
 }
 
+/** Files of the compiler itself, such as its lib.es2023.d.ts: they are the same for all trees. */
+const ownFiles = new Map<string, ts.SourceFile>();
+
 function compile(tree: Tree): { program: ts.Program; checker: ts.TypeChecker } {
   const options: ts.CompilerOptions = {
     target: ts.ScriptTarget.ES2023,
@@ -100,8 +103,13 @@ function compile(tree: Tree): { program: ts.Program; checker: ts.TypeChecker } {
     fileExists: (path) => tree.has(path.slice(BASE.length)) || ts.sys.fileExists(path),
     readFile: textOf,
     getSourceFile: (path, version) => {
+      const known = ownFiles.get(path);
+      if (known !== undefined) return known;
       const text = textOf(path);
-      return text === undefined ? undefined : ts.createSourceFile(path, text, version);
+      if (text === undefined) return undefined;
+      const file = ts.createSourceFile(path, text, version);
+      if (!path.startsWith(BASE)) ownFiles.set(path, file);
+      return file;
     },
   };
   const roots = [...tree.keys()].filter((path) => path === MEMORY || isLookedAt(path)).map((path) => BASE + path);

@@ -32,9 +32,16 @@ export function isTest(path: string): boolean {
   return /\.(test|model|test\.worker)\.ts$/.test(path);
 }
 
+/** What has been parsed: each rule looks at the whole clone. */
+const parsed = new WeakMap<Tree, readonly ts.SourceFile[]>();
+
 /** The files of a tree as syntax. */
-export function parse(tree: Tree): ts.SourceFile[] {
-  return [...tree].map(([path, text]) => ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true));
+export function parse(tree: Tree): readonly ts.SourceFile[] {
+  const known = parsed.get(tree);
+  if (known !== undefined) return known;
+  const files = [...tree].map(([path, text]) => ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true));
+  parsed.set(tree, files);
+  return files;
 }
 
 export function findingAt(file: ts.SourceFile, node: ts.Node, message: string): Finding {
