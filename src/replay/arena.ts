@@ -1,7 +1,7 @@
 /**
- * Moves the physical memory of a trace into a small arena: runs of pages that the trace uses lie one after the other, in their
- * order, so that a piece stays contiguous, keeps its place inside an IO page, and pieces that shared memory still do. When
- * all of it would be more than the arena may hold, addresses are folded onto it instead.
+ * Maps the physical memory of a trace to a small arena. Runs of pages that the trace uses are placed one after another in their order. So a
+ * piece stays contiguous and keeps its offset in an IO page, and pieces that share memory still share it. If the runs exceed the arena,
+ * addresses are folded onto it instead.
  */
 const MIN_PAGE_BYTES = 4096;
 
@@ -13,7 +13,7 @@ export class Arena {
   readonly #most: number;
   readonly #noted: { first: number; end: number }[] = [];
   #firsts: Float64Array = new Float64Array(0);
-  /** Where each run lies in the arena. */
+  /** Position of each run in the arena. */
   #moved: Float64Array = new Float64Array(0);
   #folded = false;
 
@@ -51,12 +51,12 @@ export class Arena {
     });
   }
 
-  /** Appends where a piece lies in the arena; a piece longer than the arena, or than a scatterlist's element, in parts. */
+  /** Appends the position of a piece in the arena; a piece longer than the arena, or than an element of a scatterlist, is split. */
   place(address: number, bytes: number, addresses: number[], lengths: number[]): void {
     const longest = Math.min(this.bytes, 2 ** 31);
     const offset = address % this.#pageBytes;
     for (let done = 0; done < bytes; ) {
-      // Only the first part begins inside a page: the others begin where a page ends.
+      // Only the first part begins inside a page; the others begin at a page border.
       const within = done === 0 ? offset : 0;
       const length = Math.min(longest - within, bytes - done);
       addresses.push(this.#folded ? this.#fold(address + done, within + length) : this.#move(address + done));

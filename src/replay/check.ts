@@ -1,9 +1,8 @@
 /**
- * Checks translations by what a device's DMA really moves: the CPU writes a pattern and the device reads it through the IOMMU,
- * the device writes another and the CPU reads memory. A page is right when every direction that its mapping permits is.
+ * Checks translations by a device's DMA: the CPU writes a pattern and the device reads it through the IOMMU; the device writes another
+ * pattern and the CPU reads memory. A page is right if every direction that its mapping permits is right.
  *
- * Of a mapping, the pages at its two ends are checked, and at another time two in between, with patterns that differ from
- * check to check.
+ * The two end pages of a mapping are checked when it is made, and two pages in between later, with different patterns for each check.
  */
 
 import type { DmaOperations } from "../dma/contract.ts";
@@ -13,17 +12,17 @@ import { hexadecimal } from "../units/counts.ts";
 import { DEVICE_READS, DEVICE_WRITES } from "../units/numbers.ts";
 
 const PATTERN_BYTES = 16;
-/** Pages of a mapping that are checked at most: two by each of the checks. */
+/** Most pages of a mapping that are checked: two by each of the checks. */
 export const PAGES_CHECKED = 4;
 
-/** What a driver does before and after the other side uses a mapped list. */
+/** The sync operations of the driver. */
 export type ListSync = Pick<DmaOperations, "syncSgForCpu" | "syncSgForDevice">;
 
 export class TranslationChecker {
-  /** Pages checked, and how many of them were wrong. */
+  /** Number of checked pages, and of wrong ones. */
   checked = 0;
   wrong = 0;
-  /** What the first wrong one was; "" when none. */
+  /** Description of the first wrong page, or "". */
   firstWrong = "";
   readonly #device: DmaMaster;
   readonly #memory: Memory;
@@ -36,7 +35,7 @@ export class TranslationChecker {
   /** Picks the pages in between. */
   #turn = 0;
 
-  /** `driver`: syncs the lists, which stay mapped, between CPU and device; left out where nothing lies between them. */
+  /** `driver`: syncs the lists, which stay mapped, between CPU and device. Absent if there is no streaming cache or bounce buffer. */
   constructor(device: DmaMaster, memory: Memory, pageShift: number, driver?: ListSync) {
     this.#driver = driver;
     this.#device = device;
@@ -122,7 +121,7 @@ export class TranslationChecker {
   }
 }
 
-/** The piece that holds byte `offset` of all pieces together, and where in it. */
+/** The piece that contains byte `offset` of all pieces, and the offset in it. */
 function locate(bytes: Uint32Array, offset: number): readonly [index: number, within: number] {
   let index = 0;
   let within = offset;

@@ -1,34 +1,34 @@
 /**
- * The memory under one row of a replay: an arena for each worker's buffers, and above them what the platform takes for its tables.
- * Every row has a board of its own, alike.
+ * The memory layout of a replay's row: an arena for each worker's buffers, and above them the platform's tables. Every row has its own
+ * board with the same layout.
  */
 import type { BoardKind } from "../machines/board.ts";
 import { InvalidArgumentError, inWords } from "../units/errors.ts";
 
-/** A machine's memory ends here. */
+/** End of a machine's memory. */
 const MOST_MEMORY_BYTES = 2 ** 32;
 
 /**
- * What the tables of all rows may take together. A table is written from end to end before a replay begins: that takes up to some
- * seconds per GiB, where the system hands memory out page by page, and memory that other programs want.
+ * Most memory of the tables of all rows. A table is written completely before a replay begins, which takes up to several seconds per GiB,
+ * and the memory is then in use.
  */
 const MOST_TABLE_BYTES = 2 ** 30;
 
-/** Where things lie in a row's memory; the same for all rows. */
+/** The layout of a row's memory; the same for all rows. */
 export interface MemoryLayout {
   readonly memoryBytes: number;
-  /** Where each worker's arena begins. */
+  /** Start address of each worker's arena. */
   readonly arenaAddresses: readonly number[];
 }
 
-/** What the platform is asked for. */
+/** The requested table. */
 export interface TableSize {
   readonly kind: BoardKind;
   readonly entries: number;
   readonly pageShift: number;
 }
 
-/** How much each of `workers` arenas may hold at most, beside the table. */
+/** Most bytes of each of `workers` arenas, besides the table. */
 export function arenaLimit({ kind, entries, pageShift }: TableSize, workers: number, wanted: number): number {
   const pageBytes = arenaUnit(pageShift);
   const left = MOST_MEMORY_BYTES - kind.platformBytes(entries, pageShift) - pageBytes;
@@ -41,7 +41,7 @@ export function arenaLimit({ kind, entries, pageShift }: TableSize, workers: num
   );
 }
 
-/** Refuses tables so large that emptying them would be most of the replay. */
+/** Throws for tables so large that emptying them would take most of the replay. */
 export function checkTables({ kind, entries, pageShift }: TableSize, rows: number): void {
   const bytesOf = (count: number): number => rows * kind.platformBytes(count, pageShift);
   if (bytesOf(entries) <= MOST_TABLE_BYTES) return;

@@ -1,12 +1,12 @@
 /**
- * What each worker of a replay plays: the CPUs of the trace dealt to workers, each worker's requests in the order of the
- * trace, and their memory moved into the software machine's.
+ * The plan of a replay: deals the CPUs of the trace to workers, keeps each worker's requests in the order of the trace, and moves their
+ * memory into the software machine's.
  *
  * Decisions, all stated in the output:
- * - The CPU that mapped owns the request: its worker unmaps it too, at its place in the trace, whichever CPU unmapped it then.
+ * - The CPU that mapped a request owns it: its worker also unmaps it, at its position in the trace, even if another CPU did.
  *   Handing mappings from thread to thread would need a queue between them, and the replay would measure the queue.
  * - More workers than CPUs: CPUs are dealt again, each worker playing its history as a device of its own.
- * - What the trace never unmaps is unmapped at the end of a pass, so that the history can be repeated.
+ * - Requests that the trace never unmaps are unmapped at the end of a pass, so that the history can be repeated.
  * - Sizes, pieces and places inside pages are kept; physical pages are moved together into the worker's part of memory, so
  *   that workers never write the same bytes. A history that touches more than `arenaBytes` is folded: pieces share memory.
  */
@@ -18,11 +18,11 @@ export interface PlanOptions {
   readonly workers: number;
   /** log2 of the IO page size. */
   readonly pageShift: number;
-  /** The most memory that one worker's pieces may lie in. */
+  /** Most memory of one worker's pieces, in bytes. */
   readonly arenaBytes: number;
 }
 
-/** One worker's part. Structured-cloneable; requests are numbered anew. */
+/** One worker's part, with its own numbering of requests. Structured-cloneable. */
 export interface WorkerPlan {
   /** CPUs of the trace whose requests it plays, ascending. */
   readonly cpus: readonly number[];
@@ -30,18 +30,18 @@ export interface WorkerPlan {
   /** r + 1 maps request r, −(r + 1) unmaps it. Each request once of both: a pass ends with nothing mapped. */
   readonly operations: Int32Array;
   readonly access: Uint8Array;
-  /** Of each request: the first row of its pieces, and how many. */
+  /** For each request, the first row of its pieces and their number. */
   readonly elementFirst: Int32Array;
   readonly elementCount: Int32Array;
   /** Byte address inside the worker's arena, and length, of each piece. */
   readonly elementAddress: Float64Array;
   readonly elementBytes: Uint32Array;
-  /** The scatterlist that serves each request. */
+  /** Index of each request's scatterlist. */
   readonly slot: Int32Array;
   /** Pieces that each scatterlist must hold. */
   readonly slotCapacity: Int32Array;
   readonly arenaBytes: number;
-  /** Entries live at once, at most, and of the longest request. */
+  /** Most live entries, and entries of the longest request. */
   readonly peakEntries: number;
   readonly longestEntries: number;
   /** Line of the trace that mapped the longest request. */
@@ -55,11 +55,11 @@ export interface ReplayPlan {
   /** Requests that were mapped on one CPU and unmapped on another, and those of them that belong to another worker's CPU. */
   readonly crossCpuUnmaps: number;
   readonly crossWorkerUnmaps: number;
-  /** Sum over the workers: the table needs at least so many entries. */
+  /** Sum over the workers: the least size of the table in entries. */
   readonly peakEntries: number;
 }
 
-/** Up to so many requests have a scatterlist each, filled once; more share them. */
+/** Up to this number, each request has its own scatterlist, which is filled once; more requests share lists. */
 const OWN_LISTS = 16_384;
 
 /** Deals a history to workers. Throws InvalidArgumentError when it has no requests. */

@@ -1,6 +1,6 @@
 /**
- * Plays one worker's history through mapSg and unmapSg, over and over, and has every sixteenth mapping checked by DMA, at
- * its ends when it is made and in between before it goes. Belongs to one thread.
+ * Plays one worker's history repeatedly through mapSg and unmapSg. Every sixteenth mapping is checked by DMA: at its ends after mapSg, and
+ * in between before unmapSg. Belongs to one thread.
  */
 import type { DmaDevice } from "../dma/device.ts";
 import { ScatterList } from "../dma/scatter-list.ts";
@@ -29,7 +29,7 @@ export class Player {
   readonly #device: DmaDevice;
   readonly #checker: MappingChecker;
   readonly #lists: readonly ScatterList[];
-  /** The request whose pieces each list holds, or −1. */
+  /** The request whose pieces are in each list, or −1. */
   readonly #filledWith: Int32Array;
   readonly #state: Uint8Array;
   #next = 0;
@@ -80,7 +80,7 @@ export class Player {
 
   #unmap(request: number): void {
     const state = this.#state[request];
-    // A request that could not be mapped has nothing to unmap.
+    // A request whose map failed need not be unmapped.
     if (state === UNMAPPED) return;
     const list = this.#lists[this.#plan.slot[request] as number] as ScatterList;
     if (state === SAMPLED) this.#checker.checkBetween(list, this.#plan.access[request] as number);

@@ -1,44 +1,44 @@
-/** What a replay found, as plain data: made to be printed and to be written as JSON. Units stand in the names. */
+/** The result of a replay as plain data, for print and JSON. Names contain the units. */
 import { type Failure, failureOf } from "../units/failure.ts";
 import type { TableCounters, TableSetup } from "./tables.ts";
 import type { WorkerReport } from "./worker.ts";
 
-/** One row: one table, all its slices together. */
+/** Result of one row: one table, over all its slices. */
 export interface RowResult {
   readonly name: string;
   readonly setup: TableSetup;
   /** Pools that the table really has. */
   readonly pools: number;
-  /** Time in which its workers ran: of each slice, until the last of them had stopped. */
+  /** Time in which its workers ran: in each slice, until the last of them had stopped. */
   readonly seconds: number;
   /** Requests mapped and unmapped again. */
   readonly requests: number;
-  /** Sum of the workers' rates, each over the time in which it ran itself. */
+  /** Sum of the workers' rates, each over its own running time. */
   readonly requestsPerSecond: number;
-  /** How many of its threads were on a CPU at once, on average, the process's helpers included. */
+  /** Average number of threads on a CPU at the same time, including helper threads of the process. */
   readonly threadsRunning: number;
   readonly lockAcquisitions: number;
   readonly lockContended: number;
   readonly lockContendedPercent: number;
-  /** Of the contended acquisitions. */
+  /** Mean over contended acquisitions. */
   readonly lockMeanWaitMicroseconds: number;
   readonly searches: number;
   readonly searchSteps: number;
   readonly searchStepsPerRequest: number;
   /** Invalidations of the IOTLB: of a range, or of all of it. */
   readonly iotlbFlushes: number;
-  /** Calls to the hypervisor, where the platform has one. */
+  /** Calls to the hypervisor, if the platform has one. */
   readonly hypercalls: number;
   /** mapSg and unmapSg calls that failed. */
   readonly failures: number;
   readonly failuresByReason: Readonly<Partial<Record<Failure, number>>>;
-  /** The longest free run when the time was up, with everything mapped that was. */
+  /** The longest free run at the end of the measurement, before the mappings were unmapped. */
   readonly largestHoleEntries: number;
   readonly translationsChecked: number;
   readonly translationsWrong: number;
-  /** What the first wrong one was; "" when none. */
+  /** Description of the first wrong page, or "". */
   readonly firstWrong: string;
-  /** Entries still taken after everything was unmapped and given back: lost ones, unless a flush failed. */
+  /** Entries still taken after everything was unmapped and drained: lost entries, unless a flush failed. */
   readonly entriesLost: number;
 }
 
@@ -69,13 +69,13 @@ export function sumReports(
   };
 }
 
-/** What happened in a row between two moments; times and names are the caller's. */
+/** The difference of a row's totals at two times. The caller supplies times and names. */
 export interface RowFrame {
   readonly name: string;
   readonly setup: TableSetup;
   readonly pools: number;
   readonly seconds: number;
-  /** By worker: how long it ran. */
+  /** Running time by worker. */
   readonly workerSeconds: readonly number[];
   readonly cpuSeconds: number;
   readonly entriesLost: number;
@@ -89,7 +89,7 @@ export function rowResult(frame: RowFrame, before: RowTotals, after: RowTotals):
   const lockAcquisitions = grown((counters) => counters.lockAcquisitions);
   const lockContended = grown((counters) => counters.lockContended);
   const searchSteps = grown((counters) => counters.searchSteps);
-  // Failures and wrong translations of the warm-up count too: none may go unseen.
+  // Failures and wrong translations of the warm-up are included, so that all are seen.
   const failuresByReason: Partial<Record<Failure, number>> = {};
   after.failures.forEach((failures, code) => {
     if (failures > 0) failuresByReason[failureOf(-code)] = failures;

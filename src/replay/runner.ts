@@ -1,7 +1,7 @@
 /**
- * Runs a replay: a row for each table, each with a board, a table and worker threads of its own, so that the engine compiles
- * each row's calls for the one table that they meet. Rows run in turns, a slice of time each, in an order that rotates: what
- * else the machine does meets all rows alike. The first slice of each row is left out: the engine compiles.
+ * Runs a replay: a row for each table, with its own board, table and worker threads, so that the engine compiles each row's calls for one
+ * table. Rows run in turns of a time slice, in a rotating order, so that other load on the machine affects all rows alike. The first slice
+ * of each row is not counted, because the engine compiles then.
  */
 
 import type { Board, BoardKind } from "../machines/board.ts";
@@ -18,14 +18,14 @@ import { type CreatedTable, createTable, type TableSetup, tableOptionsOf } from 
 import { type ReplayHost, WorkerGroup } from "./threads.ts";
 import { BEGUN, CONTROL_BYTES, OVER, STOPPED } from "./worker.ts";
 
-/** How long a row runs at a time. */
+/** Length of a time slice. */
 const SLICE_SECONDS = 0.1;
 /** A row that is measured for less has no longer a first slice than that. */
 const WARM_UP_SECONDS = 0.4;
 /** Memory for one worker's buffers; only touched pages cost anything. */
 const ARENA_BYTES = 2 ** 28;
 export const MAX_WORKERS = 64;
-/** The window that 32-bit devices have, and the recordings were made with. */
+/** The window of 32-bit devices, with which the recordings were made. */
 const USUAL_WINDOW_BYTES = 2 ** 32;
 
 export interface ReplayOptions {
@@ -37,7 +37,7 @@ export interface ReplayOptions {
   /** Entries of the table. Default: 4 GiB of pages, or four times what is live at once if that is more; at most the platform's. */
   readonly entries?: number;
   readonly rows: readonly NamedSetup[];
-  /** How long each row is measured. */
+  /** Measured time of each row. */
   readonly seconds: number;
 }
 
@@ -65,7 +65,7 @@ interface Row {
   cpuSeconds: number;
 }
 
-/** A replay that has been checked: everything that the options can get wrong has been said by then. */
+/** A replay whose options have been checked. */
 export interface PreparedReplay {
   readonly plan: ReplayPlan;
   readonly kind: BoardKind;
@@ -107,7 +107,7 @@ export function prepareReplay(history: RequestHistory, options: ReplayOptions): 
   const size = { kind, pageShift, entries };
   checkTables(size, options.rows.length);
   const arenas = plan.workers.map((worker) => worker.arenaBytes);
-  // The table may have grown since: look again.
+  // Checked again, because the table may have grown.
   arenaLimit(size, workers, biggest(arenas));
   return { plan, kind, pageShift, entries, layout: layoutMemory(size, arenas), options };
 }
@@ -156,7 +156,7 @@ export async function runReplay(
     for (const named of options.rows) {
       const row = startRow(named, prepared, host);
       rows.push(row);
-      // One row after the other: hundreds of threads that start at once would all keep silent for long.
+      // One row after the other: hundreds of threads that start together would all take long to report.
       await row.workers.all("ready");
     }
     for (const row of rows) {
@@ -233,7 +233,7 @@ async function runSlices(
   }
 }
 
-/** Lets a row's workers run for a while; all wait again when it resolves. */
+/** Lets a row's workers run for a slice. All are waiting again when it resolves. */
 async function runSlice(row: Row, slice: number, seconds: number, host: ReplayHost): Promise<void> {
   const cpuBefore = host.cpuMicroseconds();
   store(row.control, BEGUN, slice);
@@ -258,19 +258,19 @@ function totalsOf(row: Row): RowTotals {
   };
 }
 
-/** The boards of a replay are of this process, where machines count. */
+/** The invalidations of a board. The machines of replays count them. */
 function invalidationsOf(board: Board): number {
   const { invalidations } = board.statistics();
   if (invalidations !== "unknown") return invalidations;
   throw new InvalidArgumentError("platform of the replay", board.kind.name, "one whose machine counts invalidations");
 }
 
-/** Everything is unmapped and given back; returns how many entries are still taken. */
+/** Unmaps and drains everything. Returns the number of entries that are still taken. */
 async function stopRow(row: Row): Promise<number> {
   store(row.control, BEGUN, STOPPED);
   notify(row.control, BEGUN, row.workers.reports.length);
   await row.workers.all("done");
-  // What the lazy queue of this thread holds.
+  // Empties the lazy queue of this thread.
   row.board.table.allocator.drain();
   const lost = row.table.counters().takenEntries;
   row.board.close();

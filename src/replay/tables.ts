@@ -1,6 +1,6 @@
 /**
- * The tables that a replay can compare, behind one face: made once, attached by each worker, asked for their counters. A rival
- * is added by one entry here.
+ * The tables that a replay can compare, with one interface: create, attach in each worker, read counters. A rival is added by one entry
+ * here.
  */
 import type { Board } from "../machines/board.ts";
 import { type SingleLockHandle, SingleLockTable } from "../rivals/single-lock.ts";
@@ -21,14 +21,14 @@ export interface TableSetup {
   readonly pools?: number;
 }
 
-/** What every table counts. Sums since it was made, but for the hole. */
+/** Counters of every table: sums since its creation, except the hole. */
 export interface TableCounters {
   readonly lockAcquisitions: number;
   readonly lockContended: number;
   readonly lockWaitMicroseconds: number;
   /** Allocations that searched a bitmap; caches answered the others. */
   readonly searches: number;
-  /** Places that searches looked at: bits (single-lock), words and bounds (pooled). */
+  /** Steps of searches: bits (single-lock), words and bounds (pooled). */
   readonly searchSteps: number;
   /** The longest free run now, in entries. */
   readonly largestHoleEntries: number;
@@ -38,13 +38,13 @@ export interface TableCounters {
 
 /** The table of a row in the thread that made its board. */
 export interface CreatedTable {
-  /** What a worker needs beside the board; undefined when the table is the board's own. */
+  /** The handle that a worker needs besides the board's; undefined if the table is the board's own. */
   readonly handle: SingleLockHandle | undefined;
   readonly pools: number;
   counters(): TableCounters;
 }
 
-/** How the board's own table has to be made for a row. A rival stands on the same board: its ops write the same entries. */
+/** Options of the board's own table for a row. A rival uses the same board: its ops write the same entries. */
 export function tableOptionsOf({ cache, invalidate, pools }: TableSetup): TableOptions {
   return { cache, invalidate, ...(pools === undefined ? {} : { pools }) };
 }
@@ -64,7 +64,7 @@ export function createTable(setup: TableSetup, board: Board): CreatedTable {
 }
 
 function pooledOf({ table }: Board): CreatedTable {
-  // Entries that the platform keeps for itself are never given back.
+  // Entries that the platform has reserved stay taken.
   const reserved = table.statistics().taken;
   return {
     handle: undefined,
@@ -76,7 +76,7 @@ function pooledOf({ table }: Board): CreatedTable {
   };
 }
 
-/** A worker's view of a row's table. Closing the board gives up what the worker holds in it. */
+/** A worker's view of a row's table. Closing the board releases the worker's holdings in it. */
 export function attachTable(name: TableName, handle: SingleLockHandle | undefined, board: Board): MappingTable {
   if (name === "pooled") return board.table;
   if (name === "single-lock") return SingleLockTable.attach(handle as SingleLockHandle, board.table.ops);

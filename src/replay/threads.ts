@@ -1,6 +1,6 @@
 /**
- * The threads of one row, seen from the runner: wait for all of them to say the same, and fail when one dies, throws or keeps
- * silent, whatever the others do. Nothing waits for ever.
+ * The worker threads of one row, for the runner: waits until all of them have reported a state, and fails if one dies, throws or does not
+ * report in time.
  */
 import { IovaError } from "../units/errors.ts";
 import type { WorkerJob, WorkerReport } from "./worker.ts";
@@ -10,28 +10,28 @@ export interface ReplayThread {
   onReport(handler: (report: WorkerReport) => void): void;
   /** The thread has ended: by an error that it did not catch, or by itself, with this exit code. */
   onEnd(handler: (error: Error | undefined, exitCode: number) => void): void;
-  /** Ends the thread wherever it is. Resolves when it no longer runs. */
+  /** Ends the thread. Resolves when it no longer runs. */
   terminate(): Promise<void>;
 }
 
-/** What a replay needs of the world around it: threads, time, cores. */
+/** The host environment of a replay: threads, time, cores. */
 export interface ReplayHost {
   startThread(job: WorkerJob): ReplayThread;
   /** Resolves after so many milliseconds. */
   sleep(milliseconds: number): Promise<void>;
-  /** Rejects with `error` when the promise takes longer. */
+  /** Rejects with `error` if the promise takes longer. */
   within<T>(milliseconds: number, promise: Promise<T>, error: () => Error): Promise<T>;
   /** CPU time that this process, with all its threads, has used so far, in microseconds. */
   cpuMicroseconds(): number;
   readonly cores: number;
 }
 
-/** When no worker that is waited for says anything for so long, the row is given up. Waits for locks and DMAs end after 2 s at the latest. */
+/** If no missing worker reports anything for this time, the row fails. Waits for locks and DMAs end after at most 2 s. */
 const SILENT_MS = 15_000;
 /** Threads that start at once, per core: a thread's start takes a core for a tenth of a second, so more would only be silent for longer. */
 const STARTING_PER_CORE = 2;
 
-/** What a worker has done when it reports so. */
+/** The action that a worker has completed when it reports a state, for messages. */
 const DONE_WHEN: Readonly<Record<WorkerReport["state"], string>> = {
   ready: "started",
   slice: "ended its slice",
@@ -45,12 +45,12 @@ export class WorkerGroup {
   readonly #row: string;
   readonly #host: ReplayHost;
   readonly #jobs: readonly WorkerJob[];
-  /** Those that have been started, from the first on. */
+  /** The threads that have been started. */
   readonly #threads: ReplayThread[] = [];
   readonly #ended: boolean[];
   #waiting: WorkerReport["state"] = "ready";
   #missing: Set<number>;
-  /** Called when there is something new: a report, or the end of a worker. */
+  /** Called after a new report, or the end of a worker. */
   #wake: () => void = () => {};
   #failure: Error | undefined = undefined;
 
@@ -64,7 +64,9 @@ export class WorkerGroup {
     for (let i = 0; i < STARTING_PER_CORE * host.cores; i++) this.#startNext();
   }
 
-  /** Resolves when every worker has reported `state` since the last call; rejects when one has ended before, or none says anything more. */
+  /**
+   * Resolves when every worker has reported `state` since the last call. Rejects if a worker has ended before, or none reports any more.
+   */
   async all(state: WorkerReport["state"]): Promise<void> {
     this.#waiting = state;
     for (;;) {

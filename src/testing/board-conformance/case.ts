@@ -1,10 +1,10 @@
-/** What a case of the suite is: a sentence about behaviour, for which boards it says something, and how it is tried. */
+/** A case of the suite: a sentence about behaviour, the boards to which it applies, and its test. */
 import type { BoardKind } from "../../machines/board.ts";
 import type { TableOptions } from "../../table/iommu-table.ts";
 import type { Rig } from "./rig.ts";
 import { type BoardSetting, hasSeveralPages, threadsOf } from "./setting.ts";
 
-/** What the matrix counts cases by. */
+/** The groups by which the matrix counts cases. */
 export type Behaviour =
   | "map"
   | "unmap"
@@ -23,7 +23,7 @@ export type Behaviour =
 export interface BoardCase {
   readonly behaviour: Behaviour;
   readonly name: string;
-  /** What it needs; without it the case has nothing to say. */
+  /** Its requirements; without them the case does not apply. */
   readonly needs?: readonly Need[];
   /** Options of the generic table, above the setting's. */
   readonly table?: TableOptions;
@@ -31,7 +31,7 @@ export interface BoardCase {
   run(rig: Rig): void;
 }
 
-/** What a case may need, and why it is left out where that is not there: for people. */
+/** Requirements of cases, and the reason in reports why a case without them is left out. */
 export const NEEDS = {
   "several pages": "pages of which memory holds one only",
   "two threads": "a setting of one thread",
@@ -45,7 +45,7 @@ export const NEEDS = {
 
 export type Need = keyof typeof NEEDS;
 
-/** What of a case's needs a board of this kind with this setting does not have. */
+/** The first requirement of a case that this kind of board with this setting does not meet. */
 export function lacks({ needs = [] }: BoardCase, kind: BoardKind, setting: BoardSetting): Need | undefined {
   const has: Readonly<Record<Need, boolean>> = {
     "several pages": hasSeveralPages(setting.pageShift),

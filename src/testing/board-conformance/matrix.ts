@@ -1,5 +1,5 @@
 /**
- * The matrix: which settings the suite runs with. Full over kind of board × page size × levels: each of these cells runs every
+ * The matrix: the settings with which the suite runs. Full over kind of board × page size × levels: each of these cells runs every
  * behaviour, in both modes and with two threads. Pairwise over the rest (CHOICES): on each kind, every two values of two options meet
  * at least once. The rows of options are dealt out to the kind's cells.
  */
@@ -11,7 +11,7 @@ import { pairCount, pairwise } from "./pairwise.ts";
 import { type BoardSetting, CHOICES, type Choice, hasSeveralPages, PLAIN, sizeText, threadsOf } from "./setting.ts";
 import { BOARD_CASES, type BoardConformanceCase } from "./suite.ts";
 
-/** One page size and one number of levels of one kind, and the settings that it runs with. */
+/** A page size and a number of levels of one kind, with the settings to run. */
 export interface MatrixCell {
   readonly kind: BoardKind;
   readonly pageShift: number;
@@ -19,7 +19,7 @@ export interface MatrixCell {
   readonly settings: readonly BoardSetting[];
 }
 
-/** What ran in a cell. */
+/** The counts of the cases that ran in a cell. */
 export interface CellCount {
   readonly cell: MatrixCell;
   readonly cases: readonly BoardConformanceCase[];
@@ -32,7 +32,7 @@ export function cellsOf(kind: BoardKind): readonly MatrixCell[] {
   );
   const cells = all.toSorted((a, b) => a.levels - b.levels);
   const rows = pairwise(CHOICES) as readonly Choice[];
-  // Where memory holds one page only some cases have nothing to say: rows that run there only would lack them.
+  // Some cases do not apply if memory holds only one page: rows that ran only there would lack them.
   const whole = cells.filter(({ pageShift }) => hasSeveralPages(pageShift));
   const dealt = whole.length > 0 ? whole : cells;
   return cells.map((cell, i) => {
@@ -61,7 +61,7 @@ export function fewCellsOf(kind: BoardKind): readonly MatrixCell[] {
   );
 }
 
-/** What is still to be run so that every behaviour runs: each mode, and two threads. */
+/** Settings to add so that every behaviour runs: each mode, and two threads. */
 function complement(choices: readonly Choice[]): readonly Choice[] {
   const modes = CHOICES.invalidate.filter((mode) => !choices.some(({ invalidate }) => invalidate === mode));
   const added: Choice[] = modes.map((invalidate) => ({ ...PLAIN, invalidate, threads: 2 }));
@@ -121,7 +121,7 @@ export function matrixText(counts: readonly CellCount[]): string {
 }
 
 function aligned(rows: readonly string[][]): string[] {
-  // What stands alone in its first cell may run over the others.
+  // A row with only a first cell may span the other columns.
   const wide = rows.filter((row) => row[1] !== "");
   const [head = []] = rows;
   const widths = head.map((_, column) => largest(wide.map((row) => (row[column] as string).length)));
@@ -143,7 +143,7 @@ function legend(behaviours: readonly Behaviour[]): string {
     .join(", ");
 }
 
-/** Do all cells run in both modes, and some setting of each with two threads? */
+/** Whether all cells run in both modes, and each with a setting of two threads. */
 function inBoth(counts: readonly CellCount[]): string {
   const all = counts.every(({ cell: { kind, settings } }) => {
     const modes = new Set(settings.map(({ invalidate }) => invalidate));
@@ -152,7 +152,7 @@ function inBoth(counts: readonly CellCount[]): string {
   return all ? ", strict and lazy, and with two threads" : ", in one mode or the other";
 }
 
-/** On which boards all pairs have met, and how many on the others. */
+/** The boards on which all pairs have occurred, and the number of pairs on the others. */
 function pairsText(counts: readonly CellCount[]): string[] {
   const all = pairCount(CHOICES);
   const of = byKind(counts).map(([kind, own]) => {
@@ -218,7 +218,7 @@ function rowOf({ cell, cases }: CellCount, behaviours: readonly Behaviour[]): st
   return [kind.name, sizeText(pageShift), `${levels}`, `${settings.length}`, ...counts.map(String), `${cases.length}`];
 }
 
-/** Rows that differ in the page size only are one: "256 KiB … 4 MiB". */
+/** Merges rows that differ only in the page size: "256 KiB … 4 MiB". */
 function joinEqual(rows: readonly string[][]): string[][] {
   const joined: string[][] = [];
   for (const row of rows) {

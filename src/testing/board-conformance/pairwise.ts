@@ -6,7 +6,7 @@
  * with what is in the row already. The same options give the same rows.
  */
 
-/** What there is to choose: by the option's name, its values (at least one each). */
+/** The options by name, each with its values (at least one). */
 export type Choices = Readonly<Record<string, readonly unknown[]>>;
 /** One value of each option. */
 export type Row<C extends Choices> = { readonly [Name in keyof C]: C[Name][number] };

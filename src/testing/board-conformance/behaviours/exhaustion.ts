@@ -1,4 +1,4 @@
-/** Exhaustion: every entry can be had once, what can't be had is refused by its name, and all of it comes back. */
+/** Exhaustion: every entry can be allocated once, further requests fail with the right failure, and all entries become free again. */
 
 import type { DmaDevice } from "../../../dma/device.ts";
 import { iovaOf } from "../../../table/iommu-table.ts";
@@ -8,7 +8,7 @@ import type { BoardCase } from "../case.ts";
 import { content, type Rig } from "../rig.ts";
 import { deviceLimits } from "../setting.ts";
 
-/** Entries that are looked at by DMA at most, spread over the table. */
+/** Most entries that are checked by DMA, spread over the table. */
 const LOOKED_AT = 512;
 
 const everyEntryOnce: BoardCase = {
@@ -104,7 +104,7 @@ const wholeInOnePiece: BoardCase = {
     const pages = table.statistics().largestHole;
     const first = table.allocate(pages);
     expect(first >= 0, () => `the largest hole of ${pages} entries can't be had: ${first}`);
-    // Longer than any memory: the pages come round.
+    // The mapping is longer than memory, so pages are used repeatedly.
     const { addressCount } = rig;
     const step = rig.severalPages ? Math.min(addressCount, pages) : 1;
     const page = rig.pageOf(rig.address(0));
@@ -125,7 +125,7 @@ const wholeInOnePiece: BoardCase = {
   },
 };
 
-/** Maps a page through each entry that can be had; their numbers, in the order in which they came. */
+/** Maps a page through each free entry. Returns the entries in the order of their allocation. */
 function fill(rig: Rig, device: DmaDevice): number[] {
   const entries: number[] = [];
   const seen = new Set<number>();
@@ -142,7 +142,7 @@ function fill(rig: Rig, device: DmaDevice): number[] {
   return entries;
 }
 
-/** Which memory the mapping of this number leads to. */
+/** The address of the memory of the mapping with this index. */
 function addressAt(rig: Rig, index: number): number {
   return rig.address(index % Math.min(rig.addressCount, LOOKED_AT));
 }

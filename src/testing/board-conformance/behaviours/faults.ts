@@ -9,7 +9,7 @@ const strayAccess: BoardCase = {
   run(rig) {
     const address = rig.address(2);
     const bytes = rig.severalPages ? 2 * rig.pageBytes : 4096;
-    // Their neighbours in memory are where an access by one page too far would go.
+    // An access one page too far would reach these adjacent pages.
     for (const index of [1, 4]) rig.fill(rig.address(index), 64);
     const mapping = rig.map(address, bytes);
     const first = rig.entryAt(mapping.iova);
@@ -71,7 +71,7 @@ const outsideOfTheWindow: BoardCase = {
     if (end > 2n ** 64n - 64n) return;
     const address = rig.address(0);
     rig.fill(address, 64);
-    // Whether this is recorded is a matter of the bus behind the window, which is another one on every machine.
+    // Whether the access is recorded depends on the machine's bus beyond the window.
     const into = new Uint8Array(32);
     rig.master.dmaRead(end, into);
     rig.master.dmaWrite(end, into.fill(1));
@@ -145,7 +145,7 @@ const faultsTellWhere: BoardCase = {
   },
 };
 
-/** Up to two entries on each side of [first, end) that are empty, and the ends of the table if they are. */
+/** Up to two empty entries on each side of [first, end), and the first and last entry of the table if they are empty. */
 function freeEntriesAround(rig: Rig, first: number, end: number): number[] {
   const { entries } = rig.board.table.window;
   const wanted = [first - 2, first - 1, end, end + 1, 0, entries - 1];

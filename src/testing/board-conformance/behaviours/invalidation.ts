@@ -1,6 +1,6 @@
 /**
- * Lazy flush, and invalidation at all: an entry is handed out again only after the IOTLB has forgotten it. On machines that keep
- * what is stale, the suite first shows that a forgotten invalidation would be seen: otherwise the other cases prove nothing.
+ * Lazy flush and invalidation: an entry is allocated again only after it was invalidated in the IOTLB. On machines with an IOTLB, the suite
+ * first shows that a missing invalidation is visible: otherwise the other cases would prove nothing.
  */
 
 import type { TableOps } from "../../../table/contract.ts";
@@ -9,7 +9,7 @@ import { expect } from "../../expect.ts";
 import type { BoardCase } from "../case.ts";
 import { content, expectDone, type Rig } from "../rig.ts";
 
-/** Entries that come round. */
+/** Number of entries that are reused. */
 const FEW = 3;
 
 const forgottenInvalidation: BoardCase = {
@@ -116,8 +116,8 @@ const failedFlush: BoardCase = {
 };
 
 /**
- * Every mapping leads to other memory than the one before at its entry, and the device reads each. All but a few entries are taken,
- * so that these come round while the IOTLB, however small, still has what they led to.
+ * Maps repeatedly; each mapping leads to other memory than the previous one at its entry, and the device reads each. All but a few entries
+ * are taken, so that these are reused while even a small IOTLB still has their old translations.
  */
 function mapAgainAndAgain(rig: Rig): void {
   const device = rig.plainDevice();
@@ -132,13 +132,13 @@ function mapAgainAndAgain(rig: Rig): void {
     const address = rig.address(round % 5);
     const mapping = rig.map(address, 16, 3, device);
     rig.expectReads(mapping.iova, address, 16);
-    // By the thread that maps: it finds the entry again at once.
+    // Unmapped by the thread that maps, which allocates the entry again at once.
     rig.unmap(mapping, device);
   }
   for (const entry of others) expectDone(device.unmapPages(entry, 1), "unmap");
 }
 
-/** Makes the invalidations of these ops do nothing; the function returned undoes that. */
+/** Makes the invalidations of these ops do nothing. Returns a function that undoes that. */
 function withoutInvalidation(ops: TableOps): () => void {
   const { invalidate, invalidateAll } = ops;
   ops.invalidate = () => undefined;

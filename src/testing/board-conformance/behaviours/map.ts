@@ -1,4 +1,4 @@
-/** Map and unmap: what is mapped the device reaches at its place, what is unmapped it does not, and neighbours stay as they are. */
+/** Map and unmap: the device reaches mapped memory at its address, and not after unmap; other mappings do not change. */
 
 import type { Mapping } from "../../../dma/contract.ts";
 import { hexadecimal } from "../../../units/counts.ts";
@@ -100,7 +100,7 @@ const unreachableAfterwards: BoardCase = {
     const address = rig.address(1);
     const pages = rig.severalPages ? 4 : 1;
     const mapping = rig.map(address, rig.severalPages ? pages * rig.pageBytes : 4096);
-    // The IOTLB learns every entry.
+    // Loads every entry into the IOTLB.
     for (let page = 0; page < pages; page++) readFirst(rig, mapping, address, page);
     rig.unmap(mapping);
     rig.settle();

@@ -1,4 +1,4 @@
-/** Ownership: who may give a range back, and that each of the four wrong ways is told apart and changes nothing. */
+/** Ownership: which thread may free a range, and that each of the four wrong frees is a different error and changes nothing. */
 import { FreeError, type FreeMisuse } from "../../../units/errors.ts";
 import { expect } from "../../expect.ts";
 import type { BoardCase } from "../case.ts";
@@ -27,7 +27,7 @@ const wrongFrees: BoardCase = {
       expectRefusedFree(rig, () => rig.other.table.unmap(entry, count), misuse, `unmap of ${count} from ${entry} on`);
     }
     const device = rig.plainDevice(rig.other.table);
-    // A window that begins at 0 may have this mapping there.
+    // In a window that begins at 0, this address may be mapped.
     const elsewhere = (mapping.iova === 0n ? BigInt(free * rig.pageBytes) : 0n) as typeof mapping.iova;
     expectRefusedFree(
       rig,
@@ -72,7 +72,7 @@ const ownerOnly: BoardCase = {
   },
 };
 
-/** `misuse`: which of the four it is; undefined where it may be one or another. */
+/** `misuse`: the expected one of the four; undefined if several are possible. */
 function expectRefusedFree(rig: Rig, free: () => unknown, misuse: FreeMisuse | undefined, what: string): void {
   const before = rig.entries();
   const { taken } = rig.board.table.statistics();

@@ -1,4 +1,4 @@
-/** Permissions: a device may do what it was given, and beyond that only what the kind says it grants. */
+/** Permissions: a device has the requested access, and more only if the kind states it in `grants`. */
 
 import type { EntryValue } from "../../../table/contract.ts";
 import { hexadecimal } from "../../../units/counts.ts";
@@ -126,7 +126,7 @@ const otherAccessAfterwards: BoardCase = {
   run(rig) {
     if (rig.kind.grants[1] !== 1) return;
     const address = rig.address(1);
-    // So often that every entry of a small table comes round.
+    // Often enough to reuse every entry of a small table.
     for (let round = 0; round < 150; round++) {
       const mapping = rig.map(address, BYTES, round % 2 === 0 ? 3 : 1);
       if (round % 2 === 0) rig.expectReads(mapping.iova, address, BYTES);

@@ -1,4 +1,4 @@
-/** What every platform is beside its table (platforms/platform.ts): its windows, a reset, an end that may be repeated. */
+/** The platform's interface besides its table (platforms/platform.ts): windows, reset, and a `close` that may be repeated. */
 import { expect } from "../../expect.ts";
 import type { BoardCase } from "../case.ts";
 import type { Rig } from "../rig.ts";
@@ -27,7 +27,7 @@ const resetForgets: BoardCase = {
     expect(ops.publish() === undefined, () => "an entry can't be emptied");
     expectReset(rig);
     rig.expectNoRead(emptied.iova, address, "not-mapped", "after a reset");
-    // Where faults cut the device off, this one does.
+    // If faults freeze devices, this one does.
     rig.master.dmaRead(emptied.iova, new Uint8Array(8));
     expectReset(rig);
     const isReached = rig.master.dmaRead(kept.mapping.iova, new Uint8Array(8));

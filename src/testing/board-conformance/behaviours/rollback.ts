@@ -1,11 +1,11 @@
-/** Rollback: a map that fails at whatever step leaves the table as it was, to the CPU that reads the entries and to the device. */
+/** Rollback: a map that fails at any step leaves no change that the CPU (reading entries) or the device can see. */
 import { ScatterList } from "../../../dma/scatter-list.ts";
 import { expect } from "../../expect.ts";
 import type { BoardCase } from "../case.ts";
 import { expectDone, type Rig } from "../rig.ts";
 import { EACH_STEP, expectNoTrace, type Stumble, stumbling } from "../stumbling-table.ts";
 
-/** No memory has it: its address lies beyond 64 bits for every page size. */
+/** An invalid page: its address exceeds 64 bits for every page size. */
 const NO_PAGE = 2 ** 52;
 
 const failedMap: BoardCase = {

@@ -1,6 +1,6 @@
 /**
- * Scatterlists: the device sees the elements' bytes in order, in segments that keep the device's limits; neighbours merge where
- * they may; what is refused leaves nothing.
+ * Scatterlists: the device sees the elements' bytes in order, in segments within the device's limits; adjacent elements merge if allowed; a
+ * refused list leaves nothing mapped.
  */
 
 import type { DmaDevice } from "../../../dma/device.ts";
@@ -55,7 +55,7 @@ const neighboursMerge: BoardCase = {
     expectStream(rig, list, elements);
     const { maxSegmentBytes, boundaryBytes, gaps } = limitsOf(rig);
     const longest = Math.floor(maxSegmentBytes / rig.pageBytes);
-    // Of pages larger than the longest segment each comes out in pieces of its own, and with gaps none touches another.
+    // A page larger than the longest segment becomes several segments, and with gaps no two elements are adjacent.
     if (rig.setting.merge && longest >= 1 && gaps === 0 && boundaryBytes === undefined) {
       const least = Math.ceil(elements.length / longest);
       expect(list.segments === least, () => `4 pages come out in ${list.segments} segments; expected ${least}`);
@@ -105,7 +105,7 @@ const beyondBoundary: BoardCase = {
   name: "an element longer than the boundary is refused by that name, and leaves nothing",
   run(rig) {
     const { boundaryBytes } = limitsOf(rig);
-    // Where the device has none of its own, one is given to it that the element crosses.
+    // If the device has no boundary, it gets one that the element crosses.
     expectRefusedByBoundary(rig, (boundaryBytes ?? 2 * unitOf(rig)) + 8);
   },
 };
@@ -154,16 +154,16 @@ const unmappedAsGiven: BoardCase = {
   },
 };
 
-/** A page, or so much where pages are as large as memory. */
+/** Bytes of an element: a page, or less if a page is as large as memory. */
 function unitOf(rig: Rig): number {
   return rig.severalPages ? rig.pageBytes : 4096;
 }
 
 interface Limits {
   readonly maxSegmentBytes: number;
-  /** Undefined: none but at 4 GiB. */
+  /** Undefined: only the default boundary of 4 GiB. */
   readonly boundaryBytes: number | undefined;
-  /** Bytes that alignment may leave between two elements. */
+  /** Most bytes of alignment between two elements. */
   readonly gaps: number;
 }
 
@@ -187,7 +187,7 @@ function listOf(rig: Rig, elements: readonly Element[], segments = 256): Scatter
   return list;
 }
 
-/** The segments hold the elements' bytes, and no segment breaks a limit. */
+/** Expects segments with the elements' bytes and within the limits. */
 function expectSegments(rig: Rig, list: ScatterList, elements: readonly Element[]): void {
   const { maxSegmentBytes, boundaryBytes } = limitsOf(rig);
   const boundary = boundaryBytes === undefined ? NO_BOUNDARY + 1n : BigInt(boundaryBytes);
@@ -205,7 +205,7 @@ function expectSegments(rig: Rig, list: ScatterList, elements: readonly Element[
   expect(sum === wanted, () => `the segments hold ${sum} bytes; the elements have ${wanted}`);
 }
 
-/** What lies at the samples of each element is read where the segments have it. */
+/** Expects the device to read the samples of each element in the segments. */
 function expectStream(rig: Rig, list: ScatterList, elements: readonly Element[]): void {
   forEachPiece(rig, list, elements, (iova, address, bytes) => rig.expectRead(iova, content(address, bytes)));
 }
@@ -218,7 +218,7 @@ function unmapAndLook(rig: Rig, device: DmaDevice, list: ScatterList, elements: 
   for (const { address, bytes } of elements) if (bytes > 0) rig.expectMarks(address, bytes);
 }
 
-/** The samples of all elements, cut where segments end. */
+/** Calls `visit` with the samples of all elements, split at the ends of segments. */
 function forEachPiece(
   rig: Rig,
   list: ScatterList,
@@ -240,7 +240,7 @@ function forEachPiece(
   }
 }
 
-/** Where byte `offset` of all segments together lies, and how many bytes of its segment follow. */
+/** The bus address of byte `offset` of all segments, and the rest of its segment in bytes. */
 function placeIn(list: ScatterList, offset: number): { readonly iova: bigint; readonly left: number } {
   let before = 0;
   for (let i = 0; i < list.segments; i++) {

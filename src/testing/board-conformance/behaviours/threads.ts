@@ -1,6 +1,6 @@
 /**
- * Threads, as far as views of one table can show them without running at the same time: they share entries, never hand out the
- * same one, and a view that is closed leaves nothing behind. (Real threads: threads.exhaustive.test.ts.)
+ * Threads, tested by several views on one thread: views share entries, never allocate the same entry, and a closed view leaves nothing
+ * behind. (threads.exhaustive.test.ts has real threads.)
  */
 import { expect } from "../../expect.ts";
 import type { BoardCase } from "../case.ts";
