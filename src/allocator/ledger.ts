@@ -73,7 +73,7 @@ function codeOf(count: number): number {
 }
 
 /** Does the slot alone say the length? Else the next three do. */
-const isLengthIn = (slot: number): boolean => (slot & LENGTH_MASK) !== LONG;
+export const isLengthIn = (slot: number): boolean => (slot & LENGTH_MASK) !== LONG;
 const withLength = (state: number, owner: number, slot: number): number =>
   (state << STATE_SHIFT) | (owner << OWNER_SHIFT) | (slot & LENGTH_MASK);
 
@@ -108,6 +108,11 @@ export function forget(ledger: SharedHalves, first: number, count: number): void
   for (let part = 0; part < PARTS; part++) pokeHalf(ledger, first + 1 + part, 0);
 }
 
+/** Ends all ranges in [first, end), in ascending order: of each the first slot goes first. */
+export function wipe(ledger: SharedHalves, first: number, end: number): void {
+  for (let entry = first; entry < end; entry++) pokeHalf(ledger, entry, 0);
+}
+
 /** The halfword at an entry, for its owner or under the pool's lock. */
 export function slotAt(ledger: SharedHalves, entry: number): number {
   return peekHalf(ledger, entry);
@@ -135,6 +140,13 @@ export function tryChange(ledger: SharedHalves, first: number, slot: number, sta
 export function claim(ledger: SharedHalves, first: number, slot: number, thread: number): boolean {
   if (ownerIn(slot) === thread) return peekHalf(ledger, first) === slot;
   return tryChange(ledger, first, slot, ENDING, thread);
+}
+
+/** The length of the range with this first halfword if the slot alone says it, else 1: how far a walk that may race can go on safely. */
+export function stepFrom(slot: number): number {
+  const code = slot & LENGTH_MASK;
+  if (code === LONG || code === 0 || slot >>> STATE_SHIFT === CONTINUED) return 1;
+  return code < CODE_OF_32 ? code : 32 << (code - CODE_OF_32);
 }
 
 /** The length of the range with this first halfword, in entries. */

@@ -28,7 +28,7 @@ const { holderOf, lock, unlock } = locks;
 const { compareExchange, glance, glanceHalf, NO_HALVES, NO_WORDS, peek, peekHalf, poke, pokeHalf } = memory;
 const { UNCONSTRAINED } = constraint;
 const { POOL } = layout;
-const { beginsRange, claim, forget, LONGEST_PLAIN, lengthOf, record, slotSeen, stateIn } = ledgers;
+const { beginsRange, claim, forget, LONGEST_PLAIN, lengthOf, record, slotSeen, stateIn, wipe } = ledgers;
 
 /** Answer of `release`: the range is no longer what it was. */
 export const CHANGED = -64;
@@ -175,6 +175,13 @@ export class Pool implements Front {
     forget(this.#ledger, first, count);
     give(this.#words, this.#bitmapAt, first, first + count);
     if (peek(this.#words, this.lockAt + POOL.lowered) !== 0) this.bounds.raise(first, first + count);
+  }
+
+  /** Lock held: ends all ranges in [first, end), which are adjacent and lie in this pool. */
+  giveRun(first: number, end: number): void {
+    wipe(this.#ledger, first, end);
+    give(this.#words, this.#bitmapAt, first, end);
+    if (peek(this.#words, this.lockAt + POOL.lowered) !== 0) this.bounds.raise(first, end);
   }
 
   /** Lock held: sets the bits of the part of [first, end) that lies in this pool. */

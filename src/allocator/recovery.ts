@@ -41,6 +41,20 @@ export interface RecoveredRanges {
   isQuarantined(): boolean;
 }
 
+/** So many entries at most are given back under one lock, unless one range has more: a few microseconds. */
+const RUN_ENTRIES = 4096;
+
+/** One past the last of the adjacent ranges that begin with range `from` and end at or before entry `limit`; at least one. */
+function endOfRun(ranges: readonly EntryRange[], from: number, limit: number): number {
+  let next = from + 1;
+  for (let end = ranges[from]?.end; next < ranges.length; next++) {
+    const range = ranges[next] as EntryRange;
+    if (range.first !== end || range.end > limit) break;
+    end = range.end;
+  }
+  return next;
+}
+
 export class Recovery {
   readonly #view: View;
   readonly #layout: Layout;
@@ -93,28 +107,33 @@ export class Recovery {
   }
 
   /**
-   * Step 4: the bits, those of one pool in a row under one lock. A pool may be locked by another dead thread, which is still to be
+   * Step 4: the bits, those of adjacent ranges under one lock. A pool may be locked by another dead thread, which is still to be
    * reclaimed: that is waited for once, and shortly; the pool's ranges are then quarantined, and come back when it is open.
    */
   #giveBack(taken: readonly EntryRange[]): void {
     const stuck = new Set<Pool>();
-    let held: Pool | undefined;
-    for (const { first, end } of taken) {
-      const pool = this.#pools.of(first);
-      if (pool !== held) {
-        held?.unlock();
-        held = !stuck.has(pool) && pool.lock(SHORT_PATIENCE_MS) === 0 ? pool : undefined;
-        if (held === undefined) stuck.add(pool);
-      }
-      if (held === undefined) this.#ranges.quarantine(first, end - first);
-      else if (end <= held.end) held.giveRange(first, end - first);
-      else {
-        held.unlock();
-        held = undefined;
-        this.#ranges.giveBack(first, end - first);
+    for (let i = 0; i < taken.length; ) {
+      const range = taken[i] as EntryRange;
+      const pool = this.#pools.of(range.first);
+      if (range.end > pool.end) {
+        this.#ranges.giveBack(range.first, range.end - range.first);
+        i++;
+      } else {
+        const next = endOfRun(taken, i, Math.min(pool.end, range.first + RUN_ENTRIES));
+        this.#giveBackRun(taken.slice(i, next), pool, stuck);
+        i = next;
       }
     }
-    held?.unlock();
+  }
+
+  #giveBackRun(run: readonly EntryRange[], pool: Pool, stuck: Set<Pool>): void {
+    if (stuck.has(pool) || pool.lock(SHORT_PATIENCE_MS) !== 0) {
+      stuck.add(pool);
+      for (const { first, end } of run) this.#ranges.quarantine(first, end - first);
+      return;
+    }
+    pool.giveRun((run[0] as EntryRange).first, (run[run.length - 1] as EntryRange).end);
+    pool.unlock();
   }
 
   /**

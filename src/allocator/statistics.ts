@@ -9,7 +9,7 @@ import { glance, type SharedHalves, type SharedWords } from "../shared/memory.ts
 import type { EntryRange } from "../units/numbers.ts";
 import { cachedEntries, cachedRanges, cachePuts } from "./cache.ts";
 import { areaOf, type Layout, POOL, THREAD } from "./layout.ts";
-import { beginsRange, lengthOf, ownerIn, type RangeState, slotSeen, stateIn } from "./ledger.ts";
+import { beginsRange, lengthOf, ownerIn, type RangeState, slotSeen, stateIn, stepFrom } from "./ledger.ts";
 import type { PoolSet } from "./pool-set.ts";
 
 /** One pool's part. */
@@ -127,7 +127,8 @@ export function heldByThreads(words: SharedWords, layout: Layout): Holder[] {
 
 /**
  * Calls `visit` for every range in the ledger, in ascending order. `slot` is its first halfword, as it was seen once: a second look may find
- * that the range has gone.
+ * that the range has gone. A range that begins where another one has just ended may be missed, but none of a dead thread: a look that comes
+ * after its end can't see what lay there before its ranges.
  */
 export function forEachRange(
   ledger: SharedHalves,
@@ -142,7 +143,7 @@ export function forEachRange(
     }
     const slot = slotSeen(ledger, entry);
     if (beginsRange(slot)) visit(entry, slot);
-    entry += 1;
+    entry += stepFrom(slot);
   }
 }
 
@@ -170,7 +171,7 @@ export function* rangesIn(
     }
     const slot = slotSeen(ledger, entry);
     const first = entry;
-    entry += 1;
+    entry += stepFrom(slot);
     if (stateIn(slot) !== state) continue;
     const end = first + lengthOf(ledger, first, slot);
     yield { first, end, owner: ownerIn(slot) };

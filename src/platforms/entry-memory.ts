@@ -31,13 +31,13 @@ const NOT_VALID = 0;
 export class EntryMemory {
   readonly #memory: Memory;
   readonly #format: EntryFormat;
-  readonly #pageShift: number;
-  readonly #validWord: 0 | 1;
+  readonly #pageShift: number = 0;
+  readonly #validWord: 0 | 1 = 0;
   /** Index of the word of an entry that is not the valid word. */
-  readonly #otherWord: 0 | 1;
-  readonly #breaks: boolean;
+  readonly #otherWord: 0 | 1 = 0;
+  readonly #breaks: boolean = false;
   /** Batch size of the fast path of `set`; 0 for formats that need break-before-make. */
-  readonly #quickEntries: number;
+  readonly #quickEntries: number = 0;
   readonly #scratch: Uint32Array = new Uint32Array(BATCH_ENTRIES * ENTRY_WORDS);
   readonly #found: Uint32Array = new Uint32Array(ENTRY_WORDS);
   readonly #empty: Uint32Array = new Uint32Array(BATCH_ENTRIES * ENTRY_WORDS);

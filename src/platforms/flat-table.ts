@@ -32,10 +32,10 @@ export interface FlatTableOptions {
 /** One object per thread. Calls with a range throw InvalidArgumentError for entries outside of the table. */
 export abstract class FlatTableOps implements TableOps {
   protected readonly memory: Memory;
-  protected readonly entries: number;
+  protected readonly entries: number = 0;
   /** Writes and reads entries by address. */
   protected readonly entryMemory: EntryMemory;
-  readonly #tableAddress: number;
+  readonly #tableAddress: number = 0;
 
   /** Throws InvalidArgumentError for a page size that the format lacks, or a table that memory can't hold. */
   constructor({ memory, format, pageShift, entries, tableAddress }: FlatTableOptions) {

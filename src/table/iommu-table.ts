@@ -21,6 +21,7 @@ import { checkInteger, FormatError, InvalidArgumentError } from "../units/errors
 import type { Failure } from "../units/failure.ts";
 import { checkKeys } from "../units/keys.ts";
 import type { DmaWindow, EntryAccess, EntryRange } from "../units/numbers.ts";
+import { mergeRanges } from "../units/ranges.ts";
 import { checkWindow } from "../units/window.ts";
 import type { MappingTable, TableOps } from "./contract.ts";
 
@@ -345,7 +346,7 @@ export class IommuTable implements MappingTable {
 /** Recovery of a dead thread's ranges: clears their entries, then invalidates the IOTLB. */
 function enclosureOf(ops: TableOps, around: RecoverAround | undefined): Enclosure {
   const forget: Forget = (ranges) => {
-    for (const { first, end } of ranges) ops.clear(first, end - first);
+    for (const { first, end } of mergeRanges(ranges)) ops.clear(first, end - first);
     const failure = ops.publish();
     return ops.invalidateAll() ?? failure;
   };

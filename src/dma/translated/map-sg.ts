@@ -72,9 +72,9 @@ export class ScatterListMapper implements ListMapper {
   readonly #table: MappingTable;
   readonly #limits: CompiledLimits;
   /** Above 0 if elements need special checks: of CPU page alignment, or of a boundary below the IO page. */
-  readonly #specials: number;
+  readonly #specials: number = 0;
   /** As `boundaryLow` of the limits. Without merging 0, which ends a segment before every entry. */
-  readonly #stopLow: number;
+  readonly #stopLow: number = 0;
   readonly #measure: Measure = new Measure();
 
   constructor(table: MappingTable, limits: CompiledLimits, merge: boolean) {

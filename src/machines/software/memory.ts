@@ -15,7 +15,8 @@ import * as memory from "../../shared/memory.ts";
 import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { bytesOf, compareExchange, copyIn, copyOut, createShared, hintTo, load, store, wordsOf, zero } = memory;
+const { bytesOf, compareExchange, copyIn, copyOut, createShared, hintTo, load, NO_WORDS, store, wordsOf, zero } =
+  memory;
 
 /** Largest memory: word indexes fit 30 bits. */
 const MAX_MEMORY_BYTES = 2 ** 32;
@@ -29,8 +30,8 @@ export function createMemory(bytes: number): SharedBuffer {
 
 /** One thread's view of the memory. */
 export class SoftwareMemory implements Memory {
-  readonly bytes: number;
-  readonly #words: SharedWords;
+  readonly bytes: number = 0;
+  readonly #words: SharedWords = NO_WORDS;
   readonly #bytes: SharedBytes;
   /** A word of this view alone, so that a fence causes no cache traffic between threads. */
   readonly #fence: SharedWords = wordsOf(createShared(4));
