@@ -179,10 +179,14 @@ export class NoTable implements MappingTable {
     return first;
   }
   set(): undefined {}
+  setCoherent(): undefined {}
+  synchronize(): undefined {}
   publish(): undefined {}
   commit(): void {}
   abandon(): undefined {}
   abandonAll(): undefined {}
   unmap(): undefined {}
   unmapAll(): undefined {}
+  checkUnmap(): void {}
+  awaitInvalidation(): undefined {}
 }

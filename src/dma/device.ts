@@ -50,9 +50,9 @@ export class DmaDevice extends RoutedDevice {
     }
     const { bounced } = this;
     if (bounced?.isBounced(address, bytes) === true) return bounced.map(address, bytes, access);
-    const { pageSize, ranges } = this.#route;
+    const { pageSize } = this.#route;
     const page = Math.floor(address / pageSize);
-    const entry = ranges.map(page, address - page * pageSize, bytes, access);
+    const entry = this.#route.mapPages(page, address - page * pageSize, bytes, access);
     if (entry >= 0) bounced?.forget(entry);
     return entry;
   }

@@ -74,6 +74,12 @@ export class ModelTable implements MappingTable {
     return undefined;
   }
 
+  setCoherent(first: number, count: number, page: number, access: Access): Failure | undefined {
+    return this.set(first, count, page, access);
+  }
+
+  synchronize(): undefined {}
+
   publish(): Failure | undefined {
     this.calls.publish++;
     if (this.calls.publish === this.faults.publishAt) return "platform-busy";
@@ -115,6 +121,12 @@ export class ModelTable implements MappingTable {
     for (let i = 0; i < areas; i++) this.#release(firsts[i]!, counts[i]!);
     return undefined;
   }
+
+  checkUnmap(first: number, count: number): void {
+    this.#checkArea(first, count, "live");
+  }
+
+  awaitInvalidation(): undefined {}
 
   /** Takes single entries out of the way, as someone else's live mappings. */
   occupy(taken: Iterable<number>): void {

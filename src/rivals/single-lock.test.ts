@@ -40,6 +40,23 @@ class PlainNextFit {
 }
 
 describe("the single-lock table", () => {
+  test("writes coherent memory by the ops' setCoherent, where they have one, and checks an unmap without it", () => {
+    const coherent: number[] = [];
+    const withOwn = Object.assign(new ShadowOps(), {
+      setCoherent: (first: number): undefined => {
+        coherent.push(first);
+      },
+    });
+    const table = tableOf(8, withOwn);
+    const first = table.allocate(2);
+    assert.equal(table.setCoherent(first, 2, 5, 3), undefined);
+    assert.deepEqual(coherent, [first]);
+    assert.equal(tableOf(8).setCoherent(0, 2, 5, 3), undefined);
+    table.checkUnmap(first, 2);
+    assert.throws(() => table.checkUnmap(first + 2, 1), FreeError);
+    assert.equal(table.unmap(first, 2), undefined, "the check has changed nothing");
+  });
+
   test("gives the addresses of plain next fit, with alignment, boundary and mask", () => {
     let seed = Number(process.env["SEED"] ?? 2015);
     console.log(`seed ${seed}`);

@@ -130,6 +130,13 @@ export class SingleLockTable implements MappingTable {
     return this.ops.set(first, count, page, access);
   }
 
+  setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
+    const { ops } = this;
+    return ops.setCoherent === undefined
+      ? ops.set(first, count, page, access)
+      : ops.setCoherent(first, count, page, access);
+  }
+
   publish(): Failure | undefined {
     return this.ops.publish();
   }
@@ -162,6 +169,14 @@ export class SingleLockTable implements MappingTable {
       unlock(this.#words, LOCK_AT);
     }
   }
+
+  /** Detects as much misuse as `unmap` does. */
+  checkUnmap(first: number, count: number): void {
+    this.#checkTaken(first, count);
+  }
+
+  /** `unmap` has invalidated. */
+  awaitInvalidation(): undefined {}
 
   /** Takes the lock for each area, as in 2015. */
   unmapAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined {

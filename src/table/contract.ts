@@ -79,10 +79,10 @@ export interface MappingTable {
   allocate(count: number, constraints: AreaConstraints, after: number): number;
   /** Writes or gathers entries inside a pending range of this thread. On failure, no entry of this call stays set. */
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined;
-  /** As `set`, for coherent memory. Absent on tables that treat it alike. */
-  setCoherent?(first: number, count: number, page: number, access: EntryAccess): Failure | undefined;
-  /** See TableOps. Absent on tables without a streaming cache. */
-  synchronize?(first: number, count: number): Failure | undefined;
+  /** As `set`, for coherent memory (see TableOps). */
+  setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined;
+  /** See TableOps. Does nothing in tables without a streaming cache. */
+  synchronize(first: number, count: number): Failure | undefined;
   /**
    * Makes earlier calls of `set` visible to devices: once for a whole scatterlist. On failure, abandon every range that was set since the
    * last success: entries may be missing.
@@ -104,11 +104,11 @@ export interface MappingTable {
   unmap(first: number, count: number): Failure | undefined;
   /** As `unmap` for `areas` ranges, with as few invalidations as possible. All ranges are checked before the first one is changed. */
   unmapAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined;
-  /** Throws FreeError if `unmap` would. Changes nothing. Absent on tables that can't check. */
-  checkUnmap?(first: number, count: number): void;
+  /** Throws FreeError if `unmap` would. Changes nothing. */
+  checkUnmap(first: number, count: number): void;
   /**
-   * After it has returned undefined, no DMA uses ranges that this thread has unmapped, so their memory may be reused. Absent on tables that
-   * invalidate before `unmap` returns.
+   * After it has returned undefined, no DMA uses ranges that this thread has unmapped, so their memory may be reused. Does
+   * nothing in tables that invalidate before `unmap` returns.
    */
-  awaitInvalidation?(): Failure | undefined;
+  awaitInvalidation(): Failure | undefined;
 }

@@ -1,14 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { UNCONSTRAINED } from "../allocator/constraints.ts";
-import type { Failure } from "../units/failure.ts";
 import type { DmaWindow } from "../units/numbers.ts";
 import type { MappingTable } from "./contract.ts";
 import { ForwardingTable } from "./forwarding-table.ts";
 
 class Plain extends ForwardingTable {}
 
-type Operations = Omit<Required<MappingTable>, "window">;
+type Operations = Omit<MappingTable, "window">;
 type Arguments = { readonly [Name in keyof Operations]: Parameters<Operations[Name]> };
 
 const WINDOW: DmaWindow = { base: 0n, pageShift: 12, entries: 8 };
@@ -54,14 +53,4 @@ test("every operation is handed on with its arguments, and its answer comes back
     if (name !== "commit" && name !== "checkUnmap") assert.equal(answer, 100 + i, name);
   }
   assert.equal(new Plain(recording(names, [])).window, WINDOW);
-});
-
-test("what a table leaves out is answered as its contract says: coherent memory is set as all other, the rest is nothing", () => {
-  const calls: unknown[][] = [];
-  const table = new Plain(recording(["set"], calls));
-  assert.equal(table.setCoherent(1, 2, 77, 3), 100 as unknown as Failure);
-  assert.deepEqual(calls, [["set", 1, 2, 77, 3]]);
-  assert.equal(table.synchronize(1, 2), undefined);
-  assert.equal(table.awaitInvalidation(), undefined);
-  assert.equal(table.checkUnmap(1, 2), undefined);
 });

@@ -1,14 +1,10 @@
-/**
- * Base class of tables that wrap another table and change some of its calls. It forwards every operation; for an optional one that the
- * table lacks, it does what the contract says of its absence. `Required` makes a new operation of the contract a compile error until it is
- * forwarded here.
- */
+/** Base class of tables that wrap another table and change some of its calls. It forwards every operation. */
 import type { AreaConstraints } from "../allocator/constraints.ts";
 import type { Failure } from "../units/failure.ts";
 import type { DmaWindow, EntryAccess } from "../units/numbers.ts";
 import type { MappingTable } from "./contract.ts";
 
-export abstract class ForwardingTable implements Required<MappingTable> {
+export abstract class ForwardingTable implements MappingTable {
   readonly window: DmaWindow;
   readonly #table: MappingTable;
 
@@ -24,13 +20,10 @@ export abstract class ForwardingTable implements Required<MappingTable> {
     return this.#table.set(first, count, page, access);
   }
   setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
-    const table = this.#table;
-    return table.setCoherent === undefined
-      ? table.set(first, count, page, access)
-      : table.setCoherent(first, count, page, access);
+    return this.#table.setCoherent(first, count, page, access);
   }
   synchronize(first: number, count: number): Failure | undefined {
-    return this.#table.synchronize?.(first, count);
+    return this.#table.synchronize(first, count);
   }
   publish(): Failure | undefined {
     return this.#table.publish();
@@ -51,9 +44,9 @@ export abstract class ForwardingTable implements Required<MappingTable> {
     return this.#table.unmapAll(firsts, counts, areas);
   }
   checkUnmap(first: number, count: number): void {
-    this.#table.checkUnmap?.(first, count);
+    this.#table.checkUnmap(first, count);
   }
   awaitInvalidation(): Failure | undefined {
-    return this.#table.awaitInvalidation?.();
+    return this.#table.awaitInvalidation();
   }
 }

@@ -1,38 +1,47 @@
 /**
  * The route through a table. A mapping is a range of entries; its key is the first entry. Depends on the MappingTable contract, not on a
- * platform.
+ * platform. Only this class and `ScatterListMapper` apply a device's limits to its table; on failure nothing stays allocated.
  */
-
+import { type AreaConstraints, areaConstraints } from "../../allocator/constraints.ts";
 import type { MappingTable } from "../../table/contract.ts";
 import { hexadecimal } from "../../units/counts.ts";
 import { checkInteger, FreeError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
-import { type Failure, failureOf } from "../../units/failure.ts";
+import type { Failure } from "../../units/failure.ts";
+import * as failures from "../../units/failure.ts";
 import { DEVICE_READS_AND_WRITES, type EntryAccess } from "../../units/numbers.ts";
-import { pagesCovering } from "../../units/pages.ts";
+import * as units from "../../units/pages.ts";
 import { checkWindow } from "../../units/window.ts";
 import type { Mapping } from "../contract.ts";
 import { checkDeviceOptions, type DmaDeviceOptions } from "../device-options.ts";
 import type { DeviceLimits } from "../limits.ts";
 import type { BounceRule, Route } from "../route.ts";
 import type { ScatterList } from "../scatter-list.ts";
-import { type CompiledLimits, compileLimits } from "./compiled-limits.ts";
+import type { CompiledLimits } from "./compiled-limits.ts";
+import * as compiled from "./compiled-limits.ts";
 import { ScatterListMapper } from "./map-sg.ts";
-import { RangeMapper } from "./range-mapper.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { constraintsOf, crossesSubPageBoundary, refusalOf } = compiled;
+const { pagesCovering } = units;
+const { failureCode, failureOf, LONGER_THAN_BOUNDARY } = failures;
 
 const DEFAULT_CPU_PAGE_SHIFT = 12;
 
 export class TableRoute implements Route {
   readonly table: MappingTable;
   readonly limits: CompiledLimits;
-  readonly ranges: RangeMapper;
   readonly lists: ScatterListMapper;
   readonly pageSize: number;
   readonly bouncing: BounceRule | undefined;
+  /** True if the last failed map left entries that could not be invalidated. A device may still reach their memory. */
+  isStranded = false;
   /** Bigints, as the addresses of every mapping. */
   readonly #shift: bigint;
   readonly #offsetMask: bigint;
   readonly #base: bigint;
   readonly #end: bigint;
+  /** Constraints of coherent memory, by log2 of the alignment in pages. */
+  readonly #coherent: AreaConstraints[] = [];
 
   /** @throws InvalidArgumentError for a limit or option outside its range */
   constructor(table: MappingTable, limits: DeviceLimits, options: DmaDeviceOptions) {
@@ -41,23 +50,29 @@ export class TableRoute implements Route {
     const cpuPageShift = options.cpuPageShift ?? DEFAULT_CPU_PAGE_SHIFT;
     checkInteger("CPU page shift", cpuPageShift, 12, 30);
     this.table = table;
-    this.limits = compileLimits(table.window, limits, cpuPageShift);
-    this.ranges = new RangeMapper(this.table, this.limits);
+    this.limits = compiled.compileLimits(table.window, limits, cpuPageShift);
     this.lists = new ScatterListMapper(this.table, this.limits, options.merge ?? true);
     this.pageSize = this.limits.pageSize;
-    this.bouncing = options.bounce?.untrusted === true ? untrustedRule(this.limits, this.ranges) : undefined;
+    this.bouncing = options.bounce?.untrusted === true ? untrustedRule(this.limits) : undefined;
     this.#shift = BigInt(this.limits.pageShift);
     this.#offsetMask = BigInt(this.pageSize - 1);
     this.#base = table.window.base;
     this.#end = this.#base + (BigInt(table.window.entries) << this.#shift);
   }
 
-  get isStranded(): boolean {
-    return this.ranges.isStranded;
+  map(address: bigint, bytes: number, access: EntryAccess): number {
+    return this.mapPages(Number(address >> this.#shift), this.#offsetOf(address), bytes, access);
   }
 
-  map(address: bigint, bytes: number, access: EntryAccess): number {
-    return this.ranges.map(Number(address >> this.#shift), this.#offsetOf(address), bytes, access);
+  /** Maps `bytes` bytes from byte `offset` of physical page `page` on, under the mask. Returns an entry or a failure code. */
+  mapPages(page: number, offset: number, bytes: number, access: EntryAccess): number {
+    const { limits } = this;
+    const pages = pagesCovering(offset, bytes, limits.pageSize);
+    if (limits.subPageBoundary !== 0 && crossesSubPageBoundary(limits, offset, bytes)) return LONGER_THAN_BOUNDARY;
+    const cpuAligned = holdsCpuPages(limits, page, offset, bytes);
+    const constraints = constraintsOf(limits, limits.streaming, cpuAligned, offset + bytes);
+    const refusal = refusalOf(limits, constraints, pages);
+    return refusal === 0 ? this.#mapArea(page, pages, constraints, access, false) : refusal;
   }
 
   iovaOf(entry: number, address: bigint): bigint {
@@ -78,7 +93,7 @@ export class TableRoute implements Route {
   }
 
   checkMapped(entry: number, mapping: Mapping): void {
-    this.table.checkUnmap?.(entry, this.#pagesOf(mapping));
+    this.table.checkUnmap(entry, this.#pagesOf(mapping));
   }
 
   unmap(entry: number, mapping: Mapping): Failure | undefined {
@@ -86,7 +101,7 @@ export class TableRoute implements Route {
   }
 
   awaitInvalidation(): Failure | undefined {
-    return this.table.awaitInvalidation?.();
+    return this.table.awaitInvalidation();
   }
 
   synchronize(entry: number, mapping: Mapping): void {
@@ -98,13 +113,18 @@ export class TableRoute implements Route {
   }
 
   coherentRefusal(bytes: number): Failure | undefined {
-    const refusal = this.ranges.coherentRefusal(bytes);
+    const limits = this.limits;
+    if (crossesSubPageBoundary(limits, 0, bytes)) return "longer-than-boundary";
+    const refusal = refusalOf(limits, limits.coherent.plainBelow, pagesCovering(0, bytes, limits.pageSize));
     return refusal === 0 ? undefined : failureOf(refusal);
   }
 
+  /** Maps whole pages for both directions, under the coherent mask. */
   mapCoherent(address: number, bytes: number, alignment: number): bigint | Failure {
-    const page = address / this.pageSize;
-    const entry = this.ranges.mapCoherent(page, bytes, alignment, DEVICE_READS_AND_WRITES);
+    const { pageSize } = this;
+    const constraints = this.#coherentConstraints(alignment / pageSize);
+    const pages = pagesCovering(0, bytes, pageSize);
+    const entry = this.#mapArea(address / pageSize, pages, constraints, DEVICE_READS_AND_WRITES, true);
     return entry < 0 ? failureOf(entry) : this.iovaOf(entry, 0n);
   }
 
@@ -113,9 +133,54 @@ export class TableRoute implements Route {
     return this.table.unmap(entry, pagesCovering(0, bytes, this.pageSize));
   }
 
+  #mapArea(page: number, pages: number, constraints: AreaConstraints, access: EntryAccess, coherent: boolean): number {
+    const table = this.table;
+    this.isStranded = false;
+    const entry = table.allocate(pages, constraints, -1);
+    if (entry < 0) return entry;
+    let failure: Failure | undefined;
+    try {
+      const set = coherent ? table.setCoherent(entry, pages, page, access) : table.set(entry, pages, page, access);
+      failure = set ?? table.publish();
+    } catch (error) {
+      this.#abandonAfterThrow(entry, pages);
+      throw error;
+    }
+    if (failure !== undefined) {
+      this.isStranded = true;
+      this.isStranded = table.abandon(entry, pages) !== undefined;
+      return failureCode(failure);
+    }
+    table.commit(entry, pages);
+    return entry;
+  }
+
+  /** Abandons a range after ops threw. If they throw again, that error is dropped and the first one is reported. */
+  #abandonAfterThrow(entry: number, pages: number): void {
+    this.isStranded = true;
+    try {
+      this.isStranded = this.table.abandon(entry, pages) !== undefined;
+    } catch {
+      // The table has quarantined the range.
+    }
+  }
+
+  #coherentConstraints(naturalPages: number): AreaConstraints {
+    const { limits } = this;
+    const alignmentPages = Math.max(naturalPages, limits.alignmentPages);
+    // Whole pages are mapped, so the mask must reach the end of the last.
+    const { limit, boundaryPages } = limits.coherent.plainBelow;
+    this.#coherent[Math.log2(alignmentPages)] ??= areaConstraints(this.table.window, {
+      limit: Math.min(limit, limits.entries),
+      alignmentPages,
+      boundaryPages,
+    });
+    return this.#coherent[Math.log2(alignmentPages)]!;
+  }
+
   /** Throws if the streaming cache's data does not reach memory in time: a sync has no result. */
   #synchronize(entry: number, pages: number): void {
-    const failure = this.table.synchronize?.(entry, pages);
+    const failure = this.table.synchronize(entry, pages);
     if (failure === undefined) return;
     throw new IovaError(
       failure,
@@ -140,14 +205,29 @@ function checkTable(table: MappingTable): void {
   checkWindow(table.window);
 }
 
+/** A failure code if a range can never be mapped, even in an empty table; else 0. */
+function refusalOfRange(limits: CompiledLimits, page: number, offset: number, bytes: number): number {
+  if (crossesSubPageBoundary(limits, offset, bytes)) return LONGER_THAN_BOUNDARY;
+  const cpuAligned = holdsCpuPages(limits, page, offset, bytes);
+  const constraints = constraintsOf(limits, limits.streaming, cpuAligned, offset + bytes);
+  return refusalOf(limits, constraints, pagesCovering(offset, bytes, limits.pageSize));
+}
+
+/** True for a page-aligned piece of at least one CPU page, if IO pages are smaller than CPU pages. */
+function holdsCpuPages(limits: CompiledLimits, page: number, offset: number, bytes: number): boolean {
+  if (limits.cpuAlignmentPages === limits.alignmentPages || offset !== 0) return false;
+  return bytes >= limits.cpuPageBytes && (page * limits.pageSize) % limits.cpuPageBytes === 0;
+}
+
 /** The rule for an untrusted device: it gets whole pages, or a bounce buffer. */
-function untrustedRule({ pageSize, cpuPageBytes }: CompiledLimits, ranges: RangeMapper): BounceRule {
+function untrustedRule(limits: CompiledLimits): BounceRule {
+  const { pageSize, cpuPageBytes } = limits;
   const isBounced = (address: number, bytes: number) => address % pageSize !== 0 || bytes % pageSize !== 0;
   return {
     pageSize,
     isBounced,
     isOnlyBounced: (_, { iova, bytes }) => isBounced(Number(iova & BigInt(pageSize - 1)), bytes),
-    refusal: (address, bytes) => ranges.refusal(Math.floor(address / pageSize), address % pageSize, bytes),
+    refusal: (address, bytes) => refusalOfRange(limits, Math.floor(address / pageSize), address % pageSize, bytes),
     // A buffer that begins a CPU page is aligned to a CPU page on the bus too.
     alignment: (address) => (address % cpuPageBytes === 0 ? Math.max(pageSize, cpuPageBytes) : pageSize),
   };
