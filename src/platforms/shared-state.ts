@@ -7,10 +7,11 @@ import { checkHandle, type HandleField } from "../table/handle.ts";
 import type { IommuTable, TableHandle } from "../table/iommu-table.ts";
 import { FormatError, IovaError } from "../units/errors.ts";
 
-const WORD = { version: 0, gone: 1 } as const;
+/** `ending`: 1 once a thread has begun to remove the table; `gone`: 1 once it is removed. */
+const WORD = { version: 0, gone: 1, ending: 2 } as const;
 const WORDS = 4;
 /** Raised with every change that another version could misread. */
-const VERSION = 1;
+const VERSION = 2;
 
 /** The common part of the platforms' handles. */
 export interface PlatformHandle {
@@ -42,6 +43,19 @@ export class SharedState {
     const version = load(state.#words, WORD.version);
     if (version === VERSION) return state;
     throw new FormatError(`the handle is that of ${whose} of version ${version}; this library has version ${VERSION}`);
+  }
+
+  /**
+   * True once a thread has begun to remove the table. If that thread has died, the hypervisor may have removed the table already: the next
+   * removal does not expect it to be there.
+   */
+  get isEnding(): boolean {
+    return load(this.#words, WORD.ending) !== 0;
+  }
+
+  /** Stored before the first call that can't be undone. */
+  markEnding(): void {
+    store(this.#words, WORD.ending, 1);
   }
 
   /** True after the table was removed. */

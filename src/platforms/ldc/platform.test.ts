@@ -576,6 +576,27 @@ test("a map table that is taken away is out of reach for good: what was unmapped
   assert.equal(domain.readMappedIn(page.address, new Uint8Array(8)), false);
 });
 
+test("a map table that a thread took away and died before it said so can be taken away by another", () => {
+  const { exporter, importer, hypervisor } = start({ table: { invalidate: "lazy" } });
+  const cookies = exporter.map(0, PAGE, direct | read, 1);
+  importer.mapIn((cookies[0] as LdcCookie).address);
+  assert.equal(exporter.unmap(cookies), undefined);
+  const dying = LdcHypervisor.attach(hypervisor.handle);
+  const view = LdcPlatform.attach(dying, structuredClone(exporter.handle));
+  const { hypercall } = dying;
+  Object.assign(dying, {
+    hypercall: (number: number, args: BigUint64Array): number => {
+      const status = hypercall(number, args);
+      if (number === LDC_SET_MAP_TABLE) throw new Error("it dies");
+      return status;
+    },
+  });
+  assert.throws(() => view.remove(), /it dies/);
+  hypervisor.crew.reclaim(dying.thread, "everything");
+  exporter.remove();
+  assert.throws(() => exporter.ops.set(0, 1, 0, 1), { code: "table-gone" });
+});
+
 test("a map table in place of another ends what the other end had mapped in by the old one", () => {
   const { hypervisor, exporter, importer, domain } = start();
   const [cookie] = exporter.map(0, PAGE, direct | read, 1) as [LdcCookie];

@@ -72,10 +72,6 @@ export class LdcPlatform extends TablePlatform {
   readonly link: LdcLink;
   readonly #machine: Machine;
   readonly #state: SharedState;
-  /**
-   * True once `remove` has asked the hypervisor to end the table. The hypervisor may have begun, and can't revoke single pages any more.
-   */
-  #isEnding = false;
 
   private constructor(machine: Machine, state: SharedState, tableAddress: number, generic: IommuTable, ops: LdcOps) {
     super(machine, generic);
@@ -177,9 +173,10 @@ export class LdcPlatform extends TablePlatform {
   remove(): void {
     checkNothingLive(this.generic);
     // Lazily unmapped pages are not revoked yet.
-    const refused = this.#isEnding ? undefined : this.ops.invalidateAll();
+    const refused = this.#state.isEnding ? undefined : this.ops.invalidateAll();
     if (refused !== undefined) throw new IovaError("platform-refused", `pages can't be revoked: ${refused}`);
-    this.#isEnding = true;
+    // From here on the hypervisor may have removed the table, and nothing is left by which pages could be revoked.
+    this.#state.markEnding();
     setMapTable(this.#machine, 0, 0);
     this.#state.markGone();
   }

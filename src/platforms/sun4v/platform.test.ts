@@ -10,7 +10,15 @@ import { FormatError, InvalidArgumentError, IovaError } from "../../units/errors
 import type { EntryAccess } from "../../units/numbers.ts";
 import type { Sun4vWindow } from "./calls.ts";
 import { Sun4vPlatform, type Sun4vPlatformHandle, type Sun4vPlatformOptions } from "./platform.ts";
-import { EBUSY, EIO, EWOULDBLOCK, PCI_IOMMU_MAP, PCI_IOMMU_UNMAP, PCI_IOTSB_MAP } from "./services.ts";
+import {
+  EBUSY,
+  EIO,
+  EWOULDBLOCK,
+  PCI_IOMMU_MAP,
+  PCI_IOMMU_UNMAP,
+  PCI_IOTSB_MAP,
+  PCI_IOTSB_UNCONF,
+} from "./services.ts";
 
 const PAGE = 8192;
 const MEMORY = 2 ** 25;
@@ -514,6 +522,31 @@ test("a window that is given back is refused while in use; afterwards every use 
   }
 });
 
+test("a window that a thread gave back and died before it said so can be given back by another", () => {
+  for (const window of ["legacy", "atu"] as const) {
+    const { machine, platform } = start(window);
+    const last = window === "atu" ? PCI_IOTSB_UNCONF : PCI_IOMMU_UNMAP;
+    const dying = Sun4vHypervisor.attach(machine.handle);
+    const { hypercall } = dying;
+    const view = Sun4vPlatform.attach(
+      Object.assign(dying, {
+        hypercall: (number: number, args: BigUint64Array): number => {
+          const status = hypercall(number, args);
+          if (number === last) throw new Error("it dies");
+          return status;
+        },
+      }),
+      structuredClone(platform.handle),
+    );
+    assert.throws(() => view.remove(), /it dies/);
+    machine.crew.reclaim(dying.thread, "everything");
+    platform.remove();
+    assert.throws(() => platform.ops.clear(0, 1), { code: "table-gone" });
+    assert.throws(() => platform.remove(), { code: "table-gone" });
+    Sun4vPlatform.create(machine, optionsOf(window));
+  }
+});
+
 test("what does not fit together is refused with the numbers, and nothing is configured", () => {
   const machine = Sun4vHypervisor.create({ memoryBytes: MEMORY, legacyEntries: ENTRIES });
   const refused = (options: Partial<Sun4vPlatformOptions>, message: RegExp): void => {
@@ -565,5 +598,5 @@ test("an invalid handle, or one of another version, is refused", () => {
     assert.throws(() => Sun4vPlatform.attach(machine, wrong as unknown as Sun4vPlatformHandle), FormatError);
   }
   const old = { ...platform.handle, state: new SharedArrayBuffer(platform.handle.state.byteLength) };
-  assert.throws(() => Sun4vPlatform.attach(machine, old), /version 0; this library has version 1/);
+  assert.throws(() => Sun4vPlatform.attach(machine, old), /version 0; this library has version 2/);
 });

@@ -21,6 +21,7 @@ import {
   ATU_BASE,
   ATU_ENTRIES,
   DEVICE_HANDLE,
+  EINVAL,
   EOK,
   IO_PAGE_SHIFT,
   LEGACY_BASE,
@@ -157,10 +158,14 @@ export class Sun4vPlatform extends TablePlatform {
    * hypervisor refuses: then it can be called again.
    */
   remove(): void {
+    this.#calls.checkThere();
     checkNothingLive(this.generic);
-    const refused = this.#calls.unmap(0, this.generic.window.entries);
+    const { iotsb, devices } = this.handle;
+    const { isEnding } = this.#state;
+    const refused = isEnding ? undefined : this.#calls.unmap(0, this.generic.window.entries);
     if (refused !== undefined) throw new IovaError("platform-refused", `the window can't be emptied: ${refused}`);
-    if (this.handle.iotsb !== 0) unconfigure(this.#machine, this.handle.iotsb, this.handle.devices);
+    this.#state.markEnding();
+    if (iotsb !== 0) unconfigure(this.#machine, iotsb, devices, isEnding);
     this.#state.markGone();
   }
 }
@@ -250,22 +255,31 @@ function configure(
   return iotsb;
 }
 
-function unconfigure(machine: Machine, iotsb: number, devices: readonly number[]): void {
+/** `mayBeGone`: a thread that has died may have removed the IOTSB. */
+function unconfigure(machine: Machine, iotsb: number, devices: readonly number[], mayBeGone = false): void {
   for (const device of devices) {
     const args = BigUint64Array.of(BigInt(DEVICE_HANDLE), BigInt(iotsb), BigInt(device));
     // ENOMAP (not bound) is fine here.
     sun4vHypercallOf(machine)(PCI_IOTSB_UNBIND, args);
   }
-  call(machine, "pci_iotsb_unconf", PCI_IOTSB_UNCONF, BigUint64Array.of(0n, BigInt(iotsb), 0n));
+  const accepted = mayBeGone ? [EOK, EINVAL] : [EOK];
+  call(machine, "pci_iotsb_unconf", PCI_IOTSB_UNCONF, BigUint64Array.of(0n, BigInt(iotsb), 0n), accepted);
 }
 
 function bind(machine: Machine, what: string, number: number, iotsb: number, device: number): void {
   call(machine, `${what} of device ${device}`, number, BigUint64Array.of(0n, BigInt(iotsb), BigInt(device)));
 }
 
-/** Makes a call that must succeed. Fills in the device handle. */
-function call(machine: Machine, what: string, number: number, args: BigUint64Array): void {
+/** Makes a call that must return an accepted status. Fills in the device handle. */
+function call(
+  machine: Machine,
+  what: string,
+  number: number,
+  args: BigUint64Array,
+  accepted: readonly number[] = [EOK],
+): void {
   args[0] = BigInt(DEVICE_HANDLE);
   const status = sun4vHypercallOf(machine)(number, args);
-  if (status !== EOK) throw new IovaError("platform-refused", `${what}: the hypervisor answers status ${status}`);
+  if (!accepted.includes(status))
+    throw new IovaError("platform-refused", `${what}: the hypervisor answers status ${status}`);
 }
