@@ -4,7 +4,7 @@ import { Crew, PooledAllocator, reclaimOnExit } from "iova";
 
 if (isMainThread) {
   const crew = Crew.create({ threads: 2 });
-  const allocator = PooledAllocator.create({ entries: 4096, cache: "fifo", crew });
+  const allocator = PooledAllocator.create({ entries: 4096, crew });
   const seat = crew.addThread(); // its number is known before it runs
   const worker = new Worker(new URL(import.meta.url), { workerData: { seat, handle: allocator.handle } });
   const recovered = reclaimOnExit(worker, crew, seat);

@@ -105,7 +105,7 @@ export const range = (first: number, end: number): EntryRange => ({ first, end }
 
 /** A fresh allocator, and a model with the pools that it really has. */
 export function realAndModel(options: AllocatorOptions): { real: PooledAllocator; model: AllocatorModel } {
-  const real = PooledAllocator.create({ threads: 1, ...options });
+  const real = PooledAllocator.create({ threads: 1, cache: "none", ...options });
   const { pools } = real.statistics();
   const large = pools.some((pool) => pool.large);
   const model = new AllocatorModel(options.entries, pools.length - (large ? 1 : 0), large);

@@ -146,7 +146,7 @@ test("defect 8, continued: no pool is locked while the IOTLB is flushed", () => 
       return undefined;
     },
   };
-  const allocator = PooledAllocator.create({ entries: 4096, threads: 2, invalidate: "lazy" }, iotlb);
+  const allocator = PooledAllocator.create({ entries: 4096, threads: 2, cache: "none", invalidate: "lazy" }, iotlb);
   const other = PooledAllocator.attach(allocator.handle, new Iotlb());
   for (let i = 0; i < 2000; i++) allocator.free(allocator.allocate(1 + (i % 3)), 1 + (i % 3));
   assert.ok(held.length > 0 && held.every((first) => first >= 0));
@@ -263,7 +263,7 @@ test("a failed invalidation keeps the range out of use until a flush succeeds", 
 test("a queue that is full while flushes fail quarantines, loses nothing, and recovers with the first flush that succeeds", () => {
   const iotlb = new Iotlb();
   const allocator = PooledAllocator.create(
-    { entries: 4096, pools: 1, largePool: false, threads: 1, invalidate: "lazy" },
+    { entries: 4096, pools: 1, largePool: false, threads: 1, cache: "none", invalidate: "lazy" },
     iotlb,
   );
   const firsts = Array.from({ length: 1000 }, () => allocator.allocate(2));
@@ -281,7 +281,7 @@ test("a queue that is full while flushes fail quarantines, loses nothing, and re
 
 test("the queue of a thread is bounded by the size of the table, so that two threads can't fill a small one with freed ranges", () => {
   for (const entries of [512, 4096, 1 << 20]) {
-    const allocator = PooledAllocator.create({ entries, threads: 1, invalidate: "lazy" }, new Iotlb());
+    const allocator = PooledAllocator.create({ entries, threads: 1, cache: "none", invalidate: "lazy" }, new Iotlb());
     let most = 0;
     for (let i = 0; i < 5000; i++) {
       allocator.free(allocator.allocate(3), 3);

@@ -68,7 +68,13 @@ test("order lowest: the lowest free range that fits, for random tables, limits a
   const random = randomFrom(seed);
   for (let round = 0; round < 60; round++) {
     const entries = 32 + random(400);
-    const allocator = PooledAllocator.create({ entries, pools: 1 + random(6), largePool: random(2) === 0, threads: 1 });
+    const allocator = PooledAllocator.create({
+      entries,
+      pools: 1 + random(6),
+      largePool: random(2) === 0,
+      threads: 1,
+      cache: "none",
+    });
     const taken = new Uint8Array(entries);
     for (let step = 0; step < 120; step++) {
       const live = [...allocator.live()];

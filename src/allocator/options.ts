@@ -20,7 +20,7 @@ export interface AllocatorOptions {
    * ranges apart, at the price of one lock for all long requests. Default: false (docs/decisions/large-pool.md).
    */
   readonly largePool?: boolean;
-  /** "fifo": freed ranges of up to 16 entries rest with the thread that freed them. Default: "none". */
+  /** "fifo": freed ranges of up to 16 entries rest with the thread that freed them. Default: "fifo" (docs/decisions/fifo-cache.md). */
   readonly cache?: "none" | "fifo";
   /** "lazy": freed ranges wait for a flush of the IOTLB; needs an invalidator. Default: "strict". */
   readonly invalidate?: "strict" | "lazy";
@@ -93,7 +93,7 @@ export const ALLOCATOR_OPTIONS: OptionTypes<AllocatorOptions> = {
 /** Throws InvalidArgumentError, which names the option, what was found and what is expected. */
 export function checkOptions(options: AllocatorOptions): CheckedOptions {
   checkKeys("an allocator", options, ALLOCATOR_OPTIONS);
-  const { entries, cache = "none", invalidate = "strict", frees = "any-thread", reserved = [] } = options;
+  const { entries, cache = "fifo", invalidate = "strict", frees = "any-thread", reserved = [] } = options;
   const threads = threadsFor("threads", options.crew, options.threads);
   checkInteger("entries", entries, 1, MAX_ENTRIES);
   checkInteger("threads", threads, 1, MAX_THREADS);

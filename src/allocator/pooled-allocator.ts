@@ -618,13 +618,15 @@ export class PooledAllocator {
     this.crew.removeStructure(this.handle.structure);
   }
 
-  /** What the front could not do: in this order the cache, the pools, and once more when cached ranges have been called in. */
+  /** What the front could not do: in this order the cache, the own pool without waiting, the pools, and the pools once more when cached ranges have been called in. */
   #allocate(count: number, constraints: AreaConstraints, after: number, slot: number): number {
     if (glance(this.#words, this.#askedAt) !== 0) this.#answer();
     if (count < 1 || count > this.entries || (count | 0) !== count) return this.#badCount(count);
     if (constraints !== UNCONSTRAINED) checkConstraints(constraints);
     const cached = after < 0 ? this.#cache.take(count, constraints, slot) : NOT_FOUND;
     if (cached >= 0) return cached;
+    const next = constraints === UNCONSTRAINED && after < 0 ? this.#pools.own.allocateAtOnce(count, slot) : NOT_FOUND;
+    if (next >= 0) return next;
     const state = stateIn(slot);
     const first = this.#pools.allocate(count, constraints, after, state);
     return first >= 0 ? first : this.#tryAgain(first, () => this.#pools.allocate(count, constraints, after, state));

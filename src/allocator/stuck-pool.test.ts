@@ -26,7 +26,10 @@ interface Stuck {
 
 /** A thread whose queue is full, in a table of one pool that another thread has locked; waiters have given up on that one before. */
 function stuck(): Stuck {
-  const main = PooledAllocator.create({ entries: ENTRIES, pools: 1, threads: 2, invalidate: "lazy" }, iotlb);
+  const main = PooledAllocator.create(
+    { entries: ENTRIES, pools: 1, threads: 2, cache: "none", invalidate: "lazy" },
+    iotlb,
+  );
   const dead = PooledAllocator.attach(main.handle, iotlb).thread;
   assert.equal(main.reserve(range(100, 200)), undefined);
   const pending = main.begin(3, UNCONSTRAINED, -1);

@@ -79,7 +79,8 @@ export class PhysicalPages {
     checkPages("address of physical pages", address, 0);
     checkPages("size of physical pages in bytes", bytes, PHYSICAL_PAGE_BYTES);
     const entries = bytes / PHYSICAL_PAGE_BYTES;
-    const allocator = PooledAllocator.create({ entries, ...members }, undefined, isPart ? PART : LAST);
+    // Without caches: pages are taken rarely and held long, and a free page that an idle thread keeps would be missed.
+    const allocator = PooledAllocator.create({ entries, cache: "none", ...members }, undefined, isPart ? PART : LAST);
     return new PhysicalPages({ address, bytes, allocator: allocator.handle }, allocator);
   }
 

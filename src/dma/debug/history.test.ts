@@ -169,7 +169,7 @@ for (const direct of [false, true]) {
 
 for (const what of ["translated", "bounced", "direct"] as const) {
   test(`correct use of a real device is not reported, and it holds nothing afterwards: ${what} (seed ${seed})`, () => {
-    const board = boardNamed("linear-tce").create({ memoryBytes: 2 ** 25, entries: 4096 });
+    const board = boardNamed("linear-tce").create({ memoryBytes: 2 ** 25, entries: 4096, table: { cache: "none" } });
     const { memory } = board.machine;
     const pages = PhysicalPages.create({ address: 0x180_0000, bytes: 2 ** 22 });
     const table = new FaultInjectingTable(board.table, { allocate: { interval: 17 }, set: { interval: 23 } });

@@ -30,7 +30,7 @@ function twoPartitions(options: Partial<PseriesPlatformOptions> = {}) {
       properties: hypervisor.properties(partition),
       region: { address: MEMORY_BYTES - (1 + partition) * bytes, bytes },
       patience: { patienceMs: 50, pause: () => undefined },
-      table: { threads: 4 },
+      table: { threads: 4, cache: "none" },
       ...options,
     });
   };

@@ -36,7 +36,7 @@ export function guestOf(
     region: { address: MEMORY_BYTES - REGION_BYTES, bytes: REGION_BYTES },
     patience: { patienceMs: 1000, pause: (milliseconds) => pauses.push(milliseconds) },
     ...platformOptions,
-    table: { threads: 4, ...platformOptions.table },
+    table: { threads: 4, cache: "none", ...platformOptions.table },
   });
   return { hypervisor, platform, pauses };
 }

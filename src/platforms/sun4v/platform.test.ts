@@ -34,7 +34,7 @@ interface SetUp {
 }
 
 function optionsOf(window: Sun4vWindow, table: TableOptions = {}): Sun4vPlatformOptions {
-  return { window, entries: ENTRIES, listAddress: LISTS, iotsbAddress: IOTSB, table };
+  return { window, entries: ENTRIES, listAddress: LISTS, iotsbAddress: IOTSB, table: { cache: "none", ...table } };
 }
 
 function start(window: Sun4vWindow = "legacy", table: TableOptions = {}): SetUp {
