@@ -1,7 +1,6 @@
 /**
- * Hypercalls as the guest makes them: arguments without bigints, and patience. A long-busy code says how long to wait before the same
- * call is made again; the waits that were asked for are summed, and beyond the guest's patience it gives up with that code. Nobody
- * waits here while holding a lock: ops are called without one.
+ * Hypercalls with plain-number arguments. After a long-busy code, the call is repeated when the requested time has passed. If the sum of the
+ * requested times exceeds the guest's patience, the code is returned. No lock is held while a thread waits here.
  *
  * One object per thread.
  */
@@ -18,19 +17,19 @@ import * as papr from "./papr.ts";
 const { H_BUSY, H_GET_TCE, H_NOT_ENOUGH_RESOURCES, H_PUT_TCE, H_PUT_TCE_INDIRECT, H_RESOURCE, H_RTAS } = papr;
 const { H_STUFF_TCE, H_SUCCESS, longBusyMilliseconds } = papr;
 
-/** H_BUSY asks for no time: this is what a try counts as. */
+/** Time that is counted for H_BUSY, which requests none. */
 const BUSY_MILLISECONDS = 1;
 export const DEFAULT_PATIENCE_MS = 1000;
 
 export interface Patience {
-  /** The longest sum of waits that a call may ask for, in milliseconds: 0 .. 200,000. Default 1000. */
+  /** Limit of the sum of waits that a call may request, in milliseconds: 0 .. 200,000. Default 1000. */
   readonly patienceMs?: number;
-  /** Waits so many milliseconds. Default: this thread sleeps. */
+  /** Waits for the given time. Default: this thread sleeps. */
   readonly pause?: (milliseconds: number) => void;
 }
 
 export class Hypercalls {
-  /** Of the last `getTce`. */
+  /** The TCE that the last `getTce` returned. */
   tceHigh = 0;
   tceLow = 0;
   readonly #hypercall: Hypercall;
@@ -48,7 +47,7 @@ export class Hypercalls {
     this.#pause = pause;
   }
 
-  /** `page`: the bus address in pages of 4 KiB, as in all of these. The TCE is then in `tceHigh`, `tceLow`. */
+  /** `page`: the bus address in pages of 4 KiB, here and below. Stores the TCE in `tceHigh` and `tceLow`. */
   getTce(liobn: number, page: number): number {
     this.#address(liobn, page);
     const code = this.#call(H_GET_TCE);
@@ -85,7 +84,7 @@ export class Hypercalls {
     return this.#call(H_RTAS);
   }
 
-  /** Waits as a busy code or status asks, `waitedMs` having been waited before. The sum; -1: that is more than the patience. */
+  /** Waits for the requested time. Returns the sum with the time waited before, `waitedMs`; -1 if the sum exceeds the patience. */
   wait(milliseconds: number, waitedMs: number): number {
     const sum = waitedMs + milliseconds;
     if (sum > this.#patienceMs) return -1;
@@ -93,7 +92,7 @@ export class Hypercalls {
     return sum;
   }
 
-  /** Arguments stay as they are while a call is busy. */
+  /** Repeats the call, with the same arguments, while it is busy. */
   #call(number: number): number {
     for (let waited = 0; ; ) {
       const code = this.#hypercall(number, this.#args.block);
@@ -111,7 +110,7 @@ export class Hypercalls {
   }
 }
 
-/** What a code other than H_SUCCESS means to a driver: come back later, or never. */
+/** The failure of a code other than H_SUCCESS: "platform-busy" if a later call may succeed, else "platform-refused". */
 export function failureOfCode(code: number): Failure {
   const later =
     code === H_BUSY || code === H_RESOURCE || code === H_NOT_ENOUGH_RESOURCES || longBusyMilliseconds(code) > 0;
@@ -119,7 +118,7 @@ export function failureOfCode(code: number): Failure {
 }
 
 function sleep(milliseconds: number): void {
-  // A browser's main thread may not: it asks again at once, as often as its patience allows. No thread notifies this word. It is made
-  // here, not when the module is loaded: a page without SharedArrayBuffer can load the library.
+  // A browser's main thread may not sleep: it repeats the call at once. No thread notifies this word. It is created here and not when the
+  // module is loaded, so that a page without SharedArrayBuffer can load the library.
   if (mayWait()) waitWhile(wordsOf(createShared(4)), 0, 0, milliseconds);
 }

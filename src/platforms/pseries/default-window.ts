@@ -1,4 +1,4 @@
-/** The default window, as the device tree tells of it: checked against what the hypervisor knows, and emptied before it is used. */
+/** The default window of the device tree: the check that the hypervisor has it, and its clearing before use. */
 import { hexadecimal } from "../../units/counts.ts";
 import { InvalidArgumentError, IovaError, inWords } from "../../units/errors.ts";
 import type { DmaWindow, EntryRange } from "../../units/numbers.ts";
@@ -6,7 +6,7 @@ import { failureOfCode, type Hypercalls } from "./calls.ts";
 import type { PseriesOps } from "./ops.ts";
 import { type DmaProperties, H_PARAMETER, H_SUCCESS, TCES_PER_CALL } from "./papr.ts";
 
-/** Throws InvalidArgumentError for a size that no window has. */
+/** Throws InvalidArgumentError for an impossible size. */
 export function windowOf({ base, bytes, pageShift }: DmaProperties): DmaWindow {
   const entries = Number(bytes >> BigInt(pageShift));
   if (bytes !== BigInt(entries) << BigInt(pageShift) || !Number.isInteger(Math.log2(entries))) {
@@ -32,7 +32,7 @@ export function checkWindow(calls: Hypercalls, { liobn }: DmaProperties, window:
   }
 }
 
-/** Throws IovaError when the hypervisor refuses, at its first refusal: each may take as long as the guest's patience lasts. */
+/** Throws IovaError at the first refusal of the hypervisor, since each may take as long as the guest's patience. */
 export function emptyTable(ops: PseriesOps, { entries }: DmaWindow): void {
   for (let first = 0; first < entries; first += TCES_PER_CALL) {
     ops.clear(first, Math.min(TCES_PER_CALL, entries - first));
@@ -41,7 +41,7 @@ export function emptyTable(ops: PseriesOps, { entries }: DmaWindow): void {
   }
 }
 
-/** An address of 0 means "none" to many drivers. */
+/** Reserves bus address 0, which many drivers take for an error. */
 export function reservedOf(window: DmaWindow, reserved: readonly EntryRange[] = []): readonly EntryRange[] {
   const hasZero = window.base === 0n && !reserved.some(({ first }) => first === 0);
   return hasZero ? [{ first: 0, end: 1 }, ...reserved] : reserved;

@@ -1,11 +1,11 @@
-/** The guest's memory in a direct window: each page is mapped at its own place, so bus address − base is the physical address. */
+/** The guest's memory in a direct window, whose bus addresses are base + physical address. */
 import { hexadecimal } from "../../units/counts.ts";
 import { InvalidArgumentError, IovaError, inWords } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import { DEVICE_READS_AND_WRITES, type DmaWindow } from "../../units/numbers.ts";
 import type { PseriesOps } from "./ops.ts";
 
-/** A piece of the guest's memory: both are multiples of 4096. */
+/** A range of the guest's memory. Both fields are multiples of 4096. */
 export interface MemoryRange {
   readonly address: number;
   readonly bytes: number;
@@ -17,7 +17,7 @@ interface Run {
   readonly count: number;
 }
 
-/** Maps memory in a new window. On failure nothing of it is left, or the hypervisor has refused that too: then the window has to go. */
+/** Maps memory in a new window. After a failure the caller must remove the window, because entries may be left. */
 export function mapDirectly(
   ops: PseriesOps,
   { pageShift }: DmaWindow,
@@ -30,8 +30,8 @@ export function mapDirectly(
 }
 
 /**
- * Maps memory in a window that is in use. Entries that are mapped already stay as they are, also on failure; on failure the others are
- * empty again. Throws IovaError "still-reachable" when the hypervisor refuses to empty them.
+ * Maps memory in a window that is in use. Does not change entries that are mapped already. On failure the other entries are emptied again.
+ * Throws IovaError "still-reachable" if the hypervisor refuses to empty them.
  */
 export function addDirectly(ops: PseriesOps, { pageShift }: DmaWindow, range: MemoryRange): Failure | undefined {
   const runs = emptyRunsIn(ops, pagesIn(range, pageShift));
@@ -48,13 +48,13 @@ export function addDirectly(ops: PseriesOps, { pageShift }: DmaWindow, range: Me
   );
 }
 
-/** Goes on with an addition that was cut off: maps what is still empty of the range. On failure it can be repeated. */
+/** Completes an interrupted `addDirectly`: maps the empty entries of the range. Can be repeated after a failure. */
 export function completeDirectly(ops: PseriesOps, { pageShift }: DmaWindow, range: MemoryRange): Failure | undefined {
   const runs = emptyRunsIn(ops, pagesIn(range, pageShift));
   return typeof runs === "string" ? runs : mapRuns(ops, runs);
 }
 
-/** Empties the entries of a range, whether mapped or not. On failure devices may reach what is left; it can be repeated. */
+/** Empties the entries of a range. After a failure devices may still reach a part of it; the call can be repeated. */
 export function removeDirectly(ops: PseriesOps, { pageShift }: DmaWindow, range: MemoryRange): Failure | undefined {
   return emptyRuns(ops, [pagesIn(range, pageShift)]);
 }
@@ -62,7 +62,7 @@ export function removeDirectly(ops: PseriesOps, { pageShift }: DmaWindow, range:
 function mapRuns(ops: PseriesOps, runs: readonly Run[]): Failure | undefined {
   let failure: Failure | undefined;
   for (const { first, count } of runs) failure ??= ops.set(first, count, first, DEVICE_READS_AND_WRITES);
-  // Also after a failure: what has been gathered must not stay behind.
+  // Also after a failure, so that no gathered entries remain.
   return ops.publish() ?? failure;
 }
 
@@ -71,7 +71,7 @@ function emptyRuns(ops: PseriesOps, runs: readonly Run[]): Failure | undefined {
   return ops.publish();
 }
 
-/** The runs of empty entries, by one H_GET_TCE each; or why the hypervisor doesn't say. */
+/** Finds the runs of empty entries, with one H_GET_TCE per entry. */
 function emptyRunsIn(ops: PseriesOps, { first, count }: Run): readonly Run[] | Failure {
   const runs: Run[] = [];
   let from = first;
@@ -90,7 +90,7 @@ function pagesIn({ address, bytes }: MemoryRange, pageShift: number): Run {
   return { first: address / 2 ** pageShift, count: bytes / 2 ** pageShift };
 }
 
-/** Throws InvalidArgumentError unless there is memory, in whole pages of 4 KiB. */
+/** Throws InvalidArgumentError unless there is at least one range, and all consist of whole pages of 4 KiB. */
 export function checkMemory(ranges: readonly MemoryRange[]): readonly MemoryRange[] {
   for (const { address, bytes } of ranges) {
     const isRange = Number.isSafeInteger(address + bytes) && address >= 0 && bytes > 0;

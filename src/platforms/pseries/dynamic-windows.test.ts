@@ -544,7 +544,7 @@ test("a DMA that does not end: a removal of the default window that stops half-w
   }
 });
 
-test("a driver that dies while the default window is replaced holds its number no longer than its recovery, and its range until the window is back", () => {
+test("recovery of a driver that died while the default window was replaced frees its number; its range is quarantined until the window is restored", () => {
   const guest = guestWith({ slots: 1 });
   const { hypervisor, platform } = guest;
   const machine = PaprHypervisor.attach(hypervisor.handle);

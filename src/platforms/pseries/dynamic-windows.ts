@@ -1,14 +1,15 @@
 /**
- * Dynamic DMA windows: a second window for devices that can use addresses beyond 32 bits, asked of the firmware.
+ * Dynamic DMA windows: a second window, created by the firmware, for devices that can use addresses above 32 bits.
  *
- * In this order: query; no slot left, then the default window goes, if it holds nothing but reserved entries and the firmware can
- * bring it back, and query again; create; when one window covers all memory, map all of it in advance (*direct*: no hypercall
- * per mapping from then on); publish. A failure at any step: what was mapped is cleared, the window removed, the default window
- * brought back if it was removed, and the device is not tried again.
+ * The order of a creation: query; if no slot is left, remove the default window (if it holds only reserved entries, and the firmware can
+ * restore it) and query again; create; if one window covers all memory, map all of it in advance (*direct*: mappings take no hypercall
+ * from then on); publish. After a failure at any step, the window is removed, the default window is restored, and no other creation is
+ * tried for the device.
  *
- * One thread sets windows up. Others may map in the default window meanwhile: while it is removed all of its entries are taken, so they
- * find no space, and afterwards the hypervisor refuses them. When the thread dies over it, its recovery (window-recovery.ts) finishes or
- * undoes what it had begun: hence a step (window-state.ts) before each call that changes something.
+ * One thread at a time creates, changes or removes the window. Other threads may map in the default window meanwhile: while it is being
+ * removed all of its entries are reserved, so they find no space, and afterwards the hypervisor refuses them. If the thread dies, its
+ * recovery (window-recovery.ts) completes or undoes the change. Therefore a step (window-state.ts) is stored before each call that changes
+ * something.
  */
 
 import { pseriesTce } from "../../formats/pseries-tce.ts";
@@ -23,34 +24,34 @@ import type { PseriesOps } from "./ops.ts";
 import type { DmaProperties } from "./papr.ts";
 import { HELD_BY_ANOTHER, type Held, type PlacedWindow, STEP, type WindowState } from "./window-state.ts";
 
-/** What a device needs. */
+/** The requirements of a device. */
 export interface DynamicWindowRequest {
   /** The last byte that the device can address. */
   readonly mask: bigint;
-  /** All memory that there is. Default: the machine's. */
+  /** All memory that the device may use. Default: the machine's. */
   readonly memory?: readonly MemoryRange[];
-  /** May all memory be mapped in advance? Default true. */
+  /** True if all memory may be mapped in advance. Default true. */
   readonly direct?: boolean;
   /**
-   * log2 of the largest page of a window that is not direct: a mapping shows the device whole pages. Default 16. Direct windows take
-   * the largest page that divides memory.
+   * log2 of the largest page size of a window that is not direct; a mapping exposes whole pages to the device. Default 16. Direct windows
+   * have the largest page size that divides memory.
    */
   readonly largestPageShift?: number;
-  /** The most entries of a window that is not direct. Default 2^20. */
+  /** Largest number of entries of a window that is not direct. Default 2^20. */
   readonly largestWindow?: number;
 }
 
-/** Why there is no dynamic window; the default window is as it was. A Failure: the firmware or the hypervisor said so. */
+/** Why there is no dynamic window. The default window is unchanged. A Failure comes from the firmware or the hypervisor. */
 export type NoDynamicWindow = "mask-needs-none" | "not-offered" | "default-window-in-use" | "tried-before" | Failure;
 
-/** A window that has been made: bus address − base is, in a direct one, the physical address. */
+/** A created window. In a direct window, bus address − base is the physical address. */
 export interface MadeWindow {
   readonly kind: "direct" | "table";
   readonly liobn: number;
   readonly window: DmaWindow;
-  /** Is the default window gone? */
+  /** True if the default window was removed for it. */
   readonly replacesDefault: boolean;
-  /** Which of the windows it is that the device has had one after the other (window-state.ts). */
+  /** Counts the windows that the device has had (window-state.ts). */
   readonly generation: number;
 }
 
@@ -62,12 +63,12 @@ export interface DynamicWindowParts {
   /** The calling thread's number. */
   readonly thread: number;
   /**
-   * Takes all entries of the default window, until the answered function is called. Undefined: it holds more than reserved entries.
+   * Reserves all entries of the default window. Returns the function that releases them; undefined if entries are in use.
    */
   readonly holdDefault: () => (() => void) | undefined;
-  /** Does the hypervisor know a window with this liobn that begins at this bus address? Or why it doesn't say. */
+  /** True if the hypervisor has a window with this liobn at this bus address. */
   readonly isThere: (liobn: number, base: bigint) => boolean | Failure;
-  /** Calls `use` with ops of this thread on a window. */
+  /** Calls `use` with this thread's ops for a window. */
   readonly withOps: <Result>(liobn: number, window: DmaWindow, use: (ops: PseriesOps) => Result) => Result;
 }
 
@@ -77,7 +78,7 @@ interface Size {
   readonly windowShift: number;
 }
 
-/** Throws InvalidArgumentError for a request with keys that there are none of, or with values of another type. */
+/** Throws InvalidArgumentError for unknown keys and values of another type. */
 export function checkRequest(request: DynamicWindowRequest): void {
   checkKeys("a dynamic window", request, {
     mask: "any",
@@ -89,8 +90,8 @@ export function checkRequest(request: DynamicWindowRequest): void {
 }
 
 /**
- * Makes the device's dynamic window, or says why not. `prepare` makes what its views need (a table) before any can attach; what it throws
- * goes on to the caller: then the window is removed again.
+ * Creates the device's dynamic window, or returns why there is none. `prepare` creates the window's table before any view can attach. If it
+ * throws, the window is removed, and the error goes to the caller.
  */
 export function makeDynamicWindow(
   parts: DynamicWindowParts,
@@ -108,11 +109,10 @@ export function makeDynamicWindow(
 }
 
 /**
- * Takes a window away that nothing uses any more. `hold` takes all entries of its table and answers the function that gives them back;
- * undefined: something is mapped, then this answers "in-use". `giveUp` gives up what the window's views need, once the window is gone.
- * "platform-busy": another thread changes the window. On failure it can be repeated. Once the window is gone its table stays taken, since the
- * next window may have the same liobn: views of the old table find no space in it. Throws IovaError "window-gone" for a window that has
- * been removed.
+ * Removes an unused window. `hold` reserves all entries of its table and returns the function that releases them; undefined if entries are in
+ * use, then the result is "in-use". `giveUp` removes the table after the window. "platform-busy": another thread changes the window. Can be
+ * repeated after a failure. The entries of the removed window's table stay reserved, so that views of it find no space: the next window may
+ * have the same liobn. Throws IovaError "window-gone" if the window was removed before.
  */
 export function unmakeDynamicWindow(
   parts: DynamicWindowParts,
@@ -142,8 +142,8 @@ export function unmakeDynamicWindow(
 }
 
 /**
- * Changes what a direct window maps of these entries, at step `adding` or `emptying`. "platform-busy": another thread makes, changes or removes
- * the window. Throws IovaError "window-gone" for a window that has been removed.
+ * Changes these entries of a direct window, with the step `adding` or `emptying`. "platform-busy": another thread creates, changes or removes
+ * the window. Throws IovaError "window-gone" if the window was removed.
  */
 export function changeDynamicWindow(
   parts: Pick<DynamicWindowParts, "state" | "thread">,
@@ -153,7 +153,7 @@ export function changeDynamicWindow(
 ): Failure | undefined {
   const { state } = parts;
   return whileHeld(parts, made, (held) => {
-    // Half removed: the window is gone, and nothing in it is reached.
+    // Half removed: the window is gone, and devices reach nothing in it.
     if (held.atRest !== STEP.published) return undefined;
     state.noteRange(first, count);
     state.goOn(held, step);
@@ -162,8 +162,8 @@ export function changeDynamicWindow(
 }
 
 /**
- * The default window is there again, empty if it was gone. A reset of one that is there would empty it, and other threads may have
- * mapped in it by now: the reset is repeated after a failure, and after a thread's death.
+ * Restores the default window, empty, unless it is there. This may be a repetition, after a failure or a thread's death: then other threads
+ * may have mapped in the restored window, and another reset would empty it.
  */
 export function bringDefaultBack({
   firmware,
@@ -176,8 +176,8 @@ export function bringDefaultBack({
 }
 
 /**
- * Calls `change` while no other thread makes, changes or removes the window. `atRest`: the step that the window is at afterwards, also when
- * `change` throws; at first that of before.
+ * Calls `change` while no other thread creates, changes or removes the window. `atRest` is the step that is stored afterwards, also if
+ * `change` throws; at first it is the step of before.
  */
 function whileHeld(
   { state, thread }: Pick<DynamicWindowParts, "state" | "thread">,
@@ -194,14 +194,14 @@ function whileHeld(
   }
 }
 
-/** One try: knows what it has to undo. */
+/** One creation, with what must be undone if it fails. */
 class Attempt {
   readonly #parts: DynamicWindowParts;
   readonly #request: DynamicWindowRequest;
   readonly #memory: readonly MemoryRange[];
   readonly #held: Held;
   #removedDefault = false;
-  /** The window that the firmware has made. */
+  /** The liobn of the window that the firmware has created. */
   #liobn: number | undefined;
 
   constructor(parts: DynamicWindowParts, request: DynamicWindowRequest, memory: readonly MemoryRange[], held: Held) {
@@ -226,7 +226,7 @@ class Attempt {
     }
   }
 
-  /** The reason of a failure is what failed first: that the default window can't be brought back shows in its use. */
+  /** Ignores failures: the result of the creation is its first failure. */
   #undo(): void {
     const { firmware, state } = this.#parts;
     if (this.#liobn !== undefined) firmware.remove(this.#liobn);
@@ -252,7 +252,7 @@ class Attempt {
     return this.#take(size.kind, place);
   }
 
-  /** An answer with a slot left, if need be by removing the default window. */
+  /** Queries the firmware. If no slot is left, removes the default window and queries again. */
   #queryWithRoom(): WindowQuery | NoDynamicWindow {
     const { firmware, holdDefault, properties, state } = this.#parts;
     const query = firmware.query();
@@ -262,10 +262,10 @@ class Attempt {
     if (release === undefined) return "default-window-in-use";
     state.noteReplacement();
     state.goOn(this.#held, STEP.replacing);
-    // Also when it fails: a removal that has begun and not ended leaves a window that no device reaches.
+    // Also if the removal fails: an incomplete removal leaves a window that no device reaches.
     this.#removedDefault = true;
     const failure = firmware.remove(properties.liobn);
-    // Before others can map in it: a reset may empty it.
+    // Before other threads can map in it, since a reset empties it.
     if (failure !== undefined) bringDefaultBack(this.#parts);
     release();
     if (failure !== undefined) return failure;
@@ -273,7 +273,7 @@ class Attempt {
     return typeof again === "string" || again.windowsLeft > 0 ? again : "platform-refused";
   }
 
-  /** Fills a direct window. A window that the device can't reach is a failure too. */
+  /** Maps the memory of a direct window. A window beyond the device's mask is a failure. */
   #take(kind: MadeWindow["kind"], place: PlacedWindow): MadeWindow | Failure {
     const { liobn, windowShift, base } = place;
     const made = {
@@ -290,12 +290,12 @@ class Attempt {
   }
 }
 
-/** The bus addresses of a window that the firmware has made. */
+/** The window of bus addresses of a created window. */
 export function dmaWindowOf({ base, pageShift, windowShift }: PlacedWindow): DmaWindow {
   return { base, pageShift, entries: 2 ** (windowShift - pageShift) };
 }
 
-/** Direct with the largest page that divides memory, if one window can hold it all; else as large a table as may be. */
+/** Direct, with the largest page size that divides memory, if one window can cover it; else the largest possible table. */
 function sizeOf(query: WindowQuery, request: DynamicWindowRequest, memory: readonly MemoryRange[]): Size | undefined {
   const { largestWindow = 2 ** 20, largestPageShift = 16, direct = true } = request;
   const pageShifts = query.pageShifts

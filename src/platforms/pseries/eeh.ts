@@ -1,10 +1,11 @@
 /**
- * EEH of a pseries guest: a fault freezes the PE of its device, the firmware says so, the guest resets it. One PE a platform: that of its
- * device tree's properties. Mappings live through a freeze and its reset, and may be made and ended meanwhile.
+ * EEH of a pseries guest: a fault freezes the device's PE, the firmware reports it, the guest resets the PE. A platform has one PE, that of
+ * its device tree's properties. Mappings survive a freeze and a reset, and can be created and ended meanwhile.
  *
- * Who tells of a freeze is agreed by two words that threads share: *resets* is counted before and after each reset, so between two freezes
- * it has changed; *told* is the count at which a freeze was told last. A freeze is told even when a thread dies over the reset before it;
- * twice only if a report and a reset overlap, or its reset fails; and not at all if the thread that was to tell dies: then `isFrozen` shows it.
+ * Two shared words decide which thread reports a freeze. *resets* is incremented before and after each reset, so it changes between two
+ * freezes. *told* is the value of *resets* at the last reported freeze. A freeze is reported even if a thread dies in the reset before it. It
+ * is reported twice only if a report and a reset overlap, or if its reset fails. It is not reported if the reporting thread dies; `isFrozen`
+ * shows it then.
  */
 import type { Machine } from "../../machine/contract.ts";
 import type { SharedWords } from "../../shared/memory.ts";
@@ -17,9 +18,9 @@ import { type DmaProperties, RESET_STATE_IN_RESET, RESET_STATE_NORMAL } from "./
 const { add, compareExchange, load } = shared;
 
 const RESETS = 0;
-/** The count of resets at which a freeze was told last, + 1; 0: none was. */
+/** The value of RESETS at the last reported freeze, + 1; 0: no freeze was reported yet. */
 const TOLD = 1;
-/** Words of the shared state, zeros at first. */
+/** Number of words of the shared state. They are zero at first. */
 export const EEH_WORDS = 2;
 
 export interface EehParts {
@@ -38,36 +39,36 @@ export class PseriesEeh {
     this.#parts = parts;
   }
 
-  /** From now on a fault freezes the PE. */
+  /** Enables EEH: from now on a fault freezes the PE. */
   enable(): Failure | undefined {
     return this.#parts.firmware.enableEeh();
   }
 
-  /** Faults, and the PE if it is frozen and was not told of before. */
+  /** Takes the faults, and the PE if it is frozen and was not reported before. */
   takeReport(): EehReport {
-    // The firmware has waited for the DMAs in flight before it called the PE frozen: there is nothing more to do.
+    // The firmware reports a freeze only after the DMAs in flight have ended, so there is nothing to wait for.
     return takeFreezes({ machine: this.#parts.machine, takeFrozen: () => this.#takeFrozen(), settle: () => undefined });
   }
 
-  /** Is the PE cut off? Also while another thread resets it, or has died over that. */
+  /** True while the PE is frozen or in reset, also if the thread that reset it has died. */
   isFrozen(): boolean | Failure {
     const state = this.#parts.firmware.resetState();
     return typeof state === "string" ? state : state !== RESET_STATE_NORMAL;
   }
 
-  /** Ends a freeze. On failure the PE may stay cut off; the reset can be repeated, by any thread. */
+  /** Ends a freeze. After a failure the PE may stay frozen; any thread can repeat the reset. */
   reset(): Failure | undefined {
     const { words, at, firmware } = this.#parts;
     add(words, at + RESETS, 1);
     const failure = firmware.resetEndpoint();
-    // What froze between the first count and the reset's beginning is over: the next one is another.
+    // The reset has also ended a freeze that came after the first increment; the next freeze is a new one.
     add(words, at + RESETS, 1);
     return failure;
   }
 
   #takeFrozen(): readonly FrozenPartition[] | Failure {
     const { firmware, properties, words, at } = this.#parts;
-    // Before the state is read: a freeze that is seen then is of this count, or of an earlier one.
+    // Read before the state, so that a freeze seen below belongs to this count or an earlier one.
     const resets = load(words, at + RESETS);
     const state = firmware.resetState();
     if (typeof state === "string") return state;

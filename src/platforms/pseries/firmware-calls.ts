@@ -1,7 +1,6 @@
 /**
- * The guest's side of the firmware's services, with typed results: for dynamic windows query, create, remove, reset; for EEH the option,
- * the state of a PE, its reset. Why H_RTAS and not hypercalls of our own: it is how guests reach the firmware, so the same code can run on
- * another machine that has it.
+ * The guest's calls of firmware services, with typed results: query, create, remove and reset of dynamic windows; option, state and reset of
+ * EEH. They use H_RTAS, as guests do, so that the code also runs on another machine that has it.
  */
 import type { Memory } from "../../machine/contract.ts";
 import type { Failure } from "../../units/failure.ts";
@@ -18,15 +17,15 @@ import {
   RTAS_SUCCESS,
 } from "./papr.ts";
 
-/** What a busy status, which asks for no time, counts as. */
+/** Time that is counted for a busy status, which requests none. */
 const BUSY_MILLISECONDS = 1;
 
-/** Results of the call that creates a window, behind the status; and the status's cell, behind token, two numbers and 5 arguments. */
+/** The create call has 3 results after the status; the status's cell follows token, two counts and 5 arguments. */
 const CREATE_RESULTS = 3;
 const STATUS_OF_CREATE = 8;
 const CREATE_BYTES: number = 4 * (STATUS_OF_CREATE + 1 + CREATE_RESULTS);
 
-/** What the firmware has left to give. */
+/** What the firmware can still create. */
 export interface WindowQuery {
   readonly windowsLeft: number;
   /** The largest window, in TCEs. */
@@ -35,7 +34,7 @@ export interface WindowQuery {
   readonly pageShifts: readonly number[];
 }
 
-/** Where a window has been made. */
+/** A created window. */
 export interface CreatedWindow {
   readonly liobn: number;
   readonly base: bigint;
@@ -47,7 +46,7 @@ export class FirmwareCalls {
   readonly #calls: Hypercalls;
   readonly #properties: DmaProperties;
 
-  /** `buffer`: physical address of memory for arguments, which is this thread's alone. */
+  /** `buffer`: physical address of memory for arguments. No other thread uses it. */
   constructor(memory: Memory, buffer: number, calls: Hypercalls, properties: DmaProperties) {
     this.#memory = memory;
     this.#buffer = buffer;
@@ -68,12 +67,12 @@ export class FirmwareCalls {
     return typeof answer === "string" ? answer : createdIn(answer);
   }
 
-  /** Empties the buffer: until the next call, `createdBy` finds nothing in it. */
+  /** Clears the buffer, so that `createdBy` finds no old answer in it. */
   clearBuffer(): void {
     this.#memory.write(this.#buffer, new Uint8Array(CREATE_BYTES));
   }
 
-  /** The window that `create` has made by a call with this buffer, which is another thread's; undefined: the last call there made none. */
+  /** The window that a dead thread's `create` has created with its buffer at this address; undefined: its last call created no window. */
   createdBy(
     buffer: number,
   ): (CreatedWindow & { readonly pageShift: number; readonly windowShift: number }) | undefined {
@@ -106,8 +105,7 @@ export class FirmwareCalls {
   }
 
   /**
-   * Puts the PE's reset on, and takes it off: then a freeze is over. How long a real bus has to be held in reset is not waited for: no
-   * device here needs the time.
+   * Activates and deactivates the PE's reset, which ends a freeze. Does not wait in between: the devices of the models need no reset time.
    */
   resetEndpoint(): Failure | undefined {
     const set = (step: number): Failure | undefined =>
@@ -132,7 +130,7 @@ export class FirmwareCalls {
     const view = new DataView(bytes.buffer);
     for (let waited = 0; ; ) {
       for (const [index, cell] of cells.entries()) view.setUint32(4 * index, cell);
-      // Before the firmware answers, the buffer of a thread that has died shows no success.
+      // Until the firmware answers, the buffer holds no success: a recovery may read it after this thread has died.
       view.setInt32(4 * cells.length, RTAS_BUSY);
       this.#memory.write(buffer, bytes);
       const code = this.#calls.callFirmware(buffer);

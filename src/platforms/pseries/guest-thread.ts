@@ -1,4 +1,4 @@
-/** What one thread of the guest has to call its hypervisor with: hypercalls, its list page, services of the firmware. */
+/** The means by which one thread of the guest calls its hypervisor: hypercalls, its list page, firmware services. */
 import type { Machine } from "../../machine/contract.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { DmaWindow } from "../../units/numbers.ts";
@@ -7,7 +7,7 @@ import { FirmwareCalls } from "./firmware-calls.ts";
 import { PseriesOps } from "./ops.ts";
 import { type DmaProperties, H_PARAMETER, H_SUCCESS } from "./papr.ts";
 
-/** The unit of list pages, in bytes: a list of 512 TCEs. */
+/** Size of a list page in bytes: a list of 512 TCEs. */
 export const LIST_PAGE_BYTES = 4096;
 
 export interface GuestThreadParts {
@@ -15,18 +15,18 @@ export interface GuestThreadParts {
   readonly calls: Hypercalls;
   readonly properties: DmaProperties;
   readonly multiTce: boolean;
-  /** Physical address of the list page of thread 0; undefined: there are none. */
+  /** Physical address of thread 0's list page; undefined: no list pages. */
   readonly listPages: number | undefined;
 }
 
-/** One thread's. */
+/** One per thread. */
 export class GuestThread {
   readonly machine: Machine;
   readonly calls: Hypercalls;
   readonly properties: DmaProperties;
   readonly #multiTce: boolean;
   readonly #listPages: number | undefined;
-  /** By its list page, or undefined as long as it has none. */
+  /** Undefined as long as the thread has no list page. */
   #firmware: FirmwareCalls | undefined;
   #listPage: number | undefined;
 
@@ -38,7 +38,7 @@ export class GuestThread {
     this.#listPages = listPages;
   }
 
-  /** The thread has a number, and with it a list page: from now on `firmware` and ops that are made use it; so do `ops`. */
+  /** Sets the thread's number, and with it its list page, for `firmware`, these ops, and ops that are created later. */
   join(thread: number, ops: PseriesOps): void {
     if (this.#listPages === undefined) return;
     this.#listPage = this.listPageOf(thread);
@@ -46,12 +46,12 @@ export class GuestThread {
     ops.useListPage(this.#listPage);
   }
 
-  /** Undefined: there is no memory for its arguments. */
+  /** Undefined: there is no memory for arguments. */
   get firmware(): FirmwareCalls | undefined {
     return this.#firmware;
   }
 
-  /** Ops of this thread on a window. */
+  /** Creates this thread's ops for a window. */
   opsOn(liobn: number, window: DmaWindow): PseriesOps {
     const { calls, machine } = this;
     const ops = new PseriesOps({ memory: machine.memory, calls, liobn, window, multiTce: this.#multiTce });
@@ -59,7 +59,7 @@ export class GuestThread {
     return ops;
   }
 
-  /** Does the hypervisor know a window with this liobn that has the bus address? Or why it doesn't say. */
+  /** True if the hypervisor has a window with this liobn that contains the bus address. */
   isThere(liobn: number, base: bigint): boolean | Failure {
     const code = this.calls.getTce(liobn, Number(base >> 12n));
     if (code === H_SUCCESS) return true;

@@ -1,6 +1,6 @@
 /**
- * TableOps by H_PUT_TCE and its kin: gathered as gathering-ops.ts says, up to 512 TCEs a call, from a list page in memory that is this
- * thread's. Single entries, and all where there is no list page or no multi-TCE feature, go by a call each.
+ * TableOps by H_PUT_TCE and related calls. Entries are gathered (gathering-ops.ts), and up to 512 TCEs are handed over per call in this
+ * thread's list page. Single entries take one call each, and so do all entries without list page or multi-TCE feature.
  */
 import * as addresses from "../../formats/address.ts";
 import { ENTRY_WORDS } from "../../formats/contract.ts";
@@ -40,24 +40,24 @@ export class PseriesOps extends GatheringOps {
     this.#calls = calls;
   }
 
-  /** From now on, runs go through the page of 4096 bytes at this physical address. It has to be this thread's alone. */
+  /** Runs are handed over in the page of 4096 bytes at this physical address from now on. No other thread may use the page. */
   useListPage(address: number): void {
     this.#calls.listPage = address;
   }
 
-  /** Has the entry no permissions? Or why the hypervisor doesn't say. What is gathered is not looked at. */
+  /** True if the entry permits no access. Ignores gathered entries. */
   isEmpty(entry: number): boolean | Failure {
     this.checkRange(entry, 1);
     return this.#calls.isEmpty(entry);
   }
 }
 
-/** The calls about one LIOBN. A list holds TCEs as they stand in memory. */
+/** The calls for one LIOBN. A list has the byte order of TCEs in memory. */
 class TceCalls implements EntryCalls {
   readonly largestPage: number;
   readonly listEntries = TCES_PER_CALL;
   readonly mostUnmapped: number;
-  /** A call that empties entries empties all of them or, for all that is known, none. */
+  /** How many entries a failed call has emptied is not known: count none. */
   readonly unmapped = 0;
   listPage: number = NO_LIST_PAGE;
   readonly #memory: Memory;
@@ -82,7 +82,7 @@ class TceCalls implements EntryCalls {
     this.mostUnmapped = multiTce ? TCES_PER_CALL : 1;
   }
 
-  /** A TCE has its own permissions: one call makes entries of all kinds. */
+  /** Each TCE has its own permissions, so one call can write entries of all kinds. */
   kindOf(): number {
     return 0;
   }
@@ -128,7 +128,7 @@ class TceCalls implements EntryCalls {
     return code === H_SUCCESS ? (this.#calls.tceLow & TCE_PERMISSIONS) === 0 : failureOfCode(code);
   }
 
-  /** An entry that a failed call has changed all the same is put back. When that fails too, which page the device reaches is unknown. */
+  /** If a failed call has changed the entry, it is restored. If that fails too, the page that the device reaches is unknown. */
   replace(entry: number, page: number, access: EntryAccess, old: EntryValue): Failure | undefined {
     pseriesTce.encode(page, 1, access, this.#pageShift, this.#scratch);
     const code = this.#put(entry, this.#scratch, 0);

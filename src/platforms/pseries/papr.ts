@@ -1,9 +1,9 @@
 /**
- * What a pseries guest and its hypervisor say to each other about DMA: numbers of calls, codes, and the firmware's services for
- * dynamic windows and EEH, as a manual would list them (LoPAPR: "Hypervisor call functions", "TCE", "Dynamic DMA windows"). The platform makes
- * these calls; the models in machines/hypervisors/papr answer them. Neither has other code in common.
+ * The interface of a pseries guest and its hypervisor for DMA: numbers of hypercalls, return codes, and the firmware's services for dynamic
+ * windows and EEH (LoPAPR: "Hypervisor call functions", "TCE", "Dynamic DMA windows"). The platform makes these calls; the models in
+ * machines/hypervisors/papr implement them. They share no other code.
  *
- * A hypercall takes 64-bit arguments and answers a code. The bus address in a window is an *ioba*; a window is named by its *liobn*.
+ * A hypercall takes 64-bit arguments and returns a code. *ioba*: a bus address in a window. *liobn*: the number of a window.
  */
 
 /** liobn, ioba → the TCE. */
@@ -14,7 +14,7 @@ export const H_PUT_TCE = 0x20;
 export const H_STUFF_TCE = 0x138;
 /** liobn, first ioba, list of big-endian TCEs (physical address, a multiple of 4096), count (at most 512). */
 export const H_PUT_TCE_INDIRECT = 0x13c;
-/** Address of an argument buffer: a service of the firmware. Not in LoPAPR; the number that QEMU's firmware uses. */
+/** Calls a firmware service: address of the argument buffer. Not in LoPAPR; QEMU's firmware uses this number. */
 export const H_RTAS = 0xf000;
 
 /** TCEs in one list page, and so in one call. */
@@ -29,13 +29,13 @@ export const H_PRIVILEGE = -3;
 export const H_PARAMETER = -4;
 export const H_RESOURCE = -16;
 export const H_NOT_ENOUGH_RESOURCES = -44;
-/** 9900 .. 9905: nothing was done, or a part; make the same call again after 1 ms, 10 ms … 100 s. */
+/** 9900 .. 9905: nothing or a part was done; repeat the call after 1 ms, 10 ms … 100 s. */
 export const H_LONG_BUSY_FIRST = 9900;
 const H_LONG_BUSY_LAST = 9905;
-/** What KVM's fast path says to its user space. A guest never sees it. */
+/** KVM's fast path leaves the call to its user space. A guest never sees this code. */
 export const H_TOO_HARD = 9999;
 
-/** The wait that a long-busy code asks for, in milliseconds; 0 when it is none. */
+/** The time that a long-busy code requests, in milliseconds; 0 for other codes. */
 export function longBusyMilliseconds(code: number): number {
   return code >= H_LONG_BUSY_FIRST && code <= H_LONG_BUSY_LAST ? 10 ** (code - H_LONG_BUSY_FIRST) : 0;
 }
@@ -54,7 +54,7 @@ export const RTAS_PARAMETER = -3;
  */
 export const PAGE_SHIFT_BITS: readonly number[] = [12, 16, 24, 25, 26, 27, 28, 34, 21];
 
-/** Which token stands for which service: the device tree says it ("ibm,ddw-applicable", "ibm,ddw-extensions"). */
+/** Tokens of the services, from the device tree ("ibm,ddw-applicable", "ibm,ddw-extensions"). */
 export interface DynamicWindowTokens {
   /** PE's address, unit id (2 cells) → status, windows left, largest window in TCEs, page sizes, migration flag. */
   readonly query: number;
@@ -62,14 +62,14 @@ export interface DynamicWindowTokens {
   readonly create: number;
   /** liobn → status. */
   readonly remove: number;
-  /** PE's address, unit id (2 cells) → status: the default window is back, dynamic ones are gone. An extension. */
+  /** PE's address, unit id (2 cells) → status. Restores the default window, removes dynamic ones. An extension. */
   readonly reset?: number;
 }
 
 /**
- * Which token stands for which service of EEH, by their names in the device tree: "ibm,set-eeh-option",
+ * Tokens of the EEH services, by their names in the device tree: "ibm,set-eeh-option",
  * "ibm,read-slot-reset-state2", "ibm,set-slot-reset". (LoPAPR, "Enhanced I/O Error Handling". Arguments, functions and states are from
- * memory, and have not been compared with the document. Left out: the release of registers or DMA alone, the error's log, the
+ * memory, and have not been compared with the document. Not included: the release of registers or DMA alone, the error's log, the
  * configuration of bridges.)
  */
 export interface EehTokens {
@@ -86,35 +86,35 @@ export const EEH_ENABLE = 1;
 
 export const RESET_DEACTIVATE = 0;
 export const RESET_ACTIVATE = 1;
-/** The same by another wire. */
+/** The same, by the fundamental reset. */
 export const RESET_ACTIVATE_FUNDAMENTAL = 3;
 
 /** Registers and DMA work. */
 export const RESET_STATE_NORMAL = 0;
-/** The reset is active: nothing works, and the freeze of before is over with it. */
+/** The reset is active: registers and DMA are cut off. The earlier freeze is over. */
 export const RESET_STATE_IN_RESET = 1;
-/** Frozen: registers and DMA are cut off. States above: one of the two is, or the PE is away. */
+/** Frozen: registers and DMA are cut off. In higher states one of the two is cut off, or the PE is not available. */
 export const RESET_STATE_FROZEN = 2;
 
-/** A device's part of the device tree, as far as DMA goes. Structured-cloneable. */
+/** A device's properties in the device tree that concern DMA. Structured-cloneable. */
 export interface DmaProperties {
   /** The default window: "ibm,dma-window". */
   readonly liobn: number;
   readonly base: bigint;
   readonly bytes: bigint;
-  /** log2 of its page size; 12 where the tree doesn't say. */
+  /** log2 of its page size; 12 if the tree has no such property. */
   readonly pageShift: number;
-  /** Does the hypervisor have H_STUFF_TCE and H_PUT_TCE_INDIRECT ("hcall-multi-tce" in "ibm,hypertas-functions")? */
+  /** True if the hypervisor has H_STUFF_TCE and H_PUT_TCE_INDIRECT ("hcall-multi-tce" in "ibm,hypertas-functions"). */
   readonly multiTce: boolean;
-  /** Names of the devices that share all this: they are one partitionable endpoint (PE), which translates, and freezes, as one. */
+  /** Names of the devices of this partitionable endpoint (PE). They share windows, and are frozen together. */
   readonly devices: readonly string[];
-  /** What firmware calls name the PE by. */
+  /** The address of the PE in firmware calls. */
   readonly configAddress: number;
   readonly unitId: bigint;
   /** Undefined: no dynamic windows. */
   readonly tokens?: DynamicWindowTokens;
   /** Undefined: a fault freezes nothing. */
   readonly eeh?: EehTokens;
-  /** Windows may be placed below 2^64 for devices of fewer address bits: an extension. */
+  /** True if windows may be placed at low addresses, for devices of fewer than 64 address bits. An extension. */
   readonly limitedAddressing: boolean;
 }

@@ -1,14 +1,13 @@
 /**
- * The pseries guest: a window of bus addresses whose TCEs only the hypervisor can write. Beside the generic table it has its liobn, a
- * list page for each thread, EEH, and a dynamic window, once one has been made.
+ * A pseries guest: a window of bus addresses whose TCEs only the hypervisor can write. Besides the generic table it has its liobn, a list page
+ * for each thread, EEH, and possibly a dynamic window.
  *
  *     const platform = PseriesPlatform.create(machine, { properties, region: { address, bytes } });
  *     worker.postMessage([machine.handle, platform.handle]);  // there: PseriesPlatform.attach(machine, handle)
  *
- * The list pages are one block, a page for each thread number of the crew. A thread number belongs to one living thread, and a
- * dead thread's is given out again only after it was reclaimed: so no two threads write one page, and none is lost with its thread.
- * A page is filled right before the call that reads it. So all tables of a thread use the same one, and between two calls about entries
- * it is the buffer of this thread's firmware calls.
+ * The list pages are one block, indexed by the thread's number in the crew. A number belongs to one living thread, and is given to a new
+ * thread only after the old one was recovered. So no two threads write to one page, and no page is lost with its thread. A page is filled
+ * directly before the call that reads it. So all tables of a thread use the same page, and it also serves as the buffer of firmware calls.
  */
 import type { Machine } from "../../machine/contract.ts";
 import { createShared, load, type SharedBuffer, store, wordsOf } from "../../shared/memory.ts";
@@ -37,36 +36,36 @@ import {
 } from "./window-view.ts";
 
 const DEFAULT_THREADS = 32;
-/** Words of the shared state: its version, EEH's, and the dynamic window's. */
+/** Words of the shared state: version, EEH, dynamic window. */
 const VERSION_AT = 0;
 const EEH_AT = 1;
 const WINDOW_AT: number = EEH_AT + EEH_WORDS;
 const STATE_BYTES: number = 4 * (WINDOW_AT + WINDOW_WORDS);
-/** Raised with every change that another version could misread. Version 1 had no word for it. */
+/** Raised with every change that another version could misread. Version 1 had no version word. */
 const STATE_VERSION = 3;
 
 export interface PseriesPlatformOptions {
-  /** What the device tree says. */
+  /** The properties in the device tree. */
   readonly properties: DmaProperties;
   /**
-   * Physical memory for list pages and firmware calls, which is the platform's alone: a page of 4096 bytes for each thread of the crew, at a
-   * multiple of 4096. Default: none; then every entry takes a call, and there are no dynamic windows and no EEH.
+   * Physical memory for list pages and firmware calls: 4096 bytes for each thread of the crew, at a multiple of 4096. Nothing else may use
+   * it. Without it every entry takes a call, and there are no dynamic windows and no EEH.
    */
   readonly region?: MemoryRange;
-  /** Use the calls for many TCEs? Default: if the properties say so. */
+  /** True if calls for many TCEs are used. Default: as in the properties. */
   readonly multiTce?: boolean;
   readonly patience?: Patience;
-  /** Of the generic table. */
+  /** Options of the generic table. */
   readonly table?: TableOptions;
 }
 
-/** Structured-cloneable. A dynamic window that is made later is not in it: post the handle again. */
+/** Structured-cloneable. It has the dynamic window of the moment at which it was read. */
 export interface PseriesPlatformHandle {
   readonly properties: DmaProperties;
   readonly multiTce: boolean;
   readonly patienceMs: number;
   readonly state: SharedBuffer;
-  /** Physical address of the list page of thread 0; undefined: there are none. */
+  /** Physical address of thread 0's list page; undefined: no list pages. */
   readonly listPages: number | undefined;
   readonly place: TablePlace;
   readonly dynamic: DynamicHandle | undefined;
@@ -84,9 +83,8 @@ const HANDLE = {
 const PLACE = { liobn: "count", table: "table", options: "object" } as const;
 
 /**
- * A guest of a PAPR hypervisor: entries by hypercalls from a list page of each thread; `generic` is the table to map in, a dynamic window
- * another. One thread's view: post the machine's handle and this one's, and `attach` in each other thread. What the hypervisor refuses is
- * a `Failure` of the mapping; wrong options throw InvalidArgumentError.
+ * One thread's view: post the machine's handle and this one's, and `attach` in each other thread. `generic` is the table of the default
+ * window; `windows` has the dynamic window too. If the hypervisor refuses an entry, the mapping returns a `Failure`.
  */
 export class PseriesPlatform extends TablePlatform {
   readonly ops: PseriesOps;
@@ -109,9 +107,9 @@ export class PseriesPlatform extends TablePlatform {
   }
 
   /**
-   * Empties the default window, switches EEH on if there is any, and attaches this thread. Throws InvalidArgumentError for properties
-   * that are none, a liobn or window that the hypervisor doesn't know, or a region without a page for each thread; IovaError with the
-   * failure's code when it refuses the rest.
+   * Empties the default window, enables EEH, and attaches this thread. Throws InvalidArgumentError for invalid properties, a liobn or window
+   * that the hypervisor does not have, or a region without a page for each thread; IovaError with the failure's code if the hypervisor
+   * refuses something else.
    */
   static create(machine: Machine, options: PseriesPlatformOptions): PseriesPlatform {
     checkKeys("a pseries platform", options, {
@@ -160,8 +158,8 @@ export class PseriesPlatform extends TablePlatform {
   }
 
   /**
-   * A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle, IovaError "window-gone" when the
-   * handle's dynamic window has been removed.
+   * A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle, IovaError "window-gone" if the handle's
+   * dynamic window was removed.
    */
   static attach(machine: Machine, handle: PseriesPlatformHandle, patience: Patience = {}): PseriesPlatform {
     checkPseriesHandle(handle);
@@ -188,7 +186,7 @@ export class PseriesPlatform extends TablePlatform {
     return { ...this.#handle, dynamic: this.#dynamic.handle };
   }
 
-  /** The device's windows: the default one, unless it has made room, then the dynamic one. */
+  /** The default window, unless a dynamic one has replaced it, then the dynamic window. */
   override get windows(): readonly PseriesWindow[] {
     const normal: TableWindow = { kind: "translated", window: this.generic.window, table: this.generic };
     const { replacesDefault, use } = this.#dynamic;
@@ -197,27 +195,27 @@ export class PseriesPlatform extends TablePlatform {
   }
 
   /**
-   * Makes a dynamic window for a device, or says why there is none; then nothing has changed. When the thread dies over it, or before
-   * another thread has attached to a handle with the window, its recovery removes the window again.
+   * Creates a dynamic window for a device, or returns why there is none; then nothing has changed. If the thread dies before another thread
+   * has attached to a handle with the window, its recovery removes the window.
    */
   makeDynamicWindow(request: DynamicWindowRequest): PseriesWindow | NoDynamicWindow {
     return this.#dynamic.make(request);
   }
 
   /**
-   * Removes the dynamic window. "in-use": something is mapped in its table (of a direct window nobody can know). "platform-busy": another
-   * thread changes the window; when that one has died, until it is reclaimed. On failure it can be repeated. Afterwards other threads' views of
-   * its table find no space; they attach anew. When the thread dies over it, its recovery finishes it. Throws IovaError "window-gone" when
-   * the window that this view knows has been removed: nothing has changed, also when a new window has been made since.
+   * Removes the dynamic window. "in-use": entries of its table are mapped (use of a direct window can't be detected). "platform-busy": another
+   * thread changes the window, or has died in a change and was not reclaimed yet. Can be repeated after a failure. Other threads' views of
+   * the table find no space afterwards; they must attach anew. If the thread dies, its recovery completes the removal. Throws IovaError
+   * "window-gone", and changes nothing, if the window of this view was removed, even if there is a new window.
    */
   removeDynamicWindow(): Failure | undefined {
     return this.#dynamic.remove();
   }
 
   /**
-   * Memory has been added: a direct window gets it mapped, others have nothing to do. What is mapped already stays as it is, so it can be
-   * called twice for one range. On failure nothing more is mapped than before. When the thread dies over it, its recovery maps the rest.
-   * Throws IovaError "still-reachable" when the hypervisor refuses to undo a failure: devices may reach a part of the range until
+   * Maps memory that was added to the guest in a direct window. Does nothing for other windows. Does not change memory that is mapped already,
+   * so it can be called twice for one range. On failure nothing more is mapped than before. If the thread dies, its recovery maps the rest.
+   * Throws IovaError "still-reachable" if the hypervisor refuses to undo a failed call: devices may reach a part of the range until
    * `removeMemory` of it succeeds; "window-gone" as `removeDynamicWindow`.
    */
   addMemory(range: MemoryRange): Failure | undefined {
@@ -225,31 +223,31 @@ export class PseriesPlatform extends TablePlatform {
   }
 
   /**
-   * Memory is about to be taken away: a direct window maps it no more. Memory that was not mapped, or lies beyond the window, needs nothing.
-   * On failure devices may still reach it; repeat the call. When the thread dies over it, its recovery takes the rest away. Throws
-   * IovaError "window-gone" as `removeDynamicWindow`.
+   * Unmaps memory that will be removed from the guest in a direct window. Ignores memory that is not mapped or lies beyond the window. After a
+   * failure devices may still reach it; repeat the call. If the thread dies, its recovery unmaps the rest. Throws IovaError "window-gone"
+   * as `removeDynamicWindow`.
    */
   removeMemory(range: MemoryRange): Failure | undefined {
     return this.#dynamic.removeMemory(range);
   }
 
-  /** As `takeFaults`, and tells of the device's PE when a fault has frozen it, once (eeh.ts). */
+  /** Takes the faults, and the PE if they have frozen it. A freeze is reported once (eeh.ts). */
   takeEehReport(): EehReport {
     const faultsAlone = (): EehReport => ({ faults: this.#guest.machine.faults(), events: [] });
     return this.#eeh?.takeReport() ?? faultsAlone();
   }
 
-  /** Is the PE cut off: frozen, or in a reset that has not ended? Or why the firmware doesn't say. */
+  /** True if the PE is frozen, or in a reset that has not ended. */
   isFrozen(): boolean | Failure {
     return this.#eeh?.isFrozen() ?? false;
   }
 
-  /** Resets the PE, if there is EEH: what its devices were doing ends. */
+  /** Also resets the PE, if there is EEH. */
   override reset(): Failure | undefined {
     return this.#eeh?.reset() ?? super.reset();
   }
 
-  /** Gives this thread's views back, each also when the one before throws. A second call does nothing. */
+  /** Closes this thread's views; if one throws, the others are closed nevertheless. A second call does nothing. */
   override close(): void {
     try {
       this.#dynamic.close();
@@ -258,7 +256,7 @@ export class PseriesPlatform extends TablePlatform {
     }
   }
 
-  /** Undefined: the device tree has none, or there is no memory for firmware calls. */
+  /** Undefined: the device tree has no EEH, or there is no memory for firmware calls. */
   get #eeh(): PseriesEeh | undefined {
     const { properties, state } = this.#handle;
     const { firmware, machine } = this.#guest;
@@ -267,7 +265,7 @@ export class PseriesPlatform extends TablePlatform {
   }
 }
 
-/** The view that recovers the dynamic window, once there is one: the default window's table is made before it. */
+/** The view that recovers the dynamic window. It is created after the default window's table. */
 interface Made {
   dynamic?: WindowView;
 }
@@ -277,7 +275,7 @@ function recoveringWith(made: Made): RecoverAround {
     made.dynamic === undefined ? own(thread, scope) : made.dynamic.recoverDefault(own, thread, scope);
 }
 
-/** The address of the list pages. Throws InvalidArgumentError for a region that has no page for each thread. */
+/** Returns the address of the list pages. Throws InvalidArgumentError for a region without a page for each thread. */
 function listPagesIn(region: MemoryRange | undefined, threads: number): number | undefined {
   if (region === undefined) return undefined;
   const { address, bytes } = region;

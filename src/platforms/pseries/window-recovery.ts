@@ -1,10 +1,11 @@
 /**
- * What a dead thread left of a dynamic window: a making is undone, so that the window can be made anew; a removal is finished; memory that it
- * was adding is mapped, memory that it was removing is not. A window that it had made, and no other thread has attached to, is removed.
+ * Recovers a dead thread's change of the dynamic window. Undoes a creation, so that the window can be created again; completes a removal; maps
+ * memory that the thread was adding, and empties entries of memory that it was removing. Removes a window that the thread has created if no
+ * other thread has attached to it.
  *
- * It works in the dead thread's name, by the step and the facts of window-state.ts, with the crew's recovery lock: so no two recoveries run
- * at once. Each step may be repeated: a removal of a window that is gone is refused, and then the hypervisor doesn't know the liobn;
- * the default window is not brought back twice; entries are mapped only where they are empty.
+ * The recovery runs under the crew's recovery lock, and stores steps in the dead thread's name (window-state.ts). It can be repeated from any
+ * point. If the window was removed before, the firmware refuses to remove it and the hypervisor does not have the liobn. The default window is
+ * restored only if it is missing, and entries are mapped only if they are empty.
  */
 import type { Crew } from "../../shared/crew.ts";
 import type { Failure } from "../../units/failure.ts";
@@ -15,11 +16,11 @@ import { type Held, STEP, type WindowState } from "./window-state.ts";
 export interface WindowRecoveryParts
   extends Pick<DynamicWindowParts, "firmware" | "isThere" | "properties" | "state" | "withOps"> {
   readonly crew: Pick<Crew, "removeStructure">;
-  /** The physical address of a thread's list page. */
+  /** Physical address of a thread's list page. */
   readonly listPageOf: (thread: number) => number;
 }
 
-/** "platform-busy": the firmware or the hypervisor asks to be called again later; nothing is lost, and the recovery can be repeated. */
+/** "platform-busy": the firmware or the hypervisor was busy; repeat the recovery later. */
 export function recoverWindow(parts: WindowRecoveryParts, thread: number): Failure | undefined {
   const { state } = parts;
   const left = state.leftBy(thread) ?? state.takeUnseen(thread);
@@ -45,12 +46,12 @@ export function recoverWindow(parts: WindowRecoveryParts, thread: number): Failu
   }
 }
 
-/** Of a window that no view has: what can't be removed stays, and the device counts as tried. */
+/** Undoes a creation. If the firmware refuses to remove the window, no other creation is tried for the device. */
 function undo(parts: WindowRecoveryParts, left: Held): Failure | undefined {
   return remove(parts, left, STEP.failed, STEP.failed);
 }
 
-/** The answer of the firmware to the dead thread's call, if it came. */
+/** Notes the window that the firmware has created for the dead thread. False: it has created none. */
 function noteCreated({ firmware, listPageOf, state }: WindowRecoveryParts, left: Held): boolean {
   const created = firmware.createdBy(listPageOf(left.thread));
   if (created === undefined) return false;
@@ -59,7 +60,7 @@ function noteCreated({ firmware, listPageOf, state }: WindowRecoveryParts, left:
   return true;
 }
 
-/** `kept`: the step at rest when the window can't be removed; `half`: when the default window can't be brought back. */
+/** `kept`: the final step if the window can't be removed. `half`: the final step if the default window can't be restored. */
 function remove(parts: WindowRecoveryParts, left: Held, kept: number, half: number): Failure | undefined {
   const { crew, firmware, isThere, state } = parts;
   const { liobn, base } = state.place;
@@ -73,7 +74,7 @@ function remove(parts: WindowRecoveryParts, left: Held, kept: number, half: numb
   return endWithDefault(parts, left, half);
 }
 
-/** There is no dynamic window any more: the default one comes back, if it was removed. `half`: the step at rest when that is refused. */
+/** Restores the default window, if it was removed. `half`: the final step if the firmware refuses. */
 function endWithDefault(parts: WindowRecoveryParts, left: Held, half: number): Failure | undefined {
   const { state } = parts;
   const failure = state.replacesDefault ? bringDefaultBack(parts) : undefined;
@@ -81,7 +82,7 @@ function endWithDefault(parts: WindowRecoveryParts, left: Held, half: number): F
   return end(state, left, failure === undefined ? STEP.untried : half);
 }
 
-/** What the hypervisor refuses is left as it is: another thread that repeats the change is told. */
+/** If the hypervisor refuses, the entries stay unchanged; a thread that repeats the change gets the failure. */
 function changeMemory(
   { state, withOps }: WindowRecoveryParts,
   left: Held,

@@ -1,46 +1,46 @@
 /**
- * A device's dynamic window in the platform's shared state: how far it is, which thread works on it, and what a recovery needs to know of
- * it when that thread has died.
+ * The shared state of a device's dynamic window: its step, the thread that works on it, and the facts that a recovery needs if that thread has
+ * died.
  *
- * The first word decides. It holds a step, the number of the thread that works on the window, and the window's generation. Every making
- * counts the generation up; a view carries the generation of the window that it knows. A thread begins by a compare-and-swap from a step
- * at rest to one that is held, so at most one thread works on the window, and it works on the window that it knows. It ends with a
- * store of a step at rest, which pairs with the next thread's compare-and-swap: the next one sees what it did. In between it stores a
- * step *before* it calls the firmware, so the step says what may have happened, and the facts that this step's recovery reads are stored
- * before the step.
+ * The first word holds a step, a thread's number, and the window's generation. Every creation increments the generation; a view has the
+ * generation of its window. Steps are either *at rest*, or *held* by the thread in the word. A thread begins by a compareExchange from a
+ * step at rest to a held one. So at most one thread works on the window, and only on the window that it knows. It ends with a store of a
+ * step at rest, which pairs with the compareExchange of the next thread: that thread sees its writes. In between it stores a held step
+ * *before* each firmware call that changes something, and the facts before the step that uses them. So the step tells a recovery which
+ * call may have been made.
  *
- * A thread that dies leaves the word with its number. Its recovery (window-recovery.ts) goes on in its name, and ends with a step at
- * rest. A recoverer that dies leaves the word as it found it, or a step later; the next recovery of the same thread goes on from there.
+ * A thread that dies leaves its number in the word. Its recovery (window-recovery.ts) continues in its name, and ends with a step at rest. If
+ * the recovering thread dies too, the next recovery continues from the stored step.
  */
 import { compareExchange, load, type SharedWords, store } from "../../shared/memory.ts";
 import { IovaError } from "../../units/errors.ts";
 
-/** Steps. 0 is what new shared memory holds. */
+/** Steps. New shared memory holds 0. */
 export const STEP = {
   /** At rest: there is no window. */
   untried: 0,
   /** At rest. */
   published: 1,
-  /** At rest: a making has failed. */
+  /** At rest: a creation has failed. */
   failed: 2,
-  /** At rest: the window is gone; the default one has still to be brought back. */
+  /** At rest: the window is removed, the default window is not restored yet. */
   halfRemoved: 3,
 
-  /** A making has begun. It may hold entries of the default window. */
+  /** A creation has begun. Entries of the default window may be reserved for it. */
   making: 4,
-  /** The firmware removes the default window, all of whose entries are held. */
+  /** The firmware removes the default window, whose entries are all reserved. */
   replacing: 5,
-  /** The firmware creates the window. Its answer is in the list page of the thread. */
+  /** The firmware creates the window. Its answer is in the thread's list page. */
   creating: 6,
-  /** The window is there, as the facts say; no view has it. */
+  /** The firmware has created the window in the facts. No view has it yet. */
   filling: 7,
-  /** A removal or change has begun. It may hold entries of the window's table. */
+  /** A removal or change has begun. Entries of the window's table may be reserved for it. */
   begun: 8,
-  /** Memory is added: the range of entries in the facts is mapped. */
+  /** Memory is added: the range of entries in the facts is being mapped. */
   adding: 9,
-  /** Memory is removed: the range of entries in the facts is emptied. */
+  /** Memory is removed: the range of entries in the facts is being emptied. */
   emptying: 10,
-  /** The firmware removes the window, all of whose table's entries are held; then the default window comes back. */
+  /** The firmware removes the window, whose table's entries are all reserved; then the default window is restored. */
   removing: 11,
 } as const;
 const FIRST_HELD = STEP.making;
@@ -48,15 +48,15 @@ const STEP_MASK = 15;
 const THREAD_SHIFT = 4;
 const THREAD_MASK = 255;
 const GENERATION_SHIFT = 12;
-/** Generations count from 0 to 2^20 − 1, then from 0 again. */
+/** Generations wrap to 0 after 2^20 − 1. */
 const GENERATIONS: number = 2 ** 20;
 
-/** Words of the state. All but the first two are facts: stored by the thread that works on the window. */
+/** Words of the state. All but the first two are facts, which the thread that works on the window stores. */
 const WORD = {
   step: 0,
-  /** Has a view attached to the window, beside the one that made it? SEEN_…, and the generation above. */
+  /** SEEN_…: whether a view has attached to the window, besides that of its creator; above it the generation. */
   seen: 1,
-  /** The thread that has made the window, + 1; 0: none, or its view is closed. */
+  /** The number of the thread that has created the window, + 1; 0 if its view is closed. */
   maker: 2,
   /** 1: the default window was removed for it. */
   replacesDefault: 3,
@@ -66,25 +66,25 @@ const WORD = {
   /** Bus address of entry 0 in pages of 4 KiB: bits 0 .. 31, and 32 .. 51. */
   baseLow: 7,
   baseHigh: 8,
-  /** The number of the window's table in the crew, + 1; 0: it has none. */
+  /** The structure number of the window's table in the crew, + 1; 0: no table. */
   structure: 9,
-  /** The entries that a change of memory is about. */
+  /** The entries of a change of memory. */
   first: 10,
   count: 11,
 } as const;
-/** Words of the state, zeros at first. */
+/** Number of words of the state. They are zero at first. */
 export const WINDOW_WORDS = 12;
 
 const SEEN_BY_NONE = 0;
 const SEEN = 1;
-/** The window is about to be removed, or has been: no view attaches to it any more. */
+/** The window is being removed or was removed: no view can attach to it. */
 const SEEN_TOO_LATE = 2;
 const SEEN_UNIT = 4;
 
-/** Another thread makes, changes or removes the window. */
+/** Another thread creates, changes or removes the window. */
 export const HELD_BY_ANOTHER = -1;
 
-/** Where the firmware has put a window. */
+/** A window as the firmware has created it. */
 export interface PlacedWindow {
   readonly liobn: number;
   readonly base: bigint;
@@ -92,7 +92,7 @@ export interface PlacedWindow {
   readonly windowShift: number;
 }
 
-/** Work on a window: by which thread, and on which generation. */
+/** The thread that works on a window, and the generation of the window. */
 export interface Held {
   readonly thread: number;
   readonly generation: number;
@@ -108,7 +108,7 @@ export class WindowState {
     this.#at = at;
   }
 
-  /** Begins to make a window. Undefined: another window is there, or is being made, or a try has failed. */
+  /** Begins a creation. Undefined: a window exists or is being created, or a creation has failed. */
   beginMaking(thread: number): Held | undefined {
     const found = this.#load(WORD.step);
     if ((found & STEP_MASK) !== STEP.untried) return undefined;
@@ -117,8 +117,9 @@ export class WindowState {
   }
 
   /**
-   * Begins to change or remove the window of this generation, at step `begun`, or `removing` if it is half removed. The step that it was
-   * at, `published` or `halfRemoved`; or HELD_BY_ANOTHER. Throws IovaError "window-gone" when it has been removed; then nothing has changed.
+   * Begins a change or removal of the window of this generation, with the step `begun`, or `removing` if it is half removed. Returns the
+   * step of before, `published` or `halfRemoved`; or HELD_BY_ANOTHER. Throws IovaError "window-gone", and changes nothing, if the window was
+   * removed.
    */
   beginChanging({ thread, generation }: Held): number {
     const found = this.#checked(generation);
@@ -128,17 +129,17 @@ export class WindowState {
     return this.#swap(found, wordOf(generation, begun, thread)) ? step : HELD_BY_ANOTHER;
   }
 
-  /** Throws IovaError "window-gone" when the window of this generation has been removed. */
+  /** Throws IovaError "window-gone" if the window of this generation was removed. */
   check(generation: number): void {
     this.#checked(generation);
   }
 
-  /** The work is at a further step, one that is held. */
+  /** Stores a further held step. */
   goOn({ thread, generation }: Held, step: number): void {
     this.#store(WORD.step, wordOf(generation, step, thread));
   }
 
-  /** Ends the work, with a step at rest. */
+  /** Ends the work with a step at rest. */
   end({ generation }: Held, step: number): void {
     if (isWithout(step)) {
       this.#store(WORD.seen, generation * SEEN_UNIT + SEEN_TOO_LATE);
@@ -148,33 +149,33 @@ export class WindowState {
     this.#store(WORD.step, wordOf(generation, step, 0));
   }
 
-  /** Ends a making: the window can be used, and attached to. */
+  /** Ends a creation: views can attach to the window. */
   publish(held: Held): void {
     this.#store(WORD.maker, held.thread + 1);
     this.#store(WORD.seen, held.generation * SEEN_UNIT + SEEN_BY_NONE);
     this.end(held, STEP.published);
   }
 
-  /** A view attaches to the window. Throws IovaError "window-gone" when it has been removed. */
+  /** Notes that a view attaches to the window. Throws IovaError "window-gone" if it was removed. */
   see(generation: number): void {
     const unseen = generation * SEEN_UNIT + SEEN_BY_NONE;
     const found = compareExchange(this.#words, this.#at + WORD.seen, unseen, unseen + SEEN);
     if (found !== unseen && found !== unseen + SEEN) throw windowGone();
   }
 
-  /** The thread closes its view: from now on its number says nothing about the window. */
+  /** Notes that the thread closes its view: its number may be given to another thread, which is not the creator. */
   leave(thread: number): void {
     compareExchange(this.#words, this.#at + WORD.maker, thread + 1, 0);
   }
 
-  /** Has the window of this generation been removed, or is it half removed? */
+  /** True if the window of this generation was removed, also half. */
   isGone(generation: number): boolean {
     const found = this.#load(WORD.step);
     const step = found & STEP_MASK;
     return generationIn(found) !== generation || isWithout(step) || step === STEP.halfRemoved;
   }
 
-  /** What a dead thread was working on, and at which step. Undefined: on nothing. */
+  /** The work of a dead thread, and its step. Undefined: it was not working on the window. */
   leftBy(thread: number): (Held & { readonly step: number }) | undefined {
     const found = this.#load(WORD.step);
     const step = found & STEP_MASK;
@@ -183,8 +184,8 @@ export class WindowState {
   }
 
   /**
-   * A window that a dead thread has made, and no other view has attached to, is to be removed: no thread can. From then on none attaches.
-   * Undefined: there is no such window.
+   * Begins the removal of a window that this dead thread has created, if no other view has attached to it: no living thread could remove it.
+   * No view can attach to it from then on. Undefined: there is no such window.
    */
   takeUnseen(thread: number): (Held & { readonly step: number }) | undefined {
     const found = this.#load(WORD.step);
@@ -194,13 +195,13 @@ export class WindowState {
     if (this.#load(WORD.maker) !== thread + 1) return undefined;
     const unseen = generation * SEEN_UNIT + SEEN_BY_NONE;
     const seen = compareExchange(this.#words, this.#at + WORD.seen, unseen, unseen + SEEN_TOO_LATE);
-    // Too late already: by a recoverer that died here. No other thread has a view by which it could work on the window.
+    // It is SEEN_TOO_LATE if an earlier recovery died here. No other thread has a view of the window, so a store is enough below.
     if (seen !== unseen && seen !== unseen + SEEN_TOO_LATE) return undefined;
     this.goOn({ thread, generation }, STEP.removing);
     return { thread, generation, step: STEP.removing };
   }
 
-  /** Has the default window been removed for a dynamic one, or is it just about to be? */
+  /** True if the default window was removed for a dynamic one, or is being removed. */
   get replacesDefault(): boolean {
     return this.#load(WORD.replacesDefault) === 1;
   }
@@ -225,7 +226,7 @@ export class WindowState {
     this.#store(WORD.baseHigh, Number(base >> 44n));
   }
 
-  /** The number of the window's table in the crew; undefined: it has none. */
+  /** The structure number of the window's table in the crew; undefined: no table. */
   get structure(): number | undefined {
     const noted = this.#load(WORD.structure) >>> 0;
     return noted === 0 ? undefined : noted - 1;
@@ -234,7 +235,7 @@ export class WindowState {
     this.#store(WORD.structure, (structure + 1) | 0);
   }
 
-  /** The entries that a change of memory is about. */
+  /** The entries of a change of memory. */
   get range(): { readonly first: number; readonly count: number } {
     return { first: this.#load(WORD.first), count: this.#load(WORD.count) };
   }
@@ -262,7 +263,7 @@ export class WindowState {
   }
 }
 
-/** Is it a step at rest at which there is no window? */
+/** True for steps at rest without a window. */
 function isWithout(step: number): boolean {
   return step === STEP.untried || step === STEP.failed;
 }

@@ -1,6 +1,6 @@
 /**
- * One thread's view of the device's dynamic window: makes it, removes it, changes what a direct one maps, and recovers what dead
- * threads have left of it. It keeps what dynamic-windows.ts has made, and the table of a window that is not direct.
+ * One thread's view of the device's dynamic window, and of its table unless it is direct. Creates, changes and removes the window
+ * (dynamic-windows.ts), and recovers dead threads' changes.
  */
 import type { DirectWindow, TranslatedWindow } from "../../dma/device-window.ts";
 import type { Crew, ReclaimScope, Recover, Recovered } from "../../shared/crew.ts";
@@ -33,26 +33,26 @@ import type { GuestThread } from "./guest-thread.ts";
 import { recoverWindow } from "./window-recovery.ts";
 import { STEP, type WindowState } from "./window-state.ts";
 
-/** A window's table. */
+/** A window, and the handle and options of its table. */
 export interface TablePlace {
   readonly liobn: number;
   readonly table: TableHandle;
   readonly options: TableOptions;
 }
 
-/** The default window's table, or one of its own beside it. */
+/** A window with a table: the default window, or a dynamic one that is not direct. */
 export interface TableWindow extends TranslatedWindow {
   readonly window: DmaWindow;
   readonly table: IommuTable;
 }
-/** All memory is mapped in advance. */
+/** A direct window: all memory is mapped in advance. */
 export interface MappedWindow extends DirectWindow {
   readonly window: DmaWindow;
 }
-/** What `createDevice` takes. */
+/** A window for `createDevice`. */
 export type PseriesWindow = TableWindow | MappedWindow;
 
-/** A dynamic window that has been made, as its handle has it. `place`: undefined for a direct one. */
+/** A dynamic window in the platform's handle. `place` is undefined for a direct window. */
 export interface DynamicHandle {
   readonly made: MadeWindow;
   readonly place: TablePlace | undefined;
@@ -61,17 +61,17 @@ export interface DynamicHandle {
 export interface WindowViewParts {
   readonly guest: GuestThread;
   readonly state: WindowState;
-  /** The default window, and what of it was reserved when it was made. */
+  /** The default window's table, with its options. */
   readonly generic: IommuTable;
   readonly place: TablePlace;
 }
 
-/** One thread's. */
+/** One thread's view. */
 export class WindowView {
   readonly #parts: WindowViewParts;
   #known: (DynamicHandle & { readonly use: PseriesWindow }) | undefined;
 
-  /** Throws as IommuTable.attach, and IovaError "window-gone" when the window of the handle has been removed. */
+  /** Throws as IommuTable.attach, and IovaError "window-gone" if the window of the handle was removed. */
   constructor(parts: WindowViewParts, handle: DynamicHandle | undefined) {
     this.#parts = parts;
     if (handle === undefined) return;
@@ -80,14 +80,14 @@ export class WindowView {
     this.#known = { made, place, use: place === undefined ? directOf(made) : this.#attachTable(made, place) };
   }
 
-  /** What this view knows; undefined: there is no window, for all that it knows. */
+  /** The window that this view has; undefined: no window. */
   get handle(): DynamicHandle | undefined {
     return this.#known && { made: this.#known.made, place: this.#known.place };
   }
   get use(): PseriesWindow | undefined {
     return this.#known?.use;
   }
-  /** Is there no default window, for all that this view knows? */
+  /** True if this view's window replaces the default window. */
   get replacesDefault(): boolean {
     return this.#known?.made.replacesDefault ?? false;
   }
@@ -102,7 +102,7 @@ export class WindowView {
       prepared = window.kind === "direct" ? { place: undefined, use: directOf(window) } : this.#createTable(window);
     });
     if (typeof made === "string" || prepared === undefined) return made as NoDynamicWindow;
-    // Of a window that another view has removed.
+    // The view may have the table of a window that another view has removed.
     this.#closeTable();
     this.#known = { made, ...prepared };
     return prepared.use;
@@ -140,8 +140,8 @@ export class WindowView {
   }
 
   /**
-   * The recovery of the default window's table, and before it that of the dynamic window: a half-made change may have taken the default
-   * window away. Afterwards entries of the default window that the thread held for a change are given back.
+   * Recovers the dynamic window, then the default window's table (`own`). In this order, because the thread may have removed the default
+   * window. Finally releases entries that the thread had reserved for a change.
    */
   recoverDefault(own: Recover, thread: number, scope: ReclaimScope): Recovered | undefined {
     const { generic, guest, place, state } = this.#parts;
@@ -156,7 +156,7 @@ export class WindowView {
     const recovered = own(thread, scope);
     if (failure !== undefined) return withFailure(recovered, thread, failure);
     giveBackHeld(generic, thread, place.options.reserved ?? []);
-    // Its entries went with the window: the hypervisor refuses to empty them, and nothing is reached by them. They stay quarantined.
+    // The default window is removed: the hypervisor refuses to empty its entries, and no device reaches them. They stay quarantined.
     return state.replacesDefault ? withoutFailure(recovered) : recovered;
   }
 
@@ -210,7 +210,7 @@ export class WindowView {
     const options = { invalidate, reserved: reservedOf(made.window) };
     const recovering = this.#recovering(made.generation, options.reserved);
     const around: RecoverAround = (own, structure) => {
-      // Before this thread enters it: should it die then, its recovery removes the structure.
+      // Before this thread enters the structure: if it dies afterwards, its recovery removes the structure.
       state.noteStructure(structure);
       return recovering.around(own);
     };
@@ -228,7 +228,7 @@ export class WindowView {
     return { kind: "translated", window: made.window, table };
   }
 
-  /** The recovery of the window's table, once there is one: when the window is gone, nothing of it is left. */
+  /** The recovery of the window's table. There is nothing to recover after the window was removed. */
   #recovering(generation: number, reserved: readonly EntryRange[]): Recovering {
     const { state } = this.#parts;
     const recovering: Recovering = {
@@ -254,8 +254,8 @@ interface Recovering {
 }
 
 /**
- * Takes all of a table but its reserved ranges, so that nobody maps in it until the answered function is called. Undefined: something is
- * mapped. What rests in this thread's cache and queue is given back first.
+ * Reserves all entries of a table, so that no thread can map in it. Returns the function that releases them; undefined if entries are in
+ * use. `reserved` ranges stay reserved. Gives back this thread's cached ranges first.
  */
 function holdWhole({ allocator }: IommuTable, reserved: readonly EntryRange[]): (() => void) | undefined {
   allocator.drain();
@@ -263,7 +263,7 @@ function holdWhole({ allocator }: IommuTable, reserved: readonly EntryRange[]): 
   return typeof held === "string" ? undefined : () => unreserveAll(allocator, held);
 }
 
-/** What a dead thread has taken by `holdWhole`, or a part of that, comes back: ranges between reserved ones, wholly reserved by it. */
+/** Releases what a dead thread has reserved by `holdWhole`: whole ranges between the `reserved` ones. */
 function giveBackHeld({ allocator }: IommuTable, thread: number, reserved: readonly EntryRange[]): void {
   const gaps = gapsBetween(mergeRanges(reserved), allocator.entries);
   const held = allocator.reservations().get(thread) ?? [];
