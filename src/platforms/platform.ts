@@ -1,6 +1,6 @@
 /**
- * The interface of every platform: the generic table that it encloses, its windows, faults, a reset. A platform has fields of its own besides.
- * Platforms with one table extend `TablePlatform` and override the members that differ.
+ * The interface of every platform: the generic table that it encloses, its windows, its faults, and a reset. A platform may have further
+ * fields. Platforms with one table extend `TablePlatform` and override the members that differ.
  */
 import type { DeviceWindow } from "../dma/device-window.ts";
 import type { Fault, Machine } from "../machine/contract.ts";
@@ -23,8 +23,8 @@ export interface Platform {
   /** Takes the faults that the machine has recorded, oldest first. */
   takeFaults(): readonly Fault[];
   /**
-   * The IOTLB forgets all translations, and devices that a fault has cut off work again. Live mappings stay and work; no range is given back.
-   * After a failure ("platform-busy": a DMA does not end) the call can be repeated, by any thread.
+   * Invalidates all translations, and resets devices that a fault has frozen. Live mappings stay and work. After a failure
+   * ("platform-busy": a DMA does not end) any thread can repeat the call.
    */
   reset(): Failure | undefined;
   /** Closes this thread's views. Mappings stay. A second call does nothing. */

@@ -67,7 +67,7 @@ function reaches({ hypervisor }: Guest, iova: bigint): boolean {
   return hypervisor.device(0).dmaRead(iova, new Uint8Array(1));
 }
 
-/** Makes a window if there is none, uses and removes it; and uses the default one. */
+/** Makes a window if there is none, uses and removes it; then uses the default one. */
 function assertUsable(guest: Guest, kind: "direct" | "table"): void {
   const { platform } = guest;
   const answers: unknown[] = [];

@@ -159,7 +159,7 @@ test("masks of 32 bits or less get none; below 64 bits only with the limited-add
   assert.equal(guestOf().platform.makeDynamicWindow({ mask: MASK_64 }), "not-offered");
 });
 
-test("without a slot the unused default window makes room, and comes back with the dynamic one's end", () => {
+test("without a free slot the unused default window is removed, and restored when the dynamic one is removed", () => {
   const guest = guestWith({ slots: 1 });
   const window = made(guest.platform.makeDynamicWindow({ mask: MASK_64 }));
   assert.deepEqual([guest.platform.windows.length, openWindows(guest)], [1, 1]);
@@ -174,7 +174,7 @@ test("without a slot the unused default window makes room, and comes back with t
   assert.ok(typeof new DmaDevice(guest.platform.generic).map(0x5000n, 1, 1) !== "string");
 });
 
-test("a default window that is used, or could not come back, stays", () => {
+test("a default window that is in use, or that could not be restored, stays", () => {
   const used = guestWith({ slots: 1 });
   const device = new DmaDevice(used.platform.generic);
   const mapping = device.map(0x5000n, 1, 1);
@@ -187,7 +187,7 @@ test("a default window that is used, or could not come back, stays", () => {
   made(reserved.platform.makeDynamicWindow({ mask: MASK_64 }));
 });
 
-test("a failure at any step, by any call: the reason is told, the windows are as before, and it is not tried again", () => {
+test("a failure at any step, by any call: the reason is returned, the windows are as before, and no other creation is tried", () => {
   const steps: number[] = [];
   for (const slots of [1, 2]) {
     for (const call of [H_RTAS, H_PUT_TCE_INDIRECT]) {
@@ -332,7 +332,7 @@ test("defect 22: a view of a window that was removed and made anew removes and c
   }
 });
 
-test("a window that another view removes at this moment is busy to all others, and a removal that fails leaves it as it was", () => {
+test("a window that another view removes at this moment is busy to all others, and a failed removal leaves it unchanged", () => {
   const guest = guestWith({});
   made(guest.platform.makeDynamicWindow({ mask: MASK_64 }));
   const results: unknown[] = [];
@@ -528,7 +528,7 @@ test("a DMA that does not end: a removal of the default window that stops half-w
     const guest = guestWith({ slots: step === "closeWindow" ? 1 : 2 });
     const { translation } = guest.hypervisor.machine;
     const original = translation[step];
-    // What a DMA in flight for longer than the machine waits comes down to: for as long as the guest asks again.
+    // Stands for a DMA in flight that lasts longer than the guest's patience.
     let busy = 1001;
     translation[step] = (...args: never[]): number => {
       if (busy-- <= 0 || step === "closeWindow") (original as (...args: never[]) => number).apply(translation, args);
@@ -558,7 +558,7 @@ test("recovery of a driver that died while the default window was replaced frees
   assert.equal(platform.generic.statistics().taken, 0);
 });
 
-test("options of dynamic windows that can't be are refused with the numbers", () => {
+test("impossible options of dynamic windows are refused with the numbers", () => {
   assert.throws(
     () => guestWith({ base: 2n ** 33n }),
     /base of dynamic windows is 0x200000000; expected a multiple of 17179869184/,

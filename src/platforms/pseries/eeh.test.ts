@@ -1,4 +1,4 @@
-/** EEH of a pseries guest: a fault freezes its PE and no other, it is told once, and mappings live through freeze and reset. */
+/** EEH of a pseries guest: a fault freezes its PE and no other, the freeze is reported once, and mappings survive freeze and reset. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { DmaDevice } from "../../dma/device.ts";
@@ -11,7 +11,7 @@ import { PseriesPlatform, type PseriesPlatformOptions } from "./platform.ts";
 const ALL_ONES = 0xffffffff;
 const NOTHING = { faults: [], events: [] };
 const REGION_PAGES = 8;
-/** Where "nic" goes to be refused: below all windows. */
+/** A bus address below all windows, where "nic" has no access. */
 const ASTRAY = 0x5000n;
 
 /** A guest of two PEs: "nic" in the first, "disk" in the second, each with its platform. */
@@ -89,7 +89,7 @@ test("a fault freezes the device's PE: its DMA is dropped, its registers read al
   assert.equal(mine.takeEehReport().events[0]?.firstFault?.iova, ASTRAY + 1n, "the next freeze is told again");
 });
 
-test("a frozen PE is told of even when somebody else has taken its fault, and by one of several threads", () => {
+test("a frozen PE is reported by one of several threads, even when another reader has taken its fault", () => {
   const guest = twoPartitions();
   const { hypervisor, theirs, disk } = guest;
   const other = PseriesPlatform.attach(PaprHypervisor.attach(hypervisor.handle), structuredClone(theirs.handle));
@@ -151,7 +151,7 @@ test("another thread maps and unmaps at each step of a reset: nothing of it is l
   assert.equal(read(nic, ended.iova), undefined);
 });
 
-test("a thread that dies over a reset leaves the PE cut off, which shows, and the next reset ends it", () => {
+test("a thread that dies in a reset leaves the PE cut off; the report shows it, and the next reset ends it", () => {
   for (const step of [0, 1]) {
     const guest = twoPartitions();
     const { mine, nic } = guest;
@@ -167,11 +167,11 @@ test("a thread that dies over a reset leaves the PE cut off, which shows, and th
     assert.equal(mine.reset(), undefined);
     assert.equal(read(nic, iova), 9);
     read(nic, ASTRAY);
-    assert.equal(mine.takeEehReport().events.length, 1, `the freeze after death at step ${step} is told`);
+    assert.equal(mine.takeEehReport().events.length, 1, `the freeze after death at step ${step} is reported`);
   }
 });
 
-test("the freeze after a reset is told also when the thread that reset the PE has died right after", () => {
+test("the freeze after a reset is reported also when the thread that reset the PE has died right after", () => {
   const guest = twoPartitions();
   const { hypervisor, mine, nic } = guest;
   const dying = viewBetweenCalls(
@@ -190,14 +190,14 @@ test("the freeze after a reset is told also when the thread that reset the PE ha
   assert.equal(mine.takeEehReport().events.length, 1);
 });
 
-test("the freeze after a reset is told, wherever in the reset another thread has looked", () => {
+test("the freeze after a reset is reported, at whatever step of the reset another thread has asked", () => {
   for (const step of [0, 1]) {
     const guest = twoPartitions();
     const { mine, nic } = guest;
     const resetter = viewOf(guest, (call) => {
       if (call !== step) return;
       const { events } = mine.takeEehReport();
-      if (call === 1) assert.deepEqual(events, [], "a PE in reset is on its way, and nothing to tell of");
+      if (call === 1) assert.deepEqual(events, [], "a PE in reset is not reported");
     });
     read(nic, ASTRAY);
     mine.takeEehReport();
@@ -221,7 +221,7 @@ test("a reset in the middle of a report does not hide the freeze after it", () =
   assert.equal(mine.takeEehReport().events.length, 1);
 });
 
-test("a firmware that does not say is told of as a failure, the faults all the same, and the freeze by the next report", () => {
+test("when the firmware does not answer, the report has a failure and the faults, and the next report has the freeze", () => {
   const guest = twoPartitions();
   const { hypervisor, mine, nic } = guest;
   read(nic, ASTRAY);

@@ -1,4 +1,4 @@
-/** A guest and its hypervisor for tests: what stands in the table behind the guest's back, and the calls that it took. */
+/** A guest and its hypervisor for tests, with the hypervisor's view of the table and the number of calls. */
 import {
   PaprHypervisor,
   type PaprHypervisorHandle,
@@ -14,7 +14,7 @@ const REGION_BYTES = 16 * 4096;
 export interface Guest {
   readonly hypervisor: PaprHypervisor;
   readonly platform: PseriesPlatform;
-  /** Waits that were asked for, in milliseconds. Nobody sleeps. */
+  /** Requested waits, in milliseconds. No thread really sleeps. */
   readonly pauses: number[];
 }
 
@@ -26,7 +26,7 @@ export function guestOf(
     memoryBytes: MEMORY_BYTES,
     entries: 2048,
     threads: 4,
-    // Off: a look at what is out of reach would cut off the next. eeh.test.ts switches it on.
+    // Off, because a DMA to an unmapped address would freeze the PE for the next one. eeh.test.ts switches it on.
     eeh: false,
     ...hypervisorOptions,
   });
@@ -82,7 +82,7 @@ export function callsIn(
   return { put, stuff, indirect, get };
 }
 
-/** Makes the n-th call from now on (from 0), of whatever kind, answer this. */
+/** Makes the n-th call from now on (counted from 0, of any kind) return this answer. */
 export function failCall(
   { hypervisor }: Guest,
   call: number,
@@ -115,6 +115,6 @@ export interface GuestWorkerData {
   readonly firstPage: number;
   readonly tag: number;
   readonly seed: number;
-  /** Somebody freezes and resets the device's PE meanwhile. */
+  /** True: another thread freezes and resets the device's PE meanwhile. */
   readonly freezes: boolean;
 }

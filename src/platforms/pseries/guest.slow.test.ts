@@ -1,7 +1,7 @@
 /**
  * Several threads of one guest at once, each with its own list page, on a hypervisor that is busy, fails, and stops in the middle of
- * calls; some are killed, with entries gathered and not handed over, or half of a call made; the device's PE is frozen and reset. Nobody
- * sees another's page, and what the dead held comes back.
+ * calls; some are killed, with entries gathered and not handed over, or half of a call made; the device's PE is frozen and reset. No thread
+ * sees a page of another one, and the ranges of dead threads come back.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -100,7 +100,7 @@ for (const personality of ["papr", "kvm", "qemu"] as const) {
   });
 }
 
-test("killed threads, and what they had gathered or half written, come back; their list page serves the next one", async (t) => {
+test("the entries that killed threads had gathered or half written come back, and the next thread uses their list page", async (t) => {
   const guest = guestWithThreads("qemu", FAILURES);
   const { generic } = guest.platform;
   const survivor = start(guest, 2, 7);
@@ -122,7 +122,7 @@ test("killed threads, and what they had gathered or half written, come back; the
   assert.ok(tableOf(guest).every((byte) => byte === 0));
 });
 
-test("the device's PE is frozen and reset while threads map and do DMA: each freeze is told, and nothing that was mapped is lost", async (t) => {
+test("the device's PE is frozen and reset while threads map and do DMA: each freeze is reported, and no mapping is lost", async (t) => {
   const guest = guestWithThreads("papr", FAILURES, true);
   const { hypervisor, platform } = guest;
   const drivers = Array.from({ length: DRIVERS }, (_, place) => start(guest, place, 1 + place, true));

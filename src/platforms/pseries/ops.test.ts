@@ -1,4 +1,7 @@
-/** The pseries guest against a hypervisor that fails, dawdles, and stops in the middle: nothing is left behind, and all is told. */
+/**
+ * The pseries guest against a hypervisor that fails, is slow, and stops in the middle of calls: nothing is left behind, and every failure
+ * is reported.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { UNCONSTRAINED } from "../../allocator/constraints.ts";
@@ -175,7 +178,7 @@ test("defects 16, 19, 11: with a failure at any call of a map, whatever the code
   assert.ok(failures > 1000, `${failures}`);
 });
 
-test("when entries can't be emptied, unmap says so, and their range stays out of use until they are", () => {
+test("when entries can't be emptied, unmap reports the failure, and their range stays out of use until they are", () => {
   for (const [code, failure] of CODES) {
     for (const operation of OPERATIONS) {
       const guest = guestOf();
@@ -226,7 +229,7 @@ test("when a map fails and can't be undone either, its range stays out of use, o
   }
 });
 
-test("long-busy: the same call is made again after each wait that was asked for", () => {
+test("long-busy: the same call is repeated after each requested wait", () => {
   const guest = guestOf();
   const device = new DmaDevice(guest.platform.generic);
   guest.hypervisor.inject([
@@ -400,7 +403,7 @@ test("an entry is exchanged without a gap in its range; a refused exchange leave
   assert.throws(() => ops.get(3, old), /H_GET_TCE of entry 3 answers -1/);
 });
 
-test("an entry whose exchange fails and that can't be put back either is told of with both codes", () => {
+test("an entry whose exchange fails and that can't be restored either is reported with both codes", () => {
   const guest = guestOf();
   const { ops } = guest.platform;
   const old = { page: 0, access: 0 as 0 | 1 | 2 | 3 };
@@ -413,7 +416,7 @@ test("an entry whose exchange fails and that can't be put back either is told of
   assert.throws(() => ops.exchange(3, 52, 3, old), /entry 3 can't be put back: H_PUT_TCE answers -1, then -16/);
 });
 
-test("what a thread that died in the middle of an unmap had mapped is out of the device's reach once it is reclaimed", () => {
+test("after a thread has died in the middle of an unmap and was reclaimed, the device does not reach its pages", () => {
   const guest = guestOf();
   const dying = PaprHypervisor.attach(guest.hypervisor.handle);
   const platform = PseriesPlatform.attach(dying, guest.platform.handle);
@@ -465,7 +468,7 @@ test("a page that no TCE can hold is refused by set, and one that the guest lack
   }
 });
 
-test("properties that are none, an unknown liobn, another window, a machine without hypercalls: typed errors with the numbers", () => {
+test("invalid properties, an unknown liobn, another window, a machine without hypercalls: typed errors with the numbers", () => {
   const { hypervisor } = guestOf();
   const properties = hypervisor.properties(0);
   const wrong: readonly [object, RegExp][] = [
