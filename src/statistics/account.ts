@@ -1,4 +1,4 @@
-/** The account of one device while a trace is read in the order of time: what is live, and what it was at most. */
+/** The account of one device while a trace is read in the order of time: its live mappings and their maximum. */
 import { TRACE_PAGE_BYTES } from "../trace/join.ts";
 import type { DeviceStatistics, HoleNumbers, Lifetimes, MapRate, TimePart } from "./contract.ts";
 import { Borders, LargestHole } from "./largest-hole.ts";
@@ -6,9 +6,9 @@ import { NumberColumn } from "./number-column.ts";
 
 /** Parts of the recording that `overTime` has. */
 const TIME_PARTS = 100;
-/** The window in which most maps are looked for. */
+/** The length of time over which the peak rate of maps is measured. */
 const PEAK_WINDOW_NS = 100e6;
-/** Page 0 is never given out. */
+/** The first page of the address space; page 0 is never allocated. */
 const FIRST_PAGE = 1;
 
 /** Time of the recording, in nanoseconds or counts. */
@@ -26,7 +26,7 @@ export class Account {
   failures = 0;
   olderRanges = 0;
   olderPages = 0;
-  /** First and end of every range, to be known before the first one is live. */
+  /** First page and end of every range. All must be added before the first range becomes live. */
   readonly borders: Borders = new Borders();
   readonly #span: Span;
   readonly #sizes = new Map<number, number>();
@@ -62,7 +62,7 @@ export class Account {
     this.#partHole[0] = this.#hole.largest;
   }
 
-  /** Time goes on; what is live stays until then. */
+  /** Advances the time; the live mappings do not change until then. */
   moveTo(time: number): void {
     const elapsed = time - this.#now;
     this.#area.pages += this.#live.pages * elapsed;
@@ -78,7 +78,7 @@ export class Account {
     }
   }
 
-  /** A request of `pages` is being made; its ranges follow. */
+  /** Begins a request of `pages`; its ranges follow. */
   begin(pages: number): void {
     this.#pages += pages;
     const size = 2 ** Math.ceil(Math.log2(Math.max(1, pages)));
@@ -93,7 +93,7 @@ export class Account {
     this.#peak.mappings = Math.max(this.#peak.mappings, this.#live.mappings);
   }
 
-  /** A request that was made at `since` has ended whole. */
+  /** Ends a request that was made at `since`, after all of its ranges have ended. */
   end(since: number): void {
     this.#lifetimes.push(this.#now - since);
     this.removeMapping();

@@ -8,20 +8,20 @@ export interface StatAnswer extends TraceStatistics {
   readonly trace: TraceReading;
 }
 
-/** What was read, before anything was measured. */
+/** The reading of the trace, before any measurement. */
 export interface TraceReading {
-  /** As named on the command line; - is standard input. */
+  /** The file as named on the command line; `-` is standard input. */
   readonly file: string;
-  /** Of the text, unpacked. */
+  /** Bytes of the unpacked text. */
   readonly textBytes: number;
   readonly lines: number;
   readonly events: number;
   /** CPUs that have events. */
   readonly cpus: number;
-  /** CPUs of the recorded machine, by the header; 0 when it doesn't say. */
+  /** CPUs of the recorded machine, from the header; 0 when the header has no such number. */
   readonly machineCpus: number;
   readonly devices: readonly string[];
-  /** Of the header, −1 when it doesn't say: events in the ring buffer, and events that were ever written to it. */
+  /** From the header: events in the ring buffer, and events that were ever written to it. −1 when the header has no such number. */
   readonly entriesInBuffer: number;
   readonly entriesWritten: number;
   /** Entries of the ring buffer that stand in the file. */
@@ -40,25 +40,25 @@ export type LineClass = "events" | "otherEvents" | "malformed" | "lost" | "stack
 
 export interface LineClassReading {
   readonly count: number;
-  /** From 1; 0 when there is none. */
+  /** Number of the first line of the class, from 1; 0 when the class is empty. */
   readonly firstLine: number;
-  /** Shortened, control characters escaped. */
+  /** Text of that line, shortened, with control characters escaped. */
   readonly firstText: string;
 }
 
 export interface TraceStatistics {
-  /** Raised when a field changes its meaning or goes away. */
+  /** Version of this answer. It is raised when a field changes its meaning or is removed. */
   readonly version: 1;
-  /** From the first event to the last; null when the trace's clock counts without a unit. */
+  /** Time from the first event to the last; null when the trace's clock counts without a unit. */
   readonly seconds: number | null;
-  /** Most active first. */
+  /** In descending order of activity. */
   readonly devices: readonly DeviceStatistics[];
-  /** What the numbers can't show in this recording, and what is assumed: whole sentences. */
+  /** Sentences about what this recording does not show, and about assumptions. */
   readonly limits: readonly string[];
 }
 
 export interface DeviceStatistics {
-  /** As the trace names it, several when they share a table; `unknown` when no line names the device. */
+  /** The device's name in the trace, or several names when devices share a table; `unknown` when no line names the device. */
   readonly device: string;
   /** Mappings made in the recording. The `map` lines of one request of the DMA API are one mapping. */
   readonly maps: number;
@@ -71,7 +71,10 @@ export interface DeviceStatistics {
   readonly mapLines: number;
   /** `unmap` lines; a line that ends mappings of several devices counts for one of them. */
   readonly unmapLines: number;
-  /** Ranges that the recording unmaps, but does not map: older than it, or their map is lost. They count as live from its beginning. */
+  /**
+   * Ranges that the recording unmaps, but does not map: they were mapped earlier, or the `map` line is lost. They count as live from the
+   * recording's beginning.
+   */
   readonly olderRanges: number;
   readonly olderBytes: number;
   /** Bytes and pages of all mappings made, whole pages. */
@@ -79,20 +82,20 @@ export interface DeviceStatistics {
   readonly pages: number;
   /** Mappings by size: above half of `atMostBytes`, up to `atMostBytes`. Classes without a mapping are left out. */
   readonly sizes: readonly { readonly atMostBytes: number; readonly maps: number }[];
-  /** Of mappings whose map and unmap are recorded; null when there is none, or the clock has no unit. */
+  /** Lifetimes of mappings whose map and unmap are recorded; null when there are no such mappings, or when the clock has no unit. */
   readonly lifetimes: Lifetimes | null;
   readonly live: LiveNumbers;
-  /** Null when the recording has no length. */
+  /** Maps per second; null when the recording has no length. */
   readonly mapsPerSecond: MapRate | null;
-  /** Null when no address of the device is known. */
+  /** The largest hole; null when no address of the device is known. */
   readonly hole: HoleNumbers | null;
-  /** Equal parts of the recording, in order. */
+  /** The recording in equal parts, in order of time. */
   readonly overTime: readonly TimePart[];
 }
 
 export interface Lifetimes {
   readonly known: number;
-  /** Of `maps`, 0 … 1. */
+  /** `known` as a share of `maps`, 0 … 1. */
   readonly knownShare: number;
   /** Nearest-rank quantiles. */
   readonly p50Microseconds: number;
@@ -111,27 +114,27 @@ export interface LiveNumbers {
 
 export interface MapRate {
   readonly mean: number;
-  /** Most maps within `peakWindowSeconds`, as a rate. */
+  /** The rate of the `peakWindowSeconds` with the most maps. */
   readonly peak: number;
   /** 0.1, or the length of a shorter recording. */
   readonly peakWindowSeconds: number;
 }
 
-/** Free of mappings that the recording shows, in [one page, limit). */
+/** The largest range without a recorded mapping, in [one page, limit). */
 export interface HoleNumbers {
   /** Assumed: the smallest power of two above every address of the device. The trace does not name the mask. */
   readonly limitBytes: number;
-  /** The largest hole when it was smallest. */
+  /** The size of the largest hole at the time when it was smallest. */
   readonly leastBytes: number;
   readonly atEndBytes: number;
 }
 
 export interface TimePart {
-  /** Since the first event; null when the trace's clock counts without a unit. */
+  /** Time since the first event; null when the trace's clock counts without a unit. */
   readonly startSeconds: number | null;
   readonly maps: number;
-  /** Most within the part. */
+  /** Maximum within the part. */
   readonly liveBytes: number;
-  /** Smallest within the part; null when no address is known. */
+  /** Minimum within the part; null when no address is known. */
   readonly largestHoleBytes: number | null;
 }

@@ -1,7 +1,7 @@
 /**
  * The fast path: `map` and `unmap` exactly as tracefs of today's kernels prints them, nine lines in ten of a trace. Fixed
- * positions instead of a search for keys, several bytes a load. Whatever deviates in one byte is left to the general reader
- * (fields.ts), so this file decides speed and never the result; a test mutates lines and compares the two.
+ * positions instead of a search for keys, several bytes a load. A line that deviates in one byte is left to the general reader (fields.ts),
+ * so this file changes the speed and never the result; a test mutates lines and compares the two readers.
  */
 import { type TraceEvents, UNKNOWN_DEVICE, UNKNOWN_DIRECTION } from "./events.ts";
 
@@ -34,7 +34,7 @@ const HEX_PAIR: Int16Array = hexPairs();
 
 export class CanonicalReader {
   #view: DataView = new DataView(new ArrayBuffer(0));
-  /** Negative when a digit was none. */
+  /** Negative when a byte was not a digit. */
   #bad = 0;
   #decimal = 0;
 

@@ -1,5 +1,5 @@
 /**
- * Which dma event stands behind an `iommu` line. The lines name no device; a dma event does, and says where a request
+ * Finds the dma event that caused an `iommu` line. The lines name no device; a dma event does, and says where a request
  * begins and ends. In one pass over the columns:
  *
  * - `map`: claimed by the dma event that follows on the same CPU and whose addresses it lies inside.

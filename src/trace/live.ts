@@ -1,5 +1,5 @@
 /**
- * The bus address space while a trace is read: which `map` lines are live, and which of them an `unmap` line ends. Lines
+ * The bus address space while a trace is read: the live `map` lines, and which of them an `unmap` line ends. Lines
  * name neither device nor domain, and all DMA domains hand out the same addresses, so live ranges overlap normally: the one
  * that fits best is taken, and how often there was a choice is counted.
  */
