@@ -67,7 +67,7 @@ for (const cache of CACHES) {
 }
 
 const LAZY: Options = { cache: "fifo", invalidate: "lazy" };
-const TWO_POOLS: Options = { entries: 64, pools: 2 };
+const TWO_POOLS: Options = { entries: 64, pools: 2, cache: "none" };
 
 /** What else there is: lazy flush, spans over pools, full tables, caches called in, ranges handed on. */
 const OTHERS: Readonly<Record<string, Scenario>> = {

@@ -185,7 +185,7 @@ export interface Scenario {
 }
 
 /** 32 entries in one pool: threads meet at its lock. */
-export const SMALL_TABLE = { entries: 32, pools: 1 } as const;
+export const SMALL_TABLE = { entries: 32, pools: 1, cache: "none" } as const;
 
 /** Two threads, one operation each. */
 export const PAIRS: Readonly<Record<string, Scenario>> = {

@@ -16,7 +16,7 @@ test("the replacement exports exactly what memory.ts exports", () => {
 test("a copy of a module accesses memory through the replacement, and leaves the real one alone", async () => {
   const bitmap = await exploredCopy().load<Bitmap>("shared/bitmap.js");
   const words = replacement.wordsOf(replacement.createShared(64));
-  bitmap.take(words, 2, 5, 9);
+  bitmap.setBits(words, 2, 5, 9);
   assert.equal(replacement.peek(words, 2), 0b1_1110_0000);
   assert.throws(() => bitmap.isTaken(words, 2, 32 * 20), /peek at index 22 of 16/);
   assert.notEqual(bitmap, await import("../src/shared/bitmap.ts"));

@@ -118,7 +118,7 @@ const RECORD = "pokeHalf(this.#ledger, first, slot | count);";
 const UNLOCK = "unlock(words, lockAt);\n        return first;";
 /** Thread 0 takes a range across the border of two pools; thread 1, whose own pool is the second one, dies with its lock. */
 const ACROSS: Scenario = {
-  options: { entries: 64, pools: 2 },
+  options: { entries: 64, pools: 2, cache: "none" },
   threads: [[allocate(34)], [allocate(1)]],
   given: [[28], []],
   mayRefuse: true,
@@ -279,7 +279,7 @@ const PLANTED: readonly PlantedBug[] = [
       },
     ],
     scenario: {
-      options: { entries: 64, pools: 2 },
+      options: { entries: 64, pools: 2, cache: "none" },
       threads: [[allocate(8)], [free, allocate(6)]],
       given: [[28], [4, 24]],
       mayRefuse: true,

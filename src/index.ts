@@ -6,10 +6,11 @@
 export type { AreaConstraints, AreaLimits } from "./allocator/constraints.ts";
 export { areaConstraints, UNCONSTRAINED } from "./allocator/constraints.ts";
 export type { Invalidator } from "./allocator/flush.ts";
+export type { OwnedRange } from "./allocator/inspect/ranges.ts";
+export type { AllocatorStatistics, PoolStatistics } from "./allocator/inspect/statistics.ts";
 export type { AllocateOptions, AllocatorOptions } from "./allocator/options.ts";
 export { PooledAllocator } from "./allocator/pooled-allocator.ts";
 export type { AllocatorHandle } from "./allocator/state.ts";
-export type { AllocatorStatistics, OwnedRange, PoolStatistics } from "./allocator/statistics.ts";
 export type { CoherentMemory, DmaOperations, Mapping, MappingAttributes, MappingPart } from "./dma/contract.ts";
 export { DmaDevice } from "./dma/device.ts";
 export type { BounceOptions, DmaDeviceOptions } from "./dma/device-options.ts";

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { ROOT } from "../root.ts";
 import { exportedNames } from "./exported-names.ts";
 import { importOrder } from "./import-order.ts";
+import { inspectOnlyReads } from "./inspect-only-reads.ts";
 import { openingComment } from "./opening-comment.ts";
 import { sharedMemory } from "./shared-memory.ts";
 import { switchedOff } from "./switched-off.ts";
@@ -168,6 +169,20 @@ test("a spread of an array without a bound is found, and one with a bound is let
   );
   assertPasses(unboundedSpread, "src/dma/a.ts", "String.fromCharCode(...bytes.subarray(0, 8)); own(...a);");
   assertPasses(unboundedSpread, "src/dma/a.test.ts", "a.push(...b);");
+});
+
+test("what inspects an allocator only reads shared memory", () => {
+  assertNone(inspectOnlyReads(sources));
+});
+
+test("an import of a store is found in what inspects, and one of a read is let pass", () => {
+  const path = "src/allocator/inspect/a.ts";
+  const from = 'from "../../shared/memory.ts";';
+  for (const names of ["{ glance, poke }", "{ hintTo }", "* as memory"]) {
+    assertFinds(inspectOnlyReads, path, `import ${names} ${from}`, /only reads/);
+  }
+  assertPasses(inspectOnlyReads, path, `import { glance, type SharedWords } ${from}`);
+  assertPasses(inspectOnlyReads, "src/allocator/a.ts", `import { poke } ${from}`);
 });
 
 type Rule = (tree: Tree) => Finding[];

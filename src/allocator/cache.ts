@@ -84,7 +84,7 @@ export class FifoCache implements Front {
   }
 
   /** See Front. Of this thread's ranges, those for which there is room. Strict tables only. */
-  releaseAtOnce(first: number, count: number, slot: number): boolean {
+  freeAtOnce(first: number, count: number, slot: number): boolean {
     if ((count - 1) >>> 0 >= CACHED_LENGTHS) return false;
     const words = this.#words;
     const fifo = this.#fifosAt + count;

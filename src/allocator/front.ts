@@ -11,8 +11,8 @@ export interface Front {
   /** Takes `count` entries, and records them as `slot`. The first entry, or NOT_FOUND: it is another case. */
   allocateAtOnce(count: number, slot: number): number;
   /** Gives [first, first + count) back, which the ledger has as `slot`. False: it is another case. */
-  releaseAtOnce(first: number, count: number, slot: number): boolean;
+  freeAtOnce(first: number, count: number, slot: number): boolean;
 }
 
 /** Of lazy tables: a freed range waits for a flush, and a cached one may have to. */
-export const NO_FRONT: Front = { allocateAtOnce: () => NOT_FOUND, releaseAtOnce: () => false };
+export const NO_FRONT: Front = { allocateAtOnce: () => NOT_FOUND, freeAtOnce: () => false };

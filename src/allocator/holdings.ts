@@ -72,7 +72,7 @@ export class Holdings {
    * the range is quarantined.
    */
   keep(first: number, count: number, slot: number): boolean {
-    if (this.queue.isFull) this.#giveBackQueue();
+    if (this.queue.isFull) this.#returnQueue();
     if (this.queue.isFull) {
       this.quarantine(first, count, slot);
       return false;
@@ -89,16 +89,16 @@ export class Holdings {
   }
 
   /** Gives back all that is held and flushed; flushes first if something waits. 0, or why some had to stay. */
-  giveBack(): 0 | FailureCode {
+  returnAll(): 0 | FailureCode {
     const stuck: StuckPools = new Map();
     const waits = (this.#lazy && this.entries > 0) || this.quarantinedEntries > 0;
     const failure = waits ? this.flushIotlb(stuck) : undefined;
     let answer: 0 | FailureCode = failure === undefined ? 0 : failureCode(failure);
     for (let length = 1; length <= CACHED_LENGTHS; length++) {
-      const left = this.#evict(this.cache, length, this.cache.ranges(length), stuck);
+      const left = this.#returnCached(this.cache, length, this.cache.ranges(length), stuck);
       if (left !== 0) answer = left;
     }
-    const left = this.#giveBackQueue(stuck);
+    const left = this.#returnQueue(stuck);
     return left !== 0 ? left : answer;
   }
 
@@ -106,7 +106,7 @@ export class Holdings {
   flushIotlb(stuck?: StuckPools): Failure | undefined {
     const failure = this.invalidateAll();
     if (failure !== undefined || this.quarantinedEntries === 0) return failure;
-    const left = this.#releaseQuarantined(stuck ?? new Map());
+    const left = this.#returnQuarantined(stuck ?? new Map());
     return left === 0 ? undefined : failureOf(left);
   }
 
@@ -134,12 +134,12 @@ export class Holdings {
     const ranges = cache.ranges(length);
     if (ranges === 0) return false;
     if (cache.oldestWaits(length)) this.flushIotlb();
-    this.#evict(cache, length, (ranges + 1) >>> 1);
+    this.#returnCached(cache, length, (ranges + 1) >>> 1);
     return true;
   }
 
   /** Gives the `ranges` oldest ranges of one length back to their pools, those of one pool in a row under one lock. */
-  #evict(cache: FifoCache, length: number, ranges: number, stuck?: StuckPools): 0 | FailureCode {
+  #returnCached(cache: FifoCache, length: number, ranges: number, stuck?: StuckPools): 0 | FailureCode {
     let held: Pool | undefined;
     for (let i = 0; i < ranges && !cache.oldestWaits(length); i++) {
       const first = cache.oldest(length);
@@ -148,7 +148,7 @@ export class Holdings {
         held?.unlock();
         held = undefined;
         const isSpan = first + length > pool.end;
-        const failure = stuck?.get(pool) ?? (isSpan ? this.#evictSpan(cache, first, length) : pool.lock());
+        const failure = stuck?.get(pool) ?? (isSpan ? this.#returnCachedSpan(cache, first, length) : pool.lock());
         if (failure !== 0) {
           stuck?.set(pool, failure);
           return failure;
@@ -157,36 +157,36 @@ export class Holdings {
         held = pool;
       }
       cache.dropOldest(length);
-      pool.giveRange(first, length);
+      pool.endRange(first, length);
     }
     held?.unlock();
     return 0;
   }
 
   /** Gives the oldest range of this length back, which lies in several pools. No lock is held. */
-  #evictSpan(cache: FifoCache, first: number, length: number): 0 | FailureCode {
+  #returnCachedSpan(cache: FifoCache, first: number, length: number): 0 | FailureCode {
     const { words, thread } = this.#view;
     // The ledger says `cached`: a thread that dies between these two lines is found by that.
     cache.dropOldest(length);
-    const failure = this.#release(first, length, slotOf(CACHED, thread, length));
+    const failure = this.#returnToPool(first, length, slotOf(CACHED, thread, length));
     if (failure !== 0) cache.put(first, length, alreadyFlushed(words));
     return failure;
   }
 
   #flushQueue(): Failure | undefined {
     const failure = this.queue.waits ? this.flushIotlb() : undefined;
-    this.#giveBackQueue();
+    this.#returnQueue();
     return failure;
   }
 
-  #giveBackQueue(stuck: StuckPools = new Map()): 0 | FailureCode {
+  #returnQueue(stuck: StuckPools = new Map()): 0 | FailureCode {
     const { queue } = this;
     while (!queue.isEmpty) {
       if (queue.waits) return PLATFORM_BUSY;
       const { first, count } = queue;
       // The ledger says `ending`: a thread that dies between these two lines is found by that.
       queue.drop();
-      const failure = this.#releaseUnlessStuck(first, count, stuck);
+      const failure = this.#returnUnlessStuck(first, count, stuck);
       if (failure === 0) continue;
       queue.push(first, count, alreadyFlushed(this.#view.words));
       return failure;
@@ -195,25 +195,29 @@ export class Holdings {
   }
 
   /** Gives back a range for which the ledger holds `slot`, by default that this thread is ending it. No other thread changes such a range. */
-  #release(first: number, count: number, slot: number = slotOf(ENDING, this.#view.thread, count)): 0 | FailureCode {
+  #returnToPool(
+    first: number,
+    count: number,
+    slot: number = slotOf(ENDING, this.#view.thread, count),
+  ): 0 | FailureCode {
     const { thread } = this.#view;
-    const answer = this.#pools.release(first, count, slot);
+    const answer = this.#pools.returnToPool(first, count, slot);
     if (answer !== CHANGED) return answer;
     throw new InvariantError(
       `[${first}, ${first + count}) waits to be freed by thread ${thread}, but the ledger disagrees`,
     );
   }
 
-  /** As `#release`, but a pool that could not be locked before is not waited for again. */
-  #releaseUnlessStuck(first: number, count: number, stuck: StuckPools): 0 | FailureCode {
+  /** As `#returnToPool`, but a pool that could not be locked before is not waited for again. */
+  #returnUnlessStuck(first: number, count: number, stuck: StuckPools): 0 | FailureCode {
     const pool = this.#pools.of(first);
-    const failure = stuck.get(pool) ?? this.#release(first, count);
+    const failure = stuck.get(pool) ?? this.#returnToPool(first, count);
     if (failure !== 0) stuck.set(pool, failure);
     return failure;
   }
 
   /** 0, or why some had to stay: the first failure. */
-  #releaseQuarantined(stuck: StuckPools): 0 | FailureCode {
+  #returnQuarantined(stuck: StuckPools): 0 | FailureCode {
     const { words, ledger, thread, threadAt } = this.#view;
     let left = 0;
     let answer: 0 | FailureCode = 0;
@@ -222,7 +226,7 @@ export class Holdings {
       if (stateIn(slot) !== QUARANTINED || ownerIn(slot) !== thread) continue;
       const count = lengthOf(ledger, entry, slot);
       change(ledger, entry, slot, ENDING, thread);
-      const failure = this.#releaseUnlessStuck(entry, count, stuck);
+      const failure = this.#returnUnlessStuck(entry, count, stuck);
       if (failure === 0) continue;
       change(ledger, entry, slot, QUARANTINED, thread);
       if (answer === 0) answer = failure;

@@ -62,7 +62,7 @@ export const POOL = {
   overhang: 15,
   /** Counters of the straight paths, each of which takes the lock once. */
   allocationsAtOnce: 16,
-  releasesAtOnce: 18,
+  freesAtOnce: 18,
 
   first: 32,
   end: 33,

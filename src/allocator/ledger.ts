@@ -90,7 +90,7 @@ export function beginsRange(slot: number): boolean {
  * Begins a range: the first slot goes last, so that the length is in place for who sees it: a relaxed reader, and the recovery of a thread
  * that dies in here.
  */
-export function record(ledger: SharedHalves, first: number, count: number, state: number, owner: number): void {
+export function beginRange(ledger: SharedHalves, first: number, count: number, state: number, owner: number): void {
   const slot = slotOf(state, owner, count);
   if (!isLengthIn(slot)) {
     for (let part = 0; part < PARTS; part++) {
@@ -102,14 +102,14 @@ export function record(ledger: SharedHalves, first: number, count: number, state
 }
 
 /** Ends a range: the first slot goes first, so that no range is left with a torn length. */
-export function forget(ledger: SharedHalves, first: number, count: number): void {
+export function endRange(ledger: SharedHalves, first: number, count: number): void {
   pokeHalf(ledger, first, 0);
   if (isLengthIn(slotOf(NONE, 0, count))) return;
   for (let part = 0; part < PARTS; part++) pokeHalf(ledger, first + 1 + part, 0);
 }
 
 /** Ends all ranges in [first, end), in ascending order: of each the first slot goes first. */
-export function wipe(ledger: SharedHalves, first: number, end: number): void {
+export function endRanges(ledger: SharedHalves, first: number, end: number): void {
   for (let entry = first; entry < end; entry++) pokeHalf(ledger, entry, 0);
 }
 

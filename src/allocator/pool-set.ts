@@ -108,10 +108,12 @@ export class PoolSet {
     return answer;
   }
 
-  /** Gives back the range that has `slot` in the ledger: see `Pool.release`. */
-  release(first: number, count: number, slot: number): 0 | typeof CHANGED | FailureCode {
+  /** Gives back the range that has `slot` in the ledger: see `Pool.returnToPool`. */
+  returnToPool(first: number, count: number, slot: number): 0 | typeof CHANGED | FailureCode {
     const pool = this.of(first);
-    return first + count <= pool.end ? pool.release(first, count, slot) : this.spans.release(first, count, slot);
+    return first + count <= pool.end
+      ? pool.returnToPool(first, count, slot)
+      : this.spans.returnToPool(first, count, slot);
   }
 
   /** The pool of an entry. */

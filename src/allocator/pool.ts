@@ -22,15 +22,15 @@ import * as ledgers from "./ledger.ts";
 import type { View } from "./view.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { countTaken, countTakenRelaxed, give, NOT_FOUND, take } = bitmap;
+const { clearBits, countTaken, countTakenRelaxed, NOT_FOUND, setBits } = bitmap;
 const { increment } = counters;
 const { holderOf, lock, unlock } = locks;
 const { compareExchange, glance, glanceHalf, NO_HALVES, NO_WORDS, peek, peekHalf, poke, pokeHalf } = memory;
 const { UNCONSTRAINED } = constraint;
 const { POOL } = layout;
-const { beginsRange, claim, forget, LONGEST_PLAIN, lengthOf, record, slotSeen, stateIn, wipe } = ledgers;
+const { beginsRange, claim, endRange, LONGEST_PLAIN, lengthOf, beginRange, slotSeen, stateIn, endRanges } = ledgers;
 
-/** Answer of `release`: the range is no longer what it was. */
+/** Answer of `returnToPool`: the range is no longer what it was. */
 export const CHANGED = -64;
 
 /** A view of one pool for one thread. */
@@ -109,7 +109,7 @@ export class Pool implements Front {
   }
 
   /** See Front. When the lock is free now: a short range in one word of this pool. */
-  releaseAtOnce(first: number, count: number, slot: number): boolean {
+  freeAtOnce(first: number, count: number, slot: number): boolean {
     const offset = first & 31;
     if ((count - 1) >>> 0 >= LONGEST_PLAIN || offset + count > 32 || first < this.first || first >= this.end)
       return false;
@@ -118,7 +118,7 @@ export class Pool implements Front {
     const lockAt = this.lockAt;
     if (glanceHalf(ledger, first) !== (slot | count) || compareExchange(words, lockAt, 0, this.#tag) !== 0)
       return false;
-    increment(words, lockAt + POOL.releasesAtOnce);
+    increment(words, lockAt + POOL.freesAtOnce);
     const isThere = peekHalf(ledger, first) === (slot | count);
     if (isThere) {
       pokeHalf(ledger, first, 0);
@@ -150,8 +150,8 @@ export class Pool implements Front {
     const first = this.bounds.find(from, count, constraints);
     if (first === NOT_FOUND) return NOT_FOUND;
     const end = first + count;
-    record(this.#ledger, first, count, state, this.#thread);
-    take(this.#words, this.#bitmapAt, first, end);
+    beginRange(this.#ledger, first, count, state, this.#thread);
+    setBits(this.#words, this.#bitmapAt, first, end);
     poke(this.#words, this.lockAt + POOL.hint, end === this.end ? this.first : end);
     return first;
   }
@@ -160,41 +160,41 @@ export class Pool implements Front {
    * Gives back a range that lies in this pool, if the ledger still has `slot` at its first entry. 0; or CHANGED: another
    * thread has freed it meanwhile; or why the lock could not be had. Only after 0 has anything changed.
    */
-  release(first: number, count: number, slot: number): 0 | typeof CHANGED | FailureCode {
+  returnToPool(first: number, count: number, slot: number): 0 | typeof CHANGED | FailureCode {
     const words = this.#words;
     const failure = lock(words, this.lockAt, this.#tag);
     if (failure !== 0) return failure;
     const isClaimed = claim(this.#ledger, first, slot, this.#thread);
-    if (isClaimed) this.giveRange(first, count);
+    if (isClaimed) this.endRange(first, count);
     unlock(words, this.lockAt);
     return isClaimed ? 0 : CHANGED;
   }
 
   /** Lock held: ends a range that lies in this pool. */
-  giveRange(first: number, count: number): void {
-    forget(this.#ledger, first, count);
-    give(this.#words, this.#bitmapAt, first, first + count);
+  endRange(first: number, count: number): void {
+    endRange(this.#ledger, first, count);
+    clearBits(this.#words, this.#bitmapAt, first, first + count);
     if (peek(this.#words, this.lockAt + POOL.lowered) !== 0) this.bounds.raise(first, first + count);
   }
 
   /** Lock held: ends all ranges in [first, end), which are adjacent and lie in this pool. */
-  giveRun(first: number, end: number): void {
-    wipe(this.#ledger, first, end);
-    give(this.#words, this.#bitmapAt, first, end);
+  endRanges(first: number, end: number): void {
+    endRanges(this.#ledger, first, end);
+    clearBits(this.#words, this.#bitmapAt, first, end);
     if (peek(this.#words, this.lockAt + POOL.lowered) !== 0) this.bounds.raise(first, end);
   }
 
   /** Lock held: sets the bits of the part of [first, end) that lies in this pool. */
-  markTaken(first: number, end: number): void {
-    take(this.#words, this.#bitmapAt, Math.max(first, this.first), Math.min(end, this.end));
+  setBits(first: number, end: number): void {
+    setBits(this.#words, this.#bitmapAt, Math.max(first, this.first), Math.min(end, this.end));
     if (first < this.first) this.#setOverhang(end);
   }
 
   /** Lock held: clears the bits of the part of [first, end) that lies in this pool, and raises its bounds. */
-  markFree(first: number, end: number): void {
+  clearBits(first: number, end: number): void {
     const from = Math.max(first, this.first);
     const to = Math.min(end, this.end);
-    give(this.#words, this.#bitmapAt, from, to);
+    clearBits(this.#words, this.#bitmapAt, from, to);
     if (first < this.first) this.#setOverhang(this.first);
     this.bounds.raise(from, to);
   }

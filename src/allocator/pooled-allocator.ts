@@ -30,12 +30,16 @@ import type { Failure, FailureCode } from "../units/failure.ts";
 import * as failures from "../units/failure.ts";
 import type { EntryRange } from "../units/numbers.ts";
 import type { FifoCache } from "./cache.ts";
+import { CallIn } from "./call-in.ts";
 import type { AreaConstraints } from "./constraints.ts";
 import * as constraint from "./constraints.ts";
 import type { Invalidator } from "./flush.ts";
 import { FreeCheck } from "./free-check.ts";
 import { type Front, NO_FRONT } from "./front.ts";
 import { Holdings } from "./holdings.ts";
+import { forEachRange, type OwnedRange, rangesByOwner, rangesIn } from "./inspect/ranges.ts";
+import { readSnapshot, takeSnapshot } from "./inspect/snapshot.ts";
+import { type AllocatorStatistics, heldByThreads, shortageOf, statisticsOf } from "./inspect/statistics.ts";
 import type { Layout } from "./layout.ts";
 import * as layout from "./layout.ts";
 import * as ledgers from "./ledger.ts";
@@ -50,24 +54,13 @@ import {
 import { CHANGED } from "./pool.ts";
 import { PoolSet } from "./pool-set.ts";
 import { type Forget, Recovery } from "./recovery.ts";
-import { readSnapshot, takeSnapshot } from "./snapshot.ts";
 import { type AllocatorHandle, createState, type OpenState, openState } from "./state.ts";
-import {
-  type AllocatorStatistics,
-  forEachRange,
-  heldBy,
-  heldByThreads,
-  type OwnedRange,
-  rangesByOwner,
-  rangesIn,
-  statisticsOf,
-} from "./statistics.ts";
 import type { View } from "./view.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { count: tally } = counters;
 const { tagOf } = locks;
-const { add, glance, load, mayWait, milliseconds, NO_HALVES, NO_WORDS, notify, store, waitWhile } = memory;
+const { glance, load, mayWait, milliseconds, NO_HALVES, NO_WORDS, store, waitWhile } = memory;
 const { failureCode, failureOf, IN_USE, LONGER_THAN_TABLE, OWNER_UNRESPONSIVE, TABLE_FULL } = failures;
 const { checkConstraints, UNCONSTRAINED } = constraint;
 const { areaOf, CACHED_LENGTHS, HEADER, THREAD } = layout;
@@ -97,8 +90,6 @@ export interface Enclosure {
   readonly around?: (own: Recover, structure: number) => Recover;
 }
 
-/** How long a thread that found no space waits for the others to give back what they hold. */
-const DRAIN_WAIT_MS = 1;
 /** The longest sleep of `allocateWith` between two tries, in milliseconds. */
 const LONGEST_PAUSE_MS = 5;
 
@@ -139,6 +130,7 @@ export class PooledAllocator {
   readonly #lazy: boolean = false;
   readonly #pools: PoolSet;
   readonly #holdings: Holdings;
+  readonly #callIn: CallIn;
   readonly #check: FreeCheck;
 
   /** `crew`: the caller's, or undefined: this view attaches to that of the table. */
@@ -167,6 +159,7 @@ export class PooledAllocator {
     this.#view = { words, ledger, bitmapAt: layout.bitmapAt, thread, tag: tagOf(thread), threadAt };
     this.#pools = new PoolSet(this.#view, layout);
     this.#holdings = new Holdings(this.#view, this.#pools, options, invalidator);
+    this.#callIn = new CallIn(this.#view, layout, this.#holdings, this.crew, this.handle.structure);
     this.#ledger = ledger;
     this.#cache = this.#holdings.cache;
     this.#hasCache = options.cache;
@@ -177,7 +170,7 @@ export class PooledAllocator {
     this.#lazy = options.lazy;
     this.#check = new FreeCheck(this.#view, options.entries, options.ownerOnly);
     this.#recovery = new Recovery(this.#view, layout, this.#pools, {
-      giveBack: (first, count) => this.#release(first, count),
+      returnRange: (first, count) => this.#returnToPool(first, count),
       quarantine: (first, count) => this.quarantine(first, count),
       isQuarantined: () => this.#holdings.quarantinedEntries > 0,
     });
@@ -306,7 +299,7 @@ export class PooledAllocator {
   abandon(first: number, count: number): Failure | undefined {
     this.checkOpen();
     change(this.#ledger, first, this.#check.own(first, count, PENDING), ENDING, this.thread);
-    return this.#release(first, count);
+    return this.#returnToPool(first, count);
   }
 
   /**
@@ -318,7 +311,7 @@ export class PooledAllocator {
    */
   free(first: number, count: number = this.lengthAt(first)): 0 | FailureCode {
     const isAsked = glance(this.#words, this.#askedAt) !== 0;
-    return !isAsked && this.#front.releaseAtOnce(first, count, this.#liveSlot) ? 0 : this.#free(first, count);
+    return !isAsked && this.#front.freeAtOnce(first, count, this.#liveSlot) ? 0 : this.#free(first, count);
   }
 
   #free(first: number, count: number): 0 | FailureCode {
@@ -337,7 +330,7 @@ export class PooledAllocator {
 
   /** Of two threads that free one range at once, the pool's lock lets one be first, and the other see it. */
   #freeToPool(first: number, count: number, slot: number): 0 | FailureCode {
-    const answer = this.#pools.release(first, count, slot);
+    const answer = this.#pools.returnToPool(first, count, slot);
     if (answer === CHANGED) throw this.#check.lost(first, count);
     return answer;
   }
@@ -408,9 +401,9 @@ export class PooledAllocator {
   /** Second half of a free: the entries are cleared, and no IOTLB knows them. A failure is as in `abandon`. */
   finishFree(first: number, count: number): Failure | undefined {
     this.checkOpen();
-    if (this.#front.releaseAtOnce(first, count, this.#endingSlot)) return undefined;
+    if (this.#front.freeAtOnce(first, count, this.#endingSlot)) return undefined;
     this.#check.own(first, count, ENDING);
-    return this.#holdings.put(first, count, 0) ? undefined : this.#release(first, count);
+    return this.#holdings.put(first, count, 0) ? undefined : this.#returnToPool(first, count);
   }
 
   /**
@@ -445,7 +438,7 @@ export class PooledAllocator {
     this.checkOpen();
     checkRange("range to reserve", range, this.entries);
     let answer = this.#pools.spans.takeExactly(range.first, range.end, RESERVED, this.thread);
-    if (answer === TABLE_FULL && this.#callIn())
+    if (answer === TABLE_FULL && this.#callIn.callIn())
       answer = this.#pools.spans.takeExactly(range.first, range.end, RESERVED, this.thread);
     if (answer === TABLE_FULL) answer = IN_USE;
     return answer === 0 ? undefined : failureOf(answer);
@@ -459,13 +452,13 @@ export class PooledAllocator {
     const count = range.end - first;
     const slot = this.#check.reserved(first, count);
     if (!tryChange(this.#ledger, first, slot, ENDING, this.thread)) throw this.#check.lost(first, count);
-    return this.#release(first, count);
+    return this.#returnToPool(first, count);
   }
 
   /** Gives back all that this thread holds in its cache and queue; in lazy mode flushes first. A failure: some had to stay. */
   drain(): Failure | undefined {
     this.checkOpen();
-    const left = this.#holdings.giveBack();
+    const left = this.#holdings.returnAll();
     return left === 0 ? undefined : failureOf(left);
   }
 
@@ -521,12 +514,7 @@ export class PooledAllocator {
 
   /** A sentence about why `count` entries could not be had: what is free, and what other threads hold. */
   shortage(count: number): string {
-    const { taken, largestHole } = this.statistics();
-    const held = heldByThreads(this.#words, this.#layout).filter((holder) => holder.thread !== this.thread);
-    const idle = held.map(({ thread, entries }) => `thread ${thread} still holds ${entries}`).join(", ");
-    const free = `${this.entries - taken} of ${this.entries} entries are free, the largest hole has ${largestHole}`;
-    const holders = idle === "" ? "" : `; cached, waiting or quarantined: ${idle} (drain() there gives them back)`;
-    return `no space for ${count} entries: ${free}${holders}`;
+    return shortageOf(count, this.thread, this.statistics(), heldByThreads(this.#words, this.#layout));
   }
 
   /**
@@ -644,52 +632,15 @@ export class PooledAllocator {
   #tryAgain(failure: number, allocate: () => number): number {
     let answer = failure;
     const isShort = failure === TABLE_FULL || failure === OWNER_UNRESPONSIVE;
-    if (isShort && this.#callIn()) answer = allocate();
+    if (isShort && this.#callIn.callIn()) answer = allocate();
     if (answer < 0) tally(this.#words, this.#threadAt + THREAD.failures, 1);
     return answer;
   }
 
-  /** Cached ranges go back to the pools: our own, and the others' as far as they answer in time. False: there were none. */
-  #callIn(): boolean {
-    const own = this.#holdings.entries > 0 || this.#holdings.quarantinedEntries > 0;
-    if (own) this.#holdings.giveBack();
-    if (!this.#askOthers()) return own;
-    const words = this.#words;
-    tally(words, this.#threadAt + THREAD.drains, 1);
-    const began = milliseconds();
-    for (let passed = 0; passed < DRAIN_WAIT_MS; passed = milliseconds() - began) {
-      const drained = load(words, HEADER.drained);
-      if (!this.#askOthers()) break;
-      if (mayWait()) waitWhile(words, HEADER.drained, drained, DRAIN_WAIT_MS - passed);
-    }
-    return true;
-  }
-
-  /** Asks every other thread that holds something to give it back. False: none does. The dead can't answer; they wait for a reclaim. */
-  #askOthers(): boolean {
-    const { threadsAt, threads } = this.#layout;
-    const { structure } = this.handle;
-    let asked = false;
-    for (let thread = 0; thread < threads; thread++) {
-      const at = areaOf(threadsAt, thread);
-      if (thread === this.thread || heldBy(this.#words, at) === 0) continue;
-      if (!this.crew.isIn(thread, structure)) continue;
-      store(this.#words, at + THREAD.drainAsked, 1);
-      asked = true;
-    }
-    return asked;
-  }
-
-  /**
-   * Another thread has found no space: what we hold goes back. The flag is read at every operation by a relaxed read: seen one
-   * operation later, it is answered one operation later. It is lowered first: a thread that asks meanwhile asks again.
-   */
+  /** What a request has to look at before it goes the general way: is the view closed, or does another thread ask for what this one holds? */
   #answer(): void {
     this.checkOpen();
-    store(this.#words, this.#threadAt + THREAD.drainAsked, 0);
-    this.#holdings.giveBack();
-    add(this.#words, HEADER.drained, 1);
-    notify(this.#words, HEADER.drained, Number.POSITIVE_INFINITY);
+    this.#callIn.answer();
   }
 
   #freeLazily(first: number, count: number, slot: number): 0 | FailureCode {
@@ -709,9 +660,9 @@ export class PooledAllocator {
    * Gives an `ending` range back. If its pool's lock can't be had, it waits in the queue, which needs no lock; if the queue is full too, it
    * is quarantined, and the answer is why the lock could not be had.
    */
-  #release(first: number, count: number): Failure | undefined {
+  #returnToPool(first: number, count: number): Failure | undefined {
     const slot = slotOf(ENDING, this.thread, count);
-    const answer = this.#pools.release(first, count, slot);
+    const answer = this.#pools.returnToPool(first, count, slot);
     if (answer === CHANGED) throw this.#check.lost(first, count);
     if (answer === 0 || this.#holdings.keep(first, count, slot)) return undefined;
     return failureOf(answer);

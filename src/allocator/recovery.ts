@@ -22,11 +22,11 @@ import { IovaError } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
 import type { EntryRange } from "../units/numbers.ts";
 import { emptyFifos } from "./cache.ts";
+import { forEachRange } from "./inspect/ranges.ts";
 import { areaOf, type Layout, THREAD } from "./layout.ts";
 import { change, ENDING, LIVE, lengthOf, ownerIn, RESERVED, slotOf, stateIn, tryChange } from "./ledger.ts";
 import type { Pool } from "./pool.ts";
 import type { PoolSet } from "./pool-set.ts";
-import { forEachRange } from "./statistics.ts";
 import type { View } from "./view.ts";
 
 /** Clears the entries of these ranges and invalidates the IOTLB. A failure keeps them out of use. */
@@ -35,7 +35,7 @@ export type Forget = (ranges: readonly EntryRange[]) => Failure | undefined;
 /** Where ranges go that recovery has taken over: they are `ending` by the recovering thread. */
 export interface RecoveredRanges {
   /** To its pools; if these are locked, the range waits with the recovering thread, or is quarantined. */
-  giveBack(first: number, count: number): void;
+  returnRange(first: number, count: number): void;
   quarantine(first: number, count: number): void;
   /** Are ranges quarantined by the recovering thread? Then the platform may still not have forgotten those of an earlier try. */
   isQuarantined(): boolean;
@@ -81,7 +81,7 @@ export class Recovery {
     const isAsked = ranges.length > 0 || this.#ranges.isQuarantined();
     const failure = isAsked ? this.#forget(thread, ranges, forget) : undefined;
     this.#emptyHoldings(thread);
-    if (failure === undefined) this.#giveBack(ranges);
+    if (failure === undefined) this.#returnToPools(ranges);
     else for (const { first, end } of ranges) this.#ranges.quarantine(first, end - first);
     tally(words, threadAt + THREAD.recoveries, 1);
     return { ranges, isLeft: isLive, ...(failure === undefined ? {} : { failure: failed(thread, failure) }) };
@@ -110,29 +110,29 @@ export class Recovery {
    * Step 4: the bits, those of adjacent ranges under one lock. A pool may be locked by another dead thread, which is still to be
    * reclaimed: that is waited for once, and shortly; the pool's ranges are then quarantined, and come back when it is open.
    */
-  #giveBack(taken: readonly EntryRange[]): void {
+  #returnToPools(taken: readonly EntryRange[]): void {
     const stuck = new Set<Pool>();
     for (let i = 0; i < taken.length; ) {
       const range = taken[i] as EntryRange;
       const pool = this.#pools.of(range.first);
       if (range.end > pool.end) {
-        this.#ranges.giveBack(range.first, range.end - range.first);
+        this.#ranges.returnRange(range.first, range.end - range.first);
         i++;
       } else {
         const next = endOfRun(taken, i, Math.min(pool.end, range.first + RUN_ENTRIES));
-        this.#giveBackRun(taken.slice(i, next), pool, stuck);
+        this.#returnRun(taken.slice(i, next), pool, stuck);
         i = next;
       }
     }
   }
 
-  #giveBackRun(run: readonly EntryRange[], pool: Pool, stuck: Set<Pool>): void {
+  #returnRun(run: readonly EntryRange[], pool: Pool, stuck: Set<Pool>): void {
     if (stuck.has(pool) || pool.lock(SHORT_PATIENCE_MS) !== 0) {
       stuck.add(pool);
       for (const { first, end } of run) this.#ranges.quarantine(first, end - first);
       return;
     }
-    pool.giveRun((run[0] as EntryRange).first, (run[run.length - 1] as EntryRange).end);
+    pool.endRanges((run[0] as EntryRange).first, (run[run.length - 1] as EntryRange).end);
     pool.unlock();
   }
 

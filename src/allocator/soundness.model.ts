@@ -8,6 +8,7 @@
 import assert from "node:assert/strict";
 import { isAttached, openCrewState, SLOT_LIVE, slotState } from "../shared/crew.ts";
 import { load, peek, peekHalf, type SharedWords } from "../shared/memory.ts";
+import { statisticsOf } from "./inspect/statistics.ts";
 import {
   areaOf,
   BLOCK_ENTRIES,
@@ -33,7 +34,6 @@ import {
 } from "./ledger.ts";
 import { PoolSet } from "./pool-set.ts";
 import type { OpenState } from "./state.ts";
-import { statisticsOf } from "./statistics.ts";
 
 /** A range in the ledger. */
 export interface RecordedRange {

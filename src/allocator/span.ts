@@ -11,7 +11,7 @@
 import * as bitmap from "../shared/bitmap.ts";
 import { type FailureCode, TABLE_FULL } from "../units/failure.ts";
 import { type AreaConstraints, allowedFrom } from "./constraints.ts";
-import { claim, forget, record } from "./ledger.ts";
+import { beginRange, claim, endRange } from "./ledger.ts";
 import { CHANGED, type Pool } from "./pool.ts";
 import type { View } from "./view.ts";
 
@@ -40,21 +40,21 @@ export class Spans {
     return free ? 0 : TABLE_FULL;
   }
 
-  /** As `Pool.release`, for a range that touches several pools. */
-  release(first: number, count: number, slot: number): 0 | typeof CHANGED | FailureCode {
+  /** As `Pool.returnToPool`, for a range that touches several pools. */
+  returnToPool(first: number, count: number, slot: number): 0 | typeof CHANGED | FailureCode {
     const pools = this.#poolsOf(first, first + count);
     const failure = lockAll(pools);
     if (failure !== 0) return failure;
     const { ledger, thread } = this.#view;
     const changed = !claim(ledger, first, slot, thread);
-    if (!changed) this.#give(pools, first, first + count);
+    if (!changed) this.#end(pools, first, first + count);
     unlockAll(pools);
     return changed ? CHANGED : 0;
   }
 
-  #give(pools: readonly Pool[], first: number, end: number): void {
-    forget(this.#view.ledger, first, end - first);
-    for (const pool of pools) pool.markFree(first, end);
+  #end(pools: readonly Pool[], first: number, end: number): void {
+    endRange(this.#view.ledger, first, end - first);
+    for (const pool of pools) pool.clearBits(first, end);
   }
 
   /**
@@ -95,8 +95,8 @@ export class Spans {
   }
 
   #take(pools: readonly Pool[], first: number, end: number, state: number, owner: number): void {
-    record(this.#view.ledger, first, end - first, state, owner);
-    for (const pool of pools) pool.markTaken(first, end);
+    beginRange(this.#view.ledger, first, end - first, state, owner);
+    for (const pool of pools) pool.setBits(first, end);
   }
 
   #poolsOf(first: number, end: number): Pool[] {

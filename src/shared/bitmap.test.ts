@@ -4,16 +4,16 @@ import { test } from "node:test";
 import fc from "fast-check";
 import {
   clearBefore,
+  clearBits,
   clearFrom,
   countTaken,
   countTakenRelaxed,
   findRun,
-  give,
   isTaken,
   isTakenRelaxed,
   longestRun,
   NOT_FOUND,
-  take,
+  setBits,
 } from "./bitmap.ts";
 import { createShared, poke, type SharedWords, wordsOf } from "./memory.ts";
 
@@ -56,12 +56,12 @@ test("findRun finds the lowest start of a free run, exactly as a look at every e
   );
 });
 
-test("take and give change the bits of the range and no others", () => {
+test("setBits and clearBits change the bits of the range and no others", () => {
   fc.assert(
     fc.property(contents, bounds, fc.boolean(), (words, [first, end], taking) => {
       const bitmap = bitmapOf(words);
-      if (taking) take(bitmap, 1, first, end);
-      else give(bitmap, 1, first, end);
+      if (taking) setBits(bitmap, 1, first, end);
+      else clearBits(bitmap, 1, first, end);
       const expected = bitsOf(words).fill(taking, first, end);
       assert.deepEqual(
         Array.from({ length: ENTRIES }, (_, e) => isTaken(bitmap, 1, e)),

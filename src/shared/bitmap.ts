@@ -28,15 +28,15 @@ export function isTakenRelaxed(words: SharedWords, bitmapAt: number, entry: numb
 }
 
 /** Sets the bits [first, end). */
-export function take(words: SharedWords, bitmapAt: number, first: number, end: number): void {
+export function setBits(words: SharedWords, bitmapAt: number, first: number, end: number): void {
   const offset = first & 31;
   if (end - first < 32 - offset) {
     const at = bitmapAt + (first >>> 5);
     poke(words, at, peek(words, at) | (((1 << (end - first)) - 1) << offset));
-  } else takeMany(words, bitmapAt, first, end);
+  } else setMany(words, bitmapAt, first, end);
 }
 
-function takeMany(words: SharedWords, bitmapAt: number, first: number, end: number): void {
+function setMany(words: SharedWords, bitmapAt: number, first: number, end: number): void {
   for (let entry = first; entry < end; ) {
     const next = Math.min(end, (entry | 31) + 1);
     const at = bitmapAt + (entry >>> 5);
@@ -46,15 +46,15 @@ function takeMany(words: SharedWords, bitmapAt: number, first: number, end: numb
 }
 
 /** Clears the bits [first, end). */
-export function give(words: SharedWords, bitmapAt: number, first: number, end: number): void {
+export function clearBits(words: SharedWords, bitmapAt: number, first: number, end: number): void {
   const offset = first & 31;
   if (end - first < 32 - offset) {
     const at = bitmapAt + (first >>> 5);
     poke(words, at, peek(words, at) & ~(((1 << (end - first)) - 1) << offset));
-  } else giveMany(words, bitmapAt, first, end);
+  } else clearMany(words, bitmapAt, first, end);
 }
 
-function giveMany(words: SharedWords, bitmapAt: number, first: number, end: number): void {
+function clearMany(words: SharedWords, bitmapAt: number, first: number, end: number): void {
   for (let entry = first; entry < end; ) {
     const next = Math.min(end, (entry | 31) + 1);
     const at = bitmapAt + (entry >>> 5);

@@ -11,11 +11,11 @@
 import type { AreaConstraints } from "../allocator/constraints.ts";
 import * as constraint from "../allocator/constraints.ts";
 import type { Invalidator } from "../allocator/flush.ts";
+import type { AllocatorStatistics } from "../allocator/inspect/statistics.ts";
 import { ALLOCATOR_OPTIONS, type AllocatorOptions } from "../allocator/options.ts";
 import { type Enclosure, PooledAllocator } from "../allocator/pooled-allocator.ts";
 import type { Forget } from "../allocator/recovery.ts";
 import { type AllocatorHandle, openState } from "../allocator/state.ts";
-import type { AllocatorStatistics } from "../allocator/statistics.ts";
 import type { Crew, ReclaimScope, Recover } from "../shared/crew.ts";
 import { checkInteger, FormatError, InvalidArgumentError } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";

@@ -1,10 +1,10 @@
 /** What a killed thread has left in the table, as found before recovery: that the kills hit what recovery is for. */
 import { holderOf, tagOf } from "../../shared/lock.ts";
+import { forEachRange } from "../inspect/ranges.ts";
 import { POOL } from "../layout.ts";
 import { CACHED, ENDING, LIVE, lengthOf, ownerIn, PENDING, QUARANTINED, RESERVED, stateIn } from "../ledger.ts";
 import { keptBy } from "../soundness.model.ts";
 import type { OpenState } from "../state.ts";
-import { forEachRange } from "../statistics.ts";
 
 /** Numbers of ranges, but for the first two. */
 export interface Remains {

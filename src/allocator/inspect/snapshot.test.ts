@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { range } from "./allocator.model.ts";
-import { PooledAllocator } from "./pooled-allocator.ts";
+import { range } from "../allocator.model.ts";
+import { PooledAllocator } from "../pooled-allocator.ts";
 
 function filled(): PooledAllocator {
   const allocator = PooledAllocator.create({

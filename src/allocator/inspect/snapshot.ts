@@ -6,14 +6,14 @@
  * All words are 32-bit little-endian; the check is FNV-1a over all bytes before it. A snapshot that is wrong, cut or of another
  * version is refused whole.
  */
-import { MAX_THREADS } from "../shared/crew.ts";
-import { FormatError, shown } from "../units/errors.ts";
-import { MAX_ENTRIES } from "../units/numbers.ts";
-import type { Layout } from "./layout.ts";
-import { LIVE, lengthOf, ownerIn, RESERVED, stateIn } from "./ledger.ts";
-import { type CheckedOptions, checkOptions } from "./options.ts";
-import { forEachRange } from "./statistics.ts";
-import type { View } from "./view.ts";
+import { MAX_THREADS } from "../../shared/crew.ts";
+import { FormatError, shown } from "../../units/errors.ts";
+import { MAX_ENTRIES } from "../../units/numbers.ts";
+import type { Layout } from "../layout.ts";
+import { LIVE, lengthOf, ownerIn, RESERVED, stateIn } from "../ledger.ts";
+import { type CheckedOptions, checkOptions } from "../options.ts";
+import type { View } from "../view.ts";
+import { forEachRange } from "./ranges.ts";
 
 const MARK = "IOVASNAP";
 /** Version of the snapshot's format. */

@@ -1,16 +1,14 @@
 /**
- * What has happened and what is taken: counters of locks, searches and flushes, occupancy, the largest hole, owners. Taken
+ * What has happened and what is taken: counters of locks, searches and flushes, occupancy, the largest hole. Taken
  * without locks: every number was true at some moment, all together only when nothing runs.
  */
-import { longestRun } from "../shared/bitmap.ts";
-import { counted } from "../shared/counters.ts";
-import { lockStatistics } from "../shared/lock.ts";
-import { glance, type SharedHalves, type SharedWords } from "../shared/memory.ts";
-import type { EntryRange } from "../units/numbers.ts";
-import { cachedEntries, cachedRanges, cachePuts } from "./cache.ts";
-import { areaOf, type Layout, POOL, THREAD } from "./layout.ts";
-import { beginsRange, lengthOf, ownerIn, type RangeState, slotSeen, stateIn, stepFrom } from "./ledger.ts";
-import type { PoolSet } from "./pool-set.ts";
+import { longestRun } from "../../shared/bitmap.ts";
+import { counted } from "../../shared/counters.ts";
+import { lockStatistics } from "../../shared/lock.ts";
+import { glance, type SharedWords } from "../../shared/memory.ts";
+import { cachedEntries, cachedRanges, cachePuts } from "../cache.ts";
+import { areaOf, type Layout, POOL, THREAD } from "../layout.ts";
+import type { PoolSet } from "../pool-set.ts";
 
 /** One pool's part. */
 export interface PoolStatistics {
@@ -58,7 +56,7 @@ export function statisticsOf(words: SharedWords, layout: Layout, poolSet: PoolSe
   const pools = poolSet.all.map((pool, i): PoolStatistics => {
     const { acquisitions, contended, waitMicroseconds } = lockStatistics(words, pool.lockAt);
     const atOnce =
-      counted(words, pool.lockAt + POOL.allocationsAtOnce) + counted(words, pool.lockAt + POOL.releasesAtOnce);
+      counted(words, pool.lockAt + POOL.allocationsAtOnce) + counted(words, pool.lockAt + POOL.freesAtOnce);
     return {
       first: pool.first,
       end: pool.end,
@@ -125,73 +123,13 @@ export function heldByThreads(words: SharedWords, layout: Layout): Holder[] {
   }).filter(({ entries }) => entries > 0);
 }
 
-/**
- * Calls `visit` for every range in the ledger, in ascending order. `slot` is its first halfword, as it was seen once: a second look may find
- * that the range has gone. A range that begins where another one has just ended may be missed, but none of a dead thread: a look that comes
- * after its end can't see what lay there before its ranges.
- */
-export function forEachRange(
-  ledger: SharedHalves,
-  words: SharedWords,
-  layout: Layout,
-  visit: (first: number, slot: number) => void,
-): void {
-  for (let entry = 0; entry < layout.entries; ) {
-    if (isWordFree(words, layout, entry)) {
-      entry += 32;
-      continue;
-    }
-    const slot = slotSeen(ledger, entry);
-    if (beginsRange(slot)) visit(entry, slot);
-    entry += stepFrom(slot);
-  }
-}
-
-/** Does a whole word of free entries begin here? Then no range begins in it. */
-function isWordFree(words: SharedWords, { bitmapAt }: Layout, entry: number): boolean {
-  return (entry & 31) === 0 && glance(words, bitmapAt + (entry >>> 5)) === 0;
-}
-
-/** A range of entries, and the number of the thread that it belongs to. */
-export interface OwnedRange extends EntryRange {
-  readonly owner: number;
-}
-
-/** Ranges in this state, in ascending order. Looked up as the iteration goes on. */
-export function* rangesIn(
-  ledger: SharedHalves,
-  words: SharedWords,
-  layout: Layout,
-  state: RangeState,
-): Generator<OwnedRange, void, undefined> {
-  for (let entry = 0; entry < layout.entries; ) {
-    if (isWordFree(words, layout, entry)) {
-      entry += 32;
-      continue;
-    }
-    const slot = slotSeen(ledger, entry);
-    const first = entry;
-    entry += stepFrom(slot);
-    if (stateIn(slot) !== state) continue;
-    const end = first + lengthOf(ledger, first, slot);
-    yield { first, end, owner: ownerIn(slot) };
-  }
-}
-
-/** Ranges in this state, by owner. */
-export function rangesByOwner(
-  ledger: SharedHalves,
-  words: SharedWords,
-  layout: Layout,
-  state: RangeState,
-): Map<number, EntryRange[]> {
-  const owners = new Map<number, EntryRange[]>();
-  for (const { first, end, owner } of rangesIn(ledger, words, layout, state)) {
-    const ranges = owners.get(owner) ?? [];
-    ranges.push({ first, end });
-    owners.set(owner, ranges);
-  }
-  return owners;
+/** A sentence about why `count` entries could not be had: what is free, and what threads other than `thread` hold. */
+export function shortageOf(count: number, thread: number, found: AllocatorStatistics, held: readonly Holder[]): string {
+  const others = held.filter((holder) => holder.thread !== thread);
+  const idle = others.map((holder) => `thread ${holder.thread} still holds ${holder.entries}`).join(", ");
+  const free = `${found.entries - found.taken} of ${found.entries} entries are free, the largest hole has ${found.largestHole}`;
+  const holders = idle === "" ? "" : `; cached, waiting or quarantined: ${idle} (drain() there gives them back)`;
+  return `no space for ${count} entries: ${free}${holders}`;
 }
 
 function sumOverThreads(layout: Layout, read: (area: number) => number): number {

@@ -1,0 +1,74 @@
+/** The ranges that the ledger knows, walked without locks: what leaks, reports and recovery ask for. */
+import { glance, type SharedHalves, type SharedWords } from "../../shared/memory.ts";
+import type { EntryRange } from "../../units/numbers.ts";
+import type { Layout } from "../layout.ts";
+import { beginsRange, lengthOf, ownerIn, type RangeState, slotSeen, stateIn, stepFrom } from "../ledger.ts";
+
+/**
+ * Calls `visit` for every range in the ledger, in ascending order. `slot` is its first halfword, as it was seen once: a second look may find
+ * that the range has gone. A range that begins where another one has just ended may be missed, but none of a dead thread: a look that comes
+ * after its end can't see what lay there before its ranges.
+ */
+export function forEachRange(
+  ledger: SharedHalves,
+  words: SharedWords,
+  layout: Layout,
+  visit: (first: number, slot: number) => void,
+): void {
+  for (let entry = 0; entry < layout.entries; ) {
+    if (isWordFree(words, layout, entry)) {
+      entry += 32;
+      continue;
+    }
+    const slot = slotSeen(ledger, entry);
+    if (beginsRange(slot)) visit(entry, slot);
+    entry += stepFrom(slot);
+  }
+}
+
+/** Does a whole word of free entries begin here? Then no range begins in it. */
+function isWordFree(words: SharedWords, { bitmapAt }: Layout, entry: number): boolean {
+  return (entry & 31) === 0 && glance(words, bitmapAt + (entry >>> 5)) === 0;
+}
+
+/** A range of entries, and the number of the thread that it belongs to. */
+export interface OwnedRange extends EntryRange {
+  readonly owner: number;
+}
+
+/** Ranges in this state, in ascending order. Looked up as the iteration goes on. */
+export function* rangesIn(
+  ledger: SharedHalves,
+  words: SharedWords,
+  layout: Layout,
+  state: RangeState,
+): Generator<OwnedRange, void, undefined> {
+  for (let entry = 0; entry < layout.entries; ) {
+    if (isWordFree(words, layout, entry)) {
+      entry += 32;
+      continue;
+    }
+    const slot = slotSeen(ledger, entry);
+    const first = entry;
+    entry += stepFrom(slot);
+    if (stateIn(slot) !== state) continue;
+    const end = first + lengthOf(ledger, first, slot);
+    yield { first, end, owner: ownerIn(slot) };
+  }
+}
+
+/** Ranges in this state, by owner. */
+export function rangesByOwner(
+  ledger: SharedHalves,
+  words: SharedWords,
+  layout: Layout,
+  state: RangeState,
+): Map<number, EntryRange[]> {
+  const owners = new Map<number, EntryRange[]>();
+  for (const { first, end, owner } of rangesIn(ledger, words, layout, state)) {
+    const ranges = owners.get(owner) ?? [];
+    ranges.push({ first, end });
+    owners.set(owner, ranges);
+  }
+  return owners;
+}
