@@ -223,6 +223,11 @@ export class Crew {
     return slotState(this.#words, thread) === SLOT_LIVE && isAttached(this.#words, thread, structure);
   }
 
+  /** True if the structure may hold something of the thread, alive or dead. The structure must exist. */
+  mayHold(thread: number, structure: number): boolean {
+    return isAttached(this.#words, thread, structure);
+  }
+
   /** Was this thread declared dead? Then its structures may hold nothing of it any more, and its number may be another thread's. */
   get isDeclaredDead(): boolean {
     const at = slotAt(this.thread);

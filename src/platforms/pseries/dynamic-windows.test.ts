@@ -558,6 +558,24 @@ test("recovery of a driver that died while the default window was replaced frees
   assert.equal(platform.generic.statistics().taken, 0);
 });
 
+test("a window whose creator and other views have all died is removed by their recovery, by a thread that never had a view of it", () => {
+  const guest = guestWith({});
+  const { hypervisor, platform } = guest;
+  const { crew } = hypervisor;
+  const [creator, viewer] = [0, 1].map(() => PaprHypervisor.attach(hypervisor.handle));
+  assert.ok(creator !== undefined && viewer !== undefined);
+  const creating = PseriesPlatform.attach(creator, structuredClone(platform.handle));
+  made(creating.makeDynamicWindow({ mask: MASK_64, direct: false }));
+  PseriesPlatform.attach(viewer, structuredClone(creating.handle));
+  assert.throws(() => crew.reclaim(creator.thread, "everything"), { code: "not-attached" });
+  assert.equal(openWindows(guest), 2, "the viewer may be alive");
+  assert.equal(crew.reclaim(viewer.thread, "everything").isFree, true);
+  assert.equal(crew.reclaim(creator.thread, "everything").isFree, true);
+  assert.equal(openWindows(guest), 1);
+  made(platform.makeDynamicWindow({ mask: MASK_64, direct: false }));
+  assert.equal(platform.removeDynamicWindow(), undefined);
+});
+
 test("impossible options of dynamic windows are refused with the numbers", () => {
   assert.throws(
     () => guestWith({ base: 2n ** 33n }),

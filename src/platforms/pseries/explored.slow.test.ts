@@ -52,6 +52,9 @@ const ASKED = 6;
 const MAPPED = 7;
 /** The number + 1 of the structure that was removed last. */
 const STRUCTURE_GONE = 8;
+/** 1: thread 0 has a view of the window's table; 1: thread 1 has one. */
+const VIEWS = 9;
+const ATTACHED = 10;
 const STATE = 16;
 const WORDS = 32;
 
@@ -90,7 +93,12 @@ function partsOf(
     isThere: (liobn) => (liobn === LIOBN ? load(words, THERE) !== 0 : load(words, DEFAULT_GONE) === 0),
     withOps: (_liobn, _window, use) => use(opsOf(library, words)),
     listPageOf: () => 0,
-    crew: { removeStructure: (structure) => store(words, STRUCTURE_GONE, structure + 1) },
+    crew: {
+      threads: 2,
+      mayHold: (of) => of === 0 && load(words, VIEWS) !== 0,
+      isIn: (of) => of === 1 && load(words, ATTACHED) !== 0,
+      removeStructure: (structure) => store(words, STRUCTURE_GONE, structure + 1),
+    },
   };
 }
 
@@ -266,11 +274,42 @@ const dyingRemover: Build = (library) => ({
 const dyingAdder: Build = (library) => ({
   setup: () => setup(library),
   threads: [addMemoryAs(0), removeAs(1)],
+  preemptions: 2,
   kills: 2,
   victims: [0],
   mayThrow: isGone,
   reclaim: recover,
   check: assertRight,
+});
+
+/** The only thread with a view of the window dies, and then may the thread that recovers it; another one attaches meanwhile. */
+const dyingLastView: Build = (library) => ({
+  setup: () => {
+    const state = setup(library);
+    library.memory.store(state.words, VIEWS, 1);
+    return state;
+  },
+  threads: [
+    addMemoryAs(0),
+    ({ words, made }) => {
+      const state = new library.state.WindowState(words, STATE);
+      state.see(made.generation);
+      library.memory.store(words, ATTACHED, 1);
+      state.checkStays(made.generation);
+      return "attached";
+    },
+  ],
+  preemptions: 2,
+  kills: 2,
+  victims: [0],
+  mayThrow: isGone,
+  reclaim: recover,
+  check: (state, { threads, dead }) => {
+    assertRight(state);
+    const isThere = state.library.memory.load(state.words, THERE) !== 0;
+    if (threads[1]?.value === "attached") assert.ok(isThere, "a window with a living view is removed");
+    else if (dead.includes(0) && threads[1]?.error === undefined) assert.ok(!isThere);
+  },
 });
 
 /** The maker may die anywhere, and then the thread that recovers it; another makes a window meanwhile. */
@@ -305,6 +344,10 @@ test("a thread that dies while it replaces a window, and one that dies over its 
 
 test("a thread that dies while it adds memory leaves the window to others", (t) => {
   assert.ok(assertSound(t, "an adder, dying, a remover", dyingAdder(sound)).kills > 0);
+});
+
+test("a window whose last view dies is removed, unless another thread attaches to it in time", (t) => {
+  assert.ok(assertSound(t, "a last view, dying, an attaching thread", dyingLastView(sound)).kills > 0);
 });
 
 test("a thread that dies while it makes a window in place of the default one leaves the default one, and room for a new making", (t) => {
@@ -379,6 +422,24 @@ const PLANTS: readonly { readonly bug: string; readonly build: Build; readonly p
       module: RECOVERY_MODULE,
       from: "state.replacesDefault ? bringDefaultBack(parts) : undefined",
       to: "undefined",
+    },
+  },
+  {
+    bug: "a recovery does not look again for views before it removes an abandoned window",
+    build: dyingLastView,
+    plant: {
+      module: RECOVERY_MODULE,
+      from: "structure !== undefined && hasLivingView(crew, structure)",
+      to: "false",
+    },
+  },
+  {
+    bug: "an attaching view does not check that the window stays",
+    build: dyingLastView,
+    plant: {
+      module: STATE_MODULE,
+      from: "step === STEP.abandoned || step === STEP.removing || step === STEP.halfRemoved",
+      to: "false",
     },
   },
   {

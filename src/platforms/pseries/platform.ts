@@ -196,7 +196,8 @@ export class PseriesPlatform extends TablePlatform {
 
   /**
    * Creates a dynamic window for a device, or returns why there is none; then nothing has changed. If the thread dies before another thread
-   * has attached to a handle with the window, its recovery removes the window.
+   * has attached to a handle with the window, its recovery removes the window. If all threads with a view of a window's table die, the
+   * recovery of the last one removes the window.
    */
   makeDynamicWindow(request: DynamicWindowRequest): PseriesWindow | NoDynamicWindow {
     return this.#dynamic.make(request);

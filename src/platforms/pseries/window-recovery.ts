@@ -1,7 +1,7 @@
 /**
  * Recovers a dead thread's change of the dynamic window. Undoes a creation, so that the window can be created again; completes a removal; maps
  * memory that the thread was adding, and empties entries of memory that it was removing. Removes a window that the thread has created if no
- * other thread has attached to it.
+ * other thread has attached to it, and a window with a table if no living thread has a view of it.
  *
  * The recovery runs under the crew's recovery lock, and stores steps in the dead thread's name (window-state.ts). It can be repeated from any
  * point. If the window was removed before, the firmware refuses to remove it and the hypervisor does not have the liobn. The default window is
@@ -15,7 +15,7 @@ import { type Held, STEP, type WindowState } from "./window-state.ts";
 
 export interface WindowRecoveryParts
   extends Pick<DynamicWindowParts, "firmware" | "isThere" | "properties" | "state" | "withOps"> {
-  readonly crew: Pick<Crew, "removeStructure">;
+  readonly crew: Pick<Crew, "isIn" | "mayHold" | "removeStructure" | "threads">;
   /** Physical address of a thread's list page. */
   readonly listPageOf: (thread: number) => number;
 }
@@ -23,7 +23,7 @@ export interface WindowRecoveryParts
 /** "platform-busy": the firmware or the hypervisor was busy; repeat the recovery later. */
 export function recoverWindow(parts: WindowRecoveryParts, thread: number): Failure | undefined {
   const { state } = parts;
-  const left = state.leftBy(thread) ?? state.takeUnseen(thread);
+  const left = state.leftBy(thread) ?? state.takeUnseen(thread) ?? takeAbandoned(parts, thread);
   switch (left?.step) {
     case STEP.making:
       return end(state, left, STEP.untried);
@@ -39,11 +39,34 @@ export function recoverWindow(parts: WindowRecoveryParts, thread: number): Failu
       return changeMemory(parts, left, completeDirectly);
     case STEP.emptying:
       return changeMemory(parts, left, removeDirectly);
+    case STEP.abandoned:
+      return removeAbandoned(parts, left);
     case STEP.removing:
       return remove(parts, left, STEP.published, STEP.halfRemoved);
     default:
       return undefined;
   }
+}
+
+/** Takes a window whose table this dead thread had a view of, and no living thread has: no thread could remove it. */
+function takeAbandoned({ crew, state }: WindowRecoveryParts, thread: number): ReturnType<WindowState["leftBy"]> {
+  const published = state.publishedTable;
+  if (published === undefined || !crew.mayHold(thread, published.structure)) return undefined;
+  const held = { thread, generation: published.generation, step: STEP.abandoned };
+  return !hasLivingView(crew, published.structure) && state.abandon(held) ? held : undefined;
+}
+
+/** Looks again: a view that has attached before the step was stored keeps the window, and one that attaches later sees the step. */
+function removeAbandoned(parts: WindowRecoveryParts, left: Held): Failure | undefined {
+  const { crew, state } = parts;
+  const { structure } = state;
+  if (structure !== undefined && hasLivingView(crew, structure)) return end(state, left, STEP.published);
+  state.goOn(left, STEP.removing);
+  return remove(parts, left, STEP.published, STEP.halfRemoved);
+}
+
+function hasLivingView(crew: WindowRecoveryParts["crew"], structure: number): boolean {
+  return Array.from({ length: crew.threads }, (_, thread) => crew.isIn(thread, structure)).includes(true);
 }
 
 /** Undoes a creation. If the firmware refuses to remove the window, no other creation is tried for the device. */

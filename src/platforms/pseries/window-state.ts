@@ -42,6 +42,8 @@ export const STEP = {
   emptying: 10,
   /** The firmware removes the window, whose table's entries are all reserved; then the default window is restored. */
   removing: 11,
+  /** A recovery has found no living thread with a view of the window, and looks again. */
+  abandoned: 12,
 } as const;
 const FIRST_HELD = STEP.making;
 const STEP_MASK = 15;
@@ -199,6 +201,28 @@ export class WindowState {
     if (seen !== unseen && seen !== unseen + SEEN_TOO_LATE) return undefined;
     this.goOn({ thread, generation }, STEP.removing);
     return { thread, generation, step: STEP.removing };
+  }
+
+  /** The published window and its table's structure number; undefined: no window with a table is published. */
+  get publishedTable(): (Omit<Held, "thread"> & { readonly structure: number }) | undefined {
+    const found = this.#load(WORD.step);
+    const { structure } = this;
+    if ((found & STEP_MASK) !== STEP.published || structure === undefined) return undefined;
+    return { generation: generationIn(found), structure };
+  }
+
+  /** Stores the step `abandoned` in a dead thread's name. False: the window is not published any more. */
+  abandon({ thread, generation }: Held): boolean {
+    return this.#swap(wordOf(generation, STEP.published, 0), wordOf(generation, STEP.abandoned, thread));
+  }
+
+  /**
+   * Checks, after a view has entered the crew's structure of the window's table, that the window stays. Throws IovaError "window-gone" if it is
+   * being removed. Pairs with `abandon`: either this sees its step, or the recovery then sees the view in the crew.
+   */
+  checkStays(generation: number): void {
+    const step = this.#checked(generation) & STEP_MASK;
+    if (step === STEP.abandoned || step === STEP.removing || step === STEP.halfRemoved) throw windowGone();
   }
 
   /** True if the default window was removed for a dynamic one, or is being removed. */

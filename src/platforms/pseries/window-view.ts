@@ -77,7 +77,8 @@ export class WindowView {
     if (handle === undefined) return;
     const { made, place } = handle;
     parts.state.see(made.generation);
-    this.#known = { made, place, use: place === undefined ? directOf(made) : this.#attachTable(made, place) };
+    if (place === undefined) this.#known = { made, place, use: directOf(made) };
+    else this.#known = { made, place, use: this.#attachToStaying(made, place) };
   }
 
   /** The window that this view has; undefined: no window. */
@@ -226,6 +227,19 @@ export class WindowView {
     const table = IommuTable.attach(handle, ops, this.#crew, recovering.around);
     recovering.table = table;
     return { kind: "translated", window: made.window, table };
+  }
+
+  /** Attaches to the table of a window that is not being removed. */
+  #attachToStaying(made: MadeWindow, place: TablePlace): TableWindow {
+    const use = this.#attachTable(made, place);
+    let stays = false;
+    try {
+      this.#parts.state.checkStays(made.generation);
+      stays = true;
+      return use;
+    } finally {
+      if (!stays) use.table.close();
+    }
   }
 
   /** The recovery of the window's table. There is nothing to recover after the window was removed. */
