@@ -7,7 +7,7 @@ import type { AllocatorOptions } from "../src/allocator/options.ts";
 import type { PooledAllocator } from "../src/allocator/pooled-allocator.ts";
 import type { RecordedRange } from "../src/allocator/soundness.model.ts";
 import type { OpenState } from "../src/allocator/state.ts";
-import type { ReclaimScope } from "../src/shared/crew.ts";
+import type { ReclaimScope } from "../src/crew/crew.ts";
 import type { SharedWords } from "../src/shared/memory.ts";
 import type { Exploration, ScheduleEnd } from "./explore.ts";
 import { exploredCopy, type Plant } from "./load.ts";
@@ -21,7 +21,7 @@ export interface AllocatorModules {
   readonly state: typeof import("../src/allocator/state.ts");
   readonly layout: typeof import("../src/allocator/layout.ts");
   readonly ledger: typeof import("../src/allocator/ledger.ts");
-  readonly crew: typeof import("../src/shared/crew.ts");
+  readonly crew: typeof import("../src/crew/crew.ts");
   readonly soundness: typeof import("../src/allocator/soundness.model.ts");
 }
 
@@ -34,7 +34,7 @@ export async function allocatorModules(plants: readonly Plant[] = []): Promise<A
     state: await copy.load("allocator/state.js"),
     layout: await copy.load("allocator/layout.js"),
     ledger: await copy.load("allocator/ledger.js"),
-    crew: await copy.load("shared/crew.js"),
+    crew: await copy.load("crew/crew.js"),
     soundness: await copy.load("allocator/soundness.model.js"),
   };
 }

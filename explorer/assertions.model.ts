@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
-import type { Crew, ReclaimScope } from "../src/shared/crew.ts";
+import type { Crew, ReclaimScope } from "../src/crew/crew.ts";
 import { type Exploration, explore, formatReport, type Report } from "./explore.ts";
 
 /** Explores everything that was asked for, and finds nothing. */

@@ -7,7 +7,7 @@ import * as replacement from "./memory.ts";
 
 type Lock = typeof import("../src/shared/lock.ts");
 type Bitmap = typeof import("../src/shared/bitmap.ts");
-type CrewModule = typeof import("../src/shared/crew.ts");
+type CrewModule = typeof import("../src/crew/crew.ts");
 
 test("the replacement exports exactly what memory.ts exports", () => {
   assert.deepEqual(Object.keys(replacement).sort(), Object.keys(real).sort());
@@ -23,7 +23,7 @@ test("a copy of a module accesses memory through the replacement, and leaves the
 });
 
 test("modules without state are shared with everybody: errors are of the same class", async () => {
-  const { createCrewState } = await exploredCopy().load<CrewModule>("shared/crew.js");
+  const { createCrewState } = await exploredCopy().load<CrewModule>("crew/crew.js");
   assert.throws(() => createCrewState({ threads: 0 }), IovaError);
 });
 

@@ -244,7 +244,7 @@ const PLANTED: readonly PlantedBug[] = [
     bug: "ops that throw leave the recovery lock held",
     plants: [
       {
-        module: "shared/crew.js",
+        module: "crew/crew.js",
         from: "finally {\n            unlock(this.#words, HEADER.recoveryLock);\n        }",
         to: "finally { }\n        unlock(this.#words, HEADER.recoveryLock);",
       },

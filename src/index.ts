@@ -11,6 +11,9 @@ export type { AllocatorStatistics, PoolStatistics } from "./allocator/inspect/st
 export type { AllocateOptions, AllocatorOptions } from "./allocator/options.ts";
 export { PooledAllocator } from "./allocator/pooled-allocator.ts";
 export type { AllocatorHandle } from "./allocator/state.ts";
+export type { CrewHandle, CrewOptions, CrewSeat, Reclaimed, ReclaimScope } from "./crew/crew.ts";
+export { Crew } from "./crew/crew.ts";
+export { type Ending, reclaimOnExit } from "./crew/reclaim-on-exit.ts";
 export type { CoherentMemory, DmaOperations, Mapping, MappingAttributes, MappingPart } from "./dma/contract.ts";
 export { DmaDevice } from "./dma/device.ts";
 export type { BounceOptions, DmaDeviceOptions } from "./dma/device-options.ts";
@@ -24,10 +27,7 @@ export { isDmaPossible, largestMapping, mergeBoundary, requiredMask } from "./dm
 export type { ScatterElement } from "./dma/scatter-list.ts";
 export { ScatterList } from "./dma/scatter-list.ts";
 export { createDevice } from "./dma/windows.ts";
-export type { CrewHandle, CrewOptions, CrewSeat, Reclaimed, ReclaimScope } from "./shared/crew.ts";
-export { Crew } from "./shared/crew.ts";
 export type { SharedBuffer } from "./shared/memory.ts";
-export { type Ending, reclaimOnExit } from "./shared/reclaim-on-exit.ts";
 export type { TableHandle, TableOptions } from "./table/iommu-table.ts";
 export { IommuTable, iovaOf } from "./table/iommu-table.ts";
 export type { FreeMisuse } from "./units/errors.ts";

@@ -11,6 +11,7 @@ import { type Finding, findingAt, isTest, parse, type Tree, walk } from "./tree.
 const ORDER: readonly string[] = [
   "units",
   "shared",
+  "crew",
   "allocator",
   "machine",
   "table",

@@ -6,8 +6,9 @@
  * to the counter, which wakes the asking thread. It lowers the flag first, so that a thread that asks meanwhile asks again. A dead
  * thread does not answer: its ranges wait for a reclaim. A thread that dies before it has added leaves no trace but a wait of 1 ms.
  */
+
+import type { Crew } from "../crew/crew.ts";
 import { count as tally } from "../shared/counters.ts";
-import type { Crew } from "../shared/crew.ts";
 import { add, load, mayWait, milliseconds, notify, store, waitWhile } from "../shared/memory.ts";
 import type { Holdings } from "./holdings.ts";
 import { heldBy } from "./inspect/statistics.ts";

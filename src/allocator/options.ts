@@ -1,7 +1,7 @@
 /**
  * What an allocator is created with, checked and completed.
  */
-import { type Crew, MAX_THREADS, threadsFor } from "../shared/crew.ts";
+import { type Crew, MAX_THREADS, threadsFor } from "../crew/crew.ts";
 import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
 import { checkKeys, type OptionTypes } from "../units/keys.ts";
 import { type EntryRange, MAX_ENTRIES } from "../units/numbers.ts";

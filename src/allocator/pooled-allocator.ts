@@ -10,8 +10,7 @@
  *
  * Answers of the hot path are numbers: an entry (>= 0) or a failure code (< 0, units/failure.ts).
  */
-import { NOT_FOUND } from "../shared/bitmap.ts";
-import * as counters from "../shared/counters.ts";
+
 import {
   type Attachment,
   Crew,
@@ -21,7 +20,9 @@ import {
   type Recover,
   type Recovered,
   type Stage,
-} from "../shared/crew.ts";
+} from "../crew/crew.ts";
+import { NOT_FOUND } from "../shared/bitmap.ts";
+import * as counters from "../shared/counters.ts";
 import * as locks from "../shared/lock.ts";
 import type { SharedHalves, SharedWords } from "../shared/memory.ts";
 import * as memory from "../shared/memory.ts";

@@ -2,7 +2,7 @@
  * Recovery of what a dead thread held. Called by a living thread once the end is certain: Node's `exit` event of the worker, or
  * the Web Lock that a browser's worker held. Nothing here is ever done on suspicion: a paused thread is not dead.
  *
- * 1. The crew marks the thread's slot dying: no new thread can claim its number. One recovery runs at a time (shared/crew.ts).
+ * 1. The crew marks the thread's slot dying: no new thread can claim its number. One recovery runs at a time (crew/crew.ts).
  * 2. In the pools that the dead thread has locked, the bits are made anew from the ledger: no other thread can begin or end a range
  *    there. A half-made range is whole then, or gone. Then those locks are given back.
  * 3. Its ranges are taken over, each by a compareExchange of its ledger slot, as `ending` by the recovering thread: pending,
@@ -14,8 +14,9 @@
  * What can't be recovered: an address that was returned but not yet written down by its caller (live: only "everything" brings
  * it back); counters may be off by one.
  */
+
+import type { ReclaimScope, Recovered } from "../crew/crew.ts";
 import { count as tally } from "../shared/counters.ts";
-import type { ReclaimScope, Recovered } from "../shared/crew.ts";
 import { SHORT_PATIENCE_MS, tagOf } from "../shared/lock.ts";
 import { hintTo, peek, poke } from "../shared/memory.ts";
 import { IovaError } from "../units/errors.ts";
@@ -69,7 +70,7 @@ export class Recovery {
   }
 
   /**
-   * Recovers what a dead thread left here; the crew calls it (shared/crew.ts). A failure: the platform could not forget the entries. Then the
+   * Recovers what a dead thread left here; the crew calls it (crew/crew.ts). A failure: the platform could not forget the entries. Then the
    * ranges are quarantined by this thread, and the dead one's number stays taken until a repetition finds that the platform can. An error
    * of an op that clears or invalidates goes on to the caller: then the ranges wait for the next reclaim of the same thread.
    */

@@ -6,7 +6,7 @@
  * Nothing may run meanwhile: threads are ended, dead and reclaimed, or stand between two operations.
  */
 import assert from "node:assert/strict";
-import { isAttached, openCrewState, SLOT_LIVE, slotState } from "../shared/crew.ts";
+import { isAttached, openCrewState, SLOT_LIVE, slotState } from "../crew/crew.ts";
 import { load, peek, peekHalf, type SharedWords } from "../shared/memory.ts";
 import { statisticsOf } from "./inspect/statistics.ts";
 import {

@@ -2,7 +2,7 @@
  * The shared buffer of one allocator: made once by its creator, opened by every thread.
  */
 
-import { addStructure, type CrewHandle, openCrewState } from "../shared/crew.ts";
+import { addStructure, type CrewHandle, openCrewState } from "../crew/crew.ts";
 import {
   createShared,
   halvesOf,

@@ -5,7 +5,7 @@
  * Addresses are plain numbers below 2^53: physical memory and registers of real machines lie far below, and writing an entry needs no
  * bigint.
  */
-import type { Crew } from "../shared/crew.ts";
+import type { Crew } from "../crew/crew.ts";
 import type { Access } from "../units/numbers.ts";
 
 /**

@@ -5,9 +5,10 @@
  *     const board = boardNamed("pseries").create({ memoryBytes: 2 ** 26, entries: 4096, devices: ["nvme0"] });
  *     worker.postMessage(board.handle);  // there: attachBoard(handle)
  */
+
+import type { Crew } from "../crew/crew.ts";
 import type { DmaMachine, Fault } from "../machine/contract.ts";
 import type { Platform } from "../platforms/platform.ts";
-import type { Crew } from "../shared/crew.ts";
 import type { IommuTable, TableOptions } from "../table/iommu-table.ts";
 import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
 import { checkKeys, type OptionTypes } from "../units/keys.ts";

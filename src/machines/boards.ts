@@ -1,6 +1,6 @@
 /** All boards by name. A new platform adds a line here. */
 
-import type { Crew } from "../shared/crew.ts";
+import type { Crew } from "../crew/crew.ts";
 import { checkHandle } from "../table/handle.ts";
 import { InvalidArgumentError } from "../units/errors.ts";
 import type { Board, BoardHandle, BoardKind } from "./board.ts";

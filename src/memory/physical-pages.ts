@@ -9,7 +9,7 @@
 import { type AreaConstraints, areaConstraints } from "../allocator/constraints.ts";
 import { type Enclosure, PooledAllocator } from "../allocator/pooled-allocator.ts";
 import { type AllocatorHandle, openState } from "../allocator/state.ts";
-import type { Crew, ReclaimScope, Recovered } from "../shared/crew.ts";
+import type { Crew, ReclaimScope, Recovered } from "../crew/crew.ts";
 import { checkHandle } from "../table/handle.ts";
 import { checkInteger, FormatError, FreeError, InvalidArgumentError } from "../units/errors.ts";
 import { failureOf, isFailure, LONGER_THAN_TABLE } from "../units/failure.ts";

@@ -16,7 +16,7 @@ import { ALLOCATOR_OPTIONS, type AllocatorOptions } from "../allocator/options.t
 import { type Enclosure, PooledAllocator } from "../allocator/pooled-allocator.ts";
 import type { Forget } from "../allocator/recovery.ts";
 import { type AllocatorHandle, openState } from "../allocator/state.ts";
-import type { Crew, ReclaimScope, Recover } from "../shared/crew.ts";
+import type { Crew, ReclaimScope, Recover } from "../crew/crew.ts";
 import { checkInteger, FormatError, InvalidArgumentError } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
 import { checkKeys } from "../units/keys.ts";

@@ -6,7 +6,7 @@
  * All words are 32-bit little-endian; the check is FNV-1a over all bytes before it. A snapshot that is wrong, cut or of another
  * version is refused whole.
  */
-import { MAX_THREADS } from "../../shared/crew.ts";
+import { MAX_THREADS } from "../../crew/crew.ts";
 import { FormatError, shown } from "../../units/errors.ts";
 import { MAX_ENTRIES } from "../../units/numbers.ts";
 import type { Layout } from "../layout.ts";

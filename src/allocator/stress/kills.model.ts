@@ -12,8 +12,8 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ReclaimScope } from "../../shared/crew.ts";
-import { openCrewState, SLOT_LIVE, slotState } from "../../shared/crew.ts";
+import type { ReclaimScope } from "../../crew/crew.ts";
+import { openCrewState, SLOT_LIVE, slotState } from "../../crew/crew.ts";
 import type { EntryRange } from "../../units/numbers.ts";
 import { randomFrom } from "../random.model.ts";
 import { assertSound } from "../soundness.model.ts";

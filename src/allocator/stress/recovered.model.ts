@@ -1,6 +1,6 @@
 /** The main thread's part after a kill: reclaim, allocate, look whether anything of the dead is lost, and give the rest back. */
 import assert from "node:assert/strict";
-import { openCrewState, type ReclaimScope, SLOT_DEAD, slotState } from "../../shared/crew.ts";
+import { openCrewState, type ReclaimScope, SLOT_DEAD, slotState } from "../../crew/crew.ts";
 import { IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { EntryRange } from "../../units/numbers.ts";

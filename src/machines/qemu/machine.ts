@@ -10,8 +10,8 @@
  * The model is one of `MODELS`. docs/verification.md lists what it can't show.
  */
 
+import { Crew, type CrewHandle, checkCrew } from "../../crew/crew.ts";
 import type { DmaMaster, Fault, Machine } from "../../machine/contract.ts";
-import { Crew, type CrewHandle, checkCrew } from "../../shared/crew.ts";
 import { checkHandle } from "../../table/handle.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
 import { checkKeys } from "../../units/keys.ts";

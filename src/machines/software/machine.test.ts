@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Worker } from "node:worker_threads";
+import { Crew } from "../../crew/crew.ts";
 import {
   CONTROL,
   ENABLE,
@@ -17,7 +18,6 @@ import {
   TABLE_BASE,
   WINDOW_BASE,
 } from "../../platforms/linear/registers.ts";
-import { Crew } from "../../shared/crew.ts";
 import { wordsOf } from "../../shared/memory.ts";
 import { FormatError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { readLayout } from "./layout.ts";

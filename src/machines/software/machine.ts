@@ -7,8 +7,6 @@
  *     machine.device("nvme0").dmaRead(iova, bytes);
  */
 
-import type { DmaMachine, Fault } from "../../machine/contract.ts";
-import { counted } from "../../shared/counters.ts";
 import {
   type Attachment,
   addStructure,
@@ -19,7 +17,9 @@ import {
   MAX_THREADS,
   openCrewState,
   threadsFor,
-} from "../../shared/crew.ts";
+} from "../../crew/crew.ts";
+import type { DmaMachine, Fault } from "../../machine/contract.ts";
+import { counted } from "../../shared/counters.ts";
 import { bytesOf, createShared, poke, type SharedBuffer, type SharedWords, wordsOf } from "../../shared/memory.ts";
 import { checkHandle } from "../../table/handle.ts";
 import { checkInteger, FormatError, InvalidArgumentError } from "../../units/errors.ts";

@@ -12,13 +12,6 @@
  * Changes to groups, tables and windows hold the bridge's lock for a short time. Mapping and invalidating never take it.
  */
 
-import type { Machine } from "../../machine/contract.ts";
-import {
-  checkPagesHandle,
-  PhysicalPages,
-  type PhysicalPagesHandle,
-  type PhysicalRange,
-} from "../../memory/physical-pages.ts";
 import {
   type Attachment,
   Crew,
@@ -27,7 +20,14 @@ import {
   type ReclaimScope,
   type Recovered,
   threadsFor,
-} from "../../shared/crew.ts";
+} from "../../crew/crew.ts";
+import type { Machine } from "../../machine/contract.ts";
+import {
+  checkPagesHandle,
+  PhysicalPages,
+  type PhysicalPagesHandle,
+  type PhysicalRange,
+} from "../../memory/physical-pages.ts";
 import { holderOf, inherit, lock, tagOf, unlock } from "../../shared/lock.ts";
 import { compareExchange, load, type SharedBuffer, store } from "../../shared/memory.ts";
 import { checkHandle } from "../../table/handle.ts";

@@ -10,9 +10,10 @@
  * - A table without groups and creator: the generation becomes even (its ops refuse from then on), then its levels are freed, the first
  *   level last. An even generation with a first level is a table that is half-made or half-freed; repair frees it.
  */
+
+import type { Crew } from "../../crew/crew.ts";
 import type { Memory } from "../../machine/contract.ts";
 import type { PhysicalPages } from "../../memory/physical-pages.ts";
-import type { Crew } from "../../shared/crew.ts";
 import { compareExchange, load, peek, poke, store } from "../../shared/memory.ts";
 import type { BridgeRegisters } from "./bridge-registers.ts";
 import type { WindowShape } from "./geometry.ts";

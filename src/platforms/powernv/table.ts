@@ -3,7 +3,7 @@
  * window hold it. Invalidations go through each group, and the table is freed when the last holder releases it.
  */
 
-import type { ReclaimScope, Recover, Recovered } from "../../shared/crew.ts";
+import type { ReclaimScope, Recover, Recovered } from "../../crew/crew.ts";
 import { tagOf } from "../../shared/lock.ts";
 import { compareExchange, load, peek, poke, store } from "../../shared/memory.ts";
 import { checkHandle } from "../../table/handle.ts";

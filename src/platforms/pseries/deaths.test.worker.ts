@@ -1,7 +1,7 @@
 /** A thread that makes or changes the dynamic window, and stops for good before one of its hypercalls, or after the last: then it is killed. */
 import { parentPort, workerData } from "node:worker_threads";
+import { Crew, type CrewSeat } from "../../crew/crew.ts";
 import { PaprHypervisor, type PaprHypervisorHandle } from "../../machines/hypervisors/papr/hypervisor.ts";
-import { Crew, type CrewSeat } from "../../shared/crew.ts";
 import type { MemoryRange } from "./direct-memory.ts";
 import { PseriesPlatform, type PseriesPlatformHandle } from "./platform.ts";
 

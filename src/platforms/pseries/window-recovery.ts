@@ -7,7 +7,7 @@
  * point. If the window was removed before, the firmware refuses to remove it and the hypervisor does not have the liobn. The default window is
  * restored only if it is missing, and entries are mapped only if they are empty.
  */
-import type { Crew } from "../../shared/crew.ts";
+import type { Crew } from "../../crew/crew.ts";
 import type { Failure } from "../../units/failure.ts";
 import { completeDirectly, removeDirectly } from "./direct-memory.ts";
 import { bringDefaultBack, type DynamicWindowParts, dmaWindowOf } from "./dynamic-windows.ts";

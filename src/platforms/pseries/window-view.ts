@@ -2,8 +2,9 @@
  * One thread's view of the device's dynamic window, and of its table unless it is direct. Creates, changes and removes the window
  * (dynamic-windows.ts), and recovers dead threads' changes.
  */
+
+import type { Crew, ReclaimScope, Recover, Recovered } from "../../crew/crew.ts";
 import type { DirectWindow, TranslatedWindow } from "../../dma/device-window.ts";
-import type { Crew, ReclaimScope, Recover, Recovered } from "../../shared/crew.ts";
 import {
   IommuTable,
   inCrew,

@@ -7,10 +7,10 @@
  *     worker.postMessage(channel.handle);  // there: LdcHypervisor.attach(handle)
  */
 
+import type { Crew } from "../../../crew/crew.ts";
 import type { DmaMachine, DmaMaster, Fault, Hypercall, Registers } from "../../../machine/contract.ts";
 import { SIZE_CODES } from "../../../platforms/ldc/cookies.ts";
 import { LINK_UP } from "../../../platforms/ldc/services.ts";
-import type { Crew } from "../../../shared/crew.ts";
 import { createShared, poke, type SharedBuffer, wordsOf } from "../../../shared/memory.ts";
 import { checkHandle } from "../../../table/handle.ts";
 import { FormatError } from "../../../units/errors.ts";

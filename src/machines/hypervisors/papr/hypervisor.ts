@@ -13,6 +13,7 @@
  * least that size, and no larger pages) are not modelled.
  */
 
+import type { Crew } from "../../../crew/crew.ts";
 import type { DmaMachine, Fault, Hypercall, Registers } from "../../../machine/contract.ts";
 import { PhysicalPages, type PhysicalPagesHandle } from "../../../memory/physical-pages.ts";
 import {
@@ -27,7 +28,6 @@ import {
   H_TOO_HARD,
 } from "../../../platforms/pseries/papr.ts";
 import { counted, increment } from "../../../shared/counters.ts";
-import type { Crew } from "../../../shared/crew.ts";
 import { load, type SharedBuffer, type SharedWords, store } from "../../../shared/memory.ts";
 import { checkHandle } from "../../../table/handle.ts";
 import { hexadecimal } from "../../../units/counts.ts";

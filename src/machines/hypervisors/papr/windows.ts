@@ -4,8 +4,9 @@
  *
  * A liobn is 0x80000000 + partition · 2^8 + n. n is 0 for the default window, and 1 + the slot for a dynamic window.
  */
+
+import type { Recovered } from "../../../crew/crew.ts";
 import type { PhysicalPages } from "../../../memory/physical-pages.ts";
-import type { Recovered } from "../../../shared/crew.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
 import * as shared from "../../../shared/memory.ts";
 import { createShared, wordsOf } from "../../../shared/memory.ts";

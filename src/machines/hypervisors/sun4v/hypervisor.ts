@@ -14,6 +14,7 @@
  * threads for different ranges run concurrently; conf, unconf, bind and unbind are made by one thread at a time.
  */
 
+import type { Crew } from "../../../crew/crew.ts";
 import { SUN4V_ATTRIBUTES, sun4vAccessOf } from "../../../formats/sun4v-tte.ts";
 import type { DmaMachine, DmaMaster, Fault, Registers } from "../../../machine/contract.ts";
 import {
@@ -44,7 +45,6 @@ import {
   PCI_IOTSB_UNCONF,
   PCI_IOTSB_UNMAP,
 } from "../../../platforms/sun4v/services.ts";
-import type { Crew } from "../../../shared/crew.ts";
 import {
   createShared,
   load,

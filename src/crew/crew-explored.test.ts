@@ -25,7 +25,7 @@ interface State {
 type CrewModule = typeof import("./crew.ts");
 
 const load1 = async (plants: readonly Plant[] = []): Promise<CrewModule> =>
-  exploredCopy(plants).load<CrewModule>("shared/crew.js");
+  exploredCopy(plants).load<CrewModule>("crew/crew.js");
 
 function recovering(held: SharedWords): (thread: number) => undefined {
   return (thread) => store(held, thread, 0) as undefined;
@@ -123,7 +123,7 @@ const BUGS: readonly { readonly bug: string; readonly plant: Plant; readonly kil
   {
     bug: "a number that is free before its structures are recovered",
     plant: {
-      module: "shared/crew.js",
+      module: "crew/crew.js",
       from: "store(this.#words, slotAt(thread) + SLOT.state, SLOT_DYING);",
       to: "store(this.#words, slotAt(thread) + SLOT.state, SLOT_FREE); if (peek(this.#words, 0) === 0)",
     },
@@ -132,7 +132,7 @@ const BUGS: readonly { readonly bug: string; readonly plant: Plant; readonly kil
   {
     bug: "a recovery that leaves the bit of the structure set",
     plant: {
-      module: "shared/crew.js",
+      module: "crew/crew.js",
       from: "if (!kept.has(attachment))",
       to: "if (false)",
     },
@@ -140,7 +140,7 @@ const BUGS: readonly { readonly bug: string; readonly plant: Plant; readonly kil
   },
   {
     bug: "a recovery lock that is not taken over",
-    plant: { module: "shared/crew.js", from: "if (inherit(", to: "if (false && inherit(" },
+    plant: { module: "crew/crew.js", from: "if (inherit(", to: "if (false && inherit(" },
     kills: 2,
   },
 ];

@@ -24,11 +24,8 @@
  *   The slot can be reclaimed. The structure's number is lost, one of 1024.
  * The state and the bits of a slot are atomics; so what a thread wrote before it gave its number back is seen by the next that gets it.
  */
-import { checkInteger, FormatError, InvalidArgumentError, IovaError, postHint, shown } from "../units/errors.ts";
-import { failureOf } from "../units/failure.ts";
-import { checkKeys } from "../units/keys.ts";
-import type { EntryRange } from "../units/numbers.ts";
-import { holderOf, inherit, lock, tagOf, unlock } from "./lock.ts";
+
+import { holderOf, inherit, lock, tagOf, unlock } from "../shared/lock.ts";
 import {
   compareExchange,
   createShared,
@@ -40,7 +37,11 @@ import {
   type SharedWords,
   store,
   wordsOf,
-} from "./memory.ts";
+} from "../shared/memory.ts";
+import { checkInteger, FormatError, InvalidArgumentError, IovaError, postHint, shown } from "../units/errors.ts";
+import { failureOf } from "../units/failure.ts";
+import { checkKeys } from "../units/keys.ts";
+import type { EntryRange } from "../units/numbers.ts";
 
 /** "in-flight": what the thread was in the middle of, and its cache. "everything": its live ranges too. */
 export type ReclaimScope = "in-flight" | "everything";

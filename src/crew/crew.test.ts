@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { holderOf, lock, tagOf } from "../shared/lock.ts";
+import { wordsOf } from "../shared/memory.ts";
 import type { EntryRange } from "../units/numbers.ts";
 import { Crew, type CrewHandle, type Recover, type Recovered } from "./crew.ts";
-import { holderOf, lock, tagOf } from "./lock.ts";
-import { wordsOf } from "./memory.ts";
 
 const NOTHING: Recover = () => undefined;
 const RANGE = { first: 3, end: 5 } as EntryRange;
