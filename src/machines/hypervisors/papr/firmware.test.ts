@@ -1,32 +1,13 @@
 /** The firmware's answers in memory: the services of EEH, and unknown calls. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { H_FUNCTION, H_PARAMETER, H_PUT_TCE, H_RTAS, H_SUCCESS } from "../../../platforms/pseries/papr.ts";
+import { H_FUNCTION, H_PARAMETER, H_RTAS, H_SUCCESS } from "../../../platforms/pseries/papr.ts";
+import { call, hypervisorOf, RTAS_BUSY } from "./firmware.model.ts";
 import { configAddressOf, EEH_TOKENS, TOKENS, UNIT_ID } from "./firmware.ts";
-import { PaprHypervisor, type PaprHypervisorOptions } from "./hypervisor.ts";
+import { PaprHypervisor } from "./hypervisor.ts";
 
-const BUFFER = 0x3000;
-const RTAS_BUSY = -2;
 const RTAS_PARAMETER = -3;
 const ENDPOINT = [configAddressOf(0), Number(UNIT_ID >> 32n), Number(UNIT_ID & 0xffff_ffffn)];
-
-function hypervisorOf(options: Partial<PaprHypervisorOptions> = {}): PaprHypervisor {
-  return PaprHypervisor.create({ memoryBytes: 2 ** 20, entries: 64, threads: 2, ...options });
-}
-
-/** The call's code, and its results; the first is the status. */
-function call(hypervisor: PaprHypervisor, cells: readonly number[], results: number): readonly number[] {
-  const bytes = new Uint8Array(4 * (cells.length + 2 + results));
-  const view = new DataView(bytes.buffer);
-  const [token = 0, ...args] = cells;
-  [token, args.length, results, ...args].forEach((cell, i) => {
-    view.setUint32(4 * i, cell);
-  });
-  hypervisor.memory.write(BUFFER, bytes);
-  const code = hypervisor.hypercall(H_RTAS, BigUint64Array.of(BigInt(BUFFER)));
-  hypervisor.memory.read(BUFFER, bytes);
-  return [code, ...Array.from({ length: results }, (_, i) => view.getInt32(4 * (3 + args.length + i)))];
-}
 
 const setOption = (hypervisor: PaprHypervisor, option: number) =>
   call(hypervisor, [EEH_TOKENS.setOption, ...ENDPOINT, option], 1);
@@ -104,33 +85,6 @@ test("a query tells each page size by its bit: 4K, 64K, 16M, 32M, 64M, 128M, 256
     assert.equal(bitsOf([shift]), 1 << bit);
   });
   assert.equal(bitsOf(), 0x1ff, "a hypervisor has all of them unless it says otherwise");
-});
-
-test("a window is not removed while a thread is in a call that uses it, nor while one that died in it is not forgotten", () => {
-  const DEFAULT = [TOKENS.remove, 0x8000_0000];
-  const put = BigUint64Array.of(0x8000_0000n, 0x8000_0000n, 0x3003n, 0n);
-  for (const dies of [false, true]) {
-    const hypervisor = hypervisorOf({ dynamicWindows: { largestWindow: 64 } });
-    const other = PaprHypervisor.attach(hypervisor.handle);
-    assert.equal(other.hypercall(H_PUT_TCE, put.slice()), H_SUCCESS);
-    const answers: unknown[] = [];
-    // A put over a live entry invalidates, in the middle of the call.
-    other.machine.translation.invalidate = () => {
-      answers.push(call(hypervisor, DEFAULT, 1)[1]);
-      if (dies) throw new Error("killed");
-      return 0;
-    };
-    if (dies) {
-      assert.throws(() => other.hypercall(H_PUT_TCE, put.slice()), /killed/);
-      assert.equal(call(hypervisor, DEFAULT, 1)[1], RTAS_BUSY);
-      hypervisor.crew.reclaim(other.thread, "in-flight");
-    } else {
-      assert.equal(other.hypercall(H_PUT_TCE, put.slice()), H_SUCCESS);
-    }
-    assert.deepEqual(answers, [RTAS_BUSY]);
-    assert.equal(other.hypercall(H_PUT_TCE, put.slice()), H_PARAMETER, "it is closed for calls");
-    assert.equal(call(hypervisor, DEFAULT, 1)[1], 0);
-  }
 });
 
 test("of two threads that remove one window, exactly one frees its table, whose memory may be reused at once", () => {
