@@ -22,7 +22,7 @@ interface Section {
 const DISTURBED = 0.03;
 
 const TARGETS_TEXT =
-  "Medians of this run. × are ratios of two times of it, or, as marked, of two rates; a ratio to " +
+  "Medians of this run. × are ratios of two times of it (of one thread: of quiet slices), or, as marked, of two rates; a ratio to " +
   `${TARGET_BASE} is judged where that commit is the run's base.`;
 
 const BASE_TEXT =

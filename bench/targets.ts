@@ -10,6 +10,7 @@ import { EVERYTHING, IN_FLIGHT, RANGES_50_000, RANGES_500_000 } from "./cases/re
 import { THROUGH_MAP_SG } from "./cases/replay.ts";
 import { ALONE, ALONE_IN_ONE_POOL, CROWD, ONE_POOL, OWN_POOLS } from "./cases/threads.ts";
 import { BY_REGEX, COLUMNS, PARSER } from "./cases/traces.ts";
+import { QUIET } from "./harness.ts";
 
 /** The commit that the targets against a base are set for. */
 export const TARGET_BASE = "cafea23";
@@ -40,11 +41,11 @@ export const TARGETS: readonly Target[] = [
   {
     ...timesOf("cached pair, one page, 50 % full : driver alone", 4.8),
     stretch: 4,
-    measured: (run) => ratioOf(run, ["single", "cached", "50 %"], ["single", "nothing", "50 %"]),
+    measured: (run) => ratioOf(run, ["single", "cached", "50 %"], ["single", "nothing", "50 %"], QUIET),
   },
   {
     ...timesOf("cached pair, one page, 50 % full : single lock", 0.25),
-    measured: (run) => ratioOf(run, ["single", "cached", "50 %"], ["single", "single lock", "50 %"]),
+    measured: (run) => ratioOf(run, ["single", "cached", "50 %"], ["single", "single lock", "50 %"], QUIET),
   },
   { ...againstBase("locked pair, one page, 50 % full", 0.6, "single", "pooled", "50 %"), stretch: 0.45 },
   { ...againstBase("locked pair, one page, 90 % full", 0.55, "single", "pooled", "90 %"), stretch: 0.45 },
@@ -155,12 +156,13 @@ function switchedOff(what: string, at: string): Target {
   return {
     ...timesOf(what, 1.02),
     digits: 3,
-    measured: (run) => ratioOf(run, ["debug", OFF, at], ["debug", UNDECORATED, at]),
+    measured: (run) => ratioOf(run, ["debug", OFF, at], ["debug", UNDECORATED, at], QUIET),
   };
 }
 
 function readingOf(what: string, row: string, bound: number): Target {
-  const measured = (run: Run) => ratioOf(run, ["traces", BY_REGEX, "nvme-io-612"], ["traces", row, "nvme-io-612"]);
+  const measured = (run: Run) =>
+    ratioOf(run, ["traces", BY_REGEX, "nvme-io-612"], ["traces", row, "nvme-io-612"], QUIET);
   return { ...timesOf(what, bound), sense: "at least", digits: 1, measured };
 }
 
