@@ -55,8 +55,8 @@ export class Bounds {
   }
 
   /**
-   * Can a run of `count` entries be free in this pool? A relaxed look without the lock, so that a full pool is passed by without it. It may be
-   * a moment old: then this request misses a range that is being freed just now.
+   * Can a run of `count` entries be free in this pool? Takes no lock, so that a full pool costs no lock. The value may be stale; then a
+   * request misses a range that is being freed at this moment.
    */
   mayHold(count: number): boolean {
     return glance(this.#words, this.#longestAt) >= count;

@@ -100,7 +100,7 @@ export class FifoCache implements Front {
     return true;
   }
 
-  /** As `allocateAtOnce`, if that range has been flushed, and lies where the request may go. */
+  /** As `allocateAtOnce`, if the oldest range has been flushed and satisfies the constraints. */
   take(count: number, constraints: AreaConstraints, slot: number): number {
     if (count > CACHED_LENGTHS || this.ranges(count) === 0 || this.oldestWaits(count)) return NOT_FOUND;
     const isFit = constraints === UNCONSTRAINED || isAllowed(this.oldest(count), count, constraints);
@@ -144,7 +144,7 @@ export class FifoCache implements Front {
     return peek(this.#words, this.#startsAt + this.#oldestAt(count));
   }
 
-  /** Must the oldest range of this length still wait for a flush? */
+  /** Does the oldest range of this length still wait for a flush? */
   oldestWaits(count: number): boolean {
     return this.#lazy && !isFlushed(this.#words, peek(this.#words, this.#stampsAt + this.#oldestAt(count)));
   }
@@ -160,7 +160,10 @@ export class FifoCache implements Front {
     return count * FIFO_RANGES + ((peek(this.#words, this.#fifosAt + count) >>> 16) & POSITION_MASK);
   }
 
-  /** Two threads have freed one range in the same instant, each of its own: the second to take it ends here. */
+  /**
+   * The error when two threads have freed one range at the same time, each into its own cache: the second thread that takes the range out
+   * gets it.
+   */
   #broken(first: number, count: number): InvariantError {
     const where = `[${first}, ${first + count})`;
     return new InvariantError(
@@ -180,8 +183,8 @@ function capacities(limit: number): Int32Array {
 const rangesIn = (positions: number): number => (positions - (positions >>> 16)) & TAIL_MASK;
 
 /**
- * Empties the FIFOs of a dead thread's area, and counts their ranges as evicted. A second recovery that goes on with a first one, cut off
- * in here, counts those of one length twice at most.
+ * Empties the FIFOs of a dead thread's area, and counts their ranges as evicted. When a recovery dies in this function, its repetition
+ * counts the ranges of at most one length twice.
  */
 export function emptyFifos(words: SharedWords, threadAt: number): void {
   for (let count = 1; count <= CACHED_LENGTHS; count++) {
@@ -207,7 +210,7 @@ export function cachedRanges(words: SharedWords, threadAt: number): number {
   return ranges;
 }
 
-/** Ranges that were ever put into the FIFOs of an area: the counter, and the tails since they have wrapped. */
+/** Number of ranges that were ever put into the FIFOs of an area: the counter, plus the puts since each tail last wrapped. */
 export function cachePuts(words: SharedWords, threadAt: number): number {
   let puts = counted(words, threadAt + THREAD.cachePuts);
   for (let i = 0; i < CACHED_LENGTHS; i++) puts += glance(words, threadAt + THREAD.fifos + i) & TAIL_MASK;

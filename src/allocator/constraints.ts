@@ -19,7 +19,7 @@ export interface AreaConstraints {
   readonly basePage: number;
 }
 
-/** No limits: any free range will do. */
+/** No limits: any free range satisfies them. */
 export const UNCONSTRAINED: AreaConstraints = { limit: 2 ** 31 - 1, alignmentPages: 1, boundaryPages: 0, basePage: 0 };
 
 /** What a caller may ask for; every field may be left out. */
@@ -33,8 +33,8 @@ export interface AreaLimits {
 }
 
 /**
- * Limits for tables with this window. Limits that can't bite (beyond the table, a boundary that the window never meets)
- * are dropped, so that most devices end up UNCONSTRAINED.
+ * Constraints for a table with this window. Limits without effect (beyond the table's end, or a boundary that the window does not cross)
+ * are dropped, so that most devices get UNCONSTRAINED.
  */
 export function areaConstraints(window: DmaWindow, limits: AreaLimits): AreaConstraints {
   checkWindow(window);

@@ -294,7 +294,7 @@ test("the queue of a thread is bounded by the size of the table, so that two thr
 });
 
 test("a range of 30 entries beside a free one joins it, and the whole run can be taken", () => {
-  // Found by reading: with both neighbours, 30 entries made a mask of 32 bits, which is none.
+  // Found by reading: with both neighbours, the mask for 30 entries needed 32 bits, which a shift by 32 does not give.
   const allocator = PooledAllocator.create({ entries: 1024, pools: 1, threads: 1 });
   for (const count of [1, 30, 993]) allocator.allocate(count);
   assert.equal(allocator.allocate(1), -1);

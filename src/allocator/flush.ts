@@ -6,8 +6,8 @@
  * clearing, so once one of those has completed, the IOTLB can't know the old entries any more. A flush in progress at
  * that time does not count: it may have passed the entry's set before the clearing.
  *
- * Nobody waits for somebody else's flush: a thread that needs one does it. So a thread that dies in the middle of a flush leaves
- * nothing behind but a number that never completes, and any later flush stands for it.
+ * No thread waits for the flush of another: a thread that needs a flush does it. So a thread that dies in the middle of a flush leaves only
+ * a number that never completes, and any later flush replaces it.
  *
  * Pairing: `add` of a number is before that flush's invalidation; the load of S is after the clearing. If S + 1 completes, its
  * `add` came after our load, so its invalidation came after our clearing. All are atomic, hence in one order.
@@ -34,7 +34,7 @@ export function flushesStarted(words: SharedWords): number {
   return load(words, HEADER.flushesStarted);
 }
 
-/** A stamp that need not wait. */
+/** A stamp that counts as already flushed. */
 export function alreadyFlushed(words: SharedWords): number {
   return (load(words, HEADER.flushesCompleted) - 1) | 0;
 }
@@ -44,7 +44,10 @@ export function isFlushed(words: SharedWords, stamp: number): boolean {
   return ((load(words, HEADER.flushesCompleted) - stamp) | 0) > 0;
 }
 
-/** Flushes, outside of any lock. Undefined, or why the IOTLB could not be invalidated: then nothing has completed. */
+/**
+ * Invalidates the whole IOTLB, outside of any lock. Returns undefined, or the failure of the invalidator; then no flush counts as
+ * completed.
+ */
 export function flush(words: SharedWords, invalidator: Invalidator): Failure | undefined {
   const number = (add(words, HEADER.flushesStarted, 1) + 1) | 0;
   const failure = invalidator.invalidateAll();

@@ -1,5 +1,6 @@
 /**
- * Is this free right? Four errors, each with what was found: out of range, not allocated, wrong length, wrong owner.
+ * Checks the arguments of a free against the ledger. The four errors are out of range, not allocated, wrong length and wrong owner; each
+ * message says what the ledger holds.
  */
 import { FreeError } from "../units/errors.ts";
 import { failureOf, isFailure } from "../units/failure.ts";
@@ -32,7 +33,7 @@ export class FreeCheck {
 
   /**
    * The ledger's halfword of the live range [first, first + count). Throws FreeError.
-   * Takes no lock: it changes nothing, and who acts on the answer looks again.
+   * Takes no lock, because it changes nothing: the caller checks again, atomically, when it changes the range.
    */
   live(first: number, count: number): number {
     const { ledger } = this.#view;
@@ -83,14 +84,14 @@ export class FreeCheck {
     throw this.unexpected(first, count, slot, state);
   }
 
-  /** The range is not in the state that the caller takes it to be in. */
+  /** The error for a range that is not in the state that the caller expects. */
   unexpected(first: number, count: number, slot: number, state: number): FreeError {
     const found = `${nameOfState(stateIn(slot))}${stateIn(slot) === NONE ? "" : `, of thread ${ownerIn(slot)}`}`;
     const expected = `${nameOfState(state)}, of thread ${this.#view.thread}`;
     return new FreeError("not-allocated", `[${first}, ${first + count}) is ${found}; expected ${expected}`);
   }
 
-  /** Another thread has freed the range between our look and our change. */
+  /** The error when another thread has freed the range between the check and the change. */
   lost(first: number, count: number): FreeError {
     return new FreeError(
       "not-allocated",

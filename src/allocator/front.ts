@@ -8,11 +8,14 @@
 import { NOT_FOUND } from "../shared/bitmap.ts";
 
 export interface Front {
-  /** Takes `count` entries, and records them as `slot`. The first entry, or NOT_FOUND: it is another case. */
+  /** Takes `count` entries, and records them as `slot`. Returns the first entry, or NOT_FOUND: the general path must do it. */
   allocateAtOnce(count: number, slot: number): number;
-  /** Gives [first, first + count) back, which the ledger has as `slot`. False: it is another case. */
+  /** Gives [first, first + count) back, which the ledger has as `slot`. False: the general path must do it. */
   freeAtOnce(first: number, count: number, slot: number): boolean;
 }
 
-/** Of lazy tables: a freed range waits for a flush, and a cached one may have to. */
+/**
+ * The front of lazy tables. It leaves every request to the general path: a freed range waits for a flush, and a cached range may still
+ * wait.
+ */
 export const NO_FRONT: Front = { allocateAtOnce: () => NOT_FOUND, freeAtOnce: () => false };

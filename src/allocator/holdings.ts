@@ -1,6 +1,6 @@
 /**
- * What one thread keeps for itself: its cache, and its queue of ranges that wait for a flush. Bounded, and given back when
- * another thread finds no space.
+ * The ranges that one thread holds: its cache, and its queue of ranges that wait for a flush. Both are bounded, and their ranges are
+ * returned to the pools when another thread finds no space.
  */
 import { count as tally } from "../shared/counters.ts";
 import { hintTo, peek } from "../shared/memory.ts";
@@ -17,9 +17,9 @@ import { FlushQueue } from "./queue.ts";
 import type { View } from "./view.ts";
 
 /**
- * Pools whose lock could not be had, and why, in one giving back of many ranges: a thread that died may hold it. Each is waited for once,
- * however many ranges lie in it. A range in several pools counts with its first. Making room in a cache uses no such map: it ends at the
- * first failure, and it is frequent, so it must not allocate memory.
+ * Pools that could not be locked while one call returns many ranges, each with its failure code; a dead thread may hold the lock.
+ * The call waits for each pool once, however many ranges lie in it. A range in several pools counts with its first pool. Making room in a
+ * cache uses no such map: it ends at the first failure, and it is frequent, so it must not allocate memory.
  */
 type StuckPools = Map<Pool, FailureCode>;
 
@@ -51,8 +51,8 @@ export class Holdings {
   }
 
   /**
-   * Takes in a range of this thread whose entries are cleared, but not yet invalidated. Undefined, or why the flush failed
-   * that had to make room: then the range is quarantined.
+   * Takes in a range of this thread whose entries are cleared, but not yet invalidated. Returns undefined, or the failure of a flush that
+   * was needed to make room; then the range is quarantined.
    */
   putLazily(first: number, count: number, slot: number): Failure | undefined {
     const stamp = flushesStarted(this.#view.words);
@@ -68,7 +68,7 @@ export class Holdings {
   }
 
   /**
-   * Takes in an `ending` range of this thread that no IOTLB knows. Needs no lock unless the queue is full. False: the queue stays full, and
+   * Takes in an `ending` range of this thread that no IOTLB holds. Needs no lock unless the queue is full. False: the queue stays full, and
    * the range is quarantined.
    */
   keep(first: number, count: number, slot: number): boolean {
@@ -81,14 +81,17 @@ export class Holdings {
     return true;
   }
 
-  /** Takes a range of this thread into the cache, where it makes room if it must. False: it is not for the cache. */
+  /**
+   * Takes a range of this thread into the cache, and evicts older ranges if there is no room. False: the cache does not take ranges of this
+   * length.
+   */
   put(first: number, count: number, stamp: number): boolean {
     const { cache } = this;
     if (cache.put(first, count, stamp)) return true;
     return count <= CACHED_LENGTHS && this.#makeRoom(cache, count) && cache.put(first, count, stamp);
   }
 
-  /** Gives back all that is held and flushed; flushes first if something waits. 0, or why some had to stay. */
+  /** Returns all held ranges to the pools; flushes first if ranges wait for a flush. The answer is 0, or why ranges had to stay. */
   returnAll(): 0 | FailureCode {
     const stuck: StuckPools = new Map();
     const waits = (this.#lazy && this.entries > 0) || this.quarantinedEntries > 0;
@@ -102,7 +105,10 @@ export class Holdings {
     return left !== 0 ? left : answer;
   }
 
-  /** Invalidates the whole IOTLB, outside of any lock, and gives back what was quarantined. Undefined, or why some had to stay. */
+  /**
+   * Invalidates the whole IOTLB, outside of any lock, and returns the quarantined ranges to the pools. The answer is undefined, or why
+   * ranges had to stay.
+   */
   flushIotlb(stuck?: StuckPools): Failure | undefined {
     const failure = this.invalidateAll();
     if (failure !== undefined || this.quarantinedEntries === 0) return failure;
@@ -110,18 +116,18 @@ export class Holdings {
     return left === 0 ? undefined : failureOf(left);
   }
 
-  /** Invalidates the whole IOTLB, outside of any lock, and gives no range back. */
+  /** Invalidates the whole IOTLB, outside of any lock, and returns no range. */
   invalidateAll(): Failure | undefined {
     if (this.#invalidator === undefined) return undefined;
     tally(this.#view.words, this.#view.threadAt + THREAD.flushes, 1);
     return flush(this.#view.words, this.#invalidator);
   }
 
-  /** The range stays out of use until a flush succeeds: the IOTLB may still know it. */
+  /** The range stays out of use until a flush succeeds, because the IOTLB may still hold its translations. */
   quarantine(first: number, count: number, slot: number): void {
     const { words, ledger, thread, threadAt } = this.#view;
     change(ledger, first, slot, QUARANTINED, thread);
-    // Other threads glance at it when they find no space.
+    // Other threads read this count without a lock when they find no space.
     hintTo(words, threadAt + THREAD.quarantinedEntries, this.quarantinedEntries + count);
   }
 
@@ -129,7 +135,7 @@ export class Holdings {
     return peek(this.#view.words, this.#view.threadAt + THREAD.quarantinedEntries);
   }
 
-  /** Gives back half of the ranges of this length; under lazy flush that is when the cache is flushed. False: there are none. */
+  /** Returns half of the ranges of this length to the pools; under lazy flush, the cache is flushed here. False: there are none. */
   #makeRoom(cache: FifoCache, length: number): boolean {
     const ranges = cache.ranges(length);
     if (ranges === 0) return false;
@@ -138,7 +144,7 @@ export class Holdings {
     return true;
   }
 
-  /** Gives the `ranges` oldest ranges of one length back to their pools, those of one pool in a row under one lock. */
+  /** Returns the `ranges` oldest ranges of one length to their pools; consecutive ranges of one pool under one lock. */
   #returnCached(cache: FifoCache, length: number, ranges: number, stuck?: StuckPools): 0 | FailureCode {
     let held: Pool | undefined;
     for (let i = 0; i < ranges && !cache.oldestWaits(length); i++) {
@@ -163,10 +169,10 @@ export class Holdings {
     return 0;
   }
 
-  /** Gives the oldest range of this length back, which lies in several pools. No lock is held. */
+  /** Returns the oldest range of this length, which lies in several pools. The caller holds no lock. */
   #returnCachedSpan(cache: FifoCache, first: number, length: number): 0 | FailureCode {
     const { words, thread } = this.#view;
-    // The ledger says `cached`: a thread that dies between these two lines is found by that.
+    // The ledger says `cached`: by that, recovery finds the range of a thread that dies between these two lines.
     cache.dropOldest(length);
     const failure = this.#returnToPool(first, length, slotOf(CACHED, thread, length));
     if (failure !== 0) cache.put(first, length, alreadyFlushed(words));
@@ -184,7 +190,7 @@ export class Holdings {
     while (!queue.isEmpty) {
       if (queue.waits) return PLATFORM_BUSY;
       const { first, count } = queue;
-      // The ledger says `ending`: a thread that dies between these two lines is found by that.
+      // The ledger says `ending`: by that, recovery finds the range of a thread that dies between these two lines.
       queue.drop();
       const failure = this.#returnUnlessStuck(first, count, stuck);
       if (failure === 0) continue;
@@ -194,7 +200,7 @@ export class Holdings {
     return 0;
   }
 
-  /** Gives back a range for which the ledger holds `slot`, by default that this thread is ending it. No other thread changes such a range. */
+  /** Returns a range for which the ledger holds `slot` (default: `ending` by this thread). No other thread changes such a range. */
   #returnToPool(
     first: number,
     count: number,
@@ -216,7 +222,7 @@ export class Holdings {
     return failure;
   }
 
-  /** 0, or why some had to stay: the first failure. */
+  /** 0, or the first failure of a range that had to stay. */
   #returnQuarantined(stuck: StuckPools): 0 | FailureCode {
     const { words, ledger, thread, threadAt } = this.#view;
     let left = 0;

@@ -1,5 +1,5 @@
 /**
- * Where everything lies in the allocator's shared buffer. All state is there: objects of this folder are views.
+ * The layout of the allocator's shared buffer. All state is in that buffer; the objects of this folder are views of it.
  *
  *   header | pools (256 B each) | threads (40 KiB each) | bounds | bitmap (n/8 B) | ledger (2n B)
  *
@@ -36,7 +36,10 @@ export const HEADER = {
   /** Bytes of the whole buffer. Low and high word. */
   bytes: 10,
 
-  /** Counts the times that a thread has given back what it held, asked by another; the asking thread sleeps on it. A line of its own. */
+  /**
+   * Counts how often a thread has given back its holdings because another thread asked; the asking thread sleeps on this word. It has a
+   * line of its own.
+   */
   drained: 32,
 
   /** IOTLB flushes begun, and the highest number that has completed. A line of its own. */
@@ -50,7 +53,7 @@ export const HEADER = {
 export const POOL = {
   lock: 0,
   hint: 8,
-  /** No free run in the pool is longer than this: a relaxed hint, by which a full pool is passed by without its lock. */
+  /** No free run in the pool is longer than this. A relaxed hint: a request skips a full pool without taking its lock. */
   longest: 9,
   /** Bitmap words and bounds looked at by searches. A counter. */
   searchSteps: 10,
@@ -81,7 +84,9 @@ export const QUEUE_RANGES = 512;
 
 /** Words of one thread's area: 40 KiB. Only its thread writes it; recovery does when the thread is dead. */
 export const THREAD = {
-  /** 1: another thread finds no space, and asks this one to give back what it holds. Written by others: a line of its own. */
+  /**
+   * 1: another thread finds no space, and asks this thread to give back its holdings. Other threads write it, so it has a line of its own.
+   */
   drainAsked: 0,
 
   /** The queue of freed ranges that wait for a flush: free-running positions. */
@@ -93,7 +98,7 @@ export const THREAD = {
   quarantinedEntries: 35,
 
   // Counters.
-  /** Ranges put into the FIFOs, in steps of 65,536: the rest is in the FIFOs' positions. */
+  /** Ranges put into the FIFOs, counted in steps of 65,536; the FIFOs' positions hold the remainder. */
   cachePuts: 36,
   /** Ranges that went from the FIFOs back to the pools. */
   evictions: 38,

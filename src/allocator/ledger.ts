@@ -87,8 +87,8 @@ export function beginsRange(slot: number): boolean {
 }
 
 /**
- * Begins a range: the first slot goes last, so that the length is in place for who sees it: a relaxed reader, and the recovery of a thread
- * that dies in here.
+ * Begins a range. The first slot is written last, so that the length is complete for every reader that sees the first slot: relaxed
+ * readers, and the recovery of a thread that dies in this function.
  */
 export function beginRange(ledger: SharedHalves, first: number, count: number, state: number, owner: number): void {
   const slot = slotOf(state, owner, count);
@@ -101,14 +101,14 @@ export function beginRange(ledger: SharedHalves, first: number, count: number, s
   pokeHalf(ledger, first, slot);
 }
 
-/** Ends a range: the first slot goes first, so that no range is left with a torn length. */
+/** Ends a range. The first slot is cleared first, so that no range has an incomplete length. */
 export function endRange(ledger: SharedHalves, first: number, count: number): void {
   pokeHalf(ledger, first, 0);
   if (isLengthIn(slotOf(NONE, 0, count))) return;
   for (let part = 0; part < PARTS; part++) pokeHalf(ledger, first + 1 + part, 0);
 }
 
-/** Ends all ranges in [first, end), in ascending order: of each the first slot goes first. */
+/** Ends all ranges in [first, end), in ascending order; of each range, the first slot is cleared first. */
 export function endRanges(ledger: SharedHalves, first: number, end: number): void {
   for (let entry = first; entry < end; entry++) pokeHalf(ledger, entry, 0);
 }

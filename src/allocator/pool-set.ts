@@ -3,7 +3,7 @@
  *
  * Small requests: own pool, the other small pools in rotation, the large pool. Requests of more than 15 entries: the large pool,
  * then the small ones from the own on. What no pool can hold by itself may lie across the border of two or more: a span (span.ts).
- * So no entry is out of reach of any request, and none is kept for a kind of request that does not come.
+ * So every request can reach every entry, and no entries are kept for a kind of request that does not come.
  */
 
 import { SHORT_PATIENCE_MS } from "../shared/lock.ts";
@@ -23,7 +23,7 @@ const { UNCONSTRAINED } = constraint;
 /** Requests of more entries than this go to the large pool first. */
 const SMALL_REQUEST = 15;
 
-/** The pool whose lock this request has waited for in vain, and why. */
+/** The pool whose lock this request could not get within its patience, and the failure code. */
 interface StuckPool {
   readonly pool: Pool | undefined;
   readonly failure: number;
@@ -60,9 +60,9 @@ export class PoolSet {
     this.#poolsPerEntry = layout.pools / this.#smallEnd;
   }
 
-  /** Takes `count` entries. An entry, or why not; TABLE_FULL says that all pools were looked at. */
+  /** Takes `count` entries. Returns the first entry, or a failure code; TABLE_FULL means that all pools were searched. */
   allocate(count: number, constraints: AreaConstraints, after: number, state: number): number {
-    // Nearly every request ends here, so it comes before the questions that it answers by itself.
+    // Fast path: most requests succeed here, so try it before the limit checks.
     const own = this.own;
     if (constraints === UNCONSTRAINED && after < 0 && count <= this.#ownFirst && own.bounds.mayHold(count)) {
       const first = own.allocate(count, constraints, -1, state);
@@ -90,7 +90,7 @@ export class PoolSet {
     return answer >= 0 ? answer : moreTelling(answer, this.spans.allocate(count, constraints, state));
   }
 
-  /** As `allocate`, but the lowest free range: pool after pool, and after each the ranges that cross its end. */
+  /** As `allocate`, but takes the lowest free range. It searches pool after pool, and after each pool the ranges that cross its end. */
   allocateLowest(count: number, constraints: AreaConstraints, state: number): number {
     let answer: number = this.#impossible(count, constraints);
     if (answer !== 0) return answer;
@@ -131,7 +131,7 @@ export class PoolSet {
     return entry < pool.end ? pool : this.#pool(guess + 1);
   }
 
-  /** Why no range of this table can ever answer the request; 0: one may. */
+  /** The failure code when no range of this table can ever satisfy the request; 0 when a range may. */
   #impossible(count: number, constraints: AreaConstraints): 0 | FailureCode {
     if (count > this.#entries) return LONGER_THAN_TABLE;
     if (constraints.boundaryPages !== 0 && count > constraints.boundaryPages) return LONGER_THAN_BOUNDARY;
@@ -160,7 +160,10 @@ export class PoolSet {
     return answer;
   }
 
-  /** Does not take the lock of a pool in which the request can't fit. After a pool that was waited for in vain, the others are not waited for long. */
+  /**
+   * Does not take the lock of a pool in which the request can't fit. After one pool could not be locked within the full patience, the wait
+   * for each other pool is short.
+   */
   #try(
     pool: Pool,
     count: number,
@@ -179,7 +182,7 @@ export class PoolSet {
   }
 }
 
-/** An entry, if one of the two is; else the reason that tells more than that no space was found. */
+/** Of two answers, the entry, if there is one; else the failure code that says more than TABLE_FULL. */
 function moreTelling(one: number, other: number): number {
   return other >= 0 || one === TABLE_FULL ? other : one;
 }

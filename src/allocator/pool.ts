@@ -4,8 +4,8 @@
  *
  * Search is next fit from the hint: in the hint's word first, where it nearly always ends, then by bounds (bounds.ts).
  *
- * A thread that dies with the lock held may leave bits that disagree with the ledger, which is right: recovery makes the bits anew
- * (`rebuild`). So an allocation that has reached the ledger is made, one that has not is undone, and so it is with a free.
+ * A thread that dies with the lock held may leave bits that disagree with the ledger. The ledger is right: recovery makes the bits anew
+ * from it (`rebuild`). So an allocation or a free that has changed the ledger is completed, and one that has not is undone.
  */
 import * as bitmap from "../shared/bitmap.ts";
 import * as counters from "../shared/counters.ts";
@@ -30,7 +30,7 @@ const { UNCONSTRAINED } = constraint;
 const { POOL } = layout;
 const { beginsRange, claim, endRange, LONGEST_PLAIN, lengthOf, beginRange, slotSeen, stateIn, endRanges } = ledgers;
 
-/** Answer of `returnToPool`: the range is no longer what it was. */
+/** Answer of `returnToPool`: the range is no longer in the expected state. */
 export const CHANGED = -64;
 
 /** A view of one pool for one thread. */
@@ -70,7 +70,7 @@ export class Pool implements Front {
     new Bounds(words, 0, at).reset();
   }
 
-  /** Takes the pool's lock, with so much patience if it is held. 0, or why not. */
+  /** Takes the pool's lock, and waits for at most `patienceMs` milliseconds while another thread holds it. Returns 0, or a failure code. */
   lock(patienceMs?: number): 0 | FailureCode {
     return lock(this.#words, this.lockAt, this.#tag, patienceMs);
   }
@@ -132,7 +132,8 @@ export class Pool implements Front {
 
   /**
    * Takes `count` entries and records them as `state`. The search starts at `after` if that lies in this pool, else at the
-   * hint; then it goes on from the pool's first entry. An entry, or why not. `patienceMs`: for the lock.
+   * hint; then it goes on from the pool's first entry. Returns the first entry, or a failure code. `patienceMs`: how long to wait for the
+   * lock.
    */
   allocate(count: number, constraints: AreaConstraints, after: number, state: number, patienceMs?: number): number {
     const words = this.#words;
@@ -157,8 +158,8 @@ export class Pool implements Front {
   }
 
   /**
-   * Gives back a range that lies in this pool, if the ledger still has `slot` at its first entry. 0; or CHANGED: another
-   * thread has freed it meanwhile; or why the lock could not be had. Only after 0 has anything changed.
+   * Returns a range of this pool to it, if the ledger still has `slot` at its first entry. The answer is 0; CHANGED when another thread has
+   * freed the range meanwhile; or the failure code of the lock. The pool changes only when the answer is 0.
    */
   returnToPool(first: number, count: number, slot: number): 0 | typeof CHANGED | FailureCode {
     const words = this.#words;
@@ -211,9 +212,9 @@ export class Pool implements Front {
   }
 
   /**
-   * Lock held by a dead thread: makes the bits anew from the ledger, and what depends on them. `reach`: where the last range of the pool
-   * before this one ends, if that pool has been rebuilt too. Returns where this pool's last range ends. Bits that were right do not
-   * change on the way: other threads look at them without the lock.
+   * Lock held by a dead thread: makes the bits, and the bounds that depend on them, anew from the ledger. `reach`: where the last range of
+   * the pool before this one ends, if that pool has been rebuilt too. Returns where this pool's last range ends. Bits that were right do
+   * not change on the way: other threads look at them without the lock.
    */
   rebuild(reach: number | undefined): number {
     const words = this.#words;
@@ -234,7 +235,10 @@ export class Pool implements Front {
     return takenEnd;
   }
 
-  /** Where the range that begins at `entry` ends; `entry` if none begins: then the slot holds at most a part of a length that lost its range. */
+  /**
+   * Where the range that begins at `entry` ends; `entry` if no range begins there. In that case the slot may still hold a part of the
+   * length of a range that has ended.
+   */
   #endOfRangeAt(entry: number): number {
     // Its owner may change the state meanwhile, but not the length.
     const slot = slotSeen(this.#ledger, entry);
@@ -248,7 +252,7 @@ export class Pool implements Front {
     return holderOf(this.#words, this.lockAt);
   }
 
-  /** Entries taken, cached ones included. Without the lock: may be a little old. Reads every word. */
+  /** Entries taken, cached ones included. Takes no lock, so the number may be stale. Reads every word. */
   taken(): number {
     return countTakenRelaxed(this.#words, this.#bitmapAt, this.first, this.end);
   }

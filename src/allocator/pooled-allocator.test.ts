@@ -216,7 +216,7 @@ test("options out of range are named, with what was found and what is expected",
     assert.throws(() => PooledAllocator.create(options), { name: "InvalidArgumentError", message });
 });
 
-test("a handle that is none, of another version, or cut is refused", () => {
+test("a foreign handle, one of another version and a truncated one are refused", () => {
   const { handle } = PooledAllocator.create({ entries: 100 });
   const cut = new SharedArrayBuffer(handle.state.byteLength - 4);
   new Uint8Array(cut).set(new Uint8Array(handle.state, 0, cut.byteLength));
@@ -275,7 +275,7 @@ test("memory is n/8 + 2n bytes, bounds, 256 B a pool and 40 KiB a thread", () =>
   }
 });
 
-test("leaks are reported by owner; cached and reserved ranges are none", () => {
+test("leaks are reported by owner; cached and reserved ranges are not leaks", () => {
   const real = PooledAllocator.create({ entries: 1000, cache: "fifo", threads: 4, reserved: [range(0, 1)] });
   const other = PooledAllocator.attach(real.handle);
   const kept = real.allocate(3);

@@ -6,7 +6,7 @@
  *
  * An object of this class is one thread's view; all state is in the shared buffer of its handle. Post the handle to another
  * thread and `attach` there; never use one object in two threads. Ranges are not bound to threads: what one has allocated,
- * another may free, once it has been told of it by something that orders the two (a message, an atomic).
+ * another may free, after a message or an atomic access that orders the two.
  *
  * Answers of the hot path are numbers: an entry (>= 0) or a failure code (< 0, units/failure.ts).
  */
@@ -118,7 +118,10 @@ export class PooledAllocator {
   readonly #view: View;
   readonly #words: SharedWords = NO_WORDS;
   readonly #threadAt: number = 0;
-  /** The word that every operation looks at first: is anything asked of this thread? Of a closed view, one that is never 0. */
+  /**
+   * The word that every operation reads first: not 0 when another thread asks this one to give back its holdings. In a closed view, a word
+   * that is never 0.
+   */
   #askedAt: number = 0;
   readonly #ledger: SharedHalves = NO_HALVES;
   readonly #cache: FifoCache;
@@ -337,8 +340,8 @@ export class PooledAllocator {
   }
 
   /**
-   * A range that another thread allocated, or for which room must be made. The other's is made ours first, atomically: that thread
-   * may be dead, and somebody may reclaim everything of it just now.
+   * Frees a range that another thread allocated, or for which the cache has no room. A range of another thread is adopted first,
+   * atomically, because that thread may be dead and a third thread may reclaim its ranges at the same time.
    */
   #freeToCache(first: number, count: number, slot: number): 0 | FailureCode {
     const ledger = this.#ledger;
@@ -346,12 +349,14 @@ export class PooledAllocator {
     if (!isOurs && !tryChange(ledger, first, slot, ENDING, this.thread)) throw this.#check.lost(first, count);
     if (this.#holdings.put(first, count, 0)) return 0;
     const answer = this.#freeToPool(first, count, isOurs ? slot : slotOf(ENDING, this.thread, count));
-    // No lock to be had: the range is live again, and ours.
+    // No lock could be taken: the range is live again, and belongs to this thread.
     if (answer !== 0 && !isOurs) change(ledger, first, slot, LIVE, this.thread);
     return answer;
   }
 
-  /** Throws IovaError "view-closed" once `close` has been called: what this view held, and its number, may be another thread's by now. */
+  /**
+   * Throws IovaError "view-closed" once `close` has been called: this view's holdings and its number may belong to another thread by then.
+   */
   checkOpen(): void {
     if (this.#askedAt === HEADER.magic) throw this.#closed();
   }
@@ -393,13 +398,13 @@ export class PooledAllocator {
     }
   }
 
-  /** Takes a started free back; the entries have not been touched. */
+  /** Takes a started free back. The caller has not cleared the entries. */
   cancelFree(first: number, count: number): void {
     this.checkOpen();
     change(this.#ledger, first, this.#check.own(first, count, ENDING), LIVE, this.thread);
   }
 
-  /** Second half of a free: the entries are cleared, and no IOTLB knows them. A failure is as in `abandon`. */
+  /** Second half of a free: the entries are cleared, and no IOTLB holds their translations. A failure is as in `abandon`. */
   finishFree(first: number, count: number): Failure | undefined {
     this.checkOpen();
     if (this.#front.freeAtOnce(first, count, this.#endingSlot)) return undefined;
@@ -432,7 +437,7 @@ export class PooledAllocator {
   }
 
   /**
-   * Takes exactly this range, for good: an MMIO hole, what firmware left mapped. "in-use" when any entry of it is
+   * Takes exactly this range, until `unreserve`: an MMIO hole, or a range that firmware has mapped. "in-use" when any entry of it is
    * allocated; cached entries are called in first.
    */
   reserve(range: EntryRange): Failure | undefined {
@@ -456,14 +461,20 @@ export class PooledAllocator {
     return this.#returnToPool(first, count);
   }
 
-  /** Gives back all that this thread holds in its cache and queue; in lazy mode flushes first. A failure: some had to stay. */
+  /**
+   * Gives back all ranges that this thread holds in its cache and queue; in lazy mode flushes first. Returns undefined, or why ranges had
+   * to stay.
+   */
   drain(): Failure | undefined {
     this.checkOpen();
     const left = this.#holdings.returnAll();
     return left === 0 ? undefined : failureOf(left);
   }
 
-  /** Invalidates the whole IOTLB, then gives this thread's quarantined ranges back. A failure: the IOTLB's, or that of a range that had to stay. */
+  /**
+   * Invalidates the whole IOTLB, then gives this thread's quarantined ranges back. Returns undefined, the failure of the invalidator, or
+   * why a range had to stay.
+   */
   flushIotlb(): Failure | undefined {
     this.checkOpen();
     return this.#holdings.flushIotlb();
@@ -544,12 +555,12 @@ export class PooledAllocator {
 
   /**
    * Ends this thread's view: gives its holdings back, and its number, unless the caller's `crew` goes on. Live ranges stay live, for others
-   * to free; the number may be given to another thread, with what could not be given back for want of a lock or a flush, which that one
-   * gives back. But when ranges are still quarantined, pending, or begun to be freed, the number becomes that of a dead thread once the
-   * crew is closed: `reclaim` it ("in-flight" brings those back, "everything" takes live ranges too).
-   * From then on whatever takes, changes, frees, flushes, gives back or recovers throws IovaError "view-closed"; what only reads
-   * (statistics, leaks, reservations) still answers. A second `close` does nothing. Throws "view-closed" when the thread was declared dead, and
-   * what the invalidator throws: the view is closed all the same.
+   * to free; the number may be given to another thread. Ranges that could not be returned (a lock or a flush failed) stay with the number;
+   * its next thread returns them. But when ranges are still quarantined, pending, or begun to be freed, the number becomes that of a dead
+   * thread once the crew is closed: `reclaim` it ("in-flight" brings those back, "everything" takes live ranges too). From then on every
+   * method that changes the table throws IovaError "view-closed"; methods that only read (statistics, leaks, reservations) still answer. A
+   * second `close` does nothing. Throws "view-closed" when the thread was declared dead, and what the invalidator throws: the view is
+   * closed all the same.
    */
   close(): void {
     // First: the number may be another thread's.
@@ -570,8 +581,8 @@ export class PooledAllocator {
   }
 
   /**
-   * Does a recovery have to give something back that this thread can't: what is quarantined or begun? That may still translate, and only
-   * these ops or a recovery can empty it, not the next thread with the number.
+   * Does this thread leave ranges that only a recovery can give back: quarantined, pending, or begun to be freed? Their entries may still
+   * translate; only this view's ops or a recovery can clear them, and the next thread with the number can't.
    */
   #isLeft(): boolean {
     return this.#holdings.quarantinedEntries > 0 || this.#hasBegun();
@@ -594,14 +605,14 @@ export class PooledAllocator {
   }
 
   /**
-   * Numbers in use: of attached threads, and of dead ones whose ranges are still live. A thread may be killed before it has told
-   * its number; the one that is new here since it was started is its own.
+   * Numbers in use: of attached threads, and of dead ones whose ranges are still live. A thread may be killed before it has reported its
+   * number; its number is the one that is new in this list since the thread was started.
    */
   threadsInUse(): number[] {
     return this.crew.threadsInUse();
   }
 
-  /** The table was made in vain. */
+  /** Removes a table whose creation has failed from its crew. */
   #discard(): void {
     this.close();
     this.crew.removeStructure(this.handle.structure);
@@ -629,7 +640,7 @@ export class PooledAllocator {
     return first >= 0 ? first : this.#tryAgain(first, () => this.#pools.allocateLowest(count, constraints, LIVE));
   }
 
-  /** The pools could not help: call cached ranges in if that can help, and try once more. */
+  /** After the pools have failed: calls cached ranges in if that can help, and tries once more. */
   #tryAgain(failure: number, allocate: () => number): number {
     let answer = failure;
     const isShort = failure === TABLE_FULL || failure === OWNER_UNRESPONSIVE;
@@ -669,7 +680,7 @@ export class PooledAllocator {
     return failureOf(answer);
   }
 
-  /** Are ranges of this thread pending, or begun to be freed? Those that wait in its queue are `ending` too. */
+  /** Are ranges of this thread pending, or begun to be freed? Ranges that wait in its queue are also `ending`, and do not count here. */
   #hasBegun(): boolean {
     const ledger = this.#ledger;
     let begun = 0;

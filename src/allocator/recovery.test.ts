@@ -56,7 +56,7 @@ test("reservations outlive their thread, and can be listed and given back", () =
   assert.equal(allocator.allocate(64), 0);
 });
 
-test("a scope that there is none of is refused before anything is taken", () => {
+test("an unknown scope is refused before any range is taken", () => {
   const allocator = PooledAllocator.create({ entries: 64, threads: 2 });
   const dead = PooledAllocator.attach(allocator.handle);
   dead.allocate(3);

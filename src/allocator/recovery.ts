@@ -1,6 +1,6 @@
 /**
  * Recovery of what a dead thread held. Called by a living thread once the end is certain: Node's `exit` event of the worker, or
- * the Web Lock that a browser's worker held. Nothing here is ever done on suspicion: a paused thread is not dead.
+ * the Web Lock that a browser's worker held. Recovery never starts on a suspicion, because a paused thread is not dead.
  *
  * 1. The crew marks the thread's slot dying: no new thread can claim its number. One recovery runs at a time (crew/crew.ts).
  * 2. In the pools that the dead thread has locked, the bits are made anew from the ledger: no other thread can begin or end a range
@@ -11,8 +11,8 @@
  *
  * Every step may be repeated. What a recovering thread that dies has taken over is `ending` by it, and comes back as such.
  *
- * What can't be recovered: an address that was returned but not yet written down by its caller (live: only "everything" brings
- * it back); counters may be off by one.
+ * Two things can't be recovered. An address that was returned but that its caller had not yet recorded is live: only "everything" gives it
+ * back. Counters may be off by one.
  */
 
 import type { ReclaimScope, Recovered } from "../crew/crew.ts";
@@ -33,16 +33,16 @@ import type { View } from "./view.ts";
 /** Clears the entries of these ranges and invalidates the IOTLB. A failure keeps them out of use. */
 export type Forget = (ranges: readonly EntryRange[]) => Failure | undefined;
 
-/** Where ranges go that recovery has taken over: they are `ending` by the recovering thread. */
+/** Takes the ranges that recovery has taken over; they are `ending` by the recovering thread. */
 export interface RecoveredRanges {
   /** To its pools; if these are locked, the range waits with the recovering thread, or is quarantined. */
   returnRange(first: number, count: number): void;
   quarantine(first: number, count: number): void;
-  /** Are ranges quarantined by the recovering thread? Then the platform may still not have forgotten those of an earlier try. */
+  /** Are ranges quarantined by the recovering thread? Then the IOTLB may still hold translations from an earlier attempt. */
   isQuarantined(): boolean;
 }
 
-/** So many entries at most are given back under one lock, unless one range has more: a few microseconds. */
+/** At most this many entries are given back under one lock, unless one range has more. It takes a few microseconds. */
 const RUN_ENTRIES = 4096;
 
 /** One past the last of the adjacent ranges that begin with range `from` and end at or before entry `limit`; at least one. */
@@ -70,9 +70,9 @@ export class Recovery {
   }
 
   /**
-   * Recovers what a dead thread left here; the crew calls it (crew/crew.ts). A failure: the platform could not forget the entries. Then the
-   * ranges are quarantined by this thread, and the dead one's number stays taken until a repetition finds that the platform can. An error
-   * of an op that clears or invalidates goes on to the caller: then the ranges wait for the next reclaim of the same thread.
+   * Recovers what a dead thread left here; the crew calls it (crew/crew.ts). A failure says that the IOTLB could not be invalidated. Then
+   * this thread quarantines the ranges, and the dead thread's number stays taken until a repetition succeeds. An error that an op throws
+   * while it clears or invalidates reaches the caller; then the ranges wait for the next reclaim of the same thread.
    */
   recover(thread: number, scope: ReclaimScope, forget: Forget): Recovered {
     const { words, threadAt } = this.#view;
@@ -174,7 +174,7 @@ export class Recovery {
     const area = areaOf(this.#layout.threadsAt, thread);
     emptyFifos(words, area);
     poke(words, area + THREAD.queueHead, peek(words, area + THREAD.queueTail));
-    // Other threads glance at these when they find no space.
+    // Other threads read these without a lock when they find no space.
     hintTo(words, area + THREAD.queuedEntries, 0);
     hintTo(words, area + THREAD.quarantinedEntries, 0);
   }

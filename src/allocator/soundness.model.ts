@@ -1,9 +1,9 @@
 /**
- * Is an allocator's shared state sound? Ledger against bits, bits against statistics, what threads keep against the ledger, pools'
- * beliefs against their bits, and nobody in the middle of anything. For tests, of any kind: it reads the buffer alone, and
- * through memory.ts, so it also works in the explorer's copy of the allocator.
+ * Checks that an allocator's shared state is consistent: the ledger against the bits, the bits against the statistics, the threads' caches
+ * and queues against the ledger, the pools' bounds against their bits, and that no operation is half done. For tests of any kind: it reads
+ * only the buffer, through memory.ts, so it also works in the explorer's copy of the allocator.
  *
- * Nothing may run meanwhile: threads are ended, dead and reclaimed, or stand between two operations.
+ * No thread may run meanwhile: each has ended, or is dead and reclaimed, or is between two operations.
  */
 import assert from "node:assert/strict";
 import { isAttached, openCrewState, SLOT_LIVE, slotState } from "../crew/crew.ts";
@@ -72,7 +72,7 @@ export function unsoundness(state: OpenState): string[] {
   return wrong.slice(0, 20);
 }
 
-/** The ranges that the ledger knows, in ascending order; what makes no sense goes to `wrong`. */
+/** The ranges in the ledger, in ascending order; inconsistencies go to `wrong`. */
 export function ledgerRanges({ ledger, layout }: OpenState, wrong: string[] = []): RecordedRange[] {
   const ranges: RecordedRange[] = [];
   const { entries } = layout;
@@ -152,7 +152,7 @@ function checkAtRest({ words, layout }: OpenState, wrong: string[]): void {
   }
 }
 
-/** A thread that is not there keeps nothing; the crew knows that it may keep something here. */
+/** A thread that is not attached keeps no ranges; for a thread that keeps ranges, the crew has the bit of this table set. */
 function checkThere({ handle }: OpenState, kept: readonly KeptRange[][], wrong: string[]): void {
   const crew = openCrewState(handle.crew);
   for (const [thread, ranges] of kept.entries()) {
@@ -182,7 +182,7 @@ function checkBits(state: OpenState, recorded: readonly RecordedRange[], wrong: 
   }
 }
 
-/** What only its thread can end belongs to a thread that is there. */
+/** A range that only its own thread can end belongs to an attached thread. */
 function checkOwners({ handle, layout }: OpenState, recorded: readonly RecordedRange[], wrong: string[]): void {
   const crew = openCrewState(handle.crew);
   for (const { first, count, state, owner } of recorded) {
@@ -192,7 +192,7 @@ function checkOwners({ handle, layout }: OpenState, recorded: readonly RecordedR
   }
 }
 
-/** Cached is what is in the FIFOs, ending what is in the queue. */
+/** The cached ranges are those in the FIFOs, and the ending ranges are those in the queue. */
 function checkKept(
   recorded: readonly RecordedRange[],
   kept: readonly KeptRange[],
@@ -211,8 +211,8 @@ function checkKept(
 }
 
 /**
- * What pools believe about their free runs is never too little (a search would miss them), the hint lies inside, the overhang is that of
- * the range that reaches in.
+ * Bounds are never below the real free runs (a search would miss those), the hint lies inside the pool, and the overhang is that of the
+ * range that reaches into the pool.
  */
 function checkPools(state: OpenState, recorded: readonly RecordedRange[], wrong: string[]): void {
   const { words, layout } = state;

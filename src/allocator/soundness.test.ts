@@ -48,7 +48,7 @@ const DAMAGES: Readonly<Record<string, [damage: (state: OpenState, main: PooledA
       (s) => recordAt(s, 1700, CACHED, 1, 3),
       /\[1700, 1703\) is cached by thread 1, which/,
     ],
-    "a cache that holds what is not cached": [
+    "a cache that holds a range that the ledger does not have as cached": [
       (s) => move(s, areaOf(s.layout.threadsAt, 0) + THREAD.fifos + 2, 1),
       /thread 0 keeps "\d+ 3" .*, and the ledger/,
     ],

@@ -29,7 +29,7 @@ export class Spans {
     this.#entries = (pools[pools.length - 1] as Pool).end;
   }
 
-  /** Takes exactly [first, end) as `state` of `owner` if all of it is free. 0, or why not. */
+  /** Takes exactly [first, end) as `state` of `owner` if all of it is free. Returns 0, or a failure code. */
   takeExactly(first: number, end: number, state: number, owner: number): 0 | FailureCode {
     const pools = this.#poolsOf(first, end);
     const failure = lockAll(pools);
@@ -58,8 +58,9 @@ export class Spans {
   }
 
   /**
-   * Takes the lowest allowed range that crosses a border between pools. An entry, or why not. Without a free entry on both sides of any
-   * border, that is two looks a border: a failing request costs by pools, not by entries. One entry can't cross a border.
+   * Takes the lowest allowed range that crosses a border between pools. Returns the first entry, or a failure code. A border without a free
+   * entry on both sides costs two reads, so the cost of a failing request grows with the pools, and does not grow with the entries. A
+   * request for one entry can't cross a border.
    */
   allocate(count: number, constraints: AreaConstraints, state: number): number {
     for (let i = 1; i < this.#pools.length; i++) {

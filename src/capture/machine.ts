@@ -58,7 +58,7 @@ export function lookAt(files: HostFiles, user: number | undefined): Machine {
   };
 }
 
-/** Has the process CAP_SYS_ADMIN? True when the kernel does not tell. */
+/** Has the process CAP_SYS_ADMIN? True when the kernel does not say. */
 function canMount(files: HostFiles): boolean {
   const effective = /^CapEff:\s*([\da-f]+)/m.exec(textOf(files, "/proc/self/status"))?.[1];
   return effective === undefined || ((BigInt(`0x${effective}`) >> CAP_SYS_ADMIN) & 1n) === 1n;

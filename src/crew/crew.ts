@@ -1,6 +1,6 @@
 /**
- * The threads of one machine. Each has one number, by which its machine, bridges, tables and physical pages all know it. When a
- * thread has died, `reclaim` recovers what it left in all of them, in the order that is needed.
+ * The threads of one machine. Each thread has one number, which is the same in its machine, bridges, tables and physical pages. After a
+ * thread has died, `reclaim` recovers its holdings in all of them, in the necessary order.
  *
  *     const crew = Crew.create({ threads: 8 });
  *     const machine = SoftwareMachine.create({ memoryBytes, crew });
@@ -20,9 +20,9 @@
  * - `reclaim` marks the slot dying, and clears a bit after the structure's recovery has ended. Recoveries can be repeated. A reclaimer
  *   that dies leaves the recovery lock with its tag and the slot dying: the thread that reclaims the reclaimer takes the lock over, and goes
  *   on with every slot that is dying.
- * - `addStructure` and `addThread` claim before they tell: a thread that dies in between leaves a structure's number or a slot taken.
- *   The slot can be reclaimed. The structure's number is lost, one of 1024.
- * The state and the bits of a slot are atomics; so what a thread wrote before it gave its number back is seen by the next that gets it.
+ * - `addStructure` and `addThread` claim a number before they return it: a thread that dies in between leaves a structure's number or a
+ *   slot taken. The slot can be reclaimed. The structure's number, one of 1024, is lost. The state and the bits of a slot are atomics; so
+ *   what a thread wrote before it gave its number back is seen by the next that gets it.
  */
 
 import { holderOf, inherit, lock, tagOf, unlock } from "../shared/lock.ts";
@@ -43,20 +43,23 @@ import { failureOf } from "../units/failure.ts";
 import { checkKeys } from "../units/keys.ts";
 import type { EntryRange } from "../units/numbers.ts";
 
-/** "in-flight": what the thread was in the middle of, and its cache. "everything": its live ranges too. */
+/** "in-flight": the thread's unfinished operations, its cache and its queue. "everything": its live ranges too. */
 export type ReclaimScope = "in-flight" | "everything";
 
-/** The order of recoveries: what holds others up comes first; memory that a device may still reach comes last. */
+/** The order of recoveries: structures that block others come first; memory that a device may still reach comes last. */
 const STAGES = ["hypervisor", "machine", "bridge", "table", "pages"] as const;
 export type Stage = (typeof STAGES)[number];
 
-/** What a recovery has found in a structure. */
+/** The result of a structure's recovery. */
 export interface Recovered {
   /** Table entries that came back. */
   readonly ranges: readonly EntryRange[];
-  /** The structure still holds something of the thread: ranges that are live. Its number stays taken. */
+  /** The structure still holds live ranges of the thread. Its number stays taken. */
   readonly isLeft: boolean;
-  /** What could not be made good yet: then later stages wait, and the number stays taken, until a repetition succeeds. `reclaim` throws it. */
+  /**
+   * Set when the recovery is incomplete: later stages do not run, and the number stays taken, until a repetition succeeds. `reclaim` throws
+   * it.
+   */
   readonly failure?: IovaError;
 }
 
@@ -85,9 +88,9 @@ export interface CrewSeat extends CrewHandle {
   readonly generation: number;
 }
 
-/** What `reclaim` has done. */
+/** The result of `reclaim`. */
 export interface Reclaimed {
-  /** Does a new thread get the number? Not while ranges of the dead thread are live. */
+  /** May a new thread get the number? False while ranges of the dead thread are live. */
   readonly isFree: boolean;
   /** Table entries that came back, by the number of the table in the crew. */
   readonly ranges: ReadonlyMap<number, readonly EntryRange[]>;
@@ -137,7 +140,7 @@ const SLOT = {
 
 const SLOT_FREE = 0;
 export const SLOT_LIVE = 1;
-/** Declared dead, its recovery has begun. */
+/** Declared dead; its recovery has begun. */
 const SLOT_DYING = 2;
 /** Recovered or closed, but a structure still holds something of the thread. */
 export const SLOT_DEAD = 3;
@@ -153,7 +156,10 @@ export class Attachment {
     this.structure = structure;
   }
 
-  /** One more recovery: of what the structure shares out beside. Within a stage the recoveries of a view run in the order of registration. */
+  /**
+   * Registers one more recovery, for another part of the structure. Within a stage the recoveries of a view run in the order of
+   * registration.
+   */
   onReclaim(stage: Stage, recover: Recover): void {
     this.recoveries.push({ stage: STAGES.indexOf(stage), recover });
   }
@@ -167,7 +173,7 @@ export class Crew {
   /** Threads that can be attached at a time. */
   readonly threads: number;
   readonly #words: SharedWords;
-  /** Of its claim of the number. */
+  /** The generation of this thread's claim of the number. */
   readonly #generation: number;
   readonly #attachments = new Set<Attachment>();
   #isClosing = false;
@@ -197,8 +203,8 @@ export class Crew {
   }
 
   /**
-   * Claims a number for a thread that is about to start; post the seat to it. However early the thread dies, its number is known: `reclaim` it.
-   * Throws IovaError "no-thread-slot" when all numbers are taken.
+   * Claims a number for a thread that is about to start; post the seat to it. The number is known however early the thread dies, so it can
+   * always be reclaimed. Throws IovaError "no-thread-slot" when all numbers are taken.
    */
   addThread(): CrewSeat {
     this.checkOpen();
@@ -206,13 +212,13 @@ export class Crew {
     return { ...this.handle, thread, generation: load(this.#words, slotAt(thread) + SLOT.generation) };
   }
 
-  /** Is the number still that of the seat's thread, alive or dead? */
+  /** Does the number still belong to the seat's thread, alive or dead? */
   holds({ thread, generation }: CrewSeat): boolean {
     const isOurs = load(this.#words, slotAt(thread) + SLOT.generation) === generation;
     return isOurs && slotState(this.#words, thread) !== SLOT_FREE;
   }
 
-  /** Numbers in use: of attached threads, of seats, and of dead threads of which something is left. */
+  /** Numbers in use: of attached threads, of seats, and of dead threads that still hold something. */
   threadsInUse(): number[] {
     return Array.from({ length: this.threads }, (_, thread) => thread).filter(
       (thread) => slotState(this.#words, thread) !== SLOT_FREE,
@@ -264,7 +270,7 @@ export class Crew {
       );
     }
     const attachment = new Attachment(structure);
-    // Looked at after the bit is set: `removeStructure` clears it before the number can be another one's.
+    // Checked after the bit is set: `removeStructure` clears the bit before the number can go to another structure.
     if (!this.#isThere(attachment)) {
       clearBit(this.#words, slotAt(this.thread) + SLOT.structures, indexOf(structure));
       throw new IovaError("structure-gone", "what the handle leads to has been given back");
@@ -287,12 +293,13 @@ export class Crew {
   }
 
   /**
-   * What a dead thread left comes back, everywhere that this thread is attached. Call it once the thread's end is certain (Node: its worker's
-   * `exit` event): a paused thread is not dead. After "in-flight" the number stays taken while ranges of it are live: when they have been
-   * freed, or should be, call it again with "everything". It can be repeated after an error.
+   * Recovers the holdings of a dead thread, in every structure that this thread is attached to. Call it once the thread's end is certain
+   * (Node: its worker's `exit` event): a paused thread is not dead. After "in-flight" the number stays taken while ranges of it are live:
+   * when they have been freed, or should be, call it again with "everything". It can be repeated after an error.
    *
-   * Throws IovaError "no-such-thread" for a number that is free, "own-thread", "not-attached" when the thread was attached to what this one
-   * is not (everything else has come back then), and what a recovery throws: then later stages have not begun.
+   * Throws IovaError: "no-such-thread" for a number that is free; "own-thread" for this thread's number; "not-attached" when the dead
+   * thread was attached to a structure that this thread is not attached to (all others are recovered then). Throws the error of a recovery;
+   * then later stages have not begun.
    */
   reclaim(thread: number, scope: ReclaimScope): Reclaimed {
     this.checkOpen();
@@ -306,7 +313,7 @@ export class Crew {
       throw new IovaError("no-such-thread", `reclaim of thread ${thread}: no thread has that number`);
     const ranges = new Map<number, readonly EntryRange[]>();
     this.#lockRecovery(thread);
-    // Recoveries may throw. Not so when this thread is killed: then the lock keeps its tag.
+    // Gives the lock back when a recovery throws. When this thread is killed, the lock keeps its tag.
     let failure: IovaError | undefined;
     try {
       store(this.#words, slotAt(thread) + SLOT.state, SLOT_DYING);
@@ -325,8 +332,8 @@ export class Crew {
   }
 
   /**
-   * The structure is gone, with all that it held of any thread: its place may be another one's. One thread at a time does this for a structure.
-   * It can be repeated when it was cut off; without that a place is lost, one of 1024.
+   * Removes the structure with its holdings of every thread; its index may go to another structure. Only one thread at a time may call this
+   * for a structure. If the thread dies in it, another can repeat the call; without that, one of 1024 indices is lost.
    */
   removeStructure(structure: number): void {
     const words = this.#words;
@@ -334,7 +341,7 @@ export class Crew {
     const at = HEADER.generations + index;
     const generation = generationOf(structure);
     const found = compareExchange(words, at, generation, generation + 1);
-    // Removed already; one more: by a thread that died over it.
+    // One more than in the number: a thread died while it removed the structure. Any other value: removed already.
     if (found !== generation && found !== generation + 1) return;
     for (let thread = 0; thread < this.threads; thread++) clearBit(words, slotAt(thread) + SLOT.structures, index);
     store(words, at, generation + 2);
@@ -354,13 +361,13 @@ export class Crew {
     if (this.#isClosed || this.#attachments.size > 0) return;
     const { isDeclaredDead } = this;
     this.#isClosed = true;
-    // Declared dead: the slot is its reclaimer's, or another thread's.
+    // Declared dead: the slot belongs to the reclaimer, or to another thread.
     if (isDeclaredDead) return;
     const at = slotAt(this.thread) + SLOT.state;
     compareExchange(this.#words, at, SLOT_LIVE, this.#structuresOf(this.thread).length > 0 ? SLOT_DEAD : SLOT_FREE);
   }
 
-  /** The asked thread, and every other whose recovery was cut off before. */
+  /** Recovers the thread that was asked for, and every other thread whose recovery was interrupted. */
   #recoverDying(
     thread: number,
     scope: ReclaimScope,
@@ -394,7 +401,7 @@ export class Crew {
         }
       }
     }
-    // Not before all stages have run: what has failed is repeated with what came before it.
+    // Only after all stages have succeeded: a repetition runs all stages again.
     if (failure === undefined) {
       for (const attachment of attachments)
         if (!kept.has(attachment)) clearBit(this.#words, bits, indexOf(attachment.structure));
@@ -429,7 +436,7 @@ export class Crew {
     );
   }
 
-  /** Is it a view of what has been made, and has not been removed? */
+  /** Does the attachment's structure exist: made, and not removed? */
   #isThere({ structure }: Attachment): boolean {
     const index = indexOf(structure);
     const isMade = (load(this.#words, HEADER.structures + (index >>> 5)) & (1 << (index & 31))) !== 0;
@@ -467,8 +474,8 @@ export function createCrewState(options: CrewOptions = {}): CrewHandle {
 }
 
 /**
- * How many threads a structure has room for: those of its crew, else `threads`, else 32. Throws InvalidArgumentError for what is no Crew, or when
- * both are given and differ. `what`: "threads of the machine".
+ * How many threads a structure has room for: those of its crew, else `threads`, else 32. Throws InvalidArgumentError for a value that is
+ * not a Crew, or when both are given and differ. `what`: "threads of the machine".
  */
 export function threadsFor(what: string, crew: Crew | undefined, threads: number | undefined): number {
   if (crew === undefined) return threads ?? DEFAULT_THREADS;
@@ -497,7 +504,7 @@ export function openCrewState(handle: CrewHandle): SharedWords {
   const words = wordsOf(handle.state, 0, Math.floor(handle.state.byteLength / 4));
   const { byteLength } = handle.state;
   if (byteLength < 4 * HEADER.words || peek(words, HEADER.magic) !== MAGIC) {
-    throw new FormatError("the crew's handle is none: its first word is not the mark of one");
+    throw new FormatError("the value is not a crew's handle: its first word is not the mark of one");
   }
   const expected = 4 * (HEADER.words + peek(words, HEADER.threads) * SLOT.words);
   if (byteLength !== expected) {
@@ -527,7 +534,7 @@ export function isAttached(words: SharedWords, thread: number, structure: number
   return (load(words, slotAt(thread) + SLOT.structures + (index >>> 5)) & (1 << (index & 31))) !== 0;
 }
 
-/** A structure's number is its index, and how often the index was given back before: so an old number is known as such. */
+/** A structure's number combines its index and how often the index was given back before, so that an old number is recognised. */
 function indexOf(structure: number): number {
   return structure % MAX_STRUCTURES;
 }
@@ -545,7 +552,7 @@ function claimSlot(words: SharedWords, state: number): number {
   for (let thread = 0; thread < threads; thread++) {
     const at = slotAt(thread);
     if (compareExchange(words, at + SLOT.state, SLOT_FREE, state) !== SLOT_FREE) continue;
-    // The slot is this thread's alone until the number has been told.
+    // Only this thread uses the slot until the number is returned.
     store(words, at + SLOT.generation, (load(words, at + SLOT.generation) + 1) | 0);
     return thread;
   }

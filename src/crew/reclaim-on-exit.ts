@@ -1,5 +1,5 @@
 /**
- * Recovers a worker's thread when the worker has ended: what every program with workers that may be terminated, or may crash, has to do.
+ * Recovers a worker's thread when the worker has ended: every program whose workers may be terminated, or may crash, has to do this.
  *
  *     const seat = crew.addThread();
  *     const worker = new Worker(script, { workerData: { seat, handle: board.handle } });
@@ -8,15 +8,16 @@
  */
 import type { Crew, CrewSeat, Reclaimed, ReclaimScope } from "./crew.ts";
 
-/** What ends once, as a Worker of node:worker_threads or a ChildProcess of node:child_process does. */
+/** An object with an `exit` event: a Worker of node:worker_threads, a ChildProcess of node:child_process. */
 export interface Ending {
   once(event: "exit", listener: () => void): unknown;
 }
 
 /**
- * Waits for the worker's exit, then recovers what it has left, in every structure that this thread is attached to (`Crew.reclaim`). Resolves
- * to what came back; to undefined when the worker had given its number back itself. Rejects with what `reclaim` throws: a later
- * `crew.reclaim(seat.thread, …)` repeats it. Call it right after the worker has been started: an exit that was before is not seen.
+ * Waits for the worker's exit, then calls `Crew.reclaim`, which recovers the worker's thread in every structure that this thread is
+ * attached to. Resolves to the result of `reclaim`, or to undefined when the worker had given its number back itself. Rejects with the
+ * error of `reclaim`; call `crew.reclaim(seat.thread, …)` later to repeat it. Call this function right after starting the worker, because
+ * it can't see an earlier exit.
  */
 export function reclaimOnExit(
   worker: Ending,

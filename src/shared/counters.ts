@@ -1,6 +1,6 @@
 /**
- * 64-bit counters in two words. One thread (or the holder of one lock) writes a counter; anybody may read it. A reader that
- * meets a carry may be wrong by 2^32 once: these are statistics.
+ * 64-bit counters in two words. One thread (or the holder of one lock) writes a counter; every thread may read it. A reader that reads
+ * during a carry may be wrong by 2^32; that is acceptable for statistics.
  */
 
 import type { SharedWords } from "./memory.ts";

@@ -1,10 +1,10 @@
 /**
- * A lock that knows its owner. One word: 0 when free, else the owner's tag, with a flag when threads may be asleep on it.
- * Beside it stand its counters, written by whoever holds it.
+ * A lock that records its owner. It is one word: 0 when free, else the owner's tag, with a flag when threads may be asleep on it. Its
+ * counters stand beside it; only the holder writes them.
  *
- * Why an owner: `worker.terminate()` leaves a lock held for ever in a fifth of all random kills. The tag lets recovery know
- * which locks a dead thread held, and a waiter name the thread that it waits for. Nothing is ever stolen by time-out:
- * a paused thread is not dead.
+ * Why an owner: `worker.terminate()` leaves a lock held for ever in a fifth of all random kills. By the tag, recovery finds the locks of a
+ * dead thread, and a waiter can name the thread that it waits for. No lock is ever taken over by time-out, because a paused thread is not
+ * dead.
  *
  * Pairing: the exchange in `unlock` is paired with the compareExchange that takes the lock next, so everything written
  * under the lock by plain stores is seen by the next holder. The exchange reads the waiters' flag in the same step, so
@@ -12,10 +12,10 @@
  * A notified waiter that is killed before it takes the lock takes the wake-up with it (seen in 9 of 15 runs): hence no
  * sleep is longer than 5 ms before the word is looked at again.
  *
- * A waiter that has waited for 2 s in vain marks the word: this holder does not answer. Later waiters see the mark and wait for 50 ms.
- * So a program with a dead thread that is not reclaimed yet is slow, but does not stand still. The mark ends with the holding: `unlock`
- * and `inherit` remove it. It is set by a compareExchange of the whole word that was just seen held, so it can't stand on a free
- * lock. The holder may have changed before: then the mark makes the waiters of this one holding less patient, and nothing else.
+ * A waiter that has not got the lock after 2 s marks the word: this holder is unresponsive. Later waiters see the mark and wait for 50 ms.
+ * So a program with a dead thread that is not reclaimed yet is slow, but does not stop. `unlock` and `inherit` remove the mark. It is set
+ * by a compareExchange of the whole word that was just seen held, so it can't stand on a free lock. The holder may have changed before the
+ * mark is set; the only effect is that waiters are less patient until this holder unlocks.
  */
 import { type FailureCode, OWNER_UNRESPONSIVE, WOULD_BLOCK } from "../units/failure.ts";
 import * as counters from "./counters.ts";
@@ -35,7 +35,7 @@ export const LOCK_WORDS: number = WAIT_MICROSECONDS + COUNTER_WORDS;
 /** Set in the word while threads may sleep on it. Tags lie below it: 1 .. 2^16 − 1. */
 const WAITERS = 1 << 16;
 const TAG_MASK = WAITERS - 1;
-/** Set in the word once a waiter has given up on this holder. */
+/** Set in the word once a waiter has given up waiting for this holder. */
 const GIVEN_UP = 1 << 17;
 
 /** The longest sleep before a waiter looks again, in milliseconds. */
@@ -43,8 +43,8 @@ const LONGEST_SLEEP_MS = 5;
 /** After this long without getting the lock, the waiter gives up and says who holds it. */
 const UNRESPONSIVE_AFTER_MS = 2000;
 /**
- * Patience of a waiter who has other things to do, and with a holder on whom another has given up, in milliseconds. No lock is held for
- * so long by a thread that runs.
+ * How long a waiter waits, in milliseconds, when it has other work to do, or when the holder is marked as unresponsive. A running thread
+ * never holds a lock for so long.
  */
 export const SHORT_PATIENCE_MS = 50;
 /** A thread that may not sleep tries for this long. */
@@ -56,7 +56,8 @@ export function tagOf(thread: number): number {
 }
 
 /**
- * Takes the lock for the thread with this tag. 0, or why it could not in this time: then the lock is not held. Not reentrant.
+ * Takes the lock for the thread with this tag. Returns 0, or a failure code when the time is over; then the lock is not held. Not
+ * reentrant.
  */
 export function lock(
   words: SharedWords,
@@ -75,8 +76,8 @@ export function unlock(words: SharedWords, at: number): void {
 }
 
 /**
- * Takes over a lock that a dead thread holds; the waiters' flag stays. False when it does not hold it. Only for a lock whose
- * protected state the caller is about to make whole.
+ * Takes over a lock that a dead thread holds; the waiters' flag stays. False when that thread does not hold it. Only for a lock whose
+ * protected state the caller repairs next.
  */
 export function inherit(words: SharedWords, at: number, deadTag: number, tag: number): boolean {
   for (;;) {
@@ -119,7 +120,7 @@ function sleepUntilLocked(
   for (;;) {
     const held = load(words, at);
     if (held === 0) {
-      // Others may still sleep on the word, and the one who gave it back has woken only us: keep their flag.
+      // Other threads may still sleep on the word, because `unlock` has woken only this one: keep their flag.
       if (compareExchange(words, at, 0, tag | WAITERS) === 0) return 0;
       continue;
     }
@@ -139,7 +140,7 @@ export interface LockStatistics {
   readonly acquisitions: number;
   /** Acquisitions that found the lock taken. */
   readonly contended: number;
-  /** Sum over the contended ones, from the first look to the lock. */
+  /** Sum over the contended acquisitions, each from its first attempt until it has the lock. */
   readonly waitMicroseconds: number;
 }
 

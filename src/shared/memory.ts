@@ -35,12 +35,15 @@ export type SharedBuffer = SharedArrayBuffer;
 // Browsers hide the constructor from pages that are not cross-origin isolated.
 const isSupported = typeof SharedArrayBuffer !== "undefined";
 
-/** Is this such memory? */
+/** Is the value shared memory? */
 export function isShared(value: unknown): value is SharedBuffer {
   return isSupported && value instanceof SharedArrayBuffer;
 }
 
-/** `byteLength` bytes of zeros that threads can share. Throws IovaError where there is no such memory, RangeError when it is short. */
+/**
+ * `byteLength` bytes of zeros that threads can share. Throws IovaError where the engine has no shared memory, RangeError when memory is
+ * short.
+ */
 export function createShared(byteLength: number): SharedBuffer {
   if (isSupported) return new SharedArrayBuffer(byteLength);
   throw new IovaError(
@@ -94,9 +97,8 @@ export function loadHalf(halves: SharedHalves, at: number): number {
   return Atomics.load(halves as unknown as Uint16Array, at);
 }
 /**
- * As `compareExchange`, for slots that their owner changes by plain stores. Only a success orders; a failure may meet such a store, and
- * says no more than that the slot does not hold `expected` now. Its caller must be right with that: whoever once had the slot
- * with `expected` in it, ordered after the store of it, can't miss it by an older value.
+ * As `compareExchange`, for slots that their owner changes by plain stores. Only a success orders. Callers must tolerate a spurious
+ * failure; it cannot occur for a thread that already synchronised with the store of `expected`.
  */
 export function compareExchangeHalf(halves: SharedHalves, at: number, expected: number, wanted: number): number {
   return Atomics.compareExchange(halves as unknown as Uint16Array, at, expected, wanted);
@@ -178,5 +180,5 @@ export function milliseconds(): number {
   return performance.now();
 }
 
-/** How often a contended lock is looked at before its waiter sleeps. 100 looks are about 1 µs; a locked operation is shorter. */
+/** How often a waiter reads a contended lock before it sleeps. 100 reads take about 1 µs; a locked operation is shorter. */
 export const SPINS = 100;

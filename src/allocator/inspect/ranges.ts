@@ -1,13 +1,13 @@
-/** The ranges that the ledger knows, walked without locks: what leaks, reports and recovery ask for. */
+/** Walks over the ranges in the ledger without locks, for leak reports, statistics and recovery. */
 import { glance, type SharedHalves, type SharedWords } from "../../shared/memory.ts";
 import type { EntryRange } from "../../units/numbers.ts";
 import type { Layout } from "../layout.ts";
 import { beginsRange, lengthOf, ownerIn, type RangeState, slotSeen, stateIn, stepFrom } from "../ledger.ts";
 
 /**
- * Calls `visit` for every range in the ledger, in ascending order. `slot` is its first halfword, as it was seen once: a second look may find
- * that the range has gone. A range that begins where another one has just ended may be missed, but none of a dead thread: a look that comes
- * after its end can't see what lay there before its ranges.
+ * Calls `visit` for every range in the ledger, in ascending order. `slot` is the range's first halfword, read once; the range may end at
+ * any time after that. A range that begins where another one has just ended may be missed. A dead thread's ranges are never missed: a walk
+ * that starts after the thread's end can't see what the slots held before its ranges.
  */
 export function forEachRange(
   ledger: SharedHalves,

@@ -29,7 +29,7 @@ test("a restored table has the same live and reserved ranges, the same owners, a
   assert.equal(restored.allocate(1000), 0);
 });
 
-test("a snapshot that is none, cut anywhere, changed anywhere, or of another version is refused", () => {
+test("bytes without the mark, a snapshot cut or changed at any byte, and one of another version are refused", () => {
   const snapshot = filled().snapshot();
   for (let length = 0; length < snapshot.length; length++) {
     assert.throws(

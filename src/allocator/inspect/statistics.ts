@@ -1,6 +1,6 @@
 /**
- * What has happened and what is taken: counters of locks, searches and flushes, occupancy, the largest hole. Taken
- * without locks: every number was true at some moment, all together only when nothing runs.
+ * Statistics of an allocator: counters of locks, searches and flushes, occupancy, the largest hole. They are read without locks: every
+ * number was true at some moment, and they agree with each other only when no thread runs.
  */
 import { longestRun } from "../../shared/bitmap.ts";
 import { counted } from "../../shared/counters.ts";
@@ -26,13 +26,13 @@ export interface AllocatorStatistics {
   readonly entries: number;
   /** Small pools that the table really has. */
   readonly pools: readonly PoolStatistics[];
-  /** Entries that can't be had from a pool: live, pending, ending, reserved, cached. */
+  /** Entries that no pool can give out: live, pending, ending, reserved, cached. */
   readonly taken: number;
   /** Of those: in threads' caches, in queues that wait for a flush, quarantined because a flush failed. */
   readonly cached: number;
   readonly waiting: number;
   readonly quarantined: number;
-  /** The longest free run, in entries, whatever borders of pools lie in it. */
+  /** The longest free run, in entries; it may cross borders of pools. */
   readonly largestHole: number;
   /** Allocations that caches answered, and frees that went into caches. */
   readonly cacheTakes: number;
@@ -79,7 +79,7 @@ export function statisticsOf(words: SharedWords, layout: Layout, poolSet: PoolSe
     waiting: nowIn(THREAD.queuedEntries),
     quarantined: nowIn(THREAD.quarantinedEntries),
     largestHole: longestRun(words, layout.bitmapAt, 0, layout.entries),
-    // A range that was put and is there no more was taken or evicted.
+    // A range that was put and is no longer in a FIFO was taken or evicted.
     cacheTakes: puts - ofThreads(THREAD.evictions) - sumOverThreads(layout, (area) => cachedRanges(words, area)),
     cachePuts: puts,
     failures: ofThreads(THREAD.failures),
@@ -123,7 +123,10 @@ export function heldByThreads(words: SharedWords, layout: Layout): Holder[] {
   }).filter(({ entries }) => entries > 0);
 }
 
-/** A sentence about why `count` entries could not be had: what is free, and what threads other than `thread` hold. */
+/**
+ * A sentence that explains why `count` entries could not be allocated: the free entries, and the entries that threads other than `thread`
+ * hold.
+ */
 export function shortageOf(count: number, thread: number, found: AllocatorStatistics, held: readonly Holder[]): string {
   const others = held.filter((holder) => holder.thread !== thread);
   const idle = others.map((holder) => `thread ${holder.thread} still holds ${holder.entries}`).join(", ");

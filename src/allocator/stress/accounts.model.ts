@@ -1,45 +1,45 @@
 /**
- * Whose is every entry, after a thread was killed? The ledger, the shadow map and the mailbox must tell one story, in which the
- * dead thread's part is set apart. Nothing may run meanwhile.
+ * Who owns each entry after a thread was killed? The ledger, the shadow map and the mailbox must agree about every range, except for the
+ * dead thread's. No thread may run meanwhile.
  *
- * The dead thread's part: ranges that it had written down, and at most one more, which it was about to write down, to strike
- * out, or to hand on.
+ * The dead thread's ranges: those that it had recorded in the shadow map, and at most one more, which it was about to record, to remove, or
+ * to hand on.
  */
 import { LIVE, nameOfState, RESERVED } from "../ledger.ts";
 import { ledgerRanges } from "../soundness.model.ts";
 import type { OpenState } from "../state.ts";
 import { MAIL, type Mailbox, type ShadowMap } from "./shadow-map.model.ts";
 
-/** What is told of a table. */
+/** What is known about a table. */
 export interface Witnesses {
   readonly state: OpenState;
   readonly shadow: ShadowMap;
   readonly mailbox: Mailbox;
 }
 
-/** A range that nobody alive holds, but that is still taken. */
+/** A range that is still taken, although no live thread holds it. */
 export interface LeftRange {
   readonly first: number;
   readonly count: number;
   readonly reserved: boolean;
-  /** The dead had written it down; else it is the one that it was in the middle of. */
+  /** True: the dead thread had recorded it. False: the thread was in the middle of taking or freeing it. */
   readonly recorded: boolean;
 }
 
-/** What the dead has left, and what is wrong. */
+/** The dead thread's ranges, and the inconsistencies. */
 export interface Accounts {
   readonly left: LeftRange[];
   readonly wrong: string[];
 }
 
-/** `atOnce`: how many ranges one operation of a thread may be of. */
+/** `atOnce`: how many ranges one operation of a thread may change. */
 export function account(witnesses: Witnesses, living: ReadonlySet<number>, dead: number, atOnce = 1): Accounts {
   const accounts = byLedger(witnesses, living, dead);
   const { left, wrong } = accounts;
   const unrecorded = left.filter((range) => !range.recorded);
   if (unrecorded.length > atOnce) {
     const ranges = unrecorded.map(({ first, count }) => `[${first}, ${first + count})`).join(" ");
-    wrong.push(`more than a thread can be in the middle of: ${unrecorded.length} ranges are nobody's: ${ranges}`);
+    wrong.push(`more than a thread can be in the middle of: ${unrecorded.length} ranges have no holder: ${ranges}`);
   }
   return accounts;
 }
@@ -69,7 +69,7 @@ function byLedger(witnesses: Witnesses, living: ReadonlySet<number>, dead: numbe
   return { left, wrong };
 }
 
-/** Does somebody alive, or the mailbox, hold this range? */
+/** Returns a predicate: does a live thread, or the mailbox, hold this range? */
 function holders(
   { shadow, mailbox }: Witnesses,
   living: ReadonlySet<number>,

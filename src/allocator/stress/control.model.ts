@@ -1,7 +1,6 @@
 /**
- * How the main thread leads its players, through a few shared words: stop, pause, and for each place of the crew what its
- * player is doing, and the thread slot that it has. Words, not messages: a player that is killed has said so much, whatever
- * messages of it were on their way.
+ * How the main thread controls its players, through a few shared words: stop, pause, and for each place of the crew the activity and the
+ * thread slot of its player. It uses words because messages of a killed player may be lost, and words that it has stored are not.
  *
  * Pairing: a player stores RUNNING, then looks at `pause`; the main thread stores `pause`, then looks for RUNNING. All are
  * sequentially consistent, so one of the two sees the other.
@@ -24,7 +23,7 @@ const ACTIVITY = 0;
 const SLOT = 1;
 const PLACE_WORDS = 3;
 
-/** Nobody plays here, or a player that has not yet attached. */
+/** No player, or one that has not yet attached. */
 export const AWAY = 0;
 export const RUNNING = 1;
 /** Between two operations, until the pause is over. */
@@ -78,7 +77,7 @@ export class Control {
     this.away(place);
   }
 
-  /** The player at this place is gone. What it has said remains. */
+  /** The player at this place is gone. The words that it has stored remain. */
   away(place: number): void {
     this.#set(place, AWAY);
   }
@@ -100,12 +99,12 @@ export class Control {
     return load(this.#words, at(place) + ACTIVITY);
   }
 
-  /** The thread slot of the player at this place; -1: it has not said. */
+  /** The thread slot of the player at this place; -1: not yet stored. */
   slotOf(place: number): number {
     return load(this.#words, at(place) + SLOT) - 1;
   }
 
-  /** Its slot on the machine; -1: it has not said. */
+  /** Its slot on the machine; -1: not yet stored. */
 
   /** Sleeps while the player does this, for at most so long. */
   awaitChange(place: number, activity: number, milliseconds: number): void {

@@ -117,7 +117,7 @@ export class Crew<Played> {
     this.#control.resume();
   }
 
-  /** Has every player give back what it has. What they answer. */
+  /** Has every player give back its ranges. Returns the players' answers. */
   async stop(): Promise<Played[]> {
     this.#control.stop = true;
     await this.#until(() => this.#members.every(({ played }) => played !== undefined), "players do not stop");

@@ -1,6 +1,6 @@
 /**
- * Threads that are killed at random moments: after each kill and `reclaim`, the table is sound, usable, and nothing of the dead
- * thread is lost.
+ * Threads that are killed at random moments: after each kill and `reclaim`, the table is sound and usable, and no range of the dead thread
+ * is lost.
  *
  * `worker.terminate()` ends a thread at the next loop edge or call, never between two plain stores: the order of stores is
  * for the explorer to prove. What this shows is the whole way in reality: the `exit` event, real locks with real waiters, and

@@ -1,7 +1,7 @@
 /**
  * One thread's part in a stress run: allocates, frees, hands ranges to other threads and takes theirs, reserves, drains and
- * flushes, at random. It writes all that it holds into the shadow map and checks every answer: nobody else holds the entries,
- * they lie where they were asked for, and no device can still use what was there.
+ * flushes, at random. It records all its ranges in the shadow map and checks every answer: no other player holds the entries, they satisfy
+ * the constraints, and no device can still use the former mappings.
  */
 
 import { type FailureCode, failureOf, OWNER_UNRESPONSIVE } from "../../units/failure.ts";

@@ -1,4 +1,4 @@
-/** A worker thread that plays: attaches to the table it is sent, plays until it is stopped or killed, and tells its tally. */
+/** A worker thread that plays: attaches to the table it is sent, plays until it is stopped or killed, and answers with its tally. */
 import { parentPort } from "node:worker_threads";
 import { createShared, type SharedBuffer, waitWhile, wordsOf } from "../../shared/memory.ts";
 import { PooledAllocator } from "../pooled-allocator.ts";

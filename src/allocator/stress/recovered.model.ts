@@ -1,4 +1,4 @@
-/** The main thread's part after a kill: reclaim, allocate, look whether anything of the dead is lost, and give the rest back. */
+/** The main thread's part after a kill: reclaim, allocate, check that no range of the dead thread is lost, and give the rest back. */
 import assert from "node:assert/strict";
 import { openCrewState, type ReclaimScope, SLOT_DEAD, slotState } from "../../crew/crew.ts";
 import { IovaError } from "../../units/errors.ts";
@@ -40,7 +40,7 @@ export function recover(
     forgotten.push(...ranges);
     return flushFails ? "platform-busy" : iotlb?.invalidateAll();
   };
-  // What is public is enough where a range that comes back was in nobody's hands, and no IOTLB has to forget it.
+  // The public `reclaim` suffices where a range that comes back had no holder, and no IOTLB has to be invalidated for it.
   const isPlain = iotlb === undefined && scope === "in-flight" && !setting.profile.asTable;
   if (!isPlain) scene.forget = forget;
   const began = performance.now();
@@ -67,8 +67,8 @@ export function recover(
 }
 
 /**
- * What the dead had written down is still taken, or has come back; and what has come back was to. `atOnce`: how many ranges one
- * operation of a thread may be of.
+ * Every range that the dead thread had recorded is still taken, or has come back; and only ranges that had to come back have done so.
+ * `atOnce`: how many ranges one operation of a thread may change.
  */
 export function checkNothingLost(
   scope: ReclaimScope,
@@ -97,7 +97,7 @@ export function checkNothingLost(
   }
 }
 
-/** Frees what the dead has left live or reserved. Nothing may run: marks and bits go in two steps. */
+/** Frees the ranges that the dead thread has left live or reserved. No thread may run: marks and bits are removed in two steps. */
 export function giveBackLeft(scene: Scene, left: readonly LeftRange[], holder: number, toll: Toll): void {
   const { allocator, shadow, iotlb } = scene;
   for (const { first, count, reserved, recorded } of left) {

@@ -95,7 +95,7 @@ export function giveBackMail({ allocator, shadow, mailbox, iotlb }: Scene): void
   }
 }
 
-/** When everybody has given back what they had, nothing is taken, and the whole table can be. */
+/** After all players have given back their ranges, no entry is taken, and the whole table can be taken. */
 export function checkAllIsThere({ allocator, state, shadow }: Scene): void {
   assert.equal(allocator.drain(), undefined);
   assertSound(state, "when all is given back");

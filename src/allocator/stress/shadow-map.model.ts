@@ -1,11 +1,11 @@
 /**
- * Who holds which entry, told by the holders and not by the allocator: a word for each entry, changed by compareExchange alone.
- * Two holders of one entry are found at once, by the second of them, and both are named.
+ * The holder of each entry, recorded by the holders and not by the allocator: a word for each entry, changed only by compareExchange. The
+ * second holder of one entry fails at once, and the error names both.
  *
- *   owner << 17 | count at a range's first entry, 0 at the others;  0: nobody
+ *   owner << 17 | count at a range's first entry, 0 at the others;  0: no holder
  *
- * A range is marked from its last entry to its first, and unmarked from its first on: it counts as written down exactly while
- * its first mark stands. What a killed holder was in the middle of is thus told from what it held.
+ * A range is marked from its last entry to its first, and unmarked from its first entry on: it counts as recorded exactly while its first
+ * mark stands. This tells the ranges of a killed holder from the one that it was in the middle of marking.
  */
 import {
   compareExchange,
@@ -45,7 +45,7 @@ export class ShadowMap {
     return createShared(entries * 4);
   }
 
-  /** Writes down that `owner` holds the range. Throws when somebody else does. */
+  /** Records that `owner` holds the range. Throws when another holder does. */
   mark(first: number, count: number, owner: number): void {
     for (let entry = first + count - 1; entry > first; entry--) this.#change(entry, 0, owner << COUNT_BITS);
     this.#change(first, 0, (owner << COUNT_BITS) | count);
@@ -77,7 +77,7 @@ export class ShadowMap {
     }
   }
 
-  /** The owner of an entry; 0: nobody. */
+  /** The owner of an entry; 0: no holder. */
   ownerAt(entry: number): number {
     return load(this.#marks, entry) >>> COUNT_BITS;
   }
@@ -115,10 +115,10 @@ export class ShadowMap {
 
 function nameOf(mark: number): string {
   const owner = mark >>> COUNT_BITS;
-  return owner === 0 ? "nobody" : owner === MAIL ? "the mailbox" : `holder ${owner}`;
+  return owner === 0 ? "no holder" : owner === MAIL ? "the mailbox" : `holder ${owner}`;
 }
 
-/** Ranges that one thread hands to whoever comes by: they lie here by their first entry, marked as MAIL. */
+/** The mailbox: ranges that one thread hands to any other. It holds their first entries; the ranges are marked as MAIL. */
 export class Mailbox {
   readonly #places: SharedWords;
   readonly #count: number;

@@ -1,9 +1,9 @@
 /**
- * The allocator under real threads, against a shadow map: no entry is ever held by two, none is handed out before a device has
- * forgotten it, and when all is given back, all is there.
+ * The allocator under real threads, against a shadow map: no two threads hold one entry, no entry is handed out while a device may still
+ * use it, and after all ranges are given back the whole table is free.
  *
- * Interleavings of real threads can't be repeated at will, and only what is likely is met: explorer looks at all
- * of them, in small. Here it is the size that counts: many operations, all features at once, real memory.
+ * Interleavings of real threads can't be repeated, and only likely ones occur; the explorer tries all interleavings of small cases. This
+ * test is for size: many operations, all features at once, real memory.
  *
  *   IOVA_STRESS_SECONDS: how long all tables together are played on; default 10
  *   IOVA_STRESS_SEED: what the players do
@@ -122,7 +122,7 @@ async function playOn(setting: Setting, index: number, milliseconds: number): Pr
   }
 }
 
-/** In a pause: the table is sound, and nothing is taken that nobody holds. */
+/** In a pause: the table is sound, and every taken entry has a holder. */
 async function lookAround(scene: Scene, crew: Crew<Played>): Promise<void> {
   await crew.pause();
   assertSound(scene.state, "in a pause");
