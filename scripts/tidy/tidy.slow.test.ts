@@ -6,6 +6,7 @@ import { exportedNames } from "./exported-names.ts";
 import { importOrder } from "./import-order.ts";
 import { inspectOnlyReads } from "./inspect-only-reads.ts";
 import { openingComment } from "./opening-comment.ts";
+import { plainWords } from "./plain-words.ts";
 import { sharedMemory } from "./shared-memory.ts";
 import { switchedOff } from "./switched-off.ts";
 import { type Finding, readTree, type Tree } from "./tree.ts";
@@ -125,6 +126,38 @@ test("a file that opens with code, or with a comment that says nothing, is found
   for (const text of ["/** Numbers with a unit. */\n", "#!/usr/bin/env node\n// Starts\n// the command line.\n"]) {
     assert.equal(openingComment(new Map([["src/a.ts", text]])).length, 0, JSON.stringify(text));
   }
+});
+
+test("comments, messages and test names are in plain words", () => {
+  assertNone(plainWords(sources));
+});
+
+test("a phrase that hides the actor or the thing is found in a comment, a message or a test name, also across two lines", () => {
+  for (const code of [
+    "// Nobody reads it.",
+    "/** For whoever comes by. */",
+    'throw new Error("the handle is none");',
+    'test("properties that are none are refused", () => {});',
+    "/** A thread that was told of the fault. */",
+    "/** Returns the address as it is. */",
+    "// Waits in vain.",
+    "/** Other threads of the same mind. */",
+    "/** Clears what is not mapped. */",
+    "/**\n * Waits in\n * vain.\n */",
+    "  // Takes the lock in\n  // vain.",
+  ]) {
+    assertFinds(plainWords, "src/dma/a.ts", code, /^"[^"]+": (?:name|say|use) /);
+  }
+});
+
+test("the line of a phrase is named, and the same words in another sense are let pass", () => {
+  const [finding] = plainWords(new Map([["src/a.ts", "/**\n * One.\n * Two, in\n * vain.\n */\n"]]));
+  assert.equal(finding?.line, 3);
+  assertPasses(
+    plainWords,
+    "src/dma/a.ts",
+    "// 0 when there is none. irq 16: nobody cared. It reads the table as it is now.",
+  );
 });
 
 test("no test is switched off", () => {
