@@ -59,7 +59,7 @@ export class CallIn {
     notify(words, HEADER.drained, Number.POSITIVE_INFINITY);
   }
 
-  /** Asks every other living thread that holds something. False: none does. */
+  /** Asks every other living thread that holds ranges. False: no thread holds any. */
   #askOthers(): boolean {
     const { threadsAt, threads } = this.#layout;
     const { words, thread: own } = this.#view;

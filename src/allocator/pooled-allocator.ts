@@ -4,9 +4,9 @@
  * A request goes to the thread's cache, then to the pools in their order (pool-set.ts). Only when no pool has space are cached
  * ranges called in: this thread's own, then, by the drain epoch, the other threads'.
  *
- * An object of this class is one thread's view; all state is in the shared buffer of its handle. Post the handle to another
- * thread and `attach` there; never use one object in two threads. Ranges are not bound to threads: what one has allocated,
- * another may free, after a message or an atomic access that orders the two.
+ * An object of this class is one thread's view; all state is in the shared buffer of its handle. Post the handle to another thread and
+ * `attach` there; never use one object in two threads. Ranges are not bound to threads: a thread may free a range that another has
+ * allocated, after a message or an atomic access that orders the two.
  *
  * Answers of the hot path are numbers: an entry (>= 0) or a failure code (< 0, units/failure.ts).
  */
@@ -81,13 +81,13 @@ const {
   tryChange,
 } = ledgers;
 
-/** How an allocator that is a part of something else is recovered with it. */
+/** How the allocator is recovered together with the object that encloses it (a table). */
 export interface Enclosure {
   /** Clears the entries of ranges that come back from a dead thread. Default: in lazy mode a flush. */
   readonly forget?: Forget;
-  /** When it is recovered. Default: "table". "part": what encloses it enters the crew, and calls `recover`. */
+  /** The stage of its recovery. Default: "table". "part": the enclosing object enters the crew, and calls `recover`. */
   readonly stage?: Stage | "part";
-  /** What is recovered: `own` and, around it, what encloses it. Default: `own`. */
+  /** Recovers the enclosing object, and calls `own`, the allocator's recovery. Default: `own`. */
   readonly around?: (own: Recover, structure: number) => Recover;
 }
 
@@ -96,8 +96,9 @@ const LONGEST_PAUSE_MS = 5;
 
 /**
  * Ranges of entries 0 .. entries − 1 for several threads at once. One thread's view: post `handle`, and `attach` in each other thread; never
- * use one object in two. `allocate` answers the first entry, or a failure code below 0, which `failureOf` names. What one thread has
- * allocated another may free, once a message or an atomic has told it. A wrong free throws, with what was found.
+ * use one object in two. `allocate` answers the first entry, or a failure code below 0, which `failureOf` names. A thread may free a range
+ * that another has allocated, after a message or an atomic access that orders the two. A wrong free throws an error that says what the
+ * ledger holds.
  */
 export class PooledAllocator {
   /** Structured-cloneable: post it to another thread and `attach` there. */
@@ -110,7 +111,7 @@ export class PooledAllocator {
   readonly #recovery: Recovery;
   /** Was the crew attached for this view alone? */
   readonly #hasOwnCrew: boolean;
-  /** Undefined: what encloses the allocator has entered the crew. */
+  /** Undefined: the enclosing object has entered the crew. */
   readonly #attachment: Attachment | undefined;
   readonly #forget: Forget;
   readonly #options: CheckedOptions;
@@ -182,8 +183,8 @@ export class PooledAllocator {
   }
 
   /**
-   * Makes a table's allocator and attaches this thread. Lazy flush needs an `invalidator`. Throws InvalidArgumentError for options out
-   * of range. `enclosure`: for what has the allocator as a part.
+   * Makes a table's allocator and attaches this thread. Lazy flush needs an `invalidator`. Throws InvalidArgumentError for options out of
+   * range. `enclosure`: given by an object that has the allocator as a part.
    */
   static create(options: AllocatorOptions, invalidator?: Invalidator, enclosure: Enclosure = {}): PooledAllocator {
     const checked = checkOptions(options);
@@ -245,8 +246,8 @@ export class PooledAllocator {
   }
 
   /**
-   * Takes `count` entries, live from now on. `after` is a preferred first entry, or -1; with one, the cache is passed by.
-   * An entry, or a failure code. Throws InvalidArgumentError if `count` is no positive integer.
+   * Takes `count` entries; the range is live. `after` is a preferred first entry, or -1; a request with a preferred entry does not use the
+   * cache. Returns the first entry, or a failure code. Throws InvalidArgumentError if `count` is not a positive integer.
    */
   allocate(count: number, constraints: AreaConstraints = UNCONSTRAINED, after = -1): number {
     if (constraints === UNCONSTRAINED && after < 0 && glance(this.#words, this.#askedAt) === 0) {
@@ -268,7 +269,7 @@ export class PooledAllocator {
         order === "lowest" ? this.#allocateLowest(count, constraints) : this.allocate(count, constraints, after);
       const left = deadline - milliseconds();
       if (first !== TABLE_FULL || left <= 0 || !mayWait()) return first;
-      // A free wakes no waiter, so the pauses are short; a thread that gives back what it held wakes all.
+      // A free wakes no waiter, so the pauses are short; a thread that returns its holdings wakes all.
       waitWhile(this.#words, HEADER.drained, load(this.#words, HEADER.drained), Math.min(pause, left));
     }
   }
@@ -297,8 +298,8 @@ export class PooledAllocator {
   }
 
   /**
-   * Gives a pending range of this thread back, at once: no device has used it. Throws FreeError as `commit`. A failure says that a pool's
-   * lock could not be had and that the thread's queue is full: then the range is quarantined.
+   * Returns a pending range of this thread to its pool at once, because no device has used it. Throws FreeError as `commit`. A failure says
+   * that the pool's lock could not be taken and that the thread's queue is full; then the range is quarantined.
    */
   abandon(first: number, count: number): Failure | undefined {
     this.checkOpen();
@@ -307,11 +308,11 @@ export class PooledAllocator {
   }
 
   /**
-   * Frees a live range; without `count`, the one that begins at `first`, whatever its length.
-   * 0, or a failure code: then it is still live, and the call may be repeated; in lazy mode it is quarantined
-   * instead, since a flush was due and failed, or there was no room to let it wait. Throws FreeError on misuse; then nothing has
-   * changed. Two threads that free one range in the same instant break the ownership rule; without a cache one of them gets
-   * the error; with one, the range may end up in both caches, and the second to take it out of its cache gets an InvariantError.
+   * Frees a live range; without `count`, the range that begins at `first`, of any length. Returns 0 or a failure code. After a failure in
+   * strict mode the range is still live, and the call may be repeated. After a failure in lazy mode the range is quarantined, because a due
+   * flush has failed, or because the queue was full. Throws FreeError on misuse; then nothing has changed. Two threads that free one range
+   * in the same instant break the ownership rule; without a cache one of them gets the error; with one, the range may end up in both
+   * caches, and the second to take it out of its cache gets an InvariantError.
    */
   free(first: number, count: number = this.lengthAt(first)): 0 | FailureCode {
     const isAsked = glance(this.#words, this.#askedAt) !== 0;
@@ -332,7 +333,7 @@ export class PooledAllocator {
     return this.#check.lengthAt(first);
   }
 
-  /** Of two threads that free one range at once, the pool's lock lets one be first, and the other see it. */
+  /** When two threads free one range at once, the pool's lock orders them, and the second finds the range freed. */
   #freeToPool(first: number, count: number, slot: number): 0 | FailureCode {
     const answer = this.#pools.returnToPool(first, count, slot);
     if (answer === CHANGED) throw this.#check.lost(first, count);
@@ -487,9 +488,9 @@ export class PooledAllocator {
   }
 
   /**
-   * Makes a live range of another thread this one's: before all that a dead thread held is reclaimed, those keep it that others still
-   * use. `from`: the number of the thread whose it must be; left out: any thread's. False: there is no such live range (any more). Of
-   * several that try at once, one gets it. Throws InvalidArgumentError for a `from` that is no thread's number.
+   * Makes this thread the owner of another thread's live range. Call it before `reclaim` of "everything", for ranges of a dead thread that
+   * others still use. `from`: the number of the present owner; left out: any. False: there is no such live range. When several threads try
+   * at once, one gets the range. Throws InvalidArgumentError for a `from` that is not a thread number.
    */
   adopt(first: number, count: number, from?: number): boolean {
     this.checkOpen();
@@ -501,14 +502,14 @@ export class PooledAllocator {
     return tryChange(ledger, first, slot, LIVE, this.thread);
   }
 
-  /** Numbers for people and tools. Taken without locks: exact when nothing runs. */
+  /** Counters and occupancy. Read without locks: exact when no thread runs. */
   statistics(): AllocatorStatistics {
     return statisticsOf(this.#words, this.#layout, this.#pools);
   }
 
   /**
-   * Live ranges in ascending order, each with the number of the thread that allocated it. Looked up without locks as the iteration goes on:
-   * exact when nothing runs. Ranges may be freed meanwhile.
+   * Live ranges in ascending order, each with the number of the thread that allocated it. Read without locks during the iteration: exact
+   * when no thread runs. Ranges may be freed meanwhile.
    */
   live(): Generator<OwnedRange, void, undefined> {
     return rangesIn(this.#ledger, this.#words, this.#layout, LIVE);
@@ -524,22 +525,22 @@ export class PooledAllocator {
     return rangesByOwner(this.#ledger, this.#words, this.#layout, RESERVED);
   }
 
-  /** A sentence about why `count` entries could not be had: what is free, and what other threads hold. */
+  /** A sentence that explains why `count` entries could not be allocated: the free entries, and the entries that other threads hold. */
   shortage(count: number): string {
     return shortageOf(count, this.thread, this.statistics(), heldByThreads(this.#words, this.#layout));
   }
 
   /**
-   * The table's options and its live and reserved ranges, as bytes: see snapshot.ts. Exact when nothing runs; what is pending or
-   * being freed is left out.
+   * The table's options and its live and reserved ranges, as bytes: see snapshot.ts. Exact when no thread runs; ranges that are pending or
+   * being freed are left out.
    */
   snapshot(): Uint8Array {
     return takeSnapshot(this.#view, this.#layout, this.#options);
   }
 
   /**
-   * Makes a new table with the options and ranges of a snapshot; ranges keep the numbers of their owners. Throws FormatError for
-   * bytes that are no snapshot, cut, changed, or of another version: then nothing is made.
+   * Makes a new table with the options and ranges of a snapshot; ranges keep the numbers of their owners. Throws FormatError for bytes that
+   * are not a snapshot, or are truncated, changed or of another version; then nothing is made.
    */
   static restore(snapshot: Uint8Array, invalidator?: Invalidator): PooledAllocator {
     const { options, ranges } = readSnapshot(snapshot);
@@ -557,10 +558,10 @@ export class PooledAllocator {
    * Ends this thread's view: gives its holdings back, and its number, unless the caller's `crew` goes on. Live ranges stay live, for others
    * to free; the number may be given to another thread. Ranges that could not be returned (a lock or a flush failed) stay with the number;
    * its next thread returns them. But when ranges are still quarantined, pending, or begun to be freed, the number becomes that of a dead
-   * thread once the crew is closed: `reclaim` it ("in-flight" brings those back, "everything" takes live ranges too). From then on every
+   * thread once the crew is closed: `reclaim` it ("in-flight" returns those ranges, "everything" live ranges too). After `close` every
    * method that changes the table throws IovaError "view-closed"; methods that only read (statistics, leaks, reservations) still answer. A
-   * second `close` does nothing. Throws "view-closed" when the thread was declared dead, and what the invalidator throws: the view is
-   * closed all the same.
+   * second `close` does nothing. Throws "view-closed" when the thread was declared dead, and passes on errors of the invalidator; the view
+   * is closed in both cases.
    */
   close(): void {
     // First: the number may be another thread's.
@@ -589,8 +590,8 @@ export class PooledAllocator {
   }
 
   /**
-   * What a dead thread held comes back, everywhere that its crew and this thread are attached (Crew.reclaim). Returns the ranges of this table.
-   * Call it once the thread's end is certain. After "in-flight" the thread's number stays in use while ranges of it are live: when
+   * Recovers the holdings of a dead thread, in every structure that this thread is attached to (Crew.reclaim). Returns the ranges of this
+   * table. Call it once the thread's end is certain. After "in-flight" the thread's number stays in use while ranges of it are live: when
    * they have been freed, or should be, call it again with "everything". For tables that write entries, use `IommuTable.reclaim`.
    */
   reclaim(thread: number, scope: ReclaimScope): readonly EntryRange[] {
@@ -598,7 +599,7 @@ export class PooledAllocator {
     return this.crew.reclaim(thread, scope).ranges.get(this.handle.structure) ?? [];
   }
 
-  /** This table's part of a reclaim; for what encloses it, with the crew's recovery lock. */
+  /** This table's part of a reclaim. The enclosing object calls it, with the crew's recovery lock held. */
   recover(thread: number, scope: ReclaimScope): Recovered {
     this.checkOpen();
     return this.#recovery.recover(thread, scope, this.#forget);
@@ -618,7 +619,10 @@ export class PooledAllocator {
     this.crew.removeStructure(this.handle.structure);
   }
 
-  /** What the front could not do: in this order the cache, the own pool without waiting, the pools, and the pools once more when cached ranges have been called in. */
+  /**
+   * The general path, after the front: tries the cache, the own pool without waiting, the pools, and the pools once more after cached
+   * ranges have been called in.
+   */
   #allocate(count: number, constraints: AreaConstraints, after: number, slot: number): number {
     if (glance(this.#words, this.#askedAt) !== 0) this.#answer();
     if (count < 1 || count > this.entries || (count | 0) !== count) return this.#badCount(count);
@@ -649,7 +653,7 @@ export class PooledAllocator {
     return answer;
   }
 
-  /** What a request has to look at before it goes the general way: is the view closed, or does another thread ask for what this one holds? */
+  /** The checks before the general path: is the view closed, and does another thread ask for this thread's holdings? */
   #answer(): void {
     this.checkOpen();
     this.#callIn.answer();
@@ -662,15 +666,15 @@ export class PooledAllocator {
       const failure = this.#holdings.putLazily(first, count, slotOf(ENDING, this.thread, count));
       return failure === undefined ? 0 : failureCode(failure);
     } catch (error) {
-      // The invalidator has thrown, in a flush that was to make room: the range is live, and may be freed again.
+      // The invalidator has thrown in a flush that was needed to make room: the range is live again, and may be freed again.
       change(ledger, first, slotOf(ENDING, this.thread, count), LIVE, this.thread);
       throw error;
     }
   }
 
   /**
-   * Gives an `ending` range back. If its pool's lock can't be had, it waits in the queue, which needs no lock; if the queue is full too, it
-   * is quarantined, and the answer is why the lock could not be had.
+   * Returns an `ending` range to its pool. If the pool's lock can't be taken, the range waits in the queue, which needs no lock. If the
+   * queue is full too, the range is quarantined, and the answer is the failure code of the lock.
    */
   #returnToPool(first: number, count: number): Failure | undefined {
     const slot = slotOf(ENDING, this.thread, count);
