@@ -52,6 +52,7 @@ const ACTS: Readonly<Record<string, (scene: Scene) => unknown>> = {
 };
 /** Methods that only read, or do nothing the second time. */
 const STILL_ANSWER: Readonly<Record<string, (closed: PooledAllocator) => unknown>> = {
+  atClose: (closed) => closed.atClose(() => undefined),
   lazy: (closed) => closed.lazy,
   statistics: (closed) => closed.statistics(),
   leaks: (closed) => closed.leaks(),

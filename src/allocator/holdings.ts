@@ -23,6 +23,12 @@ import type { View } from "./view.ts";
  */
 type StuckPools = Map<Pool, FailureCode>;
 
+/**
+ * So many ranges at most make room in a cache: less than a waiter's spinning (shared/lock.ts) passes while their pool is locked, so a thread
+ * that allocates there does not fall asleep.
+ */
+const ROOM_RANGES = 32;
+
 export class Holdings {
   readonly cache: FifoCache;
   readonly queue: FlushQueue;
@@ -135,12 +141,12 @@ export class Holdings {
     return peek(this.#view.words, this.#view.threadAt + THREAD.quarantinedEntries);
   }
 
-  /** Returns half of the ranges of this length to the pools; under lazy flush, the cache is flushed here. False: there are none. */
+  /** Returns the oldest ranges of this length to their pools; under lazy flush, the cache is flushed here. False: there are none. */
   #makeRoom(cache: FifoCache, length: number): boolean {
     const ranges = cache.ranges(length);
     if (ranges === 0) return false;
     if (cache.oldestWaits(length)) this.flushIotlb();
-    this.#returnCached(cache, length, (ranges + 1) >>> 1);
+    this.#returnCached(cache, length, Math.min(ROOM_RANGES, (ranges + 1) >>> 1));
     return true;
   }
 

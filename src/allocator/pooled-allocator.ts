@@ -109,6 +109,7 @@ export class PooledAllocator {
   /** The threads of the table. */
   readonly crew: Crew;
   readonly #recovery: Recovery;
+  #atClose: (() => void) | undefined;
   /** Was the crew attached for this view alone? */
   readonly #hasOwnCrew: boolean;
   /** Undefined: the enclosing object has entered the crew. */
@@ -359,7 +360,7 @@ export class PooledAllocator {
    * Throws IovaError "view-closed" once `close` has been called: this view's holdings and its number may belong to another thread by then.
    */
   checkOpen(): void {
-    if (this.#askedAt === HEADER.magic) throw this.#closed();
+    if (this.#askedAt === HEADER.magic) throw viewClosed(this.thread);
   }
 
   /** Do freed ranges wait for a flush? */
@@ -566,14 +567,20 @@ export class PooledAllocator {
   close(): void {
     // First: the number may be another thread's.
     if (this.#askedAt === HEADER.magic) return;
-    if (this.crew.isDeclaredDead) throw this.#closed();
+    if (this.crew.isDeclaredDead) throw viewClosed(this.thread);
     try {
       this.drain();
     } finally {
       this.#askedAt = HEADER.magic;
+      this.#atClose?.();
       if (this.#attachment !== undefined) this.crew.leave(this.#attachment, this.#isLeft());
       if (this.#hasOwnCrew) this.crew.close();
     }
+  }
+
+  /** For what encloses the allocator: `act` runs when this view is closed. */
+  atClose(act: () => void): void {
+    this.#atClose = act;
   }
 
   /** `using` ends it as `close` does. */
@@ -696,14 +703,15 @@ export class PooledAllocator {
     return begun > this.#holdings.queue.entries;
   }
 
-  #closed(): IovaError {
-    return new IovaError("view-closed", `thread ${this.thread} is closed already, or was declared dead`);
-  }
-
   #badCount(count: number): number {
     if (Number.isInteger(count) && count > this.entries) return LONGER_THAN_TABLE;
     throw new InvalidArgumentError("count", count, "a positive integer");
   }
+}
+
+/** The error of a call on a view of this thread that is closed. */
+export function viewClosed(thread: number): IovaError {
+  return new IovaError("view-closed", `thread ${thread} is closed already, or was declared dead`);
 }
 
 function checkInvalidator(options: CheckedOptions, invalidator: Invalidator | undefined): void {

@@ -13,7 +13,7 @@ import * as constraint from "../allocator/constraints.ts";
 import type { Invalidator } from "../allocator/flush.ts";
 import type { AllocatorStatistics } from "../allocator/inspect/statistics.ts";
 import { ALLOCATOR_OPTIONS, type AllocatorOptions } from "../allocator/options.ts";
-import { type Enclosure, PooledAllocator } from "../allocator/pooled-allocator.ts";
+import { type Enclosure, PooledAllocator, viewClosed } from "../allocator/pooled-allocator.ts";
 import type { Forget } from "../allocator/recovery.ts";
 import { type AllocatorHandle, openState } from "../allocator/state.ts";
 import type { Crew, ReclaimScope, Recover } from "../crew/crew.ts";
@@ -66,6 +66,8 @@ export class IommuTable implements MappingTable {
   readonly allocator: PooledAllocator;
   readonly #lazy: boolean;
   readonly #invalidator: TableInvalidator;
+  /** The ops for `set`, which is called for each element of a scatterlist and must not ask whether the view is open. Those of a closed view throw. */
+  #openOps: TableOps;
 
   private constructor(window: DmaWindow, invalidator: TableInvalidator, allocator: PooledAllocator) {
     this.window = window;
@@ -73,6 +75,10 @@ export class IommuTable implements MappingTable {
     this.allocator = allocator;
     this.#invalidator = invalidator;
     this.#lazy = allocator.lazy;
+    this.#openOps = invalidator.ops;
+    allocator.atClose(() => {
+      this.#openOps = closedOps(allocator.thread);
+    });
   }
 
   /**
@@ -119,8 +125,7 @@ export class IommuTable implements MappingTable {
   }
 
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
-    this.allocator.checkOpen();
-    return this.ops.set(first, count, page, access);
+    return this.#openOps.set(first, count, page, access);
   }
 
   setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
@@ -351,6 +356,22 @@ function enclosureOf(ops: TableOps, around: RecoverAround | undefined): Enclosur
     return ops.invalidateAll() ?? failure;
   };
   return around === undefined ? { forget } : { forget, around };
+}
+
+/** Ops of a closed view: each throws IovaError "view-closed". */
+function closedOps(thread: number): TableOps {
+  const refuse = (): never => {
+    throw viewClosed(thread);
+  };
+  return {
+    set: refuse,
+    clear: refuse,
+    get: refuse,
+    exchange: refuse,
+    publish: refuse,
+    invalidate: refuse,
+    invalidateAll: refuse,
+  };
 }
 
 /** The part of a table's ops that the allocator uses: the invalidation of the IOTLB. */
