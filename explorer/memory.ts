@@ -120,3 +120,6 @@ export function milliseconds(): number {
 
 /** None: each look would be a step of its own, and a sleep is the same to the explorer. */
 export const SPINS = 0;
+export const LONGEST_PAUSE = 0;
+
+export function idle(): void {}

@@ -24,7 +24,7 @@ import * as memory from "./memory.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { COUNTER_WORDS, count, counted, increment } = counters;
-const { compareExchange, exchange, load, mayWait, milliseconds, notify, SPINS, waitWhile } = memory;
+const { compareExchange, exchange, idle, LONGEST_PAUSE, load, mayWait, milliseconds, notify, waitWhile } = memory;
 
 const ACQUISITIONS = 2;
 const CONTENDED = ACQUISITIONS + COUNTER_WORDS;
@@ -103,8 +103,13 @@ function lockContended(words: SharedWords, at: number, tag: number, patienceMs: 
   return 0;
 }
 
+/**
+ * Looks at the lock at longer and longer intervals. Each look takes the cache line with lock, hint and counters away from the holder, which must
+ * fetch it back; left alone, the holder does dozens of operations at its own speed.
+ */
 function spin(words: SharedWords, at: number, tag: number): boolean {
-  for (let i = 0; i < SPINS; i++) {
+  for (let pause = 1; pause <= LONGEST_PAUSE; pause += pause) {
+    idle(pause);
     if (load(words, at) === 0 && compareExchange(words, at, 0, tag) === 0) return true;
   }
   return false;
