@@ -32,7 +32,7 @@ export const THIS_BUILD: Build = {
   commit: commitOf(fileURLToPath(new URL("../..", import.meta.url))),
 };
 
-/** The build in another clone of this project. Throws where there is none. */
+/** The build in another clone of this project. Throws if that clone has no build. */
 export async function openBuild(clone: string): Promise<Build> {
   const bench = join(resolve(clone), "build", "bench");
   const url = (file: string) => pathToFileURL(join(bench, file));

@@ -70,7 +70,7 @@ export class FifoCache implements Front {
 
   /** See Front. The oldest range of this length. Strict tables only. */
   allocateAtOnce(count: number, slot: number): number {
-    if ((count - 1) >>> 0 >= CACHED_LENGTHS) return NOT_FOUND;
+    if ((count - 1) >>> 0 >= CACHED_LENGTHS || (count | 0) !== count) return NOT_FOUND;
     const words = this.#words;
     const fifo = this.#fifosAt + count;
     const positions = peek(words, fifo);
@@ -85,12 +85,11 @@ export class FifoCache implements Front {
 
   /** See Front. Of this thread's ranges, those for which there is room. Strict tables only. */
   freeAtOnce(first: number, count: number, slot: number): boolean {
-    if ((count - 1) >>> 0 >= CACHED_LENGTHS) return false;
+    if ((count - 1) >>> 0 >= CACHED_LENGTHS || (count | 0) !== count) return false;
     const words = this.#words;
     const fifo = this.#fifosAt + count;
     const positions = peek(words, fifo);
-    // Not `>=`: the capacity of a length that is no integer is undefined.
-    if (!(((positions - (positions >>> 16)) & TAIL_MASK) < (this.#capacities[count] as number))) return false;
+    if (((positions - (positions >>> 16)) & TAIL_MASK) >= (this.#capacities[count] as number)) return false;
     const ledger = this.#ledger;
     if (glanceHalf(ledger, first) !== (slot | count)) return false;
     pokeHalf(ledger, first, this.#cachedSlot | count);

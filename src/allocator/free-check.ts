@@ -6,6 +6,7 @@ import { FreeError } from "../units/errors.ts";
 import { failureOf, isFailure } from "../units/failure.ts";
 import {
   beginsRange,
+  isLengthIn,
   LIVE,
   lengthOf,
   NONE,
@@ -36,7 +37,10 @@ export class FreeCheck {
    * Takes no lock, because it changes nothing: the caller checks again, atomically, when it changes the range.
    */
   live(first: number, count: number): number {
-    const { ledger } = this.#view;
+    const { ledger, thread } = this.#view;
+    // The common case, in one look: a range of this thread whose slot says its whole length.
+    const own = slotOf(LIVE, thread, count);
+    if ((count | 0) === count && isLengthIn(own) && slotSeen(ledger, first) === own) return own;
     if (
       !(
         first >= 0 &&

@@ -111,8 +111,8 @@ export class Pool implements Front {
   /** See Front. When the lock is free now: a short range in one word of this pool. */
   freeAtOnce(first: number, count: number, slot: number): boolean {
     const offset = first & 31;
-    if ((count - 1) >>> 0 >= LONGEST_PLAIN || offset + count > 32 || first < this.first || first >= this.end)
-      return false;
+    if ((count - 1) >>> 0 >= LONGEST_PLAIN || (count | 0) !== count || offset + count > 32) return false;
+    if (first < this.first || first >= this.end) return false;
     const words = this.#words;
     const ledger = this.#ledger;
     const lockAt = this.lockAt;

@@ -65,21 +65,7 @@ const { glance, load, mayWait, milliseconds, NO_HALVES, NO_WORDS, store, waitWhi
 const { failureCode, failureOf, IN_USE, LONGER_THAN_TABLE, OWNER_UNRESPONSIVE, TABLE_FULL } = failures;
 const { checkConstraints, UNCONSTRAINED } = constraint;
 const { areaOf, CACHED_LENGTHS, HEADER, THREAD } = layout;
-const {
-  change,
-  ENDING,
-  isLengthIn,
-  LIVE,
-  lengthOf,
-  ownerIn,
-  PENDING,
-  RESERVED,
-  slotAt,
-  slotOf,
-  slotSeen,
-  stateIn,
-  tryChange,
-} = ledgers;
+const { change, ENDING, LIVE, lengthOf, ownerIn, PENDING, RESERVED, slotOf, slotSeen, stateIn, tryChange } = ledgers;
 
 /** How the allocator is recovered together with the object that encloses it (a table). */
 export interface Enclosure {
@@ -293,9 +279,7 @@ export class PooledAllocator {
   /** The pending range of this thread is in use from now on. Throws FreeError for any other range; then nothing has changed. */
   commit(first: number, count: number): void {
     this.checkOpen();
-    const slot = slotOf(PENDING, this.thread, count);
-    const isPlain = (count | 0) === count && isLengthIn(slot) && slotAt(this.#ledger, first) === slot;
-    change(this.#ledger, first, isPlain ? slot : this.#check.own(first, count, PENDING), LIVE, this.thread);
+    change(this.#ledger, first, this.#check.own(first, count, PENDING), LIVE, this.thread);
   }
 
   /**
@@ -377,9 +361,7 @@ export class PooledAllocator {
   /** First half of a free: the range belongs to this thread from now on; its entries may be cleared. Throws FreeError. */
   startFree(first: number, count: number): void {
     if (glance(this.#words, this.#askedAt) !== 0) this.#answer();
-    const own = slotOf(LIVE, this.thread, count);
-    const isPlain = (count | 0) === count && isLengthIn(own) && slotSeen(this.#ledger, first) === own;
-    const slot = isPlain ? own : this.#check.live(first, count);
+    const slot = this.#check.live(first, count);
     // An atomic change: of two threads that free one range at once, one gets it and the other the error.
     if (!tryChange(this.#ledger, first, slot, ENDING, this.thread)) throw this.#check.lost(first, count);
   }

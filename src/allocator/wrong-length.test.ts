@@ -75,6 +75,27 @@ test("a length that is no integer is a FreeError too", () => {
   assertSound(openState(allocator.handle));
 });
 
+for (const cache of ["none", "fifo"] as const) {
+  test(`cache ${cache}: a length of another type or with a fraction frees nothing, and takes nothing`, () => {
+    const allocator = PooledAllocator.create({ entries: 4096, pools: 1, threads: 1, cache });
+    const [first, freed] = [allocator.allocate(1), allocator.allocate(1)];
+    allocator.free(freed, 1);
+    const ending = allocator.allocate(2);
+    allocator.startFree(ending, 2);
+    const before = recorded(allocator);
+    for (const count of [1.5, 0, -1, 2 ** 32 + 1, Number.NaN, "1" as unknown as number]) {
+      assert.throws(() => allocator.free(first, count), { name: "FreeError" }, `free of ${count}`);
+      assert.throws(() => allocator.finishFree(ending, count), { name: "FreeError" }, `finishFree of ${count}`);
+    }
+    assert.throws(() => allocator.finishFree(ending, 2.5), { name: "FreeError" });
+    for (const count of [1.5, 0, -1, Number.NaN, "1" as unknown as number])
+      assert.throws(() => allocator.allocate(count), { name: "InvalidArgumentError" }, `allocate of ${count}`);
+    assert.deepEqual(recorded(allocator), before);
+    assert.equal(allocator.finishFree(ending, 2), undefined);
+    assertSound(openState(allocator.handle));
+  });
+}
+
 test("adopt takes a live range of exactly this length, and of the thread that was named", () => {
   const one = PooledAllocator.create({ entries: 4096, threads: 3 });
   const two = PooledAllocator.attach(one.handle);
