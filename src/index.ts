@@ -39,5 +39,6 @@ export type {
   DmaWindow,
   EntryAccess,
   EntryRange,
+  EntryRanges,
 } from "./units/numbers.ts";
 export { DEVICE_READS, DEVICE_READS_AND_WRITES, DEVICE_WRITES, MAX_ENTRIES, WEAKLY_ORDERED } from "./units/numbers.ts";

@@ -29,7 +29,7 @@ import * as memory from "../shared/memory.ts";
 import { checkInteger, FormatError, InvalidArgumentError, IovaError, inWords } from "../units/errors.ts";
 import type { Failure, FailureCode } from "../units/failure.ts";
 import * as failures from "../units/failure.ts";
-import type { EntryRange } from "../units/numbers.ts";
+import type { EntryRange, EntryRanges } from "../units/numbers.ts";
 import type { FifoCache } from "./cache.ts";
 import { CallIn } from "./call-in.ts";
 import type { AreaConstraints } from "./constraints.ts";
@@ -583,7 +583,7 @@ export class PooledAllocator {
    * table. Call it once the thread's end is certain. After "in-flight" the thread's number stays in use while ranges of it are live: when
    * they have been freed, or should be, call it again with "everything". For tables that write entries, use `IommuTable.reclaim`.
    */
-  reclaim(thread: number, scope: ReclaimScope): readonly EntryRange[] {
+  reclaim(thread: number, scope: ReclaimScope): EntryRanges {
     this.checkOpen();
     return this.crew.reclaim(thread, scope).ranges.get(this.handle.structure) ?? [];
   }

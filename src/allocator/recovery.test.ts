@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { lock, tagOf } from "../shared/lock.ts";
 import { wordsOf } from "../shared/memory.ts";
 import type { Failure } from "../units/failure.ts";
+import type { EntryRange } from "../units/numbers.ts";
 import { range } from "./allocator.model.ts";
 import { UNCONSTRAINED } from "./constraints.ts";
 import { HEADER, POOL } from "./layout.ts";
@@ -17,7 +18,7 @@ test("in lazy mode a dead thread's freed ranges come back only after a flush", (
   const allocator = PooledAllocator.create({ entries: 32, invalidate: "lazy", threads: 2 }, iotlb);
   const dead = PooledAllocator.attach(allocator.handle, iotlb);
   dead.free(dead.allocate(32), 32);
-  assert.deepEqual(allocator.reclaim(dead.thread, "in-flight"), [range(0, 32)]);
+  assert.deepEqual([...allocator.reclaim(dead.thread, "in-flight")], [range(0, 32)]);
   assert.equal(flushes, 1);
   assert.equal(allocator.allocate(32), 0);
 });
@@ -39,10 +40,10 @@ test("a number stays in use while ranges of a dead thread are live, and the list
   const dead = PooledAllocator.attach(allocator.handle);
   const first = dead.allocate(3);
   assert.deepEqual(allocator.threadsInUse(), [0, 1]);
-  assert.deepEqual(allocator.reclaim(1, "in-flight"), []);
+  assert.deepEqual([...allocator.reclaim(1, "in-flight")], []);
   assert.throws(() => PooledAllocator.attach(allocator.handle), { code: "no-thread-slot" });
   allocator.free(first, 3);
-  assert.deepEqual(allocator.reclaim(1, "everything"), []);
+  assert.deepEqual([...allocator.reclaim(1, "everything")], []);
   assert.deepEqual(allocator.threadsInUse(), [0]);
 });
 
@@ -112,7 +113,7 @@ test("a view closed with ranges pending or begun to be freed leaves a dead slot,
     closed.free(closed.allocate(3), 3);
     closed.close();
     assert.deepEqual(allocator.threadsInUse(), [0, 1]);
-    assert.deepEqual(allocator.reclaim(1, "in-flight"), [range(first, first + 5), range(ending, ending + 40)]);
+    assert.deepEqual([...allocator.reclaim(1, "in-flight")], [range(first, first + 5), range(ending, ending + 40)]);
     assert.deepEqual(allocator.threadsInUse(), [0]);
     assert.equal(allocator.allocate(256), 0);
   }
@@ -128,4 +129,48 @@ test("a view that is closed while its queue waits for a flush leaves a free slot
   iotlb.invalidateAll = () => undefined;
   PooledAllocator.attach(allocator.handle, iotlb).drain();
   assert.equal(allocator.allocate(256), 0);
+});
+
+test("ranges of all lengths that lie between others' come back, across pools and in batches, and the others stay", () => {
+  const lengths = [1, 2, 3, 70, 5, 700, 9];
+  for (const cache of ["none", "fifo"] as const) {
+    const allocator = PooledAllocator.create({ entries: 32_768, pools: 4, cache, threads: 3 });
+    const dead = PooledAllocator.attach(allocator.handle);
+    const other = PooledAllocator.attach(allocator.handle);
+    const span = dead.allocate(9000); // longer than a pool
+    const held: EntryRange[] = [range(span, span + 9000)];
+    const kept: EntryRange[] = [];
+    for (let i = 0; ; i++) {
+      const count = lengths[i % lengths.length] as number;
+      const first = dead.allocate(count);
+      if (first < 0) break;
+      held.push(range(first, first + count));
+      if (i % 3 !== 0) continue;
+      const between = other.allocate(1, UNCONSTRAINED, first + count);
+      if (between < 0) break;
+      kept.push(range(between, between + 1));
+    }
+    assert.ok(held.length > 200);
+    const byFirst = (a: EntryRange, b: EntryRange) => a.first - b.first;
+    assert.deepEqual([...allocator.reclaim(dead.thread, "everything")], held.toSorted(byFirst));
+    assert.deepEqual(allocator.leaks(), new Map([[other.thread, kept.toSorted(byFirst)]]));
+    assert.equal(allocator.statistics().taken, kept.length);
+    for (const { first } of kept) other.free(first, 1);
+    other.close();
+    assert.equal(allocator.allocate(32_768), 0);
+  }
+});
+
+test("many ranges in a pool that a second dead thread has locked are quarantined, and come back when the pool is open", () => {
+  const allocator = PooledAllocator.create({ entries: 4096, pools: 2, cache: "none", threads: 4 });
+  const [one, two] = [PooledAllocator.attach(allocator.handle), PooledAllocator.attach(allocator.handle)];
+  const ranges = 300;
+  for (let i = 0; i < ranges; i++) one.allocate(1, UNCONSTRAINED, 7 * i);
+  lock(wordsOf(allocator.handle.state), HEADER.words + POOL.lock, tagOf(two.thread));
+  assert.equal(allocator.reclaim(one.thread, "everything").length, ranges);
+  // 2048 / 7 entries of the first pool.
+  assert.equal(allocator.statistics().quarantined, 293);
+  allocator.reclaim(two.thread, "everything");
+  assert.equal(allocator.flushIotlb(), undefined);
+  assert.equal(allocator.allocate(4096), 0);
 });

@@ -21,17 +21,30 @@ import { SHORT_PATIENCE_MS, tagOf } from "../shared/lock.ts";
 import { hintTo, peek, poke } from "../shared/memory.ts";
 import { IovaError } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
-import type { EntryRange } from "../units/numbers.ts";
+import { RangeList } from "../units/range-list.ts";
 import { emptyFifos } from "./cache.ts";
-import { forEachRange } from "./inspect/ranges.ts";
+import { isWordFree } from "./inspect/ranges.ts";
 import { areaOf, type Layout, THREAD } from "./layout.ts";
-import { change, ENDING, LIVE, lengthOf, ownerIn, RESERVED, slotOf, stateIn, tryChange } from "./ledger.ts";
+import {
+  beginsRange,
+  change,
+  ENDING,
+  LIVE,
+  lengthOf,
+  ownerIn,
+  RESERVED,
+  slotOf,
+  slotSeen,
+  stateIn,
+  stepFrom,
+  tryChange,
+} from "./ledger.ts";
 import type { Pool } from "./pool.ts";
 import type { PoolSet } from "./pool-set.ts";
 import type { View } from "./view.ts";
 
 /** Clears the entries of these ranges and invalidates the IOTLB. A failure keeps them out of use. */
-export type Forget = (ranges: readonly EntryRange[]) => Failure | undefined;
+export type Forget = (ranges: RangeList) => Failure | undefined;
 
 /** Takes the ranges that recovery has taken over; they are `ending` by the recovering thread. */
 export interface RecoveredRanges {
@@ -42,16 +55,21 @@ export interface RecoveredRanges {
   isQuarantined(): boolean;
 }
 
-/** At most this many entries are given back under one lock, unless one range has more. It takes a few microseconds. */
-const RUN_ENTRIES = 4096;
+/**
+ * So many ranges at most are given back under one lock, and so many entries, unless one range has more. It takes less time than a waiter's
+ * looks at the lock (shared/lock.ts), so a thread that allocates in the pool meanwhile does not fall asleep.
+ */
+const RANGES_AT_ONCE = 64;
+const ENTRIES_AT_ONCE = 4096;
 
-/** One past the last of the adjacent ranges that begin with range `from` and end at or before entry `limit`; at least one. */
-function endOfRun(ranges: readonly EntryRange[], from: number, limit: number): number {
-  let next = from + 1;
-  for (let end = ranges[from]?.end; next < ranges.length; next++) {
-    const range = ranges[next] as EntryRange;
-    if (range.first !== end || range.end > limit) break;
-    end = range.end;
+/** One past the last of the ranges that are given back together with range `from`: they end at or before `poolEnd`. */
+function endOfBatch(ranges: RangeList, from: number, poolEnd: number): number {
+  let entries = 0;
+  let next = from;
+  for (const last = Math.min(ranges.length, from + RANGES_AT_ONCE); next < last; next++) {
+    const end = ranges.end(next);
+    entries += end - ranges.first(next);
+    if (end > poolEnd || (next > from && entries > ENTRIES_AT_ONCE)) break;
   }
   return next;
 }
@@ -77,19 +95,19 @@ export class Recovery {
   recover(thread: number, scope: ReclaimScope, forget: Forget): Recovered {
     const { words, threadAt } = this.#view;
     this.#repairPools(thread);
-    const ranges: EntryRange[] = [];
+    const ranges = new RangeList();
     const isLive = this.#takeOver(thread, scope, ranges);
     const isAsked = ranges.length > 0 || this.#ranges.isQuarantined();
     const failure = isAsked ? this.#forget(thread, ranges, forget) : undefined;
     this.#emptyHoldings(thread);
     if (failure === undefined) this.#returnToPools(ranges);
-    else for (const { first, end } of ranges) this.#ranges.quarantine(first, end - first);
+    else this.#quarantine(ranges, 0, ranges.length);
     tally(words, threadAt + THREAD.recoveries, 1);
     return { ranges, isLeft: isLive, ...(failure === undefined ? {} : { failure: failed(thread, failure) }) };
   }
 
   /** Step 4, the entries. When an op throws, the ranges are the dead thread's again, whose slot is still dying: the next reclaim finds both. */
-  #forget(thread: number, taken: readonly EntryRange[], forget: Forget): Failure | undefined {
+  #forget(thread: number, taken: RangeList, forget: Forget): Failure | undefined {
     let isDone = false;
     try {
       const failure = forget(taken);
@@ -101,40 +119,51 @@ export class Recovery {
   }
 
   /** `ending` by the dead thread, whatever they were: their entries may be cleared. The recovery lock, held, keeps others out. */
-  #handBack(thread: number, taken: readonly EntryRange[]): void {
+  #handBack(thread: number, taken: RangeList): void {
     const { ledger } = this.#view;
-    for (const { first, end } of taken)
-      change(ledger, first, slotOf(ENDING, this.#view.thread, end - first), ENDING, thread);
+    for (let i = 0; i < taken.length; i++) {
+      const first = taken.first(i);
+      change(ledger, first, slotOf(ENDING, this.#view.thread, taken.end(i) - first), ENDING, thread);
+    }
   }
 
   /**
-   * Step 4: the bits, those of adjacent ranges under one lock. A pool may be locked by another dead thread, which is still to be
+   * Step 4: the bits, those of up to RANGES_AT_ONCE ranges under one lock. A pool may be locked by another dead thread, which is still to be
    * reclaimed: that is waited for once, and shortly; the pool's ranges are then quarantined, and come back when it is open.
    */
-  #returnToPools(taken: readonly EntryRange[]): void {
+  #returnToPools(taken: RangeList): void {
     const stuck = new Set<Pool>();
     for (let i = 0; i < taken.length; ) {
-      const range = taken[i] as EntryRange;
-      const pool = this.#pools.of(range.first);
-      if (range.end > pool.end) {
-        this.#ranges.returnRange(range.first, range.end - range.first);
+      const first = taken.first(i);
+      const end = taken.end(i);
+      const pool = this.#pools.of(first);
+      if (end > pool.end) {
+        this.#ranges.returnRange(first, end - first);
         i++;
       } else {
-        const next = endOfRun(taken, i, Math.min(pool.end, range.first + RUN_ENTRIES));
-        this.#returnRun(taken.slice(i, next), pool, stuck);
+        const next = endOfBatch(taken, i, pool.end);
+        this.#returnBatch(taken, i, next, pool, stuck);
         i = next;
       }
     }
   }
 
-  #returnRun(run: readonly EntryRange[], pool: Pool, stuck: Set<Pool>): void {
+  #returnBatch(taken: RangeList, from: number, to: number, pool: Pool, stuck: Set<Pool>): void {
     if (stuck.has(pool) || pool.lock(SHORT_PATIENCE_MS) !== 0) {
       stuck.add(pool);
-      for (const { first, end } of run) this.#ranges.quarantine(first, end - first);
+      this.#quarantine(taken, from, to);
       return;
     }
-    pool.endRanges((run[0] as EntryRange).first, (run[run.length - 1] as EntryRange).end);
+    for (let i = from; i < to; ) {
+      const next = taken.endOfRun(i, to);
+      pool.endRanges(taken.first(i), taken.end(next - 1));
+      i = next;
+    }
     pool.unlock();
+  }
+
+  #quarantine(taken: RangeList, from: number, to: number): void {
+    for (let i = from; i < to; i++) this.#ranges.quarantine(taken.first(i), taken.end(i) - taken.first(i));
   }
 
   /**
@@ -153,20 +182,30 @@ export class Recovery {
   }
 
   /** Step 3. True when ranges of the thread stay live. */
-  #takeOver(thread: number, scope: ReclaimScope, taken: EntryRange[]): boolean {
-    const { ledger } = this.#view;
+  #takeOver(thread: number, scope: ReclaimScope, taken: RangeList): boolean {
+    const { ledger, words } = this.#view;
+    const layout = this.#layout;
     let stillLive = false;
-    forEachRange(ledger, this.#view.words, this.#layout, (first, slot) => {
-      const state = stateIn(slot);
-      if (ownerIn(slot) !== thread || state === RESERVED) return;
-      if (state === LIVE && scope === "in-flight") {
-        stillLive = true;
-        return;
+    for (let entry = 0; entry < layout.entries; ) {
+      if (isWordFree(words, layout, entry)) {
+        entry += 32;
+        continue;
       }
-      const end = first + lengthOf(ledger, first, slot);
-      if (tryChange(ledger, first, slot, ENDING, this.#view.thread)) taken.push({ first, end });
-    });
+      const slot = slotSeen(ledger, entry);
+      if (ownerIn(slot) === thread && beginsRange(slot)) {
+        if (stateIn(slot) === LIVE && scope === "in-flight") stillLive = true;
+        else this.#takeRange(entry, slot, taken);
+      }
+      entry += stepFrom(slot);
+    }
     return stillLive;
+  }
+
+  #takeRange(first: number, slot: number, taken: RangeList): void {
+    const { ledger, thread } = this.#view;
+    if (stateIn(slot) === RESERVED) return;
+    const end = first + lengthOf(ledger, first, slot);
+    if (tryChange(ledger, first, slot, ENDING, thread)) taken.add(first, end);
   }
 
   #emptyHoldings(thread: number): void {

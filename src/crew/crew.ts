@@ -41,7 +41,7 @@ import {
 import { checkInteger, FormatError, InvalidArgumentError, IovaError, postHint, shown } from "../units/errors.ts";
 import { failureOf } from "../units/failure.ts";
 import { checkKeys } from "../units/keys.ts";
-import type { EntryRange } from "../units/numbers.ts";
+import type { EntryRanges } from "../units/numbers.ts";
 
 /** "in-flight": the thread's unfinished operations, its cache and its queue. "everything": its live ranges too. */
 export type ReclaimScope = "in-flight" | "everything";
@@ -53,7 +53,7 @@ export type Stage = (typeof STAGES)[number];
 /** The result of a structure's recovery. */
 export interface Recovered {
   /** Table entries that came back. */
-  readonly ranges: readonly EntryRange[];
+  readonly ranges: EntryRanges;
   /** The structure still holds live ranges of the thread. Its number stays taken. */
   readonly isLeft: boolean;
   /**
@@ -93,7 +93,7 @@ export interface Reclaimed {
   /** May a new thread get the number? False while ranges of the dead thread are live. */
   readonly isFree: boolean;
   /** Table entries that came back, by the number of the table in the crew. */
-  readonly ranges: ReadonlyMap<number, readonly EntryRange[]>;
+  readonly ranges: ReadonlyMap<number, EntryRanges>;
 }
 
 /** The ledger has eight bits for an owner. */
@@ -311,7 +311,7 @@ export class Crew {
       throw new IovaError("own-thread", `reclaim of thread ${thread}: that is the calling thread`);
     if (slotState(this.#words, thread) === SLOT_FREE)
       throw new IovaError("no-such-thread", `reclaim of thread ${thread}: no thread has that number`);
-    const ranges = new Map<number, readonly EntryRange[]>();
+    const ranges = new Map<number, EntryRanges>();
     this.#lockRecovery(thread);
     // Gives the lock back when a recovery throws. When this thread is killed, the lock keeps its tag.
     let failure: IovaError | undefined;
@@ -368,11 +368,7 @@ export class Crew {
   }
 
   /** Recovers the thread that was asked for, and every other thread whose recovery was interrupted. */
-  #recoverDying(
-    thread: number,
-    scope: ReclaimScope,
-    ranges: Map<number, readonly EntryRange[]>,
-  ): IovaError | undefined {
+  #recoverDying(thread: number, scope: ReclaimScope, ranges: Map<number, EntryRanges>): IovaError | undefined {
     let failure: IovaError | undefined;
     for (let other = 0; other < this.threads; other++) {
       if (slotState(this.#words, other) !== SLOT_DYING) continue;
@@ -383,7 +379,7 @@ export class Crew {
     return failure;
   }
 
-  #recover(thread: number, scope: ReclaimScope, ranges: Map<number, readonly EntryRange[]>): IovaError | undefined {
+  #recover(thread: number, scope: ReclaimScope, ranges: Map<number, EntryRanges>): IovaError | undefined {
     const bits = slotAt(thread) + SLOT.structures;
     const attachments = [...this.#attachments].filter(
       (attachment) => this.#isThere(attachment) && isAttached(this.#words, thread, attachment.structure),

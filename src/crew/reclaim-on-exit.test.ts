@@ -24,7 +24,7 @@ test("when the worker exits, what it had comes back, and its number", async () =
   assert.deepEqual([...allocator.leaks().keys()], [seat.thread]);
   worker.emit("exit", 1);
   const back = await recovered;
-  assert.deepEqual(back?.ranges.get(allocator.handle.structure), [{ first, end: first + 5 }]);
+  assert.deepEqual([...(back?.ranges.get(allocator.handle.structure) ?? [])], [{ first, end: first + 5 }]);
   assert.deepEqual([allocator.leaks().size, crew.threadsInUse()], [0, [0]]);
 });
 

@@ -232,7 +232,10 @@ for (const op of ["clear", "publish", "invalidate all"]) {
     ops.watch = () => undefined;
     ops.calls.length = 0;
     // What was live has been begun with, so its entries may be empty: it comes back with what was in flight.
-    assert.deepEqual(table.reclaim(dead.thread, "in-flight"), [range(live, live + 3), range(pending, pending + 40)]);
+    assert.deepEqual(
+      [...table.reclaim(dead.thread, "in-flight")],
+      [range(live, live + 3), range(pending, pending + 40)],
+    );
     assert.deepEqual(ops.calls, ["clear 0+43", "publish", "invalidate all"]);
     assert.equal(table.allocate(256, UNCONSTRAINED, -1), 0);
   });
@@ -246,13 +249,13 @@ test("a dead thread's pending and ending ranges come back, cleared and invalidat
   dead.set(pending, 5, 200, 3);
   dead.unmap(map(dead, 7, 300), 7);
   assert.deepEqual(
-    table.reclaim(dead.thread, "in-flight").map(({ first, end }) => end - first),
+    [...table.reclaim(dead.thread, "in-flight")].map(({ first, end }) => end - first),
     [5, 7],
   );
   assert.equal(ops.pages[pending], undefined, "cleared");
   assert.equal(ops.calls[ops.calls.length - 1], "invalidate all");
   assert.equal(ops.pages[live], 100, "what is live stays mapped");
-  assert.deepEqual(table.reclaim(dead.thread, "everything"), [range(live, live + 3)]);
+  assert.deepEqual([...table.reclaim(dead.thread, "everything")], [range(live, live + 3)]);
   assert.equal(table.allocate(256, UNCONSTRAINED, -1), 0);
   assert.throws(() => table.reclaim(dead.thread, "everything"), { code: "no-such-thread" });
   assert.throws(() => table.reclaim(table.thread, "everything"), { code: "own-thread" });

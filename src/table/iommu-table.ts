@@ -20,8 +20,7 @@ import type { Crew, ReclaimScope, Recover } from "../crew/crew.ts";
 import { checkInteger, FormatError, InvalidArgumentError } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
 import { checkKeys } from "../units/keys.ts";
-import type { DmaWindow, EntryAccess, EntryRange } from "../units/numbers.ts";
-import { mergeRanges } from "../units/ranges.ts";
+import type { DmaWindow, EntryAccess, EntryRange, EntryRanges } from "../units/numbers.ts";
 import { checkWindow } from "../units/window.ts";
 import type { MappingTable, TableOps } from "./contract.ts";
 
@@ -238,7 +237,7 @@ export class IommuTable implements MappingTable {
    * invalidates, and returns ranges. Call it when the thread has certainly ended. Returns the recovered ranges of this table. Before it
    * returns, devices may still use the dead thread's mappings.
    */
-  reclaim(thread: number, scope: ReclaimScope): readonly EntryRange[] {
+  reclaim(thread: number, scope: ReclaimScope): EntryRanges {
     return this.allocator.reclaim(thread, scope);
   }
 
@@ -351,7 +350,12 @@ export class IommuTable implements MappingTable {
 /** Recovery of a dead thread's ranges: clears their entries, then invalidates the IOTLB. */
 function enclosureOf(ops: TableOps, around: RecoverAround | undefined): Enclosure {
   const forget: Forget = (ranges) => {
-    for (const { first, end } of mergeRanges(ranges)) ops.clear(first, end - first);
+    for (let i = 0; i < ranges.length; ) {
+      const next = ranges.endOfRun(i);
+      const first = ranges.first(i);
+      ops.clear(first, ranges.end(next - 1) - first);
+      i = next;
+    }
     const failure = ops.publish();
     return ops.invalidateAll() ?? failure;
   };

@@ -174,7 +174,7 @@ async function killOne(rig: Rig, random: Random): Promise<void> {
   checkEntries(rig, holder);
   giveBackLeft(rig, left);
   rig.clearing = LEADER;
-  if (left.length > 0) assert.deepEqual(rig.platform.generic.reclaim(slot, "in-flight"), []);
+  if (left.length > 0) assert.deepEqual([...rig.platform.generic.reclaim(slot, "in-flight")], []);
   crew.start(place);
   crew.resume();
 }
@@ -188,7 +188,7 @@ function isInMidDma({ handle }: SoftwareMachine, thread: number): boolean {
 function recover({ platform, setting, machine }: Rig, slot: number, lockedAt: number): readonly EntryRange[] {
   const { generic } = platform;
   const began = performance.now();
-  const returned = generic.reclaim(slot, setting.scope);
+  const returned = [...generic.reclaim(slot, setting.scope)];
   const entry = generic.allocate(1, UNCONSTRAINED, lockedAt);
   assert.ok(entry >= 0, `no entry could be had after reclaim: ${generic.allocator.shortage(1)}`);
   assert.equal(generic.set(entry, 1, OWN_PAGE, 3), undefined);

@@ -26,6 +26,13 @@ export interface EntryRange {
   readonly end: number;
 }
 
+/** Ranges of table entries, to iterate over: `for (const { first, end } of ranges)`, or `[...ranges]` for an array. */
+export interface EntryRanges extends Iterable<EntryRange> {
+  readonly length: number;
+  /** The range with this index; a negative index counts from the end. Undefined: there is no such range. */
+  at(index: number): EntryRange | undefined;
+}
+
 /** The piece of bus address space that one table translates: `entries` pages of `2^pageShift` bytes from `base` on. */
 export interface DmaWindow {
   /** Bus address of entry 0 in bytes; a multiple of the page size. */

@@ -27,7 +27,7 @@ export function forEachRange(
 }
 
 /** Does a whole word of free entries begin here? Then no range begins in it. */
-function isWordFree(words: SharedWords, { bitmapAt }: Layout, entry: number): boolean {
+export function isWordFree(words: SharedWords, { bitmapAt }: Layout, entry: number): boolean {
   return (entry & 31) === 0 && glance(words, bitmapAt + (entry >>> 5)) === 0;
 }
 

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { openCrewState, type ReclaimScope, SLOT_DEAD, slotState } from "../../crew/crew.ts";
 import { IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
-import type { EntryRange } from "../../units/numbers.ts";
+import type { EntryRange, EntryRanges } from "../../units/numbers.ts";
 import { UNCONSTRAINED } from "../constraints.ts";
 import type { LeftRange } from "./accounts.model.ts";
 import type { Scene } from "./scene.model.ts";
@@ -32,7 +32,7 @@ export function recover(
   const { allocator, shadow, iotlb, setting } = scene;
   const forgotten: EntryRange[] = [];
   // Bits come back only after this: until then the entries are still the dead thread's in the shadow map.
-  const forget = (ranges: readonly EntryRange[]): Failure | undefined => {
+  const forget = (ranges: EntryRanges): Failure | undefined => {
     for (const { first, end } of ranges) {
       shadow.wipe(first, end - first, [dead.holder]);
       iotlb?.cleared(first, end - first);
@@ -117,6 +117,6 @@ export function giveBackLeft(scene: Scene, left: readonly LeftRange[], holder: n
 export function giveBackDeadSlots({ allocator, state }: Scene): void {
   for (let slot = 0; slot < state.layout.threads; slot++) {
     if (slotState(openCrewState(state.handle.crew), slot) !== SLOT_DEAD) continue;
-    assert.deepEqual(allocator.reclaim(slot, "in-flight"), []);
+    assert.deepEqual([...allocator.reclaim(slot, "in-flight")], []);
   }
 }

@@ -11,7 +11,7 @@ import { IommuTable, type TableHandle, type TableOptions } from "../../table/iom
 import { checkInteger, IovaError } from "../../units/errors.ts";
 import { type Failure, failureOf } from "../../units/failure.ts";
 import { checkKeys } from "../../units/keys.ts";
-import type { DmaWindow, EntryRange } from "../../units/numbers.ts";
+import type { DmaWindow, EntryRange, EntryRanges } from "../../units/numbers.ts";
 import { mergeRanges } from "../../units/ranges.ts";
 import { reserveRest, unreserveAll } from "../whole-table.ts";
 import { type TceGeometry, tceGeometry, type WindowShape } from "./geometry.ts";
@@ -229,7 +229,7 @@ export class PowernvTable {
    * As `IommuTable.reclaim`, for a thread that is certainly dead. It also ends the thread's claims: a table that was handed over to it is
    * emptied and taken back, and one that it was releasing or unsetting stays usable. Ranges that it had reserved are returned too.
    */
-  reclaim(thread: number, scope: ReclaimScope): readonly EntryRange[] {
+  reclaim(thread: number, scope: ReclaimScope): EntryRanges {
     return this.generic.reclaim(thread, scope);
   }
 
