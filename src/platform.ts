@@ -43,6 +43,15 @@ export {
   type SoftwareMachineStatistics,
 } from "./machines/software/machine.ts";
 export { PhysicalPages, type PhysicalPagesHandle, type PhysicalPagesOptions } from "./memory/physical-pages.ts";
+export {
+  type OwnerOptions,
+  PinnedMemory,
+  type PinnedMemoryHandle,
+  type PinnedMemoryOptions,
+  type RegisterOptions,
+} from "./pinned/pinned-memory.ts";
+export type { Region } from "./pinned/regions.ts";
+export { type UserMemory, type UserRange, userRange } from "./pinned/user-memory.ts";
 export type { EehEvent, EehReport } from "./platforms/eeh.ts";
 export { FlatTableOps, type FlatTableOptions } from "./platforms/flat-table.ts";
 export type { LdcCookie } from "./platforms/ldc/cookies.ts";
@@ -69,3 +78,4 @@ export type { PseriesWindow } from "./platforms/pseries/window-view.ts";
 export { Sun4uPlatform, type Sun4uPlatformHandle, type Sun4uPlatformOptions } from "./platforms/sun4u/platform.ts";
 export { Sun4vPlatform, type Sun4vPlatformHandle, type Sun4vPlatformOptions } from "./platforms/sun4v/platform.ts";
 export type { EntryValue, MappingTable, TableOps } from "./table/contract.ts";
+export { type Errno, errnoCode, errnoOf, isErrno } from "./units/errno.ts";

@@ -47,7 +47,7 @@ import type { EntryRanges } from "../units/numbers.ts";
 export type ReclaimScope = "in-flight" | "everything";
 
 /** The order of recoveries: structures that block others come first; memory that a device may still reach comes last. */
-const STAGES = ["hypervisor", "machine", "bridge", "table", "pages"] as const;
+const STAGES = ["hypervisor", "machine", "bridge", "table", "pinned", "pages"] as const;
 export type Stage = (typeof STAGES)[number];
 
 /** The result of a structure's recovery. */

@@ -9,6 +9,7 @@ import { PaprHypervisor } from "../machines/hypervisors/papr/hypervisor.ts";
 import { Sun4vHypervisor } from "../machines/hypervisors/sun4v/hypervisor.ts";
 import { SoftwareMachine } from "../machines/software/machine.ts";
 import { PhysicalPages } from "../memory/physical-pages.ts";
+import { PinnedMemory } from "../pinned/pinned-memory.ts";
 import type { PowernvPlatform } from "../platforms/powernv/platform.ts";
 import type { PseriesPlatform } from "../platforms/pseries/platform.ts";
 import { IommuTable } from "../table/iommu-table.ts";
@@ -27,6 +28,7 @@ const MAKERS: Readonly<Record<string, () => Closable>> = {
   PooledAllocator: () => PooledAllocator.create({ entries: 64 }),
   IommuTable: () => IommuTable.create(window, new ModelOps(64)),
   PhysicalPages: () => PhysicalPages.create({ address: 0, bytes: 4096 }),
+  PinnedMemory: () => PinnedMemory.create({ memoryBytes: 4096 }),
   SoftwareMachine: () => SoftwareMachine.create(MEMORY),
   PaprHypervisor: () => PaprHypervisor.create(MEMORY),
   Sun4vHypervisor: () => Sun4vHypervisor.create({ memoryBytes: 2 ** 23 }),

@@ -1,0 +1,170 @@
+/**
+ * The live mappings of regions, counted without an atomic addition. Each thread has a *cell* for each region, which it alone writes; a region's
+ * count is the sum of its cells. A mapping may be removed by another thread than made it: so a cell may be negative. The next thread with a
+ * thread's number continues with the cells as they are.
+ *
+ * Why not one counter that all threads add to: after a thread has died, no other can know whether its addition was made. A cell can be put
+ * right, because the thread notes first, in its *hand*, which cell it changes, what it held, and what is added.
+ *
+ * Pairing with the release of a region (pinned-memory.ts), both sequentially consistent:
+ *   a mapper stores its cell, then loads the region's state;   the holder of the lock stores "releasing", then loads the cells.
+ * So either the mapper sees "releasing", lowers its cell again and fails with ENXIO, or the releasing thread sees the cell, and fails with
+ * EBUSY. Both may fail. Never do both succeed, so what is mapped is never unpinned.
+ *
+ * A lookup reads a slot without the lock: the state, then the pages, then it stores its cell, then it loads the state again. The store
+ * orders the reads before it. The fields of a slot change only while its state is not live, and the state's generation changes with each
+ * use of the slot. So if the state is the same and live, the fields belonged together, and from then on the count keeps the region.
+ */
+import * as memory from "../shared/memory.ts";
+import { errnoCode } from "../units/errno.ts";
+import { cellAt, LIVE, type PinnedState, regionAt, STATE_MASK, THREAD, threadAt } from "./layout.ts";
+import { contains, NONE, regionsEnd } from "./regions.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { load, peek, poke, store } = memory;
+const ENOENT = errnoCode("ENOENT");
+const ENXIO = errnoCode("ENXIO");
+/** Attempts to read all cells twice with the same result. */
+const ATTEMPTS = 8;
+
+/** A change of a cell that a dead thread has not settled. */
+export interface Hand {
+  readonly region: number;
+  /** Added to the count; negative: subtracted. */
+  readonly count: number;
+}
+
+/** One thread's view. */
+export class MappingCounts {
+  readonly #state: PinnedState;
+  readonly #threadAt: number;
+  readonly #cellsAt: number;
+
+  constructor(state: PinnedState, thread: number) {
+    this.#state = state;
+    this.#threadAt = threadAt(state, thread);
+    this.#cellsAt = cellAt(state, thread, 0);
+  }
+
+  /**
+   * Finds the region of the owner that contains these pages, and adds `count` to its live mappings. Returns the region; -ENOENT: there is
+   * none; -ENXIO: it is being released. The addition is in the thread's hand until `keep` or `drop`.
+   */
+  take(owner: number, userPage: number, pages: number, count: number): number {
+    const last = peek(this.#state.words, this.#threadAt + THREAD.last);
+    const taken = this.#takeIf(last, owner, userPage, pages, count);
+    return taken === ENOENT ? this.#search(owner, userPage, pages, count) : taken;
+  }
+
+  /** As `take`, for a region that the caller knows. -ENXIO: it is not live. */
+  takeRegion(region: number, count: number): number {
+    const word = load(this.#state.words, regionAt(this.#state, region));
+    return (word & STATE_MASK) === LIVE ? this.#raise(region, word, count) : ENXIO;
+  }
+
+  /** The addition is a mapping from now on: the caller has noted it, and will `lower` it. */
+  keep(): void {
+    poke(this.#state.words, this.#threadAt + THREAD.handRegion, 0);
+  }
+
+  /** Takes the addition in the hand back. */
+  drop(): void {
+    const { words } = this.#state;
+    const region = peek(words, this.#threadAt + THREAD.handRegion) - 1;
+    if (region >= 0) store(words, this.#cellsAt + region, peek(words, this.#threadAt + THREAD.handBefore));
+    poke(words, this.#threadAt + THREAD.handRegion, 0);
+  }
+
+  /** Subtracts `count` mappings, which the caller has removed: no device can use them any more. */
+  lower(region: number, count: number): void {
+    const { words } = this.#state;
+    const before = this.#note(region, -count);
+    store(words, this.#cellsAt + region, (before - count) | 0);
+    poke(words, this.#threadAt + THREAD.handRegion, 0);
+  }
+
+  #takeIf(region: number, owner: number, userPage: number, pages: number, count: number): number {
+    const at = regionAt(this.#state, region);
+    const word = load(this.#state.words, at);
+    const stage = word & STATE_MASK;
+    if (stage < LIVE || !contains(this.#state, at, owner, userPage, pages)) return ENOENT;
+    return stage === LIVE ? this.#raise(region, word, count) : ENXIO;
+  }
+
+  #search(owner: number, userPage: number, pages: number, count: number): number {
+    const end = regionsEnd(this.#state);
+    for (let region = 0; region < end; region++) {
+      const taken = this.#takeIf(region, owner, userPage, pages, count);
+      if (taken === ENOENT) continue;
+      if (taken >= 0) poke(this.#state.words, this.#threadAt + THREAD.last, region);
+      return taken;
+    }
+    return ENOENT;
+  }
+
+  #raise(region: number, word: number, count: number): number {
+    const { words } = this.#state;
+    const before = this.#note(region, count);
+    store(words, this.#cellsAt + region, (before + count) | 0);
+    if (load(words, regionAt(this.#state, region)) === word) return region;
+    this.drop();
+    return ENXIO;
+  }
+
+  /** Notes a change in the hand, before it is made. Returns the cell. The region comes last: it says that the others are right. */
+  #note(region: number, count: number): number {
+    const { words } = this.#state;
+    const before = peek(words, this.#cellsAt + region);
+    poke(words, this.#threadAt + THREAD.handBefore, before);
+    poke(words, this.#threadAt + THREAD.handCount, count);
+    poke(words, this.#threadAt + THREAD.handRegion, region + 1);
+    return before;
+  }
+}
+
+/** The sum of the cells: exact if no mapper changes one meanwhile, or if the region's state is "releasing". */
+export function mappedOf(state: PinnedState, region: number): number {
+  let sum = 0;
+  for (let thread = 0; thread < state.threads; thread++) sum += load(state.words, cellAt(state, thread, region));
+  return sum | 0;
+}
+
+/**
+ * The live mappings of a region, at one moment: all cells are read until two readings are the same. NONE: they change too often. (A cell that changed
+ * and changed back in between is not noticed; mappings that come and go at this pace are not counted to be lowered.)
+ */
+export function mappedAtOnce(state: PinnedState, region: number): number {
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    let sum = 0;
+    let isSame = true;
+    const cells: number[] = [];
+    for (let thread = 0; thread < state.threads; thread++) {
+      cells.push(load(state.words, cellAt(state, thread, region)));
+      sum += cells[thread] as number;
+    }
+    for (let thread = 0; thread < state.threads; thread++) {
+      if (load(state.words, cellAt(state, thread, region)) !== cells[thread]) isSame = false;
+    }
+    if (isSame) return sum | 0;
+  }
+  return NONE;
+}
+
+/** What a dead thread has not settled; undefined: nothing. */
+export function handOf(state: PinnedState, thread: number): Hand | undefined {
+  const at = threadAt(state, thread);
+  const region = peek(state.words, at + THREAD.handRegion) - 1;
+  return region < 0 ? undefined : { region, count: peek(state.words, at + THREAD.handCount) };
+}
+
+/** Settles the hand of a dead thread: its change is made, or was not made. Can be repeated. */
+export function settleHand(state: PinnedState, thread: number, isMade: boolean): void {
+  const { words } = state;
+  const at = threadAt(state, thread);
+  const region = peek(words, at + THREAD.handRegion) - 1;
+  if (region < 0) return;
+  const before = peek(words, at + THREAD.handBefore);
+  const after = isMade ? before + peek(words, at + THREAD.handCount) : before;
+  store(words, cellAt(state, thread, region), after | 0);
+  poke(words, at + THREAD.handRegion, 0);
+}

@@ -1,0 +1,133 @@
+/** Registered regions: what their slots say, and searches among them. */
+import { glance, load, peek, poke } from "../shared/memory.ts";
+import {
+  GENERATION_UNIT,
+  JOURNAL,
+  KIND_SHARED,
+  LIVE,
+  OWNER,
+  OWNER_FREE,
+  ownerAt,
+  type PinnedState,
+  REGION,
+  regionAt,
+  STATE_MASK,
+  USER,
+} from "./layout.ts";
+
+/** No region. */
+export const NONE = -1;
+
+/** What a slot says. Read it with the lock held, or while a count of the region is held: else it may be another region's already. */
+export interface Region {
+  readonly owner: number;
+  readonly userPage: number;
+  readonly pages: number;
+  /** log2 of the bytes of the smallest page that backs the region; bounded by the alignment of its address and size. */
+  readonly backingShift: number;
+  readonly isDevice: boolean;
+}
+
+/** The state of a region's slot, without its generation. */
+export function stageOf(state: PinnedState, region: number): number {
+  return load(state.words, regionAt(state, region)) & STATE_MASK;
+}
+
+/** A word with the next generation, and this state. */
+export function nextGeneration(word: number, stage: number): number {
+  return ((word & ~STATE_MASK) + GENERATION_UNIT) | stage;
+}
+
+export function firstOf({ words }: PinnedState, at: number): number {
+  return glance(words, at + REGION.firstHigh) * 2 ** 32 + (glance(words, at + REGION.firstLow) >>> 0);
+}
+
+/** Does the slot, whatever its state, say that the region has these pages of this owner, and that lookups find it? */
+export function contains(state: PinnedState, at: number, owner: number, userPage: number, pages: number): boolean {
+  const { words } = state;
+  const offset = userPage - firstOf(state, at);
+  return (
+    offset >= 0 &&
+    offset + pages <= glance(words, at + REGION.pages) &&
+    glance(words, at + REGION.owner) === owner &&
+    glance(words, at + REGION.kind) !== KIND_SHARED
+  );
+}
+
+/** Slots from here on are free. */
+export function regionsEnd({ words }: PinnedState): number {
+  return load(words, JOURNAL.regionsEnd);
+}
+
+/** The live regions of an owner that match, in the order of their slots. With the lock held. */
+export function liveRegions(
+  state: PinnedState,
+  owner: number,
+  matches: (at: number) => boolean = () => true,
+): number[] {
+  const found: number[] = [];
+  for (let region = 0; region < regionsEnd(state); region++) {
+    const at = regionAt(state, region);
+    if ((load(state.words, at) & STATE_MASK) !== LIVE) continue;
+    if (glance(state.words, at + REGION.owner) === owner && matches(at)) found.push(region);
+  }
+  return found;
+}
+
+/** Is a region with exactly these pages, which lookups find, at this slot? */
+export function isExactly(state: PinnedState, at: number, userPage: number, pages: number): boolean {
+  const { words } = state;
+  return (
+    glance(words, at + REGION.kind) !== KIND_SHARED &&
+    glance(words, at + REGION.pages) === pages &&
+    firstOf(state, at) === userPage
+  );
+}
+
+/** Has the region at this slot, which lookups find, a page in the range? */
+export function overlaps(state: PinnedState, at: number, userPage: number, pages: number): boolean {
+  const { words } = state;
+  const first = firstOf(state, at);
+  const isFound = glance(words, at + REGION.kind) !== KIND_SHARED;
+  return isFound && first < userPage + pages && userPage < first + glance(words, at + REGION.pages);
+}
+
+/** The owner's state: OWNER_FREE too when its slot was given to another owner since. */
+export function ownerState(state: PinnedState, owner: number): number {
+  const at = ownerAt(state, owner);
+  const isIts = load(state.words, at + OWNER.generation) === Math.floor(owner / state.owners);
+  return isIts ? load(state.words, at + OWNER.state) : OWNER_FREE;
+}
+
+/** Slots of users of this region, in use. With the lock held. */
+export function usersOf(state: PinnedState, region: number): number[] {
+  const { words, regions } = state;
+  const slots = [region];
+  for (let slot = regions; slot < peek(words, JOURNAL.usersEnd); slot++) slots.push(slot);
+  return slots.filter((slot) => peek(words, userAt(state, slot) + USER.region) === region + 1);
+}
+
+/** Notes a user of the region. False: there is no slot for it. With the lock held. */
+export function addUser(state: PinnedState, region: number, user: number): boolean {
+  const { words, regions } = state;
+  const slot = isFreeUser(state, region) ? region : nextUserSlot(state);
+  if (slot === NONE) return false;
+  if (slot >= regions && slot >= peek(words, JOURNAL.usersEnd)) poke(words, JOURNAL.usersEnd, slot + 1);
+  poke(words, userAt(state, slot) + USER.user, user);
+  // Last: it says that the user is there.
+  poke(words, userAt(state, slot) + USER.region, region + 1);
+  return true;
+}
+
+export function userAt(state: PinnedState, slot: number): number {
+  return state.usersAt + slot * USER.words;
+}
+
+function nextUserSlot(state: PinnedState): number {
+  for (let slot = state.regions; slot < state.users; slot++) if (isFreeUser(state, slot)) return slot;
+  return NONE;
+}
+
+function isFreeUser(state: PinnedState, slot: number): boolean {
+  return peek(state.words, userAt(state, slot) + USER.region) === 0;
+}
