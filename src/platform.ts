@@ -42,7 +42,9 @@ export {
   type SoftwareMachineOptions,
   type SoftwareMachineStatistics,
 } from "./machines/software/machine.ts";
+export { PhysicalMemory, type PhysicalMemoryHandle } from "./memory/physical-memory.ts";
 export { PhysicalPages, type PhysicalPagesHandle, type PhysicalPagesOptions } from "./memory/physical-pages.ts";
+export type { CheckedRegion, MemoryRegion } from "./memory/regions.ts";
 export {
   type OwnerOptions,
   PinnedMemory,

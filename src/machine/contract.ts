@@ -13,8 +13,10 @@ import type { Access } from "../units/numbers.ts";
  * An access outside of memory throws InvalidArgumentError with the address and the size.
  */
 export interface Memory {
-  /** Size in bytes; addresses are 0 .. bytes − 1. */
+  /** Addresses are 0 .. bytes − 1, in bytes. Between regions of memory there may be holes: see `has`. */
   readonly bytes: number;
+  /** True if all `bytes` bytes (at least 1) from `address` on are memory. Absent: memory has no holes. */
+  has?(address: number, bytes: number): boolean;
   /** Copies `into.length` bytes from physical address `at` on. */
   read(at: number, into: Uint8Array): void;
   /** Copies `from` to physical address `at` on. */

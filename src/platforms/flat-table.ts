@@ -6,7 +6,8 @@ import type { EntryFormat } from "../formats/contract.ts";
 import * as formats from "../formats/contract.ts";
 import type { Memory } from "../machine/contract.ts";
 import type { EntryValue, TableOps } from "../table/contract.ts";
-import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
+import { hexadecimal } from "../units/counts.ts";
+import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
 import { type EntryAccess, MAX_ENTRIES } from "../units/numbers.ts";
 import { EntryMemory } from "./entry-memory.ts";
@@ -112,5 +113,9 @@ function checkTablePlace(memory: Memory, entries: number, tableAddress: number):
     tableAddress > last
   ) {
     throw new InvalidArgumentError("table address", tableAddress, `a multiple of ${TABLE_ALIGNMENT} from 0 to ${last}`);
+  }
+  if (memory.has?.(tableAddress, entries * ENTRY_BYTES) === false) {
+    const expected = `an address where memory has ${entries * ENTRY_BYTES} bytes without a hole`;
+    throw new InvalidArgumentError("table address", inWords(hexadecimal(tableAddress)), expected);
   }
 }

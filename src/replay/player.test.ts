@@ -4,7 +4,8 @@ import { DmaDevice } from "../dma/device.ts";
 import { ScatterList } from "../dma/scatter-list.ts";
 import { ModelTable } from "../dma/table.model.ts";
 import type { DmaMaster } from "../machine/contract.ts";
-import { createMemory, SoftwareMemory } from "../machines/software/memory.ts";
+import { createMemory } from "../machines/software/memory.ts";
+import type { PhysicalMemory } from "../memory/physical-memory.ts";
 import { PAGES_CHECKED, TranslationChecker } from "./check.ts";
 import type { WorkerPlan } from "./plan.ts";
 import { Player, SAMPLE_EVERY } from "./player.ts";
@@ -16,12 +17,12 @@ const modelTable = (entries = 64): ModelTable => new ModelTable({ base: BASE, pa
 class PlainDevice implements DmaMaster {
   readonly name = "plain";
   readonly table: ModelTable;
-  readonly memory: SoftwareMemory;
+  readonly memory: PhysicalMemory;
   lie: "" | "read" | "write" | "refuse" = "";
   reads = 0;
   writes = 0;
 
-  constructor(table: ModelTable, memory: SoftwareMemory) {
+  constructor(table: ModelTable, memory: PhysicalMemory) {
     this.table = table;
     this.memory = memory;
   }
@@ -46,7 +47,7 @@ class PlainDevice implements DmaMaster {
 
 function mapped(pieces: readonly (readonly [address: number, bytes: number])[], access: 1 | 2 | 3) {
   const table = modelTable();
-  const memory = new SoftwareMemory(createMemory(2 ** 20));
+  const memory = createMemory(2 ** 20);
   const device = new PlainDevice(table, memory);
   const list = new ScatterList(pieces.length);
   for (const [address, bytes] of pieces) list.addNumber(address, bytes);
@@ -138,7 +139,7 @@ const PLAN: WorkerPlan = {
 
 describe("the player", () => {
   const playerOn = (table: ModelTable): { player: Player; checker: TranslationChecker } => {
-    const memory = new SoftwareMemory(createMemory(2 ** 20));
+    const memory = createMemory(2 ** 20);
     const checker = new TranslationChecker(new PlainDevice(table, memory), memory, 12);
     return { player: new Player(PLAN, 0x20000, new DmaDevice(table), checker), checker };
   };

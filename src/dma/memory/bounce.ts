@@ -24,7 +24,7 @@ import { pagesCovering } from "../../units/pages.ts";
 import type { MappingAttributes, MappingPart } from "../contract.ts";
 import { memoryFailure } from "../requests.ts";
 import type { BounceRule } from "../route.ts";
-import { copyBytes, zeroBytes } from "./bytes.ts";
+import { copyBytes, isMemory, zeroBytes } from "./bytes.ts";
 
 /** A driver's buffer and its bounce buffer. */
 export interface BounceBuffer {
@@ -61,7 +61,11 @@ export class BounceBuffers {
   isBounced(address: number, bytes: number): boolean {
     // An address that a double can't hold is not memory, and its page can't be computed.
     if (Number.isSafeInteger(address) && !this.#rule.isBounced(address, bytes)) return false;
-    if (address + bytes <= this.#memory.bytes) return true;
+    if (address + bytes <= this.#memory.bytes) {
+      if (isMemory(this.#memory, address, bytes)) return true;
+      const found = inWords(`${bytes} bytes at ${hexadecimal(address)}`);
+      throw new InvalidArgumentError("buffer to bounce", found, "all bytes in memory, and it reaches into a hole");
+    }
     throw new InvalidArgumentError(
       "end of a buffer to bounce",
       inWords(hexadecimal(address + bytes)),
@@ -129,8 +133,17 @@ export class BounceBuffers {
 
 /** Throws InvalidArgumentError for pages outside of this memory, which could not be read and written. */
 export function checkPages(memory: Memory, pages: PhysicalPages): void {
-  const end = pages.handle.address + pages.handle.bytes;
-  if (end <= memory.bytes) return;
+  const { address, bytes } = pages.handle;
+  const end = address + bytes;
+  if (end <= memory.bytes) {
+    if (isMemory(memory, address, bytes)) return;
+    const found = inWords(`[${hexadecimal(address)}, ${hexadecimal(end)})`);
+    throw new InvalidArgumentError(
+      "range of the physical pages",
+      found,
+      "all bytes in memory, and it has a hole there",
+    );
+  }
   throw new InvalidArgumentError(
     "end of the physical pages",
     inWords(hexadecimal(end)),

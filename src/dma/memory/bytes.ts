@@ -20,3 +20,8 @@ export function zeroBytes(memory: Memory, at: number, bytes: number): void {
     memory.write(at + done, bytes - done < CHUNK_BYTES ? zeros.subarray(0, bytes - done) : zeros);
   }
 }
+
+/** True if these bytes are memory, and not in a hole between regions. Their end is at most `memory.bytes`. */
+export function isMemory(memory: Memory, address: number, bytes: number): boolean {
+  return memory.has?.(address, bytes) ?? true;
+}

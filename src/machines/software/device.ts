@@ -10,8 +10,9 @@
  * waited for them, no earlier fault can be recorded and be mistaken for that of a later freeze.
  */
 import type { DmaMaster } from "../../machine/contract.ts";
+import type { Regions, RegionView } from "../../memory/regions.ts";
 import { count } from "../../shared/counters.ts";
-import type { SharedBytes, SharedWords } from "../../shared/memory.ts";
+import type { SharedWords } from "../../shared/memory.ts";
 import * as sharedMemory from "../../shared/memory.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
 import { type Access, DEVICE_READS, DEVICE_READS_AND_WRITES, DEVICE_WRITES } from "../../units/numbers.ts";
@@ -21,7 +22,7 @@ import type { Layout } from "./layout.ts";
 import * as layouts from "./layout.ts";
 import type { StreamingCache } from "./streaming-cache.ts";
 import { closed, type DmaInFlight, slotAt } from "./threads.ts";
-import { BAD_LEVEL, decoderOf, locate, NOT_MAPPED, WALKED, walk } from "./walk.ts";
+import { BAD_LEVEL, decoderOf, locate, NOT_MAPPED, WALKED, walkAt } from "./walk.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { copyIn, copyOut, load, peek, store } = sharedMemory;
@@ -38,10 +39,7 @@ export interface DevicePaths {
   readonly state: SharedWords;
   readonly layout: Layout;
   readonly thread: number;
-  readonly memoryWords: SharedWords;
-  readonly memoryBytes: SharedBytes;
-  /** Size of memory. */
-  readonly size: number;
+  readonly memory: Regions;
   readonly iotlb: Iotlb;
   readonly inFlight: DmaInFlight;
   readonly faults: FaultRecord;
@@ -160,7 +158,7 @@ export class SoftwareDevice implements DmaMaster {
 
   /** Moves the part in the current window, from byte `from` of `bytes` on. Returns as `#move`. */
   #moveInWindow(pagesOf4K: number, offset: number, bytes: Uint8Array, from: number, access: Access): number {
-    const { size, state } = this.#paths;
+    const { memory, state } = this.#paths;
     const pageBytes = pagesOf4K * 4096;
     const entries = peek(state, this.#windowAt + WINDOW.entries);
     let within = offset;
@@ -169,9 +167,10 @@ export class SoftwareDevice implements DmaMaster {
       const length = Math.min(pageBytes - within, bytes.length - moved);
       if (!this.#translate(access)) return -1 - moved;
       const address = this.#translation.page * pageBytes + within;
-      if (address + length > size) return this.#refuse(moved, "outside-memory");
-      if ((this.#translation.access & STREAMED) === 0) this.#copy(address, bytes, moved, length, access);
-      else if (!this.#stream(address, bytes, moved, length, access)) return this.#refuse(moved, "streaming-cache-busy");
+      if (!memory.hasAll(address, length)) {
+        return this.#refuse(moved, address + length > memory.end ? "outside-memory" : "memory-hole");
+      }
+      if (!this.#moveInPage(address, bytes, moved, length, access)) return this.#refuse(moved, "streaming-cache-busy");
       moved += length;
       within = 0;
     }
@@ -217,18 +216,18 @@ export class SoftwareDevice implements DmaMaster {
   }
 
   #walk(): boolean {
-    const { state, iotlb, memoryWords, size } = this.#paths;
+    const { state, iotlb, memory } = this.#paths;
     count(state, this.#slotAt + THREAD.walks, 1);
     const window = this.#windowAt;
     const decoder = decoderOf((this.#control >>> WINDOW_FORMAT_SHIFT) & WINDOW_FORMAT_MASK);
-    // The table address is a multiple of 4, and the table (or its first level) lies inside memory: checked when the window was opened.
+    // The table (or its first level) lies inside memory: checked when the window was opened.
     const table =
-      (peek(state, window + WINDOW.tableHigh) >>> 0) * 2 ** 30 + (peek(state, window + WINDOW.tableLow) >>> 2);
+      (peek(state, window + WINDOW.tableHigh) >>> 0) * 2 ** 32 + (peek(state, window + WINDOW.tableLow) >>> 0);
     const levels = peek(state, window + WINDOW.levels);
     const levelBits = peek(state, window + WINDOW.levelBits);
-    const at = locate(memoryWords, size / 4, table, this.#entry, levels, levelBits, decoder, this.#translation);
+    const at = locate(memory, table, this.#entry, levels, levelBits, decoder, this.#translation);
     const pageShift = peek(state, window + WINDOW.pageShift);
-    const walked = at < 0 ? NOT_MAPPED : walk(memoryWords, at, decoder, pageShift, this.#translation);
+    const walked = at < 0 ? NOT_MAPPED : walkAt(memory, at, decoder, pageShift, this.#translation);
     if (walked === WALKED) {
       if (!iotlb.fill(this.#windowNumber, this.#entry, this.#translation)) {
         count(state, this.#slotAt + THREAD.fillsRefused, 1);
@@ -245,20 +244,30 @@ export class SoftwareDevice implements DmaMaster {
     if (load(state, partition + PARTITION.freezesOnFault) !== 0) store(state, partition + PARTITION.frozen, 1);
   }
 
-  #copy(address: number, bytes: Uint8Array, from: number, length: number, access: Access): void {
-    const part = length === bytes.length ? bytes : bytes.subarray(from, from + length);
-    if (access === DEVICE_READS) copyOut(this.#paths.memoryBytes, address, part);
-    else copyIn(this.#paths.memoryBytes, address, part);
+  /**
+   * Moves the part of the DMA that lies in one page, all of which is memory: region by region. False: the lock of the streaming cache was not
+   * available.
+   */
+  #moveInPage(address: number, bytes: Uint8Array, from: number, length: number, access: Access): boolean {
+    const streams = (this.#translation.access & STREAMED) !== 0;
+    for (let done = 0; done < length; ) {
+      const region = this.#paths.memory.find(address + done) as RegionView;
+      const count = Math.min(length - done, region.end - (address + done));
+      const part = count === bytes.length ? bytes : bytes.subarray(from + done, from + done + count);
+      if (!streams) copy(region, address + done, part, access);
+      else if (!this.#stream(region, address + done, part, access)) return false;
+      done += count;
+    }
+    return true;
   }
 
-  /** As `#copy`, through the streaming cache if there is one. False: its lock was not available. */
-  #stream(address: number, bytes: Uint8Array, from: number, length: number, access: Access): boolean {
+  /** As `copy`, through the streaming cache if there is one. False: its lock was not available. */
+  #stream(region: RegionView, address: number, part: Uint8Array, access: Access): boolean {
     const { streaming } = this.#paths;
-    if (streaming === undefined) this.#copy(address, bytes, from, length, access);
-    else {
-      const part = bytes.subarray(from, from + length);
+    if (streaming !== undefined) {
       return streaming.transfer(this.#entry, this.#translation.context ?? 0, address, part, access);
     }
+    copy(region, address, part, access);
     return true;
   }
 
@@ -266,6 +275,12 @@ export class SoftwareDevice implements DmaMaster {
     this.#reason = reason;
     return -1 - moved;
   }
+}
+
+/** Copies between a device's bytes and a region, which has them all. */
+function copy(region: RegionView, address: number, part: Uint8Array, access: Access): void {
+  if (access === DEVICE_READS) copyOut(region.bytes, address - region.address, part);
+  else copyIn(region.bytes, address - region.address, part);
 }
 
 /** The entry of an open window that contains a page of 4 KiB, or NO_WINDOW. */

@@ -224,7 +224,7 @@ function walking(library: Library, changing: (ops: LinearOps) => void): Explorat
         const inFlight = new threads.DmaInFlight(words, layout.readLayout(words, handle.state.byteLength / 4), thread);
         const found: Translation = { page: 0, access: 0 };
         inFlight.begin();
-        const answer = walk.walk(memory.words, 0, walk.decoderOf(library.formatCode), pageShift, found);
+        const answer = walk.walkAt(memory.regions, 0, walk.decoderOf(library.formatCode), pageShift, found);
         inFlight.end();
         return answer === WALKED ? found.page : 0;
       },

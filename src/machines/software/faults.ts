@@ -24,10 +24,12 @@ export const FAULT_REASONS = [
   "bad-entry",
   "read-refused",
   "write-refused",
-  /** The entry leads to an address outside of memory. */
+  /** The entry leads to an address beyond the end of memory. */
   "outside-memory",
   /** A dead or stopped thread holds the lock of the streaming cache. */
   "streaming-cache-busy",
+  /** The entry leads to an address between two regions of memory. */
+  "memory-hole",
 ] as const;
 export type FaultReason = (typeof FAULT_REASONS)[number];
 

@@ -1,5 +1,5 @@
 /**
- * Layout of a software machine's shared state. (Its physical memory is a separate buffer.) Every object of this folder is one thread's view
+ * Layout of a software machine's shared state. (Its physical memory has buffers of its own.) Every object of this folder is one thread's view
  * of this buffer.
  *
  *   header | clocks | in-flight bits | devices | partitions with their windows | the IOMMU's own words | threads | IOTLB ways |
@@ -20,7 +20,7 @@ const LINE_WORDS = 32;
 /** "IOMM" in ASCII. */
 export const MAGIC = 0x494f4d4d;
 /** Version of this layout. Raised with every change that another version could misread. */
-export const LAYOUT_VERSION = 4;
+export const LAYOUT_VERSION = 5;
 
 /** Words of the header. They never change after creation. */
 export const HEADER = {
@@ -34,7 +34,7 @@ export const HEADER = {
   faultRecords: 6,
   busyMilliseconds: 7,
   devices: 8,
-  /** Size of the physical memory, in units of 4096 bytes. */
+  /** The end of physical memory, in units of 4096 bytes. */
   memoryPages: 9,
   partitions: 10,
   windows: 11,
@@ -152,7 +152,7 @@ export interface Geometry {
   readonly faultRecords: number;
   readonly busyMilliseconds: number;
   readonly devices: number;
-  /** Size of the physical memory, in units of 4096 bytes. */
+  /** The end of physical memory, in units of 4096 bytes. */
   readonly memoryPages: number;
   readonly partitions: number;
   /** Windows of each partition. */

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Worker } from "node:worker_threads";
 import { Crew } from "../../crew/crew.ts";
+import { PhysicalMemory } from "../../memory/physical-memory.ts";
 import {
   CONTROL,
   ENABLE,
@@ -219,7 +220,7 @@ test("a set-up that makes no sense is refused with what is wrong, and translatio
   refused({ format: IOPTE, pageShift: 12 }, /page shift of the window is 12; expected one of 13, 16/);
   refused({ tableAddress: TABLE_ADDRESS + 8 }, /table address of the window is 65544; expected a multiple of 4096/);
   refused({ tableAddress: 2 ** 20 }, /table address of the window is 1048576/);
-  refused({ tableAddress: 2 ** 20 - 4096, entries: 513 }, /with 513 entries below 1048576/);
+  refused({ tableAddress: 2 ** 20 - 4096, entries: 513 }, /with 513 entries in memory, \[0x0, 0x100000\)/);
   refused({ windowBase: 1n }, /base of the window is 1n; expected a multiple of 4096/);
   refused({ windowBase: (1n << 64n) - (255n << 12n) }, /with 256 pages below 2\^64/);
   refused({ windowBase: -4096n }, /register value is -4096n; expected 64 bits, unsigned/);
@@ -328,9 +329,11 @@ test("a handle goes through structured cloning, and a foreign or cut one is refu
     assert.throws(() => SoftwareMachine.attach(wrong), FormatError);
   };
   refused({ state: handle.memory }, /not that of a software machine/);
+  const small = PhysicalMemory.of([{ address: 0, buffer: new SharedArrayBuffer(4096) }]);
+  refused({ memory: small.handle }, /the handle's memory ends at 4096; its machine's ends at 1048576/);
   refused({ state: new SharedArrayBuffer(0) }, /not that of a software machine/);
   refused({ state: new ArrayBuffer(4096) }, /not that of a software machine/);
-  refused({ memory: new SharedArrayBuffer(4096) }, /has 4096 bytes of memory; its machine has 1048576/);
+  refused({ memory: new SharedArrayBuffer(4096) }, /not that of physical memory: its regions is undefined/);
   refused({ memory: undefined }, /not that of a software machine/);
   refused({ devices: ["a"] }, /names 1 devices; its machine has 2/);
   const cut = new SharedArrayBuffer(handle.state.byteLength - 4);
@@ -339,7 +342,7 @@ test("a handle goes through structured cloning, and a foreign or cut one is refu
   const newer = new SharedArrayBuffer(handle.state.byteLength);
   new Uint8Array(newer).set(new Uint8Array(handle.state));
   new Int32Array(newer)[1] = 99;
-  refused({ state: newer }, /layout version 99; this library has version 4/);
+  refused({ state: newer }, /layout version 99; this library has version 5/);
   assert.throws(() => SoftwareMachine.attach(undefined as unknown as SoftwareMachineHandle), FormatError);
 });
 

@@ -19,10 +19,13 @@ import {
   threadsFor,
 } from "../../crew/crew.ts";
 import type { DmaMachine, Fault } from "../../machine/contract.ts";
+import { checkMemoryHandle, PhysicalMemory, type PhysicalMemoryHandle } from "../../memory/physical-memory.ts";
+import { Regions } from "../../memory/regions.ts";
 import { counted } from "../../shared/counters.ts";
-import { bytesOf, createShared, poke, type SharedBuffer, type SharedWords, wordsOf } from "../../shared/memory.ts";
+import { createShared, poke, type SharedBuffer, type SharedWords, wordsOf } from "../../shared/memory.ts";
 import { checkHandle } from "../../table/handle.ts";
-import { checkInteger, FormatError, InvalidArgumentError } from "../../units/errors.ts";
+import { hexadecimal } from "../../units/counts.ts";
+import { checkInteger, FormatError, InvalidArgumentError, inWords } from "../../units/errors.ts";
 import { checkKeys } from "../../units/keys.ts";
 import { type DevicePaths, SoftwareDevice } from "./device.ts";
 import { FaultRecord } from "./faults.ts";
@@ -40,11 +43,14 @@ import {
   readLayout,
   THREAD,
 } from "./layout.ts";
-import { createMemory, SoftwareMemory } from "./memory.ts";
+import { createMemory } from "./memory.ts";
 import { ThreadRegisters } from "./registers.ts";
 import { StreamingCache } from "./streaming-cache.ts";
 import { DmaInFlight, slotAt } from "./threads.ts";
 import { TranslationUnit } from "./translation.ts";
+
+/** Memory must end below: its number of pages, and of a direct window over it, is a positive 32-bit integer. */
+const MEMORY_END = 2 ** 43;
 
 export interface IotlbOptions {
   /** Number of translations: 0 (no IOTLB), or a power of two times `ways`; at most 65,536. Default 64. */
@@ -58,8 +64,10 @@ export interface IotlbOptions {
 }
 
 export interface SoftwareMachineOptions {
-  /** Size of physical memory: a multiple of 4096, up to 4 GiB. */
-  readonly memoryBytes: number;
+  /** Size of the physical memory that the machine makes: a multiple of 4096, up to 4 GiB. Left out: `memory` is given. */
+  readonly memoryBytes?: number;
+  /** Existing memory, instead of `memoryBytes`: such as a guest's RAM. It ends below 2^43. A DMA into a hole is the fault "memory-hole". */
+  readonly memory?: PhysicalMemory;
   /** Names of the devices, each once. Default: one device, "device0". */
   readonly devices?: readonly string[];
   /** Name of the IOMMU's model in IOMMU_MODELS (iommus/). Default "linear". */
@@ -81,7 +89,7 @@ export interface SoftwareMachineOptions {
 
 /** Post it to another thread and attach there. Structured-cloneable. */
 export interface SoftwareMachineHandle {
-  readonly memory: SharedBuffer;
+  readonly memory: PhysicalMemoryHandle;
   readonly state: SharedBuffer;
   readonly devices: readonly string[];
   /** The threads that may attach. */
@@ -118,7 +126,7 @@ export class SoftwareMachine implements DmaMachine {
   readonly attachment: Attachment;
   /** This thread's number in the crew. */
   readonly thread: number;
-  readonly memory: SoftwareMemory;
+  readonly memory: PhysicalMemory;
   readonly registers: ThreadRegisters;
   /** The translation unit, for register models and hypervisors. Platforms use those. */
   readonly translation: TranslationUnit;
@@ -141,27 +149,23 @@ export class SoftwareMachine implements DmaMachine {
     this.attachment = this.#enter(handle.structure);
     this.#state = state;
     this.#layout = layout;
-    this.memory = new SoftwareMemory(handle.memory);
-    const size = this.memory.bytes;
+    this.memory = PhysicalMemory.attach(handle.memory);
+    const { regions } = this.memory;
     const iotlb = new Iotlb(state, layout, thread);
     const inFlight = new DmaInFlight(state, layout, thread);
     const faults = new FaultRecord(state, layout, handle.devices, thread);
-    const unit = new TranslationUnit({ state, layout, thread, memoryBytes: size, iotlb, inFlight });
+    const unit = new TranslationUnit({ state, layout, thread, memory: regions, iotlb, inFlight });
     const model = IOMMU_MODELS[layout.model] as IommuModel;
     const faultsLost = (): number => faults.lost();
-    const streaming = streamingCacheOf(model, handle, layout, thread);
+    const streaming = streamingCacheOf(model, handle.state, regions, layout, thread);
     const parts = { unit, memory: this.memory, state, at: layout.modelAt, faultsLost, streaming };
     this.registers = new ThreadRegisters(model.create(parts));
     this.translation = unit;
-    const memoryBytes = bytesOf(handle.memory);
-    const memoryWords = this.memory.words;
     this.#paths = {
       state,
       layout,
       thread,
-      memoryWords,
-      memoryBytes,
-      size,
+      memory: regions,
       iotlb,
       inFlight,
       faults,
@@ -178,6 +182,7 @@ export class SoftwareMachine implements DmaMachine {
   static create(options: SoftwareMachineOptions): SoftwareMachine {
     checkKeys("a software machine", options, {
       memoryBytes: "any",
+      memory: "object",
       devices: "object",
       iommu: "any",
       partitions: "any",
@@ -192,14 +197,14 @@ export class SoftwareMachine implements DmaMachine {
       checkKeys("an IOTLB", options.iotlb, { entries: "any", ways: "any", replacement: "any", seed: "any" });
     }
     const devices = [...(options.devices ?? ["device0"])];
-    const memory = createMemory(options.memoryBytes);
-    const layout = layoutOf(geometryOf(options, devices));
+    const memory = memoryOf(options);
+    const layout = layoutOf(geometryOf(options, memory.bytes, devices));
     const state = createShared(layout.words * 4);
     writeHeader(wordsOf(state), layout, options.iotlb?.seed ?? 1);
     const { crew } = options;
     const crewHandle = crew?.handle ?? createCrewState({ threads: layout.threads });
     const structure = addStructure(openCrewState(crewHandle));
-    return SoftwareMachine.attach({ memory, state, devices, crew: crewHandle, structure }, crew);
+    return SoftwareMachine.attach({ memory: memory.handle, state, devices, crew: crewHandle, structure }, crew);
   }
 
   /**
@@ -209,7 +214,7 @@ export class SoftwareMachine implements DmaMachine {
    */
   static attach(handle: SoftwareMachineHandle, crew?: Crew): SoftwareMachine {
     checkHandle("a software machine", handle, {
-      memory: "shared",
+      memory: "object",
       state: "shared",
       devices: "list",
       crew: "object",
@@ -220,10 +225,10 @@ export class SoftwareMachine implements DmaMachine {
     if (IOMMU_MODELS[layout.model]?.words !== layout.modelWords) {
       throw new FormatError(`the machine's IOMMU is model ${layout.model}; this library has other ones`);
     }
+    checkMemoryHandle(handle.memory);
     const bytes = layout.memoryPages * 4096;
-    if (handle.memory.byteLength !== bytes) {
-      throw new FormatError(`the handle has ${handle.memory.byteLength} bytes of memory; its machine has ${bytes}`);
-    }
+    const { end } = new Regions(handle.memory.regions);
+    if (end !== bytes) throw new FormatError(`the handle's memory ends at ${end}; its machine's ends at ${bytes}`);
     if (handle.devices.length !== layout.devices) {
       throw new FormatError(`the handle names ${handle.devices.length} devices; its machine has ${layout.devices}`);
     }
@@ -307,7 +312,21 @@ export class SoftwareMachine implements DmaMachine {
   }
 }
 
-function geometryOf(options: SoftwareMachineOptions, devices: readonly string[]): Geometry {
+/** The caller's memory, or new memory. Throws InvalidArgumentError unless exactly one of `memory` and `memoryBytes` is given. */
+function memoryOf({ memory, memoryBytes }: SoftwareMachineOptions): PhysicalMemory {
+  if (memory === undefined) return createMemory(memoryBytes as number);
+  if (memoryBytes !== undefined) {
+    throw new InvalidArgumentError("memoryBytes beside memory", memoryBytes, "only one of the two");
+  }
+  if (!(memory instanceof PhysicalMemory)) {
+    throw new InvalidArgumentError("memory of the machine", memory, "a PhysicalMemory");
+  }
+  if (memory.bytes < MEMORY_END) return memory;
+  const found = inWords(hexadecimal(memory.bytes));
+  throw new InvalidArgumentError("end of the machine's memory", found, `an address below ${hexadecimal(MEMORY_END)}`);
+}
+
+function geometryOf(options: SoftwareMachineOptions, memoryBytes: number, devices: readonly string[]): Geometry {
   const { faultRecords = 64, busyMilliseconds = 1000, iotlb = {}, partitions = 1, windows = 1 } = options;
   const { entries = 64, ways = 4, replacement = "round-robin" } = iotlb;
   const threads = threadsFor("threads of the machine", options.crew, options.threads);
@@ -336,7 +355,7 @@ function geometryOf(options: SoftwareMachineOptions, devices: readonly string[])
     faultRecords: 2 ** Math.ceil(Math.log2(faultRecords)),
     busyMilliseconds,
     devices: devices.length,
-    memoryPages: options.memoryBytes / 4096,
+    memoryPages: memoryBytes / 4096,
     partitions,
     windows,
     model,
@@ -354,13 +373,14 @@ function checkDevices(devices: readonly string[]): void {
 
 function streamingCacheOf(
   { streamingCacheAt }: IommuModel,
-  handle: SoftwareMachineHandle,
+  state: SharedBuffer,
+  memory: Regions,
   layout: Layout,
   thread: number,
 ): StreamingCache | undefined {
   if (streamingCacheAt === undefined) return undefined;
   const at = layout.modelAt + streamingCacheAt;
-  return new StreamingCache({ ...handle, at, thread, patienceMs: layout.busyMilliseconds });
+  return new StreamingCache({ memory, state, at, thread, patienceMs: layout.busyMilliseconds });
 }
 
 /** Before the buffer is shared: plain stores. */

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { PhysicalMemory } from "../../memory/physical-memory.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
-import { createMemory, SoftwareMemory } from "./memory.ts";
+import { createMemory } from "./memory.ts";
 
-function memoryOf(bytes = 8192): SoftwareMemory {
-  return new SoftwareMemory(createMemory(bytes));
+function memoryOf(bytes = 8192): PhysicalMemory {
+  return createMemory(bytes);
 }
 
 test("words are little-endian and unsigned, and the bytes are the same memory", () => {
@@ -18,9 +19,9 @@ test("words are little-endian and unsigned, and the bytes are the same memory", 
 });
 
 test("a second view of the same buffer sees the same bytes", () => {
-  const buffer = createMemory(4096);
-  new SoftwareMemory(buffer).store32(4092, 7);
-  assert.equal(new SoftwareMemory(buffer).load32(4092), 7);
+  const { handle } = createMemory(4096);
+  PhysicalMemory.attach(handle).store32(4092, 7);
+  assert.equal(PhysicalMemory.attach(handle).load32(4092), 7);
 });
 
 test("runs of words are stored whole, whichever word of a pair is last, and nothing beside them", () => {
@@ -54,7 +55,10 @@ test("every access outside of memory is refused with the address, and changes no
     () => memory.storeWords(-8, words, 2, 0),
   ];
   for (const access of outside) assert.throws(access, InvalidArgumentError, String(access));
-  assert.throws(() => memory.load32(4096), /physical address of 4 bytes is 4096; expected .* below 4096/);
+  assert.throws(
+    () => memory.load32(4096),
+    /physical address of 4 bytes is 0x1000; expected all bytes in \[0x0, 0x1000\)/,
+  );
   const all = new Uint8Array(4096);
   memory.read(0, all);
   assert.ok(all.every((byte) => byte === 0));
@@ -78,7 +82,7 @@ test("a memory is a multiple of 4096 bytes, and at least that", () => {
 });
 
 test("the last word of 4 GiB can be addressed, where the engine gives so much", (t) => {
-  let memory: SoftwareMemory;
+  let memory: PhysicalMemory;
   try {
     memory = memoryOf(2 ** 32);
   } catch (error) {

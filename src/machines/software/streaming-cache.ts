@@ -10,6 +10,7 @@
  * A thread that is killed may leave the lock taken. Each line is always valid or empty: its state is stored last when it is filled, and it
  * is emptied only after memory has its data. So `forget` only releases the lock.
  */
+import type { Regions, RegionView } from "../../memory/regions.ts";
 import { inherit, LOCK_WORDS, lock, tagOf, unlock } from "../../shared/lock.ts";
 import type { SharedBuffer, SharedBytes, SharedWords } from "../../shared/memory.ts";
 import * as memory from "../../shared/memory.ts";
@@ -54,7 +55,7 @@ const DRAINING = 3;
 const NO_LINE = -1;
 
 export interface StreamingCacheOptions {
-  readonly memory: SharedBuffer;
+  readonly memory: Regions;
   readonly state: SharedBuffer;
   /** Index of its first word in the state. Initially all words are 0. */
   readonly at: number;
@@ -67,7 +68,7 @@ export interface StreamingCacheOptions {
 export class StreamingCache {
   readonly #words: SharedWords;
   readonly #stateBytes: SharedBytes;
-  readonly #memoryBytes: SharedBytes;
+  readonly #memory: Regions;
   readonly #at: number;
   readonly #linesAt: number;
   readonly #linesEnd: number;
@@ -78,7 +79,7 @@ export class StreamingCache {
   constructor({ memory, state, at, thread, patienceMs }: StreamingCacheOptions) {
     this.#words = wordsOf(state);
     this.#stateBytes = bytesOf(state);
-    this.#memoryBytes = bytesOf(memory);
+    this.#memory = memory;
     this.#at = at;
     this.#linesAt = at + LINES_AT;
     this.#linesEnd = this.#linesAt + STREAMING_CACHE_LINES * LINE.words;
@@ -87,13 +88,14 @@ export class StreamingCache {
   }
 
   /**
-   * Moves bytes between a device and memory at `address`, inside the page of `entry`. False: the lock was not available, and no bytes have
+   * Moves bytes between a device and memory at `address`, inside the page of `entry` and one region. False: the lock was not available, and no bytes have
    * moved. Only between `begin` and `end` of a DMA.
    */
   transfer(entry: number, context: number, address: number, bytes: Uint8Array, access: number): boolean {
     if (!this.enabled) {
-      if (access === DEVICE_WRITES) copyIn(this.#memoryBytes, address, bytes);
-      else copyOut(this.#memoryBytes, address, bytes);
+      const region = this.#regionOf(address);
+      if (access === DEVICE_WRITES) copyIn(region.bytes, address - region.address, bytes);
+      else copyOut(region.bytes, address - region.address, bytes);
       return true;
     }
     if (!this.#lock()) return false;
@@ -178,7 +180,8 @@ export class StreamingCache {
     }
     if (line === NO_LINE) {
       line = this.#take(entry, context, address);
-      copyOut(this.#memoryBytes, address, this.#scratch);
+      const region = this.#regionOf(address);
+      copyOut(region.bytes, address - region.address, this.#scratch);
       copyIn(this.#stateBytes, (line + LINE.data) * 4, this.#scratch);
       store(this.#words, line + LINE.state, FETCHED);
     }
@@ -214,6 +217,11 @@ export class StreamingCache {
     return line;
   }
 
+  /** A line lies in one region: regions begin at multiples of 4096. The device has checked that its page is memory. */
+  #regionOf(address: number): RegionView {
+    return this.#memory.find(address) as RegionView;
+  }
+
   #discard(line: number): void {
     store(this.#words, line + LINE.state, EMPTY);
   }
@@ -222,10 +230,11 @@ export class StreamingCache {
   #writeOut(line: number): void {
     const words = this.#words;
     const address = peek(words, line + LINE.addressHigh) * 2 ** 32 + (peek(words, line + LINE.addressLow) >>> 0);
+    const region = this.#regionOf(address);
     copyOut(this.#stateBytes, (line + LINE.data) * 4, this.#scratch);
     for (let i = 0; i < LINE_BYTES; i++) {
       if (((peek(words, line + LINE.mask + (i >>> 5)) >>> (i & 31)) & 1) === 0) continue;
-      copyIn(this.#memoryBytes, address + i, this.#scratch.subarray(i, i + 1));
+      copyIn(region.bytes, address - region.address + i, this.#scratch.subarray(i, i + 1));
     }
     this.#discard(line);
   }

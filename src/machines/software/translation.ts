@@ -13,6 +13,7 @@
  * at a time; all threads may invalidate.
  */
 
+import type { Regions } from "../../memory/regions.ts";
 import { count } from "../../shared/counters.ts";
 import type { SharedWords } from "../../shared/memory.ts";
 import * as memory from "../../shared/memory.ts";
@@ -57,7 +58,7 @@ export interface TranslationParts {
   readonly state: SharedWords;
   readonly layout: Layout;
   readonly thread: number;
-  readonly memoryBytes: number;
+  readonly memory: Regions;
   readonly iotlb: Iotlb;
   readonly inFlight: DmaInFlight;
 }
@@ -68,7 +69,7 @@ export class TranslationUnit {
   /** Windows of each partition. */
   readonly windows: number;
   readonly devices: number;
-  readonly memoryBytes: number;
+  readonly #memory: Regions;
   readonly #state: SharedWords;
   readonly #layout: Layout;
   readonly #iotlb: Iotlb;
@@ -79,7 +80,7 @@ export class TranslationUnit {
     this.partitions = parts.layout.partitions;
     this.windows = parts.layout.windows;
     this.devices = parts.layout.devices;
-    this.memoryBytes = parts.memoryBytes;
+    this.#memory = parts.memory;
     this.#state = parts.state;
     this.#layout = parts.layout;
     this.#iotlb = parts.iotlb;
@@ -104,7 +105,7 @@ export class TranslationUnit {
     return PASSED;
   }
 
-  /** Opens a window without a table over all memory: bus address − base is the physical address. */
+  /** Opens a window without a table over all memory and its holes: bus address − base is the physical address. */
   openDirect(partition: number, window: number, base: bigint): number {
     const answer = this.closeWindow(partition, window);
     if (answer !== PASSED) return answer;
@@ -112,7 +113,7 @@ export class TranslationUnit {
       windowAt(this.#layout, partition, window),
       base,
       12,
-      this.memoryBytes / 4096,
+      this.#memory.end / 4096,
       WINDOW_OPEN | WINDOW_DIRECT,
     );
     return PASSED;
@@ -254,8 +255,8 @@ export class TranslationUnit {
 
   #checkTable(address: number, entries: number): void {
     const fits = Number.isInteger(address) && address >= 0 && address % TABLE_ALIGNMENT === 0;
-    if (fits && address + entries * ENTRY_BYTES <= this.memoryBytes) return;
-    const expected = `a multiple of ${TABLE_ALIGNMENT} with ${entries} entries below ${this.memoryBytes}`;
+    if (fits && this.#memory.hasAll(address, entries * ENTRY_BYTES)) return;
+    const expected = `a multiple of ${TABLE_ALIGNMENT} with ${entries} entries in memory, ${this.#memory}`;
     throw new InvalidArgumentError("table address of the window", address, expected);
   }
 }

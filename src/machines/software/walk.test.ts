@@ -6,19 +6,19 @@ import { sun4vTte } from "../../formats/sun4v-tte.ts";
 import { powernvTce } from "../../formats/tce.ts";
 import type { Access } from "../../units/numbers.ts";
 import { STREAMED, type Translation } from "./iotlb.ts";
-import { createMemory, SoftwareMemory } from "./memory.ts";
+import { createMemory } from "./memory.ts";
 import { IOPTE, invalidate, readByDevice, start, TCE, tce, writeEntry } from "./set-up.model.ts";
-import { BAD_ENTRY, decoderOf, NOT_MAPPED, WALKED, walk } from "./walk.ts";
+import { BAD_ENTRY, decoderOf, NOT_MAPPED, WALKED, walkAt } from "./walk.ts";
 
 const SUN4V = 3;
 const LDC = 4;
 
 /** Walks eight bytes, in the order of memory: the answer, and the translation where there is one. */
 function walkBytes(format: number, pageShift: number, bytes: readonly number[]): [number, number?, number?] {
-  const memory = new SoftwareMemory(createMemory(4096));
+  const memory = createMemory(4096);
   memory.write(8, Uint8Array.from(bytes));
   const found: Translation = { page: -1, access: -1 };
-  const answer = walk(memory.words, 2, decoderOf(format), pageShift, found);
+  const answer = walkAt(memory.regions, 8, decoderOf(format), pageShift, found);
   return answer === WALKED ? [answer, found.page, found.access] : [answer];
 }
 
@@ -89,7 +89,7 @@ test("an LDC entry written by hand: address in bits 59 to 13, COPY_R 0x200, COPY
 test("the walk reads back what the formats write, for every page size, at both ends and in between", () => {
   const words = new Uint32Array(2);
   const found: Translation = { page: -1, access: -1 };
-  const memory = new SoftwareMemory(createMemory(4096));
+  const memory = createMemory(4096);
   for (const [format, code] of [
     [powernvTce, TCE],
     [sun4uIopte, IOPTE],
@@ -104,7 +104,7 @@ test("the walk reads back what the formats write, for every page size, at both e
         for (const access of [1, 2, 3] as const satisfies readonly Access[]) {
           assert.ok(format.encode(page, 1, access, pageShift, words));
           memory.storeWords(0, words, 2, format.validWord);
-          assert.equal(walk(memory.words, 0, decoderOf(code), pageShift, found), WALKED);
+          assert.equal(walkAt(memory.regions, 0, decoderOf(code), pageShift, found), WALKED);
           assert.deepEqual(found, { page, access: format.grants[access] }, `${format.name} ${pageShift} ${page}`);
         }
       }

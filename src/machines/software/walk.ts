@@ -4,6 +4,7 @@
  * The decoders are written from the layouts and share no code with src/formats, so that a mistake in one shows as a difference. They work
  * on bytes in memory order, while the encoders work on words.
  */
+import type { Regions, RegionView } from "../../memory/regions.ts";
 import { load, type SharedWords } from "../../shared/memory.ts";
 import { InvariantError } from "../../units/errors.ts";
 import { STREAMED, type Translation } from "./iotlb.ts";
@@ -126,7 +127,7 @@ const ldcMapEntry: EntryDecoder = {
 export const DECODERS: readonly (EntryDecoder | undefined)[] = [undefined, tce, iopte, sun4vTte, ldcMapEntry];
 
 /**
- * Reads the entry whose first word is word `at` of memory, and decodes it. Only between `begin` and `end` of a DMA.
+ * Reads the entry whose first word is word `at` of a region of memory, and decodes it. Only between `begin` and `end` of a DMA.
  *
  * Hardware reads the 8 bytes at once. Here the valid word is read before and after the other, and both must agree. That is
  * enough because an emptied entry is set again only after its invalidation, which waits for this DMA: during one DMA an entry
@@ -161,15 +162,27 @@ const NO_LEVEL = -1;
 export const BAD_LEVEL = -2;
 const INNER_PAGE_SHIFT = 12;
 const READ_AND_WRITE = 3;
+const ENTRY_BYTES = 8;
+
+/** As `walk`, for the entry at a physical address, a multiple of 8 in memory. An entry lies in one region. */
+export function walkAt(
+  memory: Regions,
+  address: number,
+  decoder: EntryDecoder,
+  pageShift: number,
+  into: Translation,
+): number {
+  const region = memory.find(address) as RegionView;
+  return walk(region.words, (address - region.address) / 4, decoder, pageShift, into);
+}
 
 /**
- * The word index of an entry in a table of `levels` levels with 2^levelBits entries each, that begins at word `table` of `words`.
- * NO_LEVEL: an inner entry is empty. BAD_LEVEL: an inner entry is invalid, or leads out of memory. Only between `begin` and `end` of a DMA.
- * An inner entry is stored once, before the entries below it, and does not change, so a load of it can't be torn.
+ * The physical address of an entry in a table of `levels` levels with 2^levelBits entries each, that begins at `table`. NO_LEVEL: an inner
+ * entry is empty. BAD_LEVEL: an inner entry is invalid, or leads out of memory. Only between `begin` and `end` of a DMA. An inner entry is
+ * stored once, before the entries below it, and does not change, so a load of it can't be torn.
  */
 export function locate(
-  memory: SharedWords,
-  words: number,
+  memory: Regions,
   table: number,
   entry: number,
   levels: number,
@@ -181,13 +194,12 @@ export function locate(
   let at = table;
   for (let level = levels - 1; level > 0; level--) {
     const index = Math.floor(entry / perLevel ** level) % perLevel;
-    const walked = walk(memory, at + 2 * index, decoder, INNER_PAGE_SHIFT, scratch);
+    const walked = walkAt(memory, at + ENTRY_BYTES * index, decoder, INNER_PAGE_SHIFT, scratch);
     if (walked !== WALKED) return walked === NOT_MAPPED ? NO_LEVEL : BAD_LEVEL;
-    // A page of 4096 bytes has 1024 words.
-    at = scratch.page * 1024;
-    if (scratch.access !== READ_AND_WRITE || at + 2 * perLevel > words) return BAD_LEVEL;
+    at = scratch.page * 4096;
+    if (scratch.access !== READ_AND_WRITE || !memory.hasAll(at, ENTRY_BYTES * perLevel)) return BAD_LEVEL;
   }
-  return levels === 1 ? at + (decoder.entryWords ?? 2) * entry : at + 2 * (entry % perLevel);
+  return levels === 1 ? at + 4 * (decoder.entryWords ?? 2) * entry : at + ENTRY_BYTES * (entry % perLevel);
 }
 
 /** The decoder of an open window's format code. */

@@ -4,7 +4,8 @@ import { ENTRY_BYTES, type EntryFormat } from "../../formats/contract.ts";
 import { createSun4uIopte, sun4uIopte } from "../../formats/sun4u-iopte.ts";
 import { powernvTce } from "../../formats/tce.ts";
 import type { Registers } from "../../machine/contract.ts";
-import { createMemory, SoftwareMemory } from "../../machines/software/memory.ts";
+import { createMemory } from "../../machines/software/memory.ts";
+import type { PhysicalMemory } from "../../memory/physical-memory.ts";
 import type { EntryValue } from "../../table/contract.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
 import type { Access } from "../../units/numbers.ts";
@@ -50,13 +51,13 @@ class RecordingRegisters implements Registers {
 }
 
 interface Fixture {
-  readonly memory: SoftwareMemory;
+  readonly memory: PhysicalMemory;
   readonly registers: RecordingRegisters;
   readonly ops: LinearOps;
 }
 
 function fixture(format: EntryFormat = powernvTce, pageShift = 12, entries = 2048): Fixture {
-  const memory = new SoftwareMemory(createMemory(65536));
+  const memory = createMemory(65536);
   const registers = new RecordingRegisters();
   const ops = new LinearOps({ memory, registers, format, pageShift, entries, tableAddress: TABLE_ADDRESS });
   return { memory, registers, ops };
@@ -68,7 +69,7 @@ function get(ops: LinearOps, entry: number): EntryValue {
   return value;
 }
 
-function bytesOf(memory: SoftwareMemory, entry: number): number[] {
+function bytesOf(memory: PhysicalMemory, entry: number): number[] {
   const bytes = new Uint8Array(ENTRY_BYTES);
   memory.read(TABLE_ADDRESS + entry * ENTRY_BYTES, bytes);
   return [...bytes];
@@ -211,7 +212,7 @@ test("what the machine could not do is a failure that the caller gets", () => {
 });
 
 test("a table that memory can't hold, or of a page size that the format lacks, is refused", () => {
-  const memory = new SoftwareMemory(createMemory(65536));
+  const memory = createMemory(65536);
   const good = { memory, registers: new RecordingRegisters(), format: powernvTce, pageShift: 12, entries: 512 };
   const refused = (changes: Partial<ConstructorParameters<typeof LinearOps>[0]>, message: RegExp): void => {
     const options = { ...good, tableAddress: 0, ...changes };
@@ -277,7 +278,7 @@ for (const [format, pageShift, valid] of [
   [sun4uIopte, 13, 0],
 ] as const) {
   test(`${format.name}: word ${valid}, which says valid, is stored last when entries are set, and first when they are cleared`, () => {
-    const real = new SoftwareMemory(createMemory(65536));
+    const real = createMemory(65536);
     const last: number[] = [];
     const memory = new Proxy(real, {
       get: (target, name) => {

@@ -3,6 +3,7 @@
  * copies from and to memory that the other end exports. Copies are DMA through the other end's map table, which is read for each entry.
  */
 import type { Fault, Hypercall, Machine, Registers } from "../../../machine/contract.ts";
+import type { PhysicalMemory } from "../../../memory/physical-memory.ts";
 import { cookieIndex, pageShiftOf, SIZE_CODES, sizeCodeOf } from "../../../platforms/ldc/cookies.ts";
 import {
   CHANNEL,
@@ -38,7 +39,6 @@ import {
 } from "../../../platforms/sun4v/services.ts";
 import { load, type SharedWords, store } from "../../../shared/memory.ts";
 import type { SoftwareMachine } from "../../software/machine.ts";
-import type { SoftwareMemory } from "../../software/memory.ts";
 import { closed, PASSED, STILL_IN_FLIGHT } from "../../software/threads.ts";
 import type { CallInjection } from "../injection.ts";
 import { END, type Layout } from "./layout.ts";
@@ -75,7 +75,7 @@ export interface LdcEndParts {
 
 /** One thread's view. */
 export class LdcEnd implements Machine {
-  readonly memory: SoftwareMemory;
+  readonly memory: PhysicalMemory;
   readonly registers: Registers;
   readonly #parts: LdcEndParts;
   readonly #at: number;

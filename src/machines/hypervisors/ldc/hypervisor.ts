@@ -9,6 +9,7 @@
 
 import type { Crew } from "../../../crew/crew.ts";
 import type { DmaMachine, DmaMaster, Fault, Hypercall, Registers } from "../../../machine/contract.ts";
+import type { PhysicalMemory } from "../../../memory/physical-memory.ts";
 import { SIZE_CODES } from "../../../platforms/ldc/cookies.ts";
 import { LINK_UP } from "../../../platforms/ldc/services.ts";
 import { createShared, poke, type SharedBuffer, wordsOf } from "../../../shared/memory.ts";
@@ -16,7 +17,6 @@ import { checkHandle } from "../../../table/handle.ts";
 import { FormatError } from "../../../units/errors.ts";
 import { checkKeys } from "../../../units/keys.ts";
 import { SoftwareMachine, type SoftwareMachineHandle, type SoftwareMachineOptions } from "../../software/machine.ts";
-import type { SoftwareMemory } from "../../software/memory.ts";
 import { CallInjection } from "../injection.ts";
 import { LdcEnd } from "./end.ts";
 import { HEADER, LAYOUT_VERSION, type Layout, layoutOf, MAGIC, readLayout } from "./layout.ts";
@@ -115,7 +115,7 @@ export class LdcHypervisor implements DmaMachine {
   }
 
   /** End 0's memory. */
-  get memory(): SoftwareMemory {
+  get memory(): PhysicalMemory {
     return this.#machines[0].memory;
   }
   /** There are no registers. */

@@ -15,6 +15,8 @@
  *   state, then waits for these words, then removes the revoke cookie from the entry. So when the exporter sees no revoke cookie, no access
  *   is in progress. The word of a killed thread stays until `forget`.
  */
+
+import type { PhysicalMemory } from "../../../memory/physical-memory.ts";
 import { cookieIndex, pageShiftOf, SIZE_CODES, sizeCodeOf } from "../../../platforms/ldc/cookies.ts";
 import {
   EBADPGSZ,
@@ -36,7 +38,6 @@ import {
   store,
   waitWhile,
 } from "../../../shared/memory.ts";
-import type { SoftwareMemory } from "../../software/memory.ts";
 import { END, type Layout, SLOT, SLOTS_PER_THREAD, THREAD } from "./layout.ts";
 
 // Values of the two low bits of a slot's state.
@@ -75,7 +76,7 @@ export interface MapInParts {
   /** This thread's number on end 0's machine. */
   readonly thread: number;
   /** Memory of the exporting end, which contains its map table. */
-  readonly exported: SoftwareMemory;
+  readonly exported: PhysicalMemory;
 }
 
 /** One thread's view of the pages that one end has mapped in. Stateless. */
@@ -85,7 +86,7 @@ export class MapIn {
   readonly #end: 0 | 1;
   readonly #exporterAt: number;
   readonly #thread: number;
-  readonly #exported: SoftwareMemory;
+  readonly #exported: PhysicalMemory;
 
   constructor(parts: MapInParts) {
     this.#state = parts.state;

@@ -17,7 +17,6 @@ import type { CreatedSlot, Windows } from "./windows.ts";
 interface Library {
   readonly machine: typeof import("../../software/machine.ts");
   readonly pages: typeof import("../../../memory/physical-pages.ts");
-  readonly memory: typeof import("../../software/memory.ts");
   readonly state: typeof import("./state.ts");
   readonly windows: typeof import("./windows.ts");
   readonly calls: typeof import("./tce-calls.ts");
@@ -28,7 +27,6 @@ async function libraryWith(plants: readonly Plant[]): Promise<Library> {
   return {
     machine: await copy.load("machines/software/machine.js"),
     pages: await copy.load("memory/physical-pages.js"),
-    memory: await copy.load("machines/software/memory.js"),
     state: await copy.load("machines/hypervisors/papr/state.js"),
     windows: await copy.load("machines/hypervisors/papr/windows.js"),
     calls: await copy.load("machines/hypervisors/papr/tce-calls.js"),
@@ -56,7 +54,7 @@ interface State {
 }
 
 /** One partition with one slot, and a window in it, by the thread `creator`. */
-function setup({ machine, pages, memory, state, windows, calls }: Library, creator = 0): State {
+function setup({ machine, pages, state, windows, calls }: Library, creator = 0): State {
   const first = machine.SoftwareMachine.create({
     memoryBytes: TABLE + 4096,
     iommu: "none",
@@ -92,7 +90,7 @@ function setup({ machine, pages, memory, state, windows, calls }: Library, creat
       multiTce: true,
       windows: own,
       memory: view.memory,
-      guestMemory: new memory.SoftwareMemory(first.handle.memory, TABLE),
+      guestMemory: view.memory.below(TABLE),
       unit: view.translation,
       words,
       peers: { first: 0, end: 0 },

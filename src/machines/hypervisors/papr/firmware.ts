@@ -5,6 +5,8 @@
  *
  * Removing a window ends all its mappings. The guest must check that nothing is mapped.
  */
+
+import type { PhysicalMemory } from "../../../memory/physical-memory.ts";
 import {
   type DynamicWindowTokens,
   type EehTokens,
@@ -16,7 +18,6 @@ import {
   RTAS_PARAMETER,
   RTAS_SUCCESS,
 } from "../../../platforms/pseries/papr.ts";
-import type { SoftwareMemory } from "../../software/memory.ts";
 import type { EehServices } from "./eeh-services.ts";
 import type { CreatedSlot, WindowAnswer, Windows } from "./windows.ts";
 
@@ -30,7 +31,7 @@ const MOST_CELLS = 32;
 const LAST_WINDOW_SHIFT = 60;
 
 export interface FirmwareParts {
-  readonly memory: SoftwareMemory;
+  readonly memory: PhysicalMemory;
   readonly windows: Windows;
   /** Undefined: no EEH services. */
   readonly eeh: EehServices | undefined;

@@ -15,6 +15,7 @@
 
 import type { Crew } from "../../../crew/crew.ts";
 import type { DmaMachine, Fault, Hypercall, Registers } from "../../../machine/contract.ts";
+import type { PhysicalMemory } from "../../../memory/physical-memory.ts";
 import { PhysicalPages, type PhysicalPagesHandle } from "../../../memory/physical-pages.ts";
 import {
   type DmaProperties,
@@ -36,7 +37,6 @@ import { checkKeys, type OptionTypes } from "../../../units/keys.ts";
 import { largest } from "../../../units/lists.ts";
 import type { SoftwareDevice } from "../../software/device.ts";
 import { SoftwareMachine, type SoftwareMachineHandle, type SoftwareMachineOptions } from "../../software/machine.ts";
-import { SoftwareMemory } from "../../software/memory.ts";
 import { EehServices } from "./eeh-services.ts";
 import { configAddressOf, EEH_TOKENS, Firmware, TOKENS, UNIT_ID } from "./firmware.ts";
 import { type InjectedAnswer, Injector } from "./injection.ts";
@@ -133,7 +133,7 @@ export interface UserSpaceCall {
 export class PaprHypervisor implements DmaMachine {
   readonly handle: PaprHypervisorHandle;
   /** The guest's memory. */
-  readonly memory: SoftwareMemory;
+  readonly memory: PhysicalMemory;
   readonly registers: Registers;
   readonly hypercall: Hypercall;
   /** Answers calls that KVM leaves to user space: returns the code that the guest gets, and stores results in the arguments. */
@@ -156,7 +156,7 @@ export class PaprHypervisor implements DmaMachine {
     this.handle = handle;
     this.machine = machine;
     this.registers = machine.registers;
-    this.memory = new SoftwareMemory(handle.machine.memory, setup.memoryBytes);
+    this.memory = machine.memory.below(setup.memoryBytes);
     this.#words = attachState(handle.state, geometryOf(setup));
     this.#callsAt = callsAt(geometryOf(setup), machine.thread);
     this.#windows = windowsOf(handle, machine, this.#words);

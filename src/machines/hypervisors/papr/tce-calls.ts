@@ -11,6 +11,7 @@
  */
 
 import * as addresses from "../../../formats/address.ts";
+import type { PhysicalMemory } from "../../../memory/physical-memory.ts";
 import {
   H_FUNCTION,
   H_GET_TCE,
@@ -24,7 +25,6 @@ import {
 } from "../../../platforms/pseries/papr.ts";
 import { peek, type SharedWords } from "../../../shared/memory.ts";
 import { HIGH_WORD, LOW_WORD } from "../../../units/words64.ts";
-import type { SoftwareMemory } from "../../software/memory.ts";
 import { PASSED } from "../../software/threads.ts";
 import type { TranslationUnit } from "../../software/translation.ts";
 import { type Personality, TAKEN } from "./personalities.ts";
@@ -48,9 +48,9 @@ export interface TceCallParts {
   readonly personality: Personality;
   readonly multiTce: boolean;
   readonly windows: Windows;
-  readonly memory: SoftwareMemory;
+  readonly memory: PhysicalMemory;
   /** The part of memory that the guest has. */
-  readonly guestMemory: SoftwareMemory;
+  readonly guestMemory: PhysicalMemory;
   readonly unit: TranslationUnit;
   readonly words: SharedWords;
   readonly peers: PeerPages;
@@ -61,7 +61,7 @@ export class TceCalls {
   readonly #parts: TceCallParts;
   readonly #personality: Personality;
   readonly #windows: Windows;
-  readonly #memory: SoftwareMemory;
+  readonly #memory: PhysicalMemory;
   /** Entries as in memory: little-endian words of big-endian TCEs. */
   readonly #list: Uint32Array = new Uint32Array(2 * TCES_PER_CALL);
   readonly #listBytes: Uint8Array = new Uint8Array(this.#list.buffer);

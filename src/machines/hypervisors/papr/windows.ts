@@ -6,13 +6,13 @@
  */
 
 import type { Recovered } from "../../../crew/crew.ts";
+import type { PhysicalMemory } from "../../../memory/physical-memory.ts";
 import type { PhysicalPages } from "../../../memory/physical-pages.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
 import * as shared from "../../../shared/memory.ts";
 import { createShared, wordsOf } from "../../../shared/memory.ts";
 import { IovaError } from "../../../units/errors.ts";
 import { MAX_ENTRIES } from "../../../units/numbers.ts";
-import type { SoftwareMemory } from "../../software/memory.ts";
 import { PASSED } from "../../software/threads.ts";
 import type { TranslationUnit } from "../../software/translation.ts";
 import {
@@ -57,7 +57,7 @@ export interface CreatedSlot {
 export interface WindowParts extends StateGeometry {
   readonly words: SharedWords;
   readonly thread: number;
-  readonly memory: SoftwareMemory;
+  readonly memory: PhysicalMemory;
   readonly unit: TranslationUnit;
   /** Makes a view of the hypervisor's memory for one call. */
   readonly attachPages: () => PhysicalPages;

@@ -17,6 +17,7 @@
 import type { Crew } from "../../../crew/crew.ts";
 import { SUN4V_ATTRIBUTES, sun4vAccessOf } from "../../../formats/sun4v-tte.ts";
 import type { DmaMachine, DmaMaster, Fault, Registers } from "../../../machine/contract.ts";
+import type { PhysicalMemory } from "../../../memory/physical-memory.ts";
 import {
   DEVICE_HANDLE,
   EBADALIGN,
@@ -58,7 +59,6 @@ import { checkHandle } from "../../../table/handle.ts";
 import { checkInteger, FormatError, InvalidArgumentError } from "../../../units/errors.ts";
 import { checkKeys } from "../../../units/keys.ts";
 import { SoftwareMachine, type SoftwareMachineHandle, type SoftwareMachineOptions } from "../../software/machine.ts";
-import { SoftwareMemory } from "../../software/memory.ts";
 import { closed, PASSED, STILL_IN_FLIGHT } from "../../software/threads.ts";
 import { CallInjection } from "../injection.ts";
 import { HypervisorTable, isMisaligned } from "./tables.ts";
@@ -101,7 +101,7 @@ export class Sun4vHypervisor implements DmaMachine {
   /** Real memory [0, guestBytes) belongs to the guest. */
   readonly guestBytes: number;
   /** The guest's memory. */
-  readonly memory: SoftwareMemory;
+  readonly memory: PhysicalMemory;
   /** The machine below, with the hypervisor's memory, for tests that look behind the guest. */
   readonly machine: SoftwareMachine;
   readonly #state: SharedWords;
@@ -120,7 +120,7 @@ export class Sun4vHypervisor implements DmaMachine {
     this.injection = new CallInjection(this.#state, 0);
     const entries = load(this.#state, WORD.legacyEntries);
     this.guestBytes = guestBytesOf(machine.memory.bytes, entries);
-    this.memory = new SoftwareMemory(machine.handle.memory, this.guestBytes);
+    this.memory = machine.memory.below(this.guestBytes);
     this.#legacy = new HypervisorTable(machine, this.guestBytes, entries, [
       [UNBOUND, LEGACY_WINDOW],
       [BOUND, LEGACY_WINDOW],

@@ -4,17 +4,17 @@
  */
 
 import type { Registers } from "../../../machine/contract.ts";
+import type { PhysicalMemory } from "../../../memory/physical-memory.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
 import { hexadecimal } from "../../../units/counts.ts";
 import { InvalidArgumentError, inWords } from "../../../units/errors.ts";
-import type { SoftwareMemory } from "../memory.ts";
 import type { StreamingCache } from "../streaming-cache.ts";
 import type { TranslationUnit } from "../translation.ts";
 
 /** What a model's registers are made of, in one thread. */
 export interface IommuParts {
   readonly unit: TranslationUnit;
-  readonly memory: SoftwareMemory;
+  readonly memory: PhysicalMemory;
   /** The machine's shared state; `at` is where the model's own words begin, zeros at first. */
   readonly state: SharedWords;
   readonly at: number;

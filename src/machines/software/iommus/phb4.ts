@@ -14,6 +14,7 @@
 
 import * as addresses from "../../../formats/address.ts";
 import type { Registers } from "../../../machine/contract.ts";
+import type { PhysicalMemory } from "../../../memory/physical-memory.ts";
 import { PAGE_SHIFTS_OF } from "../../../platforms/powernv/geometry.ts";
 import * as bridge from "../../../platforms/powernv/registers.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
@@ -22,7 +23,6 @@ import { hexadecimal } from "../../../units/counts.ts";
 import { InvalidArgumentError, inWords } from "../../../units/errors.ts";
 import { MAX_ENTRIES } from "../../../units/numbers.ts";
 import { highHalf, joinHalves, lowHalf } from "../../../units/words64.ts";
-import type { SoftwareMemory } from "../memory.ts";
 import * as threads from "../threads.ts";
 import type { TranslationUnit } from "../translation.ts";
 import { type IommuModel, type IommuParts, unknownRegister } from "./model.ts";
@@ -56,7 +56,7 @@ class Phb4Registers implements Registers {
   readonly #state: SharedWords;
   readonly #at: number;
   readonly #unit: TranslationUnit;
-  readonly #memory: SoftwareMemory;
+  readonly #memory: PhysicalMemory;
   /** The result of this thread's kills since its last SYNC_START, and of those before it. */
   #killed = NO_KILL;
   #synced = PASSED;

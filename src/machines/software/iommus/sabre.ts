@@ -6,12 +6,12 @@
  * thread's next read of CONTROL.
  */
 import type { Registers } from "../../../machine/contract.ts";
+import type { PhysicalMemory } from "../../../memory/physical-memory.ts";
 import * as frame from "../../../platforms/sun4u/registers.ts";
 import type { SharedWords } from "../../../shared/memory.ts";
 import * as memory from "../../../shared/memory.ts";
 import { InvalidArgumentError, inWords } from "../../../units/errors.ts";
 import { highHalf, joinHalves, lowHalf } from "../../../units/words64.ts";
-import type { SoftwareMemory } from "../memory.ts";
 import { STREAMING_CACHE_WORDS, type StreamingCache } from "../streaming-cache.ts";
 import * as threads from "../threads.ts";
 import type { TranslationUnit } from "../translation.ts";
@@ -39,7 +39,7 @@ class SabreRegisters implements Registers {
   readonly #state: SharedWords;
   readonly #at: number;
   readonly #unit: TranslationUnit;
-  readonly #memory: SoftwareMemory;
+  readonly #memory: PhysicalMemory;
   readonly #streaming: StreamingCache | undefined;
   /**
    * State of this thread: whether a flush has timed out since the last read of CONTROL, and the tags emptied since the last invalidation.
