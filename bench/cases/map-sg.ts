@@ -179,6 +179,7 @@ export class NoTable implements MappingTable {
     return first;
   }
   set(): undefined {}
+  setPages(): undefined {}
   setCoherent(): undefined {}
   synchronize(): undefined {}
   publish(): undefined {}

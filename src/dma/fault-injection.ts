@@ -64,6 +64,10 @@ export class FaultInjectingTable extends ForwardingTable {
   override set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     return this.#set.next() ?? super.set(first, count, page, access);
   }
+  /** Counts as one set. */
+  override setPages(first: number, pages: Float64Array, count: number, access: EntryAccess): Failure | undefined {
+    return this.#set.next() ?? super.setPages(first, pages, count, access);
+  }
   /** Counts as a set. */
   override setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     return this.#set.next() ?? super.setCoherent(first, count, page, access);

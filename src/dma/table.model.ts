@@ -74,6 +74,14 @@ export class ModelTable implements MappingTable {
     return undefined;
   }
 
+  setPages(first: number, pages: Float64Array, count: number, access: Access): Failure | undefined {
+    for (let i = 0; i < count; i++) {
+      const failure = this.set(first + i, 1, pages[i]!, access);
+      if (failure !== undefined) return failure;
+    }
+    return undefined;
+  }
+
   setCoherent(first: number, count: number, page: number, access: Access): Failure | undefined {
     return this.set(first, count, page, access);
   }

@@ -73,6 +73,19 @@ export class EntryMemory {
     return undefined;
   }
 
+  /** As `set`, for `count` pages in any order. */
+  setPages(address: number, pages: Float64Array, count: number, access: EntryAccess): Failure | undefined {
+    for (let i = 0; i < count; i++) {
+      const failure = this.set(address + i * ENTRY_BYTES, 1, pages[i] as number, access);
+      if (failure !== undefined) {
+        // All or nothing. No device knows these entries yet.
+        if (i > 0) this.clear(address, i);
+        return failure;
+      }
+    }
+    return undefined;
+  }
+
   /** As `set`, in a format that differs from this one by attributes only. */
   setAs(format: EntryFormat, address: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     for (let done = 0; done < count; done += BATCH_ENTRIES) {

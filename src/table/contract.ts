@@ -37,6 +37,11 @@ export interface TableOps {
    */
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined;
   /**
+   * As `set`, for `count` pages in any order: entry `first + i` leads to `pages[i]`. All or nothing. The column is the caller's: it must not
+   * be kept. Absent: the table calls `set` for each page.
+   */
+  setPages?(first: number, pages: Float64Array, count: number, access: EntryAccess): Failure | undefined;
+  /**
    * As `set`, for memory that CPU and device share while it is mapped: each sees the other's writes at once. Absent on platforms where that
    * holds for every mapping.
    */
@@ -79,6 +84,8 @@ export interface MappingTable {
   allocate(count: number, constraints: AreaConstraints, after: number): number;
   /** Writes or gathers entries inside a pending range of this thread. On failure, no entry of this call stays set. */
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined;
+  /** As `set`, for `count` pages in any order (see TableOps). */
+  setPages(first: number, pages: Float64Array, count: number, access: EntryAccess): Failure | undefined;
   /** As `set`, for coherent memory (see TableOps). */
   setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined;
   /** See TableOps. Does nothing in tables without a streaming cache. */

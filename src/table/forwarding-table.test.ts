@@ -18,6 +18,7 @@ const COUNTS = Int32Array.of(2, 1);
 const ARGUMENTS: Arguments = {
   allocate: [3, UNCONSTRAINED, 6],
   set: [1, 2, 77, 3],
+  setPages: [1, Float64Array.of(77, 79), 2, 3],
   setCoherent: [1, 2, 78, 3],
   synchronize: [1, 2],
   publish: [],

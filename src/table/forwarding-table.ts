@@ -19,6 +19,9 @@ export abstract class ForwardingTable implements MappingTable {
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     return this.#table.set(first, count, page, access);
   }
+  setPages(first: number, pages: Float64Array, count: number, access: EntryAccess): Failure | undefined {
+    return this.#table.setPages(first, pages, count, access);
+  }
   setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     return this.#table.setCoherent(first, count, page, access);
   }

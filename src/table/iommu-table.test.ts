@@ -82,6 +82,20 @@ test("bits are taken before entries are written, and no lock is held meanwhile",
   assert.equal(map(table, 4, 100), 0);
 });
 
+test("setPages of ops that lack it sets page by page, all or nothing", () => {
+  const { table, ops } = tableWith();
+  const first = table.allocate(3, UNCONSTRAINED, -1);
+  assert.equal(table.setPages(first, Float64Array.of(9, 4, 7), 3, 3), undefined);
+  assert.deepEqual(ops.pages.slice(first, first + 4), [9, 4, 7, undefined]);
+  assert.equal(table.abandon(first, 3), undefined);
+  const { set } = ops;
+  ops.set = (entry, count, page, access) =>
+    page === 7 ? "platform-refused" : set.call(ops, entry, count, page, access);
+  const next = table.allocate(3, UNCONSTRAINED, -1);
+  assert.equal(table.setPages(next, Float64Array.of(9, 4, 7), 3, 3), "platform-refused");
+  assert.ok(ops.pages.every((page) => page === undefined));
+});
+
 test("strict: entries are cleared, then invalidated, and only then can the range be taken", () => {
   const { table, ops } = tableWith();
   const other = IommuTable.attach(table.handle, new RecordingOps());
@@ -285,6 +299,7 @@ test("a window that can't be is refused with its numbers", () => {
 const ACTS: Readonly<Record<string, (table: IommuTable, pending: number, live: number) => unknown>> = {
   allocate: (table) => table.allocate(1),
   set: (table, pending) => table.set(pending, 5, 100, 3),
+  setPages: (table, pending) => table.setPages(pending, Float64Array.of(100, 7, 9, 8, 3), 5, 3),
   setCoherent: (table, pending) => table.setCoherent(pending, 5, 100, 3),
   synchronize: (table, pending) => table.synchronize(pending, 5),
   publish: (table) => table.publish(),

@@ -23,6 +23,7 @@ import { checkKeys } from "../units/keys.ts";
 import type { DmaWindow, EntryAccess, EntryRange, EntryRanges } from "../units/numbers.ts";
 import { checkWindow } from "../units/window.ts";
 import type { MappingTable, TableOps } from "./contract.ts";
+import { setEachPage } from "./set-each-page.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { UNCONSTRAINED } = constraint;
@@ -125,6 +126,13 @@ export class IommuTable implements MappingTable {
 
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     return this.#openOps.set(first, count, page, access);
+  }
+
+  setPages(first: number, pages: Float64Array, count: number, access: EntryAccess): Failure | undefined {
+    const ops = this.#openOps;
+    return ops.setPages === undefined
+      ? setEachPage(ops, first, pages, count, access)
+      : ops.setPages(first, pages, count, access);
   }
 
   setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
@@ -369,6 +377,7 @@ function closedOps(thread: number): TableOps {
   };
   return {
     set: refuse,
+    setPages: refuse,
     clear: refuse,
     get: refuse,
     exchange: refuse,

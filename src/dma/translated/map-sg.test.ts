@@ -48,8 +48,36 @@ interface Case {
   readonly scatter: number;
 }
 
-/** Elements as drivers have them: page runs, pieces with an offset, neighbours in memory, empty ones. */
+/**
+ * A buffer's pages: whole ones, but for the start of the first and the end of the last. Now and then an empty element lies between them, or
+ * one of them lacks a byte at its start or its end, so that the list is no run.
+ */
+function runsFor(pageShift: number): fc.Arbitrary<Element[]> {
+  const pageSize = 2 ** pageShift;
+  const cut = fc.oneof(fc.constant(0), fc.integer({ min: 1, max: Math.min(pageSize, MAX_BYTES) - 1 }));
+  const pages = fc.array(fc.integer({ min: 1, max: 200 }), { minLength: 1, maxLength: 12 });
+  return fc.tuple(pages, cut, cut, fc.nat(20), fc.nat(40)).map(([pages, before, after, empty, flaw]) => {
+    const elements = pages.map((page, i) => {
+      const skipped = i === 0 ? before : 0;
+      const end = i === pages.length - 1 && after > skipped ? after : pageSize;
+      return { address: BigInt(page * pageSize + skipped), bytes: Math.min(end - skipped, MAX_BYTES) };
+    });
+    const flawed = elements[flaw >> 1];
+    if (flawed !== undefined && flawed.bytes > 1) {
+      const lost = BigInt(flaw & 1);
+      elements[flaw >> 1] = { address: flawed.address + lost, bytes: flawed.bytes - 1 };
+    }
+    if (empty < elements.length) elements.splice(empty, 0, { address: 5n, bytes: 0 });
+    return elements;
+  });
+}
+
+/** Elements as drivers have them: runs of pages, pieces with an offset, neighbours in memory, empty ones. */
 function elementsFor(pageShift: number): fc.Arbitrary<Element[]> {
+  return fc.oneof(runsFor(pageShift), piecesFor(pageShift));
+}
+
+function piecesFor(pageShift: number): fc.Arbitrary<Element[]> {
   const pageSize = 2 ** pageShift;
   const element = fc.record({
     page: fc.integer({ min: 1, max: 200 }),

@@ -5,6 +5,9 @@
  * entries and output segments. In between, one area for the whole list is allocated, in which each element starts on its own IO page. If
  * that fails, every element gets its own area, requested at the end of the previous one so that areas are adjacent if possible.
  *
+ * Most lists are *runs*: each element lies in one page, and elements meet at page borders, as the pages of a buffer do. The first pass
+ * collects the pages of a run in a column, so one `setPages` writes all entries, and the second pass only cuts the run into segments.
+ *
  * All areas stay pending until the end. On a failure they are all abandoned, including that of the failing element. On success one
  * `publish` follows, which may still fail, and then all areas are committed.
  */
@@ -38,8 +41,13 @@ const { offsetInPage, pageNumber, pagesCovering, roundUp, storeAddress, storeNar
 /** No entry: nothing to continue, no preference. */
 const NONE = -1;
 
+const NO_PAGES = new Float64Array(0);
+
 /** IO pages up to 1 GiB: page arithmetic stays in 32 bits. */
 const LAST_NARROW_SHIFT = 30;
+
+/** Longer lists are not looked at as runs. Bounds the column of pages: 32 KiB a device. */
+const LONGEST_RUN = 4096;
 
 /** Results of the first pass. One object per device, overwritten by each list. */
 class Measure {
@@ -54,8 +62,11 @@ class Measure {
   segments = 0;
   /** True if an element holds whole CPU pages and is aligned to one. */
   cpuAligned = false;
-  /** The last element that is not empty. */
+  /** The first and the last element that are not empty. */
+  first = 0;
   last = 0;
+  /** True if the list is a run (see above), whose pages the column holds. */
+  isRun = false;
   digest = 0;
   /** True if an element crosses a boundary that is smaller than an IO page. */
   crosses = false;
@@ -76,12 +87,17 @@ export class ScatterListMapper implements ListMapper {
   /** As `boundaryLow` of the limits. Without merging 0, which ends a segment before every entry. */
   readonly #stopLow: number = 0;
   readonly #measure: Measure = new Measure();
+  /** True if runs are mapped as such: elements merge, need no special checks, and their offsets have 32 bits. */
+  readonly #takesRuns: boolean = false;
+  /** The pages of a run: page numbers, an element each. Grows to the length of the longest list. */
+  #pages: Float64Array = new Float64Array(64);
 
   constructor(table: MappingTable, limits: CompiledLimits, merge: boolean) {
     this.#table = table;
     this.#limits = limits;
     this.#specials = (limits.cpuAlignmentPages > 1 ? 1 : 0) + (limits.subPageBoundary !== 0 ? 1 : 0);
     this.#stopLow = merge ? limits.boundaryLow : 0;
+    this.#takesRuns = merge && this.#specials === 0 && limits.pageShift <= LAST_NARROW_SHIFT;
   }
 
   /** Maps the list with the addresses in `mapping.mappedWords`; see `RoutedDevice.mapSg`. */
@@ -110,7 +126,9 @@ export class ScatterListMapper implements ListMapper {
   /** The second pass, and the `publish` that ends it. */
   #write(list: ScatterList, access: EntryAccess, whole: number): Failure | undefined {
     try {
-      return this.#mapElements(list, access, whole) ?? this.#table.publish();
+      const isWhole = whole >= 0 && this.#measure.isRun;
+      const failure = isWhole ? this.#mapRun(list, access, whole) : this.#mapElements(list, access, whole);
+      return failure ?? this.#table.publish();
     } catch (error) {
       try {
         this.#undo(list);
@@ -196,6 +214,12 @@ export class ScatterListMapper implements ListMapper {
     const highWord = HIGH_WORD | 0;
     const measure = this.#measure;
     measure.clear();
+    const pageColumn = this.#pageColumn(length);
+    const { pagesPerWord } = this.#limits;
+    // Not 0 once the list is known to be no run.
+    let seams = pageColumn.length < length ? 1 : 0;
+    let end = 0;
+    let first = 0;
     let elements = 0;
     let pages = 0;
     let gaps = 0;
@@ -216,6 +240,11 @@ export class ScatterListMapper implements ListMapper {
       const count = wide
         ? pagesCovering(offset, bytes, pageSize)
         : ((bytes >>> pageShift) + (((offset + (bytes & offsetMask) + offsetMask) | 0) >>> pageShift)) | 0;
+      if (elements === 0) first = i;
+      else seams |= end | offset;
+      seams |= count ^ 1;
+      if (seams === 0) pageColumn[elements] = high * pagesPerWord + (low >>> pageShift);
+      end = (offset + bytes) & offsetMask;
       if (special) gaps += this.#gapBefore(pages + gaps, low, offset, bytes);
       if (bytes > maxSegmentBytes) pieces += Math.ceil(bytes / pieceBytes) - 1;
       elements++;
@@ -228,8 +257,17 @@ export class ScatterListMapper implements ListMapper {
     measure.areaPages = pages + gaps;
     measure.longest = longest;
     measure.segments = elements + pieces;
+    measure.first = first;
     measure.last = last;
+    measure.isRun = seams === 0 && pieces === 0;
     measure.digest = digest;
+  }
+
+  /** The column for the pages of a list of so many elements; an empty one if such lists are not mapped as runs. */
+  #pageColumn(elements: number): Float64Array {
+    if (!this.#takesRuns || elements > LONGEST_RUN) return NO_PAGES;
+    if (elements > this.#pages.length) this.#pages = new Float64Array(2 ** Math.ceil(Math.log2(elements)));
+    return this.#pages;
   }
 
   /**
@@ -349,6 +387,33 @@ export class ScatterListMapper implements ListMapper {
       entry += count;
       const full = wide ? (offset + bytes) % pageSize === 0 : ((offset + bytes) & offsetMask) === 0;
       joint = full ? entry : NONE;
+    }
+    return undefined;
+  }
+
+  /**
+   * The second pass over a run: writes the entries from `whole` on, and cuts the run into segments of whole elements. One area crosses no
+   * boundary, so only the segments' length matters.
+   */
+  #mapRun(list: ScatterList, access: EntryAccess, whole: number): Failure | undefined {
+    const { elements, first, last } = this.#measure;
+    const failure = this.#table.setPages(whole, this.#pages, elements, access);
+    if (failure !== undefined) return failure;
+    const { pageSize, offsetMask, maxSegmentBytes } = this.#limits;
+    const words = list.mapping.mappedWords;
+    let offset = words[2 * first + LOW_WORD]! & offsetMask;
+    const lastEnd = ((words[2 * last + LOW_WORD]! & offsetMask) + list.bytes[last]!) & offsetMask;
+    let left = elements * pageSize - offset - ((pageSize - lastEnd) & offsetMask);
+    let entry = whole;
+    while (left > 0) {
+      const head = Math.min(pageSize - offset, left);
+      // Elements are whole pages, but for the first and the last one. The last one may fit where a whole page would not.
+      let bytes = maxSegmentBytes - ((maxSegmentBytes - head) & offsetMask);
+      if (left <= maxSegmentBytes) bytes = left;
+      this.#append(list, entry, offset, bytes);
+      left -= bytes;
+      entry += (offset + bytes) / pageSize;
+      offset = 0;
     }
     return undefined;
   }

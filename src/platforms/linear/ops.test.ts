@@ -112,6 +112,29 @@ test("set, get and clear agree for runs of every length around a batch, and touc
   }
 });
 
+test("setPages writes an entry for each page of the column, and nothing beside them", () => {
+  for (const format of [powernvTce, sun4uIopte]) {
+    const { ops } = fixture(format, format.pageShifts.at(-1) as number);
+    const pages = Float64Array.from({ length: 300 }, (_, i) => (i * 7919) % 1000);
+    assert.equal(ops.setPages(100, pages, 299, 2), undefined);
+    for (let i = 0; i < 299; i++) assert.deepEqual(get(ops, 100 + i), { page: pages[i]!, access: 3 });
+    assert.deepEqual([get(ops, 99), get(ops, 399)], [EMPTY, EMPTY]);
+  }
+});
+
+test("setPages with a page that the format can't hold is refused, all or nothing", () => {
+  const { ops } = fixture(sun4uIopte, 13);
+  for (const bad of [sun4uIopte.largestPage(13) + 1, -1, 0.5, Number.NaN]) {
+    for (const at of [0, 1, 299]) {
+      const pages = Float64Array.from({ length: 300 }, (_, i) => (i === at ? bad : 1000 - i));
+      assert.equal(ops.setPages(0, pages, 300, 3), "platform-refused", `${bad} as page ${at}`);
+      for (let i = 0; i < 300; i++) assert.deepEqual(get(ops, i), EMPTY);
+    }
+  }
+  assert.throws(() => ops.setPages(2047, new Float64Array(2), 2, 3), InvalidArgumentError);
+  assert.equal(ops.setPages(0, new Float64Array(1), 2, 3), "platform-refused", "a column that is too short");
+});
+
 test("a page that the format can't hold is refused, all or nothing", () => {
   const { ops } = fixture(sun4uIopte, 13);
   const largest = sun4uIopte.largestPage(13);

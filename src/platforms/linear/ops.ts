@@ -3,6 +3,7 @@
 import type { Registers } from "../../machine/contract.ts";
 import type { Failure } from "../../units/failure.ts";
 import { checkKeys } from "../../units/keys.ts";
+import type { EntryAccess } from "../../units/numbers.ts";
 import { FlatTableOps, type FlatTableOptions } from "../flat-table.ts";
 import * as registers from "./registers.ts";
 
@@ -34,6 +35,11 @@ export class LinearOps extends FlatTableOps {
     });
     super(options);
     this.#registers = options.registers;
+  }
+
+  setPages(first: number, pages: Float64Array, count: number, access: EntryAccess): Failure | undefined {
+    this.checkRange(first, count);
+    return this.entryMemory.setPages(this.addressOf(first), pages, count, access);
   }
 
   /** "platform-busy" or "would-block" if a DMA that may use the entries does not end within the machine's time limit. */

@@ -22,6 +22,7 @@ import type { PhysicalPages } from "../../memory/physical-pages.ts";
 import type { SharedWords } from "../../shared/memory.ts";
 import * as sharedMemory from "../../shared/memory.ts";
 import type { EntryValue, TableOps } from "../../table/contract.ts";
+import { setEachPage } from "../../table/set-each-page.ts";
 import { IovaError } from "../../units/errors.ts";
 import { type Failure, failureOf, LONGER_THAN_TABLE, TABLE_FULL } from "../../units/failure.ts";
 import type { EntryAccess } from "../../units/numbers.ts";
@@ -125,6 +126,14 @@ export class TceOps implements TableOps {
       entry += run;
     }
     return undefined;
+  }
+
+  setPages(first: number, pages: Float64Array, count: number, access: EntryAccess): Failure | undefined {
+    this.#check(first, count);
+    const address = this.#find(first);
+    return address !== HOLE && first + count <= this.#runEnd
+      ? this.#entryMemory.setPages(address, pages, count, access)
+      : setEachPage(this, first, pages, count, access);
   }
 
   clear(first: number, count: number): void {

@@ -46,6 +46,10 @@ export class StumblingTable extends ForwardingTable {
     return this.#stumbles() ?? super.set(first, count, page, access) ?? this.#show(first, count);
   }
 
+  override setPages(first: number, pages: Float64Array, count: number, access: EntryAccess): Failure | undefined {
+    return this.#stumbles() ?? super.setPages(first, pages, count, access) ?? this.#show(first, count);
+  }
+
   override setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     return this.#stumbles() ?? super.setCoherent(first, count, page, access) ?? this.#show(first, count);
   }
