@@ -70,7 +70,7 @@ export class FifoCache implements Front {
 
   /** See Front. The oldest range of this length. Strict tables only. */
   allocateAtOnce(count: number, slot: number): number {
-    if ((count - 1) >>> 0 >= CACHED_LENGTHS || (count | 0) !== count) return NOT_FOUND;
+    if (typeof count !== "number" || (count - 1) >>> 0 >= CACHED_LENGTHS || (count | 0) !== count) return NOT_FOUND;
     const words = this.#words;
     const fifo = this.#fifosAt + count;
     const positions = peek(words, fifo);
@@ -85,6 +85,7 @@ export class FifoCache implements Front {
 
   /** See Front. Of this thread's ranges, those for which there is room. Strict tables only. */
   freeAtOnce(first: number, count: number, slot: number): boolean {
+    if (typeof first !== "number" || typeof count !== "number") return false;
     if ((count - 1) >>> 0 >= CACHED_LENGTHS || (count | 0) !== count) return false;
     const words = this.#words;
     const fifo = this.#fifosAt + count;

@@ -75,7 +75,10 @@ export function isAllowed(first: number, count: number, constraints: AreaConstra
 }
 
 /** Throws InvalidArgumentError for constraints that lack a field, or have another type there. */
-export function checkConstraints({ limit, alignmentPages, boundaryPages, basePage }: AreaConstraints): void {
+export function checkConstraints(constraints: AreaConstraints): void {
+  if (typeof constraints !== "object" || constraints === null)
+    throw new InvalidArgumentError("constraints", constraints, "an object; areaConstraints makes it");
+  const { limit, alignmentPages, boundaryPages, basePage } = constraints;
   if (
     Number.isFinite(limit) &&
     Number.isFinite(alignmentPages) &&

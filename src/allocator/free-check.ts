@@ -2,7 +2,7 @@
  * Checks the arguments of a free against the ledger. The four errors are out of range, not allocated, wrong length and wrong owner; each
  * message says what the ledger holds.
  */
-import { FreeError } from "../units/errors.ts";
+import { checkNumbers, FreeError } from "../units/errors.ts";
 import { failureOf, isFailure } from "../units/failure.ts";
 import {
   beginsRange,
@@ -33,10 +33,11 @@ export class FreeCheck {
   }
 
   /**
-   * The ledger's halfword of the live range [first, first + count). Throws FreeError.
+   * The ledger's halfword of the live range [first, first + count). Throws FreeError; InvalidArgumentError for what is no number.
    * Takes no lock, because it changes nothing: the caller checks again, atomically, when it changes the range.
    */
   live(first: number, count: number): number {
+    checkNumbers(first, count);
     const { ledger, thread } = this.#view;
     // The common case, in one look: a range of this thread whose slot says its whole length.
     const own = slotOf(LIVE, thread, count);
@@ -61,6 +62,7 @@ export class FreeCheck {
 
   /** The length of the live range that begins at `first`. Throws FreeError when none does. */
   lengthAt(first: number): number {
+    checkNumbers(first, 1);
     if (!(Number.isInteger(first) && first >= 0 && first < this.#entries)) throw this.#outOfRange(first, `${first}`);
     const slot = slotSeen(this.#view.ledger, first);
     if (stateIn(slot) !== LIVE) throw this.#notLive(first, 1, slot);
@@ -81,6 +83,7 @@ export class FreeCheck {
    * length.
    */
   own(first: number, count: number, state: number): number {
+    checkNumbers(first, count);
     const { ledger, thread } = this.#view;
     const slot = slotAt(ledger, first);
     if (slot === slotOf(state, thread, count) && lengthOf(ledger, first, slot) === count) return slot;

@@ -2,7 +2,7 @@
  * What an allocator is created with, checked and completed.
  */
 import { type Crew, MAX_THREADS, threadsFor } from "../crew/crew.ts";
-import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
+import { checkInteger, InvalidArgumentError, inWords, shown } from "../units/errors.ts";
 import { checkKeys, type OptionTypes } from "../units/keys.ts";
 import { type EntryRange, MAX_ENTRIES } from "../units/numbers.ts";
 import { type AreaConstraints, UNCONSTRAINED } from "./constraints.ts";
@@ -117,9 +117,14 @@ export function checkOptions(options: AllocatorOptions): CheckedOptions {
 
 /** [first, end) must be a part of the table, and not empty. */
 export function checkRange(what: string, range: EntryRange, entries: number): void {
+  if (typeof range !== "object" || range === null) throw new InvalidArgumentError(what, range, "{ first, end }");
   const { first, end } = range;
   if (!(Number.isInteger(first) && Number.isInteger(end) && first >= 0 && first < end && end <= entries)) {
-    throw new InvalidArgumentError(what, inWords(`[${first}, ${end})`), `a range of entries inside [0, ${entries})`);
+    throw new InvalidArgumentError(
+      what,
+      inWords(`[${shown(first)}, ${shown(end)})`),
+      `a range of entries inside [0, ${entries})`,
+    );
   }
 }
 

@@ -84,7 +84,8 @@ export class Pool implements Front {
    * that crosses the word's end starts later than any run inside the word, so both are what next fit finds.
    */
   allocateAtOnce(count: number, slot: number): number {
-    if ((count - 1) >>> 0 >= this.#longestAtOnce || (count | 0) !== count) return NOT_FOUND;
+    if (typeof count !== "number" || (count - 1) >>> 0 >= this.#longestAtOnce || (count | 0) !== count)
+      return NOT_FOUND;
     const words = this.#words;
     const lockAt = this.lockAt;
     if (glance(words, lockAt + POOL.longest) < count || compareExchange(words, lockAt, 0, this.#tag) !== 0)
@@ -110,9 +111,10 @@ export class Pool implements Front {
 
   /** See Front. When the lock is free now: a short range in one word of this pool. */
   freeAtOnce(first: number, count: number, slot: number): boolean {
+    if (typeof first !== "number" || first < this.first || first >= this.end) return false;
+    if (typeof count !== "number" || (count - 1) >>> 0 >= LONGEST_PLAIN || (count | 0) !== count) return false;
     const offset = first & 31;
-    if ((count - 1) >>> 0 >= LONGEST_PLAIN || (count | 0) !== count || offset + count > 32) return false;
-    if (first < this.first || first >= this.end) return false;
+    if (offset + count > 32) return false;
     const words = this.#words;
     const ledger = this.#ledger;
     const lockAt = this.lockAt;

@@ -26,7 +26,7 @@ import * as counters from "../shared/counters.ts";
 import * as locks from "../shared/lock.ts";
 import type { SharedHalves, SharedWords } from "../shared/memory.ts";
 import * as memory from "../shared/memory.ts";
-import { checkInteger, FormatError, InvalidArgumentError, IovaError, inWords } from "../units/errors.ts";
+import { checkInteger, checkNumbers, FormatError, InvalidArgumentError, IovaError, inWords } from "../units/errors.ts";
 import type { Failure, FailureCode } from "../units/failure.ts";
 import * as failures from "../units/failure.ts";
 import type { EntryRange, EntryRanges } from "../units/numbers.ts";
@@ -234,10 +234,10 @@ export class PooledAllocator {
 
   /**
    * Takes `count` entries; the range is live. `after` is a preferred first entry, or -1; a request with a preferred entry does not use the
-   * cache. Returns the first entry, or a failure code. Throws InvalidArgumentError if `count` is not a positive integer.
+   * cache. Returns the first entry, or a failure code. Throws InvalidArgumentError if `count` is not a positive integer, or `after` not an integer.
    */
   allocate(count: number, constraints: AreaConstraints = UNCONSTRAINED, after = -1): number {
-    if (constraints === UNCONSTRAINED && after < 0 && glance(this.#words, this.#askedAt) === 0) {
+    if (constraints === UNCONSTRAINED && after === -1 && glance(this.#words, this.#askedAt) === 0) {
       const first = this.#front.allocateAtOnce(count, this.#liveSlot);
       if (first >= 0) return first;
     }
@@ -263,7 +263,7 @@ export class PooledAllocator {
 
   /** As `allocate`, but pending until `commit`: recovery takes it back if this thread dies before. */
   begin(count: number, constraints: AreaConstraints, after: number): number {
-    if (constraints === UNCONSTRAINED && after < 0 && glance(this.#words, this.#askedAt) === 0) {
+    if (constraints === UNCONSTRAINED && after === -1 && glance(this.#words, this.#askedAt) === 0) {
       const first = this.#front.allocateAtOnce(count, this.#pendingSlot);
       if (first >= 0) return first;
     }
@@ -473,10 +473,11 @@ export class PooledAllocator {
   /**
    * Makes this thread the owner of another thread's live range. Call it before `reclaim` of "everything", for ranges of a dead thread that
    * others still use. `from`: the number of the present owner; left out: any. False: there is no such live range. When several threads try
-   * at once, one gets the range. Throws InvalidArgumentError for a `from` that is not a thread number.
+   * at once, one gets the range. Throws InvalidArgumentError for a `from` that is not a thread number, and for what is no number.
    */
   adopt(first: number, count: number, from?: number): boolean {
     this.checkOpen();
+    checkNumbers(first, count);
     if (from !== undefined) checkInteger("thread to adopt from", from, 0, this.#options.threads - 1);
     const ledger = this.#ledger;
     const slot = slotSeen(ledger, first);
@@ -510,6 +511,7 @@ export class PooledAllocator {
 
   /** A sentence that explains why `count` entries could not be allocated: the free entries, and the entries that other threads hold. */
   shortage(count: number): string {
+    checkInteger("count", count, 1, Number.MAX_SAFE_INTEGER);
     return shortageOf(count, this.thread, this.statistics(), heldByThreads(this.#words, this.#layout));
   }
 
@@ -614,30 +616,38 @@ export class PooledAllocator {
    */
   #allocate(count: number, constraints: AreaConstraints, after: number, slot: number): number {
     if (glance(this.#words, this.#askedAt) !== 0) this.#answer();
-    if (count < 1 || count > this.entries || (count | 0) !== count) return this.#badCount(count);
+    if (typeof count !== "number" || count < 1 || count > this.entries || (count | 0) !== count)
+      return this.#badCount(count);
     if (constraints !== UNCONSTRAINED) checkConstraints(constraints);
+    // A search would throw with the pool's lock held.
+    if (!Number.isInteger(after)) throw new InvalidArgumentError("entry after which to allocate", after, "an integer");
     const cached = after < 0 ? this.#cache.take(count, constraints, slot) : NOT_FOUND;
     if (cached >= 0) return cached;
     const next = constraints === UNCONSTRAINED && after < 0 ? this.#pools.own.allocateAtOnce(count, slot) : NOT_FOUND;
     if (next >= 0) return next;
     const state = stateIn(slot);
     const first = this.#pools.allocate(count, constraints, after, state);
-    return first >= 0 ? first : this.#tryAgain(first, () => this.#pools.allocate(count, constraints, after, state));
+    if (first >= 0) return first;
+    return this.#counted(this.#isCalledIn(first) ? this.#pools.allocate(count, constraints, after, state) : first);
   }
 
   #allocateLowest(count: number, constraints: AreaConstraints): number {
     if (glance(this.#words, this.#askedAt) !== 0) this.#answer();
-    if (count < 1 || count > this.entries || (count | 0) !== count) return this.#badCount(count);
+    if (typeof count !== "number" || count < 1 || count > this.entries || (count | 0) !== count)
+      return this.#badCount(count);
     if (constraints !== UNCONSTRAINED) checkConstraints(constraints);
     const first = this.#pools.allocateLowest(count, constraints, LIVE);
-    return first >= 0 ? first : this.#tryAgain(first, () => this.#pools.allocateLowest(count, constraints, LIVE));
+    if (first >= 0) return first;
+    return this.#counted(this.#isCalledIn(first) ? this.#pools.allocateLowest(count, constraints, LIVE) : first);
   }
 
-  /** After the pools have failed: calls cached ranges in if that can help, and tries once more. */
-  #tryAgain(failure: number, allocate: () => number): number {
-    let answer = failure;
-    const isShort = failure === TABLE_FULL || failure === OWNER_UNRESPONSIVE;
-    if (isShort && this.#callIn.callIn()) answer = allocate();
+  /** After the pools have failed: calls cached ranges in if that can help. True: a second try may succeed. */
+  #isCalledIn(failure: number): boolean {
+    return (failure === TABLE_FULL || failure === OWNER_UNRESPONSIVE) && this.#callIn.callIn();
+  }
+
+  /** Returns the answer, and counts it if it is a failure. */
+  #counted(answer: number): number {
     if (answer < 0) tally(this.#words, this.#threadAt + THREAD.failures, 1);
     return answer;
   }

@@ -68,7 +68,7 @@ for (const [state, calls] of [
 
 test("a length that is no integer is a FreeError too", () => {
   const { allocator, first } = tableWith(20, "pending");
-  for (const wrong of [20.5, -1, 0, Number.NaN, "20" as unknown as number]) {
+  for (const wrong of [20.5, -1, 0, Number.NaN]) {
     assert.throws(() => allocator.abandon(first, wrong), { name: "FreeError" }, String(wrong));
   }
   allocator.abandon(first, 20);
@@ -76,19 +76,19 @@ test("a length that is no integer is a FreeError too", () => {
 });
 
 for (const cache of ["none", "fifo"] as const) {
-  test(`cache ${cache}: a length of another type or with a fraction frees nothing, and takes nothing`, () => {
+  test(`cache ${cache}: a length with a fraction, or out of range, frees nothing, and takes nothing`, () => {
     const allocator = PooledAllocator.create({ entries: 4096, pools: 1, threads: 1, cache });
     const [first, freed] = [allocator.allocate(1), allocator.allocate(1)];
     allocator.free(freed, 1);
     const ending = allocator.allocate(2);
     allocator.startFree(ending, 2);
     const before = recorded(allocator);
-    for (const count of [1.5, 0, -1, 2 ** 32 + 1, Number.NaN, "1" as unknown as number]) {
+    for (const count of [1.5, 0, -1, 2 ** 32 + 1, Number.NaN]) {
       assert.throws(() => allocator.free(first, count), { name: "FreeError" }, `free of ${count}`);
       assert.throws(() => allocator.finishFree(ending, count), { name: "FreeError" }, `finishFree of ${count}`);
     }
     assert.throws(() => allocator.finishFree(ending, 2.5), { name: "FreeError" });
-    for (const count of [1.5, 0, -1, Number.NaN, "1" as unknown as number])
+    for (const count of [1.5, 0, -1, Number.NaN])
       assert.throws(() => allocator.allocate(count), { name: "InvalidArgumentError" }, `allocate of ${count}`);
     assert.deepEqual(recorded(allocator), before);
     assert.equal(allocator.finishFree(ending, 2), undefined);

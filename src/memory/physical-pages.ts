@@ -114,7 +114,7 @@ export class PhysicalPages {
     if (isFailure(address)) {
       throw new FreeError("out-of-range", `free of ${address}: the failure ${failureOf(address)}, no address`);
     }
-    const entry = address / PHYSICAL_PAGE_BYTES - this.#firstPage;
+    const entry = this.#entryOf(address);
     const pages = pagesOf(bytes);
     // In two steps: a range that is `ending` and whose lock can't be had waits in this thread's queue, or is quarantined.
     this.#allocator.startFree(entry, pages);
@@ -132,6 +132,7 @@ export class PhysicalPages {
 
   /** Live ranges that a thread has allocated. Exact while that thread does not run. */
   allocatedBy(thread: number): readonly PhysicalRange[] {
+    checkInteger("thread", thread, 0, this.#allocator.crew.threads - 1);
     const ranges = this.#allocator.leaks().get(thread) ?? [];
     return ranges.map(({ first, end }) => ({
       address: (this.#firstPage + first) * PHYSICAL_PAGE_BYTES,
@@ -143,8 +144,11 @@ export class PhysicalPages {
    * Moves a range of another thread to this thread: memory of a dead thread that others still use, before the thread is reclaimed with
    * everything. `from`: the owner; default: any thread. False: the range is not live, or belongs to another thread.
    */
-  adopt({ address, bytes }: PhysicalRange, from?: number): boolean {
-    return this.#allocator.adopt(address / PHYSICAL_PAGE_BYTES - this.#firstPage, bytes / PHYSICAL_PAGE_BYTES, from);
+  adopt(range: PhysicalRange, from?: number): boolean {
+    if (typeof range !== "object" || range === null)
+      throw new InvalidArgumentError("range to adopt", range, "{ address, bytes }");
+    const { address, bytes } = range;
+    return this.#allocator.adopt(this.#entryOf(address), pagesOf(bytes), from);
   }
 
   /**
@@ -178,11 +182,16 @@ export class PhysicalPages {
     this.#allocator.checkOpen();
   }
 
+  #entryOf(address: number): number {
+    if (typeof address !== "number") throw new InvalidArgumentError("address of physical pages", address, "a number");
+    return address / PHYSICAL_PAGE_BYTES - this.#firstPage;
+  }
+
   #constraintsOf(alignment: number): AreaConstraints {
-    const log2 = Math.max(0, Math.log2(alignment) - PAGE_SHIFT);
-    if (!Number.isInteger(Math.log2(alignment))) {
+    if (typeof alignment !== "number" || !Number.isInteger(Math.log2(alignment))) {
       throw new InvalidArgumentError("alignment of physical pages in bytes", alignment, "a power of two");
     }
+    const log2 = Math.max(0, Math.log2(alignment) - PAGE_SHIFT);
     this.#constraints[log2] ??= areaConstraints(this.#region, { alignmentPages: 2 ** log2 });
     return this.#constraints[log2];
   }

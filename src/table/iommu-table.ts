@@ -51,6 +51,7 @@ export type RecoverAround = (own: Recover, structure: number) => Recover;
  * outside of the window, such as a failure code.
  */
 export function iovaOf(window: DmaWindow, entry: number): bigint {
+  if (typeof window?.base !== "bigint") checkWindow(window);
   checkInteger("entry", entry, 0, window.entries - 1);
   return window.base + (BigInt(entry) << BigInt(window.pageShift));
 }

@@ -88,6 +88,12 @@ export function postHint(found: unknown): string {
   return isView ? ". It is a view: post its `.handle`" : "";
 }
 
+/** Throws unless the entry and the count are numbers. Which numbers they may be, the caller checks. */
+export function checkNumbers(first: number, count: number): void {
+  if (typeof first !== "number") throw new InvalidArgumentError("first entry", first, "an integer");
+  if (typeof count !== "number") throw new InvalidArgumentError("count", count, "an integer");
+}
+
 /** Throws unless `value` is an integer in [low, high]. */
 export function checkInteger(what: string, value: number, low: number, high: number): void {
   if (!Number.isInteger(value) || value < low || value > high) {
