@@ -113,7 +113,7 @@ export const USER = { region: 0, user: 1, words: 2 } as const;
 
 /** What a thread alone writes, and its recovery. */
 export const THREAD = {
-  /** The owner that the thread belongs to, + 1; 0: it has joined none. Written under the lock. */
+  /** The owner that the thread belongs to, + 1; 0: it has joined none. Changed under the lock. */
   owner: 0,
   /** The region of the last lookup: where the next one begins. */
   last: 1,

@@ -42,6 +42,7 @@ import { MAX_ENTRIES } from "../units/numbers.ts";
 import { type Hand, handOf, MappingCounts, mappedAtOnce, mappedOf, settleHand } from "./counts.ts";
 import {
   CHARGE,
+  cellAt,
   createPinnedState,
   FREE,
   JOURNAL,
@@ -219,11 +220,11 @@ export class PinnedMemory {
     const at = threadAt(this.#state, this.thread) + THREAD.owner;
     const answer = this.#locked(() => {
       if (this.#ownerState(owner) !== OWNER_LIVE) return "ESRCH";
-      const joined = peek(this.#state.words, at) - 1;
+      const joined = load(this.#state.words, at) - 1;
       if (joined >= 0 && joined !== owner) {
         throw new IovaError("already-joined", `thread ${this.thread} belongs to owner ${joined}`);
       }
-      poke(this.#state.words, at, owner + 1);
+      store(this.#state.words, at, owner + 1);
       return undefined;
     });
     if (answer === undefined && memory !== undefined) this.#memories.set(owner, memory);
@@ -479,11 +480,36 @@ export class PinnedMemory {
     settleHand(this.#state, thread, isMade);
   }
 
+  /**
+   * What this thread's part of the region's count holds. A container notes it before it lowers; then a recovery knows whether that was done
+   * (`restoreCell`).
+   */
+  cellOf(region: number): number {
+    return peek(this.#state.words, cellAt(this.#state, this.thread, region));
+  }
+
+  /** Stores a dead thread's part of a region's count, and settles its hand. Can be repeated. */
+  restoreCell(thread: number, region: number, value: number): void {
+    this.#checkRegion(region);
+    store(this.#state.words, cellAt(this.#state, thread, region), value | 0);
+    poke(this.#state.words, threadAt(this.#state, thread) + THREAD.handRegion, 0);
+  }
+
+  /** The owner that ends with this dead thread, when everything of it is reclaimed: no other thread has joined it. Undefined: none does. */
+  ownerEndingWith(thread: number): number | undefined {
+    const { words, threads } = this.#state;
+    const owner = load(words, threadAt(this.#state, thread) + THREAD.owner) - 1;
+    for (let other = 0; other < threads; other++) {
+      if (other !== thread && load(words, threadAt(this.#state, other) + THREAD.owner) === owner + 1) return undefined;
+    }
+    return owner < 0 ? undefined : owner;
+  }
+
   /** Detaches this thread; regions, mappings and owners stay. Later calls throw IovaError "view-closed". A second call does nothing. */
   close(): void {
     if (this.#isClosed) return;
     const errno = this.#locked(() => {
-      poke(this.#state.words, threadAt(this.#state, this.thread) + THREAD.owner, 0);
+      store(this.#state.words, threadAt(this.#state, this.thread) + THREAD.owner, 0);
       return undefined;
     });
     this.#isClosed = true;
@@ -541,7 +567,7 @@ export class PinnedMemory {
     freeOwner(this.#state, owner);
     for (let thread = 0; thread < this.#state.threads; thread++) {
       const at = threadAt(this.#state, thread) + THREAD.owner;
-      if (peek(words, at) === owner + 1) poke(words, at, 0);
+      if (load(words, at) === owner + 1) store(words, at, 0);
     }
     return undefined;
   }
@@ -700,7 +726,7 @@ export class PinnedMemory {
     }
     const hand = handOf(this.#state, thread);
     if (hand !== undefined) settleHand(this.#state, thread, hand.count < 0);
-    const owner = peek(words, threadAt(this.#state, thread) + THREAD.owner) - 1;
+    const owner = load(words, threadAt(this.#state, thread) + THREAD.owner) - 1;
     if (owner < 0) return undefined;
     if (scope === "in-flight") return { ranges: [], isLeft: true };
     const errno = this.#locked(() => this.#leaveFor(thread, owner));
@@ -711,12 +737,9 @@ export class PinnedMemory {
 
   /** A dead thread leaves its owner, which ends if no other thread has joined it. */
   #leaveFor(thread: number, owner: number): Errno | undefined {
-    const { words, threads } = this.#state;
-    const others = Array.from({ length: threads }, (_, other) => other).filter(
-      (other) => other !== thread && peek(words, threadAt(this.#state, other) + THREAD.owner) === owner + 1,
-    );
-    const errno = others.length === 0 && this.#ownerState(owner) !== OWNER_FREE ? this.#endOwner(owner) : undefined;
-    if (errno === undefined) poke(words, threadAt(this.#state, thread) + THREAD.owner, 0);
+    const isEnd = this.ownerEndingWith(thread) === owner && this.#ownerState(owner) !== OWNER_FREE;
+    const errno = isEnd ? this.#endOwner(owner) : undefined;
+    if (errno === undefined) store(this.#state.words, threadAt(this.#state, thread) + THREAD.owner, 0);
     return errno;
   }
 }
