@@ -52,6 +52,7 @@ export {
   type PinnedMemoryOptions,
   type RegisterOptions,
 } from "./pinned/pinned-memory.ts";
+export { type PinnedEntry, PinnedTable, type PinnedTableHandle } from "./pinned/pinned-table.ts";
 export type { Region } from "./pinned/regions.ts";
 export { type UserMemory, type UserRange, userRange } from "./pinned/user-memory.ts";
 export type { EehEvent, EehReport } from "./platforms/eeh.ts";

@@ -119,7 +119,7 @@ function withDead(stages: readonly Parameters<Crew["enter"]>[1][], recover: (sta
 describe("reclaim", () => {
   test("runs what each view has registered, by stages: what holds others up first, memory last", () => {
     const order: string[] = [];
-    const stages = ["pages", "pinned", "table", "bridge", "machine", "hypervisor"] as const;
+    const stages = ["pages", "pinned", "table", "process", "pinned-table", "bridge", "machine", "hypervisor"] as const;
     const { living, dead } = withDead(stages, (stage) => {
       order.push(stage);
       return undefined;

@@ -46,8 +46,11 @@ import type { EntryRanges } from "../units/numbers.ts";
 /** "in-flight": the thread's unfinished operations, its cache and its queue. "everything": its live ranges too. */
 export type ReclaimScope = "in-flight" | "everything";
 
-/** The order of recoveries: structures that block others come first; memory that a device may still reach comes last. */
-const STAGES = ["hypervisor", "machine", "bridge", "table", "pinned", "pages"] as const;
+/**
+ * The order of recoveries: structures that block others come first; memory that a device may still reach comes last. "process": what ends with
+ * the last thread of a process, before its tables can be given back.
+ */
+const STAGES = ["hypervisor", "machine", "bridge", "pinned-table", "process", "table", "pinned", "pages"] as const;
 export type Stage = (typeof STAGES)[number];
 
 /** The result of a structure's recovery. */

@@ -139,6 +139,8 @@ export class PinnedMemory {
   readonly #hasOwnCrew: boolean;
   /** The memory of the owners that this thread has added or joined. */
   readonly #memories = new Map<number, UserMemory>();
+  /** What ends with an owner, by this thread's views. */
+  readonly #endings = new Set<Ending>();
   #isClosed = false;
 
   private constructor(handle: PinnedMemoryHandle, state: PinnedState, crew: Crew | undefined) {
@@ -155,6 +157,7 @@ export class PinnedMemory {
       if (attachment === undefined && this.#hasOwnCrew) this.crew.close();
     }
     this.#attachment = attachment;
+    attachment.onReclaim("process", (dead, scope) => this.#endProcess(dead, scope));
     this.#counts = new MappingCounts(state, this.thread);
   }
 
@@ -232,11 +235,23 @@ export class PinnedMemory {
   }
 
   /**
-   * Ends a process: its regions are unpinned and uncharged, also those in use, its charges end, and its number is free. "EBUSY": some
+   * Ends a process: its tables and containers end (`onOwnerEnd`), then its regions are unpinned and uncharged, also those in use, its charges end, and its number is free. "EBUSY": some
    * regions are still mapped; those that are not are gone. No call registers anything for it any more; repeat the call later. "ESRCH": there is no such process.
    */
   endOwner(owner: number): Errno | undefined {
-    return this.#locked(() => this.#endOwner(owner));
+    if (!this.hasOwner(owner)) return "ESRCH";
+    return this.#runEndings(owner) ?? this.#locked(() => this.#endOwner(owner));
+  }
+
+  /**
+   * Registers what has to end with the owner before its regions: a table or a container, in this thread's view. `end` removes the mappings;
+   * it may be called again. Whichever thread ends the owner runs those that it has views of, the last registered first. Returns how to
+   * take it back.
+   */
+  onOwnerEnd(owner: number, end: () => Errno | undefined): () => void {
+    const ending = { owner, end };
+    this.#endings.add(ending);
+    return () => this.#endings.delete(ending);
   }
 
   /** True until the owner has ended. */
@@ -481,14 +496,14 @@ export class PinnedMemory {
   }
 
   /**
-   * What this thread's part of the region's count holds. A container notes it before it lowers; then a recovery knows whether that was done
-   * (`restoreCell`).
+   * What a thread's part of the region's count holds: of this thread, or of a dead one. A container notes it before it lowers; then a recovery
+   * knows what it has to be (`restoreCell`).
    */
-  cellOf(region: number): number {
-    return peek(this.#state.words, cellAt(this.#state, this.thread, region));
+  cellOf(region: number, thread: number = this.thread): number {
+    return load(this.#state.words, cellAt(this.#state, thread, region));
   }
 
-  /** Stores a dead thread's part of a region's count, and settles its hand. Can be repeated. */
+  /** Stores this or a dead thread's part of a region's count, and settles its hand. Can be repeated. */
   restoreCell(thread: number, region: number, value: number): void {
     this.#checkRegion(region);
     store(this.#state.words, cellAt(this.#state, thread, region), value | 0);
@@ -718,6 +733,22 @@ export class PinnedMemory {
     checkInteger("region", region, 0, this.#state.regions - 1);
   }
 
+  #runEndings(owner: number): Errno | undefined {
+    let errno: Errno | undefined;
+    for (const ending of [...this.#endings].reverse()) if (ending.owner === owner) errno ??= ending.end();
+    return errno;
+  }
+
+  /** Before the tables are given back: the mappings of a process end with its last thread. */
+  #endProcess(thread: number, scope: ReclaimScope): Recovered | undefined {
+    const owner = this.ownerEndingWith(thread);
+    if (scope !== "everything" || owner === undefined) return undefined;
+    const errno = this.#runEndings(owner);
+    if (errno === undefined) return undefined;
+    const failure = new IovaError("in-use", `the mappings of owner ${owner} of thread ${thread} can't end: ${errno}`);
+    return { ranges: [], isLeft: true, failure };
+  }
+
   #recover(thread: number, scope: ReclaimScope): Recovered | undefined {
     const { words } = this.#state;
     if (inherit(words, LOCK_AT, tagOf(thread), tagOf(this.thread))) {
@@ -742,6 +773,11 @@ export class PinnedMemory {
     if (errno === undefined) store(this.#state.words, threadAt(this.#state, thread) + THREAD.owner, 0);
     return errno;
   }
+}
+
+interface Ending {
+  readonly owner: number;
+  readonly end: () => Errno | undefined;
 }
 
 interface Request {
