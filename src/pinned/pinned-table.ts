@@ -214,22 +214,13 @@ export class PinnedTable {
 
   /** Takes the locks of these entries in ascending order. */
   #lockEntries(first: number, count: number): Errno | undefined {
-    const block = first >>> BLOCK_SHIFT;
-    const blocks = Math.min(LOCKS, ((first + count - 1) >>> BLOCK_SHIFT) - block + 1);
-    const start = block % LOCKS;
-    for (let at = 0; at < LOCKS; at++) {
-      const isWanted = (at - start + LOCKS) % LOCKS < blocks;
-      if (!isWanted || lock(this.#state.words, lockAt(at), tagOf(this.#thread)) === 0) continue;
-      this.#unlockEntries(this.#thread);
+    const locks = locksOf(first, count);
+    for (let i = 0; i < locks; i++) {
+      if (lock(this.#state.words, ithLock(first, locks, i), tagOf(this.#thread)) === 0) continue;
+      while (--i >= 0) unlock(this.#state.words, ithLock(first, locks, i));
       return "EAGAIN";
     }
     return undefined;
-  }
-
-  #unlockEntries(thread: number): void {
-    for (let at = 0; at < LOCKS; at++) {
-      if (holderOf(this.#state.words, lockAt(at)) === tagOf(thread)) unlock(this.#state.words, lockAt(at));
-    }
   }
 
   #mapLocked(first: number, count: number, userPage: number, access: Access): Errno | undefined {
@@ -450,13 +441,24 @@ export class PinnedTable {
   #recover(thread: number): Recovered | undefined {
     const failure = this.#finish(thread);
     // The thread may have died with locks before it noted a change, or after it has ended it.
-    if (failure === undefined) this.#unlockEntries(thread);
+    if (failure === undefined) for (let at = 0; at < LOCKS; at++) this.#unlockFor(thread, lockAt(at));
     if (failure === undefined) return undefined;
     const error = new IovaError(
       failure,
       `a pinned table of owner ${this.owner}, in the name of thread ${thread}: ${failure}`,
     );
     return { ranges: [], isLeft: true, failure: error };
+  }
+
+  /** The change of the thread has ended. Its locks that a recovery of it has unlocked already stay as they are. */
+  #unlockEntries(thread: number): void {
+    const first = this.#get(thread, OPERATION.first);
+    const locks = locksOf(first, this.#get(thread, OPERATION.count));
+    for (let i = 0; i < locks; i++) this.#unlockFor(thread, ithLock(first, locks, i));
+  }
+
+  #unlockFor(thread: number, at: number): void {
+    if (holderOf(this.#state.words, at) === tagOf(thread)) unlock(this.#state.words, at);
   }
 
   // Words.
@@ -512,4 +514,16 @@ export class PinnedTable {
 
 function errnoOfFailure(failure: Failure): Errno {
   return failure === "platform-busy" ? "EAGAIN" : "ENOMEM";
+}
+
+/** How many locks a range of entries has. */
+function locksOf(first: number, count: number): number {
+  return Math.min(LOCKS, ((first + count - 1) >>> BLOCK_SHIFT) - (first >>> BLOCK_SHIFT) + 1);
+}
+
+/** The locks of a range that begins at `first`, in ascending order: blocks have them in turn, so those of its end may come first. */
+function ithLock(first: number, locks: number, i: number): number {
+  const start = (first >>> BLOCK_SHIFT) % LOCKS;
+  const wrapped = Math.max(0, start + locks - LOCKS);
+  return lockAt(i < wrapped ? i : start + i - wrapped);
 }
