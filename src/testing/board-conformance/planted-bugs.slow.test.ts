@@ -7,6 +7,7 @@ import { test } from "node:test";
 import type { Board, BoardKind } from "../../machines/board.ts";
 import { BOARD_KINDS, boardNamed } from "../../machines/boards.ts";
 import type { TableOps } from "../../table/contract.ts";
+import { setEachPage } from "../../table/set-each-page.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { Access, EntryAccess } from "../../units/numbers.ts";
 import { type CoherentBug, coherentWith } from "./coherent.model.ts";
@@ -45,11 +46,12 @@ function failures(
 
 type Set = TableOps["set"];
 
-/** In place of `set`, with the right one at hand. */
+/** In place of `set`, with the right one at hand. `setPages` sets each page by it. */
 function plantSet(kind: BoardKind, wrong: (set: Set, ...args: Parameters<Set>) => Failure | undefined): BoardKind {
   return planted(kind, ({ table: { ops } }) => {
     const set = ops.set.bind(ops);
     ops.set = (...args) => wrong(set, ...args);
+    ops.setPages = (...args) => setEachPage(ops, ...args);
   });
 }
 
@@ -125,6 +127,16 @@ const BUGS: readonly Bug[] = [
       }),
     caught: /^map: the entries of a mapping read back/,
     says: /entry \d+ leads to page \d+ with access \d; it was empty/,
+  },
+  {
+    name: "setPages sets the first page in every entry",
+    plant: (kind) =>
+      planted(kind, ({ table: { ops } }) => {
+        ops.setPages = (first, pages, count, access) =>
+          setEachPage(ops, first, new Float64Array(count).fill(pages[0] as number), count, access);
+      }),
+    caught: /^scatterlists: whole pages one after another merge/,
+    says: /the device reads .*; memory has/,
   },
   {
     name: "clear leaves the last entry",
