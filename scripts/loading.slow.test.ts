@@ -32,7 +32,7 @@ function printedBy(program: string, hidden: readonly string[]): string {
 test("the package has the entries that are tested here", () => {
   assert.deepEqual(
     entries.map(({ name }) => name),
-    [".", "./platform", "./debug", "./devices", "./testing", "./explain", "./stat", "./qemu"],
+    [".", "./platform", "./containers", "./debug", "./devices", "./testing", "./explain", "./stat", "./qemu"],
   );
 });
 

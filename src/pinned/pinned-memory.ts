@@ -304,6 +304,16 @@ export class PinnedMemory {
     });
   }
 
+  /** One more user of a region that is in use. "ENOENT": it is not registered. "ENOMEM": too many users. */
+  use(region: number, user = 0): Errno | undefined {
+    this.#checkRegion(region);
+    checkInteger("user of a region", user, 0, MAX_USER);
+    return this.#locked(() => {
+      if (stageOf(this.#state, region) !== LIVE) return "ENOENT";
+      return addUser(this.#state, region, user) ? undefined : "ENOMEM";
+    });
+  }
+
   /** The region with exactly these pages that has this user; undefined: there is none. */
   find(owner: number, userPage: number, pages: number, user = 0): number | Errno | undefined {
     return this.#locked(() => {

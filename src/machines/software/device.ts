@@ -25,7 +25,7 @@ import { closed, type DmaInFlight, slotAt } from "./threads.ts";
 import { BAD_LEVEL, decoderOf, locate, NOT_MAPPED, WALKED, walkAt } from "./walk.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { copyIn, copyOut, load, peek, store } = sharedMemory;
+const { compareExchange, copyIn, copyOut, load, peek, store } = sharedMemory;
 const { DEVICE, DEVICE_REGISTERS, deviceAt, PARTITION, partitionAt, THREAD, WINDOW } = layouts;
 const { WINDOW_DIRECT, WINDOW_FORMAT_MASK, WINDOW_FORMAT_SHIFT } = layouts;
 
@@ -171,10 +171,32 @@ export class SoftwareDevice implements DmaMaster {
         return this.#refuse(moved, address + length > memory.end ? "outside-memory" : "memory-hole");
       }
       if (!this.#moveInPage(address, bytes, moved, length, access)) return this.#refuse(moved, "streaming-cache-busy");
+      if (access === DEVICE_WRITES) this.#recordWrite();
       moved += length;
       within = 0;
     }
     return moved;
+  }
+
+  /**
+   * Sets the entry's bit in the window's dirty bitmap, if there is one. After the bytes: a reader that clears the bit and then copies the page misses
+   * no byte, or finds the bit set again later.
+   */
+  #recordWrite(): void {
+    const { memory, state } = this.#paths;
+    const low = load(state, this.#windowAt + WINDOW.dirtyLow);
+    const bitmap = load(state, this.#windowAt + WINDOW.dirtyHigh) * 2 ** 32 + (low >>> 0);
+    if (bitmap === 0) return;
+    const address = bitmap + (this.#entry >>> 5) * 4;
+    // Checked when the bitmap was set.
+    const { words, address: begin } = memory.find(address) as RegionView;
+    const at = (address - begin) / 4;
+    const bit = 1 << (this.#entry & 31);
+    for (let found = load(words, at); (found & bit) === 0; ) {
+      const before = compareExchange(words, at, found, found | bit);
+      if (before === found) return;
+      found = before;
+    }
   }
 
   /** Finds the open window that contains the address. False: refused, with `#reason`. */

@@ -20,7 +20,7 @@ const LINE_WORDS = 32;
 /** "IOMM" in ASCII. */
 export const MAGIC = 0x494f4d4d;
 /** Version of this layout. Raised with every change that another version could misread. */
-export const LAYOUT_VERSION = 5;
+export const LAYOUT_VERSION = 6;
 
 /** Words of the header. They never change after creation. */
 export const HEADER = {
@@ -73,6 +73,9 @@ export const WINDOW = {
   tableHigh: 6,
   baseLow: 7,
   baseHigh: 8,
+  /** Physical address of the window's dirty bitmap, bit e of which is set when a device writes through entry e; 0: writes are not recorded. */
+  dirtyLow: 9,
+  dirtyHigh: 10,
   words: 32,
 } as const;
 export const WINDOW_OPEN = 1;

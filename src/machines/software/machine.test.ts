@@ -342,7 +342,7 @@ test("a handle goes through structured cloning, and a foreign or cut one is refu
   const newer = new SharedArrayBuffer(handle.state.byteLength);
   new Uint8Array(newer).set(new Uint8Array(handle.state));
   new Int32Array(newer)[1] = 99;
-  refused({ state: newer }, /layout version 99; this library has version 5/);
+  refused({ state: newer }, /layout version 99; this library has version 6/);
   assert.throws(() => SoftwareMachine.attach(undefined as unknown as SoftwareMachineHandle), FormatError);
 });
 

@@ -28,7 +28,7 @@ import * as threads from "./threads.ts";
 import { DECODERS } from "./walk.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { load, poke, store } = memory;
+const { load, peek, poke, store } = memory;
 const { DEVICE, deviceAt, PARTITION, partitionAt, THREAD, WINDOW, windowAt, windowNumber } = layouts;
 const { WINDOW_DIRECT, WINDOW_FORMAT_SHIFT, WINDOW_OPEN } = layouts;
 const { PASSED, slotAt } = threads;
@@ -100,6 +100,7 @@ export class TranslationUnit {
     const at = windowAt(this.#layout, partition, window);
     poke(this.#state, at + WINDOW.levels, levels);
     poke(this.#state, at + WINDOW.levelBits, levelBits);
+    this.#pokeWide(at + WINDOW.dirtyLow, at + WINDOW.dirtyHigh, 0n);
     this.#pokeWide(at + WINDOW.tableLow, at + WINDOW.tableHigh, BigInt(tableAddress));
     this.#open(at, base, pageShift, entries, WINDOW_OPEN | (format << WINDOW_FORMAT_SHIFT));
     return PASSED;
@@ -124,6 +125,19 @@ export class TranslationUnit {
     this.#checkIndices(partition, window);
     store(this.#state, windowAt(this.#layout, partition, window) + WINDOW.control, 0);
     return this.invalidateWindow(partition, window);
+  }
+
+  /**
+   * Records from now on which entries of a window devices write through: bit e % 32 of word e >> 5 from `bitmapAddress` on, little-endian.
+   * 0: records nothing. PASSED: all DMAs that have not ended use the new setting. Throws InvalidArgumentError for a bitmap that is not in memory.
+   */
+  recordWrites(partition: number, window: number, bitmapAddress: number): number {
+    this.#checkIndices(partition, window);
+    const at = windowAt(this.#layout, partition, window);
+    if (bitmapAddress !== 0) this.#checkTable(bitmapAddress, Math.ceil(peek(this.#state, at + WINDOW.entries) / 64));
+    store(this.#state, at + WINDOW.dirtyHigh, Math.floor(bitmapAddress / 2 ** 32));
+    store(this.#state, at + WINDOW.dirtyLow, bitmapAddress | 0);
+    return this.#inFlight.awaitPassing();
   }
 
   isOpen(partition: number, window: number): boolean {

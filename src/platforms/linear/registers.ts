@@ -26,6 +26,13 @@ export const TABLE_BASE = 0x10;
 /** 64 bits: bus address of entry 0, a multiple of the page size. */
 export const WINDOW_BASE = 0x18;
 
+/**
+ * 64 bits: physical address of the dirty bitmap, a multiple of TABLE_ALIGNMENT, or 0: writes are not recorded. Bit e % 32 of the word e >> 5 is set
+ * after a device has written through entry e. May be written while translation is on; CONTROL with ENABLE sets it to 0. The write returns when
+ * all DMAs use the new setting; INVALIDATE_RESULT has its result.
+ */
+export const DIRTY_BASE = 0x20;
+
 /** Start of the banked frame of the accessing thread. */
 const FRAME = 0x1000;
 /** 32 bits: the first entry of the next invalidation. */

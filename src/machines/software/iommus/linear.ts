@@ -15,6 +15,7 @@ import { type IommuModel, type IommuParts, unknownRegister } from "./model.ts";
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const {
   CONTROL,
+  DIRTY_BASE,
   ENABLE,
   ENTRIES,
   FAULTS_LOST,
@@ -128,6 +129,9 @@ class LinearRegisters extends WideRegisters {
       case WINDOW_BASE:
         this.#configure("WINDOW_BASE", WORD.windowLow, low);
         this.#configure("WINDOW_BASE", WORD.windowHigh, high);
+        return;
+      case DIRTY_BASE:
+        this.#invalidateResult = resultOf(this.#unit.recordWrites(0, 0, Number(value)));
         return;
       default:
         throw unknownRegister("64-bit register to write", at, NAMED_BY);

@@ -1,0 +1,17 @@
+/**
+ * "iova/containers": how a process gets devices and lets them at its memory, as VFIO and iommufd do it: containers of type 1, IO address
+ * spaces, and what they map in.
+ */
+export { ContainerEnd, type ContainerHandle } from "./containers/container-end.ts";
+export type { DirtyRange } from "./containers/dirty-pages.ts";
+export type { AddressRange, DirtyLog, Domain, IommuGroup } from "./containers/domain.ts";
+export {
+  IoAddressSpace,
+  type IoAddressSpaceOptions,
+  type IoCopyRequest,
+  type IoMapRequest,
+} from "./containers/iommufd.ts";
+export type { UserMapping } from "./containers/mappings.ts";
+export type { BusRange, MapRequest } from "./containers/requests.ts";
+export { Type1Container, type Type1Info, type Type1Options } from "./containers/type1.ts";
+export { type Errno, isErrno } from "./units/errno.ts";

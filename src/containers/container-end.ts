@@ -1,0 +1,106 @@
+/**
+ * How a container ends when the thread that opened it dies: a thread that *watches* it empties its domains, invalidates, and unpins its memory,
+ * as `crew.reclaim` asks, at the stage "table". Only then does the stage "pinned" end the process.
+ *
+ *     const end = ContainerEnd.watch(handle, pinned, domains);     // in the thread that calls crew.reclaim
+ *
+ * Shared state is one word: the number of the thread that opened the container, + 1; 0 once the container has ended. What it has mapped is in
+ * the tables of its domains, and what it has pinned is in the pinned memory, under the container's number as a user: so a recovery
+ * needs no record of the container's own, and can be repeated.
+ */
+import type { Attachment, Recovered } from "../crew/crew.ts";
+import type { PinnedMemory } from "../pinned/pinned-memory.ts";
+import { createShared, load, type SharedBuffer, type SharedWords, store, wordsOf } from "../shared/memory.ts";
+import { checkHandle } from "../table/handle.ts";
+import { type Errno, isErrno } from "../units/errno.ts";
+import { IovaError } from "../units/errors.ts";
+import type { Domain } from "./domain.ts";
+
+/** Structured-cloneable: post it to a thread that watches the container. */
+export interface ContainerHandle {
+  readonly state: SharedBuffer;
+  readonly structure: number;
+  readonly owner: number;
+}
+
+export class ContainerEnd {
+  readonly handle: ContainerHandle;
+  /** The container's number as a user of regions. */
+  readonly user: number;
+  readonly #pinned: PinnedMemory;
+  readonly #words: SharedWords;
+  readonly #domains: readonly Domain[];
+  readonly #isOpener: boolean;
+  readonly #attachment: Attachment;
+  #isClosed = false;
+
+  private constructor(pinned: PinnedMemory, handle: ContainerHandle, domains: readonly Domain[], isOpener: boolean) {
+    this.#pinned = pinned;
+    this.handle = handle;
+    this.user = handle.structure + 1;
+    this.#words = wordsOf(handle.state);
+    this.#domains = domains;
+    this.#isOpener = isOpener;
+    this.#attachment = pinned.crew.enter(handle.structure, "table", (dead) => this.#recover(dead));
+  }
+
+  /** The end of a container that the calling thread opens now. */
+  static begin(pinned: PinnedMemory, owner: number): ContainerEnd {
+    const state = createShared(4);
+    store(wordsOf(state), 0, pinned.thread + 1);
+    return new ContainerEnd(pinned, { state, structure: pinned.crew.addStructure(), owner }, [], true);
+  }
+
+  /**
+   * The calling thread can end the container from now on, when its opener has died. `pinned`: this thread's view. `domains`: this thread's views of
+   * all domains that the container may have. Throws FormatError for a foreign handle.
+   */
+  static watch(handle: ContainerHandle, pinned: PinnedMemory, domains: readonly Domain[]): ContainerEnd {
+    checkHandle("a container", handle, { state: "shared", structure: "count", owner: "count" });
+    return new ContainerEnd(pinned, handle, domains, false);
+  }
+
+  /** True once the container is closed, or its end was recovered. */
+  get isEnded(): boolean {
+    return load(this.#words, 0) === 0;
+  }
+
+  /** The opener has emptied the container; or a watcher stops watching. A second call does nothing. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    if (this.#isOpener) store(this.#words, 0, 0);
+    this.#pinned.crew.leave(this.#attachment);
+    if (this.#isOpener) this.#pinned.crew.removeStructure(this.handle.structure);
+  }
+
+  #recover(dead: number): Recovered | undefined {
+    if (load(this.#words, 0) !== dead + 1) return undefined;
+    const errno = this.#empty() ?? this.#unpin();
+    if (errno !== undefined) {
+      const failure = new IovaError("in-use", `the container of thread ${dead} can't end: ${errno}`);
+      return { ranges: [], isLeft: true, failure };
+    }
+    store(this.#words, 0, 0);
+    return undefined;
+  }
+
+  #empty(): Errno | undefined {
+    for (const { ops, window } of this.#domains) {
+      ops.clear(0, window.entries);
+      const failure = ops.publish();
+      if ((ops.invalidateAll() ?? failure) !== undefined) return "EBUSY";
+    }
+    return undefined;
+  }
+
+  #unpin(): Errno | undefined {
+    const regions = this.#pinned.regionsOf(this.handle.owner, this.user);
+    if (isErrno(regions)) return regions;
+    for (const region of regions) {
+      const errno = this.#pinned.put(region, this.user);
+      if (errno !== undefined && errno !== "ENOENT") return errno;
+    }
+    return undefined;
+  }
+}

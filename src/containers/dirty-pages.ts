@@ -1,0 +1,58 @@
+/** Which pages of an address space devices have written: read and cleared from the records of its domains. */
+import { USER_PAGE_SHIFT } from "../pinned/user-memory.ts";
+import type { Errno } from "../units/errno.ts";
+import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
+import { checkKeys } from "../units/keys.ts";
+import { DEVICE_WRITES } from "../units/numbers.ts";
+import type { AddressSpace } from "./address-space.ts";
+import type { UserMapping } from "./mappings.ts";
+import { type BusRange, busRange } from "./requests.ts";
+
+/** A range of bus addresses, and the size of the pages that the bitmap counts in. */
+export interface DirtyRange extends BusRange {
+  /** Bytes of a page of the bitmap: a power of two, at least 4096. Default 4096. */
+  readonly pageBytes?: number;
+}
+
+/**
+ * Sets bit i of `into` (bit i % 8 of byte i >> 3) for page i of the range if a device has written it since the last call. Other bits stay.
+ * "EINVAL": a range that is not a multiple of the page, or that divides a mapping; a bitmap that is too short.
+ */
+export function takeDirtyPages(space: AddressSpace, range: DirtyRange, into: Uint8Array): Errno | undefined {
+  checkKeys("a range of dirty pages", range, { iova: "any", bytes: "any", pageBytes: "any" });
+  const { pageBytes = 2 ** USER_PAGE_SHIFT } = range;
+  checkInteger("pageBytes of a bitmap", pageBytes, 2 ** USER_PAGE_SHIFT, 2 ** 34);
+  if (Math.log2(pageBytes) % 1 !== 0) {
+    throw new InvalidArgumentError("pageBytes of a bitmap", pageBytes, "a power of two");
+  }
+  if (!(into instanceof Uint8Array)) throw new InvalidArgumentError("bitmap of dirty pages", into, "a Uint8Array");
+  const asked = busRange(range, Math.max(pageBytes, space.unitBytes));
+  if (asked === undefined) return "EINVAL";
+  const [first, end] = asked;
+  const scale = pageBytes / 2 ** USER_PAGE_SHIFT;
+  if ((end - first) / scale > into.length * 8) return "EINVAL";
+  const mappings = space.mappings.overlapping(first, end);
+  if (mappings.some(({ busPage, pages }) => busPage < first || busPage + pages > end)) return "EINVAL";
+  const mark = (busPage: number, pages: number): void => {
+    for (let page = busPage; page < busPage + pages; page++) {
+      const bit = Math.floor((page - first) / scale);
+      into[bit >>> 3] = (into[bit >>> 3] as number) | (1 << (bit & 7));
+    }
+  };
+  for (const mapping of mappings) takeOf(space, mapping, mark);
+  return undefined;
+}
+
+function takeOf(space: AddressSpace, mapping: UserMapping, mark: (busPage: number, pages: number) => void): void {
+  if ((mapping.access & DEVICE_WRITES) === 0) return;
+  for (const { dirtyLog, window } of space.domains) {
+    if (dirtyLog === undefined) {
+      mark(mapping.busPage, mapping.pages);
+      continue;
+    }
+    const scale = 2 ** (window.pageShift - USER_PAGE_SHIFT);
+    const basePage = Number(window.base >> BigInt(USER_PAGE_SHIFT));
+    const first = (mapping.busPage - basePage) / scale;
+    dirtyLog.take(first, mapping.pages / scale, (entry) => mark(basePage + entry * scale, scale));
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * What a container maps in: domains. A domain is one IO page table with the devices behind it, and belongs to the container alone: no
+ * DmaDevice maps in the same table. Groups of devices are the unit in which a process gets devices; groups may share a domain.
+ */
+import type { TableOps } from "../table/contract.ts";
+import { InvalidArgumentError, inWords } from "../units/errors.ts";
+import { checkKeys } from "../units/keys.ts";
+import type { DmaWindow } from "../units/numbers.ts";
+import { checkWindow } from "../units/window.ts";
+
+/** A range of bus addresses in bytes; `last` is inclusive. */
+export interface AddressRange {
+  readonly first: bigint;
+  readonly last: bigint;
+}
+
+/** Records which entries devices have written through. One thread at a time uses it. */
+export interface DirtyLog {
+  /** Begins to record. True: all DMAs that begin afterwards are recorded. False: a DMA in flight does not end in time; repeat the call. */
+  start(): boolean;
+  /** Ends the record. False: as `start`. */
+  stop(): boolean;
+  /**
+   * Reads and clears the marks of `count` entries from `first` on, and calls `visit` for each entry that was written. A write whose bytes
+   * are in memory has its mark at the latest when its DMA ends.
+   */
+  take(first: number, count: number, visit: (entry: number) => void): void;
+}
+
+/** One IO page table as a container uses it. One thread's view. */
+export interface Domain {
+  /** The aperture: bus addresses that the table translates. */
+  readonly window: DmaWindow;
+  /** The calling thread's operations on the entries, which are empty at first. */
+  readonly ops: TableOps;
+  /** Bus addresses that no mapping may touch: those of message interrupts, or of bridges. */
+  readonly reserved?: readonly AddressRange[];
+  /** Absent: the IOMMU does not record writes; then every page that a device may write counts as written. */
+  readonly dirtyLog?: DirtyLog;
+}
+
+/** The devices that a process gets together, and their domain. */
+export interface IommuGroup {
+  readonly number: number;
+  readonly domain: Domain;
+}
+
+const LAST_ADDRESS = 2n ** 64n - 1n;
+
+/** Throws InvalidArgumentError for a group whose fields have wrong types or ranges. */
+export function checkGroup(group: IommuGroup): void {
+  checkKeys("a group", group, { number: "any", domain: "object" });
+  const { number, domain } = group;
+  if (!Number.isInteger(number) || number < 0) {
+    throw new InvalidArgumentError("number of a group", number, "an integer from 0 on");
+  }
+  if (domain === undefined) throw new InvalidArgumentError("domain of a group", domain, "a domain");
+  checkWindow(domain.window);
+  if (typeof domain.ops?.set !== "function") {
+    throw new InvalidArgumentError("ops of a domain", domain.ops, "the operations of a table");
+  }
+  for (const range of domain.reserved ?? []) checkAddressRange("reserved range of a domain", range);
+}
+
+/** Throws InvalidArgumentError unless both addresses are bigints, in order, and of 64 bits. */
+export function checkAddressRange(what: string, { first, last }: AddressRange): void {
+  const isRange =
+    typeof first === "bigint" && typeof last === "bigint" && first >= 0n && first <= last && last <= LAST_ADDRESS;
+  if (!isRange) {
+    throw new InvalidArgumentError(what, inWords(`${first} .. ${last}`), "two bigints in order, from 0 to 2^64 - 1");
+  }
+}
+
+/** The bus addresses that a mapping may use in all of these domains: apertures without reserved ranges, in ascending order. */
+export function allowedRanges(domains: readonly Domain[]): readonly AddressRange[] {
+  let allowed: readonly AddressRange[] = [{ first: 0n, last: LAST_ADDRESS }];
+  for (const { window, reserved = [] } of domains) {
+    const bytes = BigInt(window.entries) << BigInt(window.pageShift);
+    const aperture = { first: window.base, last: window.base + bytes - 1n };
+    allowed = allowed.flatMap((range) => intersection(range, aperture));
+    for (const hole of reserved) allowed = allowed.flatMap((range) => without(range, hole));
+  }
+  return allowed;
+}
+
+/** True if one of the ranges has all of [first, last]. */
+export function contains(ranges: readonly AddressRange[], { first, last }: AddressRange): boolean {
+  return ranges.some((range) => range.first <= first && last <= range.last);
+}
+
+function intersection(a: AddressRange, b: AddressRange): readonly AddressRange[] {
+  const first = a.first > b.first ? a.first : b.first;
+  const last = a.last < b.last ? a.last : b.last;
+  return first <= last ? [{ first, last }] : [];
+}
+
+function without(range: AddressRange, hole: AddressRange): readonly AddressRange[] {
+  const below = { first: range.first, last: hole.first - 1n < range.last ? hole.first - 1n : range.last };
+  const above = { first: hole.last + 1n > range.first ? hole.last + 1n : range.first, last: range.last };
+  return [below, above].filter(({ first, last }) => first <= last);
+}

@@ -1,0 +1,269 @@
+/**
+ * An IO address space, as iommufd gives it: mappings of user memory at given or chosen bus addresses, in any number of domains; copies between
+ * address spaces pin nothing anew.
+ *
+ *     const space = IoAddressSpace.create({ pinned, owner });
+ *     space.attach(domain);
+ *     const mapped = space.map({ userAddress, bytes: 65536n, access: 3 });            // { iova }, or "ENOSPC" …
+ *     const copied = other.copy({ source: space, sourceIova: mapped.iova, bytes: 4096n, access: 1 });
+ *     space.unmap({ iova: mapped.iova, bytes: 65536n });
+ *
+ * The space belongs to the thread that created it, and ends with it as `container-end.ts` says. Memory is pinned and charged when it is mapped, also
+ * while no domain is attached. (The kernel pins when the first domain comes.)
+ *
+ * The calls and errors are those of the kernel's published interface (linux/iommufd.h) as its users see them; docs/verification.md lists
+ * the answers that no kernel has confirmed yet.
+ */
+import type { PinnedMemory } from "../pinned/pinned-memory.ts";
+import { USER_PAGE_SHIFT } from "../pinned/user-memory.ts";
+import { type Errno, isErrno } from "../units/errno.ts";
+import { InvalidArgumentError } from "../units/errors.ts";
+import { checkKeys } from "../units/keys.ts";
+import type { Access } from "../units/numbers.ts";
+import { AddressSpace, type UserRequest } from "./address-space.ts";
+import { ContainerEnd, type ContainerHandle } from "./container-end.ts";
+import { type DirtyRange, takeDirtyPages } from "./dirty-pages.ts";
+import { type AddressRange, allowedRanges, checkAddressRange, checkGroup, contains, type Domain } from "./domain.ts";
+import { rangeOf, type UserMapping } from "./mappings.ts";
+import { type BusRange, busRange, checkAccess, checkAddress, pageOf, userPages } from "./requests.ts";
+
+export interface IoAddressSpaceOptions {
+  /** This thread's view. Each mapping that is not a copy takes one of its regions. */
+  readonly pinned: PinnedMemory;
+  /** The process that is charged: a number of `pinned.addOwner`. */
+  readonly owner: number;
+}
+
+/** A mapping to make. */
+export interface IoMapRequest {
+  /** Address in the owner's memory, in bytes. */
+  readonly userAddress: bigint;
+  readonly bytes: bigint;
+  /** What devices may do. 0 is refused with "EINVAL". */
+  readonly access: 0 | Access;
+  /** The bus address, fixed. Absent: the space chooses a free one. */
+  readonly iova?: bigint;
+}
+
+/** A copy to make: of a part of one mapping of another address space, or of this one. */
+export interface IoCopyRequest {
+  readonly source: IoAddressSpace;
+  readonly sourceIova: bigint;
+  readonly bytes: bigint;
+  readonly access: 0 | Access;
+  readonly iova?: bigint;
+}
+
+const END_OF_ADDRESSES = 2n ** 64n;
+
+export class IoAddressSpace {
+  readonly #space: AddressSpace;
+  readonly #end: ContainerEnd;
+  readonly #owner: number;
+  /** Set by the owner; undefined: every address. */
+  #chosenRanges: readonly AddressRange[] | undefined;
+  readonly #tracked: Set<Domain> = new Set();
+  #isOpen = true;
+
+  private constructor({ pinned, owner }: IoAddressSpaceOptions) {
+    this.#end = ContainerEnd.begin(pinned, owner);
+    this.#owner = owner;
+    this.#space = new AddressSpace({ pinned, owner, user: this.#end.user });
+  }
+
+  /** An address space without domains and mappings. Throws InvalidArgumentError for an option of the wrong type. */
+  static create(options: IoAddressSpaceOptions): IoAddressSpace {
+    checkKeys("an IO address space", options, { pinned: "object", owner: "any" });
+    return new IoAddressSpace(options);
+  }
+
+  /** Post it to a thread that watches the space: see `ContainerEnd.watch`. */
+  get handle(): ContainerHandle {
+    return this.#end.handle;
+  }
+
+  /** The mappings, in ascending order of bus addresses. */
+  mappings(): readonly UserMapping[] {
+    return [...this.#space.mappings];
+  }
+
+  /** Bus addresses that may be mapped, and the alignment of addresses and lengths in bytes. */
+  ranges(): { readonly allowed: readonly AddressRange[]; readonly alignment: number } {
+    return { allowed: allowedRanges(this.#space.domains), alignment: this.#space.unitBytes };
+  }
+
+  /**
+   * Limits the addresses that the space chooses, and reserves them: domains that do not allow one of them can't be attached any more. An empty
+   * list lifts the limit. "EADDRINUSE": a domain does not allow one of them.
+   */
+  allow(ranges: readonly AddressRange[]): Errno | undefined {
+    if (!Array.isArray(ranges)) throw new InvalidArgumentError("allowed ranges", ranges, "an array");
+    for (const range of ranges) checkAddressRange("allowed range", range);
+    if (!this.#isOpen) return "EPERM";
+    const { allowed } = this.ranges();
+    if (!ranges.every((range) => contains(allowed, range))) return "EADDRINUSE";
+    this.#chosenRanges = ranges.length > 0 ? ranges : undefined;
+    return undefined;
+  }
+
+  /**
+   * Maps the space in one more domain. "EBUSY": it is attached, or its IOMMU does not answer. "EADDRINUSE": it does not allow an address that is
+   * mapped, or that `allow` reserved. "EINVAL": its pages are larger than those that are mapped.
+   */
+  attach(domain: Domain): Errno | undefined {
+    checkGroup({ number: 0, domain });
+    if (!this.#isOpen) return "EPERM";
+    if (this.#space.domains.includes(domain)) return "EBUSY";
+    const allowed = allowedRanges([domain]);
+    const isAllowed = (range: AddressRange): boolean => contains(allowed, range);
+    if (!(this.#chosenRanges ?? []).every(isAllowed)) return "EADDRINUSE";
+    const unitPages = 2 ** (domain.window.pageShift - USER_PAGE_SHIFT);
+    for (const mapping of this.#space.mappings) {
+      const { busPage, pages, userPage } = mapping;
+      if ([busPage, pages, userPage].some((value) => value % unitPages !== 0)) return "EINVAL";
+      if (!isAllowed(rangeOf(mapping))) return "EADDRINUSE";
+    }
+    return this.#space.addDomain(domain);
+  }
+
+  /** Removes a domain: its devices reach nothing any more; the mappings stay. "ENOENT": it is not attached. "EBUSY": its IOMMU does not answer. */
+  detach(domain: Domain): Errno | undefined {
+    if (!this.#isOpen) return "EPERM";
+    if (!this.#space.domains.includes(domain)) return "ENOENT";
+    const errno = this.#space.removeDomain(domain);
+    if (errno === undefined) this.#tracked.delete(domain);
+    return errno;
+  }
+
+  /**
+   * Maps user memory. Returns its bus address. "EINVAL": no access, no bytes, an address or a length that is not a multiple of the
+   * alignment, a fixed address that is not allowed, memory behind which pages are smaller than those of an IOMMU. "EOVERFLOW": an end beyond
+   * 2^64. "EEXIST": a part of the fixed range is mapped. "ENOSPC": there is no free range. "ENOMEM": the limit of locked memory. "EFAULT": a page is not
+   * present. "EBUSY": an IOMMU does not answer. All or nothing.
+   */
+  map(request: IoMapRequest): { readonly iova: bigint } | Errno {
+    checkKeys("a map", request, { userAddress: "any", bytes: "any", access: "any", iova: "any" });
+    const { userAddress, bytes, access, iova } = request;
+    checkAddress("userAddress", userAddress);
+    const userPage = userPages(userAddress, bytes, this.#space.unitBytes);
+    const asked = this.#placed(bytes, access, iova, pageOf(userAddress));
+    if (isErrno(asked)) return asked;
+    if (userAddress + bytes > END_OF_ADDRESSES) return "EOVERFLOW";
+    if (userPage === undefined) return "EINVAL";
+    return answered(asked, this.#space.map(asked));
+  }
+
+  /**
+   * Maps what a mapping of another space of the same owner maps, or a part of it; nothing is pinned anew. Returns the bus address. "ENOENT": the
+   * source range is not in one mapping. "EPERM": the source has another owner, or is closed; or, when the copy should let devices write, the
+   * mapping does not. Else as `map`.
+   */
+  copy(request: IoCopyRequest): { readonly iova: bigint } | Errno {
+    checkKeys("a copy", request, { source: "object", sourceIova: "any", bytes: "any", access: "any", iova: "any" });
+    const { source, sourceIova, bytes, access, iova } = request;
+    if (!(source instanceof IoAddressSpace)) throw new InvalidArgumentError("source", source, "an IO address space");
+    const range = busRange({ iova: sourceIova, bytes }, 2 ** USER_PAGE_SHIFT);
+    if (!source.#isOpen || source.#owner !== this.#owner) return "EPERM";
+    if (range === undefined) return "EINVAL";
+    const [first, end] = range;
+    const found = source.#space.mappings.overlapping(first, end)[0];
+    if (found === undefined || found.busPage > first || found.busPage + found.pages < end) return "ENOENT";
+    const userPage = found.userPage + first - found.busPage;
+    const asked = this.#placed(bytes, access, iova, userPage);
+    if (isErrno(asked)) return asked;
+    if ((access & found.access) !== access) return "EPERM";
+    if (userPage % (this.#space.unitBytes / 2 ** USER_PAGE_SHIFT) !== 0) return "EINVAL";
+    return answered(asked, this.#space.mapRegion(asked, found.region));
+  }
+
+  /**
+   * Unmaps all mappings in a range. Returns how many bytes were unmapped. "ENOENT": nothing is mapped there, or the range would divide a mapping;
+   * then nothing is unmapped. "EINVAL", "EBUSY": as Type1Container.unmap.
+   */
+  unmap(range: BusRange): bigint | Errno {
+    const asked = busRange(range, this.#space.unitBytes);
+    if (!this.#isOpen) return "EPERM";
+    if (asked === undefined) return "EINVAL";
+    const [first, end] = asked;
+    const mappings = this.#space.mappings.overlapping(first, end);
+    const isWhole = mappings.every(({ busPage, pages }) => busPage >= first && busPage + pages <= end);
+    return mappings.length > 0 && isWhole ? this.#space.unmapEach(mappings) : "ENOENT";
+  }
+
+  /** Unmaps everything. Returns how many bytes were unmapped, or "EBUSY". */
+  unmapAll(): bigint | Errno {
+    return this.#isOpen ? this.#space.unmapEach([...this.#space.mappings]) : "EPERM";
+  }
+
+  /**
+   * Begins or ends the record of which pages devices of a domain write. "ENOENT": it is not attached. "EOPNOTSUPP": its IOMMU keeps no
+   * record. "EBUSY": it does not answer.
+   */
+  trackDirty(domain: Domain, isOn: boolean): Errno | undefined {
+    if (!this.#isOpen) return "EPERM";
+    if (!this.#space.domains.includes(domain)) return "ENOENT";
+    const { dirtyLog } = domain;
+    if (dirtyLog === undefined) return "EOPNOTSUPP";
+    if (!(isOn ? dirtyLog.start() : dirtyLog.stop())) return "EBUSY";
+    if (isOn) this.#tracked.add(domain);
+    else this.#tracked.delete(domain);
+    return undefined;
+  }
+
+  /** As Type1Container.takeDirty. "EINVAL" also while no domain is tracked. */
+  takeDirty(range: DirtyRange, into: Uint8Array): Errno | undefined {
+    if (!this.#isOpen) return "EPERM";
+    return this.#tracked.size === 0 ? "EINVAL" : takeDirtyPages(this.#space, range, into);
+  }
+
+  /** Ends the space: everything is unmapped and unpinned. "EBUSY": repeat the call. A second call does nothing. */
+  close(): Errno | undefined {
+    if (!this.#isOpen) return undefined;
+    const errno = this.#space.clear();
+    if (errno !== undefined) return errno;
+    this.#isOpen = false;
+    this.#end.close();
+    return undefined;
+  }
+
+  /** `using` ends it as `close` does. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** The request with its bus address: the fixed one, or the lowest that is free. */
+  #placed(bytes: bigint, access: 0 | Access, iova: bigint | undefined, userPage: number): UserRequest | Errno {
+    checkAddress("bytes", bytes);
+    checkAccess(access);
+    if (iova !== undefined) checkAddress("iova", iova);
+    const { unitBytes } = this.#space;
+    if (!this.#isOpen) return "EPERM";
+    if (bytes === 0n || bytes % BigInt(unitBytes) !== 0n || access === 0) return "EINVAL";
+    const pages = pageOf(bytes);
+    const busPage = iova === undefined ? this.#chosen(pages) : this.#fixed(iova, bytes);
+    return isErrno(busPage) ? busPage : { busPage, pages, userPage, access };
+  }
+
+  #fixed(iova: bigint, bytes: bigint): number | Errno {
+    if (iova + bytes > END_OF_ADDRESSES) return "EOVERFLOW";
+    if (iova % BigInt(this.#space.unitBytes) !== 0n) return "EINVAL";
+    if (!contains(this.ranges().allowed, { first: iova, last: iova + bytes - 1n })) return "EINVAL";
+    const first = pageOf(iova);
+    return this.#space.mappings.overlapping(first, first + pageOf(bytes)).length > 0 ? "EEXIST" : first;
+  }
+
+  #chosen(pages: number): number | Errno {
+    const alignment = this.#space.unitBytes / 2 ** USER_PAGE_SHIFT;
+    for (const { first, last } of this.#chosenRanges ?? this.ranges().allowed) {
+      // Address 0 means "none" to many drivers.
+      const from = Math.max(1, pageOf(first + BigInt(2 ** USER_PAGE_SHIFT - 1)));
+      const page = this.#space.mappings.gap(from, pageOf(last + 1n), pages, alignment);
+      if (page !== undefined) return page;
+    }
+    return "ENOSPC";
+  }
+}
+
+function answered({ busPage }: UserRequest, errno: Errno | undefined): { readonly iova: bigint } | Errno {
+  return errno ?? { iova: BigInt(busPage) << BigInt(USER_PAGE_SHIFT) };
+}
