@@ -45,6 +45,8 @@ export const JOURNAL = {
   regionHint: 69,
   /** Where the search for a free slot of a charge begins. */
   chargeHint: 70,
+  /** Numbers of users that were given out. Any thread adds to it. */
+  userNumbers: 71,
 } as const;
 const OWNERS_AT = 96;
 
@@ -93,6 +95,17 @@ export const KIND_SHARED = 0;
 export const KIND_EXCLUSIVE = 1;
 /** As exclusive; neither pinned nor charged, and without a column. */
 export const KIND_DEVICE = 2;
+/** As shared; a charge without a region covers it. */
+export const KIND_COVERED = 3;
+
+/** Do lookups find regions of this kind? */
+export function isFound(kind: number): boolean {
+  return kind === KIND_EXCLUSIVE || kind === KIND_DEVICE;
+}
+/** Are the pages of regions of this kind charged? */
+export function isCharged(kind: number): boolean {
+  return kind === KIND_SHARED || kind === KIND_EXCLUSIVE;
+}
 
 export const STATE_MASK = 7;
 export const GENERATION_UNIT: number = STATE_MASK + 1;

@@ -33,7 +33,7 @@ import {
 } from "../crew/crew.ts";
 import { findRun, setBits } from "../shared/bitmap.ts";
 import { inherit, lock, tagOf, unlock } from "../shared/lock.ts";
-import { glance, hintTo, load, peek, poke, type SharedBuffer, store } from "../shared/memory.ts";
+import { add, glance, hintTo, load, peek, poke, type SharedBuffer, store } from "../shared/memory.ts";
 import { checkHandle } from "../table/handle.ts";
 import { type Errno, errnoCode } from "../units/errno.ts";
 import { checkInteger, InvalidArgumentError, InvariantError, IovaError } from "../units/errors.ts";
@@ -45,7 +45,10 @@ import {
   cellAt,
   createPinnedState,
   FREE,
+  isCharged,
+  isFound,
   JOURNAL,
+  KIND_COVERED,
   KIND_DEVICE,
   KIND_EXCLUSIVE,
   KIND_SHARED,
@@ -122,6 +125,8 @@ export interface RegisterOptions {
   readonly user?: number;
   /** The region may overlap others, and lookups do not find it: for mappings that each pin their own memory. Default false. */
   readonly isShared?: boolean;
+  /** As `isShared`, and the pages are not charged: a charge of the caller covers them. Default false. */
+  readonly isCovered?: boolean;
 }
 
 const EFAULT = errnoCode("EFAULT");
@@ -266,17 +271,23 @@ export class PinnedMemory {
 
   // Regions.
 
+  /** A number for a user of regions and charges, that no other user has. */
+  newUser(): number {
+    return (1 + add(this.#state.words, JOURNAL.userNumbers, 1)) & MAX_USER;
+  }
+
   /**
    * Registers a range: charges its pages (else "ENOMEM"), pins them (else "EFAULT": one is not present), and looks for regions that it overlaps
    * (then "EINVAL"). All or nothing. Returns the region's number. "EINVAL" also for no pages, and for a range beyond 2^64 bytes; "ENOMEM" also
    * when there is no room for the region; "ESRCH": no such owner.
    */
   register(owner: number, userPage: number, pages: number, options: RegisterOptions = {}): number | Errno {
-    const { user = 0, isShared = false } = options;
+    const { user = 0, isShared = false, isCovered = false } = options;
     const isRange = checkRange(userPage, pages, user);
     if (!isRange) return "EINVAL";
+    if (pages > MAX_ENTRIES) return "ENOMEM";
     const memory = this.#memoryOf(owner);
-    const kind = isShared ? KIND_SHARED : KIND_EXCLUSIVE;
+    const kind = isCovered ? KIND_COVERED : isShared ? KIND_SHARED : KIND_EXCLUSIVE;
     return this.#locked(() => this.#register({ owner, userPage, pages, kind, user }, memory, 0));
   }
 
@@ -602,7 +613,7 @@ export class PinnedMemory {
     if (this.#ownerState(owner) !== OWNER_LIVE) return "ESRCH";
     const { words } = this.#state;
     const isPinned = kind !== KIND_DEVICE;
-    if (isPinned && pages > this.#room(owner)) return "ENOMEM";
+    if (isCharged(kind) && pages > this.#room(owner)) return "ENOMEM";
     const region = this.#freeRegion();
     const column = isPinned ? this.#freeColumn(pages) : 0;
     if (region === NONE || column === NONE) return "ENOMEM";
@@ -610,7 +621,7 @@ export class PinnedMemory {
     beginPinning(this.#state);
     store(words, regionAt(this.#state, region), nextGeneration(load(words, regionAt(this.#state, region)), MAKING));
     if (isPinned) {
-      charge(this.#state, owner, pages);
+      if (isCharged(kind)) charge(this.#state, owner, pages);
       setBits(words, this.#state.bitmapAt, column, column + pages);
     }
     const errno = memory !== undefined && !pin(this.#state, region, memory) ? "EFAULT" : this.#overlap(request);
@@ -624,7 +635,7 @@ export class PinnedMemory {
   }
 
   #overlap({ owner, userPage, pages, kind }: Request): Errno | undefined {
-    if (kind === KIND_SHARED) return undefined;
+    if (!isFound(kind)) return undefined;
     const found = liveRegions(this.#state, owner, (at) => overlaps(this.#state, at, userPage, pages));
     return found.length > 0 ? "EINVAL" : undefined;
   }

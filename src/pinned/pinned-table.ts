@@ -29,6 +29,7 @@ import type { Failure } from "../units/failure.ts";
 import type { Access, DmaWindow } from "../units/numbers.ts";
 import { checkWindow } from "../units/window.ts";
 import type { PinnedMemory } from "./pinned-memory.ts";
+import { NONE } from "./regions.ts";
 import {
   ACCESS_SHIFT,
   BLOCK_SHIFT,
@@ -77,6 +78,15 @@ export interface PinnedTableHandle {
 export interface PinnedEntry {
   readonly userPage: number;
   readonly access: Access;
+  readonly region: number;
+}
+
+interface MapRequest {
+  readonly first: number;
+  readonly count: number;
+  readonly userPage: number;
+  readonly access: Access;
+  /** NONE: that which contains the pages. */
   readonly region: number;
 }
 
@@ -143,7 +153,17 @@ export class PinnedTable {
     checkInteger("user page", userPage, 0, Number.MAX_SAFE_INTEGER);
     checkInteger("access", access, 1, 3);
     if (userPage % this.#pagesPerEntry !== 0) return "EINVAL";
-    return this.#begin(first, count) ?? this.#mapLocked(first, count, userPage, access);
+    return this.#begin(first, count) ?? this.#mapLocked({ first, count, userPage, access, region: NONE });
+  }
+
+  /** As `map`, into a region that the caller knows: also one that lookups do not find. */
+  mapRegion(first: number, count: number, region: number, userPage: number, access: Access): Errno | undefined {
+    this.#check(first, count);
+    checkInteger("region", region, 0, Number.MAX_SAFE_INTEGER);
+    checkInteger("user page", userPage, 0, Number.MAX_SAFE_INTEGER);
+    checkInteger("access", access, 1, 3);
+    if (userPage % this.#pagesPerEntry !== 0) return "EINVAL";
+    return this.#begin(first, count) ?? this.#mapLocked({ first, count, userPage, access, region });
   }
 
   /**
@@ -223,11 +243,12 @@ export class PinnedTable {
     return undefined;
   }
 
-  #mapLocked(first: number, count: number, userPage: number, access: Access): Errno | undefined {
+  #mapLocked(request: MapRequest): Errno | undefined {
+    const { first, count } = request;
     this.#note(this.#thread, first, count);
     let isDone = false;
     try {
-      const errno = this.#prepareAll(first, count, userPage, access) ?? this.#exchangeAll(first, count);
+      const errno = this.#prepareAll(request) ?? this.#exchangeAll(first, count);
       isDone = true;
       // The change is made even if the platform is busy; repeating it does no harm.
       return this.#finish(this.#thread) === undefined ? errno : "EAGAIN";
@@ -262,10 +283,12 @@ export class PinnedTable {
 
   // Preparing.
 
-  #prepareAll(first: number, count: number, userPage: number, access: Access): Errno | undefined {
-    const end = first + count;
+  #prepareAll(request: MapRequest): Errno | undefined {
+    const { first } = request;
+    const end = first + request.count;
     for (let entry = first; entry < end; ) {
-      const run = this.#prepareRun(entry, end - entry, userPage + (entry - first) * this.#pagesPerEntry, access);
+      const userPage = request.userPage + (entry - first) * this.#pagesPerEntry;
+      const run = this.#prepareRun({ ...request, first: entry, count: end - entry, userPage });
       if (typeof run === "string") {
         this.#set(this.#thread, OPERATION.step, DROPPING);
         return run;
@@ -276,15 +299,16 @@ export class PinnedTable {
     return undefined;
   }
 
-  /** Counts the mappings of up to `most` entries in one region, and writes the entries' other values. Returns how many entries these are. */
-  #prepareRun(first: number, most: number, userPage: number, access: Access): number | Errno {
+  /** Counts the mappings of the request's first entries, as many as lie in one region, and writes the entries' other values. Returns how many entries these are. */
+  #prepareRun(request: MapRequest): number | Errno {
+    const { first, userPage, access } = request;
     this.#set(this.#thread, OPERATION.runFirst, first);
-    let count = most;
-    let region = this.#take(userPage, count);
+    let { count } = request;
+    let region = this.#take(request, count);
     // Regions may adjoin: the longest run that lies in one, by halves.
-    while (region < 0 && count > 1) {
+    while (region < 0 && count > 1 && request.region === NONE) {
       count = Math.ceil(count / 2);
-      region = this.#take(userPage, count);
+      region = this.#take(request, count);
     }
     if (region < 0) return errnoOf(region);
     for (let i = 0; i < count; i++) {
@@ -302,7 +326,8 @@ export class PinnedTable {
     return count;
   }
 
-  #take(userPage: number, count: number): number {
+  #take({ userPage, region }: MapRequest, count: number): number {
+    if (region !== NONE) return this.#pinned.takeRegion(region, count);
     return this.#pinned.take(this.owner, userPage, count * this.#pagesPerEntry, count);
   }
 

@@ -12,6 +12,7 @@ import { glance, load, peek, poke, store } from "../shared/memory.ts";
 import {
   CHARGE,
   FREE,
+  isCharged,
   JOURNAL,
   KIND_DEVICE,
   LIVE,
@@ -62,7 +63,7 @@ export function remove(state: PinnedState, region: number, memory: UserMemory | 
   poke(words, JOURNAL.regionHint, region);
   if (kind === KIND_DEVICE) return;
   // Copies of what the slots say. When the thread dies before this, its recovery makes them anew.
-  charge(state, owner, -pages);
+  if (isCharged(kind)) charge(state, owner, -pages);
   clearBits(words, state.bitmapAt, column, column + pages);
 }
 
@@ -73,11 +74,12 @@ function countAnew(state: PinnedState): void {
   for (let owner = 0; owner < state.owners; owner++) poke(words, ownerAt(state, owner) + OWNER.charged, 0);
   for (let region = 0; region < regionsEnd(state); region++) {
     const at = regionAt(state, region);
-    if (stageOf(state, region) === FREE || glance(words, at + REGION.kind) === KIND_DEVICE) continue;
+    const kind = glance(words, at + REGION.kind);
+    if (stageOf(state, region) === FREE || kind === KIND_DEVICE) continue;
     const pages = peek(words, at + REGION.pages);
     const column = peek(words, at + REGION.column);
     setBits(words, state.bitmapAt, column, column + pages);
-    charge(state, peek(words, at + REGION.owner), pages);
+    if (isCharged(kind)) charge(state, peek(words, at + REGION.owner), pages);
   }
   for (let slot = 0; slot < state.charges; slot++) {
     const at = state.chargesAt + slot * CHARGE.words;

@@ -2,8 +2,8 @@
 import { glance, load, peek, poke } from "../shared/memory.ts";
 import {
   GENERATION_UNIT,
+  isFound,
   JOURNAL,
-  KIND_SHARED,
   LIVE,
   OWNER,
   OWNER_FREE,
@@ -50,7 +50,7 @@ export function contains(state: PinnedState, at: number, owner: number, userPage
     offset >= 0 &&
     offset + pages <= glance(words, at + REGION.pages) &&
     glance(words, at + REGION.owner) === owner &&
-    glance(words, at + REGION.kind) !== KIND_SHARED
+    isFound(glance(words, at + REGION.kind))
   );
 }
 
@@ -78,7 +78,7 @@ export function liveRegions(
 export function isExactly(state: PinnedState, at: number, userPage: number, pages: number): boolean {
   const { words } = state;
   return (
-    glance(words, at + REGION.kind) !== KIND_SHARED &&
+    isFound(glance(words, at + REGION.kind)) &&
     glance(words, at + REGION.pages) === pages &&
     firstOf(state, at) === userPage
   );
@@ -88,8 +88,8 @@ export function isExactly(state: PinnedState, at: number, userPage: number, page
 export function overlaps(state: PinnedState, at: number, userPage: number, pages: number): boolean {
   const { words } = state;
   const first = firstOf(state, at);
-  const isFound = glance(words, at + REGION.kind) !== KIND_SHARED;
-  return isFound && first < userPage + pages && userPage < first + glance(words, at + REGION.pages);
+  const kind = glance(words, at + REGION.kind);
+  return isFound(kind) && first < userPage + pages && userPage < first + glance(words, at + REGION.pages);
 }
 
 /** The owner's state: OWNER_FREE too when its slot was given to another owner since. */
