@@ -351,12 +351,12 @@ test("a handle of a platform's older layout is refused", () => {
   const older = { ...platform.handle, state: new SharedArrayBuffer(12) };
   assert.throws(
     () => PseriesPlatform.attach(PaprHypervisor.attach(hypervisor.handle), older),
-    /of version unknown; this library has version 3/,
+    /of version unknown; this library has version 4/,
   );
   const zeros = { ...platform.handle, state: new SharedArrayBuffer(platform.handle.state.byteLength) };
   assert.throws(
     () => PseriesPlatform.attach(PaprHypervisor.attach(hypervisor.handle), zeros),
-    /of version 0; this library has version 3/,
+    /of version 0; this library has version 4/,
   );
 });
 
@@ -574,6 +574,27 @@ test("a window whose creator and other views have all died is removed by their r
   assert.equal(openWindows(guest), 1);
   made(platform.makeDynamicWindow({ mask: MASK_64, direct: false }));
   assert.equal(platform.removeDynamicWindow(), undefined);
+});
+
+test("a direct window whose creator and other views have all died is removed by their recovery, and another can be made", () => {
+  for (const isCreatorFirst of [true, false]) {
+    const guest = guestWith({});
+    const { hypervisor, platform } = guest;
+    const { crew } = hypervisor;
+    const [creator, viewer, closed] = [0, 1, 2].map(() => PaprHypervisor.attach(hypervisor.handle));
+    assert.ok(creator !== undefined && viewer !== undefined && closed !== undefined);
+    const creating = PseriesPlatform.attach(creator, structuredClone(platform.handle));
+    made(creating.makeDynamicWindow({ mask: MASK_64 }));
+    PseriesPlatform.attach(viewer, structuredClone(creating.handle));
+    PseriesPlatform.attach(closed, structuredClone(creating.handle)).close();
+    const [first, last] = isCreatorFirst ? [creator, viewer] : [viewer, creator];
+    assert.equal(crew.reclaim(first.thread, "everything").isFree, true);
+    assert.equal(openWindows(guest), 2, "the other view may be alive");
+    assert.equal(crew.reclaim(last.thread, "everything").isFree, true);
+    assert.equal(openWindows(guest), 1);
+    made(platform.makeDynamicWindow({ mask: MASK_64 }));
+    assert.equal(platform.removeDynamicWindow(), undefined);
+  }
 });
 
 test("impossible options of dynamic windows are refused with the numbers", () => {

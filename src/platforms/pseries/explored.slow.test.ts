@@ -56,7 +56,9 @@ const STRUCTURE_GONE = 8;
 const VIEWS = 9;
 const ATTACHED = 10;
 const STATE = 16;
-const WORDS = 32;
+/** Threads of the crew, the maker of the first window included. */
+const THREADS = 10;
+const WORDS = 48;
 
 const LIOBN = 7;
 const DEFAULT_LIOBN = 5;
@@ -88,7 +90,7 @@ function partsOf(
     firmware: firmwareOf(library, words, known, slots),
     memory: { bytes: 2 ** 16 } as never,
     properties: { tokens: TOKENS, liobn: DEFAULT_LIOBN, base: 0n } as never,
-    state: new library.state.WindowState(words, STATE),
+    state: new library.state.WindowState(words, STATE, THREADS),
     holdDefault: () => () => undefined,
     isThere: (liobn) => (liobn === LIOBN ? load(words, THERE) !== 0 : load(words, DEFAULT_GONE) === 0),
     withOps: (_liobn, _window, use) => use(opsOf(library, words)),
@@ -153,7 +155,7 @@ function setup(library: Library, isEmpty = false): State {
   if (isEmpty) return { library, words, made: undefined as never };
   const made = make(library, words, MAKER, 1);
   assert.ok(typeof made !== "string");
-  new library.state.WindowState(words, STATE).see(made.generation);
+  new library.state.WindowState(words, STATE, THREADS).see(made.generation);
   return { library, words, made };
 }
 const MAKER = 9;
@@ -229,7 +231,7 @@ function assertRight({ library, words }: State): void {
   const step = load(words, STATE) & 15;
   assert.ok(step === STEP.untried || step === STEP.published, `step ${step}`);
   assert.equal(load(words, THERE) !== 0, step === STEP.published);
-  const { replacesDefault } = new library.state.WindowState(words, STATE);
+  const { replacesDefault } = new library.state.WindowState(words, STATE, THREADS);
   assert.deepEqual(
     [load(words, DEFAULT_GONE) === 1, step === STEP.published && replacesDefault],
     [replacesDefault, replacesDefault],
@@ -292,9 +294,41 @@ const dyingLastView: Build = (library) => ({
   threads: [
     addMemoryAs(0),
     ({ words, made }) => {
-      const state = new library.state.WindowState(words, STATE);
+      const state = new library.state.WindowState(words, STATE, THREADS);
       state.see(made.generation);
       library.memory.store(words, ATTACHED, 1);
+      state.checkStays(made.generation);
+      return "attached";
+    },
+  ],
+  preemptions: 2,
+  kills: 2,
+  victims: [0],
+  mayThrow: isGone,
+  reclaim: recover,
+  check: (state, { threads, dead }) => {
+    assertRight(state);
+    const isThere = state.library.memory.load(state.words, THERE) !== 0;
+    if (threads[1]?.value === "attached") assert.ok(isThere, "a window with a living view is removed");
+    else if (dead.includes(0) && threads[1]?.error === undefined) assert.ok(!isThere);
+  },
+});
+
+/** As `dyingLastView`, of a direct window. */
+const dyingLastDirectView: Build = (library) => ({
+  setup: () => {
+    const state = setup(library);
+    const window = new library.state.WindowState(state.words, STATE, THREADS);
+    window.noteStructure(-1);
+    window.noteViewer(0);
+    return state;
+  },
+  threads: [
+    addMemoryAs(0),
+    ({ words, made }) => {
+      const state = new library.state.WindowState(words, STATE, THREADS);
+      state.see(made.generation);
+      state.noteViewer(1);
       state.checkStays(made.generation);
       return "attached";
     },
@@ -348,6 +382,10 @@ test("a thread that dies while it adds memory leaves the window to others", (t) 
 
 test("a window whose last view dies is removed, unless another thread attaches to it in time", (t) => {
   assert.ok(assertSound(t, "a last view, dying, an attaching thread", dyingLastView(sound)).kills > 0);
+});
+
+test("a direct window whose last view dies is removed, unless another thread attaches to it in time", (t) => {
+  assert.ok(assertSound(t, "a last direct view, dying, an attaching thread", dyingLastDirectView(sound)).kills > 0);
 });
 
 test("a thread that dies while it makes a window in place of the default one leaves the default one, and room for a new making", (t) => {
@@ -429,9 +467,14 @@ const PLANTS: readonly { readonly bug: string; readonly build: Build; readonly p
     build: dyingLastView,
     plant: {
       module: RECOVERY_MODULE,
-      from: "structure !== undefined && hasLivingView(crew, structure)",
-      to: "false",
+      from: "if (isViewed(parts, left.thread))",
+      to: "if (false)",
     },
+  },
+  {
+    bug: "a recovery does not look for other views of a direct window",
+    build: dyingLastDirectView,
+    plant: { module: RECOVERY_MODULE, from: "state.hasOtherViewer(dead)", to: "false" },
   },
   {
     bug: "an attaching view does not check that the window stays",

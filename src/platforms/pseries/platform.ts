@@ -42,7 +42,7 @@ const EEH_AT = 1;
 const WINDOW_AT: number = EEH_AT + EEH_WORDS;
 const STATE_BYTES: number = 4 * (WINDOW_AT + WINDOW_WORDS);
 /** Raised with every change that another version could misread. Version 1 had no version word. */
-const STATE_VERSION = 3;
+const STATE_VERSION = 4;
 
 export interface PseriesPlatformOptions {
   /** The properties in the device tree. */
@@ -101,7 +101,7 @@ export class PseriesPlatform extends TablePlatform {
     this.#handle = handle;
     this.#guest = guest;
     this.#dynamic = new WindowView(
-      { guest, state: new WindowState(wordsOf(state), WINDOW_AT), generic, place },
+      { guest, state: new WindowState(wordsOf(state), WINDOW_AT, generic.allocator.crew.threads), generic, place },
       dynamic,
     );
   }

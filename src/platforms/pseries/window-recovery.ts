@@ -1,7 +1,7 @@
 /**
  * Recovers a dead thread's change of the dynamic window. Undoes a creation, so that the window can be created again; completes a removal; maps
  * memory that the thread was adding, and empties entries of memory that it was removing. Removes a window that the thread has created if no
- * other thread has attached to it, and a window with a table if no living thread has a view of it.
+ * other thread has attached to it, and a window if no other thread has a view of it.
  *
  * The recovery runs under the crew's recovery lock, and stores steps in the dead thread's name (window-state.ts). It can be repeated from any
  * point. If the window was removed before, the firmware refuses to remove it and the hypervisor does not have the liobn. The default window is
@@ -22,6 +22,13 @@ export interface WindowRecoveryParts
 
 /** "platform-busy": the firmware or the hypervisor was busy; repeat the recovery later. */
 export function recoverWindow(parts: WindowRecoveryParts, thread: number): Failure | undefined {
+  const failure = recoverChange(parts, thread);
+  // Last: a repetition must find that the thread had a view.
+  if (failure === undefined) parts.state.removeViewer(thread);
+  return failure;
+}
+
+function recoverChange(parts: WindowRecoveryParts, thread: number): Failure | undefined {
   const { state } = parts;
   const left = state.leftBy(thread) ?? state.takeUnseen(thread) ?? takeAbandoned(parts, thread);
   switch (left?.step) {
@@ -48,21 +55,30 @@ export function recoverWindow(parts: WindowRecoveryParts, thread: number): Failu
   }
 }
 
-/** Takes a window whose table this dead thread had a view of, and no living thread has: no thread could remove it. */
-function takeAbandoned({ crew, state }: WindowRecoveryParts, thread: number): ReturnType<WindowState["leftBy"]> {
-  const published = state.publishedTable;
-  if (published === undefined || !crew.mayHold(thread, published.structure)) return undefined;
-  const held = { thread, generation: published.generation, step: STEP.abandoned };
-  return !hasLivingView(crew, published.structure) && state.abandon(held) ? held : undefined;
+/** Takes a window that this dead thread had a view of, and no other thread has: no thread could remove it. */
+function takeAbandoned(parts: WindowRecoveryParts, thread: number): ReturnType<WindowState["leftBy"]> {
+  const { crew, state } = parts;
+  const generation = state.published;
+  if (generation === undefined) return undefined;
+  const { structure } = state;
+  const hadView = structure === undefined ? state.isViewer(thread) : crew.mayHold(thread, structure);
+  if (!hadView || isViewed(parts, thread)) return undefined;
+  const held = { thread, generation, step: STEP.abandoned };
+  return state.abandon(held) ? held : undefined;
 }
 
 /** Looks again: a view that has attached before the step was stored keeps the window, and one that attaches later sees the step. */
 function removeAbandoned(parts: WindowRecoveryParts, left: Held): Failure | undefined {
-  const { crew, state } = parts;
-  const { structure } = state;
-  if (structure !== undefined && hasLivingView(crew, structure)) return end(state, left, STEP.published);
+  const { state } = parts;
+  if (isViewed(parts, left.thread)) return end(state, left, STEP.published);
   state.goOn(left, STEP.removing);
   return remove(parts, left, STEP.published, STEP.halfRemoved);
+}
+
+/** True if a thread besides this dead one has a view of the window. */
+function isViewed({ crew, state }: WindowRecoveryParts, dead: number): boolean {
+  const { structure } = state;
+  return structure === undefined ? state.hasOtherViewer(dead) : hasLivingView(crew, structure);
 }
 
 function hasLivingView(crew: WindowRecoveryParts["crew"], structure: number): boolean {

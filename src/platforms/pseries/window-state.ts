@@ -73,9 +73,11 @@ const WORD = {
   /** The entries of a change of memory. */
   first: 10,
   count: 11,
+  /** A bit for each thread that has a view of a direct window. For a window with a table, the crew has that of its structure. */
+  viewers: 12,
 } as const;
-/** Number of words of the state. They are zero at first. */
-export const WINDOW_WORDS = 12;
+/** Number of words of the state, for a crew of up to 256 threads. They are zero at first. */
+export const WINDOW_WORDS: number = WORD.viewers + 256 / 32;
 
 const SEEN_BY_NONE = 0;
 const SEEN = 1;
@@ -104,10 +106,14 @@ export interface Held {
 export class WindowState {
   readonly #words: SharedWords;
   readonly #at: number;
+  /** Words in which the crew's threads have bits. */
+  readonly #viewerWords: number;
 
-  constructor(words: SharedWords, at: number) {
+  /** `threads`: the crew's. */
+  constructor(words: SharedWords, at: number, threads: number) {
     this.#words = words;
     this.#at = at;
+    this.#viewerWords = Math.ceil(threads / 32);
   }
 
   /** Begins a creation. Undefined: a window exists or is being created, or a creation has failed. */
@@ -147,6 +153,7 @@ export class WindowState {
       this.#store(WORD.seen, generation * SEEN_UNIT + SEEN_TOO_LATE);
       this.#store(WORD.replacesDefault, 0);
       this.#store(WORD.structure, 0);
+      for (let word = 0; word < this.#viewerWords; word++) this.#store(WORD.viewers + word, 0);
     }
     this.#store(WORD.step, wordOf(generation, step, 0));
   }
@@ -203,12 +210,34 @@ export class WindowState {
     return { thread, generation, step: STEP.removing };
   }
 
-  /** The published window and its table's structure number; undefined: no window with a table is published. */
-  get publishedTable(): (Omit<Held, "thread"> & { readonly structure: number }) | undefined {
+  /** Notes that the thread has a view of the direct window. Before `checkStays`. */
+  noteViewer(thread: number): void {
+    this.#changeViewers(thread, (bits, own) => bits | own);
+  }
+
+  /** Notes that the thread has no view of the direct window any more: it has closed it, or its recovery is complete. */
+  removeViewer(thread: number): void {
+    this.#changeViewers(thread, (bits, own) => bits & ~own);
+  }
+
+  /** True if the thread, alive or dead, has a view of the direct window. */
+  isViewer(thread: number): boolean {
+    return (this.#load(WORD.viewers + (thread >>> 5)) & (1 << (thread & 31))) !== 0;
+  }
+
+  /** True if another thread, alive or not recovered yet, has a view of the direct window. */
+  hasOtherViewer(thread: number): boolean {
+    for (let word = 0; word < this.#viewerWords; word++) {
+      const own = word === thread >>> 5 ? 1 << (thread & 31) : 0;
+      if ((this.#load(WORD.viewers + word) & ~own) !== 0) return true;
+    }
+    return false;
+  }
+
+  /** The generation of the published window; undefined: no window is published. */
+  get published(): number | undefined {
     const found = this.#load(WORD.step);
-    const { structure } = this;
-    if ((found & STEP_MASK) !== STEP.published || structure === undefined) return undefined;
-    return { generation: generationIn(found), structure };
+    return (found & STEP_MASK) === STEP.published ? generationIn(found) : undefined;
   }
 
   /** Stores the step `abandoned` in a dead thread's name. False: the window is not published any more. */
@@ -217,8 +246,8 @@ export class WindowState {
   }
 
   /**
-   * Checks, after a view has entered the crew's structure of the window's table, that the window stays. Throws IovaError "window-gone" if it is
-   * being removed. Pairs with `abandon`: either this sees its step, or the recovery then sees the view in the crew.
+   * Checks, after a view has entered the crew's structure of the window's table, or was noted as one of a direct window, that the window stays.
+   * Throws IovaError "window-gone" if it is being removed. Pairs with `abandon`: either this sees its step, or the recovery then sees the view.
    */
   checkStays(generation: number): void {
     const step = this.#checked(generation) & STEP_MASK;
@@ -272,6 +301,15 @@ export class WindowState {
     const found = this.#load(WORD.step);
     if (generationIn(found) !== generation || isWithout(found & STEP_MASK)) throw windowGone();
     return found;
+  }
+
+  #changeViewers(thread: number, change: (bits: number, own: number) => number): void {
+    const at = this.#at + WORD.viewers + (thread >>> 5);
+    for (;;) {
+      const bits = load(this.#words, at);
+      const wanted = change(bits, 1 << (thread & 31));
+      if (wanted === bits || compareExchange(this.#words, at, bits, wanted) === bits) return;
+    }
   }
 
   #load(word: number): number {

@@ -78,8 +78,8 @@ export class WindowView {
     if (handle === undefined) return;
     const { made, place } = handle;
     parts.state.see(made.generation);
-    if (place === undefined) this.#known = { made, place, use: directOf(made) };
-    else this.#known = { made, place, use: this.#attachToStaying(made, place) };
+    const use = place === undefined ? this.#viewDirectly(made) : this.#attachToStaying(made, place);
+    this.#known = { made, place, use };
   }
 
   /** The window that this view has; undefined: no window. */
@@ -101,7 +101,11 @@ export class WindowView {
     if (firmware === undefined) return "not-offered";
     let prepared: { readonly place: TablePlace | undefined; readonly use: PseriesWindow } | undefined;
     const made = makeDynamicWindow(this.#windowParts(firmware), request, (window) => {
-      prepared = window.kind === "direct" ? { place: undefined, use: directOf(window) } : this.#createTable(window);
+      if (window.kind === "table") prepared = this.#createTable(window);
+      else {
+        this.#parts.state.noteViewer(this.#parts.generic.thread);
+        prepared = { place: undefined, use: directOf(window) };
+      }
     });
     if (typeof made === "string" || prepared === undefined) return made as NoDynamicWindow;
     // The view may have the table of a window that another view has removed.
@@ -137,7 +141,9 @@ export class WindowView {
   }
 
   close(): void {
-    this.#parts.state.leave(this.#parts.generic.thread);
+    const { generic, state } = this.#parts;
+    state.leave(generic.thread);
+    state.removeViewer(generic.thread);
     this.#closeTable();
   }
 
@@ -228,6 +234,20 @@ export class WindowView {
     const table = IommuTable.attach(handle, ops, this.#crew, recovering.around);
     recovering.table = table;
     return { kind: "translated", window: made.window, table };
+  }
+
+  /** A view of a direct window that is not being removed. */
+  #viewDirectly(made: MadeWindow): MappedWindow {
+    const { generic, state } = this.#parts;
+    state.noteViewer(generic.thread);
+    let stays = false;
+    try {
+      state.checkStays(made.generation);
+      stays = true;
+      return directOf(made);
+    } finally {
+      if (!stays) state.removeViewer(generic.thread);
+    }
   }
 
   /** Attaches to the table of a window that is not being removed. */
