@@ -2,9 +2,11 @@
 import { test } from "node:test";
 import {
   allocate,
+  allocateAt,
   allocatorModules,
   beginAndAbandon,
   beginAndCommit,
+  beginAtAndCommit,
   drain,
   exploring,
   flush,
@@ -33,11 +35,16 @@ const scenario = (
   more: Partial<Scenario> = {},
 ): Scenario => ({ options: { ...SMALL_TABLE, ...options }, threads, given, ...more });
 
+const BOUNDS = [
+  ["begin and abandon", 4],
+  ["exact", 2],
+] as const;
+
 for (const [name, pair] of Object.entries(PAIRS)) {
   for (const cache of CACHES) {
-    // Two times lock and unlock, and recovery beside it: too many for all of them.
-    const preemptions = name.startsWith("begin and abandon") ? 4 : Number.POSITIVE_INFINITY;
-    const bound = preemptions === 4 ? "with 4 preemptions" : "in all schedules";
+    // Two times lock and unlock, or a look at what is in the way, and recovery beside it: too many for all of them.
+    const preemptions = BOUNDS.find(([start]) => name.startsWith(start))?.[1] ?? Number.POSITIVE_INFINITY;
+    const bound = preemptions > 4 ? "in all schedules" : `with ${preemptions} preemptions`;
     test(`2 threads x 1, ${name}, cache ${cache}: sound when one dies, ${bound}`, (t) => {
       const cached = { ...pair, options: { ...pair.options, cache } };
       assertSound(t, `${name}, cache ${cache}, one dies`, { ...exploring(modules, cached, 1), preemptions });
@@ -135,6 +142,30 @@ const OTHERS: Readonly<Record<string, Scenario>> = {
   "a reservation over two pools": scenario([[reserve(20, 50), unreserve], [allocate(2)]], [[], []], TWO_POOLS, {
     mayRefuse: true,
   }),
+  "exact allocations over two pools": scenario(
+    [[beginAtAndCommit(20, 30), free], [allocateAt(40, 10)]],
+    [[], []],
+    TWO_POOLS,
+    { mayRefuse: true },
+  ),
+  "an exact allocation of what the other keeps in its cache": scenario(
+    [
+      [beginAtAndCommit(0, 6), free],
+      [free, free, allocate(1)],
+    ],
+    [[], [2, 1]],
+    { cache: "fifo" },
+    { mayRefuse: true },
+  ),
+  "an exact allocation of what waits for a flush": scenario(
+    [
+      [beginAtAndCommit(0, 6), startAndFinishFree],
+      [startAndFinishFree, allocate(1)],
+    ],
+    [[], [2]],
+    LAZY,
+    { mayRefuse: true },
+  ),
   "no space until a cache is called in": scenario(
     [
       [free, allocate(1)],

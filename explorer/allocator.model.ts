@@ -85,6 +85,25 @@ export const beginAndAbandon =
     if (first >= 0) allocator.abandon(first, count);
   };
 
+/** Takes exactly this range. */
+export const allocateAt =
+  (first: number, count: number): Operation =>
+  (worker) => {
+    const found = worker.allocator.allocateAt(first, count);
+    if (found >= 0) assert.equal(found, first);
+    receive(worker, found, count);
+  };
+
+/** Takes exactly this range as a table does. */
+export const beginAtAndCommit =
+  (first: number, count: number): Operation =>
+  (worker) => {
+    const { allocator } = worker;
+    const found = allocator.beginAt(first, count);
+    if (found >= 0) allocator.commit(first, count);
+    receive(worker, found, count);
+  };
+
 /** Frees the range that the thread has held for longest. */
 export const free: Operation = (worker) => {
   const range = clear(worker);
@@ -205,6 +224,22 @@ export const PAIRS: Readonly<Record<string, Scenario>> = {
     given: [[], [2]],
   },
   "begin and abandon against alloc": { options: SMALL_TABLE, threads: [[beginAndAbandon(2)], [allocate(1)]] },
+  "exact alloc against exact alloc of a part": {
+    options: SMALL_TABLE,
+    threads: [[beginAtAndCommit(2, 5)], [allocateAt(6, 2)]],
+    mayRefuse: true,
+  },
+  "exact alloc against alloc": {
+    options: SMALL_TABLE,
+    threads: [[beginAtAndCommit(0, 4)], [allocate(2)]],
+    mayRefuse: true,
+  },
+  "exact alloc against free of what is in the way": {
+    options: SMALL_TABLE,
+    threads: [[beginAtAndCommit(0, 4)], [free]],
+    given: [[], [3]],
+    mayRefuse: true,
+  },
   "reserve against alloc": { options: SMALL_TABLE, threads: [[reserve(2, 7)], [allocate(1)]] },
 };
 

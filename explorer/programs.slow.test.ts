@@ -129,6 +129,24 @@ const REBUILD = "reach = pool.rebuild(before?.end === pool.first ? reach : undef
 
 const PLANTED: readonly PlantedBug[] = [
   {
+    bug: "an exact allocation does not look at the bits",
+    plants: [{ module: "allocator/span.js", from: "pools.every((pool) => pool.isFree(first, end))", to: "true" }],
+    scenario: PAIRS["exact alloc against exact alloc of a part"] as Scenario,
+    shows: ["check"],
+  },
+  {
+    bug: "an exact allocation looks at the bits before it has the locks",
+    plants: [
+      {
+        module: "allocator/span.js",
+        from: "const failure = lockAll(pools);\n        if (failure !== 0)\n            return failure;\n        const free = pools.every((pool) => pool.isFree(first, end));",
+        to: "const free = pools.every((pool) => pool.isFree(first, end)); const failure = lockAll(pools); if (failure !== 0) return failure;",
+      },
+    ],
+    scenario: PAIRS["exact alloc against exact alloc of a part"] as Scenario,
+    shows: ["race", "check"],
+  },
+  {
     bug: "the bits of an allocation are set after the unlock",
     plants: [
       { module: POOL, from: SET_BITS, to: "" },

@@ -6,7 +6,7 @@
 export type { AreaConstraints, AreaLimits } from "./allocator/constraints.ts";
 export { areaConstraints, UNCONSTRAINED } from "./allocator/constraints.ts";
 export type { Invalidator } from "./allocator/flush.ts";
-export type { OwnedRange } from "./allocator/inspect/ranges.ts";
+export type { HeldRange, HoldingState, OwnedRange } from "./allocator/inspect/ranges.ts";
 export type { AllocatorStatistics, PoolStatistics } from "./allocator/inspect/statistics.ts";
 export type { AllocateOptions, AllocatorOptions } from "./allocator/options.ts";
 export { PooledAllocator } from "./allocator/pooled-allocator.ts";
@@ -14,7 +14,15 @@ export type { AllocatorHandle } from "./allocator/state.ts";
 export type { CrewHandle, CrewOptions, CrewSeat, Reclaimed, ReclaimScope } from "./crew/crew.ts";
 export { Crew } from "./crew/crew.ts";
 export { type Ending, reclaimOnExit } from "./crew/reclaim-on-exit.ts";
-export type { CoherentMemory, DmaOperations, Mapping, MappingAttributes, MappingPart } from "./dma/contract.ts";
+export type {
+  BusHolder,
+  CoherentMemory,
+  DmaOperations,
+  Mapping,
+  MappingAttributes,
+  MappingPart,
+  Translation,
+} from "./dma/contract.ts";
 export { DmaDevice } from "./dma/device.ts";
 export type { BounceOptions, DmaDeviceOptions } from "./dma/device-options.ts";
 export type { DeviceWindow, DirectWindow, TranslatedWindow } from "./dma/device-window.ts";
@@ -28,7 +36,7 @@ export type { ScatterElement } from "./dma/scatter-list.ts";
 export { ScatterList } from "./dma/scatter-list.ts";
 export { createDevice } from "./dma/windows.ts";
 export type { SharedBuffer } from "./shared/memory.ts";
-export type { TableHandle, TableOptions } from "./table/iommu-table.ts";
+export type { LiveMapping, TableHandle, TableOptions } from "./table/iommu-table.ts";
 export { IommuTable, iovaOf } from "./table/iommu-table.ts";
 export type { FreeMisuse } from "./units/errors.ts";
 export { FormatError, FreeError, InvalidArgumentError, InvariantError, IovaError, SyncError } from "./units/errors.ts";

@@ -27,6 +27,8 @@ const LENGTH = 5;
 const ACTS: Readonly<Record<string, (scene: Scene) => unknown>> = {
   allocate: ({ closed }) => closed.allocate(1),
   allocateWith: ({ closed }) => closed.allocateWith(1, { order: "lowest" }),
+  allocateAt: ({ closed }) => closed.allocateAt(200, 10),
+  beginAt: ({ closed }) => closed.beginAt(200, 10),
   begin: ({ closed }) => closed.begin(1, UNCONSTRAINED, -1),
   checkPending: ({ closed, pending }) => closed.checkPending(pending, LENGTH),
   commit: ({ closed, pending }) => closed.commit(pending, LENGTH),
@@ -56,6 +58,7 @@ const STILL_ANSWER: Readonly<Record<string, (closed: PooledAllocator) => unknown
   lazy: (closed) => closed.lazy,
   statistics: (closed) => closed.statistics(),
   leaks: (closed) => closed.leaks(),
+  holderOf: (closed) => closed.holderOf(range(0, 256)),
   live: (closed) => [...closed.live()],
   lengthAt: (closed) => assert.throws(() => closed.lengthAt(0), { code: "not-allocated" }),
   reservations: (closed) => closed.reservations(),

@@ -38,7 +38,7 @@ import type { Invalidator } from "./flush.ts";
 import { FreeCheck } from "./free-check.ts";
 import { type Front, NO_FRONT } from "./front.ts";
 import { Holdings } from "./holdings.ts";
-import { forEachRange, type OwnedRange, rangesByOwner, rangesIn } from "./inspect/ranges.ts";
+import { forEachRange, type HeldRange, holdersIn, type OwnedRange, rangesByOwner, rangesIn } from "./inspect/ranges.ts";
 import { readSnapshot, takeSnapshot } from "./inspect/snapshot.ts";
 import { type AllocatorStatistics, heldByThreads, shortageOf, statisticsOf } from "./inspect/statistics.ts";
 import type { Layout } from "./layout.ts";
@@ -261,6 +261,30 @@ export class PooledAllocator {
     }
   }
 
+  /**
+   * Takes exactly the entries [first, first + count); the range is live. It may lie in several pools. Ranges in its way that threads keep in
+   * caches and queues are called in; an idle thread returns them at its next call, so a later try may succeed. Returns `first`, or a
+   * failure code: "in-use" if an entry is not free (`holderOf` says who has it), or that of a lock. When several threads try at once, one
+   * gets the range. Throws InvalidArgumentError for a range outside of the table.
+   */
+  allocateAt(first: number, count: number): number {
+    return this.#allocateAt(first, count, LIVE);
+  }
+
+  /** As `allocateAt`, but pending until `commit`: recovery takes it back if this thread dies before. */
+  beginAt(first: number, count: number): number {
+    return this.#allocateAt(first, count, PENDING);
+  }
+
+  /**
+   * The lowest range that has entries of `range`, or undefined if all are free. Read without locks: exact when no thread runs. Throws
+   * InvalidArgumentError for a range outside of the table.
+   */
+  holderOf(range: EntryRange): HeldRange | undefined {
+    checkRange("range", range, this.entries);
+    return holdersIn(this.#ledger, this.#words, this.#layout, range.first, range.end).next().value ?? undefined;
+  }
+
   /** As `allocate`, but pending until `commit`: recovery takes it back if this thread dies before. */
   begin(count: number, constraints: AreaConstraints, after: number): number {
     if (constraints === UNCONSTRAINED && after === -1 && glance(this.#words, this.#askedAt) === 0) {
@@ -427,10 +451,7 @@ export class PooledAllocator {
   reserve(range: EntryRange): Failure | undefined {
     this.checkOpen();
     checkRange("range to reserve", range, this.entries);
-    let answer = this.#pools.spans.takeExactly(range.first, range.end, RESERVED, this.thread);
-    if (answer === TABLE_FULL && this.#callIn.callIn())
-      answer = this.#pools.spans.takeExactly(range.first, range.end, RESERVED, this.thread);
-    if (answer === TABLE_FULL) answer = IN_USE;
+    const answer = this.#takeExactly(range.first, range.end, RESERVED);
     return answer === 0 ? undefined : failureOf(answer);
   }
 
@@ -639,6 +660,34 @@ export class PooledAllocator {
     const first = this.#pools.allocateLowest(count, constraints, LIVE);
     if (first >= 0) return first;
     return this.#counted(this.#isCalledIn(first) ? this.#pools.allocateLowest(count, constraints, LIVE) : first);
+  }
+
+  #allocateAt(first: number, count: number, state: number): number {
+    if (glance(this.#words, this.#askedAt) !== 0) this.#answer();
+    checkInteger("first entry to allocate", first, 0, this.entries - 1);
+    checkInteger("count", count, 1, this.entries - first);
+    const answer = this.#takeExactly(first, first + count, state);
+    if (answer === 0) return first;
+    tally(this.#words, this.#threadAt + THREAD.failures, 1);
+    return answer;
+  }
+
+  /** Takes exactly this range. Returns 0, IN_USE, or the failure code of a lock. */
+  #takeExactly(first: number, end: number, state: number): 0 | FailureCode {
+    const { spans } = this.#pools;
+    let answer = spans.takeExactly(first, end, state, this.thread);
+    if (answer === TABLE_FULL && this.#canBeCalledIn(first, end) && this.#callIn.callIn()) {
+      answer = spans.takeExactly(first, end, state, this.thread);
+    }
+    return answer === TABLE_FULL ? IN_USE : answer;
+  }
+
+  /** False: a range in use or reserved is in the way, which no thread returns on request. It may have ended meanwhile. */
+  #canBeCalledIn(first: number, end: number): boolean {
+    for (const { state } of holdersIn(this.#ledger, this.#words, this.#layout, first, end)) {
+      if (state === "live" || state === "pending" || state === "reserved") return false;
+    }
+    return true;
   }
 
   /** After the pools have failed: calls cached ranges in if that can help. True: a second try may succeed. */

@@ -5,6 +5,7 @@
  * `access` is what the device does: 1 reads memory (Linux: DMA_TO_DEVICE), 2 writes it (DMA_FROM_DEVICE), 3 both (DMA_BIDIRECTIONAL). One
  * object serves one device on one thread. Failures of a running system are returned; misuse throws a typed error and changes nothing.
  */
+import type { HoldingState } from "../allocator/inspect/ranges.ts";
 import type { Failure } from "../units/failure.ts";
 import type { Access } from "../units/numbers.ts";
 import type { ScatterList } from "./scatter-list.ts";
@@ -21,6 +22,27 @@ export interface Mapping {
 export interface CoherentMemory extends Mapping {
   /** Physical address of the first byte; `machine.memory` reads and writes it. */
   readonly address: number;
+}
+
+/** Where a bus address leads. */
+export interface Translation {
+  /** Physical address of the byte, or of its place in a bounce buffer. */
+  readonly address: bigint;
+  /** So many bytes follow in memory as on the bus: up to the end of the IO page, or of the direct window. At least 1. */
+  readonly bytes: number;
+  /** What the device may do, by the entry: on some platforms more than was mapped. */
+  readonly access: Access;
+}
+
+/** What has a range of bus addresses. */
+export interface BusHolder {
+  /** Bus address of its first byte, in bytes: a multiple of the IO page size. */
+  readonly iova: bigint;
+  readonly bytes: number;
+  /** "live": a mapping; "reserved": a hole; others: see HoldingState. */
+  readonly state: HoldingState;
+  /** The number of the thread that mapped, reserved or keeps it. */
+  readonly owner: number;
 }
 
 /** Attributes of one mapping. */
@@ -45,7 +67,19 @@ export interface MappingPart {
 export interface DmaOperations {
   /** Maps `bytes` (at least 1) bytes of physical memory from `address` on. */
   map(address: bigint, bytes: number, access: Access, attributes?: MappingAttributes): Mapping | Failure;
-  /** Unmaps what `map` returned. Afterwards the device can't use it, at the latest when lazy invalidation is done. */
+  /** As `map`, at the bus address `iova`. "in-use" if a part of the range is not free: `holderOf` says who has it. */
+  mapAt(
+    iova: bigint,
+    address: bigint,
+    bytes: number,
+    access: Access,
+    attributes?: MappingAttributes,
+  ): Mapping | Failure;
+  /** What has the lowest part of these bus addresses; undefined if all are free, or nothing is recorded. */
+  holderOf(iova: bigint, bytes: number): BusHolder | undefined;
+  /** Where the device gets at this bus address; undefined if nothing is mapped there. */
+  translate(iova: bigint): Translation | undefined;
+  /** Unmaps what `map` or `mapAt` returned. Afterwards the device can't use it, at the latest when lazy invalidation is done. */
   unmap(mapping: Mapping): Failure | undefined;
   /** Maps a scatterlist and fills in its output; on failure nothing is mapped. */
   mapSg(list: ScatterList, access: Access, attributes?: MappingAttributes): Failure | undefined;

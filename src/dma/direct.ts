@@ -6,9 +6,9 @@
 import { hexadecimal } from "../units/counts.ts";
 import { checkInteger, FreeError, InvalidArgumentError, inWords, SyncError } from "../units/errors.ts";
 import { type Failure, failureCode, failureOf, LONGER_THAN_BOUNDARY, MASK_TOO_LOW } from "../units/failure.ts";
-import type { EntryAccess } from "../units/numbers.ts";
+import { DEVICE_READS_AND_WRITES, type EntryAccess } from "../units/numbers.ts";
 import { HIGH_WORD, LOW_WORD } from "../units/words64.ts";
-import type { Mapping } from "./contract.ts";
+import type { Mapping, Translation } from "./contract.ts";
 import { checkDeviceOptions, type DmaDeviceOptions } from "./device-options.ts";
 import { bytesUnder, checkDirectWindow, type DirectWindow } from "./device-window.ts";
 import { type CheckedLimits, checkedLimits, type DeviceLimits } from "./limits.ts";
@@ -72,6 +72,21 @@ export class DirectRoute implements Route {
     const physical = Number(address);
     const refusal = this.#reach.refusal(physical, bytes);
     return refusal === 0 ? physical : refusal;
+  }
+
+  /** Memory has one bus address here. */
+  mapAt(iova: bigint, address: bigint, bytes: number, access: EntryAccess): number {
+    const key = this.map(address, bytes, access);
+    return key >= 0 && this.iovaOf(key) !== iova ? PLATFORM_REFUSED : key;
+  }
+
+  /** Mappings are not recorded. */
+  holderOf(): undefined {}
+
+  translate(iova: bigint): Translation | undefined {
+    const address = this.#reach.physicalAddress(iova);
+    const bytes = address < 0 ? 0 : this.#reach.bytesFrom(address);
+    return bytes <= 0 ? undefined : { address: BigInt(address), bytes, access: DEVICE_READS_AND_WRITES };
   }
 
   iovaOf(key: number): bigint {
@@ -265,6 +280,11 @@ class DirectReach {
   /** True if these bytes lie in the window and under the mask. */
   isInside(address: number, bytes: number): boolean {
     return address >= this.#first && address + bytes <= this.#end;
+  }
+
+  /** Number of bytes from `address`, in the window, to the last that the device reaches; 0 or less if it does not reach this one. */
+  bytesFrom(address: number): number {
+    return this.#end - address;
   }
 
   /** True if a segment boundary lies in the window. */

@@ -61,6 +61,11 @@ export class FaultInjectingTable extends ForwardingTable {
     const failure = this.#allocate.next();
     return failure === undefined ? super.allocate(count, constraints, after) : failureCode(failure);
   }
+  /** Counts as an allocation. */
+  override allocateAt(first: number, count: number): number {
+    const failure = this.#allocate.next();
+    return failure === undefined ? super.allocateAt(first, count) : failureCode(failure);
+  }
   override set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     return this.#set.next() ?? super.set(first, count, page, access);
   }

@@ -49,6 +49,13 @@ export function checkRange(address: bigint, bytes: number): void {
   }
 }
 
+/** Throws InvalidArgumentError for bus addresses outside of 64 bits, or no bytes. */
+export function checkBusRange(iova: bigint, bytes: number): void {
+  checkInteger("length in bytes", bytes, 1, Number.MAX_SAFE_INTEGER);
+  if (typeof iova === "bigint" && iova >= 0n && iova + BigInt(bytes) <= ADDRESSES) return;
+  throw new InvalidArgumentError("bus address", iova, `a bigint from 0n to 2n ** 64n - ${bytes}n`);
+}
+
 /** Throws InvalidArgumentError for a value that is not a mapping: undefined, a failure, a number. */
 export function checkMapping(mapping: Mapping): void {
   if (typeof mapping?.iova === "bigint") return;

@@ -7,7 +7,7 @@
  */
 import type { Failure } from "../units/failure.ts";
 import type { EntryAccess } from "../units/numbers.ts";
-import type { Mapping } from "./contract.ts";
+import type { BusHolder, Mapping, Translation } from "./contract.ts";
 import type { ScatterList } from "./scatter-list.ts";
 
 export interface Route extends CoherentRoute {
@@ -19,6 +19,12 @@ export interface Route extends CoherentRoute {
   readonly isStranded: boolean;
   /** Maps `bytes` bytes of physical memory from `address` on. Returns its key, or a failure code. */
   map(address: bigint, bytes: number, access: EntryAccess): number;
+  /** As `map`, at the bus address `iova`. Throws InvalidArgumentError for a bus address that this route does not have. */
+  mapAt(iova: bigint, address: bigint, bytes: number, access: EntryAccess): number;
+  /** What has the lowest part of these bus addresses; undefined if all are free, or nothing is recorded. */
+  holderOf(iova: bigint, bytes: number): BusHolder | undefined;
+  /** Where a bus address leads; undefined if nothing is mapped there. */
+  translate(iova: bigint): Translation | undefined;
   /** The bus address of the byte at `address` (or of its bounce buffer) in the mapping with this key. */
   iovaOf(key: number, address: bigint): bigint;
   /** The key of a mapping. Throws FreeError for a range that this route can't have mapped. */

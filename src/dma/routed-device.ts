@@ -7,7 +7,15 @@ import { hexadecimal } from "../units/counts.ts";
 import { FreeError } from "../units/errors.ts";
 import { type Failure, failureOf } from "../units/failure.ts";
 import type { Access } from "../units/numbers.ts";
-import type { CoherentMemory, DmaOperations, Mapping, MappingAttributes, MappingPart } from "./contract.ts";
+import type {
+  BusHolder,
+  CoherentMemory,
+  DmaOperations,
+  Mapping,
+  MappingAttributes,
+  MappingPart,
+  Translation,
+} from "./contract.ts";
 import { type DmaDeviceOptions, memoryOf } from "./device-options.ts";
 import type { Toward } from "./memory/bounce.ts";
 import { BouncedTransfers } from "./memory/bounced-transfers.ts";
@@ -20,6 +28,7 @@ import type { ScatterList } from "./scatter-list.ts";
 const {
   checkAccess,
   checkAttributes,
+  checkBusRange,
   checkedPart,
   checkList,
   checkMapping,
@@ -71,7 +80,61 @@ export class RoutedDevice implements DmaOperations {
   }
 
   /**
-   * Unmaps a mapping that `map` returned. Afterwards the device can't use it; in lazy mode, after the next flush of the IOTLB. A failure
+   * As `map`, at the bus address `iova` of the caller's choice: of a guest, or of a fixed layout. Takes exactly the IO pages of the range, from
+   * any pool; cached ranges in the way are called in. `unmap` ends it.
+   *
+   * "in-use": a part of the range is a mapping, a reserved hole, or kept by a thread; `holderOf(iova, bytes)` says which and whose. An idle
+   * thread returns what it keeps at its next call, so a later try may succeed. "mask-too-low": the range ends beyond the device's mask. The
+   * segment boundary and the alignment of the limits do not apply. In a direct window only the address at which the memory lies can be
+   * mapped; others are "platform-refused".
+   * @throws InvalidArgumentError as `map`; for a range outside of the window; for another offset in the IO page than that of `address`
+   * @throws IovaError "not-supported" on a table without `allocateAt`
+   */
+  mapAt(
+    iova: bigint,
+    address: bigint,
+    bytes: number,
+    access: Access,
+    attributes?: MappingAttributes,
+  ): Mapping | Failure {
+    checkAccess(access);
+    checkRange(address, bytes);
+    checkBusRange(iova, bytes);
+    if (attributes !== undefined) checkAttributes(attributes);
+    const { bounced } = this;
+    if (bounced?.isBounced(Number(address), bytes) === true) {
+      return this.#mapping(bounced.map(Number(address), bytes, access, attributes, iova), address, bytes, access);
+    }
+    const key = this.#route.mapAt(iova, address, bytes, entryAccess(access, attributes));
+    if (key >= 0) bounced?.forget(key);
+    return this.#mapping(key, address, bytes, access);
+  }
+
+  /**
+   * What has the lowest part of these bus addresses: the reason of an "in-use". Undefined if all of them are free, and on a direct window,
+   * which records nothing. Read without locks, so it may have changed.
+   * @throws InvalidArgumentError for a range outside of the window
+   * @throws IovaError "not-supported" on a table without `holderOf`
+   */
+  holderOf(iova: bigint, bytes: number): BusHolder | undefined {
+    checkBusRange(iova, bytes);
+    return this.#route.holderOf(iova, bytes);
+  }
+
+  /**
+   * Where the device gets at this bus address, by the table's entries; the IOTLB is not asked. Of a bounced mapping it is the bounce
+   * buffer. Undefined if nothing is mapped there, or outside of the window. (Some platforms lead a stray access to a dummy page.)
+   * @throws InvalidArgumentError for an address outside of 64 bits
+   * @throws IovaError "not-supported" on a table without `get`
+   */
+  translate(iova: bigint): Translation | undefined {
+    checkBusRange(iova, 1);
+    const found = this.#route.translate(iova);
+    return found === undefined && this.#coherentRoute !== this.#route ? this.#coherentRoute.translate(iova) : found;
+  }
+
+  /**
+   * Unmaps a mapping that `map` or `mapAt` returned. Afterwards the device can't use it; in lazy mode, after the next flush of the IOTLB. A failure
    * says that the IOTLB could not be invalidated: the range stays quarantined.
    * @throws FreeError, and changes nothing, if this mapping does not exist, as far as the route can tell
    */

@@ -14,8 +14,9 @@
  */
 
 import type { AreaConstraints } from "../allocator/constraints.ts";
+import type { HeldRange } from "../allocator/inspect/ranges.ts";
 import type { Failure } from "../units/failure.ts";
-import type { Access, DmaWindow, EntryAccess } from "../units/numbers.ts";
+import type { Access, DmaWindow, EntryAccess, EntryRange } from "../units/numbers.ts";
 
 /** An entry as `get` and `exchange` return it; access 0 is an empty entry. */
 export interface EntryValue {
@@ -82,6 +83,15 @@ export interface MappingTable {
    * *pending*: it belongs to this thread, its entries are empty, and no device can use it.
    */
   allocate(count: number, constraints: AreaConstraints, after: number): number;
+  /**
+   * As `allocate`, of exactly the entries [first, first + count). Returns `first`, or a failure code: "in-use" if an entry is not free.
+   * Throws InvalidArgumentError for a range outside of the table. Absent: the table can't; `mapAt` throws "not-supported".
+   */
+  allocateAt?(first: number, count: number): number;
+  /** The lowest range that has entries of `range`; undefined if all are free. Absent: the table keeps no record of its ranges. */
+  holderOf?(range: EntryRange): HeldRange | undefined;
+  /** Reads an entry: what a device's walk finds; access 0 is an empty entry. Absent: the table can't; `translate` throws "not-supported". */
+  get?(entry: number, into: EntryValue): void;
   /** Writes or gathers entries inside a pending range of this thread. On failure, no entry of this call stays set. */
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined;
   /** As `set`, for `count` pages in any order (see TableOps). */

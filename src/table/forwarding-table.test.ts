@@ -7,7 +7,7 @@ import { ForwardingTable } from "./forwarding-table.ts";
 
 class Plain extends ForwardingTable {}
 
-type Operations = Omit<MappingTable, "window">;
+type Operations = Required<Omit<MappingTable, "window">>;
 type Arguments = { readonly [Name in keyof Operations]: Parameters<Operations[Name]> };
 
 const WINDOW: DmaWindow = { base: 0n, pageShift: 12, entries: 8 };
@@ -17,6 +17,9 @@ const COUNTS = Int32Array.of(2, 1);
 /** Each operation of the contract; one that it gets does not compile until it stands here. */
 const ARGUMENTS: Arguments = {
   allocate: [3, UNCONSTRAINED, 6],
+  allocateAt: [4, 2],
+  holderOf: [{ first: 1, end: 3 }],
+  get: [2, { page: 0, access: 0 }],
   set: [1, 2, 77, 3],
   setPages: [1, Float64Array.of(77, 79), 2, 3],
   setCoherent: [1, 2, 78, 3],
@@ -51,7 +54,18 @@ test("every operation is handed on with its arguments, and its answer comes back
     const operation = table[name] as (...args: readonly unknown[]) => unknown;
     const answer = operation.apply(table, ARGUMENTS[name]);
     assert.deepEqual(calls, [[name, ...ARGUMENTS[name]]]);
-    if (name !== "commit" && name !== "checkUnmap") assert.equal(answer, 100 + i, name);
+    if (!["commit", "checkUnmap", "get"].includes(name)) assert.equal(answer, 100 + i, name);
   }
   assert.equal(new Plain(recording(names, [])).window, WINDOW);
+});
+
+test("an operation that the wrapped table lacks is named", () => {
+  const table = new Plain(recording(["allocate"], []));
+  const lacking = (method: string) => ({
+    code: "not-supported",
+    message: `the table has no method ${method}; an IommuTable has it`,
+  });
+  assert.throws(() => table.allocateAt(4, 2), lacking("allocateAt"));
+  assert.throws(() => table.holderOf({ first: 1, end: 3 }), lacking("holderOf"));
+  assert.throws(() => table.get(2, { page: 0, access: 0 }), lacking("get"));
 });

@@ -1,8 +1,10 @@
 /** Base class of tables that wrap another table and change some of its calls. It forwards every operation. */
 import type { AreaConstraints } from "../allocator/constraints.ts";
+import type { HeldRange } from "../allocator/inspect/ranges.ts";
 import type { Failure } from "../units/failure.ts";
-import type { DmaWindow, EntryAccess } from "../units/numbers.ts";
-import type { MappingTable } from "./contract.ts";
+import type { DmaWindow, EntryAccess, EntryRange } from "../units/numbers.ts";
+import type { EntryValue, MappingTable } from "./contract.ts";
+import { notSupported } from "./not-supported.ts";
 
 export abstract class ForwardingTable implements MappingTable {
   readonly window: DmaWindow;
@@ -15,6 +17,19 @@ export abstract class ForwardingTable implements MappingTable {
 
   allocate(count: number, constraints: AreaConstraints, after: number): number {
     return this.#table.allocate(count, constraints, after);
+  }
+  /** Throws IovaError "not-supported" if the wrapped table lacks it, as `holderOf` and `get` do. */
+  allocateAt(first: number, count: number): number {
+    if (this.#table.allocateAt === undefined) throw notSupported("allocateAt");
+    return this.#table.allocateAt(first, count);
+  }
+  holderOf(range: EntryRange): HeldRange | undefined {
+    if (this.#table.holderOf === undefined) throw notSupported("holderOf");
+    return this.#table.holderOf(range);
+  }
+  get(entry: number, into: EntryValue): void {
+    if (this.#table.get === undefined) throw notSupported("get");
+    this.#table.get(entry, into);
   }
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     return this.#table.set(first, count, page, access);

@@ -298,6 +298,8 @@ test("a window that can't be is refused with its numbers", () => {
 /** Methods of a table that act, and those that only read, or do nothing the second time. */
 const ACTS: Readonly<Record<string, (table: IommuTable, pending: number, live: number) => unknown>> = {
   allocate: (table) => table.allocate(1),
+  allocateAt: (table) => table.allocateAt(200, 5),
+  get: (table, _, live) => table.get(live, { page: 0, access: 0 }),
   set: (table, pending) => table.set(pending, 5, 100, 3),
   setPages: (table, pending) => table.setPages(pending, Float64Array.of(100, 7, 9, 8, 3), 5, 3),
   setCoherent: (table, pending) => table.setCoherent(pending, 5, 100, 3),
@@ -313,7 +315,7 @@ const ACTS: Readonly<Record<string, (table: IommuTable, pending: number, live: n
   reserve: (table) => table.reserve(range(250, 256)),
   reclaim: (table) => table.reclaim(0, "everything"),
 };
-const STILL_ANSWER = ["handle", "thread", "statistics", "leaks", "close"];
+const STILL_ANSWER = ["handle", "thread", "statistics", "leaks", "holderOf", "mappings", "close"];
 
 for (const [name, act] of Object.entries(ACTS)) {
   test(`${name} of a closed view throws view-closed, and no entry is touched (review of 2026-11-30, defect 7)`, () => {

@@ -11,6 +11,7 @@
 import type { AreaConstraints } from "../allocator/constraints.ts";
 import * as constraint from "../allocator/constraints.ts";
 import type { Invalidator } from "../allocator/flush.ts";
+import type { HeldRange } from "../allocator/inspect/ranges.ts";
 import type { AllocatorStatistics } from "../allocator/inspect/statistics.ts";
 import { ALLOCATOR_OPTIONS, type AllocatorOptions } from "../allocator/options.ts";
 import { type Enclosure, PooledAllocator, viewClosed } from "../allocator/pooled-allocator.ts";
@@ -20,9 +21,9 @@ import type { Crew, ReclaimScope, Recover } from "../crew/crew.ts";
 import { checkInteger, FormatError, InvalidArgumentError } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
 import { checkKeys } from "../units/keys.ts";
-import type { DmaWindow, EntryAccess, EntryRange, EntryRanges } from "../units/numbers.ts";
+import type { Access, DmaWindow, EntryAccess, EntryRange, EntryRanges } from "../units/numbers.ts";
 import { checkWindow } from "../units/window.ts";
-import type { MappingTable, TableOps } from "./contract.ts";
+import type { EntryValue, MappingTable, TableOps } from "./contract.ts";
 import { setEachPage } from "./set-each-page.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
@@ -34,6 +35,18 @@ export type TableOptions = Omit<AllocatorOptions, "entries">;
 /** Structured-cloneable: post it to another thread and `IommuTable.attach` there, with ops of that thread. */
 export interface TableHandle extends AllocatorHandle {
   readonly window: DmaWindow;
+}
+
+/** A live mapping: a range of entries, which one call mapped (of a scatterlist, one of its areas). */
+export interface LiveMapping extends EntryRange {
+  /** Bus address of the first entry, in bytes. */
+  readonly iova: bigint;
+  /** Length of all entries, in bytes. */
+  readonly bytes: number;
+  /** What a device may do, by the first entry; 0: the entry is empty just now, because another thread unmaps the range. */
+  readonly access: 0 | Access;
+  /** The number of the thread that mapped it. */
+  readonly owner: number;
 }
 
 const { entries: _, ...TABLE_OPTIONS } = ALLOCATOR_OPTIONS;
@@ -123,6 +136,22 @@ export class IommuTable implements MappingTable {
 
   allocate(count: number, constraints: AreaConstraints = UNCONSTRAINED, after = -1): number {
     return this.allocator.begin(count, constraints, after);
+  }
+
+  /** See PooledAllocator.allocateAt. The range is pending, outside of every cache. */
+  allocateAt(first: number, count: number): number {
+    return this.allocator.beginAt(first, count);
+  }
+
+  /** See PooledAllocator.holderOf. */
+  holderOf(range: EntryRange): HeldRange | undefined {
+    return this.allocator.holderOf(range);
+  }
+
+  get(entry: number, into: EntryValue): void {
+    checkInteger("entry", entry, 0, this.window.entries - 1);
+    this.allocator.checkOpen();
+    this.ops.get(entry, into);
   }
 
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
@@ -248,6 +277,20 @@ export class IommuTable implements MappingTable {
    */
   reclaim(thread: number, scope: ReclaimScope): EntryRanges {
     return this.allocator.reclaim(thread, scope);
+  }
+
+  /**
+   * The live mappings of all threads, in ascending order. Read without locks during the iteration: exact when no thread runs; a mapping that
+   * begins or ends meanwhile is in it or not. Costs a read of the ledger, and one entry for each mapping.
+   */
+  *mappings(): Generator<LiveMapping, void, undefined> {
+    const { window } = this;
+    const value: EntryValue = { page: 0, access: 0 };
+    for (const { first, end, owner } of this.allocator.live()) {
+      this.get(first, value);
+      const bytes = (end - first) * 2 ** window.pageShift;
+      yield { first, end, iova: iovaOf(window, first), bytes, access: value.access, owner };
+    }
   }
 
   statistics(): AllocatorStatistics {

@@ -1,8 +1,18 @@
 /** Walks over the ranges in the ledger without locks, for leak reports, statistics and recovery. */
+import { isTakenRelaxed } from "../../shared/bitmap.ts";
 import { glance, type SharedHalves, type SharedWords } from "../../shared/memory.ts";
 import type { EntryRange } from "../../units/numbers.ts";
 import type { Layout } from "../layout.ts";
-import { beginsRange, lengthOf, ownerIn, type RangeState, slotSeen, stateIn, stepFrom } from "../ledger.ts";
+import {
+  beginsRange,
+  lengthOf,
+  nameOfState,
+  ownerIn,
+  type RangeState,
+  slotSeen,
+  stateIn,
+  stepFrom,
+} from "../ledger.ts";
 
 /**
  * Calls `visit` for every range in the ledger, in ascending order. `slot` is the range's first halfword, read once; the range may end at
@@ -34,6 +44,59 @@ export function isWordFree(words: SharedWords, { bitmapAt }: Layout, entry: numb
 /** A range of entries, and the number of the thread that it belongs to. */
 export interface OwnedRange extends EntryRange {
   readonly owner: number;
+}
+
+/** Why the entries of a range are not free. */
+export type HoldingState =
+  /** Allocated; its entries are being written. */
+  | "pending"
+  /** In use. */
+  | "live"
+  /** Being freed, or waiting for a flush of the IOTLB. */
+  | "ending"
+  /** Free, and kept by its owner for its next requests. */
+  | "cached"
+  /** Reserved: never handed out. */
+  | "reserved"
+  /** Out of use until its entries are empty and the IOTLB is invalidated. */
+  | "quarantined";
+
+/** A range of entries that is not free: the thread that has it, and in which state. */
+export interface HeldRange extends OwnedRange {
+  readonly state: HoldingState;
+}
+
+/** The ranges that have entries of [first, end), in ascending order. Looked up as the iteration goes on. */
+export function* holdersIn(
+  ledger: SharedHalves,
+  words: SharedWords,
+  layout: Layout,
+  first: number,
+  end: number,
+): Generator<HeldRange, void, undefined> {
+  for (let entry = startOfHolder(ledger, words, layout, first); entry < end; ) {
+    if (isWordFree(words, layout, entry)) {
+      entry += 32;
+      continue;
+    }
+    const slot = slotSeen(ledger, entry);
+    const start = entry;
+    entry += stepFrom(slot);
+    if (!beginsRange(slot)) continue;
+    const last = start + lengthOf(ledger, start, slot);
+    if (last <= first) continue;
+    yield { first: start, end: last, owner: ownerIn(slot), state: nameOfState(stateIn(slot)) as HoldingState };
+  }
+}
+
+/** The start of the range that has `entry`, as far as taken entries go back without a gap; `entry` if it is free. */
+function startOfHolder(ledger: SharedHalves, words: SharedWords, { bitmapAt }: Layout, entry: number): number {
+  let start = entry;
+  while (!beginsRange(slotSeen(ledger, start))) {
+    if (start === 0 || !isTakenRelaxed(words, bitmapAt, start)) return entry;
+    start--;
+  }
+  return start;
 }
 
 /** Ranges in this state, in ascending order. Looked up as the iteration goes on. */

@@ -45,6 +45,8 @@ export interface Tally {
   frees: number;
   /** Of those: of ranges that another player had allocated. */
   freesForOthers: number;
+  /** Allocations of exactly the range that was asked for. */
+  exact: number;
   reservations: number;
   drains: number;
   /** Waits for a lock that ended after 2 s. */
@@ -59,6 +61,7 @@ export const noTally = (): Tally => ({
   abandoned: 0,
   frees: 0,
   freesForOthers: 0,
+  exact: 0,
   reservations: 0,
   drains: 0,
   unresponsive: 0,
@@ -120,6 +123,7 @@ export class Player {
     if (dice < 60 && this.#profile.hands) this.#handOver();
     else if (dice < 120 && this.#profile.hands) this.#takeMail();
     else if (dice < 124 && this.#profile.reserves) this.#reserve();
+    else if (dice >= 126 && dice < 130 && this.#profile.reserves) this.#allocateAt();
     else if (dice === 124) this.#drain();
     else if (dice === 125) this.#stage.allocator.flushIotlb();
     else if (random(10) < this.#mood && this.#heldEntries < this.#profile.quota) this.#allocate();
@@ -159,6 +163,29 @@ export class Player {
     if (constraints !== UNCONSTRAINED) this.tally.constrained++;
     if (isSpan) this.tally.spans++;
     if (isPending && random(8) === 0) this.#abandon(first, count);
+    else {
+      if (isPending) allocator.commit(first, count);
+      this.#hold({ first, count, own: true });
+    }
+  }
+
+  /** Takes exactly a range, at random; in half of the cases as a table does. */
+  #allocateAt(): void {
+    const { allocator, shadow } = this.#stage;
+    const random = this.#random;
+    const count = this.#randomCount();
+    const at = random(allocator.entries - count);
+    const isPending = this.#profile.asTable && random(2) === 0;
+    const first = isPending ? allocator.beginAt(at, count) : allocator.allocateAt(at, count);
+    if (first < 0) {
+      if (failureOf(first) !== "in-use") this.#checkRefusal(first as FailureCode, count);
+      return;
+    }
+    if (first !== at) throw new Error(`allocateAt(${at}, ${count}) answered ${first}`);
+    this.#check(first, count, UNCONSTRAINED);
+    shadow.mark(first, count, this.#holder);
+    this.tally.exact++;
+    if (isPending && random(4) === 0) this.#abandon(first, count);
     else {
       if (isPending) allocator.commit(first, count);
       this.#hold({ first, count, own: true });

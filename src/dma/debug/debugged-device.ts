@@ -8,7 +8,15 @@
  */
 import type { Failure } from "../../units/failure.ts";
 import { type Access, DEVICE_READS_AND_WRITES } from "../../units/numbers.ts";
-import type { CoherentMemory, DmaOperations, Mapping, MappingAttributes, MappingPart } from "../contract.ts";
+import type {
+  BusHolder,
+  CoherentMemory,
+  DmaOperations,
+  Mapping,
+  MappingAttributes,
+  MappingPart,
+  Translation,
+} from "../contract.ts";
 import type { ScatterList } from "../scatter-list.ts";
 import { Call } from "./call.ts";
 import { describeList, describeMapping, describeResult, isMapping, MisuseChecks } from "./checks.ts";
@@ -84,6 +92,30 @@ export class DebuggedDevice implements DmaOperations {
     const made = { ...describeMapping("single", result), address };
     this.#remember(call, made, writtenPiece(address, bytes, access), attributes);
     return result;
+  }
+
+  mapAt(
+    iova: bigint,
+    address: bigint,
+    bytes: number,
+    access: Access,
+    attributes?: MappingAttributes,
+  ): Mapping | Failure {
+    const call = this.#begin("mapAt", attributes);
+    if (call !== undefined && isPiece(address, bytes)) this.#checks?.memory(call, address, bytes, undefined);
+    const result = this.#device.mapAt(iova, address, bytes, access, attributes);
+    if (call === undefined || !isMapping(result)) return result;
+    const made = { ...describeMapping("single", result), address };
+    this.#remember(call, made, writtenPiece(address, bytes, access), attributes);
+    return result;
+  }
+
+  holderOf(iova: bigint, bytes: number): BusHolder | undefined {
+    return this.#device.holderOf(iova, bytes);
+  }
+
+  translate(iova: bigint): Translation | undefined {
+    return this.#device.translate(iova);
   }
 
   unmap(mapping: Mapping): Failure | undefined {

@@ -5,7 +5,7 @@
 import { FreeError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { Access } from "../../units/numbers.ts";
-import type { CoherentMemory, DmaOperations, Mapping, MappingPart } from "../contract.ts";
+import type { BusHolder, CoherentMemory, DmaOperations, Mapping, MappingPart, Translation } from "../contract.ts";
 import type { ScatterList } from "../scatter-list.ts";
 
 const PAGE = 4096n;
@@ -42,6 +42,18 @@ export class ModelDevice implements DmaOperations {
   map(address: bigint, bytes: number, access: Access): Mapping | Failure {
     this.calls.push("map");
     return this.#map("single", address, bytes, access);
+  }
+  mapAt(iova: bigint, _address: bigint, bytes: number, access: Access): Mapping | Failure {
+    this.calls.push("mapAt");
+    if (this.nextFailure !== undefined) return this.#failure();
+    this.#live.set(iova, [...(this.#live.get(iova) ?? []), { kind: "single", bytes }]);
+    return { iova, bytes, access };
+  }
+  holderOf(iova: bigint, bytes: number): BusHolder | undefined {
+    return this.#live.has(iova) ? { iova, bytes, state: "live", owner: 0 } : undefined;
+  }
+  translate(iova: bigint): Translation | undefined {
+    return this.#live.has(iova) ? { address: iova, bytes: 1, access: 3 } : undefined;
   }
   unmap(mapping: Mapping): Failure | undefined {
     this.calls.push("unmap");

@@ -31,7 +31,7 @@ export interface MappingDescription {
 }
 
 /** The method that was called. */
-export type DebuggedCall = Exclude<keyof DmaOperations, "failureOf"> | "deviceRemoved";
+export type DebuggedCall = Exclude<keyof DmaOperations, "failureOf" | "holderOf" | "translate"> | "deviceRemoved";
 
 interface Misuse<Kind extends string> {
   readonly kind: Kind;

@@ -43,8 +43,8 @@ export class BouncedTransfers {
     return this.#buffers.isBounced(address, bytes);
   }
 
-  /** Maps a bounce buffer for these bytes: its key, or a failure code. */
-  map(address: number, bytes: number, access: Access, attributes?: MappingAttributes): number {
+  /** Maps a bounce buffer for these bytes, at the bus address `iova` if it is given. Returns its key, or a failure code. */
+  map(address: number, bytes: number, access: Access, attributes?: MappingAttributes, iova?: bigint): number {
     // Checked first, so that a mapping which can never succeed allocates no memory.
     const refusal = this.#rule.refusal(address, bytes);
     if (refusal !== 0) return refusal;
@@ -52,7 +52,9 @@ export class BouncedTransfers {
     if (typeof buffer === "number") return buffer;
     let key = NONE;
     try {
-      key = this.#route.map(BigInt(buffer.address), bytes, entryAccess(access, attributes));
+      const at = BigInt(buffer.address);
+      const wanted = entryAccess(access, attributes);
+      key = iova === undefined ? this.#route.map(at, bytes, wanted) : this.#route.mapAt(iova, at, bytes, wanted);
     } finally {
       // Pages that the device may still reach stay allocated for good.
       if (key < 0 && !this.#route.isStranded) this.#buffers.giveBack(buffer);

@@ -3,15 +3,16 @@
  * platform. Only this class and `ScatterListMapper` apply a device's limits to its table; on failure nothing stays allocated.
  */
 import { type AreaConstraints, areaConstraints } from "../../allocator/constraints.ts";
-import type { MappingTable } from "../../table/contract.ts";
+import type { EntryValue, MappingTable } from "../../table/contract.ts";
+import { notSupported } from "../../table/not-supported.ts";
 import { hexadecimal } from "../../units/counts.ts";
-import { checkInteger, FreeError, InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { checkInteger, FreeError, InvalidArgumentError, IovaError, inWords } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import * as failures from "../../units/failure.ts";
 import { DEVICE_READS_AND_WRITES, type EntryAccess } from "../../units/numbers.ts";
 import * as units from "../../units/pages.ts";
 import { checkWindow } from "../../units/window.ts";
-import type { Mapping } from "../contract.ts";
+import type { BusHolder, Mapping, Translation } from "../contract.ts";
 import { checkDeviceOptions, type DmaDeviceOptions } from "../device-options.ts";
 import type { DeviceLimits } from "../limits.ts";
 import type { BounceRule, Route } from "../route.ts";
@@ -23,7 +24,7 @@ import { ScatterListMapper } from "./map-sg.ts";
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { constraintsOf, crossesSubPageBoundary, refusalOf } = compiled;
 const { pagesCovering } = units;
-const { failureCode, failureOf, LONGER_THAN_BOUNDARY } = failures;
+const { failureCode, failureOf, LONGER_THAN_BOUNDARY, MASK_TOO_LOW } = failures;
 
 const DEFAULT_CPU_PAGE_SHIFT = 12;
 
@@ -73,6 +74,42 @@ export class TableRoute implements Route {
     const constraints = constraintsOf(limits, limits.streaming, cpuAligned, offset + bytes);
     const refusal = refusalOf(limits, constraints, pages);
     return refusal === 0 ? this.#mapArea(page, pages, constraints, access, false) : refusal;
+  }
+
+  mapAt(iova: bigint, address: bigint, bytes: number, access: EntryAccess): number {
+    const { limits, table } = this;
+    if (table.allocateAt === undefined) throw notSupported("allocateAt");
+    const { first, count } = this.#pagesAt(iova, bytes);
+    const offset = this.#offsetOf(iova);
+    if (offset !== this.#offsetOf(address)) {
+      const expected = `the offset in the IO page of ${hexadecimal(address)}, in pages of ${this.pageSize} bytes`;
+      throw new InvalidArgumentError("bus address", inWords(hexadecimal(iova)), expected);
+    }
+    if (first + count > constraintsOf(limits, limits.streaming, false, offset + bytes).limit) return MASK_TOO_LOW;
+    this.isStranded = false;
+    const entry = table.allocateAt(first, count);
+    return entry < 0 ? entry : this.#fillArea(entry, Number(address >> this.#shift), count, access, false);
+  }
+
+  holderOf(iova: bigint, bytes: number): BusHolder | undefined {
+    const { first, count } = this.#pagesAt(iova, bytes);
+    if (this.table.holderOf === undefined) throw notSupported("holderOf");
+    const holder = this.table.holderOf({ first, end: first + count });
+    if (holder === undefined) return undefined;
+    const { state, owner } = holder;
+    return { iova: this.iovaOf(holder.first, 0n), bytes: (holder.end - holder.first) * this.pageSize, state, owner };
+  }
+
+  translate(iova: bigint): Translation | undefined {
+    const { table } = this;
+    if (table.get === undefined) throw notSupported("get");
+    if (iova < this.#base || iova >= this.#end) return undefined;
+    const value: EntryValue = { page: 0, access: 0 };
+    table.get(Number((iova - this.#base) >> this.#shift), value);
+    if (value.access === 0) return undefined;
+    const offset = this.#offsetOf(iova);
+    const address = (BigInt(value.page) << this.#shift) + BigInt(offset);
+    return { address, bytes: this.pageSize - offset, access: value.access };
   }
 
   iovaOf(entry: number, address: bigint): bigint {
@@ -137,7 +174,12 @@ export class TableRoute implements Route {
     const table = this.table;
     this.isStranded = false;
     const entry = table.allocate(pages, constraints, -1);
-    if (entry < 0) return entry;
+    return entry < 0 ? entry : this.#fillArea(entry, page, pages, access, coherent);
+  }
+
+  /** Writes the entries of a pending range, and commits it. On a failure it is abandoned. */
+  #fillArea(entry: number, page: number, pages: number, access: EntryAccess, coherent: boolean): number {
+    const table = this.table;
     let failure: Failure | undefined;
     try {
       const set = coherent ? table.setCoherent(entry, pages, page, access) : table.set(entry, pages, page, access);
@@ -186,6 +228,17 @@ export class TableRoute implements Route {
       failure,
       `sync of ${pages} pages from entry ${entry} on: what the device wrote is not in memory`,
     );
+  }
+
+  /** The entries of these bus addresses. Throws InvalidArgumentError unless all are in the window. */
+  #pagesAt(iova: bigint, bytes: number): { readonly first: number; readonly count: number } {
+    if (iova < this.#base || iova + BigInt(bytes) > this.#end) {
+      const found = inWords(`${bytes} bytes at ${hexadecimal(iova)}`);
+      const window = `[${hexadecimal(this.#base)}, ${hexadecimal(this.#end)})`;
+      throw new InvalidArgumentError("range of bus addresses", found, `all of them in the window ${window}`);
+    }
+    const count = pagesCovering(this.#offsetOf(iova), bytes, this.pageSize);
+    return { first: Number((iova - this.#base) >> this.#shift), count };
   }
 
   #pagesOf({ iova, bytes }: Mapping): number {
