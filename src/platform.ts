@@ -61,6 +61,7 @@ export type { LdcCookie } from "./platforms/ldc/cookies.ts";
 export { type LdcErrno, LdcError } from "./platforms/ldc/errors.ts";
 export { LdcLink } from "./platforms/ldc/link.ts";
 export { LdcPlatform, type LdcPlatformHandle, type LdcPlatformOptions } from "./platforms/ldc/platform.ts";
+export { LinearDirtyLog } from "./platforms/linear/dirty-log.ts";
 export { LinearOps, type LinearOpsOptions } from "./platforms/linear/ops.ts";
 export { LinearPlatform, type LinearPlatformHandle, type LinearPlatformOptions } from "./platforms/linear/platform.ts";
 export { type Platform, type Resources, TablePlatform } from "./platforms/platform.ts";

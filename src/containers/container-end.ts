@@ -2,7 +2,10 @@
  * How a container ends when the thread that opened it dies: a thread that *watches* it empties its domains, invalidates, and unpins its memory,
  * as `crew.reclaim` asks, at the stage "table". Only then does the stage "pinned" end the process.
  *
- *     const end = ContainerEnd.watch(handle, pinned, domains);     // in the thread that calls crew.reclaim
+ *     const end = ContainerEnd.offer(pinned, owner, domains);      // in the thread that calls crew.reclaim, before the other one opens
+ *     worker.postMessage(end.handle);                              // there: Type1Container.open({ …, handle })
+ *
+ * A thread may also watch a container that is open (`watch`). But if its opener dies before it has posted the handle, no thread can end it.
  *
  * Shared state is one word: the number of the thread that opened the container, + 1; 0 once the container has ended. What it has mapped is in
  * the tables of its domains, and what it has pinned is in the pinned memory, under the container's number as a user: so a recovery
@@ -10,7 +13,15 @@
  */
 import type { Attachment, Recovered } from "../crew/crew.ts";
 import type { PinnedMemory } from "../pinned/pinned-memory.ts";
-import { createShared, load, type SharedBuffer, type SharedWords, store, wordsOf } from "../shared/memory.ts";
+import {
+  compareExchange,
+  createShared,
+  load,
+  type SharedBuffer,
+  type SharedWords,
+  store,
+  wordsOf,
+} from "../shared/memory.ts";
 import { checkHandle } from "../table/handle.ts";
 import { type Errno, isErrno } from "../units/errno.ts";
 import { IovaError } from "../units/errors.ts";
@@ -44,11 +55,25 @@ export class ContainerEnd {
     this.#attachment = pinned.crew.enter(handle.structure, "table", (dead) => this.#recover(dead));
   }
 
-  /** The end of a container that the calling thread opens now. */
-  static begin(pinned: PinnedMemory, owner: number): ContainerEnd {
-    const state = createShared(4);
-    store(wordsOf(state), 0, pinned.thread + 1);
-    return new ContainerEnd(pinned, { state, structure: pinned.crew.addStructure(), owner }, [], true);
+  /**
+   * The end of a container that another thread will open with this one's `handle`. `pinned`, `domains`: as `watch`. Throws IovaError
+   * "no-structure" when the crew has 1024 structures.
+   */
+  static offer(pinned: PinnedMemory, owner: number, domains: readonly Domain[]): ContainerEnd {
+    return new ContainerEnd(pinned, newHandle(pinned, owner), domains, false);
+  }
+
+  /**
+   * The end of a container that the calling thread opens now. `offered`: what another thread has offered; default: a new one. Throws FormatError for
+   * a foreign handle, and IovaError "already-open" for a container that another thread has opened.
+   */
+  static begin(pinned: PinnedMemory, owner: number, offered?: ContainerHandle): ContainerEnd {
+    if (offered !== undefined) checkContainerHandle(offered);
+    const end = new ContainerEnd(pinned, offered ?? newHandle(pinned, owner), [], true);
+    const holder = compareExchange(end.#words, 0, 0, pinned.thread + 1) - 1;
+    if (holder < 0) return end;
+    pinned.crew.leave(end.#attachment);
+    throw new IovaError("already-open", `thread ${holder} has opened this container`);
   }
 
   /**
@@ -56,22 +81,26 @@ export class ContainerEnd {
    * all domains that the container may have. Throws FormatError for a foreign handle.
    */
   static watch(handle: ContainerHandle, pinned: PinnedMemory, domains: readonly Domain[]): ContainerEnd {
-    checkHandle("a container", handle, { state: "shared", structure: "count", owner: "count" });
+    checkContainerHandle(handle);
     return new ContainerEnd(pinned, handle, domains, false);
   }
 
-  /** True once the container is closed, or its end was recovered. */
+  /** True before the container is opened, and once it is closed or its end was recovered. */
   get isEnded(): boolean {
     return load(this.#words, 0) === 0;
   }
 
-  /** The opener has emptied the container; or a watcher stops watching. A second call does nothing. */
+  /**
+   * The opener has emptied the container; or a watcher stops watching. The last of them ends the structure: a container that was offered and never
+   * opened can't be opened afterwards. A second call does nothing.
+   */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
     if (this.#isOpener) store(this.#words, 0, 0);
+    const isLast = this.isEnded;
     this.#pinned.crew.leave(this.#attachment);
-    if (this.#isOpener) this.#pinned.crew.removeStructure(this.handle.structure);
+    if (isLast) this.#pinned.crew.removeStructure(this.handle.structure);
   }
 
   #recover(dead: number): Recovered | undefined {
@@ -103,4 +132,12 @@ export class ContainerEnd {
     }
     return undefined;
   }
+}
+
+function newHandle(pinned: PinnedMemory, owner: number): ContainerHandle {
+  return { state: createShared(4), structure: pinned.crew.addStructure(), owner };
+}
+
+function checkContainerHandle(handle: ContainerHandle): void {
+  checkHandle("a container", handle, { state: "shared", structure: "count", owner: "count" });
 }

@@ -32,6 +32,8 @@ export interface IoAddressSpaceOptions {
   readonly pinned: PinnedMemory;
   /** The process that is charged: a number of `pinned.addOwner`. */
   readonly owner: number;
+  /** What another thread has offered, to end the space when this thread dies: see `ContainerEnd.offer`. */
+  readonly handle?: ContainerHandle;
 }
 
 /** A mapping to make. */
@@ -65,19 +67,19 @@ export class IoAddressSpace {
   readonly #tracked: Set<Domain> = new Set();
   #isOpen = true;
 
-  private constructor({ pinned, owner }: IoAddressSpaceOptions) {
-    this.#end = ContainerEnd.begin(pinned, owner);
+  private constructor({ pinned, owner, handle }: IoAddressSpaceOptions) {
+    this.#end = ContainerEnd.begin(pinned, owner, handle);
     this.#owner = owner;
     this.#space = new AddressSpace({ pinned, owner, user: this.#end.user });
   }
 
   /** An address space without domains and mappings. Throws InvalidArgumentError for an option of the wrong type. */
   static create(options: IoAddressSpaceOptions): IoAddressSpace {
-    checkKeys("an IO address space", options, { pinned: "object", owner: "any" });
+    checkKeys("an IO address space", options, { pinned: "object", owner: "any", handle: "object" });
     return new IoAddressSpace(options);
   }
 
-  /** Post it to a thread that watches the space: see `ContainerEnd.watch`. */
+  /** Post it to a thread that watches the space: see `ContainerEnd`. */
   get handle(): ContainerHandle {
     return this.#end.handle;
   }

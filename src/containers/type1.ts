@@ -9,7 +9,7 @@
  *     container.close();
  *
  * The process is the thread that opened the container: a view cannot be posted. Calls answer error numbers by name. A thread that dies
- * leaves everything mapped until `crew.reclaim` runs in a thread that watches the container (`container-end.ts`).
+ * leaves everything mapped until `crew.reclaim` runs in a thread that watches the container ([`ContainerEnd`](container-end.ts)).
  *
  * The calls and errors are those of the kernel's published interface (linux/vfio.h) as its users see them; docs/verification.md lists
  * the answers that no kernel has confirmed yet.
@@ -38,6 +38,8 @@ export interface Type1Options {
   readonly owner: number;
   /** Most mappings at a time, from 1 on. Default 65,535. */
   readonly mappings?: number;
+  /** What another thread has offered, to end the container when this thread dies: see `ContainerEnd.offer`. */
+  readonly handle?: ContainerHandle;
 }
 
 /** What a container can do at the moment. */
@@ -70,14 +72,20 @@ export class Type1Container {
 
   /** A container without groups. Throws InvalidArgumentError for an option of the wrong type or range. */
   static open(options: Type1Options): Type1Container {
-    checkKeys("a container", options, { version: "any", pinned: "object", owner: "any", mappings: "any" });
-    const { version = 2, mappings = DEFAULT_MAPPINGS, pinned, owner } = options;
+    checkKeys("a container", options, {
+      version: "any",
+      pinned: "object",
+      owner: "any",
+      mappings: "any",
+      handle: "object",
+    });
+    const { version = 2, mappings = DEFAULT_MAPPINGS, pinned, owner, handle } = options;
     if (version !== 1 && version !== 2) throw new InvalidArgumentError("version of a container", version, "1 or 2");
     checkInteger("mappings of a container", mappings, 1, 2 ** 31 - 1);
-    return new Type1Container(options, ContainerEnd.begin(pinned, owner));
+    return new Type1Container(options, ContainerEnd.begin(pinned, owner, handle));
   }
 
-  /** Post it to a thread that watches the container: see `ContainerEnd.watch`. */
+  /** Post it to a thread that watches the container: see `ContainerEnd`. */
   get handle(): ContainerHandle {
     return this.#end.handle;
   }

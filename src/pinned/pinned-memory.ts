@@ -162,6 +162,8 @@ export class PinnedMemory {
       if (attachment === undefined && this.#hasOwnCrew) this.crew.close();
     }
     this.#attachment = attachment;
+    // Before tables and processes end: what they pinned is unpinned with the lock.
+    attachment.onReclaim("bridge", (dead) => this.#takeOverLock(dead));
     attachment.onReclaim("process", (dead, scope) => this.#endProcess(dead, scope));
     this.#counts = new MappingCounts(state, this.thread);
   }
@@ -770,12 +772,16 @@ export class PinnedMemory {
     return { ranges: [], isLeft: true, failure };
   }
 
+  /** Ends what a dead thread was doing with the lock. */
+  #takeOverLock(thread: number): undefined {
+    const { words } = this.#state;
+    if (!inherit(words, LOCK_AT, tagOf(thread), tagOf(this.thread))) return;
+    repair(this.#state);
+    unlock(words, LOCK_AT);
+  }
+
   #recover(thread: number, scope: ReclaimScope): Recovered | undefined {
     const { words } = this.#state;
-    if (inherit(words, LOCK_AT, tagOf(thread), tagOf(this.thread))) {
-      repair(this.#state);
-      unlock(words, LOCK_AT);
-    }
     const hand = handOf(this.#state, thread);
     if (hand !== undefined) settleHand(this.#state, thread, hand.count < 0);
     const owner = load(words, threadAt(this.#state, thread) + THREAD.owner) - 1;
