@@ -131,6 +131,7 @@ export interface RegisterOptions {
 
 const EFAULT = errnoCode("EFAULT");
 const MAX_USER = 2 ** 31 - 1;
+const FIRST_NEW_USER = 2 ** 30;
 
 /** One thread's view: post `handle`, and `attach` in each other thread. */
 export class PinnedMemory {
@@ -273,9 +274,9 @@ export class PinnedMemory {
 
   // Regions.
 
-  /** A number for a user of regions and charges, that no other user has. */
+  /** A number for a user of regions and charges that no other call has returned: from 2^30 on. */
   newUser(): number {
-    return (1 + add(this.#state.words, JOURNAL.userNumbers, 1)) & MAX_USER;
+    return FIRST_NEW_USER + (add(this.#state.words, JOURNAL.userNumbers, 1) & (FIRST_NEW_USER - 1));
   }
 
   /**

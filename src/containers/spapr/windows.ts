@@ -1,0 +1,259 @@
+/**
+ * The windows of an sPAPR container: at most two, each the same table in all groups. The default window is pending, from the first group on,
+ * until it is needed: 4 KiB pages, one level.
+ */
+import type { PinnedMemory } from "../../pinned/pinned-memory.ts";
+import { PinnedTable } from "../../pinned/pinned-table.ts";
+import { USER_PAGE_SHIFT, type UserRange } from "../../pinned/user-memory.ts";
+import { type Errno, isErrno } from "../../units/errno.ts";
+import type { Access } from "../../units/numbers.ts";
+import type { SpaprGroup, SpaprTable, SpaprWindowShape } from "./group.ts";
+
+const WINDOWS = [0, 1] as const;
+/** Of the default window. */
+const DEFAULT_PAGE_SHIFT = 12;
+const DEFAULT_LEVELS = 1;
+
+/** A window that exists. */
+export interface WindowInUse {
+  readonly platform: SpaprTable;
+  readonly table: PinnedTable;
+  /** The charge for the table's memory; undefined for a fixed table. */
+  readonly charge?: number;
+  /** The table stays with the group. */
+  readonly isFixed: boolean;
+  /** The groups in which it is set. */
+  readonly groups: Set<SpaprGroup>;
+  /** Its pinned table is removed; the platform's is not yet given back. */
+  isEmptied: boolean;
+}
+
+export interface SpaprWindowsOptions {
+  readonly pinned: PinnedMemory;
+  readonly owner: number;
+  /** The container's number as a user of regions and charges. */
+  readonly user: number;
+  /** Each map pins its own memory. */
+  readonly isVersion1: boolean;
+}
+
+export class SpaprWindows {
+  readonly #options: SpaprWindowsOptions;
+  /** By window. */
+  readonly #windows: (WindowInUse | undefined)[] = [undefined, undefined];
+  #isDefaultPending = false;
+
+  constructor(options: SpaprWindowsOptions) {
+    this.#options = options;
+  }
+
+  /** The windows that exist, in the order of their bus addresses. */
+  get inUse(): readonly WindowInUse[] {
+    return this.#windows.filter((window) => window !== undefined);
+  }
+
+  /** The window with this bus address. */
+  at(iova: bigint): WindowInUse | undefined {
+    return this.inUse.find(({ table: { window } }) => {
+      const offset = iova - window.base;
+      return offset >= 0n && offset < BigInt(window.entries) << BigInt(window.pageShift);
+    });
+  }
+
+  /** A group that was taken gets all windows. The first one brings its fixed tables, or a pending default window. On failure it is given back. */
+  setAllIn(group: SpaprGroup, isFirst: boolean): Errno | undefined {
+    if (group.windowOps === undefined) {
+      group.fixedTables.forEach((platform, i) => {
+        this.#windows[i] = this.#windowOf(platform, undefined, true);
+      });
+      return undefined;
+    }
+    for (const window of this.inUse) {
+      const errno = setIn(group, window);
+      if (errno === undefined) continue;
+      for (const other of this.inUse) unsetIn(group, other);
+      group.releaseOwnership();
+      return errno;
+    }
+    if (isFirst && this.inUse.length === 0) this.#isDefaultPending = group.defaultWindow !== undefined;
+    return undefined;
+  }
+
+  /** Takes all windows out of a group. `isLast`: fixed tables go with the group. */
+  unsetAllIn(group: SpaprGroup, isLast: boolean): Errno | undefined {
+    for (const window of this.inUse) {
+      const isEnd = window.isFixed && isLast;
+      const errno = isEnd ? this.remove(window) : unsetIn(group, window);
+      if (errno !== undefined) return errno;
+    }
+    return undefined;
+  }
+
+  /** Makes the default window, if it is pending. */
+  makeDefault(groups: readonly SpaprGroup[]): Errno | undefined {
+    const bytes = groups[0]?.defaultWindow?.bytes;
+    if (!this.#isDefaultPending || bytes === undefined) return undefined;
+    const shape = { pageShift: DEFAULT_PAGE_SHIFT, windowBytes: bytes, levels: DEFAULT_LEVELS };
+    const made = this.create(groups, shape);
+    if (isErrno(made)) return made;
+    this.#isDefaultPending = false;
+    return undefined;
+  }
+
+  /** The default window is never made. False: it is not pending. */
+  cancelDefault(): boolean {
+    const wasPending = this.#isDefaultPending;
+    this.#isDefaultPending = false;
+    return wasPending;
+  }
+
+  /** Makes a window in all groups, or in none. Returns its bus address. */
+  create(groups: readonly SpaprGroup[], shape: SpaprWindowShape): bigint | Errno {
+    const number = WINDOWS.find((window) => this.#windows[window] === undefined);
+    if (number === undefined) return "ENOSPC";
+    const [first] = groups;
+    const ops = first?.windowOps;
+    if (first === undefined || ops === undefined) return "EPERM";
+    if (!first.pageShifts.includes(shape.pageShift)) return "EINVAL";
+    const bytes = ops.tableBytes(first, shape);
+    if (isErrno(bytes)) return bytes;
+    const { pinned, owner, user } = this.#options;
+    const charge = pinned.charge(owner, Math.ceil(bytes / 2 ** USER_PAGE_SHIFT), user);
+    if (isErrno(charge)) return charge;
+    const platform = ops.createTable(first, number, shape);
+    const window = isErrno(platform) ? platform : this.#windowOf(platform, charge, false);
+    const errno = isErrno(window) ? window : this.#setInAll(groups, window);
+    if (isErrno(window) || errno !== undefined) {
+      if (!isErrno(window)) this.remove(window);
+      else pinned.uncharge(charge);
+      return errno as Errno;
+    }
+    this.#windows[number] = window;
+    return window.table.window.base;
+  }
+
+  /** Empties a window, takes it out of all groups, and gives its table back. After a failure it can be repeated. */
+  remove(window: WindowInUse): Errno | undefined {
+    const errno = window.isEmptied ? undefined : this.#empty(window);
+    if (errno !== undefined) return errno;
+    window.isEmptied = true;
+    const released = window.isFixed ? undefined : window.platform.release();
+    if (released !== undefined) return released;
+    if (window.charge !== undefined) this.#options.pinned.uncharge(window.charge);
+    const at = this.#windows.indexOf(window);
+    if (at >= 0) this.#windows[at] = undefined;
+    return undefined;
+  }
+
+  /** Removes all windows. After a failure it can be repeated. */
+  removeAll(): Errno | undefined {
+    this.#isDefaultPending = false;
+    for (const window of this.inUse) {
+      const errno = this.remove(window);
+      if (errno !== undefined) return errno;
+    }
+    return undefined;
+  }
+
+  map(
+    window: WindowInUse,
+    range: { readonly first: number; readonly count: number },
+    memory: UserRange,
+    access: Access,
+  ): Errno | undefined {
+    const { first, count } = range;
+    if (!this.#options.isVersion1) return this.#mapRegistered(window, range, memory, access);
+    const { pinned, owner, user } = this.#options;
+    const region = pinned.register(owner, memory.userPage, memory.pages, { user, isCovered: true });
+    if (isErrno(region)) return region;
+    const replaced = this.#regionsIn(window, first, count);
+    const errno = window.table.mapRegion(first, count, region, memory.userPage, access);
+    if (errno !== undefined) pinned.put(region, user);
+    else this.#putAll(replaced);
+    return errno === "EFAULT" ? "EPERM" : errno;
+  }
+
+  unmap(window: WindowInUse, first: number, count: number): Errno | undefined {
+    const regions = this.#options.isVersion1 ? this.#regionsIn(window, first, count) : [];
+    const errno = window.table.unmap(first, count);
+    if (errno === undefined) this.#putAll(regions);
+    return errno;
+  }
+
+  #mapRegistered(
+    { table }: WindowInUse,
+    range: { readonly first: number; readonly count: number },
+    { userPage, pages }: UserRange,
+    access: Access,
+  ): Errno | undefined {
+    const errno = table.map(range.first, range.count, userPage, access);
+    if (errno === "ENOENT") return "EINVAL";
+    if (errno !== "EFAULT") return errno;
+    return this.#hasDeviceMemory(userPage, pages) ? "EPERM" : "EINVAL";
+  }
+
+  #hasDeviceMemory(userPage: number, pages: number): boolean {
+    const { pinned, owner } = this.#options;
+    for (let page = userPage; page < userPage + pages; page++) {
+      const region = pinned.take(owner, page, 1);
+      if (region < 0) continue;
+      const { isDevice } = pinned.regionOf(region);
+      pinned.drop();
+      if (isDevice) return true;
+    }
+    return false;
+  }
+
+  /** Version 1: the regions that entries lead to. */
+  #regionsIn({ table }: WindowInUse, first: number, count: number): readonly number[] {
+    const regions = new Set<number>();
+    for (let entry = first; entry < first + count; entry++) {
+      const value = table.get(entry);
+      if (typeof value === "object") regions.add(value.region);
+    }
+    return [...regions];
+  }
+
+  /** Version 1: unpins regions to which no entry leads any more; "EBUSY" for the others. */
+  #putAll(regions: Iterable<number>): void {
+    for (const region of regions) this.#options.pinned.put(region, this.#options.user);
+  }
+
+  #empty(window: WindowInUse): Errno | undefined {
+    const errno = this.unmap(window, 0, window.table.window.entries);
+    if (errno !== undefined) return errno;
+    for (const group of window.groups) {
+      const failed = unsetIn(group, window);
+      if (failed !== undefined) return failed;
+    }
+    return window.table.remove();
+  }
+
+  #setInAll(groups: readonly SpaprGroup[], window: WindowInUse): Errno | undefined {
+    for (const group of groups) {
+      const errno = setIn(group, window);
+      if (errno !== undefined) return errno;
+    }
+    return undefined;
+  }
+
+  #windowOf(platform: SpaprTable, charge: number | undefined, isFixed: boolean): WindowInUse {
+    const { pinned, owner } = this.#options;
+    const table = PinnedTable.create(pinned, owner, platform.window, platform.ops);
+    const window = { platform, table, isFixed, groups: new Set<SpaprGroup>(), isEmptied: false };
+    return charge === undefined ? window : { ...window, charge };
+  }
+}
+
+function setIn(group: SpaprGroup, window: WindowInUse): Errno | undefined {
+  const errno = group.windowOps?.setWindow(group, window.platform);
+  if (errno === undefined) window.groups.add(group);
+  return errno;
+}
+
+function unsetIn(group: SpaprGroup, window: WindowInUse): Errno | undefined {
+  if (!window.groups.has(group)) return undefined;
+  const errno = group.windowOps?.unsetWindow(group, window.platform);
+  if (errno === undefined) window.groups.delete(group);
+  return errno;
+}
