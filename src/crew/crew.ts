@@ -370,43 +370,42 @@ export class Crew {
     compareExchange(this.#words, at, SLOT_LIVE, this.#structuresOf(this.thread).length > 0 ? SLOT_DEAD : SLOT_FREE);
   }
 
-  /** Recovers the thread that was asked for, and every other thread whose recovery was interrupted. */
+  /**
+   * Recovers the thread that was asked for, and every other thread whose recovery was interrupted: stage by stage, all of them in each. What one
+   * needs in a later stage, such as a lock, another may have died with.
+   */
   #recoverDying(thread: number, scope: ReclaimScope, ranges: Map<number, EntryRanges>): IovaError | undefined {
-    let failure: IovaError | undefined;
+    const recoveries: Recovery[] = [];
     for (let other = 0; other < this.threads; other++) {
       if (slotState(this.#words, other) !== SLOT_DYING) continue;
-      const failed =
-        other === thread ? this.#recover(other, scope, ranges) : this.#recover(other, "in-flight", new Map());
-      failure ??= failed;
+      const isAsked = other === thread;
+      recoveries.push({
+        thread: other,
+        scope: isAsked ? scope : "in-flight",
+        ranges: isAsked ? ranges : new Map(),
+        attachments: [...this.#attachments].filter(
+          (attachment) => this.#isThere(attachment) && isAttached(this.#words, other, attachment.structure),
+        ),
+        kept: new Set(),
+        failure: undefined,
+      });
     }
-    return failure;
+    for (let stage = 0; stage < STAGES.length; stage++) {
+      for (const recovery of recoveries) if (recovery.failure === undefined) recoverStage(recovery, stage);
+    }
+    for (const recovery of recoveries) this.#endRecovery(recovery);
+    return recoveries.find(({ failure }) => failure !== undefined)?.failure;
   }
 
-  #recover(thread: number, scope: ReclaimScope, ranges: Map<number, EntryRanges>): IovaError | undefined {
-    const bits = slotAt(thread) + SLOT.structures;
-    const attachments = [...this.#attachments].filter(
-      (attachment) => this.#isThere(attachment) && isAttached(this.#words, thread, attachment.structure),
-    );
-    const kept = new Set<Attachment>();
-    let failure: IovaError | undefined;
-    for (let stage = 0; stage < STAGES.length && failure === undefined; stage++) {
+  /** Clears the bits of recovered structures. Only after all stages have succeeded: a repetition runs all stages again. */
+  #endRecovery({ thread, attachments, kept, failure }: Recovery): void {
+    const at = slotAt(thread);
+    if (failure === undefined) {
       for (const attachment of attachments) {
-        for (const { recover } of attachment.recoveries.filter((recovery) => recovery.stage === stage)) {
-          const recovered = recover(thread, scope);
-          if (recovered === undefined) continue;
-          ranges.set(attachment.structure, recovered.ranges);
-          failure ??= recovered.failure;
-          if (recovered.isLeft || recovered.failure !== undefined) kept.add(attachment);
-        }
+        if (!kept.has(attachment)) clearBit(this.#words, at + SLOT.structures, indexOf(attachment.structure));
       }
     }
-    // Only after all stages have succeeded: a repetition runs all stages again.
-    if (failure === undefined) {
-      for (const attachment of attachments)
-        if (!kept.has(attachment)) clearBit(this.#words, bits, indexOf(attachment.structure));
-    }
-    store(this.#words, slotAt(thread) + SLOT.state, this.#structuresOf(thread).length > 0 ? SLOT_DEAD : SLOT_FREE);
-    return failure;
+    store(this.#words, at + SLOT.state, this.#structuresOf(thread).length > 0 ? SLOT_DEAD : SLOT_FREE);
   }
 
   #lockRecovery(dead: number): void {
@@ -455,6 +454,31 @@ export class Crew {
       }
     }
     return found;
+  }
+}
+
+/** The recovery of one dead thread. */
+interface Recovery {
+  readonly thread: number;
+  readonly scope: ReclaimScope;
+  readonly ranges: Map<number, EntryRanges>;
+  /** Views of this thread, of structures that may hold something of the dead one. */
+  readonly attachments: readonly Attachment[];
+  /** Those whose structures still hold something of it. */
+  readonly kept: Set<Attachment>;
+  /** Later stages do not run. */
+  failure: IovaError | undefined;
+}
+
+function recoverStage(recovery: Recovery, stage: number): void {
+  for (const attachment of recovery.attachments) {
+    for (const { recover } of attachment.recoveries.filter((one) => one.stage === stage)) {
+      const recovered = recover(recovery.thread, recovery.scope);
+      if (recovered === undefined) continue;
+      recovery.ranges.set(attachment.structure, recovered.ranges);
+      recovery.failure ??= recovered.failure;
+      if (recovered.isLeft || recovered.failure !== undefined) recovery.kept.add(attachment);
+    }
   }
 }
 
