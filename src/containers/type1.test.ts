@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { explainTexts } from "../explain.ts";
 import type { Failure } from "../units/failure.ts";
 import type { Domain } from "./domain.ts";
 import type { MapRequest } from "./requests.ts";
@@ -175,6 +176,14 @@ test("type 1: a stale mapping: the user who ignores that version 2 refused to un
   assert.equal(container.unmap(rangeAt(0, 1)), "EINVAL");
   assert.equal(container.map(request(0, 50, 1)), "EEXIST");
   assert.equal(deviceReads(machine, WINDOW.base), 0);
+  // What a VMM prints of this answer is what `iova explain` reads.
+  const [finding] = explainTexts([
+    { file: "qemu.log", text: "vfio_dma_map(0x55d0c0, 0x100000, 0x1000, 0x7f0000) = -17 (File exists)\n" },
+  ]).findings;
+  assert.equal(finding?.verdict, "overlap");
+  assert.ok(
+    finding.follows.some(({ text }) => /unmap before it took 0 bytes, the device still uses the old memory/.test(text)),
+  );
 });
 
 test("type 1: without a group nothing can be mapped, and with the last group everything goes", () => {
