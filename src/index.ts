@@ -38,6 +38,7 @@ export { createDevice } from "./dma/windows.ts";
 export type { SharedBuffer } from "./shared/memory.ts";
 export type { LiveMapping, TableHandle, TableOptions } from "./table/iommu-table.ts";
 export { IommuTable, iovaOf } from "./table/iommu-table.ts";
+export { listen, type MappingListener } from "./table/listen.ts";
 export type { FreeMisuse } from "./units/errors.ts";
 export { FormatError, FreeError, InvalidArgumentError, InvariantError, IovaError, SyncError } from "./units/errors.ts";
 export type { Failure, FailureCode } from "./units/failure.ts";

@@ -76,7 +76,8 @@ export function iovaOf(window: DmaWindow, entry: number): bigint {
  */
 export class IommuTable implements MappingTable {
   readonly window: DmaWindow;
-  readonly ops: TableOps;
+  /** This view's ops; those that `encloseOps` made, if it was called. */
+  ops: TableOps;
   readonly allocator: PooledAllocator;
   readonly #lazy: boolean;
   readonly #invalidator: TableInvalidator;
@@ -107,7 +108,7 @@ export class IommuTable implements MappingTable {
     return new IommuTable(
       window,
       invalidator,
-      PooledAllocator.create({ ...options, entries: window.entries }, invalidator, enclosureOf(ops, around)),
+      PooledAllocator.create({ ...options, entries: window.entries }, invalidator, enclosureOf(invalidator, around)),
     );
   }
 
@@ -122,8 +123,22 @@ export class IommuTable implements MappingTable {
     return new IommuTable(
       handle.window,
       invalidator,
-      PooledAllocator.attach(handle, invalidator, crew, enclosureOf(ops, around)),
+      PooledAllocator.attach(handle, invalidator, crew, enclosureOf(invalidator, around)),
     );
+  }
+
+  /**
+   * Replaces this view's ops by ones that enclose them: for listeners (`listen`), traces, checks. From then on every operation of this view
+   * goes through them, also the recovery of other threads. The platform's own calls of its ops do not. Call it between two operations. Throws
+   * InvalidArgumentError for ops that lack a method.
+   */
+  encloseOps(enclose: (ops: TableOps) => TableOps): void {
+    this.allocator.checkOpen();
+    const ops = enclose(this.ops);
+    checkOps(ops);
+    this.ops = ops;
+    this.#openOps = ops;
+    this.#invalidator.ops = ops;
   }
 
   get handle(): TableHandle {
@@ -400,8 +415,9 @@ export class IommuTable implements MappingTable {
 }
 
 /** Recovery of a dead thread's ranges: clears their entries, then invalidates the IOTLB. */
-function enclosureOf(ops: TableOps, around: RecoverAround | undefined): Enclosure {
+function enclosureOf(invalidator: TableInvalidator, around: RecoverAround | undefined): Enclosure {
   const forget: Forget = (ranges) => {
+    const { ops } = invalidator;
     for (let i = 0; i < ranges.length; ) {
       const next = ranges.endOfRun(i);
       const first = ranges.first(i);
@@ -433,7 +449,7 @@ function closedOps(thread: number): TableOps {
 
 /** The part of a table's ops that the allocator uses: the invalidation of the IOTLB. */
 class TableInvalidator implements Invalidator {
-  readonly ops: TableOps;
+  ops: TableOps;
   /** Quarantined ranges of this thread whose entries may not be empty, because ops threw. */
   readonly #uncleared: EntryRange[] = [];
 
