@@ -300,6 +300,7 @@ const ACTS: Readonly<Record<string, (table: IommuTable, pending: number, live: n
   allocate: (table) => table.allocate(1),
   allocateAt: (table) => table.allocateAt(200, 5),
   get: (table, _, live) => table.get(live, { page: 0, access: 0 }),
+  encloseOps: (table) => table.encloseOps((ops) => ops),
   set: (table, pending) => table.set(pending, 5, 100, 3),
   setPages: (table, pending) => table.setPages(pending, Float64Array.of(100, 7, 9, 8, 3), 5, 3),
   setCoherent: (table, pending) => table.setCoherent(pending, 5, 100, 3),

@@ -137,13 +137,7 @@ export const DECODERS: readonly (EntryDecoder | undefined)[] = [undefined, tce, 
  * 0 p → P p → 0 p → 0 e → E e, so a walk may read E, p and again E, from both ends of that sequence. So the other word is read again too:
  * in the last state it stays e. The result is always E e or P p, as with the hardware's single load.
  */
-export function walk(
-  memory: SharedWords,
-  at: number,
-  decoder: EntryDecoder,
-  pageShift: number,
-  into: Translation,
-): number {
+function walk(memory: SharedWords, at: number, decoder: EntryDecoder, pageShift: number, into: Translation): number {
   const validAt = at + decoder.validWord;
   const otherAt = at + 1 - decoder.validWord;
   for (;;) {
