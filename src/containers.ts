@@ -12,7 +12,7 @@ export {
   type IoMapRequest,
 } from "./containers/iommufd.ts";
 export type { UserMapping } from "./containers/mappings.ts";
-export type { BusRange, MapRequest } from "./containers/requests.ts";
+export type { BusRange, MapRequest, UnmapRequest } from "./containers/requests.ts";
 export { SpaprContainer, type SpaprInfo, type SpaprKind, type SpaprOptions } from "./containers/spapr/container.ts";
 export type { DefaultWindow, SpaprGroup, SpaprTable, SpaprWindowShape, WindowOps } from "./containers/spapr/group.ts";
 export { type PowernvGroupOptions, powernvSpaprGroup } from "./containers/spapr/powernv-group.ts";
@@ -20,8 +20,6 @@ export type {
   CreateWindowRequest,
   MemoryRequest,
   RemoveWindowRequest,
-  SpaprMapRequest,
-  SpaprUnmapRequest,
 } from "./containers/spapr/requests.ts";
 export { Type1Container, type Type1Info, type Type1Options } from "./containers/type1.ts";
 export { type Errno, isErrno } from "./units/errno.ts";

@@ -32,27 +32,28 @@ export interface ContainerHandle {
   readonly state: SharedBuffer;
   readonly structure: number;
   readonly owner: number;
+  /** The container's number as a user of regions. */
+  readonly user: number;
 }
 
 export class ContainerEnd {
   readonly handle: ContainerHandle;
-  /** The container's number as a user of regions. */
-  readonly user: number;
   readonly #pinned: PinnedMemory;
   readonly #words: SharedWords;
   readonly #domains: readonly Domain[];
   readonly #isOpener: boolean;
   readonly #attachment: Attachment;
+  readonly #forgetEnding: () => void;
   #isClosed = false;
 
   private constructor(pinned: PinnedMemory, handle: ContainerHandle, domains: readonly Domain[], isOpener: boolean) {
     this.#pinned = pinned;
     this.handle = handle;
-    this.user = handle.structure + 1;
     this.#words = wordsOf(handle.state);
     this.#domains = domains;
     this.#isOpener = isOpener;
     this.#attachment = pinned.crew.enter(handle.structure, "table", (dead) => this.#recover(dead));
+    this.#forgetEnding = isOpener ? () => undefined : pinned.onOwnerEnd(handle.owner, () => this.#endNow());
   }
 
   /**
@@ -99,19 +100,25 @@ export class ContainerEnd {
     this.#isClosed = true;
     if (this.#isOpener) store(this.#words, 0, 0);
     const isLast = this.isEnded;
+    this.#forgetEnding();
     this.#pinned.crew.leave(this.#attachment);
     if (isLast) this.#pinned.crew.removeStructure(this.handle.structure);
   }
 
   #recover(dead: number): Recovered | undefined {
     if (load(this.#words, 0) !== dead + 1) return undefined;
+    const errno = this.#endNow();
+    if (errno === undefined) return undefined;
+    const failure = new IovaError("in-use", `the container of thread ${dead} can't end: ${errno}`);
+    return { ranges: [], isLeft: true, failure };
+  }
+
+  /** Ends the container without its opener. */
+  #endNow(): Errno | undefined {
+    if (this.isEnded) return undefined;
     const errno = this.#empty() ?? this.#unpin();
-    if (errno !== undefined) {
-      const failure = new IovaError("in-use", `the container of thread ${dead} can't end: ${errno}`);
-      return { ranges: [], isLeft: true, failure };
-    }
-    store(this.#words, 0, 0);
-    return undefined;
+    if (errno === undefined) store(this.#words, 0, 0);
+    return errno;
   }
 
   #empty(): Errno | undefined {
@@ -124,10 +131,10 @@ export class ContainerEnd {
   }
 
   #unpin(): Errno | undefined {
-    const regions = this.#pinned.regionsOf(this.handle.owner, this.user);
+    const regions = this.#pinned.regionsOf(this.handle.owner, this.handle.user);
     if (isErrno(regions)) return regions;
     for (const region of regions) {
-      const errno = this.#pinned.put(region, this.user);
+      const errno = this.#pinned.put(region, this.handle.user);
       if (errno !== undefined && errno !== "ENOENT") return errno;
     }
     return undefined;
@@ -135,9 +142,9 @@ export class ContainerEnd {
 }
 
 function newHandle(pinned: PinnedMemory, owner: number): ContainerHandle {
-  return { state: createShared(4), structure: pinned.crew.addStructure(), owner };
+  return { state: createShared(4), structure: pinned.crew.addStructure(), owner, user: pinned.newUser() };
 }
 
 function checkContainerHandle(handle: ContainerHandle): void {
-  checkHandle("a container", handle, { state: "shared", structure: "count", owner: "count" });
+  checkHandle("a container", handle, { state: "shared", structure: "count", owner: "count", user: "count" });
 }

@@ -104,8 +104,9 @@ function setup(lib: Library): State {
 function living({ lib, views, owner, domain, end }: State): unknown {
   const pinned = views[0] as PinnedMemory;
   const container = lib.type1.Type1Container.open({ version: 1, pinned, owner, handle: end.handle });
+  assert.ok(typeof container !== "string", String(container));
   container.attachGroup({ number: 1, domain });
-  const request = { userAddress: 0x10000n, bytes: 8192n, access: 3 } as const;
+  const request = { userAddress: 0x10000n, bytes: 8192n, flags: 3 } as const;
   return [
     container.map({ ...request, iova: 0n }),
     container.map({ ...request, iova: 0x2000n, userAddress: 0x13000n, bytes: 0x1000n }),

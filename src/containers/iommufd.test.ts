@@ -20,13 +20,19 @@ interface Opened extends Scene {
 function opened(options: SceneOptions = {}): Opened {
   const scene = sceneOf(options);
   numberPages(scene.machine);
-  const space = IoAddressSpace.create({ pinned: scene.pinned, owner: scene.owner });
+  const space = created(scene);
   assert.equal(space.attach(scene.domain), undefined);
   return { ...scene, space };
 }
 
 const bytes = (pages: number): bigint => BigInt(pages) * PAGE;
 const at = (entry: number): bigint => WINDOW.base + bytes(entry);
+
+function created({ pinned, owner }: Pick<Scene, "pinned" | "owner">): IoAddressSpace {
+  const space = IoAddressSpace.create({ pinned, owner });
+  assert.ok(!isErrno(space), String(space));
+  return space;
+}
 
 function mapped(answer: ReturnType<IoAddressSpace["map"]>): bigint {
   assert.ok(!isErrno(answer), String(answer));
@@ -90,7 +96,7 @@ test("IO address space: the limit of locked memory counts copies once", () => {
 
 test("IO address space: copies map a part of another space's mapping, and keep its memory when that is unmapped", () => {
   const { space, machine, pinned, owner, domain } = opened();
-  const other = IoAddressSpace.create({ pinned, owner });
+  const other = created({ pinned, owner });
   const iova = mapped(other.map({ userAddress: userAddress(10), bytes: bytes(4), access: 1 }));
   assert.equal(space.copy({ source: other, sourceIova: iova, bytes: bytes(5), access: 1 }), "ENOENT");
   assert.equal(space.copy({ source: other, sourceIova: iova - PAGE, bytes: bytes(2), access: 1 }), "ENOENT");

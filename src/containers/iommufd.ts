@@ -62,6 +62,7 @@ export class IoAddressSpace {
   readonly #space: AddressSpace;
   readonly #end: ContainerEnd;
   readonly #owner: number;
+  readonly #forgetEnding: () => void;
   /** Set by the owner; undefined: every address. */
   #chosenRanges: readonly AddressRange[] | undefined;
   readonly #tracked: Set<Domain> = new Set();
@@ -70,13 +71,14 @@ export class IoAddressSpace {
   private constructor({ pinned, owner, handle }: IoAddressSpaceOptions) {
     this.#end = ContainerEnd.begin(pinned, owner, handle);
     this.#owner = owner;
-    this.#space = new AddressSpace({ pinned, owner, user: this.#end.user });
+    this.#forgetEnding = pinned.onOwnerEnd(owner, () => this.close());
+    this.#space = new AddressSpace({ pinned, owner, user: this.#end.handle.user });
   }
 
-  /** An address space without domains and mappings. Throws InvalidArgumentError for an option of the wrong type. */
-  static create(options: IoAddressSpaceOptions): IoAddressSpace {
+  /** An address space without domains and mappings. "ESRCH": no such process. Throws InvalidArgumentError for an option of another type. */
+  static create(options: IoAddressSpaceOptions): IoAddressSpace | Errno {
     checkKeys("an IO address space", options, { pinned: "object", owner: "any", handle: "object" });
-    return new IoAddressSpace(options);
+    return options.pinned.hasOwner(options.owner) ? new IoAddressSpace(options) : "ESRCH";
   }
 
   /** Post it to a thread that watches the space: see `ContainerEnd`. */
@@ -224,6 +226,7 @@ export class IoAddressSpace {
     const errno = this.#space.clear();
     if (errno !== undefined) return errno;
     this.#isOpen = false;
+    this.#forgetEnding();
     this.#end.close();
     return undefined;
   }

@@ -4,6 +4,7 @@ import { Crew, type CrewSeat } from "../crew/crew.ts";
 import { SoftwareMachine } from "../machines/software/machine.ts";
 import { PinnedMemory, type PinnedMemoryHandle } from "../pinned/pinned-memory.ts";
 import { LinearPlatform, type LinearPlatformHandle } from "../platforms/linear/platform.ts";
+import { type Errno, isErrno } from "../units/errno.ts";
 import type { Access } from "../units/numbers.ts";
 import type { ContainerHandle } from "./container-end.ts";
 import { IoAddressSpace } from "./iommufd.ts";
@@ -43,20 +44,25 @@ for (let i = 0; ; i++) {
   if (i === 3) parentPort?.postMessage("begun");
 }
 
+function opened<Opened>(answer: Opened | Errno): Opened {
+  if (isErrno(answer)) throw new Error(answer);
+  return answer;
+}
+
 type Calls = (entry: number, page: number, pages: number, access: Access) => void;
 
 function type1(): Calls {
-  const container = Type1Container.open({ ...options, version: 1 });
+  const container = opened(Type1Container.open({ ...options, version: 1 }));
   container.attachGroup({ number: 1, domain });
   return (entry, page, pages, access) => {
     const range = { iova: WINDOW.base + BigInt(entry) * PAGE, bytes: BigInt(pages) * PAGE };
     if (random(3) === 0) container.unmap(range);
-    else container.map({ ...range, userAddress: userAddress(page), access });
+    else container.map({ ...range, userAddress: userAddress(page), flags: access });
   };
 }
 
 function iommufd(): Calls {
-  const space = IoAddressSpace.create(options);
+  const space = opened(IoAddressSpace.create(options));
   space.attach(domain);
   return (entry, page, pages, access) => {
     const range = { iova: WINDOW.base + BigInt(entry) * PAGE, bytes: BigInt(pages) * PAGE };

@@ -214,12 +214,13 @@ for (const version of [1, 2] as const) {
       fc.property(runs, (calls) => {
         const { pinned, owner, domain } = scene;
         const container = Type1Container.open({ version, pinned, owner, mappings: LIMIT_MAPPINGS });
+        assert.ok(!isErrno(container));
         assert.equal(container.attachGroup({ number: 1, domain }), undefined);
         const plain = new PlainType1(version);
         for (const { what, entry, page, pages, access } of calls) {
           const isMap = what < 6;
-          const found = isMap
-            ? container.map({ ...rangeOf(entry, pages), userAddress: userAddress(page), access })
+          const found: unknown = isMap
+            ? container.map({ ...rangeOf(entry, pages), userAddress: userAddress(page), flags: access })
             : container.unmap(rangeOf(entry, pages));
           const wanted = isMap ? plain.map(entry, page, pages, access) : plain.unmap(entry, pages);
           assert.equal(found, wanted);
@@ -245,6 +246,7 @@ test(`IO address space: ${RUNS * CALLS} random calls answer as a plain model, se
     fc.property(runs, (calls) => {
       const { pinned, owner, domain } = scene;
       const space = IoAddressSpace.create({ pinned, owner });
+      assert.ok(!isErrno(space));
       assert.equal(space.attach(domain), undefined);
       const plain = new PlainIoas();
       for (const one of calls) {

@@ -1,9 +1,20 @@
-/** What callers of containers ask for, in bytes, and its checks: addresses become pages of 4 KiB, which are plain numbers. */
+/**
+ * Requests to containers, as the calls of the kernel's interfaces have them: sizes and flags in front, addresses in bytes. Their checks, and their
+ * addresses as pages of 4 KiB, which are plain numbers.
+ */
 import { USER_PAGE_SHIFT } from "../pinned/user-memory.ts";
 import { InvalidArgumentError } from "../units/errors.ts";
 import { checkKeys } from "../units/keys.ts";
 import type { Access } from "../units/numbers.ts";
 import type { UserRequest } from "./address-space.ts";
+
+/** What every request to a VFIO container begins with. */
+export interface Header {
+  /** Bytes of the request as the caller knows it. Less than the call needs is "EINVAL". Default: enough. */
+  readonly argsz?: number;
+  /** Bits that the call knows; others are "EINVAL". Default 0. */
+  readonly flags?: number;
+}
 
 /** A range of bus addresses, in bytes. */
 export interface BusRange {
@@ -11,15 +22,48 @@ export interface BusRange {
   readonly bytes: bigint;
 }
 
+export interface UnmapRequest extends Header, BusRange {}
+
 /** A mapping at a given bus address. */
-export interface MapRequest extends BusRange {
+export interface MapRequest extends Header, BusRange {
   /** Address in the owner's memory, in bytes. */
   readonly userAddress: bigint;
-  /** What devices may do. 0 is refused with "EINVAL". */
-  readonly access: 0 | Access;
+  /** 1: the device reads; 2: it writes; 3: both. */
+  readonly flags: number;
 }
 
+/** Bytes of the requests that all VFIO containers have, in the kernel's interface (linux/vfio.h). */
+export const MAP_ARGSZ = 32;
+export const UNMAP_ARGSZ = 24;
+/** The flags of a map. */
+export const READ_OR_WRITE = 3;
+
 const END_OF_ADDRESSES = 2n ** 64n;
+
+/** False: the request is short, or has flags outside of `known`. Throws InvalidArgumentError for values of other types. */
+export function hasHeader({ argsz = 2 ** 16, flags = 0 }: Header, least: number, known = 0): boolean {
+  for (const [what, value] of [
+    ["argsz", argsz],
+    ["flags", flags],
+  ] as const) {
+    if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError(what, value, "an integer from 0 on");
+  }
+  return argsz >= least && (flags & ~known) === 0 && flags < 2 ** 31;
+}
+
+/** Throws InvalidArgumentError unless these members are bigints of 64 bits. */
+export function checkAddresses(request: Readonly<Record<string, unknown>>, ...names: readonly string[]): void {
+  for (const name of names) checkAddress(name, request[name]);
+}
+
+/** Throws InvalidArgumentError for unknown members. */
+export function checkRequest(request: Header & { readonly [Key in string]?: unknown }, names: readonly string[]): void {
+  checkKeys(
+    "a request",
+    request,
+    Object.fromEntries(["argsz", "flags", ...names].map((name) => [name, "any"])) as never,
+  );
+}
 
 /** The range in pages, first and end. undefined: no bytes, not a multiple of `unitBytes`, or an end beyond 2^64. */
 export function busRange({ iova, bytes }: BusRange, unitBytes: number): readonly [number, number] | undefined {
@@ -30,15 +74,16 @@ export function busRange({ iova, bytes }: BusRange, unitBytes: number): readonly
     : undefined;
 }
 
-/** The request in pages. undefined: as `busRange`, for both addresses, or no access. Throws InvalidArgumentError for wrong types. */
-export function userRequest(request: MapRequest, unitBytes: number): UserRequest | undefined {
-  checkKeys("a map", request, { iova: "any", bytes: "any", userAddress: "any", access: "any" });
-  const { iova, bytes, userAddress, access } = request;
-  const range = busRange(request, unitBytes);
-  const memory = userPages(userAddress, bytes, unitBytes);
-  checkAccess(access);
-  if (range === undefined || memory === undefined || access === 0) return undefined;
-  return { busPage: pageOf(iova), pages: range[1] - range[0], userPage: memory, access };
+/** The request in pages. undefined: as `busRange`, for both addresses, or neither read nor write. */
+export function userRequest(
+  { iova, bytes, userAddress, flags }: MapRequest,
+  unitBytes: number,
+): UserRequest | undefined {
+  const range = busRange({ iova, bytes }, unitBytes);
+  const userPage = userPages(userAddress, bytes, unitBytes);
+  const access = flags & READ_OR_WRITE;
+  if (range === undefined || userPage === undefined || access === 0) return undefined;
+  return { busPage: range[0], pages: range[1] - range[0], userPage, access: access as Access };
 }
 
 /** The first user page of a range. undefined: not a multiple of `unitBytes`, or an end beyond 2^64. */
@@ -59,10 +104,9 @@ export function pageOf(address: bigint): number {
 }
 
 /** Throws InvalidArgumentError unless it is a bigint of 64 bits. */
-export function checkAddress(what: string, value: bigint): void {
-  if (typeof value !== "bigint" || value < 0n || value >= END_OF_ADDRESSES) {
-    throw new InvalidArgumentError(`${what} of a map`, value, "a bigint from 0 to 2^64 - 1");
-  }
+export function checkAddress(what: string, value: unknown): void {
+  if (typeof value === "bigint" && value >= 0n && value < END_OF_ADDRESSES) return;
+  throw new InvalidArgumentError(`${what} of a request`, value, "a bigint from 0 to 2^64 - 1");
 }
 
 function isAligned(unitBytes: number, ...values: readonly bigint[]): boolean {

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { explainTexts } from "../explain.ts";
+import { PinnedMemory } from "../pinned/pinned-memory.ts";
+import { isErrno } from "../units/errno.ts";
 import type { Failure } from "../units/failure.ts";
+import { ContainerEnd } from "./container-end.ts";
 import type { Domain } from "./domain.ts";
 import type { MapRequest } from "./requests.ts";
 import {
@@ -27,14 +30,15 @@ function opened(options: SceneOptions & Pick<Type1Options, "version" | "mappings
   const { version = 2, mappings = 100, ...rest } = options;
   const scene = sceneOf(rest);
   const container = Type1Container.open({ version, mappings, pinned: scene.pinned, owner: scene.owner });
+  assert.ok(!isErrno(container), String(container));
   assert.equal(container.attachGroup({ number: 3, domain: scene.domain }), undefined);
   return { ...scene, container };
 }
 
 /** `pages` pages of the process from `page` on, at entry `entry` of the window. */
-function request(entry: number, page: number, pages: number, access: MapRequest["access"] = 3): MapRequest {
+function request(entry: number, page: number, pages: number, flags = 3): MapRequest {
   const iova = WINDOW.base + BigInt(entry) * PAGE;
-  return { iova, userAddress: userAddress(page), bytes: BigInt(pages) * PAGE, access };
+  return { iova, userAddress: userAddress(page), bytes: BigInt(pages) * PAGE, flags };
 }
 
 const rangeAt = (entry: number, pages: number) => ({
@@ -88,6 +92,8 @@ test("type 1: map: each error, and nothing is left of what failed", () => {
     ["EINVAL", { ...request(0, 0, 1), bytes: 4095n }],
     ["EINVAL", { ...request(0, 0, 1), bytes: 0n }],
     ["EINVAL", request(0, 0, 1, 0)],
+    ["EINVAL", request(0, 0, 1, 7)],
+    ["EINVAL", { ...request(0, 0, 1), argsz: 31 }],
     ["EINVAL", { ...request(0, 0, 1), iova: before }],
     ["EINVAL", { ...request(0, 0, 2), iova: before }],
     ["EINVAL", request(511, 0, 2)],
@@ -280,21 +286,47 @@ test("type 1: a closed container answers EPERM, and a second close does nothing"
   assert.equal(container.detachGroup(3), "EPERM");
 });
 
+test("type 1: another process is refused, and what cannot be opened says why", () => {
+  const { container, pinned, owner, domain } = opened();
+  const other = owner + 1;
+  assert.equal(container.map(request(0, 0, 1), other), "EPERM");
+  assert.equal(container.unmap(rangeAt(0, 1), other), "EPERM");
+  assert.equal(container.attachGroup({ number: 9, domain }, other), "EPERM");
+  assert.equal(container.unmapAll(other), "EPERM");
+  assert.equal(container.unmap({ ...rangeAt(0, 1), flags: 1 }), "EINVAL");
+  assert.equal(container.unmap({ ...rangeAt(0, 1), argsz: 23 }), "EINVAL");
+  assert.equal(Type1Container.open({ pinned, owner, version: 3 }), "EINVAL");
+  assert.equal(Type1Container.open({ pinned, owner: other }), "ESRCH");
+});
+
+test("type 1: the process's end closes its containers first, and waits for those of other threads", () => {
+  const { container, pinned, owner, ...rest } = opened();
+  container.map(request(0, 0, 3));
+  assert.equal(pinned.endOwner(owner), undefined);
+  assert.equal(container.map(request(0, 0, 3)), "EPERM");
+  assertNothingLeft({ pinned, owner, ...rest });
+});
+
+test("type 1: a thread that does not know the container cannot end its process", () => {
+  const { container, pinned, owner, ...rest } = opened();
+  container.map(request(0, 0, 3));
+  const other = PinnedMemory.attach(pinned.handle);
+  assert.equal(other.endOwner(owner), "EBUSY");
+  assert.equal(pinned.pins, 3);
+  const end = ContainerEnd.watch(container.handle, other, [rest.domain]);
+  assert.equal(other.endOwner(owner), undefined);
+  assertNothingLeft({ pinned, owner, ...rest });
+  end.close();
+  other.close();
+});
+
 test("type 1: misuse throws errors that name the thing", () => {
   const { container, pinned, owner } = opened();
-  assert.throws(
-    () => container.map({ ...request(0, 0, 1), iova: 4096 as never }),
-    /iova of a map is 4096; expected a bigint/,
-  );
-  assert.throws(
-    () => container.map({ ...request(0, 0, 1), access: 7 as never }),
-    /access of a map is 7; expected 0, 1, 2 or 3/,
-  );
-  assert.throws(() => container.map({ ...request(0, 0, 1), size: 1 } as never), /option of a map is "size"/);
-  assert.throws(
-    () => Type1Container.open({ pinned, owner, version: 3 as never }),
-    /version of a container is 3; expected 1 or 2/,
-  );
+  const wrong = (values: object) => () => container.map({ ...request(0, 0, 1), ...values } as never);
+  assert.throws(wrong({ iova: 4096 }), /iova of a request is 4096; expected a bigint/);
+  assert.throws(wrong({ flags: 1.5 }), /flags is 1.5; expected an integer from 0 on/);
+  assert.throws(wrong({ size: 1 }), /option of a request is "size"/);
+  assert.throws(() => Type1Container.open({ pinned, owner, mappings: 0 }), /mappings of a container is 0; expected/);
   assert.throws(
     () => container.attachGroup({ number: 1, domain: undefined as never }),
     /domain of a group is undefined/,

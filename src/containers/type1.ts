@@ -2,9 +2,9 @@
  * A VFIO container of type 1: the address space of devices on x86 and Arm, which a process fills with mappings of its own memory. Version 1
  * divides mappings when a part is unmapped; version 2 refuses that.
  *
- *     const container = Type1Container.open({ version: 2, pinned, owner });
+ *     const container = Type1Container.open({ version: 2, pinned, owner });                         // or "EINVAL", "ESRCH"
  *     container.attachGroup({ number: 7, domain: { window, ops } });
- *     container.map({ iova: 0x10000n, userAddress: 0x7f00_0000_0000n, bytes: 65536n, access: 3 });   // undefined, or "ENOMEM" …
+ *     container.map({ iova: 0x10000n, userAddress: 0x7f00_0000_0000n, bytes: 65536n, flags: 3 });    // undefined, or "ENOMEM" …
  *     container.unmap({ iova: 0x10000n, bytes: 65536n });                                           // 65536n, or "EINVAL" …
  *     container.close();
  *
@@ -17,21 +17,31 @@
 import type { PinnedMemory } from "../pinned/pinned-memory.ts";
 import { USER_PAGE_SHIFT } from "../pinned/user-memory.ts";
 import type { Errno } from "../units/errno.ts";
-import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
+import { checkInteger } from "../units/errors.ts";
 import { checkKeys } from "../units/keys.ts";
 import { AddressSpace, type UserRequest } from "./address-space.ts";
 import { ContainerEnd, type ContainerHandle } from "./container-end.ts";
 import { type DirtyRange, takeDirtyPages } from "./dirty-pages.ts";
 import { type AddressRange, allowedRanges, checkGroup, contains, type IommuGroup } from "./domain.ts";
 import { rangeOf, type UserMapping } from "./mappings.ts";
-import { type BusRange, busRange, type MapRequest, userRequest } from "./requests.ts";
+import {
+  busRange,
+  checkRequest,
+  hasHeader,
+  MAP_ARGSZ,
+  type MapRequest,
+  READ_OR_WRITE,
+  UNMAP_ARGSZ,
+  type UnmapRequest,
+  userRequest,
+} from "./requests.ts";
 
 /** As the kernel's parameter dma_entry_limit: mappings of one container. */
 const DEFAULT_MAPPINGS = 65535;
 
 export interface Type1Options {
   /** 1: unmapping a part divides a mapping. 2: it is refused. Default 2. */
-  readonly version?: 1 | 2;
+  readonly version?: number;
   /** This thread's view. Its regions must suffice: each mapping takes one. */
   readonly pinned: PinnedMemory;
   /** The process that is charged: a number of `pinned.addOwner`. */
@@ -52,9 +62,12 @@ export interface Type1Info {
   readonly available: number;
 }
 
+/** Methods answer error numbers by name. `caller`: the calling process; default: that which opened the container. Another one is "EPERM". */
 export class Type1Container {
+  readonly owner: number;
   readonly #space: AddressSpace;
   readonly #end: ContainerEnd;
+  readonly #forgetEnding: () => void;
   readonly #splits: boolean;
   readonly #limit: number;
   readonly #groups: Map<number, IommuGroup> = new Map();
@@ -67,11 +80,16 @@ export class Type1Container {
     this.#splits = version === 1;
     this.#limit = mappings;
     this.#end = end;
-    this.#space = new AddressSpace({ pinned, owner, user: end.user });
+    this.owner = owner;
+    this.#forgetEnding = pinned.onOwnerEnd(owner, () => this.close());
+    this.#space = new AddressSpace({ pinned, owner, user: end.handle.user });
   }
 
-  /** A container without groups. Throws InvalidArgumentError for an option of the wrong type or range. */
-  static open(options: Type1Options): Type1Container {
+  /**
+   * A container without groups. "EINVAL": there is no such version. "ESRCH": no such process. Throws InvalidArgumentError for an option of another type or
+   * range.
+   */
+  static open(options: Type1Options): Type1Container | Errno {
     checkKeys("a container", options, {
       version: "any",
       pinned: "object",
@@ -80,9 +98,9 @@ export class Type1Container {
       handle: "object",
     });
     const { version = 2, mappings = DEFAULT_MAPPINGS, pinned, owner, handle } = options;
-    if (version !== 1 && version !== 2) throw new InvalidArgumentError("version of a container", version, "1 or 2");
+    if (version !== 1 && version !== 2) return "EINVAL";
     checkInteger("mappings of a container", mappings, 1, 2 ** 31 - 1);
-    return new Type1Container(options, ContainerEnd.begin(pinned, owner, handle));
+    return pinned.hasOwner(owner) ? new Type1Container(options, ContainerEnd.begin(pinned, owner, handle)) : "ESRCH";
   }
 
   /** Post it to a thread that watches the container: see `ContainerEnd`. */
@@ -94,9 +112,9 @@ export class Type1Container {
    * Adds a group, whose devices then reach all that is mapped. "EBUSY": the group is in the container already. "EINVAL": its domain does not
    * allow or hold an address that is mapped.
    */
-  attachGroup(group: IommuGroup): Errno | undefined {
+  attachGroup(group: IommuGroup, caller: number = this.owner): Errno | undefined {
     checkGroup(group);
-    if (!this.#isOpen) return "EPERM";
+    if (!this.#isCaller(caller)) return "EPERM";
     if (this.#groups.has(group.number)) return "EBUSY";
     const errno = this.#space.domains.includes(group.domain) ? undefined : this.#addDomain(group);
     if (errno === undefined) this.#groups.set(group.number, group);
@@ -107,8 +125,8 @@ export class Type1Container {
    * Removes a group. Its devices reach nothing any more, unless another group has the same domain. With the last group everything is unmapped.
    * "EINVAL": the group is not in the container. "EBUSY": its devices may still use something; the group stays.
    */
-  detachGroup(number: number): Errno | undefined {
-    if (!this.#isOpen) return "EPERM";
+  detachGroup(number: number, caller: number = this.owner): Errno | undefined {
+    if (!this.#isCaller(caller)) return "EPERM";
     const group = this.#groups.get(number);
     if (group === undefined) return "EINVAL";
     const isLast = this.#groups.size === 1;
@@ -134,15 +152,17 @@ export class Type1Container {
   }
 
   /**
-   * Maps user memory at exactly `iova`. "EINVAL": no group, no access, no bytes, an address or a length that is not a multiple of `pageBytes`,
+   * Maps user memory at exactly `iova`. "EINVAL": a short request, bad flags, neither read nor write, no group, no bytes, an address or a length that is not a multiple of `pageBytes`,
    * an end beyond 2^64, addresses that are not allowed, memory behind which pages are smaller than those of the IOMMU. "EEXIST": a part is mapped
    * already. "ENOSPC": the limit of mappings is reached. "ENOMEM": the limit of locked memory. "EFAULT": a page is not present. "EBUSY": the IOMMU does
    * not answer. All or nothing.
    */
-  map(request: MapRequest): Errno | undefined {
+  map(request: MapRequest, caller: number = this.owner): Errno | undefined {
+    checkRequest({ ...request }, ["iova", "userAddress", "bytes"]);
     const asked = userRequest(request, this.#space.unitBytes);
-    if (!this.#isOpen) return "EPERM";
-    if (asked === undefined || this.#groups.size === 0) return "EINVAL";
+    const isKnown = hasHeader(request, MAP_ARGSZ, READ_OR_WRITE);
+    if (!this.#isCaller(caller)) return "EPERM";
+    if (asked === undefined || !isKnown || this.#groups.size === 0) return "EINVAL";
     return this.#refusal(asked) ?? this.#space.map(asked);
   }
 
@@ -151,10 +171,12 @@ export class Type1Container {
    * `map`, or, with version 2, the range would divide a mapping: nothing is unmapped then. "EBUSY": the IOMMU does not answer; mappings below the
    * one that it keeps are unmapped.
    */
-  unmap(range: BusRange): bigint | Errno {
-    const asked = busRange(range, this.#space.unitBytes);
-    if (!this.#isOpen) return "EPERM";
-    if (asked === undefined) return "EINVAL";
+  unmap(request: UnmapRequest, caller: number = this.owner): bigint | Errno {
+    checkRequest({ ...request }, ["iova", "bytes"]);
+    const asked = busRange(request, this.#space.unitBytes);
+    const isKnown = hasHeader(request, UNMAP_ARGSZ);
+    if (!this.#isCaller(caller)) return "EPERM";
+    if (asked === undefined || !isKnown) return "EINVAL";
     const [first, end] = asked;
     for (const edge of [first, end]) {
       const cut = this.#space.mappings.overlapping(edge, edge + 1)[0];
@@ -166,13 +188,13 @@ export class Type1Container {
   }
 
   /** Unmaps everything; returns as `unmap`. */
-  unmapAll(): bigint | Errno {
-    return this.#isOpen ? this.#space.unmapEach([...this.#space.mappings]) : "EPERM";
+  unmapAll(caller: number = this.owner): bigint | Errno {
+    return this.#isCaller(caller) ? this.#space.unmapEach([...this.#space.mappings]) : "EPERM";
   }
 
   /** Begins to record which pages devices write. "EINVAL": no group. "EBUSY": the IOMMU does not answer. */
-  startDirtyTracking(): Errno | undefined {
-    if (!this.#isOpen) return "EPERM";
+  startDirtyTracking(caller: number = this.owner): Errno | undefined {
+    if (!this.#isCaller(caller)) return "EPERM";
     if (this.#groups.size === 0) return "EINVAL";
     const isStarted = this.#space.domains.every(({ dirtyLog }) => dirtyLog === undefined || dirtyLog.start());
     if (!isStarted) return "EBUSY";
@@ -181,8 +203,8 @@ export class Type1Container {
   }
 
   /** Ends the record. "EINVAL": none was begun. "EBUSY": the IOMMU does not answer. */
-  stopDirtyTracking(): Errno | undefined {
-    if (!this.#isOpen) return "EPERM";
+  stopDirtyTracking(caller: number = this.owner): Errno | undefined {
+    if (!this.#isCaller(caller)) return "EPERM";
     if (!this.#isTracking) return "EINVAL";
     if (!this.#space.domains.every(({ dirtyLog }) => dirtyLog === undefined || dirtyLog.stop())) return "EBUSY";
     this.#isTracking = false;
@@ -194,8 +216,8 @@ export class Type1Container {
    * IOMMU keeps no record, every page that devices may write counts as written. "EINVAL": no record was begun; a range that is not a multiple of
    * `pageBytes`, or that divides a mapping; a bitmap that is too short.
    */
-  takeDirty(range: DirtyRange, into: Uint8Array): Errno | undefined {
-    if (!this.#isOpen) return "EPERM";
+  takeDirty(range: DirtyRange, into: Uint8Array, caller: number = this.owner): Errno | undefined {
+    if (!this.#isCaller(caller)) return "EPERM";
     if (!this.#isTracking) return "EINVAL";
     return takeDirtyPages(this.#space, range, into);
   }
@@ -210,6 +232,7 @@ export class Type1Container {
     if (errno !== undefined) return errno;
     this.#isOpen = false;
     this.#groups.clear();
+    this.#forgetEnding();
     this.#end.close();
     return undefined;
   }
@@ -217,6 +240,10 @@ export class Type1Container {
   /** `using` ends it as `close` does. */
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #isCaller(caller: number): boolean {
+    return this.#isOpen && caller === this.owner;
   }
 
   #addDomain({ domain }: IommuGroup): Errno | undefined {

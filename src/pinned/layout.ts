@@ -90,12 +90,13 @@ export const REGION = {
   words: 16,
 } as const;
 
+/** May overlap others; not found by lookups; its users keep it beyond the end of its owner. */
 export const KIND_SHARED = 0;
 /** No part of it may be in another such region of its owner; found by lookups. */
 export const KIND_EXCLUSIVE = 1;
 /** As exclusive; neither pinned nor charged, and without a column. */
 export const KIND_DEVICE = 2;
-/** As shared; a charge without a region covers it. */
+/** May overlap others; not found by lookups; a charge without a region covers it. */
 export const KIND_COVERED = 3;
 
 /** Do lookups find regions of this kind? */

@@ -123,9 +123,12 @@ export interface OwnerOptions {
 export interface RegisterOptions {
   /** Who uses the region: a number that the caller chooses, such as that of a container. 0 .. 2^31 − 1; default 0. */
   readonly user?: number;
-  /** The region may overlap others, and lookups do not find it: for mappings that each pin their own memory. Default false. */
+  /**
+   * The region may overlap others, and lookups do not find it: for mappings that each pin their own memory. The end of the owner waits for its
+   * users ("EBUSY"): they count no mappings. Default false.
+   */
   readonly isShared?: boolean;
-  /** As `isShared`, and the pages are not charged: a charge of the caller covers them. Default false. */
+  /** The region may overlap others, lookups do not find it, and its pages are not charged: a charge of the caller covers them. Default false. */
   readonly isCovered?: boolean;
 }
 
@@ -600,7 +603,8 @@ export class PinnedMemory {
     store(words, this.#ownerAt(owner) + OWNER.state, OWNER_ENDING);
     let isBusy = false;
     for (const region of liveRegions(this.#state, owner)) {
-      if (this.#release(region) !== undefined) isBusy = true;
+      const isHeld = peek(words, regionAt(this.#state, region) + REGION.kind) === KIND_SHARED;
+      if (isHeld || this.#release(region) !== undefined) isBusy = true;
     }
     if (isBusy) return "EBUSY";
     freeOwner(this.#state, owner);

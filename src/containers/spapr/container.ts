@@ -25,18 +25,16 @@ import { type Errno, isErrno } from "../../units/errno.ts";
 import { IovaError } from "../../units/errors.ts";
 import { checkKeys } from "../../units/keys.ts";
 import type { Access } from "../../units/numbers.ts";
-import type { SpaprGroup } from "./group.ts";
 import {
-  ARGSZ,
-  type CreateWindowRequest,
   checkAddresses,
   checkRequest,
   hasHeader,
-  type MemoryRequest,
-  type RemoveWindowRequest,
-  type SpaprMapRequest,
-  type SpaprUnmapRequest,
-} from "./requests.ts";
+  type MapRequest,
+  READ_OR_WRITE,
+  type UnmapRequest,
+} from "../requests.ts";
+import type { SpaprGroup } from "./group.ts";
+import { ARGSZ, type CreateWindowRequest, type MemoryRequest, type RemoveWindowRequest } from "./requests.ts";
 import { SpaprWindows, type WindowInUse } from "./windows.ts";
 
 export type SpaprKind = "spapr-v1" | "spapr-v2";
@@ -60,8 +58,6 @@ export interface SpaprInfo {
   readonly pageShifts: readonly number[];
   readonly levels: number;
 }
-
-const READ_OR_WRITE = 3;
 
 /** Methods answer error numbers by name. `caller`: the calling process; default: that which opened the container. Another one is "EPERM". */
 export class SpaprContainer {
@@ -247,7 +243,7 @@ export class SpaprContainer {
    * "EINVAL": a short request, bad flags, neither read nor write, not aligned, beyond the window's end, or not registered. "ENXIO": no window there, or the
    * memory is being unregistered. "EFAULT": version 1, a page is not present. "ENOMEM": no memory for the table. "EAGAIN": the platform is busy.
    */
-  map(request: SpaprMapRequest, caller: number = this.owner): Errno | undefined {
+  map(request: MapRequest, caller: number = this.owner): Errno | undefined {
     checkRequest({ ...request }, ["iova", "userAddress", "bytes"]);
     checkAddresses({ ...request }, "iova", "userAddress", "bytes");
     if (!this.#isCaller(caller) || !this.#isEnabled) return "EPERM";
@@ -265,7 +261,7 @@ export class SpaprContainer {
    * Unmaps entries; empty ones stay empty. "EPERM": not enabled. "EINVAL": a short request, flags, not aligned, or beyond the window's end. "ENXIO": no
    * window there. "EAGAIN": the platform is busy; repeat the call.
    */
-  unmap(request: SpaprUnmapRequest, caller: number = this.owner): Errno | undefined {
+  unmap(request: UnmapRequest, caller: number = this.owner): Errno | undefined {
     checkRequest({ ...request }, ["iova", "bytes"]);
     checkAddresses({ ...request }, "iova", "bytes");
     if (!this.#isCaller(caller) || !this.#isEnabled) return "EPERM";
