@@ -11,7 +11,7 @@
 
 import type { PinnedMemory } from "../pinned/pinned-memory.ts";
 import { USER_PAGE_SHIFT } from "../pinned/user-memory.ts";
-import { setEachPage } from "../table/set-each-page.ts";
+import { setPages } from "../table/set-pages.ts";
 import { type Errno, isErrno } from "../units/errno.ts";
 import type { Failure } from "../units/failure.ts";
 import { type Access, DEVICE_WRITES } from "../units/numbers.ts";
@@ -191,10 +191,7 @@ export class AddressSpace {
         if (page < 0) return "EINVAL";
         column[i] = page / scale;
       }
-      const failure =
-        ops.setPages === undefined
-          ? setEachPage(ops, first + done, column, part, mapping.access)
-          : ops.setPages(first + done, column, part, mapping.access);
+      const failure = setPages(ops, first + done, column, part, mapping.access);
       if (failure !== undefined) return errnoOfFailure(failure);
     }
     const failure = ops.publish();

@@ -25,7 +25,7 @@ import {
   wordsOf,
 } from "../shared/memory.ts";
 import type { MappingTable, TableOps } from "../table/contract.ts";
-import { setEachPage } from "../table/set-each-page.ts";
+import { setPages } from "../table/set-pages.ts";
 import { checkInteger, FormatError, FreeError, IovaError } from "../units/errors.ts";
 import {
   type Failure,
@@ -132,10 +132,7 @@ export class SingleLockTable implements MappingTable {
   }
 
   setPages(first: number, pages: Float64Array, count: number, access: EntryAccess): Failure | undefined {
-    const { ops } = this;
-    return ops.setPages === undefined
-      ? setEachPage(ops, first, pages, count, access)
-      : ops.setPages(first, pages, count, access);
+    return setPages(this.ops, first, pages, count, access);
   }
 
   setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {

@@ -24,7 +24,7 @@ import { checkKeys } from "../units/keys.ts";
 import type { Access, DmaWindow, EntryAccess, EntryRange, EntryRanges } from "../units/numbers.ts";
 import { checkWindow } from "../units/window.ts";
 import type { EntryValue, MappingTable, TableOps } from "./contract.ts";
-import { setEachPage } from "./set-each-page.ts";
+import { setPages } from "./set-pages.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { UNCONSTRAINED } = constraint;
@@ -174,10 +174,7 @@ export class IommuTable implements MappingTable {
   }
 
   setPages(first: number, pages: Float64Array, count: number, access: EntryAccess): Failure | undefined {
-    const ops = this.#openOps;
-    return ops.setPages === undefined
-      ? setEachPage(ops, first, pages, count, access)
-      : ops.setPages(first, pages, count, access);
+    return setPages(this.#openOps, first, pages, count, access);
   }
 
   setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {

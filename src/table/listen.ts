@@ -23,7 +23,7 @@ import type { Failure } from "../units/failure.ts";
 import { type Access, DEVICE_READS_AND_WRITES, type DmaWindow, type EntryAccess } from "../units/numbers.ts";
 import type { EntryValue, TableOps } from "./contract.ts";
 import type { IommuTable } from "./iommu-table.ts";
-import { setEachPage } from "./set-each-page.ts";
+import { setPages } from "./set-pages.ts";
 
 /**
  * What is called for each change of a table. Addresses and lengths are in bytes, and multiples of the IO page size. A listener that throws
@@ -88,11 +88,7 @@ class ListenedOps implements TableOps {
   }
 
   setPages(first: number, pages: Float64Array, count: number, access: EntryAccess): Failure | undefined {
-    const ops = this.#ops;
-    const failure =
-      ops.setPages === undefined
-        ? setEachPage(ops, first, pages, count, access)
-        : ops.setPages(first, pages, count, access);
+    const failure = setPages(this.#ops, first, pages, count, access);
     if (failure !== undefined) return failure;
     for (let i = 0; i < count; ) {
       const from = i++;

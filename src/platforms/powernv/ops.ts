@@ -22,7 +22,7 @@ import type { PhysicalPages } from "../../memory/physical-pages.ts";
 import type { SharedWords } from "../../shared/memory.ts";
 import * as sharedMemory from "../../shared/memory.ts";
 import type { EntryValue, TableOps } from "../../table/contract.ts";
-import { setEachPage } from "../../table/set-each-page.ts";
+import { setEachPage } from "../../table/set-pages.ts";
 import { IovaError } from "../../units/errors.ts";
 import { type Failure, failureOf, LONGER_THAN_TABLE, TABLE_FULL } from "../../units/failure.ts";
 import type { EntryAccess } from "../../units/numbers.ts";

@@ -7,7 +7,7 @@ import { test } from "node:test";
 import type { Board, BoardKind } from "../../machines/board.ts";
 import { BOARD_KINDS, boardNamed } from "../../machines/boards.ts";
 import type { TableOps } from "../../table/contract.ts";
-import { setEachPage } from "../../table/set-each-page.ts";
+import { setEachPage } from "../../table/set-pages.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { Access, EntryAccess } from "../../units/numbers.ts";
 import { type CoherentBug, coherentWith } from "./coherent.model.ts";

@@ -1,4 +1,4 @@
-/** `setPages` by calls of `set`, for ops that lack it. */
+/** `setPages` of ops that may lack it. */
 import type { Failure } from "../units/failure.ts";
 import type { EntryAccess } from "../units/numbers.ts";
 import type { TableOps } from "./contract.ts";
@@ -19,4 +19,17 @@ export function setEachPage(
     }
   }
   return undefined;
+}
+
+/** `ops.setPages`, or calls of `set` where it is absent. */
+export function setPages(
+  ops: TableOps,
+  first: number,
+  pages: Float64Array,
+  count: number,
+  access: EntryAccess,
+): Failure | undefined {
+  return ops.setPages === undefined
+    ? setEachPage(ops, first, pages, count, access)
+    : ops.setPages(first, pages, count, access);
 }
