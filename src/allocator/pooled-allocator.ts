@@ -675,9 +675,13 @@ export class PooledAllocator {
   /** Takes exactly this range. Returns 0, IN_USE, or the failure code of a lock. */
   #takeExactly(first: number, end: number, state: number): 0 | FailureCode {
     const { spans } = this.#pools;
-    let answer = spans.takeExactly(first, end, state, this.thread);
-    if (answer === TABLE_FULL && this.#canBeCalledIn(first, end) && this.#callIn.callIn()) {
-      answer = spans.takeExactly(first, end, state, this.thread);
+    const take = () => spans.takeExactly(first, end, state, this.thread);
+    let answer = take();
+    if (answer === TABLE_FULL && this.#canBeCalledIn(first, end)) {
+      // What this thread keeps is often all that is in the way; asking others takes up to 1 ms.
+      this.#holdings.returnAll();
+      answer = take();
+      if (answer === TABLE_FULL && this.#callIn.callIn()) answer = take();
     }
     return answer === TABLE_FULL ? IN_USE : answer;
   }

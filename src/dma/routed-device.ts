@@ -81,7 +81,8 @@ export class RoutedDevice implements DmaOperations {
 
   /**
    * As `map`, at the bus address `iova` of the caller's choice: of a guest, or of a fixed layout. Takes exactly the IO pages of the range, from
-   * any pool; cached ranges in the way are called in. `unmap` ends it.
+   * any pool; cached ranges in the way are called in (a table of which all addresses are chosen is better made with `cache: "none"`).
+   * `unmap` ends it.
    *
    * "in-use": a part of the range is a mapping, a reserved hole, or kept by a thread; `holderOf(iova, bytes)` says which and whose. An idle
    * thread returns what it keeps at its next call, so a later try may succeed. "mask-too-low": the range ends beyond the device's mask. The
