@@ -144,6 +144,18 @@ test("cached ranges in the way are called in: the thread's own at once, another'
   allocator.abandon(theirs + 2, 2);
 });
 
+test("what the thread itself keeps is returned first: if that is all that is in the way, no other thread is asked", () => {
+  const allocator = PooledAllocator.create({ entries: 65536, pools: 1, threads: 2, cache: "fifo" });
+  const other = PooledAllocator.attach(allocator.handle);
+  const theirs = other.allocate(4);
+  const own = allocator.allocate(2);
+  assert.equal(other.free(theirs, 4), 0);
+  assert.equal(allocator.free(own, 2), 0);
+  assert.equal(allocator.beginAt(own, 2), own);
+  assert.equal(other.free(other.allocate(1), 1), 0);
+  assert.equal(allocator.holderOf(range(theirs, theirs + 4))?.state, "cached");
+});
+
 test("a range in use is refused without calling caches in, which keep their ranges", () => {
   const allocator = PooledAllocator.create({ entries: 65536, pools: 1, threads: 1, cache: "fifo" });
   assert.equal(allocator.allocateAt(100, 10), 100);
