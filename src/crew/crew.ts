@@ -47,10 +47,20 @@ import type { EntryRanges } from "../units/numbers.ts";
 export type ReclaimScope = "in-flight" | "everything";
 
 /**
- * The order of recoveries: structures that block others come first; memory that a device may still reach comes last. "process": what ends with
- * the last thread of a process, before its tables can be given back.
+ * The order of recoveries: structures that block others come first; memory that a device may still reach comes last. "guest-table": tables of
+ * guests, which change pinned tables. "process": what ends with the last thread of a process, before its tables can be given back.
  */
-const STAGES = ["hypervisor", "machine", "bridge", "pinned-table", "process", "table", "pinned", "pages"] as const;
+const STAGES = [
+  "hypervisor",
+  "machine",
+  "bridge",
+  "pinned-table",
+  "guest-table",
+  "process",
+  "table",
+  "pinned",
+  "pages",
+] as const;
 export type Stage = (typeof STAGES)[number];
 
 /** The result of a structure's recovery. */

@@ -1,0 +1,213 @@
+/**
+ * A guest's hypercalls for TCEs as KVM answers them from the guest's tables, and what it leaves to user space.
+ *
+ *     const calls = new GuestCalls({ tables, readUser, userSpace });     // one per vCPU thread
+ *     const machine = { memory, registers, hypercall: calls.hypercall, faults };   // what a guest's PseriesPlatform runs on
+ *
+ * The rules are PAPR's: a whole call is checked before anything is written. What KVM can't resolve by itself is H_TOO_HARD: an unknown liobn;
+ * a guest page that is misaligned, has no memory slot, or, with a hardware table attached, is not registered. This code goes to user space and
+ * never to the guest: user space registers the memory and repeats the call (`answer`), or answers itself. When the platform is busy, the guest
+ * is told to repeat the call (H_LONG_BUSY_FIRST); when it refuses, the answer is H_HARDWARE.
+ *
+ * Calls of several vCPU threads run at once; for one entry, one after another. docs/verification.md lists the answers that no kernel has
+ * confirmed yet.
+ */
+import { swapBytes } from "../formats/address.ts";
+import type { Hypercall } from "../machine/contract.ts";
+import * as papr from "../platforms/pseries/papr.ts";
+import type { Errno } from "../units/errno.ts";
+import { InvalidArgumentError, InvariantError } from "../units/errors.ts";
+import { HIGH_WORD, LOW_WORD } from "../units/words64.ts";
+import { type FoundTable, PERMISSIONS } from "./guest-changes.ts";
+import { NO_PAGE } from "./guest-memory.ts";
+import type { GuestTables } from "./guest-tables.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { H_GET_TCE, H_PUT_TCE, H_PUT_TCE_INDIRECT, H_STUFF_TCE, TCES_PER_CALL } = papr;
+const { H_HARDWARE, H_LONG_BUSY_FIRST, H_PARAMETER, H_SUCCESS, H_TOO_HARD } = papr;
+
+const LIST_ALIGNMENT = 4096;
+/** Pages of 4 KiB in 4 GiB. */
+const PAGES_IN_LOW = 2 ** 20;
+/** Bits of a TCE below its page that are no permissions. */
+const RESERVED_BITS = 0xffc;
+
+/** A call that KVM leaves to user space. Results are stored over the arguments from `args[0]` on. */
+export interface GuestCall {
+  readonly number: number;
+  readonly args: BigUint64Array;
+}
+
+export interface GuestCallsOptions {
+  /** This thread's view. */
+  readonly tables: GuestTables;
+  /** Reads `into.length` bytes, at most 4096, from the beginning of a user page of 4 KiB. False: the page is not present. */
+  readonly readUser: (userPage: number, into: Uint8Array) => boolean;
+  /**
+   * User space: answers calls that are not for TCEs, and those that KVM finds too hard. Returns the code that the guest gets. It may change
+   * tables, memory and regions, and repeat the call by `answer`. Default: H_PARAMETER for TCEs, H_FUNCTION for others.
+   */
+  readonly userSpace?: (call: GuestCall) => number;
+}
+
+/** One thread's: a vCPU. */
+export class GuestCalls {
+  /** The guest's way to its hypervisor, for `Machine.hypercall`. Throws InvariantError when user space answers H_TOO_HARD. */
+  readonly hypercall: Hypercall;
+  readonly #tables: GuestTables;
+  readonly #readUser: GuestCallsOptions["readUser"];
+  readonly #userSpace: (call: GuestCall) => number;
+  readonly #found: FoundTable = { table: 0, word: 0, pageShift: 0, basePage: 0, size: 0, first: 0 };
+  /** The list of a call, big-endian, and the user pages behind its entries. */
+  readonly #list: Uint32Array = new Uint32Array(2 * TCES_PER_CALL);
+  readonly #listBytes: Uint8Array = new Uint8Array(this.#list.buffer);
+  readonly #userPages: Float64Array = new Float64Array(TCES_PER_CALL);
+  readonly #tce: Uint32Array = new Uint32Array(2);
+  /** The argument buffer of the last call and its words: guests reuse the buffer. */
+  #args: BigUint64Array = new BigUint64Array(0);
+  #words: Uint32Array = new Uint32Array(0);
+
+  constructor({ tables, readUser, userSpace = refuse }: GuestCallsOptions) {
+    this.#tables = tables;
+    this.#readUser = readUser;
+    this.#userSpace = userSpace;
+    this.hypercall = (number, args) => this.#hypercall(number, args);
+  }
+
+  /** KVM's own answer: H_TOO_HARD for what it leaves to user space, calls included that are not for TCEs. */
+  answer(number: number, args: BigUint64Array): number {
+    if (!isTceCall(number)) return H_TOO_HARD;
+    if (args.length < 4) throw new InvalidArgumentError("arguments of a hypercall", args.length, "room for 4");
+    if (args !== this.#args) {
+      this.#args = args;
+      this.#words = new Uint32Array(args.buffer, args.byteOffset, args.length * 2);
+    }
+    if (this.#high(0) !== 0 || !this.#tables.find(this.#low(0), this.#found)) return H_TOO_HARD;
+    const first = this.#entry();
+    if (number === H_GET_TCE) return this.#get(first);
+    if (number === H_PUT_TCE) return this.#putOne(first);
+    return number === H_STUFF_TCE ? this.#stuff(first) : this.#putList(first);
+  }
+
+  #hypercall(number: number, args: BigUint64Array): number {
+    const code = this.answer(number, args);
+    if (code !== H_TOO_HARD) return code;
+    const answered = this.#userSpace({ number, args });
+    if (answered === H_TOO_HARD) throw new InvariantError(`user space answers H_TOO_HARD to call ${number}`);
+    return answered;
+  }
+
+  #get(entry: number): number {
+    if (!this.#isInside(entry, 1)) return H_PARAMETER;
+    const errno = this.#tables.changes.get(this.#found, entry, this.#tce);
+    if (errno !== undefined) return codeOf(errno);
+    this.#words[HIGH_WORD] = this.#tce[HIGH_WORD] as number;
+    this.#words[LOW_WORD] = this.#tce[LOW_WORD] as number;
+    return H_SUCCESS;
+  }
+
+  #putOne(entry: number): number {
+    if (!this.#isInside(entry, 1)) return H_PARAMETER;
+    const userPage = this.#userPageOf(this.#high(2), this.#low(2));
+    return userPage === NO_PAGE ? H_TOO_HARD : this.#put(entry, this.#high(2), this.#low(2), userPage);
+  }
+
+  /** `count` may exceed 512: KVM leaves that check to the caller. */
+  #stuff(first: number): number {
+    const count = this.#high(3) * 2 ** 32 + this.#low(3);
+    const high = this.#high(2);
+    const low = this.#low(2);
+    if ((low & PERMISSIONS) !== 0) return H_PARAMETER;
+    if (count === 0) return H_SUCCESS;
+    if (!this.#isInside(first, count)) return H_PARAMETER;
+    const { changes } = this.#tables;
+    for (let entry = first; entry < first + count; ) {
+      const part = Math.min(first + count - entry, changes.leftInBlock(this.#found, entry));
+      const errno = changes.clear(this.#found, entry, part, high, low);
+      if (errno !== undefined) return codeOf(errno);
+      entry += part;
+    }
+    return H_SUCCESS;
+  }
+
+  #putList(first: number): number {
+    const count = this.#high(3) * 2 ** 32 + this.#low(3);
+    if (count > TCES_PER_CALL || this.#low(2) % LIST_ALIGNMENT !== 0) return H_PARAMETER;
+    if (count === 0) return H_SUCCESS;
+    if (!this.#isInside(first, count)) return H_PARAMETER;
+    const listPage = this.#tables.memory.userPageOf(pageOf(this.#high(2), this.#low(2)), 1);
+    // A copy: the guest may change its list meanwhile.
+    if (listPage === NO_PAGE || !this.#readUser(listPage, this.#listBytes.subarray(0, 8 * count))) return H_TOO_HARD;
+    for (let i = 0; i < count; i++) {
+      const userPage = this.#userPageOf(this.#listHigh(i), this.#listLow(i));
+      if (userPage === NO_PAGE) return H_TOO_HARD;
+      this.#userPages[i] = userPage;
+    }
+    for (let i = 0; i < count; i++) {
+      const code = this.#put(first + i, this.#listHigh(i), this.#listLow(i), this.#userPages[i] as number);
+      if (code !== H_SUCCESS) return code;
+    }
+    return H_SUCCESS;
+  }
+
+  #put(entry: number, high: number, low: number, userPage: number): number {
+    const { changes } = this.#tables;
+    const isMapped = (low & PERMISSIONS) !== 0;
+    const errno = isMapped
+      ? changes.put(this.#found, entry, high, low, userPage)
+      : changes.clear(this.#found, entry, 1, high, low);
+    return errno === undefined ? H_SUCCESS : codeOf(errno);
+  }
+
+  /** The user page behind a TCE's page, which can be mapped; NO_PAGE: it can't. 0 for a TCE without permissions. */
+  #userPageOf(high: number, low: number): number {
+    if ((low & PERMISSIONS) === 0) return 0;
+    const pages = 2 ** (this.#found.pageShift - 12);
+    const guestPage = pageOf(high, low);
+    if ((low & RESERVED_BITS) !== 0 || guestPage % pages !== 0) return NO_PAGE;
+    const userPage = this.#tables.memory.userPageOf(guestPage, pages);
+    if (userPage === NO_PAGE || this.#tables.check(this.#found, userPage) !== undefined) return NO_PAGE;
+    return userPage;
+  }
+
+  /** The entry of the bus address in the second argument; outside of the table for other addresses. */
+  #entry(): number {
+    const { basePage, pageShift } = this.#found;
+    return Math.floor((pageOf(this.#high(1), this.#low(1)) - basePage) / 2 ** (pageShift - 12));
+  }
+
+  #isInside(first: number, count: number): boolean {
+    return first >= 0 && first + count <= this.#found.size;
+  }
+
+  #low(argument: number): number {
+    return this.#words[2 * argument + LOW_WORD] as number;
+  }
+  #high(argument: number): number {
+    return this.#words[2 * argument + HIGH_WORD] as number;
+  }
+  #listHigh(i: number): number {
+    return swapBytes(this.#list[2 * i] as number);
+  }
+  #listLow(i: number): number {
+    return swapBytes(this.#list[2 * i + 1] as number);
+  }
+}
+
+/** The page of 4 KiB with this address. */
+function pageOf(high: number, low: number): number {
+  return (high >>> 0) * PAGES_IN_LOW + (low >>> 12);
+}
+
+function codeOf(errno: Errno): number {
+  if (errno === "EAGAIN") return H_LONG_BUSY_FIRST;
+  return errno === "ENOMEM" ? H_HARDWARE : H_TOO_HARD;
+}
+
+function isTceCall(number: number): boolean {
+  return number === H_PUT_TCE || number === H_PUT_TCE_INDIRECT || number === H_STUFF_TCE || number === H_GET_TCE;
+}
+
+function refuse({ number }: GuestCall): number {
+  return isTceCall(number) ? H_PARAMETER : papr.H_FUNCTION;
+}

@@ -1,0 +1,335 @@
+/**
+ * Changes of a guest table's entries, with the entries of the hardware tables that are attached to it.
+ *
+ * Each change has one order: lock the entries → change each hardware table (pinned-table.ts: count, exchange, invalidate, lower) → store the
+ * TCE → unlock. So while an entry is not locked, its TCE and its hardware entries say the same, in every table that was attached when the
+ * TCE was put.
+ *
+ * A thread notes each step of its change before it takes it. Steps can be repeated; a recovery goes on from the noted one, in the name of
+ * the dead thread and under its lock:
+ *   putting  → the TCE is stored                  all hardware tables have the new page
+ *            → restoring                          one refuses: those before it get back what they had
+ *            → restoring → emptying               … or, when that is not registered any more, the entry is empty in all tables, its TCE 0
+ *   clearing → the value is stored                all hardware tables are empty there
+ * When the platform is busy, the change stays where it is, and the next call of the thread goes on with it.
+ */
+import type { PinnedTable } from "../pinned/pinned-table.ts";
+import { holderOf, lock, tagOf, unlock } from "../shared/lock.ts";
+import { glance, load, peek, poke } from "../shared/memory.ts";
+import { type Errno, isErrno } from "../units/errno.ts";
+import { IovaError } from "../units/errors.ts";
+import type { Access } from "../units/numbers.ts";
+import { HIGH_WORD, LOW_WORD } from "../units/words64.ts";
+import {
+  BLOCK_SHIFT,
+  type GuestState,
+  HARDWARE,
+  hardwareAt,
+  ithLock,
+  lockOfEntry,
+  MOST_HARDWARE,
+  OLD,
+  OLD_ACCESS_SHIFT,
+  OPERATION,
+  operationAt,
+  TABLE,
+  tableAt,
+  tceAt,
+} from "./guest-layout.ts";
+
+const IDLE = 0;
+/** Hardware tables get the new page. */
+const PUTTING = 1;
+/** Hardware tables get their old pages back. */
+const RESTORING = 2;
+/** The entry is emptied in all tables. */
+const EMPTYING = 3;
+/** Entries are emptied in the hardware tables; the guest table gets the value. */
+const CLEARING = 4;
+
+/** READ and WRITE in the low word of a TCE: the same bits as an Access. */
+export const PERMISSIONS = 3;
+const NOTHING = { userPage: 0, access: 0 } as const;
+const OLD_PAGE_MASK: number = 2 ** OLD_ACCESS_SHIFT - 1;
+
+/** A guest table as a call has found it. The thread that finds the next one reuses the object. */
+export interface FoundTable {
+  table: number;
+  /** The state word by which the table is known to be the same. */
+  word: number;
+  pageShift: number;
+  /** Bus address of entry 0, in pages of 4 KiB. */
+  basePage: number;
+  size: number;
+  /** Index of entry 0 in the column of TCEs. */
+  first: number;
+}
+
+/** This thread's views of attached tables, by the number of the attachment. */
+export type HardwareViews = ReadonlyMap<number, PinnedTable>;
+
+/** One thread's view. */
+export class GuestChanges {
+  readonly #state: GuestState;
+  readonly #thread: number;
+  readonly #views: HardwareViews;
+
+  constructor(state: GuestState, thread: number, views: HardwareViews) {
+    this.#state = state;
+    this.#thread = thread;
+    this.#views = views;
+  }
+
+  /**
+   * Puts a TCE with permissions, which leads to this user page. All or nothing, but: when a second hardware table refuses, and the page
+   * that the first had is not registered any more, the entry is empty in all tables. Errors as PinnedTable.map, and "ENXIO": the table is
+   * gone, or this thread has no view of a hardware table.
+   */
+  put(found: FoundTable, entry: number, high: number, low: number, userPage: number): Errno | undefined {
+    const errno = this.#begin(found, entry);
+    if (errno !== undefined) return errno;
+    const isBusy = this.#noteOld(found, entry);
+    if (isBusy) {
+      this.#unlockFor(this.#thread, lockOfEntry(this.#state, found.first + entry));
+      return "EAGAIN";
+    }
+    this.#set(this.#thread, OPERATION.userLow, userPage | 0);
+    this.#set(this.#thread, OPERATION.userHigh, Math.floor(userPage / 2 ** 32));
+    this.#note(found, entry, 1, high, low, PUTTING);
+    return this.finish(this.#thread);
+  }
+
+  /** Empties entries of one block in the hardware tables, and stores a value without permissions. Errors as `put`, of PinnedTable.unmap. */
+  clear(found: FoundTable, entry: number, count: number, high: number, low: number): Errno | undefined {
+    const errno = this.#begin(found, entry);
+    if (errno !== undefined) return errno;
+    this.#note(found, entry, count, high, low, CLEARING);
+    return this.finish(this.#thread);
+  }
+
+  /** Reads a TCE into an array of two words, as HIGH_WORD and LOW_WORD say. */
+  get(found: FoundTable, entry: number, into: Uint32Array): Errno | undefined {
+    const errno = this.#begin(found, entry);
+    if (errno !== undefined) return errno;
+    const { words } = this.#state;
+    const at = tceAt(this.#state, found.first + entry);
+    into[HIGH_WORD] = peek(words, at + HIGH_WORD);
+    into[LOW_WORD] = peek(words, at + LOW_WORD);
+    unlock(words, lockOfEntry(this.#state, found.first + entry));
+    return undefined;
+  }
+
+  /** Entries from this one on that lie in one block. */
+  leftInBlock(found: FoundTable, entry: number): number {
+    const unit = 2 ** BLOCK_SHIFT;
+    return unit - ((found.first + entry) % unit);
+  }
+
+  /** Waits until no thread is in a change that began before: takes and releases each lock. */
+  awaitChanges(): Errno | undefined {
+    const { words, locks } = this.#state;
+    for (let i = 0; i < locks; i++) {
+      if (lock(words, ithLock(i), tagOf(this.#thread)) !== 0) return "EAGAIN";
+      unlock(words, ithLock(i));
+    }
+    return undefined;
+  }
+
+  /** This thread's view of an attached table; undefined: none is attached there, or it is being detached; "ENXIO": the thread has no view of it. */
+  hardware(table: number, which: number): PinnedTable | "ENXIO" | undefined {
+    const at = hardwareAt(this.#state, table, which);
+    const attachment = glance(this.#state.words, at + HARDWARE.attachment);
+    if (attachment === 0 || glance(this.#state.words, at + HARDWARE.isLeaving) !== 0) return undefined;
+    return this.#views.get(attachment) ?? "ENXIO";
+  }
+
+  /**
+   * Goes on with a thread's change until it has ended, and unlocks the entries. "EAGAIN": the platform is busy, and the change waits. Another errno:
+   * the change has not been made.
+   */
+  finish(thread: number): Errno | undefined {
+    let answer: Errno | undefined;
+    for (let step = this.#get(thread, OPERATION.step); step !== IDLE; step = this.#get(thread, OPERATION.step)) {
+      const errno = this.#takeStep(thread, step);
+      if (errno === "EAGAIN") return errno;
+      answer ??= errno;
+    }
+    return answer;
+  }
+
+  /** Ends what a dead thread was doing with entries. Throws IovaError "not-attached" without a view of a hardware table. */
+  recover(thread: number): Errno | undefined {
+    if (this.#get(thread, OPERATION.step) !== IDLE) {
+      const table = this.#get(thread, OPERATION.table);
+      if (this.#lacksView(table)) {
+        throw new IovaError(
+          "not-attached",
+          `thread ${this.#thread} has no view of a table attached to guest table ${table}`,
+        );
+      }
+      if (this.finish(thread) === "EAGAIN") return "EAGAIN";
+    }
+    // The thread may have died with a lock before it noted a change, or after it has ended it.
+    for (let i = 0; i < this.#state.locks; i++) this.#unlockFor(thread, ithLock(i));
+    return undefined;
+  }
+
+  // A change: its begin.
+
+  /** Ends the thread's last change, if it waits for the platform, and locks the entry's block. */
+  #begin(found: FoundTable, entry: number): Errno | undefined {
+    if (this.finish(this.#thread) === "EAGAIN") return "EAGAIN";
+    const { words } = this.#state;
+    const at = lockOfEntry(this.#state, found.first + entry);
+    if (lock(words, at, tagOf(this.#thread)) !== 0) return "EAGAIN";
+    // Removals change the word first, and then wait for the locks.
+    const isThere = load(words, tableAt(this.#state, found.table) + TABLE.state) === found.word;
+    if (isThere && !this.#lacksView(found.table)) return undefined;
+    unlock(words, at);
+    return "ENXIO";
+  }
+
+  #lacksView(table: number): boolean {
+    for (let which = 0; which < MOST_HARDWARE; which++) if (this.hardware(table, which) === "ENXIO") return true;
+    return false;
+  }
+
+  /**
+   * Notes what the entry leads to in each hardware table; nothing, where none is attached: one may be while the change runs. True: another thread
+   * does not release it.
+   */
+  #noteOld(found: FoundTable, entry: number): boolean {
+    for (let which = 0; which < MOST_HARDWARE; which++) {
+      const view = this.hardware(found.table, which);
+      const isThere = view !== undefined && view !== "ENXIO";
+      const old = isThere ? view.get(entry * this.#scale(found.table, view)) : undefined;
+      if (isErrno(old)) return true;
+      const { userPage, access } = old ?? NOTHING;
+      const at = OPERATION.old + which * OLD.words;
+      this.#set(this.#thread, at + OLD.low, userPage | 0);
+      this.#set(this.#thread, at + OLD.high, Math.floor(userPage / 2 ** 32) | (access << OLD_ACCESS_SHIFT));
+    }
+    return false;
+  }
+
+  /** Notes a change with nothing done. The step comes last: it says that the rest is right. */
+  #note(found: FoundTable, first: number, count: number, high: number, low: number, step: number): void {
+    const thread = this.#thread;
+    this.#set(thread, OPERATION.table, found.table);
+    this.#set(thread, OPERATION.first, first);
+    this.#set(thread, OPERATION.count, count);
+    this.#set(thread, OPERATION.high, high | 0);
+    this.#set(thread, OPERATION.low, low | 0);
+    this.#set(thread, OPERATION.done, 0);
+    this.#set(thread, OPERATION.step, step);
+  }
+
+  // From here on: steps that a recovery takes too.
+
+  /** Takes one step, and notes the next one. "EAGAIN": it could not be taken. Another errno: why the change is not made. */
+  #takeStep(thread: number, step: number): Errno | undefined {
+    switch (step) {
+      case PUTTING:
+        return this.#put(thread);
+      case RESTORING:
+        return this.#restore(thread);
+      case EMPTYING:
+        return this.#unmap(thread) ?? this.#end(thread, 0, 0);
+      default:
+        return (
+          this.#unmap(thread) ?? this.#end(thread, this.#get(thread, OPERATION.high), this.#get(thread, OPERATION.low))
+        );
+    }
+  }
+
+  #put(thread: number): Errno | undefined {
+    const userPage = this.#get(thread, OPERATION.userHigh) * 2 ** 32 + (this.#get(thread, OPERATION.userLow) >>> 0);
+    const low = this.#get(thread, OPERATION.low);
+    for (let which = this.#get(thread, OPERATION.done); which < MOST_HARDWARE; which++) {
+      const errno = this.#map(thread, which, userPage, (low & PERMISSIONS) as Access);
+      if (errno === "EAGAIN") return errno;
+      if (errno !== undefined) {
+        this.#set(thread, OPERATION.step, RESTORING);
+        return errno;
+      }
+      this.#set(thread, OPERATION.done, which + 1);
+    }
+    return this.#end(thread, this.#get(thread, OPERATION.high), low);
+  }
+
+  #restore(thread: number): Errno | undefined {
+    for (let which = 0; which < this.#get(thread, OPERATION.done); which++) {
+      const at = OPERATION.old + which * OLD.words;
+      const high = this.#get(thread, at + OLD.high);
+      const userPage = (high & OLD_PAGE_MASK) * 2 ** 32 + (this.#get(thread, at + OLD.low) >>> 0);
+      const errno = this.#map(thread, which, userPage, (high >>> OLD_ACCESS_SHIFT) as 0 | Access);
+      if (errno === "EAGAIN") return errno;
+      if (errno === undefined) continue;
+      this.#set(thread, OPERATION.step, EMPTYING);
+      return undefined;
+    }
+    this.#finishStep(thread);
+    return undefined;
+  }
+
+  /** One hardware table's entries, for one entry of the guest. Access 0: they are emptied. */
+  #map(thread: number, which: number, userPage: number, access: 0 | Access): Errno | undefined {
+    const table = this.#get(thread, OPERATION.table);
+    const view = this.hardware(table, which);
+    if (view === undefined || view === "ENXIO") return undefined;
+    const scale = this.#scale(table, view);
+    const first = this.#get(thread, OPERATION.first) * scale;
+    return access === 0 ? view.unmap(first, scale) : view.map(first, scale, userPage, access);
+  }
+
+  #unmap(thread: number): Errno | undefined {
+    const table = this.#get(thread, OPERATION.table);
+    for (let which = 0; which < MOST_HARDWARE; which++) {
+      const view = this.hardware(table, which);
+      if (view === undefined || view === "ENXIO") continue;
+      const scale = this.#scale(table, view);
+      const count = this.#get(thread, OPERATION.count) * scale;
+      const errno = view.unmap(this.#get(thread, OPERATION.first) * scale, count);
+      if (errno !== undefined) return errno;
+    }
+    return undefined;
+  }
+
+  /** Stores the TCE in all entries of the change, and ends it. */
+  #end(thread: number, high: number, low: number): undefined {
+    const { words } = this.#state;
+    const column = glance(words, tableAt(this.#state, this.#get(thread, OPERATION.table)) + TABLE.first);
+    const first = column + this.#get(thread, OPERATION.first);
+    for (let index = first; index < first + this.#get(thread, OPERATION.count); index++) {
+      const at = tceAt(this.#state, index);
+      // A VMM that reads without the lock sees no permissions in between.
+      poke(words, at + LOW_WORD, 0);
+      poke(words, at + HIGH_WORD, high);
+      poke(words, at + LOW_WORD, low);
+    }
+    this.#finishStep(thread);
+  }
+
+  #finishStep(thread: number): void {
+    const column = glance(this.#state.words, tableAt(this.#state, this.#get(thread, OPERATION.table)) + TABLE.first);
+    const at = lockOfEntry(this.#state, column + this.#get(thread, OPERATION.first));
+    this.#set(thread, OPERATION.step, IDLE);
+    this.#unlockFor(thread, at);
+  }
+
+  /** Hardware entries of one entry of the guest. */
+  #scale(table: number, view: PinnedTable): number {
+    return 2 ** (glance(this.#state.words, tableAt(this.#state, table) + TABLE.pageShift) - view.window.pageShift);
+  }
+
+  #unlockFor(thread: number, at: number): void {
+    if (holderOf(this.#state.words, at) === tagOf(thread)) unlock(this.#state.words, at);
+  }
+
+  #get(thread: number, word: number): number {
+    return peek(this.#state.words, operationAt(thread) + word);
+  }
+  #set(thread: number, word: number, value: number): void {
+    poke(this.#state.words, operationAt(thread) + word, value);
+  }
+}

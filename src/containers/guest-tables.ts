@@ -1,0 +1,528 @@
+/**
+ * KVM's tables of one guest: for each liobn a table of 64-bit TCEs as the guest has put them, whose pages user space can read, and the
+ * hardware tables that are attached to it. guest-calls.ts answers the guest's hypercalls with them.
+ *
+ *     const tables = GuestTables.create({ pinned, owner, entries: 2 ** 16 });                  // one guest; `owner`: its VMM
+ *     tables.setMemory(0, { guestAddress: 0n, bytes: 2n ** 30n, userAddress: 0x7f00_0000_0000n });
+ *     tables.createTable(0x8000_0000, { pageShift: 12, offset: 0, size: 2 ** 16 });            // undefined, or "EBUSY", "EINVAL", "ENOMEM"
+ *     tables.attachHardware(0x8000_0000, pinnedTable);                                         // a PinnedTable over a powernv table
+ *     worker.postMessage(tables.handle);                                                       // there: GuestTables.attach(pinned, handle)
+ *
+ * Each vCPU thread has a view, and a view of each attached hardware table, which it makes known by `attachHardware` too. Tables, attachments
+ * and memory slots are changed under one lock. A thread that dies in any call is recovered by `crew.reclaim`, after the pinned tables and
+ * before the pinned memory. With the process of the VMM its tables end.
+ */
+import type { Attachment, Recovered } from "../crew/crew.ts";
+import type { PinnedMemory } from "../pinned/pinned-memory.ts";
+import type { PinnedTable } from "../pinned/pinned-table.ts";
+import { inherit, lock, tagOf, unlock } from "../shared/lock.ts";
+import { glance, hintTo, load, peek, poke, type SharedBuffer, store } from "../shared/memory.ts";
+import { checkHandle } from "../table/handle.ts";
+import { type Errno, errnoOf, isErrno } from "../units/errno.ts";
+import { checkInteger, InvalidArgumentError, IovaError } from "../units/errors.ts";
+import { checkKeys } from "../units/keys.ts";
+import { MAX_ENTRIES } from "../units/numbers.ts";
+import { type FoundTable, GuestChanges } from "./guest-changes.ts";
+import {
+  ATTACHMENTS_AT,
+  CHANGES_LOCK_AT,
+  createGuestState,
+  FREE,
+  GENERATION_UNIT,
+  type GuestState,
+  HARDWARE,
+  hardwareAt,
+  LIVE,
+  MAKING,
+  MOST_HARDWARE,
+  openGuestState,
+  REMOVING,
+  STATE_MASK,
+  TABLE,
+  tableAt,
+  tceAt,
+} from "./guest-layout.ts";
+import { GuestMemory, type GuestMemoryRange, guestPagesOf } from "./guest-memory.ts";
+
+export interface GuestTablesOptions {
+  /** This thread's view. */
+  readonly pinned: PinnedMemory;
+  /** The process of the VMM, which is charged: a number of `pinned.addOwner`. */
+  readonly owner: number;
+  /** Most TCEs of all tables together: 1 .. 2^27. */
+  readonly entries: number;
+  /** Most tables at a time: 1 .. 1024. Default 8. */
+  readonly tables?: number;
+  /** Memory slots: 1 .. 1024. Default 32. */
+  readonly memorySlots?: number;
+}
+
+/** Structured-cloneable: post it to another thread and `GuestTables.attach` there. */
+export interface GuestTablesHandle {
+  readonly state: SharedBuffer;
+  readonly structure: number;
+}
+
+/** The window of a guest table. */
+export interface GuestWindow {
+  /** log2 of the bytes of the guest's IO page: 12 .. 34. */
+  readonly pageShift: number;
+  /** The first bus address, in IO pages. */
+  readonly offset: number;
+  /** IO pages. */
+  readonly size: number;
+}
+
+/** Where a table's TCEs lie: `bytes` bytes from `byteOffset` on, 64 bits each, in the byte order of the processor. */
+export interface GuestTablePages {
+  readonly buffer: SharedBuffer;
+  readonly byteOffset: number;
+  readonly bytes: number;
+}
+
+const TCES_PER_PAGE = 512;
+const NONE = -1;
+
+/** One thread's view. */
+export class GuestTables {
+  readonly handle: GuestTablesHandle;
+  readonly pinned: PinnedMemory;
+  /** The process of the VMM. */
+  readonly owner: number;
+  /** Looks guest memory up. */
+  readonly memory: GuestMemory;
+  /** Changes entries. */
+  readonly changes: GuestChanges;
+  readonly #state: GuestState;
+  readonly #thread: number;
+  readonly #attachment: Attachment;
+  readonly #forgetEnding: () => void;
+  readonly #views = new Map<number, PinnedTable>();
+  #isClosed = false;
+
+  private constructor(pinned: PinnedMemory, handle: GuestTablesHandle, state: GuestState) {
+    this.pinned = pinned;
+    this.handle = handle;
+    this.owner = state.owner;
+    this.#state = state;
+    this.#thread = pinned.thread;
+    this.memory = new GuestMemory(state);
+    this.changes = new GuestChanges(state, pinned.thread, this.#views);
+    this.#attachment = pinned.crew.enter(handle.structure, "guest-table", (dead) => this.#recover(dead));
+    this.#forgetEnding = pinned.onOwnerEnd(state.owner, () => this.removeAll());
+  }
+
+  /** A guest without tables and memory. Throws InvalidArgumentError, and as Crew.addStructure. */
+  static create(options: GuestTablesOptions): GuestTables {
+    checkKeys("a guest's tables", options, {
+      pinned: "object",
+      owner: "any",
+      entries: "any",
+      tables: "any",
+      memorySlots: "any",
+    });
+    const { pinned, owner, entries, tables = 8, memorySlots = 32 } = options;
+    checkInteger("TCEs of a guest's tables", entries, 1, 2 ** 27);
+    checkInteger("tables of a guest", tables, 1, 1024);
+    checkInteger("memory slots of a guest", memorySlots, 1, 1024);
+    if (!pinned.hasOwner(owner)) {
+      throw new InvalidArgumentError("owner of a guest's tables", owner, "an owner that has not ended");
+    }
+    const state = createGuestState({ owner, tables, memorySlots, entries, threads: pinned.crew.threads });
+    return new GuestTables(pinned, { state: state.buffer, structure: pinned.crew.addStructure() }, state);
+  }
+
+  /** A view for the calling thread, on its view of the pinned memory. Throws FormatError for a foreign handle, and as Crew.enter. */
+  static attach(pinned: PinnedMemory, handle: GuestTablesHandle): GuestTables {
+    checkHandle("a guest's tables", handle, { state: "shared", structure: "count" });
+    return new GuestTables(pinned, handle, openGuestState(handle.state));
+  }
+
+  // What user space does.
+
+  /**
+   * Sets a memory slot: 0 .. memorySlots − 1. "EEXIST": the range overlaps another slot. "EINVAL": not aligned to 4 KiB, beyond 2^64, 8 TiB or
+   * more. What is mapped stays mapped. "EAGAIN": another thread does not release the lock.
+   */
+  setMemory(slot: number, range: GuestMemoryRange): Errno | undefined {
+    const pages = guestPagesOf(range);
+    return isErrno(pages) ? pages : this.#locked(() => this.memory.set(slot, pages));
+  }
+
+  /**
+   * Creates an empty table. In this order: "EINVAL": size 0, a page shift outside of 12 .. 34, an end beyond 2^64; "ENOMEM": the limit of locked
+   * memory, to which the pages of its TCEs are charged, or no room; "EBUSY": the liobn is taken. "ESRCH": the process has ended.
+   */
+  createTable(liobn: number, window: GuestWindow): Errno | undefined {
+    checkInteger("liobn", liobn, 0, 2 ** 32 - 1);
+    const { pageShift, offset, size } = window;
+    checkInteger("page shift of a guest table", pageShift, 0, Number.MAX_SAFE_INTEGER);
+    checkInteger("offset of a guest table in IO pages", offset, 0, Number.MAX_SAFE_INTEGER);
+    checkInteger("size of a guest table in IO pages", size, 0, Number.MAX_SAFE_INTEGER);
+    if (size === 0 || pageShift < 12 || pageShift > 34 || offset + size > 2 ** (64 - pageShift)) return "EINVAL";
+    return this.#locked(() => this.#create(liobn, window));
+  }
+
+  /**
+   * Detaches all hardware tables, as `detachHardware`, ends the charge, and frees the liobn. "ENOENT": there is no such table. "EAGAIN": the platform is
+   * busy; the table answers no call any more, and what is still mapped stays counted; repeat the call.
+   */
+  removeTable(liobn: number): Errno | undefined {
+    return this.#locked(() => {
+      const table = this.#tableOf(liobn);
+      return table === NONE ? "ENOENT" : this.#remove(table);
+    });
+  }
+
+  /** Removes all tables. As `removeTable`. */
+  removeAll(): Errno | undefined {
+    return this.#locked(() => {
+      let errno: Errno | undefined;
+      for (let table = 0; table < this.#state.tables; table++) {
+        if (this.#stageOf(table) !== FREE) errno = this.#remove(table) ?? errno;
+      }
+      return errno;
+    });
+  }
+
+  /**
+   * Attaches a hardware table: what the guest puts from now on, it gets too. What the guest put before is not in it. For a table that is attached
+   * already: makes this thread's view of it known. "ENOENT": there is no such guest table. "EINVAL": the hardware table belongs to another process, does not
+   * begin at the same bus address, is smaller, or has larger pages. "ENOSPC": 8 are attached.
+   */
+  attachHardware(liobn: number, hardware: PinnedTable): Errno | undefined {
+    return this.#locked(() => {
+      const table = this.#liveTableOf(liobn);
+      if (table === NONE) return "ENOENT";
+      if (hardware.owner !== this.owner || !this.#fits(table, hardware)) return "EINVAL";
+      const which = this.#attachmentOf(table, hardware);
+      return which === NONE ? this.#attach(table, hardware) : this.#remember(table, which, hardware);
+    });
+  }
+
+  /**
+   * Detaches a hardware table, and unmaps from it what lies in the guest's window. "ENOENT": it is not attached. "EAGAIN": the platform is busy; nothing
+   * is put into it any more; repeat the call.
+   */
+  detachHardware(liobn: number, hardware: PinnedTable): Errno | undefined {
+    return this.#locked(() => {
+      const table = this.#tableOf(liobn);
+      const which = table === NONE ? NONE : this.#attachmentOf(table, hardware);
+      if (which === NONE) return "ENOENT";
+      this.#remember(table, which, hardware);
+      return this.#detach(table, which);
+    });
+  }
+
+  /**
+   * The pages of a table, for user space to read. Each half of a TCE is whole; while a vCPU changes a TCE, its low half is 0. undefined: there is no
+   * such table. Nothing may be written there.
+   */
+  pagesOf(liobn: number): GuestTablePages | undefined {
+    const table = this.#liveTableOf(liobn);
+    if (table === NONE) return undefined;
+    const { buffer, words } = this.#state;
+    const at = tableAt(this.#state, table);
+    const byteOffset = 4 * tceAt(this.#state, glance(words, at + TABLE.first));
+    return { buffer, byteOffset, bytes: 8 * glance(words, at + TABLE.size) };
+  }
+
+  // What vCPUs do: guest-calls.ts.
+
+  /** Finds the table of a liobn. False: there is none. `changes` answers "ENXIO" if it is removed later. */
+  find(liobn: number, into: FoundTable): boolean {
+    const { words } = this.#state;
+    for (let table = 0; table < this.#state.tables; table++) {
+      const at = tableAt(this.#state, table);
+      const word = load(words, at + TABLE.state);
+      if ((word & STATE_MASK) !== LIVE || glance(words, at + TABLE.liobn) !== (liobn | 0)) continue;
+      into.table = table;
+      into.word = word;
+      into.pageShift = glance(words, at + TABLE.pageShift);
+      into.basePage = glance(words, at + TABLE.baseHigh) * 2 ** 32 + (glance(words, at + TABLE.baseLow) >>> 0);
+      into.size = glance(words, at + TABLE.size);
+      into.first = glance(words, at + TABLE.first);
+      // A change of the fields has another generation.
+      if (load(words, at + TABLE.state) === word) return true;
+    }
+    return false;
+  }
+
+  /**
+   * Looks whether a guest page, which lies at this user page, could be mapped in all attached hardware tables. "ENOENT": a part is not registered;
+   * "ENXIO": it is being released, or this thread has no view of a hardware table; "EFAULT", "EINVAL": the IO page does not fit the memory behind it.
+   */
+  check(found: FoundTable, userPage: number): Errno | undefined {
+    for (let which = 0; which < MOST_HARDWARE; which++) {
+      const view = this.changes.hardware(found.table, which);
+      if (view === undefined) continue;
+      const errno = view === "ENXIO" ? view : this.#refusal(view, userPage, 2 ** (found.pageShift - 12));
+      if (errno !== undefined) return errno;
+    }
+    return undefined;
+  }
+
+  /** Why pages of user memory can't be mapped in a hardware table now. */
+  #refusal({ window }: PinnedTable, userPage: number, pages: number): Errno | undefined {
+    const unit = 2 ** (window.pageShift - 12);
+    if (userPage % unit !== 0) return "EINVAL";
+    for (let page = userPage; page < userPage + pages; page += unit) {
+      const region = this.pinned.take(this.owner, page, unit);
+      if (region < 0) return errnoOf(region);
+      const physical = this.pinned.physicalPage(region, page, window.pageShift);
+      this.pinned.drop();
+      if (physical < 0 || physical % unit !== 0) return "EFAULT";
+    }
+    return undefined;
+  }
+
+  // The end.
+
+  /** Removes all tables, for all threads, and closes. As `removeAll`. */
+  remove(): Errno | undefined {
+    const errno = this.removeAll();
+    if (errno !== undefined) return errno;
+    this.pinned.crew.removeStructure(this.handle.structure);
+    this.close();
+    return undefined;
+  }
+
+  /** Detaches this thread; tables stay. A change that waits for the platform is left to a recovery of this thread. A second call does nothing. */
+  close(): void {
+    if (this.#isClosed) return;
+    const isLeft = this.changes.finish(this.#thread) === "EAGAIN";
+    this.#isClosed = true;
+    this.#forgetEnding();
+    this.pinned.crew.leave(this.#attachment, isLeft);
+  }
+
+  /** `using` ends it as `close` does. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  // With the lock of changes held.
+
+  #locked(action: () => Errno | undefined): Errno | undefined {
+    if (this.#isClosed) {
+      throw new IovaError("view-closed", "this view of the guest's tables is closed; attach a new one");
+    }
+    // A change of this thread that waits has the lock of an entry, for which the action may have to wait.
+    if (this.changes.finish(this.#thread) === "EAGAIN") return "EAGAIN";
+    const { words } = this.#state;
+    if (lock(words, CHANGES_LOCK_AT, tagOf(this.#thread)) !== 0) return "EAGAIN";
+    try {
+      return action();
+    } finally {
+      unlock(words, CHANGES_LOCK_AT);
+    }
+  }
+
+  #create(liobn: number, { pageShift, offset, size }: GuestWindow): Errno | undefined {
+    const table = this.#freeTable();
+    const first = size > this.#state.entries ? NONE : this.#freeEntries(size);
+    if (table === NONE || first === NONE) return "ENOMEM";
+    const isTaken = this.#tableOf(liobn) !== NONE;
+    const { words } = this.#state;
+    const at = tableAt(this.#state, table);
+    const basePage = offset * 2 ** (pageShift - 12);
+    hintTo(words, at + TABLE.liobn, liobn | 0);
+    hintTo(words, at + TABLE.pageShift, pageShift);
+    hintTo(words, at + TABLE.baseLow, basePage | 0);
+    hintTo(words, at + TABLE.baseHigh, Math.floor(basePage / 2 ** 32));
+    hintTo(words, at + TABLE.size, size);
+    hintTo(words, at + TABLE.first, first);
+    // Noted before the charge, so that a recovery finds the charge.
+    hintTo(words, at + TABLE.user, this.pinned.newUser());
+    this.#setStage(table, MAKING);
+    const charged = this.pinned.charge(this.owner, Math.ceil(size / TCES_PER_PAGE), glance(words, at + TABLE.user));
+    const errno = isErrno(charged) ? charged : isTaken ? "EBUSY" : undefined;
+    if (errno !== undefined) return this.#uncharge(table) ?? errno;
+    for (let index = first; index < first + size; index++) {
+      poke(words, tceAt(this.#state, index), 0);
+      poke(words, tceAt(this.#state, index) + 1, 0);
+    }
+    this.#setStage(table, LIVE);
+    return undefined;
+  }
+
+  /** Ends the charge of a table that nothing uses, and frees it. "EAGAIN": the pinned memory is locked. */
+  #uncharge(table: number): Errno | undefined {
+    const user = glance(this.#state.words, tableAt(this.#state, table) + TABLE.user);
+    const charges = this.pinned.chargesOf(this.owner, user);
+    if (isErrno(charges)) return charges;
+    for (const charge of charges) {
+      const errno = this.pinned.uncharge(charge);
+      if (errno === "EAGAIN") return errno;
+    }
+    this.#setStage(table, FREE);
+    return undefined;
+  }
+
+  #remove(table: number): Errno | undefined {
+    // Calls that find the table from now on are refused; those that have found it are waited for.
+    if (this.#stageOf(table) === LIVE) this.#setStage(table, REMOVING);
+    const errno = this.changes.awaitChanges();
+    if (errno !== undefined) return errno;
+    for (let which = 0; which < MOST_HARDWARE; which++) {
+      const busy = this.#detach(table, which);
+      if (busy !== undefined) return busy;
+    }
+    return this.#uncharge(table);
+  }
+
+  #attach(table: number, hardware: PinnedTable): Errno | undefined {
+    const { words } = this.#state;
+    const which = this.#freeAttachment(table);
+    if (which === NONE) return "ENOSPC";
+    const attachment = (peek(words, ATTACHMENTS_AT) % (2 ** 31 - 2)) + 1;
+    poke(words, ATTACHMENTS_AT, attachment);
+    this.#views.set(attachment, hardware);
+    const at = hardwareAt(this.#state, table, which);
+    hintTo(words, at + HARDWARE.isLeaving, 0);
+    hintTo(words, at + HARDWARE.structure, hardware.handle.structure + 1);
+    hintTo(words, at + HARDWARE.attachment, attachment);
+    // Changes that begin after this see it.
+    return this.changes.awaitChanges();
+  }
+
+  #detach(table: number, which: number): Errno | undefined {
+    const { words } = this.#state;
+    const at = hardwareAt(this.#state, table, which);
+    const attachment = glance(words, at + HARDWARE.attachment);
+    if (attachment === 0) return undefined;
+    const view = this.#views.get(attachment);
+    if (view === undefined) {
+      throw new IovaError(
+        "not-attached",
+        `thread ${this.#thread} has no view of a hardware table of guest table ${table}`,
+      );
+    }
+    // Nothing is put into it from here on.
+    hintTo(words, at + HARDWARE.isLeaving, 1);
+    const size = glance(words, tableAt(this.#state, table) + TABLE.size);
+    const entries = size * 2 ** (glance(words, tableAt(this.#state, table) + TABLE.pageShift) - view.window.pageShift);
+    const errno = this.changes.awaitChanges() ?? view.unmap(0, entries);
+    if (errno !== undefined) return errno;
+    hintTo(words, at + HARDWARE.attachment, 0);
+    return undefined;
+  }
+
+  #remember(table: number, which: number, hardware: PinnedTable): undefined {
+    this.#views.set(glance(this.#state.words, hardwareAt(this.#state, table, which) + HARDWARE.attachment), hardware);
+  }
+
+  #fits(table: number, { window }: PinnedTable): boolean {
+    const { words } = this.#state;
+    const at = tableAt(this.#state, table);
+    const pageShift = glance(words, at + TABLE.pageShift);
+    if (window.pageShift > pageShift) return false;
+    const basePage = glance(words, at + TABLE.baseHigh) * 2 ** 32 + (glance(words, at + TABLE.baseLow) >>> 0);
+    if (Number(window.base >> 12n) !== basePage) return false;
+    return window.entries >= glance(words, at + TABLE.size) * 2 ** (pageShift - window.pageShift);
+  }
+
+  /** Which attachment of the table is this hardware table's; NONE. */
+  #attachmentOf(table: number, hardware: PinnedTable): number {
+    for (let which = 0; which < MOST_HARDWARE; which++) {
+      const at = hardwareAt(this.#state, table, which);
+      const isAttached = glance(this.#state.words, at + HARDWARE.attachment) !== 0;
+      const structure = glance(this.#state.words, at + HARDWARE.structure);
+      if (isAttached && structure === ((hardware.handle.structure + 1) | 0)) return which;
+    }
+    return NONE;
+  }
+
+  #freeAttachment(table: number): number {
+    for (let which = 0; which < MOST_HARDWARE; which++) {
+      const at = hardwareAt(this.#state, table, which);
+      if (glance(this.#state.words, at + HARDWARE.attachment) === 0) return which;
+    }
+    return NONE;
+  }
+
+  #stageOf(table: number): number {
+    return load(this.#state.words, tableAt(this.#state, table) + TABLE.state) & STATE_MASK;
+  }
+  #setStage(table: number, stage: number): void {
+    const at = tableAt(this.#state, table) + TABLE.state;
+    const word = load(this.#state.words, at);
+    store(this.#state.words, at, ((word & ~STATE_MASK) + GENERATION_UNIT) | stage);
+  }
+
+  #freeTable(): number {
+    for (let table = 0; table < this.#state.tables; table++) if (this.#stageOf(table) === FREE) return table;
+    return NONE;
+  }
+
+  /** The table with this liobn, also while it is being removed; NONE. */
+  #tableOf(liobn: number): number {
+    for (let table = 0; table < this.#state.tables; table++) {
+      const isIts = glance(this.#state.words, tableAt(this.#state, table) + TABLE.liobn) === (liobn | 0);
+      if (isIts && this.#stageOf(table) !== FREE) return table;
+    }
+    return NONE;
+  }
+  #liveTableOf(liobn: number): number {
+    const table = this.#tableOf(liobn);
+    return table === NONE || this.#stageOf(table) !== LIVE ? NONE : table;
+  }
+
+  /** The lowest place in the column of TCEs with room for so many; NONE. */
+  #freeEntries(size: number): number {
+    const { words, tables, entries } = this.#state;
+    let first = 0;
+    for (let isMoved = true; isMoved; ) {
+      isMoved = false;
+      for (let table = 0; table < tables; table++) {
+        if (this.#stageOf(table) === FREE) continue;
+        const at = tableAt(this.#state, table);
+        const taken = glance(words, at + TABLE.first);
+        const end = taken + glance(words, at + TABLE.size);
+        if (taken >= first + size || first >= end) continue;
+        first = end;
+        isMoved = true;
+      }
+    }
+    return first + size <= Math.min(entries, MAX_ENTRIES) ? first : NONE;
+  }
+
+  // Recovery.
+
+  /** Ends what a dead thread was doing: first with entries, then with tables. Can be repeated. */
+  #recover(thread: number): Recovered | undefined {
+    const errno = this.changes.recover(thread) ?? this.#repair(thread);
+    if (errno === undefined) return undefined;
+    const failure = new IovaError("platform-busy", `a guest's tables, in the name of thread ${thread}: ${errno}`);
+    return { ranges: [], isLeft: true, failure };
+  }
+
+  /** The dead thread may have left one table half made or half removed, or a hardware table half detached. */
+  #repair(thread: number): Errno | undefined {
+    const { words } = this.#state;
+    if (!inherit(words, CHANGES_LOCK_AT, tagOf(thread), tagOf(this.#thread))) return undefined;
+    let errno: Errno | undefined;
+    try {
+      for (let table = 0; table < this.#state.tables; table++) errno = this.#repairTable(table) ?? errno;
+    } finally {
+      // Half done as it is, a table can be removed and a hardware table detached by a repeated call.
+      unlock(words, CHANGES_LOCK_AT);
+    }
+    return errno;
+  }
+
+  #repairTable(table: number): Errno | undefined {
+    const stage = this.#stageOf(table);
+    if (stage === FREE) return undefined;
+    if (stage === MAKING) return this.#uncharge(table);
+    if (stage === REMOVING) return this.#remove(table);
+    for (let which = 0; which < MOST_HARDWARE; which++) {
+      const at = hardwareAt(this.#state, table, which);
+      const isLeft = glance(this.#state.words, at + HARDWARE.attachment) !== 0;
+      if (!isLeft || glance(this.#state.words, at + HARDWARE.isLeaving) === 0) continue;
+      const errno = this.#detach(table, which);
+      if (errno !== undefined) return errno;
+    }
+    return undefined;
+  }
+}
