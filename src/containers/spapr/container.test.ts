@@ -425,7 +425,12 @@ describe("windows", () => {
     const { container, groups } = scene("spapr-v2");
     const { windowOps: _, ...group } = plain(groups[0]);
     assert.equal(container.attachGroup({ ...group, fixedTables: [] }), "ENODEV");
-    const fixed = { window: { base: 0n, pageShift: 12, entries: 16 }, ops: {} as never, release: () => undefined };
+    const fixed = {
+      window: { base: 0n, pageShift: 12, entries: 16 },
+      ops: {} as never,
+      handle: {},
+      release: () => undefined,
+    };
     assert.equal(container.attachGroup({ ...group, fixedTables: [fixed] }), undefined);
     assert.equal(container.createWindow(SHAPE), "EPERM");
   });

@@ -278,6 +278,11 @@ export class SpaprContainer {
     return this.#windows.inUse.map(({ table }) => table);
   }
 
+  /** The handles of the platform's tables below `tables`, in the same order: for the ops of other threads. */
+  get platformHandles(): readonly object[] {
+    return this.#windows.inUse.map(({ platform }) => platform.handle);
+  }
+
   /**
    * Ends everything in order: entries are emptied and invalidated, windows leave the groups, the groups go back to the kernel, registrations and charges
    * end. "EAGAIN": the platform is busy; repeat the call. A second call does nothing.

@@ -16,6 +16,8 @@ export interface SpaprWindowShape {
 /** A table for a window: it may be in the same window of several groups. */
 export interface SpaprTable {
   readonly window: DmaWindow;
+  /** Structured-cloneable: another thread attaches to the platform's table with it, for ops of its own. */
+  readonly handle: object;
   /** This thread's ops. Only the container changes entries. */
   readonly ops: TableOps;
   /** Gives the table back, once it is in no group. */

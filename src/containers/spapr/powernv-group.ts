@@ -6,7 +6,7 @@
 import { PAGE_SHIFTS_OF } from "../../platforms/powernv/geometry.ts";
 import type { GroupOwnership, TableGroup } from "../../platforms/powernv/group.ts";
 import type { Phb } from "../../platforms/powernv/phb.ts";
-import type { PowernvTable } from "../../platforms/powernv/table.ts";
+import type { PowernvTable, PowernvTableHandle } from "../../platforms/powernv/table.ts";
 import { type Errno, isErrno } from "../../units/errno.ts";
 import { InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { type Failure, isFailure } from "../../units/failure.ts";
@@ -88,6 +88,10 @@ class PowernvSpaprTable implements SpaprTable {
 
   get window(): DmaWindow {
     return this.table.generic.window;
+  }
+
+  get handle(): PowernvTableHandle {
+    return this.table.handle;
   }
 
   get ops(): PowernvTable["ops"] {
