@@ -64,6 +64,14 @@ test("README's log is the shipped one, and the answer is what `iova explain` pri
   assert.deepEqual(cutAsShown(output, answer), answer);
 });
 
+test("README's VMM is under 200 lines, and prints what README says", () => {
+  assert.ok(readText("examples/vmm.ts").split("\n").length < 200);
+  const block = codeBlocks(README, "console").find((text) => text.startsWith("$ node build/examples/vmm.js\n"));
+  const { status, output, said } = run(process.execPath, [join(ROOT, "build/examples/vmm.js")]);
+  assert.equal(status, 0, said);
+  assert.equal(block, `$ node build/examples/vmm.js\n${output}`);
+});
+
 test("docs/stat.md shows what `iova stat` prints of the shipped trace", () => {
   const [block = ""] = codeBlocks(readText("docs/stat.md"), "console");
   const [, path = "", answer = ""] = /^\$ iova stat (\S+)\n([\s\S]*)$/.exec(block) ?? [];

@@ -183,7 +183,7 @@ test("a dead thread's pending exact range comes back", () => {
   assert.equal(allocator.beginAt(0, 256), 0);
 });
 
-test("a range outside of the table, and numbers that are none, are refused with what is wrong", () => {
+test("a range outside of the table, and numbers of a wrong type, are refused with the mistake", () => {
   const allocator = PooledAllocator.create({ entries: 256, threads: 1 });
   const refused = (act: () => unknown, message: string): void =>
     assert.throws(act, { name: "InvalidArgumentError", message });

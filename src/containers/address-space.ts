@@ -14,6 +14,7 @@ import { USER_PAGE_SHIFT } from "../pinned/user-memory.ts";
 import { setPages } from "../table/set-pages.ts";
 import { type Errno, isErrno } from "../units/errno.ts";
 import type { Failure } from "../units/failure.ts";
+import { largest } from "../units/lists.ts";
 import { type Access, DEVICE_WRITES } from "../units/numbers.ts";
 import type { Domain } from "./domain.ts";
 import { MappingList, type UserMapping } from "./mappings.ts";
@@ -71,7 +72,10 @@ export class AddressSpace {
 
   /** Bytes of the smallest unit that can be mapped in every domain; 4 KiB without domains. */
   get unitBytes(): number {
-    return Math.max(2 ** USER_PAGE_SHIFT, ...this.#domains.map(({ window }) => 2 ** window.pageShift));
+    return largest(
+      this.#domains.map(({ window }) => 2 ** window.pageShift),
+      2 ** USER_PAGE_SHIFT,
+    );
   }
 
   /**
@@ -141,7 +145,7 @@ export class AddressSpace {
       done.push(mapping);
       if (errno === undefined) continue;
       const entries = done.map((one) => entriesOf(domain, one));
-      if (!empty(entries)) this.#stranded.push(...done.map((one) => this.#strandedUse(domain, one)));
+      if (!empty(entries)) for (const one of done) this.#stranded.push(this.#strandedUse(domain, one));
       return errno;
     }
     this.#domains = [...this.#domains, domain];

@@ -505,7 +505,7 @@ export class GuestTables {
     try {
       for (let table = 0; table < this.#state.tables; table++) errno = this.#repairTable(table) ?? errno;
     } finally {
-      // Half done as it is, a table can be removed and a hardware table detached by a repeated call.
+      // A table that stays half done can be removed and a hardware table detached by a repeated call.
       unlock(words, CHANGES_LOCK_AT);
     }
     return errno;

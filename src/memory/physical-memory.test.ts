@@ -209,7 +209,7 @@ test("a region too long for one view is divided, and named as one", () => {
 
 const NOT_SHARED = "expected a SharedArrayBuffer, or a WebAssembly.Memory made with `shared: true`";
 
-test("wrong buffers, and lists that are none, are refused with what is wrong", () => {
+test("wrong buffers and wrong lists of regions are refused, with the mistake", () => {
   const of = (buffer: unknown) => () => PhysicalMemory.of([{ address: 0, buffer: buffer as SharedArrayBuffer }]);
   const refused = (act: () => unknown, message: string): void =>
     assert.throws(act, { name: "InvalidArgumentError", message });

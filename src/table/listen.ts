@@ -20,6 +20,7 @@
  */
 import { InvalidArgumentError } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
+import { append } from "../units/lists.ts";
 import { type Access, DEVICE_READS_AND_WRITES, type DmaWindow, type EntryAccess } from "../units/numbers.ts";
 import type { EntryValue, TableOps } from "./contract.ts";
 import type { IommuTable } from "./iommu-table.ts";
@@ -129,7 +130,7 @@ class ListenedOps implements TableOps {
   publish(): Failure | undefined {
     const failure = this.#ops.publish();
     if (failure === undefined) this.#tell();
-    else this.#left.push(...this.#emptied.splice(0));
+    else append(this.#left, this.#emptied.splice(0));
     return failure;
   }
 

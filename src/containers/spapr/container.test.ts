@@ -448,7 +448,9 @@ describe("windows", () => {
     assert.equal(container.createWindow(SHAPE), SECOND);
     assert.equal(groups.length, 2);
   });
+});
 
+describe("windows that go", () => {
   test("REMOVE is by containment, cancels a pending default at 0, clears live entries; unknown EINVAL (spec section 8, defect 22)", () => {
     const made = ready();
     const { container, pinned } = made;

@@ -184,7 +184,7 @@ test("another thread attaches to a machine on brought-along memory", () => {
   assert.equal(machine.memory.load32(GIB4 + 4), 17);
 });
 
-test("memory that is none, is given twice or lies too high is refused", () => {
+test("a memory of a wrong type, one that is given twice, and one that lies too high are refused", () => {
   const refused = (options: object, message: string): void =>
     assert.throws(() => SoftwareMachine.create(options as SoftwareMachineOptions), {
       name: "InvalidArgumentError",
