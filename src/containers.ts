@@ -5,15 +5,15 @@
 export { ContainerEnd, type ContainerHandle } from "./containers/container-end.ts";
 export type { DirtyRange } from "./containers/dirty-pages.ts";
 export type { AddressRange, DirtyLog, Domain, IommuGroup } from "./containers/domain.ts";
-export { type GuestCall, GuestCalls, type GuestCallsOptions } from "./containers/guest-calls.ts";
-export type { GuestMemoryRange } from "./containers/guest-memory.ts";
+export { type GuestCall, GuestCalls, type GuestCallsOptions } from "./containers/kvm/guest-calls.ts";
+export type { GuestMemoryRange } from "./containers/kvm/guest-memory.ts";
 export {
   type GuestTablePages,
   GuestTables,
   type GuestTablesHandle,
   type GuestTablesOptions,
   type GuestWindow,
-} from "./containers/guest-tables.ts";
+} from "./containers/kvm/guest-tables.ts";
 export {
   IoAddressSpace,
   type IoAddressSpaceOptions,

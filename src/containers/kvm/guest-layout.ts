@@ -6,9 +6,17 @@
  * The TCEs of all tables are one column, of two words each, so that every thread sees a table as soon as it is made, and a VMM may read
  * them. The entries of a table are locked by blocks.
  */
-import { LOCK_WORDS } from "../shared/lock.ts";
-import { createShared, isShared, peek, poke, type SharedBuffer, type SharedWords, wordsOf } from "../shared/memory.ts";
-import { FormatError, shown } from "../units/errors.ts";
+import { LOCK_WORDS } from "../../shared/lock.ts";
+import {
+  createShared,
+  isShared,
+  peek,
+  poke,
+  type SharedBuffer,
+  type SharedWords,
+  wordsOf,
+} from "../../shared/memory.ts";
+import { FormatError, shown } from "../../units/errors.ts";
 
 /** "KVMT" in ASCII. */
 const MAGIC = 0x4b564d54;

@@ -12,16 +12,16 @@
  * and memory slots are changed under one lock. A thread that dies in any call is recovered by `crew.reclaim`, after the pinned tables and
  * before the pinned memory. With the process of the VMM its tables end.
  */
-import type { Attachment, Recovered } from "../crew/crew.ts";
-import type { PinnedMemory } from "../pinned/pinned-memory.ts";
-import type { PinnedTable } from "../pinned/pinned-table.ts";
-import { inherit, lock, tagOf, unlock } from "../shared/lock.ts";
-import { glance, hintTo, load, peek, poke, type SharedBuffer, store } from "../shared/memory.ts";
-import { checkHandle } from "../table/handle.ts";
-import { type Errno, errnoOf, isErrno } from "../units/errno.ts";
-import { checkInteger, InvalidArgumentError, IovaError } from "../units/errors.ts";
-import { checkKeys } from "../units/keys.ts";
-import { MAX_ENTRIES } from "../units/numbers.ts";
+import type { Attachment, Recovered } from "../../crew/crew.ts";
+import type { PinnedMemory } from "../../pinned/pinned-memory.ts";
+import type { PinnedTable } from "../../pinned/pinned-table.ts";
+import { inherit, lock, tagOf, unlock } from "../../shared/lock.ts";
+import { glance, hintTo, load, peek, poke, type SharedBuffer, store } from "../../shared/memory.ts";
+import { checkHandle } from "../../table/handle.ts";
+import { type Errno, errnoOf, isErrno } from "../../units/errno.ts";
+import { checkInteger, InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { checkKeys } from "../../units/keys.ts";
+import { MAX_ENTRIES } from "../../units/numbers.ts";
 import { type FoundTable, GuestChanges } from "./guest-changes.ts";
 import {
   ATTACHMENTS_AT,

@@ -12,12 +12,12 @@
  * Calls of several vCPU threads run at once; for one entry, one after another. docs/verification.md lists the answers that no kernel has
  * confirmed yet.
  */
-import { swapBytes } from "../formats/address.ts";
-import type { Hypercall } from "../machine/contract.ts";
-import * as papr from "../platforms/pseries/papr.ts";
-import type { Errno } from "../units/errno.ts";
-import { InvalidArgumentError, InvariantError } from "../units/errors.ts";
-import { HIGH_WORD, LOW_WORD } from "../units/words64.ts";
+import { swapBytes } from "../../formats/address.ts";
+import type { Hypercall } from "../../machine/contract.ts";
+import * as papr from "../../platforms/pseries/papr.ts";
+import type { Errno } from "../../units/errno.ts";
+import { InvalidArgumentError, InvariantError } from "../../units/errors.ts";
+import { HIGH_WORD, LOW_WORD } from "../../units/words64.ts";
 import { type FoundTable, PERMISSIONS } from "./guest-changes.ts";
 import { NO_PAGE } from "./guest-memory.ts";
 import type { GuestTables } from "./guest-tables.ts";

@@ -6,11 +6,11 @@
  * the fields has read fields that belong together. All accesses are sequentially consistent.
  */
 
-import { USER_PAGE_SHIFT, USER_PAGES, userRange } from "../pinned/user-memory.ts";
-import { load, store } from "../shared/memory.ts";
-import type { Errno } from "../units/errno.ts";
-import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
-import { MAX_ENTRIES } from "../units/numbers.ts";
+import { USER_PAGE_SHIFT, USER_PAGES, userRange } from "../../pinned/user-memory.ts";
+import { load, store } from "../../shared/memory.ts";
+import type { Errno } from "../../units/errno.ts";
+import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+import { MAX_ENTRIES } from "../../units/numbers.ts";
 import { type GuestState, MEMORY, memoryAt } from "./guest-layout.ts";
 
 /** No user page: the guest has no memory there. */

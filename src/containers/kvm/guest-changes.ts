@@ -13,13 +13,13 @@
  *   clearing → the value is stored                all hardware tables are empty there
  * When the platform is busy, the change stays where it is, and the next call of the thread goes on with it.
  */
-import type { PinnedTable } from "../pinned/pinned-table.ts";
-import { holderOf, lock, tagOf, unlock } from "../shared/lock.ts";
-import { glance, load, peek, poke } from "../shared/memory.ts";
-import { type Errno, isErrno } from "../units/errno.ts";
-import { IovaError } from "../units/errors.ts";
-import type { Access } from "../units/numbers.ts";
-import { HIGH_WORD, LOW_WORD } from "../units/words64.ts";
+import type { PinnedTable } from "../../pinned/pinned-table.ts";
+import { holderOf, lock, tagOf, unlock } from "../../shared/lock.ts";
+import { glance, load, peek, poke } from "../../shared/memory.ts";
+import { type Errno, isErrno } from "../../units/errno.ts";
+import { IovaError } from "../../units/errors.ts";
+import type { Access } from "../../units/numbers.ts";
+import { HIGH_WORD, LOW_WORD } from "../../units/words64.ts";
 import {
   BLOCK_SHIFT,
   type GuestState,
