@@ -5,6 +5,12 @@
 export { ContainerEnd, type ContainerHandle } from "./containers/container-end.ts";
 export type { DirtyRange } from "./containers/dirty-pages.ts";
 export type { AddressRange, DirtyLog, Domain, IommuGroup } from "./containers/domain.ts";
+export {
+  IoAddressSpace,
+  type IoAddressSpaceOptions,
+  type IoCopyRequest,
+  type IoMapRequest,
+} from "./containers/iommufd.ts";
 export { type GuestCall, GuestCalls, type GuestCallsOptions } from "./containers/kvm/guest-calls.ts";
 export type { GuestMemoryRange } from "./containers/kvm/guest-memory.ts";
 export {
@@ -14,12 +20,6 @@ export {
   type GuestTablesOptions,
   type GuestWindow,
 } from "./containers/kvm/guest-tables.ts";
-export {
-  IoAddressSpace,
-  type IoAddressSpaceOptions,
-  type IoCopyRequest,
-  type IoMapRequest,
-} from "./containers/iommufd.ts";
 export type { UserMapping } from "./containers/mappings.ts";
 export type { BusRange, MapRequest, UnmapRequest } from "./containers/requests.ts";
 export { SpaprContainer, type SpaprInfo, type SpaprKind, type SpaprOptions } from "./containers/spapr/container.ts";
