@@ -13,7 +13,7 @@ export const PAGE = 4096n;
 export const MEMORY_BYTES: number = 2 ** 24;
 /** User page U is physical page U - USER_BASE + PHYSICAL_BASE. */
 export const USER_BASE = 0x7f000;
-export const PHYSICAL_BASE = 1024;
+const PHYSICAL_BASE = 1024;
 /** Pages of the process. */
 export const USER_PAGE_COUNT = 1024;
 /** User pages that are not present: they can't be pinned. */
