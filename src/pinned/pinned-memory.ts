@@ -245,6 +245,11 @@ export class PinnedMemory {
     return answer;
   }
 
+  /** Where the owner's memory lies, for this thread's registrations: for a thread that does not belong to the process. */
+  setMemory(owner: number, memory: UserMemory): void {
+    this.#memories.set(owner, memory);
+  }
+
   /**
    * Ends a process: its tables and containers end (`onOwnerEnd`), then its regions are unpinned and uncharged, also those in use, its charges end, and its number is free. "EBUSY": some
    * regions are still mapped; those that are not are gone. No call registers anything for it any more; repeat the call later. "ESRCH": there is no such process.
@@ -745,7 +750,11 @@ export class PinnedMemory {
   #memoryOf(owner: number): UserMemory {
     const memory = this.#memories.get(owner);
     if (memory !== undefined) return memory;
-    throw new InvalidArgumentError("owner", owner, "one that this view has added, or has joined with its UserMemory");
+    throw new InvalidArgumentError(
+      "owner",
+      owner,
+      "one whose UserMemory this view has: by addOwner, join or setMemory",
+    );
   }
 
   #ownerState(owner: number): number {

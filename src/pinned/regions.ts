@@ -47,6 +47,7 @@ export function contains(state: PinnedState, at: number, owner: number, userPage
   const { words } = state;
   const offset = userPage - firstOf(state, at);
   return (
+    pages > 0 &&
     offset >= 0 &&
     offset + pages <= glance(words, at + REGION.pages) &&
     glance(words, at + REGION.owner) === owner &&
