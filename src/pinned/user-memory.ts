@@ -17,7 +17,7 @@ export interface UserMemory {
   /** log2 of the bytes of the page that backs the user page: 12 (4 KiB), 16, 21, 24, 30 … Only huge pages are above 12. */
   backingShift(userPage: number): number;
   /**
-   * Called for each page when its region is unpinned. `isDirty`: a device may have written the page. It may be called again for the same page
+   * Called for each page when its region is unpinned, before the pin goes; also for the pages that a failed registration had pinned. `isDirty`: a device may have written the page. It may be called again for the same page
    * when a thread has died while it unpinned; it is not called when a thread without the UserMemory recovers the region.
    */
   onUnpin?(userPage: number, physicalPage: number, isDirty: boolean): void;
