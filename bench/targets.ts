@@ -6,6 +6,7 @@
  */
 import { OFF, ON_NOTHING, ON_TABLE, UNDECORATED } from "./cases/debug.ts";
 import { AFTER_FREE, FULL, HOLES } from "./cases/failing.ts";
+import { MAP, ONE_REGION } from "./cases/pinned.ts";
 import { EVERYTHING, IN_FLIGHT, RANGES_50_000, RANGES_500_000 } from "./cases/recovery.ts";
 import { THROUGH_MAP_SG } from "./cases/replay.ts";
 import { ALONE, ALONE_IN_ONE_POOL, CROWD, ONE_POOL, OWN_POOLS } from "./cases/threads.ts";
@@ -105,6 +106,14 @@ export const STANDING_TARGETS: readonly Target[] = [
   recoveryOf("recovery of 1,000 ranges, the worst", 10, EVERYTHING, "worst"),
   switchedOff("debug mode switched off, no table below : undecorated", ON_NOTHING),
   switchedOff("debug mode switched off : undecorated", ON_TABLE),
+  {
+    what: "map path of registered memory, a range",
+    sense: "at most",
+    bound: 30,
+    unit: "ns",
+    digits: 1,
+    measured: ({ lookup }) => lookup("pinned", MAP, ONE_REGION, "ns"),
+  },
   readingOf("trace parser, times as fast as a regular expression per line", PARSER, 4),
   readingOf("packed columns, times as fast as a regular expression per line", COLUMNS, 40),
 ];

@@ -8,6 +8,7 @@ import { logTools } from "./log-tools.ts";
 import { mapSg } from "./map-sg.ts";
 import { mix } from "./mix.ts";
 import { peers } from "./peers.ts";
+import { pinned } from "./pinned.ts";
 import { platforms } from "./platforms.ts";
 import { recovery } from "./recovery.ts";
 import { replay } from "./replay.ts";
@@ -27,6 +28,7 @@ export const CASES: readonly BenchCase[] = [
   replay,
   debug,
   platforms,
+  pinned,
   recovery,
   peers,
   traces,

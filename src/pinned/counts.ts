@@ -15,9 +15,21 @@
  * orders the reads before it. The fields of a slot change only while its state is not live, and the state's generation changes with each
  * use of the slot. So if the state is the same and live, the fields belonged together, and from then on the count keeps the region.
  */
+import type { SharedWords } from "../shared/memory.ts";
 import * as memory from "../shared/memory.ts";
 import { errnoCode } from "../units/errno.ts";
-import { cellAt, LIVE, type PinnedState, regionAt, STATE_MASK, THREAD, threadAt } from "./layout.ts";
+import {
+  cellAt,
+  HINT_SHIFT,
+  HINTS,
+  LIVE,
+  type PinnedState,
+  REGION,
+  regionAt,
+  STATE_MASK,
+  THREAD,
+  threadAt,
+} from "./layout.ts";
 import { contains, NONE, regionsEnd } from "./regions.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
@@ -37,11 +49,15 @@ export interface Hand {
 /** One thread's view. */
 export class MappingCounts {
   readonly #state: PinnedState;
+  readonly #words: SharedWords;
+  readonly #regionsAt: number;
   readonly #threadAt: number;
   readonly #cellsAt: number;
 
   constructor(state: PinnedState, thread: number) {
     this.#state = state;
+    this.#words = state.words;
+    this.#regionsAt = state.regionsAt;
     this.#threadAt = threadAt(state, thread);
     this.#cellsAt = cellAt(state, thread, 0);
   }
@@ -51,9 +67,9 @@ export class MappingCounts {
    * none; -ENXIO: it is being released. The addition is in the thread's hand until `keep` or `drop`.
    */
   take(owner: number, userPage: number, pages: number, count: number): number {
-    const last = peek(this.#state.words, this.#threadAt + THREAD.last);
-    const taken = this.#takeIf(last, owner, userPage, pages, count);
-    return taken === ENOENT ? this.#search(owner, userPage, pages, count) : taken;
+    const hint = this.#threadAt + THREAD.hints + ((userPage >>> HINT_SHIFT) & (HINTS - 1));
+    const taken = this.#takeIf(peek(this.#words, hint), owner, userPage, pages, count);
+    return taken === ENOENT ? this.#search(hint, owner, userPage, pages, count) : taken;
   }
 
   /** As `take`, for a region that the caller knows. -ENXIO: it is not live. */
@@ -64,12 +80,12 @@ export class MappingCounts {
 
   /** The addition is a mapping from now on: the caller has noted it, and will `lower` it. */
   keep(): void {
-    poke(this.#state.words, this.#threadAt + THREAD.handRegion, 0);
+    poke(this.#words, this.#threadAt + THREAD.handRegion, 0);
   }
 
   /** Takes the addition in the hand back. */
   drop(): void {
-    const { words } = this.#state;
+    const words = this.#words;
     const region = peek(words, this.#threadAt + THREAD.handRegion) - 1;
     if (region >= 0) store(words, this.#cellsAt + region, peek(words, this.#threadAt + THREAD.handBefore));
     poke(words, this.#threadAt + THREAD.handRegion, 0);
@@ -77,43 +93,43 @@ export class MappingCounts {
 
   /** Subtracts `count` mappings, which the caller has removed: no device can use them any more. */
   lower(region: number, count: number): void {
-    const { words } = this.#state;
+    const words = this.#words;
     const before = this.#note(region, -count);
     store(words, this.#cellsAt + region, (before - count) | 0);
     poke(words, this.#threadAt + THREAD.handRegion, 0);
   }
 
   #takeIf(region: number, owner: number, userPage: number, pages: number, count: number): number {
-    const at = regionAt(this.#state, region);
-    const word = load(this.#state.words, at);
+    const at = this.#regionsAt + region * REGION.words;
+    const word = load(this.#words, at);
     const stage = word & STATE_MASK;
-    if (stage < LIVE || !contains(this.#state, at, owner, userPage, pages)) return ENOENT;
+    if (stage < LIVE || !contains(this.#words, at, owner, userPage, pages)) return ENOENT;
     return stage === LIVE ? this.#raise(region, word, count) : ENXIO;
   }
 
-  #search(owner: number, userPage: number, pages: number, count: number): number {
+  #search(hint: number, owner: number, userPage: number, pages: number, count: number): number {
     const end = regionsEnd(this.#state);
     for (let region = 0; region < end; region++) {
       const taken = this.#takeIf(region, owner, userPage, pages, count);
       if (taken === ENOENT) continue;
-      if (taken >= 0) poke(this.#state.words, this.#threadAt + THREAD.last, region);
+      if (taken >= 0) poke(this.#words, hint, region);
       return taken;
     }
     return ENOENT;
   }
 
   #raise(region: number, word: number, count: number): number {
-    const { words } = this.#state;
+    const words = this.#words;
     const before = this.#note(region, count);
     store(words, this.#cellsAt + region, (before + count) | 0);
-    if (load(words, regionAt(this.#state, region)) === word) return region;
+    if (load(words, this.#regionsAt + region * REGION.words) === word) return region;
     this.drop();
     return ENXIO;
   }
 
   /** Notes a change in the hand, before it is made. Returns the cell. The region comes last: it says that the others are right. */
   #note(region: number, count: number): number {
-    const { words } = this.#state;
+    const words = this.#words;
     const before = peek(words, this.#cellsAt + region);
     poke(words, this.#threadAt + THREAD.handBefore, before);
     poke(words, this.#threadAt + THREAD.handCount, count);

@@ -15,7 +15,7 @@ import { roundUp } from "../units/pages.ts";
 /** "PINM" in ASCII. */
 const MAGIC = 0x50494e4d;
 /** Version of this layout. Raised with every change that another version could misread. */
-const VERSION = 1;
+const VERSION = 2;
 /** Words of a cache line of 128 bytes. */
 const LINE = 32;
 
@@ -129,15 +129,20 @@ export const USER = { region: 0, user: 1, words: 2 } as const;
 export const THREAD = {
   /** The owner that the thread belongs to, + 1; 0: it has joined none. Changed under the lock. */
   owner: 0,
-  /** The region of the last lookup: where the next one begins. */
-  last: 1,
   /** The change of a cell that is not settled: the region + 1 (0: none), the value of the cell before, and what is added. */
-  handRegion: 2,
-  handBefore: 3,
-  handCount: 4,
+  handRegion: 1,
+  handBefore: 2,
+  handCount: 3,
+  /** Regions that lookups have found, by user page: where the next lookup there begins. */
+  hints: 32,
 
-  words: 32,
+  words: 96,
 } as const;
+
+/** Hints of a thread. */
+export const HINTS = 64;
+/** log2 of the user pages that have a hint together: 2 MiB. */
+export const HINT_SHIFT = 9;
 
 /** The sizes of a pinned memory. */
 export interface PinnedSizes {

@@ -33,7 +33,8 @@ import {
 } from "../crew/crew.ts";
 import { findRun, setBits } from "../shared/bitmap.ts";
 import { inherit, lock, tagOf, unlock } from "../shared/lock.ts";
-import { add, glance, hintTo, load, peek, poke, type SharedBuffer, store } from "../shared/memory.ts";
+import type { SharedBuffer } from "../shared/memory.ts";
+import * as sharedMemory from "../shared/memory.ts";
 import { checkHandle } from "../table/handle.ts";
 import { type Errno, errnoCode } from "../units/errno.ts";
 import { checkInteger, InvalidArgumentError, InvariantError, IovaError } from "../units/errors.ts";
@@ -132,6 +133,8 @@ export interface RegisterOptions {
   readonly isCovered?: boolean;
 }
 
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { add, glance, hintTo, load, peek, poke, store } = sharedMemory;
 const EFAULT = errnoCode("EFAULT");
 const MAX_USER = 2 ** 31 - 1;
 const FIRST_NEW_USER = 2 ** 30;
@@ -378,7 +381,7 @@ export class PinnedMemory {
     const { words } = this.#state;
     return {
       owner: glance(words, at + REGION.owner),
-      userPage: firstOf(this.#state, at),
+      userPage: firstOf(this.#state.words, at),
       pages: glance(words, at + REGION.pages),
       backingShift: glance(words, at + REGION.shift),
       isDevice: glance(words, at + REGION.kind) === KIND_DEVICE,
@@ -491,7 +494,7 @@ export class PinnedMemory {
   physicalPage(region: number, userPage: number, shift: number): number {
     const { words } = this.#state;
     const at = regionAt(this.#state, region);
-    const index = userPage - firstOf(this.#state, at);
+    const index = userPage - firstOf(this.#state.words, at);
     if (!(index >= 0 && index < peek(words, at + REGION.pages) && shift <= peek(words, at + REGION.shift)))
       return EFAULT;
     if (peek(words, at + REGION.kind) === KIND_DEVICE) return deviceFirst(this.#state, at) + index;
@@ -503,7 +506,7 @@ export class PinnedMemory {
     this.#checkRegion(region);
     const { words } = this.#state;
     const at = regionAt(this.#state, region);
-    const index = userPage - firstOf(this.#state, at);
+    const index = userPage - firstOf(this.#state.words, at);
     checkInteger("page of the region", index, 0, peek(words, at + REGION.pages) - 1);
     checkInteger("pages", pages, 1, peek(words, at + REGION.pages) - index);
     if (peek(words, at + REGION.kind) === KIND_DEVICE) return;

@@ -30,7 +30,7 @@ export function beginPinning({ words }: PinnedState): void {
 export function pin(state: PinnedState, region: number, memory: UserMemory): boolean {
   const { words } = state;
   const at = regionAt(state, region);
-  const first = firstOf(state, at);
+  const first = firstOf(words, at);
   const pages = peek(words, at + REGION.pages);
   const column = state.columnAt + 2 * peek(words, at + REGION.column);
   let shift = alignmentOf(first, pages);
@@ -56,7 +56,7 @@ export function unpin(state: PinnedState, region: number, memory: UserMemory | u
   const { words } = state;
   const at = regionAt(state, region);
   if (peek(words, at + REGION.kind) === KIND_DEVICE) return;
-  const first = firstOf(state, at);
+  const first = firstOf(words, at);
   const column = state.columnAt + 2 * peek(words, at + REGION.column);
   settlePage(state, column);
   for (let index = peek(words, JOURNAL.index) - 1; index >= 0; index--) {

@@ -1,5 +1,6 @@
 /** Registered regions: what their slots say, and searches among them. */
-import { glance, load, peek, poke } from "../shared/memory.ts";
+import type { SharedWords } from "../shared/memory.ts";
+import * as memory from "../shared/memory.ts";
 import {
   GENERATION_UNIT,
   isFound,
@@ -14,6 +15,9 @@ import {
   STATE_MASK,
   USER,
 } from "./layout.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { glance, load, peek, poke } = memory;
 
 /** No region. */
 export const NONE = -1;
@@ -38,14 +42,14 @@ export function nextGeneration(word: number, stage: number): number {
   return ((word & ~STATE_MASK) + GENERATION_UNIT) | stage;
 }
 
-export function firstOf({ words }: PinnedState, at: number): number {
+/** The first user page of the region at this slot. */
+export function firstOf(words: SharedWords, at: number): number {
   return glance(words, at + REGION.firstHigh) * 2 ** 32 + (glance(words, at + REGION.firstLow) >>> 0);
 }
 
 /** Does the slot, whatever its state, say that the region has these pages of this owner, and that lookups find it? */
-export function contains(state: PinnedState, at: number, owner: number, userPage: number, pages: number): boolean {
-  const { words } = state;
-  const offset = userPage - firstOf(state, at);
+export function contains(words: SharedWords, at: number, owner: number, userPage: number, pages: number): boolean {
+  const offset = userPage - firstOf(words, at);
   return (
     pages > 0 &&
     offset >= 0 &&
@@ -81,14 +85,14 @@ export function isExactly(state: PinnedState, at: number, userPage: number, page
   return (
     isFound(glance(words, at + REGION.kind)) &&
     glance(words, at + REGION.pages) === pages &&
-    firstOf(state, at) === userPage
+    firstOf(words, at) === userPage
   );
 }
 
 /** Has the region at this slot, which lookups find, a page in the range? */
 export function overlaps(state: PinnedState, at: number, userPage: number, pages: number): boolean {
   const { words } = state;
-  const first = firstOf(state, at);
+  const first = firstOf(words, at);
   const kind = glance(words, at + REGION.kind);
   return isFound(kind) && first < userPage + pages && userPage < first + glance(words, at + REGION.pages);
 }
