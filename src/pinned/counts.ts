@@ -11,25 +11,14 @@
  * So either the mapper sees "releasing", lowers its cell again and fails with ENXIO, or the releasing thread sees the cell, and fails with
  * EBUSY. Both may fail. Never do both succeed, so what is mapped is never unpinned.
  *
- * A lookup reads a slot without the lock: the state, then the pages, then it stores its cell, then it loads the state again. The store
- * orders the reads before it. The fields of a slot change only while its state is not live, and the state's generation changes with each
- * use of the slot. So if the state is the same and live, the fields belonged together, and from then on the count keeps the region.
+ * A lookup works without the lock. It looks at a slot that may be the right one, stores its cell, loads the state, and only then relies on what
+ * the slot says: the fields of a slot change only while its state is not live, and from then on the count keeps the region. What it has looked at
+ * before the store may have been of an earlier region in the slot; it only spares a count of a region that is not meant.
  */
 import type { SharedWords } from "../shared/memory.ts";
 import * as memory from "../shared/memory.ts";
 import { errnoCode } from "../units/errno.ts";
-import {
-  cellAt,
-  HINT_SHIFT,
-  HINTS,
-  LIVE,
-  type PinnedState,
-  REGION,
-  regionAt,
-  STATE_MASK,
-  THREAD,
-  threadAt,
-} from "./layout.ts";
+import { cellAt, HINT_SHIFT, HINTS, LIVE, type PinnedState, REGION, regionAt, THREAD, threadAt } from "./layout.ts";
 import { contains, NONE, regionsEnd } from "./regions.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
@@ -67,15 +56,24 @@ export class MappingCounts {
    * none; -ENXIO: it is being released. The addition is in the thread's hand until `keep` or `drop`.
    */
   take(owner: number, userPage: number, pages: number, count: number): number {
+    const words = this.#words;
     const hint = this.#threadAt + THREAD.hints + ((userPage >>> HINT_SHIFT) & (HINTS - 1));
-    const taken = this.#takeIf(peek(this.#words, hint), owner, userPage, pages, count);
-    return taken === ENOENT ? this.#search(hint, owner, userPage, pages, count) : taken;
+    const region = peek(words, hint);
+    const at = this.#regionsAt + region * REGION.words;
+    if (contains(words, at, owner, userPage, pages)) {
+      this.#raise(region, count);
+      if (load(words, at) === LIVE && contains(words, at, owner, userPage, pages)) return region;
+      this.drop();
+    }
+    return this.#search(hint, owner, userPage, pages, count);
   }
 
   /** As `take`, for a region that the caller knows. -ENXIO: it is not live. */
   takeRegion(region: number, count: number): number {
-    const word = load(this.#state.words, regionAt(this.#state, region));
-    return (word & STATE_MASK) === LIVE ? this.#raise(region, word, count) : ENXIO;
+    this.#raise(region, count);
+    if (load(this.#words, regionAt(this.#state, region)) === LIVE) return region;
+    this.drop();
+    return ENXIO;
   }
 
   /** The addition is a mapping from now on: the caller has noted it, and will `lower` it. */
@@ -101,10 +99,13 @@ export class MappingCounts {
 
   #takeIf(region: number, owner: number, userPage: number, pages: number, count: number): number {
     const at = this.#regionsAt + region * REGION.words;
-    const word = load(this.#words, at);
-    const stage = word & STATE_MASK;
+    const stage = load(this.#words, at);
     if (stage < LIVE || !contains(this.#words, at, owner, userPage, pages)) return ENOENT;
-    return stage === LIVE ? this.#raise(region, word, count) : ENXIO;
+    this.#raise(region, count);
+    const isLive = load(this.#words, at) === LIVE;
+    if (isLive && contains(this.#words, at, owner, userPage, pages)) return region;
+    this.drop();
+    return isLive ? ENOENT : ENXIO;
   }
 
   #search(hint: number, owner: number, userPage: number, pages: number, count: number): number {
@@ -118,13 +119,9 @@ export class MappingCounts {
     return ENOENT;
   }
 
-  #raise(region: number, word: number, count: number): number {
-    const words = this.#words;
+  #raise(region: number, count: number): void {
     const before = this.#note(region, count);
-    store(words, this.#cellsAt + region, (before + count) | 0);
-    if (load(words, this.#regionsAt + region * REGION.words) === word) return region;
-    this.drop();
-    return ENXIO;
+    store(this.#words, this.#cellsAt + region, (before + count) | 0);
   }
 
   /** Notes a change in the hand, before it is made. Returns the cell. The region comes last: it says that the others are right. */

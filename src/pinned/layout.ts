@@ -70,7 +70,7 @@ export const OWNER_ENDING = 2;
 export const CHARGE = { owner: 0, pages: 1, user: 2, words: 4 } as const;
 
 export const REGION = {
-  /** A state; above it the generation, which changes with every use of the slot. */
+  /** FREE … UNPINNING. The other words change only while it is not LIVE. */
   state: 0,
   owner: 1,
   /** The first user page: bits 0 .. 31, and 32 .. 51. */
@@ -108,8 +108,6 @@ export function isCharged(kind: number): boolean {
   return kind === KIND_SHARED || kind === KIND_EXCLUSIVE;
 }
 
-export const STATE_MASK = 7;
-export const GENERATION_UNIT: number = STATE_MASK + 1;
 export const FREE = 0;
 /** The holder of the lock charges and pins it. */
 export const MAKING = 1;

@@ -201,12 +201,8 @@ for (const { name, registered, threads, limitPages } of PAIRS) {
 
 const BUGS: readonly { readonly bug: string; readonly plant: Plant; readonly pair: number; readonly kills: 0 | 1 }[] = [
   {
-    bug: "a map that does not look again whether the region is being released",
-    plant: {
-      module: "pinned/counts.js",
-      from: "if (load(words, regionAt(this.#state, region)) === word)",
-      to: "if (true)",
-    },
+    bug: "a map that does not look whether the region is being released",
+    plant: { module: "pinned/counts.js", from: "if (load(words, at) === LIVE && contains", to: "if (contains" },
     pair: 0,
     kills: 0,
   },
@@ -214,15 +210,19 @@ const BUGS: readonly { readonly bug: string; readonly plant: Plant; readonly pai
     bug: "an unregistration that reads the cells before it says that it releases",
     plant: {
       module: "pinned/pinned-memory.js",
-      from: "store(words, at, (load(words, at) & ~STATE_MASK) | RELEASING);\n        const mappings = mappedOf(this.#state, region);",
-      to: "const mappings = mappedOf(this.#state, region); store(words, at, (load(words, at) & ~STATE_MASK) | RELEASING);",
+      from: "store(words, at, RELEASING);\n        const mappings = mappedOf(this.#state, region);",
+      to: "const mappings = mappedOf(this.#state, region); store(words, at, RELEASING);",
     },
     pair: 0,
     kills: 0,
   },
   {
-    bug: "a slot whose state does not tell one region from the next",
-    plant: { module: "pinned/regions.js", from: "((word & ~STATE_MASK) + GENERATION_UNIT) | stage", to: "stage" },
+    bug: "a lookup that relies on what it has seen before it counted",
+    plant: {
+      module: "pinned/counts.js",
+      from: "if (load(words, at) === LIVE && contains(words, at, owner, userPage, pages))",
+      to: "if (load(words, at) === LIVE)",
+    },
     pair: 1,
     kills: 0,
   },

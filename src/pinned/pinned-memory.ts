@@ -66,7 +66,6 @@ import {
   REGION,
   RELEASING,
   regionAt,
-  STATE_MASK,
   THREAD,
   threadAt,
   USER,
@@ -79,7 +78,6 @@ import {
   isExactly,
   liveRegions,
   NONE,
-  nextGeneration,
   overlaps,
   ownerState,
   type Region,
@@ -634,7 +632,7 @@ export class PinnedMemory {
     if (region === NONE || column === NONE) return "ENOMEM";
     this.#describe(region, request, column, devicePage);
     beginPinning(this.#state);
-    store(words, regionAt(this.#state, region), nextGeneration(load(words, regionAt(this.#state, region)), MAKING));
+    store(words, regionAt(this.#state, region), MAKING);
     if (isPinned) {
       if (isCharged(kind)) charge(this.#state, owner, pages);
       setBits(words, this.#state.bitmapAt, column, column + pages);
@@ -688,7 +686,7 @@ export class PinnedMemory {
     const { words } = this.#state;
     const at = regionAt(this.#state, region);
     // Stored before the cells are read: see counts.ts.
-    store(words, at, (load(words, at) & ~STATE_MASK) | RELEASING);
+    store(words, at, RELEASING);
     const mappings = mappedOf(this.#state, region);
     if (mappings !== 0) {
       keepLive(this.#state, region);

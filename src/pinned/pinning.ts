@@ -10,7 +10,7 @@
 import { glance, hintTo, peek, poke, store } from "../shared/memory.ts";
 import { InvalidArgumentError } from "../units/errors.ts";
 import { JOURNAL, KIND_DEVICE, type PinnedState, REGION, regionAt, UNPINNING } from "./layout.ts";
-import { firstOf, nextGeneration } from "./regions.ts";
+import { firstOf } from "./regions.ts";
 import { USER_PAGE_SHIFT, type UserMemory } from "./user-memory.ts";
 
 /** The journal's value for an index at which no count changes: all pages before it are pinned. */
@@ -77,7 +77,7 @@ export function beginUnpinning(state: PinnedState, region: number): void {
   noteCount(state, pages, NOTHING);
   poke(words, JOURNAL.index, pages);
   // After this a recovery goes on; before, the region is live again.
-  store(words, at, nextGeneration(peek(words, at), UNPINNING));
+  store(words, at, UNPINNING);
 }
 
 /** Stores the journal's value to the page of its index. Can be repeated. */

@@ -8,7 +8,7 @@
  * Then the copies are made anew: charged pages and the column's bitmap, from the slots.
  */
 import { clearBits, setBits } from "../shared/bitmap.ts";
-import { glance, load, peek, poke, store } from "../shared/memory.ts";
+import { glance, peek, poke, store } from "../shared/memory.ts";
 import {
   CHARGE,
   FREE,
@@ -24,12 +24,11 @@ import {
   REGION,
   RELEASING,
   regionAt,
-  STATE_MASK,
   UNPINNING,
   USER,
 } from "./layout.ts";
 import { unpin } from "./pinning.ts";
-import { nextGeneration, regionsEnd, stageOf, userAt, usersOf } from "./regions.ts";
+import { regionsEnd, stageOf, userAt, usersOf } from "./regions.ts";
 import type { UserMemory } from "./user-memory.ts";
 
 /** Puts everything right that the holder of the lock may have left half done. With the lock held. */
@@ -46,7 +45,7 @@ export function repair(state: PinnedState): void {
 /** The region is not released after all. */
 export function keepLive(state: PinnedState, region: number): void {
   const at = regionAt(state, region);
-  store(state.words, at, (load(state.words, at) & ~STATE_MASK) | LIVE);
+  store(state.words, at, LIVE);
 }
 
 /** Unpins and uncharges a region that is being made or unpinned, removes its users, and frees its slot. With the lock held. */
@@ -59,7 +58,7 @@ export function remove(state: PinnedState, region: number, memory: UserMemory | 
   const pages = peek(words, at + REGION.pages);
   const column = peek(words, at + REGION.column);
   const owner = peek(words, at + REGION.owner);
-  store(words, at, nextGeneration(load(words, at), FREE));
+  store(words, at, FREE);
   poke(words, JOURNAL.regionHint, region);
   if (kind === KIND_DEVICE) return;
   // Copies of what the slots say. When the thread dies before this, its recovery makes them anew.

@@ -2,7 +2,6 @@
 import type { SharedWords } from "../shared/memory.ts";
 import * as memory from "../shared/memory.ts";
 import {
-  GENERATION_UNIT,
   isFound,
   JOURNAL,
   LIVE,
@@ -12,7 +11,6 @@ import {
   type PinnedState,
   REGION,
   regionAt,
-  STATE_MASK,
   USER,
 } from "./layout.ts";
 
@@ -32,14 +30,9 @@ export interface Region {
   readonly isDevice: boolean;
 }
 
-/** The state of a region's slot, without its generation. */
+/** The state of a region's slot. */
 export function stageOf(state: PinnedState, region: number): number {
-  return load(state.words, regionAt(state, region)) & STATE_MASK;
-}
-
-/** A word with the next generation, and this state. */
-export function nextGeneration(word: number, stage: number): number {
-  return ((word & ~STATE_MASK) + GENERATION_UNIT) | stage;
+  return load(state.words, regionAt(state, region));
 }
 
 /** The first user page of the region at this slot. */
@@ -73,7 +66,7 @@ export function liveRegions(
   const found: number[] = [];
   for (let region = 0; region < regionsEnd(state); region++) {
     const at = regionAt(state, region);
-    if ((load(state.words, at) & STATE_MASK) !== LIVE) continue;
+    if (load(state.words, at) !== LIVE) continue;
     if (glance(state.words, at + REGION.owner) === owner && matches(at)) found.push(region);
   }
   return found;
