@@ -24,7 +24,7 @@ export type { UserMapping } from "./containers/mappings.ts";
 export type { BusRange, MapRequest, UnmapRequest } from "./containers/requests.ts";
 export { SpaprContainer, type SpaprInfo, type SpaprKind, type SpaprOptions } from "./containers/spapr/container.ts";
 export type { DefaultWindow, SpaprGroup, SpaprTable, SpaprWindowShape, WindowOps } from "./containers/spapr/group.ts";
-export { type PowernvGroupOptions, powernvSpaprGroup } from "./containers/spapr/powernv-group.ts";
+export { type PowernvGroupOptions, powernvSpaprGroup, powernvTableOf } from "./containers/spapr/powernv-group.ts";
 export type {
   CreateWindowRequest,
   MemoryRequest,

@@ -33,7 +33,7 @@ import {
   READ_OR_WRITE,
   type UnmapRequest,
 } from "../requests.ts";
-import type { SpaprGroup } from "./group.ts";
+import type { SpaprGroup, SpaprTable } from "./group.ts";
 import { ARGSZ, type CreateWindowRequest, type MemoryRequest, type RemoveWindowRequest } from "./requests.ts";
 import { SpaprWindows, type WindowInUse } from "./windows.ts";
 
@@ -281,6 +281,11 @@ export class SpaprContainer {
   /** The handles of the platform's tables below `tables`, in the same order: for the ops of other threads. */
   get platformHandles(): readonly object[] {
     return this.#windows.inUse.map(({ platform }) => platform.handle);
+  }
+
+  /** The platform's tables of the windows, in the same order. */
+  get platformTables(): readonly SpaprTable[] {
+    return this.#windows.inUse.map(({ platform }) => platform);
   }
 
   /**

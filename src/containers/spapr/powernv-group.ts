@@ -127,11 +127,11 @@ class PowernvWindowOps implements WindowOps {
   }
 
   setWindow(group: SpaprGroup, table: SpaprTable): Errno | undefined {
-    return errnoOf(groupOf(group).setWindow(tableOf(table)));
+    return errnoOf(groupOf(group).setWindow(powernvTableOf(table)));
   }
 
   unsetWindow(group: SpaprGroup, table: SpaprTable): Errno | undefined {
-    return errnoOf(groupOf(group).unsetWindow(tableOf(table)));
+    return errnoOf(groupOf(group).unsetWindow(powernvTableOf(table)));
   }
 }
 
@@ -140,7 +140,8 @@ function groupOf(group: SpaprGroup): TableGroup {
   throw new InvalidArgumentError("group", group, "a group of a powernv bridge");
 }
 
-function tableOf(table: SpaprTable): PowernvTable {
+/** The table of a container's window, for its handle. Throws InvalidArgumentError for a table of another platform. */
+export function powernvTableOf(table: SpaprTable): PowernvTable {
   if (table instanceof PowernvSpaprTable) return table.table;
   throw new InvalidArgumentError("table", table, "a table of a powernv bridge");
 }
