@@ -19,10 +19,10 @@ import type { SharedWords } from "../shared/memory.ts";
 import * as memory from "../shared/memory.ts";
 import { errnoCode } from "../units/errno.ts";
 import { cellAt, HINT_SHIFT, HINTS, LIVE, type PinnedState, REGION, regionAt, THREAD, threadAt } from "./layout.ts";
-import { contains, NONE, regionsEnd } from "./regions.ts";
+import { contains, regionsEnd } from "./regions.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { load, peek, poke, store } = memory;
+const { glance, load, peek, poke, store } = memory;
 const ENOENT = errnoCode("ENOENT");
 const ENXIO = errnoCode("ENXIO");
 /** Attempts to read all cells twice with the same result. */
@@ -143,24 +143,21 @@ export function mappedOf(state: PinnedState, region: number): number {
 }
 
 /**
- * The live mappings of a region, at one moment: all cells are read until two readings are the same. NONE: they change too often. (A cell that changed
- * and changed back in between is not noticed; mappings that come and go at this pace are not counted to be lowered.)
+ * Has the region at least so many live mappings? The first look may read old cells, and is enough if it finds them. Else all cells are read until two
+ * readings are the same: then the sum was right at one moment. True also when they change too often to tell.
  */
-export function mappedAtOnce(state: PinnedState, region: number): number {
+export function hasMappings(state: PinnedState, region: number, count: number): boolean {
+  let seen = 0;
+  for (let thread = 0; thread < state.threads; thread++) seen += glance(state.words, cellAt(state, thread, region));
+  if ((seen | 0) >= count) return true;
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    let sum = 0;
-    let isSame = true;
-    const cells: number[] = [];
-    for (let thread = 0; thread < state.threads; thread++) {
-      cells.push(load(state.words, cellAt(state, thread, region)));
-      sum += cells[thread] as number;
-    }
-    for (let thread = 0; thread < state.threads; thread++) {
-      if (load(state.words, cellAt(state, thread, region)) !== cells[thread]) isSame = false;
-    }
-    if (isSame) return sum | 0;
+    const cells = Array.from({ length: state.threads }, (_, thread) =>
+      load(state.words, cellAt(state, thread, region)),
+    );
+    const isSame = cells.every((cell, thread) => load(state.words, cellAt(state, thread, region)) === cell);
+    if (isSame) return (cells.reduce((sum, cell) => sum + cell, 0) | 0) >= count;
   }
-  return NONE;
+  return true;
 }
 
 /** What a dead thread has not settled; undefined: nothing. */

@@ -40,7 +40,7 @@ import { type Errno, errnoCode } from "../units/errno.ts";
 import { checkInteger, InvalidArgumentError, InvariantError, IovaError } from "../units/errors.ts";
 import { checkKeys } from "../units/keys.ts";
 import { MAX_ENTRIES } from "../units/numbers.ts";
-import { type Hand, handOf, MappingCounts, mappedAtOnce, mappedOf, settleHand } from "./counts.ts";
+import { type Hand, handOf, hasMappings, MappingCounts, mappedOf, settleHand } from "./counts.ts";
 import {
   CHARGE,
   cellAt,
@@ -478,9 +478,9 @@ export class PinnedMemory {
   lower(region: number, count = 1): void {
     this.#checkRegion(region);
     checkInteger("mappings that were removed", count, 0, MAX_ENTRIES);
-    const mappings = mappedAtOnce(this.#state, region);
-    if (mappings !== NONE && mappings < count) {
-      throw new InvalidArgumentError(`mappings that were removed from region ${region}`, count, `at most ${mappings}`);
+    if (!hasMappings(this.#state, region, count)) {
+      const most = mappedOf(this.#state, region);
+      throw new InvalidArgumentError(`mappings that were removed from region ${region}`, count, `at most ${most}`);
     }
     this.#counts.lower(region, count);
   }

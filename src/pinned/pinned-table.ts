@@ -20,7 +20,8 @@
  */
 import type { Attachment, Recovered } from "../crew/crew.ts";
 import { holderOf, lock, tagOf, unlock } from "../shared/lock.ts";
-import { peek, poke, type SharedBuffer } from "../shared/memory.ts";
+import type { SharedBuffer } from "../shared/memory.ts";
+import * as memory from "../shared/memory.ts";
 import type { EntryValue, TableOps } from "../table/contract.ts";
 import { checkHandle } from "../table/handle.ts";
 import { type Errno, errnoOf } from "../units/errno.ts";
@@ -48,6 +49,9 @@ import {
   valueAt,
 } from "./table-layout.ts";
 import { USER_PAGE_SHIFT } from "./user-memory.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { peek, poke } = memory;
 
 const IDLE = 0;
 /** New regions are counted, other values are written. */
@@ -288,7 +292,7 @@ export class PinnedTable {
     const end = first + request.count;
     for (let entry = first; entry < end; ) {
       const userPage = request.userPage + (entry - first) * this.#pagesPerEntry;
-      const run = this.#prepareRun({ ...request, first: entry, count: end - entry, userPage });
+      const run = this.#prepareRun(request, entry, end - entry, userPage);
       if (typeof run === "string") {
         this.#set(this.#thread, OPERATION.step, DROPPING);
         return run;
@@ -299,16 +303,15 @@ export class PinnedTable {
     return undefined;
   }
 
-  /** Counts the mappings of the request's first entries, as many as lie in one region, and writes the entries' other values. Returns how many entries these are. */
-  #prepareRun(request: MapRequest): number | Errno {
-    const { first, userPage, access } = request;
+  /** Counts the mappings of up to `most` entries in one region, and writes the entries' other values. Returns how many entries these are. */
+  #prepareRun({ access, region: known }: MapRequest, first: number, most: number, userPage: number): number | Errno {
     this.#set(this.#thread, OPERATION.runFirst, first);
-    let { count } = request;
-    let region = this.#take(request, count);
+    let count = most;
+    let region = this.#take(known, userPage, count);
     // Regions may adjoin: the longest run that lies in one, by halves.
-    while (region < 0 && count > 1 && request.region === NONE) {
+    while (region < 0 && count > 1 && known === NONE) {
       count = Math.ceil(count / 2);
-      region = this.#take(request, count);
+      region = this.#take(known, userPage, count);
     }
     if (region < 0) return errnoOf(region);
     for (let i = 0; i < count; i++) {
@@ -326,8 +329,8 @@ export class PinnedTable {
     return count;
   }
 
-  #take({ userPage, region }: MapRequest, count: number): number {
-    if (region !== NONE) return this.#pinned.takeRegion(region, count);
+  #take(known: number, userPage: number, count: number): number {
+    if (known !== NONE) return this.#pinned.takeRegion(known, count);
     return this.#pinned.take(this.owner, userPage, count * this.#pagesPerEntry, count);
   }
 

@@ -7,11 +7,14 @@
  * pages before the index are pinned. While it is unpinned, downwards, the value is the new count: the pages behind the index are unpinned. So a
  * recovery does the same in both cases: it stores the value, and goes on downwards.
  */
-import { glance, hintTo, peek, poke, store } from "../shared/memory.ts";
+import * as memory from "../shared/memory.ts";
 import { InvalidArgumentError } from "../units/errors.ts";
 import { JOURNAL, KIND_DEVICE, type PinnedState, REGION, regionAt, UNPINNING } from "./layout.ts";
 import { firstOf } from "./regions.ts";
 import { USER_PAGE_SHIFT, type UserMemory } from "./user-memory.ts";
+
+// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
+const { glance, hintTo, peek, poke, store } = memory;
 
 /** The journal's value for an index at which no count changes: all pages before it are pinned. */
 const NOTHING = -1;
@@ -27,7 +30,7 @@ export function beginPinning({ words }: PinnedState): void {
  * Pins all pages of a region whose column is reserved, and notes its backing shift. Returns false at a page that is not present: then the
  * caller unpins those before it (`unpin`). Throws InvalidArgumentError for a page outside of the physical memory, in the same state.
  */
-export function pin(state: PinnedState, region: number, memory: UserMemory): boolean {
+export function pin(state: PinnedState, region: number, user: UserMemory): boolean {
   const { words } = state;
   const at = regionAt(state, region);
   const first = firstOf(words, at);
@@ -35,10 +38,10 @@ export function pin(state: PinnedState, region: number, memory: UserMemory): boo
   const column = state.columnAt + 2 * peek(words, at + REGION.column);
   let shift = alignmentOf(first, pages);
   for (let index = 0; index < pages; index++) {
-    const page = memory.pageOf(first + index);
+    const page = user.pageOf(first + index);
     if (page === -1) return false;
     checkPage(state, first + index, page);
-    shift = Math.min(shift, Math.max(USER_PAGE_SHIFT, memory.backingShift(first + index)));
+    shift = Math.min(shift, Math.max(USER_PAGE_SHIFT, user.backingShift(first + index)));
     const count = peek(words, state.pinsAt + page);
     poke(words, column + 2 * index, page);
     hintTo(words, column + 2 * index + 1, 0);
@@ -52,7 +55,7 @@ export function pin(state: PinnedState, region: number, memory: UserMemory): boo
 }
 
 /** Unpins the pages before the journal's index, downwards. The region's state says that it is being made or unpinned. */
-export function unpin(state: PinnedState, region: number, memory: UserMemory | undefined): void {
+export function unpin(state: PinnedState, region: number, user: UserMemory | undefined): void {
   const { words } = state;
   const at = regionAt(state, region);
   if (peek(words, at + REGION.kind) === KIND_DEVICE) return;
@@ -64,7 +67,7 @@ export function unpin(state: PinnedState, region: number, memory: UserMemory | u
     const count = peek(words, state.pinsAt + page) - 1;
     noteCount(state, index, count);
     poke(words, JOURNAL.index, index);
-    memory?.onUnpin?.(first + index, page, glance(words, column + 2 * index + 1) !== 0);
+    user?.onUnpin?.(first + index, page, glance(words, column + 2 * index + 1) !== 0);
     poke(words, state.pinsAt + page, count);
   }
 }
