@@ -281,11 +281,11 @@ function uncharge(run: Run, call: Call): void {
   assert.equal(run.view(call).uncharge(call.pick), isThere ? undefined : "ENOENT");
 }
 
-/** The second owner ends, unless something of it is mapped; another takes its turn. */
+/** The second owner ends, unless something of it is mapped, or users have shared regions; another takes its turn. */
 function endOwner(run: Run, call: Call): void {
   const owner = run.owners[1] as number;
   const regions = run.plain.regions.filter((region) => region.owner === owner);
-  if (regions.some(({ mapped }) => mapped > 0)) return;
+  if (regions.some(({ mapped, kind }) => mapped > 0 || kind === "shared")) return;
   assert.equal(run.view(call).endOwner(owner), undefined);
   for (const region of regions) run.plain.remove(region);
   for (const [number, { owner: charged }] of run.plain.charges) if (charged === owner) run.plain.charges.delete(number);
@@ -362,6 +362,9 @@ test("100,000 random calls answer as a plain model, and nothing is left at the e
       const [pinned] = run.views as readonly [PinnedMemory];
       for (let entry = 0; entry < ENTRIES; entry++) run.plain.setEntry(entry, undefined);
       for (const { number, mapped } of run.plain.regions) pinned.lower(number, mapped);
+      const shared = run.plain.regions.filter(({ kind }) => kind === "shared");
+      for (const { number, users } of shared)
+        for (const user of users) assert.equal(pinned.put(number, user), undefined);
       for (const owner of run.owners) assert.equal(pinned.endOwner(owner), undefined);
       assert.deepEqual([pinned.pins, run.ops.reachable()], [0, []]);
     }),
