@@ -199,6 +199,14 @@ for (const { name, registered, threads, limitPages } of PAIRS) {
   });
 }
 
+for (const name of ["a map beside an unregistration", "two registrations that overlap"]) {
+  test(`${name}, and a thread that dies, and the one that recovers it: both are put right`, (t) => {
+    const { registered, threads, limitPages } = PAIRS.find((pair) => pair.name === name) as (typeof PAIRS)[number];
+    const report = assertSound(t, `${name}, 2 die`, exploration(sound, registered, threads, 2, 0, limitPages));
+    assert.ok(report.kills > 0);
+  });
+}
+
 const BUGS: readonly { readonly bug: string; readonly plant: Plant; readonly pair: number; readonly kills: 0 | 1 }[] = [
   {
     bug: "a map that does not look whether the region is being released",

@@ -802,18 +802,13 @@ export class PinnedMemory {
     const owner = load(words, threadAt(this.#state, thread) + THREAD.owner) - 1;
     if (owner < 0) return undefined;
     if (scope === "in-flight") return { ranges: [], isLeft: true };
-    const errno = this.#locked(() => this.#leaveFor(thread, owner));
+    // Without the lock, which another dead thread may hold, unless the owner ends.
+    const isEnd = this.ownerEndingWith(thread) === owner && this.hasOwner(owner);
+    const errno = isEnd ? this.#locked(() => this.#endOwner(owner)) : undefined;
+    if (errno === undefined) store(words, threadAt(this.#state, thread) + THREAD.owner, 0);
     if (errno === undefined) return undefined;
     const failure = new IovaError("in-use", `owner ${owner} of thread ${thread} can't end: ${errno}`);
     return { ranges: [], isLeft: true, failure };
-  }
-
-  /** A dead thread leaves its owner, which ends if no other thread has joined it. */
-  #leaveFor(thread: number, owner: number): Errno | undefined {
-    const isEnd = this.ownerEndingWith(thread) === owner && this.#ownerState(owner) !== OWNER_FREE;
-    const errno = isEnd ? this.#endOwner(owner) : undefined;
-    if (errno === undefined) store(this.#state.words, threadAt(this.#state, thread) + THREAD.owner, 0);
-    return errno;
   }
 }
 

@@ -44,8 +44,8 @@ async function library(plants: readonly Plant[] = []): Promise<Library> {
   };
 }
 
-/** Pages 16, 17 and 18 are registered, each a region. `mapped`: entry 0 leads to page 16. `refuses`: the entry whose exchange fails. */
-function setup({ crew, pinned, table }: Library, mapped: boolean, refuses: number): State {
+/** Pages 16, 17 and 18 are registered, each a region. `mapped`: entry 0 leads to page 16. `refuses`: the entry whose exchange fails. `joined`: the threads of the process. */
+function setup({ crew, pinned, table }: Library, mapped: boolean, refuses: number, joined = [0, 1, 2, 3]): State {
   const first = crew.Crew.create({ threads: THREADS });
   const crews = [first];
   while (crews.length < THREADS) crews.push(crew.Crew.attach(first.handle));
@@ -71,7 +71,10 @@ function setup({ crew, pinned, table }: Library, mapped: boolean, refuses: numbe
   });
   const views = [made, ...crews.slice(1).map((one) => pinned.PinnedMemory.attach(made.handle, one))];
   const owner = made.addOwner({ limitBytes: 4 * 4096 }, user) as number;
-  for (const view of views) assert.equal(view.join(owner, user), undefined);
+  for (const [thread, view] of views.entries()) {
+    if (joined.includes(thread)) assert.equal(view.join(owner, user), undefined);
+    else view.setMemory(owner, user);
+  }
   for (const page of [16, 17, 18]) assert.equal(typeof made.register(owner, page, 1), "number");
   const window: DmaWindow = { base: 0n, pageShift: 12, entries: ENTRIES };
   const own = table.PinnedTable.create(made, owner, window, opsOf());
@@ -138,7 +141,7 @@ interface Pair {
 function exploration(
   lib: Library,
   { mapped, threads, refuses = -1 }: Pair,
-  kills: 0 | 1,
+  kills: 0 | 1 | 2,
   preemptions: number,
 ): Exploration<State> {
   return {
@@ -265,3 +268,31 @@ for (const pair of PAIRS) {
     assert.ok(report.kills > 0);
   });
 }
+
+for (const pair of PAIRS.slice(1, 4)) {
+  test(`${pair.name}, and a thread that dies, and the one that recovers it: entries and counts agree`, (t) => {
+    const report = assertSound(t, `${pair.name}, 2 die`, exploration(sound, pair, 2, 0));
+    assert.ok(report.kills > 0);
+  });
+}
+
+/** The process has ended, or its only thread lives. */
+function checkEnd(state: State, end: { readonly dead: readonly number[] }): void {
+  const judge = state.views[3] as PinnedMemory;
+  if (end.dead.includes(0)) {
+    assert.deepEqual([judge.hasOwner(state.owner), judge.pins, state.ops.reachable()], [false, 0, []]);
+  } else check(state, end);
+}
+
+test("the only thread of a process dies at any access, and the one that recovers it: nothing is mapped or pinned", (t) => {
+  const calls = (state: State) => [mapping(0, 0, 2, 17)(state), unmapping(0, 1, 1)(state), unregistering(0, 16)(state)];
+  const report = assertSound(t, "the end of a process, 2 die", {
+    setup: () => setup(sound, true, -1, [0]),
+    threads: [calls],
+    reclaim: ({ crews }, dead, self) => reclaimDead(crews[self], dead.toReversed()),
+    kills: 2,
+    check: checkEnd,
+    skipSeen: true,
+  });
+  assert.ok(report.kills > 0);
+});
