@@ -12,7 +12,7 @@
  * needs no record of the container's own, and can be repeated.
  */
 import type { Attachment, Recovered } from "../crew/crew.ts";
-import type { PinnedMemory } from "../pinned/pinned-memory.ts";
+import { PinnedMemory } from "../pinned/pinned-memory.ts";
 import {
   compareExchange,
   createShared,
@@ -24,8 +24,8 @@ import {
 } from "../shared/memory.ts";
 import { checkHandle } from "../table/handle.ts";
 import { type Errno, isErrno } from "../units/errno.ts";
-import { IovaError } from "../units/errors.ts";
-import type { Domain } from "./domain.ts";
+import { checkInstance, InvalidArgumentError, IovaError } from "../units/errors.ts";
+import { checkDomain, type Domain } from "./domain.ts";
 
 /** Structured-cloneable: post it to a thread that watches the container. */
 export interface ContainerHandle {
@@ -61,15 +61,28 @@ export class ContainerEnd {
    * "no-structure" when the crew has 1024 structures.
    */
   static offer(pinned: PinnedMemory, owner: number, domains: readonly Domain[]): ContainerEnd {
+    checkWatcher(pinned, domains);
+    if (!pinned.hasOwner(owner))
+      throw new InvalidArgumentError("owner of a container", owner, "one that has not ended");
     return new ContainerEnd(pinned, newHandle(pinned, owner), domains, false);
   }
 
   /**
    * The end of a container that the calling thread opens now. `offered`: what another thread has offered; default: a new one. Throws FormatError for
-   * a foreign handle, and IovaError "already-open" for a container that another thread has opened.
+   * a foreign handle, InvalidArgumentError for the handle of another owner's container, and IovaError "already-open" for a container that
+   * another thread has opened.
    */
   static begin(pinned: PinnedMemory, owner: number, offered?: ContainerHandle): ContainerEnd {
-    if (offered !== undefined) checkContainerHandle(offered);
+    if (offered !== undefined) {
+      checkContainerHandle(offered);
+      if (offered.owner !== owner) {
+        throw new InvalidArgumentError(
+          "owner of a container's handle",
+          offered.owner,
+          `${owner}, that of the container`,
+        );
+      }
+    }
     const end = new ContainerEnd(pinned, offered ?? newHandle(pinned, owner), [], true);
     const holder = compareExchange(end.#words, 0, 0, pinned.thread + 1) - 1;
     if (holder < 0) return end;
@@ -83,6 +96,7 @@ export class ContainerEnd {
    */
   static watch(handle: ContainerHandle, pinned: PinnedMemory, domains: readonly Domain[]): ContainerEnd {
     checkContainerHandle(handle);
+    checkWatcher(pinned, domains);
     return new ContainerEnd(pinned, handle, domains, false);
   }
 
@@ -143,6 +157,12 @@ export class ContainerEnd {
 
 function newHandle(pinned: PinnedMemory, owner: number): ContainerHandle {
   return { state: createShared(4), structure: pinned.crew.addStructure(), owner, user: pinned.newUser() };
+}
+
+function checkWatcher(pinned: PinnedMemory, domains: readonly Domain[]): void {
+  checkInstance("pinned of a container's end", pinned, PinnedMemory, "a view of a pinned memory");
+  if (!Array.isArray(domains)) throw new InvalidArgumentError("domains of a container's end", domains, "an array");
+  for (const domain of domains) checkDomain(domain);
 }
 
 function checkContainerHandle(handle: ContainerHandle): void {

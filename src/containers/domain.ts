@@ -3,7 +3,8 @@
  * DmaDevice maps in the same table. Groups of devices are the unit in which a process gets devices; groups may share a domain.
  */
 import type { TableOps } from "../table/contract.ts";
-import { InvalidArgumentError, inWords } from "../units/errors.ts";
+import { checkOps } from "../table/iommu-table.ts";
+import { checkFunctions, checkInteger, InvalidArgumentError, inWords, shown } from "../units/errors.ts";
 import { checkKeys } from "../units/keys.ts";
 import type { DmaWindow } from "../units/numbers.ts";
 import { checkWindow } from "../units/window.ts";
@@ -46,28 +47,44 @@ export interface IommuGroup {
 }
 
 const LAST_ADDRESS = 2n ** 64n - 1n;
+const LOG = ["start", "stop", "take"];
 
 /** Throws InvalidArgumentError for a group whose fields have wrong types or ranges. */
 export function checkGroup(group: IommuGroup): void {
   checkKeys("a group", group, { number: "any", domain: "object" });
-  const { number, domain } = group;
-  if (!Number.isInteger(number) || number < 0) {
-    throw new InvalidArgumentError("number of a group", number, "an integer from 0 on");
-  }
-  if (domain === undefined) throw new InvalidArgumentError("domain of a group", domain, "a domain");
-  checkWindow(domain.window);
-  if (typeof domain.ops?.set !== "function") {
-    throw new InvalidArgumentError("ops of a domain", domain.ops, "the operations of a table");
-  }
-  for (const range of domain.reserved ?? []) checkAddressRange("reserved range of a domain", range);
+  checkInteger("number of a group", group.number, 0, 2 ** 32 - 1);
+  if (group.domain === undefined) throw new InvalidArgumentError("domain of a group", group.domain, "a domain");
+  checkDomain(group.domain);
+}
+
+/** Throws InvalidArgumentError for a domain whose fields have wrong types or ranges. */
+export function checkDomain(domain: Domain): void {
+  checkKeys("a domain", domain, { window: "object", ops: "object", reserved: "object", dirtyLog: "object" });
+  const { window, ops, reserved = [], dirtyLog } = domain;
+  checkWindow(window);
+  checkOps(ops);
+  if (dirtyLog !== undefined) checkFunctions("dirtyLog of a domain", dirtyLog, LOG, "the record of an IOMMU");
+  checkAddressRanges("reserved ranges of a domain", reserved);
+}
+
+/** Throws InvalidArgumentError unless this is an array of ranges. */
+export function checkAddressRanges(what: string, ranges: readonly AddressRange[]): void {
+  if (!Array.isArray(ranges)) throw new InvalidArgumentError(what, ranges, "an array");
+  for (const [i, range] of ranges.entries()) checkAddressRange(`${what}: element ${i}`, range);
 }
 
 /** Throws InvalidArgumentError unless both addresses are bigints, in order, and of 64 bits. */
-export function checkAddressRange(what: string, { first, last }: AddressRange): void {
+function checkAddressRange(what: string, range: AddressRange): void {
+  checkKeys(what, range, { first: "any", last: "any" });
+  const { first, last } = range;
   const isRange =
     typeof first === "bigint" && typeof last === "bigint" && first >= 0n && first <= last && last <= LAST_ADDRESS;
   if (!isRange) {
-    throw new InvalidArgumentError(what, inWords(`${first} .. ${last}`), "two bigints in order, from 0 to 2^64 - 1");
+    throw new InvalidArgumentError(
+      what,
+      inWords(`${shown(first)} .. ${shown(last)}`),
+      "two bigints in order, from 0 to 2^64 - 1",
+    );
   }
 }
 

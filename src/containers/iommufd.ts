@@ -14,18 +14,27 @@
  * The calls and errors are those of the kernel's published interface (linux/iommufd.h) as its users see them; docs/verification.md lists
  * the answers that no kernel has confirmed yet.
  */
-import type { PinnedMemory } from "../pinned/pinned-memory.ts";
+import { PinnedMemory } from "../pinned/pinned-memory.ts";
 import { USER_PAGE_SHIFT } from "../pinned/user-memory.ts";
 import { type Errno, isErrno } from "../units/errno.ts";
-import { InvalidArgumentError } from "../units/errors.ts";
+import { checkInstance, InvalidArgumentError } from "../units/errors.ts";
 import { checkKeys } from "../units/keys.ts";
 import type { Access } from "../units/numbers.ts";
 import { AddressSpace, type UserRequest } from "./address-space.ts";
 import { ContainerEnd, type ContainerHandle } from "./container-end.ts";
 import { type DirtyRange, takeDirtyPages } from "./dirty-pages.ts";
-import { type AddressRange, allowedRanges, checkAddressRange, checkGroup, contains, type Domain } from "./domain.ts";
+import { type AddressRange, allowedRanges, checkAddressRanges, checkDomain, contains, type Domain } from "./domain.ts";
 import { rangeOf, type UserMapping } from "./mappings.ts";
-import { type BusRange, busRange, checkAccess, checkAddress, pageOf, userPages } from "./requests.ts";
+import {
+  type BusRange,
+  busRange,
+  checkAccess,
+  checkAddress,
+  checkAddresses,
+  checkRequest,
+  pageOf,
+  userPages,
+} from "./requests.ts";
 
 export interface IoAddressSpaceOptions {
   /** This thread's view. Each mapping that is not a copy takes one of its regions. */
@@ -61,6 +70,7 @@ const END_OF_ADDRESSES = 2n ** 64n;
 export class IoAddressSpace {
   readonly #space: AddressSpace;
   readonly #end: ContainerEnd;
+  readonly #pinned: PinnedMemory;
   readonly #owner: number;
   readonly #forgetEnding: () => void;
   /** Set by the owner; undefined: every address. */
@@ -70,6 +80,7 @@ export class IoAddressSpace {
 
   private constructor({ pinned, owner, handle }: IoAddressSpaceOptions) {
     this.#end = ContainerEnd.begin(pinned, owner, handle);
+    this.#pinned = pinned;
     this.#owner = owner;
     this.#forgetEnding = pinned.onOwnerEnd(owner, () => this.close());
     this.#space = new AddressSpace({ pinned, owner, user: this.#end.handle.user });
@@ -78,6 +89,7 @@ export class IoAddressSpace {
   /** An address space without domains and mappings. "ESRCH": no such process. Throws InvalidArgumentError for an option of another type. */
   static create(options: IoAddressSpaceOptions): IoAddressSpace | Errno {
     checkKeys("an IO address space", options, { pinned: "object", owner: "any", handle: "object" });
+    checkInstance("pinned of an IO address space", options.pinned, PinnedMemory, "a view of a pinned memory");
     return options.pinned.hasOwner(options.owner) ? new IoAddressSpace(options) : "ESRCH";
   }
 
@@ -101,8 +113,7 @@ export class IoAddressSpace {
    * list lifts the limit. "EADDRINUSE": a domain does not allow one of them.
    */
   allow(ranges: readonly AddressRange[]): Errno | undefined {
-    if (!Array.isArray(ranges)) throw new InvalidArgumentError("allowed ranges", ranges, "an array");
-    for (const range of ranges) checkAddressRange("allowed range", range);
+    checkAddressRanges("allowed ranges", ranges);
     if (!this.#isOpen) return "EPERM";
     const { allowed } = this.ranges();
     if (!ranges.every((range) => contains(allowed, range))) return "EADDRINUSE";
@@ -115,7 +126,7 @@ export class IoAddressSpace {
    * mapped, or that `allow` reserved. "EINVAL": its pages are larger than those that are mapped.
    */
   attach(domain: Domain): Errno | undefined {
-    checkGroup({ number: 0, domain });
+    checkDomain(domain);
     if (!this.#isOpen) return "EPERM";
     if (this.#space.domains.includes(domain)) return "EBUSY";
     const allowed = allowedRanges([domain]);
@@ -148,7 +159,7 @@ export class IoAddressSpace {
   map(request: IoMapRequest): { readonly iova: bigint } | Errno {
     checkKeys("a map", request, { userAddress: "any", bytes: "any", access: "any", iova: "any" });
     const { userAddress, bytes, access, iova } = request;
-    checkAddress("userAddress", userAddress);
+    checkAddresses({ ...request }, "userAddress", "bytes");
     const userPage = userPages(userAddress, bytes, this.#space.unitBytes);
     const asked = this.#placed(bytes, access, iova, pageOf(userAddress));
     if (isErrno(asked)) return asked;
@@ -167,7 +178,8 @@ export class IoAddressSpace {
     const { source, sourceIova, bytes, access, iova } = request;
     if (!(source instanceof IoAddressSpace)) throw new InvalidArgumentError("source", source, "an IO address space");
     const range = busRange({ iova: sourceIova, bytes }, 2 ** USER_PAGE_SHIFT);
-    if (!source.#isOpen || source.#owner !== this.#owner) return "EPERM";
+    const isOurs = source.#pinned === this.#pinned && source.#owner === this.#owner;
+    if (!source.#isOpen || !isOurs) return "EPERM";
     if (range === undefined) return "EINVAL";
     const [first, end] = range;
     const found = source.#space.mappings.overlapping(first, end)[0];
@@ -185,6 +197,7 @@ export class IoAddressSpace {
    * then nothing is unmapped. "EINVAL", "EBUSY": as Type1Container.unmap.
    */
   unmap(range: BusRange): bigint | Errno {
+    checkRequest(range, ["iova", "bytes"]);
     const asked = busRange(range, this.#space.unitBytes);
     if (!this.#isOpen) return "EPERM";
     if (asked === undefined) return "EINVAL";
@@ -204,6 +217,7 @@ export class IoAddressSpace {
    * record. "EBUSY": it does not answer.
    */
   trackDirty(domain: Domain, isOn: boolean): Errno | undefined {
+    if (typeof isOn !== "boolean") throw new InvalidArgumentError("isOn", isOn, "true or false");
     if (!this.#isOpen) return "EPERM";
     if (!this.#space.domains.includes(domain)) return "ENOENT";
     const { dirtyLog } = domain;

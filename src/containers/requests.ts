@@ -3,7 +3,7 @@
  * addresses as pages of 4 KiB, which are plain numbers.
  */
 import { USER_PAGE_SHIFT } from "../pinned/user-memory.ts";
-import { InvalidArgumentError } from "../units/errors.ts";
+import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
 import { checkKeys } from "../units/keys.ts";
 import type { Access } from "../units/numbers.ts";
 import type { UserRequest } from "./address-space.ts";
@@ -46,7 +46,7 @@ export function hasHeader({ argsz = 2 ** 16, flags = 0 }: Header, least: number,
     ["argsz", argsz],
     ["flags", flags],
   ] as const) {
-    if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError(what, value, "an integer from 0 on");
+    checkInteger(`${what} of a request`, value, 0, 2 ** 32 - 1);
   }
   return argsz >= least && (flags & ~known) === 0 && flags < 2 ** 31;
 }
@@ -56,13 +56,9 @@ export function checkAddresses(request: Readonly<Record<string, unknown>>, ...na
   for (const name of names) checkAddress(name, request[name]);
 }
 
-/** Throws InvalidArgumentError for unknown members. */
-export function checkRequest(request: Header & { readonly [Key in string]?: unknown }, names: readonly string[]): void {
-  checkKeys(
-    "a request",
-    request,
-    Object.fromEntries(["argsz", "flags", ...names].map((name) => [name, "any"])) as never,
-  );
+/** Throws InvalidArgumentError for what is not an object, and for unknown members. */
+export function checkRequest(request: object, names: readonly string[]): void {
+  checkKeys("a request", request, Object.fromEntries(names.map((name) => [name, "any"])) as never);
 }
 
 /** The range in pages, first and end. undefined: no bytes, not a multiple of `unitBytes`, or an end beyond 2^64. */

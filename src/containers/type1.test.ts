@@ -324,7 +324,7 @@ test("type 1: misuse throws errors that name the thing", () => {
   const { container, pinned, owner } = opened();
   const wrong = (values: object) => () => container.map({ ...request(0, 0, 1), ...values } as never);
   assert.throws(wrong({ iova: 4096 }), /iova of a request is 4096; expected a bigint/);
-  assert.throws(wrong({ flags: 1.5 }), /flags is 1.5; expected an integer from 0 on/);
+  assert.throws(wrong({ flags: 1.5 }), /flags of a request is 1.5; expected an integer from 0 to 4294967295/);
   assert.throws(wrong({ size: 1 }), /option of a request is "size"/);
   assert.throws(() => Type1Container.open({ pinned, owner, mappings: 0 }), /mappings of a container is 0; expected/);
   assert.throws(

@@ -14,10 +14,10 @@
  * The calls and errors are those of the kernel's published interface (linux/vfio.h) as its users see them; docs/verification.md lists
  * the answers that no kernel has confirmed yet.
  */
-import type { PinnedMemory } from "../pinned/pinned-memory.ts";
+import { PinnedMemory } from "../pinned/pinned-memory.ts";
 import { USER_PAGE_SHIFT } from "../pinned/user-memory.ts";
 import type { Errno } from "../units/errno.ts";
-import { checkInteger } from "../units/errors.ts";
+import { checkInstance, checkInteger } from "../units/errors.ts";
 import { checkKeys } from "../units/keys.ts";
 import { AddressSpace, type UserRequest } from "./address-space.ts";
 import { ContainerEnd, type ContainerHandle } from "./container-end.ts";
@@ -100,6 +100,7 @@ export class Type1Container {
     const { version = 2, mappings = DEFAULT_MAPPINGS, pinned, owner, handle } = options;
     if (version !== 1 && version !== 2) return "EINVAL";
     checkInteger("mappings of a container", mappings, 1, 2 ** 31 - 1);
+    checkInstance("pinned of a container", pinned, PinnedMemory, "a view of a pinned memory");
     return pinned.hasOwner(owner) ? new Type1Container(options, ContainerEnd.begin(pinned, owner, handle)) : "ESRCH";
   }
 
@@ -158,9 +159,9 @@ export class Type1Container {
    * not answer. All or nothing.
    */
   map(request: MapRequest, caller: number = this.owner): Errno | undefined {
-    checkRequest({ ...request }, ["iova", "userAddress", "bytes"]);
-    const asked = userRequest(request, this.#space.unitBytes);
+    checkRequest(request, ["argsz", "flags", "iova", "userAddress", "bytes"]);
     const isKnown = hasHeader(request, MAP_ARGSZ, READ_OR_WRITE);
+    const asked = userRequest(request, this.#space.unitBytes);
     if (!this.#isCaller(caller)) return "EPERM";
     if (asked === undefined || !isKnown || this.#groups.size === 0) return "EINVAL";
     return this.#refusal(asked) ?? this.#space.map(asked);
@@ -172,7 +173,7 @@ export class Type1Container {
    * one that it keeps are unmapped.
    */
   unmap(request: UnmapRequest, caller: number = this.owner): bigint | Errno {
-    checkRequest({ ...request }, ["iova", "bytes"]);
+    checkRequest(request, ["argsz", "flags", "iova", "bytes"]);
     const asked = busRange(request, this.#space.unitBytes);
     const isKnown = hasHeader(request, UNMAP_ARGSZ);
     if (!this.#isCaller(caller)) return "EPERM";

@@ -21,7 +21,7 @@ import type { SharedBytes, SharedWords } from "../shared/memory.ts";
 import * as memory from "../shared/memory.ts";
 import { checkHandle } from "../table/handle.ts";
 import { hexadecimal } from "../units/counts.ts";
-import { FormatError, InvalidArgumentError, inWords } from "../units/errors.ts";
+import { checkInteger, FormatError, InvalidArgumentError, inWords } from "../units/errors.ts";
 import { type CheckedRegion, checkedRegions, type MemoryRegion, Regions, type RegionView } from "./regions.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
@@ -80,13 +80,14 @@ export class PhysicalMemory implements Memory {
 
   /** A view of the memory below the address `end`, a multiple of 4096: for a guest, which must not access its hypervisor's memory. */
   below(end: number): PhysicalMemory {
+    checkInteger("end of memory", end, 1, Number.MAX_SAFE_INTEGER);
     const regions = this.handle.regions.filter(({ address }) => address < end);
     return PhysicalMemory.of(regions.map((one) => ({ ...one, bytes: Math.min(one.bytes, end - one.address) })));
   }
 
   /** True if all `bytes` bytes from `address` on are memory. */
   has(address: number, bytes: number): boolean {
-    return isAddress(address) && this.regions.hasAll(address, bytes);
+    return isAddress(address) && isAddress(bytes) && this.regions.hasAll(address, bytes);
   }
 
   read(at: number, into: Uint8Array): void {
@@ -111,6 +112,7 @@ export class PhysicalMemory implements Memory {
 
   /** Sets `length` bytes from `at` on to zero. */
   clear(at: number, length: number): void {
+    checkInteger("bytes to clear", length, 0, Number.MAX_SAFE_INTEGER);
     this.#forEachPart(at, length, (_, offset, count) => zero(this.#byteView, offset, count));
   }
 
@@ -121,11 +123,14 @@ export class PhysicalMemory implements Memory {
 
   store32(at: number, value: number): void {
     const word = this.#wordAt(at, 4);
+    if (typeof value !== "number") throw badWord(value);
     store(this.#words, word, value | 0);
   }
 
   compareExchange32(at: number, expected: number, wanted: number): number {
     const word = this.#wordAt(at, 4);
+    if (typeof expected !== "number") throw badWord(expected);
+    if (typeof wanted !== "number") throw badWord(wanted);
     return compareExchange(this.#words, word, expected | 0, wanted | 0) >>> 0;
   }
 
@@ -169,6 +174,7 @@ export class PhysicalMemory implements Memory {
    * the result of `>>>`, which works modulo 2^32, with the offset refuses what is too large, unaligned, negative or NaN.
    */
   #wordAt(at: number, length: number): number {
+    if (typeof at !== "number") throw outside(at, length, "a multiple of 4 with ", this.regions);
     const offset = at - this.#base;
     const word = offset >>> 2;
     return word * 4 === offset && offset + length <= this.#size ? word : this.#wordElsewhere(at, length);
@@ -182,6 +188,7 @@ export class PhysicalMemory implements Memory {
 
   /** Makes the region of `at` the current one. True if it has all `length` bytes, false if several adjacent regions have them; else throws. */
   #isInside(at: number, length: number): boolean {
+    if (typeof at !== "number") throw outside(at, length, "", this.regions);
     const offset = at - this.#base;
     if (offset >= 0 && offset + length <= this.#size && Number.isInteger(at)) return true;
     // Like an array, a region has 0 bytes at its end.
@@ -231,6 +238,10 @@ function isAddress(at: number): boolean {
 
 function badCount(count: number, available: number): InvalidArgumentError {
   return new InvalidArgumentError("count of words", count, `an even number from 0 to ${available}`);
+}
+
+function badWord(value: unknown): InvalidArgumentError {
+  return new InvalidArgumentError("word to store", value, "a number of 32 bits");
 }
 
 function checkArray(bytes: Uint8Array): void {

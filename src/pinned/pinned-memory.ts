@@ -86,7 +86,7 @@ import {
   userAt,
   usersOf,
 } from "./regions.ts";
-import { USER_PAGE_SHIFT, USER_PAGES, type UserMemory } from "./user-memory.ts";
+import { checkUserMemory, USER_PAGE_SHIFT, USER_PAGES, type UserMemory } from "./user-memory.ts";
 
 export interface PinnedMemoryOptions {
   /** Bytes of physical memory from address 0 on: pages above can't be pinned. A multiple of 4096, below 8 TiB. */
@@ -217,7 +217,10 @@ export class PinnedMemory {
   // Owners.
 
   /** A new process. Returns its number; "ENOMEM": there are as many as there can be. `memory`: for this thread's registrations. */
-  addOwner({ limitBytes }: OwnerOptions, memory: UserMemory): number | Errno {
+  addOwner(options: OwnerOptions, memory: UserMemory): number | Errno {
+    checkKeys("an owner", options, { limitBytes: "any" });
+    checkUserMemory(memory);
+    const { limitBytes } = options;
     if (typeof limitBytes !== "number" || !(limitBytes >= 0)) {
       throw new InvalidArgumentError("limitBytes of an owner", limitBytes, "a number of bytes from 0 on");
     }
@@ -232,6 +235,7 @@ export class PinnedMemory {
    * not needed in the thread that has added the owner. "ESRCH": there is no such process. Throws IovaError "already-joined" when the thread belongs to another.
    */
   join(owner: number, memory?: UserMemory): Errno | undefined {
+    if (memory !== undefined) checkUserMemory(memory);
     const at = threadAt(this.#state, this.thread) + THREAD.owner;
     const answer = this.#locked(() => {
       if (this.#ownerState(owner) !== OWNER_LIVE) return "ESRCH";
@@ -266,6 +270,8 @@ export class PinnedMemory {
    * take it back.
    */
   onOwnerEnd(owner: number, end: () => Errno | undefined): () => void {
+    checkInteger("owner", owner, 0, 2 ** 31 - 1);
+    if (typeof end !== "function") throw new InvalidArgumentError("end of an owner", end, "a function");
     const ending = { owner, end };
     this.#endings.add(ending);
     return () => this.#endings.delete(ending);
@@ -294,6 +300,7 @@ export class PinnedMemory {
    * when there is no room for the region; "ESRCH": no such owner.
    */
   register(owner: number, userPage: number, pages: number, options: RegisterOptions = {}): number | Errno {
+    checkKeys("a region", options, { user: "any", isShared: "boolean", isCovered: "boolean" });
     const { user = 0, isShared = false, isCovered = false } = options;
     const isRange = checkRange(userPage, pages, user);
     if (!isRange) return "EINVAL";
@@ -339,6 +346,7 @@ export class PinnedMemory {
 
   /** The region with exactly these pages that has this user; undefined: there is none. */
   find(owner: number, userPage: number, pages: number, user = 0): number | Errno | undefined {
+    checkUse(owner, user);
     return this.#locked(() => {
       const region = this.#exactly(owner, userPage, pages);
       return region !== NONE && this.#hasUser(region, user) ? region : undefined;
@@ -364,6 +372,7 @@ export class PinnedMemory {
 
   /** The regions that a user uses, once for each use. */
   regionsOf(owner: number, user = 0): readonly number[] | Errno {
+    checkUse(owner, user);
     return this.#locked(() =>
       liveRegions(this.#state, owner).flatMap((region) =>
         usersOf(this.#state, region).flatMap((slot) => (this.#userIn(slot) === user ? [region] : [])),
@@ -435,6 +444,7 @@ export class PinnedMemory {
 
   /** The numbers of a user's charges. */
   chargesOf(owner: number, user = 0): readonly number[] | Errno {
+    checkUse(owner, user);
     return this.#locked(() => {
       const { words, chargesAt, charges } = this.#state;
       return Array.from({ length: charges }, (_, slot) => slot).filter((slot) => {
@@ -452,12 +462,17 @@ export class PinnedMemory {
    * thread.
    */
   take(owner: number, userPage: number, pages: number, count = 1): number {
+    if (this.#isClosed) throw viewClosed();
+    if (!isPageCount(pages) || !isPageCount(count) || typeof userPage !== "number")
+      throw badTake(userPage, pages, count);
     return this.#counts.take(owner, userPage, pages, count);
   }
 
   /** As `take`, for a region that the caller knows. -6 (ENXIO): it is not live. */
   takeRegion(region: number, count = 1): number {
+    if (this.#isClosed) throw viewClosed();
     this.#checkRegion(region);
+    if (!isPageCount(count)) throw badTake(0, 1, count);
     return this.#counts.takeRegion(region, count);
   }
 
@@ -476,6 +491,7 @@ export class PinnedMemory {
    * InvalidArgumentError, and changes nothing, if the region has fewer.
    */
   lower(region: number, count = 1): void {
+    if (this.#isClosed) throw viewClosed();
     this.#checkRegion(region);
     checkInteger("mappings that were removed", count, 0, MAX_ENTRIES);
     if (!hasMappings(this.#state, region, count)) {
@@ -490,6 +506,7 @@ export class PinnedMemory {
    * mapped there at once. -14 (EFAULT): outside of the region, or more than the smallest page that backs the region.
    */
   physicalPage(region: number, userPage: number, shift: number): number {
+    if (typeof userPage !== "number") throw badTake(userPage, 1, 1);
     const { words } = this.#state;
     const at = regionAt(this.#state, region);
     const index = userPage - firstOf(this.#state.words, at);
@@ -502,6 +519,7 @@ export class PinnedMemory {
   /** A device may have written these pages. Before the `lower` of the mapping through which it did. */
   markDirty(region: number, userPage: number, pages = 1): void {
     this.#checkRegion(region);
+    checkInteger("user page", userPage, 0, Number.MAX_SAFE_INTEGER);
     const { words } = this.#state;
     const at = regionAt(this.#state, region);
     const index = userPage - firstOf(this.#state.words, at);
@@ -573,8 +591,7 @@ export class PinnedMemory {
 
   /** Runs with the lock held. If it throws, what it has left half done is put right, as after a death. */
   #locked<Answer>(action: () => Answer): Answer | "EAGAIN" {
-    if (this.#isClosed)
-      throw new IovaError("view-closed", "this view of the pinned memory is closed; attach a new one");
+    if (this.#isClosed) throw viewClosed();
     const { words } = this.#state;
     if (lock(words, LOCK_AT, tagOf(this.thread)) !== 0) return "EAGAIN";
     let isDone = false;
@@ -823,6 +840,25 @@ interface Request {
   readonly pages: number;
   readonly kind: number;
   readonly user: number;
+}
+
+function viewClosed(): IovaError {
+  return new IovaError("view-closed", "this view of the pinned memory is closed; attach a new one");
+}
+
+function isPageCount(value: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value <= MAX_ENTRIES;
+}
+
+function badTake(userPage: number, pages: number, count: number): InvalidArgumentError {
+  if (typeof userPage !== "number") return new InvalidArgumentError("user page", userPage, "a number");
+  const [what, value] = isPageCount(pages) ? ["mappings to count", count] : ["pages to look up", pages];
+  return new InvalidArgumentError(what as string, value, `an integer from 0 to ${MAX_ENTRIES}`);
+}
+
+function checkUse(owner: number, user: number): void {
+  checkInteger("owner", owner, 0, MAX_USER);
+  checkInteger("user of regions and charges", user, 0, MAX_USER);
 }
 
 /** False: an empty range, or one beyond the address space. Throws InvalidArgumentError for what is no number of pages. */

@@ -24,12 +24,13 @@ import type { SharedBuffer } from "../shared/memory.ts";
 import * as memory from "../shared/memory.ts";
 import type { EntryValue, TableOps } from "../table/contract.ts";
 import { checkHandle } from "../table/handle.ts";
+import { checkOps } from "../table/iommu-table.ts";
 import { type Errno, errnoOf } from "../units/errno.ts";
-import { checkInteger, InvalidArgumentError, IovaError, inWords } from "../units/errors.ts";
+import { checkInstance, checkInteger, InvalidArgumentError, IovaError, inWords } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
 import type { Access, DmaWindow } from "../units/numbers.ts";
 import { checkWindow } from "../units/window.ts";
-import type { PinnedMemory } from "./pinned-memory.ts";
+import { PinnedMemory } from "./pinned-memory.ts";
 import { NONE } from "./regions.ts";
 import {
   ACCESS_SHIFT,
@@ -129,6 +130,7 @@ export class PinnedTable {
    * InvalidArgumentError, and as Crew.addStructure.
    */
   static create(pinned: PinnedMemory, owner: number, window: DmaWindow, ops: TableOps): PinnedTable {
+    checkParts(pinned, ops);
     checkWindow(window);
     if (!pinned.hasOwner(owner))
       throw new InvalidArgumentError("owner of a pinned table", owner, "an owner that has not ended");
@@ -140,6 +142,7 @@ export class PinnedTable {
   /** A view for the calling thread, on its view of the pinned memory. Throws FormatError for a foreign handle, and as Crew.enter. */
   static attach(pinned: PinnedMemory, handle: PinnedTableHandle, ops: TableOps): PinnedTable {
     checkHandle("a pinned table", handle, { window: "object", state: "shared", structure: "count" });
+    checkParts(pinned, ops);
     return new PinnedTable(pinned, handle, openTableState(handle.state), ops);
   }
 
@@ -186,6 +189,7 @@ export class PinnedTable {
 
   /** What an entry leads to; undefined: it is empty. "EAGAIN": another thread does not release it. */
   get(entry: number): PinnedEntry | Errno | undefined {
+    if (this.#isClosed) throw viewClosed();
     this.#check(entry, 1);
     const at = lockAt((entry >>> BLOCK_SHIFT) % LOCKS);
     const isOurs = holderOf(this.#state.words, at) === tagOf(this.#thread);
@@ -231,7 +235,7 @@ export class PinnedTable {
 
   /** Ends the thread's last change, if it waits for the platform, and locks the entries. */
   #begin(first: number, count: number): Errno | undefined {
-    if (this.#isClosed) throw new IovaError("view-closed", "this view of the pinned table is closed; attach a new one");
+    if (this.#isClosed) throw viewClosed();
     if (this.#finish(this.#thread) !== undefined) return "EAGAIN";
     return this.#lockEntries(first, count);
   }
@@ -538,6 +542,16 @@ export class PinnedTable {
       `a range in [0, ${entries})`,
     );
   }
+}
+
+/** Throws InvalidArgumentError for parts of other types. */
+function checkParts(pinned: PinnedMemory, ops: TableOps): void {
+  checkInstance("pinned of a table", pinned, PinnedMemory, "a view of a pinned memory");
+  checkOps(ops);
+}
+
+function viewClosed(): IovaError {
+  return new IovaError("view-closed", "this view of the pinned table is closed; attach a new one");
 }
 
 function errnoOfFailure(failure: Failure): Errno {

@@ -2,7 +2,7 @@
  * The user memory of a process as pinned memory sees it: the physical page behind each user page. Pages have 4 KiB. User page = user address
  * divided by 4096, 0 .. 2^52 − 1; so 64-bit addresses are plain numbers, and bigint is needed only where addresses come in.
  */
-import { InvalidArgumentError } from "../units/errors.ts";
+import { checkFunctions, InvalidArgumentError } from "../units/errors.ts";
 
 /** log2 of the bytes of a user page: 4 KiB. */
 export const USER_PAGE_SHIFT = 12;
@@ -27,6 +27,15 @@ export interface UserMemory {
 export interface UserRange {
   readonly userPage: number;
   readonly pages: number;
+}
+
+/** Throws InvalidArgumentError unless this is the memory of a process. */
+export function checkUserMemory(memory: UserMemory): void {
+  checkFunctions("memory of an owner", memory, ["pageOf", "backingShift"], "a UserMemory");
+  const { onUnpin } = memory;
+  if (onUnpin !== undefined && typeof onUnpin !== "function") {
+    throw new InvalidArgumentError("onUnpin of an owner's memory", onUnpin, "a function");
+  }
 }
 
 /** The pages of a range in bytes. "EINVAL": not aligned to pages, empty, or beyond 2^64. Throws InvalidArgumentError unless both are bigints. */

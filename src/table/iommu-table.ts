@@ -482,7 +482,7 @@ function endOfRun(firsts: Int32Array, counts: Int32Array, from: number, areas: n
 const REQUIRED_OPS = ["set", "clear", "get", "exchange", "publish", "invalidate", "invalidateAll"] as const;
 
 /** Throws InvalidArgumentError that names a missing method. */
-function checkOps(ops: TableOps): void {
+export function checkOps(ops: TableOps): void {
   if (typeof ops !== "object" || ops === null) {
     throw new InvalidArgumentError("ops of a table", ops, `an object with ${REQUIRED_OPS.join(", ")}`);
   }

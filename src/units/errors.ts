@@ -94,6 +94,26 @@ export function checkNumbers(first: number, count: number): void {
   if (typeof count !== "number") throw new InvalidArgumentError("count", count, "an integer");
 }
 
+/** Throws unless `value` is an object of this class. `expected`: "a PinnedMemory". */
+export function checkInstance(
+  what: string,
+  value: unknown,
+  type: { readonly [Symbol.hasInstance]: (value: unknown) => boolean },
+  expected: string,
+): void {
+  if (!type[Symbol.hasInstance](value)) throw new InvalidArgumentError(what, value, expected);
+}
+
+/** Throws unless `value` is an object with these functions. `expected`: "the memory of a process". */
+export function checkFunctions(what: string, value: unknown, names: readonly string[], expected: string): void {
+  const object = (typeof value === "object" ? value : undefined) as
+    | Readonly<Record<string, unknown>>
+    | null
+    | undefined;
+  const missing = names.find((name) => typeof object?.[name] !== "function");
+  if (missing !== undefined) throw new InvalidArgumentError(what, value, `${expected}, with a function ${missing}`);
+}
+
 /** Throws unless `value` is an integer in [low, high]. */
 export function checkInteger(what: string, value: number, low: number, high: number): void {
   if (!Number.isInteger(value) || value < low || value > high) {

@@ -16,11 +16,12 @@ import { swapBytes } from "../../formats/address.ts";
 import type { Hypercall } from "../../machine/contract.ts";
 import * as papr from "../../platforms/pseries/papr.ts";
 import type { Errno } from "../../units/errno.ts";
-import { InvalidArgumentError, InvariantError } from "../../units/errors.ts";
+import { checkInstance, InvalidArgumentError, InvariantError } from "../../units/errors.ts";
+import { checkKeys } from "../../units/keys.ts";
 import { HIGH_WORD, LOW_WORD } from "../../units/words64.ts";
 import { type FoundTable, PERMISSIONS } from "./guest-changes.ts";
 import { NO_PAGE } from "./guest-memory.ts";
-import type { GuestTables } from "./guest-tables.ts";
+import { GuestTables } from "./guest-tables.ts";
 
 // Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
 const { H_GET_TCE, H_PUT_TCE, H_PUT_TCE_INDIRECT, H_STUFF_TCE, TCES_PER_CALL } = papr;
@@ -67,7 +68,12 @@ export class GuestCalls {
   #args: BigUint64Array = new BigUint64Array(0);
   #words: Uint32Array = new Uint32Array(0);
 
-  constructor({ tables, readUser, userSpace = refuse }: GuestCallsOptions) {
+  /** Throws InvalidArgumentError for options of other types. */
+  constructor(options: GuestCallsOptions) {
+    checkKeys("a guest's calls", options, { tables: "object", readUser: "function", userSpace: "function" });
+    const { tables, readUser, userSpace = refuse } = options;
+    checkInstance("tables of a guest's calls", tables, GuestTables, "a view of a guest's tables");
+    if (readUser === undefined) throw new InvalidArgumentError("readUser of a guest's calls", readUser, "a function");
     this.#tables = tables;
     this.#readUser = readUser;
     this.#userSpace = userSpace;
@@ -77,8 +83,9 @@ export class GuestCalls {
   /** KVM's own answer: H_TOO_HARD for what it leaves to user space, calls included that are not for TCEs. */
   answer(number: number, args: BigUint64Array): number {
     if (!isTceCall(number)) return H_TOO_HARD;
-    if (args.length < 4) throw new InvalidArgumentError("arguments of a hypercall", args.length, "room for 4");
     if (args !== this.#args) {
+      if (!(args instanceof BigUint64Array)) throw new InvalidArgumentError("arguments", args, "a BigUint64Array");
+      if (args.length < 4) throw new InvalidArgumentError("arguments of a hypercall", args.length, "room for 4");
       this.#args = args;
       this.#words = new Uint32Array(args.buffer, args.byteOffset, args.length * 2);
     }

@@ -10,6 +10,7 @@ import { USER_PAGE_SHIFT, USER_PAGES, userRange } from "../../pinned/user-memory
 import { load, store } from "../../shared/memory.ts";
 import type { Errno } from "../../units/errno.ts";
 import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
+import { checkKeys } from "../../units/keys.ts";
 import { MAX_ENTRIES } from "../../units/numbers.ts";
 import { type GuestState, MEMORY, memoryAt } from "./guest-layout.ts";
 
@@ -35,6 +36,7 @@ export interface GuestPages {
 
 /** The range in pages. "EINVAL": not aligned, or beyond 2^64, or 8 TiB and more. Throws InvalidArgumentError for other types. */
 export function guestPagesOf(range: GuestMemoryRange): GuestPages | Errno {
+  checkKeys("a range of guest memory", range, { guestAddress: "any", bytes: "any", userAddress: "any" });
   const { guestAddress, bytes, userAddress } = range;
   if (typeof bytes !== "bigint") throw new InvalidArgumentError("bytes of guest memory", bytes, "a bigint");
   const guest = userRange(guestAddress, bytes === 0n ? 4096n : bytes);

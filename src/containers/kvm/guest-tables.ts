@@ -13,13 +13,13 @@
  * before the pinned memory. With the process of the VMM its tables end.
  */
 import type { Attachment, Recovered } from "../../crew/crew.ts";
-import type { PinnedMemory } from "../../pinned/pinned-memory.ts";
-import type { PinnedTable } from "../../pinned/pinned-table.ts";
+import { PinnedMemory } from "../../pinned/pinned-memory.ts";
+import { PinnedTable } from "../../pinned/pinned-table.ts";
 import { inherit, lock, tagOf, unlock } from "../../shared/lock.ts";
 import { glance, hintTo, load, peek, poke, type SharedBuffer, store } from "../../shared/memory.ts";
 import { checkHandle } from "../../table/handle.ts";
 import { type Errno, errnoOf, isErrno } from "../../units/errno.ts";
-import { checkInteger, InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { checkInstance, checkInteger, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { checkKeys } from "../../units/keys.ts";
 import { MAX_ENTRIES } from "../../units/numbers.ts";
 import { type FoundTable, GuestChanges } from "./guest-changes.ts";
@@ -125,6 +125,7 @@ export class GuestTables {
     checkInteger("TCEs of a guest's tables", entries, 1, 2 ** 27);
     checkInteger("tables of a guest", tables, 1, 1024);
     checkInteger("memory slots of a guest", memorySlots, 1, 1024);
+    checkInstance("pinned of a guest's tables", pinned, PinnedMemory, "a view of a pinned memory");
     if (!pinned.hasOwner(owner)) {
       throw new InvalidArgumentError("owner of a guest's tables", owner, "an owner that has not ended");
     }
@@ -134,6 +135,7 @@ export class GuestTables {
 
   /** A view for the calling thread, on its view of the pinned memory. Throws FormatError for a foreign handle, and as Crew.enter. */
   static attach(pinned: PinnedMemory, handle: GuestTablesHandle): GuestTables {
+    checkInstance("pinned of a guest's tables", pinned, PinnedMemory, "a view of a pinned memory");
     checkHandle("a guest's tables", handle, { state: "shared", structure: "count" });
     return new GuestTables(pinned, handle, openGuestState(handle.state));
   }
@@ -154,7 +156,8 @@ export class GuestTables {
    * memory, to which the pages of its TCEs are charged, or no room; "EBUSY": the liobn is taken. "ESRCH": the process has ended.
    */
   createTable(liobn: number, window: GuestWindow): Errno | undefined {
-    checkInteger("liobn", liobn, 0, 2 ** 32 - 1);
+    checkLiobn(liobn);
+    checkKeys("the window of a guest table", window, { pageShift: "any", offset: "any", size: "any" });
     const { pageShift, offset, size } = window;
     checkInteger("page shift of a guest table", pageShift, 0, Number.MAX_SAFE_INTEGER);
     checkInteger("offset of a guest table in IO pages", offset, 0, Number.MAX_SAFE_INTEGER);
@@ -168,6 +171,7 @@ export class GuestTables {
    * busy; the table answers no call any more, and what is still mapped stays counted; repeat the call.
    */
   removeTable(liobn: number): Errno | undefined {
+    checkLiobn(liobn);
     return this.#locked(() => {
       const table = this.#tableOf(liobn);
       return table === NONE ? "ENOENT" : this.#remove(table);
@@ -191,6 +195,8 @@ export class GuestTables {
    * begin at the same bus address, is smaller, or has larger pages. "ENOSPC": 8 are attached.
    */
   attachHardware(liobn: number, hardware: PinnedTable): Errno | undefined {
+    checkLiobn(liobn);
+    checkInstance("hardware table", hardware, PinnedTable, "a PinnedTable");
     return this.#locked(() => {
       const table = this.#liveTableOf(liobn);
       if (table === NONE) return "ENOENT";
@@ -205,6 +211,8 @@ export class GuestTables {
    * is put into it any more; repeat the call.
    */
   detachHardware(liobn: number, hardware: PinnedTable): Errno | undefined {
+    checkLiobn(liobn);
+    checkInstance("hardware table", hardware, PinnedTable, "a PinnedTable");
     return this.#locked(() => {
       const table = this.#tableOf(liobn);
       const which = table === NONE ? NONE : this.#attachmentOf(table, hardware);
@@ -219,6 +227,7 @@ export class GuestTables {
    * such table. Nothing may be written there.
    */
   pagesOf(liobn: number): GuestTablePages | undefined {
+    checkLiobn(liobn);
     const table = this.#liveTableOf(liobn);
     if (table === NONE) return undefined;
     const { buffer, words } = this.#state;
@@ -231,6 +240,7 @@ export class GuestTables {
 
   /** Finds the table of a liobn. False: there is none. `changes` answers "ENXIO" if it is removed later. */
   find(liobn: number, into: FoundTable): boolean {
+    if (this.#isClosed) throw viewClosed();
     const { words } = this.#state;
     for (let table = 0; table < this.#state.tables; table++) {
       const at = tableAt(this.#state, table);
@@ -304,9 +314,7 @@ export class GuestTables {
   // With the lock of changes held.
 
   #locked(action: () => Errno | undefined): Errno | undefined {
-    if (this.#isClosed) {
-      throw new IovaError("view-closed", "this view of the guest's tables is closed; attach a new one");
-    }
+    if (this.#isClosed) throw viewClosed();
     // A change of this thread that waits has the lock of an entry, for which the action may have to wait.
     if (this.changes.finish(this.#thread) === "EAGAIN") return "EAGAIN";
     const { words } = this.#state;
@@ -525,4 +533,12 @@ export class GuestTables {
     }
     return undefined;
   }
+}
+
+function checkLiobn(liobn: number): void {
+  checkInteger("liobn", liobn, 0, 2 ** 32 - 1);
+}
+
+function viewClosed(): IovaError {
+  return new IovaError("view-closed", "this view of the guest's tables is closed; attach a new one");
 }

@@ -1,6 +1,7 @@
 /** sPAPR containers over powernv bridges: each error of each call, and what devices reach. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { ModelOps } from "../../dma/ops.model.ts";
 import type { SoftwareMachine } from "../../machines/software/machine.ts";
 import { PinnedMemory } from "../../pinned/pinned-memory.ts";
 import type { UserMemory } from "../../pinned/user-memory.ts";
@@ -427,7 +428,7 @@ describe("windows", () => {
     assert.equal(container.attachGroup({ ...group, fixedTables: [] }), "ENODEV");
     const fixed = {
       window: { base: 0n, pageShift: 12, entries: 16 },
-      ops: {} as never,
+      ops: new ModelOps(16),
       handle: {},
       release: () => undefined,
     };

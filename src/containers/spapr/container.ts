@@ -18,11 +18,11 @@
  * The calls and errors are those of the kernel's published interface (linux/vfio.h) as its users see them; docs/verification.md lists
  * the answers that no kernel has confirmed yet.
  */
-import type { PinnedMemory } from "../../pinned/pinned-memory.ts";
+import { PinnedMemory } from "../../pinned/pinned-memory.ts";
 import type { PinnedTable } from "../../pinned/pinned-table.ts";
 import { USER_PAGE_SHIFT, userRange } from "../../pinned/user-memory.ts";
 import { type Errno, isErrno } from "../../units/errno.ts";
-import { IovaError } from "../../units/errors.ts";
+import { checkFunctions, checkInstance, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { checkKeys } from "../../units/keys.ts";
 import type { Access } from "../../units/numbers.ts";
 import {
@@ -89,6 +89,7 @@ export class SpaprContainer {
     checkKeys("a container", options, { pinned: "object", owner: "any", kind: "any" });
     const { kind, owner, pinned } = options;
     if (kind !== "spapr-v1" && kind !== "spapr-v2") return "EINVAL";
+    checkInstance("pinned of a container", pinned, PinnedMemory, "a view of a pinned memory");
     return pinned.hasOwner(owner) ? new SpaprContainer(options, kind) : "ESRCH";
   }
 
@@ -98,6 +99,8 @@ export class SpaprContainer {
    * group has no table at all. "EAGAIN": the platform is busy.
    */
   attachGroup(group: SpaprGroup, caller: number = this.owner): Errno | undefined {
+    checkFunctions("group", group, ["takeOwnership", "releaseOwnership"], "an SpaprGroup");
+    if (!Array.isArray(group.fixedTables)) throw new InvalidArgumentError("group", group, "an SpaprGroup");
     const errno = this.#refusalOf(group, caller);
     if (errno !== undefined) return errno;
     const taken = group.takeOwnership() ?? this.#windows.setAllIn(group, this.#groups.length === 0);
@@ -119,7 +122,7 @@ export class SpaprContainer {
 
   /** The windows of the container, in the order of their bus addresses. "ENXIO": it has no group. */
   info(request: { readonly argsz?: number } = {}, caller: number = this.owner): SpaprInfo | Errno {
-    checkRequest({ ...request }, []);
+    checkRequest(request, ["argsz"]);
     if (!this.#isCaller(caller)) return "EPERM";
     if (!hasHeader(request, ARGSZ.info)) return "EINVAL";
     const [group] = this.#groups;
@@ -167,7 +170,7 @@ export class SpaprContainer {
    * one enables the container.
    */
   register(request: MemoryRequest, caller: number = this.owner): Errno | undefined {
-    checkRequest({ ...request }, ["userAddress", "bytes"]);
+    checkRequest(request, ["argsz", "flags", "userAddress", "bytes"]);
     checkAddresses({ ...request }, "userAddress", "bytes");
     if (!this.#isCaller(caller)) return "EPERM";
     if (this.kind !== "spapr-v2") return "ENOTTY";
@@ -190,7 +193,7 @@ export class SpaprContainer {
    * exactly this range. "EBUSY": something of it is mapped.
    */
   unregister(request: MemoryRequest, caller: number = this.owner): Errno | undefined {
-    checkRequest({ ...request }, ["userAddress", "bytes"]);
+    checkRequest(request, ["argsz", "flags", "userAddress", "bytes"]);
     checkAddresses({ ...request }, "userAddress", "bytes");
     if (!this.#isCaller(caller)) return "EPERM";
     if (this.kind !== "spapr-v2") return "ENOTTY";
@@ -206,7 +209,7 @@ export class SpaprContainer {
    * for the table. "EBUSY", "EAGAIN": a group can't set it; then no group has it. A default window that is not made yet is made first.
    */
   createWindow(request: CreateWindowRequest, caller: number = this.owner): bigint | Errno {
-    checkRequest({ ...request }, ["pageShift", "windowBytes", "levels"]);
+    checkRequest(request, ["argsz", "flags", "pageShift", "windowBytes", "levels"]);
     checkAddresses({ ...request }, "windowBytes");
     if (!this.#isCaller(caller)) return "EPERM";
     if (this.kind !== "spapr-v2") return "ENOTTY";
@@ -223,7 +226,7 @@ export class SpaprContainer {
    * "ENOTTY": version 1. "EINVAL": a short request, flags, or no such window. "EAGAIN": the platform is busy; repeat the call.
    */
   removeWindow(request: RemoveWindowRequest, caller: number = this.owner): Errno | undefined {
-    checkRequest({ ...request }, ["iova"]);
+    checkRequest(request, ["argsz", "flags", "iova"]);
     checkAddresses({ ...request }, "iova");
     if (!this.#isCaller(caller)) return "EPERM";
     if (this.kind !== "spapr-v2") return "ENOTTY";
@@ -244,7 +247,7 @@ export class SpaprContainer {
    * memory is being unregistered. "EFAULT": version 1, a page is not present. "ENOMEM": no memory for the table. "EAGAIN": the platform is busy.
    */
   map(request: MapRequest, caller: number = this.owner): Errno | undefined {
-    checkRequest({ ...request }, ["iova", "userAddress", "bytes"]);
+    checkRequest(request, ["argsz", "flags", "iova", "userAddress", "bytes"]);
     checkAddresses({ ...request }, "iova", "userAddress", "bytes");
     if (!this.#isCaller(caller) || !this.#isEnabled) return "EPERM";
     if (!hasHeader(request, ARGSZ.map, READ_OR_WRITE)) return "EINVAL";
@@ -262,7 +265,7 @@ export class SpaprContainer {
    * window there. "EAGAIN": the platform is busy; repeat the call.
    */
   unmap(request: UnmapRequest, caller: number = this.owner): Errno | undefined {
-    checkRequest({ ...request }, ["iova", "bytes"]);
+    checkRequest(request, ["argsz", "flags", "iova", "bytes"]);
     checkAddresses({ ...request }, "iova", "bytes");
     if (!this.#isCaller(caller) || !this.#isEnabled) return "EPERM";
     if (!hasHeader(request, ARGSZ.unmap)) return "EINVAL";

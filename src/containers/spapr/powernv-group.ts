@@ -4,12 +4,13 @@
  */
 
 import { PAGE_SHIFTS_OF } from "../../platforms/powernv/geometry.ts";
-import type { GroupOwnership, TableGroup } from "../../platforms/powernv/group.ts";
-import type { Phb } from "../../platforms/powernv/phb.ts";
-import type { PowernvTable, PowernvTableHandle } from "../../platforms/powernv/table.ts";
+import { type GroupOwnership, TableGroup } from "../../platforms/powernv/group.ts";
+import { Phb } from "../../platforms/powernv/phb.ts";
+import { PowernvTable, type PowernvTableHandle } from "../../platforms/powernv/table.ts";
 import { type Errno, isErrno } from "../../units/errno.ts";
-import { InvalidArgumentError, IovaError } from "../../units/errors.ts";
+import { checkInstance, InvalidArgumentError, IovaError } from "../../units/errors.ts";
 import { type Failure, isFailure } from "../../units/failure.ts";
+import { checkKeys } from "../../units/keys.ts";
 import type { DmaWindow } from "../../units/numbers.ts";
 import type { DefaultWindow, SpaprGroup, SpaprTable, SpaprWindowShape, WindowOps } from "./group.ts";
 
@@ -24,6 +25,20 @@ export interface PowernvGroupOptions {
 
 /** One thread's view. Groups of one bridge can be in one container. */
 export function powernvSpaprGroup(phb: Phb, group: TableGroup, options: PowernvGroupOptions = {}): SpaprGroup {
+  checkInstance("phb of a group", phb, Phb, "a view of a PHB");
+  checkInstance("group", group, TableGroup, "a TableGroup of the PHB");
+  checkKeys("a group of a powernv bridge", options, { tables: "object", defaultBytes: "any" });
+  const { tables = [], defaultBytes = 0n } = options;
+  if (!Array.isArray(tables)) throw new InvalidArgumentError("tables of a group", tables, "an array");
+  for (const table of tables) checkInstance("table of a group", table, PowernvTable, "a PowernvTable");
+  const isSize = typeof defaultBytes === "bigint" && defaultBytes >= 0n && defaultBytes <= 2n ** 31n;
+  if (!isSize || (defaultBytes & (defaultBytes - 1n)) !== 0n) {
+    throw new InvalidArgumentError(
+      "defaultBytes of a group",
+      defaultBytes,
+      "a power of two up to 2^31, or 0, as a bigint",
+    );
+  }
   return new PowernvSpaprGroup(phb, group, options);
 }
 
