@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Worker } from "node:worker_threads";
+import { reclaimBusy } from "../pinned/reclaim.model.ts";
 import { ContainerEnd } from "./container-end.ts";
 import type { KilledWork } from "./killed.test.worker.ts";
 import {
@@ -49,7 +50,7 @@ async function kill(scene: Scene, kind: KilledWork["kind"], seed: number): Promi
   await new Promise((resolve) => setTimeout(resolve, seed % 4));
   await worker.terminate();
   const { pins } = pinned;
-  assert.equal(machine.crew.reclaim(seat.thread, "everything").isFree, true);
+  assert.equal(reclaimBusy(machine.crew, seat.thread), true);
   assert.equal(end.isEnded, true);
   end.close();
   assert.equal(pinned.pins, 0);

@@ -13,6 +13,7 @@ import { type KilledWork, memoryWith, PAGES } from "./killed.test.worker.ts";
 import { opsWords, StaleOps } from "./ops.model.ts";
 import { PinnedMemory } from "./pinned-memory.ts";
 import { PinnedTable } from "./pinned-table.ts";
+import { reclaimBusy } from "./reclaim.model.ts";
 
 const ENTRIES = 32;
 
@@ -82,7 +83,7 @@ class Scene {
     const { thread } = process;
     assert.ok(thread !== undefined);
     await thread.worker.terminate();
-    assert.equal(this.crew.reclaim(thread.number, "everything").isFree, true);
+    assert.equal(reclaimBusy(this.crew, thread.number), true);
     process.thread = undefined;
     if (place === 0) return;
     assert.equal(this.pinned.hasOwner(process.owner), false);
