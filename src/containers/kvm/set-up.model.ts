@@ -27,7 +27,7 @@ export const LIST_PAGE = 255;
 const THREADS = 6;
 
 /** The physical page behind a guest page: blocks of 64 KiB, not in order. */
-export function physicalPage(guestPage: number): number {
+function physicalPage(guestPage: number): number {
   return 16 * (1 + ((Math.floor(guestPage / 16) * 7 + 3) % 16)) + (guestPage % 16);
 }
 
