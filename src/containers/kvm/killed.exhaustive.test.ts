@@ -1,0 +1,3 @@
+import { testKills } from "./killed.model.ts";
+
+testKills(520);
