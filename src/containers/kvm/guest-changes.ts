@@ -14,6 +14,7 @@
  * When the platform is busy, the change stays where it is, and the next call of the thread goes on with it.
  */
 import type { PinnedTable } from "../../pinned/pinned-table.ts";
+import { USER_PAGE_SHIFT } from "../../pinned/user-memory.ts";
 import { holderOf, lock, tagOf, unlock } from "../../shared/lock.ts";
 import { glance, load, peek, poke } from "../../shared/memory.ts";
 import { type Errno, isErrno } from "../../units/errno.ts";
@@ -279,7 +280,11 @@ export class GuestChanges {
     if (view === undefined || view === "ENXIO") return undefined;
     const scale = this.#scale(table, view);
     const first = this.#get(thread, OPERATION.first) * scale;
-    return access === 0 ? view.unmap(first, scale) : view.map(first, scale, userPage, access);
+    if (access === 0) return view.unmap(first, scale);
+    const errno = view.map(first, scale, userPage, access);
+    return errno === undefined || errno === "EAGAIN"
+      ? errno
+      : unlessMapped(view, first, scale, userPage, access, errno);
   }
 
   #unmap(thread: number): Errno | undefined {
@@ -332,4 +337,25 @@ export class GuestChanges {
   #set(thread: number, word: number, value: number): void {
     poke(this.#state.words, operationAt(thread) + word, value);
   }
+}
+
+/**
+ * The errno of a map, unless the entries lead there already: a step that is repeated may have been taken before. Its repetition can fail, while
+ * another thread tries to unregister the region.
+ */
+function unlessMapped(
+  view: PinnedTable,
+  first: number,
+  count: number,
+  userPage: number,
+  access: Access,
+  errno: Errno,
+): Errno | undefined {
+  const pagesPerEntry = 2 ** (view.window.pageShift - USER_PAGE_SHIFT);
+  for (let i = 0; i < count; i++) {
+    const found = view.get(first + i);
+    if (found === "EAGAIN") return found;
+    if (isErrno(found) || found?.userPage !== userPage + i * pagesPerEntry || found.access !== access) return errno;
+  }
+  return undefined;
 }
