@@ -9,8 +9,8 @@
  * guest maps logical addresses, which equal real addresses here.
  *
  * kvm: KVM answers TOO_HARD to calls that it can't handle; `userSpace` then answers instead, and the guest sees only that answer. By
- * default user space has no further windows or memory and answers H_PARAMETER. Tables attached to hardware tables (with the same start, at
- * least that size, and no larger pages) are not modelled.
+ * default user space has no further windows or memory and answers H_PARAMETER. Tables attached to hardware tables are not the model's:
+ * containers/kvm has them.
  */
 
 import type { Crew } from "../../../crew/crew.ts";
