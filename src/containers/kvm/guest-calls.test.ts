@@ -125,10 +125,31 @@ test("stuff itself does not check 512, and stores the value in every entry", () 
   );
 });
 
-test("a guest's list of more than 512 changes nothing: the guest splits it (spec section 8, defect 17)", () => {
-  const { vcpu, ...scene } = attachedScene();
-  assert.equal(vcpu.putList(0, [tceOf(1), tceOf(2)], 513), PARAMETER);
-  assert.deepEqual([vcpu.get(0), vcpu.get(1), countsOf(scene)], [0n, 0n, { 0: 0, 16: 0 }]);
+test("a list of more than 512 changes nothing, also where the window has room (spec section 8, defect 17)", () => {
+  const { tables, ...scene } = sceneOf();
+  const vcpu = new Vcpu({ tables, ...scene });
+  assert.equal(tables.createTable(LIOBN, { pageShift: 12, offset: 0, size: 1000 }), undefined);
+  const list = Array.from({ length: 512 }, () => tceOf(1));
+  assert.equal(vcpu.putList(0, list, 513), PARAMETER);
+  assert.deepEqual([vcpu.get(0), vcpu.get(511)], [0n, 0n]);
+  assert.equal(vcpu.putList(0, list), SUCCESS);
+  assert.deepEqual([vcpu.get(0), vcpu.get(511), vcpu.get(512)], [0x1003n, 0x1003n, 0n]);
+});
+
+test("a list with a page that does not fit the hardware's IO page changes nothing", () => {
+  const { tables, hardware, pinned, owner, ...scene } = sceneOf({ shifts: [16] });
+  const vcpu = new Vcpu({ tables, hardware, pinned, owner, ...scene });
+  assert.equal(tables.createTable(LIOBN, { pageShift: 16, offset: 0, size: ENTRIES / 16 }), undefined);
+  assert.equal(tables.attachHardware(LIOBN, hardware[0] as never), undefined);
+  assert.equal(typeof pinned.register(owner, USER_PAGE, 32), "number");
+  assert.equal(typeof pinned.register(owner, USER_PAGE + 32, 17), "number", "backed by pages of 4 KiB alone");
+  const guestAddress = 2n ** 24n;
+  const userAddress = BigInt(USER_PAGE + 1) << 12n;
+  assert.equal(tables.setMemory(1, { guestAddress, bytes: 65536n, userAddress }), undefined);
+  assert.equal(vcpu.putList(0, [tceOf(0), tceOf(32)]), TOO_HARD, "pages behind the region are smaller");
+  assert.equal(vcpu.putList(0, [tceOf(0), guestAddress + 3n]), TOO_HARD, "the user address is not aligned");
+  assert.deepEqual([vcpu.get(0), hardware[0]?.mapped], [0n, 0]);
+  assert.equal(vcpu.putList(0, [tceOf(0), tceOf(16)]), SUCCESS);
 });
 
 test("a guest page of several hardware pages is mapped as a whole", () => {
@@ -254,4 +275,9 @@ test("a vCPU whose thread has no view of an attached table leaves its calls to u
   for (const table of other.hardware) assert.equal(other.tables.attachHardware(LIOBN, table), undefined);
   assert.equal(second.put(3, tceOf(1)), SUCCESS);
   assert.deepEqual([vcpu.get(3), deviceReads(machine, "disk", 3)], [0x1003n, 1]);
+  // A view stays known when another thread detaches the table and attaches it again.
+  assert.equal(other.tables.detachHardware(LIOBN, other.hardware[1] as never), undefined);
+  assert.equal(other.tables.attachHardware(LIOBN, other.hardware[1] as never), undefined);
+  assert.equal(vcpu.put(3, tceOf(2)), SUCCESS);
+  assert.equal(deviceReads(machine, "disk", 3), 2);
 });

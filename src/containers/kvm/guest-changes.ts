@@ -66,7 +66,7 @@ export interface FoundTable {
   first: number;
 }
 
-/** This thread's views of attached tables, by the number of the attachment. */
+/** This thread's views of hardware tables, by their HARDWARE.structure. */
 export type HardwareViews = ReadonlyMap<number, PinnedTable>;
 
 /** One thread's view. */
@@ -139,9 +139,9 @@ export class GuestChanges {
   /** This thread's view of an attached table; undefined: none is attached there, or it is being detached; "ENXIO": the thread has no view of it. */
   hardware(table: number, which: number): PinnedTable | "ENXIO" | undefined {
     const at = hardwareAt(this.#state, table, which);
-    const attachment = glance(this.#state.words, at + HARDWARE.attachment);
-    if (attachment === 0 || glance(this.#state.words, at + HARDWARE.isLeaving) !== 0) return undefined;
-    return this.#views.get(attachment) ?? "ENXIO";
+    const structure = glance(this.#state.words, at + HARDWARE.structure);
+    if (structure === 0 || glance(this.#state.words, at + HARDWARE.isLeaving) !== 0) return undefined;
+    return this.#views.get(structure) ?? "ENXIO";
   }
 
   /**

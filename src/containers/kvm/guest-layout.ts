@@ -23,10 +23,8 @@ const MAGIC = 0x4b564d54;
 /** Version of this layout. Raised with every change that another version could misread. */
 const VERSION = 1;
 
-/** Words of the header. All but `attachments` are constant. */
+/** Words of the header. Constant. */
 const HEADER = { magic: 0, version: 1, owner: 2, tables: 3, memorySlots: 4, entries: 5, threads: 6, locks: 7 } as const;
-/** Counts attachments of hardware tables: each gets a number of its own. With the lock of changes held. */
-export const ATTACHMENTS_AT = 32;
 /** The lock of changes: of tables, attachments and memory slots. */
 export const CHANGES_LOCK_AT = 64;
 const LOCKS_AT = 96;
@@ -89,12 +87,10 @@ export const GENERATION_UNIT = 4;
 
 /** An attachment of a hardware table. */
 export const HARDWARE = {
-  /** The attachment's number; 0: none. */
-  attachment: 0,
-  /** The pinned table's number in the crew. */
-  structure: 1,
+  /** The pinned table's number in the crew + 1, which no other ever has; 0: none is attached. */
+  structure: 0,
   /** 1: it is being detached; nothing is put into it any more. */
-  isLeaving: 2,
+  isLeaving: 1,
 
   words: 4,
 } as const;

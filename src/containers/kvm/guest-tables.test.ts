@@ -156,6 +156,26 @@ test("a platform that is busy keeps the memory counted until a detach succeeds (
   assert.deepEqual([countsOf(scene), pinned.chargedPages(owner)], [{ 0: 0, 1: 0 }, 2]);
 });
 
+test("a detachment that the platform does not end is repeated; nothing is put into the table meanwhile", () => {
+  const scene = sceneOf({ shifts: [12] });
+  const { tables, hardware, pinned, owner, tces } = scene;
+  const vcpu = new Vcpu(scene);
+  const [nic] = hardware as [(typeof hardware)[0]];
+  assert.equal(tables.createTable(LIOBN, WHOLE), undefined);
+  assert.equal(tables.attachHardware(LIOBN, nic), undefined);
+  assert.equal(typeof pinned.register(owner, USER_PAGE, 8), "number");
+  assert.equal(vcpu.put(3, tceOf(0)), 0);
+  const ops = (tces[0] as (typeof tces)[0]).ops;
+  const { invalidate } = ops;
+  ops.invalidate = () => "platform-busy";
+  assert.equal(tables.detachHardware(LIOBN, nic), "EAGAIN");
+  assert.deepEqual([vcpu.put(4, tceOf(1)), countsOf(scene)], [0, { 0: 1 }]);
+  assert.equal(tables.attachHardware(LIOBN, nic), "EBUSY");
+  ops.invalidate = invalidate;
+  assert.equal(tables.detachHardware(LIOBN, nic), undefined);
+  assert.deepEqual([countsOf(scene), vcpu.get(3), tables.attachHardware(LIOBN, nic)], [{ 0: 0 }, 3n, undefined]);
+});
+
 test("memory slots: overlaps are EEXIST, what is not aligned EINVAL, 0 bytes end a slot", () => {
   const { tables } = sceneOf();
   const MIB = 2n ** 20n;

@@ -16,7 +16,7 @@ import type { Attachment, Recovered } from "../../crew/crew.ts";
 import { PinnedMemory } from "../../pinned/pinned-memory.ts";
 import { PinnedTable } from "../../pinned/pinned-table.ts";
 import { inherit, lock, tagOf, unlock } from "../../shared/lock.ts";
-import { glance, hintTo, load, peek, poke, type SharedBuffer, store } from "../../shared/memory.ts";
+import { glance, hintTo, load, poke, type SharedBuffer, store } from "../../shared/memory.ts";
 import { checkHandle } from "../../table/handle.ts";
 import { type Errno, errnoOf, isErrno } from "../../units/errno.ts";
 import { checkInstance, checkInteger, InvalidArgumentError, IovaError } from "../../units/errors.ts";
@@ -24,7 +24,6 @@ import { checkKeys } from "../../units/keys.ts";
 import { MAX_ENTRIES } from "../../units/numbers.ts";
 import { type FoundTable, GuestChanges } from "./guest-changes.ts";
 import {
-  ATTACHMENTS_AT,
   CHANGES_LOCK_AT,
   createGuestState,
   FREE,
@@ -192,7 +191,7 @@ export class GuestTables {
   /**
    * Attaches a hardware table: what the guest puts from now on, it gets too. What the guest put before is not in it. For a table that is attached
    * already: makes this thread's view of it known. "ENOENT": there is no such guest table. "EINVAL": the hardware table belongs to another process, does not
-   * begin at the same bus address, is smaller, or has larger pages. "ENOSPC": 8 are attached.
+   * begin at the same bus address, is smaller, or has larger pages. "EBUSY": it is half detached; repeat `detachHardware`. "ENOSPC": 8 are attached.
    */
   attachHardware(liobn: number, hardware: PinnedTable): Errno | undefined {
     checkLiobn(liobn);
@@ -201,8 +200,11 @@ export class GuestTables {
       const table = this.#liveTableOf(liobn);
       if (table === NONE) return "ENOENT";
       if (hardware.owner !== this.owner || !this.#fits(table, hardware)) return "EINVAL";
-      const which = this.#attachmentOf(table, hardware);
-      return which === NONE ? this.#attach(table, hardware) : this.#remember(table, which, hardware);
+      this.#views.set(structureOf(hardware), hardware);
+      const which = this.#attachmentOf(table, structureOf(hardware));
+      if (which === NONE) return this.#attach(table, hardware);
+      const isLeaving = glance(this.#state.words, hardwareAt(this.#state, table, which) + HARDWARE.isLeaving) !== 0;
+      return isLeaving ? "EBUSY" : undefined;
     });
   }
 
@@ -215,9 +217,9 @@ export class GuestTables {
     checkInstance("hardware table", hardware, PinnedTable, "a PinnedTable");
     return this.#locked(() => {
       const table = this.#tableOf(liobn);
-      const which = table === NONE ? NONE : this.#attachmentOf(table, hardware);
+      const which = table === NONE ? NONE : this.#attachmentOf(table, structureOf(hardware));
       if (which === NONE) return "ENOENT";
-      this.#remember(table, which, hardware);
+      this.#views.set(structureOf(hardware), hardware);
       return this.#detach(table, which);
     });
   }
@@ -381,15 +383,11 @@ export class GuestTables {
 
   #attach(table: number, hardware: PinnedTable): Errno | undefined {
     const { words } = this.#state;
-    const which = this.#freeAttachment(table);
+    const which = this.#attachmentOf(table, 0);
     if (which === NONE) return "ENOSPC";
-    const attachment = (peek(words, ATTACHMENTS_AT) % (2 ** 31 - 2)) + 1;
-    poke(words, ATTACHMENTS_AT, attachment);
-    this.#views.set(attachment, hardware);
     const at = hardwareAt(this.#state, table, which);
     hintTo(words, at + HARDWARE.isLeaving, 0);
-    hintTo(words, at + HARDWARE.structure, hardware.handle.structure + 1);
-    hintTo(words, at + HARDWARE.attachment, attachment);
+    hintTo(words, at + HARDWARE.structure, structureOf(hardware));
     // Changes that begin after this see it.
     return this.changes.awaitChanges();
   }
@@ -397,27 +395,20 @@ export class GuestTables {
   #detach(table: number, which: number): Errno | undefined {
     const { words } = this.#state;
     const at = hardwareAt(this.#state, table, which);
-    const attachment = glance(words, at + HARDWARE.attachment);
-    if (attachment === 0) return undefined;
-    const view = this.#views.get(attachment);
+    const structure = glance(words, at + HARDWARE.structure);
+    if (structure === 0) return undefined;
+    const view = this.#views.get(structure);
     if (view === undefined) {
-      throw new IovaError(
-        "not-attached",
-        `thread ${this.#thread} has no view of a hardware table of guest table ${table}`,
-      );
+      const message = `thread ${this.#thread} has no view of a hardware table of guest table ${table}`;
+      throw new IovaError("not-attached", message);
     }
     // Nothing is put into it from here on.
     hintTo(words, at + HARDWARE.isLeaving, 1);
     const size = glance(words, tableAt(this.#state, table) + TABLE.size);
     const entries = size * 2 ** (glance(words, tableAt(this.#state, table) + TABLE.pageShift) - view.window.pageShift);
     const errno = this.changes.awaitChanges() ?? view.unmap(0, entries);
-    if (errno !== undefined) return errno;
-    hintTo(words, at + HARDWARE.attachment, 0);
-    return undefined;
-  }
-
-  #remember(table: number, which: number, hardware: PinnedTable): undefined {
-    this.#views.set(glance(this.#state.words, hardwareAt(this.#state, table, which) + HARDWARE.attachment), hardware);
+    if (errno === undefined) hintTo(words, at + HARDWARE.structure, 0);
+    return errno;
   }
 
   #fits(table: number, { window }: PinnedTable): boolean {
@@ -430,21 +421,11 @@ export class GuestTables {
     return window.entries >= glance(words, at + TABLE.size) * 2 ** (pageShift - window.pageShift);
   }
 
-  /** Which attachment of the table is this hardware table's; NONE. */
-  #attachmentOf(table: number, hardware: PinnedTable): number {
+  /** Which attachment of the table has this structure, 0 for a free one; NONE. */
+  #attachmentOf(table: number, structure: number): number {
     for (let which = 0; which < MOST_HARDWARE; which++) {
-      const at = hardwareAt(this.#state, table, which);
-      const isAttached = glance(this.#state.words, at + HARDWARE.attachment) !== 0;
-      const structure = glance(this.#state.words, at + HARDWARE.structure);
-      if (isAttached && structure === ((hardware.handle.structure + 1) | 0)) return which;
-    }
-    return NONE;
-  }
-
-  #freeAttachment(table: number): number {
-    for (let which = 0; which < MOST_HARDWARE; which++) {
-      const at = hardwareAt(this.#state, table, which);
-      if (glance(this.#state.words, at + HARDWARE.attachment) === 0) return which;
+      if (glance(this.#state.words, hardwareAt(this.#state, table, which) + HARDWARE.structure) === structure)
+        return which;
     }
     return NONE;
   }
@@ -526,7 +507,7 @@ export class GuestTables {
     if (stage === REMOVING) return this.#remove(table);
     for (let which = 0; which < MOST_HARDWARE; which++) {
       const at = hardwareAt(this.#state, table, which);
-      const isLeft = glance(this.#state.words, at + HARDWARE.attachment) !== 0;
+      const isLeft = glance(this.#state.words, at + HARDWARE.structure) !== 0;
       if (!isLeft || glance(this.#state.words, at + HARDWARE.isLeaving) === 0) continue;
       const errno = this.#detach(table, which);
       if (errno !== undefined) return errno;
@@ -541,4 +522,9 @@ function checkLiobn(liobn: number): void {
 
 function viewClosed(): IovaError {
   return new IovaError("view-closed", "this view of the guest's tables is closed; attach a new one");
+}
+
+/** A hardware table's number, as HARDWARE.structure has it. */
+function structureOf({ handle }: PinnedTable): number {
+  return (handle.structure + 1) | 0;
 }
