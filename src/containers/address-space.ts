@@ -6,7 +6,7 @@
  *   map     pin, then entries of each domain, then publish; a failure clears, invalidates and unpins again.
  *   unmap   clear entries of each domain, publish, invalidate, and only then unpin: no device reaches memory that is no longer pinned.
  * While an invalidation fails, the memory stays pinned and charged, and the mapping stays listed: the unmap can be repeated. A failed map
- * leaves such entries in `#stranded`, which each later call tries to empty.
+ * leaves such entries in `#stranded`, which each later call tries to empty. Ops that throw are failures too.
  */
 
 import type { PinnedMemory } from "../pinned/pinned-memory.ts";
@@ -29,10 +29,12 @@ interface Entries {
   readonly count: number;
 }
 
-/** Entries of a failed map that could not be invalidated, and the region that they may still lead to. */
+/** Entries of a failed map that are not invalidated, and the region that they may still lead to. */
 interface Stranded {
   readonly entries: readonly Entries[];
   readonly region: number;
+  /** They have a use of the region of their own. False: the mappings of the region wait for them. */
+  readonly isUse: boolean;
 }
 
 /** What to map, in pages of 4 KiB. */
@@ -102,6 +104,7 @@ export class AddressSpace {
     this.#retryStranded();
     const errno = this.#clear(mapping, this.#domains);
     if (errno !== undefined) return errno;
+    if (this.#stranded.some(({ region, isUse }) => !isUse && region === mapping.region)) return "EBUSY";
     this.mappings.remove(mapping);
     this.#unpin(mapping);
     return undefined;
@@ -140,16 +143,27 @@ export class AddressSpace {
   /** Adds a domain and maps everything in it. Errors as `map`; then the domain has no mapping and is not added. */
   addDomain(domain: Domain): Errno | undefined {
     const done: UserMapping[] = [];
-    for (const mapping of this.mappings) {
-      const errno = this.#set(domain, mapping);
-      done.push(mapping);
-      if (errno === undefined) continue;
-      const entries = done.map((one) => entriesOf(domain, one));
-      if (!empty(entries)) for (const one of done) this.#stranded.push(this.#strandedUse(domain, one));
-      return errno;
+    let isAdded = false;
+    try {
+      for (const mapping of this.mappings) {
+        done.push(mapping);
+        const errno = this.#set(domain, mapping);
+        if (errno !== undefined) return errno;
+      }
+      this.#domains = [...this.#domains, domain];
+      isAdded = true;
+      return undefined;
+    } finally {
+      if (!isAdded) {
+        this.#strand(
+          ...done.map((one) => ({
+            entries: [entriesOf(domain, one)],
+            region: one.region,
+            isUse: this.#pinned.use(one.region, this.#user) === undefined,
+          })),
+        );
+      }
     }
-    this.#domains = [...this.#domains, domain];
-    return undefined;
   }
 
   /** Unmaps everything from a domain and removes it; the mappings stay. "EBUSY": its devices may still use some; nothing is removed. */
@@ -169,16 +183,20 @@ export class AddressSpace {
   }
 
   #place(mapping: UserMapping): Errno | undefined {
-    for (const [i, domain] of this.#domains.entries()) {
-      const errno = this.#set(domain, mapping);
-      if (errno === undefined) continue;
-      const entries = this.#domains.slice(0, i + 1).map((one) => entriesOf(one, mapping));
-      if (empty(entries)) this.#put(mapping.region);
-      else this.#stranded.push({ entries, region: mapping.region });
-      return errno;
+    const entries: Entries[] = [];
+    let isPlaced = false;
+    try {
+      for (const domain of this.#domains) {
+        entries.push(entriesOf(domain, mapping));
+        const errno = this.#set(domain, mapping);
+        if (errno !== undefined) return errno;
+      }
+      this.mappings.add(mapping);
+      isPlaced = true;
+      return undefined;
+    } finally {
+      if (!isPlaced) this.#strand({ entries, region: mapping.region, isUse: true });
     }
-    this.mappings.add(mapping);
-    return undefined;
   }
 
   /** Sets and publishes a mapping's entries in one domain. On failure some may be set. */
@@ -192,7 +210,8 @@ export class AddressSpace {
       for (let i = 0; i < part; i++) {
         const userPage = mapping.userPage + (done + i) * scale;
         const page = this.#pinned.physicalPage(mapping.region, userPage, window.pageShift);
-        if (page < 0) return "EINVAL";
+        // IO pages above 4 KiB are aligned in physical memory too.
+        if (page < 0 || page % scale !== 0) return "EINVAL";
         column[i] = page / scale;
       }
       const failure = setPages(ops, first + done, column, part, mapping.access);
@@ -212,23 +231,23 @@ export class AddressSpace {
     this.#put(region);
   }
 
+  /** Ends a use of the region: now, or, when the pinned memory is locked, with a later call. */
   #put(region: number): void {
-    this.#pinned.put(region, this.#user);
+    if (this.#pinned.put(region, this.#user) === "EAGAIN") this.#stranded.push({ entries: [], region, isUse: true });
   }
 
-  /** Entries that a domain could not be rid of keep a use of the region of their own. */
-  #strandedUse(domain: Domain, mapping: UserMapping): Stranded {
-    this.#pinned.use(mapping.region, this.#user);
-    return { entries: [entriesOf(domain, mapping)], region: mapping.region };
+  /** Empties the entries of a failed map: now, or, when the IOMMU does not answer or ops throw, with a later call. */
+  #strand(...all: readonly Stranded[]): void {
+    this.#stranded.push(...all);
+    this.#retryStranded();
   }
 
   #retryStranded(): void {
-    if (this.#stranded.length === 0) return;
-    this.#stranded = this.#stranded.filter(({ entries, region }) => {
-      if (!empty(entries)) return true;
-      this.#put(region);
-      return false;
-    });
+    for (const one of [...this.#stranded]) {
+      if (!empty(one.entries)) continue;
+      this.#stranded = this.#stranded.filter((other) => other !== one);
+      if (one.isUse) this.#put(one.region);
+    }
   }
 }
 

@@ -148,7 +148,8 @@ export class ContainerEnd {
     const regions = this.#pinned.regionsOf(this.handle.owner, this.handle.user);
     if (isErrno(regions)) return regions;
     for (const region of regions) {
-      const errno = this.#pinned.put(region, this.handle.user);
+      // Which mappings let devices write is known to the opener alone.
+      const errno = this.#pinned.put(region, this.handle.user, true);
       if (errno !== undefined && errno !== "ENOENT") return errno;
     }
     return undefined;

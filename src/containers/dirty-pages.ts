@@ -5,6 +5,7 @@ import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
 import { checkKeys } from "../units/keys.ts";
 import { DEVICE_WRITES } from "../units/numbers.ts";
 import type { AddressSpace } from "./address-space.ts";
+import type { Domain } from "./domain.ts";
 import type { UserMapping } from "./mappings.ts";
 import { type BusRange, busRange } from "./requests.ts";
 
@@ -16,9 +17,14 @@ export interface DirtyRange extends BusRange {
 
 /**
  * Sets bit i of `into` (bit i % 8 of byte i >> 3) for page i of the range if a device has written it since the last call. Other bits stay.
- * "EINVAL": a range that is not a multiple of the page, or that divides a mapping; a bitmap that is too short.
+ * `kept`: of domains that have left. "EINVAL": a range that is not a multiple of the page, or that divides a mapping; a bitmap that is too short.
  */
-export function takeDirtyPages(space: AddressSpace, range: DirtyRange, into: Uint8Array): Errno | undefined {
+export function takeDirtyPages(
+  space: AddressSpace,
+  range: DirtyRange,
+  into: Uint8Array,
+  kept: KeptDirtyPages = new KeptDirtyPages(),
+): Errno | undefined {
   checkKeys("a range of dirty pages", range, { iova: "any", bytes: "any", pageBytes: "any" });
   const { pageBytes = 2 ** USER_PAGE_SHIFT } = range;
   checkInteger("pageBytes of a bitmap", pageBytes, 2 ** USER_PAGE_SHIFT, 2 ** 34);
@@ -39,20 +45,50 @@ export function takeDirtyPages(space: AddressSpace, range: DirtyRange, into: Uin
       into[bit >>> 3] = (into[bit >>> 3] as number) | (1 << (bit & 7));
     }
   };
-  for (const mapping of mappings) takeOf(space, mapping, mark);
+  for (const mapping of mappings) for (const domain of space.domains) takeOf(domain, mapping, mark);
+  kept.take(first, end, mark);
   return undefined;
 }
 
-function takeOf(space: AddressSpace, mapping: UserMapping, mark: (busPage: number, pages: number) => void): void {
-  if ((mapping.access & DEVICE_WRITES) === 0) return;
-  for (const { dirtyLog, window } of space.domains) {
-    if (dirtyLog === undefined) {
-      mark(mapping.busPage, mapping.pages);
-      continue;
-    }
-    const scale = 2 ** (window.pageShift - USER_PAGE_SHIFT);
-    const basePage = Number(window.base >> BigInt(USER_PAGE_SHIFT));
-    const first = (mapping.busPage - basePage) / scale;
-    dirtyLog.take(first, mapping.pages / scale, (entry) => mark(basePage + entry * scale, scale));
+type Mark = (busPage: number, pages: number) => void;
+
+/** What devices of domains that have left a container have written: ranges of pages of 4 KiB, until they are taken. */
+export class KeptDirtyPages {
+  #ranges: { readonly busPage: number; readonly pages: number }[] = [];
+
+  /** Keeps what the record of a domain says, whose entries are empty and invalidated. */
+  keep(space: AddressSpace, domain: Domain): void {
+    const mark = (busPage: number, pages: number): void => void this.#ranges.push({ busPage, pages });
+    for (const mapping of space.mappings) takeOf(domain, mapping, mark);
   }
+
+  /** Marks the pages in [first, end), and forgets them. */
+  take(first: number, end: number, mark: Mark): void {
+    this.#ranges = this.#ranges.flatMap(({ busPage, pages }) => {
+      const [from, to] = [Math.max(first, busPage), Math.min(end, busPage + pages)];
+      if (from >= to) return [{ busPage, pages }];
+      mark(from, to - from);
+      const rest = [
+        { busPage, pages: from - busPage },
+        { busPage: to, pages: busPage + pages - to },
+      ];
+      return rest.filter((one) => one.pages > 0);
+    });
+  }
+
+  clear(): void {
+    this.#ranges = [];
+  }
+}
+
+function takeOf({ dirtyLog, window }: Domain, mapping: UserMapping, mark: Mark): void {
+  if ((mapping.access & DEVICE_WRITES) === 0) return;
+  if (dirtyLog === undefined) {
+    mark(mapping.busPage, mapping.pages);
+    return;
+  }
+  const scale = 2 ** (window.pageShift - USER_PAGE_SHIFT);
+  const basePage = Number(window.base >> BigInt(USER_PAGE_SHIFT));
+  const first = (mapping.busPage - basePage) / scale;
+  dirtyLog.take(first, mapping.pages / scale, (entry) => mark(basePage + entry * scale, scale));
 }

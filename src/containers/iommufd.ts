@@ -141,12 +141,12 @@ export class IoAddressSpace {
     return this.#space.addDomain(domain);
   }
 
-  /** Removes a domain: its devices reach nothing any more; the mappings stay. "ENOENT": it is not attached. "EBUSY": its IOMMU does not answer. */
+  /** Removes a domain: its devices reach nothing any more; the mappings stay. Take its dirty pages before: its record ends. "ENOENT": it is not attached. "EBUSY": its IOMMU does not answer. */
   detach(domain: Domain): Errno | undefined {
     if (!this.#isOpen) return "EPERM";
     if (!this.#space.domains.includes(domain)) return "ENOENT";
     const errno = this.#space.removeDomain(domain);
-    if (errno === undefined) this.#tracked.delete(domain);
+    if (errno === undefined && this.#tracked.delete(domain)) domain.dirtyLog?.stop();
     return errno;
   }
 
@@ -213,7 +213,7 @@ export class IoAddressSpace {
   }
 
   /**
-   * Begins or ends the record of which pages devices of a domain write. "ENOENT": it is not attached. "EOPNOTSUPP": its IOMMU keeps no
+   * Begins or ends the record of which pages devices of a domain write. A second call with the same value does nothing. "ENOENT": it is not attached. "EOPNOTSUPP": its IOMMU keeps no
    * record. "EBUSY": it does not answer.
    */
   trackDirty(domain: Domain, isOn: boolean): Errno | undefined {
@@ -222,6 +222,7 @@ export class IoAddressSpace {
     if (!this.#space.domains.includes(domain)) return "ENOENT";
     const { dirtyLog } = domain;
     if (dirtyLog === undefined) return "EOPNOTSUPP";
+    if (isOn === this.#tracked.has(domain)) return undefined;
     if (!(isOn ? dirtyLog.start() : dirtyLog.stop())) return "EBUSY";
     if (isOn) this.#tracked.add(domain);
     else this.#tracked.delete(domain);

@@ -21,7 +21,7 @@ import { checkInstance, checkInteger } from "../units/errors.ts";
 import { checkKeys } from "../units/keys.ts";
 import { AddressSpace, type UserRequest } from "./address-space.ts";
 import { ContainerEnd, type ContainerHandle } from "./container-end.ts";
-import { type DirtyRange, takeDirtyPages } from "./dirty-pages.ts";
+import { type DirtyRange, KeptDirtyPages, takeDirtyPages } from "./dirty-pages.ts";
 import { type AddressRange, allowedRanges, checkGroup, contains, type IommuGroup } from "./domain.ts";
 import { rangeOf, type UserMapping } from "./mappings.ts";
 import {
@@ -73,6 +73,8 @@ export class Type1Container {
   readonly #groups: Map<number, IommuGroup> = new Map();
   #allowed: readonly AddressRange[] = [];
   #isTracking = false;
+  /** While tracking: what devices of domains that have left have written. */
+  readonly #keptDirty = new KeptDirtyPages();
   #isOpen = true;
 
   private constructor(options: Type1Options, end: ContainerEnd) {
@@ -135,7 +137,7 @@ export class Type1Container {
     if (errno !== undefined) return errno;
     this.#groups.delete(number);
     this.#allowed = allowedRanges(this.#space.domains);
-    if (isLast) this.#isTracking = false;
+    if (isLast) this.#endTracking();
     return undefined;
   }
 
@@ -193,10 +195,11 @@ export class Type1Container {
     return this.#isCaller(caller) ? this.#space.unmapEach([...this.#space.mappings]) : "EPERM";
   }
 
-  /** Begins to record which pages devices write. "EINVAL": no group. "EBUSY": the IOMMU does not answer. */
+  /** Begins to record which pages devices write. While it records, a second call does nothing. "EINVAL": no group. "EBUSY": the IOMMU does not answer. */
   startDirtyTracking(caller: number = this.owner): Errno | undefined {
     if (!this.#isCaller(caller)) return "EPERM";
     if (this.#groups.size === 0) return "EINVAL";
+    if (this.#isTracking) return undefined;
     const isStarted = this.#space.domains.every(({ dirtyLog }) => dirtyLog === undefined || dirtyLog.start());
     if (!isStarted) return "EBUSY";
     this.#isTracking = true;
@@ -208,19 +211,19 @@ export class Type1Container {
     if (!this.#isCaller(caller)) return "EPERM";
     if (!this.#isTracking) return "EINVAL";
     if (!this.#space.domains.every(({ dirtyLog }) => dirtyLog === undefined || dirtyLog.stop())) return "EBUSY";
-    this.#isTracking = false;
+    this.#endTracking();
     return undefined;
   }
 
   /**
    * Reads and clears which pages of a range devices have written since the last call: bit i of `into` is page i of `pageBytes` bytes. Where an
-   * IOMMU keeps no record, every page that devices may write counts as written. "EINVAL": no record was begun; a range that is not a multiple of
+   * IOMMU keeps no record, every page that devices may write counts as written. What devices of a detached group have written is in it. "EINVAL": no record was begun; a range that is not a multiple of
    * `pageBytes`, or that divides a mapping; a bitmap that is too short.
    */
   takeDirty(range: DirtyRange, into: Uint8Array, caller: number = this.owner): Errno | undefined {
     if (!this.#isCaller(caller)) return "EPERM";
     if (!this.#isTracking) return "EINVAL";
-    return takeDirtyPages(this.#space, range, into);
+    return takeDirtyPages(this.#space, range, into, this.#keptDirty);
   }
 
   /**
@@ -243,6 +246,11 @@ export class Type1Container {
     this.close();
   }
 
+  #endTracking(): void {
+    this.#isTracking = false;
+    this.#keptDirty.clear();
+  }
+
   #isCaller(caller: number): boolean {
     return this.#isOpen && caller === this.owner;
   }
@@ -255,15 +263,21 @@ export class Type1Container {
       const isAligned = [busPage, pages, userPage].every((value) => value % unitPages === 0);
       if (!isAligned || !contains(allowed, rangeOf(mapping))) return "EINVAL";
     }
+    // The record begins before the domain's devices reach anything.
+    if (this.#isTracking && domain.dirtyLog?.start() === false) return "EBUSY";
     const errno = this.#space.addDomain(domain);
     if (errno === undefined) this.#allowed = allowed;
-    if (errno === undefined && this.#isTracking) domain.dirtyLog?.start();
+    else if (this.#isTracking) domain.dirtyLog?.stop();
     return errno;
   }
 
   #leaveDomain({ domain, number }: IommuGroup): Errno | undefined {
     for (const other of this.#groups.values()) if (other.number !== number && other.domain === domain) return undefined;
-    return this.#space.removeDomain(domain);
+    const errno = this.#space.removeDomain(domain);
+    if (errno !== undefined || !this.#isTracking) return errno;
+    this.#keptDirty.keep(this.#space, domain);
+    domain.dirtyLog?.stop();
+    return undefined;
   }
 
   #refusal(request: UserRequest): Errno | undefined {

@@ -355,11 +355,17 @@ export class PinnedMemory {
 
   /**
    * Ends a use of the region. The last one unregisters it: unpins and uncharges its pages. "ENOENT": this user does not use it. "EBUSY": it is the
-   * last use, and something is mapped; the use stays.
+   * last use, and something is mapped; the use stays. `isWritten`: devices may have written any page of the region.
    */
-  put(region: number, user = 0): Errno | undefined {
+  put(region: number, user = 0, isWritten = false): Errno | undefined {
     this.#checkRegion(region);
-    return this.#locked(() => this.#put(region, user));
+    return this.#locked(() => {
+      if (isWritten && stageOf(this.#state, region) === LIVE) {
+        const at = regionAt(this.#state, region);
+        this.markDirty(region, firstOf(this.#state.words, at), peek(this.#state.words, at + REGION.pages));
+      }
+      return this.#put(region, user);
+    });
   }
 
   /** As `put`, for the region with exactly these pages. "ENOENT" too when there is none. */

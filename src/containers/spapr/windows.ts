@@ -24,6 +24,8 @@ export interface WindowInUse {
   readonly isFixed: boolean;
   /** The groups in which it is set. */
   readonly groups: Set<SpaprGroup>;
+  /** Version 1: regions that may have lost their last mapping while the platform was busy. They are unpinned once it is not. */
+  readonly loose: Set<number>;
   /** Its pinned table is removed; the platform's is not yet given back. */
   isEmptied: boolean;
 }
@@ -42,6 +44,8 @@ export class SpaprWindows {
   /** By window. */
   readonly #windows: (WindowInUse | undefined)[] = [undefined, undefined];
   #isDefaultPending = false;
+  /** Windows that could not be set in all groups, and not be removed either, since the platform was busy. */
+  #left: WindowInUse[] = [];
 
   constructor(options: SpaprWindowsOptions) {
     this.#options = options;
@@ -109,6 +113,8 @@ export class SpaprWindows {
 
   /** Makes a window in all groups, or in none. Returns its bus address. */
   create(groups: readonly SpaprGroup[], shape: SpaprWindowShape): bigint | Errno {
+    const left = this.#removeLeft();
+    if (left !== undefined) return left;
     const number = WINDOWS.find((window) => this.#windows[window] === undefined);
     if (number === undefined) return "ENOSPC";
     const [first] = groups;
@@ -121,12 +127,24 @@ export class SpaprWindows {
     const charge = pinned.charge(owner, Math.ceil(bytes / 2 ** USER_PAGE_SHIFT), user);
     if (isErrno(charge)) return charge;
     const platform = ops.createTable(first, number, shape);
-    const window = isErrno(platform) ? platform : this.#windowOf(platform, charge, false);
-    const errno = isErrno(window) ? window : this.#setInAll(groups, window);
-    if (isErrno(window) || errno !== undefined) {
-      if (!isErrno(window)) this.remove(window);
-      else pinned.uncharge(charge);
-      return errno as Errno;
+    if (isErrno(platform)) {
+      pinned.uncharge(charge);
+      return platform;
+    }
+    let window: WindowInUse | undefined;
+    try {
+      window = this.#windowOf(platform, charge, false);
+    } finally {
+      // The crew has no room for one more table.
+      if (window === undefined) {
+        platform.release();
+        pinned.uncharge(charge);
+      }
+    }
+    const errno = this.#setInAll(groups, window);
+    if (errno !== undefined) {
+      if (this.remove(window) !== undefined) this.#left.push(window);
+      return errno;
     }
     this.#windows[number] = window;
     return window.table.window.base;
@@ -152,6 +170,15 @@ export class SpaprWindows {
       const errno = this.remove(window);
       if (errno !== undefined) return errno;
     }
+    return this.#removeLeft();
+  }
+
+  #removeLeft(): Errno | undefined {
+    for (const window of [...this.#left]) {
+      const errno = this.remove(window);
+      if (errno !== undefined) return errno;
+      this.#left = this.#left.filter((other) => other !== window);
+    }
     return undefined;
   }
 
@@ -167,17 +194,27 @@ export class SpaprWindows {
     const region = pinned.register(owner, memory.userPage, memory.pages, { user, isCovered: true });
     if (isErrno(region)) return region;
     const replaced = this.#regionsIn(window, first, count);
-    const errno = window.table.mapRegion(first, count, region, memory.userPage, access);
-    if (errno !== undefined) pinned.put(region, user);
-    else this.#putAll(replaced);
-    return errno === "EFAULT" ? "EPERM" : errno;
+    let errno: Errno | undefined = "EAGAIN";
+    try {
+      errno = window.table.mapRegion(first, count, region, memory.userPage, access);
+      return errno === "EFAULT" ? "EPERM" : errno;
+    } finally {
+      // If ops throw, the change waits as when the platform is busy: which of them stay mapped is not known yet.
+      if (errno === "EAGAIN") for (const one of [region, ...replaced]) window.loose.add(one);
+      else this.#unpin(window, errno === undefined ? replaced : [region]);
+    }
   }
 
   unmap(window: WindowInUse, first: number, count: number): Errno | undefined {
     const regions = this.#options.isVersion1 ? this.#regionsIn(window, first, count) : [];
-    const errno = window.table.unmap(first, count);
-    if (errno === undefined) this.#putAll(regions);
-    return errno;
+    let errno: Errno | undefined = "EAGAIN";
+    try {
+      errno = window.table.unmap(first, count);
+      return errno;
+    } finally {
+      if (errno === undefined) this.#unpin(window, regions);
+      else for (const region of regions) window.loose.add(region);
+    }
   }
 
   #mapRegistered(
@@ -214,9 +251,12 @@ export class SpaprWindows {
     return [...regions];
   }
 
-  /** Version 1: unpins regions to which no entry leads any more; "EBUSY" for the others. */
-  #putAll(regions: Iterable<number>): void {
-    for (const region of regions) this.#options.pinned.put(region, this.#options.user);
+  /** Version 1: unpins regions to which no entry leads any more, and those that waited; the others stay. No change waits. */
+  #unpin({ loose }: WindowInUse, regions: readonly number[]): void {
+    for (const region of [...regions, ...loose]) {
+      if (this.#options.pinned.put(region, this.#options.user) === "EAGAIN") loose.add(region);
+      else loose.delete(region);
+    }
   }
 
   #empty(window: WindowInUse): Errno | undefined {
@@ -240,7 +280,14 @@ export class SpaprWindows {
   #windowOf(platform: SpaprTable, charge: number | undefined, isFixed: boolean): WindowInUse {
     const { pinned, owner } = this.#options;
     const table = PinnedTable.create(pinned, owner, platform.window, platform.ops);
-    const window = { platform, table, isFixed, groups: new Set<SpaprGroup>(), isEmptied: false };
+    const window = {
+      platform,
+      table,
+      isFixed,
+      groups: new Set<SpaprGroup>(),
+      loose: new Set<number>(),
+      isEmptied: false,
+    };
     return charge === undefined ? window : { ...window, charge };
   }
 }
