@@ -1,7 +1,7 @@
 /**
  * vCPU threads that put TCEs beside each other, beside unregistrations, detachments and removals, in all orders of their accesses, and dying at any
  * of them. What is judged: TCEs, hardware entries and counts agree, no lock is left, and no device reaches a page that is not pinned. The steps of one
- * hardware table are explored apart (pinned/table-explored.slow.test.ts).
+ * hardware table are explored apart (pinned/table-explored.exhaustive.test.ts).
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
