@@ -103,7 +103,8 @@ export class SpaprContainer {
     if (!Array.isArray(group.fixedTables)) throw new InvalidArgumentError("group", group, "an SpaprGroup");
     const errno = this.#refusalOf(group, caller);
     if (errno !== undefined) return errno;
-    const taken = group.takeOwnership() ?? this.#windows.setAllIn(group, this.#groups.length === 0);
+    const taken =
+      this.#windows.removeLeft() ?? group.takeOwnership() ?? this.#windows.setAllIn(group, this.#groups.length === 0);
     if (taken === undefined) this.#groups.push(group);
     return taken;
   }

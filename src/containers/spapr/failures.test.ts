@@ -102,6 +102,33 @@ test("version 1: memory of a map whose ops throw is unpinned with the next call"
   assert.equal(pinned.pins, 0);
 });
 
+test("version 2: a group in which a window can't be set goes back to the kernel once it has no window of the container", () => {
+  const { pinned, owner } = memoryOfOneProcess();
+  let isBusy = true;
+  const events: string[] = [];
+  const windowOps: WindowOps = {
+    tableBytes: () => 8192,
+    createTable: (_, window) => ({ ...tableOf(new ModelOps(ENTRIES)), handle: { window } }),
+    setWindow: ({ number }, { handle }) =>
+      number === 2 && Object.values(handle)[0] === 1 && isBusy ? "EBUSY" : undefined,
+    unsetWindow: ({ number }) => (isBusy ? "EAGAIN" : void events.push(`unset in ${number}`)),
+  };
+  const container = SpaprContainer.open({ pinned, owner, kind: "spapr-v2" }) as SpaprContainer;
+  const groups = [1, 2].map((number) =>
+    groupWith(number, { dynamicWindows: 2, windowOps, releaseOwnership: () => void events.push(`release ${number}`) }),
+  );
+  const shape = { pageShift: 12, windowBytes: BigInt(ENTRIES) * PAGE, levels: 1 };
+  assert.equal(container.attachGroup(groups[0] as SpaprGroup), undefined);
+  for (let window = 0; window < 2; window++) assert.equal(container.createWindow(shape), 0n);
+  assert.equal(container.attachGroup(groups[1] as SpaprGroup), "EBUSY");
+  assert.equal(container.attachGroup(groups[1] as SpaprGroup), "EAGAIN");
+  assert.deepEqual(events, []);
+  isBusy = false;
+  assert.equal(container.attachGroup(groups[1] as SpaprGroup), undefined);
+  assert.deepEqual(events, ["unset in 2", "release 2"]);
+  assert.equal(container.close(), undefined);
+});
+
 test("version 2: a window that can't be set in all groups, nor taken back at once, is removed by a later call", () => {
   const { pinned, owner } = memoryOfOneProcess();
   let released = 0;

@@ -46,6 +46,8 @@ export class SpaprWindows {
   #isDefaultPending = false;
   /** Windows that could not be set in all groups, and not be removed either, since the platform was busy. */
   #left: WindowInUse[] = [];
+  /** Groups in which not all windows could be set. */
+  #leaving: SpaprGroup[] = [];
 
   constructor(options: SpaprWindowsOptions) {
     this.#options = options;
@@ -64,7 +66,7 @@ export class SpaprWindows {
     });
   }
 
-  /** A group that was taken gets all windows. The first one brings its fixed tables, or a pending default window. On failure it is given back. */
+  /** A group that was taken gets all windows. The first one brings its fixed tables, or a pending default window. On failure it is given back, at the latest by `removeLeft`. */
   setAllIn(group: SpaprGroup, isFirst: boolean): Errno | undefined {
     if (group.windowOps === undefined) {
       group.fixedTables.forEach((platform, i) => {
@@ -75,8 +77,8 @@ export class SpaprWindows {
     for (const window of this.inUse) {
       const errno = setIn(group, window);
       if (errno === undefined) continue;
-      for (const other of this.inUse) unsetIn(group, other);
-      group.releaseOwnership();
+      this.#leaving.push(group);
+      this.removeLeft();
       return errno;
     }
     if (isFirst && this.inUse.length === 0) this.#isDefaultPending = group.defaultWindow !== undefined;
@@ -113,7 +115,7 @@ export class SpaprWindows {
 
   /** Makes a window in all groups, or in none. Returns its bus address. */
   create(groups: readonly SpaprGroup[], shape: SpaprWindowShape): bigint | Errno {
-    const left = this.#removeLeft();
+    const left = this.removeLeft();
     if (left !== undefined) return left;
     const number = WINDOWS.find((window) => this.#windows[window] === undefined);
     if (number === undefined) return "ENOSPC";
@@ -170,10 +172,21 @@ export class SpaprWindows {
       const errno = this.remove(window);
       if (errno !== undefined) return errno;
     }
-    return this.#removeLeft();
+    return this.removeLeft();
   }
 
-  #removeLeft(): Errno | undefined {
+  /** Ends what failed calls have left: groups that still have windows, windows that are still set. */
+  removeLeft(): Errno | undefined {
+    for (const group of [...this.#leaving]) {
+      // A group goes back to the kernel without windows of the container.
+      for (const window of this.inUse) {
+        const errno = unsetIn(group, window);
+        if (errno !== undefined) return errno;
+      }
+      const errno = group.releaseOwnership();
+      if (errno !== undefined) return errno;
+      this.#leaving = this.#leaving.filter((other) => other !== group);
+    }
     for (const window of [...this.#left]) {
       const errno = this.remove(window);
       if (errno !== undefined) return errno;
