@@ -14,7 +14,7 @@ import { USER_PAGE_SHIFT } from "../pinned/user-memory.ts";
 import { setPages } from "../table/set-pages.ts";
 import { type Errno, isErrno } from "../units/errno.ts";
 import type { Failure } from "../units/failure.ts";
-import { largest } from "../units/lists.ts";
+import { append, largest } from "../units/lists.ts";
 import { type Access, DEVICE_WRITES } from "../units/numbers.ts";
 import type { Domain } from "./domain.ts";
 import { MappingList, type UserMapping } from "./mappings.ts";
@@ -238,7 +238,7 @@ export class AddressSpace {
 
   /** Empties the entries of a failed map: now, or, when the IOMMU does not answer or ops throw, with a later call. */
   #strand(...all: readonly Stranded[]): void {
-    this.#stranded.push(...all);
+    append(this.#stranded, all);
     this.#retryStranded();
   }
 

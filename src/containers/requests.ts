@@ -56,7 +56,7 @@ export function checkAddresses(request: Readonly<Record<string, unknown>>, ...na
   for (const name of names) checkAddress(name, request[name]);
 }
 
-/** Throws InvalidArgumentError for what is not an object, and for unknown members. */
+/** Throws InvalidArgumentError unless the request is an object without unknown members. */
 export function checkRequest(request: object, names: readonly string[]): void {
   checkKeys("a request", request, Object.fromEntries(names.map((name) => [name, "any"])) as never);
 }

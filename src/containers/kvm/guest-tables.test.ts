@@ -67,7 +67,7 @@ test("user space reads the TCEs as the guest has put them", () => {
   assert.deepEqual([...seen.subarray(2, 6)], [0n, 0x5003n, 0x1234_5678_9abc_def0n, 0n]);
 });
 
-test("hardware tables with another start, too few entries or larger pages are EINVAL; a second attachment is none", () => {
+test("hardware tables with another start, too few entries or larger pages are EINVAL; a second attachment changes nothing", () => {
   const scene = sceneOf({ shifts: [16, 12] });
   const { tables, hardware, pinned } = scene;
   const [wide, fine] = hardware as [(typeof hardware)[0], (typeof hardware)[0]];
@@ -176,7 +176,7 @@ test("a detachment that the platform does not end is repeated; nothing is put in
   assert.deepEqual([countsOf(scene), vcpu.get(3), tables.attachHardware(LIOBN, nic)], [{ 0: 0 }, 3n, undefined]);
 });
 
-test("memory slots: overlaps are EEXIST, what is not aligned EINVAL, 0 bytes end a slot", () => {
+test("memory slots: overlaps are EEXIST, unaligned ranges EINVAL, 0 bytes end a slot", () => {
   const { tables } = sceneOf();
   const MIB = 2n ** 20n;
   const range = { guestAddress: 4n * MIB, bytes: MIB, userAddress: 8n * MIB };
