@@ -102,8 +102,7 @@ export class AddressSpace {
   /** Unmaps a mapping and ends its use of the region. "EBUSY": devices may still use it; it stays mapped. */
   unmap(mapping: UserMapping): Errno | undefined {
     this.#retryStranded();
-    const errno = this.#clear(mapping, this.#domains);
-    if (errno !== undefined) return errno;
+    if (!empty(this.#domains.map((domain) => entriesOf(domain, mapping)))) return "EBUSY";
     if (this.#stranded.some(({ region, isUse }) => !isUse && region === mapping.region)) return "EBUSY";
     this.mappings.remove(mapping);
     this.#unpin(mapping);
@@ -219,10 +218,6 @@ export class AddressSpace {
     }
     const failure = ops.publish();
     return failure === undefined ? undefined : errnoOfFailure(failure);
-  }
-
-  #clear(mapping: UserMapping, domains: readonly Domain[]): Errno | undefined {
-    return empty(domains.map((domain) => entriesOf(domain, mapping))) ? undefined : "EBUSY";
   }
 
   /** No device uses the mapping any more. */
