@@ -24,8 +24,11 @@ import {
 } from "../shared/memory.ts";
 import { checkHandle } from "../table/handle.ts";
 import { type Errno, isErrno } from "../units/errno.ts";
-import { checkInstance, InvalidArgumentError, IovaError } from "../units/errors.ts";
+import { checkInstance, FormatError, InvalidArgumentError, IovaError } from "../units/errors.ts";
 import { checkDomain, type Domain } from "./domain.ts";
+
+/** The shared state: one word. */
+const STATE_BYTES = 4;
 
 /** Structured-cloneable: post it to a thread that watches the container. */
 export interface ContainerHandle {
@@ -157,7 +160,7 @@ export class ContainerEnd {
 }
 
 function newHandle(pinned: PinnedMemory, owner: number): ContainerHandle {
-  return { state: createShared(4), structure: pinned.crew.addStructure(), owner, user: pinned.newUser() };
+  return { state: createShared(STATE_BYTES), structure: pinned.crew.addStructure(), owner, user: pinned.newUser() };
 }
 
 function checkWatcher(pinned: PinnedMemory, domains: readonly Domain[]): void {
@@ -168,4 +171,7 @@ function checkWatcher(pinned: PinnedMemory, domains: readonly Domain[]): void {
 
 function checkContainerHandle(handle: ContainerHandle): void {
   checkHandle("a container", handle, { state: "shared", structure: "count", owner: "count", user: "count" });
+  const { byteLength } = handle.state;
+  if (byteLength !== STATE_BYTES)
+    throw new FormatError(`state of a container has ${byteLength} bytes; expected ${STATE_BYTES}`);
 }

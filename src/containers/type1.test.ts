@@ -320,6 +320,12 @@ test("type 1: a thread that does not know the container cannot end its process",
   other.close();
 });
 
+test("type 1: a handle whose state has another size is refused", () => {
+  const { container, pinned, domain } = opened();
+  const handle = { ...container.handle, state: new SharedArrayBuffer(0) };
+  assert.throws(() => ContainerEnd.watch(handle, pinned, [domain]), /state of a container has 0 bytes; expected 4/);
+});
+
 test("type 1: misuse throws errors that name the thing", () => {
   const { container, pinned, owner } = opened();
   const wrong = (values: object) => () => container.map({ ...request(0, 0, 1), ...values } as never);
