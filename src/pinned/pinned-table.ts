@@ -187,6 +187,12 @@ export class PinnedTable {
     return this.unmap(0, this.window.entries);
   }
 
+  /** Goes on with this thread's last change, if it waits for the platform. "EAGAIN": it still waits, and its entries stay locked. */
+  finish(): Errno | undefined {
+    if (this.#isClosed) throw viewClosed();
+    return this.#finish(this.#thread) === undefined ? undefined : "EAGAIN";
+  }
+
   /** What an entry leads to; undefined: it is empty. "EAGAIN": another thread does not release it. */
   get(entry: number): PinnedEntry | Errno | undefined {
     if (this.#isClosed) throw viewClosed();

@@ -140,7 +140,7 @@ export class GuestChanges {
   hardware(table: number, which: number): PinnedTable | "ENXIO" | undefined {
     const at = hardwareAt(this.#state, table, which);
     const structure = glance(this.#state.words, at + HARDWARE.structure);
-    if (structure === 0 || glance(this.#state.words, at + HARDWARE.isLeaving) !== 0) return undefined;
+    if (structure === 0 || glance(this.#state.words, at + HARDWARE.detachedBy) !== 0) return undefined;
     return this.#views.get(structure) ?? "ENXIO";
   }
 
@@ -277,7 +277,8 @@ export class GuestChanges {
   #map(thread: number, which: number, userPage: number, access: 0 | Access): Errno | undefined {
     const table = this.#get(thread, OPERATION.table);
     const view = this.hardware(table, which);
-    if (view === undefined || view === "ENXIO") return undefined;
+    if (view === "ENXIO") return undefined;
+    if (view === undefined) return this.#finishDetached(table, which);
     const scale = this.#scale(table, view);
     const first = this.#get(thread, OPERATION.first) * scale;
     if (access === 0) return view.unmap(first, scale);
@@ -291,13 +292,27 @@ export class GuestChanges {
     const table = this.#get(thread, OPERATION.table);
     for (let which = 0; which < MOST_HARDWARE; which++) {
       const view = this.hardware(table, which);
-      if (view === undefined || view === "ENXIO") continue;
-      const scale = this.#scale(table, view);
-      const count = this.#get(thread, OPERATION.count) * scale;
-      const errno = view.unmap(this.#get(thread, OPERATION.first) * scale, count);
+      if (view === "ENXIO") continue;
+      const errno = view === undefined ? this.#finishDetached(table, which) : this.#unmapIn(view, thread, table);
       if (errno !== undefined) return errno;
     }
     return undefined;
+  }
+
+  #unmapIn(view: PinnedTable, thread: number, table: number): Errno | undefined {
+    const scale = this.#scale(table, view);
+    return view.unmap(this.#get(thread, OPERATION.first) * scale, this.#get(thread, OPERATION.count) * scale);
+  }
+
+  /**
+   * A hardware table that is being detached is not changed any more. A change of this thread that waits for the platform there ends first: it
+   * keeps entries locked that the detaching thread has to lock. When this thread is the detaching one, it is the detachment that waits.
+   */
+  #finishDetached(table: number, which: number): Errno | undefined {
+    const { words } = this.#state;
+    const at = hardwareAt(this.#state, table, which);
+    if (glance(words, at + HARDWARE.detachedBy) === tagOf(this.#thread)) return undefined;
+    return this.#views.get(glance(words, at + HARDWARE.structure))?.finish();
   }
 
   /** Stores the TCE in all entries of the change, and ends it. */

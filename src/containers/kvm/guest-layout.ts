@@ -21,7 +21,7 @@ import { FormatError, shown } from "../../units/errors.ts";
 /** "KVMT" in ASCII. */
 const MAGIC = 0x4b564d54;
 /** Version of this layout. Raised with every change that another version could misread. */
-const VERSION = 1;
+const VERSION = 2;
 
 /** Words of the header. Constant. */
 const HEADER = { magic: 0, version: 1, owner: 2, tables: 3, memorySlots: 4, entries: 5, threads: 6, locks: 7 } as const;
@@ -72,6 +72,8 @@ export const TABLE = {
   first: 6,
   /** Under this number as a user, the owner is charged. */
   user: 7,
+  /** Tag of the thread that makes or removes the table (lock.ts): if it dies, its recovery goes on. */
+  changedBy: 8,
   /** Attached hardware tables: HARDWARE words each. */
   hardware: 16,
 
@@ -89,8 +91,8 @@ export const GENERATION_UNIT = 4;
 export const HARDWARE = {
   /** The pinned table's number in the crew + 1, which no other ever has; 0: none is attached. */
   structure: 0,
-  /** 1: it is being detached; nothing is put into it any more. */
-  isLeaving: 1,
+  /** 0, or the tag of the thread that detaches it (lock.ts): nothing is put into it any more, and if the thread dies, its recovery goes on. */
+  detachedBy: 1,
 
   words: 4,
 } as const;

@@ -3,7 +3,18 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as memory from "../../shared/memory.ts";
 import { GuestTables } from "./guest-tables.ts";
-import { countsOf, deviceReads, ENTRIES, LIOBN, sceneOf, tceOf, USER_PAGE, Vcpu, viewOf } from "./set-up.model.ts";
+import {
+  countsOf,
+  deviceReads,
+  ENTRIES,
+  LIOBN,
+  type Scene,
+  sceneOf,
+  tceOf,
+  USER_PAGE,
+  Vcpu,
+  viewOf,
+} from "./set-up.model.ts";
 
 const WHOLE = { pageShift: 12, offset: 0, size: ENTRIES };
 
@@ -176,6 +187,66 @@ test("a detachment that the platform does not end is repeated; nothing is put in
   assert.deepEqual([countsOf(scene), vcpu.get(3), tables.attachHardware(LIOBN, nic)], [{ 0: 0 }, 3n, undefined]);
 });
 
+/** A second thread's view whose platform answers no invalidation, of a guest with a mapped page; it has begun `begin`, and died. */
+function deadThreadIn(begin: (view: Scene) => unknown): {
+  scene: Scene;
+  thread: number;
+  setBusy: (isBusy: boolean) => void;
+} {
+  const scene = sceneOf({ shifts: [12] });
+  const { tables, hardware, pinned, owner, tces } = scene;
+  assert.equal(tables.createTable(LIOBN, WHOLE), undefined);
+  assert.equal(tables.attachHardware(LIOBN, hardware[0] as never), undefined);
+  assert.equal(typeof pinned.register(owner, USER_PAGE, 8), "number");
+  assert.equal(new Vcpu(scene).put(3, tceOf(0)), 0);
+  // The process outlives the thread.
+  assert.equal(pinned.join(owner, scene.memory), undefined);
+  const view = viewOf(scene.handle);
+  assert.throws(() => view.tables.removeTable(LIOBN), { code: "not-attached" });
+  assert.notEqual(
+    tables.pagesOf(LIOBN),
+    undefined,
+    "a removal by a thread without a view of the hardware table changes nothing",
+  );
+  assert.equal(view.tables.attachHardware(LIOBN, view.hardware[0] as never), undefined);
+  for (const { ops } of view.tces) ops.invalidate = () => "platform-busy";
+  assert.equal(begin(view), "EAGAIN");
+  const { ops } = tces[0] as (typeof tces)[0];
+  const { invalidate } = ops;
+  const setBusy = (isBusy: boolean): void => {
+    ops.invalidate = isBusy ? () => "platform-busy" : invalidate;
+  };
+  return { scene, thread: view.machine.crew.thread, setBusy };
+}
+
+for (const [what, begin, left] of [
+  ["detachment", ({ tables, hardware }: Scene) => tables.detachHardware(LIOBN, hardware[0] as never), 1],
+  ["removal", ({ tables }: Scene) => tables.removeTable(LIOBN), 0],
+] as const) {
+  test(`a dead thread's ${what} is finished by a repeated reclaim when the platform was busy at the first`, () => {
+    const { scene, thread, setBusy } = deadThreadIn(begin);
+    const { machine, tables, pinned, owner } = scene;
+    setBusy(true);
+    for (const _ of [1, 2]) assert.throws(() => machine.crew.reclaim(thread, "everything"), { code: "platform-busy" });
+    setBusy(false);
+    assert.equal(machine.crew.reclaim(thread, "everything").isFree, true);
+    assert.deepEqual([countsOf(scene), pinned.chargedPages(owner)], [{ 0: 0 }, 8 + left]);
+    assert.equal(tables.detachHardware(LIOBN, scene.hardware[0] as never), "ENOENT");
+  });
+
+  test(`a thread that closes with a ${what} which waits for the platform keeps its number until it is recovered`, () => {
+    const { scene, thread } = deadThreadIn((view) => {
+      const errno = begin(view);
+      view.tables.close();
+      for (const table of view.hardware) table.close();
+      return errno;
+    });
+    assert.equal(scene.machine.crew.mayHold(thread, scene.tables.handle.structure), true);
+    assert.equal(scene.machine.crew.reclaim(thread, "everything").isFree, true);
+    assert.deepEqual(countsOf(scene), { 0: 0 });
+  });
+}
+
 test("memory slots: overlaps are EEXIST, unaligned ranges EINVAL, 0 bytes end a slot", () => {
   const { tables } = sceneOf();
   const MIB = 2n ** 20n;
@@ -199,7 +270,7 @@ test("foreign handles and closed views are refused", () => {
   const scene = sceneOf();
   const { tables, pinned, handle } = scene;
   const foreign = { ...tables.handle, state: memory.createShared(4096) };
-  assert.throws(() => GuestTables.attach(pinned, foreign), /not that of a guest's tables of version 1/);
+  assert.throws(() => GuestTables.attach(pinned, foreign), /not that of a guest's tables of version 2/);
   assert.throws(() => GuestTables.attach(pinned, {} as never), /its state is undefined/);
   assert.throws(() => GuestTables.create({ pinned, owner: 99, entries: 1 }), /owner of a guest's tables is 99/);
   const other = viewOf(handle);

@@ -15,7 +15,7 @@
 import type { Attachment, Recovered } from "../../crew/crew.ts";
 import { PinnedMemory } from "../../pinned/pinned-memory.ts";
 import { PinnedTable } from "../../pinned/pinned-table.ts";
-import { inherit, lock, tagOf, unlock } from "../../shared/lock.ts";
+import { holderOf, inherit, lock, tagOf, unlock } from "../../shared/lock.ts";
 import { glance, hintTo, load, poke, type SharedBuffer, store } from "../../shared/memory.ts";
 import { checkHandle } from "../../table/handle.ts";
 import { type Errno, errnoOf, isErrno } from "../../units/errno.ts";
@@ -152,7 +152,8 @@ export class GuestTables {
 
   /**
    * Creates an empty table. In this order: "EINVAL": size 0, a page shift outside of 12 .. 34, an end beyond 2^64; "ENOMEM": the limit of locked
-   * memory, to which the pages of its TCEs are charged, or no room; "EBUSY": the liobn is taken. "ESRCH": the process has ended.
+   * memory, to which the pages of its TCEs are charged, or no room; "EBUSY": the liobn is taken. "ESRCH": the process has ended. "EAGAIN": another
+   * thread does not release a lock; the liobn may stay taken: end it by `removeTable`.
    */
   createTable(liobn: number, window: GuestWindow): Errno | undefined {
     checkLiobn(liobn);
@@ -173,7 +174,7 @@ export class GuestTables {
     checkLiobn(liobn);
     return this.#locked(() => {
       const table = this.#tableOf(liobn);
-      return table === NONE ? "ENOENT" : this.#remove(table);
+      return table === NONE ? "ENOENT" : this.#removeAsOwn(table);
     });
   }
 
@@ -182,7 +183,7 @@ export class GuestTables {
     return this.#locked(() => {
       let errno: Errno | undefined;
       for (let table = 0; table < this.#state.tables; table++) {
-        if (this.#stageOf(table) !== FREE) errno = this.#remove(table) ?? errno;
+        if (this.#stageOf(table) !== FREE) errno = this.#removeAsOwn(table) ?? errno;
       }
       return errno;
     });
@@ -203,8 +204,7 @@ export class GuestTables {
       this.#views.set(structureOf(hardware), hardware);
       const which = this.#attachmentOf(table, structureOf(hardware));
       if (which === NONE) return this.#attach(table, hardware);
-      const isLeaving = glance(this.#state.words, hardwareAt(this.#state, table, which) + HARDWARE.isLeaving) !== 0;
-      return isLeaving ? "EBUSY" : undefined;
+      return this.#detachingTag(table, which) === 0 ? undefined : "EBUSY";
     });
   }
 
@@ -220,7 +220,7 @@ export class GuestTables {
       const which = table === NONE ? NONE : this.#attachmentOf(table, structureOf(hardware));
       if (which === NONE) return "ENOENT";
       this.#views.set(structureOf(hardware), hardware);
-      return this.#detach(table, which);
+      return this.#detachAsOwn(table, which);
     });
   }
 
@@ -299,10 +299,11 @@ export class GuestTables {
     return undefined;
   }
 
-  /** Detaches this thread; tables stay. A change that waits for the platform is left to a recovery of this thread. A second call does nothing. */
+  /** Detaches this thread; tables stay. A change, removal or detachment that waits for the platform is left to a
+   * recovery of this thread. A second call does nothing. */
   close(): void {
     if (this.#isClosed) return;
-    const isLeft = this.changes.finish(this.#thread) === "EAGAIN";
+    const isLeft = this.changes.finish(this.#thread) === "EAGAIN" || this.#isHalfDone(this.#thread);
     this.#isClosed = true;
     this.#forgetEnding();
     this.pinned.crew.leave(this.#attachment, isLeft);
@@ -344,6 +345,7 @@ export class GuestTables {
     hintTo(words, at + TABLE.first, first);
     // Noted before the charge, so that a recovery finds the charge.
     hintTo(words, at + TABLE.user, this.pinned.newUser());
+    hintTo(words, at + TABLE.changedBy, tagOf(this.#thread));
     this.#setStage(table, MAKING);
     const charged = this.pinned.charge(this.owner, Math.ceil(size / TCES_PER_PAGE), glance(words, at + TABLE.user));
     const errno = isErrno(charged) ? charged : isTaken ? "EBUSY" : undefined;
@@ -369,6 +371,13 @@ export class GuestTables {
     return undefined;
   }
 
+  /** If this thread dies, or leaves while the platform is busy, its recovery goes on with the removal. */
+  #removeAsOwn(table: number): Errno | undefined {
+    for (let which = 0; which < MOST_HARDWARE; which++) this.#viewOf(table, which);
+    hintTo(this.#state.words, tableAt(this.#state, table) + TABLE.changedBy, tagOf(this.#thread));
+    return this.#remove(table);
+  }
+
   #remove(table: number): Errno | undefined {
     // Calls that find the table from now on are refused; those that have found it are waited for.
     if (this.#stageOf(table) === LIVE) this.#setStage(table, REMOVING);
@@ -386,29 +395,45 @@ export class GuestTables {
     const which = this.#attachmentOf(table, 0);
     if (which === NONE) return "ENOSPC";
     const at = hardwareAt(this.#state, table, which);
-    hintTo(words, at + HARDWARE.isLeaving, 0);
+    hintTo(words, at + HARDWARE.detachedBy, 0);
     hintTo(words, at + HARDWARE.structure, structureOf(hardware));
     // Changes that begin after this see it.
-    return this.changes.awaitChanges();
+    const errno = this.changes.awaitChanges();
+    return errno === undefined ? undefined : (this.#detachAsOwn(table, which) ?? errno);
+  }
+
+  /** If this thread dies, or leaves while the platform is busy, its recovery goes on with the detachment. */
+  #detachAsOwn(table: number, which: number): Errno | undefined {
+    hintTo(this.#state.words, hardwareAt(this.#state, table, which) + HARDWARE.detachedBy, tagOf(this.#thread));
+    return this.#detach(table, which);
+  }
+
+  /** The tag of the thread that detaches the hardware table; 0: none does. */
+  #detachingTag(table: number, which: number): number {
+    return glance(this.#state.words, hardwareAt(this.#state, table, which) + HARDWARE.detachedBy);
   }
 
   #detach(table: number, which: number): Errno | undefined {
+    const view = this.#viewOf(table, which);
+    if (view === undefined) return undefined;
     const { words } = this.#state;
     const at = hardwareAt(this.#state, table, which);
-    const structure = glance(words, at + HARDWARE.structure);
-    if (structure === 0) return undefined;
-    const view = this.#views.get(structure);
-    if (view === undefined) {
-      const message = `thread ${this.#thread} has no view of a hardware table of guest table ${table}`;
-      throw new IovaError("not-attached", message);
-    }
     // Nothing is put into it from here on.
-    hintTo(words, at + HARDWARE.isLeaving, 1);
+    if (this.#detachingTag(table, which) === 0) hintTo(words, at + HARDWARE.detachedBy, tagOf(this.#thread));
     const size = glance(words, tableAt(this.#state, table) + TABLE.size);
     const entries = size * 2 ** (glance(words, tableAt(this.#state, table) + TABLE.pageShift) - view.window.pageShift);
     const errno = this.changes.awaitChanges() ?? view.unmap(0, entries);
     if (errno === undefined) hintTo(words, at + HARDWARE.structure, 0);
     return errno;
+  }
+
+  /** This thread's view of an attached hardware table; undefined: none is attached there. Throws IovaError "not-attached" without a view. */
+  #viewOf(table: number, which: number): PinnedTable | undefined {
+    const structure = glance(this.#state.words, hardwareAt(this.#state, table, which) + HARDWARE.structure);
+    const view = this.#views.get(structure);
+    if (structure === 0 || view !== undefined) return view;
+    const message = `thread ${this.#thread} has no view of a hardware table of guest table ${table}`;
+    throw new IovaError("not-attached", message);
   }
 
   #fits(table: number, { window }: PinnedTable): boolean {
@@ -486,33 +511,62 @@ export class GuestTables {
     return { ranges: [], isLeft: true, failure };
   }
 
-  /** The dead thread may have left one table half made or half removed, or a hardware table half detached. */
+  /** The dead thread may have left tables half made or half removed, and hardware tables half detached. Each names its thread. */
   #repair(thread: number): Errno | undefined {
     const { words } = this.#state;
-    if (!inherit(words, CHANGES_LOCK_AT, tagOf(thread), tagOf(this.#thread))) return undefined;
+    if (holderOf(words, CHANGES_LOCK_AT) !== tagOf(thread) && !this.#isHalfDone(thread)) return undefined;
+    if (!this.#lockForRecovery()) return "EAGAIN";
     let errno: Errno | undefined;
     try {
-      for (let table = 0; table < this.#state.tables; table++) errno = this.#repairTable(table) ?? errno;
+      for (let table = 0; table < this.#state.tables; table++) errno = this.#repairTable(thread, table) ?? errno;
     } finally {
-      // A table that stays half done can be removed and a hardware table detached by a repeated call.
+      // What stays half done still names its thread: a repeated recovery goes on with it.
       unlock(words, CHANGES_LOCK_AT);
     }
     return errno;
   }
 
-  #repairTable(table: number): Errno | undefined {
-    const stage = this.#stageOf(table);
-    if (stage === FREE) return undefined;
-    if (stage === MAKING) return this.#uncharge(table);
-    if (stage === REMOVING) return this.#remove(table);
-    for (let which = 0; which < MOST_HARDWARE; which++) {
-      const at = hardwareAt(this.#state, table, which);
-      const isLeft = glance(this.#state.words, at + HARDWARE.structure) !== 0;
-      if (!isLeft || glance(this.#state.words, at + HARDWARE.isLeaving) === 0) continue;
-      const errno = this.#detach(table, which);
-      if (errno !== undefined) return errno;
+  /** Takes the lock of changes, also from a dead thread: the crew runs one recovery at a time, so no other thread takes it over. */
+  #lockForRecovery(): boolean {
+    const { words } = this.#state;
+    const tag = tagOf(this.#thread);
+    const holder = holderOf(words, CHANGES_LOCK_AT);
+    const isHolderDead = holder !== 0 && !this.pinned.crew.isIn(holder - 1, this.handle.structure);
+    return (isHolderDead && inherit(words, CHANGES_LOCK_AT, holder, tag)) || lock(words, CHANGES_LOCK_AT, tag) === 0;
+  }
+
+  /** True if a table or an attachment names the thread in a step that has not ended. */
+  #isHalfDone(thread: number): boolean {
+    for (let table = 0; table < this.#state.tables; table++) {
+      if (this.#isChanging(thread, table)) return true;
+      if (this.#stageOf(table) !== LIVE) continue;
+      for (let which = 0; which < MOST_HARDWARE; which++) if (this.#isDetaching(thread, table, which)) return true;
     }
-    return undefined;
+    return false;
+  }
+
+  /** Does this thread make or remove the table? */
+  #isChanging(thread: number, table: number): boolean {
+    const stage = this.#stageOf(table);
+    const changedBy = glance(this.#state.words, tableAt(this.#state, table) + TABLE.changedBy);
+    return (stage === MAKING || stage === REMOVING) && changedBy === tagOf(thread);
+  }
+
+  #isDetaching(thread: number, table: number, which: number): boolean {
+    const structure = glance(this.#state.words, hardwareAt(this.#state, table, which) + HARDWARE.structure);
+    return structure !== 0 && this.#detachingTag(table, which) === tagOf(thread);
+  }
+
+  #repairTable(thread: number, table: number): Errno | undefined {
+    if (this.#isChanging(thread, table)) {
+      return this.#stageOf(table) === MAKING ? this.#uncharge(table) : this.#remove(table);
+    }
+    if (this.#stageOf(table) !== LIVE) return undefined;
+    let errno: Errno | undefined;
+    for (let which = 0; which < MOST_HARDWARE; which++) {
+      if (this.#isDetaching(thread, table, which)) errno = this.#detach(table, which) ?? errno;
+    }
+    return errno;
   }
 }
 
