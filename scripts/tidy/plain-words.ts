@@ -1,6 +1,6 @@
 /**
- * Comments, messages and test names are in plain words: the field's noun, a subject, a verb. The phrases below hide the actor or the thing that
- * a reader looks for. Each comes with what to write in its place.
+ * Comments, messages and test names are in plain words: the field's noun, a subject, a verb (docs/style.md). The phrases below hide the actor or
+ * the thing that a reader looks for. Each comes with a better way to say it.
  */
 import type { Finding, Tree } from "./tree.ts";
 
