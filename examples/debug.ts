@@ -1,18 +1,21 @@
 // A driver that frees part of its buffer, and forgets another: what the debug mode says of it.
 //
 //   node build/examples/debug.js
-import { DEVICE_WRITES, DmaDevice } from "iova";
+import { DEVICE_WRITES, DmaDevice, orThrow } from "iova";
 import { debugged, describeMisuse } from "iova/debug";
 import { LinearPlatform, SoftwareMachine } from "iova/platform";
 
 const machine = SoftwareMachine.create({ memoryBytes: 2 ** 20, devices: ["nvme0"] });
 const window = { base: 0x8000_0000n, pageShift: 12, entries: 64 };
 const { generic: table } = LinearPlatform.create(machine, { format: "powernv-tce", window });
-const device = debugged(new DmaDevice(table), { device: "nvme0", owner: "queue 3" });
+const device = debugged(new DmaDevice(table), {
+  device: "nvme0",
+  owner: "queue 3",
+  onMisuse: (report) => console.log(describeMisuse(report).join("\n")),
+});
 
-const buffer = device.map(0x1_2340n, 5000, DEVICE_WRITES);
-const forgotten = device.map(0x2_0000n, 64, DEVICE_WRITES);
-if (typeof buffer === "string" || typeof forgotten === "string") throw new Error("the table is empty: there is room");
+const buffer = orThrow(device.map(0x1_2340n, 5000, DEVICE_WRITES));
+orThrow(device.map(0x2_0000n, 64, DEVICE_WRITES));
 try {
   device.unmap({ ...buffer, bytes: 100 });
 } catch (error) {
@@ -20,4 +23,3 @@ try {
 }
 device.unmap(buffer);
 device.deviceRemoved();
-for (const report of device.reports) console.log(describeMisuse(report).join("\n"));

@@ -141,11 +141,6 @@ function unknownOption(help: Repository["help"], verb: string, words: readonly s
   return unknown === undefined ? undefined : `${verb} has no option ${unknown}`;
 }
 
-/** The code blocks of a language in a document, without their fences. */
-export function codeBlocks(text: string, language: string): string[] {
-  return [...text.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, "gm"))].map(([, code = ""]) => code);
-}
-
 /** What stands as code in a line: a command in a code block of them (after `$ ` among output), else what is between backticks. */
 function codeIn({ text, code }: Line): string[] {
   if (code === "sh" || (code === "console" && text.startsWith("$ "))) return [text];

@@ -1,9 +1,11 @@
-/** The documents are true of the code: links, paths, names and commands exist, and README's example is a program that runs. */
+/** The documents are true of the code: links, paths, names and commands exist. `blocks/` runs their programs and transcripts. */
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, statSync } from "node:fs";
-import { join, sep } from "node:path";
+import { readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
-import { brokenLinks, codeBlocks, type Finding, missingPaths, type Repository, unknownCommands } from "./documents.ts";
+import { blocksOf } from "./blocks/blocks.ts";
+import { documentFiles } from "./document-files.ts";
+import { brokenLinks, type Finding, missingPaths, type Repository, unknownCommands } from "./documents.ts";
 import { ROOT } from "./root.ts";
 import { run } from "./tool.ts";
 
@@ -12,10 +14,10 @@ const VERBS = [...readText("src/cli/main.ts").matchAll(/^import \{ \w+Command \}
   ([, verb = ""]) => verb,
 );
 const README = readText("README.md");
-const EXAMPLE = "examples/quick-start";
+const README_BLOCKS = blocksOf("README.md", README);
 
 const repository: Repository = {
-  documents: new Map(markdownFiles().map((path) => [path, readText(path)])),
+  documents: documentFiles(),
   read: (path) => {
     const found = statSync(join(ROOT, path), { throwIfNoEntry: false });
     if (found === undefined) return undefined;
@@ -36,64 +38,14 @@ test("the documents that a newcomer reads are there", () => {
   }
 });
 
-test("README's example is the file, and prints what README says", () => {
-  const [shown, ...others] = codeBlocks(README, "ts");
-  assert.deepEqual(others, [], "README has one block of TypeScript");
-  assert.equal(shown, readText(`${EXAMPLE}.ts`));
-  const { status, output, said } = run(process.execPath, [join(ROOT, `build/${EXAMPLE}.js`)]);
-  assert.equal(status, 0, said);
-  assert.notEqual(output, "");
-  assert.ok(codeBlocks(README, "text").includes(output), `README has a block of text that is the output:\n${output}`);
-});
-
-test("docs/threads.md's program is the file, and prints what the page says", () => {
-  const page = readText("docs/threads.md");
-  assert.deepEqual(codeBlocks(page, "ts"), [readText("examples/workers.ts")]);
-  const { status, output, said } = run(process.execPath, [join(ROOT, "build/examples/workers.js")]);
-  assert.equal(status, 0, said);
-  assert.deepEqual(codeBlocks(page, "text"), [output]);
-});
-
-test("README's log is the shipped one, and the answer is what `iova explain` prints", () => {
-  const block = codeBlocks(README, "console").find((text) => text.includes("iova explain traces/")) ?? "";
-  const [, log = "", path = "", answer = ""] =
-    /^\$ cat \S+\n([\s\S]*?)^\$ npx iova explain (\S+)\n([\s\S]*)$/m.exec(block) ?? [];
-  assert.equal(log, readText(path));
-  const { status, output } = run(process.execPath, [join(ROOT, "bin/iova.js"), "explain", join(ROOT, path)]);
-  assert.equal(status, 1);
-  assert.deepEqual(cutAsShown(output, answer), answer);
-});
-
-test("README's VMM is under 200 lines, and prints what README says", () => {
+test("README's VMM is under 200 lines", () => {
   assert.ok(readText("examples/vmm.ts").split("\n").length < 200);
-  const block = codeBlocks(README, "console").find((text) => text.startsWith("$ node build/examples/vmm.js\n"));
-  const { status, output, said } = run(process.execPath, [join(ROOT, "build/examples/vmm.js")]);
-  assert.equal(status, 0, said);
-  assert.equal(block, `$ node build/examples/vmm.js\n${output}`);
 });
-
-test("docs/stat.md shows what `iova stat` prints of the shipped trace", () => {
-  const [block = ""] = codeBlocks(readText("docs/stat.md"), "console");
-  const [, path = "", answer = ""] = /^\$ iova stat (\S+)\n([\s\S]*)$/.exec(block) ?? [];
-  const { status, output } = run("env", ["LC_ALL=C", process.execPath, join(ROOT, "bin/iova.js"), "stat", path]);
-  assert.equal(status, 0);
-  assert.equal(answer, output);
-});
-
-/** The output with the ends of lines taken off that README takes off, shown by a … at the line's end. */
-function cutAsShown(output: string, shown: string): string {
-  const lines = shown.split("\n");
-  return output
-    .split("\n")
-    .map((line, at) => {
-      const head = lines[at]?.replace(/ …$/, "");
-      return head !== undefined && head !== lines[at] && line.startsWith(head) ? `${head} …` : line;
-    })
-    .join("\n");
-}
 
 test("README's example is short enough to be read at once", () => {
-  const lines = (codeBlocks(README, "ts")[0] ?? "").split("\n").filter((line) => line.trim() !== "");
+  const lines = (README_BLOCKS.find(({ language }) => language === "ts")?.code ?? "")
+    .split("\n")
+    .filter((line) => line.trim() !== "");
   assert.ok(lines.length <= 25, `${lines.length} lines`);
 });
 
@@ -101,7 +53,7 @@ test("README shows the options and columns that the replay has", () => {
   assert.ok(VERBS.length >= 4, VERBS.join(", "));
   assert.match(repository.help.get("replay") ?? "", /--workers/);
   const head = /const HEAD = "([^"]+)"/.exec(readText("src/cli/replay-report.ts"))?.[1];
-  const shown = codeBlocks(README, "console").flatMap((block) => block.split("\n"));
+  const shown = README_BLOCKS.flatMap(({ code }) => code.split("\n"));
   assert.ok(
     shown.some((line) => line.trim().split(/\s+/).join(" ") === head),
     `README's output has the columns ${head}`,
@@ -190,18 +142,6 @@ test("what is wrong in a document is found", () => {
     "bad.md:8 package.json has no script built",
   ]);
 });
-
-/** Markdown files of this repository, but for what is installed or built. */
-function markdownFiles(): string[] {
-  const left = ["node_modules", "build", ".git"];
-  const top = readdirSync(ROOT).filter((name) => !left.includes(name));
-  const inside = top
-    .filter((name) => statSync(join(ROOT, name)).isDirectory())
-    .flatMap((name) =>
-      readdirSync(join(ROOT, name), { recursive: true, encoding: "utf8" }).map((path) => join(name, path)),
-    );
-  return [...top, ...inside].map((path) => path.split(sep).join("/")).filter((path) => path.endsWith(".md"));
-}
 
 function readText(path: string): string {
   return readFileSync(join(ROOT, path), "utf8");
