@@ -14,7 +14,7 @@ if (isMainThread) {
   console.log(`at least 100 ranges of thread ${seat.thread} came back: ${ranges.length >= 100}`);
   console.log(`entries taken: ${allocator.statistics().taken}; next number: ${crew.addThread().thread}`);
 } else {
-  const allocator = PooledAllocator.attach(workerData.handle, undefined, Crew.attach(workerData.seat));
+  const allocator = PooledAllocator.attach(workerData.handle, Crew.attach(workerData.seat));
   for (let kept = 0; kept < 100; kept++) allocator.allocate(3);
   parentPort?.postMessage("holds 100 ranges");
   for (;;) allocator.free(allocator.allocate(1), 1); // until it is killed

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Worker } from "node:worker_threads";
+import { Crew } from "../crew/crew.ts";
 import { createShared, load, notify, store, waitWhile, wordsOf } from "../shared/memory.ts";
 import { failureOf } from "../units/failure.ts";
 import { range } from "./allocator.model.ts";
@@ -132,4 +133,13 @@ test("waitMilliseconds: a full table is tried again until another thread frees",
   notify(words, 0, 1);
   assert.ok(allocator.allocateWith(8, { waitMilliseconds: 600_000 }) >= 0);
   await ended;
+});
+
+test("attach takes a crew without an invalidator before it, and the thread has its number of that crew", () => {
+  const crew = Crew.create({ threads: 3 });
+  const { handle } = PooledAllocator.create({ entries: 64, crew });
+  const seat = crew.addThread();
+  const attached = PooledAllocator.attach(handle, Crew.attach(seat));
+  attached.allocate(4);
+  assert.deepEqual([...attached.leaks().keys()], [seat.thread]);
 });

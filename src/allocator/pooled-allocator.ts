@@ -200,15 +200,23 @@ export class PooledAllocator {
   }
 
   /**
-   * Attaches this thread, with its number in `crew`; left out: with a number of its own. Throws FormatError for a foreign handle, IovaError
+   * Attaches this thread, with its number in `crew`; left out: with a number of its own. Lazy flush needs an `invalidator`. Throws FormatError for a foreign handle, IovaError
    * "no-thread-slot" when all numbers are taken, "already-attached" when `crew` has a view of this table.
    */
+  static attach(handle: AllocatorHandle, crew?: Crew): PooledAllocator;
   static attach(
     handle: AllocatorHandle,
     invalidator?: Invalidator,
     crew?: Crew,
+    enclosure?: Enclosure,
+  ): PooledAllocator;
+  static attach(
+    handle: AllocatorHandle,
+    second?: Invalidator | Crew,
+    third?: Crew,
     enclosure: Enclosure = {},
   ): PooledAllocator {
+    const [invalidator, crew] = second instanceof Crew ? [undefined, second] : [second, third];
     const state = openState(handle);
     checkInvalidator(state.options, invalidator);
     checkCrew("the table", crew, state.handle.crew);
