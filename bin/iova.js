@@ -10,7 +10,7 @@ process.on("uncaughtException", (error) => {
   process.exit(3);
 });
 
-const main = new URL("../build/src/cli/main.js", import.meta.url);
+const main = new URL("../dist/iova-cli.js", import.meta.url);
 if (existsSync(main)) {
   const { main: run } = await import(main.href);
   process.exitCode = await run(process.argv.slice(2));

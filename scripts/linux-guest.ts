@@ -108,9 +108,8 @@ function writeInitramfs(path: string, { script, files }: GuestJob): void {
   disk.copy(process.execPath, "/usr/bin/node");
   for (const library of new Set([process.execPath, BUSYBOX].flatMap(librariesOf))) disk.copy(library);
   for (const file of ["package.json", "bin/iova.js"]) disk.copy(join(ROOT, file), `/iova/${file}`);
-  for (const file of readdirSync(join(ROOT, "build/src"), { recursive: true, encoding: "utf8" })) {
-    if (file.endsWith(".js") && !/\.(test|model)\./.test(file))
-      disk.copy(join(ROOT, "build/src", file), `/iova/build/src/${file}`);
+  for (const file of readdirSync(join(ROOT, "dist"))) {
+    if (file.endsWith(".js")) disk.copy(join(ROOT, "dist", file), `/iova/dist/${file}`);
   }
   disk.end();
 }

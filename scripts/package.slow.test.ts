@@ -1,11 +1,12 @@
 /** What users install: the package as npm packs it. */
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { isBuiltin } from "node:module";
 import { tmpdir } from "node:os";
 import { join, posix, sep } from "node:path";
 import { after, test } from "node:test";
 import ts from "typescript";
+import { ROOT } from "./root.ts";
 import { run, runNpm, runTool } from "./tool.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "iova-package-"));
@@ -19,6 +20,8 @@ const installed = join(folder, "node_modules", "iova");
 mkdirSync(installed, { recursive: true });
 assert.equal(run("tar", ["-xzf", tarball, "-C", installed, "--strip-components=1"]).status, 0);
 const files = readdirSync(installed, { recursive: true, encoding: "utf8" }).map((path) => path.split(sep).join("/"));
+/** The command line, whose bundle has the packages that it uses. */
+const COMMAND = "dist/iova-cli.js";
 const manifest = JSON.parse(readFileSync(join(installed, "package.json"), "utf8"));
 
 test("publint finds nothing to mend", () => {
@@ -43,12 +46,20 @@ test("nothing else need be installed", () => {
 });
 
 test("the package holds entries, command, licences and documents, and neither tests nor benchmarks", () => {
-  for (const path of [...entries(), "LICENSE", "README.md", "CHANGELOG.md", "build/THIRD-PARTY-LICENSES.txt"]) {
+  for (const path of [...entries(), "LICENSE", "README.md", "CHANGELOG.md", "dist/THIRD-PARTY-LICENSES.txt"]) {
     assert.ok(files.includes(path), `${path} is packed`);
   }
   assert.deepEqual(
-    files.filter((path) => /\.(test|model)\.|^build\/(?!src|THIRD)|tsbuildinfo|^(src|scripts|bench)\//.test(path)),
+    files.filter((path) => /\.(test|model)\.|tsbuildinfo|fixtures|^(build|src|scripts|bench|explorer)\//.test(path)),
     [],
+  );
+});
+
+test("the package has at most 60 files", () => {
+  const packedFiles: readonly { readonly path: string }[] = JSON.parse(packed.output)[0].files;
+  assert.ok(
+    packedFiles.length <= 60,
+    `${packedFiles.length} files:\n${packedFiles.map(({ path }) => path).join("\n")}`,
   );
 });
 
@@ -69,7 +80,7 @@ test("a program that does not import the debug mode does not load it", () => {
     const seen = new Set<string>();
     reach(posix.normalize(target.default), seen);
     assert.deepEqual(
-      [...seen].filter((path) => /\/debug(?:\.js$|\/)/.test(path)),
+      [...seen].filter((path) => sourcesOf(path).some((source) => source.startsWith("../src/dma/debug/"))),
       [],
       name,
     );
@@ -77,17 +88,176 @@ test("a program that does not import the debug mode does not load it", () => {
 });
 
 test("the entries load, and the command starts, with nothing else installed", () => {
-  const names = Object.keys(manifest.exports).map((path) => posix.join("iova", path));
-  const modules = names.filter((name) => !name.endsWith(".json"));
-  assert.ok(modules.length >= 5);
-  const user = join(folder, "user.mjs");
-  writeFileSync(user, modules.map((name) => `import ${JSON.stringify(name)};\n`).join(""));
-  const loaded = run(process.execPath, [user], folder);
-  assert.equal(loaded.status, 0, loaded.said);
+  assert.ok(moduleNames().length >= 5);
+  printedByUser(
+    moduleNames()
+      .map((name) => `import ${JSON.stringify(name)};\n`)
+      .join(""),
+  );
   const helped = run(process.execPath, [join(installed, manifest.bin.iova), "--help"], folder);
   assert.equal(helped.status, 0, helped.said);
   assert.match(helped.output, /replay/);
 });
+
+test("all entries share one copy of each class and function", () => {
+  const program = `
+    const [first, ...others] = await Promise.all(names.map(async (name) => [name, await import(name)]));
+    const seen = new Map(), different = [];
+    for (const [entry, module] of [first, ...others])
+      for (const [name, value] of Object.entries(module)) {
+        if (seen.has(name) && seen.get(name) !== value) different.push(name + " of " + entry);
+        seen.set(name, value);
+      }
+    const { InvalidArgumentError, IommuTable } = first[1];
+    const { BOARD_KINDS } = await import("iova/platform");
+    const board = BOARD_KINDS[0].create({ memoryBytes: 2 ** 24, entries: 1024 });
+    let thrown;
+    try { BOARD_KINDS[0].create({ memoryBytes: -1, entries: 1024 }); } catch (error) { thrown = error; }
+    console.log(JSON.stringify({
+      different, names: seen.size > 100, error: thrown instanceof InvalidArgumentError, table: board.table instanceof IommuTable,
+      name: thrown.constructor.name, code: thrown.code,
+    }));`;
+  assert.deepEqual(JSON.parse(printedByUser(`const names = ${JSON.stringify(moduleNames())};${program}`)), {
+    different: [],
+    names: true,
+    error: true,
+    table: true,
+    name: "InvalidArgumentError",
+    code: "invalid-argument",
+  });
+});
+
+test("a stack trace with source maps names the TypeScript sources, whose text the maps hold", () => {
+  const program = `
+    import { PooledAllocator } from "iova";
+    import { SoftwareMachine } from "iova/platform";
+    for (const make of [() => PooledAllocator.create({ entries: 0 }), () => SoftwareMachine.create({ memoryBytes: -1 })])
+      try { make(); } catch (error) { console.log(error.stack); }`;
+  const printed = printedByUser(program, ["--enable-source-maps"]);
+  assert.match(printed, /at .*\.create \(.*[/\\]src[/\\]allocator[/\\]pooled-allocator\.ts:\d+:\d+\)/);
+  assert.match(printed, /at .*\.create \(.*[/\\]src[/\\]machines[/\\]software[/\\]machine\.ts:\d+:\d+\)/);
+  for (const path of files.filter((name) => name.endsWith(".map"))) {
+    const { sources, sourcesContent } = JSON.parse(readFileSync(join(installed, path), "utf8"));
+    assert.equal(sourcesContent.length, sources.length, path);
+    sources.forEach((source: string, i: number) => {
+      if (source.endsWith("/vendor.js")) return;
+      assert.equal(sourcesContent[i], readFileSync(join(ROOT, "dist", source), "utf8"), `${path}: ${source}`);
+    });
+  }
+});
+
+test("the debug mode reports the driver's line, not one of the package", () => {
+  const program = `
+    import { DmaDevice, DmaPool } from "iova";
+    import { debugged } from "iova/debug";
+    import { LinearPlatform, PhysicalPages, SoftwareMachine } from "iova/platform";
+    const machine = SoftwareMachine.create({ memoryBytes: 2 ** 22, devices: ["nic"] });
+    const window = { base: 0x8000_0000n, pageShift: 12, entries: 64 };
+    const { generic: table } = LinearPlatform.create(machine, { format: "powernv-tce", window });
+    const coherentPages = PhysicalPages.create({ address: 2 ** 20, bytes: 2 ** 20 });
+    const device = debugged(new DmaDevice(table, {}, { memory: machine.memory, coherentPages }), { stackFrames: 3 });
+    const pool = new DmaPool(device, machine.memory, { blockBytes: 64 });
+    const driver = () => pool.allocate();
+    driver();
+    device.deviceRemoved();
+    console.log(JSON.stringify(device.reports[0].example.mapped.stack));`;
+  for (const options of [[], ["--enable-source-maps"]]) {
+    const stack: readonly string[] = JSON.parse(printedByUser(program, options));
+    assert.equal(stack.length, 2, stack.join("; "));
+    assert.match(stack[0] as string, /^driver \(.*user\.mjs:\d/);
+    assert.match(stack[1] as string, /user\.mjs:\d/);
+  }
+});
+
+test("the types of all entries have the comments of the sources", () => {
+  for (const [name, target] of Object.entries<{ readonly types?: string }>(manifest.exports)) {
+    if (target.types === undefined) continue;
+    const module = name === "." ? "index" : name.slice(2);
+    const [source] = [module, `${module}/index`]
+      .map((path) => join(ROOT, "build", "src", `${path}.d.ts`))
+      .filter(existsSync);
+    const expected = documentedIn(source as string);
+    assert.ok(expected.size > 0, name);
+    assert.deepEqual(documentedIn(join(installed, target.types)), expected, name);
+  }
+});
+
+test("a class is one type, whichever entries it comes from, in a program that knows nothing but ES2022", () => {
+  const user = join(folder, "user.ts");
+  writeFileSync(
+    user,
+    `import { DmaDevice, IommuTable, InvalidArgumentError } from "iova";
+     import { debugged } from "iova/debug";
+     import { SpaprContainer } from "iova/containers";
+     import { LinearPlatform, type Memory, SoftwareMachine } from "iova/platform";
+     export const machine: SoftwareMachine = SoftwareMachine.create({ memoryBytes: 2 ** 24, devices: ["nic"] });
+     const window = { base: 0n, pageShift: 12, entries: 64 };
+     export const table: IommuTable = LinearPlatform.create(machine, { format: "powernv-tce", window }).generic;
+     export const device: DmaDevice = new DmaDevice(table);
+     export const memory: Memory = machine.memory;
+     export const checked = debugged(device);
+     export type Container = SpaprContainer;
+     export const isKnown = (error: unknown): boolean => error instanceof InvalidArgumentError;
+     // @ts-expect-error: the types are not any
+     table.noSuchMethod();`,
+  );
+  assert.deepEqual(errorsOf(programOf(user, "lib.es2022.d.ts")), []);
+});
+
+function programOf(path: string, lib = "lib.es2023.d.ts"): ts.Program {
+  return ts.createProgram([path], {
+    module: ts.ModuleKind.NodeNext,
+    moduleResolution: ts.ModuleResolutionKind.NodeNext,
+    target: ts.ScriptTarget.ES2022,
+    lib: [lib],
+    types: [],
+    strict: true,
+    noEmit: true,
+  });
+}
+
+function errorsOf(program: ts.Program): readonly string[] {
+  return ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, "\n"));
+}
+
+/** The comments of all that the entry at `path` exports, and of its members, by name. */
+function documentedIn(path: string): Map<string, string> {
+  const program = programOf(path);
+  const checker = program.getTypeChecker();
+  const found = new Map<string, string>();
+  const note = (name: string, symbol: ts.Symbol): void => {
+    found.set(name, ts.displayPartsToString(symbol.getDocumentationComment(checker)));
+  };
+  const module = checker.getSymbolAtLocation(program.getSourceFile(path) as ts.SourceFile);
+  for (const exported of checker.getExportsOfModule(module as ts.Symbol)) {
+    const symbol = exported.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(exported) : exported;
+    note(exported.name, symbol);
+    const members = [...(symbol.members?.values() ?? []), ...(symbol.exports?.values() ?? [])];
+    for (const member of members) if (!member.name.startsWith("__")) note(`${exported.name}.${member.name}`, member);
+  }
+  return found;
+}
+
+/** The sources of a bundle, as its map names them. */
+function sourcesOf(path: string): readonly string[] {
+  const map = join(installed, `${path}.map`);
+  return existsSync(map) ? JSON.parse(readFileSync(map, "utf8")).sources : [];
+}
+
+/** Entries as programs import them. */
+function moduleNames(): readonly string[] {
+  const names = Object.keys(manifest.exports).map((path) => posix.join("iova", path));
+  return names.filter((name) => !name.endsWith(".json"));
+}
+
+/** What a user's program prints, in the folder where the package is installed. */
+function printedByUser(program: string, options: readonly string[] = []): string {
+  const user = join(folder, "user.mjs");
+  writeFileSync(user, program);
+  const { status, said, output } = run(process.execPath, [...options, user], folder);
+  assert.equal(status, 0, said);
+  return output;
+}
 
 /** The files that users name, directly or by `import "iova/…"`. */
 function entries(): string[] {
@@ -124,7 +294,7 @@ function reach(path: string, seen: Set<string>): void {
   for (const name of [...imported, ...workers]) {
     if (name.startsWith(".")) reach(fileOf(posix.join(posix.dirname(path), name), path), seen);
     // CommonJS inside of the bundle names Node's modules without `node:`.
-    else assert.ok(path.endsWith("/vendor.js") ? isBuiltin(name) : name.startsWith("node:"), `${path} imports ${name}`);
+    else assert.ok(path === COMMAND ? isBuiltin(name) : name.startsWith("node:"), `${path} imports ${name}`);
   }
 }
 

@@ -23,7 +23,7 @@ import { fileURLToPath } from "node:url";
 const OLDEST_NODE = [20, 19];
 /** Folders whose TypeScript is compiled to build/FOLDER. */
 const SOURCE_FOLDERS = ["src", "explorer", "bench", "examples", "scripts"];
-/** The one module that is bundled: third-party code that the command line uses, so that users install nothing more. */
+/** The one module of build/ that is bundled: third-party code that the command line uses, so that users install nothing more. */
 const VENDOR = "src/cli/vendor";
 
 /** What keeps a clone from being ready, in words for the user. */
@@ -101,7 +101,8 @@ function builtStamp(root) {
 /** Built, from exactly these sources, and nothing that was built has been lost. */
 function isBuilt(root) {
   const sources = sourcesOf(root);
-  return textOf(builtStamp(root)) === fingerprint(root, sources) && missingOutputs(root, sources).length === 0;
+  if (textOf(builtStamp(root)) !== fingerprint(root, sources)) return false;
+  return missingOutputs(root, sources).length === 0 && missingBundles(root).length === 0;
 }
 
 function build(root) {
@@ -115,14 +116,35 @@ function build(root) {
   compile(root);
   removeStale(root, new Set(sources.map(withoutExtension)));
   bundleVendor(root);
+  bundlePackage(root);
   writeFileSync(builtStamp(root), wanted);
 }
 
 function compile(root) {
   const compiler = join(root, "node_modules", "typescript", "bin", "tsc");
-  const { status, error } = spawnSync(process.execPath, [compiler, "-p", "."], { cwd: root, stdio: ["ignore", 2, 2] });
+  const { status, error } = runNode(root, [compiler, "-p", "."]);
   if (status === 0) return;
   throw new NotReady(`the build failed: ${error ? error.message : `the type errors above (tsc ended with ${status})`}`);
+}
+
+/** Makes dist/, which users install. In a process of its own: the bundler is loaded when the packages are installed, and works asynchronously. */
+function bundlePackage(root) {
+  const { status, error } = runNode(root, [join(dirname(fileURLToPath(import.meta.url)), "bundle.js"), root]);
+  if (status === 0) return;
+  throw new NotReady(`the build failed: ${error ? error.message : "the bundle of the package, see above"}`);
+}
+
+/** Files of dist/ that package.json names and that are not there. */
+function missingBundles(root) {
+  const { exports: targets = {} } = JSON.parse(textOf(join(root, "package.json")) ?? "{}");
+  const named = Object.values(targets).flatMap((target) =>
+    typeof target === "string" ? target : Object.values(target),
+  );
+  return named.filter((path) => path.startsWith("./dist/") && !existsSync(join(root, path)));
+}
+
+function runNode(root, args) {
+  return spawnSync(process.execPath, args, { cwd: root, stdio: ["ignore", 2, 2] });
 }
 
 /** The TypeScript sources, as sorted paths from `root` with slashes. */
@@ -136,7 +158,7 @@ function sourcesOf(root) {
 /** Of contents, not times: a checkout or a copy changes times, and an edit within a clock tick does not. */
 function fingerprint(root, sources) {
   const hash = createHash("sha256").update(lockfileHash(root));
-  for (const path of ["tsconfig.json", "scripts/ready.js", ...sources]) {
+  for (const path of ["package.json", "tsconfig.json", "scripts/ready.js", "scripts/bundle.js", ...sources]) {
     hash.update(`\0${path}\0`).update(textOf(join(root, path)) ?? "");
   }
   return hash.digest("hex");
@@ -175,7 +197,8 @@ function bundleVendor(root) {
     metafile: true,
   });
   rmSync(join(root, "build", `${VENDOR}.js.map`), { force: true });
-  writeFileSync(join(root, "build", "THIRD-PARTY-LICENSES.txt"), licences(root, Object.keys(metafile.inputs)));
+  mkdirSync(join(root, "dist"), { recursive: true });
+  writeFileSync(join(root, "dist", "THIRD-PARTY-LICENSES.txt"), licences(root, Object.keys(metafile.inputs)));
 }
 
 /** The licence texts of all packages that `inputs` (paths from `root`) come from. */
@@ -189,7 +212,7 @@ function licences(root, inputs) {
     if (file === undefined) throw new NotReady(`the build failed: ${folder} is bundled, but holds no licence text`);
     return `${name} ${version} (${license})\n\n${readFileSync(join(root, folder, file), "utf8").trim()}\n`;
   });
-  return `build/${VENDOR}.js contains these packages.\n\n${texts.join(`\n${"-".repeat(80)}\n\n`)}`;
+  return `The command line contains these packages.\n\n${texts.join(`\n${"-".repeat(80)}\n\n`)}`;
 }
 
 // Files.

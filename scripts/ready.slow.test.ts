@@ -66,7 +66,7 @@ test("a bare clone that is entered by two commands at once is installed once and
 
 test("third-party code of the command line is bundled, with its licence beside it", () => {
   assert.match(read("build/src/cli/vendor.js"), /from the package/);
-  assert.match(read("build/THIRD-PARTY-LICENSES.txt"), /tiny 1\.2\.3 \(MIT\)\s+Do as you like\./);
+  assert.match(read("dist/THIRD-PARTY-LICENSES.txt"), /tiny 1\.2\.3 \(MIT\)\s+Do as you like\./);
 });
 
 test("when all is up to date, nothing is printed, installed or written", () => {

@@ -2,7 +2,7 @@
  * The page's part of the browser test: makes a table, starts workers on it, and plays with them, although a page's own thread
  * may not wait.
  */
-import { PooledAllocator } from "../../build/src/index.js";
+import { PooledAllocator } from "../../dist/iova.js";
 import { Player } from "./play.js";
 
 /** Steps of the page between two looks at its messages. */
@@ -71,7 +71,7 @@ function makeTable() {
   }
 }
 
-/** Loads entries of the package, by their paths in the build; the names of what each exports. */
+/** Loads entries of the package, by their paths in the clone; the names of what each exports. */
 async function load(paths) {
   const modules = await Promise.all(paths.map((path) => import(new URL(`../../${path}`, import.meta.url))));
   return modules.map((module) => Object.keys(module));

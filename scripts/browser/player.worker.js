@@ -2,7 +2,7 @@
  * A web worker of the browser test. First message: attach to the table that it holds, and say so. Second: play, and report.
  * Two, so that all threads are attached, and play, at once.
  */
-import { PooledAllocator } from "../../build/src/index.js";
+import { PooledAllocator } from "../../dist/iova.js";
 import { Player } from "./play.js";
 
 self.onmessage = ({ data: { handle, shadow, seed } }) => {

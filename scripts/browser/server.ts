@@ -27,7 +27,7 @@ export async function serve(root: string): Promise<Serving> {
     const headers = page === "plain" ? {} : ISOLATION;
     if (page !== undefined) {
       response.writeHead(200, { ...headers, "Content-Type": "text/html" }).end(PAGE);
-    } else if (/^\/(build\/src|scripts\/browser)\/[\w./-]+\.js$/.test(pathname) && !pathname.includes("..")) {
+    } else if (/^\/(dist|scripts\/browser)\/[\w./-]+\.js$/.test(pathname) && !pathname.includes("..")) {
       const text = await readFile(join(root, pathname)).catch(() => undefined);
       if (text === undefined) missing.push(pathname);
       response.writeHead(text === undefined ? 404 : 200, { ...headers, "Content-Type": "text/javascript" }).end(text);

@@ -6,20 +6,11 @@
  *
  * The pool's lock is held in all calls but `mayHold`.
  */
-import * as bitmap from "../shared/bitmap.ts";
-import * as counters from "../shared/counters.ts";
-import type { SharedWords } from "../shared/memory.ts";
-import * as memory from "../shared/memory.ts";
-import type { AreaConstraints } from "./constraints.ts";
-import * as constraint from "./constraints.ts";
-import * as layout from "./layout.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { clearBefore, clearFrom, findRun, NOT_FOUND } = bitmap;
-const { count: tally } = counters;
-const { glance, hintTo, NO_WORDS, peek, poke } = memory;
-const { allowedFrom, UNCONSTRAINED } = constraint;
-const { BLOCK_ENTRIES, BLOCK_SHIFT, blocksOf, boundWords, GROUP_SHIFT, POOL } = layout;
+import { clearBefore, clearFrom, findRun, NOT_FOUND } from "../shared/bitmap.ts";
+import { count as tally } from "../shared/counters.ts";
+import { glance, hintTo, NO_WORDS, peek, poke, type SharedWords } from "../shared/memory.ts";
+import { type AreaConstraints, allowedFrom, UNCONSTRAINED } from "./constraints.ts";
+import { BLOCK_ENTRIES, BLOCK_SHIFT, blocksOf, boundWords, GROUP_SHIFT, POOL } from "./layout.ts";
 
 /** The bounds of the pool that lies at `at`. */
 export class Bounds {

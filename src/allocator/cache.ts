@@ -8,27 +8,27 @@
  * when the thread is dead, whatever the FIFO's positions were at that moment. Order: put = ledger, then FIFO; take = ledger,
  * then FIFO. Every range is thus in exactly one state in the ledger at every point in between.
  */
-import * as bitmap from "../shared/bitmap.ts";
-import * as counters from "../shared/counters.ts";
-import type { SharedHalves, SharedWords } from "../shared/memory.ts";
-import * as memory from "../shared/memory.ts";
+import { NOT_FOUND } from "../shared/bitmap.ts";
+import { counted, count as tally } from "../shared/counters.ts";
+import {
+  glance,
+  glanceHalf,
+  NO_HALVES,
+  NO_WORDS,
+  peek,
+  peekHalf,
+  poke,
+  pokeHalf,
+  type SharedHalves,
+  type SharedWords,
+} from "../shared/memory.ts";
 import { InvariantError } from "../units/errors.ts";
-import type { AreaConstraints } from "./constraints.ts";
-import * as constraint from "./constraints.ts";
-import * as flushing from "./flush.ts";
+import { type AreaConstraints, isAllowed, UNCONSTRAINED } from "./constraints.ts";
+import { isFlushed } from "./flush.ts";
 import type { Front } from "./front.ts";
-import * as layout from "./layout.ts";
-import * as ledgers from "./ledger.ts";
+import { CACHED_LENGTHS, FIFO_RANGES, THREAD } from "./layout.ts";
+import { CACHED, slotOf } from "./ledger.ts";
 import type { View } from "./view.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { NOT_FOUND } = bitmap;
-const { count: tally, counted } = counters;
-const { glance, glanceHalf, NO_HALVES, NO_WORDS, peek, peekHalf, poke, pokeHalf } = memory;
-const { isAllowed, UNCONSTRAINED } = constraint;
-const { isFlushed } = flushing;
-const { CACHED_LENGTHS, FIFO_RANGES, THREAD } = layout;
-const { CACHED, slotOf } = ledgers;
 
 const POSITION_MASK = FIFO_RANGES - 1;
 /**

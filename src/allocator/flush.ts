@@ -15,14 +15,9 @@
  * Why not one pair per pool: docs/decisions/flush-epochs.md.
  */
 
-import type { SharedWords } from "../shared/memory.ts";
-import * as memory from "../shared/memory.ts";
+import { add, compareExchange, load, type SharedWords } from "../shared/memory.ts";
 import type { Failure } from "../units/failure.ts";
-import * as layout from "./layout.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { add, compareExchange, load } = memory;
-const { HEADER } = layout;
+import { HEADER } from "./layout.ts";
 
 /** What invalidates the whole IOTLB: a table's ops. When it returns undefined, no DMA uses an entry cleared before the call. */
 export interface Invalidator {

@@ -13,11 +13,7 @@
  *   range, recovery) is a compareExchange of the slot.
  */
 
-import type { SharedHalves } from "../shared/memory.ts";
-import * as memory from "../shared/memory.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { compareExchangeHalf, glanceHalf, peekHalf, pokeHalf } = memory;
+import { compareExchangeHalf, glanceHalf, peekHalf, pokeHalf, type SharedHalves } from "../shared/memory.ts";
 
 /** No range begins here. */
 export const NONE = 0;

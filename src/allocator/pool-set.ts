@@ -7,18 +7,18 @@
  */
 
 import { SHORT_PATIENCE_MS } from "../shared/lock.ts";
-import type { FailureCode } from "../units/failure.ts";
-import * as failures from "../units/failure.ts";
-import type { AreaConstraints } from "./constraints.ts";
-import * as constraint from "./constraints.ts";
+import {
+  type FailureCode,
+  LONGER_THAN_BOUNDARY,
+  LONGER_THAN_TABLE,
+  MASK_TOO_LOW,
+  TABLE_FULL,
+} from "../units/failure.ts";
+import { type AreaConstraints, UNCONSTRAINED } from "./constraints.ts";
 import { type Layout, POOL } from "./layout.ts";
 import { type CHANGED, Pool } from "./pool.ts";
 import { Spans } from "./span.ts";
 import type { View } from "./view.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { LONGER_THAN_BOUNDARY, LONGER_THAN_TABLE, MASK_TOO_LOW, TABLE_FULL } = failures;
-const { UNCONSTRAINED } = constraint;
 
 /** Requests of more entries than this go to the large pool first. */
 const SMALL_REQUEST = 15;

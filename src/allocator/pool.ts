@@ -7,28 +7,39 @@
  * A thread that dies with the lock held may leave bits that disagree with the ledger. The ledger is right: recovery makes the bits anew
  * from it (`rebuild`). So an allocation or a free that has changed the ledger is completed, and one that has not is undone.
  */
-import * as bitmap from "../shared/bitmap.ts";
-import * as counters from "../shared/counters.ts";
-import * as locks from "../shared/lock.ts";
-import type { SharedHalves, SharedWords } from "../shared/memory.ts";
-import * as memory from "../shared/memory.ts";
+import { clearBits, countTaken, countTakenRelaxed, NOT_FOUND, setBits } from "../shared/bitmap.ts";
+import { increment } from "../shared/counters.ts";
+import { holderOf, lock, unlock } from "../shared/lock.ts";
+import {
+  compareExchange,
+  glance,
+  glanceHalf,
+  NO_HALVES,
+  NO_WORDS,
+  peek,
+  peekHalf,
+  poke,
+  pokeHalf,
+  type SharedHalves,
+  type SharedWords,
+} from "../shared/memory.ts";
 import { type FailureCode, TABLE_FULL } from "../units/failure.ts";
 import { Bounds } from "./bounds.ts";
-import type { AreaConstraints } from "./constraints.ts";
-import * as constraint from "./constraints.ts";
+import { type AreaConstraints, UNCONSTRAINED } from "./constraints.ts";
 import type { Front } from "./front.ts";
-import * as layout from "./layout.ts";
-import * as ledgers from "./ledger.ts";
+import { POOL } from "./layout.ts";
+import {
+  beginRange,
+  beginsRange,
+  claim,
+  endRange,
+  endRanges,
+  LONGEST_PLAIN,
+  lengthOf,
+  slotSeen,
+  stateIn,
+} from "./ledger.ts";
 import type { View } from "./view.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { clearBits, countTaken, countTakenRelaxed, NOT_FOUND, setBits } = bitmap;
-const { increment } = counters;
-const { holderOf, lock, unlock } = locks;
-const { compareExchange, glance, glanceHalf, NO_HALVES, NO_WORDS, peek, peekHalf, poke, pokeHalf } = memory;
-const { UNCONSTRAINED } = constraint;
-const { POOL } = layout;
-const { beginsRange, claim, endRange, LONGEST_PLAIN, lengthOf, beginRange, slotSeen, stateIn, endRanges } = ledgers;
 
 /** Answer of `returnToPool`: the range is no longer in the expected state. */
 export const CHANGED = -64;

@@ -22,18 +22,35 @@ import {
   type Stage,
 } from "../crew/crew.ts";
 import { NOT_FOUND } from "../shared/bitmap.ts";
-import * as counters from "../shared/counters.ts";
-import * as locks from "../shared/lock.ts";
-import type { SharedHalves, SharedWords } from "../shared/memory.ts";
-import * as memory from "../shared/memory.ts";
+import { count as tally } from "../shared/counters.ts";
+import { tagOf } from "../shared/lock.ts";
+import {
+  glance,
+  load,
+  mayWait,
+  milliseconds,
+  NO_HALVES,
+  NO_WORDS,
+  type SharedHalves,
+  type SharedWords,
+  store,
+  waitWhile,
+} from "../shared/memory.ts";
 import { checkInteger, checkNumbers, FormatError, InvalidArgumentError, IovaError, inWords } from "../units/errors.ts";
-import type { Failure, FailureCode } from "../units/failure.ts";
-import * as failures from "../units/failure.ts";
+import {
+  type Failure,
+  type FailureCode,
+  failureCode,
+  failureOf,
+  IN_USE,
+  LONGER_THAN_TABLE,
+  OWNER_UNRESPONSIVE,
+  TABLE_FULL,
+} from "../units/failure.ts";
 import type { EntryRange, EntryRanges } from "../units/numbers.ts";
 import type { FifoCache } from "./cache.ts";
 import { CallIn } from "./call-in.ts";
-import type { AreaConstraints } from "./constraints.ts";
-import * as constraint from "./constraints.ts";
+import { type AreaConstraints, checkConstraints, UNCONSTRAINED } from "./constraints.ts";
 import type { Invalidator } from "./flush.ts";
 import { FreeCheck } from "./free-check.ts";
 import { type Front, NO_FRONT } from "./front.ts";
@@ -41,9 +58,20 @@ import { Holdings } from "./holdings.ts";
 import { forEachRange, type HeldRange, holdersIn, type OwnedRange, rangesByOwner, rangesIn } from "./inspect/ranges.ts";
 import { readSnapshot, takeSnapshot } from "./inspect/snapshot.ts";
 import { type AllocatorStatistics, heldByThreads, shortageOf, statisticsOf } from "./inspect/statistics.ts";
-import type { Layout } from "./layout.ts";
-import * as layout from "./layout.ts";
-import * as ledgers from "./ledger.ts";
+import { areaOf, CACHED_LENGTHS, HEADER, type Layout, THREAD } from "./layout.ts";
+import {
+  change,
+  ENDING,
+  LIVE,
+  lengthOf,
+  ownerIn,
+  PENDING,
+  RESERVED,
+  slotOf,
+  slotSeen,
+  stateIn,
+  tryChange,
+} from "./ledger.ts";
 import {
   type AllocateOptions,
   type AllocatorOptions,
@@ -57,15 +85,6 @@ import { PoolSet } from "./pool-set.ts";
 import { type Forget, Recovery } from "./recovery.ts";
 import { type AllocatorHandle, createState, type OpenState, openState } from "./state.ts";
 import type { View } from "./view.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { count: tally } = counters;
-const { tagOf } = locks;
-const { glance, load, mayWait, milliseconds, NO_HALVES, NO_WORDS, store, waitWhile } = memory;
-const { failureCode, failureOf, IN_USE, LONGER_THAN_TABLE, OWNER_UNRESPONSIVE, TABLE_FULL } = failures;
-const { checkConstraints, UNCONSTRAINED } = constraint;
-const { areaOf, CACHED_LENGTHS, HEADER, THREAD } = layout;
-const { change, ENDING, LIVE, lengthOf, ownerIn, PENDING, RESERVED, slotOf, slotSeen, stateIn, tryChange } = ledgers;
 
 /** How the allocator is recovered together with the object that encloses it (a table). */
 export interface Enclosure {

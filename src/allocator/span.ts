@@ -8,15 +8,12 @@
  * thread has taken an entry: once its lock was ours, our next look sees that), or a miss of a range that is being freed just
  * now, as in `Bounds.mayHold`. A thread that dies in the search leaves nothing behind.
  */
-import * as bitmap from "../shared/bitmap.ts";
+import { clearBeforeRelaxed, clearFromRelaxed, isTakenRelaxed, NOT_FOUND } from "../shared/bitmap.ts";
 import { type FailureCode, TABLE_FULL } from "../units/failure.ts";
 import { type AreaConstraints, allowedFrom } from "./constraints.ts";
 import { beginRange, claim, endRange } from "./ledger.ts";
 import { CHANGED, type Pool } from "./pool.ts";
 import type { View } from "./view.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { clearBeforeRelaxed, clearFromRelaxed, isTakenRelaxed, NOT_FOUND } = bitmap;
 
 export class Spans {
   readonly #view: View;

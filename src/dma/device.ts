@@ -13,16 +13,12 @@ import type { MappingTable } from "../table/contract.ts";
 import { checkInteger, FreeError, InvalidArgumentError, inWords } from "../units/errors.ts";
 import type { Failure } from "../units/failure.ts";
 import type { Access } from "../units/numbers.ts";
-import * as pageArithmetic from "../units/pages.ts";
+import { pagesCovering } from "../units/pages.ts";
 import type { DmaDeviceOptions } from "./device-options.ts";
 import type { DeviceLimits } from "./limits.ts";
-import * as requests from "./requests.ts";
+import { checkAccess } from "./requests.ts";
 import { RoutedDevice } from "./routed-device.ts";
 import { TableRoute } from "./translated/table-route.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { checkAccess } = requests;
-const { pagesCovering } = pageArithmetic;
 
 /**
  * One device on one thread, over a table. Lengths and physical addresses are in bytes; `access` is what the device does (1 reads memory, 2

@@ -2,25 +2,14 @@
  * Checks, before every unmap and sync, that the same device mapped the list and that its elements have not changed since.
  */
 import { type FreeError, InvalidArgumentError, inWords, type SyncError } from "../units/errors.ts";
-import * as words64 from "../units/words64.ts";
+import { HIGH_WORD, LOW_WORD } from "../units/words64.ts";
 import type { ScatterList } from "./scatter-list.ts";
 
-// Local constants: V8 folds these, imported and exported ones it looks up at every use (docs/decisions/local-constants.md).
-const { HIGH_WORD, LOW_WORD } = words64;
-
-/** Factors of the digest: odd, so that each step is a bijection of every word, with well mixed bits. */
-const DIGEST_STEP = 0x27d4eb2f;
-const DIGEST_LOW = 0x9e3779b1;
-const DIGEST_HIGH = 0x85ebca6b;
-const DIGEST_BYTES = 0xc2b2ae35;
-
-/** Factors, for callers that fold the digest into their own loop. */
-export const digestFactors: Readonly<Record<"step" | "low" | "high" | "bytes", number>> = {
-  step: DIGEST_STEP,
-  low: DIGEST_LOW,
-  high: DIGEST_HIGH,
-  bytes: DIGEST_BYTES,
-};
+/** Factors of the digest: odd, so that each step is a bijection of every word, with well mixed bits. mapSg folds the digest into its own loop. */
+export const DIGEST_STEP = 0x27d4eb2f;
+export const DIGEST_LOW = 0x9e3779b1;
+export const DIGEST_HIGH = 0x85ebca6b;
+export const DIGEST_BYTES = 0xc2b2ae35;
 
 /** Throws InvalidArgumentError if the list is mapped. */
 export function checkNotMapped(list: ScatterList): void {

@@ -20,12 +20,7 @@ import { type DmaDeviceOptions, memoryOf } from "./device-options.ts";
 import type { Toward } from "./memory/bounce.ts";
 import { BouncedTransfers } from "./memory/bounced-transfers.ts";
 import { CoherentBlocks } from "./memory/coherent.ts";
-import * as requests from "./requests.ts";
-import type { ListMapper, Route } from "./route.ts";
-import type { ScatterList } from "./scatter-list.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const {
+import {
   checkAccess,
   checkAttributes,
   checkBusRange,
@@ -36,7 +31,9 @@ const {
   entryAccess,
   notSetUp,
   syncErrorFor,
-} = requests;
+} from "./requests.ts";
+import type { ListMapper, Route } from "./route.ts";
+import type { ScatterList } from "./scatter-list.ts";
 
 export class RoutedDevice implements DmaOperations {
   readonly #route: Route;

@@ -16,11 +16,8 @@
 import type { EntryValue } from "../table/contract.ts";
 import { InvalidArgumentError } from "../units/errors.ts";
 import type { Access, EntryAccess } from "../units/numbers.ts";
-import * as addresses from "./address.ts";
+import { addressHigh, addressLow, pageAt, pagesFit, swapBytes } from "./address.ts";
 import type { EntryFormat } from "./contract.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { addressHigh, addressLow, pageAt, pagesFit, swapBytes } = addresses;
 
 /** Bytes of one entry with its revoke cookie. */
 export const LDC_ENTRY_BYTES = 16;

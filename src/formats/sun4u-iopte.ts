@@ -18,11 +18,8 @@ import type { EntryValue } from "../table/contract.ts";
 import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
 import { checkKeys } from "../units/keys.ts";
 import { DEVICE_WRITES, type EntryAccess } from "../units/numbers.ts";
-import * as addresses from "./address.ts";
+import { addressHigh, addressLow, pageAt, pagesFit, swapBytes } from "./address.ts";
 import type { EntryFormat } from "./contract.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { addressHigh, addressLow, pageAt, pagesFit, swapBytes } = addresses;
 
 // In bits 63..32.
 const VALID = 1 << 31;

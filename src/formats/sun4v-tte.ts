@@ -14,11 +14,8 @@
  */
 import type { EntryValue } from "../table/contract.ts";
 import { type Access, DEVICE_WRITES, type EntryAccess, WEAKLY_ORDERED } from "../units/numbers.ts";
-import * as addresses from "./address.ts";
+import { addressHigh, addressLow, pageAt, pagesFit, swapBytes } from "./address.ts";
 import type { EntryFormat } from "./contract.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { addressHigh, addressLow, pageAt, pagesFit, swapBytes } = addresses;
 
 const READ = 1;
 const WRITE = 2;

@@ -17,15 +17,24 @@
  *   reorders plain stores, unlike x86, may show the valid word with the other word still empty.)
  */
 import type { Memory } from "../machine/contract.ts";
-import type { SharedBytes, SharedWords } from "../shared/memory.ts";
-import * as memory from "../shared/memory.ts";
+import {
+  compareExchange,
+  copyIn,
+  copyOut,
+  createShared,
+  hintTo,
+  load,
+  NO_WORDS,
+  type SharedBytes,
+  type SharedWords,
+  store,
+  wordsOf,
+  zero,
+} from "../shared/memory.ts";
 import { checkHandle } from "../table/handle.ts";
 import { hexadecimal } from "../units/counts.ts";
 import { checkInteger, FormatError, InvalidArgumentError, inWords } from "../units/errors.ts";
 import { type CheckedRegion, checkedRegions, type MemoryRegion, Regions, type RegionView } from "./regions.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { compareExchange, copyIn, copyOut, createShared, hintTo, load, NO_WORDS, store, wordsOf, zero } = memory;
 
 /** Instead of a word index: the range ends in another region than it begins. */
 const CROSSES = -1;

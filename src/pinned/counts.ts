@@ -15,14 +15,11 @@
  * the slot says: the fields of a slot change only while its state is not live, and from then on the count keeps the region. What it has looked at
  * before the store may have been of an earlier region in the slot; it only spares a count of a region that is not meant.
  */
-import type { SharedWords } from "../shared/memory.ts";
-import * as memory from "../shared/memory.ts";
+import { glance, load, peek, poke, type SharedWords, store } from "../shared/memory.ts";
 import { errnoCode } from "../units/errno.ts";
 import { cellAt, HINT_SHIFT, HINTS, LIVE, type PinnedState, REGION, regionAt, THREAD, threadAt } from "./layout.ts";
 import { contains, regionsEnd } from "./regions.ts";
 
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { glance, load, peek, poke, store } = memory;
 const ENOENT = errnoCode("ENOENT");
 const ENXIO = errnoCode("ENXIO");
 /** Attempts to read all cells twice with the same result. */

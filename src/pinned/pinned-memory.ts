@@ -33,8 +33,7 @@ import {
 } from "../crew/crew.ts";
 import { findRun, setBits } from "../shared/bitmap.ts";
 import { inherit, lock, tagOf, unlock } from "../shared/lock.ts";
-import type { SharedBuffer } from "../shared/memory.ts";
-import * as sharedMemory from "../shared/memory.ts";
+import { add, glance, hintTo, load, peek, poke, type SharedBuffer, store } from "../shared/memory.ts";
 import { checkHandle } from "../table/handle.ts";
 import { type Errno, errnoCode } from "../units/errno.ts";
 import { checkInteger, InvalidArgumentError, InvariantError, IovaError } from "../units/errors.ts";
@@ -131,8 +130,6 @@ export interface RegisterOptions {
   readonly isCovered?: boolean;
 }
 
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { add, glance, hintTo, load, peek, poke, store } = sharedMemory;
 const EFAULT = errnoCode("EFAULT");
 const MAX_USER = 2 ** 31 - 1;
 const FIRST_NEW_USER = 2 ** 30;

@@ -20,8 +20,7 @@
  */
 import type { Attachment, Recovered } from "../crew/crew.ts";
 import { holderOf, lock, tagOf, unlock } from "../shared/lock.ts";
-import type { SharedBuffer } from "../shared/memory.ts";
-import * as memory from "../shared/memory.ts";
+import { peek, poke, type SharedBuffer } from "../shared/memory.ts";
 import type { EntryValue, TableOps } from "../table/contract.ts";
 import { checkHandle } from "../table/handle.ts";
 import { checkOps } from "../table/iommu-table.ts";
@@ -50,9 +49,6 @@ import {
   valueAt,
 } from "./table-layout.ts";
 import { USER_PAGE_SHIFT } from "./user-memory.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { peek, poke } = memory;
 
 const IDLE = 0;
 /** New regions are counted, other values are written. */

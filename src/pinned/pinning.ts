@@ -7,14 +7,11 @@
  * pages before the index are pinned. While it is unpinned, downwards, the value is the new count: the pages behind the index are unpinned. So a
  * recovery does the same in both cases: it stores the value, and goes on downwards.
  */
-import * as memory from "../shared/memory.ts";
+import { glance, hintTo, peek, poke, store } from "../shared/memory.ts";
 import { InvalidArgumentError } from "../units/errors.ts";
 import { JOURNAL, KIND_DEVICE, type PinnedState, REGION, regionAt, UNPINNING } from "./layout.ts";
 import { firstOf } from "./regions.ts";
 import { USER_PAGE_SHIFT, type UserMemory } from "./user-memory.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { glance, hintTo, peek, poke, store } = memory;
 
 /** The journal's value for an index at which no count changes: all pages before it are pinned. */
 const NOTHING = -1;

@@ -1,6 +1,5 @@
 /** Registered regions: what their slots say, and searches among them. */
-import type { SharedWords } from "../shared/memory.ts";
-import * as memory from "../shared/memory.ts";
+import { glance, load, peek, poke, type SharedWords } from "../shared/memory.ts";
 import {
   isFound,
   JOURNAL,
@@ -13,9 +12,6 @@ import {
   regionAt,
   USER,
 } from "./layout.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { glance, load, peek, poke } = memory;
 
 /** No region. */
 export const NONE = -1;

@@ -5,10 +5,7 @@
 
 import type { Hypercall, Machine } from "../machine/contract.ts";
 import { InvalidArgumentError, inWords } from "../units/errors.ts";
-import * as words64 from "../units/words64.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { HIGH_WORD, LOW_WORD } = words64;
+import { HIGH_WORD, LOW_WORD } from "../units/words64.ts";
 
 /** The most arguments of any call. */
 const MOST_ARGUMENTS = 8;

@@ -12,15 +12,11 @@
  *   break-before-make: store an invalid valid word, then the new other word, then the new valid word. A DMA in between is refused. That is
  *   no loss: the entry's address is not yet, or no longer, a driver's.
  */
-import type { EntryFormat } from "../formats/contract.ts";
-import * as formats from "../formats/contract.ts";
+import { checkPageShift, ENTRY_BYTES, ENTRY_WORDS, type EntryFormat } from "../formats/contract.ts";
 import type { Memory } from "../machine/contract.ts";
 import type { EntryValue } from "../table/contract.ts";
 import type { Failure } from "../units/failure.ts";
 import type { EntryAccess } from "../units/numbers.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { checkPageShift, ENTRY_BYTES, ENTRY_WORDS } = formats;
 
 /** Entries encoded at a time: 2 KiB of scratch stay in the first-level cache. */
 const BATCH_ENTRIES = 256;

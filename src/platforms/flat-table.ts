@@ -2,8 +2,7 @@
  * TableOps of one flat table of entries in memory, except invalidation, which a platform's subclass adds. Independent of the allocator.
  * entry-memory.ts describes the order in which entries become visible.
  */
-import type { EntryFormat } from "../formats/contract.ts";
-import * as formats from "../formats/contract.ts";
+import { ENTRY_BYTES, type EntryFormat } from "../formats/contract.ts";
 import type { Memory } from "../machine/contract.ts";
 import type { EntryValue, TableOps } from "../table/contract.ts";
 import { hexadecimal } from "../units/counts.ts";
@@ -12,9 +11,6 @@ import type { Failure } from "../units/failure.ts";
 import { type EntryAccess, MAX_ENTRIES } from "../units/numbers.ts";
 import { EntryMemory } from "./entry-memory.ts";
 import { beyondTable } from "./entry-spans.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { ENTRY_BYTES } = formats;
 
 /** Tables begin at multiples of this many bytes. */
 const TABLE_ALIGNMENT = 4096;

@@ -13,15 +13,12 @@
  * The hypervisor's call also makes entries visible to devices and invalidates the IOTLB, so `invalidate` has nothing else to do. There is
  * one object per thread, with its own list page. A range has one owner, so two threads never call for the same entry.
  */
-import * as addresses from "../formats/address.ts";
+import { pagesFit } from "../formats/address.ts";
 import { ENTRY_WORDS } from "../formats/contract.ts";
 import type { EntryValue, TableOps } from "../table/contract.ts";
 import type { Failure } from "../units/failure.ts";
 import type { EntryAccess } from "../units/numbers.ts";
 import { beyondTable, EntrySpans } from "./entry-spans.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { pagesFit } = addresses;
 
 /** One thread's calls for one table. On platforms whose tables can be returned to the hypervisor they throw IovaError "table-gone". */
 export interface EntryCalls {

@@ -4,11 +4,7 @@
  * guards the words, so all accesses but the statistics' are plain.
  */
 
-import type { SharedWords } from "./memory.ts";
-import * as memory from "./memory.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { glance, peek, poke } = memory;
+import { glance, peek, poke, type SharedWords } from "./memory.ts";
 
 export const NOT_FOUND = -1;
 

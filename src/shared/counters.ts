@@ -3,11 +3,7 @@
  * during a carry may be wrong by 2^32; that is acceptable for statistics.
  */
 
-import type { SharedWords } from "./memory.ts";
-import * as memory from "./memory.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { glance, peek, poke } = memory;
+import { glance, peek, poke, type SharedWords } from "./memory.ts";
 
 /** Words that a counter takes. */
 export const COUNTER_WORDS = 2;

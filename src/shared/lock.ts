@@ -18,13 +18,19 @@
  * mark is set; the only effect is that waiters are less patient until this holder unlocks.
  */
 import { type FailureCode, OWNER_UNRESPONSIVE, WOULD_BLOCK } from "../units/failure.ts";
-import * as counters from "./counters.ts";
-import type { SharedWords } from "./memory.ts";
-import * as memory from "./memory.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { COUNTER_WORDS, count, counted, increment } = counters;
-const { compareExchange, exchange, idle, LONGEST_PAUSE, load, mayWait, milliseconds, notify, waitWhile } = memory;
+import { COUNTER_WORDS, count, counted, increment } from "./counters.ts";
+import {
+  compareExchange,
+  exchange,
+  idle,
+  LONGEST_PAUSE,
+  load,
+  mayWait,
+  milliseconds,
+  notify,
+  type SharedWords,
+  waitWhile,
+} from "./memory.ts";
 
 const ACQUISITIONS = 2;
 const CONTENDED = ACQUISITIONS + COUNTER_WORDS;

@@ -8,8 +8,7 @@
  * An object is one thread's view. Platforms enclose it and add their own fields (platforms/).
  */
 
-import type { AreaConstraints } from "../allocator/constraints.ts";
-import * as constraint from "../allocator/constraints.ts";
+import { type AreaConstraints, UNCONSTRAINED } from "../allocator/constraints.ts";
 import type { Invalidator } from "../allocator/flush.ts";
 import type { HeldRange } from "../allocator/inspect/ranges.ts";
 import type { AllocatorStatistics } from "../allocator/inspect/statistics.ts";
@@ -25,9 +24,6 @@ import type { Access, DmaWindow, EntryAccess, EntryRange, EntryRanges } from "..
 import { checkWindow } from "../units/window.ts";
 import type { EntryValue, MappingTable, TableOps } from "./contract.ts";
 import { setPages } from "./set-pages.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { UNCONSTRAINED } = constraint;
 
 /** As AllocatorOptions; the number of entries is the window's. */
 export type TableOptions = Omit<AllocatorOptions, "entries">;

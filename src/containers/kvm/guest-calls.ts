@@ -14,7 +14,19 @@
  */
 import { swapBytes } from "../../formats/address.ts";
 import type { Hypercall } from "../../machine/contract.ts";
-import * as papr from "../../platforms/pseries/papr.ts";
+import {
+  H_FUNCTION,
+  H_GET_TCE,
+  H_HARDWARE,
+  H_LONG_BUSY_FIRST,
+  H_PARAMETER,
+  H_PUT_TCE,
+  H_PUT_TCE_INDIRECT,
+  H_STUFF_TCE,
+  H_SUCCESS,
+  H_TOO_HARD,
+  TCES_PER_CALL,
+} from "../../platforms/pseries/papr.ts";
 import type { Errno } from "../../units/errno.ts";
 import { checkInstance, InvalidArgumentError, InvariantError } from "../../units/errors.ts";
 import { checkKeys } from "../../units/keys.ts";
@@ -22,10 +34,6 @@ import { HIGH_WORD, LOW_WORD } from "../../units/words64.ts";
 import { type FoundTable, PERMISSIONS } from "./guest-changes.ts";
 import { NO_PAGE } from "./guest-memory.ts";
 import { GuestTables } from "./guest-tables.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { H_GET_TCE, H_PUT_TCE, H_PUT_TCE_INDIRECT, H_STUFF_TCE, TCES_PER_CALL } = papr;
-const { H_HARDWARE, H_LONG_BUSY_FIRST, H_PARAMETER, H_SUCCESS, H_TOO_HARD } = papr;
 
 const LIST_ALIGNMENT = 4096;
 /** Pages of 4 KiB in 4 GiB. */
@@ -216,5 +224,5 @@ function isTceCall(number: number): boolean {
 }
 
 function refuse({ number }: GuestCall): number {
-  return isTceCall(number) ? H_PARAMETER : papr.H_FUNCTION;
+  return isTceCall(number) ? H_PARAMETER : H_FUNCTION;
 }

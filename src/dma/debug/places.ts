@@ -18,8 +18,8 @@ const LAYER_FRAMES = 2;
 /** Matches a frame of the runtime by what it has instead of a file: V8's natives, Node, Deno; Firefox; Safari. */
 const RUNTIME_FRAME =
   /(?:[( ](?:node|ext|native|internal):|\(<anonymous>\)$|\(native\)$|\(index \d+\)$|@self-hosted:|@\[native code\])/;
-/** The folder of the DMA API, src/dma, as stacks print it: with source maps it differs from `import.meta.url`. */
-const LAYER = folderOfLayer(String(new Error().stack));
+/** The folder of the DMA API, src/dma, or the file that holds it in the package, as stacks print it: with source maps it differs from `import.meta.url`. */
+const LAYER = placeOfLayer(String(new Error().stack));
 
 /** A place as text: the owner, then the frames. It is also the key of the place. */
 export type PlaceText = string;
@@ -94,12 +94,15 @@ function isOfLayer(line: string): boolean {
 }
 
 /**
- * Finds the folder in a stack whose innermost frame is in this file. Undefined if that frame names no such folder, as in a bundled program.
+ * Finds the layer in a stack whose innermost frame is in this file: its folder, or in the package, where this file is part of
+ * dist/iova-debug.js, the file dist/iova-core.js. Undefined if that frame is of another file, as in a user's bundle.
  */
-function folderOfLayer(stack: string): string | undefined {
-  return /^.*?(?:at |[(@])((?:file:\/\/)?[^\n(@]*[\\/])debug[\\/]places\.[jt]s/.exec(
-    stack.replace(/^Error\n/, ""),
-  )?.[1];
+function placeOfLayer(stack: string): string | undefined {
+  const [, folder, file] =
+    /^.*?(?:at |[(@])((?:file:\/\/)?[^\n(@]*[\\/])(debug[\\/]places|iova-debug)\.[jt]s/.exec(
+      stack.replace(/^Error\n/, ""),
+    ) ?? [];
+  return file === "iova-debug" ? `${folder}iova-core.js` : folder;
 }
 
 /** The stack above the frame of `above`, innermost frame first, as the engine prints it. `placeOf` parses it. */

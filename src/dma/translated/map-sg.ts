@@ -23,20 +23,28 @@ import {
   TABLE_FULL,
 } from "../../units/failure.ts";
 import type { EntryAccess } from "../../units/numbers.ts";
-import * as pages from "../../units/pages.ts";
-import * as words64 from "../../units/words64.ts";
-import * as mappedLists from "../mapped-list.ts";
+import {
+  offsetInPage,
+  pageNumber,
+  pagesCovering,
+  roundUp,
+  storeAddress,
+  storeNarrowAddress,
+} from "../../units/pages.ts";
+import { HIGH_WORD, LOW_WORD } from "../../units/words64.ts";
+import {
+  checkMappedBy,
+  checkNotMapped,
+  DIGEST_BYTES,
+  DIGEST_HIGH,
+  DIGEST_LOW,
+  DIGEST_STEP,
+  digestOf,
+  tooManySegments,
+} from "../mapped-list.ts";
 import type { ListMapper } from "../route.ts";
 import type { ScatterList } from "../scatter-list.ts";
-import type { CompiledLimits } from "./compiled-limits.ts";
-import * as limits from "./compiled-limits.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { constraintsOf, crossesSubPageBoundary, refusalOf } = limits;
-const { checkMappedBy, checkNotMapped, digestFactors, digestOf, tooManySegments } = mappedLists;
-const { step: DIGEST_STEP, low: DIGEST_LOW, high: DIGEST_HIGH, bytes: DIGEST_BYTES } = digestFactors;
-const { HIGH_WORD, LOW_WORD } = words64;
-const { offsetInPage, pageNumber, pagesCovering, roundUp, storeAddress, storeNarrowAddress } = pages;
+import { type CompiledLimits, constraintsOf, crossesSubPageBoundary, refusalOf } from "./compiled-limits.ts";
 
 /** No entry: nothing to continue, no preference. */
 const NONE = -1;

@@ -7,24 +7,23 @@ import type { EntryValue, MappingTable } from "../../table/contract.ts";
 import { notSupported } from "../../table/not-supported.ts";
 import { hexadecimal } from "../../units/counts.ts";
 import { checkInteger, FreeError, InvalidArgumentError, IovaError, inWords } from "../../units/errors.ts";
-import type { Failure } from "../../units/failure.ts";
-import * as failures from "../../units/failure.ts";
+import { type Failure, failureCode, failureOf, LONGER_THAN_BOUNDARY, MASK_TOO_LOW } from "../../units/failure.ts";
 import { DEVICE_READS_AND_WRITES, type EntryAccess } from "../../units/numbers.ts";
-import * as units from "../../units/pages.ts";
+import { pagesCovering } from "../../units/pages.ts";
 import { checkWindow } from "../../units/window.ts";
 import type { BusHolder, Mapping, Translation } from "../contract.ts";
 import { checkDeviceOptions, type DmaDeviceOptions } from "../device-options.ts";
 import type { DeviceLimits } from "../limits.ts";
 import type { BounceRule, Route } from "../route.ts";
 import type { ScatterList } from "../scatter-list.ts";
-import type { CompiledLimits } from "./compiled-limits.ts";
-import * as compiled from "./compiled-limits.ts";
+import {
+  type CompiledLimits,
+  compileLimits,
+  constraintsOf,
+  crossesSubPageBoundary,
+  refusalOf,
+} from "./compiled-limits.ts";
 import { ScatterListMapper } from "./map-sg.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { constraintsOf, crossesSubPageBoundary, refusalOf } = compiled;
-const { pagesCovering } = units;
-const { failureCode, failureOf, LONGER_THAN_BOUNDARY, MASK_TOO_LOW } = failures;
 
 const DEFAULT_CPU_PAGE_SHIFT = 12;
 
@@ -51,7 +50,7 @@ export class TableRoute implements Route {
     const cpuPageShift = options.cpuPageShift ?? DEFAULT_CPU_PAGE_SHIFT;
     checkInteger("CPU page shift", cpuPageShift, 12, 30);
     this.table = table;
-    this.limits = compiled.compileLimits(table.window, limits, cpuPageShift);
+    this.limits = compileLimits(table.window, limits, cpuPageShift);
     this.lists = new ScatterListMapper(this.table, this.limits, options.merge ?? true);
     this.pageSize = this.limits.pageSize;
     this.bouncing = options.bounce?.untrusted === true ? untrustedRule(this.limits) : undefined;

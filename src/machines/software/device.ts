@@ -12,22 +12,27 @@
 import type { DmaMaster } from "../../machine/contract.ts";
 import type { Regions, RegionView } from "../../memory/regions.ts";
 import { count } from "../../shared/counters.ts";
-import type { SharedWords } from "../../shared/memory.ts";
-import * as sharedMemory from "../../shared/memory.ts";
+import { compareExchange, copyIn, copyOut, load, peek, type SharedWords, store } from "../../shared/memory.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
 import { type Access, DEVICE_READS, DEVICE_READS_AND_WRITES, DEVICE_WRITES } from "../../units/numbers.ts";
 import type { FaultReason, FaultRecord } from "./faults.ts";
 import { type Iotlb, STREAMED, type Translation } from "./iotlb.ts";
-import type { Layout } from "./layout.ts";
-import * as layouts from "./layout.ts";
+import {
+  DEVICE,
+  DEVICE_REGISTERS,
+  deviceAt,
+  type Layout,
+  PARTITION,
+  partitionAt,
+  THREAD,
+  WINDOW,
+  WINDOW_DIRECT,
+  WINDOW_FORMAT_MASK,
+  WINDOW_FORMAT_SHIFT,
+} from "./layout.ts";
 import type { StreamingCache } from "./streaming-cache.ts";
 import { closed, type DmaInFlight, slotAt } from "./threads.ts";
 import { BAD_LEVEL, decoderOf, locate, NOT_MAPPED, WALKED, walkAt } from "./walk.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { compareExchange, copyIn, copyOut, load, peek, store } = sharedMemory;
-const { DEVICE, DEVICE_REGISTERS, deviceAt, PARTITION, partitionAt, THREAD, WINDOW } = layouts;
-const { WINDOW_DIRECT, WINDOW_FORMAT_MASK, WINDOW_FORMAT_SHIFT } = layouts;
 
 /** Value of register reads of a frozen device. */
 const ALL_ONES = 0xffffffff;

@@ -15,14 +15,8 @@
  * `releaseWaysOf`.
  */
 
-import type { SharedWords } from "../../shared/memory.ts";
-import * as memory from "../../shared/memory.ts";
-import type { Layout } from "./layout.ts";
-import * as layouts from "./layout.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { add, compareExchange, glance, load, store } = memory;
-const { CLOCKS, WAY } = layouts;
+import { add, compareExchange, glance, load, type SharedWords, store } from "../../shared/memory.ts";
+import { CLOCKS, type Layout, WAY } from "./layout.ts";
 
 /** The policy by which a new translation replaces a way of a full set. */
 export type Replacement = "round-robin" | "random" | "least-recently-used";

@@ -12,14 +12,22 @@
  */
 import type { Regions, RegionView } from "../../memory/regions.ts";
 import { inherit, LOCK_WORDS, lock, tagOf, unlock } from "../../shared/lock.ts";
-import type { SharedBuffer, SharedBytes, SharedWords } from "../../shared/memory.ts";
-import * as memory from "../../shared/memory.ts";
+import {
+  bytesOf,
+  copyIn,
+  copyOut,
+  load,
+  mayWait,
+  peek,
+  poke,
+  type SharedBuffer,
+  type SharedBytes,
+  type SharedWords,
+  store,
+  wordsOf,
+} from "../../shared/memory.ts";
 import { DEVICE_WRITES } from "../../units/numbers.ts";
-import * as threads from "./threads.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { bytesOf, copyIn, copyOut, load, mayWait, peek, poke, store, wordsOf } = memory;
-const { MAY_NOT_WAIT, PASSED, STILL_IN_FLIGHT } = threads;
+import { MAY_NOT_WAIT, PASSED, STILL_IN_FLIGHT } from "./threads.ts";
 
 const LINE_BYTES = 64;
 /** Number of lines, as in hardware. */

@@ -21,15 +21,21 @@
  * clears the bit when the crew recovers the thread.
  */
 
-import type { SharedWords } from "../../shared/memory.ts";
-import * as memory from "../../shared/memory.ts";
+import {
+  add,
+  compareExchange,
+  load,
+  mayWait,
+  milliseconds,
+  notify,
+  peek,
+  type SharedWords,
+  SPINS,
+  store,
+  waitWhile,
+} from "../../shared/memory.ts";
 import { IovaError } from "../../units/errors.ts";
-import type { Layout } from "./layout.ts";
-import * as layouts from "./layout.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { add, compareExchange, load, mayWait, milliseconds, notify, peek, SPINS, store, waitWhile } = memory;
-const { THREAD, THREADS_PER_WORD } = layouts;
+import { type Layout, THREAD, THREADS_PER_WORD } from "./layout.ts";
 
 /** Number of checks before a waiter sleeps. A DMA moves bytes, so it takes longer than a lock is held. */
 const LOOKS: number = 10 * SPINS;

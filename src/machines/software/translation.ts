@@ -15,23 +15,27 @@
 
 import type { Regions } from "../../memory/regions.ts";
 import { count } from "../../shared/counters.ts";
-import type { SharedWords } from "../../shared/memory.ts";
-import * as memory from "../../shared/memory.ts";
+import { load, peek, poke, type SharedWords, store } from "../../shared/memory.ts";
 import { checkInteger, InvalidArgumentError } from "../../units/errors.ts";
 import { MAX_ENTRIES } from "../../units/numbers.ts";
 import { highHalf, lowHalf } from "../../units/words64.ts";
 import type { Iotlb } from "./iotlb.ts";
-import type { Layout } from "./layout.ts";
-import * as layouts from "./layout.ts";
-import type { DmaInFlight } from "./threads.ts";
-import * as threads from "./threads.ts";
+import {
+  DEVICE,
+  deviceAt,
+  type Layout,
+  PARTITION,
+  partitionAt,
+  THREAD,
+  WINDOW,
+  WINDOW_DIRECT,
+  WINDOW_FORMAT_SHIFT,
+  WINDOW_OPEN,
+  windowAt,
+  windowNumber,
+} from "./layout.ts";
+import { type DmaInFlight, PASSED, slotAt } from "./threads.ts";
 import { DECODERS } from "./walk.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { load, peek, poke, store } = memory;
-const { DEVICE, deviceAt, PARTITION, partitionAt, THREAD, WINDOW, windowAt, windowNumber } = layouts;
-const { WINDOW_DIRECT, WINDOW_FORMAT_SHIFT, WINDOW_OPEN } = layouts;
-const { PASSED, slotAt } = threads;
 
 const ENTRY_BYTES = 8;
 /** Alignment of tables and of each of their levels. */

@@ -8,8 +8,14 @@
  * A concurrent ldc_mapin: `clear` stores the empty entry, and `publish` orders it before the load of the revoke cookie. The hypervisor
  * stores the revoke cookie first, then loads the entry again. So at least one side sees the other's store.
  */
-import * as addresses from "../../formats/address.ts";
-import * as formats from "../../formats/ldc-map-entry.ts";
+import { pagesFit, swapBytes } from "../../formats/address.ts";
+import {
+  encodeLdcEntries,
+  LDC_ENTRY_BYTES,
+  LDC_MAP,
+  ldcEntryPermissions,
+  ldcMapEntry,
+} from "../../formats/ldc-map-entry.ts";
 import type { Hypercall, Machine, Memory } from "../../machine/contract.ts";
 import type { EntryValue, TableOps } from "../../table/contract.ts";
 import { IovaError } from "../../units/errors.ts";
@@ -21,12 +27,7 @@ import type { SharedState } from "../shared-state.ts";
 import { failureOfStatus } from "../sun4v/calls.ts";
 import { EOK } from "../sun4v/services.ts";
 import { ldcHypercallOf } from "./link.ts";
-import * as services from "./services.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { pagesFit, swapBytes } = addresses;
-const { encodeLdcEntries, LDC_ENTRY_BYTES, LDC_MAP, ldcEntryPermissions, ldcMapEntry } = formats;
-const { CHANNEL, LDC_REVOKE } = services;
+import { CHANNEL, LDC_REVOKE } from "./services.ts";
 
 /** Index of the word of an entry with the permissions. */
 const VALID_WORD = 1;

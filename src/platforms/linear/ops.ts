@@ -5,11 +5,14 @@ import type { Failure } from "../../units/failure.ts";
 import { checkKeys } from "../../units/keys.ts";
 import type { EntryAccess } from "../../units/numbers.ts";
 import { FlatTableOps, type FlatTableOptions } from "../flat-table.ts";
-import * as registers from "./registers.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { INVALIDATE_ALL, INVALIDATE_COUNT, INVALIDATE_FIRST, INVALIDATE_RESULT, RESULT_DONE, RESULT_WOULD_BLOCK } =
-  registers;
+import {
+  INVALIDATE_ALL,
+  INVALIDATE_COUNT,
+  INVALIDATE_FIRST,
+  INVALIDATE_RESULT,
+  RESULT_DONE,
+  RESULT_WOULD_BLOCK,
+} from "./registers.ts";
 
 /** Longer ranges invalidate the whole IOTLB: a search for each entry would cost more than walking again. */
 export const INVALIDATE_ALL_ABOVE = 1024;

@@ -2,20 +2,32 @@
  * Operations on a bridge's registers (registers.ts). Operations through IODA_ADDRESS and IODA_DATA take two accesses, so the caller must
  * hold the bridge's lock. A TCE kill is one write, which any thread may make.
  */
-import * as addresses from "../../formats/address.ts";
+import { addressHigh, addressLow } from "../../formats/address.ts";
 import type { Machine } from "../../machine/contract.ts";
 import { IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { DmaWindow } from "../../units/numbers.ts";
-import * as bridge from "./registers.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { addressHigh, addressLow } = addresses;
-const { DMA_SYNC, SYNC_COMPLETE_HIGH, SYNC_START_HIGH } = bridge;
-const { SECOND_WINDOW_BASE_HIGH, TCE_KILL, TCE_KILL_ONE_HIGH, TCE_KILL_PE_HIGH } = bridge;
-const { ENABLE_BIT, FROZEN_BIT, REQUESTER_ID_SHIFT, RTC_INVALIDATE, RTT_BAR } = bridge;
-const { IODA_ADDRESS, IODA_AUTO_INCREMENT, IODA_DATA, IODA_TABLE_SHIFT } = bridge;
-const { TABLE_PEST_A, TABLE_PEST_B, TABLE_TVT } = bridge;
+import {
+  DMA_SYNC,
+  ENABLE_BIT,
+  FROZEN_BIT,
+  IODA_ADDRESS,
+  IODA_AUTO_INCREMENT,
+  IODA_DATA,
+  IODA_TABLE_SHIFT,
+  REQUESTER_ID_SHIFT,
+  RTC_INVALIDATE,
+  RTT_BAR,
+  SECOND_WINDOW_BASE_HIGH,
+  SYNC_COMPLETE_HIGH,
+  SYNC_START_HIGH,
+  TABLE_PEST_A,
+  TABLE_PEST_B,
+  TABLE_TVT,
+  TCE_KILL,
+  TCE_KILL_ONE_HIGH,
+  TCE_KILL_PE_HIGH,
+} from "./registers.ts";
 
 /** Longer ranges kill the translations of the whole PE: more than 64 register writes cost more than walking again. */
 const KILL_PE_ABOVE = 64;

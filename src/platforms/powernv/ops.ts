@@ -14,13 +14,12 @@
  * PhysicalPages, and the bridge's recovery frees them. A thread that dies after winning the swap leaves a level that belongs to the table.
  * Recovery walks the tables to distinguish the cases, and keeps that level.
  */
-import * as addresses from "../../formats/address.ts";
-import * as formats from "../../formats/contract.ts";
+import { pagesFit, swapBytes } from "../../formats/address.ts";
+import { ENTRY_BYTES } from "../../formats/contract.ts";
 import { powernvTce } from "../../formats/tce.ts";
 import type { Memory } from "../../machine/contract.ts";
 import type { PhysicalPages } from "../../memory/physical-pages.ts";
-import type { SharedWords } from "../../shared/memory.ts";
-import * as sharedMemory from "../../shared/memory.ts";
+import { glance, type SharedWords } from "../../shared/memory.ts";
 import type { EntryValue, TableOps } from "../../table/contract.ts";
 import { setEachPage } from "../../table/set-pages.ts";
 import { IovaError } from "../../units/errors.ts";
@@ -29,11 +28,6 @@ import type { EntryAccess } from "../../units/numbers.ts";
 import { EntryMemory } from "../entry-memory.ts";
 import { beyondTable } from "../entry-spans.ts";
 import type { TceGeometry } from "./geometry.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { pagesFit, swapBytes } = addresses;
-const { ENTRY_BYTES } = formats;
-const { glance } = sharedMemory;
 
 /** Permission bits of an inner entry. */
 const READ_AND_WRITE = 3;

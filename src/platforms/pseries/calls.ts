@@ -11,11 +11,18 @@ import { checkInteger } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import { checkKeys } from "../../units/keys.ts";
 import { CallArguments, hypercallOf } from "../call-arguments.ts";
-import * as papr from "./papr.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { H_BUSY, H_GET_TCE, H_NOT_ENOUGH_RESOURCES, H_PUT_TCE, H_PUT_TCE_INDIRECT, H_RESOURCE, H_RTAS } = papr;
-const { H_STUFF_TCE, H_SUCCESS, longBusyMilliseconds } = papr;
+import {
+  H_BUSY,
+  H_GET_TCE,
+  H_NOT_ENOUGH_RESOURCES,
+  H_PUT_TCE,
+  H_PUT_TCE_INDIRECT,
+  H_RESOURCE,
+  H_RTAS,
+  H_STUFF_TCE,
+  H_SUCCESS,
+  longBusyMilliseconds,
+} from "./papr.ts";
 
 /** Time that is counted for H_BUSY, which requests none. */
 const BUSY_MILLISECONDS = 1;

@@ -8,14 +8,11 @@
  * shows it then.
  */
 import type { Machine } from "../../machine/contract.ts";
-import type { SharedWords } from "../../shared/memory.ts";
-import * as shared from "../../shared/memory.ts";
+import { add, compareExchange, load, type SharedWords } from "../../shared/memory.ts";
 import type { Failure } from "../../units/failure.ts";
 import { type EehReport, type FrozenPartition, takeFreezes } from "../eeh.ts";
 import type { FirmwareCalls } from "./firmware-calls.ts";
 import { type DmaProperties, RESET_STATE_IN_RESET, RESET_STATE_NORMAL } from "./papr.ts";
-
-const { add, compareExchange, load } = shared;
 
 const RESETS = 0;
 /** The value of RESETS at the last reported freeze, + 1; 0: no freeze was reported yet. */

@@ -2,7 +2,7 @@
  * TableOps by H_PUT_TCE and related calls. Entries are gathered (gathering-ops.ts), and up to 512 TCEs are handed over per call in this
  * thread's list page. Single entries take one call each, and so do all entries without list page or multi-TCE feature.
  */
-import * as addresses from "../../formats/address.ts";
+import { swapBytes } from "../../formats/address.ts";
 import { ENTRY_WORDS } from "../../formats/contract.ts";
 import { pseriesTce } from "../../formats/pseries-tce.ts";
 import type { Memory } from "../../machine/contract.ts";
@@ -12,11 +12,7 @@ import type { Failure } from "../../units/failure.ts";
 import type { DmaWindow, EntryAccess } from "../../units/numbers.ts";
 import { type EntryCalls, GatheringOps } from "../gathering-ops.ts";
 import { failureOfCode, type Hypercalls } from "./calls.ts";
-import * as papr from "./papr.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { swapBytes } = addresses;
-const { H_SUCCESS, TCES_PER_CALL } = papr;
+import { H_SUCCESS, TCES_PER_CALL } from "./papr.ts";
 
 /** READ and WRITE in the low word of a TCE. */
 const TCE_PERMISSIONS = 3;

@@ -12,11 +12,15 @@
  * a release that finds the count gone frees the context again. Once nothing runs and dead threads are recovered, no context is taken. The
  * explorer's tests show that for a death at any access, of the recovery too.
  */
-import type { SharedBuffer, SharedWords } from "../../shared/memory.ts";
-import * as memory from "../../shared/memory.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { compareExchange, createShared, load, store, wordsOf } = memory;
+import {
+  compareExchange,
+  createShared,
+  load,
+  type SharedBuffer,
+  type SharedWords,
+  store,
+  wordsOf,
+} from "../../shared/memory.ts";
 
 /** Number of contexts, of 12 bits. Context 0 means no context. */
 export const CONTEXTS = 4096;

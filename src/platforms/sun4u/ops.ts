@@ -15,7 +15,8 @@
  */
 
 import { ENTRY_BYTES, type EntryFormat } from "../../formats/contract.ts";
-import * as iopte from "../../formats/sun4u-iopte.ts";
+import type * as iopte from "../../formats/sun4u-iopte.ts";
+import { createSun4uIopte, NOT_STREAMED, STREAM_CONTEXT, streamingOf } from "../../formats/sun4u-iopte.ts";
 import type { Memory, Registers } from "../../machine/contract.ts";
 import type { EntryValue } from "../../table/contract.ts";
 import type { Failure } from "../../units/failure.ts";
@@ -24,14 +25,10 @@ import { FlatTableOps } from "../flat-table.ts";
 import { CONTEXTS, NO_CONTEXT, type StreamingContexts } from "./contexts.ts";
 import { OpenContext } from "./open-context.ts";
 import { PendingFlushes } from "./pending-flushes.ts";
-import * as bridge from "./registers.ts";
+import { CONTROL, ERROR, ERROR_STATUS, ERROR_TIME_OUT, FLUSH, TAG_COUNT, TAGS } from "./registers.ts";
 import { StreamedRuns } from "./streamed-runs.ts";
-import * as cache from "./streaming.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { CONTROL, ERROR, ERROR_STATUS, ERROR_TIME_OUT, FLUSH, TAG_COUNT, TAGS } = bridge;
-const { createSun4uIopte, NOT_STREAMED, STREAM_CONTEXT, streamingOf } = iopte;
-const { NOTHING_FLUSHED, StreamingFlush, WRITTEN_FLUSHED } = cache;
+import type * as cache from "./streaming.ts";
+import { NOTHING_FLUSHED, StreamingFlush, WRITTEN_FLUSHED } from "./streaming.ts";
 
 /** For more pages than the IOTLB has entries, emptying the IOTLB takes fewer writes. */
 export const FLUSH_ALL_ABOVE: number = TAG_COUNT;

@@ -14,18 +14,21 @@
  */
 import { NOT_STREAMED, STREAM_CONTEXT, STREAM_WRITTEN } from "../../formats/sun4u-iopte.ts";
 import type { Memory, Registers } from "../../machine/contract.ts";
-import type { SharedWords } from "../../shared/memory.ts";
-import * as shared from "../../shared/memory.ts";
+import { mayWait, milliseconds, peek, poke, type SharedWords } from "../../shared/memory.ts";
 import type { Failure } from "../../units/failure.ts";
 import type { DmaWindow } from "../../units/numbers.ts";
 import { NO_CONTEXT } from "./contexts.ts";
-import * as bridge from "./registers.ts";
+import {
+  STREAMING_CONTEXT_FLUSH,
+  STREAMING_FLAG_BYTES,
+  STREAMING_FLUSH_SYNC,
+  STREAMING_LINES,
+  STREAMING_PAGE_FLUSH,
+  STREAMING_TAG_PAGE,
+  STREAMING_TAG_VALID,
+  STREAMING_TAGS,
+} from "./registers.ts";
 import type { StreamedRuns } from "./streamed-runs.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { STREAMING_CONTEXT_FLUSH, STREAMING_FLAG_BYTES, STREAMING_FLUSH_SYNC, STREAMING_LINES } = bridge;
-const { STREAMING_PAGE_FLUSH, STREAMING_TAG_PAGE, STREAMING_TAG_VALID, STREAMING_TAGS } = bridge;
-const { mayWait, milliseconds, peek, poke } = shared;
 
 /** Bytes of one thread's flags. */
 export const FLAGS_BYTES: number = 2 * STREAMING_FLAG_BYTES;

@@ -7,12 +7,22 @@ import { IovaError } from "../../units/errors.ts";
 import type { Failure } from "../../units/failure.ts";
 import { CallArguments, hypercallOf } from "../call-arguments.ts";
 import type { SharedState } from "../shared-state.ts";
-import * as services from "./services.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { DEVICE_HANDLE, EBUSY, EIO, ENOMAP, EOK, EWOULDBLOCK } = services;
-const { PCI_IOMMU_UNMAP, PCI_IOMMU_GETMAP, PCI_IOMMU_MAP } = services;
-const { PCI_IOTSB_UNMAP, PCI_IOTSB_GETMAP, PCI_IOTSB_MAP } = services;
+import {
+  DEVICE_HANDLE,
+  EBUSY,
+  EIO,
+  ENOMAP,
+  EOK,
+  EWOULDBLOCK,
+  IO_PAGE_SHIFT,
+  IOTSB_COUNT_SHIFT,
+  PCI_IOMMU_GETMAP,
+  PCI_IOMMU_MAP,
+  PCI_IOMMU_UNMAP,
+  PCI_IOTSB_GETMAP,
+  PCI_IOTSB_MAP,
+  PCI_IOTSB_UNMAP,
+} from "./services.ts";
 
 /** A window of a PCI root: the legacy window, or the window that the ATU translates by an IOTSB. */
 export type Sun4vWindow = "legacy" | "atu";
@@ -25,8 +35,8 @@ export interface FoundEntry {
 }
 
 /** Shift of the count in the high half of pci_iotsb_map's argument: the count is in bits 63–48, the index below. */
-const COUNT_SHIFT: number = services.IOTSB_COUNT_SHIFT - 32;
-const PAGES_IN_HIGH = 2 ** (32 - services.IO_PAGE_SHIFT);
+const COUNT_SHIFT: number = IOTSB_COUNT_SHIFT - 32;
+const PAGES_IN_HIGH = 2 ** (32 - IO_PAGE_SHIFT);
 
 export interface Sun4vCallsOptions {
   readonly machine: Machine;
@@ -89,7 +99,7 @@ export class Sun4vCalls {
     if (status !== EOK) return failureOfStatus(status);
     const [attributesAt, addressAt] = this.#iotsb === 0 ? [0, 1] : [1, 0];
     into.attributes = this.#args.low(attributesAt);
-    into.page = this.#args.high(addressAt) * PAGES_IN_HIGH + (this.#args.low(addressAt) >>> services.IO_PAGE_SHIFT);
+    into.page = this.#args.high(addressAt) * PAGES_IN_HIGH + (this.#args.low(addressAt) >>> IO_PAGE_SHIFT);
     return undefined;
   }
 

@@ -3,8 +3,8 @@
  * entries of one call have the same attributes. Emptying a range takes one call, without a list. The hypervisor may process fewer entries
  * than asked: calls.ts repeats the call for the rest.
  */
-import * as addresses from "../../formats/address.ts";
-import * as formats from "../../formats/sun4v-tte.ts";
+import { addressHigh, addressLow, swapBytes } from "../../formats/address.ts";
+import { sun4vAccessOf, sun4vAttributesOf, sun4vTte } from "../../formats/sun4v-tte.ts";
 import type { Memory } from "../../machine/contract.ts";
 import type { EntryValue } from "../../table/contract.ts";
 import { IovaError } from "../../units/errors.ts";
@@ -12,12 +12,7 @@ import type { Failure } from "../../units/failure.ts";
 import type { EntryAccess } from "../../units/numbers.ts";
 import { type EntryCalls, GatheringOps } from "../gathering-ops.ts";
 import type { FoundEntry, Sun4vCalls } from "./calls.ts";
-import * as services from "./services.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { sun4vAccessOf, sun4vAttributesOf, sun4vTte } = formats;
-const { addressHigh, addressLow, swapBytes } = addresses;
-const { IO_PAGE_SHIFT, LIST_ENTRIES } = services;
+import { IO_PAGE_SHIFT, LIST_ENTRIES } from "./services.ts";
 
 /** Attempts to empty entries before that counts as refused. The sun4v API states no time limit, so attempts are counted. */
 const ATTEMPTS = 3;

@@ -10,7 +10,7 @@
  * guest reclaims.
  */
 
-import * as addresses from "../../../formats/address.ts";
+import { swapBytes } from "../../../formats/address.ts";
 import type { PhysicalMemory } from "../../../memory/physical-memory.ts";
 import {
   H_FUNCTION,
@@ -30,8 +30,6 @@ import type { TranslationUnit } from "../../software/translation.ts";
 import { type Personality, TAKEN } from "./personalities.ts";
 import { HEADER } from "./state.ts";
 import type { Windows } from "./windows.ts";
-
-const { swapBytes } = addresses;
 
 const PERMISSIONS = 3;
 const LIST_ALIGNMENT = 4096;

@@ -8,9 +8,19 @@
 import type { Recovered } from "../../../crew/crew.ts";
 import type { PhysicalMemory } from "../../../memory/physical-memory.ts";
 import type { PhysicalPages } from "../../../memory/physical-pages.ts";
-import type { SharedWords } from "../../../shared/memory.ts";
-import * as shared from "../../../shared/memory.ts";
-import { createShared, wordsOf } from "../../../shared/memory.ts";
+import {
+  compareExchange,
+  createShared,
+  glance,
+  load,
+  milliseconds,
+  peek,
+  poke,
+  type SharedWords,
+  store,
+  waitWhile,
+  wordsOf,
+} from "../../../shared/memory.ts";
 import { IovaError } from "../../../units/errors.ts";
 import { MAX_ENTRIES } from "../../../units/numbers.ts";
 import { PASSED } from "../../software/threads.ts";
@@ -26,8 +36,6 @@ import {
   slotAt,
   whereaboutsAt,
 } from "./state.ts";
-
-const { compareExchange, load, milliseconds, peek, poke, store, waitWhile } = shared;
 
 /** Format code of TCEs in DECODERS of the software machine. */
 const TCE_DECODER = 1;
@@ -245,7 +253,7 @@ export class Windows {
 
   /** Physical address of a slot's table; 0: it has none. */
   #tableOf(at: number): number {
-    return (shared.glance(this.#words, at + SLOT.tablePage) >>> 0) * PAGE_BYTES;
+    return (glance(this.#words, at + SLOT.tablePage) >>> 0) * PAGE_BYTES;
   }
 
   #withPages<Result>(use: (pages: PhysicalPages) => Result): Result {
@@ -349,7 +357,7 @@ export class Windows {
   }
 
   #isDefault(slot: number): boolean {
-    return shared.glance(this.#words, slotAt(slot) + SLOT.isDefault) === 1;
+    return glance(this.#words, slotAt(slot) + SLOT.isDefault) === 1;
   }
 
   #stateOf(partition: number, window: number): number {

@@ -2,18 +2,7 @@
  * One thread's view of the linear IOMMU's registers: the programming model of platforms/linear/registers.ts. All devices share one window.
  */
 import { WideRegisters } from "../../../machine/wide-registers.ts";
-import * as frame from "../../../platforms/linear/registers.ts";
-import type { SharedWords } from "../../../shared/memory.ts";
-import * as memory from "../../../shared/memory.ts";
-import { checkInteger, InvalidArgumentError, inWords } from "../../../units/errors.ts";
-import { MAX_ENTRIES } from "../../../units/numbers.ts";
-import { highHalf, joinHalves, lowHalf } from "../../../units/words64.ts";
-import * as threads from "../threads.ts";
-import type { TranslationUnit } from "../translation.ts";
-import { type IommuModel, type IommuParts, unknownRegister } from "./model.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const {
+import {
   CONTROL,
   DIRTY_BASE,
   ENABLE,
@@ -31,9 +20,14 @@ const {
   RESULT_WOULD_BLOCK,
   TABLE_BASE,
   WINDOW_BASE,
-} = frame;
-const { load, peek, poke, store } = memory;
-const { PASSED, STILL_IN_FLIGHT } = threads;
+} from "../../../platforms/linear/registers.ts";
+import { load, peek, poke, type SharedWords, store } from "../../../shared/memory.ts";
+import { checkInteger, InvalidArgumentError, inWords } from "../../../units/errors.ts";
+import { MAX_ENTRIES } from "../../../units/numbers.ts";
+import { highHalf, joinHalves, lowHalf } from "../../../units/words64.ts";
+import { PASSED, STILL_IN_FLIGHT } from "../threads.ts";
+import type { TranslationUnit } from "../translation.ts";
+import { type IommuModel, type IommuParts, unknownRegister } from "./model.ts";
 
 /** Words of the registers that are not banked. */
 const WORD = { control: 0, entries: 1, pageShift: 2, tableLow: 3, tableHigh: 4, windowLow: 5, windowHigh: 6 } as const;

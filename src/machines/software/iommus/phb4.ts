@@ -12,28 +12,29 @@
  * flight; without kills, DMA_SYNC waits itself. A window ends at entry 2^31 − 1. A bypass window must cover all memory.
  */
 
-import * as addresses from "../../../formats/address.ts";
+import { pageAt } from "../../../formats/address.ts";
 import type { Registers } from "../../../machine/contract.ts";
 import type { PhysicalMemory } from "../../../memory/physical-memory.ts";
 import { PAGE_SHIFTS_OF } from "../../../platforms/powernv/geometry.ts";
 import * as bridge from "../../../platforms/powernv/registers.ts";
-import type { SharedWords } from "../../../shared/memory.ts";
-import * as sharedMemory from "../../../shared/memory.ts";
+import {
+  DMA_SYNC,
+  SECOND_WINDOW_BASE_HIGH,
+  SYNC_COMPLETE_HIGH,
+  TCE_KILL,
+  TCE_KILL_ALL_HIGH,
+  TCE_KILL_ONE_HIGH,
+  TCE_KILL_PE_HIGH,
+  TCE_KILL_PE_MASK,
+} from "../../../platforms/powernv/registers.ts";
+import { load, type SharedWords, store } from "../../../shared/memory.ts";
 import { hexadecimal } from "../../../units/counts.ts";
 import { InvalidArgumentError, inWords } from "../../../units/errors.ts";
 import { MAX_ENTRIES } from "../../../units/numbers.ts";
 import { highHalf, joinHalves, lowHalf } from "../../../units/words64.ts";
-import * as threads from "../threads.ts";
+import { PASSED } from "../threads.ts";
 import type { TranslationUnit } from "../translation.ts";
 import { type IommuModel, type IommuParts, unknownRegister } from "./model.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { pageAt } = addresses;
-const { DMA_SYNC, SYNC_COMPLETE_HIGH } = bridge;
-const { SECOND_WINDOW_BASE_HIGH, TCE_KILL, TCE_KILL_ALL_HIGH, TCE_KILL_ONE_HIGH, TCE_KILL_PE_HIGH, TCE_KILL_PE_MASK } =
-  bridge;
-const { load, store } = sharedMemory;
-const { PASSED } = threads;
 
 const MAX_PARTITIONS = 256;
 /** Initial value: this thread has issued no TCE kill yet. */
@@ -87,9 +88,9 @@ class Phb4Registers implements Registers {
         return this.#load(WORD.ioda);
       case bridge.IODA_DATA:
         return this.#readTable();
-      case bridge.DMA_SYNC:
+      case DMA_SYNC:
         return this.#synced === PASSED ? bridge.SYNC_COMPLETE : 0n;
-      case bridge.TCE_KILL:
+      case TCE_KILL:
       case bridge.RTC_INVALIDATE:
         return 0n;
       default:
@@ -122,8 +123,8 @@ class Phb4Registers implements Registers {
       case bridge.RTC_INVALIDATE:
         this.#lookUpDevices(value);
         return;
-      case bridge.TCE_KILL:
-      case bridge.DMA_SYNC:
+      case TCE_KILL:
+      case DMA_SYNC:
         this.writeHalves64(at, highHalf(value), lowHalf(value));
         return;
       default:

@@ -7,24 +7,39 @@
  */
 import type { Registers } from "../../../machine/contract.ts";
 import type { PhysicalMemory } from "../../../memory/physical-memory.ts";
-import * as frame from "../../../platforms/sun4u/registers.ts";
-import type { SharedWords } from "../../../shared/memory.ts";
-import * as memory from "../../../shared/memory.ts";
+import {
+  CONTROL,
+  ENABLE,
+  END_OF_WINDOW,
+  ERROR,
+  ERROR_STATUS,
+  ERROR_TIME_OUT,
+  FLUSH,
+  SMALLEST_TSB,
+  STREAMING_CONTEXT_FLUSH,
+  STREAMING_CONTROL,
+  STREAMING_ENABLE,
+  STREAMING_FLAG_BYTES,
+  STREAMING_FLUSH_SYNC,
+  STREAMING_LINES,
+  STREAMING_PAGE_FLUSH,
+  STREAMING_TAG_VALID,
+  STREAMING_TAGS,
+  TAG_COUNT,
+  TAGS,
+  TSB_ALIGNMENT,
+  TSB_BASE,
+  TSB_SIZE_MASK,
+  TSB_SIZE_SHIFT,
+  WIDE_PAGES,
+} from "../../../platforms/sun4u/registers.ts";
+import { load, peek, poke, type SharedWords, store } from "../../../shared/memory.ts";
 import { InvalidArgumentError, inWords } from "../../../units/errors.ts";
 import { highHalf, joinHalves, lowHalf } from "../../../units/words64.ts";
 import { STREAMING_CACHE_WORDS, type StreamingCache } from "../streaming-cache.ts";
-import * as threads from "../threads.ts";
+import { PASSED } from "../threads.ts";
 import type { TranslationUnit } from "../translation.ts";
 import { type IommuModel, type IommuParts, unknownRegister } from "./model.ts";
-
-// Local constants: V8 folds these, imported ones it looks up at every use (docs/decisions/local-constants.md).
-const { CONTROL, ENABLE, ERROR, ERROR_STATUS, ERROR_TIME_OUT, FLUSH, TAG_COUNT, TAGS, TSB_BASE } = frame;
-const { END_OF_WINDOW, SMALLEST_TSB, TSB_ALIGNMENT, TSB_SIZE_MASK, TSB_SIZE_SHIFT, WIDE_PAGES } = frame;
-const { STREAMING_CONTEXT_FLUSH, STREAMING_CONTROL, STREAMING_ENABLE, STREAMING_FLAG_BYTES, STREAMING_FLUSH_SYNC } =
-  frame;
-const { STREAMING_LINES, STREAMING_PAGE_FLUSH, STREAMING_TAG_VALID, STREAMING_TAGS } = frame;
-const { load, peek, poke, store } = memory;
-const { PASSED } = threads;
 
 /** Format code of IOPTEs in walk.ts. */
 const IOPTE = 2;
