@@ -66,7 +66,16 @@ export function prepare(playground: Playground, programs: readonly Program[]): s
     byFile.set(file, program);
   }
   const compiled = ts.createProgram([...byFile.keys()], { ...COMPILER_OPTIONS, noEmit: true });
-  return ts.getPreEmitDiagnostics(compiled).map((diagnostic) => objectionOf(diagnostic, byFile));
+  return ts
+    .getPreEmitDiagnostics(compiled)
+    .filter((diagnostic) => !isMissingType(diagnostic))
+    .map((diagnostic) => objectionOf(diagnostic, byFile));
+}
+
+/** JavaScript cannot say what types parameters have. */
+function isMissingType({ file, code }: ts.Diagnostic): boolean {
+  const [parameter, element] = [7006, 7031];
+  return file !== undefined && /\.m?js$/.test(file.fileName) && (code === parameter || code === element);
 }
 
 /** Those of a user with a strict compiler. */
