@@ -9,7 +9,6 @@ if (isMainThread) {
   const worker = new Worker(new URL(import.meta.url), { workerData: { seat, handle: allocator.handle } });
   const recovered = reclaimOnExit(worker, crew, seat);
   worker.once("message", () => void worker.terminate());
-
   const ranges = (await recovered)?.ranges.get(allocator.handle.structure) ?? [];
   console.log(`at least 100 ranges of thread ${seat.thread} came back: ${ranges.length >= 100}`);
   console.log(`entries taken: ${allocator.statistics().taken}; next number: ${crew.addThread().thread}`);
