@@ -13,6 +13,7 @@ const NOT_RUN: readonly string[] = [
   "README.md: console: is the exhaustive tests themselves",
   "docs/capture.md: console: needs root and a fault",
   "docs/decisions/broken-in-between.md: sh: is a part of the exhaustive tests",
+  "docs/guides/debugging-dma.md: console: needs root and a fault",
   "docs/performance.md: sh: measures for five minutes, beside another clone",
 ];
 

@@ -11,6 +11,9 @@ import { differenceOf } from "./shown.ts";
 /** Printed between the parts of a program, so that the output of each is known. */
 const END_OF_PART = "-- end of part --";
 
+/** Stands in for npx, which takes a second to find the command of an installed package. It downloads nothing. */
+const NPX = '#!/bin/sh\nPATH="./node_modules/.bin:$PATH" exec "$@"\n';
+
 /**
  * Folders in which documents' programs and commands run: of each document one. It has what the clone has, the clone itself as `iova`, and
  * the package installed.
@@ -31,6 +34,7 @@ export class Playground {
     }
     for (const link of [join(folder, "iova"), join(modules, "iova")]) symlinkSync(ROOT, link);
     symlinkSync(join(ROOT, "bin", "iova.js"), join(modules, ".bin", "iova"));
+    writeFileSync(join(modules, ".bin", "npx"), NPX, { mode: 0o755 });
     writeFileSync(join(folder, "package.json"), JSON.stringify({ private: true, type: "module" }));
     this.#folders.set(path, folder);
     return folder;
