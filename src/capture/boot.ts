@@ -25,7 +25,7 @@ function bootParameters({ release, iommus }: BootFacts): string {
   return `trace_event=${events.join(",")} trace_buf_size=64M ${strict} log_buf_len=16M`;
 }
 
-/** What to do with them, ready to paste. */
+/** Instructions for their use, ready to paste. */
 export function bootAdvice(facts: BootFacts): string {
   return `# 1. Boot once with these kernel parameters (GRUB: press e, and append them to the line that begins with linux):
 ${bootParameters(facts)}

@@ -26,10 +26,10 @@ export interface CaptureOptions {
   readonly stacks?: string;
 }
 
-/** What a capture needs beside its options. */
+/** The surroundings of a capture. */
 export interface Surroundings {
   readonly files: HostFiles;
-  /** Of the process; 0 is root. */
+  /** User id of the process; 0 is root. */
   readonly user: number | undefined;
   readonly archive: ArchiveFile;
   /** Folder inside the archive. */

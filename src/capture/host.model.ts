@@ -3,7 +3,7 @@ import type { HostFiles, OpenFile } from "./host-files.ts";
 
 const TRACEFS = "/sys/kernel/tracing";
 const INSTANCES = `${TRACEFS}/instances`;
-/** What an instance has when it is made. */
+/** Files of a new instance. */
 const IN_INSTANCE: Readonly<Record<string, string>> = {
   tracing_on: "1",
   buffer_size_kb: "1408",

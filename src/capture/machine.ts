@@ -1,4 +1,4 @@
-/** What this machine offers for a recording, and whether it suffices. */
+/** The means of this machine for a recording, and whether they suffice. */
 import { IovaError } from "../units/errors.ts";
 import type { HostFiles } from "./host-files.ts";
 import { BUFFER_KIB, TRACEFS_PLACES } from "./plan.ts";
@@ -12,7 +12,7 @@ export interface Machine {
   /** Memory that can be had, in KiB. */
   readonly availableKib: number;
   readonly hasDmaEvents: boolean;
-  /** Is there a device behind an IOMMU? */
+  /** True if a device is behind an IOMMU. */
   readonly hasGroups: boolean;
 }
 
@@ -58,7 +58,7 @@ export function lookAt(files: HostFiles, user: number | undefined): Machine {
   };
 }
 
-/** Has the process CAP_SYS_ADMIN? True when the kernel does not say. */
+/** True if the process has CAP_SYS_ADMIN, or the kernel does not say. */
 function canMount(files: HostFiles): boolean {
   const effective = /^CapEff:\s*([\da-f]+)/m.exec(textOf(files, "/proc/self/status"))?.[1];
   return effective === undefined || ((BigInt(`0x${effective}`) >> CAP_SYS_ADMIN) & 1n) === 1n;

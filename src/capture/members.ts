@@ -1,5 +1,5 @@
 /**
- * What an archive holds beside the trace and the kernel's log: files of the machine that say which devices, groups, reserved regions and
+ * Members of an archive beside the trace and the kernel's log: files of the machine that say which devices, groups, reserved regions and
  * boot parameters it has. Each is the output of a shell command, so that the script for other machines gathers the same.
  */
 

@@ -1,5 +1,5 @@
 /**
- * What a capture sets, as a list: the same list is carried out on this machine, and printed as a shell script for another one.
+ * Settings of a capture, as a list: the same list is carried out on this machine, and printed as a shell script for another one.
  *
  * All of it is inside tracefs instances of our own, which have buffers, events and options of their own: the machine's own tracing is not
  * touched, and removing an instance undoes everything in it.
@@ -16,7 +16,7 @@ export const START_MARK: string = "iova capture: recording starts";
 /** Size of each CPU's buffer, in KiB, where there is memory for it. */
 export const BUFFER_KIB: number = 2 ** 14;
 
-/** What is asked for. */
+/** The request. */
 export interface CaptureWishes {
   /** Size of the buffer of each CPU, in KiB. */
   readonly bufferKib: number;

@@ -45,7 +45,7 @@ test("a time is found within a second of a finding", () => {
   assert.equal(isAsked(STREAM, { at: momentOf("1") }), false);
 });
 
-test("what was asked for is told in words", () => {
+test("the request is printed in words", () => {
   assert.equal(askedText({}), undefined);
   assert.equal(askedText({ device: "03:00.0", at: momentOf("5") }), "of device 03:00.0 within 1 s of 5 s");
 });

@@ -7,14 +7,14 @@ export interface Question {
   readonly at?: Moment;
 }
 
-/** Findings within so many seconds of `--at` are shown. */
+/** Findings at most this many seconds from `--at` are shown. */
 const AT_SECONDS = 1;
 
 export function isAsked(finding: Finding, { device, at }: Question): boolean {
   return (device === undefined || isOf(finding, device)) && (at === undefined || isAt(finding, at.seconds));
 }
 
-/** What is asked for, for a sentence: `of device 03:00.0`; undefined: all. */
+/** The request, for a sentence: `of device 03:00.0`; undefined: all findings. */
 export function askedText({ device, at }: Question): string | undefined {
   const parts = [
     ...(device === undefined ? [] : [`of device ${device === "" ? "(an empty name)" : device}`]),

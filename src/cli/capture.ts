@@ -147,7 +147,7 @@ function bootFacts(): BootFacts {
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
-/** What ends a capture from outside: the first signal ends the recording, the second one the command. */
+/** Signals that end a capture: the first signal ends the recording, the second one the command. */
 class Endings {
   asked: string | undefined;
   readonly #abandon: () => void;

@@ -26,7 +26,7 @@ export function wrapped(text: string, width: number, indent = ""): string[] {
 }
 
 /**
- * A manual, its paragraphs broken anew. Lines that follow one another are one paragraph. A line that begins with two blanks (a command,
+ * A manual, its paragraphs filled to the width. Lines that follow one another are one paragraph. A line that begins with two blanks (a command,
  * an entry of a list) or ends with a colon (a heading) stays a line of its own.
  */
 export function reflowed(manual: string, width: number): string {

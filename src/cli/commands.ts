@@ -6,7 +6,7 @@ export function partsOfRecord(line: string): { readonly command: string; readonl
   return { command, decides };
 }
 
-/** The parts of a command between semicolons, but for semicolons in quotes and in loops. */
+/** The parts of a command between semicolons; semicolons in quotes and in loops do not separate. */
 function partsOf(command: string): string[] {
   const parts: string[] = [];
   let part = "";

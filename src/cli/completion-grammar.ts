@@ -1,7 +1,7 @@
-/** What there is to complete, read from the definitions of verbs and options. */
+/** The grammar for completions, read from the definitions of verbs and options. */
 import type { Argument, Command, Option } from "./vendor.ts";
 
-/** What may stand in a place, as far as that is known. */
+/** Known completions of an argument or a value. */
 export interface Values {
   readonly words: readonly string[];
   /** Several of the words, with commas between them. */
@@ -16,7 +16,7 @@ export interface GrammarOption {
   readonly summary: string;
   /** Undefined: the option takes no value. */
   readonly values: Values | undefined;
-  /** May the value be left out? */
+  /** True if the value may be left out. */
   readonly isValueOptional: boolean;
 }
 
@@ -24,7 +24,7 @@ export interface GrammarVerb {
   readonly name: string;
   readonly summary: string;
   readonly options: readonly GrammarOption[];
-  /** What the verb's arguments are: words and files of all of them. */
+  /** Words and files of all of the verb's arguments. */
   readonly values: Values;
 }
 

@@ -30,7 +30,7 @@ function run(command: string, args: readonly string[]): string {
   return stdout;
 }
 
-/** What is offered, sorted. */
+/** The completions, sorted. */
 const CASES: readonly (readonly [line: string, answer: readonly string[]])[] = [
   ["iova plat", ["platforms"]],
   ["iova replay --pl", ["--platform"]],

@@ -15,7 +15,7 @@ async function script(shell: string): Promise<string> {
 const isThere = spawnSync("bash", ["-c", "true"]).status === 0;
 const options = { skip: isThere ? false : "there is no bash here" };
 
-/** What bash offers for the last of `words`, as it cuts them. */
+/** Bash's completions of the last of `words`, cut as bash cuts them. */
 async function offered(...words: string[]): Promise<string[]> {
   const ask = `${await script("bash")}
 COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _iova; printf '%s\\n' "\${COMPREPLY[@]}"`;

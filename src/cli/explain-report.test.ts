@@ -11,7 +11,7 @@ import { RecordingTerminal } from "./terminal.model.ts";
 const REPORTS = fileURLToPath(new URL("../../../src/explain/fixtures/reports/", import.meta.url));
 /** Lines of a command; they may be wider than the screen. */
 const COMMAND = /^ {4}\S/;
-/** Of an answer with one finding whole and each section in it. */
+/** The report of an answer with one finding that has every section. */
 const SCREEN_LINES = 45;
 
 function reportOf(text: string, width = 80): string[] {
@@ -97,7 +97,7 @@ test("commands that an earlier finding shows are not shown again", () => {
   assert.match(text, /record this +with the commands above/);
 });
 
-test("lost faults and messages are told with what they mean", () => {
+test("lost faults and messages are printed with their effect on the answer", () => {
   const text = reportOf(
     `DMAR: DRHD: handling fault status reg 3\n${FAULT("02:00.0", "ffffe000")}\ndmar_fault: 893 callbacks suppressed`,
   )

@@ -24,7 +24,7 @@ const FIXED_BLANK = "\u00a0";
 /** `[lines 1, 2 and 3]`, `86 ms`: not to be torn apart. Between two files of a citation a line may end. */
 const TOGETHER = /\[[^\]]{1,60}\]|\d (?:s|ms|µs|bytes|bits|slots|times|KiB|MiB|GiB)\b/g;
 
-/** What the report was asked for, when not for all. */
+/** The request, if not for all findings. */
 export interface Asked {
   /** For a sentence: `of 03:00.0`, `within 1 s of 100 s`. */
   readonly text: string;
@@ -237,7 +237,7 @@ class Report {
     }
   }
 
-  /** What the words of the field mean that were used. */
+  /** Explanations of the technical terms that the report uses. */
   words(): void {
     const [first] = this.#explanation.findings;
     if (first === undefined) return;
@@ -302,7 +302,7 @@ function placeOf(finding: Finding): string {
   return time === "" ? who : `${who} ${time}`;
 }
 
-/** What is missing, and what that means for the answer. */
+/** Losses, and their effect on the answer. */
 export function lossOf({ what, count, effect }: Loss): string {
   const amount = count === undefined ? `Some ${what}` : counted(count, what.slice(0, -1));
   return `${amount} ${count === 1 ? "is" : "are"} missing in the answer. ${effect}`;

@@ -44,7 +44,7 @@ describe("iova explain", () => {
   });
 
   for (const width of [80, 100]) {
-    test(`fits ${width} columns, but for commands, which are there to be copied`, async () => {
+    test(`fits ${width} columns, except commands, which are copied whole`, async () => {
       const { output } = await iova(["explain", LOG], width);
       const long = output.split("\n").filter((line) => line.length > width && !/^ {4}\S/.test(line));
       assert.deepEqual(long, []);

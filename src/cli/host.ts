@@ -1,4 +1,4 @@
-/** What a replay needs of the world, in Node: worker threads, time, CPU time. */
+/** The surroundings of a replay, in Node: worker threads, time, CPU time. */
 import { availableParallelism } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";

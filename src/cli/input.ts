@@ -14,12 +14,12 @@ const PIECE_BYTES = 2 ** 20;
 export type InputProgress = (bytes: number, total: number) => void;
 
 export interface InputOptions {
-  /** What the errors say was expected: `a trace file`. */
+  /** The expected kind of file, for errors: `a trace file`. */
   readonly what: string;
   /** The code of errors about opening and reading. */
   readonly code: string;
   readonly progress?: InputProgress;
-  /** What has been read of the text so far, for errors in packed data; empty, or beginning with a blank. */
+  /** The amount of text read so far, for errors in packed data; empty, or beginning with a blank. */
   readonly sofar?: () => string;
   /** Called before the first piece of a file that is not packed, with its length in bytes. */
   readonly onLength?: (bytes: number) => void;

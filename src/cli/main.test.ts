@@ -175,7 +175,7 @@ const WRONG_USE: readonly (readonly [argv: readonly string[], message: RegExp])[
   [["replay", NVME, "--entries", "16"], /^iova: entries is 16; expected at least 32 for the request of line \d+ alone/],
   [
     ["replay", NVME, "--entries", "400", "--workers", "2"],
-    /^iova: entries is 400; expected at least 513: so many are live/,
+    /^iova: entries is 400; expected at least 513, the most that are live/,
   ],
   [["replay", NVME, "--page-shift", "34"], /^iova: memory of the replay is/],
   [["replay", NVME, "--json", join(folder, "no", "such.json")], /There is no folder .*no to write in/],

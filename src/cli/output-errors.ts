@@ -1,5 +1,5 @@
 /**
- * What happens when standard output can't be written. A closed pipe is no error: the reader has what it wanted. Anything else, a
+ * Errors of standard output. A closed pipe is not an error: the reader has all that it wanted. Anything else, a
  * full disk for one, ends the command with one line on standard error and exit code 3: exit code 1 would claim bad news about
  * what was looked at.
  */

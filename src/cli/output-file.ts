@@ -48,7 +48,7 @@ export function csvOption(): Option {
     .argParser(checkedCsvFile);
 }
 
-/** Does the option name a file that is written at the end? */
+/** True if the option names a file that is written at the end. */
 export function writesFile(option: Option): boolean {
   return option.parseArg === checkedJsonFile || option.parseArg === checkedCsvFile;
 }

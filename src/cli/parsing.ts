@@ -19,7 +19,7 @@ export function prepare(command: Command, terminal: Terminal): void {
       getErrHelpWidth: () => terminal.width,
       outputError: (text, write) => write(`${terminal.paintError("red", "iova:")} ${errorLine(text, command)}\n`),
     });
-  // What an option means without its value stands in its description; commander would add `(preset: "-")`.
+  // The description says what an option without its value means; commander would add `(preset: "-")`.
   const help = command.createHelp();
   command.configureHelp({
     optionDescription: (option) => help.optionDescription(option).replace(/ \(preset: [^)]*\)$/, ""),

@@ -24,7 +24,7 @@ class WantedLines {
   readonly #last: number;
   readonly #take: (line: number, text: string) => void;
   #line = 1;
-  /** What has been read of a wanted line. */
+  /** The part of a wanted line that has been read. */
   #bytes: number[] = [];
 
   /** @param take - gets each wanted line of the text, from 1, without its end */

@@ -10,7 +10,7 @@ import { baseline } from "./replay-report.ts";
 /** Raised when keys change their meaning or go away. */
 const VERSION = 1;
 
-/** What `--json` writes, before it is text. */
+/** The object that `--json` writes. */
 export function replayJson(
   file: string,
   trace: Trace,

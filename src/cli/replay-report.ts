@@ -1,4 +1,4 @@
-/** What a replay found, for people: the set-up, a table as wide as the screen, and what it means in plain words. */
+/** A replay's result for people: the set-up, a table as wide as the screen, and what it means in plain words. */
 import { PAGES_CHECKED } from "../replay/check.ts";
 import type { ReplayPlan } from "../replay/plan.ts";
 import { SAMPLE_EVERY } from "../replay/player.ts";
@@ -11,7 +11,7 @@ import { binarySize, compact, compactly, duration, listed, percent } from "./num
 const HEAD = "table req/s ratio locks contended wait steps flush fail hole checked wrong".split(" ");
 /** Columns that a narrow screen leaves out, the first of these first. */
 const LEAST_FIRST = ["steps", "hole", "flush", "checked", "wait", "locks"];
-/** What the columns mean, for those who see them for the first time. */
+/** Meanings of the columns. */
 const MEANINGS: readonly (readonly [column: string, meaning: string])[] = [
   ["locks", "acquisitions"],
   ["contended", "acquisitions that found the lock taken"],
@@ -82,7 +82,7 @@ function cells(row: RowResult, base: RowResult): string[] {
   ];
 }
 
-/** What was seen, in plain words. */
+/** The result in sentences. */
 export function closingSentences(result: ReplayResult, cores: number): string[] {
   const { rows } = result;
   const base = baseline(rows);

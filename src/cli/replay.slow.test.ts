@@ -32,7 +32,7 @@ function masked(output: string): string {
 }
 
 describe("iova replay", () => {
-  test("of a kernel's NVMe trace: the report, but for the numbers of this machine", async () => {
+  test("the report of a kernel's NVMe trace has these lines, whatever numbers this machine measures", async () => {
     const argv = [
       "replay",
       join(traces, "nvme-io-612.txt.gz"),
@@ -88,7 +88,7 @@ describe("iova replay on a platform that was asked for", () => {
     ["ldc", false],
     ["linear-tce", false],
   ] as const) {
-    test(`${platform}: report, rows and JSON say which; hypercalls are told where entries go by them: ${calls}`, async () => {
+    test(`${platform}: report, rows and JSON name the platform; hypercalls are printed where they write entries: ${calls}`, async () => {
       const json = join(folder, `${platform}.json`);
       const trace = join(traces, "nvme-io-612.txt.gz");
       const { code, output } = await run("replay", trace, "--platform", platform, "--seconds", "0.1", "--json", json);
@@ -159,7 +159,7 @@ describe("iova replay of unusual recordings", () => {
 });
 
 describe("iova replay on workers", () => {
-  test("a trace of one CPU is played by each worker; cross-CPU unmaps are told", async () => {
+  test("a trace of one CPU is played by each worker; cross-CPU unmaps are reported", async () => {
     const one = await run(
       "replay",
       join(traces, "fixtures/linux-6.1.txt"),
@@ -268,7 +268,7 @@ describe("iova replay, when things go wrong", () => {
     return { code, output: terminal.output, errors: terminal.errors };
   };
 
-  test("a wrong translation is bad news: it is told, and the exit code is 1", async () => {
+  test("a wrong translation is reported, and the exit code is 1", async () => {
     const { code, output } = await misbehaving("wrong page");
     assert.equal(code, 1);
     assert.match(
@@ -278,14 +278,14 @@ describe("iova replay, when things go wrong", () => {
     assert.doesNotMatch(output, /were right/);
   });
 
-  test("failed calls are told with their reason", async () => {
+  test("failed calls are reported with their reason", async () => {
     const { code, output } = await misbehaving("refused");
     assert.equal(code, 0);
     assert.match(output, /pooled: [\d,]+ calls failed \([\d,]+ platform-refused\)\./);
   });
 
   test("a worker that dies ends the command with a message and exit code 3", async () => {
-    // The planted death comes after so many calls, and ends the replay.
+    // The planted death comes after this number of calls, and ends the replay.
     assert.deepEqual((await misbehaving("throw", "20")).code, 3);
     assert.equal(
       (await misbehaving("exit", "20")).errors,

@@ -125,7 +125,7 @@ const CSV_COLUMNS: readonly (readonly [name: string, of: (device: DeviceStatisti
     ["endLargestHoleBytes", ({ hole }) => hole?.atEndBytes],
   ];
 
-/** What is unknown is an empty cell. */
+/** An unknown value is an empty cell. */
 function csvRows({ devices }: TraceStatistics): (string | number)[][] {
   return [CSV_COLUMNS.map(([name]) => name), ...devices.map((device) => CSV_COLUMNS.map(([, of]) => of(device) ?? ""))];
 }

@@ -1,4 +1,4 @@
-/** What was probably meant by a word that is not known: `--sec` is `--seconds`, `replya` is `replay`. */
+/** The probable meaning of an unknown word: `--sec` is `--seconds`, `replya` is `replay`. */
 import { smallest } from "../units/lists.ts";
 
 /** More slips than these make another word; short words bear fewer: one in three letters. */

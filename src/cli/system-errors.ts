@@ -1,4 +1,4 @@
-/** What the operating system objects to, in plain words. */
+/** Errors of the operating system, in plain words. */
 
 const WORDS: Readonly<Record<string, string>> = {
   EACCES: "no permission",

@@ -12,7 +12,7 @@ export type Paint = (style: Style, text: string) => string;
 export interface Terminal {
   out(text: string): void;
   error(text: string): void;
-  /** Columns of standard output, 40 .. 120: no line of text is longer, but for what can't be broken. */
+  /** Columns of standard output, 40 .. 120: a line of text is longer only if it can't be broken. */
   readonly width: number;
   /** The locale's characters are UTF-8, so that block characters may be drawn. */
   readonly isUtf8: boolean;
@@ -40,7 +40,7 @@ export const PLAIN: Paint = (_style, text) => text;
 const BAR_AFTER_MS = 1000;
 /** Columns of a bar, where the line has room for them. */
 const BAR_COLUMNS = 40;
-/** Of a bar's line, beside its text and the bar itself: ` [] 100 %`. */
+/** Columns of a bar's line beside its text and the bar itself: ` [] 100 %`. */
 const BAR_FRAME_COLUMNS = 10;
 
 /** The process's own streams; to be made once. */
@@ -60,7 +60,7 @@ export function processTerminal(): Terminal {
   };
 }
 
-/** Of LC_ALL, LC_CTYPE and LANG the first that is set counts. */
+/** True if the locale is UTF-8: the first of LC_ALL, LC_CTYPE and LANG that is set counts. */
 export function isUtf8Locale(environment: Readonly<Record<string, string | undefined>>): boolean {
   const locale = environment["LC_ALL"] || environment["LC_CTYPE"] || environment["LANG"] || "";
   return /utf-?8/i.test(locale);

@@ -1,4 +1,4 @@
-/** What was read: events, CPUs, requests; and all that was not an event, not readable, or lost, with where it is. */
+/** Summary of a trace: events, CPUs, requests; and lines that are not events, unreadable lines and losses, with their places. */
 import type { LineTally, Trace } from "../trace/events.ts";
 import type { RequestHistory } from "../trace/requests.ts";
 import { counted, grouped } from "../units/counts.ts";

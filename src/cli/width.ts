@@ -9,7 +9,7 @@ const LEAST = 40;
 /** Longer lines of prose are hard to follow. */
 const MOST = 120;
 
-/** What a stream says of itself. */
+/** Properties of a stream. */
 export interface Screen {
   readonly isTTY?: boolean;
   /** Undefined or 0: unknown. */

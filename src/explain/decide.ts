@@ -51,7 +51,7 @@ export function decide(kind: Kind, all: readonly Conclusion[]): Decision {
 }
 
 /**
- * What a recording shows beats what a line suggests: hints and leads of the log step back behind it. What follows from a line for certain stays,
+ * A recording's proofs outweigh a line's hints: hints and leads of the log step back behind them. What follows from a line for certain stays,
  * except that there is no entry: each thing that a recording can show of an address without one is a finer word for it.
  */
 function withProofs(conclusions: readonly Conclusion[]): readonly Conclusion[] {

@@ -1,5 +1,5 @@
 /**
- * What an input says beside the things that are to be explained: about the machine, about events of devices, about what was lost.
+ * Statements of an input beside the things that are to be explained: about the machine, about events of devices, about what was lost.
  * Rules ask it; memory is bounded.
  */
 import { type EventFact, type Fact, type HostFact, type LossFact, type Requester, SAID_ONCE } from "../log/facts.ts";
@@ -57,7 +57,7 @@ export class Evidence {
     this.#answers.set(fault, answer);
   }
 
-  /** What a trace says about the fault. */
+  /** Statements of a trace about the fault. */
   answerTo(fault: Fact): TraceAnswer | undefined {
     return this.#answers.get(fault);
   }
@@ -67,14 +67,14 @@ export class Evidence {
     return this.host.filter((fact): fact is Extract<HostFact, { about: About }> => fact.about === about);
   }
 
-  /** Was the kernel told to hand out addresses above 4 GiB, too? */
+  /** True if the kernel's command line allows addresses above 4 GiB. */
   mapsHigh(): boolean {
     return this.about("command-line").some(({ commandLine }) =>
       /\biommu\.forcedac(?:=1|=y|=on)?(?!\S)/.test(commandLine),
     );
   }
 
-  /** Do lines speak of the device, other than faults? */
+  /** True if lines other than faults name the device. */
   isNamed(device: string): boolean {
     return [...this.host, ...this.events].some((fact) => "device" in fact && fact.device === device);
   }
@@ -93,14 +93,14 @@ export class Evidence {
     );
   }
 
-  /** Does user space (vfio-pci, UIO) or a guest drive the device? The fact that says so. */
+  /** The fact that shows that user space (vfio-pci, UIO) or a guest drives the device. */
   handedOut(fact: Located): HostFact | Located | undefined {
     const driver = /^(?:vfio|uio|igb_uio|pci-stub)/;
     if (fact.driver !== undefined && driver.test(fact.driver)) return fact;
     return this.about("driver").find((one) => one.device === fact.device && driver.test(one.driver));
   }
 
-  /** Do the two name the same device: by its name, by another name of it, or by a driver alone? */
+  /** True if the two name the same device: by its name, by another name of it, or by a driver alone. */
   areOneDevice(event: EventFact, fact: Located): boolean {
     if (event.device !== undefined) {
       if (event.device === fact.device) return true;
@@ -124,7 +124,7 @@ export class Evidence {
   }
 }
 
-/** `first` stands before `second`, by at most so many seconds; without times that can be compared, by a few lines of one file. */
+/** `first` stands before `second`, by at most this number of seconds; without times that can be compared, by a few lines of one file. */
 function isBefore(first: Fact, second: Fact, seconds: number): boolean {
   const [a, b] = [first.lines[0], second.lines[0]];
   if (first.time !== undefined && second.time !== undefined && first.clock === second.clock) {

@@ -1,4 +1,4 @@
-/** Holds explanations of generated logs against what the generator knows of them. */
+/** Compares explanations of generated logs with the generator's truth. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { FaultFact } from "../log/facts.ts";
@@ -8,7 +8,7 @@ import { kindOf, type Reported } from "./groups.ts";
 import { explainTexts } from "./texts.ts";
 import { malformed } from "./truth.model.ts";
 
-/** What is wrong with the explanations of `count` logs, with the seed of each. */
+/** Errors in the explanations of `count` logs, with the seed of each. */
 function objectionsToGenerated(seed: number, count: number): string[] {
   return Array.from({ length: count }, (_, at) => seed + at).flatMap((one) => {
     const log = generatedLog(one);
@@ -30,7 +30,7 @@ function objectionsTo({ text, plain, messages, isWhole }: GeneratedLog): string[
   ];
 }
 
-/** What a damage must not change. */
+/** The parts of an answer that a damage must not change. */
 function summaryOf({ findings, lost }: Explanation): string[] {
   return [
     ...findings.map(({ kind, verdict, certainty, device, streamId, iova, access, count }) =>
@@ -55,7 +55,7 @@ const NEVER: Readonly<Partial<Record<FaultFact["cause"], readonly string[]>>> = 
   absent: ["permission"],
   permission: ["not-mapped"],
 };
-/** What only a trace or a dump of the tables can show of a message that leaves the cause open. */
+/** Causes that only a trace or a dump of the tables can show, for a message that leaves the cause open. */
 const OPEN_CAUSES: ReadonlySet<FaultFact["cause"]> = new Set(["absent-or-permission", "unknown"]);
 
 /** Messages without a finding, and findings about the message's requester that say more than the message does, or the contrary. */
@@ -66,7 +66,7 @@ function contradictions(message: GeneratedMessage, { findings }: Explanation): s
     const isAbout = (found: Finding): boolean => found.kind === kind && isOf(found, fact);
     const about = findings.filter(isAbout);
     if (about.length === 0) return message.isReadable ? [`no finding of ${message.kind}`] : [];
-    // Of several messages that name nothing it is open which finding is whose.
+    // Findings can't be assigned to several messages that name nothing.
     const isNamed =
       fact.device !== undefined || fact.streamId !== undefined || ("iova" in fact && fact.iova !== undefined);
     if (fact.kind !== "fault" || (!isNamed && about.length > 1)) return [];

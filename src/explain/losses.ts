@@ -1,4 +1,4 @@
-/** What the answer lacks: messages and events that the input does not hold, and messages for which the analysis had no room. */
+/** Losses of the answer: messages and events that the input does not hold, and messages for which the analysis had no room. */
 import type { LineRef, LossFact } from "../log/facts.ts";
 import type { Loss } from "./contract.ts";
 
@@ -12,7 +12,7 @@ const EFFECTS: Readonly<Record<Loss["what"], string>> = {
   events: "Mappings may be missing, so nothing is concluded from the absence of one.",
 };
 
-/** What a loss in the log means for one finding. */
+/** The effect of a loss in the log on one finding. */
 export const LOST_OF_FINDING =
   "Faults or messages were lost: there may have been more than are counted, and the first one printed may not be the first.";
 

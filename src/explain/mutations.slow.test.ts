@@ -190,7 +190,7 @@ function explained(bytes: Uint8Array, random: Random): Explanation | undefined {
   }
 }
 
-/** What is wrong with an answer, whatever its input says. */
+/** Errors in an answer that no input excuses. */
 function objectionsTo(explanation: Explanation, mostLines: number): string[] {
   const wrong = malformed(explanation);
   const lines = explanation.inputs[0]?.lines ?? 0;

@@ -1,6 +1,6 @@
 /**
  * The commands that decide between what is left of a finding: few, ready to paste, most useful first, fitted to the kernel that the log names.
- * What a command decides stands behind it as a comment of the shell.
+ * A comment of the shell behind a command says what it decides.
  */
 import type { Decision } from "./decide.ts";
 import type { Evidence } from "./evidence.ts";
@@ -26,7 +26,7 @@ export const TRACING = "/sys/kernel/tracing";
 
 type Version = readonly [major: number, minor: number];
 
-/** What the commands need to know. */
+/** Parameters of the commands. */
 interface Subject {
   readonly group: Group;
   readonly decision: Decision;
@@ -62,7 +62,7 @@ function command(text: string, decides: string): string {
   return `${text}   # ${decides}`;
 }
 
-/** Is the kernel older? Undefined where the log does not say. */
+/** True if the kernel is older; undefined if the log does not say. */
 function isBefore({ kernel }: Subject, [major, minor]: Version): boolean | undefined {
   if (kernel === undefined) return undefined;
   const isOlder = kernel.version[0] < major || (kernel.version[0] === major && kernel.version[1] < minor);

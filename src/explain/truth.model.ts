@@ -1,11 +1,11 @@
-/** What a log is known to hold, and how an explanation is held against it. */
+/** The truth about a log, and how an explanation is compared with it. */
 import type { Explanation, Finding } from "./contract.ts";
 
 /** Fields that are absent are not judged. Lists: any of these. */
 export interface WantedFinding {
   readonly kind: readonly string[];
   readonly verdict?: readonly string[];
-  /** One of these is the verdict, or among the first two candidates. */
+  /** Accepted verdicts: one of them is the verdict, or among the first two candidates. */
   readonly leading?: readonly string[];
   readonly device?: string;
   readonly iova?: string;
@@ -29,7 +29,7 @@ export interface Truth {
   readonly unread?: number;
 }
 
-/** What is wrong with an explanation; empty when all is right. */
+/** Errors in an explanation; empty when it is right. */
 export function objections(truth: Truth, explanation: Explanation): string[] {
   const { findings, lost } = explanation;
   const server = served(truth.findings, findings);
@@ -54,7 +54,7 @@ export function objections(truth: Truth, explanation: Explanation): string[] {
   return [...wrong, ...malformed(explanation)];
 }
 
-/** What the contract asks of every finding. A command of `record` says behind a # what it decides. */
+/** Checks that every finding must pass. A command of `record` says behind a # what it decides. */
 export function malformed({ findings }: Explanation): string[] {
   return findings.flatMap((found) => [
     ...(found.proof.length === 0 ? [`${found.kind} has no proof`] : []),

@@ -50,7 +50,7 @@ export const VERDICT_WORDS: Readonly<Record<Kind, Readonly<Record<string, Verdic
     },
     "physical-address": {
       meaning: "the device was given a physical address in place of a mapped one",
-      next: "find out where the device's address comes from: it must be the result of a map call (dma_map_…, dma_alloc_…), not of virt_to_phys and the like",
+      next: "find out where the device's address comes from: it must be the result of a map call (dma_map_…, dma_alloc_…), not of virt_to_phys or a similar conversion",
     },
     "null-address": {
       meaning: "the device was never given an address: a register or pointer is still 0",

@@ -78,7 +78,7 @@ test("the lines of a citation stand in the order of the file", () => {
   assert.equal(linesOf([{ file: "trace", line: 5 }, ...lines], 2), "trace 5; log 11, 12");
 });
 
-describe("a time is told by its clock", () => {
+describe("a time is printed with its clock", () => {
   test("seconds after the boot, seconds of the recording, dates with and without a year", () => {
     const of = (firstTime: number, clock: "uptime" | "wall" | "trace") => timeOf({ ...FAULT, firstTime, clock });
     assert.equal(of(12.5, "uptime"), "at 12.5 s after the boot");

@@ -11,7 +11,7 @@ export function meaningOf(kind: Kind, verdict: string): string {
   return VERDICT_WORDS[kind][verdict]?.meaning ?? verdict;
 }
 
-/** What to do when the verdict is the cause, as an order without a full stop. */
+/** The next step when the verdict is the cause, as an order without a full stop. */
 export function nextStepOf(kind: Kind, verdict: string): string {
   return VERDICT_WORDS[kind][verdict]?.next ?? "run the commands below: each says what it decides";
 }
@@ -32,7 +32,7 @@ export function headlineOf(finding: Finding): string {
     case "interrupt":
       return `${who} sent an interrupt, and the IOMMU refused it; no access to memory was refused.`;
     case "invalidation-timeout":
-      return `The IOMMU was told to forget old translations${finding.device === undefined ? "" : ` of ${lower(who)}`}, and the confirmation did not come in time.`;
+      return `The kernel ordered the IOMMU to forget old translations${finding.device === undefined ? "" : ` of ${lower(who)}`}, and the confirmation did not come in time.`;
     case "conflicting-entry":
       return `A page was mapped at ${finding.iova ?? "an address"} where another mapping already was.`;
     case "map-refused":

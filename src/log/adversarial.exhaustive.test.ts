@@ -9,7 +9,7 @@ import { factsOf } from "./facts-of.model.ts";
 import { matchesIn } from "./matches.ts";
 
 const MOST_MILLISECONDS_PER_KIB = 50;
-/** What takes less is not compared: it may be the clock's. */
+/** Shorter times are not compared: they may be the clock's resolution. */
 const LEAST_MILLISECONDS = 10;
 /** Twice the length may take this much longer. */
 const MOST_GROWTH = 3;
@@ -24,7 +24,7 @@ function millisecondsOf(work: () => void, tries = 1): number {
   return least;
 }
 
-/** What is wrong with the time of an attack; undefined: nothing. */
+/** The objection to the time of an attack; undefined: it is in proportion. */
 function objection({ name, text }: Attack, read: (text: string) => void, length: number): string | undefined {
   const whole = text(length);
   if (millisecondsOf(() => read(whole)) < LEAST_MILLISECONDS) return undefined;

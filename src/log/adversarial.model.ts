@@ -7,7 +7,7 @@ export interface Attack {
   readonly text: (length: number) => string;
 }
 
-/** What quantified parts of patterns accept, and what markup and prefixes are made of. */
+/** Characters that quantified parts of patterns accept, and those of markup and prefixes. */
 const PUMPS = [
   " ",
   "a\n",

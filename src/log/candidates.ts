@@ -143,7 +143,7 @@ const WORDS: readonly string[] = [
   "[drm",
 ];
 
-/** What no plain text finds. */
+/** Messages that a search for plain text cannot find. */
 const PATTERNS: readonly string[] = [
   // Words of events: 0x and 16 digits, and those that a mail program broke after 8.
   "0x[0-9a-f]{8}(?:[0-9a-f]{8}| [0-9a-f]{8})",
@@ -155,7 +155,7 @@ const PATTERNS: readonly string[] = [
   "Linux \\S+ \\d",
 ];
 
-/** What a line may be worth; a line may be worth several. */
+/** Uses of a line, as bits; a line may have several. */
 export const LINE = { message: 1, hunk: 2, header: 4, delta: 8 } as const;
 
 /** Lines that say how others are to be read: hunks of patches, headers of mails, times as differences (`dmesg --reltime`). */
@@ -185,7 +185,7 @@ const note = (worth: number): void => {
   found |= worth;
 };
 
-/** What a line is worth, as bits of `LINE`; 0: nothing. */
+/** Uses of a line, as bits of `LINE`; 0: the line is of no use. */
 export function worthOf(line: string): number {
   found = 0;
   SEARCH.search(line, 0, line.length, note);

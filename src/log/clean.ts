@@ -1,6 +1,6 @@
 /**
  * Takes off a line what mail programs, forums, terminals and web pages put round it: quote marks, colours, entities, escapes.
- * What is left is the line as the kernel or the log daemon wrote it.
+ * The result is the line that the kernel or the log daemon wrote.
  */
 
 /** Part of every runtime (WHATWG Encoding); the library is compiled without the types of any of them. */

@@ -4,7 +4,7 @@
  */
 import type { Clock, Fact } from "./facts.ts";
 
-/** Messages remembered: the latest so many, and up to as many before them. */
+/** At least this many of the latest messages are remembered, at most twice as many. */
 const REMEMBERED = 8192;
 /** A power of two; half full at most. */
 const SLOTS = 2 * REMEMBERED;
@@ -32,7 +32,7 @@ export class Copies {
   #before = new Generation();
   readonly #hash = new Hash();
 
-  /** Is the message a copy of one that was there before? Remembers it if not. */
+  /** True if the message is a copy of an earlier one. Any other message is remembered. */
   isCopy(fact: Fact, origin: Origin): boolean {
     const hash = this.#hash;
     hash.ofFact(fact);
@@ -122,7 +122,7 @@ class Hash {
     this.#text(fact.reason?.code);
   }
 
-  /** What a fact says, without its place. The text of a reason is left out: it ends where the line was broken. */
+  /** The statement of a fact, without its place. The text of a reason is left out: it ends where the line was broken. */
   #properties(values: object): void {
     for (const name in values) {
       const value = (values as Readonly<Record<string, unknown>>)[name];

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { factsOf, linesOf } from "./facts-of.model.ts";
 
-/** The text as a terminal of so many columns prints it. */
+/** The text, cut as a terminal of this width cuts it. */
 function cut(text: string, columns: number): string {
   return text.replace(new RegExp(`.{${columns}}(?=.)`, "g"), "$&\n");
 }

@@ -15,20 +15,20 @@ const LEAST_COLUMNS = 30;
 const ENOUGH_CUT = 2;
 /** `arm-smmu-v3 a.iommu: `, `DMAR: `: the beginning of a message. */
 const BEGINS_MESSAGE = /^[\w./@-]+(?:\s[\w./@:-]+)?:\s/;
-/** What may stand behind the last number of a message. */
+/** Characters that may follow the last number of a message. */
 const ENDS_MESSAGE = /^[\])}]{0,2}$/;
 /** Digits at the beginning of a line that may be the rest of a number. */
 const REST_OF_NUMBER = /^[0-9a-f]+(?=$|[\s,;)\]])/i;
 
-/** Most terminals have so many columns. */
+/** Columns of most terminals. */
 const TERMINAL_COLUMNS = 80;
 
-/** What a reading without the break has that the other has not. */
+/** The gain of a reading without the break over the reading with it. */
 type Gain = "nothing" | "digits" | "message";
 
 export class CutLines {
   #longest = 0;
-  /** Columns → lines of so many columns that were cut for certain. */
+  /** Width in columns → number of lines of this width that were certainly cut. */
   readonly #cut = new Map<number, number>();
 
   /** Notes the columns of a line that stands alone. */
@@ -145,7 +145,7 @@ function columnsOf({ raw }: Part): number {
   return shownLine(raw).length;
 }
 
-/** May the line have been cut at its end? */
+/** True if the line may have been cut at its end. */
 function isOpen(parts: readonly Part[], at: number): boolean {
   const part = parts[at];
   if (part === undefined || at >= parts.length - 1 || part.isCut || part.isBeforeBlank) return false;
@@ -170,7 +170,7 @@ function gainOf(joined: Window, at: number, from: number, found: readonly Match[
   return names.some((name) => isNumber(name) && short[name] !== long[name]) ? "digits" : "nothing";
 }
 
-/** Is the message one of the next line alone, with the last word of this line before it? */
+/** True if the message is one of the next line alone, preceded by the last word of this line. */
 function isOfNext(whole: Match, edge: number, found: readonly Match[]): boolean {
   if (!found.some(({ first }) => first >= edge && first <= whole.end)) return false;
   if (UNSPECIFIC.has(whole.shape)) return true;
@@ -178,7 +178,7 @@ function isOfNext(whole: Match, edge: number, found: readonly Match[]): boolean 
   return device === undefined || whole.first + whole.match[0].indexOf(device) >= edge;
 }
 
-/** Does a message that is read across a break leave out digits behind it, where a number of the message ends at the break? */
+/** True if a number of the message ends at the break, and digits follow the break that the message does not include. */
 function leavesDigits(match: Match, end: number, next: string): boolean {
   if (!REST_OF_NUMBER.test(next)) return false;
   const places = Object.entries(placesOf(match)).flatMap(([name, place]) =>

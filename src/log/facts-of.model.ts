@@ -1,4 +1,4 @@
-/** What the tests of the shapes share: a text in, the facts that it states out. */
+/** Helpers of the shapes' tests: text in, facts out. */
 import type { Fact, LineRef } from "./facts.ts";
 import { LogReader, type LogSummary } from "./reader.ts";
 
@@ -19,7 +19,7 @@ export interface Way {
   readonly remembers?: boolean;
 }
 
-/** What a reader makes of a text. */
+/** The result of reading a text. */
 export function readBy(
   text: string,
   { byLine = false, remembers = true }: Way,

@@ -1,5 +1,5 @@
 /**
- * What a kernel log states, one object a fact. Facts say what the lines say and nothing more: what follows from them is the
+ * Statements of a kernel log, one object a fact. Facts say what the lines say and nothing more: what follows from them is the
  * business of `src/explain`. Each fact knows the lines that hold it.
  *
  * A message may come in several lines with other lines between (a second half, a dump of registers). The shape that reads a
@@ -17,10 +17,10 @@ export interface LineRef {
 /** Which clock a time was read from. Times of different clocks can't be compared. */
 export type Clock = "uptime" | "wall" | "trace";
 
-/** What a device was about to do. */
+/** Direction of a device's access. */
 export type Access = "read" | "write" | "execute";
 
-/** What every fact has. */
+/** Fields of every fact. */
 export interface FactBase {
   /** Name of the shape that read the first line. */
   readonly shape: string;
@@ -48,7 +48,7 @@ export interface Requester {
 }
 
 /**
- * What the IOMMU says about the cause, as far as its own words go:
+ * The cause, in the IOMMU's own words:
  * - `absent`: no valid entry
  * - `absent-or-permission`: one of both, and the code does not tell which (VT-d reasons 5 and 6)
  * - `permission`: an entry that does not allow the access
@@ -87,7 +87,7 @@ export interface FaultFact extends FactBase, Requester {
   /** The hardware says that it lost further faults (overflow, MULTI). */
   overflow?: boolean;
   /**
-   * What a dump of the tables beside the fault shows of the entry: `absent`, `present` (right access), `no-permission`, `reserved` bits,
+   * The entry in a dump of the tables that was printed with the fault: `absent`, `present` (right access), `no-permission`, `reserved` bits,
    * `pass-through` (the device's entry is not translated).
    */
   dump?: "absent" | "present" | "no-permission" | "reserved" | "pass-through";
@@ -131,7 +131,7 @@ export interface MapRefusedFact extends FactBase, Requester {
   errno?: string;
   iova?: bigint;
   bytes?: bigint;
-  /** What the line itself says that stands in the way. */
+  /** The obstacle that the line names. */
   because?:
     | "memlock-limit"
     | "mapping-limit"
@@ -241,7 +241,7 @@ export interface MappingFact extends FactBase {
   readonly device?: string;
 }
 
-/** What the log says about the machine. Addresses: [first, end). */
+/** Statements about the machine. Addresses: [first, end). */
 export type HostFact = FactBase & { readonly kind: "host" } & (
     | { readonly about: "kernel"; readonly version: string }
     | { readonly about: "command-line"; readonly commandLine: string }
@@ -263,7 +263,7 @@ export type HostFact = FactBase & { readonly kind: "host" } & (
     | { readonly about: "device"; readonly device: string; readonly name?: string }
     /** `vfio-pci`, `nvme`, … drives the device. */
     | { readonly about: "driver"; readonly device: string; readonly driver: string }
-    /** The device's mask for DMA (`dma_set_mask`): its driver lets it use addresses of so many bits. */
+    /** The device's mask for DMA (`dma_set_mask`): the number of address bits that its driver lets it use. */
     | { readonly about: "mask"; readonly device: string; readonly bits: number }
     | { readonly about: "framebuffer"; readonly first: bigint; readonly end: bigint }
     /** The MSI doorbell page of an Arm machine lies in it, 0x10000 behind its start. */

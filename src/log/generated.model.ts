@@ -24,7 +24,7 @@ export interface GeneratedMessage {
   readonly planted: readonly Planted[];
   /** Whether the damage leaves it readable: a message must show where it begins. */
   isReadable: boolean;
-  /** What the prefix of each of its lines says. */
+  /** The contents of the prefix of each of its lines. */
   readonly printed: readonly Printed[];
 }
 
@@ -188,7 +188,7 @@ function runTogether(
   return [...lines.slice(0, at), joined, ...lines.slice(at + 2)];
 }
 
-/** What is wrong with what is read of `count` logs, each with its seed and its text. */
+/** Errors in the reading of `count` logs, each with its seed and its text. */
 function objectionsToLogs(seed: number, count: number): string[] {
   return Array.from({ length: count }, (_, at) => seed + at).flatMap((one) => {
     const log = generatedLog(one);
@@ -197,7 +197,7 @@ function objectionsToLogs(seed: number, count: number): string[] {
   });
 }
 
-/** What is wrong with the facts that are read of a log; empty when all is right. */
+/** Errors in the facts that are read of a log; empty when all are right. */
 function objectionsTo({ text, messages, lines, hasTimes }: GeneratedLog): string[] {
   const left = factsOf(text);
   const wrong: string[] = [];

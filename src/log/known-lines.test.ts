@@ -9,10 +9,10 @@ import { matchesIn } from "./matches.ts";
 import { type Shape, Values } from "./shape.ts";
 
 const SHAPES = FAMILIES.flatMap(({ shapes }) => shapes);
-/** Of MOST_KNOWN in known-lines.ts. */
+/** The value of MOST_KNOWN in known-lines.ts. */
 const MOST_KNOWN = 4096;
 
-/** Every way of reading gives what a reader gives that remembers nothing, but for facts that say again what an earlier one has said. */
+/** Every way of reading gives the same facts as a reader without memory, except repetitions of earlier facts. */
 function assertReadAlike(text: string): void {
   const expected = readOnce(text, { remembers: false });
   assert.deepEqual(readOnce(text, {}), expected);
@@ -133,7 +133,7 @@ const PREFIXES = [
   "",
 ];
 
-/** What a log of one seed holds beside its messages: hunks of patches, times as differences, headers and parts of mails. */
+/** Other contents of a log of one seed: hunks of patches, times as differences, headers and parts of mails. */
 const OTHERS: readonly string[] = [
   "",
   "@@ -1,9 +1,9 @@\n pci 0000:00:1f.3: [8086:a170] type 00 class 0x040300\n",
@@ -200,7 +200,7 @@ test("a flood of events of an SMMUv3 makes one fact of each event, with the line
   );
 });
 
-/** Is a line known by the bytes behind its time, once it has come twice? */
+/** True if a line that came twice is known by the bytes behind its time. */
 function isKnownByBytes(raw: string, text: string): boolean {
   const known = new KnownLines();
   const line = { text, readings: [], isUnread: false };

@@ -1,5 +1,5 @@
 /**
- * Lines that were read before: a log holds most of its lines many times, but for the time before them. What a line says follows from its text, so
+ * Lines that were read before: most lines of a log occur many times, with different times before them. What a line says follows from its text, so
  * the fields that the shapes found in it are kept, and a line of a known text is read without any pattern.
  *
  * A line is known by its text, or by the bytes behind its time: then no string is made of it. A line that ends in a word of 16 hexadecimal digits may
@@ -33,7 +33,7 @@ export interface Reading {
   readonly values: Values;
 }
 
-/** What a line says, whenever it comes. */
+/** The facts of a line, without its time. */
 export interface KnownLine {
   readonly text: string;
   /** The messages in it; none when they say nothing more than they said the first time. */
@@ -42,7 +42,7 @@ export interface KnownLine {
   readonly isUnread: boolean;
 }
 
-/** What is known of lines of the same bytes. */
+/** The known facts of lines with the same bytes. */
 interface Entry {
   readonly hash: number;
   /** Behind the time; of a line that ends in a word, those before its digits. */
@@ -61,12 +61,12 @@ export class KnownLines {
   /** Hashes of lines that came once, each at its own place: a later one takes the place of an earlier one. */
   readonly #seen = new Int32Array(SLOTS);
 
-  /** What the line with this message says. */
+  /** The facts of the line with this message. */
   ofText(text: string): KnownLine | undefined {
     return this.#byText.get(text);
   }
 
-  /** What the line with the message [first, end) says, which stands behind a time since boot. */
+  /** The facts of the line with the message [first, end), which follows a time since boot. */
   ofBytes(bytes: Uint8Array, first: number, end: number): KnownLine | undefined {
     const digits = endsInWord(bytes, first, end) ? end - WORD_DIGITS : end;
     const hashOfRest = hashOf(bytes, first, digits);
@@ -178,7 +178,7 @@ function areEqual(known: Uint8Array, bytes: Uint8Array, first: number, end: numb
   return true;
 }
 
-/** Do the bytes end in `0x` and 16 digits, as the kernel prints them? */
+/** True if the bytes end in `0x` and 16 digits, the kernel's form of an address. */
 function endsInWord(bytes: Uint8Array, first: number, end: number): boolean {
   const digits = end - WORD_DIGITS;
   if (digits - 2 < first || bytes[digits - 1] !== X || bytes[digits - 2] !== ZERO) return false;

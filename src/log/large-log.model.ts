@@ -1,9 +1,9 @@
 /** Makes large logs of a few kinds, for measurements and for tests of memory. */
 
-/** What a log is full of. */
+/** The kind of lines that fill a log. */
 export type LargeLog = "journal" | "boot" | "reboot" | "amd" | "intel" | "smmu" | "smmu-v3";
 
-/** Of a machine that runs: daemons, networks, disks; one line in five names a device or an event. */
+/** Lines of a running machine: daemons, networks, disks; one line in five names a device or an event. */
 const JOURNAL: readonly string[] = [
   "EXT4-fs (dm-3): mounted filesystem with ordered data mode. Quota mode: none.",
   "perf: interrupt took too long (2505 > 2500), lowering kernel.perf_event_max_sample_rate to 79750",
@@ -22,7 +22,7 @@ const JOURNAL: readonly string[] = [
   "mce: CPU3: Package temperature above threshold, cpu clock throttled (total events = #)",
 ];
 
-/** Of machines that boot: each line names a device, and some a number that no other line has. The same machine again (`reboot`) has the same numbers. */
+/** Lines of booting machines: each names a device, and some a number that no other line has. The same machine again (`reboot`) has the same numbers. */
 const BOOT: readonly string[] = [
   "pci 0000:00:1f.3: [8086:a170] type 00 class 0x040300",
   "pci 0000:00:1f.3: reg 0x10: [mem 0xdf340000-0xdf343fff 64bit]",
@@ -72,7 +72,7 @@ const LINES: Readonly<Record<LargeLog, Line>> = {
 
 const PIECE_CHARACTERS = 2 ** 20;
 
-/** A log of at least so many bytes, in pieces. The same seed gives the same log. */
+/** A log of at least `bytes` bytes, in pieces. The same seed gives the same log. */
 export function* largeLog(kind: LargeLog, bytes: number, seed = 1): Generator<Uint8Array, undefined> {
   const encoder = new TextEncoder();
   const random = randomOf(seed);

@@ -1,5 +1,5 @@
 /**
- * What stands round a log in a raw mail (RFC 5322, RFC 2045): headers are no messages, even when a Subject holds the text of one; a body may be
+ * The parts of a raw mail around a log (RFC 5322, RFC 2045): headers are no messages, even when a Subject holds the text of one; a body may be
  * encoded as base64 or quoted-printable.
  */
 
@@ -30,7 +30,7 @@ export class Mail {
   /** Decoded text of which no line feed has been seen yet. */
   #carry = "";
 
-  /** Must each line be given to `read`, whatever it holds? */
+  /** True if each line must be given to `read`. */
   get isOpen(): boolean {
     return this.#isHeader || this.#encoding === "base64";
   }

@@ -50,7 +50,7 @@ export class Windows {
     this.#search = search;
   }
 
-  /** Is a window open, to which the next line may belong? */
+  /** True if a window is open to which the next line may belong. */
   get isOpen(): boolean {
     return this.#parts.length > 0;
   }
@@ -95,7 +95,7 @@ export class Windows {
     });
   }
 
-  /** A whole message of so many columns has been read that begins with a prefix of its own. */
+  /** A whole message of this width, with a prefix of its own, has been read. */
   pass(columns: number): void {
     this.flush();
     this.#cutLines.note(columns);

@@ -7,7 +7,7 @@ const MESSAGE =
   "arm-smmu 15000000.iommu: Unhandled context fault: fsr=0x402, iova=0x1032db3e0, fsynr=0x130000, cbfrsynra=0x300, cb=4";
 const FAULT = `[   12.345670] ${MESSAGE}`;
 
-/** What the text says of faults: address, stream and time of each. */
+/** Address, stream and time of each fault in the text. */
 function faultsOf(text: string): string[] {
   return factsOf(text).flatMap((fact: Fact) =>
     fact.kind === "fault" ? [`${fact.iova?.toString(16)} ${fact.streamId?.toString(16)} ${fact.time ?? "-"}`] : [],
@@ -247,7 +247,7 @@ describe("found by generated logs, 2026-11-30", () => {
   });
 });
 
-/** What the facts of a text say, without places and times. */
+/** The facts of a text, without places and times. */
 function said(text: string): object[] {
   return factsOf(text).map(({ lines: _lines, text: _text, time: _time, clock: _clock, ...rest }) => rest);
 }

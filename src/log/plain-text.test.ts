@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { MOST_LINE_BYTES, PlainText } from "./plain-text.ts";
 
-/** The text that comes out, the input given in pieces of so many bytes. */
+/** The output for an input that is given in pieces of this size. */
 function plain(input: Uint8Array, pieceBytes: number = input.length): { text: string; cutLines: number } {
   const pieces: Uint8Array[] = [];
   const reader = new PlainText("x.log", (bytes) => pieces.push(bytes.slice()));

@@ -13,7 +13,7 @@ declare class TextEncoder {
   encode(text: string): Uint8Array;
 }
 
-/** A longer line is cut: no message has so many bytes, and the line's end may never come. */
+/** Most bytes of a line. A longer line is cut: no message is as long, and the line's end may never come. */
 export const MOST_LINE_BYTES: number = 65_536;
 /** Bytes that show what kind of text the input is. */
 const HEAD_BYTES = 4096;

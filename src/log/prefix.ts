@@ -1,5 +1,5 @@
 /**
- * What log daemons and consoles write before a kernel message: time, host, level, caller. All of it comes off; the time stays.
+ * Prefixes that log daemons and consoles write before a kernel message: time, host, level, caller. All parts are removed; the time is kept.
  */
 import type { Clock } from "./facts.ts";
 
@@ -81,7 +81,7 @@ const INNER = new RegExp(
   ].join("|"),
 );
 
-/** Does a prefix stand behind a message, in a line without its own prefix? Two messages may have been run together. */
+/** True if a prefix follows a message in a line without a prefix of its own: two messages may have been run together. */
 export function holdsPrefix(text: string): boolean {
   return INNER.test(text);
 }

@@ -31,7 +31,7 @@ const NAMES_FAILURE =
 const HARMLESS =
   /perf counter|handle for ACPI object|No ATSR found|not available on this system|ioapic \d+ has no mapping|No southbridge IOAPIC|No firmware reserved region/;
 const MOST_UNREAD_SHOWN = 5;
-/** A candidate's wrapped message ends at most so many lines later. */
+/** Most lines from a candidate to the end of its wrapped message. */
 const FOLLOWERS = 6;
 /** Longer lines are read in pieces; the kernel prints at most about 1000 characters. */
 const PIECE_CHARACTERS = 1024;
@@ -39,7 +39,7 @@ const PIECE_CHARACTERS = 1024;
 const MOST_HELD = 8;
 /** Where a page or a terminal ends a line without a line feed. */
 const INNER_BREAK = /\r|<br\s{0,4}\/?>|<\/(?:p|div|li|tr|pre)>/i;
-/** What stands behind the last one is no line. */
+/** The text behind the last line break is not a line. */
 const LAST_BREAK = /(?:\r+|<br\s{0,4}\/?>|<\/(?:p|div|li|tr|pre)>)\s*$/i;
 const DELTA = /^\s{0,20}\[\s{0,8}\+(\d{1,9}\.\d{1,9})\]/;
 /**
@@ -59,7 +59,7 @@ declare class TextDecoder {
   decode(bytes?: Uint8Array): string;
 }
 
-/** What was read beside the facts. */
+/** Counts of the input that was read. */
 export interface LogSummary {
   readonly lines: number;
   /** A line has the prefix of a log, or holds a message that a shape reads. */
@@ -418,7 +418,7 @@ function endsInEquals(bytes: Uint8Array, first: number, end: number): boolean {
   return last >= first && bytes[last] === EQUALS;
 }
 
-/** Does the next line go on with this one, by quoted-printable? */
+/** True if quoted-printable continues this line in the next one. */
 function hasSoftBreak(raw: string): boolean {
   const end = raw.charCodeAt(raw.length - 1) === RETURN ? raw.length - 2 : raw.length - 1;
   return raw.charCodeAt(end) === EQUALS && SOFT_BREAK.test(raw);

@@ -15,7 +15,7 @@ declare class TextEncoder {
 const ENCODER = new TextEncoder();
 /** Forms remembered: the latest ones that were met. */
 const MOST_FORMS = 16;
-/** Of 64 bits. */
+/** Most digits of an address of 64 bits. */
 const MOST_DIGITS = 16;
 
 /** A message with a gap where its address stood. */
@@ -66,7 +66,7 @@ export class Repeats {
   }
 
   /**
-   * The same for the message [first, end) of a log, printed so many seconds after the boot: no string is made of it. Undefined for any other message,
+   * The same for the message [first, end) of a log, printed this number of seconds after the boot: no string is made of it. Undefined for any other message,
    * and for those that end in their address, which may have been cut. The fact has no lines yet.
    */
   readMessage(bytes: Uint8Array, first: number, end: number, seconds: number): Repeated | undefined {
@@ -131,7 +131,7 @@ export class Watched implements Sink {
     return this.#calls === 1 ? this.#added : undefined;
   }
 
-  /** Has the shape stated nothing, or only what is said once? A fact with a key is the one that later lines go on with, each time that it comes. */
+  /** True if the shape stated nothing, or only facts without a key. Later lines continue a fact with a key at each of its repetitions. */
   get isSaidOnce(): boolean {
     if (this.#calls === 0) return true;
     const { fact, key } = this.only ?? {};
@@ -181,7 +181,7 @@ function hexDigits(bytes: Uint8Array, first: number, end: number): string | unde
   return digits;
 }
 
-/** Are the characters [first, end) the digits of one number? */
+/** True if the characters [first, end) are the digits of one number. */
 function areHexDigits(text: string, first: number, end: number): boolean {
   if (end <= first || end - first > MOST_DIGITS) return false;
   for (let at = first; at < end; at++) if (!isHexDigit(text.charCodeAt(at))) return false;

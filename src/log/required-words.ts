@@ -125,7 +125,7 @@ class Parser {
     return { least, most: match[2] === "" ? least : match[3] === "" ? Infinity : Number(match[3]) };
   }
 
-  /** What may stand here; an empty set when it is not ASCII text, undefined for what stands between characters. */
+  /** Characters that may stand here; an empty set for other than ASCII text, undefined for a position between characters. */
   #characters(): CharacterSet | undefined {
     const first = this.#source[this.#at++] as string;
     if (first === "^" || first === "$") return undefined;
@@ -180,7 +180,7 @@ class Best {
     if (this.#word.length < MOST_SETS) this.#word.push(set);
   }
 
-  /** What follows need not stand next to what came before. */
+  /** The next part need not follow the previous one directly. */
   end(): void {
     if (this.#word.length === 0) return;
     const bits = this.#word.reduce((sum, set) => sum + bitsOf(set), 0);

@@ -9,7 +9,7 @@ export type Radix = "decimal" | "hex" | "c" | "text";
 
 export interface Field {
   readonly radix: Radix;
-  /** What the number counts, or what the word names: `bytes`, `IO address`, `pages`, `reason code`. */
+  /** Unit of the number, or the kind of thing that the word names: `bytes`, `IO address`, `pages`, `reason code`. */
   readonly unit: string;
 }
 
@@ -29,7 +29,7 @@ export class Values {
     this.#fields = fields;
   }
 
-  /** The same fields, but for one. */
+  /** The same fields, except one. */
   with(name: string, text: string): Values {
     return new Values({ ...this.#groups, [name]: text }, this.#fields);
   }
@@ -66,7 +66,7 @@ export class Values {
   }
 }
 
-/** What a shape needs to know about the place of its match. */
+/** The place of a shape's match. */
 export interface Found {
   /** The fields that every fact has, ready to be spread into one. */
   readonly base: { shape: string; lines: LineRef[]; text: string; time?: number; clock?: Clock };
@@ -118,7 +118,7 @@ export interface Shape {
 
 export interface Family {
   readonly name: string;
-  /** What the family is, in a sentence for the documents. */
+  /** The family in one sentence, for the documents. */
   readonly about: string;
   /** Every message of the family contains it. Tried on each line that the prefilter lets pass. */
   readonly hint: RegExp;

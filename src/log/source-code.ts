@@ -19,7 +19,7 @@ const TIME_STAMP = /\[\s*\d{1,9}\.\d{3,9}\]/;
 /** Messages that were run together make longer lines than code has. */
 const MOST_COLUMNS = 1024;
 
-/** Is a line without a prefix source code? */
+/** True if a line without a prefix is source code. */
 export function isSourceCode(text: string): boolean {
   if (text.length > MOST_COLUMNS || TIME_STAMP.test(text)) return false;
   if (text.includes("%") && CONVERSION.test(text)) return true;
@@ -32,12 +32,12 @@ export class Hunks {
   #before = 0;
   #after = 0;
 
-  /** Are lines of a hunk to come? */
+  /** True if lines of a hunk are still to come. */
   get isOpen(): boolean {
     return this.#before > 0 || this.#after > 0;
   }
 
-  /** Is the line, without quote marks, one of a hunk? */
+  /** True if the line, without quote marks, is one of a hunk. */
   takes(text: string): boolean {
     const head = text.startsWith("@@ -") ? /^@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@/.exec(text) : null;
     if (head !== null) {

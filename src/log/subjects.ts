@@ -16,7 +16,7 @@ export class Subjects {
   /** Messages of the text behind the first Subject. */
   readonly #ofText = new Set<string>();
   readonly #ofSubjects = new Map<string, LineRef>();
-  /** Of the Subject that is being read. */
+  /** Keys of the Subject that is being read. */
   #keys: string[] = [];
   /** One for all Subjects: an assembly has tables of some size. */
   #assembly: Assembly | undefined;

@@ -11,7 +11,7 @@ const LEAST_FRACTION_DIGITS = 3;
 /** More digits behind the point make a number that is not exact. */
 const MOST_FRACTION_DIGITS = 6;
 
-/** Can a line that begins at `first` begin with a time? `[   12.345678]` does, `[fault reason 05]` does not. */
+/** True if a line that begins at `first` can begin with a time: `[   12.345678]` does, `[fault reason 05]` does not. */
 export function beginsWithTime(bytes: Uint8Array, first: number): boolean {
   const next = bytes[first + 1] ?? 0;
   return bytes[first] === BRACKET && (next === BLANK || isDigit(next));

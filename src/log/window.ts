@@ -20,7 +20,7 @@ export interface Part {
   /** The line with everything that stands in it. */
   readonly raw: string;
   readonly hasPrefix: boolean;
-  /** Of the line, or of the line that it may go on with. */
+  /** The time of the line, or of the line that it may continue. */
   readonly time: number | undefined;
   readonly clock: Clock | undefined;
   /** It has fewer quote marks than the line before: a mail program wrapped that one, at a blank. */
@@ -40,7 +40,7 @@ function textOf({ text, isCut, isWrapped }: Part): string {
   return isWrapped ? `${text} ` : `${text}\n`;
 }
 
-/** Does a monitor of virtual machines print the line? */
+/** True if the line is printed by a virtual machine monitor. */
 export function isOfMonitor(text: string): boolean {
   return MONITOR.test(text);
 }
@@ -93,7 +93,7 @@ export class Window {
     return doubts;
   }
 
-  /** Does its first line have the prefix of a log? */
+  /** True if its first line has the prefix of a log. */
   get hasPrefix(): boolean {
     return this.#parts[0]?.hasPrefix === true;
   }
@@ -103,7 +103,7 @@ export class Window {
     return this.#parts[0]?.raw ?? "";
   }
 
-  /** Is it one line? */
+  /** True if it is one line. */
   get isLine(): boolean {
     return this.#parts.length === 1;
   }

@@ -4,7 +4,7 @@ import { FAMILIES } from "./families/index.ts";
 import { requiredWords } from "./required-words.ts";
 import { WordSearch } from "./word-search.ts";
 
-/** Do the words of a pattern occur in the text? */
+/** True if the words of a pattern occur in the text. */
 function occurs(pattern: RegExp, text: string): boolean {
   const words = requiredWords(pattern) ?? [];
   let found = 0;
@@ -45,7 +45,7 @@ test("words that overlap, and words inside words, are all found where they end",
   assert.deepEqual(found.sort(), [0, 1, 2]);
 });
 
-test("the automaton begins anew when it has too many states, and finds the same words", () => {
+test("an automaton with too many states starts again, and finds the same words", () => {
   // 2 ** 14 states: which of the last 14 characters were an a.
   const any = new Set("ab");
   const word = [new Set("a"), ...Array.from({ length: 13 }, () => any)];

@@ -9,7 +9,7 @@ import type { Word } from "./required-words.ts";
 const UNMADE = -1;
 /** The entry of a state, given by its offset in the table, where a word ends: negative, so that a search asks one question a character. */
 const withEnds = (offset: number): number => -2 - offset;
-/** With more states than this the table begins anew: memory is bounded. */
+/** Most states. A table with more starts again, so that memory is bounded. */
 const MOST_STATES = 4096;
 const BYTES = 256;
 /** All characters that no word distinguishes. */

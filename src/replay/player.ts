@@ -9,7 +9,7 @@ import type { Access } from "../units/numbers.ts";
 import type { TranslationChecker } from "./check.ts";
 import type { WorkerPlan } from "./plan.ts";
 
-/** One mapping in so many is checked. */
+/** One mapping of this number is checked. */
 export const SAMPLE_EVERY = 16;
 
 /** Looks at a mapped list, when it has been mapped and before it is unmapped. */

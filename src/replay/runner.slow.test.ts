@@ -111,7 +111,10 @@ describe("options that make no sense are refused, with the numbers", () => {
     [{ pageShift: 11 }, /page shift is 11; expected one that linear-tce has: 12, /],
     [{ entries: 0 }, /entries of linear-tce is 0; expected an integer from 1/],
     [{ entries: 16 }, /entries is 16; expected at least 32 for the request of line \d+ alone, and \d+ for all/],
-    [{ entries: 256 }, /entries is 256; expected at least \d+: so many are live at once on 2 workers \(\d+ \+ \d+\)/],
+    [
+      { entries: 256 },
+      /entries is 256; expected at least \d+, the most that are live at once on 2 workers \(\d+ \+ \d+\)/,
+    ],
     [{ entries: 2 ** 31 - 1 }, /memory of the replay is a table of 2147483647 entries/],
     [
       { platform: "pseries", entries: 100_000_000, rows: [SINGLE, POOLED, CACHED] },
@@ -169,7 +172,7 @@ describe("when a worker goes wrong", () => {
     assert.deepEqual([row.translationsWrong, row.entriesLost], [0, 0]);
   });
 
-  /** The planted death comes after so many calls: long enough for a busy machine. It ends the replay. */
+  /** The planted death comes after this number of calls: long enough for a busy machine. It ends the replay. */
   const UNTIL_IT_DIES = { seconds: 20 };
 
   test("one that throws ends the replay with its message", async () => {
@@ -224,5 +227,5 @@ test("threads start a few at a time, and many are waited for as long as one afte
   const { rows } = await runReplay(prepared, { ...nodeHost(), ...counting });
   for (const row of rows) assert.equal(row.translationsWrong, 0);
   assert.ok(most <= 2 * cores, `${most} at once on ${cores} cores`);
-  assert.ok(waits >= STARTED / most, `the time began anew only ${waits} times`);
+  assert.ok(waits >= STARTED / most, `the time began again only ${waits} times`);
 });

@@ -140,7 +140,7 @@ function checkRoom(plan: ReplayPlan, entries: number): void {
   throw new InvalidArgumentError(
     "entries",
     entries,
-    `at least ${plan.peakEntries}: so many are live at once on ${workers} (${each})`,
+    `at least ${plan.peakEntries}, the most that are live at once on ${workers} (${each})`,
   );
 }
 

@@ -14,7 +14,7 @@ export const TABLE_NAMES: readonly TableName[] = ["single-lock", "pooled"];
 /** One row of the comparison: which table, and how it is set up. */
 export interface TableSetup {
   readonly table: TableName;
-  /** Of pooled tables. */
+  /** Options of pooled tables. */
   readonly cache: "none" | "fifo";
   readonly invalidate: "strict" | "lazy";
   /** Pools, or the table's own default. */

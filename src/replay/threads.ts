@@ -17,7 +17,7 @@ export interface ReplayThread {
 /** The host environment of a replay: threads, time, cores. */
 export interface ReplayHost {
   startThread(job: WorkerJob): ReplayThread;
-  /** Resolves after so many milliseconds. */
+  /** Resolves after this number of milliseconds. */
   sleep(milliseconds: number): Promise<void>;
   /** Rejects with `error` if the promise takes longer. */
   within<T>(milliseconds: number, promise: Promise<T>, error: () => Error): Promise<T>;

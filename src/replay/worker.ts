@@ -35,7 +35,7 @@ export interface WorkerJob {
   readonly control: SharedBuffer;
 }
 
-/** Totals since the worker began, but for the time, which is the last slice's. */
+/** Totals since the worker began; the time is the last slice's. */
 export interface WorkerReport {
   /** ready: attached; slice: a slice is over, the worker waits; done: all is unmapped and given back. */
   readonly state: "ready" | "slice" | "done";

@@ -1,4 +1,4 @@
-/** What the numbers of a recording can't show, and what is assumed, in sentences. */
+/** Limits of a recording's numbers, and assumptions, in sentences. */
 import type { TraceAnalysis } from "../explain/trace/analysis.ts";
 import type { DeviceStatistics } from "./contract.ts";
 

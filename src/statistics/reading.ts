@@ -1,4 +1,4 @@
-/** What was read of a trace, as numbers for programs. */
+/** The reading of a trace, as numbers for programs. */
 import type { LineTally, Trace } from "../trace/events.ts";
 import type { LineClassReading, TraceReading } from "./contract.ts";
 

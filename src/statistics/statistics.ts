@@ -1,5 +1,5 @@
 /**
- * What a recording holds, device by device: how much was mapped, for how long, how much at once, and how large the largest hole was. The lives
+ * Statistics of a recording, device by device: how much was mapped, for how long, how much at once, and how large the largest hole was. The lives
  * of mappings come from the trace's analysis; here they are gone through once, in the order of time.
  */
 import { TraceAnalysis } from "../explain/trace/analysis.ts";
@@ -42,7 +42,7 @@ class Reader {
   readonly #accountOfOwner = new Map<number, Account>();
   readonly #begins: LivesOfRows;
   readonly #ends: LivesOfRows;
-  /** Of each request, by its row: ranges that are still to end, pages, and the row of its first `map` line once it has begun. */
+  /** Columns by the row of a request: ranges that are still to end, pages, and the row of its first `map` line once it has begun. */
   readonly #rangesLeft: Int32Array;
   readonly #pages: Float64Array;
   readonly #startRow: Int32Array;

@@ -1,5 +1,5 @@
 /**
- * What a trace holds after reading: events in packed columns, one row an event in the order of the file. Columns are typed
+ * A trace after reading: events in packed columns, one row an event in the order of the file. Columns are typed
  * arrays, so that a million events are read at memory speed and cross to another thread without a copy of each.
  *
  * 64-bit addresses are two 32-bit columns, low and high (read them unsigned: `low >>> 0`). Lists of `dma_map_sg` and
@@ -31,7 +31,7 @@ export const DMA_ALLOC_ERROR = 16;
 export const DMA_FREE = 17;
 export const DMA_SYNC_FOR_CPU = 18;
 export const DMA_SYNC_FOR_DEVICE = 19;
-/** The IOMMU was told to forget translations: qi_submit of Intel's IOMMU with a descriptor of the IOTLB or of a device's, cache_tag_flush_…. */
+/** Invalidation of translations: qi_submit of Intel's IOMMU with a descriptor of the IOTLB or of a device's, cache_tag_flush_…. */
 export const INVALIDATION = 20;
 
 /** The tracepoint's name of each kind, for people; index = kind. */
@@ -190,7 +190,7 @@ export class TraceEvents {
   /** DMA addresses and sizes of scatterlists. */
   readonly segments: SegmentColumns = new SegmentColumns();
 
-  /** Are all rows in use? Then `grow` must make room for the next one. */
+  /** True if all rows are in use: `grow` must make room for the next one. */
   get isFull(): boolean {
     return this.length === this.kind.length;
   }
@@ -207,7 +207,7 @@ export class TraceEvents {
   }
 }
 
-/** A guess from few rows may be far too high: columns get at most so many times as long at once. */
+/** A guess from few rows may be far too high: columns grow at most by this factor at once. */
 const MOST_GROWTH = 64;
 
 type Column = Int8Array | Uint8Array | Int16Array | Int32Array | Float64Array;

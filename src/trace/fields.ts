@@ -151,7 +151,7 @@ export class FieldReader {
     return false;
   }
 
-  /** Is a line that ends without a newline nevertheless whole, by what its fields say of each other? */
+  /** True if the fields of a line without a newline show that it is whole. */
   provenWhole(kind: number): boolean {
     if (kind === MAP) return this.#hasRangeEnd;
     if (kind === UNMAP) return (this.#seen & bit(UNMAPPED_SIZE)) !== 0 && this.#unmapped === this.#size;

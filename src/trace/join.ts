@@ -59,7 +59,7 @@ export function pageNumber(low: number, high: number): number {
   return (high >>> 0) * 1048576 + (low >>> 12);
 }
 
-/** What one CPU's lines still wait for. */
+/** Lines of one CPU that wait for their continuation. */
 class Cpu {
   /** `map` rows that no dma event has claimed. */
   readonly maps: number[] = [];
@@ -198,7 +198,7 @@ class Joiner {
     return Math.ceil(((low & (TRACE_PAGE_BYTES - 1)) + bytes) / TRACE_PAGE_BYTES);
   }
 
-  /** Does the page lie inside what the dma event mapped? */
+  /** True if the page lies in a mapping of the dma event. */
   #covers(row: number, page: number): boolean {
     const { segments, lists, list, iovaLow, iovaHigh, bytes } = this.#events;
     const own = list[row] as number;

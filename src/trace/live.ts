@@ -7,7 +7,7 @@
 import type { TraceEvents } from "./events.ts";
 import { pageOf, pagesOf, UNCLAIMED } from "./join.ts";
 
-/** What is left of one `map` line: pages [first, end) of the bus. A partial unmap cuts it. */
+/** The rest of one `map` line: pages [first, end) of the bus. A partial unmap cuts it. */
 interface Piece {
   first: number;
   end: number;

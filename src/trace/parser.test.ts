@@ -74,7 +74,7 @@ describe("the trace parser on recordings", () => {
     }
   });
 
-  test("an overrun is told by the header alone", () => {
+  test("an overrun is recognised by the header alone", () => {
     const trace = parseTrace(read("fixtures/overrun.txt"));
     assert.deepEqual([trace.entriesInBuffer, trace.entriesWritten], [7478, 11196]);
     assert.equal(trace.classes.comments.count, 13);

@@ -83,7 +83,7 @@ const NAMES = new WordTable([
   ["cache_tag_flush_range_np", INVALIDATION],
 ]);
 
-/** What a letter of the flags says about the context; other letters say nothing about it. */
+/** The context that a letter of the flags names; other letters name no context. */
 const CONTEXT = new Uint8Array(128);
 for (const letter of "hHzZ") CONTEXT[letter.charCodeAt(0)] = HARD_INTERRUPT;
 CONTEXT["s".charCodeAt(0)] = SOFT_INTERRUPT;
@@ -255,7 +255,7 @@ function ours(bytes: Uint8Array, fields: number, kind: number): number {
   if (kind > REMOVE_DEVICE) return kind;
   const at = skipBlanks(bytes, fields);
   if (startsWith(bytes, at, "IOMMU:") || startsWith(bytes, at, "iova=")) return kind;
-  // A line that is cut right here can only be told by its name.
+  // A line that is cut right here is recognised by its name alone.
   const end = skipWord(bytes, at);
   return bytes[end] === NEWLINE && end - at < 6 && startsWith(bytes, at, "IOMMU:".slice(0, end - at))
     ? kind

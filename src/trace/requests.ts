@@ -1,5 +1,5 @@
 /**
- * What drivers asked for, read back from what the kernel logged: requests (a mapping of one or more pieces of memory, as
+ * Requests of drivers, reconstructed from the kernel's events: requests (a mapping of one or more pieces of memory, as
  * `mapSg` takes them) and the order in which they were mapped and unmapped.
  *
  * One request makes several `map` lines, one per physically contiguous chunk, and mostly one `unmap` line. Which lines belong
@@ -40,7 +40,7 @@ export interface RequestHistory {
   readonly unmapCpu: Int32Array;
   /** Index in `Trace.devices`, or UNKNOWN_DEVICE. */
   readonly device: Int32Array;
-  /** What the device may do: 1 reads, 2 writes, 3 both (also when the trace does not say). */
+  /** Allowed accesses of the device: 1 reads, 2 writes, 3 both (also when the trace does not say). */
   readonly access: Uint8Array;
   /** Line of the first `map`. */
   readonly line: Int32Array;
@@ -52,7 +52,7 @@ export interface RequestHistory {
   /** Physical byte address of each element; exact below 2^53. */
   readonly elementAddress: Float64Array;
   readonly elementBytes: Float64Array;
-  /** What happened, in the order of the trace: r + 1 maps request r, −(r + 1) unmaps it. */
+  /** Maps and unmaps in the order of the trace: r + 1 maps request r, −(r + 1) unmaps it. */
   readonly operations: Int32Array;
   readonly counts: RequestCounts;
 }

@@ -75,7 +75,7 @@ export class NameTable {
 
   /** The number of the name [first, end); -1 when there is no room for it. */
   number(bytes: Uint8Array, first: number, end: number): number {
-    // Neighbouring lines mostly speak of the same device.
+    // Neighbouring lines mostly name the same device.
     if (this.#last >= 0 && equal(bytes, first, end, this.#bytes[this.#last] as Uint8Array)) return this.#last;
     const hash = hashOf(bytes, first, end);
     const same = this.#byHash.get(hash) ?? [];

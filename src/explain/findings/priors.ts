@@ -1,5 +1,5 @@
 /**
- * What a finding of each kind is when no rule says anything, most usual first (docs/explain.md gives the counts of public reports). They end the
+ * Verdicts of a finding of each kind when no rule applies, most usual first (docs/explain.md gives the counts of public reports). They end the
  * list of candidates, so that an undecided finding always names what it may be.
  */
 import type { Kind } from "../contract.ts";

@@ -1,4 +1,4 @@
-/** What the address alone says. */
+/** Rules that need the address alone. */
 import type { FaultFact, HostFact } from "../../log/facts.ts";
 import type { Group } from "../groups.ts";
 import { hex } from "../statement.ts";
@@ -81,7 +81,7 @@ function isSpecialOfAmd({ family, iova }: FaultFact & { readonly iova: bigint })
 function onesOf(fault: FaultFact & { readonly iova: bigint }): ReturnType<Rule["apply"]> {
   const bits = (fault.iova >> 16n).toString(2);
   if (fault.iova >= FOUR_GIB && /^1+$/.test(bits)) {
-    const ones = "The address is all ones but for its last digits: an invalid pointer, or a negative number.";
+    const ones = "The address is all ones except for its last digits: an invalid pointer, or a negative number.";
     return [
       candidate("garbage-address", "hint", ones, fault),
       candidate("truncated-address", "hint", "When a longer address is cut, ones up to some bit may be left.", fault),
@@ -92,7 +92,7 @@ function onesOf(fault: FaultFact & { readonly iova: bigint }): ReturnType<Rule["
     return [
       candidate("truncated-address", "hint", hole, fault),
       candidate("garbage-address", "hint", "It may as well be no address at all.", fault),
-      candidate("beyond-mask", "hint", "No device and no IOMMU takes an address of so many bits.", fault),
+      candidate("beyond-mask", "hint", "No device and no IOMMU supports an address with this many bits.", fault),
     ];
   }
   return fault.cause === "address-size" ? beyondTable(fault) : [];
@@ -102,7 +102,7 @@ function beyondTable(fault: FaultFact): ReturnType<Rule["apply"]> {
   return [
     follows("The address has more bits than the IOMMU translates.", fault),
     candidate("garbage-address", "hint", "No mapping can have such an address.", fault),
-    candidate("physical-address", "hint", "A physical address may have so many bits.", fault),
+    candidate("physical-address", "hint", "A physical address may have this many bits.", fault),
   ];
 }
 

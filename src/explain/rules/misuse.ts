@@ -1,4 +1,4 @@
-/** What checkers of the kernel say of a driver, and freezes that they can't explain. */
+/** Reports of the kernel's checkers about a driver, and freezes that they can't explain. */
 import type { MisuseFact } from "../../log/facts.ts";
 import { candidate, follows, type Rule } from "./rule.ts";
 
@@ -42,7 +42,10 @@ const OTHERS: readonly (readonly [pattern: RegExp, text: string])[] = [
     "Memory was unmapped with another function than goes with the one that mapped it (single, page, sg, coherent).",
   ],
   [/different CPU address/, "Coherent memory was freed with another address than it was allocated with."],
-  [/drivers\/iommu\S*\s.*unmap/, "The IOMMU code warns while it unmaps: what it was told to unmap may not be mapped."],
+  [
+    /drivers\/iommu\S*\s.*unmap/,
+    "The IOMMU code warns while it unmaps: the range that the driver unmaps may not be mapped.",
+  ],
   [/drivers\/iommu\S*\s.*map/, "The IOMMU code warns while it maps: something may be mapped there already."],
 ];
 

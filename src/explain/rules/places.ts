@@ -1,4 +1,4 @@
-/** What lies at the address: the interrupt range, another device's BAR, memory, a framebuffer, a reserved region. */
+/** The place of the address: the interrupt range, another device's BAR, memory, a framebuffer, a reserved region. */
 import type { FaultFact, HostFact } from "../../log/facts.ts";
 import type { Evidence } from "../evidence.ts";
 import { faultOf } from "./address.ts";

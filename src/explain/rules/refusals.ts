@@ -5,7 +5,7 @@ import { conflictOf } from "../groups.ts";
 import { amount, hex } from "../statement.ts";
 import { type Conclusion, candidate, follows, type Rule } from "./rule.ts";
 
-/** What the software itself says, by verdict. */
+/** The software's own statements, by verdict. */
 const SAID: Readonly<Record<string, string>> = {
   "memlock-limit": "The limit of locked memory (RLIMIT_MEMLOCK) was met.",
   "mapping-limit": "A container of VFIO has a limit of mappings (65,535 by default).",
@@ -145,7 +145,7 @@ const SEGMENT_BYTES = 128n * 2048n;
 
 const BOUNCE: Rule = {
   name: "bounce-buffer",
-  title: "swiotlb refuses a request that is longer than a segment, or for want of a pool or of free slots.",
+  title: "swiotlb refuses a request that is longer than a segment, or because it has no pool or no free slots.",
   kinds: ["bounce-refused"],
   needs: "`swiotlb buffer is full` with its numbers",
   concludes: "too-large above 262,144 bytes; no-pool with 0 slots; pool-full from 95 % on; else fragmented",

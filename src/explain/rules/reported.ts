@@ -1,4 +1,4 @@
-/** What the IOMMU itself reports: no entry, an entry that forbids the access, or a code that means either. */
+/** Reports of the IOMMU itself: no entry, an entry that forbids the access, or a code that means either. */
 import type { FaultFact } from "../../log/facts.ts";
 import { candidate, excluded, follows, type Rule, rareCandidate } from "./rule.ts";
 

@@ -33,12 +33,12 @@ export interface Rule {
   /** One sentence. */
   readonly title: string;
   readonly kinds: readonly Kind[];
-  /** What must be in the input. */
+  /** Required contents of the input. */
   readonly needs: string;
   readonly concludes: string;
   /** How safe that is. */
   readonly safety: Weight;
-  /** What would show that the rule does not hold here. */
+  /** Evidence that would refute the conclusion. */
   readonly excludedBy: string;
   /** Lines of a log to which the rule applies; a test runs it on them. */
   readonly example: string;

@@ -30,7 +30,7 @@ describe("the rules", () => {
   }
 });
 
-test("a broken rule of the DMA API that has no verdict of its own is told in words", () => {
+test("a broken rule of the DMA API without a verdict of its own is described in words", () => {
   const sentenceOf = (text: string): string | undefined =>
     explainerOf([{ file: "log", text }]).explain().findings[0]?.candidates[0]?.because[0]?.text;
   const message = (text: string): string => `[    1.000000] mlx4_core 0000:00:07.0: DMA-API: ${text}\n`;

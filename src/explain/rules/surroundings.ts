@@ -1,4 +1,4 @@
-/** What stands near a fault in the log: a reset or crash before it, the requester's role, and what a burst has in common. */
+/** The surroundings of a fault in the log: a reset or crash before it, the requester's role, and what a burst has in common. */
 
 import type { EventFact, FaultFact } from "../../log/facts.ts";
 import { counted } from "../../units/counts.ts";
@@ -7,7 +7,7 @@ import { LOST_OF_FINDING } from "../losses.ts";
 import { isLossOfDevice } from "./interrupts.ts";
 import { consequence, follows, type Rule } from "./rule.ts";
 
-/** What each event is, for a sentence. */
+/** Names of the events, for a sentence. */
 const WORDS: Readonly<Record<EventFact["event"], string>> = {
   reset: "was reset",
   timeout: "stopped answering",

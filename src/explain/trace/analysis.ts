@@ -41,7 +41,7 @@ export class TraceAnalysis {
     return this.history.lives;
   }
 
-  /** Does the trace hold maps or unmaps? Without, it can say nothing of an address. */
+  /** True if the trace holds maps or unmaps. Without them it says nothing about an address. */
   get hasLives(): boolean {
     return this.lives.length > 0;
   }
@@ -89,7 +89,7 @@ export class TraceAnalysis {
     return first === undefined || first >= added ? added : NO_ROW;
   }
 
-  /** Is `device` among the owner's? */
+  /** True if `device` is among the owner's devices. */
   isOf(life: number, devices: readonly number[]): boolean {
     const owner = this.lives.owner[life] as number;
     return devices.some((device) => this.history.owners.has(owner, device));

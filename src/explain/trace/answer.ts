@@ -1,4 +1,4 @@
-/** What a trace says about one fault. */
+/** A trace's statements about one fault. */
 
 import type { Access, LineRef, ReportedCause } from "../../log/facts.ts";
 import type { MappingLife, Statement } from "../contract.ts";
@@ -68,7 +68,7 @@ export class AnswerBuilder {
   }
 
   excluded(verdict: string, because: Statement): this {
-    // What only hints at a verdict excludes none.
+    // A hint at a verdict excludes no other verdict.
     if (this.#limit !== "hint")
       this.#conclusions.push({ says: "excluded", verdict, because: this.#proved(because), from: "trace" });
     return this;

@@ -55,7 +55,7 @@ export function isFailedMap(events: TraceEvents, row: number): boolean {
   }
 }
 
-/** What was free for the device when a request failed, in pages. */
+/** Free pages in reach of the device when a request failed. */
 interface Space {
   /** Lines that name the mask; empty: the limit is a guess. */
   readonly maskLines: readonly LineRef[];

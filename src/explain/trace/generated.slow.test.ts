@@ -16,7 +16,7 @@ describe("traces with a planted fault", () => {
     assert.deepEqual(objections, []);
   });
 
-  test("of each kind, at each level; each kind is told by some of them", () => {
+  test("of each kind, at each level; each kind is recognised in some of them", () => {
     const all = Array.from({ length: TRACES }, (_, at) => generate(FIRST_SEED + at));
     assert.equal(new Set(all.map(({ planted, level }) => `${planted} ${level}`)).size, 8 * 7);
     const told = all.filter(({ planted, findings }) => findings.some(({ verdict }) => verdict === planted));

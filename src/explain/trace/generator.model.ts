@@ -116,7 +116,7 @@ export function generateExit(seed: number): { readonly left: number; readonly fi
   return { left, findings: trace.findings() };
 }
 
-/** What is wrong with what is said of the leak. */
+/** Errors in the statements about the leak. */
 export function exitObjection({ left, findings }: ReturnType<typeof generateExit>): string | undefined {
   const said = findings.map(({ kind, verdict, device, count }) => `${kind} ${verdict} ${device} ${count}`).join(", ");
   const wanted = left === 0 ? "" : `leak at-exit ${DEVICE} ${left}`;
@@ -135,7 +135,7 @@ function randomOf(seed: number): () => number {
 /** The device uses an address that was mapped for another device. */
 const ALSO_TRUE: Readonly<Partial<Record<Planted, string>>> = { "wrong-device": "not-mapped" };
 
-/** What is wrong with the answer: a verdict that is not the truth, and said with more than "undecided". Undefined: nothing. */
+/** The error in the answer: a verdict other than the truth that is not "undecided". Undefined: no error. */
 function objection({ planted, level, findings }: Generated): string | undefined {
   const faults = findings.filter(({ kind }) => kind === "dma-fault");
   if (faults.length !== 1) return `${faults.length} faults, one was planted`;

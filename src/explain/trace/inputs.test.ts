@@ -1,4 +1,4 @@
-/** What stands in an input beside plain events of one recording: stacks, messages of the log, several recordings, lines of a log around a trace. */
+/** Inputs with more than plain events of one recording: stacks, messages of the log, several recordings, lines of a log around a trace. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { parseTrace } from "../../trace/parser.ts";
@@ -50,7 +50,7 @@ const texts = ({ follows }: Finding): string => follows.map(({ text }) => text).
 describe("who unmapped", () => {
   const end = (...unmap: string[]): Finding => only(explain([HEADER, ...mapped(1), ...unmap, faulted(2.00004)]));
 
-  test("is told by the stack behind the unmap line, without the functions of the DMA API", () => {
+  test("is named by the stack behind the unmap line, without the functions of the DMA API", () => {
     const stack = [
       line(2, "<stack trace>"),
       " => trace_event_raw_event_unmap",
@@ -65,7 +65,7 @@ describe("who unmapped", () => {
     assert.doesNotMatch(texts(finding), /iommu_unmap|trace_event_raw/);
   });
 
-  test("is told by perf's stack as well", () => {
+  test("is named by perf's stack as well", () => {
     const stack = [
       "\tffffffff81a01234 iommu_unmap+0x20 ([kernel.kallsyms])",
       "\tffffffffc0801234 foo_free_buffer+0x10 ([foo])",
@@ -146,7 +146,7 @@ describe("mappings that are live after their device has been removed", () => {
     assert.equal(trace(4_500_000).findings().length, 1);
   });
 
-  test("one is told in the singular", () => {
+  test("one is described in the singular", () => {
     const text = new TraceText().add(100, DEVICE).dmaMap(1_000_000, DEVICE, 0xffff_0000, 4096, "FROM_DEVICE");
     const [finding] = text.event(3_000_000, `remove_device_from_group: IOMMU: groupID=4 device=${DEVICE}`).findings();
     assert.match(texts(finding as Finding), /^1 mapping of 0000:00:04\.0 is not ended after/m);

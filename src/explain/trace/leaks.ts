@@ -13,12 +13,12 @@ import { NO_ROW } from "./lives.ts";
 import { UNKNOWN_OWNER } from "./owners.ts";
 import { type MappingRequests, requestsIn } from "./requests.ts";
 
-/** A class of mappings is looked at in so many periods of equal counts; the last one is too young to tell. */
+/** Periods of equal counts in which a class of mappings is examined; mappings of the last one are too young to judge. */
 const PERIODS = 4;
 /** Fewer mappings tell nothing about growth. */
 const FEWEST_MAPPINGS = 32;
 const FEWEST_LEFT = 6;
-/** In each period that is looked at, so many stay. */
+/** Least number of mappings that stay, in each examined period. */
 const FEWEST_LEFT_A_PERIOD = 2;
 /** Least share of each period's mappings that is unmapped. Mappings that are never unmapped at all are permanent buffers, not leaks. */
 const LEAST_TAKEN_AWAY = 0.3;

@@ -139,7 +139,7 @@ class Historian {
         page = this.#cut(life, page, Math.min(end, this.lives.end[life] as number), row);
         continue;
       }
-      // What stands here was mapped before the trace began, or its map was lost.
+      // The mapping was made before the trace began, or its map line was lost.
       const next = this.#live.nextBegin(page + 1, end) ?? end;
       this.lives.add(page, next, NO_ROW, row, this.owners.ofDevice(this.#deviceOfUnmap(row)));
       page = next;
@@ -183,7 +183,7 @@ class Historian {
       if (owners.has(owner, device)) score += 128;
       else if (owner !== UNKNOWN_OWNER) return -1;
     } else if (owners.isTask(owner)) {
-      // What a task maps for user space is not unmapped in an interrupt.
+      // A task's mapping for user space is not unmapped in an interrupt.
       if (context[row] !== TASK_CONTEXT) return -1;
       if (task[mapRow] === task[row]) score += 64;
     }
@@ -252,7 +252,7 @@ export function livesOf(trace: Trace): LifeHistory {
   return { lives, owners, claim, ambiguousUnmaps };
 }
 
-/** Is this the mapping with which VFIO tries a new domain? */
+/** True if this is the mapping with which VFIO tests a new domain. */
 export function isTrial(lives: Lives, life: number, events: TraceEvents): boolean {
   const [map, unmap] = [lives.mapRow[life] as number, lives.unmapRow[life] as number];
   if (map === NO_ROW || unmap === NO_ROW || (lives.end[life] as number) > TRIAL_PAGES) return false;

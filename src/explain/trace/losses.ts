@@ -1,4 +1,4 @@
-/** What is missing in a trace: the ring buffer overran, or a reader came too late. */
+/** Losses of a trace: the ring buffer overran, or a reader came too late. */
 import type { LossFact } from "../../log/facts.ts";
 import type { Trace } from "../../trace/events.ts";
 

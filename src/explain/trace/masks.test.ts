@@ -1,4 +1,4 @@
-/** What a device's mask, named by a line of the log, adds to what a trace shows. */
+/** The effect of a device's mask, named by a line of the log, on the reading of a trace. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { Finding } from "../contract.ts";

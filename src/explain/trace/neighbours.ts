@@ -18,7 +18,7 @@ const SIGN_PAGES = 2 ** 19;
 
 export interface Alias {
   readonly life: number;
-  /** Only so many low bits of the life's address are left; negative: these bits, and ones above them. */
+  /** Number of low bits of the life's address that are left; negative: these bits, and ones above them. */
   readonly bits: number;
 }
 

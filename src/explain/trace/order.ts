@@ -1,7 +1,7 @@
 /** Rows of a trace in the order of time. A file may hold the buffers of several CPUs, or several traces, one behind the other. */
 import { type AddressColumns, EVENT_COLUMNS, type Trace, TraceEvents } from "../../trace/events.ts";
 
-/** What is equal when an event stands twice; its lists are compared apart. A stack is printed once, behind the first or the second. */
+/** Columns that are equal when an event stands twice; its lists are compared apart. A stack is printed once, behind the first or the second. */
 const COMPARED = EVENT_COLUMNS.filter((name) => name !== "line" && name !== "stack" && name !== "list");
 
 /** The same trace when its rows are in order already; else a sorted copy. Rows that stand twice, as in a quoted mail, are kept once. */

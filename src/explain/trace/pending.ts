@@ -1,5 +1,5 @@
 /**
- * What becomes findings waits until all inputs are read: a trace that says more of a fault may come last. A fault that both a log and a trace
+ * Faults wait until all inputs are read: a trace that explains one may come last. A fault that both a log and a trace
  * report is one fault, with the words of the log and the time of the trace.
  */
 import type { Fact, FaultFact, LineRef } from "../../log/facts.ts";
@@ -48,7 +48,7 @@ export class PendingFacts {
     const merged = new Set<Waiting>();
     for (const [key, seen] of byKey(ofTrace, ({ fact }) => messageKey(fact))) {
       const logged = ofLog.get(key) ?? [];
-      // The trace may hold a part of what the log holds: without equal counts it is open which message is which, but for single ones.
+      // The trace may hold a part of what the log holds: without equal counts only single messages can be matched.
       if (logged.length !== seen.length) continue;
       seen.forEach((one, at) => {
         const other = logged[at] as Waiting;
@@ -93,7 +93,7 @@ export class PendingFacts {
   }
 }
 
-/** Is it a fault that a trace may say something of: a DMA to an address? */
+/** True if a trace may explain the fault: it is a DMA to an address. */
 export function isFault({ fact }: Waiting): boolean {
   return fact.kind === "fault" && kindOf(fact) === "dma-fault" && fact.iova !== undefined;
 }

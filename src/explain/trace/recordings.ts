@@ -60,7 +60,7 @@ export class Recordings {
     });
   }
 
-  /** What the traces show by themselves: mappings that failed, leaks, and slow unmaps. */
+  /** Findings of the traces alone: mappings that failed, leaks, and slow unmaps. */
   findings(evidence: Evidence): Finding[] {
     const invalidation = evidence.about("invalidation").at(-1)?.mode;
     return this.#traces.flatMap((trace) => [
@@ -70,7 +70,7 @@ export class Recordings {
     ]);
   }
 
-  /** What the traces say about each fault; of several traces the one that says most. */
+  /** The traces' statements about each fault; of several traces the one with the most. */
   answers(
     faults: readonly Waiting[],
     relation: ClockRelation | undefined,

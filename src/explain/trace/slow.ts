@@ -37,7 +37,7 @@ interface Measured {
   readonly sinceInvalidation: number | undefined;
 }
 
-/** What one CPU is in the middle of. */
+/** The unfinished unmap of one CPU. */
 interface Open {
   unmapRow: number;
   invalidationRow: number;
@@ -83,7 +83,7 @@ function slowUnmapsByDevice(events: TraceEvents): Map<number, UnmapsOfDevice> {
   return byDevice;
 }
 
-/** Does the dma event belong to the unmap, and to the same task? */
+/** True if the dma event belongs to the unmap, and to the same task. */
 function ends(events: TraceEvents, unmapRow: number, row: number): boolean {
   const first = pageOf(events, unmapRow);
   const page = pageOf(events, row);

@@ -78,7 +78,7 @@ function beyondMask({ question, requester }: Case): Near[] {
   return [{ verdict: "beyond-mask", weight: isTelling ? "strong" : "hint", text, lines: mask.lines }];
 }
 
-/** Whether the address is wider than the mask can't be told where no line names the mask: that is said where it may matter. */
+/** Without a line that names the mask, whether the address is beyond it is unknown. That is printed where it may matter. */
 function unknownMask({ question, requester, analysis }: Case): Statement | undefined {
   if (question.mask !== undefined || requester.isTask || requester.devices.length === 0) return undefined;
   const top = analysis.topOf(requester.devices);

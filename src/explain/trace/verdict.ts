@@ -374,7 +374,7 @@ function accessText({ access }: FaultQuestion): string {
   return access === "write" ? "wrote" : access === "read" ? "read" : "made another access";
 }
 
-/** Does the mapping allow the access? A read of a write-only mapping is refused only by tables that know write-only. */
+/** True if the mapping allows the access. A read of a write-only mapping is refused only by tables that know write-only. */
 function allowance(it: Case, life: number): "yes" | "no" | "unknown" {
   const direction = directionOf(it, life);
   const { access } = it.question;

@@ -1,5 +1,5 @@
 /**
- * What the events of an AMD IOMMU say. Source: AMD I/O Virtualization Technology (IOMMU) Specification, 2.5 "IOMMU Event Reporting"; the numbers are
+ * Events of an AMD IOMMU, and their meanings. Source: AMD I/O Virtualization Technology (IOMMU) Specification, 2.5 "IOMMU Event Reporting"; the numbers are
  * the flags as Linux and Xen print them (bits 27:16 of the event's second word).
  */
 import type { Access, Fact, ReportedCause, Requester } from "../facts.ts";
@@ -39,7 +39,7 @@ export interface AmdEvent {
   readonly address: bigint | undefined;
 }
 
-/** What an event states. */
+/** The statement of an event. */
 export function amdFactOf({ name, flags, address }: AmdEvent, requester: Requester, found: Found): Fact {
   const base = { ...found.base, ...requester };
   if (name === "IOTLB_INV_TIMEOUT") return { kind: "invalidation-timeout", ...base, silent: "device" };

@@ -50,7 +50,7 @@ function becauseOf(text: string): Misuse {
   return MESSAGES.find(([beginning]) => plain.startsWith(beginning))?.[1] ?? "other";
 }
 
-/** What stands where the driver's name does when the device has no driver: the name of its bus. */
+/** Names of buses: one is printed in place of the driver's name when the device has no driver. */
 const BUSES = new Set(["pci", "platform", "usb", "i2c", "i3c", "spi", "virtio", "amba", "acpi", "auxiliary"]);
 
 function driverOf(name: string | undefined): string | undefined {
@@ -176,7 +176,7 @@ const OVERLAP: Shape = {
   },
 };
 
-/** What a WARNING alone says, by the function that warns. */
+/** The meaning of a WARNING without a message, by the function that warns. */
 function becauseOfFunction(name: string): Misuse {
   if (/check_for_(?:stack|illegal_area)/.test(name)) return "bad-memory";
   if (/check_sync|debug_dma_sync/.test(name)) return "sync";

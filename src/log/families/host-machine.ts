@@ -1,8 +1,8 @@
-/** What boot lines say about the machine as a whole: its kernel, the command line, the beginning of user space, its IOMMUs and their mode. */
+/** Boot lines about the machine as a whole: its kernel, the command line, the beginning of user space, its IOMMUs and their mode. */
 import type { Shape } from "../shape.ts";
 import { host, NAME } from "./host-shape.ts";
 
-/** What boot parameters ask for; undefined when they leave it to the kernel. */
+/** The mode that boot parameters request; undefined when they leave it to the kernel. */
 function modeOf(commandLine: string): "strict" | "lazy" | "passthrough" | undefined {
   if (/\biommu=pt\b|\biommu\.passthrough=1\b/.test(commandLine)) return "passthrough";
   if (/\biommu\.strict=1\b|\bintel_iommu=\S*strict|\bamd_iommu=\S*fullflush/.test(commandLine)) return "strict";

@@ -1,4 +1,4 @@
-/** What the shapes about the machine share: each makes one fact of its fields. */
+/** Helpers of the shapes about the machine: each makes one fact of its fields. */
 import type { HostFact } from "../facts.ts";
 import type { Field, Found, Shape, Sink, Values } from "../shape.ts";
 
@@ -6,7 +6,7 @@ export const HEX: Field = { radix: "hex", unit: "physical address" };
 export const NAME: Field = { radix: "text", unit: "name" };
 export const PCI: Field = { radix: "text", unit: "PCI device" };
 
-/** What a fact says, without the fields that every fact has. */
+/** A fact without the fields that all facts have. */
 type About<Fact = HostFact> = Fact extends HostFact
   ? Omit<Fact, "kind" | "shape" | "lines" | "text" | "time" | "clock">
   : never;

@@ -1,5 +1,5 @@
 /**
- * What an input says about the machine: the machine itself (host-machine.ts), ranges of addresses (host-regions.ts), devices (host-devices.ts).
+ * Statements about the machine: the machine itself (host-machine.ts), ranges of addresses (host-regions.ts), devices (host-devices.ts).
  * Nothing here is a finding; rules weigh findings by it.
  */
 import type { Family } from "../shape.ts";

@@ -44,7 +44,7 @@ export const FAMILIES: readonly Family[] = [
   DRIVER_REFUSALS,
   DYNAMIC_DEBUG,
   LOCKUP,
-  // What other families don't read.
+  // Messages that no other family reads.
   EVENTS,
   HOST,
 ];

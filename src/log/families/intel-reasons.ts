@@ -1,5 +1,5 @@
 /**
- * What the fault reasons of VT-d say about the entry. Source: VT-d specification, "Fault Conditions" (7.1 interrupt remapping, 7.2 DMA
+ * Fault reasons of VT-d, and their meanings for the entry. Source: VT-d specification, "Fault Conditions" (7.1 interrupt remapping, 7.2 DMA
  * remapping) and the texts that Linux prints beside the codes.
  */
 import type { Access, ReportedCause } from "../facts.ts";
@@ -10,7 +10,7 @@ const FIRST_SCALABLE_REASON = 0x30;
 /** "Blocked a compatibility format interrupt request". */
 const COMPATIBILITY_FORMAT = 0x25;
 
-/** Does the reason speak of an interrupt, not of a DMA? */
+/** True if the reason is one of interrupt remapping, not of DMA. */
 export function isInterruptReason(reason: number): boolean {
   return reason >= FIRST_INTERRUPT_REASON && reason < FIRST_SCALABLE_REASON;
 }
@@ -87,7 +87,7 @@ export function causeOf(reason: number, text = ""): ReportedCause {
   return isOfTable(ofText) && isOfTable(ofCode) ? "no-table-or-error" : "unknown";
 }
 
-/** What a text says that leaves no doubt. */
+/** The cause that a text names without doubt; undefined: the text has several meanings. */
 function causeOfText(text: string): ReportedCause | undefined {
   if (/present bit in (?:the )?(?:root|context|directory|pasid)/i.test(text)) return "no-table";
   if (/present bit in (?:the )?first-level/i.test(text)) return "absent";

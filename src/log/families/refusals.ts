@@ -1,5 +1,5 @@
 /**
- * What the shapes of refused maps share. One refusal is often printed by several layers (the kernel, VFIO's user, a VMM): the lines of different
+ * Helpers of the shapes of refused maps. One refusal is often printed by several layers (the kernel, VFIO's user, a VMM): the lines of different
  * layers that can be about the same map are one fact.
  */
 import type { MapRefusedFact } from "../facts.ts";

@@ -45,7 +45,7 @@ export function codeOf(name: string): number | undefined {
   return found === undefined ? undefined : Number(found[0]);
 }
 
-/** Can the word be the first of a record? Its reserved bits 10:8 are clear, and its code is known. */
+/** True if the word can be the first of a record: its reserved bits 10:8 are clear, and its code is known. */
 export function isFirstWord(word: bigint): boolean {
   return EVENTS[Number(word & 0xffn)] !== undefined && (word & 0x700n) === 0n;
 }

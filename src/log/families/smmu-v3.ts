@@ -23,7 +23,7 @@ import { SMMU_V3_QUEUES } from "./smmu-v3-queues.ts";
 /** Words of a record. */
 const MOST_WORDS = 4;
 
-/** What has been read of an event. */
+/** The part of an event that has been read. */
 interface Progress {
   /** Raw words. */
   words: number;
@@ -31,7 +31,7 @@ interface Progress {
   isDecoded: boolean;
 }
 
-/** Of events that may go on. */
+/** The progress of events that later lines may continue. */
 const PROGRESS = new WeakMap<FaultFact, Progress>();
 
 /** The key that was asked for last: each line of a burst asks for the same. */

@@ -1,9 +1,9 @@
-/** What happens to a log between the machine and the reader's input: mail programs, terminals, web pages, people who cut and paste. */
+/** Damages to a log between the machine and the reader's input: by mail programs, terminals, web pages, people who cut and paste. */
 import { pick, type Random } from "./random.model.ts";
 
 /** A line of the text on its way. */
 export interface Line {
-  /** What a log daemon wrote before the message; empty on the rest of a line that was broken. */
+  /** The log daemon's prefix of the message; empty for the rest of a line that was broken. */
   readonly prefix: string;
   readonly text: string;
   /** Numbers of the messages that the line holds, or holds a piece of. */

@@ -1,4 +1,4 @@
-/** What log daemons and consoles write before each message: every kind that was seen in reports, with the time that it says. */
+/** Prefixes of log daemons and consoles: every kind that was seen in reports, with its time. */
 import type { Clock } from "../facts.ts";
 
 /** A prefix of one line, and the time that a reader must take from it. */

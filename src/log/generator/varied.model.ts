@@ -9,7 +9,7 @@ import { FAMILIES } from "../families/index.ts";
 import type { Field, Shape } from "../shape.ts";
 import type { Random } from "./random.model.ts";
 
-/** What one printing of a message says. */
+/** The contents of one printed message. */
 export interface Event {
   readonly bus: number;
   readonly slot: number;
@@ -64,7 +64,7 @@ interface Meaning {
   readonly unit: RegExp;
   /** The number to print. */
   readonly number: (event: Event) => bigint | number;
-  /** What it makes of the fact; absent: nothing that can be compared. */
+  /** The expected fact; absent: the message states nothing that can be compared. */
   readonly planted?: (event: Event) => Planted;
   /** How a number without `0x` is read; `padded`: hexadecimal when it has two digits (`01:00.0`), else decimal. */
   readonly radix: 10 | 16 | "padded";
