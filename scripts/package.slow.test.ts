@@ -170,16 +170,20 @@ test("the debug mode reports the driver's line, not one of the package", () => {
 });
 
 test("the types of all entries have the comments of the sources", () => {
-  for (const [name, target] of Object.entries<{ readonly types?: string }>(manifest.exports)) {
-    if (target.types === undefined) continue;
-    const module = name === "." ? "index" : name.slice(2);
-    const [source] = [module, `${module}/index`]
-      .map((path) => join(ROOT, "build", "src", `${path}.d.ts`))
-      .filter(existsSync);
-    const expected = documentedIn(source as string);
-    assert.ok(expected.size > 0, name);
-    assert.deepEqual(documentedIn(join(installed, target.types)), expected, name);
-  }
+  const names = moduleNames();
+  const written = names.map((name) => {
+    const module = name === "iova" ? "index" : posix.relative("iova", name);
+    const paths = [module, `${module}/index`].map((path) => join(ROOT, "build", "src", `${path}.d.ts`));
+    return paths.find((path) => existsSync(path)) as string;
+  });
+  const bundled = names.map((name) =>
+    join(installed, manifest.exports[name === "iova" ? "." : name.replace("iova", ".")].types),
+  );
+  const [expected, found] = [written, bundled].map((paths) => documentedIn(paths));
+  names.forEach((name, i) => {
+    assert.ok((expected?.[i]?.size ?? 0) > 0, name);
+    assert.deepEqual(found?.[i], expected?.[i], name);
+  });
 });
 
 test("a class is one type, whichever entries it comes from, in a program that knows nothing but ES2022", () => {
@@ -201,11 +205,11 @@ test("a class is one type, whichever entries it comes from, in a program that kn
      // @ts-expect-error: the types are not any
      table.noSuchMethod();`,
   );
-  assert.deepEqual(errorsOf(programOf(user, "lib.es2022.d.ts")), []);
+  assert.deepEqual(errorsOf(programOf([user], "lib.es2022.d.ts")), []);
 });
 
-function programOf(path: string, lib = "lib.es2023.d.ts"): ts.Program {
-  return ts.createProgram([path], {
+function programOf(paths: readonly string[], lib: string): ts.Program {
+  return ts.createProgram(paths, {
     module: ts.ModuleKind.NodeNext,
     moduleResolution: ts.ModuleResolutionKind.NodeNext,
     target: ts.ScriptTarget.ES2022,
@@ -220,22 +224,24 @@ function errorsOf(program: ts.Program): readonly string[] {
   return ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, "\n"));
 }
 
-/** The comments of all that the entry at `path` exports, and of its members, by name. */
-function documentedIn(path: string): Map<string, string> {
-  const program = programOf(path);
+/** Of each declaration file: the comments of all that it exports, and of its members, by name. */
+function documentedIn(paths: readonly string[]): readonly Map<string, string>[] {
+  const program = programOf(paths, "lib.es2023.d.ts");
   const checker = program.getTypeChecker();
-  const found = new Map<string, string>();
-  const note = (name: string, symbol: ts.Symbol): void => {
-    found.set(name, ts.displayPartsToString(symbol.getDocumentationComment(checker)));
-  };
-  const module = checker.getSymbolAtLocation(program.getSourceFile(path) as ts.SourceFile);
-  for (const exported of checker.getExportsOfModule(module as ts.Symbol)) {
-    const symbol = exported.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(exported) : exported;
-    note(exported.name, symbol);
-    const members = [...(symbol.members?.values() ?? []), ...(symbol.exports?.values() ?? [])];
-    for (const member of members) if (!member.name.startsWith("__")) note(`${exported.name}.${member.name}`, member);
-  }
-  return found;
+  return paths.map((path) => {
+    const found = new Map<string, string>();
+    const note = (name: string, symbol: ts.Symbol): void => {
+      found.set(name, ts.displayPartsToString(symbol.getDocumentationComment(checker)));
+    };
+    const module = checker.getSymbolAtLocation(program.getSourceFile(path) as ts.SourceFile);
+    for (const exported of checker.getExportsOfModule(module as ts.Symbol)) {
+      const symbol = exported.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(exported) : exported;
+      note(exported.name, symbol);
+      const members = [...(symbol.members?.values() ?? []), ...(symbol.exports?.values() ?? [])];
+      for (const member of members) if (!member.name.startsWith("__")) note(`${exported.name}.${member.name}`, member);
+    }
+    return found;
+  });
 }
 
 /** The sources of a bundle, as its map names them. */
