@@ -24,8 +24,8 @@ const COMMAND = { [`${PREFIX}-cli`]: "cli/main" };
  */
 const PARTS = [
   { name: `${PREFIX}-core`, folders: /^(units|shared|crew|allocator|machine|table|memory|formats|dma(?!\/debug))\// },
-  { name: `${PREFIX}-machines`, folders: /^(pinned|platforms|machines(?!\/qemu\/(?!state)))\// },
-  { name: `${PREFIX}-logs`, folders: /^(log|trace|explain|statistics)\// },
+  { name: `${PREFIX}-machines`, folders: /^(pinned|platforms|machines(?!\/qemu\/(?!state))|devices)\// },
+  { name: `${PREFIX}-logs`, folders: /^(log|trace|explain|statistics)\/|^stat\./ },
 ];
 /** Modules of these folders are not called often enough to be worth local constants. */
 const NOT_HOT = /^(capture|cli|explain|log|statistics|testing|trace)\//;
@@ -80,12 +80,25 @@ async function bundleCode(root, entries) {
     chunkFileNames: ({ name }) => (name.startsWith(PREFIX) ? `${name}.js` : `${PREFIX}-${name}.js`),
     minifyInternalExports: false,
     codeSplitting: {
-      groups: PARTS.map(({ name, folders }) => ({ name, test: (id) => folders.test(below(source, id)) })),
+      groups: PARTS.map(({ name, folders }) => ({
+        name,
+        test: (id) => !isWorker(id) && folders.test(below(source, id)),
+      })),
     },
   });
   await bundled.close();
   const files = output.filter(({ fileName }) => !fileName.endsWith(".map")).flatMap((chunk) => filesOf(chunk));
+  for (const { fileName, imports = [], modules = {} } of output) {
+    const worker = imports.find(isWorker) ?? (isWorker(fileName) ? undefined : Object.keys(modules).find(isWorker));
+    if (worker !== undefined)
+      throw new Error(`the bundle of the package: ${fileName} has ${worker}, which is for threads`);
+  }
   writeAll(join(root, "dist"), /\.js(\.map)?$/, files);
+}
+
+/** Does a thread start with this file? It must be no part of another one, where its work would begin at the import. */
+function isWorker(path) {
+  return path.endsWith(".worker.js");
 }
 
 /** A chunk's code, and its map if it has code of its own: an entry that only exports what a part has needs none. */
