@@ -19,13 +19,18 @@ const PREFIX = "iova";
 /** The command line: the one file of dist that `exports` does not name, and that bin/iova.js starts. */
 const COMMAND = { [`${PREFIX}-cli`]: "cli/main" };
 /**
- * Modules that several entries share, by folder of src: few files, and `import "iova"` loads the core alone. A module that is not named
+ * Modules that several entries share, by their path below src: few files, and `import "iova"` loads the core alone. A module that is not named
  * here is in the file of the one entry that has it.
  */
 const PARTS = [
-  { name: `${PREFIX}-core`, folders: /^(units|shared|crew|allocator|machine|table|memory|formats|dma(?!\/debug))\// },
-  { name: `${PREFIX}-machines`, folders: /^(pinned|platforms|machines(?!\/qemu\/(?!state))|devices)\// },
-  { name: `${PREFIX}-logs`, folders: /^(log|trace|explain|statistics)\/|^stat\./ },
+  { name: `${PREFIX}-core`, modules: /^(units|shared|crew|allocator|machine|table|memory|formats|dma(?!\/debug))\// },
+  {
+    name: `${PREFIX}-machines`,
+    // The last ones: what the worker of a replay shares with the command line, and QEMU's boards with their watchdog.
+    modules:
+      /^((pinned|platforms|machines(?!\/qemu)|devices|rivals)\/|replay\/(check|player|tables|worker)\.|machines\/qemu\/state\.)/,
+  },
+  { name: `${PREFIX}-logs`, modules: /^((log|trace|explain|statistics)\/|stat\.)/ },
 ];
 /** Modules of these folders are not called often enough to be worth local constants. */
 const NOT_HOT = /^(capture|cli|explain|log|statistics|testing|trace)\//;
@@ -68,7 +73,9 @@ async function bundleCode(root, entries) {
     platform: "node",
     external: /^node:/,
     plugins: [sourceMaps(), places(root, new Set(Object.keys(workers))), pureInitialisers(), localConstants(source)],
-    // A warning is a defect of the bundle: an import that is missing, a cycle of its parts.
+    // How long it takes depends on the machine.
+    checks: { bundlerTimings: false },
+    // Any other warning is a defect of the bundle: an import that is missing, a cycle of its parts.
     onwarn: (warning) => {
       throw new Error(`the bundle of the package: ${warning.message}`);
     },
@@ -80,9 +87,9 @@ async function bundleCode(root, entries) {
     chunkFileNames: ({ name }) => (name.startsWith(PREFIX) ? `${name}.js` : `${PREFIX}-${name}.js`),
     minifyInternalExports: false,
     codeSplitting: {
-      groups: PARTS.map(({ name, folders }) => ({
+      groups: PARTS.map(({ name, modules }) => ({
         name,
-        test: (id) => !isWorker(id) && folders.test(below(source, id)),
+        test: (id) => !isWorker(id) && modules.test(below(source, id)),
       })),
     },
   });
@@ -101,16 +108,20 @@ function isWorker(path) {
   return path.endsWith(".worker.js");
 }
 
-/** A chunk's code, and its map if it has code of its own: an entry that only exports what a part has needs none. */
-function filesOf({ fileName, code, map, modules }) {
+/**
+ * A chunk's code, and its source map: that of a part that entries share is a file, others stand at the end of the code, which keeps the
+ * package small in files. A chunk without code of its own, which only exports what a part has, needs none.
+ */
+function filesOf({ fileName, name, code, map, modules }) {
   const hasCode = Object.values(modules).some(({ code: text }) => text?.trim());
   const plain = code.replace(/\n\/\/# sourceMappingURL=.*\s*$/, "\n");
   if (!hasCode || map === null) return [[fileName, plain]];
   const sources = map.sources.map((path) => path.replace(/^.*?\b(src|node_modules)\//, "../$1/"));
-  return [
-    [fileName, `${plain}//# sourceMappingURL=${fileName}.map\n`],
-    [`${fileName}.map`, JSON.stringify({ ...map, sources })],
-  ];
+  const text = JSON.stringify({ ...map, sources });
+  const isPart = PARTS.some((part) => part.name === name);
+  const url = isPart ? `${fileName}.map` : `data:application/json;base64,${Buffer.from(text).toString("base64")}`;
+  const file = [fileName, `${plain}//# sourceMappingURL=${url}\n`];
+  return isPart ? [file, [`${fileName}.map`, text]] : [file];
 }
 
 /** Modules that threads start with, by the name of their bundle. */
@@ -222,11 +233,8 @@ async function bundleTypes(root, entries) {
     manualChunks: (id) => (inputs.has(id) ? undefined : `${PREFIX}-types`),
   });
   await bundled.close();
-  writeAll(
-    join(root, "dist"),
-    /\.d\.ts$/,
-    output.map(({ fileName, code }) => [fileName, code]),
-  );
+  const pointed = output.map(({ fileName, code }) => [fileName, withPointers(root, code)]);
+  writeAll(join(root, "dist"), /\.d\.ts$/, pointed);
   writeFileSync(stamp, wanted);
 }
 
@@ -237,6 +245,15 @@ function withoutHeaders() {
     map: null,
   });
   return { name: "without-headers", transform };
+}
+
+/** Comments that point to a document that is not shipped point to the repository's. */
+function withPointers(root, code) {
+  const { files, repository } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  const isShipped = (path) =>
+    files.some((pattern) => path === pattern || path.startsWith(`${pattern}/`) || path.endsWith(".schema.json"));
+  const base = `${repository.url.replace(/^git\+|\.git$/g, "")}/blob/main/`;
+  return code.replace(/\bdocs\/[\w/-]+\.(?:md|json)/g, (path) => (isShipped(path) ? path : `${base}${path}`));
 }
 
 function fingerprintOf(source, entries) {

@@ -51,7 +51,8 @@ test("the package holds entries, command, licences and documents, and neither te
   }
   assert.deepEqual(
     files.filter((path) => /\.(test|model)\.|tsbuildinfo|fixtures|^(build|src|scripts|bench|explorer)\//.test(path)),
-    [],
+    // What docs/writing-a-platform.md has its reader copy.
+    ["examples/own-platform.slow.test.ts"],
   );
 });
 
@@ -80,7 +81,7 @@ test("a program that does not import the debug mode does not load it", () => {
     const seen = new Set<string>();
     reach(posix.normalize(target.default), seen);
     assert.deepEqual(
-      [...seen].filter((path) => sourcesOf(path).some((source) => source.startsWith("../src/dma/debug/"))),
+      [...seen].filter((path) => mapOf(path)?.sources.some((source) => source.startsWith("../src/dma/debug/"))),
       [],
       name,
     );
@@ -136,14 +137,16 @@ test("a stack trace with source maps names the TypeScript sources, whose text th
   const printed = printedByUser(program, ["--enable-source-maps"]);
   assert.match(printed, /at .*\.create \(.*[/\\]src[/\\]allocator[/\\]pooled-allocator\.ts:\d+:\d+\)/);
   assert.match(printed, /at .*\.create \(.*[/\\]src[/\\]machines[/\\]software[/\\]machine\.ts:\d+:\d+\)/);
-  for (const path of files.filter((name) => name.endsWith(".map"))) {
-    const { sources, sourcesContent } = JSON.parse(readFileSync(join(installed, path), "utf8"));
-    assert.equal(sourcesContent.length, sources.length, path);
-    sources.forEach((source: string, i: number) => {
+  let count = 0;
+  for (const path of files.filter((name) => name.startsWith("dist/") && name.endsWith(".js"))) {
+    const { sources, sourcesContent } = mapOf(path) ?? { sources: [], sourcesContent: [] };
+    count += sources.length;
+    sources.forEach((source, i) => {
       if (source.endsWith("/vendor.js")) return;
       assert.equal(sourcesContent[i], readFileSync(join(ROOT, "dist", source), "utf8"), `${path}: ${source}`);
     });
   }
+  assert.ok(count > 300, `${count} sources`);
 });
 
 test("the debug mode reports the driver's line, not one of the package", () => {
@@ -231,7 +234,7 @@ function documentedIn(paths: readonly string[]): readonly Map<string, string>[] 
   return paths.map((path) => {
     const found = new Map<string, string>();
     const note = (name: string, symbol: ts.Symbol): void => {
-      found.set(name, ts.displayPartsToString(symbol.getDocumentationComment(checker)));
+      found.set(name, ts.displayPartsToString(symbol.getDocumentationComment(checker)).replaceAll(REPOSITORY, ""));
     };
     const module = checker.getSymbolAtLocation(program.getSourceFile(path) as ts.SourceFile);
     for (const exported of checker.getExportsOfModule(module as ts.Symbol)) {
@@ -244,10 +247,18 @@ function documentedIn(paths: readonly string[]): readonly Map<string, string>[] 
   });
 }
 
-/** The sources of a bundle, as its map names them. */
-function sourcesOf(path: string): readonly string[] {
-  const map = join(installed, `${path}.map`);
-  return existsSync(map) ? JSON.parse(readFileSync(map, "utf8")).sources : [];
+/** The source map of a bundle: a file beside it, or the end of the bundle. Undefined if it has none. */
+function mapOf(
+  path: string,
+): { readonly sources: readonly string[]; readonly sourcesContent: readonly string[] } | undefined {
+  const [, url] = /\n\/\/# sourceMappingURL=(\S+)\n$/.exec(readFileSync(join(installed, path), "utf8")) ?? [];
+  if (url === undefined) return undefined;
+  const [, inline] = /^data:application\/json;base64,(.*)$/.exec(url) ?? [];
+  return JSON.parse(
+    inline === undefined
+      ? readFileSync(join(installed, posix.dirname(path), url), "utf8")
+      : Buffer.from(inline, "base64").toString(),
+  );
 }
 
 /** Entries as programs import them. */
@@ -263,6 +274,59 @@ function printedByUser(program: string, options: readonly string[] = []): string
   const { status, said, output } = run(process.execPath, [...options, user], folder);
   assert.equal(status, 0, said);
   return output;
+}
+
+test("every relative link of a shipped document leads to a shipped file", () => {
+  const documents = files.filter((path) => path.endsWith(".md"));
+  assert.ok(documents.includes("docs/threads.md"));
+  assert.deepEqual(
+    documents.flatMap((path) => brokenLinks(path, readFileSync(join(installed, path), "utf8"))),
+    [],
+  );
+  assert.deepEqual(brokenLinks("docs/a.md", "[a](../src/index.ts) [b](#c) [d](manual.md#e) [f](https://g.h)"), [
+    "docs/a.md: ../src/index.ts",
+  ]);
+});
+
+test("every pointer of the types to a document leads to a shipped file, or to the repository", () => {
+  const types = files
+    .filter((path) => path.endsWith(".d.ts"))
+    .map((path) => readFileSync(join(installed, path), "utf8"));
+  const named = types.join("").matchAll(/((?:https:[^\s()]*)?)\b((?:docs|examples)\/[\w./-]+\.(?:md|json|ts))/g);
+  const pointers = [...named].map(([, before, path]) => ({ before, path: path as string }));
+  assert.ok(pointers.length > 1);
+  for (const { before, path } of pointers) {
+    if (before === REPOSITORY) assert.ok(existsSync(join(ROOT, path)), path);
+    else assert.ok(files.includes(path), `${before}${path}`);
+  }
+});
+
+test("every import of a shipped example is an entry, a shipped file, or Node's", () => {
+  const examples = files.filter((path) => /^examples\/.*\.ts$/.test(path));
+  assert.ok(examples.length > 5);
+  for (const path of examples) {
+    const text = readFileSync(join(installed, path), "utf8");
+    for (const { fileName: name } of ts.preProcessFile(text, true, true).importedFiles) {
+      if (name.startsWith(".")) assert.ok(files.includes(posix.join("examples", name)), `${path} imports ${name}`);
+      else assert.ok(moduleNames().includes(name) || name.startsWith("node:"), `${path} imports ${name}`);
+    }
+  }
+});
+
+/** Where the package's documents that are not shipped are read. */
+const REPOSITORY = `${manifest.repository.url.replace(/^git\+|\.git$/g, "")}/blob/main/`;
+
+/**
+ * Relative links of a document that lead to no shipped file. README's may lead to any file of the repository: npm's site, where it is
+ * read, resolves them by `repository`; that they lead somewhere is another test.
+ */
+function brokenLinks(path: string, text: string): readonly string[] {
+  if (path === "README.md") return [];
+  const targets = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, target]) => (target ?? "").replace(/#.*$/, ""));
+  return targets
+    .filter((target) => target !== "" && !/^[a-z]+:/.test(target))
+    .filter((target) => !files.includes(posix.join(posix.dirname(path), target)))
+    .map((target) => `${path}: ${target}`);
 }
 
 /** The files that users name, directly or by `import "iova/…"`. */
