@@ -1,8 +1,8 @@
 // A VMM in miniature. It registers its guest's memory and gives a device to the guest; the guest, a vCPU thread, maps its pages by hypercalls;
 // the device transfers; the guest dies in mid-work; everything is released. The counts tell the story.
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
-import { Crew } from "iova";
-import { GuestCalls, GuestTables, isErrno, powernvSpaprGroup, SpaprContainer } from "iova/containers";
+import { Crew, orThrow } from "iova";
+import { GuestCalls, GuestTables, powernvSpaprGroup, SpaprContainer } from "iova/containers";
 import {
   Phb,
   PinnedMemory,
@@ -54,22 +54,22 @@ async function vmm(): Promise<void> {
 
   // The VMM's process may lock 128 pages. It gets the group, and registers the guest's memory.
   const pinned = PinnedMemory.create({ memoryBytes: 4 * MEBIBYTE, crew: machine.crew });
-  const owner = done(pinned.addOwner({ limitBytes: 128 * PAGE }, userMemory));
-  done(pinned.join(owner));
+  const owner = orThrow(pinned.addOwner({ limitBytes: 128 * PAGE }, userMemory));
+  orThrow(pinned.join(owner));
   const count = (): string => `${pinned.chargedPages(owner)} pages charged, ${pinned.pins} pinned`;
-  const container = done(SpaprContainer.open({ pinned, owner, kind: "spapr-v2" }));
-  done(container.attachGroup(group));
-  done(container.register({ userAddress: USER_ADDRESS, bytes: BigInt(GUEST_PAGES * PAGE) }));
+  const container = orThrow(SpaprContainer.open({ pinned, owner, kind: "spapr-v2" }));
+  orThrow(container.attachGroup(group));
+  orThrow(container.register({ userAddress: USER_ADDRESS, bytes: BigInt(GUEST_PAGES * PAGE) }));
   console.log(`guest memory registered: ${count()}`);
 
   // A window for the device, instead of the default one of 2 GiB, and the guest's table for it: what the guest puts goes to both.
-  done(container.removeWindow({ iova: 0n }));
-  const base = done(container.createWindow({ pageShift: 12, windowBytes: BigInt(MEBIBYTE), levels: 1 }));
+  orThrow(container.removeWindow({ iova: 0n }));
+  const base = orThrow(container.createWindow({ pageShift: 12, windowBytes: BigInt(MEBIBYTE), levels: 1 }));
   const table = container.tables.find(({ window }) => window.base === base) as PinnedTable;
   const tables = GuestTables.create({ pinned, owner, entries: 256 });
-  done(tables.setMemory(0, { guestAddress: 0n, bytes: BigInt(GUEST_PAGES * PAGE), userAddress: USER_ADDRESS }));
-  done(tables.createTable(LIOBN, { pageShift: 12, offset: Number(base >> 12n), size: 256 }));
-  done(tables.attachHardware(LIOBN, table));
+  orThrow(tables.setMemory(0, { guestAddress: 0n, bytes: BigInt(GUEST_PAGES * PAGE), userAddress: USER_ADDRESS }));
+  orThrow(tables.createTable(LIOBN, { pageShift: 12, offset: Number(base >> 12n), size: 256 }));
+  orThrow(tables.attachHardware(LIOBN, table));
   console.log(`device given to the guest, window at 0x${base.toString(16)}: ${count()}`);
 
   // The guest runs.
@@ -94,7 +94,7 @@ async function vmm(): Promise<void> {
   await worker.terminate();
   machine.crew.reclaim(seat.thread, "everything");
   console.log(`the guest is dead: ${table.mapped} entries, ${count()}`);
-  done(pinned.endOwner(owner));
+  orThrow(pinned.endOwner(owner));
   console.log(
     `the process has ended: ${pinned.pins} pages pinned; the device reads at 0x${base.toString(16)}: ${nic.dmaRead(base, bytes)}`,
   );
@@ -105,10 +105,10 @@ function vcpu(): void {
   const { seat, owner, base, handles, platform, table } = workerData;
   const machine = SoftwareMachine.attach(handles.machine, Crew.attach(seat));
   const pinned = PinnedMemory.attach(handles.pinned, machine.crew);
-  done(pinned.join(owner, userMemory));
+  orThrow(pinned.join(owner, userMemory));
   const tables = GuestTables.attach(pinned, handles.tables);
   const { ops } = PowernvTable.attach(Phb.attach(machine, handles.phb), platform);
-  done(tables.attachHardware(LIOBN, PinnedTable.attach(pinned, table, ops)));
+  orThrow(tables.attachHardware(LIOBN, PinnedTable.attach(pinned, table, ops)));
   const readUser = (userPage: number, into: Uint8Array): boolean => {
     const page = userMemory.pageOf(userPage);
     if (page >= 0) machine.memory.read(page * PAGE, into);
@@ -125,10 +125,4 @@ function vcpu(): void {
   put(100, 20);
   parentPort?.postMessage(9);
   for (let guestPage = 20; ; guestPage = 20 + ((guestPage + 1) % 40)) put(100, guestPage);
-}
-
-/** The answer of a call that must not fail. */
-function done<Answer>(answer: Answer): Exclude<Answer, string> {
-  if (isErrno(answer)) throw new Error(answer);
-  return answer as Exclude<Answer, string>;
 }

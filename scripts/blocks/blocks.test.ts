@@ -125,9 +125,9 @@ test("shown output is what was printed, line by line, but for lines and ends of 
 });
 
 test("measured output is compared without its numbers, their units, widths and line breaks, and with its words", () => {
-  const printed = "pooled   1.20M  2.57    0%\nserved 2.57 times in 12 µs,\n  of 12,753\nnvme0 0x10\n";
+  const printed = "pooled   1.20M  2.57    0%\nserved 2.57 times in 12 µs,\n  of 12,753 and 5.4kb\nnvme0 0x10\n";
   for (const shown of [
-    "pooled 467k 1.00 12.5%\nserved 11 times in 3.4 ms, of\n  7\nnvme0 0x10\n",
+    "pooled 467k 1.00 12.5%\nserved 11 times in 3.4 ms, of\n  7 and 12kb\nnvme0 0x10\n",
     "pooled …\nserved 1 times …\nnvme0 0x10\n",
     "…\nnvme0 0x10\n",
     "pooled 467k 1.00 12.5%\n…\n",
@@ -135,11 +135,11 @@ test("measured output is compared without its numbers, their units, widths and l
     assert.equal(differenceOf(shown, printed, true), undefined, shown);
   }
   for (const shown of [
-    "pooled 467k 1.00 12.5%\nserves 11 times in 3.4 ms, of\n  7\nnvme0 0x10\n",
-    "pooled 467k 1.00 12.5%\nserved 11 times in 3.4 ms, of\n  7\nnvme1 0x10\n",
-    "pooled 467k 1.00 12.5%\nserved 11 times in 3.4 ms, of\n  7\n",
+    "pooled 467k 1.00 12.5%\nserves 11 times in 3.4 ms, of\n  7 and 12kb\nnvme0 0x10\n",
+    "pooled 467k 1.00 12.5%\nserved 11 times in 3.4 ms, of\n  7 and 12kb\nnvme1 0x10\n",
+    "pooled 467k 1.00 12.5%\nserved 11 times in 3.4 ms, of\n  7 and 12kb\n",
     "pooled 1.00 12.5%\n…\n",
-    "pooled 467k 1.00 12.5% served 11 times in 3.4 ms, of 7\nnvme0 0x10\n",
+    "pooled 467k 1.00 12.5% served 11 times in 3.4 ms, of 7 and 12kb\nnvme0 0x10\n",
   ]) {
     assert.match(differenceOf(shown, printed, true) ?? "", /\nprinted was:\npooled/, shown);
   }

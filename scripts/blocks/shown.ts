@@ -22,7 +22,7 @@ function patternOf(line: string): string {
 
 /** A number, with its multiplier and unit. Words that have a digit in them (`0x10`, `x86`, `nvme0`) are not numbers. */
 const NUMBER =
-  /(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?: ?(?:%|[kMGT]?(?:ns|µs|ms|s|min|[KMGT]iB|bytes)\b)|[kMGT]\b)?(?!\w)/g;
+  /(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?: ?(?:%|[kMGT]?(?:ns|µs|ms|s|min|[KMGT]iB|[kM][bB]|bytes)\b)|[kMGT]\b)?(?!\w|\.\d)/g;
 
 function normalized(text: string): string {
   return text.replace(NUMBER, "#").replace(/\n? +/g, " ");

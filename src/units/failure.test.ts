@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Errno } from "./errno.ts";
 import { type Failure, failureCode, isFailure, orThrow } from "./failure.ts";
 
 test("isFailure tells names and codes of failures from entries, mappings, and what is undefined", () => {
@@ -16,6 +17,10 @@ test("orThrow returns a result unchanged, and throws a failure as an IovaError w
     name: "IovaError",
     code: "mask-too-low",
     message: "the map of 4 pages failed: mask-too-low",
+  });
+  assert.throws(() => orThrow("ENOMEM" as Errno | number, "the region"), {
+    code: "ENOMEM",
+    message: "the region failed: ENOMEM",
   });
   assert.throws(() => orThrow("in-use" as Failure | undefined), { code: "in-use", message: "the call failed: in-use" });
 });

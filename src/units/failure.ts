@@ -2,6 +2,7 @@
  * Failures of a running system, which callers handle. They are values, not exceptions. On the hot path they are small negative numbers, so
  * that a result is one plain number: an entry (>= 0) or a failure code (< 0). The public API converts codes to names.
  */
+import { type Errno, isErrno } from "./errno.ts";
 import { InvalidArgumentError, IovaError } from "./errors.ts";
 
 export const TABLE_FULL = -1;
@@ -49,12 +50,13 @@ export function isFailure(result: unknown): result is Failure | FailureCode {
 }
 
 /**
- * Returns the result of a call, or throws if it is a failure: `const first = orThrow(allocator.allocate(4))`. The IovaError has the failure
- * as its code. `what`: the purpose of the call, which begins the message.
+ * Returns the result of a call, or throws if it is a failure: `const first = orThrow(allocator.allocate(4))`. The name of an error number, as
+ * containers answer, is a failure too; its negative number is not. The IovaError has the failure's name as its code. `what`: the purpose of the
+ * call, which begins the message.
  */
-export function orThrow<Result>(result: Result, what = "the call"): Exclude<Result, Failure> {
-  if (!isFailure(result)) return result as Exclude<Result, Failure>;
-  const failure = typeof result === "number" ? failureOf(result) : (result as Failure);
+export function orThrow<Result>(result: Result, what = "the call"): Exclude<Result, Failure | Errno> {
+  if (!isFailure(result) && !isErrno(result)) return result as Exclude<Result, Failure | Errno>;
+  const failure = typeof result === "number" ? failureOf(result) : (result as Failure | Errno);
   throw new IovaError(failure, `${what} failed: ${failure}`);
 }
 
