@@ -89,8 +89,9 @@ export function missingPaths(repository: Repository): Finding[] {
   );
 }
 
-/** What a path below build/ was compiled from. */
+/** What a path below build/ was made from. */
 function sourceOf(path: string): string {
+  if (path.startsWith("build/reference/")) return "scripts/reference.ts";
   return path.startsWith("build/") ? path.slice("build/".length).replace(/\.js$/, ".ts") : path;
 }
 
