@@ -13,9 +13,11 @@ interface LockedPackage {
   readonly optionalDependencies?: object;
   readonly devDependencies?: object;
 }
-/** By path; "" is this package. */
-const locked = new Map<string, LockedPackage>(
-  Object.entries(JSON.parse(readFileSync(join(ROOT, "package-lock.json"), "utf8")).packages),
+/** The packages of a lockfile by path; "" is the folder's own. */
+type Lockfile = ReadonlyMap<string, LockedPackage>;
+
+const lockfiles: readonly Lockfile[] = ["package-lock.json", "scripts/runtimes/package-lock.json"].map(
+  (path) => new Map(Object.entries(JSON.parse(readFileSync(join(ROOT, path), "utf8")).packages)),
 );
 
 test("the library part compiles without Node's types", () => {
@@ -54,30 +56,33 @@ test("knip finds no unused file, export or package, and none that is missing", (
   assertWell(runTool("knip", ["--no-progress"], "knip"));
 });
 
-test("the lockfile names no registry hosts", () => {
+test("the lockfiles name no registry hosts", () => {
+  const hosts = lockfiles.flatMap((locked) => [...locked].filter(([, fields]) => fields.resolved !== undefined));
   assert.deepEqual(
-    [...locked].filter(([, fields]) => fields.resolved !== undefined).map(([path]) => path),
+    hosts.map(([path]) => path),
     [],
   );
 });
 
-test("the lockfile has all platforms' packages, so that npm ci works on each", () => {
-  const missing = [...locked].flatMap(([path, fields]) => {
-    const wanted = { ...fields.dependencies, ...fields.optionalDependencies, ...fields.devDependencies };
-    return Object.keys(wanted)
-      .filter((name) => !isLocked(path, name))
-      .map((name) => `${path} needs ${name}`);
-  });
+test("the lockfiles have all platforms' packages, so that npm ci works on each", () => {
+  const missing = lockfiles.flatMap((locked) =>
+    [...locked].flatMap(([path, fields]) => {
+      const wanted = { ...fields.dependencies, ...fields.optionalDependencies, ...fields.devDependencies };
+      return Object.keys(wanted)
+        .filter((name) => !isLocked(locked, path, name))
+        .map((name) => `${path} needs ${name}`);
+    }),
+  );
   assert.deepEqual(missing, []);
-  assert.ok(!isLocked("", "no-such-package"));
+  for (const locked of lockfiles) assert.ok(!isLocked(locked, "", "no-such-package"));
 });
 
 /** Is there a package `name` where the one at `path` would look for it: in its own node_modules, or in one further out? */
-function isLocked(path: string, name: string): boolean {
+function isLocked(locked: Lockfile, path: string, name: string): boolean {
   if (locked.has(posix.join(path, "node_modules", name))) return true;
   if (path === "") return false;
   const outer = path.lastIndexOf("/node_modules/");
-  return isLocked(outer < 0 ? "" : path.slice(0, outer), name);
+  return isLocked(locked, outer < 0 ? "" : path.slice(0, outer), name);
 }
 
 function assertWell({ status, said }: ToolResult): void {

@@ -23,9 +23,9 @@ export function runTool(name: string, args: readonly string[], command?: string)
 }
 
 /** Runs npm, the one that started us if there is one. */
-export function runNpm(args: readonly string[]): ToolResult {
+export function runNpm(args: readonly string[], cwd: string = ROOT): ToolResult {
   const started = process.env["npm_execpath"];
-  return started?.endsWith(".js") ? run(process.execPath, [started, ...args]) : run("npm", args);
+  return started?.endsWith(".js") ? run(process.execPath, [started, ...args], cwd) : run("npm", args, cwd);
 }
 
 export function run(command: string, args: readonly string[], cwd: string = ROOT): ToolResult {

@@ -3,22 +3,11 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { type Browser, chromium, type Page } from "playwright-core";
-import { needProgram } from "../debian.ts";
+import type { Page } from "playwright-core";
 import { ROOT } from "../root.ts";
+import { inBrowser } from "./chromium.ts";
 import { type Serving, serve } from "./server.ts";
 
-const CHROMIUM = "/usr/bin/chromium";
-/** Without these it looks for servers of its maker's. */
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 const manifest: { readonly exports: Record<string, { readonly default?: string }> } = JSON.parse(
   readFileSync(join(ROOT, "package.json"), "utf8"),
 );
@@ -60,7 +49,7 @@ for (const [pools, cache] of [
   [4, "fifo"],
 ] as const) {
   test(`a page and two web workers share a table, and none gets the other's entries (${pools} pools, cache ${cache})`, (t) =>
-    inBrowser(t, async (page, serving) => {
+    onPage(t, async (page, serving) => {
       await page.goto(serving.isolated);
       const options = { entries: 8192, pools, cache, workers: 2, steps: STEPS, seed: SEED };
       const played = await page.evaluate((o) => (globalThis as unknown as PageParts).iovaTest.play(o), options);
@@ -78,7 +67,7 @@ for (const [pools, cache] of [
 }
 
 test("on a page without the isolation headers the library loads, and says what is missing when a table is made", (t) =>
-  inBrowser(t, async (page, serving) => {
+  onPage(t, async (page, serving) => {
     await page.goto(serving.plain);
     const message = await page.evaluate(() => (globalThis as unknown as PageParts).iovaTest.makeTable());
     assert.match(message, /SharedArrayBuffer/);
@@ -87,7 +76,7 @@ test("on a page without the isolation headers the library loads, and says what i
 
 // Review of 2026-11-30, B1.
 test("every entry for browsers loads with and without the isolation headers; without them every board says what is missing", (t) =>
-  inBrowser(t, async (page, serving) => {
+  onPage(t, async (page, serving) => {
     for (const [address, code] of [
       [serving.isolated, "made"],
       [serving.plain, "no-shared-memory"],
@@ -104,23 +93,9 @@ test("every entry for browsers loads with and without the isolation headers; wit
     }
   }));
 
-/** Runs `work` on a fresh page; skips, saying why, where no browser is to be had. */
-async function inBrowser(t: TestContext, work: (page: Page, serving: Serving) => Promise<void>): Promise<void> {
-  const missing = needProgram(CHROMIUM, "chromium");
-  if (missing !== undefined) return t.skip(missing);
-  const serving = await serve(ROOT);
-  const browser: Browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS, headless: true });
-  try {
-    const page = await browser.newPage();
-    const complaints: string[] = [];
-    page.on("pageerror", (error) => complaints.push(error.message));
-    await work(page, serving);
-    assert.deepEqual(complaints, []);
-    assert.deepEqual(serving.missing, [], "every module that was asked for is there");
-  } finally {
-    await browser.close();
-    serving.close();
-  }
+/** Runs `work` on a fresh page of the clone. */
+function onPage(t: TestContext, work: (page: Page, serving: Serving) => Promise<void>): Promise<void> {
+  return inBrowser(t, () => serve(ROOT), work);
 }
 
 /** Each thread's live ranges, in the order of the table. */

@@ -1,4 +1,4 @@
-/** Serves the clone's JavaScript to a browser on this machine, with the headers that pages with shared memory need, or without. */
+/** Serves files to a browser on this machine, with the headers that pages with shared memory need, or without. */
 import { readFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -9,7 +9,7 @@ const ISOLATION = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-E
 const PAGE = '<!doctype html><title>iova</title><script type="module" src="/scripts/browser/page.js"></script>';
 
 export interface Serving {
-  /** A page with page.js that is cross-origin isolated. */
+  /** A page that is cross-origin isolated. */
   readonly isolated: string;
   /** The same page, not isolated. */
   readonly plain: string;
@@ -18,23 +18,35 @@ export interface Serving {
   readonly close: () => void;
 }
 
+/** Serves the clone: page.js, and what it imports. */
 export async function serve(root: string): Promise<Serving> {
+  return serveBy((path) => {
+    if (path === "/isolated" || path === "/plain") return PAGE;
+    return /^\/(dist|scripts\/browser)\/[\w./-]+\.js$/.test(path) ? join(root, path) : undefined;
+  });
+}
+
+/** Serves a folder with a page, index.html, twice: below /isolated/ with the headers, and below /plain/ without. */
+export async function serveFolder(folder: string): Promise<Serving> {
+  const { isolated, plain, ...serving } = await serveBy((path) => {
+    const [, file] = /^\/(?:isolated|plain)\/([\w./-]*)$/.exec(path) ?? [];
+    return file === undefined ? undefined : join(folder, file === "" ? "index.html" : file);
+  });
+  return { isolated: `${isolated}/`, plain: `${plain}/`, ...serving };
+}
+
+/** `find`: the file of a path, or the text of a page; undefined if there is none. */
+async function serveBy(find: (path: string) => string | undefined): Promise<Serving> {
   const missing: string[] = [];
   const server: Server = createServer(async (request, response) => {
     const { pathname } = new URL(request.url ?? "/", "http://localhost");
-    const page = /^\/(isolated|plain)$/.exec(pathname)?.[1];
+    const found = pathname.includes("..") ? undefined : find(pathname);
     // Resources need the embedder policy too, else an isolated page may not start them as workers.
-    const headers = page === "plain" ? {} : ISOLATION;
-    if (page !== undefined) {
-      response.writeHead(200, { ...headers, "Content-Type": "text/html" }).end(PAGE);
-    } else if (/^\/(dist|scripts\/browser)\/[\w./-]+\.js$/.test(pathname) && !pathname.includes("..")) {
-      const text = await readFile(join(root, pathname)).catch(() => undefined);
-      if (text === undefined) missing.push(pathname);
-      response.writeHead(text === undefined ? 404 : 200, { ...headers, "Content-Type": "text/javascript" }).end(text);
-    } else {
-      if (pathname !== "/favicon.ico") missing.push(pathname);
-      response.writeHead(404, headers).end();
-    }
+    const headers = pathname.startsWith("/plain") ? {} : ISOLATION;
+    const text = found === undefined || found === PAGE ? found : await readFile(found).catch(() => undefined);
+    if (text === undefined && pathname !== "/favicon.ico") missing.push(pathname);
+    const type = found === PAGE || found?.endsWith(".html") ? "text/html" : "text/javascript";
+    response.writeHead(text === undefined ? 404 : 200, { ...headers, "Content-Type": type }).end(text);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;

@@ -1,0 +1,2 @@
+// A user's CommonJS program: requires every entry of the package, whose names are its arguments, and prints what each exports.
+for (const name of process.argv.slice(2)) console.log(name, Object.keys(require(name)).sort().join(" "));
