@@ -52,6 +52,15 @@ function programOf({ parts }: { readonly parts: readonly Part[] }): Program {
   };
 }
 
+/** Programs that nothing runs: neither is their output shown, nor does another block of the document name their file. */
+export function unusedFiles(blocks: readonly Block[]): string[] {
+  const unused = programsOf(blocks).filter(({ file, isRun, parts }) => {
+    const own = parts.map(({ block }) => block);
+    return !isRun && !blocks.some((block) => !own.includes(block) && block.code.includes(file));
+  });
+  return unused.map(({ where, file }) => `${where} has the file ${file}, which no other block uses`);
+}
+
 /** Lines of a block with `from` that its file lacks; a line `// …` stands for lines that are left out. */
 export function linesMissingInFile({ code, from, path, line }: Block): string[] {
   if (from === undefined) return [];
