@@ -21,6 +21,10 @@ import { HEADER } from "./layout.ts";
 
 /** What invalidates the whole IOTLB: a table's ops. When it returns undefined, no DMA uses an entry cleared before the call. */
 export interface Invalidator {
+  /**
+   * Invalidates the whole IOTLB of the table. After it has returned undefined, no DMA uses entries that were cleared
+   * before the call.
+   */
   invalidateAll(): Failure | undefined;
 }
 

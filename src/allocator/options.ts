@@ -7,6 +7,7 @@ import { checkKeys, type OptionTypes } from "../units/keys.ts";
 import { type EntryRange, MAX_ENTRIES } from "../units/numbers.ts";
 import { type AreaConstraints, UNCONSTRAINED } from "./constraints.ts";
 
+/** Options of `PooledAllocator.create` and, without `entries`, of `IommuTable.create`. */
 export interface AllocatorOptions {
   /** Entries of the table: 1 .. 2^31 − 1. */
   readonly entries: number;

@@ -110,6 +110,7 @@ export class PooledAllocator {
   readonly handle: AllocatorHandle;
   /** This thread's number, 0 .. threads − 1: the owner that the ledger and reports name. */
   readonly thread: number = 0;
+  /** Entries of the table: 1 .. 2^31 − 1. */
   readonly entries: number = 0;
   /** The threads of the table. */
   readonly crew: Crew;

@@ -23,6 +23,7 @@ import { Pool } from "./pool.ts";
 export interface AllocatorHandle {
   /** Version of the buffer's layout. */
   readonly version: number;
+  /** The shared buffer that holds all mutable state of the allocator. */
   readonly state: SharedBuffer;
   /** The threads that may attach. */
   readonly crew: CrewHandle;

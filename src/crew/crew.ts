@@ -82,6 +82,7 @@ export interface Recovered {
  */
 export type Recover = (thread: number, scope: ReclaimScope) => Recovered | undefined;
 
+/** Options of `Crew.create`. */
 export interface CrewOptions {
   /** Threads at a time, the creator included: 1 .. 256. Default 32. */
   readonly threads?: number;
@@ -91,11 +92,13 @@ export interface CrewOptions {
 export interface CrewHandle {
   /** Version of the buffer's layout. */
   readonly version: number;
+  /** The shared buffer that holds the crew's state. */
   readonly state: SharedBuffer;
 }
 
 /** The handle for one thread, whose number is known before it starts. */
 export interface CrewSeat extends CrewHandle {
+  /** The number that is claimed for the thread, 0 .. threads − 1. */
   readonly thread: number;
   /** Tells this claim of the number from later ones. */
   readonly generation: number;
@@ -180,6 +183,7 @@ export class Attachment {
 
 /** One thread's membership. Post `handle`, or a seat, and `attach` in each other thread; never use one object in two. */
 export class Crew {
+  /** Structured-cloneable: post it to another thread and `Crew.attach` there. */
   readonly handle: CrewHandle;
   /** This thread's number, 0 .. threads − 1: the owner that ledgers and reports name. */
   readonly thread: number;

@@ -10,6 +10,7 @@ import type { Crew, CrewSeat, Reclaimed, ReclaimScope } from "./crew.ts";
 
 /** An object with an `exit` event: a Worker of node:worker_threads, a ChildProcess of node:child_process. */
 export interface Ending {
+  /** Calls the listener once, after the worker or process has ended. */
   once(event: "exit", listener: () => void): unknown;
 }
 

@@ -14,7 +14,9 @@ import type { ScatterList } from "./scatter-list.ts";
 export interface Mapping {
   /** Bus address of the first byte, in bytes. */
   readonly iova: bigint;
+  /** Length in bytes: at least 1. */
   readonly bytes: number;
+  /** Allowed accesses of the device. */
   readonly access: Access;
 }
 
@@ -38,6 +40,7 @@ export interface Translation {
 export interface BusHolder {
   /** Bus address of its first byte, in bytes: a multiple of the IO page size. */
   readonly iova: bigint;
+  /** Length of the range in bytes: a multiple of the IO page size. */
   readonly bytes: number;
   /** "live": a mapping; "reserved": a hole; others: see HoldingState. */
   readonly state: HoldingState;
@@ -60,10 +63,16 @@ export interface MappingAttributes {
 
 /** Part of a mapping, for `sync…`: bytes from its start on. */
 export interface MappingPart {
+  /** Offset of the part from the start of the mapping, in bytes. */
   readonly offset: number;
+  /** Length of the part in bytes. */
   readonly bytes: number;
 }
 
+/**
+ * The calls of a driver. `DmaDevice`, `DirectDevice` and `debugged` devices have them. One object serves one device
+ * on one thread.
+ */
 export interface DmaOperations {
   /** Maps `bytes` (at least 1) bytes of physical memory from `address` on. */
   map(address: bigint, bytes: number, access: Access, attributes?: MappingAttributes): Mapping | Failure;
@@ -87,15 +96,19 @@ export interface DmaOperations {
   unmapSg(list: ScatterList): Failure | undefined;
   /** Maps registers of a peer device. These addresses are not memory: they are never bounced, copied or counted as pinned. */
   mapResource(address: bigint, bytes: number, access: Access): Mapping | Failure;
+  /** Unmaps registers that `mapResource` mapped. Throws FreeError for any other mapping. */
   unmapResource(mapping: Mapping): Failure | undefined;
   /** Takes and maps `bytes` bytes of zeroed memory, for both directions, under the device's coherent mask. */
   allocateCoherent(bytes: number): CoherentMemory | Failure;
+  /** Unmaps and frees memory of `allocateCoherent`. Throws FreeError for any other memory. */
   freeCoherent(memory: CoherentMemory): Failure | undefined;
   /** Makes the device's writes visible to the CPU. Call it before the CPU reads memory that stays mapped. */
   syncForCpu(mapping: Mapping, part?: MappingPart): void;
   /** Makes the CPU's writes visible to the device. Call it before telling the device to read. */
   syncForDevice(mapping: Mapping, part?: MappingPart): void;
+  /** As `syncForCpu`, for all elements of a mapped list. */
   syncSgForCpu(list: ScatterList): void;
+  /** As `syncForDevice`, for all elements of a mapped list. */
   syncSgForDevice(list: ScatterList): void;
   /**
    * Returns the failure, or undefined if `result` is a mapping. For results of `map`, `mapResource` and `allocateCoherent`. (Linux:

@@ -4,6 +4,7 @@ import type { PhysicalPages } from "../memory/physical-pages.ts";
 import { InvalidArgumentError } from "../units/errors.ts";
 import { checkKeys, type OptionTypes } from "../units/keys.ts";
 
+/** Options of a `DmaDevice` and a `DirectDevice`. */
 export interface DmaDeviceOptions {
   /** Whether adjacent elements of a scatterlist may merge into one segment. Default true. */
   readonly merge?: boolean;
@@ -23,6 +24,7 @@ export interface DmaDeviceOptions {
   readonly bounce?: BounceOptions;
 }
 
+/** Bounce buffers of a device: pages that stand in for memory that the device can't, or must not, reach. */
 export interface BounceOptions {
   /**
    * Pages for bounce buffers. If buffers beyond the mask are bounced, these pages must lie below the mask. After the death of a thread,

@@ -8,12 +8,17 @@ import type { MappingTable } from "../table/contract.ts";
 import { hexadecimal } from "../units/counts.ts";
 import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts";
 
+/** A window whose addresses a table translates: the device reaches the memory that is mapped there. */
 export interface TranslatedWindow {
+  /** Tells this window from a direct one. */
   readonly kind: "translated";
+  /** The table: an `IommuTable`, or a wrapper of one. This thread's view. */
   readonly table: MappingTable;
 }
 
+/** A window that shows a fixed range of memory at a constant offset, without a table. */
 export interface DirectWindow {
+  /** Tells this window from a translated one. */
   readonly kind: "direct";
   /** Bus address of the first byte. The low 12 bits of base and address are equal. */
   readonly base: bigint;
@@ -23,6 +28,7 @@ export interface DirectWindow {
   readonly bytes: number;
 }
 
+/** A window through which a device reaches memory. */
 export type DeviceWindow = TranslatedWindow | DirectWindow;
 
 /** Throws InvalidArgumentError unless this is an array of windows. */

@@ -26,6 +26,7 @@ const GAP_POISON = 0xdc;
 /** In debug mode, the least bytes between the end of a block and the next block or the end of the chunk. */
 const GUARD_BYTES = 16;
 
+/** Options of a `DmaPool`. */
 export interface DmaPoolOptions {
   /** 1 .. 2^30. */
   readonly blockBytes: number;
@@ -41,12 +42,15 @@ export interface DmaPoolOptions {
 
 /** A free block, or the guard bytes after a block, were overwritten. The block is never allocated again. */
 export class DmaPoolCorruption extends IovaError {
+  /** Name of the class. */
   override readonly name = "DmaPoolCorruption";
   /** Physical address of the block. */
   readonly address: number;
   /** Offset of the first changed byte from the start of the block; at or above the block size it lies past the end. */
   readonly offset: number;
+  /** The pattern's byte, 0 .. 255. */
   readonly expected: number;
+  /** The byte that was found, 0 .. 255. */
   readonly found: number;
 
   constructor(what: string, address: number, offset: number, expected: number, found: number) {

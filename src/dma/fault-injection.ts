@@ -24,8 +24,11 @@ export interface FaultSchedule extends FailureScheduleOptions {
 
 /** Schedules by kind of call. Without a schedule, calls of a kind never fail. */
 export interface FaultInjectionOptions {
+  /** Schedule of allocations: `allocate` and `allocateAt`. */
   readonly allocate?: FaultSchedule;
+  /** Schedule of entry writes: `set`, `setPages` and `setCoherent`. */
   readonly set?: FaultSchedule;
+  /** Schedule of `publish`. */
   readonly publish?: FaultSchedule;
   /** Seed of the probabilities: 0 .. 2^32 − 1. Default 1. */
   readonly seed?: number;
@@ -57,6 +60,7 @@ export class FaultInjectingTable extends ForwardingTable {
     };
   }
 
+  /** Counts as an allocation. */
   override allocate(count: number, constraints: AreaConstraints, after: number): number {
     const failure = this.#allocate.next();
     return failure === undefined ? super.allocate(count, constraints, after) : failureCode(failure);
@@ -66,6 +70,7 @@ export class FaultInjectingTable extends ForwardingTable {
     const failure = this.#allocate.next();
     return failure === undefined ? super.allocateAt(first, count) : failureCode(failure);
   }
+  /** Counts as a set. */
   override set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     return this.#set.next() ?? super.set(first, count, page, access);
   }

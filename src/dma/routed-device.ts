@@ -41,6 +41,7 @@ export class RoutedDevice implements DmaOperations {
   /** Undefined if nothing is ever bounced. */
   protected readonly bounced: BouncedTransfers | undefined;
   readonly #coherentRoute: Route;
+  /** The coherent memory of this device. */
   protected readonly coherent: CoherentBlocks | undefined;
 
   /** `coherentRoute`: the route of coherent memory. @throws InvalidArgumentError for options that need another one */
@@ -232,6 +233,7 @@ export class RoutedDevice implements DmaOperations {
     this.bounced?.syncSg(list, "cpu");
   }
 
+  /** As `syncForDevice`, for all elements of a mapped list. */
   syncSgForDevice(list: ScatterList): void {
     checkList(list);
     this.#lists.checkSync(list);

@@ -13,7 +13,9 @@ const LAST_ADDRESS = 2n ** 64n - 1n;
 
 /** A piece of memory: `bytes` (0 .. 2^32 − 1) bytes from physical byte address `address` on; a plain number up to 2^53 − 1. */
 export interface ScatterElement {
+  /** Physical address of the first byte, in bytes. */
   readonly address: bigint | number;
+  /** Length in bytes: 0 .. 2^32 − 1. */
   readonly bytes: number;
 }
 
@@ -69,6 +71,7 @@ export class ScatterList {
   get length(): number {
     return this.#length;
   }
+  /** Throws InvalidArgumentError for more than `capacity`, and while the list is mapped. */
   set length(elements: number) {
     checkInteger("scatterlist length in elements", elements, 0, this.capacity);
     this.#checkUnmapped();

@@ -42,9 +42,13 @@ export interface Memory {
 
 /** Memory-mapped registers. A platform object is the only writer of its registers from this thread. */
 export interface Registers {
+  /** Reads the 32-bit register at byte offset `at`, unsigned. */
   read32(at: number): number;
+  /** Writes the 32-bit register at byte offset `at`. */
   write32(at: number, value: number): void;
+  /** Reads the 64-bit register at byte offset `at`, in one access. */
   read64(at: number): bigint;
+  /** Writes the 64-bit register at byte offset `at`, in one access. */
   write64(at: number, value: bigint): void;
   /**
    * `write64` for hot paths, which make no bigint: bits 32 .. 63 and bits 0 .. 31 as 32-bit integers of either sign. One access of 64 bits:
@@ -63,6 +67,7 @@ export interface Fault {
   readonly device: string;
   /** Bus address at which the refused access began, in bytes. */
   readonly iova: bigint;
+  /** The refused access. */
   readonly access: Access;
   /** The machine's reason: "not-mapped", "read-refused", "write-refused", "outside-window", … */
   readonly reason: string;
@@ -75,7 +80,9 @@ export type Hypercall = (number: number, args: BigUint64Array) => number;
 export interface Machine {
   /** The threads of the machine, whose numbers its tables use too. Absent: each table has its own crew. */
   readonly crew?: Crew;
+  /** This thread's view of physical memory. */
   readonly memory: Memory;
+  /** This thread's view of the IOMMU's registers. */
   readonly registers: Registers;
   /**
    * Calls to the hypervisor, where there is one: number and arguments in, return code out. Results beyond the code are written
@@ -88,6 +95,7 @@ export interface Machine {
 
 /** A device that does DMA on request. Tests and the replay check translations with it. */
 export interface DmaMaster {
+  /** The device's name on its machine. */
   readonly name: string;
   /** The device reads memory at `iova`. False: the IOMMU refused a part, and the content of `into` is unspecified. */
   dmaRead(iova: bigint, into: Uint8Array): boolean;

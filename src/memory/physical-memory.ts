@@ -50,6 +50,7 @@ export interface PhysicalMemoryHandle {
  * access of bytes outside of all regions throws InvalidArgumentError with the address, the length and the regions, and changes nothing.
  */
 export class PhysicalMemory implements Memory {
+  /** Structured-cloneable: post it to another thread and `PhysicalMemory.attach` there. */
   readonly handle: PhysicalMemoryHandle;
   /** One past the last byte of the last region. */
   readonly bytes: number = 0;

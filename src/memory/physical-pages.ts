@@ -20,6 +20,7 @@ const PAGE_SHIFT = 12;
 /** Unit of allocation: 4 KiB. */
 const PHYSICAL_PAGE_BYTES = 2 ** PAGE_SHIFT;
 
+/** Options of `PhysicalPages.create`. */
 export interface PhysicalPagesOptions {
   /** Physical address of the first byte: a multiple of 4096. */
   readonly address: number;
@@ -38,14 +39,19 @@ const PART: Enclosure = { stage: "part" };
 
 /** Structured-cloneable: post it to another thread and attach there. */
 export interface PhysicalPagesHandle {
+  /** Physical address of the first byte. */
   readonly address: number;
+  /** Size in bytes. */
   readonly bytes: number;
+  /** The allocator of the pages. */
   readonly allocator: AllocatorHandle;
 }
 
 /** A range of physical memory, in bytes. */
 export interface PhysicalRange {
+  /** Physical address of the first byte. */
   readonly address: number;
+  /** Length in bytes. */
   readonly bytes: number;
 }
 
@@ -54,6 +60,7 @@ export interface PhysicalRange {
  * code if no space is left; a wrong free throws.
  */
 export class PhysicalPages {
+  /** Structured-cloneable: post it to another thread and `PhysicalPages.attach` there. */
   readonly handle: PhysicalPagesHandle;
   readonly #allocator: PooledAllocator;
   readonly #firstPage: number;
@@ -126,6 +133,7 @@ export class PhysicalPages {
     return this.#allocator.statistics().taken;
   }
 
+  /** This thread's number in the crew. */
   get thread(): number {
     return this.#allocator.thread;
   }

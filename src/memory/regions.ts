@@ -28,9 +28,13 @@ export interface MemoryRegion {
 
 /** A region with every field, as it is posted to other threads. */
 export interface CheckedRegion {
+  /** Physical address of the first byte: a multiple of 4096. */
   readonly address: number;
+  /** The shared buffer that holds the region. */
   readonly buffer: SharedBuffer;
+  /** Byte of the buffer at which the region begins: a multiple of 4. */
   readonly offset: number;
+  /** Size in bytes: a multiple of 4096. */
   readonly bytes: number;
 }
 

@@ -20,7 +20,9 @@ import type { Access, DmaWindow, EntryAccess, EntryRange } from "../units/number
 
 /** An entry as `get` and `exchange` return it; access 0 is an empty entry. */
 export interface EntryValue {
+  /** Physical address divided by the window's IO page size. */
   page: number;
+  /** Allowed accesses of the device; 0: the entry is empty. */
   access: 0 | Access;
 }
 
@@ -57,6 +59,7 @@ export interface TableOps {
    * reports it; `invalidate` and `invalidateAll` retry, and fail until the entries are empty, so that the range stays quarantined.
    */
   clear(first: number, count: number): void;
+  /** Reads one entry into `into`. */
   get(entry: number, into: EntryValue): void;
   /** Swaps one entry without invalidating; the old value goes to `old`. */
   exchange(entry: number, page: number, access: EntryAccess, old: EntryValue): Failure | undefined;
@@ -77,6 +80,7 @@ export interface TableOps {
  * a failure code (< 0), because the hot path allocates no objects.
  */
 export interface MappingTable {
+  /** The bus addresses that the table translates. */
   readonly window: DmaWindow;
   /**
    * Allocates `count` entries. `after` is a preferred first entry (the end of the previous area of a scatterlist), or -1. The range is

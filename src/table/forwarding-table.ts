@@ -7,6 +7,7 @@ import type { EntryValue, MappingTable } from "./contract.ts";
 import { notSupported } from "./not-supported.ts";
 
 export abstract class ForwardingTable implements MappingTable {
+  /** The window of the table behind this one. */
   readonly window: DmaWindow;
   readonly #table: MappingTable;
 

@@ -30,6 +30,7 @@ export type TableOptions = Omit<AllocatorOptions, "entries">;
 
 /** Structured-cloneable: post it to another thread and `IommuTable.attach` there, with ops of that thread. */
 export interface TableHandle extends AllocatorHandle {
+  /** The bus addresses that the table translates. */
   readonly window: DmaWindow;
 }
 
@@ -71,9 +72,11 @@ export function iovaOf(window: DmaWindow, entry: number): bigint {
  * errors that say what was found.
  */
 export class IommuTable implements MappingTable {
+  /** The bus addresses that the table translates. */
   readonly window: DmaWindow;
   /** This view's ops; those that `encloseOps` made, if it was called. */
   ops: TableOps;
+  /** The allocator of the table's entries. This thread's view. */
   readonly allocator: PooledAllocator;
   readonly #lazy: boolean;
   readonly #invalidator: TableInvalidator;
@@ -137,6 +140,7 @@ export class IommuTable implements MappingTable {
     this.#invalidator.ops = ops;
   }
 
+  /** Structured-cloneable: post it to another thread and `IommuTable.attach` there. */
   get handle(): TableHandle {
     return { ...this.allocator.handle, window: this.window };
   }
@@ -301,9 +305,11 @@ export class IommuTable implements MappingTable {
     }
   }
 
+  /** As `PooledAllocator.statistics`. */
   statistics(): AllocatorStatistics {
     return this.allocator.statistics();
   }
+  /** As `PooledAllocator.leaks`. */
   leaks(): ReadonlyMap<number, readonly EntryRange[]> {
     return this.allocator.leaks();
   }

@@ -5,7 +5,12 @@
 
 /** Base class of all errors that this package throws. `code` is stable; the message is for people. */
 export class IovaError extends Error {
+  /** Name of the class. */
   override readonly name: string = "IovaError";
+  /**
+   * Stable name of the error, to compare with: `no-thread-slot`, `view-closed`. The documentation of each call names
+   * its codes.
+   */
   readonly code: string;
   constructor(code: string, message: string) {
     super(message);
@@ -15,6 +20,7 @@ export class IovaError extends Error {
 
 /** An argument or option outside its range. The message shows what was found by value and type: 10, 10n, "10", an array. */
 export class InvalidArgumentError extends IovaError {
+  /** Name of the class. */
   override readonly name = "InvalidArgumentError";
   /** `found`: the value, or a description of it (`inWords`). */
   constructor(what: string, found: unknown, expected: string) {
@@ -49,6 +55,7 @@ export function shown(value: unknown): string {
 
 /** An invalid handle, snapshot or file: foreign, truncated, or of another version. */
 export class FormatError extends IovaError {
+  /** Name of the class. */
   override readonly name = "FormatError";
   constructor(message: string) {
     super("format", message);
@@ -60,6 +67,7 @@ export type FreeMisuse = "out-of-range" | "not-allocated" | "wrong-length" | "wr
 
 /** A wrong free. Nothing has been changed. */
 export class FreeError extends IovaError {
+  /** Name of the class. */
   override readonly name = "FreeError";
   constructor(misuse: FreeMisuse, message: string) {
     super(misuse, message);
@@ -68,6 +76,7 @@ export class FreeError extends IovaError {
 
 /** A wrong `sync…`. Nothing has been copied. */
 export class SyncError extends IovaError {
+  /** Name of the class. */
   override readonly name = "SyncError";
   constructor(misuse: FreeMisuse, message: string) {
     super(misuse, message);
@@ -76,6 +85,7 @@ export class SyncError extends IovaError {
 
 /** A broken invariant: a bug in this package, or memory that other code has overwritten. It is never caught. */
 export class InvariantError extends IovaError {
+  /** Name of the class. */
   override readonly name = "InvariantError";
   constructor(message: string) {
     super("invariant", message);

@@ -5,8 +5,11 @@
 
 /** What the device may do: 1 reads memory, 2 writes memory, 3 both. */
 export type Access = 1 | 2 | 3;
+/** The device reads memory (Linux: DMA_TO_DEVICE). */
 export const DEVICE_READS = 1;
+/** The device writes memory (Linux: DMA_FROM_DEVICE). */
 export const DEVICE_WRITES = 2;
+/** The device reads and writes memory (Linux: DMA_BIDIRECTIONAL). */
 export const DEVICE_READS_AND_WRITES = 3;
 
 /**
@@ -22,12 +25,15 @@ export const MAX_ENTRIES: number = 2 ** 31 - 1;
 
 /** The entries `[first, end)` of a table: `end` is one past the last. Both are indices, 0 .. 2^31 − 1. An inclusive bound is called `last`. */
 export interface EntryRange {
+  /** The first entry. */
   readonly first: number;
+  /** One past the last entry. */
   readonly end: number;
 }
 
 /** Ranges of table entries, to iterate over: `for (const { first, end } of ranges)`, or `[...ranges]` for an array. */
 export interface EntryRanges extends Iterable<EntryRange> {
+  /** The number of ranges. */
   readonly length: number;
   /** The range with this index; a negative index counts from the end. Undefined: there is no such range. */
   at(index: number): EntryRange | undefined;

@@ -43,6 +43,7 @@ export function isWordFree(words: SharedWords, { bitmapAt }: Layout, entry: numb
 
 /** A range of entries, and the number of the thread that it belongs to. */
 export interface OwnedRange extends EntryRange {
+  /** Number of the thread, 0 .. threads − 1. */
   readonly owner: number;
 }
 
@@ -63,6 +64,7 @@ export type HoldingState =
 
 /** A range of entries that is not free: the thread that has it, and in which state. */
 export interface HeldRange extends OwnedRange {
+  /** Why the entries are not free. */
   readonly state: HoldingState;
 }
 

@@ -12,17 +12,28 @@ import type { PoolSet } from "../pool-set.ts";
 
 /** One pool's part. */
 export interface PoolStatistics {
+  /** First entry of the pool. */
   readonly first: number;
+  /** One past the last entry of the pool. */
   readonly end: number;
+  /** True for the pool of option `largePool`. */
   readonly large: boolean;
   /** Entries taken, cached ones included. */
   readonly taken: number;
+  /** How often a thread took the pool's lock. */
   readonly lockAcquisitions: number;
+  /** Acquisitions that found the lock taken and waited. */
   readonly lockContended: number;
+  /** Time that these waited, in microseconds, summed over all threads. */
   readonly lockWaitMicroseconds: number;
 }
 
+/**
+ * Counters and occupancy of an allocator. Counters are totals of all threads since the allocator was created. They
+ * are read without locks: each was true at some moment; together they agree only when no thread runs.
+ */
 export interface AllocatorStatistics {
+  /** Entries of the table. */
   readonly entries: number;
   /** Small pools that the table really has. */
   readonly pools: readonly PoolStatistics[];
@@ -30,25 +41,33 @@ export interface AllocatorStatistics {
   readonly taken: number;
   /** Of those: in threads' caches, in queues that wait for a flush, quarantined because a flush failed. */
   readonly cached: number;
+  /** Of the taken ones: freed entries in queues that wait for a flush of the IOTLB. */
   readonly waiting: number;
+  /** Of the taken ones: freed entries that stay taken because a flush failed. */
   readonly quarantined: number;
   /** The longest free run, in entries; it may cross borders of pools. */
   readonly largestHole: number;
   /** Allocations that caches answered, and frees that went into caches. */
   readonly cacheTakes: number;
+  /** Frees that went into caches. */
   readonly cachePuts: number;
   /** Requests that failed. */
   readonly failures: number;
+  /** How often a thread took a pool's lock. */
   readonly lockAcquisitions: number;
+  /** Acquisitions that found the lock taken and waited. */
   readonly lockContended: number;
+  /** Time that these waited, in microseconds, summed over all threads. */
   readonly lockWaitMicroseconds: number;
   /** Searches of pools; the other allocations came from caches. */
   readonly searches: number;
   /** Bitmap words and bounds that searches looked at. */
   readonly searchSteps: number;
+  /** Flushes of the IOTLB that lazy invalidation made. */
   readonly flushes: number;
   /** How often a thread without space called cached ranges in. */
   readonly drains: number;
+  /** Recoveries of dead threads. */
   readonly recoveries: number;
 }
 

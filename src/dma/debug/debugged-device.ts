@@ -150,6 +150,7 @@ export class DebuggedDevice implements DmaOperations {
     return result;
   }
 
+  /** As `DmaOperations.unmapResource`; a wrong call is reported. */
   unmapResource(mapping: Mapping): Failure | undefined {
     return this.#free("unmapResource", "resource", mapping, () => this.#device.unmapResource(mapping));
   }
@@ -164,6 +165,7 @@ export class DebuggedDevice implements DmaOperations {
     return result;
   }
 
+  /** As `DmaOperations.freeCoherent`; a wrong call is reported. */
   freeCoherent(memory: CoherentMemory): Failure | undefined {
     return this.#free("freeCoherent", "coherent", memory, () => this.#device.freeCoherent(memory));
   }
@@ -178,11 +180,13 @@ export class DebuggedDevice implements DmaOperations {
     this.#device.syncForDevice(mapping, part);
   }
 
+  /** As `DmaOperations.syncSgForCpu`; a wrong call is reported. */
   syncSgForCpu(list: ScatterList): void {
     this.#checkSyncSg("syncSgForCpu", list);
     this.#device.syncSgForCpu(list);
   }
 
+  /** As `DmaOperations.syncSgForDevice`; a wrong call is reported. */
   syncSgForDevice(list: ScatterList): void {
     this.#checkSyncSg("syncSgForDevice", list);
     this.#device.syncSgForDevice(list);

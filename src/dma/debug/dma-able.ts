@@ -3,7 +3,9 @@ import { InvalidArgumentError } from "../../units/errors.ts";
 
 /** `bytes` (at least 1) bytes of physical memory from `address` on. */
 export interface MemoryRange {
+  /** Physical address of the first byte. */
   readonly address: bigint;
+  /** Length in bytes. */
   readonly bytes: number;
 }
 

@@ -7,6 +7,7 @@ import type { DmaOperations } from "../contract.ts";
 
 /** Where a call was made: the owner of the device at that time (option `owner`), and the call stack, innermost frame first. */
 export interface Place {
+  /** Option `owner` of the device at the time of the call. */
   readonly owner: string;
   /** The frames as the engine prints them, without those of the runtime and of the DMA API. Empty with `stackFrames: 0`. */
   readonly stack: readonly string[];
@@ -17,6 +18,7 @@ export type MappingKind = "single" | "scatterlist" | "resource" | "coherent";
 
 /** A mapping, as it was made (`expected`) or as a call describes it (`found`, which may hold nonsense). */
 export interface MappingDescription {
+  /** The call that makes such a mapping. */
   readonly kind: MappingKind;
   /** Bus address of the first byte; of a list: of its first segment. */
   readonly iova: bigint;
@@ -44,7 +46,9 @@ interface Misuse<Kind extends string> {
 
 /** A mapping, and where it was made. */
 export interface KnownMapping {
+  /** The mapping, as it was made. */
   readonly mapping: MappingDescription;
+  /** The call that made it. */
   readonly mapped: Place;
 }
 
@@ -142,6 +146,7 @@ export interface OutOfRecordsMisuse extends Misuse<"out-of-records"> {
   readonly capacity: number;
 }
 
+/** One report of misuse. `kind` tells its type. */
 export type MisuseReport =
   | ErrorValueMisuse
   | UnmappedMisuse
@@ -155,6 +160,7 @@ export type MisuseReport =
   | RemovedMisuse
   | OutOfRecordsMisuse;
 
+/** Kinds of misuse that the debug mode reports. */
 export type MisuseKind = MisuseReport["kind"];
 
 /** All kinds, in the order of docs/dma-debug.md. */
