@@ -9,4 +9,5 @@
 import type { EntryFormat } from "./contract.ts";
 import { powernvTce } from "./tce.ts";
 
+/** TCE of PAPR guests: the bits of powernv's TCE. Access 2 (the device writes) grants 3. */
 export const pseriesTce: EntryFormat = { ...powernvTce, name: "pseries-tce" };

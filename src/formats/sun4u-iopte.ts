@@ -39,6 +39,7 @@ const ADDRESS_BITS = 47;
 const LARGEST_8K_PAGE = 2 ** (ADDRESS_BITS - SHIFT_8K) - 1;
 const LARGEST_64K_PAGE = 2 ** (ADDRESS_BITS - SHIFT_64K) - 1;
 
+/** Options of `createSun4uIopte`. */
 export interface Sun4uIopteOptions {
   /** Streaming buffer context, 0 .. 4095. Default 0: none. */
   readonly context?: number;

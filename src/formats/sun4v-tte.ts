@@ -39,6 +39,7 @@ export function sun4vAccessOf(attributes: number): 0 | Access {
   return (attributes & (READ | WRITE)) as 0 | Access;
 }
 
+/** TTE of sun4v's hypervisor, as its calls for PCI take it. */
 export const sun4vTte: EntryFormat = {
   name: "sun4v-tte",
   pageShifts: [SHIFT_8K],

@@ -11,6 +11,7 @@ import { append } from "../units/lists.ts";
 export interface FrozenPartition {
   /** The PE. powernv: the bridge's PE number. pseries: the PE address that firmware calls use. */
   readonly partition: number;
+  /** Names of the devices of the frozen partition. */
   readonly devices: readonly string[];
 }
 
@@ -20,6 +21,7 @@ export interface EehEvent extends FrozenPartition {
   readonly firstFault: Fault | undefined;
 }
 
+/** The result of a check for frozen partitions. */
 export interface EehReport {
   /** All faults that were recorded, oldest first. */
   readonly faults: readonly Fault[];

@@ -17,10 +17,13 @@ const TABLE_ALIGNMENT = 4096;
 
 /** One flat table. */
 export interface FlatTableOptions {
+  /** This thread's view of the memory that holds the table. */
   readonly memory: Memory;
+  /** Format of the entries. */
   readonly format: EntryFormat;
   /** log2 of the IO page size in bytes: one that the format has. */
   readonly pageShift: number;
+  /** Entries of the table: 1 .. 2^31 − 1. */
   readonly entries: number;
   /** Physical address of entry 0: a multiple of 4096, with the whole table inside memory. */
   readonly tableAddress: number;
@@ -28,7 +31,9 @@ export interface FlatTableOptions {
 
 /** One object per thread. Calls with a range throw InvalidArgumentError for entries outside of the table. */
 export abstract class FlatTableOps implements TableOps {
+  /** This thread's view of the memory that holds the table. */
   protected readonly memory: Memory;
+  /** Entries of the table. */
   protected readonly entries: number = 0;
   /** Writes and reads entries by address. */
   protected readonly entryMemory: EntryMemory;

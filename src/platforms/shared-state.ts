@@ -15,7 +15,9 @@ const VERSION = 2;
 
 /** The common part of the platforms' handles. */
 export interface PlatformHandle {
+  /** @internal */
   readonly state: SharedBuffer;
+  /** @internal */
   readonly table: TableHandle;
 }
 

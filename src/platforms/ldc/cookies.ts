@@ -17,7 +17,9 @@ export const SIZE_CODES: number = ldcMapEntry.pageShifts.length;
 
 /** A run of exported bytes that the other end reaches from one address on. */
 export interface LdcCookie {
+  /** The cookie: page size code, index in the map table, and offset in the page. */
   readonly address: bigint;
+  /** Bytes that the cookie covers. */
   readonly bytes: number;
 }
 

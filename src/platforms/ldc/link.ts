@@ -62,6 +62,7 @@ export class LdcLink {
     if (status !== EOK) throw new LdcError("EBUSY", `ldc_rx_qconf: the hypervisor answers status ${status}`);
   }
 
+  /** State of the channel, as the hypervisor answers now. */
   get state(): LinkState {
     if (this.#call(LDC_TX_GET_STATE) !== EOK) return "down";
     const state = Number(this.#args[2]);

@@ -37,6 +37,7 @@ import {
 const DEFAULT_ENTRIES = 8192;
 const DEFAULT_PAGE_SHIFT = 13;
 
+/** Options of `LdcPlatform.create`. */
 export interface LdcPlatformOptions {
   /** log2 of the size of exported pages in bytes: 13, 16, 19, 22, 25 or 28. Default 13. */
   readonly pageShift?: number;
@@ -50,6 +51,7 @@ export interface LdcPlatformOptions {
 
 /** Post it to another thread and attach there. Structured-cloneable. */
 export interface LdcPlatformHandle extends PlatformHandle {
+  /** @internal */
   readonly tableAddress: number;
 }
 
@@ -67,6 +69,7 @@ export interface LdcPiece {
  */
 export class LdcPlatform extends TablePlatform {
   readonly handle: LdcPlatformHandle;
+  /** @internal */
   readonly ops: LdcOps;
   /** This end of the link. */
   readonly link: LdcLink;

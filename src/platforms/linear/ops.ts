@@ -19,6 +19,7 @@ export const INVALIDATE_ALL_ABOVE = 1024;
 
 /** A flat table, and the registers that invalidate it. */
 export interface LinearOpsOptions extends FlatTableOptions {
+  /** This thread's view of the IOMMU's registers. */
   readonly registers: Registers;
 }
 
@@ -40,6 +41,7 @@ export class LinearOps extends FlatTableOps {
     this.#registers = options.registers;
   }
 
+  /** As `TableOps.setPages`. */
   setPages(first: number, pages: Float64Array, count: number, access: EntryAccess): Failure | undefined {
     this.checkRange(first, count);
     return this.entryMemory.setPages(this.addressOf(first), pages, count, access);

@@ -37,9 +37,11 @@ const FORMATS: ReadonlyMap<string, EntryFormat> = new Map(
   [powernvTce, sun4uIopte].map((format) => [format.name, format]),
 );
 
+/** Options of `LinearPlatform.create`. */
 export interface LinearPlatformOptions {
   /** "powernv-tce" or "sun4u-iopte". */
   readonly format: string;
+  /** The bus addresses of the table: page sizes 4 KiB to 16 GiB, as far as the format has them. */
   readonly window: DmaWindow;
   /** Physical address of the table: a multiple of 4096. Default: at the end of memory. */
   readonly tableAddress?: number;
@@ -49,8 +51,11 @@ export interface LinearPlatformOptions {
 
 /** Post it to another thread and attach there. Structured-cloneable. */
 export interface LinearPlatformHandle {
+  /** @internal */
   readonly format: string;
+  /** @internal */
   readonly tableAddress: number;
+  /** @internal */
   readonly table: TableHandle;
 }
 
@@ -58,10 +63,13 @@ export interface LinearPlatformHandle {
  * One thread's view: post the machine's handle and this one's, and `attach` in each other thread. `generic` is the table to map in.
  */
 export class LinearPlatform extends TablePlatform {
+  /** This thread's ops of the table. */
   readonly ops: LinearOps;
+  /** Format of the entries. */
   readonly format: EntryFormat;
   /** Physical address of the table, which takes `tableBytes` bytes. */
   readonly tableAddress: number;
+  /** Bytes of memory that the table takes. */
   readonly tableBytes: number;
 
   private constructor(

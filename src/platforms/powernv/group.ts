@@ -22,6 +22,7 @@ export interface GroupOwnership {
 
 /** Structured-cloneable: post it to another thread and `TableGroup.attach` there. */
 export interface TableGroupHandle {
+  /** @internal */
   readonly partition: number;
   /** The table of a legacy group. */
   readonly fixed?: PowernvTableHandle;
@@ -29,7 +30,9 @@ export interface TableGroupHandle {
 
 /** One thread's view. */
 export class TableGroup {
+  /** Structured-cloneable: post it to another thread and `TableGroup.attach` there. */
   readonly handle: TableGroupHandle;
+  /** Number of the group's partitionable endpoint (PE). */
   readonly partition: number;
   readonly #phb: Phb;
   /** This thread's view of a legacy group's table, once it exists. */

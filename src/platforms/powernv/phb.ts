@@ -61,6 +61,7 @@ export interface PhbDevice {
   readonly requesterId: number;
 }
 
+/** Options of `Phb.create`. */
 export interface PhbOptions {
   /** Determines the IO page sizes. Default "power9". */
   readonly generation?: PowerGeneration;
@@ -81,10 +82,15 @@ export interface PhbOptions {
 
 /** Structured-cloneable: post it to another thread and `Phb.attach` there. */
 export interface PhbHandle {
+  /** The processor generation, which decides the bridge's registers and TCE formats. */
   readonly generation: PowerGeneration;
+  /** Devices behind the bridge. */
   readonly devices: readonly PhbDevice[];
+  /** @internal */
   readonly rttAddress: number;
+  /** @internal */
   readonly pages: PhysicalPagesHandle;
+  /** @internal */
   readonly state: SharedBuffer;
   /** The threads that may attach. */
   readonly crew: CrewHandle;
@@ -103,11 +109,15 @@ const LEVELS_END_BELOW = 2 ** 32;
 
 /** One thread's view. */
 export class Phb {
+  /** Structured-cloneable: post it to another thread and `Phb.attach` there. */
   readonly handle: PhbHandle;
+  /** This thread's view of the machine. */
   readonly machine: Machine;
+  /** @internal */
   readonly registers: BridgeRegisters;
   /** Pages for levels. Recovered together with the bridge. */
   readonly pages: PhysicalPages;
+  /** @internal */
   readonly state: PhbState;
   /** The threads of the bridge and its tables. */
   readonly crew: Crew;

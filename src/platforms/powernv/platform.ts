@@ -24,7 +24,9 @@ import { PowernvTable, type PowernvTableHandle, type PowernvTableOptions } from 
 /** The initial PE of all devices. */
 const DEFAULT_PARTITION = 1;
 
+/** Options of `PowernvPlatform.create`. */
 export interface PowernvPlatformOptions {
+  /** The bridge. */
   readonly phb: PhbOptions;
   /** The table of the window. Default of `window`: 0. */
   readonly table: Omit<PowernvTableOptions, "window"> & { readonly window?: 0 | 1 };
@@ -32,7 +34,9 @@ export interface PowernvPlatformOptions {
 
 /** Structured-cloneable. */
 export interface PowernvPlatformHandle {
+  /** @internal */
   readonly phb: PhbHandle;
+  /** @internal */
   readonly table: PowernvTableHandle;
 }
 
@@ -40,8 +44,11 @@ export interface PowernvPlatformHandle {
  * One thread's view: post the machine's handle and this one's, and `attach` in each other thread. `generic` is the table to map in.
  */
 export class PowernvPlatform extends TablePlatform {
+  /** The bridge. */
   readonly phb: Phb;
+  /** The table of the platform's window. */
   readonly table: PowernvTable;
+  /** The table group of all devices of the bridge. */
   readonly group: TableGroup;
 
   private constructor(phb: Phb, table: PowernvTable, group: TableGroup) {

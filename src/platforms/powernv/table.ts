@@ -32,6 +32,7 @@ import {
 /** Windows of at least this size get 4 pools, smaller ones 1: PowerPC's defaults. */
 const FOUR_POOLS_FROM = 2n ** 30n;
 
+/** Options of a TCE table. */
 export interface PowernvTableOptions extends WindowShape {
   /** The window of a group that the table is made for: 0 begins at bus address 0, 1 at 2^59. */
   readonly window: 0 | 1;
@@ -45,12 +46,17 @@ export interface PowernvTableOptions extends WindowShape {
 
 /** Structured-cloneable: post it to another thread and attach there. */
 export interface PowernvTableHandle {
+  /** @internal */
   readonly index: number;
+  /** @internal */
   readonly generation: number;
+  /** @internal */
   readonly shape: WindowShape;
+  /** Which of the group's two windows the table is for. */
   readonly window: 0 | 1;
   /** Entries reserved at creation. */
   readonly reserved: readonly EntryRange[];
+  /** @internal */
   readonly table: TableHandle;
 }
 
@@ -67,8 +73,11 @@ const HANDLE = {
 export class PowernvTable {
   /** The generic table, with ops of this thread. */
   readonly generic: IommuTable;
+  /** This thread's ops of the table: a `PinnedTable` may enclose them. */
   readonly ops: TceOps;
+  /** @internal */
   readonly geometry: TceGeometry;
+  /** Structured-cloneable: post it to another thread and `PowernvTable.attach` there. */
   readonly handle: PowernvTableHandle;
   /** The entries found in an existing table; undefined except in the creator's view. */
   readonly leftovers: Leftovers | undefined;

@@ -44,6 +44,7 @@ const STATE_BYTES: number = 4 * (WINDOW_AT + WINDOW_WORDS);
 /** Raised with every change that another version could misread. Version 1 had no version word. */
 const STATE_VERSION = 4;
 
+/** Options of `PseriesPlatform.create`. */
 export interface PseriesPlatformOptions {
   /** The properties in the device tree. */
   readonly properties: DmaProperties;
@@ -54,6 +55,7 @@ export interface PseriesPlatformOptions {
   readonly region?: MemoryRange;
   /** True if calls for many TCEs are used. Default: as in the properties. */
   readonly multiTce?: boolean;
+  /** How long this thread repeats calls that the hypervisor answers with "busy". */
   readonly patience?: Patience;
   /** Options of the generic table. */
   readonly table?: TableOptions;
@@ -61,13 +63,19 @@ export interface PseriesPlatformOptions {
 
 /** Structured-cloneable. It has the dynamic window of the moment at which it was read. */
 export interface PseriesPlatformHandle {
+  /** @internal */
   readonly properties: DmaProperties;
+  /** @internal */
   readonly multiTce: boolean;
+  /** @internal */
   readonly patienceMs: number;
+  /** @internal */
   readonly state: SharedBuffer;
   /** Physical address of thread 0's list page; undefined: no list pages. */
   readonly listPages: number | undefined;
+  /** @internal */
   readonly place: TablePlace;
+  /** @internal */
   readonly dynamic: DynamicHandle | undefined;
 }
 
@@ -87,7 +95,9 @@ const PLACE = { liobn: "count", table: "table", options: "object" } as const;
  * window; `windows` has the dynamic window too. If the hypervisor refuses an entry, the mapping returns a `Failure`.
  */
 export class PseriesPlatform extends TablePlatform {
+  /** @internal */
   readonly ops: PseriesOps;
+  /** Logical IO bus number of the default window. */
   readonly liobn: number;
   readonly #handle: PseriesPlatformHandle;
   readonly #guest: GuestThread;

@@ -48,6 +48,7 @@ const MAX_THREADS = 256;
 /** Bytes of the flags of all threads. */
 export const FLAGS_BYTES: number = MAX_THREADS * THREAD_FLAGS_BYTES;
 
+/** Options of `Sun4uPlatform.create`. */
 export interface Sun4uPlatformOptions {
   /** 13 (8 KiB; default) or 16 (64 KiB). */
   readonly pageShift?: number;
@@ -65,15 +66,21 @@ export interface Sun4uPlatformOptions {
 
 /** Post it to another thread and attach there. Structured-cloneable. */
 export interface Sun4uPlatformHandle {
+  /** @internal */
   readonly platform: "sun4u";
+  /** @internal */
   readonly tableAddress: number;
+  /** @internal */
   readonly dummyAddress: number;
   /** The contexts that threads share; undefined without a streaming cache. */
   readonly contexts: SharedBuffer | undefined;
   /** Number of outstanding syncs of each thread number; undefined without a streaming cache. */
   readonly syncs: SharedBuffer | undefined;
+  /** @internal */
   readonly syncMilliseconds: number;
+  /** @internal */
   readonly lazy: boolean;
+  /** @internal */
   readonly table: TableHandle;
 }
 
@@ -92,6 +99,7 @@ const HANDLE = {
  * streaming cache that does not answer in time is the failure "platform-busy".
  */
 export class Sun4uPlatform extends TablePlatform {
+  /** @internal */
   readonly ops: Sun4uOps;
   /** Physical address of the TSB. */
   readonly tableAddress: number;

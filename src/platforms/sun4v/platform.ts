@@ -39,6 +39,7 @@ const ENTRY_BYTES = 8;
 const TSB_PAGE_ENTRIES: number = PAGE_BYTES / ENTRY_BYTES;
 const DEFAULT_THREADS = 32;
 
+/** Options of `Sun4vPlatform.create`. */
 export interface Sun4vPlatformOptions {
   /** Default "legacy". */
   readonly window?: Sun4vWindow;
@@ -63,7 +64,9 @@ export interface Sun4vPlatformOptions {
 export interface Sun4vPlatformHandle extends PlatformHandle {
   /** Number of the IOTSB; 0 in the legacy window. */
   readonly iotsb: number;
+  /** @internal */
   readonly listAddress: number;
+  /** @internal */
   readonly devices: readonly number[];
 }
 
@@ -76,7 +79,9 @@ const HANDLE = { iotsb: "count", listAddress: "count", devices: "list" } as cons
  */
 export class Sun4vPlatform extends TablePlatform {
   readonly handle: Sun4vPlatformHandle;
+  /** @internal */
   readonly ops: Sun4vOps;
+  /** The window: its kind (legacy or ATU) and its bus addresses. */
   readonly window: Sun4vWindow;
   readonly #machine: Machine;
   readonly #calls: Sun4vCalls;
