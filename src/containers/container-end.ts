@@ -32,14 +32,18 @@ const STATE_BYTES = 4;
 
 /** Structured-cloneable: post it to a thread that watches the container. */
 export interface ContainerHandle {
+  /** @internal */
   readonly state: SharedBuffer;
+  /** @internal */
   readonly structure: number;
+  /** The process: a number of `PinnedMemory.addOwner`. */
   readonly owner: number;
   /** The container's number as a user of regions. */
   readonly user: number;
 }
 
 export class ContainerEnd {
+  /** Structured-cloneable: post it to a thread that calls `ContainerEnd.watch`. */
   readonly handle: ContainerHandle;
   readonly #pinned: PinnedMemory;
   readonly #words: SharedWords;

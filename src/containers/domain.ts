@@ -11,7 +11,9 @@ import { checkWindow } from "../units/window.ts";
 
 /** A range of bus addresses in bytes; `last` is inclusive. */
 export interface AddressRange {
+  /** The first bus address, in bytes. */
   readonly first: bigint;
+  /** The last bus address, in bytes: inclusive, because 2^64 − 1 is an address. */
   readonly last: bigint;
 }
 
@@ -42,7 +44,9 @@ export interface Domain {
 
 /** The devices that a process gets together, and their domain. */
 export interface IommuGroup {
+  /** Number of the group: groups of one system have different ones. */
   readonly number: number;
+  /** The translations of the group's devices. */
   readonly domain: Domain;
 }
 

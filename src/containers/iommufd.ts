@@ -36,6 +36,7 @@ import {
   userPages,
 } from "./requests.ts";
 
+/** Options of an `IoAddressSpace`. */
 export interface IoAddressSpaceOptions {
   /** This thread's view. Each mapping that is not a copy takes one of its regions. */
   readonly pinned: PinnedMemory;
@@ -49,6 +50,7 @@ export interface IoAddressSpaceOptions {
 export interface IoMapRequest {
   /** Address in the owner's memory, in bytes. */
   readonly userAddress: bigint;
+  /** Length in bytes. */
   readonly bytes: bigint;
   /** What devices may do. 0 is refused with "EINVAL". */
   readonly access: 0 | Access;
@@ -58,10 +60,15 @@ export interface IoMapRequest {
 
 /** A copy to make: of a part of one mapping of another address space, or of this one. */
 export interface IoCopyRequest {
+  /** The address space that has the mapping. */
   readonly source: IoAddressSpace;
+  /** Bus address in the source. */
   readonly sourceIova: bigint;
+  /** Length in bytes. */
   readonly bytes: bigint;
+  /** Allowed accesses of devices. */
   readonly access: 0 | Access;
+  /** Bus address here. Default: the lowest free one. */
   readonly iova?: bigint;
 }
 

@@ -5,9 +5,13 @@ import type { AddressRange } from "./domain.ts";
 
 /** A mapping. Numbers are pages of 4 KiB: of the bus, of user memory. */
 export interface UserMapping {
+  /** The first bus page, of 4 KiB. */
   readonly busPage: number;
+  /** Number of pages of 4 KiB. */
   readonly pages: number;
+  /** The first user page, of 4 KiB. */
   readonly userPage: number;
+  /** Allowed accesses of devices. */
   readonly access: Access;
   /** The region that keeps its memory pinned. */
   readonly region: number;

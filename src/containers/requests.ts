@@ -18,7 +18,9 @@ export interface Header {
 
 /** A range of bus addresses, in bytes. */
 export interface BusRange {
+  /** Bus address of the first byte. */
   readonly iova: bigint;
+  /** Length in bytes. */
   readonly bytes: bigint;
 }
 

@@ -39,6 +39,7 @@ import {
 /** As the kernel's parameter dma_entry_limit: mappings of one container. */
 const DEFAULT_MAPPINGS = 65535;
 
+/** Options of a `Type1Container`. */
 export interface Type1Options {
   /** 1: unmapping a part divides a mapping. 2: it is refused. Default 2. */
   readonly version?: number;
@@ -64,6 +65,7 @@ export interface Type1Info {
 
 /** Methods answer error numbers by name. `caller`: the calling process; default: that which opened the container. Another one is "EPERM". */
 export class Type1Container {
+  /** The process that opened the container. */
   readonly owner: number;
   readonly #space: AddressSpace;
   readonly #end: ContainerEnd;
@@ -141,6 +143,7 @@ export class Type1Container {
     return undefined;
   }
 
+  /** The container's properties, as VFIO_IOMMU_GET_INFO answers them. */
   info(): Type1Info {
     return {
       pageBytes: this.#space.unitBytes,

@@ -13,9 +13,13 @@ import * as nvme from "./nvme-controller.ts";
 
 const { BLOCK_BYTES, COMPLETION_BYTES, NVME_PAGE_BYTES, OPCODE_READ, OPCODE_WRITE, SUBMISSION_BYTES } = nvme;
 
+/** The parts that a driver needs. */
 export interface NvmeDriverParts {
+  /** The DMA API of the controller: a `DmaDevice`, a `DirectDevice`, or a debugged one. */
   readonly dma: DmaOperations;
+  /** This thread's view of physical memory. */
   readonly memory: Memory;
+  /** The controller. */
   readonly device: nvme.NvmeController;
 }
 

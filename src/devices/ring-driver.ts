@@ -18,11 +18,15 @@ import { DESCRIPTOR_BYTES, DESCRIPTOR_LAST, DESCRIPTOR_OWNED, type RingNic } fro
 
 const BUFFER_BYTES = 2048;
 
+/** The parts that a driver needs. */
 export interface RingDriverParts {
+  /** The DMA API of the network card: a `DmaDevice`, a `DirectDevice`, or a debugged one. */
   readonly dma: DmaOperations;
+  /** This thread's view of physical memory. */
   readonly memory: Memory;
   /** Pages for receive buffers. */
   readonly pages: PhysicalPages;
+  /** The network card. */
   readonly device: RingNic;
 }
 

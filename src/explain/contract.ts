@@ -8,94 +8,137 @@ import type { Access, Clock, LineRef } from "../log/facts.ts";
 
 export type { Access, Clock, LineRef };
 
+/** Version of the answer. It is raised when a field changes its meaning or is removed. */
 export const VERSION = 1 as const;
 
+/** The whole answer for all inputs. */
 export interface Explanation {
+  /** Version of the answer. */
   readonly version: typeof VERSION;
+  /** The inputs, in the order in which they were given. */
   readonly inputs: readonly Input[];
+  /** The machine that the inputs are of. */
   readonly host: Host;
-  /** What the answer lacks: what the input would have held and does not, and messages that were read and for which no room was. */
+  /** Messages and events that the input does not hold, and messages for which the analysis had no room. */
   readonly lost: readonly Loss[];
   /** Most important first; a cause stands before its consequences. */
   readonly findings: readonly Finding[];
 }
 
+/** One input, and how it was read. */
 export interface Input {
+  /** Name of the file, as given. */
   readonly file: string;
+  /** Kinds of lines that were found. */
   readonly holds: readonly ("kernel-log" | "trace")[];
+  /** Number of lines. */
   readonly lines: number;
   /** Lines that look like messages of an IOMMU and could not be read. */
   readonly unread: { readonly count: number; readonly first: readonly LineRef[] };
 }
 
+/** The machine, as far as the inputs name its parts. */
 export interface Host {
+  /** Release of the kernel: `6.1.0-18-amd64`. */
   readonly kernel?: string;
+  /** IOMMUs that the inputs name. */
   readonly iommus: readonly string[];
+  /** Mode of the IOMMU: strict or lazy invalidation, or no translation. */
   readonly invalidation?: "strict" | "lazy" | "passthrough";
   /** Take it from a time of the log to get a time of the trace. */
   readonly clockOffsetSeconds?: number;
 }
 
+/** Something that the input should hold and does not, or for which the analysis had no room. */
 export interface Loss {
+  /** What was lost. */
   readonly what: "faults" | "messages" | "events";
+  /** How many were lost; absent: the number is unknown. */
   readonly count?: number;
+  /** Lines that show the loss. */
   readonly proof: readonly LineRef[];
-  /** What the loss means for the answer: one or two sentences. */
+  /** The effect of the loss on the answer: one or two sentences. */
   readonly effect: string;
 }
 
 /** A sentence that follows from lines. */
 export interface Statement {
+  /** The sentence. */
   readonly text: string;
+  /** Lines from which it follows. */
   readonly proof: readonly LineRef[];
 }
 
 /** `certain` follows from lines that are shown; `strong` has named rivals. */
 export type Certainty = "certain" | "strong" | "undecided";
 
+/** A possible verdict of a finding that is not certain. */
 export interface Candidate {
+  /** One of the verdicts of the finding's kind. */
   readonly verdict: string;
+  /** `strong`: evidence that other verdicts explain badly. `hint`: weak evidence, or none but frequency. */
   readonly weight: "strong" | "hint";
+  /** The evidence. */
   readonly because: readonly Statement[];
 }
 
+/** A verdict that the lines rule out. */
 export interface Exclusion {
+  /** One of the verdicts of the finding's kind. */
   readonly verdict: string;
+  /** Why it is ruled out. */
   readonly because: readonly Statement[];
 }
 
+/** One problem: messages or events of one requester and one class of reason. */
 export interface Finding {
+  /** The kind of problem. */
   readonly kind: Kind;
-  /** One of `VERDICTS[kind]`, or `undecided`. */
+  /** The cause: a verdict of `VERDICTS[kind]`, or `undecided`. */
   readonly verdict: string;
+  /** How far the lines decide the verdict. */
   readonly certainty: Certainty;
+  /** The device: `0000:02:00.0`, or as printed. */
   readonly device?: string;
+  /** Its driver. */
   readonly driver?: string;
+  /** Stream ID of an Arm SMMU. */
   readonly streamId?: string;
   /** The IOMMU that reports, as printed: `dmar2`, `arm-smmu-v3.0.auto`. */
   readonly iommu?: string;
+  /** Domain of the IOMMU, as printed. */
   readonly domain?: string;
+  /** Process address space ID. */
   readonly pasid?: string;
+  /** Bus address. */
   readonly iova?: string;
+  /** The access of the device. */
   readonly access?: Access;
   /** 4096: the lines name a page, not an address. */
   readonly granule?: 1 | 4096;
   /** Further addresses, at most 64, in the order in which they were seen. */
   readonly otherAddresses?: readonly string[];
+  /** The IOMMU's code and its text. */
   readonly reason?: { readonly code: string; readonly text: string };
   /** Events that were printed. The raw and the decoded form of one event count once. */
   readonly count: number;
+  /** Time of the first event, in seconds of `clock`. */
   readonly firstTime?: number;
+  /** Time of the last event, in seconds of `clock`. */
   readonly lastTime?: number;
   /** The clock of both times: `uptime` counts from the boot; `wall` from 1970, or from the beginning of the year if the log names none. */
   readonly clock?: Clock;
+  /** Consequences of the lines, whatever the cause. */
   readonly follows: readonly Statement[];
   /** Best first; `verdict` is among them unless it is certain. */
   readonly candidates: readonly Candidate[];
+  /** Verdicts that the lines rule out. */
   readonly excluded: readonly Exclusion[];
   /** An earlier reset, crash, time-out or power change of the same device. */
   readonly consequenceOf?: Statement;
+  /** The mapping at the address, from a trace. */
   readonly mapping?: MappingLife;
+  /** Lines of the messages or events. */
   readonly proof: readonly LineRef[];
   /** Commands that decide between the candidates, most useful first. */
   readonly record: readonly string[];
@@ -103,17 +146,25 @@ export interface Finding {
 
 /** The mapping that a fault is about. */
 export interface MappingLife {
+  /** Bus address of the mapping's first byte. */
   readonly iova: string;
+  /** Length in bytes. */
   readonly bytes: number;
+  /** Allowed accesses of the device. */
   readonly access: string;
+  /** Time of the map, in seconds of the trace's clock. */
   readonly mappedAt?: number;
+  /** Time of the unmap, in seconds of the trace's clock. */
   readonly unmappedAt?: number;
+  /** Time from the unmap to the report of the fault, in microseconds. */
   readonly afterUnmapMicroseconds?: number;
+  /** The device that got the address next. */
   readonly reusedBy?: string;
   /** The task that mapped it. */
   readonly by?: string;
 }
 
+/** Kinds of findings. docs/explain.md describes each, and its verdicts. */
 export type Kind =
   | "dma-fault"
   | "no-table"
@@ -184,4 +235,5 @@ export const VERDICTS: Readonly<Record<Kind, readonly string[]>> = {
   slow: ["slow-invalidation", "lock-contention", "uncached-size"],
 };
 
+/** Verdict of a finding whose lines do not decide. */
 export const UNDECIDED = "undecided";

@@ -86,7 +86,7 @@ export class Explainer {
     };
   }
 
-  /** What the rules conclude of all that was read, for documents and tests of single rules. */
+  /** The rules' conclusions from all inputs, for documents and tests of single rules. */
   conclusions(rules: readonly Rule[]): Conclusion[] {
     this.#group();
     return this.#groups.all.flatMap((group) => this.#conclusions(group, rules));

@@ -9,7 +9,9 @@ declare class TextEncoder {
 
 /** `file` is the name that line references have. */
 export interface InputText {
+  /** Name of the input, for the answer. */
   readonly file: string;
+  /** Its text. */
   readonly text: string;
 }
 

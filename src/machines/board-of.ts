@@ -3,12 +3,17 @@ import type { DmaMachine } from "../machine/contract.ts";
 import type { Platform } from "../platforms/platform.ts";
 import type { Board, BoardKind, BoardStatistics } from "./board.ts";
 
+/** The parts of a board. */
 export interface BoardParts {
+  /** The kind of the board. */
   readonly kind: BoardKind;
+  /** This thread's view of the machine. */
   readonly machine: DmaMachine;
+  /** This thread's view of the platform on it. */
   readonly platform: Platform;
   /** Memory from this physical address on belongs to the platform. */
   readonly firstAddress: number;
+  /** Returns the counters of the machine, of all threads. */
   readonly statistics: () => BoardStatistics;
   /** Closes this thread's view of the platform. Default: the platform's `close`. */
   readonly closePlatform?: () => void;

@@ -36,14 +36,19 @@ export interface BoardOptions {
 export interface BoardHandle {
   /** Name of the kind, for `attachBoard`. */
   readonly kind: string;
+  /** @internal */
   readonly machine: object;
+  /** @internal */
   readonly platform: object;
 }
 
 /** One thread's view of a board. All devices share one window and its table. */
 export interface Board {
+  /** The kind of the board. */
   readonly kind: BoardKind;
+  /** Structured-cloneable: post it to another thread and `attachBoard` there. */
   readonly handle: BoardHandle;
+  /** This thread's view of the machine. */
   readonly machine: DmaMachine;
   /** The generic table of the platform, over which a DmaDevice is made. */
   readonly table: IommuTable;
@@ -64,6 +69,7 @@ export interface Board {
   close(): void;
 }
 
+/** Counters of a board. */
 export interface BoardStatistics {
   /** Invalidations of the IOTLB, of a range or of all entries; "unknown" if the machine does not count them. */
   readonly invalidations: number | "unknown";

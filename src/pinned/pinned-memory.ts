@@ -87,6 +87,7 @@ import {
 } from "./regions.ts";
 import { checkUserMemory, USER_PAGE_SHIFT, USER_PAGES, type UserMemory } from "./user-memory.ts";
 
+/** Options of `PinnedMemory.create`. */
 export interface PinnedMemoryOptions {
   /** Bytes of physical memory from address 0 on: pages above can't be pinned. A multiple of 4096, below 8 TiB. */
   readonly memoryBytes: number;
@@ -106,8 +107,11 @@ export interface PinnedMemoryOptions {
 
 /** Structured-cloneable: post it to another thread and `PinnedMemory.attach` there. */
 export interface PinnedMemoryHandle {
+  /** @internal */
   readonly state: SharedBuffer;
+  /** @internal */
   readonly crew: CrewHandle;
+  /** @internal */
   readonly structure: number;
 }
 
@@ -136,7 +140,9 @@ const FIRST_NEW_USER = 2 ** 30;
 
 /** One thread's view: post `handle`, and `attach` in each other thread. */
 export class PinnedMemory {
+  /** Structured-cloneable: post it to another thread and `PinnedMemory.attach` there. */
   readonly handle: PinnedMemoryHandle;
+  /** The threads of the machine. This thread's membership. */
   readonly crew: Crew;
   /** This thread's number in the crew. */
   readonly thread: number;

@@ -70,15 +70,21 @@ const WRITES = 2;
 
 /** Structured-cloneable: post it to another thread and `PinnedTable.attach` there. */
 export interface PinnedTableHandle {
+  /** The bus addresses of the table. */
   readonly window: DmaWindow;
+  /** @internal */
   readonly state: SharedBuffer;
+  /** @internal */
   readonly structure: number;
 }
 
 /** An entry that is mapped. */
 export interface PinnedEntry {
+  /** The user page of 4 KiB. */
   readonly userPage: number;
+  /** Allowed accesses of the device. */
   readonly access: Access;
+  /** Number of the region that contains the page. */
   readonly region: number;
 }
 
@@ -93,7 +99,9 @@ interface MapRequest {
 
 /** One thread's view. */
 export class PinnedTable {
+  /** Structured-cloneable: post it to another thread and `PinnedTable.attach` there. */
   readonly handle: PinnedTableHandle;
+  /** The bus addresses of the table. */
   readonly window: DmaWindow;
   /** The process whose regions the entries lead to. */
   readonly owner: number;

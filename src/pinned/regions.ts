@@ -18,11 +18,15 @@ export const NONE = -1;
 
 /** What a slot says. Read it with the lock held, or while a count of the region is held: else it may be another region's already. */
 export interface Region {
+  /** The process that registered it. */
   readonly owner: number;
+  /** The first user page of 4 KiB. */
   readonly userPage: number;
+  /** Number of user pages. */
   readonly pages: number;
   /** log2 of the bytes of the smallest page that backs the region; bounded by the alignment of its address and size. */
   readonly backingShift: number;
+  /** True for memory of a device: it is not pinned or charged. */
   readonly isDevice: boolean;
 }
 

@@ -25,7 +25,9 @@ export interface UserMemory {
 
 /** A range of user pages. */
 export interface UserRange {
+  /** The first user page of 4 KiB. */
   readonly userPage: number;
+  /** Number of user pages. */
   readonly pages: number;
 }
 

@@ -14,17 +14,23 @@ import { expect } from "./expect.ts";
 
 /** One entry, byte for byte as it stands in memory. */
 export interface FormatExample {
+  /** log2 of the IO page size in bytes. */
   readonly pageShift: number;
+  /** Physical address divided by the IO page size. */
   readonly page: number;
+  /** The requested access. */
   readonly access: Access;
+  /** The bytes of the entry in memory, in ascending order of addresses. */
   readonly bytes: readonly number[];
 }
 
+/** The judge of a format: a second description of its entries, from the platform's manual. */
 export interface FormatOracle {
   /** Byte order of entries in memory. */
   readonly byteOrder: "big" | "little";
   /** The entry that the manual asks for. */
   entryBits(page: bigint, access: Access, pageShift: bigint): bigint;
+  /** Entries that were written down by hand. */
   readonly examples: readonly FormatExample[];
   /** Where the random pages begin; it stands in the case's name. Default: from the clock. */
   readonly seed?: number;
@@ -32,7 +38,9 @@ export interface FormatOracle {
   readonly rounds?: number;
 }
 
+/** A case that any test runner can run. */
 export interface ConformanceCase {
+  /** The case as a sentence, behind the name of the format or board. */
   readonly name: string;
   /** Throws InvariantError with the numbers when the law is broken. */
   run(): void;

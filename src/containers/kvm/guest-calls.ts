@@ -43,10 +43,13 @@ const RESERVED_BITS = 0xffc;
 
 /** A call that KVM leaves to user space. Results are stored over the arguments from `args[0]` on. */
 export interface GuestCall {
+  /** Number of the hypercall. */
   readonly number: number;
+  /** Arguments, and after the call the results. */
   readonly args: BigUint64Array;
 }
 
+/** Options of `GuestCalls`. */
 export interface GuestCallsOptions {
   /** This thread's view. */
   readonly tables: GuestTables;

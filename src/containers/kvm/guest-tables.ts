@@ -43,6 +43,7 @@ import {
 } from "./guest-layout.ts";
 import { GuestMemory, type GuestMemoryRange, guestPagesOf } from "./guest-memory.ts";
 
+/** Options of `GuestTables.create`. */
 export interface GuestTablesOptions {
   /** This thread's view. */
   readonly pinned: PinnedMemory;
@@ -58,7 +59,9 @@ export interface GuestTablesOptions {
 
 /** Structured-cloneable: post it to another thread and `GuestTables.attach` there. */
 export interface GuestTablesHandle {
+  /** @internal */
   readonly state: SharedBuffer;
+  /** @internal */
   readonly structure: number;
 }
 
@@ -74,8 +77,11 @@ export interface GuestWindow {
 
 /** Where a table's TCEs lie: `bytes` bytes from `byteOffset` on, 64 bits each, in the byte order of the processor. */
 export interface GuestTablePages {
+  /** The shared buffer. */
   readonly buffer: SharedBuffer;
+  /** Byte of the first TCE. */
   readonly byteOffset: number;
+  /** Size in bytes: 8 for each TCE. */
   readonly bytes: number;
 }
 
@@ -84,7 +90,9 @@ const NONE = -1;
 
 /** One thread's view. */
 export class GuestTables {
+  /** Structured-cloneable: post it to another thread and `GuestTables.attach` there. */
   readonly handle: GuestTablesHandle;
+  /** This thread's view of the pinned memory. */
   readonly pinned: PinnedMemory;
   /** The process of the VMM. */
   readonly owner: number;

@@ -37,8 +37,13 @@ import type { SpaprGroup, SpaprTable } from "./group.ts";
 import { ARGSZ, type CreateWindowRequest, type MemoryRequest, type RemoveWindowRequest } from "./requests.ts";
 import { SpaprWindows, type WindowInUse } from "./windows.ts";
 
+/**
+ * Version of the container's interface: 1 pins all of a process's memory up to its limit at ENABLE; 2 registers
+ * memory first.
+ */
 export type SpaprKind = "spapr-v1" | "spapr-v2";
 
+/** Options of a `SpaprContainer`. */
 export interface SpaprOptions {
   /** This thread's view. */
   readonly pinned: PinnedMemory;
@@ -52,16 +57,21 @@ export interface SpaprOptions {
 export interface SpaprInfo {
   /** The 32-bit window: its bus address and size in bytes; 0 if there is none. */
   readonly dma32Start: bigint;
+  /** Size of the 32-bit window in bytes; 0 if there is none. */
   readonly dma32Bytes: bigint;
   /** Windows that each group can have at a time, IO page sizes as log2 of bytes, most levels. Version 1: 0, [], 0. */
   readonly dynamicWindows: number;
+  /** IO page sizes of dynamic windows, as log2 of bytes. Version 1: []. */
   readonly pageShifts: readonly number[];
+  /** Most levels of a dynamic window's table. Version 1: 0. */
   readonly levels: number;
 }
 
 /** Methods answer error numbers by name. `caller`: the calling process; default: that which opened the container. Another one is "EPERM". */
 export class SpaprContainer {
+  /** Version of the container's interface. */
   readonly kind: SpaprKind;
+  /** The process that opened the container. */
   readonly owner: number;
   /** The container's number as a user of regions and charges. */
   readonly user: number;

@@ -15,6 +15,7 @@ export interface SpaprWindowShape {
 
 /** A table for a window: it may be in the same window of several groups. */
 export interface SpaprTable {
+  /** The bus addresses of the table. */
   readonly window: DmaWindow;
   /** Structured-cloneable: another thread attaches to the platform's table with it, for ops of its own. */
   readonly handle: object;
@@ -28,6 +29,7 @@ export interface SpaprTable {
 export interface DefaultWindow {
   /** Bus address of its first byte. */
   readonly base: bigint;
+  /** Size in bytes. */
   readonly bytes: bigint;
 }
 

@@ -16,6 +16,7 @@ import type { DefaultWindow, SpaprGroup, SpaprTable, SpaprWindowShape, WindowOps
 
 const LEVELS = 4;
 
+/** Options of `powernvSpaprGroup`. */
 export interface PowernvGroupOptions {
   /** This thread's views of all tables that are set in the group's windows. Default: none is set. */
   readonly tables?: readonly PowernvTable[];

@@ -3,16 +3,23 @@ import { type Header, MAP_ARGSZ, UNMAP_ARGSZ } from "../requests.ts";
 
 /** A range of user memory. */
 export interface MemoryRequest extends Header {
+  /** First byte in the memory of the process. */
   readonly userAddress: bigint;
+  /** Length in bytes. */
   readonly bytes: bigint;
 }
 
+/** A request for a dynamic window. */
 export interface CreateWindowRequest extends Header {
+  /** log2 of the IO page size in bytes. */
   readonly pageShift: number;
+  /** Size of the window in bytes: a power of two. */
   readonly windowBytes: bigint;
+  /** Levels of the table. */
   readonly levels: number;
 }
 
+/** A request to remove a window. */
 export interface RemoveWindowRequest extends Header {
   /** A bus address in the window. */
   readonly iova: bigint;

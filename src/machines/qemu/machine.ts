@@ -31,10 +31,12 @@ import { RefusalLog } from "./refusals.ts";
 import { QemuRegisters } from "./registers.ts";
 import { sun4u } from "./sun4u.ts";
 
+/** QEMU's machine: a sun4u with a sabre bridge, or a powernv9 with a PHB4. */
 export type QemuModelName = "sun4u" | "powernv";
 
 const MODELS: Readonly<Record<QemuModelName, QemuModel>> = { sun4u, powernv };
 
+/** Options of `QemuMachine.create`. */
 export interface QemuMachineOptions extends QemuPatience {
   /** Name or path of a QEMU to run instead of the model's. */
   readonly program?: string;
@@ -46,7 +48,9 @@ export interface QemuMachineOptions extends QemuPatience {
 
 /** Post it to another thread of this process and attach there. Structured-cloneable. */
 export interface QemuMachineHandle {
+  /** The machine that QEMU emulates. */
   readonly model: QemuModelName;
+  /** @internal */
   readonly qemu: QemuHandle;
   /** The threads that may attach. */
   readonly crew: CrewHandle;
@@ -58,6 +62,7 @@ export interface QemuMachineHandle {
  * thread was killed while it used the machine; QEMU was killed then), `qemu-closed`.
  */
 export class QemuMachine implements Machine {
+  /** Structured-cloneable: post it to another thread and `QemuMachine.attach` there. */
   readonly handle: QemuMachineHandle;
   /** The threads of the machine. QEMU has no state of threads; only tables and pages have. */
   readonly crew: Crew;

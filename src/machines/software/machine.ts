@@ -52,6 +52,7 @@ import { TranslationUnit } from "./translation.ts";
 /** Memory must end below: its number of pages, and of a direct window over it, is a positive 32-bit integer. */
 const MEMORY_END = 2 ** 43;
 
+/** The IOTLB of a machine. */
 export interface IotlbOptions {
   /** Number of translations: 0 (no IOTLB), or a power of two times `ways`; at most 65,536. Default 64. */
   readonly entries?: number;
@@ -63,6 +64,7 @@ export interface IotlbOptions {
   readonly seed?: number;
 }
 
+/** Options of `SoftwareMachine.create`. */
 export interface SoftwareMachineOptions {
   /** Size of the physical memory that the machine makes: a multiple of 4096, up to 4 GiB. Left out: `memory` is given. */
   readonly memoryBytes?: number;
@@ -76,6 +78,7 @@ export interface SoftwareMachineOptions {
   readonly partitions?: number;
   /** Windows of each partition: 1 .. 16. Default 1. */
   readonly windows?: number;
+  /** The IOTLB's geometry. */
   readonly iotlb?: IotlbOptions;
   /** Most attached threads: 1 .. 256. Default 32, or the crew's limit. */
   readonly threads?: number;
@@ -89,8 +92,11 @@ export interface SoftwareMachineOptions {
 
 /** Post it to another thread and attach there. Structured-cloneable. */
 export interface SoftwareMachineHandle {
+  /** @internal */
   readonly memory: PhysicalMemoryHandle;
+  /** @internal */
   readonly state: SharedBuffer;
+  /** Names of the devices. */
   readonly devices: readonly string[];
   /** The threads that may attach. */
   readonly crew: CrewHandle;
@@ -104,7 +110,9 @@ export interface SoftwareMachineStatistics {
   readonly walks: number;
   /** Pages that were found in the IOTLB. */
   readonly hits: number;
+  /** Invalidations of the IOTLB, of a range or of all entries. */
   readonly invalidations: number;
+  /** Refused DMAs, recorded or not. */
   readonly faults: number;
   /** Faults lost because the record was full. */
   readonly faultsLost: number;
@@ -126,6 +134,7 @@ export class SoftwareMachine implements DmaMachine {
   readonly attachment: Attachment;
   /** This thread's number in the crew. */
   readonly thread: number;
+  /** This thread's view of physical memory. */
   readonly memory: PhysicalMemory;
   readonly registers: ThreadRegisters;
   /** The translation unit, for register models and hypervisors. Platforms use those. */
@@ -244,10 +253,12 @@ export class SoftwareMachine implements DmaMachine {
     return device;
   }
 
+  /** Takes the recorded faults, oldest first; they are gone afterwards. */
   faults(): readonly Fault[] {
     return this.#faults.take();
   }
 
+  /** Counters of all threads since the machine was created. */
   statistics(): SoftwareMachineStatistics {
     return {
       walks: this.#sum(THREAD.walks),

@@ -13,15 +13,21 @@ import { BOARD_CASES, type BoardConformanceCase } from "./suite.ts";
 
 /** A page size and a number of levels of one kind, with the settings to run. */
 export interface MatrixCell {
+  /** The kind of board. */
   readonly kind: BoardKind;
+  /** log2 of the IO page size in bytes. */
   readonly pageShift: number;
+  /** Levels of the table. */
   readonly levels: number;
+  /** Settings with which the suite runs in this cell; at least one. */
   readonly settings: readonly BoardSetting[];
 }
 
 /** The counts of the cases that ran in a cell. */
 export interface CellCount {
+  /** The cell. */
   readonly cell: MatrixCell;
+  /** The cases that ran in it. */
   readonly cases: readonly BoardConformanceCase[];
 }
 

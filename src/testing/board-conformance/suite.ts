@@ -42,6 +42,7 @@ export const BOARD_CASES: readonly BoardCase[] = [
   ...PLATFORM,
 ];
 
+/** Options of `boardConformance`. */
 export interface BoardConformanceOptions {
   /** Makes the device whose coherent memory is tried. Default: a DmaDevice on the board's table. */
   readonly operations?: OperationsOf;
@@ -52,7 +53,9 @@ export interface BoardConformanceOptions {
   readonly shareBoard?: boolean;
 }
 
+/** A case of the suite, for one board kind and setting. */
 export interface BoardConformanceCase extends ConformanceCase {
+  /** The behaviour of the board that the case checks. */
   readonly behaviour: Behaviour;
   /** The last part of the name: what the case says of every board. */
   readonly sentence: string;

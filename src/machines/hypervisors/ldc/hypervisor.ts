@@ -22,6 +22,7 @@ import { LdcEnd } from "./end.ts";
 import { HEADER, LAYOUT_VERSION, type Layout, layoutOf, MAGIC, readLayout } from "./layout.ts";
 import { MapIn } from "./map-in.ts";
 
+/** Options of `LdcHypervisor.create`. */
 export interface LdcHypervisorOptions
   extends Pick<SoftwareMachineOptions, "threads" | "faultRecords" | "busyMilliseconds"> {
   /** Memory of end 0's domain in bytes: a multiple of 8 KiB. */
@@ -34,13 +35,16 @@ export interface LdcHypervisorOptions
 
 /** Post it to another thread and attach there. Structured-cloneable. */
 export interface LdcHypervisorHandle {
+  /** @internal */
   readonly machines: readonly [SoftwareMachineHandle, SoftwareMachineHandle];
+  /** @internal */
   readonly state: SharedBuffer;
 }
 
 /** One thread's view. */
 export class LdcHypervisor implements DmaMachine {
   readonly handle: LdcHypervisorHandle;
+  /** The two ends of the channel: the exporting guest, and the importing one. */
   readonly ends: readonly [LdcEnd, LdcEnd];
   /** Fault injection for calls of both ends. Counts of copies are in bytes. */
   readonly injection: CallInjection;

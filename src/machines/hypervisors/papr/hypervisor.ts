@@ -51,6 +51,7 @@ const PAGE_SHIFTS: readonly number[] = [12, 16, 21, 24, 25, 26, 27, 28, 34];
 /** End of the addresses of peers' registers, in pages of 4 KiB. */
 const PEERS_END_PAGE = 2 ** (46 - 12);
 
+/** Options of `PaprHypervisor.create`. */
 export interface PaprHypervisorOptions {
   /** The guest's memory in bytes: a multiple of 4096. The machine has more memory, for the hypervisor. */
   readonly memoryBytes: number;
@@ -58,6 +59,7 @@ export interface PaprHypervisorOptions {
   readonly bootMemoryBytes?: number;
   /** Default "papr". */
   readonly personality?: PersonalityName;
+  /** Names of the guest's devices. Default: one device. */
   readonly devices?: readonly string[];
   /** Default 32. */
   readonly threads?: number;
@@ -65,6 +67,7 @@ export interface PaprHypervisorOptions {
   readonly partitions?: number;
   /** The default window. Default: 1 GiB at 0x80000000, of 4 KiB pages. */
   readonly base?: bigint;
+  /** log2 of the bytes of the default window's IO pages. Default: 12. */
   readonly pageShift?: number;
   /** A power of two. */
   readonly entries?: number;
@@ -78,6 +81,7 @@ export interface PaprHypervisorOptions {
   readonly peers?: boolean;
   /** Injected answers of every thread's view, from its first call on. */
   readonly inject?: readonly InjectedAnswer[];
+  /** Options of the machine below. */
   readonly machine?: Pick<SoftwareMachineOptions, "iotlb" | "busyMilliseconds" | "faultRecords">;
 }
 
@@ -116,10 +120,15 @@ interface Setup {
   readonly inject: readonly InjectedAnswer[];
 }
 
+/** Structured-cloneable: post it to another thread and `PaprHypervisor.attach` there. */
 export interface PaprHypervisorHandle {
+  /** @internal */
   readonly machine: SoftwareMachineHandle;
+  /** @internal */
   readonly state: SharedBuffer;
+  /** @internal */
   readonly pages: PhysicalPagesHandle;
+  /** @internal */
   readonly setup: Setup;
 }
 
@@ -276,6 +285,7 @@ export class PaprHypervisor implements DmaMachine {
     store(this.#words, HEADER.memoryPages, Math.floor(bytes / PAGE_BYTES));
   }
 
+  /** Size of the guest's memory now, in bytes. */
   get guestMemoryBytes(): number {
     return load(this.#words, HEADER.memoryPages) * PAGE_BYTES;
   }
@@ -289,6 +299,7 @@ export class PaprHypervisor implements DmaMachine {
   get crew(): Crew {
     return this.machine.crew;
   }
+  /** This thread's number in the crew. */
   get thread(): number {
     return this.machine.thread;
   }

@@ -79,6 +79,7 @@ const WORD = { version: CallInjection.words, legacyEntries: 9, iotsbEntries: 10,
 const WORDS = 32;
 const VERSION = 1;
 
+/** Options of `Sun4vHypervisor.create`. */
 export interface Sun4vHypervisorOptions
   extends Pick<SoftwareMachineOptions, "devices" | "threads" | "iotlb" | "faultRecords" | "busyMilliseconds"> {
   /** Memory of the whole machine in bytes: a multiple of 8 KiB. The table of the legacy window lies at its end. */
@@ -89,7 +90,9 @@ export interface Sun4vHypervisorOptions
 
 /** Post it to another thread and attach there. Structured-cloneable. */
 export interface Sun4vHypervisorHandle {
+  /** @internal */
   readonly machine: SoftwareMachineHandle;
+  /** @internal */
   readonly state: SharedBuffer;
 }
 
