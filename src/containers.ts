@@ -1,6 +1,8 @@
 /**
  * "iova/containers": how a process gets devices and lets them at its memory, as VFIO and iommufd do it: containers of type 1, IO address
  * spaces, and what they map in.
+ *
+ * @module
  */
 export { ContainerEnd, type ContainerHandle } from "./containers/container-end.ts";
 export type { DirtyRange } from "./containers/dirty-pages.ts";
@@ -10,6 +12,8 @@ export {
   type IoAddressSpaceOptions,
   type IoCopyRequest,
   type IoMapRequest,
+  type IoPlace,
+  type IoRanges,
 } from "./containers/iommufd.ts";
 export { type GuestCall, GuestCalls, type GuestCallsOptions } from "./containers/kvm/guest-calls.ts";
 export type { GuestMemoryRange } from "./containers/kvm/guest-memory.ts";

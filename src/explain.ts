@@ -6,6 +6,8 @@
  * import { explainTexts } from "iova/explain";
  * const { findings } = explainTexts([{ file: "dmesg", text }]);
  * ```
+ *
+ * @module
  */
 export {
   type Access,
@@ -21,8 +23,10 @@ export {
   type LineRef,
   type Loss,
   type MappingLife,
+  type ReportedReason,
   type Statement,
   UNDECIDED,
+  type UnreadLines,
   VERDICTS,
   VERSION,
 } from "./explain/contract.ts";

@@ -1,6 +1,8 @@
 /**
  * `iova`: for programs that share an address range among threads, or map memory for devices. Runs in Node, browsers, Deno and Bun, with
  * SharedArrayBuffer. `iova/platform` has platforms and machines.
+ *
+ * @module
  */
 /// <reference lib="esnext.disposable" preserve="true" />
 export type { AreaConstraints, AreaLimits } from "./allocator/constraints.ts";
@@ -9,9 +11,19 @@ export type { Invalidator } from "./allocator/flush.ts";
 export type { HeldRange, HoldingState, OwnedRange } from "./allocator/inspect/ranges.ts";
 export type { AllocatorStatistics, PoolStatistics } from "./allocator/inspect/statistics.ts";
 export type { AllocateOptions, AllocatorOptions } from "./allocator/options.ts";
-export { PooledAllocator } from "./allocator/pooled-allocator.ts";
+export { type Enclosure, PooledAllocator } from "./allocator/pooled-allocator.ts";
 export type { AllocatorHandle } from "./allocator/state.ts";
-export type { CrewHandle, CrewOptions, CrewSeat, Reclaimed, ReclaimScope } from "./crew/crew.ts";
+export type {
+  Attachment,
+  CrewHandle,
+  CrewOptions,
+  CrewSeat,
+  Reclaimed,
+  ReclaimScope,
+  Recover,
+  Recovered,
+  Stage,
+} from "./crew/crew.ts";
 export { Crew } from "./crew/crew.ts";
 export { type Ending, reclaimOnExit } from "./crew/reclaim-on-exit.ts";
 export type {
@@ -28,7 +40,7 @@ export type { BounceOptions, DmaDeviceOptions } from "./dma/device-options.ts";
 export type { DeviceWindow, DirectWindow, TranslatedWindow } from "./dma/device-window.ts";
 export { DirectDevice } from "./dma/direct.ts";
 export { DmaPool, DmaPoolCorruption, type DmaPoolOptions } from "./dma/dma-pool.ts";
-export type { FaultInjectionOptions, FaultSchedule } from "./dma/fault-injection.ts";
+export type { FaultInjectionOptions, FaultSchedule, InjectedFaults } from "./dma/fault-injection.ts";
 export { FaultInjectingTable } from "./dma/fault-injection.ts";
 export type { DeviceLimits } from "./dma/limits.ts";
 export { isDmaPossible, largestMapping, mergeBoundary, requiredMask } from "./dma/queries.ts";
@@ -36,7 +48,7 @@ export type { ScatterElement } from "./dma/scatter-list.ts";
 export { ScatterList } from "./dma/scatter-list.ts";
 export { createDevice } from "./dma/windows.ts";
 export type { SharedBuffer } from "./shared/memory.ts";
-export type { LiveMapping, TableHandle, TableOptions } from "./table/iommu-table.ts";
+export type { LiveMapping, RecoverAround, TableHandle, TableOptions } from "./table/iommu-table.ts";
 export { IommuTable, iovaOf } from "./table/iommu-table.ts";
 export { listen, type MappingListener } from "./table/listen.ts";
 export type { FreeMisuse } from "./units/errors.ts";

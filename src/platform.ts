@@ -1,6 +1,8 @@
 /**
  * `iova/platform`: platforms, the machines they run on, and the contracts between these and the generic table. For programs that run a
  * platform, and for new platforms and machines.
+ *
+ * @module
  */
 /// <reference lib="esnext.disposable" preserve="true" />
 export type { EntryFormat } from "./formats/contract.ts";
@@ -25,16 +27,22 @@ export {
   type LdcHypervisorOptions,
 } from "./machines/hypervisors/ldc/hypervisor.ts";
 export {
+  type DynamicWindowOptions,
   PaprHypervisor,
   type PaprHypervisorHandle,
   type PaprHypervisorOptions,
+  type UserSpaceCall,
 } from "./machines/hypervisors/papr/hypervisor.ts";
+export type { InjectedAnswer } from "./machines/hypervisors/papr/injection.ts";
 export type { PersonalityName } from "./machines/hypervisors/papr/personalities.ts";
+export type { HypervisorStatistics } from "./machines/hypervisors/statistics.ts";
 export {
   Sun4vHypervisor,
   type Sun4vHypervisorHandle,
   type Sun4vHypervisorOptions,
 } from "./machines/hypervisors/sun4v/hypervisor.ts";
+export type { SoftwareDevice } from "./machines/software/device.ts";
+export type { Replacement } from "./machines/software/iotlb.ts";
 export {
   type IotlbOptions,
   SoftwareMachine,
@@ -43,8 +51,13 @@ export {
   type SoftwareMachineStatistics,
 } from "./machines/software/machine.ts";
 export { PhysicalMemory, type PhysicalMemoryHandle } from "./memory/physical-memory.ts";
-export { PhysicalPages, type PhysicalPagesHandle, type PhysicalPagesOptions } from "./memory/physical-pages.ts";
-export type { CheckedRegion, MemoryRegion } from "./memory/regions.ts";
+export {
+  PhysicalPages,
+  type PhysicalPagesHandle,
+  type PhysicalPagesOptions,
+  type PhysicalRange,
+} from "./memory/physical-pages.ts";
+export type { CheckedRegion, MemoryRegion, SharedWebAssemblyMemory } from "./memory/regions.ts";
 export {
   type OwnerOptions,
   PinnedMemory,
@@ -59,27 +72,44 @@ export type { EehEvent, EehReport } from "./platforms/eeh.ts";
 export { FlatTableOps, type FlatTableOptions } from "./platforms/flat-table.ts";
 export type { LdcCookie } from "./platforms/ldc/cookies.ts";
 export { type LdcErrno, LdcError } from "./platforms/ldc/errors.ts";
-export { LdcLink } from "./platforms/ldc/link.ts";
-export { LdcPlatform, type LdcPlatformHandle, type LdcPlatformOptions } from "./platforms/ldc/platform.ts";
+export { type CopyDirection, LdcLink, type LinkState, type MappedInPage } from "./platforms/ldc/link.ts";
+export {
+  type LdcPiece,
+  LdcPlatform,
+  type LdcPlatformHandle,
+  type LdcPlatformOptions,
+} from "./platforms/ldc/platform.ts";
 export { LinearDirtyLog } from "./platforms/linear/dirty-log.ts";
 export { LinearOps, type LinearOpsOptions } from "./platforms/linear/ops.ts";
 export { LinearPlatform, type LinearPlatformHandle, type LinearPlatformOptions } from "./platforms/linear/platform.ts";
 export { type Platform, type Resources, TablePlatform } from "./platforms/platform.ts";
-export { TableGroup } from "./platforms/powernv/group.ts";
+export type { WindowShape } from "./platforms/powernv/geometry.ts";
+export { type GroupOwnership, TableGroup, type TableGroupHandle } from "./platforms/powernv/group.ts";
 export { Phb, type PhbDevice, type PhbHandle, type PhbOptions } from "./platforms/powernv/phb.ts";
 export {
   PowernvPlatform,
   type PowernvPlatformHandle,
   type PowernvPlatformOptions,
 } from "./platforms/powernv/platform.ts";
+export type { BusRange } from "./platforms/powernv/reservations.ts";
 export { PowernvTable, type PowernvTableHandle, type PowernvTableOptions } from "./platforms/powernv/table.ts";
+export type { Patience } from "./platforms/pseries/calls.ts";
+export type { MemoryRange } from "./platforms/pseries/direct-memory.ts";
+export type { DynamicWindowRequest, NoDynamicWindow } from "./platforms/pseries/dynamic-windows.ts";
+export type { DmaProperties, DynamicWindowTokens, EehTokens } from "./platforms/pseries/papr.ts";
 export {
   PseriesPlatform,
   type PseriesPlatformHandle,
   type PseriesPlatformOptions,
 } from "./platforms/pseries/platform.ts";
-export type { PseriesWindow } from "./platforms/pseries/window-view.ts";
-export { Sun4uPlatform, type Sun4uPlatformHandle, type Sun4uPlatformOptions } from "./platforms/sun4u/platform.ts";
+export type { MappedWindow, PseriesWindow, TableWindow } from "./platforms/pseries/window-view.ts";
+export {
+  type StreamingResources,
+  Sun4uPlatform,
+  type Sun4uPlatformHandle,
+  type Sun4uPlatformOptions,
+} from "./platforms/sun4u/platform.ts";
+export type { Sun4vWindow } from "./platforms/sun4v/calls.ts";
 export { Sun4vPlatform, type Sun4vPlatformHandle, type Sun4vPlatformOptions } from "./platforms/sun4v/platform.ts";
 export type { EntryValue, MappingTable, TableOps } from "./table/contract.ts";
 export { type Errno, errnoCode, errnoOf, isErrno } from "./units/errno.ts";

@@ -6,6 +6,8 @@
  * import { statisticsOfText } from "iova/stat";
  * const { devices } = statisticsOfText(text);
  * ```
+ *
+ * @module
  */
 import type { StatAnswer } from "./statistics/contract.ts";
 import { readingOf } from "./statistics/reading.ts";
@@ -25,6 +27,7 @@ export type {
   LineClassReading,
   LiveNumbers,
   MapRate,
+  SizeClass,
   StatAnswer,
   TimePart,
   TraceReading,

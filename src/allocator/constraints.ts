@@ -8,6 +8,7 @@ import { checkKeys } from "../units/keys.ts";
 import type { DmaWindow } from "../units/numbers.ts";
 import { checkWindow } from "../units/window.ts";
 
+/** Where a range may lie. `areaConstraints` makes one from a device's limits. */
 export interface AreaConstraints {
   /** One past the last entry that may be used. */
   readonly limit: number;

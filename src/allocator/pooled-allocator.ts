@@ -88,7 +88,11 @@ import type { View } from "./view.ts";
 
 /** How the allocator is recovered together with the object that encloses it (a table). */
 export interface Enclosure {
-  /** Clears the entries of ranges that come back from a dead thread. Default: in lazy mode a flush. */
+  /**
+   * Clears the entries of ranges that come back from a dead thread. Default: in lazy mode a flush.
+   *
+   * @internal
+   */
   readonly forget?: Forget;
   /** The stage of its recovery. Default: "table". "part": the enclosing object enters the crew, and calls `recover`. */
   readonly stage?: Stage | "part";
@@ -639,7 +643,11 @@ export class PooledAllocator {
     return this.crew.reclaim(thread, scope).ranges.get(this.handle.structure) ?? [];
   }
 
-  /** This table's part of a reclaim. The enclosing object calls it, with the crew's recovery lock held. */
+  /**
+   * This table's part of a reclaim. The enclosing object calls it, with the crew's recovery lock held.
+   *
+   * @internal
+   */
   recover(thread: number, scope: ReclaimScope): Recovered {
     this.checkOpen();
     return this.#recovery.recover(thread, scope, this.#forget);

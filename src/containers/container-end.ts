@@ -42,6 +42,7 @@ export interface ContainerHandle {
   readonly user: number;
 }
 
+/** Lets another thread of a process end a container after the death of the thread that opened it. */
 export class ContainerEnd {
   /** Structured-cloneable: post it to a thread that calls `ContainerEnd.watch`. */
   readonly handle: ContainerHandle;

@@ -74,6 +74,21 @@ export interface IoCopyRequest {
 
 const END_OF_ADDRESSES = 2n ** 64n;
 
+/** Bus addresses that may be mapped. */
+export interface IoRanges {
+  /** Allowed ranges, in ascending order. */
+  readonly allowed: readonly AddressRange[];
+  /** Alignment of addresses and lengths, in bytes. */
+  readonly alignment: number;
+}
+
+/** The result of a map or a copy. */
+export interface IoPlace {
+  /** Bus address of the first byte. */
+  readonly iova: bigint;
+}
+
+/** An IO address space of iommufd. One thread's object. Calls answer error numbers by name. */
 export class IoAddressSpace {
   readonly #space: AddressSpace;
   readonly #end: ContainerEnd;
@@ -111,7 +126,7 @@ export class IoAddressSpace {
   }
 
   /** Bus addresses that may be mapped, and the alignment of addresses and lengths in bytes. */
-  ranges(): { readonly allowed: readonly AddressRange[]; readonly alignment: number } {
+  ranges(): IoRanges {
     return { allowed: allowedRanges(this.#space.domains), alignment: this.#space.unitBytes };
   }
 
@@ -163,7 +178,7 @@ export class IoAddressSpace {
    * 2^64. "EEXIST": a part of the fixed range is mapped. "ENOSPC": there is no free range. "ENOMEM": the limit of locked memory. "EFAULT": a page is not
    * present. "EBUSY": an IOMMU does not answer. All or nothing.
    */
-  map(request: IoMapRequest): { readonly iova: bigint } | Errno {
+  map(request: IoMapRequest): IoPlace | Errno {
     checkKeys("a map", request, { userAddress: "any", bytes: "any", access: "any", iova: "any" });
     const { userAddress, bytes, access, iova } = request;
     checkAddresses({ ...request }, "userAddress", "bytes");
@@ -180,7 +195,7 @@ export class IoAddressSpace {
    * source range is not in one mapping. "EPERM": the source has another owner, or is closed; or, when the copy should let devices write, the
    * mapping does not. Else as `map`.
    */
-  copy(request: IoCopyRequest): { readonly iova: bigint } | Errno {
+  copy(request: IoCopyRequest): IoPlace | Errno {
     checkKeys("a copy", request, { source: "object", sourceIova: "any", bytes: "any", access: "any", iova: "any" });
     const { source, sourceIova, bytes, access, iova } = request;
     if (!(source instanceof IoAddressSpace)) throw new InvalidArgumentError("source", source, "an IO address space");
@@ -291,6 +306,6 @@ export class IoAddressSpace {
   }
 }
 
-function answered({ busPage }: UserRequest, errno: Errno | undefined): { readonly iova: bigint } | Errno {
+function answered({ busPage }: UserRequest, errno: Errno | undefined): IoPlace | Errno {
   return errno ?? { iova: BigInt(busPage) << BigInt(USER_PAGE_SHIFT) };
 }

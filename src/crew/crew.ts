@@ -50,7 +50,7 @@ export type ReclaimScope = "in-flight" | "everything";
  * The order of recoveries: structures that block others come first; memory that a device may still reach comes last. "guest-table": tables of
  * guests, which change pinned tables. "process": what ends with the last thread of a process, before its tables can be given back.
  */
-const STAGES = [
+const STAGES: readonly Stage[] = [
   "hypervisor",
   "machine",
   "bridge",
@@ -60,8 +60,18 @@ const STAGES = [
   "table",
   "pinned",
   "pages",
-] as const;
-export type Stage = (typeof STAGES)[number];
+];
+/** A stage of a recovery. */
+export type Stage =
+  | "hypervisor"
+  | "machine"
+  | "bridge"
+  | "pinned-table"
+  | "guest-table"
+  | "process"
+  | "table"
+  | "pinned"
+  | "pages";
 
 /** The result of a structure's recovery. */
 export interface Recovered {
@@ -165,7 +175,9 @@ const SLOT_OFFERED = 4;
 
 /** One thread's view of a structure, with the recoveries that it has registered. */
 export class Attachment {
+  /** Number of the structure in the crew. */
   readonly structure: number;
+  /** @internal */
   readonly recoveries: { readonly stage: number; readonly recover: Recover }[] = [];
 
   constructor(structure: number) {

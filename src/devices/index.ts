@@ -1,6 +1,8 @@
 /**
  * `iova/devices`: two drivers that use only the DMA API, and models of their devices, as examples for other drivers and models. They run on
  * every platform.
+ *
+ * @module
  */
 /// <reference lib="esnext.disposable" preserve="true" />
 export { BLOCK_BYTES, MAX_BLOCKS, NvmeController } from "./nvme-controller.ts";

@@ -16,6 +16,7 @@ import { checkInteger } from "../units/errors.ts";
 export const SUBMISSION_BYTES = 64;
 export const COMPLETION_BYTES = 16;
 export const NVME_PAGE_BYTES = 4096;
+/** Bytes of a block. */
 export const BLOCK_BYTES = 512;
 /** Most blocks of one command: 128 pages, so that the list of pages fits one page. */
 export const MAX_BLOCKS = 1024;

@@ -34,6 +34,16 @@ export interface FaultInjectionOptions {
   readonly seed?: number;
 }
 
+/** Numbers of injected failures, by kind of call. */
+export interface InjectedFaults {
+  /** Failed allocations. */
+  readonly allocate: number;
+  /** Failed writes of entries. */
+  readonly set: number;
+  /** Failed calls of `publish`. */
+  readonly publish: number;
+}
+
 /** A table that fails on schedule and otherwise forwards every call. */
 export class FaultInjectingTable extends ForwardingTable {
   readonly #allocate: Faults;
@@ -52,7 +62,7 @@ export class FaultInjectingTable extends ForwardingTable {
   }
 
   /** Number of injected failures so far. */
-  get injected(): { readonly allocate: number; readonly set: number; readonly publish: number } {
+  get injected(): InjectedFaults {
     return {
       allocate: this.#allocate.schedule.failed,
       set: this.#set.schedule.failed,

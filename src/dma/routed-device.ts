@@ -38,10 +38,18 @@ import type { ScatterList } from "./scatter-list.ts";
 export class RoutedDevice implements DmaOperations {
   readonly #route: Route;
   readonly #lists: ListMapper;
-  /** Undefined if nothing is ever bounced. */
+  /**
+   * Undefined if nothing is ever bounced.
+   *
+   * @internal
+   */
   protected readonly bounced: BouncedTransfers | undefined;
   readonly #coherentRoute: Route;
-  /** The coherent memory of this device. */
+  /**
+   * The coherent memory of this device.
+   *
+   * @internal
+   */
   protected readonly coherent: CoherentBlocks | undefined;
 
   /** `coherentRoute`: the route of coherent memory. @throws InvalidArgumentError for options that need another one */

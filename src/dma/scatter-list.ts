@@ -34,7 +34,11 @@ export class ScatterList {
   readonly iovas: BigUint64Array;
   /** Output: the length of each segment in bytes. */
   readonly segmentBytes: Uint32Array;
-  /** The state of the mapping. Internal: only `mapSg` and `unmapSg` write it. */
+  /**
+   * The state of the mapping. Internal: only `mapSg` and `unmapSg` write it.
+   *
+   * @internal
+   */
   readonly mapping: ScatterListMapping;
   #length = 0;
 

@@ -25,6 +25,22 @@ export interface Explanation {
   readonly findings: readonly Finding[];
 }
 
+/** Lines that look like messages of an IOMMU and could not be read. */
+export interface UnreadLines {
+  /** Number of these lines. */
+  readonly count: number;
+  /** The first of them. */
+  readonly first: readonly LineRef[];
+}
+
+/** The reason of an IOMMU, as printed. */
+export interface ReportedReason {
+  /** Its code: `0x05`. */
+  readonly code: string;
+  /** Its text: `PTE Write access is not set`. */
+  readonly text: string;
+}
+
 /** One input, and how it was read. */
 export interface Input {
   /** Name of the file, as given. */
@@ -34,7 +50,7 @@ export interface Input {
   /** Number of lines. */
   readonly lines: number;
   /** Lines that look like messages of an IOMMU and could not be read. */
-  readonly unread: { readonly count: number; readonly first: readonly LineRef[] };
+  readonly unread: UnreadLines;
 }
 
 /** The machine, as far as the inputs name its parts. */
@@ -119,7 +135,7 @@ export interface Finding {
   /** Further addresses, at most 64, in the order in which they were seen. */
   readonly otherAddresses?: readonly string[];
   /** The IOMMU's code and its text. */
-  readonly reason?: { readonly code: string; readonly text: string };
+  readonly reason?: ReportedReason;
   /** Events that were printed. The raw and the decoded form of one event count once. */
   readonly count: number;
   /** Time of the first event, in seconds of `clock`. */

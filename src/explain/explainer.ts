@@ -86,7 +86,11 @@ export class Explainer {
     };
   }
 
-  /** The rules' conclusions from all inputs, for documents and tests of single rules. */
+  /**
+   * The rules' conclusions from all inputs, for documents and tests of single rules.
+   *
+   * @internal
+   */
   conclusions(rules: readonly Rule[]): Conclusion[] {
     this.#group();
     return this.#groups.all.flatMap((group) => this.#conclusions(group, rules));

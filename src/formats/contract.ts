@@ -16,6 +16,7 @@ import type { Access, EntryAccess } from "../units/numbers.ts";
 export const ENTRY_BYTES = 8;
 export const ENTRY_WORDS = 2;
 
+/** The format of a table's entries: two words of 32 bits each, which a platform writes and its IOMMU reads. */
 export interface EntryFormat {
   /** Unique name: "powernv-tce", "sun4u-iopte". */
   readonly name: string;

@@ -11,6 +11,7 @@ import { pseriesBoard } from "./boards/pseries.ts";
 import { sun4uBoard } from "./boards/sun4u.ts";
 import { sun4vAtuBoard, sun4vBoard } from "./boards/sun4v.ts";
 
+/** All boards of this process's machines. QEMU's are in `iova/qemu`. */
 export const BOARD_KINDS: readonly BoardKind[] = [
   linearTceBoard,
   linearIopteBoard,

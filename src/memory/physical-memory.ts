@@ -54,7 +54,11 @@ export class PhysicalMemory implements Memory {
   readonly handle: PhysicalMemoryHandle;
   /** One past the last byte of the last region. */
   readonly bytes: number = 0;
-  /** For the machine: its walk and its devices access memory by region. */
+  /**
+   * For the machine: its walk and its devices access memory by region.
+   *
+   * @internal
+   */
   readonly regions: Regions;
   // The region of the last access: most accesses are in the region of the one before.
   #base = 0;

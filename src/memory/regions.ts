@@ -14,12 +14,18 @@ const LONGEST_VIEW_BYTES = 2 ** 32;
 /** Most regions that an error names. */
 const MOST_NAMED = 8;
 
+/** A WebAssembly.Memory made with `shared: true`. */
+export interface SharedWebAssemblyMemory {
+  /** Its SharedArrayBuffer. */
+  readonly buffer: ArrayBufferLike;
+}
+
 /** A part of a buffer, at an address. Addresses and sizes are in bytes. */
 export interface MemoryRegion {
   /** Physical address of the first byte: a multiple of 4096, from 0 on. The end is at most 2^53 − 1. */
   readonly address: number;
   /** A SharedArrayBuffer, or a WebAssembly.Memory made with `shared: true`. */
-  readonly buffer: SharedBuffer | { readonly buffer: ArrayBufferLike };
+  readonly buffer: SharedBuffer | SharedWebAssemblyMemory;
   /** Where the region begins in the buffer: a multiple of 4. Default 0. */
   readonly offset?: number;
   /** A multiple of 4096. Default: up to the end of the buffer as it is now; a buffer that grows later does not lengthen the region. */

@@ -542,7 +542,11 @@ export class PinnedMemory {
 
   // For recoveries of containers, at the stage "table".
 
-  /** What a dead thread has taken and neither kept nor dropped, or was lowering. */
+  /**
+   * What a dead thread has taken and neither kept nor dropped, or was lowering.
+   *
+   * @internal
+   */
   handOf(thread: number): Hand | undefined {
     return handOf(this.#state, thread);
   }
@@ -550,6 +554,8 @@ export class PinnedMemory {
   /**
    * Settles the hand of a dead thread: its `take` counts as kept, or dropped; its `lower` as made, or not made. What no container settles: a take
    * is dropped, a `lower` is made. Can be repeated.
+   *
+   * @internal
    */
   settleHand(thread: number, isMade: boolean): void {
     settleHand(this.#state, thread, isMade);
@@ -558,12 +564,18 @@ export class PinnedMemory {
   /**
    * What a thread's part of the region's count holds: of this thread, or of a dead one. A container notes it before it lowers; then a recovery
    * knows what it has to be (`restoreCell`).
+   *
+   * @internal
    */
   cellOf(region: number, thread: number = this.thread): number {
     return load(this.#state.words, cellAt(this.#state, thread, region));
   }
 
-  /** Stores this or a dead thread's part of a region's count, and settles its hand. Can be repeated. */
+  /**
+   * Stores this or a dead thread's part of a region's count, and settles its hand. Can be repeated.
+   *
+   * @internal
+   */
   restoreCell(thread: number, region: number, value: number): void {
     this.#checkRegion(region);
     store(this.#state.words, cellAt(this.#state, thread, region), value | 0);

@@ -35,7 +35,11 @@ export abstract class FlatTableOps implements TableOps {
   protected readonly memory: Memory;
   /** Entries of the table. */
   protected readonly entries: number = 0;
-  /** Writes and reads entries by address. */
+  /**
+   * Writes and reads entries by address.
+   *
+   * @internal
+   */
   protected readonly entryMemory: EntryMemory;
   readonly #tableAddress: number = 0;
 

@@ -97,7 +97,7 @@ export interface DeviceStatistics {
   /** Pages of 4 KiB of all mappings made. */
   readonly pages: number;
   /** Mappings by size: above half of `atMostBytes`, up to `atMostBytes`. Classes without a mapping are left out. */
-  readonly sizes: readonly { readonly atMostBytes: number; readonly maps: number }[];
+  readonly sizes: readonly SizeClass[];
   /** Lifetimes of mappings whose map and unmap are recorded; null when there are no such mappings, or when the clock has no unit. */
   readonly lifetimes: Lifetimes | null;
   /** What was mapped and not yet unmapped. */
@@ -108,6 +108,14 @@ export interface DeviceStatistics {
   readonly hole: HoleNumbers | null;
   /** The recording in equal parts, in order of time. */
   readonly overTime: readonly TimePart[];
+}
+
+/** Mappings of more than half of `atMostBytes`, and at most `atMostBytes`. */
+export interface SizeClass {
+  /** The largest size of the class, in bytes: a power of two. */
+  readonly atMostBytes: number;
+  /** Mappings of the class. */
+  readonly maps: number;
 }
 
 /** Times from map to unmap, in microseconds. */

@@ -1,5 +1,7 @@
 /**
  * `iova/testing`: what tests of formats, platforms and machines made elsewhere start from.
+ *
+ * @module
  */
 /// <reference lib="esnext.disposable" preserve="true" />
 export type { DmaMachine, DmaMaster, Fault, Machine } from "../machine/contract.ts";

@@ -6,20 +6,53 @@
  */
 import { InvalidArgumentError } from "./errors.ts";
 
-const NUMBERS = {
+/** The name of an error number. Each call says which it answers, and when. */
+export type Errno =
   /** The caller may not do this: wrong process, or wrong order of calls. */
+  | "EPERM"
+  /** No such table, region or group. */
+  | "ENOENT"
+  /** There is no such process. */
+  | "ESRCH"
+  /** No window or region there, or it is being released. */
+  | "ENXIO"
+  /** The request is longer than the interface allows. */
+  | "E2BIG"
+  /** Another thread holds the lock and does not release it: repeat the call later. */
+  | "EAGAIN"
+  /** The limit of locked memory is reached, or there is no room. */
+  | "ENOMEM"
+  /** No memory at that user address. */
+  | "EFAULT"
+  /** In use, or the IOMMU does not answer. */
+  | "EBUSY"
+  /** A part of the range is mapped or registered. */
+  | "EEXIST"
+  /** No such device or domain. */
+  | "ENODEV"
+  /** An argument is not aligned, empty, out of range, or an unknown flag. */
+  | "EINVAL"
+  /** The container has no such call. */
+  | "ENOTTY"
+  /** No free range, entry or slot. */
+  | "ENOSPC"
+  /** Outside of the range that the container allows. */
+  | "ERANGE"
+  /** The end lies beyond 2^64. */
+  | "EOVERFLOW"
+  /** The IOMMU does not support it. */
+  | "EOPNOTSUPP"
+  /** An address is not allowed, or is reserved. */
+  | "EADDRINUSE";
+
+const NUMBERS: Readonly<Record<Errno, number>> = {
   EPERM: 1,
   ENOENT: 2,
-  /** There is no such process. */
   ESRCH: 3,
-  /** No window or region there, or it is being released. */
   ENXIO: 6,
   E2BIG: 7,
-  /** Another thread holds the lock and does not release it: repeat the call later. */
   EAGAIN: 11,
-  /** The limit of locked memory is reached, or there is no room. */
   ENOMEM: 12,
-  /** No memory at that user address. */
   EFAULT: 14,
   EBUSY: 16,
   EEXIST: 17,
@@ -31,10 +64,7 @@ const NUMBERS = {
   EOVERFLOW: 75,
   EOPNOTSUPP: 95,
   EADDRINUSE: 98,
-} as const;
-
-/** The name of an error number. */
-export type Errno = keyof typeof NUMBERS;
+};
 
 const NAMES: ReadonlyMap<number, Errno> = new Map(
   Object.entries(NUMBERS).map(([name, number]) => [number, name as Errno]),

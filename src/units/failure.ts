@@ -15,31 +15,43 @@ export const OWNER_UNRESPONSIVE = -8;
 export const IN_USE = -9;
 export const OUT_OF_MEMORY = -10;
 
-const NAMES = [
-  /** No free range of this length is left in the part of the table that the request allows. */
-  "table-full",
-  /** The device's mask lies below the window, or leaves fewer entries than asked for. */
-  "mask-too-low",
-  /** The request can't lie between two segment boundaries. */
-  "longer-than-boundary",
-  /** The table has fewer entries than asked for. */
-  "longer-than-table",
-  /** The platform can't take the request now; the same call may succeed later. */
-  "platform-busy",
-  /** The platform refuses the request. */
-  "platform-refused",
-  /** This thread may not wait (a browser's main thread), and the lock was held for longer than 1 ms. */
-  "would-block",
-  /** The thread that holds the lock did not release it within the time limit, and was not declared dead. */
-  "owner-unresponsive",
-  /** Some of the entries are allocated. */
-  "in-use",
-  /** Not enough free pages of physical memory, for coherent memory or bounce buffers. */
-  "out-of-memory",
-] as const;
-
 /** Why a request failed. All are expected in a running system. */
-export type Failure = (typeof NAMES)[number];
+export type Failure =
+  /** No free range of this length is left in the part of the table that the request allows. */
+  | "table-full"
+  /** The device's mask lies below the window, or leaves fewer entries than asked for. */
+  | "mask-too-low"
+  /** The request can't lie between two segment boundaries. */
+  | "longer-than-boundary"
+  /** The table has fewer entries than asked for. */
+  | "longer-than-table"
+  /** The platform can't take the request now; the same call may succeed later. */
+  | "platform-busy"
+  /** The platform refuses the request. */
+  | "platform-refused"
+  /** This thread may not wait (a browser's main thread), and the lock was held for longer than 1 ms. */
+  | "would-block"
+  /** The thread that holds the lock did not release it within the time limit, and was not declared dead. */
+  | "owner-unresponsive"
+  /** Some of the entries are allocated. */
+  | "in-use"
+  /** Not enough free pages of physical memory, for coherent memory or bounce buffers. */
+  | "out-of-memory";
+
+/** In the order of the codes: NAMES[-1 - code]. */
+const NAMES: readonly Failure[] = [
+  "table-full",
+  "mask-too-low",
+  "longer-than-boundary",
+  "longer-than-table",
+  "platform-busy",
+  "platform-refused",
+  "would-block",
+  "owner-unresponsive",
+  "in-use",
+  "out-of-memory",
+];
+
 /** A failure as the hot path returns it: -1 .. -10. */
 export type FailureCode = -1 | -2 | -3 | -4 | -5 | -6 | -7 | -8 | -9 | -10;
 

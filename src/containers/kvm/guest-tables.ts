@@ -96,9 +96,17 @@ export class GuestTables {
   readonly pinned: PinnedMemory;
   /** The process of the VMM. */
   readonly owner: number;
-  /** Looks guest memory up. */
+  /**
+   * Looks guest memory up.
+   *
+   * @internal
+   */
   readonly memory: GuestMemory;
-  /** Changes entries. */
+  /**
+   * Changes entries.
+   *
+   * @internal
+   */
   readonly changes: GuestChanges;
   readonly #state: GuestState;
   readonly #thread: number;
@@ -248,7 +256,11 @@ export class GuestTables {
 
   // What vCPUs do: guest-calls.ts.
 
-  /** Finds the table of a liobn. False: there is none. `changes` answers "ENXIO" if it is removed later. */
+  /**
+   * Finds the table of a liobn. False: there is none. `changes` answers "ENXIO" if it is removed later.
+   *
+   * @internal
+   */
   find(liobn: number, into: FoundTable): boolean {
     if (this.#isClosed) throw viewClosed();
     const { words } = this.#state;
@@ -271,6 +283,8 @@ export class GuestTables {
   /**
    * Looks whether a guest page, which lies at this user page, could be mapped in all attached hardware tables. "ENOENT": a part is not registered;
    * "ENXIO": it is being released, or this thread has no view of a hardware table; "EFAULT", "EINVAL": the IO page does not fit the memory behind it.
+   *
+   * @internal
    */
   check(found: FoundTable, userPage: number): Errno | undefined {
     for (let which = 0; which < MOST_HARDWARE; which++) {

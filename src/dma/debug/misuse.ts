@@ -3,7 +3,7 @@
  * docs/dma-debug.md has a table of all kinds.
  */
 import type { Access } from "../../units/numbers.ts";
-import type { DmaOperations } from "../contract.ts";
+import type { DmaOperations, MappingPart } from "../contract.ts";
 
 /** Where a call was made: the owner of the device at that time (option `owner`), and the call stack, innermost frame first. */
 export interface Place {
@@ -36,9 +36,11 @@ export interface MappingDescription {
 export type DebuggedCall = Exclude<keyof DmaOperations, "failureOf" | "holderOf" | "translate"> | "deviceRemoved";
 
 interface Misuse<Kind extends string> {
+  /** The kind of misuse. */
   readonly kind: Kind;
   /** Option `device`. */
   readonly device: string;
+  /** The method that was called. */
   readonly call: DebuggedCall;
   /** Where the wrong call was made. */
   readonly misused: Place;
@@ -52,18 +54,26 @@ export interface KnownMapping {
   readonly mapped: Place;
 }
 
+/** A mapping that was unmapped, and where. */
+export interface FreedMapping extends KnownMapping {
+  /** The call that unmapped it. */
+  readonly freed: Place;
+}
+
 /** A failure (name or code), or another value that is not a mapping, was unmapped or synced. */
 export interface ErrorValueMisuse extends Misuse<"free-error-value" | "sync-error-value"> {
+  /** The value. */
   readonly found: unknown;
 }
 
 /** Nothing is mapped at this address. */
 export interface UnmappedMisuse extends Misuse<"free-unmapped" | "sync-unmapped"> {
+  /** The mapping, as the call describes it. */
   readonly found: MappingDescription;
   /** The mapping that contains the address, if there is one. */
   readonly inside: KnownMapping | undefined;
   /** The last mapping at this address, and where it was freed, if its record still exists. */
-  readonly before: (KnownMapping & { readonly freed: Place }) | undefined;
+  readonly before: FreedMapping | undefined;
 }
 
 /** The mapping at this address has other properties than the call says. */
@@ -79,27 +89,37 @@ export interface MismatchMisuse
     | "sync-for-cpu-to-device"
     | "sync-for-device-from-device"
   > {
+  /** The mapping, as the call describes it. */
   readonly found: MappingDescription;
+  /** The mapping, as it was made. */
   readonly expected: MappingDescription;
+  /** The call that made it. */
   readonly mapped: Place;
 }
 
 /** A result was used without a call of `failureOf`. Only with `checkResults`. */
 export interface UncheckedMisuse extends Misuse<"result-not-checked"> {
+  /** The mapping, as it was made. */
   readonly expected: MappingDescription;
+  /** The call that made it. */
   readonly mapped: Place;
 }
 
 /** A sync goes beyond the mapping. */
 export interface SyncRangeMisuse extends Misuse<"sync-out-of-range"> {
-  readonly found: { readonly offset: number; readonly bytes: number };
+  /** The part that the sync names. */
+  readonly found: MappingPart;
+  /** The mapping, as it was made. */
   readonly expected: MappingDescription;
+  /** The call that made it. */
   readonly mapped: Place;
 }
 
 /** The memory to map is not reachable by devices (option `dmaAble`). */
 export interface NotDmaAbleMisuse extends Misuse<"map-not-dma-able"> {
+  /** Physical address of the memory. */
   readonly address: bigint;
+  /** Length in bytes. */
   readonly bytes: number;
   /** Index of the element in the list; undefined for `map`. */
   readonly element: number | undefined;
@@ -109,26 +129,35 @@ export interface NotDmaAbleMisuse extends Misuse<"map-not-dma-able"> {
 export interface SegmentMisuse extends Misuse<"map-segment-too-long" | "map-segment-across-boundary"> {
   /** Index in the list's output. */
   readonly segment: number;
+  /** Bus address of the segment. */
   readonly iova: bigint;
+  /** Length of the segment in bytes. */
   readonly bytes: number;
+  /** The device's longest segment in bytes. */
   readonly maxSegmentBytes: number;
+  /** No segment crosses a multiple of this mask + 1. */
   readonly boundaryMask: bigint;
 }
 
 /** Two live mappings let a device write the same cache line: a sync of one loses the data of the other. */
 export interface OverlapMisuse extends Misuse<"map-overlapping-lines"> {
+  /** The new mapping. */
   readonly found: MappingDescription;
   /** Physical address of the first cache line that both have. */
   readonly cacheLine: bigint;
+  /** The earlier mapping. */
   readonly other: KnownMapping;
 }
 
 /** A cache line has so many live mappings that a leak is likely. */
 export interface OverlapCountMisuse extends Misuse<"map-too-many-overlaps"> {
+  /** The new mapping. */
   readonly found: MappingDescription;
+  /** Physical address of the cache line. */
   readonly cacheLine: bigint;
   /** Number of other mappings that have the line. */
   readonly overlaps: number;
+  /** The limit. */
   readonly maxOverlaps: number;
   /** One of them. */
   readonly other: KnownMapping;
@@ -136,6 +165,7 @@ export interface OverlapCountMisuse extends Misuse<"map-too-many-overlaps"> {
 
 /** A device was removed while it had live mappings. */
 export interface RemovedMisuse extends Misuse<"removed-with-live-mappings"> {
+  /** Number of its live mappings. */
   readonly count: number;
   /** The oldest. */
   readonly example: KnownMapping;
@@ -143,6 +173,7 @@ export interface RemovedMisuse extends Misuse<"removed-with-live-mappings"> {
 
 /** The debug mode has run out of records and has switched itself off. */
 export interface OutOfRecordsMisuse extends Misuse<"out-of-records"> {
+  /** Number of records: option `capacity`. */
   readonly capacity: number;
 }
 

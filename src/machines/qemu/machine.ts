@@ -11,7 +11,7 @@
  */
 
 import { Crew, type CrewHandle, checkCrew } from "../../crew/crew.ts";
-import type { DmaMaster, Fault, Machine } from "../../machine/contract.ts";
+import type { DmaMaster, Fault, Machine, Memory, Registers } from "../../machine/contract.ts";
 import { checkHandle } from "../../table/handle.ts";
 import { InvalidArgumentError } from "../../units/errors.ts";
 import { checkKeys } from "../../units/keys.ts";
@@ -66,8 +66,10 @@ export class QemuMachine implements Machine {
   readonly handle: QemuMachineHandle;
   /** The threads of the machine. QEMU has no state of threads; only tables and pages have. */
   readonly crew: Crew;
-  readonly memory: QemuMemory;
-  readonly registers: QemuRegisters;
+  /** This thread's view of physical memory. */
+  readonly memory: Memory;
+  /** This thread's view of the IOMMU's registers. */
+  readonly registers: Registers;
   /** Physical memory below this address belongs to firmware. */
   readonly firstFreeByte: number;
   /** Refused DMAs are detected by QEMU's log. Devices don't notice them, and no register records them. */

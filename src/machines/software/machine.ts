@@ -130,14 +130,23 @@ export class SoftwareMachine implements DmaMachine {
   readonly handle: SoftwareMachineHandle;
   /** The threads of the machine, its tables and its pages. `crew.reclaim` recovers a dead thread in all of them. */
   readonly crew: Crew;
-  /** The attachment to the crew, to which a hypervisor adds its recoveries. */
+  /**
+   * The attachment to the crew, to which a hypervisor adds its recoveries.
+   *
+   * @internal
+   */
   readonly attachment: Attachment;
   /** This thread's number in the crew. */
   readonly thread: number;
   /** This thread's view of physical memory. */
   readonly memory: PhysicalMemory;
+  /** @internal */
   readonly registers: ThreadRegisters;
-  /** The translation unit, for register models and hypervisors. Platforms use those. */
+  /**
+   * The translation unit, for register models and hypervisors. Platforms use those.
+   *
+   * @internal
+   */
   readonly translation: TranslationUnit;
   readonly #state: SharedWords;
   readonly #layout: Layout;

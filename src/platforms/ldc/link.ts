@@ -26,12 +26,14 @@ import {
   LINK_UP,
 } from "./services.ts";
 
+/** State of the channel, as the hypervisor answers. */
 export type LinkState = "down" | "up" | "reset";
 /** "in": into this end's memory. "out": out of it. */
 export type CopyDirection = "in" | "out";
 
 /** A page of the other end, mapped at a real address of this end. */
 export interface MappedInPage {
+  /** Real address of the page at this end. */
   readonly address: number;
   /** Permissions of this end's CPUs: 1 read, 2 write, 4 execute. */
   readonly permissions: number;

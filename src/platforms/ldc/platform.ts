@@ -59,6 +59,7 @@ export interface LdcPlatformHandle extends PlatformHandle {
 export interface LdcPiece {
   /** Physical address, and length: multiples of 8. */
   readonly address: number;
+  /** Length in bytes: a multiple of 8. */
   readonly bytes: number;
 }
 

@@ -84,6 +84,7 @@ export class TableGroup {
     return TableGroup.attach(phb, { partition });
   }
 
+  /** True for a group with fixed tables, of `createLegacy`: it has no windows to set. */
   get isLegacy(): boolean {
     return load(this.#phb.state.words, this.#at + GROUP.kind) === LEGACY;
   }
@@ -137,10 +138,12 @@ export class TableGroup {
     return this.#phb.locked("opening bypass", () => this.#fillLocked(1, BYPASS));
   }
 
+  /** Closes the bypass; without a bypass nothing happens. Returns the failure of the bridge. */
   closeBypass(): Failure | undefined {
     return this.#phb.locked("closing bypass", () => (this.hasBypass ? this.#emptyLocked(1) : undefined));
   }
 
+  /** True if the second window bypasses translation. */
   get hasBypass(): boolean {
     return windowOf(this.#phb.state, this.partition, 1) === BYPASS;
   }
@@ -195,6 +198,7 @@ export class TableGroup {
     return failure;
   }
 
+  /** True from `takeOwnership` to the release. */
   get isOwned(): boolean {
     return load(this.#phb.state.words, this.#at + GROUP.owned) !== 0;
   }

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { EntryValue } from "../../table/contract.ts";
 import { TableGroup } from "./group.ts";
+import type { TceOps } from "./ops.ts";
 import { machineWith, phbOn, readAt } from "./set-up.model.ts";
 
 function twoLevels() {
@@ -81,7 +82,7 @@ test("a hole reads as empty, and clearing it makes no level; entries on both sid
   assert.deepEqual(get(ops, 4004), { page: 9, access: 3 });
   // Right behind a hole of one level: a hole ends where its level does.
   assert.equal(ops.set(10 * 512, 2, 5, 3), undefined);
-  assert.equal(ops.endOfHole(9 * 512 + 7), 10 * 512);
+  assert.equal((ops as TceOps).endOfHole(9 * 512 + 7), 10 * 512);
   ops.clear(9 * 512, 513);
   assert.deepEqual([get(ops, 10 * 512).access, get(ops, 10 * 512 + 1).access], [0, 3]);
 });

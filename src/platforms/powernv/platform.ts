@@ -29,7 +29,10 @@ export interface PowernvPlatformOptions {
   /** The bridge. */
   readonly phb: PhbOptions;
   /** The table of the window. Default of `window`: 0. */
-  readonly table: Omit<PowernvTableOptions, "window"> & { readonly window?: 0 | 1 };
+  readonly table: Omit<PowernvTableOptions, "window"> & {
+    /** Which of the group's two windows the table has. Default: 0. */
+    readonly window?: 0 | 1;
+  };
 }
 
 /** Structured-cloneable. */

@@ -18,7 +18,9 @@ export const LEAST_FREE_ENTRIES = 2048;
 
 /** Bus addresses [start, end). */
 export interface BusRange {
+  /** The first bus address, in bytes. */
   readonly start: bigint;
+  /** One past the last bus address, in bytes. */
   readonly end: bigint;
 }
 

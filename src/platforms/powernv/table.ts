@@ -6,6 +6,7 @@
 import type { ReclaimScope, Recover, Recovered } from "../../crew/crew.ts";
 import { tagOf } from "../../shared/lock.ts";
 import { compareExchange, load, peek, poke, store } from "../../shared/memory.ts";
+import type { TableOps } from "../../table/contract.ts";
 import { checkHandle } from "../../table/handle.ts";
 import { IommuTable, type TableHandle, type TableOptions } from "../../table/iommu-table.ts";
 import { checkInteger, IovaError } from "../../units/errors.ts";
@@ -74,12 +75,16 @@ export class PowernvTable {
   /** The generic table, with ops of this thread. */
   readonly generic: IommuTable;
   /** This thread's ops of the table: a `PinnedTable` may enclose them. */
-  readonly ops: TceOps;
+  readonly ops: TableOps;
   /** @internal */
   readonly geometry: TceGeometry;
   /** Structured-cloneable: post it to another thread and `PowernvTable.attach` there. */
   readonly handle: PowernvTableHandle;
-  /** The entries found in an existing table; undefined except in the creator's view. */
+  /**
+   * The entries found in an existing table; undefined except in the creator's view.
+   *
+   * @internal
+   */
   readonly leftovers: Leftovers | undefined;
   readonly #phb: Phb;
 

@@ -28,6 +28,7 @@ import {
 const BUSY_MILLISECONDS = 1;
 export const DEFAULT_PATIENCE_MS = 1000;
 
+/** How long a thread repeats calls that the hypervisor answers with "busy". */
 export interface Patience {
   /** Limit of the sum of waits that a call may request, in milliseconds: 0 .. 200,000. Default 1000. */
   readonly patienceMs?: number;

@@ -7,7 +7,9 @@ import type { PseriesOps } from "./ops.ts";
 
 /** A range of the guest's memory. Both fields are multiples of 4096. */
 export interface MemoryRange {
+  /** Physical address of the first byte. */
   readonly address: number;
+  /** Length in bytes. */
   readonly bytes: number;
 }
 

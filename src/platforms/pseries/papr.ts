@@ -100,7 +100,9 @@ export const RESET_STATE_FROZEN = 2;
 export interface DmaProperties {
   /** The default window: "ibm,dma-window". */
   readonly liobn: number;
+  /** Bus address of the default window, in bytes. */
   readonly base: bigint;
+  /** Size of the default window, in bytes. */
   readonly bytes: bigint;
   /** log2 of its page size; 12 if the tree has no such property. */
   readonly pageShift: number;
@@ -110,6 +112,7 @@ export interface DmaProperties {
   readonly devices: readonly string[];
   /** The address of the PE in firmware calls. */
   readonly configAddress: number;
+  /** The unit id of the PE's bridge (BUID), in firmware calls. */
   readonly unitId: bigint;
   /** Undefined: no dynamic windows. */
   readonly tokens?: DynamicWindowTokens;

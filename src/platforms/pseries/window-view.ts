@@ -43,11 +43,14 @@ export interface TablePlace {
 
 /** A window with a table: the default window, or a dynamic one that is not direct. */
 export interface TableWindow extends TranslatedWindow {
+  /** Its bus addresses. */
   readonly window: DmaWindow;
+  /** Its table. This thread's view. */
   readonly table: IommuTable;
 }
 /** A direct window: all memory is mapped in advance. */
 export interface MappedWindow extends DirectWindow {
+  /** Its bus addresses. */
   readonly window: DmaWindow;
 }
 /** A window for `createDevice`. */

@@ -94,6 +94,12 @@ const HANDLE = {
   table: "table",
 } as const;
 
+/** Platform-specific resources of sun4u. */
+export type StreamingResources = {
+  /** Taken contexts of the streaming cache: at most 4095. */
+  readonly streamingContexts: number;
+};
+
 /**
  * One thread's view: post the machine's handle and this one's, and `attach` in each other thread. `generic` is the table to map in. A
  * streaming cache that does not answer in time is the failure "platform-busy".
@@ -205,7 +211,7 @@ export class Sun4uPlatform extends TablePlatform {
   }
 
   /** Number of taken contexts of the streaming cache: at most 4095. Exact while no other thread runs. */
-  override get resources(): { readonly streamingContexts: number } {
+  override get resources(): StreamingResources {
     return { streamingContexts: this.#contexts?.taken ?? 0 };
   }
 

@@ -8,13 +8,21 @@ import type { DmaWindow } from "../../units/numbers.ts";
 
 /** What is tried pairwise: every two values of two options meet on every kind of board. */
 export const CHOICES = {
+  /** Pools of the allocator; "large pool": 2, and option `largePool`. */
   pools: [1, 2, 16, "large pool"],
+  /** Entries of the table. */
   entries: [128, 2048],
+  /** Reserved ranges. */
   reserved: ["none", "some"],
+  /** Option `cache` of the allocator. */
   cache: ["none", "fifo"],
+  /** Option `invalidate` of the allocator. */
   invalidate: ["strict", "lazy"],
+  /** Threads that use the board. */
   threads: [1, 2],
+  /** Option `merge` of the device. */
   merge: [true, false],
+  /** Limits of the device. */
   limits: ["none", "short segments", "boundary", "alignment", "mask"],
 } as const;
 

@@ -44,9 +44,17 @@ export interface LdcHypervisorHandle {
 /** One thread's view. */
 export class LdcHypervisor implements DmaMachine {
   readonly handle: LdcHypervisorHandle;
-  /** The two ends of the channel: the exporting guest, and the importing one. */
+  /**
+   * The two ends of the channel: the exporting guest, and the importing one.
+   *
+   * @internal
+   */
   readonly ends: readonly [LdcEnd, LdcEnd];
-  /** Fault injection for calls of both ends. Counts of copies are in bytes. */
+  /**
+   * Fault injection for calls of both ends. Counts of copies are in bytes.
+   *
+   * @internal
+   */
   readonly injection: CallInjection;
   /** The calls of end 0's domain. */
   readonly hypercall: Hypercall;

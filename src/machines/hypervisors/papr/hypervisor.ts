@@ -37,6 +37,7 @@ import { checkKeys, type OptionTypes } from "../../../units/keys.ts";
 import { largest } from "../../../units/lists.ts";
 import type { SoftwareDevice } from "../../software/device.ts";
 import { SoftwareMachine, type SoftwareMachineHandle, type SoftwareMachineOptions } from "../../software/machine.ts";
+import type { HypervisorStatistics } from "../statistics.ts";
 import { EehServices } from "./eeh-services.ts";
 import { configAddressOf, EEH_TOKENS, Firmware, TOKENS, UNIT_ID } from "./firmware.ts";
 import { type InjectedAnswer, Injector } from "./injection.ts";
@@ -85,6 +86,7 @@ export interface PaprHypervisorOptions {
   readonly machine?: Pick<SoftwareMachineOptions, "iotlb" | "busyMilliseconds" | "faultRecords">;
 }
 
+/** Dynamic windows of a partition. */
 export interface DynamicWindowOptions {
   /** Most windows of a partition, including the default one. Default 2. */
   readonly slots?: number;
@@ -134,7 +136,9 @@ export interface PaprHypervisorHandle {
 
 /** A call that KVM leaves to user space. */
 export interface UserSpaceCall {
+  /** Number of the hypercall. */
   readonly number: number;
+  /** Arguments, and after the call the results. */
   readonly args: BigUint64Array;
 }
 
@@ -271,7 +275,7 @@ export class PaprHypervisor implements DmaMachine {
   }
 
   /** Sums over all threads since the machine was created. */
-  statistics(): { readonly invalidations: number; readonly hypercalls: number } {
+  statistics(): HypervisorStatistics {
     const geometry = geometryOf(this.handle.setup);
     let hypercalls = 0;
     for (let thread = 0; thread < geometry.threads; thread++)

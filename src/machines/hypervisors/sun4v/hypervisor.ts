@@ -61,6 +61,7 @@ import { checkKeys } from "../../../units/keys.ts";
 import { SoftwareMachine, type SoftwareMachineHandle, type SoftwareMachineOptions } from "../../software/machine.ts";
 import { closed, PASSED, STILL_IN_FLIGHT } from "../../software/threads.ts";
 import { CallInjection } from "../injection.ts";
+import type { HypervisorStatistics } from "../statistics.ts";
 import { HypervisorTable, isMisaligned } from "./tables.ts";
 
 /** Format code of the entries in walk.ts. */
@@ -99,7 +100,11 @@ export interface Sun4vHypervisorHandle {
 /** One thread's view: the guest's machine and, for tests, the hypervisor. */
 export class Sun4vHypervisor implements DmaMachine {
   readonly handle: Sun4vHypervisorHandle;
-  /** Fault injection for calls. */
+  /**
+   * Fault injection for calls.
+   *
+   * @internal
+   */
   readonly injection: CallInjection;
   /** Real memory [0, guestBytes) belongs to the guest. */
   readonly guestBytes: number;
@@ -181,7 +186,7 @@ export class Sun4vHypervisor implements DmaMachine {
     return this.machine.thread;
   }
   /** Sums over all threads since the machine was created. */
-  statistics(): { readonly invalidations: number; readonly hypercalls: number } {
+  statistics(): HypervisorStatistics {
     return { invalidations: this.machine.statistics().invalidations, hypercalls: this.injection.calls };
   }
   faults(): readonly Fault[] {
