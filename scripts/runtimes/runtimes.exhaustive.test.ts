@@ -70,10 +70,16 @@ for (const runtime of missing === undefined ? runtimes() : []) {
 
   if (runtime.runsTypeScript) {
     test(`${name} runs the examples of the package`, () => {
-      assert.match(printedBy(runtime, ["examples/workers.ts"]), /came back: true\nentries taken: 0/);
       assert.match(printedBy(runtime, ["examples/viommu.ts"]), /, 0 of them wrong;/);
-      assert.match(printedBy(runtime, ["examples/vmm.ts"]), /the process has ended: 0 pages pinned/);
       assert.match(printedBy(runtime, ["examples/user-driver.ts"]), /./);
+    });
+  }
+
+  // They reclaim at a worker's exit, which Deno tells of too early.
+  if (runtime.runsTypeScript && name !== "Deno") {
+    test(`${name} runs the examples of the package that kill a worker`, () => {
+      assert.match(printedBy(runtime, ["examples/workers.ts"]), /came back: true\nentries taken: 0/);
+      assert.match(printedBy(runtime, ["examples/vmm.ts"]), /the process has ended: 0 pages pinned/);
     });
   }
 }

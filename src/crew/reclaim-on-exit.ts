@@ -19,6 +19,8 @@ export interface Ending {
  * attached to. Resolves to the result of `reclaim`, or to undefined when the worker had given its number back itself. Rejects with the
  * error of `reclaim`; call `crew.reclaim(seat.thread, …)` later to repeat it. Call this function right after starting the worker, because
  * it can't see an earlier exit.
+ *
+ * Not for workers in Deno, whose `exit` may come before the thread has ended: docs/threads.md says what to do there.
  */
 export function reclaimOnExit(
   worker: Ending,

@@ -21,32 +21,52 @@ function work(board, thread) {
   driver.unmap(mapping);
 }
 
+/** Deno tells of a terminated worker's exit before its thread has ended: there, the lock that the worker holds comes free at its end. */
+const inDeno = globalThis.Deno !== undefined;
+const lockOf = (seat) => `thread ${seat.thread}`;
+
+/** Resolves when the worker's thread has ended, and its number is recovered. */
+async function ended(worker, crew, seat) {
+  if (!inDeno) return reclaimOnExit(worker, crew, seat);
+  await new Promise((resolve) => worker.once("message", resolve)); // it has its lock
+  return navigator.locks.request(lockOf(seat), () =>
+    crew.holds(seat) ? crew.reclaim(seat.thread, "everything") : undefined,
+  );
+}
+
+/** Takes the worker's lock. Returns what gives it back; the end of the thread does so too. */
+function holdLock(seat) {
+  return new Promise((held) => {
+    void navigator.locks.request(lockOf(seat), () => new Promise((release) => held(release)));
+  });
+}
+
 if (isMainThread) {
   const board = boardNamed("linear-tce").create({ memoryBytes: 2 ** 22, entries: 1024, devices: [DEVICE], threads: 4 });
   const { crew } = board;
   const start = (kind) => {
     const seat = crew.addThread();
     const worker = new Worker(new URL(import.meta.url), { workerData: { kind, seat, handle: board.handle } });
-    return { worker, ended: reclaimOnExit(worker, crew, seat) };
+    return { worker, end: ended(worker, crew, seat) };
   };
   const [killed, ...others] = [start("killed"), start("done"), start("done")];
   killed.worker.once("message", () => void killed.worker.terminate());
-  work(board, 0);
   for (const { worker } of others) worker.on("error", (error) => console.log(`a worker failed: ${error.message}`));
-  const reclaimed = await killed.ended;
+  work(board, 0);
+  const reclaimed = await killed.end;
   const came = reclaimed?.ranges.get(board.table.allocator.handle.structure) ?? [];
-  await Promise.all(others.map(({ ended }) => ended));
+  await Promise.all(others.map(({ end }) => end));
   board.table.allocator.drain();
   console.log(`ranges of the killed thread that came back: ${came.length >= 50 ? "at least 50" : came.length}`);
   console.log(`entries taken: ${board.table.statistics().taken}`);
 } else {
   const { kind, seat, handle } = workerData;
+  const release = inDeno ? await holdLock(seat) : () => {};
   const board = attachBoard(handle, Crew.attach(seat));
   const forever = kind === "killed";
-  if (forever) {
-    for (let kept = 0; kept < 50; kept++) board.table.allocator.allocate(2);
-    parentPort.postMessage("holds 50 ranges");
-  }
+  if (forever) for (let kept = 0; kept < 50; kept++) board.table.allocator.allocate(2);
+  parentPort.postMessage("begins");
   for (let round = 0; forever || round < ROUNDS; round++) work(board, seat.thread);
   board.close();
+  release();
 }
