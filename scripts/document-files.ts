@@ -5,7 +5,7 @@ import { ROOT } from "./root.ts";
 
 /** Text by path from the root, with `/`. */
 export function documentFiles(): Map<string, string> {
-  const left = ["node_modules", "build", ".git"];
+  const left = ["node_modules", "build", "dist", ".git"];
   const top = readdirSync(ROOT).filter((name) => !left.includes(name));
   const inside = top
     .filter((name) => statSync(join(ROOT, name)).isDirectory())

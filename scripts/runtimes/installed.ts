@@ -1,14 +1,16 @@
 /**
- * Runtimes and a bundler from npm, in a folder of their own (scripts/runtimes/node_modules): in the clone's node_modules, the package `node`
- * would put another Node before the system's. Installed when a test first needs them: 420 MB, half a minute.
+ * Runtimes and a bundler from npm, in a folder of their own, build/runtimes: in the clone's node_modules, the package `node` would put another
+ * Node before the system's. Installed when a test first needs them: 420 MB, half a minute.
  */
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ROOT } from "../root.ts";
 import { run, runNpm, type ToolResult } from "../tool.ts";
 
-const FOLDER = join(ROOT, "scripts", "runtimes");
+/** What is installed: package.json and its lockfile. */
+const WANTED = join(ROOT, "scripts", "runtimes");
+const FOLDER = join(ROOT, "build", "runtimes");
 const STAMP = join(FOLDER, "node_modules", ".installed");
 
 /** A program that runs JavaScript. */
@@ -23,12 +25,14 @@ export interface Runtime {
 /** Undefined if the runtimes are installed, which this does at need; else why they can't be. */
 export function needRuntimes(): string | undefined {
   const wanted = createHash("sha256")
-    .update(readFileSync(join(FOLDER, "package-lock.json")))
+    .update(readFileSync(join(WANTED, "package-lock.json")))
     .digest("hex");
   if (existsSync(STAMP) && readFileSync(STAMP, "utf8") === wanted) return undefined;
-  console.log("installing Node 24, Bun, Deno and vite in scripts/runtimes …");
+  console.log("installing Node 24, Bun, Deno and vite in build/runtimes …");
+  mkdirSync(FOLDER, { recursive: true });
+  for (const file of ["package.json", "package-lock.json"]) cpSync(join(WANTED, file), join(FOLDER, file));
   const { status, said } = runNpm(["ci", "--no-audit", "--no-fund", "--loglevel=error"], FOLDER);
-  if (status !== 0) return `npm ci in scripts/runtimes failed: ${said.trim().split("\n").slice(-3).join("; ")}`;
+  if (status !== 0) return `npm ci in build/runtimes failed: ${said.trim().split("\n").slice(-3).join("; ")}`;
   writeFileSync(STAMP, wanted);
   return undefined;
 }
