@@ -241,7 +241,7 @@ async function bundleTypes(root, entries) {
 /** A file's opening comment is about the file: in the bundle it would become that of the first declaration, unless that has its own. */
 function withoutHeaders() {
   const transform = (code) => ({
-    code: code.replace(/^\/\*\*(?:(?!\*\/)[\s\S])*\*\/\s*(?=import|\/\/\/|\/\*\*|export [{*t])/, ""),
+    code: code.replace(/^\/\*\*(?:(?!\*\/)[\s\S])*\*\/\s*(?=import|\/\/\/|\/\*\*|export (?:type )?[{*])/, ""),
     map: null,
   });
   return { name: "without-headers", transform };
