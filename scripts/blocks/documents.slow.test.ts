@@ -9,8 +9,7 @@ import { runTranscript } from "./transcripts.ts";
 
 /** What does not run here, and why. */
 const NOT_RUN: readonly string[] = [
-  "README.md: console: clones, and takes 40 s; the tests of `npm start` are scripts/ready.slow.test.ts",
-  "README.md: console: is the exhaustive tests themselves",
+  "README.md: sh: a path of your own",
   "docs/capture.md: console: needs root and a fault",
   "docs/decisions/broken-in-between.md: sh: is a part of the exhaustive tests",
   "docs/guides/debugging-dma.md: console: needs root and a fault",
