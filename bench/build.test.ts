@@ -1,7 +1,9 @@
 /** Tests of what is compared with what. */
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { test } from "node:test";
-import { type Build, baseFor, nameOf, THIS_BUILD } from "./build.ts";
+import { fileURLToPath } from "node:url";
+import { type Build, baseFor, inForm, nameOf, openBuild, THIS_BUILD } from "./build.ts";
 import { single } from "./cases/single.ts";
 import { CROWD, threads } from "./cases/threads.ts";
 import type { BenchCase, Cell } from "./cell.ts";
@@ -36,10 +38,10 @@ test("a cell that the base does not have, or that does other work there, is not 
 
 test("where the base lacks a cell, our driver plays the base's allocator, if it can", () => {
   const crowd = threads.cells(QUICK, 1).find(({ at }) => at === CROWD) as Cell;
-  const base = { ...buildOf(single), url: "file:///elsewhere/build/" };
+  const base = { ...buildOf(single), url: "file:///elsewhere/dist/iova.js" };
   const { work } = crowd;
   assert.deepEqual(baseFor([crowd], base, true, 1).twins.get(crowd), {
-    cell: { ...crowd, work: { ...work, build: "file:///elsewhere/build/" } },
+    cell: { ...crowd, work: { ...work, build: "file:///elsewhere/dist/iova.js" } },
     player: "this build",
   });
 });
@@ -50,5 +52,19 @@ test("the base's cells are made at the scale and with the seed of this run", () 
     assert.equal(baseFor(own, buildOf(single), true, seed).twins.size, own.length);
     assert.equal(baseFor(own, buildOf(single), true, seed + 1).twins.size, 0);
     assert.equal(baseFor(own, buildOf(single), false, seed).twins.size, 0);
+  }
+});
+
+test("the bundle that users get is measured, or the build that the compiler writes", async () => {
+  const root = fileURLToPath(new URL("../..", import.meta.url));
+  const opened = [await openBuild(root, "bundled"), await openBuild(root, "unbundled")];
+  for (const builds of [opened, [THIS_BUILD, inForm("unbundled")]]) {
+    assert.deepEqual(
+      builds.map(({ worker, url }) => [fileURLToPath(worker), fileURLToPath(url)]),
+      [
+        [join(root, "build/bench/bundled/iova-cell.worker.js"), join(root, "dist/iova.js")],
+        [join(root, "build/bench/cell.worker.js"), join(root, "build/src/allocator/pooled-allocator.js")],
+      ],
+    );
   }
 });

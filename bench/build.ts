@@ -13,27 +13,40 @@ import { FULL, QUICK, type Scale } from "./scale.ts";
 
 export interface Build {
   readonly cases: readonly BenchCase[];
-  /** URL of its folder, as `Work.build` has it. */
+  /** URL of the module that has its pooled allocator, as `Work.build` has it. */
   readonly url: string;
   readonly full: Scale;
   readonly quick: Scale;
   /** The file of its worker threads. */
   readonly worker: URL;
-  /** The commit, as git describes it; undefined where git can't tell. */
+  /** The commit, as git describes it, and the form if it is not that of users; undefined where git can't tell. */
   readonly commit: string | undefined;
 }
 
+/**
+ * Which code of a clone is played: the package's modules as users get them, bundled; or as the compiler writes them, a file a module. Clones of
+ * before 2026-12-01 have no bundle: theirs are always played unbundled.
+ */
+export type Form = "bundled" | "unbundled";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
 export const THIS_BUILD: Build = {
   cases: CASES,
-  url: new URL("..", import.meta.url).href,
+  url: moduleOf(ROOT, "bundled"),
   full: FULL,
   quick: QUICK,
-  worker: new URL("./cell.worker.js", import.meta.url),
-  commit: commitOf(fileURLToPath(new URL("../..", import.meta.url))),
+  worker: workerOf(ROOT, "bundled"),
+  commit: commitOf(ROOT, "bundled"),
 };
 
+/** This build, in another form. */
+export function inForm(form: Form): Build {
+  return { ...THIS_BUILD, url: moduleOf(ROOT, form), worker: workerOf(ROOT, form), commit: commitOf(ROOT, form) };
+}
+
 /** The build in another clone of this project. Throws if that clone has no build. */
-export async function openBuild(clone: string): Promise<Build> {
+export async function openBuild(clone: string, form: Form): Promise<Build> {
   const bench = join(resolve(clone), "build", "bench");
   const url = (file: string) => pathToFileURL(join(bench, file));
   if (!existsSync(url("cases/index.js"))) {
@@ -45,7 +58,29 @@ export async function openBuild(clone: string): Promise<Build> {
     import(url("cases/index.js").href),
     import(url("scale.js").href),
   ]);
-  return { cases, url: url("../").href, full, quick, worker: url("cell.worker.js"), commit: commitOf(clone) };
+  return {
+    cases,
+    url: moduleOf(clone, form),
+    full,
+    quick,
+    worker: workerOf(clone, form),
+    commit: commitOf(clone, form),
+  };
+}
+
+/** The file of a clone's worker threads. */
+function workerOf(clone: string, form: Form): URL {
+  return pathToFileURL(fileIn(clone, form, "build/bench/bundled/iova-cell.worker.js", "build/bench/cell.worker.js"));
+}
+
+/** URL of the module that has a clone's pooled allocator. */
+function moduleOf(clone: string, form: Form): string {
+  return pathToFileURL(fileIn(clone, form, "dist/iova.js", "build/src/allocator/pooled-allocator.js")).href;
+}
+
+function fileIn(clone: string, form: Form, bundled: string, unbundled: string): string {
+  const path = join(resolve(clone), bundled);
+  return form === "bundled" && existsSync(path) ? path : join(resolve(clone), unbundled);
 }
 
 /** The build's case of this name. Throws when it has none. */
@@ -91,7 +126,7 @@ export function nameOf(cell: Cell): string {
   return `${cell.case}: ${cell.row}, ${cell.at}`;
 }
 
-function commitOf(clone: string): string | undefined {
+function commitOf(clone: string, form: Form): string | undefined {
   const { status, stdout } = spawnSync("git", ["-C", clone, "describe", "--always", "--dirty"], { encoding: "utf8" });
-  return status === 0 ? stdout.trim() : undefined;
+  return status === 0 ? `${stdout.trim()}${form === "unbundled" ? ", unbundled" : ""}` : undefined;
 }

@@ -32,7 +32,7 @@ export interface Work {
   readonly variant?: string;
   /** Thread slots of the allocator, where a cell has more threads than is usual. */
   readonly threads?: number;
-  /** URL of the folder of another build whose pooled allocator is played; undefined: this build's. */
+  /** URL of the module of another build whose pooled allocator is played; undefined: this build's. */
   readonly build?: string;
 }
 

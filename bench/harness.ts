@@ -48,6 +48,8 @@ export interface PlayOptions {
   readonly base?: Base | undefined;
   /** Play all cells in the same threads: faster, and the times mean nothing. */
   readonly reuseThreads: boolean;
+  /** What is measured. Default: this build, bundled. */
+  readonly build?: Build;
   /** Told before each cell: how many are done, of how many. */
   readonly progress: (done: number, all: number, cell: Cell) => void;
 }
@@ -62,8 +64,8 @@ interface Part {
 /** Throws InvalidResult. */
 export async function playAll(cells: readonly Cell[], options: PlayOptions): Promise<readonly Result[]> {
   const { repetitions, seed, base, progress } = options;
-  const ours = new Stage(THIS_BUILD, options.reuseThreads);
-  const theirs = base && new Stage(base.build, options.reuseThreads);
+  const ours = new Stage(options.build ?? THIS_BUILD, options.reuseThreads, "");
+  const theirs = base && new Stage(base.build, options.reuseThreads, " (base)");
   const all = cells.map((cell): readonly Part[] => {
     const twin = base?.twins.get(cell);
     const own = { stage: ours, cell, measured: [] };
@@ -139,13 +141,16 @@ class PlayerThread {
 class Stage {
   readonly #build: Build;
   readonly #reuse: boolean;
+  /** Follows the names of its cells in messages. */
+  readonly #note: string;
   readonly #idle: PlayerThread[] = [];
   /** What cells that are alike have in common, by its key. */
   readonly #inputs = new Map<string, unknown>();
 
-  constructor(build: Build, reuse: boolean) {
+  constructor(build: Build, reuse: boolean, note: string) {
     this.#build = build;
     this.#reuse = reuse;
+    this.#note = note;
   }
 
   /** Throws InvalidResult. */
@@ -198,7 +203,7 @@ class Stage {
   }
 
   #invalid(cell: Cell, error: unknown): InvalidResult {
-    const where = this.#build === THIS_BUILD && cell.work.build === undefined ? "" : " (base)";
+    const where = cell.work.build === undefined ? this.#note : " (base)";
     const why = error instanceof Error ? error.message : error;
     return new InvalidResult(`${nameOf(cell)}${where}: ${why}`, { cause: error });
   }

@@ -4,7 +4,7 @@
  */
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { type Base, baseFor, nameOf, openBuild, THIS_BUILD } from "./build.ts";
+import { type Base, baseFor, type Form, inForm, nameOf, openBuild, THIS_BUILD } from "./build.ts";
 import { CASES } from "./cases/index.ts";
 import type { BenchCase, Cell } from "./cell.ts";
 import { InvalidResult, playAll } from "./harness.ts";
@@ -18,6 +18,8 @@ const HELP = `usage: npm run bench -- [options]        (or: node build/bench/mai
   --cell TEXT       only cells whose name ("case: row, column") holds this; may be given several times
   --base DIR        compares with the build in another clone of this project: its cells of the same name and work are played
                     beside ours by its own code, and the report says how many times as long as the base's ours takes
+  --unbundled       plays the modules as the compiler writes them, not the bundle that users get
+  --base-unbundled  the same of the base
   --repetitions N   plays of each cell, 1 to 100; default 5, with --quick 1
   --seed N          of the order and of the work, 1 to 2147483647; default 1
   --quick           small tables and few operations, a few seconds in all: shows that it works, times mean nothing
@@ -30,6 +32,7 @@ examples:
   npm run -s bench -- --base ../iova-cafea23 --repetitions 3 --markdown > run.md
   npm run bench -- --case mix --case threads --repetitions 3 --json mix.json
   npm run bench -- --base ../iova-before --cell "single: pooled, 50 %" --cell "threads: pooled" --repetitions 9
+  npm run bench -- --base . --base-unbundled --case single --case map-sg
 
 A whole run takes five to ten minutes, with a base twice as long. Ratios within one run can be relied on; times depend on the machine, and on what else
 runs on it. Exit code: 0 done, 1 a cell gave wrong or differing answers, 2 wrong use.
@@ -44,6 +47,8 @@ interface Options {
   readonly cells: readonly string[] | undefined;
   /** Another clone. */
   readonly base: string | undefined;
+  readonly form: Form;
+  readonly baseForm: Form;
   readonly repetitions: number;
   readonly seed: number;
   readonly quick: boolean;
@@ -75,6 +80,8 @@ function read(args: readonly string[]) {
         case: { type: "string", multiple: true },
         cell: { type: "string", multiple: true },
         base: { type: "string" },
+        unbundled: { type: "boolean" },
+        "base-unbundled": { type: "boolean" },
         repetitions: { type: "string" },
         seed: { type: "string" },
         quick: { type: "boolean" },
@@ -95,6 +102,8 @@ function optionsOf(values: ReturnType<typeof read>): Options {
     cases: values.case === undefined ? CASES : casesNamed(values.case),
     cells: values.cell,
     base: values.base,
+    form: values.unbundled === true ? "unbundled" : "bundled",
+    baseForm: values["base-unbundled"] === true ? "unbundled" : "bundled",
     repetitions: integer("--repetitions", values.repetitions ?? (quick ? "1" : "5"), 1, 100),
     seed: integer("--seed", values.seed ?? "1", 1, 2 ** 31 - 1),
     quick,
@@ -124,10 +133,10 @@ function cellsOf({ cases, cells: parts, quick, seed }: Options): readonly Cell[]
   return all.filter((cell) => parts.some((part) => nameOf(cell).includes(part)));
 }
 
-async function baseOf(cells: readonly Cell[], { base, quick, seed }: Options): Promise<Base | undefined> {
+async function baseOf(cells: readonly Cell[], { base, baseForm, quick, seed }: Options): Promise<Base | undefined> {
   if (base === undefined) return undefined;
   try {
-    return baseFor(cells, await openBuild(base), quick, seed);
+    return baseFor(cells, await openBuild(base, baseForm), quick, seed);
   } catch (error) {
     throw new WrongUse(`--base ${base}: ${(error as Error).message}`);
   }
@@ -143,12 +152,13 @@ function list(options: Options): string {
 }
 
 async function run(options: Options): Promise<void> {
-  const { cases, repetitions, seed, quick, json, markdown } = options;
+  const { cases, form, repetitions, seed, quick, json, markdown } = options;
+  const build = form === "bundled" ? THIS_BUILD : inForm(form);
   const cells = cellsOf(options);
   const base = await baseOf(cells, options);
-  const of = circumstances(options, THIS_BUILD, base?.build);
+  const of = circumstances(options, build, base?.build);
   const summary = new Summary(
-    await playAll(cells, { repetitions, seed, base, reuseThreads: quick, progress: showProgress }),
+    await playAll(cells, { repetitions, seed, base, build, reuseThreads: quick, progress: showProgress }),
   );
   if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
   if (json !== undefined) writeFileSync(json, toJson(summary, of));

@@ -87,7 +87,7 @@ export async function attachAlone(work: Work): Promise<Attached> {
 /** The class, of this build or of the one that the work names. */
 async function pooledAllocatorOf({ build }: Work): Promise<typeof PooledAllocator> {
   if (build === undefined) return PooledAllocator;
-  return (await import(new URL("src/allocator/pooled-allocator.js", build).href)).PooledAllocator;
+  return (await import(build)).PooledAllocator;
 }
 
 /** A subject that several threads share: player 0 makes it, all attach. `share` hands the handle on. */

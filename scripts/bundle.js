@@ -32,8 +32,8 @@ const PARTS = [
   },
   { name: `${PREFIX}-logs`, modules: /^((log|trace|explain|statistics)\/|stat\.)/ },
 ];
-/** Modules of these folders are not called often enough to be worth local constants. */
-const NOT_HOT = /^(capture|cli|explain|log|statistics|testing|trace)\//;
+/** Modules of these folders are not called often enough to be worth local constants, or are no part of the package (benchmarks). */
+const NOT_HOT = /^(\.\.|capture|cli|explain|log|statistics|testing|trace)\//;
 /** The name of a class. Classes keep their names in the bundle: `error.constructor.name` says what it is. */
 const CLASS = /^[A-Z]+[a-z]/;
 /** Declarations name `Symbol.dispose`. */
@@ -44,7 +44,7 @@ async function bundle(root) {
   const { exports: targets } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   if (targets === undefined) return;
   const entries = entriesOf(root, targets);
-  await Promise.all([bundleCode(root, { ...entries, ...COMMAND }), bundleTypes(root, entries)]);
+  await Promise.all([bundlePackage(root, entries), bundleBenchmarks(root), bundleTypes(root, entries)]);
 }
 
 /** Modules below src by the name of their bundle: "./debug" of `exports` is src/debug, "./devices" src/devices/index. */
@@ -61,18 +61,31 @@ function entriesOf(root, targets) {
 
 // Code.
 
-async function bundleCode(root, entries) {
+async function bundlePackage(root, entries) {
   const source = join(root, "build", "src");
   const workers = workersOf(source);
-  const input = Object.fromEntries(
-    Object.entries({ ...entries, ...workers }).map(([k, v]) => [k, join(source, `${v}.js`)]),
-  );
+  const input = { ...pathsIn(source, { ...entries, ...COMMAND }), ...workers };
+  const into = join(root, "dist");
+  writeAll(into, /\.js(\.map)?$/, await bundleCode(root, { input, into, workers, external: /^node:/ }));
+}
+
+/** The threads of the benchmarks, with the package's modules as users get them: bench/build.ts says which build it plays. */
+async function bundleBenchmarks(root) {
+  const workers = workersOf(join(root, "build", "bench"));
+  const into = join(root, "build", "bench", "bundled");
+  // What the package is compared with is loaded from node_modules.
+  writeAll(into, /\.js(\.map)?$/, await bundleCode(root, { input: workers, into, workers, external: /^[^./]/ }));
+}
+
+/** The files of a bundle, by name. `input`, `workers`: modules by the name of their bundle. */
+async function bundleCode(root, { input, into, workers, external }) {
+  const source = join(root, "build", "src");
   const bundled = await rolldown({
     input,
     cwd: root,
     platform: "node",
-    external: /^node:/,
-    plugins: [sourceMaps(), places(root, new Set(Object.keys(workers))), pureInitialisers(), localConstants(source)],
+    external,
+    plugins: [sourceMaps(), places(root, into, workers), pureInitialisers(), localConstants(source)],
     // How long it takes depends on the machine.
     checks: { bundlerTimings: false },
     // Any other warning is a defect of the bundle: an import that is missing, a cycle of its parts.
@@ -94,13 +107,13 @@ async function bundleCode(root, entries) {
     },
   });
   await bundled.close();
-  const files = output.filter(({ fileName }) => !fileName.endsWith(".map")).flatMap((chunk) => filesOf(chunk));
   for (const { fileName, imports = [], modules = {} } of output) {
     const worker = imports.find(isWorker) ?? (isWorker(fileName) ? undefined : Object.keys(modules).find(isWorker));
     if (worker !== undefined)
       throw new Error(`the bundle of the package: ${fileName} has ${worker}, which is for threads`);
   }
-  writeAll(join(root, "dist"), /\.js(\.map)?$/, files);
+  const chunks = output.filter(({ fileName }) => !fileName.endsWith(".map"));
+  return chunks.flatMap((chunk) => filesOf(chunk, below(into, root)));
 }
 
 /** Does a thread start with this file? It must be no part of another one, where its work would begin at the import. */
@@ -112,11 +125,11 @@ function isWorker(path) {
  * A chunk's code, and its source map: that of a part that entries share is a file, others stand at the end of the code, which keeps the
  * package small in files. A chunk without code of its own, which only exports what a part has, needs none.
  */
-function filesOf({ fileName, name, code, map, modules }) {
+function filesOf({ fileName, name, code, map, modules }, root) {
   const hasCode = Object.values(modules).some(({ code: text }) => text?.trim());
   const plain = code.replace(/\n\/\/# sourceMappingURL=.*\s*$/, "\n");
   if (!hasCode || map === null) return [[fileName, plain]];
-  const sources = map.sources.map((path) => path.replace(/^.*?\b(src|node_modules)\//, "../$1/"));
+  const sources = map.sources.map((path) => path.replace(/^.*?\b(src|bench|node_modules)\//, `${root}/$1/`));
   const text = JSON.stringify({ ...map, sources });
   const isPart = PARTS.some((part) => part.name === name);
   const url = isPart ? `${fileName}.map` : `data:application/json;base64,${Buffer.from(text).toString("base64")}`;
@@ -130,7 +143,12 @@ function workersOf(source) {
   const modules = files
     .filter((path) => /(?<!\.test)\.worker\.js$/.test(path))
     .map((path) => path.slice(0, -".js".length));
-  return Object.fromEntries(modules.map((path) => [`${PREFIX}-${basename(path)}`, path]));
+  return pathsIn(source, Object.fromEntries(modules.map((path) => [`${PREFIX}-${basename(path)}`, path])));
+}
+
+/** The built files of modules below `source`. */
+function pathsIn(source, modules) {
+  return Object.fromEntries(Object.entries(modules).map(([name, module]) => [name, join(source, `${module}.js`)]));
 }
 
 /** Gives the compiler's source maps to the bundler, so that the bundle's lead to the TypeScript sources, which they hold. */
@@ -144,16 +162,15 @@ function sourceMaps() {
   return { name: "source-maps", load: { filter: { id: /\.js$/ }, handler: load } };
 }
 
-/** `new URL(path, import.meta.url)` names the same file from dist/ as it does from build/src: a worker's bundle, or what is shipped. */
-function places(root, workers) {
+/** `new URL(path, import.meta.url)` names the same file from the bundle as it does from the module: a worker's bundle, or what is no part of the build. */
+function places(root, into, workers) {
   const handler = (code, id) => ({
     code: code.replace(/new URL\("(\.[^"]+)",\s*import\.meta\.url\)/g, (_, path) => {
       const worker = `${PREFIX}-${basename(path, ".js")}`;
-      const file = workers.has(worker)
-        ? `./${worker}.js`
-        : `../${below(root, join(dirname(id), path))}${path.endsWith("/") ? "/" : ""}`;
-      if (file.startsWith("../build/"))
-        throw new Error(`the bundle of the package: ${id} names ${path}, which is not shipped`);
+      const target = join(dirname(id), path);
+      if (!(worker in workers) && below(root, target).startsWith("build/"))
+        throw new Error(`the bundle of the package: ${id} names ${path}, which is no part of it`);
+      const file = worker in workers ? `./${worker}.js` : `${below(into, target)}${path.endsWith("/") ? "/" : ""}`;
       return `new URL("${file}", import.meta.url)`;
     }),
     map: null,
