@@ -1,19 +1,19 @@
 /**
  * The live mappings of regions, counted without an atomic addition. Each thread has a *cell* for each region, which it alone writes; a region's
- * count is the sum of its cells. A mapping may be removed by another thread than made it: so a cell may be negative. The next thread with a
- * thread's number continues with the cells as they are.
+ * count is the sum of its cells. One thread may remove a mapping that another made: so a cell may be negative. The next thread that gets the
+ * number of an ended thread continues with its cells.
  *
- * Why not one counter that all threads add to: after a thread has died, no other can know whether its addition was made. A cell can be put
- * right, because the thread notes first, in its *hand*, which cell it changes, what it held, and what is added.
+ * Why not one counter for all threads: after a thread has died, no other can know whether its addition was made. A cell can be repaired, because
+ * the thread first notes in its *hand* the region, the value of the cell, and the addition.
  *
  * Pairing with the release of a region (pinned-memory.ts), both sequentially consistent:
  *   a mapper stores its cell, then loads the region's state;   the holder of the lock stores "releasing", then loads the cells.
  * So either the mapper sees "releasing", lowers its cell again and fails with ENXIO, or the releasing thread sees the cell, and fails with
- * EBUSY. Both may fail. Never do both succeed, so what is mapped is never unpinned.
+ * EBUSY. Both may fail. They never both succeed, so a mapped page is never unpinned.
  *
- * A lookup works without the lock. It looks at a slot that may be the right one, stores its cell, loads the state, and only then relies on what
- * the slot says: the fields of a slot change only while its state is not live, and from then on the count keeps the region. What it has looked at
- * before the store may have been of an earlier region in the slot; it only spares a count of a region that is not meant.
+ * A lookup takes no lock. It reads a slot that may be the right one, stores its cell, loads the state, and reads the slot again. Only the second
+ * reading counts: the fields of a slot change only while its state is not live, and from the store on the count keeps the region live. The first
+ * reading may be of an earlier region in the slot; it avoids counting in regions that do not match.
  */
 import { glance, load, peek, poke, type SharedWords, store } from "../shared/memory.ts";
 import { errnoCode } from "../units/errno.ts";
@@ -25,7 +25,7 @@ const ENXIO = errnoCode("ENXIO");
 /** Attempts to read all cells twice with the same result. */
 const ATTEMPTS = 8;
 
-/** A change of a cell that a dead thread has not settled. */
+/** A change of a cell that a thread has noted and not settled. */
 export interface Hand {
   readonly region: number;
   /** Added to the count; negative: subtracted. */
@@ -49,8 +49,8 @@ export class MappingCounts {
   }
 
   /**
-   * Finds the region of the owner that contains these pages, and adds `count` to its live mappings. Returns the region; -ENOENT: there is
-   * none; -ENXIO: it is being released. The addition is in the thread's hand until `keep` or `drop`.
+   * Finds the region of the owner that contains these pages, and adds `count` to its live mappings. Returns the region; -ENOENT: no region
+   * contains them; -ENXIO: it is being released. The addition is in the thread's hand until `keep` or `drop`.
    */
   take(owner: number, userPage: number, pages: number, count: number): number {
     const words = this.#words;
@@ -65,7 +65,7 @@ export class MappingCounts {
     return this.#search(hint, owner, userPage, pages, count);
   }
 
-  /** As `take`, for a region that the caller knows. -ENXIO: it is not live. */
+  /** As `take`, for a known region. -ENXIO: it is not live. */
   takeRegion(region: number, count: number): number {
     this.#raise(region, count);
     if (load(this.#words, regionAt(this.#state, region)) === LIVE) return region;
@@ -73,12 +73,12 @@ export class MappingCounts {
     return ENXIO;
   }
 
-  /** The addition is a mapping from now on: the caller has noted it, and will `lower` it. */
+  /** Keeps the addition in the hand: the caller has noted the mapping, and will `lower` it. */
   keep(): void {
     poke(this.#words, this.#threadAt + THREAD.handRegion, 0);
   }
 
-  /** Takes the addition in the hand back. */
+  /** Undoes the addition in the hand. */
   drop(): void {
     const words = this.#words;
     const region = peek(words, this.#threadAt + THREAD.handRegion) - 1;
@@ -86,7 +86,7 @@ export class MappingCounts {
     poke(words, this.#threadAt + THREAD.handRegion, 0);
   }
 
-  /** Subtracts `count` mappings, which the caller has removed: no device can use them any more. */
+  /** Subtracts `count` removed mappings. No device can use them any more. */
   lower(region: number, count: number): void {
     const words = this.#words;
     const before = this.#note(region, -count);
@@ -121,7 +121,7 @@ export class MappingCounts {
     store(this.#words, this.#cellsAt + region, (before + count) | 0);
   }
 
-  /** Notes a change in the hand, before it is made. Returns the cell. The region comes last: it says that the others are right. */
+  /** Notes a change in the hand, before it is made. Returns the value of the cell. The region is stored last: it makes the other words valid. */
   #note(region: number, count: number): number {
     const words = this.#words;
     const before = peek(words, this.#cellsAt + region);
@@ -132,7 +132,7 @@ export class MappingCounts {
   }
 }
 
-/** The sum of the cells: exact if no mapper changes one meanwhile, or if the region's state is "releasing". */
+/** Sum of the region's cells. Exact if no mapper changes one meanwhile, or if the region's state is "releasing". */
 export function mappedOf(state: PinnedState, region: number): number {
   let sum = 0;
   for (let thread = 0; thread < state.threads; thread++) sum += load(state.words, cellAt(state, thread, region));
@@ -140,8 +140,8 @@ export function mappedOf(state: PinnedState, region: number): number {
 }
 
 /**
- * Has the region at least so many live mappings? The first look may read old cells, and is enough if it finds them. Else all cells are read until two
- * readings are the same: then the sum was right at one moment. True also when they change too often to tell.
+ * True if the region has at least `count` live mappings. The first, relaxed reading is conclusive if it finds them. Otherwise all cells are read
+ * until two readings are equal: then the sum was exact at one moment. True also if the cells change in each of 8 attempts.
  */
 export function hasMappings(state: PinnedState, region: number, count: number): boolean {
   let seen = 0;
@@ -157,14 +157,14 @@ export function hasMappings(state: PinnedState, region: number, count: number): 
   return true;
 }
 
-/** What a dead thread has not settled; undefined: nothing. */
+/** The unsettled change of a dead thread; undefined: none. */
 export function handOf(state: PinnedState, thread: number): Hand | undefined {
   const at = threadAt(state, thread);
   const region = peek(state.words, at + THREAD.handRegion) - 1;
   return region < 0 ? undefined : { region, count: peek(state.words, at + THREAD.handCount) };
 }
 
-/** Settles the hand of a dead thread: its change is made, or was not made. Can be repeated. */
+/** Settles the hand of a dead thread. `isMade`: the change is made; otherwise the cell gets its old value. Can be repeated. */
 export function settleHand(state: PinnedState, thread: number, isMade: boolean): void {
   const { words } = state;
   const at = threadAt(state, thread);

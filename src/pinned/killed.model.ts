@@ -1,7 +1,8 @@
 /**
- * Real threads that are killed at random moments while they register, map, unmap and unregister, beside another that goes on. After each kill and
- * its recovery, counts, pins and charges are those of the entries and regions that are left, and no device reaches a page that is not pinned.
- * One thread belongs to a process that lives on, the other to one of its own, which ends with it. Defined once, run with few kills and with many.
+ * Real threads are killed at random moments while they register, map, unmap and unregister, beside another thread that continues. After each kill
+ * and its recovery, counts, pins and charges are those of the remaining entries and regions, and no device reaches a page that is not pinned.
+ * One thread belongs to a process that lives on, the other to a process of its own, which ends with it. The slow test runs few kills, the exhaustive
+ * test many.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -32,7 +33,7 @@ class Scene {
   readonly controlBuffer = memory.createShared(16);
   readonly control = memory.wordsOf(this.controlBuffer);
   readonly found: string[] = [];
-  /** The first lives on. */
+  /** The first process lives on. */
   readonly processes: [Process, Process] = [this.makeProcess(), this.makeProcess()];
   random: number;
 
@@ -92,7 +93,7 @@ class Scene {
     this.processes[1] = this.makeProcess();
   }
 
-  /** One thread is killed and recovered, everything is checked, and another takes its turn. Returns how many pins there were. */
+  /** Kills and recovers one thread, checks everything, and starts another. Returns the number of pins at the kill. */
   async round(place: 0 | 1): Promise<number> {
     await new Promise((resolve) => setTimeout(resolve, this.random % 4));
     await this.kill(place);
@@ -160,7 +161,7 @@ export function testKills(kills: number): void {
       await Promise.all([scene.start(0), scene.start(1)]);
       for (let round = 0; round < kills; round++) pinned += await scene.round((round & 1) as 0 | 1);
     } finally {
-      // Also after a failed check: a thread that goes on would keep the test from ending.
+      // Also after a failed check: a running thread would keep the test from ending.
       for (const { thread } of scene.processes) await thread?.worker.terminate();
     }
     for (const place of [0, 1] as const) await scene.kill(place);

@@ -1,11 +1,11 @@
 /**
- * What lies in the shared memory of a pinned memory: one buffer of 32-bit words.
+ * Layout of the shared state of a pinned memory: one buffer of 32-bit words.
  *
  *   header | lock | journal | owners | charges | regions | users | threads | cells | column bitmap | column | pin counts
  *
- * The *column* has a pair of words for each page of each region: its physical page and its dirty bit. A region has a run of it. The truth is in
- * the slots of regions, charges and users. What can be computed from them is a copy, made anew after a thread has died with the lock: the
- * charged pages of an owner, the bitmap of the column.
+ * The *column* has a pair of words for each page of each region: its physical page and its dirty bit. A region has a run of it. The slots of
+ * regions, charges and users are authoritative. The charged pages of an owner and the bitmap of the column are computed from them, again after
+ * each death of a thread that held the lock.
  */
 import { LOCK_WORDS } from "../shared/lock.ts";
 import { createShared, isShared, peek, poke, type SharedBuffer, type SharedWords, wordsOf } from "../shared/memory.ts";
@@ -53,11 +53,11 @@ const OWNERS_AT = 96;
 export const OWNER = {
   /** 0 free, 1 live, 2 ending. */
   state: 0,
-  /** The most pages that may be charged. */
+  /** Limit of charged pages. */
   limit: 1,
-  /** A copy: the sum over its regions and charges. */
+  /** Charged pages: the sum over its regions and charges. */
   charged: 2,
-  /** How often the slot has been given to an owner: part of the owner's number. */
+  /** Number of owners that have had the slot: part of the owner's number. */
   generation: 3,
 
   words: 4,
@@ -99,11 +99,11 @@ export const KIND_DEVICE = 2;
 /** May overlap others; not found by lookups; a charge without a region covers it. */
 export const KIND_COVERED = 3;
 
-/** Do lookups find regions of this kind? */
+/** True if lookups find regions of this kind. */
 export function isFound(kind: number): boolean {
   return kind === KIND_EXCLUSIVE || kind === KIND_DEVICE;
 }
-/** Are the pages of regions of this kind charged? */
+/** True if the pages of regions of this kind are charged. */
 export function isCharged(kind: number): boolean {
   return kind === KIND_SHARED || kind === KIND_EXCLUSIVE;
 }
@@ -112,26 +112,26 @@ export const FREE = 0;
 /** The holder of the lock charges and pins it. */
 export const MAKING = 1;
 export const LIVE = 2;
-/** The holder of the lock looks whether anything is mapped. Mappers that see it give up. */
+/** The holder of the lock checks for live mappings. Mappers that read this state give up. */
 export const RELEASING = 3;
 /** The holder of the lock unpins it. */
 export const UNPINNING = 4;
 
 /**
- * A user of a region: the region + 1 (0: a free slot), and the user's number. A region's first user has the slot with the region's number;
- * the slots behind those are for further users.
+ * A user of a region: the region + 1 (0: a free slot), and the user's number. A region's first user has the slot with the region's number.
+ * Further users have the slots after those of the regions.
  */
 export const USER = { region: 0, user: 1, words: 2 } as const;
 
-/** What a thread alone writes, and its recovery. */
+/** Words of one thread. Only the thread and its recovery write them. */
 export const THREAD = {
   /** The owner that the thread belongs to, + 1; 0: it has joined none. Changed under the lock. */
   owner: 0,
-  /** The change of a cell that is not settled: the region + 1 (0: none), the value of the cell before, and what is added. */
+  /** The unsettled change of a cell: the region + 1 (0: no change), the old value of the cell, and the addition. */
   handRegion: 1,
   handBefore: 2,
   handCount: 3,
-  /** Regions that lookups have found, by user page: where the next lookup there begins. */
+  /** Regions found by earlier lookups, by user page: each lookup tries one first. */
   hints: 32,
 
   words: 96,
@@ -139,7 +139,7 @@ export const THREAD = {
 
 /** Hints of a thread. */
 export const HINTS = 64;
-/** log2 of the user pages that have a hint together: 2 MiB. */
+/** log2 of the user pages that share a hint: 2 MiB. */
 export const HINT_SHIFT = 9;
 
 /** The sizes of a pinned memory. */
@@ -152,7 +152,7 @@ export interface PinnedSizes {
   readonly threads: number;
 }
 
-/** The words, and where each part begins. */
+/** The words, and the index of the first word of each part. */
 export interface PinnedState extends PinnedSizes {
   readonly buffer: SharedBuffer;
   readonly words: SharedWords;
@@ -203,14 +203,16 @@ export function createPinnedState(sizes: PinnedSizes): PinnedState {
   return { ...places, buffer, words };
 }
 
-/** Opens a posted state. Throws FormatError, which says what was found and what is expected. */
+/** Opens a posted state. Throws FormatError for a foreign one or another version. */
 export function openPinnedState(buffer: SharedBuffer): PinnedState {
   if (!isShared(buffer) || buffer.byteLength < 4 * OWNERS_AT) {
     throw new FormatError(`the state of a pinned memory is ${shown(buffer)}; expected shared memory that holds one`);
   }
   const words = wordsOf(buffer, 0, Math.floor(buffer.byteLength / 4));
   if (peek(words, HEADER.magic) !== MAGIC) {
-    throw new FormatError("the shared memory is not that of a pinned memory: its first word is not the mark of one");
+    throw new FormatError(
+      "the shared memory is not that of a pinned memory: its first word is not the magic number of one",
+    );
   }
   const version = peek(words, HEADER.version);
   if (version !== VERSION) {
@@ -232,7 +234,7 @@ export function openPinnedState(buffer: SharedBuffer): PinnedState {
   return { ...places, buffer, words };
 }
 
-/** An owner's number is its slot, and above it how often the slot was used before: an old number is recognised. */
+/** Index of an owner's words. An owner's number is generation × slots + slot, so that the number of an ended owner is recognised. */
 export function ownerAt(state: PinnedState, owner: number): number {
   return state.ownersAt + (owner % state.owners) * OWNER.words;
 }

@@ -1,6 +1,6 @@
 /**
- * TableOps in shared memory, with the worst of IOTLBs: a device keeps using the oldest value that an entry had since its last invalidation,
- * beside the one that it has. For real threads and, with the explorer's memory, for explored ones.
+ * TableOps in shared memory, with a worst-case IOTLB: a device uses the oldest value that an entry had since its last invalidation, as well as
+ * the current one. For real threads and, with the explorer's memory, for explored ones.
  */
 import type { SharedWords } from "../shared/memory.ts";
 import type { EntryValue, TableOps } from "../table/contract.ts";
@@ -14,7 +14,7 @@ export interface Accesses {
   exchange(words: SharedWords, at: number, value: number): number;
 }
 
-/** Words that the ops of a table of so many entries take. */
+/** Words that the ops of a table take, by its entries. */
 export const opsWords = (entries: number): number => 2 * entries;
 
 /** One thread's ops. A value is the page, and in its low two bits the access. */

@@ -1,6 +1,6 @@
 /**
- * Threads that register, map, unmap and unregister, in all orders of their accesses, and dying at any of them, with the recovery beside the
- * others. What is judged: a mapped page is pinned; afterwards counts, pins and charges are those of what the threads have done, the lock is
+ * Threads that register, map, unmap and unregister, in all orders of their accesses, and with a death at each access and a recovery beside the
+ * other threads. Checked: a mapped page is pinned; at the end counts, pins and charges are those of the calls that succeeded, the lock is
  * free, and the next call works.
  */
 import assert from "node:assert/strict";
@@ -32,7 +32,7 @@ interface State {
   readonly crews: readonly Crew[];
   readonly views: readonly PinnedMemory[];
   readonly owner: number;
-  /** By thread: what it has noted of its mapping, as a container does (NOTE). */
+  /** Each thread's note on its mapping (NOTE), as containers keep one. */
   readonly noted: SharedWords;
 }
 
@@ -99,7 +99,7 @@ const registering =
   (state: State): string | number =>
     viewOf(state, thread).register(state.owner, page, pages);
 
-/** As a container's recovery: what is noted as mapped stays mapped, and what is noted as being lowered is lowered. */
+/** As a container's recovery: a mapping noted as mapped stays, and a mapping noted as being lowered is lowered. */
 function recover(state: State, dead: readonly number[], self: number): void {
   const view = viewOf(state, self);
   for (const thread of dead.filter((one) => one < 2)) {
@@ -113,7 +113,7 @@ function recover(state: State, dead: readonly number[], self: number): void {
   reclaimDead(state.crews[self], dead.toReversed());
 }
 
-/** The region's mappings are those that are noted, and pins and charges are those of the live regions. */
+/** Asserts that the region's mappings are the noted ones, and that pins and charges are those of the live regions. */
 function check(state: State, { dead }: { readonly dead: readonly number[] }): void {
   const view = state.views.find((_, thread) => !dead.includes(thread) && thread > 1) as PinnedMemory;
   const regions = view.regionsOf(state.owner);
@@ -193,14 +193,14 @@ for (const { name, registered, threads, limitPages } of PAIRS) {
     assertSound(t, name, exploration(sound, registered, threads, 0, undefined, limitPages));
   });
 
-  test(`${name}, and a thread that dies at any access: what it leaves is put right`, (t) => {
+  test(`${name}, and a thread that dies at any access: counts, pins and charges are exact after the recovery`, (t) => {
     const report = assertSound(t, `${name}, 1 dies`, exploration(sound, registered, threads, 1, 2, limitPages));
     assert.ok(report.kills > 0);
   });
 }
 
 for (const name of ["a map beside an unregistration", "two registrations that overlap"]) {
-  test(`${name}, and a thread that dies, and the one that recovers it: both are put right`, (t) => {
+  test(`${name}, a thread dies, and so does the one that recovers it: counts, pins and charges are exact in the end`, (t) => {
     const { registered, threads, limitPages } = PAIRS.find((pair) => pair.name === name) as (typeof PAIRS)[number];
     const report = assertSound(t, `${name}, 2 die`, exploration(sound, registered, threads, 2, 0, limitPages));
     assert.ok(report.kills > 0);
@@ -209,13 +209,13 @@ for (const name of ["a map beside an unregistration", "two registrations that ov
 
 const BUGS: readonly { readonly bug: string; readonly plant: Plant; readonly pair: number; readonly kills: 0 | 1 }[] = [
   {
-    bug: "a map that does not look whether the region is being released",
+    bug: "a map that does not check whether the region is being released",
     plant: { module: "pinned/counts.js", from: "if (load(words, at) === LIVE && contains", to: "if (contains" },
     pair: 0,
     kills: 0,
   },
   {
-    bug: "an unregistration that reads the cells before it says that it releases",
+    bug: 'an unregistration that reads the cells before it stores "releasing"',
     plant: {
       module: "pinned/pinned-memory.js",
       from: "store(words, at, RELEASING);\n        const mappings = mappedOf(this.#state, region);",
@@ -225,7 +225,7 @@ const BUGS: readonly { readonly bug: string; readonly plant: Plant; readonly pai
     kills: 0,
   },
   {
-    bug: "a lookup that relies on what it has seen before it counted",
+    bug: "a lookup that relies on its reading before the count",
     plant: {
       module: "pinned/counts.js",
       from: "if (load(words, at) === LIVE && contains(words, at, owner, userPage, pages))",
@@ -235,7 +235,7 @@ const BUGS: readonly { readonly bug: string; readonly plant: Plant; readonly pai
     kills: 0,
   },
   {
-    bug: "a count that a dead thread has raised and not handed over",
+    bug: "a recovery that keeps a count which the dead thread raised for no mapping",
     plant: { module: "pinned/counts.js", from: "const after = isMade ?", to: "const after = true ?" },
     pair: 0,
     kills: 1,
@@ -247,8 +247,8 @@ const BUGS: readonly { readonly bug: string; readonly plant: Plant; readonly pai
     kills: 1,
   },
   {
-    bug: "a recovery that does not make the charges anew",
-    plant: { module: "pinned/recovery.js", from: "    countAnew(state);\n}", to: "}" },
+    bug: "a recovery that does not compute the charges again",
+    plant: { module: "pinned/recovery.js", from: "    recount(state);\n}", to: "}" },
     pair: 2,
     kills: 1,
   },

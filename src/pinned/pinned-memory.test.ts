@@ -11,7 +11,7 @@ const ENOENT = errnoCode("ENOENT");
 const ENXIO = errnoCode("ENXIO");
 const EFAULT = errnoCode("EFAULT");
 
-/** User page n lies in physical page n − 1000, in pages of 4 KiB. What `onUnpin` is told is kept. */
+/** User page n lies in physical page n − 1000, in pages of 4 KiB. Keeps the arguments of `onUnpin`. */
 class LinearMemory implements UserMemory {
   readonly absent = new Set<number>();
   readonly unpinned: [userPage: number, physicalPage: number, isDirty: boolean][] = [];
@@ -84,7 +84,7 @@ describe("register", () => {
     assert.equal(typeof pinned.register(owner, 1000, 15), "number");
   });
 
-  test("a UserMemory that throws, or answers a page that is not there, leaves nothing", () => {
+  test("a UserMemory that throws, or answers a page beyond the physical memory, leaves nothing pinned or charged", () => {
     const { pinned, owner, memory } = scene();
     memory.pageOf = (page) => {
       if (page === 1003) throw new Error("lost");
@@ -100,7 +100,7 @@ describe("register", () => {
     assert.equal(pinned.chargedPages(owner), 0);
   });
 
-  test("refuses no pages and pages beyond 2^64 bytes with EINVAL", () => {
+  test("refuses an empty range and an end beyond 2^64 bytes with EINVAL", () => {
     const { pinned, owner } = scene();
     assert.equal(pinned.register(owner, 1000, 0), "EINVAL");
     assert.equal(pinned.register(owner, 2 ** 52 - 1, 2), "EINVAL");
@@ -108,7 +108,7 @@ describe("register", () => {
     assert.throws(() => pinned.register(owner, 1000, 1, { user: -1 }), /user of a region is -1/);
   });
 
-  test("refuses what there is no room for with ENOMEM", () => {
+  test("without room for the region or its pages the answer is ENOMEM", () => {
     const { pinned, owner } = scene(Number.POSITIVE_INFINITY, { regions: 2, pages: 10 });
     assert.equal(pinned.register(owner, 1000, 11), "ENOMEM");
     numberOf(pinned.register(owner, 1000, 1));
@@ -118,7 +118,7 @@ describe("register", () => {
 });
 
 describe("regions of one owner and of several", () => {
-  test("shared regions may overlap, pin a page once each, and are not found", () => {
+  test("shared regions may overlap, each pins its pages, and lookups do not find them", () => {
     const { pinned, owner } = scene();
     const first = numberOf(pinned.register(owner, 1000, 2, { isShared: true }));
     const second = numberOf(pinned.register(owner, 1001, 2, { isShared: true }));
@@ -179,7 +179,7 @@ describe("users of a region", () => {
     assert.equal(pinned.pins, 0);
   });
 
-  test("put of what a user does not use is ENOENT", () => {
+  test("put of a region without this user is ENOENT", () => {
     const { pinned, owner } = scene();
     const region = numberOf(pinned.register(owner, 1000, 4));
     assert.equal(pinned.put(region, 1), "ENOENT");
@@ -188,7 +188,7 @@ describe("users of a region", () => {
     assert.equal(pinned.unregister(owner, 1000, 4), "ENOENT");
   });
 
-  test("the last put is EBUSY while something is mapped, and the use stays", () => {
+  test("the last put is EBUSY while something is mapped, and the user stays", () => {
     const { pinned, owner } = scene();
     const region = numberOf(pinned.register(owner, 1000, 4));
     assert.equal(pinned.get(owner, 1000, 4), region);
@@ -203,7 +203,7 @@ describe("users of a region", () => {
     assert.equal(pinned.pins, 0);
   });
 
-  test("there are slots for as many further users as regions", () => {
+  test("a pinned memory has room for as many further users as regions", () => {
     const { pinned, owner } = scene(64, { regions: 2 });
     const region = numberOf(pinned.register(owner, 1000, 4));
     for (const user of [1, 2]) assert.equal(pinned.get(owner, 1000, 4, user), region);
@@ -214,7 +214,7 @@ describe("users of a region", () => {
 });
 
 describe("live mappings", () => {
-  test("a lookup is by containment, and its reference keeps the region (spec section 8, defect 20)", () => {
+  test("a lookup finds the region that contains the pages, and its count keeps the region (spec section 8, defect 20)", () => {
     const { pinned, owner } = scene();
     numberOf(pinned.register(owner, 1000, 2));
     const region = numberOf(pinned.register(owner, 1002, 4));
@@ -228,7 +228,7 @@ describe("live mappings", () => {
     assert.equal(pinned.takeRegion(region), ENXIO);
   });
 
-  test("physical pages: outside, or with a larger page than the smallest behind the region, is EFAULT", () => {
+  test("physicalPage: outside of the region, or with an IO page larger than a page behind it, is EFAULT", () => {
     const { pinned, owner, memory } = scene();
     memory.shift = 16;
     memory.pageOf = (page) => page - 1008;
@@ -259,7 +259,7 @@ describe("counts and dirty pages", () => {
     other.close();
   });
 
-  test("lower never goes below nothing mapped", () => {
+  test("lower refuses more mappings than the region has", () => {
     const { pinned, owner } = scene();
     const other = PinnedMemory.attach(pinned.handle);
     const region = numberOf(pinned.register(owner, 1000, 4));
@@ -271,7 +271,7 @@ describe("counts and dirty pages", () => {
     other.close();
   });
 
-  test("dirty pages are told when they are unpinned, and a region that is registered anew is clean", () => {
+  test("onUnpin gets the dirty mark of each page, and a region that is registered again is clean", () => {
     const { pinned, owner, memory } = scene();
     const region = numberOf(pinned.register(owner, 1000, 3));
     pinned.take(owner, 1001, 1);
@@ -291,7 +291,7 @@ describe("counts and dirty pages", () => {
 });
 
 describe("charges", () => {
-  test("count to the limit like regions, and end one by one", () => {
+  test("count towards the limit like regions, and end one by one", () => {
     const { pinned, owner } = scene(8);
     const charge = numberOf(pinned.charge(owner, 5, 3));
     assert.equal(pinned.register(owner, 1000, 4), "ENOMEM");
@@ -323,7 +323,7 @@ describe("owners", () => {
     assert.equal(pinned.endOwner(owner), "ESRCH");
   });
 
-  test("an old number is no later owner's", () => {
+  test("the number of an ended owner does not name a later one", () => {
     const { pinned, owner, memory } = scene(8, { owners: 1 });
     assert.equal(pinned.addOwner({ limitBytes: 0 }, memory), "ENOMEM");
     assert.equal(pinned.endOwner(owner), undefined);
@@ -361,7 +361,7 @@ describe("the death of a thread", () => {
     assert.equal(pinned.hasOwner(owner), false);
   });
 
-  test("leaves its owner, when another thread has joined it", () => {
+  test("does not end its owner when another thread has joined it", () => {
     const {
       crew,
       scene: { pinned, owner },
@@ -374,7 +374,7 @@ describe("the death of a thread", () => {
     assert.equal(pinned.hasOwner(owner), true);
   });
 
-  test("with a lookup in its hand gives the reference back; with a mapping, its owner stays until that is removed", () => {
+  test("lowers the count in its hand; while something is mapped, its owner stays", () => {
     const {
       crew,
       scene: { pinned, owner },
@@ -406,14 +406,20 @@ test("user ranges: aligned to pages, inside of 64 bits, not empty", () => {
   assert.throws(() => userRange(0 as unknown as bigint, 0n), /user address in bytes is 0; expected a bigint/);
 });
 
-test("a foreign handle is refused, and a closed view", () => {
+test("attach refuses a foreign handle, and a closed view refuses calls", () => {
   assert.throws(() => PinnedMemory.attach({} as never), /not that of a pinned memory/);
   const { pinned, owner } = scene();
   assert.throws(
     () => PinnedMemory.attach({ ...pinned.handle, state: new SharedArrayBuffer(4096) }),
-    /first word is not the mark/,
+    /first word is not the magic number/,
   );
   pinned.close();
   pinned.close();
   assert.throws(() => pinned.register(owner, 1000, 1), /view of the pinned memory is closed/);
+});
+
+test("setMemory refuses a memory without its functions, as addOwner does", () => {
+  const { pinned, owner } = scene();
+  assert.throws(() => pinned.setMemory(owner, {} as never), /memory of an owner/);
+  assert.throws(() => pinned.setMemory(-1, new LinearMemory()), /owner is -1/);
 });

@@ -1,22 +1,13 @@
 /**
  * Pinned memory: processes register regions of their memory, whose pages are then charged to their limit of locked memory and stay where they
- * are, so that devices can be let at them. A region can't be unregistered while anything of it is mapped.
- *
- *     const pinned = PinnedMemory.create({ memoryBytes: 2 ** 26 });
- *     const owner = pinned.addOwner({ limitBytes: 2 ** 24 }, memory);      // a process; `memory`: its UserMemory
- *     const region = pinned.register(owner, userPage, 256);                // a number, or "ENOMEM", "EFAULT", "EINVAL"
- *     const taken = pinned.take(owner, userPage + 3, 1);                   // the region, with one more live mapping
- *     const page = pinned.physicalPage(taken, userPage + 3, 12);           // … which the caller writes to a table, and then
- *     pinned.keep();
- *     pinned.lower(taken, 1);                                              // once no device can use it any more
- *     pinned.unregister(owner, userPage, 256);
+ * are, so that devices can use them. A region can't be unregistered while anything of it is mapped.
  *
  * `register`, `get`, `put` and `charge` hold one lock for as long as they run. `take`, `physicalPage`, `keep`, `lower` and `markDirty` hold
- * none (counts.ts). Answers that a running system must expect are error numbers by name; misuse throws InvalidArgumentError.
+ * none (counts.ts). Failures that a running system must expect are error numbers by name; misuse throws InvalidArgumentError.
  *
  * A thread that dies in any of these is recovered by `crew.reclaim` (recovery.ts), after the tables. With scope "everything" its owner ends too,
- * when no other thread has joined it: its regions are unpinned and uncharged. While one is still mapped, nothing of it is, and the reclaim fails: pages
- * that a device may reach do not come back.
+ * when no other thread has joined it: its regions are unpinned and uncharged. While a region is still mapped, it stays pinned and charged, and the
+ * reclaim fails: pages that a device may reach are not given back.
  */
 
 import {
@@ -89,11 +80,11 @@ import { checkUserMemory, USER_PAGE_SHIFT, USER_PAGES, type UserMemory } from ".
 
 /** Options of `PinnedMemory.create`. */
 export interface PinnedMemoryOptions {
-  /** Bytes of physical memory from address 0 on: pages above can't be pinned. A multiple of 4096, below 8 TiB. */
+  /** Bytes of physical memory from address 0 on: pages above can't be pinned. A multiple of 4096, from 4096 to 8 TiB − 4096. */
   readonly memoryBytes: number;
   /** Most regions at a time: 1 .. 2^20. Default 64. */
   readonly regions?: number;
-  /** Most pages in all regions at a time, device memory aside. Default: those of the memory. */
+  /** Most pages in all regions at a time, without those of device memory: 1 .. 2^30. Default: the pages of `memoryBytes`. */
   readonly pages?: number;
   /** Most owners at a time: 1 .. 4096. Default 16. */
   readonly owners?: number;
@@ -115,22 +106,25 @@ export interface PinnedMemoryHandle {
   readonly structure: number;
 }
 
-/** A process. */
+/** Limits of a process. */
 export interface OwnerOptions {
-  /** The most bytes of locked memory: rounded down to pages. Infinity: without a limit. */
+  /** Limit of locked memory in bytes, from 0 on; rounded down to pages of 4 KiB. Infinity: no limit. */
   readonly limitBytes: number;
 }
 
-/** How a region is registered. */
+/** Options of `PinnedMemory.register`. */
 export interface RegisterOptions {
-  /** Who uses the region: a number that the caller chooses, such as that of a container. 0 .. 2^31 − 1; default 0. */
+  /** The region's first user: a number that the caller chooses, such as that of a container. 0 .. 2^31 − 1; default 0. */
   readonly user?: number;
   /**
-   * The region may overlap others, and lookups do not find it: for mappings that each pin their own memory. The end of the owner waits for its
-   * users ("EBUSY"): they count no mappings. Default false.
+   * True: the region may overlap others, and lookups (`take`, `get`, `find`, `unregister`) do not find it. For mappings that each pin their own
+   * memory. Its users count no mappings, so `endOwner` answers "EBUSY" until they have put it. Default false.
    */
   readonly isShared?: boolean;
-  /** The region may overlap others, lookups do not find it, and its pages are not charged: a charge of the caller covers them. Default false. */
+  /**
+   * True: the region may overlap others, lookups do not find it, and its pages are not charged, because a charge of the caller covers them. Its
+   * mappings are counted (`takeRegion`). Default false.
+   */
   readonly isCovered?: boolean;
 }
 
@@ -138,7 +132,43 @@ const EFAULT = errnoCode("EFAULT");
 const MAX_USER = 2 ** 31 - 1;
 const FIRST_NEW_USER = 2 ** 30;
 
-/** One thread's view: post `handle`, and `attach` in each other thread. */
+/**
+ * Processes, the regions of their memory that devices may use, and the limits of locked memory. One thread's view: post `handle`, and `attach` in
+ * each other thread.
+ *
+ * A page is 4 KiB. User page = user address / 4096. Methods answer error numbers by name; "EAGAIN" from any of them: another thread held the
+ * lock for too long; repeat the call. Arguments of another type or range throw InvalidArgumentError. After `close`, methods that take the lock
+ * or count mappings throw IovaError "view-closed".
+ *
+ * @example
+ * A process of 1024 pages registers 256 of them, and one page is mapped for a device.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { isErrno, PinnedMemory } from "iova/platform";
+ *
+ * // User page n lies in physical page n − 1000.
+ * const memory = {
+ *   pageOf: (userPage: number) => (userPage >= 1000 && userPage < 2024 ? userPage - 1000 : -1),
+ *   backingShift: () => 12,
+ * };
+ * const pinned = PinnedMemory.create({ memoryBytes: 2 ** 22 });
+ * const owner = pinned.addOwner({ limitBytes: 2 ** 20 }, memory);
+ * assert.ok(!isErrno(owner));
+ * const region = pinned.register(owner, 1000, 256);
+ * assert.ok(!isErrno(region));
+ * assert.equal(pinned.register(owner, 1500, 1), "ENOMEM"); // the limit is 256 pages
+ *
+ * const taken = pinned.take(owner, 1003, 1); // the region; it counts one more mapping
+ * assert.equal(pinned.physicalPage(taken, 1003, 12), 3); // write it to the IO page table, then:
+ * pinned.keep();
+ * assert.equal(pinned.unregister(owner, 1000, 256), "EBUSY"); // the device may use the page
+ *
+ * pinned.lower(taken); // after the entry was cleared and invalidated
+ * assert.equal(pinned.unregister(owner, 1000, 256), undefined);
+ * pinned.close();
+ * ```
+ */
 export class PinnedMemory {
   /** Structured-cloneable: post it to another thread and `PinnedMemory.attach` there. */
   readonly handle: PinnedMemoryHandle;
@@ -152,7 +182,7 @@ export class PinnedMemory {
   readonly #hasOwnCrew: boolean;
   /** The memory of the owners that this thread has added or joined. */
   readonly #memories = new Map<number, UserMemory>();
-  /** What ends with an owner, by this thread's views. */
+  /** Callbacks of `onOwnerEnd`, in the order of their registration. */
   readonly #endings = new Set<Ending>();
   #isClosed = false;
 
@@ -170,13 +200,13 @@ export class PinnedMemory {
       if (attachment === undefined && this.#hasOwnCrew) this.crew.close();
     }
     this.#attachment = attachment;
-    // Before tables and processes end: what they pinned is unpinned with the lock.
+    // Before tables and processes end: they need the lock to unpin their memory.
     attachment.onReclaim("bridge", (dead) => this.#takeOverLock(dead));
     attachment.onReclaim("process", (dead, scope) => this.#endProcess(dead, scope));
     this.#counts = new MappingCounts(state, this.thread);
   }
 
-  /** Makes a pinned memory without owners, and attaches this thread. Throws InvalidArgumentError. */
+  /** A pinned memory without owners, in new shared memory; this thread is attached. Throws InvalidArgumentError. */
   static create(options: PinnedMemoryOptions): PinnedMemory {
     checkKeys("a pinned memory", options, {
       memoryBytes: "any",
@@ -219,7 +249,10 @@ export class PinnedMemory {
 
   // Owners.
 
-  /** A new process. Returns its number; "ENOMEM": there are as many as there can be. `memory`: for this thread's registrations. */
+  /**
+   * Adds a process. Returns its number, or "ENOMEM" when the limit of owners is reached. `memory` is used by this thread's registrations; another
+   * thread gives its own to `join` or `setMemory`. The calling thread does not belong to the process until it calls `join`.
+   */
   addOwner(options: OwnerOptions, memory: UserMemory): number | Errno {
     checkKeys("an owner", options, { limitBytes: "any" });
     checkUserMemory(memory);
@@ -234,8 +267,9 @@ export class PinnedMemory {
   }
 
   /**
-   * This thread belongs to the process from now on: the death of its last thread ends the process. `memory`: for this thread's registrations;
-   * not needed in the thread that has added the owner. "ESRCH": there is no such process. Throws IovaError "already-joined" when the thread belongs to another.
+   * Makes this thread a thread of the process: the process ends when its last thread has died and is reclaimed. `memory` is used by this thread's
+   * registrations; the thread that added the owner may omit it. "ESRCH": the process does not exist or is ending. Throws IovaError
+   * "already-joined" when the thread belongs to another process.
    */
   join(owner: number, memory?: UserMemory): Errno | undefined {
     if (memory !== undefined) checkUserMemory(memory);
@@ -253,14 +287,18 @@ export class PinnedMemory {
     return answer;
   }
 
-  /** Where the owner's memory lies, for this thread's registrations: for a thread that does not belong to the process. */
+  /** Sets the memory of an owner for this thread's registrations: for a thread that does not belong to the process. */
   setMemory(owner: number, memory: UserMemory): void {
+    checkInteger("owner", owner, 0, MAX_USER);
+    checkUserMemory(memory);
     this.#memories.set(owner, memory);
   }
 
   /**
-   * Ends a process: its tables and containers end (`onOwnerEnd`), then its regions are unpinned and uncharged, also those in use, its charges end, and its number is free. "EBUSY": some
-   * regions are still mapped; those that are not are gone. No call registers anything for it any more; repeat the call later. "ESRCH": there is no such process.
+   * Ends a process. Its tables and containers end first (`onOwnerEnd`); then its regions are unpinned and uncharged, even if they have users; then
+   * its charges end and its number is free. "EBUSY": some regions are still mapped, or shared; the others are unregistered, and no call registers
+   * anything for the process any more. Repeat the call later. "ESRCH": the process does not exist. Errors of the callbacks of `onOwnerEnd` are
+   * returned too.
    */
   endOwner(owner: number): Errno | undefined {
     if (!this.hasOwner(owner)) return "ESRCH";
@@ -268,9 +306,9 @@ export class PinnedMemory {
   }
 
   /**
-   * Registers what has to end with the owner before its regions: a table or a container, in this thread's view. `end` removes the mappings;
-   * it may be called again. Whichever thread ends the owner runs those that it has views of, the last registered first. Returns how to
-   * take it back.
+   * Registers a callback that removes mappings before the owner's regions are unpinned: the end of a table or a container. `end` returns an errno
+   * if mappings are left; it may be called again. The thread that ends the owner runs the callbacks of its own view, the last registered first.
+   * Returns a function that removes the callback.
    */
   onOwnerEnd(owner: number, end: () => Errno | undefined): () => void {
     checkInteger("owner", owner, 0, 2 ** 31 - 1);
@@ -285,22 +323,28 @@ export class PinnedMemory {
     return this.#ownerState(owner) !== OWNER_FREE;
   }
 
-  /** Pages charged to the owner: of its regions, device memory aside, and its charges. */
+  /** Pages charged to the owner: those of its charged regions and of its charges. 0 if the owner does not exist. */
   chargedPages(owner: number): number {
     return this.#ownerState(owner) === OWNER_FREE ? 0 : glance(this.#state.words, this.#ownerAt(owner) + OWNER.charged);
   }
 
   // Regions.
 
-  /** A number for a user of regions and charges that no other call has returned: from 2^30 on. */
+  /** A number for a user of regions and charges: 2^30 .. 2^31 − 1. It is repeated after 2^30 calls. */
   newUser(): number {
     return FIRST_NEW_USER + (add(this.#state.words, JOURNAL.userNumbers, 1) & (FIRST_NEW_USER - 1));
   }
 
   /**
-   * Registers a range: charges its pages (else "ENOMEM"), pins them (else "EFAULT": one is not present), and looks for regions that it overlaps
-   * (then "EINVAL"). All or nothing. Returns the region's number. "EINVAL" also for no pages, and for a range beyond 2^64 bytes; "ENOMEM" also
-   * when there is no room for the region; "ESRCH": no such owner.
+   * Registers `pages` pages of the owner from `userPage` on: charges and pins them. All or nothing. Returns the region's number.
+   *
+   * - "ENOMEM": the owner's limit is reached, or there is no room for the region;
+   * - "EFAULT": a page is not present;
+   * - "EINVAL": the range overlaps a region that lookups find, has no pages, or ends beyond 2^64 bytes;
+   * - "ESRCH": the owner does not exist or is ending.
+   *
+   * The limit is checked before pages are pinned, and overlaps after. Throws InvalidArgumentError when this view has no UserMemory of the owner, or
+   * when the UserMemory returns a page outside of the physical memory.
    */
   register(owner: number, userPage: number, pages: number, options: RegisterOptions = {}): number | Errno {
     checkKeys("a region", options, { user: "any", isShared: "boolean", isCovered: "boolean" });
@@ -314,8 +358,8 @@ export class PinnedMemory {
   }
 
   /**
-   * Registers device memory, which lies at `physicalPage` on: it is neither pinned nor charged. "EINVAL": it overlaps a region of the owner,
-   * or as `register`.
+   * Registers device memory, which is neither pinned nor charged. Its first physical page is `physicalPage`: 0 .. 2^52 − 1. Returns the region's
+   * number. Errors as `register`; "EFAULT" does not occur.
    */
   registerDevice(owner: number, userPage: number, pages: number, physicalPage: number, user = 0): number | Errno {
     const isRange = checkRange(userPage, pages, user);
@@ -327,7 +371,10 @@ export class PinnedMemory {
     );
   }
 
-  /** One more user of the region with exactly these pages. Returns the region; "ENOENT": there is none. "ENOMEM": too many users. */
+  /**
+   * Adds a user to the region that has exactly these pages. Returns the region's number. "ENOENT": no such region. "ENOMEM": too many users: beyond
+   * the first user of each region, a pinned memory holds as many as it can have regions.
+   */
   get(owner: number, userPage: number, pages: number, user = 0): number | Errno {
     checkInteger("user of a region", user, 0, MAX_USER);
     return this.#locked(() => {
@@ -337,7 +384,7 @@ export class PinnedMemory {
     });
   }
 
-  /** One more user of a region that is in use. "ENOENT": it is not registered. "ENOMEM": too many users. */
+  /** Adds a user to a region. "ENOENT": it is not registered. "ENOMEM": too many users, as `get`. */
   use(region: number, user = 0): Errno | undefined {
     this.#checkRegion(region);
     checkInteger("user of a region", user, 0, MAX_USER);
@@ -347,7 +394,7 @@ export class PinnedMemory {
     });
   }
 
-  /** The region with exactly these pages that has this user; undefined: there is none. */
+  /** The region that has exactly these pages and this user; undefined: no such region. */
   find(owner: number, userPage: number, pages: number, user = 0): number | Errno | undefined {
     checkUse(owner, user);
     return this.#locked(() => {
@@ -357,8 +404,9 @@ export class PinnedMemory {
   }
 
   /**
-   * Ends a use of the region. The last one unregisters it: unpins and uncharges its pages. "ENOENT": this user does not use it. "EBUSY": it is the
-   * last use, and something is mapped; the use stays. `isWritten`: devices may have written any page of the region.
+   * Removes a user from a region. The last one unregisters it: its pages are unpinned and uncharged. `isWritten`: true if devices may have written
+   * any page of the region; all its pages are marked dirty then. "ENOENT": the region does not have this user. "EBUSY": it is the last user, and
+   * something is mapped; the user stays.
    */
   put(region: number, user = 0, isWritten = false): Errno | undefined {
     this.#checkRegion(region);
@@ -371,7 +419,7 @@ export class PinnedMemory {
     });
   }
 
-  /** As `put`, for the region with exactly these pages. "ENOENT" too when there is none. */
+  /** As `put`, for the region that has exactly these pages. "ENOENT" also if no region has them. */
   unregister(owner: number, userPage: number, pages: number, user = 0): Errno | undefined {
     return this.#locked(() => {
       const region = this.#exactly(owner, userPage, pages);
@@ -379,7 +427,7 @@ export class PinnedMemory {
     });
   }
 
-  /** The regions that a user uses, once for each use. */
+  /** Numbers of the owner's regions that have this user, in ascending order. A region is repeated if it has the user several times. */
   regionsOf(owner: number, user = 0): readonly number[] | Errno {
     checkUse(owner, user);
     return this.#locked(() =>
@@ -389,7 +437,7 @@ export class PinnedMemory {
     );
   }
 
-  /** A region's facts. Throws InvalidArgumentError if the slot is free. */
+  /** Owner, pages and backing of a region. Throws InvalidArgumentError if the region is not registered. */
   regionOf(region: number): Region {
     this.#checkRegion(region);
     const at = regionAt(this.#state, region);
@@ -404,13 +452,13 @@ export class PinnedMemory {
     };
   }
 
-  /** 1 + the live mappings. Exact while no other thread maps. */
+  /** Number of the region's live mappings, plus 1 for the registration. Exact while no other thread maps. */
   mapped(region: number): number {
     this.#checkRegion(region);
     return 1 + mappedOf(this.#state, region);
   }
 
-  /** How often the physical page is pinned. A page with pins may not be freed or used for anything else. */
+  /** Pin count of a physical page of 4 KiB. A page with pins may not be freed or used for anything else. */
   pinsOf(physicalPage: number): number {
     checkInteger("physical page", physicalPage, 0, this.#state.physicalPages - 1);
     return glance(this.#state.words, this.#state.pinsAt + physicalPage);
@@ -426,8 +474,9 @@ export class PinnedMemory {
   // Charges without a region.
 
   /**
-   * Charges pages that are not in a region, such as those of a whole window. Returns the charge's number, for `uncharge`. "ENOMEM": the limit
-   * is reached; "ESRCH": no such owner. `user`: as for regions.
+   * Charges pages that are not in a region, such as those of a whole window. `pages`: 0 .. 2^31 − 1. `user`: 0 .. 2^31 − 1, for `chargesOf`. Returns the
+   * charge's number, for `uncharge`. "ENOMEM": the owner's limit or the number of charges is reached. "ESRCH": the owner does not exist or is
+   * ending.
    */
   charge(owner: number, pages: number, user = 0): number | Errno {
     checkInteger("pages of a charge", pages, 0, MAX_ENTRIES);
@@ -435,7 +484,7 @@ export class PinnedMemory {
     return this.#locked(() => this.#charge(owner, pages, user));
   }
 
-  /** Ends a charge. "ENOENT": there is no such charge. */
+  /** Ends a charge. "ENOENT": the charge has ended already. */
   uncharge(number: number): Errno | undefined {
     checkInteger("charge", number, 0, this.#state.charges - 1);
     return this.#locked(() => {
@@ -451,7 +500,7 @@ export class PinnedMemory {
     });
   }
 
-  /** The numbers of a user's charges. */
+  /** Numbers of the owner's charges that have this user, in ascending order. */
   chargesOf(owner: number, user = 0): readonly number[] | Errno {
     checkUse(owner, user);
     return this.#locked(() => {
@@ -466,9 +515,9 @@ export class PinnedMemory {
   // Live mappings: without a lock.
 
   /**
-   * Looks up the region of the owner that contains these pages, and adds `count` to its live mappings (default 1), so that it stays. Returns the
-   * region; -2 (ENOENT): there is none; -6 (ENXIO): it is being released. Then either `keep` or `drop`, before the next `take` or `lower` of this
-   * thread.
+   * Finds the region of the owner that contains these pages, and adds `count` (default 1) to its live mappings, so that it can't be unregistered.
+   * Returns the region's number; -2 (ENOENT): no region contains them; -6 (ENXIO): the region is being released. After a result from 0 on call
+   * `keep` or `drop`, before the next `take` or `lower` of this thread. Takes no lock and allocates nothing.
    */
   take(owner: number, userPage: number, pages: number, count = 1): number {
     if (this.#isClosed) throw viewClosed();
@@ -477,7 +526,7 @@ export class PinnedMemory {
     return this.#counts.take(owner, userPage, pages, count);
   }
 
-  /** As `take`, for a region that the caller knows. -6 (ENXIO): it is not live. */
+  /** As `take`, for a known region. -6 (ENXIO): it is not registered, or is being released. */
   takeRegion(region: number, count = 1): number {
     if (this.#isClosed) throw viewClosed();
     this.#checkRegion(region);
@@ -485,19 +534,19 @@ export class PinnedMemory {
     return this.#counts.takeRegion(region, count);
   }
 
-  /** What was taken is mapped: its mappings count until `lower`. */
+  /** Confirms the last `take`: its mappings count until `lower`. */
   keep(): void {
     this.#counts.keep();
   }
 
-  /** Takes the last `take` back: nothing was mapped. */
+  /** Undoes the last `take`: nothing was mapped. */
   drop(): void {
     this.#counts.drop();
   }
 
   /**
-   * Subtracts `count` live mappings, which were removed: call it once no device can use them, that is after the invalidation. Throws
-   * InvalidArgumentError, and changes nothing, if the region has fewer.
+   * Subtracts `count` removed mappings from a region. Call it after the invalidation, when no device can use them any more. Another thread may have
+   * made the mappings. Throws InvalidArgumentError, and changes nothing, if the region has fewer.
    */
   lower(region: number, count = 1): void {
     if (this.#isClosed) throw viewClosed();
@@ -511,8 +560,9 @@ export class PinnedMemory {
   }
 
   /**
-   * The physical page of 4 KiB behind a user page. Only while a mapping of the region is counted. `shift`: log2 of the bytes that are to be
-   * mapped there at once. -14 (EFAULT): outside of the region, or more than the smallest page that backs the region.
+   * The physical page of 4 KiB behind a user page. Valid only while a mapping of the region is counted (`take`). `shift`: log2 of the bytes of the
+   * IO page that is to be mapped there. -14 (EFAULT): the page is outside of the region, or the IO page is larger than the smallest page that
+   * backs the region.
    */
   physicalPage(region: number, userPage: number, shift: number): number {
     if (typeof userPage !== "number") throw badTake(userPage, 1, 1);
@@ -525,7 +575,10 @@ export class PinnedMemory {
     return peek(words, this.#state.columnAt + 2 * (peek(words, at + REGION.column) + index));
   }
 
-  /** A device may have written these pages. Before the `lower` of the mapping through which it did. */
+  /**
+   * Marks pages that a device may have written; `UserMemory.onUnpin` gets the mark. Call it before the `lower` of the mapping through which the
+   * device wrote. Throws InvalidArgumentError for pages outside of the region. Device memory has no marks.
+   */
   markDirty(region: number, userPage: number, pages = 1): void {
     this.#checkRegion(region);
     checkInteger("user page", userPage, 0, Number.MAX_SAFE_INTEGER);
@@ -543,7 +596,7 @@ export class PinnedMemory {
   // For recoveries of containers, at the stage "table".
 
   /**
-   * What a dead thread has taken and neither kept nor dropped, or was lowering.
+   * The unsettled change of a dead thread: a `take` without `keep` or `drop`, or a `lower` that it did not end. Undefined: none.
    *
    * @internal
    */
@@ -552,8 +605,8 @@ export class PinnedMemory {
   }
 
   /**
-   * Settles the hand of a dead thread: its `take` counts as kept, or dropped; its `lower` as made, or not made. What no container settles: a take
-   * is dropped, a `lower` is made. Can be repeated.
+   * Settles the hand of a dead thread. `isMade`: its `take` is kept, its `lower` is made; otherwise neither is. A hand that no container settles is
+   * settled by the recovery of the pinned memory: a `take` is dropped, a `lower` is made. Can be repeated.
    *
    * @internal
    */
@@ -562,8 +615,8 @@ export class PinnedMemory {
   }
 
   /**
-   * What a thread's part of the region's count holds: of this thread, or of a dead one. A container notes it before it lowers; then a recovery
-   * knows what it has to be (`restoreCell`).
+   * The part of a thread in the region's count: of this thread, or of a dead one. A container notes it before it lowers, so that its recovery can
+   * store the right value (`restoreCell`).
    *
    * @internal
    */
@@ -572,7 +625,7 @@ export class PinnedMemory {
   }
 
   /**
-   * Stores this or a dead thread's part of a region's count, and settles its hand. Can be repeated.
+   * Stores the part of this thread or of a dead thread in a region's count, and settles its hand. Can be repeated.
    *
    * @internal
    */
@@ -582,7 +635,7 @@ export class PinnedMemory {
     poke(this.#state.words, threadAt(this.#state, thread) + THREAD.handRegion, 0);
   }
 
-  /** The owner that ends with this dead thread, when everything of it is reclaimed: no other thread has joined it. Undefined: none does. */
+  /** The owner that ends when everything of this dead thread is reclaimed. Undefined: the thread belongs to no owner, or its owner has other threads. */
   ownerEndingWith(thread: number): number | undefined {
     const { words, threads } = this.#state;
     const owner = load(words, threadAt(this.#state, thread) + THREAD.owner) - 1;
@@ -592,7 +645,7 @@ export class PinnedMemory {
     return owner < 0 ? undefined : owner;
   }
 
-  /** Detaches this thread; regions, mappings and owners stay. Later calls throw IovaError "view-closed". A second call does nothing. */
+  /** Detaches this thread from the pinned memory and from its owner; regions, mappings and owners stay. A second call does nothing. */
   close(): void {
     if (this.#isClosed) return;
     const errno = this.#locked(() => {
@@ -610,7 +663,7 @@ export class PinnedMemory {
     this.close();
   }
 
-  /** Runs with the lock held. If it throws, what it has left half done is put right, as after a death. */
+  /** Runs `action` with the lock held. If it throws, its unfinished changes are repaired, as after a death. */
   #locked<Answer>(action: () => Answer): Answer | "EAGAIN" {
     if (this.#isClosed) throw viewClosed();
     const { words } = this.#state;
@@ -757,7 +810,7 @@ export class PinnedMemory {
     return slot;
   }
 
-  /** Pages that may still be charged. */
+  /** Pages that can be charged before the owner's limit is reached. */
   #room(owner: number): number {
     const { words } = this.#state;
     const at = this.#ownerAt(owner);
@@ -815,7 +868,7 @@ export class PinnedMemory {
     return errno;
   }
 
-  /** Before the tables are given back: the mappings of a process end with its last thread. */
+  /** Before tables are returned: ends the mappings of a process with its last thread. */
   #endProcess(thread: number, scope: ReclaimScope): Recovered | undefined {
     const owner = this.ownerEndingWith(thread);
     if (scope !== "everything" || owner === undefined) return undefined;
@@ -825,7 +878,7 @@ export class PinnedMemory {
     return { ranges: [], isLeft: true, failure };
   }
 
-  /** Ends what a dead thread was doing with the lock. */
+  /** Takes the lock of a dead thread over, and repairs what the thread did with it. */
   #takeOverLock(thread: number): undefined {
     const { words } = this.#state;
     if (!inherit(words, LOCK_AT, tagOf(thread), tagOf(this.thread))) return;
@@ -882,7 +935,7 @@ function checkUse(owner: number, user: number): void {
   checkInteger("user of regions and charges", user, 0, MAX_USER);
 }
 
-/** False: an empty range, or one beyond the address space. Throws InvalidArgumentError for what is no number of pages. */
+/** False: the range is empty, or ends beyond the address space. Throws InvalidArgumentError unless all three are integers in range. */
 function checkRange(userPage: number, pages: number, user: number): boolean {
   checkInteger("user page", userPage, 0, Number.MAX_SAFE_INTEGER);
   checkInteger("pages of a region", pages, 0, Number.MAX_SAFE_INTEGER);

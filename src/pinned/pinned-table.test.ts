@@ -1,4 +1,4 @@
-/** Entries with their user addresses and regions, in one thread: counts, order of invalidations, failures that leave nothing. */
+/** Pinned tables in one thread: user addresses, regions and counts of entries, order of invalidations, failures without a trace. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Crew } from "../crew/crew.ts";
@@ -112,7 +112,7 @@ test("the IO page must fit the pages behind the region, and be aligned to the us
   assert.deepEqual(counts(), [1, 1]);
 });
 
-test("entries outside of the window, and what is no access, are misuse", () => {
+test("entries outside of the window, and an access above 3, are misuse", () => {
   const { table } = scene();
   assert.throws(() => table.map(ENTRIES - 1, 2, 1000, 3), /entries of a pinned table is \[31, 31 \+ 2\)/);
   assert.throws(() => table.unmap(-1, 1), /entries of a pinned table/);
@@ -133,7 +133,7 @@ test("ops that throw leave the entries as they were", () => {
   assert.deepEqual([counts(), entries()[0]], [[0, 0], undefined]);
 });
 
-test("another thread unmaps what one has mapped, and the table's removal empties it", () => {
+test("a thread unmaps entries that another has mapped, and the table's removal empties it", () => {
   const { table, anotherView, counts, ops } = scene();
   const other = anotherView();
   assert.equal(table.map(0, 4, 1000, 3), undefined);

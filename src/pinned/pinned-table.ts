@@ -1,22 +1,18 @@
 /**
- * A table whose entries lead to pinned memory: a platform's ops (TableOps), enclosed with the user address of each entry and with the regions
- * that they count in. A container maps through it, and so does KVM for a guest's table. The generic table knows nothing of it.
- *
- *     const table = PinnedTable.create(pinned, owner, window, ops);
- *     table.map(first, count, userPage, 3);     // undefined, or "ENOENT": not registered, "EFAULT", …
- *     table.unmap(first, count);
+ * A table whose entries lead to pinned memory: a platform's entries (TableOps), and for each the user address and the region in which it is
+ * counted. Containers map through it, and KVM for a guest's table. The generic table does not use it.
  *
  * Each change has one order:
  *   count the new regions → exchange entry and user address → invalidate → mark old pages dirty → lower the old regions.
- * So a region's count is lowered only when no device can reach its pages any more, and the region that is lowered is that of the address which
- * was replaced. The entries of a change are locked from its begin to its end; changes of other entries go on beside it.
+ * So a region's count is lowered only when no device can reach its pages any more, and the lowered region is the one of the replaced address. The
+ * entries of a change are locked from its begin to its end. Other threads can change other entries meanwhile.
  *
- * A thread notes each step of its change before it takes it. Steps can be repeated; a recovery goes on from the noted one, in the name of
- * the dead thread and under its locks:
+ * A thread notes each step of its change before it takes it. Steps can be repeated. A recovery continues with the noted step, with the number
+ * and the locks of the dead thread:
  *   preparing  → dropping                               nothing is exchanged yet: the new counts are lowered
  *   exchanging → restoring → invalidating → lowering    the old values come back; then the new counts are lowered
- *   clearing               → invalidating → lowering    an unmap is made to its end
- * When the platform is busy, the change stays where it is, and the next call of the thread goes on with it.
+ *   clearing               → invalidating → lowering    an unmap is completed
+ * When the platform is busy, the change keeps its step, and the next call of the thread continues it.
  */
 import type { Attachment, Recovered } from "../crew/crew.ts";
 import { holderOf, lock, tagOf, unlock } from "../shared/lock.ts";
@@ -62,7 +58,7 @@ const RESTORING = 4;
 const INVALIDATING = 5;
 /** The regions of the values that are not current are lowered. */
 const LOWERING = 6;
-/** As lowering; no device has used the values. */
+/** As lowering, for values that no device has used: pages are not marked dirty. */
 const DROPPING = 7;
 
 /** The access lets the device write. */
@@ -78,7 +74,7 @@ export interface PinnedTableHandle {
   readonly structure: number;
 }
 
-/** An entry that is mapped. */
+/** User page, access and region of a mapped entry. */
 export interface PinnedEntry {
   /** The user page of 4 KiB. */
   readonly userPage: number;
@@ -93,11 +89,47 @@ interface MapRequest {
   readonly count: number;
   readonly userPage: number;
   readonly access: Access;
-  /** NONE: that which contains the pages. */
+  /** NONE: the region that contains the pages. */
   readonly region: number;
 }
 
-/** One thread's view. */
+/**
+ * An IO page table whose entries lead to registered memory of one process: a mapped entry keeps its region registered. One thread's view: post
+ * `handle`, and `attach` in each other thread. Entries are indices in the window: 0 .. entries − 1.
+ *
+ * Methods throw InvalidArgumentError for entries outside of the window and for arguments of another type or range, and IovaError "view-closed"
+ * after `close`.
+ *
+ * @example
+ * A process registers 16 pages; 8 of them are mapped for a device.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { isErrno, LinearPlatform, PinnedMemory, PinnedTable, SoftwareMachine } from "iova/platform";
+ *
+ * const machine = SoftwareMachine.create({ memoryBytes: 2 ** 22, threads: 2 });
+ * const window = { base: 0x10_0000n, pageShift: 12, entries: 64 };
+ * const platform = LinearPlatform.create(machine, { format: "powernv-tce", window });
+ * const pinned = PinnedMemory.create({ memoryBytes: 2 ** 22, crew: machine.crew });
+ *
+ * // User page n lies in physical page n − 1000.
+ * const owner = pinned.addOwner({ limitBytes: 2 ** 20 }, { pageOf: (page) => page - 1000, backingShift: () => 12 });
+ * assert.ok(!isErrno(owner));
+ * assert.ok(!isErrno(pinned.register(owner, 1000, 16)));
+ *
+ * const table = PinnedTable.create(pinned, owner, window, platform.ops);
+ * assert.equal(table.map(0, 8, 1004, 3), undefined); // entries 0 .. 7 lead to user pages 1004 .. 1011
+ * assert.equal(table.map(8, 8, 1012, 3), "ENOENT"); // user page 1016 is not registered
+ * machine.memory.store32(7 * 4096 + 4, 0x2a00); // user page 1007 lies in physical page 7
+ * const byte = new Uint8Array(1);
+ * assert.equal(machine.device(0).dmaRead(window.base + 3n * 4096n + 5n, byte), true);
+ * assert.equal(byte[0], 42);
+ *
+ * assert.equal(pinned.unregister(owner, 1000, 16), "EBUSY");
+ * assert.equal(table.unmap(0, 8), undefined);
+ * assert.equal(pinned.unregister(owner, 1000, 16), undefined);
+ * ```
+ */
 export class PinnedTable {
   /** Structured-cloneable: post it to another thread and `PinnedTable.attach` there. */
   readonly handle: PinnedTableHandle;
@@ -111,7 +143,7 @@ export class PinnedTable {
   readonly #attachment: Attachment;
   readonly #thread: number;
   readonly #forgetEnding: () => void;
-  /** User pages of an entry. */
+  /** User pages per entry: IO page size / 4096. */
   readonly #pagesPerEntry: number;
   readonly #old: EntryValue = { page: 0, access: 0 };
   #isClosed = false;
@@ -130,8 +162,8 @@ export class PinnedTable {
   }
 
   /**
-   * For a window of empty entries that are changed by nothing else from now on. `ops`: this thread's ops of the window. Throws
-   * InvalidArgumentError, and as Crew.addStructure.
+   * A table over a window whose entries are empty, and are changed only through it from now on. `ops`: this thread's operations on the entries.
+   * The table empties itself when the owner ends. Throws InvalidArgumentError, and as `Crew.addStructure`.
    */
   static create(pinned: PinnedMemory, owner: number, window: DmaWindow, ops: TableOps): PinnedTable {
     checkParts(pinned, ops);
@@ -151,13 +183,15 @@ export class PinnedTable {
   }
 
   /**
-   * Maps `count` entries from `first` on to consecutive user memory from `userPage` on, with this access of the device. Live entries are
-   * replaced. All or nothing: after an errno the entries are what they were.
+   * Maps `count` entries from `first` on to consecutive user memory from `userPage` on. `access`: 1 the device reads, 2 it writes, 3 both. Live
+   * entries are replaced. All or nothing: after another errno than "EAGAIN" the entries are unchanged.
+   *
    * - "EINVAL": `userPage` is not aligned to the IO page;
-   * - "ENOENT": a part is not registered; "ENXIO": it is being released;
-   * - "EFAULT": the IO page is larger than a page behind the region, or not aligned to it in physical memory;
-   * - "ENOMEM": the platform refuses, for it has no memory for the entries or they can't hold the page;
-   * - "EAGAIN": the platform is busy, or another thread does not release the entries. Repeat the call.
+   * - "ENOENT": a part of the memory is not registered;
+   * - "ENXIO": a region of the memory is being released;
+   * - "EFAULT": the IO page is larger than a page behind the region, or its physical address is not aligned to the IO page;
+   * - "ENOMEM": the platform refuses: it has no memory for the entries, or they can't hold the page;
+   * - "EAGAIN": the platform is busy, or another thread holds the entries' locks for too long. Repeat the call.
    */
   map(first: number, count: number, userPage: number, access: Access): Errno | undefined {
     this.#check(first, count);
@@ -167,7 +201,7 @@ export class PinnedTable {
     return this.#begin(first, count) ?? this.#mapLocked({ first, count, userPage, access, region: NONE });
   }
 
-  /** As `map`, into a region that the caller knows: also one that lookups do not find. */
+  /** As `map`, to pages of a known region, which may be one that lookups do not find (`RegisterOptions`). "ENXIO": it is not registered. */
   mapRegion(first: number, count: number, region: number, userPage: number, access: Access): Errno | undefined {
     this.#check(first, count);
     checkInteger("region", region, 0, Number.MAX_SAFE_INTEGER);
@@ -178,8 +212,9 @@ export class PinnedTable {
   }
 
   /**
-   * Empties `count` entries from `first` on; empty ones stay empty. "EAGAIN": the platform is busy, or another thread does not release the
-   * entries. The entries are empty then, or not; no count has been lowered that a device may need. Repeat the call.
+   * Empties `count` entries from `first` on; they may be empty already. Pages that devices could write are marked dirty. "EAGAIN": the platform is
+   * busy, or another thread holds the entries' locks for too long. Some entries may be empty then, but memory that a device may reach stays
+   * registered. Repeat the call.
    */
   unmap(first: number, count: number): Errno | undefined {
     this.#check(first, count);
@@ -191,13 +226,13 @@ export class PinnedTable {
     return this.unmap(0, this.window.entries);
   }
 
-  /** Goes on with this thread's last change, if it waits for the platform. "EAGAIN": it still waits, and its entries stay locked. */
+  /** Continues this thread's last change, if it waits for the platform. "EAGAIN": it still waits, and its entries stay locked. */
   finish(): Errno | undefined {
     if (this.#isClosed) throw viewClosed();
     return this.#finish(this.#thread) === undefined ? undefined : "EAGAIN";
   }
 
-  /** What an entry leads to; undefined: it is empty. "EAGAIN": another thread does not release it. */
+  /** User page, access and region of an entry; undefined: it is empty. "EAGAIN": another thread holds its lock for too long. */
   get(entry: number): PinnedEntry | Errno | undefined {
     if (this.#isClosed) throw viewClosed();
     this.#check(entry, 1);
@@ -209,7 +244,7 @@ export class PinnedTable {
     return value;
   }
 
-  /** The number of entries that are mapped. Exact while no other thread maps. */
+  /** Number of mapped entries. Exact while no other thread maps. */
   get mapped(): number {
     let mapped = 0;
     for (let entry = 0; entry < this.window.entries; entry++) {
@@ -218,7 +253,7 @@ export class PinnedTable {
     return mapped;
   }
 
-  /** Empties the table and removes it for all threads. "EAGAIN": as `clear`; repeat the call. */
+  /** Empties the table and removes it from the crew, for all threads. "EAGAIN": as `unmap`; the table stays. Repeat the call. */
   remove(): Errno | undefined {
     const errno = this.clear();
     if (errno !== undefined) return errno;
@@ -227,7 +262,7 @@ export class PinnedTable {
     return undefined;
   }
 
-  /** Detaches this thread; entries stay. A change that waits for the platform is left to a recovery of this thread. A second call does nothing. */
+  /** Detaches this thread; entries stay. A change that waits for the platform is completed by the reclaim of this thread. A second call does nothing. */
   close(): void {
     if (this.#isClosed) return;
     const isLeft = this.#finish(this.#thread) !== undefined;
@@ -243,7 +278,7 @@ export class PinnedTable {
 
   // A change: its begin.
 
-  /** Ends the thread's last change, if it waits for the platform, and locks the entries. */
+  /** Completes the thread's last change, if it waits for the platform, and locks the entries. */
   #begin(first: number, count: number): Errno | undefined {
     if (this.#isClosed) throw viewClosed();
     if (this.#finish(this.#thread) !== undefined) return "EAGAIN";
@@ -268,10 +303,10 @@ export class PinnedTable {
     try {
       const errno = this.#prepareAll(request) ?? this.#exchangeAll(first, count);
       isDone = true;
-      // The change is made even if the platform is busy; repeating it does no harm.
+      // "EAGAIN" even if the entries were exchanged and only the old regions wait to be lowered: repeating the map gives the same entries.
       return this.#finish(this.#thread) === undefined ? errno : "EAGAIN";
     } finally {
-      // An op has thrown: what was exchanged is taken back now, or with the next call.
+      // An op has thrown: exchanged entries get their old values back now, or with the next call.
       if (!isDone) this.#finish(this.#thread);
     }
   }
@@ -288,7 +323,7 @@ export class PinnedTable {
     return this.#finish(this.#thread) === undefined ? undefined : "EAGAIN";
   }
 
-  /** Notes a change with nothing done. The step comes last: it says that the rest is right. */
+  /** Notes the beginning of a change. The step is stored last: it makes the other words valid. */
   #note(thread: number, first: number, count: number): void {
     this.#set(thread, OPERATION.first, first);
     this.#set(thread, OPERATION.count, count);
@@ -317,12 +352,12 @@ export class PinnedTable {
     return undefined;
   }
 
-  /** Counts the mappings of up to `most` entries in one region, and writes the entries' other values. Returns how many entries these are. */
+  /** Counts the mappings of up to `most` entries in one region, and writes the entries' other values. Returns the number of entries. */
   #prepareRun({ access, region: known }: MapRequest, first: number, most: number, userPage: number): number | Errno {
     this.#set(this.#thread, OPERATION.runFirst, first);
     let count = most;
     let region = this.#take(known, userPage, count);
-    // Regions may adjoin: the longest run that lies in one, by halves.
+    // Regions may adjoin. Halve the run until it lies in one of them.
     while (region < 0 && count > 1 && known === NONE) {
       count = Math.ceil(count / 2);
       region = this.#take(known, userPage, count);
@@ -337,7 +372,7 @@ export class PinnedTable {
       }
       this.#writeOther(first + i, region, page, access);
     }
-    // From here on a recovery finds the mappings in the entries; before, in the thread's hand.
+    // Pairs with #settleRun. After this store a recovery finds the new mappings in the entries; before it, in the thread's hand.
     this.#set(this.#thread, OPERATION.prepared, first + count);
     this.#pinned.keep();
     return count;
@@ -378,7 +413,7 @@ export class PinnedTable {
     return undefined;
   }
 
-  /** The platform's entry gets one of the values. */
+  /** Writes value `which` of the entry to the platform's table. */
   #exchange(entry: number, which: number): Failure | undefined {
     const at = valueAt(this.#state, entry, which);
     const region = this.#regionIn(at);
@@ -390,9 +425,9 @@ export class PinnedTable {
     return this.#ops.exchange(entry, physical / this.#pagesPerEntry, this.#accessIn(at) as Access, this.#old);
   }
 
-  // From here on: steps that a recovery takes too.
+  // Steps that a recovery takes too.
 
-  /** Goes on with the thread's change until it has ended, and unlocks the entries. A failure: the platform is busy, and the change waits. */
+  /** Continues the thread's change to its end, and unlocks the entries. Returns a failure if the platform is busy: the change waits. */
   #finish(thread: number): Failure | undefined {
     for (let step = this.#get(thread, OPERATION.step); step !== IDLE; step = this.#get(thread, OPERATION.step)) {
       const next = this.#takeStep(thread, step);
@@ -403,7 +438,7 @@ export class PinnedTable {
     return undefined;
   }
 
-  /** Takes one step. Returns the next one, or why it could not be taken. */
+  /** Takes one step. Returns the next step, or the failure of the platform. */
   #takeStep(thread: number, step: number): number | Failure {
     const first = this.#get(thread, OPERATION.first);
     const end = first + this.#get(thread, OPERATION.count);
@@ -427,7 +462,7 @@ export class PinnedTable {
     }
   }
 
-  /** A count that the dead thread had in its hand: it is kept if the entries have it. */
+  /** Settles the hand of a dead thread: its count is kept if the entries have the new values. */
   #settleRun(thread: number): void {
     const isNoted = this.#get(thread, OPERATION.prepared) > this.#get(thread, OPERATION.runFirst);
     if (this.#pinned.handOf(thread) !== undefined) this.#pinned.settleHand(thread, isNoted);
@@ -457,7 +492,7 @@ export class PinnedTable {
       this.#set(thread, OPERATION.lowerBefore, region < 0 ? 0 : this.#pinned.cellOf(region, thread));
       this.#set(thread, OPERATION.lowerCount, end - entry);
       this.#set(thread, OPERATION.lowerEnd, end);
-      // Last: it says that the rest is right.
+      // Last: it makes the other words valid.
       this.#set(thread, OPERATION.lowerRegion, region + 1);
       this.#lowerNoted(thread);
       if (region < 0) this.#set(thread, OPERATION.lowered, end);
@@ -465,7 +500,7 @@ export class PinnedTable {
     }
   }
 
-  /** Lowers the noted run. Can be repeated: the thread's part of the count is stored, not changed. */
+  /** Lowers the noted run. Can be repeated: it stores the noted value of the thread's part of the count. */
   #lowerNoted(thread: number): void {
     const region = this.#get(thread, OPERATION.lowerRegion) - 1;
     if (region < 0) return;
@@ -482,7 +517,7 @@ export class PinnedTable {
 
   #recover(thread: number): Recovered | undefined {
     const failure = this.#finish(thread);
-    // The thread may have died with locks before it noted a change, or after it has ended it.
+    // The thread may have died with locks before it noted a change, or after the end of one.
     if (failure === undefined) for (let at = 0; at < LOCKS; at++) this.#unlockFor(thread, lockAt(at));
     if (failure === undefined) return undefined;
     const error = new IovaError(
@@ -492,7 +527,7 @@ export class PinnedTable {
     return { ranges: [], isLeft: true, failure: error };
   }
 
-  /** The change of the thread has ended. Its locks that a recovery of it has unlocked already stay as they are. */
+  /** Releases the locks of an ended change. A lock that an earlier recovery has released, and that another thread may hold now, is left alone. */
   #unlockEntries(thread: number): void {
     const first = this.#get(thread, OPERATION.first);
     const locks = locksOf(first, this.#get(thread, OPERATION.count));
@@ -518,7 +553,7 @@ export class PinnedTable {
   #other(entry: number): number {
     return this.#current(entry) ^ 1;
   }
-  /** The value that becomes current by the change. */
+  /** The value that the change makes the current one. */
   #pending(entry: number): number {
     return peek(this.#state.words, entryAt(this.#state, entry) + ENTRY.pending) & 1;
   }
@@ -568,7 +603,7 @@ function errnoOfFailure(failure: Failure): Errno {
   return failure === "platform-busy" ? "EAGAIN" : "ENOMEM";
 }
 
-/** How many locks a range of entries has. */
+/** Number of locks of a range of entries. */
 function locksOf(first: number, count: number): number {
   return Math.min(LOCKS, ((first + count - 1) >>> BLOCK_SHIFT) - (first >>> BLOCK_SHIFT) + 1);
 }

@@ -2,10 +2,10 @@
  * Pins and unpins the pages of a region, with the lock held. A physical page may be pinned through any number of regions: its *pin count* is the
  * number of pairs in columns of pinned regions that name it.
  *
- * Before a page's count changes, the journal gets the value that a recovery gives to it, then the page's index; values of even and odd indices
- * have a word each, so that the value of the index in the journal is always whole. While a region is pinned the value is the old count: the
- * pages before the index are pinned. While it is unpinned, downwards, the value is the new count: the pages behind the index are unpinned. So a
- * recovery does the same in both cases: it stores the value, and goes on downwards.
+ * Before the count of a page changes, two words of the journal are stored: first the count that a recovery has to store, then the index of the page
+ * in its region. Even and odd indices have a word each, so that the count of the journal's index is always complete. While a region is being
+ * pinned, upwards, that count is the old one, and the pages below the index are pinned. While it is being unpinned, downwards, that count is the
+ * new one, and the pages above the index are unpinned. So a recovery does the same in both cases: it stores the count, and unpins downwards.
  */
 import { glance, hintTo, peek, poke, store } from "../shared/memory.ts";
 import { InvalidArgumentError } from "../units/errors.ts";
@@ -13,10 +13,10 @@ import { JOURNAL, KIND_DEVICE, type PinnedState, REGION, regionAt, UNPINNING } f
 import { firstOf } from "./regions.ts";
 import { USER_PAGE_SHIFT, type UserMemory } from "./user-memory.ts";
 
-/** The journal's value for an index at which no count changes: all pages before it are pinned. */
+/** Count in the journal for an index at which no count changes: all pages below it are pinned. */
 const NOTHING = -1;
 
-/** No page is pinned yet. Before the region's state says that it is being made. */
+/** Initializes the journal: no page is pinned yet. Call it before the region's state becomes "making". */
 export function beginPinning({ words }: PinnedState): void {
   poke(words, JOURNAL.counts, NOTHING);
   poke(words, JOURNAL.counts + 1, NOTHING);
@@ -51,7 +51,7 @@ export function pin(state: PinnedState, region: number, user: UserMemory): boole
   return true;
 }
 
-/** Unpins the pages before the journal's index, downwards. The region's state says that it is being made or unpinned. */
+/** Unpins the pages below the journal's index, downwards. The region's state is "making" or "unpinning". */
 export function unpin(state: PinnedState, region: number, user: UserMemory | undefined): void {
   const { words } = state;
   const at = regionAt(state, region);
@@ -69,18 +69,18 @@ export function unpin(state: PinnedState, region: number, user: UserMemory | und
   }
 }
 
-/** The region is unpinned from now on, from its last page down. */
+/** Begins to unpin a region, from its last page down. */
 export function beginUnpinning(state: PinnedState, region: number): void {
   const { words } = state;
   const at = regionAt(state, region);
   const pages = peek(words, at + REGION.pages);
   noteCount(state, pages, NOTHING);
   poke(words, JOURNAL.index, pages);
-  // After this a recovery goes on; before, the region is live again.
+  // After this store a recovery unpins the region; before it, the region becomes live again.
   store(words, at, UNPINNING);
 }
 
-/** Stores the journal's value to the page of its index. Can be repeated. */
+/** Stores the journal's count to the page of its index. Can be repeated. */
 function settlePage(state: PinnedState, column: number): void {
   const { words } = state;
   const index = peek(words, JOURNAL.index);

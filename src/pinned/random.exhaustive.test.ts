@@ -1,6 +1,6 @@
 /**
- * Random calls of a pinned memory and of a pinned table against a plain model: 100,000, with good and bad arguments, by two views of the same
- * threads' crew in turn. Answers, charges, pins, counts, dirty pages and entries must be equal after each call.
+ * 100,000 random calls of a pinned memory and of a pinned table against a plain model, with good and bad arguments, by two views in turn. Answers,
+ * charges, pins, counts, dirty pages and entries must be equal after each call.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -58,7 +58,7 @@ const CALL: fc.Arbitrary<Call> = fc.record({
   access: fc.constantFrom(1 as const, 2 as const, 3 as const),
 });
 
-/** What is right, in plain lists. */
+/** The expected state, in plain lists. */
 class Plain {
   regions: PlainRegion[] = [];
   charges = new Map<number, { readonly owner: number; readonly pages: number }>();
@@ -152,7 +152,7 @@ class Run {
     return owner;
   }
 
-  /** Makes one call in both, and compares. */
+  /** Makes one call of the library and of the model, and compares. */
   step(call: Call): void {
     const kind = STEPS.find(([upTo]) => call.kind < upTo);
     kind?.[1](this, call);
@@ -216,7 +216,7 @@ function register(run: Run, call: Call, kind: PlainRegion["kind"]): void {
   run.plain.regions.push({ number: answer, owner, first: page, pages, kind, ...rest });
 }
 
-/** A count is raised, and kept or dropped. */
+/** Raises a count, and keeps or drops it. */
 function take(run: Run, call: Call): void {
   const { page, pages, pick, access } = call;
   const view = run.view(call);
@@ -281,7 +281,7 @@ function uncharge(run: Run, call: Call): void {
   assert.equal(run.view(call).uncharge(call.pick), isThere ? undefined : "ENOENT");
 }
 
-/** The second owner ends, unless something of it is mapped, or users have shared regions; another takes its turn. */
+/** Ends the second owner, unless it has mapped or shared regions; another replaces it. */
 function endOwner(run: Run, call: Call): void {
   const owner = run.owners[1] as number;
   const regions = run.plain.regions.filter((region) => region.owner === owner);
@@ -331,7 +331,7 @@ function look(run: Run, call: Call): void {
   assert.deepEqual(entry, expected);
 }
 
-/** Calls, each with the end of its share of a hundred. */
+/** Calls, each with the upper end of its share, in percent. */
 const STEPS: readonly (readonly [number, (run: Run, call: Call) => void])[] = [
   [14, (run, call) => register(run, call, "exclusive")],
   [18, (run, call) => register(run, call, "shared")],

@@ -5,8 +5,8 @@ import { IovaError } from "../units/errors.ts";
 const ATTEMPTS = 20;
 
 /**
- * Reclaims everything of a dead thread. True: its number is free. Repeats the call while the lock can't be had in time ("EAGAIN"): on a busy machine
- * a living holder may wait for a processor for longer than the lock's patience.
+ * Reclaims everything of a dead thread. True: its number is free. Repeats the call after "EAGAIN": on a busy machine a living holder of the lock may
+ * wait for a processor for longer than other threads wait for the lock.
  */
 export function reclaimBusy(crew: Crew, thread: number): boolean {
   for (let attempt = 1; ; attempt++) {

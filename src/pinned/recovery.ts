@@ -1,11 +1,11 @@
 /**
- * What a dead thread has left in a pinned memory is put right. It can be repeated from any point.
+ * Repair of a pinned memory after the death of the lock's holder. It can be repeated from any point.
  *
- * The lock with the tag of the dead thread is taken over, and one region may be between two states:
- * - being made: undone, as if the call had never been made;
- * - "releasing", which nothing has been taken from yet: live again;
- * - being unpinned: unpinned to the end. The call has taken place.
- * Then the copies are made anew: charged pages and the column's bitmap, from the slots.
+ * The lock with the tag of the dead thread is taken over. One region may be between two states:
+ * - "making": it is removed, as if the call had not been made;
+ * - "releasing", when nothing is unpinned yet: it is live again;
+ * - "unpinning": its other pages are unpinned, and the call has succeeded.
+ * Then charged pages and the column's bitmap are computed from the slots.
  */
 import { clearBits, setBits } from "../shared/bitmap.ts";
 import { glance, peek, poke, store } from "../shared/memory.ts";
@@ -31,7 +31,7 @@ import { unpin } from "./pinning.ts";
 import { regionsEnd, stageOf, userAt, usersOf } from "./regions.ts";
 import type { UserMemory } from "./user-memory.ts";
 
-/** Puts everything right that the holder of the lock may have left half done. With the lock held. */
+/** Completes or undoes the change of a holder of the lock that died or threw. With the lock held. */
 export function repair(state: PinnedState): void {
   const end = regionsEnd(state);
   for (let region = 0; region < end; region++) {
@@ -39,10 +39,10 @@ export function repair(state: PinnedState): void {
     if (stage === MAKING || stage === UNPINNING) remove(state, region, undefined);
     if (stage === RELEASING) keepLive(state, region);
   }
-  countAnew(state);
+  recount(state);
 }
 
-/** The region is not released after all. */
+/** Makes a region live: at the end of its registration, or when it is not released after all. */
 export function keepLive(state: PinnedState, region: number): void {
   const at = regionAt(state, region);
   store(state.words, at, LIVE);
@@ -61,13 +61,13 @@ export function remove(state: PinnedState, region: number, memory: UserMemory | 
   store(words, at, FREE);
   poke(words, JOURNAL.regionHint, region);
   if (kind === KIND_DEVICE) return;
-  // Copies of what the slots say. When the thread dies before this, its recovery makes them anew.
+  // If the thread dies before this, its recovery computes both from the slots (`recount`).
   if (isCharged(kind)) charge(state, owner, -pages);
   clearBits(words, state.bitmapAt, column, column + pages);
 }
 
-/** The copies, from the slots. */
-function countAnew(state: PinnedState): void {
+/** Computes charged pages and the column's bitmap from the slots. */
+function recount(state: PinnedState): void {
   const { words } = state;
   clearBits(words, state.bitmapAt, 0, state.columnPages);
   for (let owner = 0; owner < state.owners; owner++) poke(words, ownerAt(state, owner) + OWNER.charged, 0);
@@ -87,13 +87,13 @@ function countAnew(state: PinnedState): void {
   }
 }
 
-/** Adds to the copy of what the owner is charged. With the lock held. */
+/** Adds to the charged pages of an owner. With the lock held. */
 export function charge(state: PinnedState, owner: number, pages: number): void {
   const at = ownerAt(state, owner) + OWNER.charged;
   poke(state.words, at, peek(state.words, at) + pages);
 }
 
-/** Removes the charges of an owner, and frees its slot. All of its regions are removed. With the lock held. */
+/** Removes the charges of an owner without regions, and frees its slot. With the lock held. */
 export function freeOwner(state: PinnedState, owner: number): void {
   const { words } = state;
   for (let slot = 0; slot < state.charges; slot++) {

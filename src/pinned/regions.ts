@@ -1,4 +1,4 @@
-/** Registered regions: what their slots say, and searches among them. */
+/** Registered regions: reading their slots, and searches among them. */
 import { glance, load, peek, poke, type SharedWords } from "../shared/memory.ts";
 import {
   isFound,
@@ -16,7 +16,7 @@ import {
 /** No region. */
 export const NONE = -1;
 
-/** What a slot says. Read it with the lock held, or while a count of the region is held: else it may be another region's already. */
+/** Facts of a registered region. Stable while the caller counts a mapping of the region; otherwise the number may already be another region's. */
 export interface Region {
   /** The process that registered it. */
   readonly owner: number;
@@ -40,7 +40,7 @@ export function firstOf(words: SharedWords, at: number): number {
   return glance(words, at + REGION.firstHigh) * 2 ** 32 + (glance(words, at + REGION.firstLow) >>> 0);
 }
 
-/** Does the slot, whatever its state, say that the region has these pages of this owner, and that lookups find it? */
+/** True if the slot, in any state, describes a region that has these pages of this owner, and that lookups find. */
 export function contains(words: SharedWords, at: number, owner: number, userPage: number, pages: number): boolean {
   const offset = userPage - firstOf(words, at);
   return (
@@ -57,7 +57,7 @@ export function regionsEnd({ words }: PinnedState): number {
   return load(words, JOURNAL.regionsEnd);
 }
 
-/** The live regions of an owner that match, in the order of their slots. With the lock held. */
+/** Live regions of an owner that match, in ascending order. With the lock held. */
 export function liveRegions(
   state: PinnedState,
   owner: number,
@@ -72,7 +72,7 @@ export function liveRegions(
   return found;
 }
 
-/** Is a region with exactly these pages, which lookups find, at this slot? */
+/** True if the region at this slot has exactly these pages, and lookups find it. */
 export function isExactly(state: PinnedState, at: number, userPage: number, pages: number): boolean {
   const { words } = state;
   return (
@@ -82,7 +82,7 @@ export function isExactly(state: PinnedState, at: number, userPage: number, page
   );
 }
 
-/** Has the region at this slot, which lookups find, a page in the range? */
+/** True if the region at this slot has a page in the range, and lookups find it. */
 export function overlaps(state: PinnedState, at: number, userPage: number, pages: number): boolean {
   const { words } = state;
   const first = firstOf(words, at);
@@ -90,14 +90,14 @@ export function overlaps(state: PinnedState, at: number, userPage: number, pages
   return isFound(kind) && first < userPage + pages && userPage < first + glance(words, at + REGION.pages);
 }
 
-/** The owner's state: OWNER_FREE too when its slot was given to another owner since. */
+/** State of an owner. OWNER_FREE also if its slot now has another owner. */
 export function ownerState(state: PinnedState, owner: number): number {
   const at = ownerAt(state, owner);
   const isIts = load(state.words, at + OWNER.generation) === Math.floor(owner / state.owners);
   return isIts ? load(state.words, at + OWNER.state) : OWNER_FREE;
 }
 
-/** Slots of users of this region, in use. With the lock held. */
+/** Slots of the region's users. With the lock held. */
 export function usersOf(state: PinnedState, region: number): number[] {
   const { words, regions } = state;
   const slots = [region];
@@ -105,14 +105,14 @@ export function usersOf(state: PinnedState, region: number): number[] {
   return slots.filter((slot) => peek(words, userAt(state, slot) + USER.region) === region + 1);
 }
 
-/** Notes a user of the region. False: there is no slot for it. With the lock held. */
+/** Adds a user to the region. False: no slot is free. With the lock held. */
 export function addUser(state: PinnedState, region: number, user: number): boolean {
   const { words, regions } = state;
   const slot = isFreeUser(state, region) ? region : nextUserSlot(state);
   if (slot === NONE) return false;
   if (slot >= regions && slot >= peek(words, JOURNAL.usersEnd)) poke(words, JOURNAL.usersEnd, slot + 1);
   poke(words, userAt(state, slot) + USER.user, user);
-  // Last: it says that the user is there.
+  // Last: it makes the slot valid.
   poke(words, userAt(state, slot) + USER.region, region + 1);
   return true;
 }

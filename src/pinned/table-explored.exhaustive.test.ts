@@ -1,7 +1,7 @@
 /**
- * Threads that map and unmap entries of a pinned table beside unregistrations, in all orders of their accesses, and dying at any of them. What
- * is judged: no device reaches a page that is not pinned, each entry leads to what its user address says, and a region's count is the number
- * of entries that lead to it.
+ * Threads that map and unmap entries of a pinned table beside unregistrations, in all orders of their accesses, and with a death at each access.
+ * Checked: no device reaches a page that is not pinned, each entry leads to the physical page of its user address, and a region's count is the
+ * number of entries that lead to it.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -44,7 +44,10 @@ async function library(plants: readonly Plant[] = []): Promise<Library> {
   };
 }
 
-/** Pages 16, 17 and 18 are registered, each a region. `mapped`: entry 0 leads to page 16. `refuses`: the entry whose exchange fails. `joined`: the threads of the process. */
+/**
+ * User pages 16, 17 and 18 are registered, each as a region. `mapped`: entry 0 leads to page 16. `refuses`: the entry whose exchange fails.
+ * `joined`: the threads of the process.
+ */
 function setup({ crew, pinned, table }: Library, mapped: boolean, refuses: number, joined = [0, 1, 2, 3]): State {
   const first = crew.Crew.create({ threads: THREADS });
   const crews = [first];
@@ -225,7 +228,7 @@ const BUGS: readonly { readonly bug: string; readonly plant: Plant; readonly pai
     kills: 1,
   },
   {
-    bug: "a recovery that drops a count which the entries have",
+    bug: "a recovery that drops the count of entries which have their new values",
     plant: {
       module: "pinned/pinned-table.js",
       from: "this.#pinned.settleHand(thread, isNoted);",

@@ -1,10 +1,10 @@
 /**
- * What lies in the shared memory of a pinned table: one buffer of 32-bit words.
+ * Layout of the shared state of a pinned table: one buffer of 32-bit words.
  *
  *   header | locks | threads' operations | entries
  *
- * An entry has two *values*, each a region, a user page and an access, and a word that says which of them is the current one. An operation
- * writes the other value, exchanges the platform's entry, and changes the word: so the user address changes as one with the entry.
+ * An entry has two *values*, each a region, a user page and an access, and a word that selects the current one. An operation writes the other
+ * value, exchanges the platform's entry, and changes the word: user address, region and access change at once.
  */
 import { LOCK_WORDS } from "../shared/lock.ts";
 import { createShared, isShared, peek, poke, type SharedBuffer, type SharedWords, wordsOf } from "../shared/memory.ts";
@@ -17,25 +17,25 @@ const VERSION = 1;
 
 const HEADER = { magic: 0, version: 1, entries: 2, threads: 3, owner: 4 } as const;
 const LOCKS_AT = 32;
-/** Locks of a table. Blocks of entries have them in turn. */
+/** Locks of a table. Block b of entries has lock b % LOCKS. */
 export const LOCKS = 64;
 /** log2 of the entries of a block. */
 export const BLOCK_SHIFT = 3;
 const OPERATIONS_AT: number = LOCKS_AT + LOCKS * LOCK_WORDS;
 
-/** A thread's operation, which it alone writes, and its recovery. */
+/** Words of one thread's operation. Only the thread and its recovery write them. */
 export const OPERATION = {
   /** A step of pinned-table.ts; 0: no operation. */
   step: 0,
   first: 1,
   count: 2,
-  /** Entries before this one have their other value, and its mapping is counted. */
+  /** Entries below this one have their other value, and its mapping is counted. */
   prepared: 3,
-  /** The first entry of the run whose mappings are being counted. */
+  /** First entry of the run whose mappings are being counted. */
   runFirst: 4,
-  /** The other values of entries before this one are lowered. */
+  /** The mappings of the other values of entries below this one are lowered. */
   lowered: 5,
-  /** The run that is being lowered: the region + 1 (0: none), the thread's part of its count before, the entries, one past the last. */
+  /** The run being lowered: the region + 1 (0: no run), the thread's part of its count before, the number of entries, the end of the run. */
   lowerRegion: 6,
   lowerBefore: 7,
   lowerCount: 8,
@@ -45,9 +45,9 @@ export const OPERATION = {
 } as const;
 
 export const ENTRY = {
-  /** Which value is the current one: 0 or 1. */
+  /** Index of the current value: 0 or 1. */
   current: 0,
-  /** PENDING | the value that is the current one after the exchange; 0: no operation on the entry. */
+  /** PENDING | index of the value that is current after the exchange; 0: the entry was never changed. */
   pending: 1,
   values: 2,
 
@@ -94,7 +94,7 @@ export function createTableState(entries: number, threads: number, owner: number
   return { buffer, words, entries, threads, owner, entriesAt: OPERATIONS_AT + threads * OPERATION.words };
 }
 
-/** Opens a posted state. Throws FormatError, which says what was found and what is expected. */
+/** Opens a posted state. Throws FormatError for a foreign one or another version. */
 export function openTableState(buffer: SharedBuffer): PinnedTableState {
   if (!isShared(buffer) || buffer.byteLength < 4 * OPERATIONS_AT) {
     throw new FormatError(`the state of a pinned table is ${shown(buffer)}; expected shared memory that holds one`);
@@ -126,7 +126,7 @@ export function operationAt(thread: number): number {
 export function entryAt(state: PinnedTableState, entry: number): number {
   return state.entriesAt + entry * ENTRY.words;
 }
-/** One of the two values of an entry. */
+/** Index of value `which` (0 or 1) of an entry. */
 export function valueAt(state: PinnedTableState, entry: number, which: number): number {
   return entryAt(state, entry) + ENTRY.values + which * VALUE.words;
 }

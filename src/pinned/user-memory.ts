@@ -1,6 +1,6 @@
 /**
- * The user memory of a process as pinned memory sees it: the physical page behind each user page. Pages have 4 KiB. User page = user address
- * divided by 4096, 0 .. 2^52 − 1; so 64-bit addresses are plain numbers, and bigint is needed only where addresses come in.
+ * The user memory of a process as pinned memory sees it: the physical page behind each user page. A page is 4 KiB. User page = user address
+ * divided by 4096, 0 .. 2^52 − 1: a plain number, so that bigint is needed only at the interface.
  */
 import { checkFunctions, InvalidArgumentError } from "../units/errors.ts";
 
@@ -10,15 +10,16 @@ const USER_PAGE_BYTES: bigint = 1n << BigInt(USER_PAGE_SHIFT);
 /** User pages of a 64-bit address space. */
 export const USER_PAGES: number = 2 ** 52;
 
-/** What a process supplies: where its memory lies. Both functions are called with the lock of the pinned memory held. */
+/** Page table of a process: physical pages behind its user pages. All functions are called with the lock of the pinned memory held. */
 export interface UserMemory {
-  /** The physical page of 4 KiB that backs the user page; -1: the page is not present. It stays there while the page is pinned. */
+  /** The physical page of 4 KiB that backs the user page; -1: the page is not present. It must not change while the page is pinned. */
   pageOf(userPage: number): number;
-  /** log2 of the bytes of the page that backs the user page: 12 (4 KiB), 16, 21, 24, 30 … Only huge pages are above 12. */
+  /** log2 of the bytes of the page that backs the user page: 12 for 4 KiB; 16, 21, 24 or 30 for huge pages, for example. */
   backingShift(userPage: number): number;
   /**
-   * Called for each page when its region is unpinned, before the pin goes; also for the pages that a failed registration had pinned. `isDirty`: a device may have written the page. It may be called again for the same page
-   * when a thread has died while it unpinned; it is not called when a thread without the UserMemory recovers the region.
+   * Called for each page before its pin count is lowered: when its region is unregistered, and for the pages that a failed registration had
+   * pinned. `isDirty`: a device may have written the page. A page may be missing if a thread dies while it unpins: a recovery does not call the
+   * function.
    */
   onUnpin?(userPage: number, physicalPage: number, isDirty: boolean): void;
 }
@@ -40,7 +41,10 @@ export function checkUserMemory(memory: UserMemory): void {
   }
 }
 
-/** The pages of a range in bytes. "EINVAL": not aligned to pages, empty, or beyond 2^64. Throws InvalidArgumentError unless both are bigints. */
+/**
+ * Converts a range in bytes to user pages. "EINVAL": an address or size that is not a multiple of 4096, an empty range, or an end beyond 2^64.
+ * Throws InvalidArgumentError unless both are bigints.
+ */
 export function userRange(address: bigint, bytes: bigint): UserRange | "EINVAL" {
   for (const [what, value] of [
     ["user address in bytes", address],
