@@ -16,9 +16,9 @@ import { checkInteger } from "../units/errors.ts";
 export const SUBMISSION_BYTES = 64;
 export const COMPLETION_BYTES = 16;
 export const NVME_PAGE_BYTES = 4096;
-/** Bytes of a block. */
+/** Block size of NvmeController, in bytes. */
 export const BLOCK_BYTES = 512;
-/** Most blocks of one command: 128 pages, so that the list of pages fits one page. */
+/** Largest number of blocks of one command: 128 pages of 4 KiB, whose list fits one page. */
 export const MAX_BLOCKS = 1024;
 export const OPCODE_WRITE = 1;
 export const OPCODE_READ = 2;
@@ -30,11 +30,14 @@ const STATUS_DATA_TRANSFER_ERROR = 4;
 const STATUS_LBA_OUT_OF_RANGE = 0x80;
 
 /**
- * Blocks have 512 bytes and pages 4 KiB, independent of the platform's IO page. Doorbells are methods, called by the driver's thread.
- * Refused DMA does not throw: it sets a command's status, or `stopped`.
+ * Model of an NVMe controller: one submission and one completion queue, doorbells, and data by physical region pages (NVM Express base
+ * specification 2.0, 3.3.1, 4.1.1, 4.2). Blocks have 512 bytes. The controller's pages have 4 KiB, independent of the IO page size.
+ *
+ * Doorbells are methods, called by the driver's thread. Refused DMA does not throw: it sets a command's status to 4 (data transfer error),
+ * or `stopped`. `NvmeDriver` has an example.
  */
 export class NvmeController {
-  /** True after a queue could not be read or written, and after `reset`: no DMA until `setQueues`. */
+  /** True after a queue could not be read or written, and after `reset`. A stopped controller does no DMA until `setQueues`. */
   stopped = false;
   readonly #dma: DmaMaster;
   readonly #disk: Uint8Array;
@@ -47,13 +50,19 @@ export class NvmeController {
   readonly #command: Uint8Array = new Uint8Array(SUBMISSION_BYTES);
   readonly #fields: DataView = new DataView(this.#command.buffer);
 
-  /** `disk`: its content, a multiple of 512 bytes. */
+  /**
+   * `dma`: the device's access to memory, such as `machine.device("nvme0")`. `disk`: content of the disk, a multiple of 512 bytes, which
+   * writes change.
+   */
   constructor(dma: DmaMaster, disk: Uint8Array) {
     this.#dma = dma;
     this.#disk = disk;
   }
 
-  /** Sets both queues, with `entries` (2 .. 4096) entries each, at these bus addresses. */
+  /**
+   * Sets bus addresses and size of both queues, and starts the controller. `entries`: entries of each queue, 2 .. 4096. Throws
+   * InvalidArgumentError for another number.
+   */
   setQueues(submissions: bigint, completions: bigint, entries: number): void {
     checkInteger("entries of a queue", entries, 2, 4096);
     this.#submissions = submissions;
@@ -65,12 +74,12 @@ export class NvmeController {
     this.stopped = false;
   }
 
-  /** Forgets the queues: no DMA until `setQueues`. */
+  /** Stops the controller and forgets the queues: no DMA until `setQueues`. */
   reset(): void {
     this.stopped = true;
   }
 
-  /** The submission doorbell: carries out the commands up to `tail`. */
+  /** The submission doorbell: carries out the commands before index `tail`, and writes their completions. */
   ringDoorbell(tail: number): void {
     while (!this.stopped && this.#head !== tail) {
       if (!this.#dma.dmaRead(this.#submissions + BigInt(this.#head * SUBMISSION_BYTES), this.#command)) {

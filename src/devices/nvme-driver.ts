@@ -13,11 +13,11 @@ import * as nvme from "./nvme-controller.ts";
 
 const { BLOCK_BYTES, COMPLETION_BYTES, NVME_PAGE_BYTES, OPCODE_READ, OPCODE_WRITE, SUBMISSION_BYTES } = nvme;
 
-/** The parts that a driver needs. */
+/** Parts of an `NvmeDriver`. */
 export interface NvmeDriverParts {
-  /** The DMA API of the controller: a `DmaDevice`, a `DirectDevice`, or a debugged one. */
+  /** DMA operations of the controller: a DmaDevice, or a layer before one. */
   readonly dma: DmaOperations;
-  /** This thread's view of physical memory. */
+  /** Physical memory, through which the driver reads and writes its queues. `dma` maps the same memory. */
   readonly memory: Memory;
   /** The controller. */
   readonly device: nvme.NvmeController;
@@ -31,8 +31,36 @@ interface Command {
 }
 
 /**
- * Reads and writes blocks of 512 bytes, and waits for each command. Belongs to the thread that made it. Calls return the controller's
- * status, or a failure.
+ * Driver of an `NvmeController`: queues in coherent memory, data mapped as scatterlists. It uses only the DMA API, so it runs on every
+ * platform. Reads and writes wait until the command is complete. The driver belongs to the thread that made it.
+ *
+ * @example
+ * ```ts
+ * import { DmaDevice } from "iova";
+ * import { NvmeController, NvmeDriver } from "iova/devices";
+ * import { boardNamed, PhysicalPages } from "iova/platform";
+ *
+ * const board = boardNamed("powernv").create({ memoryBytes: 2 ** 26, devices: ["nvme0"] });
+ * const { memory } = board.machine;
+ * const coherentPages = PhysicalPages.create({ address: 2 ** 20, bytes: 2 ** 22, crew: board.crew });
+ * const dma = new DmaDevice(board.table, {}, { memory, coherentPages });
+ * const device = new NvmeController(board.machine.device("nvme0"), new Uint8Array(2 ** 20));
+ * const driver = new NvmeDriver({ dma, memory, device }, 8);
+ *
+ * memory.write(0x1000, new TextEncoder().encode("hello"));
+ * console.log("status of the write:", driver.write(7, 1, 0x1000)); // block 7, from physical address 0x1000
+ * console.log("status of the read:", driver.read(7, 1, 0x2000));
+ * const text = new Uint8Array(5);
+ * memory.read(0x2000, text);
+ * console.log(new TextDecoder().decode(text));
+ * driver.close();
+ * board.close();
+ * ```
+ * ```text output
+ * status of the write: 0
+ * status of the read: 0
+ * hello
+ * ```
  */
 export class NvmeDriver {
   readonly #parts: NvmeDriverParts;
@@ -47,7 +75,12 @@ export class NvmeDriver {
   #head = 0;
   #phase = 1;
 
-  /** Maps the queues and starts the controller. `entries`: 2 .. 4096. On failure it throws IovaError and frees everything. */
+  /**
+   * Allocates and maps the queues, and starts the controller. `entries`: entries of each queue, 2 .. 4096.
+   *
+   * Throws InvalidArgumentError for another number, and IovaError "driver" if memory can't be allocated or mapped; then nothing stays
+   * mapped.
+   */
   constructor(parts: NvmeDriverParts, entries: number) {
     checkInteger("entries of a queue", entries, 2, 4096);
     this.#parts = parts;
@@ -69,17 +102,24 @@ export class NvmeDriver {
     }
   }
 
-  /** Reads blocks into memory at `address`, a multiple of 4. Returns the status (0: success), or the failure to map or unmap. */
+  /**
+   * Reads `blocks` blocks (1 .. MAX_BLOCKS) into memory at physical address `address`, a multiple of 4. Returns the command's status (0:
+   * success; NVM Express base specification, "Generic Command Status Values"), or a failure.
+   *
+   * "in-use": all commands are in progress. Other failures are those of `mapSg` and `unmapSg`. After a failure of `unmapSg` the data may be
+   * incomplete, and the memory must not be reused. Throws InvalidArgumentError for arguments out of range, and IovaError "driver" if the
+   * controller has stopped.
+   */
   read(firstBlock: number, blocks: number, address: number): number | Failure {
     return this.#transfer(OPCODE_READ, firstBlock, blocks, address);
   }
 
-  /** Writes blocks from memory at `address`. As `read`. */
+  /** Writes `blocks` blocks from memory at physical address `address`. Ranges, results and errors are those of `read`. */
   write(firstBlock: number, blocks: number, address: number): number | Failure {
     return this.#transfer(OPCODE_WRITE, firstBlock, blocks, address);
   }
 
-  /** Stops the controller and frees everything, including the data of an unfinished command. A second call does nothing. */
+  /** Stops the controller, then unmaps and frees all memory, including the data of an unfinished command. A second call does nothing. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -88,7 +128,7 @@ export class NvmeDriver {
     this.#memory.release();
   }
 
-  /** `using` ends it as `close` does. */
+  /** Calls `close`, at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -18,21 +18,50 @@ import { DESCRIPTOR_BYTES, DESCRIPTOR_LAST, DESCRIPTOR_OWNED, type RingNic } fro
 
 const BUFFER_BYTES = 2048;
 
-/** The parts that a driver needs. */
+/** Parts of a `RingDriver`. */
 export interface RingDriverParts {
-  /** The DMA API of the network card: a `DmaDevice`, a `DirectDevice`, or a debugged one. */
+  /** DMA operations of the card: a DmaDevice, or a layer before one. */
   readonly dma: DmaOperations;
-  /** This thread's view of physical memory. */
+  /** Physical memory, through which the driver reads and writes its rings and buffers. `dma` maps the same memory. */
   readonly memory: Memory;
-  /** Pages for receive buffers. */
+  /** Free pages of `memory`, for receive buffers of 2048 bytes. */
   readonly pages: PhysicalPages;
-  /** The network card. */
+  /** The card. */
   readonly device: RingNic;
 }
 
-/** A driver of a RingNic. Belongs to the thread that made it. */
+/**
+ * Driver of a `RingNic`: rings in coherent memory, receive buffers that stay mapped, frames to send mapped as scatterlists. It uses only the
+ * DMA API, so it runs on every platform. The driver belongs to the thread that made it.
+ *
+ * @example
+ * ```ts
+ * import { DmaDevice } from "iova";
+ * import { RingDriver, RingNic } from "iova/devices";
+ * import { boardNamed, PhysicalPages } from "iova/platform";
+ *
+ * const board = boardNamed("sun4u").create({ memoryBytes: 2 ** 26, devices: ["nic0"] });
+ * const { memory } = board.machine;
+ * const pages = PhysicalPages.create({ address: 2 ** 20, bytes: 2 ** 22, crew: board.crew });
+ * const dma = new DmaDevice(board.table, {}, { memory, coherentPages: pages });
+ * // The wire leads back to the card.
+ * const device: RingNic = new RingNic(board.machine.device("nic0"), (frame) => device.deliver(frame));
+ * const driver = new RingDriver({ dma, memory, pages, device }, 16);
+ *
+ * memory.write(0x1000, new TextEncoder().encode("hello"));
+ * const failure = driver.send([{ address: 0x1000, bytes: 5 }]);
+ * const received = driver.poll((frame) => console.log(new TextDecoder().decode(frame)));
+ * console.log(failure ?? "sent", received, "received");
+ * driver.close();
+ * board.close();
+ * ```
+ * ```text output
+ * hello
+ * sent 1 received
+ * ```
+ */
 export class RingDriver {
-  /** Frames that the device reported as failed. */
+  /** Number of descriptors that the device returned with an error: pieces that it could not read, and frames that it could not store. */
   errors = 0;
   readonly #parts: RingDriverParts;
   readonly #descriptors: number;
@@ -48,7 +77,12 @@ export class RingDriver {
   #free: number;
   #nextReceived = 0;
 
-  /** Maps everything and starts the device. `descriptors` of each ring: 2 .. 4096. On failure it throws IovaError and frees everything. */
+  /**
+   * Allocates and maps the rings and receive buffers, and starts the device. `descriptors`: descriptors of each ring, 2 .. 4096.
+   *
+   * Throws InvalidArgumentError for another number, and IovaError "driver" if memory can't be allocated or mapped; then nothing stays
+   * mapped.
+   */
   constructor(parts: RingDriverParts, descriptors: number) {
     checkInteger("descriptors of a ring", descriptors, 2, 4096);
     this.#parts = parts;
@@ -69,7 +103,13 @@ export class RingDriver {
     }
   }
 
-  /** Sends a frame of several pieces of memory. On failure ("in-use": the ring is full) nothing is sent or mapped. */
+  /**
+   * Sends a frame that consists of these pieces of memory (physical address, length in bytes). The pieces stay mapped until `poll` finds the
+   * frame sent; their memory must not be changed before.
+   *
+   * On failure nothing is sent. "in-use": the ring has too few free descriptors. Other failures are those of `mapSg` and `unmapSg`. Throws
+   * InvalidArgumentError for a frame without bytes.
+   */
   send(pieces: readonly { readonly address: number; readonly bytes: number }[]): Failure | undefined {
     const list = new ScatterList(pieces.length);
     for (const { address, bytes } of pieces) if (bytes > 0) list.addNumber(address, bytes);
@@ -91,7 +131,10 @@ export class RingDriver {
     return undefined;
   }
 
-  /** Unmaps sent frames, and passes received ones to `take`. Returns their number. */
+  /**
+   * Unmaps sent frames, and calls `take` with a copy of each received one. Returns the number of receive descriptors that the device has
+   * used, including those with an error.
+   */
   poll(take: (frame: Uint8Array) => void): number {
     this.#unmapSent();
     let frames = 0;
@@ -105,7 +148,10 @@ export class RingDriver {
     return frames;
   }
 
-  /** Stops the device and frees everything. A second call does nothing. */
+  /**
+   * Stops the device, then unmaps and frees all memory. A receive buffer whose unmap fails is not freed: the device may still reach it. A
+   * second call does nothing.
+   */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -118,7 +164,7 @@ export class RingDriver {
     this.#memory.release();
   }
 
-  /** `using` ends it as `close` does. */
+  /** Calls `close`, at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -28,11 +28,13 @@ interface Ring {
 }
 
 /**
- * Registers and doorbells are methods, called by the driver's thread. Refused DMA does not throw: a refused piece sets ERROR in its
- * descriptor, a refused ring sets `stopped`.
+ * Model of a network card with a transmit and a receive ring in memory. It acts only by DMA. Registers and doorbells are methods, called by
+ * the driver's thread. Frames have at most 9216 bytes.
+ *
+ * Refused DMA does not throw: a refused piece sets ERROR in its descriptor, a refused ring sets `stopped`. `RingDriver` has an example.
  */
 export class RingNic {
-  /** Number of received frames that were dropped because no descriptor was free or its buffer was too short. */
+  /** Number of received frames that were dropped: no descriptor was free, its buffer was too short, or DMA was refused. */
   dropped = 0;
   /** True after a ring could not be read or written: no DMA until `reset`. */
   stopped = false;
@@ -44,27 +46,33 @@ export class RingNic {
   readonly #view: DataView = new DataView(this.#descriptor.buffer);
   readonly #frame: Uint8Array = new Uint8Array(MAX_FRAME_BYTES);
 
-  /** `wire` is called with each sent frame; it must copy what it keeps. */
+  /**
+   * `dma`: the device's access to memory, such as `machine.device("nic0")`. `wire` is called with each sent frame; the array is reused, so
+   * `wire` must copy what it keeps.
+   */
   constructor(dma: DmaMaster, wire: (frame: Uint8Array) => void) {
     this.#dma = dma;
     this.#wire = wire;
   }
 
-  /** Sets the rings: bus address of descriptor 0, and number of descriptors (1 .. 4096). */
+  /**
+   * Sets bus addresses and size of both rings. `descriptors`: descriptors of each ring, 1 .. 4096. Throws InvalidArgumentError for another
+   * number.
+   */
   setRings(transmit: bigint, receive: bigint, descriptors: number): void {
     checkInteger("descriptors of a ring", descriptors, 1, 4096);
     Object.assign(this.#transmit, { base: transmit, descriptors, next: 0 });
     Object.assign(this.#receive, { base: receive, descriptors, next: 0 });
   }
 
-  /** Forgets the rings: no DMA until `setRings`. */
+  /** Forgets the rings, and clears `stopped`: no DMA until `setRings`. */
   reset(): void {
     this.#transmit.descriptors = 0;
     this.#receive.descriptors = 0;
     this.stopped = false;
   }
 
-  /** The transmit doorbell: sends every frame whose pieces it owns. */
+  /** The transmit doorbell: sends the frames of all descriptors that the device owns. */
   ringTransmitDoorbell(): void {
     const ring = this.#transmit;
     let length = 0;
@@ -85,7 +93,7 @@ export class RingNic {
     }
   }
 
-  /** Receives a frame into the next receive descriptor. False: dropped. */
+  /** Stores a frame from the wire in the buffer of the next receive descriptor. Returns false if the frame was dropped. */
   deliver(frame: Uint8Array): boolean {
     const ring = this.#receive;
     const delivered = this.#fetch(ring) && this.#writeFrame(ring, frame);

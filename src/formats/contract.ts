@@ -16,13 +16,35 @@ import type { Access, EntryAccess } from "../units/numbers.ts";
 export const ENTRY_BYTES = 8;
 export const ENTRY_WORDS = 2;
 
-/** The format of a table's entries: two words of 32 bits each, which a platform writes and its IOMMU reads. */
+/**
+ * Format of an 8-byte table entry: how page and access are written as the bits that an IOMMU reads. Formats are pure: one object serves all
+ * tables and threads. `formatConformance` of `iova/testing` tests a format.
+ *
+ * The law is `decode(encode(page, access)) = page`, with access `grants[access]`. A page is a physical address divided by the IO page size.
+ * Words are the entry's bytes in memory, read as 32-bit little-endian words; a big-endian format swaps bytes itself.
+ *
+ * @example
+ * ```ts
+ * import { sun4uIopte } from "iova/platform";
+ *
+ * const words = new Uint32Array(2);
+ * sun4uIopte.encode(5, 1, 3, 13, words); // page 5 of 8 KiB, access 3: the device reads and writes
+ * const entry: { page: number; access: 0 | 1 | 2 | 3 } = { page: 0, access: 0 };
+ * sun4uIopte.decode(words, 0, 13, entry);
+ * console.log(`page ${entry.page}, access ${entry.access}`);
+ * ```
+ * ```text output
+ * page 5, access 3
+ * ```
+ */
 export interface EntryFormat {
   /** Unique name: "powernv-tce", "sun4u-iopte". */
   readonly name: string;
   /** IO page sizes that the format can express, as log2 of bytes, ascending. */
   readonly pageShifts: readonly number[];
-  /** The access that a device really has, by the requested access: at least that. Many platforms have no write without read. */
+  /**
+   * Access that a device gets, by the requested access: at least the requested one. Many formats have no write access without read access.
+   */
   readonly grants: Readonly<Record<Access, Access>>;
   /**
    * The word (0 or 1) that decides whether an entry is valid. While it equals that of the empty entry, the IOMMU refuses the access for any
@@ -32,17 +54,18 @@ export interface EntryFormat {
   /** The two words of the empty entry. */
   readonly empty: readonly [number, number];
   /**
-   * True: the empty entry is valid and leads to a dummy page. Then the order of the words does not suffice: entries need break-before-make,
-   * through zeros, which are invalid in every format. Default false.
+   * True if the empty entry is valid and leads to a dummy page. The order of the words is then not enough: entries are changed through
+   * zeros, which are invalid in every format (break-before-make). Default false.
    */
   readonly emptyIsValid?: boolean;
-  /** The largest page that an entry can hold, for this page size. */
+  /** Largest page number that an entry can hold with this page size. */
   largestPage(pageShift: number): number;
   /**
-   * Writes the entries of `count` consecutive pages from `page` on to `into[0 .. 2 · count)`. `pageShift` is one of
-   * `pageShifts`; `count` is at least 1. Encodes many at a time, because a call for each costs as much as the encoding.
-   * A format without a bit for WEAKLY_ORDERED ignores it.
-   * False, and nothing is written, unless all pages are integers from 0 to largestPage(pageShift).
+   * Writes the entries of `count` consecutive pages from `page` on to `into[0 .. 2 · count)`. `pageShift` is one of `pageShifts`; `count` is
+   * at least 1. One call encodes many entries, because a call for each costs as much as the encoding. A format without a bit for
+   * WEAKLY_ORDERED ignores it.
+   *
+   * Returns false, and writes nothing, if a page is not an integer from 0 to `largestPage(pageShift)`, or is the format's dummy page.
    */
   encode(page: number, count: number, access: EntryAccess, pageShift: number, into: Uint32Array): boolean;
   /** Reads the entry at `from[at]` and `from[at + 1]`. An entry without permissions gives page 0, access 0. */

@@ -60,7 +60,10 @@ export function ldcSizeCode(pageShift: number): number {
   throw new InvalidArgumentError("page shift of ldc-map-entry", pageShift, `one of ${PAGE_SHIFTS.join(", ")}`);
 }
 
-/** Shadow mappings: what the other end copies, as a device's DMA. Access 1 lets it copy out of the page, 2 into it. */
+/**
+ * Entries of an LDC map table that export pages for copies: shadow mappings (UltraSPARC Virtual Machine Specification, "LDC shared memory").
+ * Page shifts are 13, 16, 19 .. 34; real addresses are below 2^60. Access 1 lets the other end copy out of the page, access 2 into it.
+ */
 export const ldcMapEntry: EntryFormat = {
   name: "ldc-map-entry",
   pageShifts: PAGE_SHIFTS,

@@ -9,5 +9,8 @@
 import type { EntryFormat } from "./contract.ts";
 import { powernvTce } from "./tce.ts";
 
-/** TCE of PAPR guests: the bits of powernv's TCE. Access 2 (the device writes) grants 3. */
+/**
+ * Entries of a pseries guest's PCI windows (LoPAPR, "H_PUT_TCE"). Page shifts, grants and bits are those of `powernvTce`. Addresses are
+ * logical ones of the guest.
+ */
 export const pseriesTce: EntryFormat = { ...powernvTce, name: "pseries-tce" };

@@ -41,25 +41,27 @@ const LARGEST_64K_PAGE = 2 ** (ADDRESS_BITS - SHIFT_64K) - 1;
 
 /** Options of `createSun4uIopte`. */
 export interface Sun4uIopteOptions {
-  /** Streaming buffer context, 0 .. 4095. Default 0: none. */
+  /** Context of the streaming cache, by which its lines are flushed: 0 .. 4095. Default 0, which is no context. */
   readonly context?: number;
-  /** Through the streaming buffer. Default false. */
+  /** True if devices access the pages through the streaming cache. Default false. */
   readonly streaming?: boolean;
-  /** The page of empty entries. Default: empty entries are invalid. */
+  /** Page to which empty entries lead. Default: empty entries are invalid, and an access through one is refused. */
   readonly dummyPage?: Sun4uDummyPage;
 }
 
-/** An unused page of memory, the target of all unmapped entries. */
+/** An unused page of memory, the target of all empty entries. */
 export interface Sun4uDummyPage {
-  /** Physical address divided by the page size. */
+  /** Physical address divided by the page size: 0 to the largest page of `sun4uIopte`. */
   readonly page: number;
   /** The table's page shift: 13 or 16. */
   readonly pageShift: number;
 }
 
 /**
- * IOPTEs that carry this context and streaming bit. With a dummy page they are for tables of its page size, and for all pages but
- * that one. Throws InvalidArgumentError for a context beyond 12 bits, or a dummy page that no entry can hold.
+ * Makes a format of IOPTEs that carry this context and streaming bit (UltraSPARC-IIi user's manual, "TTE format" of the IOMMU). With a dummy
+ * page the format has that page's size only, and `encode` refuses the dummy page.
+ *
+ * Throws InvalidArgumentError for a context beyond 12 bits, or a dummy page that no entry can hold.
  */
 export function createSun4uIopte(options: Sun4uIopteOptions = {}): EntryFormat {
   checkKeys("a sun4u format", options, { context: "any", streaming: "boolean", dummyPage: "object" });
@@ -148,5 +150,8 @@ function decode(from: Uint32Array, at: number, pageShift: number, into: EntryVal
   into.access = (low & WRITE) === 0 ? 1 : 3;
 }
 
-/** Pages of 8 KiB and 64 KiB, no context, not through the streaming buffer. */
+/**
+ * IOPTEs for pages of 8 KiB and 64 KiB, physical addresses below 2^47, without a context, around the streaming cache. Write access includes
+ * read access.
+ */
 export const sun4uIopte: EntryFormat = createSun4uIopte();

@@ -39,7 +39,10 @@ export function sun4vAccessOf(attributes: number): 0 | Access {
   return (attributes & (READ | WRITE)) as 0 | Access;
 }
 
-/** TTE of sun4v's hypervisor, as its calls for PCI take it. */
+/**
+ * Entries of sun4v's PCI windows: pages of 8 KiB, real addresses below 2^56 (UltraSPARC Virtual Machine Specification, "PCI I/O services":
+ * io_attributes). Write access includes read access. WEAKLY_ORDERED sets the attribute RELAXED.
+ */
 export const sun4vTte: EntryFormat = {
   name: "sun4v-tte",
   pageShifts: [SHIFT_8K],

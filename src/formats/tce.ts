@@ -22,7 +22,10 @@ const PAGE_SHIFTS: readonly number[] = Array.from({ length: LAST_SHIFT - FIRST_S
 /** By page shift. A lookup, since encode checks every page and a power costs more than the rest of it. */
 const LARGEST_PAGES: Float64Array = Float64Array.from({ length: LAST_SHIFT + 1 }, (_, shift) => 2 ** (64 - shift) - 1);
 
-/** Page shifts 12 .. 34: which of them a machine has is the platform's to say (POWER9: 12, 16, 21, 30; POWER8: 12, 16, 24, 28). */
+/**
+ * TCEs as the PHB of a powernv machine reads them (LoPAPR, "TCE definition"). Page shifts are 12 .. 34; a machine has a few of them (POWER9:
+ * 12, 16, 21, 30; POWER8: 12, 16, 24, 28). Write access includes read access.
+ */
 export const powernvTce: EntryFormat = {
   name: "powernv-tce",
   pageShifts: PAGE_SHIFTS,

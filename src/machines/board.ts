@@ -14,51 +14,67 @@ import { checkInteger, InvalidArgumentError, inWords } from "../units/errors.ts"
 import { checkKeys, type OptionTypes } from "../units/keys.ts";
 import type { Access } from "../units/numbers.ts";
 
-/** Options of every board. The board chooses a value for each option that is left out. */
+/** Options of `BoardKind.create`. The kind chooses a value for each option that is left out. */
 export interface BoardOptions {
-  /** Physical memory in bytes: a multiple of 4096. Tables take a part of it at its end. */
+  /** Physical memory in bytes: a multiple of 4096. It includes the platform's tables, which lie at its end. */
   readonly memoryBytes: number;
-  /** IO page size as log2 of bytes: one of the kind's. Default: its first. */
+  /** IO page size as log2 of bytes: one of the kind's `pageShifts`. Default: the first of them. */
   readonly pageShift?: number;
-  /** Least number of entries of the table. The kind may round up to a size that its window can have. Default: the kind's usual window. */
+  /**
+   * Least number of entries of the table: 1 .. the kind's `largestTable`. The kind may round up to a size that its window can have. Default:
+   * the kind's usual window.
+   */
   readonly entries?: number;
-  /** Levels of the table: one of the kind's. Default 1. */
+  /** Levels of the table: one of the kind's `levelsFor`. Default 1. */
   readonly levels?: number;
   /** Names of the devices. Default: one device, "device0". */
   readonly devices?: readonly string[];
-  /** Most attached threads, including the creator. Default 32. */
+  /** Limit of attached threads, including the creator: 1 .. the kind's `maxThreads`. Default 32. */
   readonly threads?: number;
   /** Options of the generic table. */
   readonly table?: TableOptions;
 }
 
-/** Post it to another thread and call `attachBoard` there. Structured-cloneable. */
+/** Handle of a board, structured-cloneable: post it to another thread and call `attachBoard` there. */
 export interface BoardHandle {
-  /** Name of the kind, for `attachBoard`. */
+  /** Name of the kind, by which `attachBoard` finds it. */
   readonly kind: string;
-  /** @internal */
+  /**
+   * Handle of the machine.
+   *
+   * @internal
+   */
   readonly machine: object;
-  /** @internal */
+  /**
+   * Handle of the platform.
+   *
+   * @internal
+   */
   readonly platform: object;
 }
 
-/** One thread's view of a board. All devices share one window and its table. */
+/**
+ * One thread's view of a board: a platform on a machine with devices, ready to use. All devices share one window and its table. `boardNamed`
+ * has an example.
+ */
 export interface Board {
-  /** The kind of the board. */
+  /** The kind that made the board. */
   readonly kind: BoardKind;
-  /** Structured-cloneable: post it to another thread and `attachBoard` there. */
+  /** Handle for other threads. */
   readonly handle: BoardHandle;
-  /** This thread's view of the machine. */
+  /** The machine: memory, and devices that do DMA on request. */
   readonly machine: DmaMachine;
-  /** The generic table of the platform, over which a DmaDevice is made. */
+  /** The platform's generic table, for `new DmaDevice(table)`. */
   readonly table: IommuTable;
-  /** The platform's object, with its own fields besides those of every platform. */
+  /** The platform. Its class may have further fields. */
   readonly platform: Platform;
-  /** Physical memory [0, usableBytes) belongs to the caller, memory above it to the platform. A multiple of the IO page size. */
+  /**
+   * Physical memory [0, usableBytes) belongs to the caller, memory from there on to the platform. A multiple of the IO page size, in bytes.
+   */
   readonly usableBytes: number;
-  /** Sums over all threads since the board was made. */
+  /** Counts of invalidations and hypercalls, summed over all threads since the board was made. */
   statistics(): BoardStatistics;
-  /** Takes the recorded faults, and resets devices that a fault has frozen. */
+  /** Takes the recorded faults, oldest first, and resets devices that a fault has frozen. */
   takeFaults(): readonly Fault[];
   /** The threads of the board. `crew.reclaim` recovers a dead thread in the machine, the platform and the table. */
   readonly crew: Crew;
@@ -69,15 +85,15 @@ export interface Board {
   close(): void;
 }
 
-/** Counters of a board. */
+/** Counts of a board, summed over all threads since it was made. */
 export interface BoardStatistics {
-  /** Invalidations of the IOTLB, of a range or of all entries; "unknown" if the machine does not count them. */
+  /** Invalidations of the IOTLB, each of a range or of all entries; "unknown" if the machine does not count them. */
   readonly invalidations: number | "unknown";
   /** Calls to the hypervisor; 0 without a hypervisor. */
   readonly hypercalls: number;
 }
 
-/** A platform on a machine. */
+/** A kind of board: a platform on a machine, its properties, and how boards of this kind are made. */
 export interface BoardKind {
   /** The platform's name, with the machine's unless it is the software machine: "powernv", "powernv@qemu". */
   readonly name: string;
@@ -91,9 +107,9 @@ export interface BoardKind {
   readonly levels: readonly number[];
   /** Numbers of levels with this page size, if they depend on it. Default: `levels`. */
   levelsFor?(pageShift: number): readonly number[];
-  /** The access that a device really has, by the requested access. */
+  /** Access that a device gets, by the requested access. */
   readonly grants: Readonly<Record<Access, Access>>;
-  /** The effect of a DMA through an unmapped entry: it is refused, or it goes to a dummy page. */
+  /** Effect of a DMA through an unmapped entry: it is refused, or it reaches a dummy page. */
   readonly strayAccess: "refused" | "dummy-page";
   /**
    * How a refused DMA is detected. "fault": it returns false and is recorded in `takeFaults`. "data": only because no bytes move (machines
@@ -107,19 +123,22 @@ export interface BoardKind {
   readonly hasIotlb: boolean;
   /** True if a fault freezes all devices of the board until `takeFaults` (PowerPC's EEH). Default: false. */
   readonly faultsFreeze?: boolean;
-  /** Most entries that one hypercall can write; 0 if entries are written to memory. */
+  /** Largest number of entries that one hypercall can write; 0 if entries are written to memory. */
   readonly entriesPerHypercall: number;
-  /** Most entries of a table with this page size. */
+  /** Largest number of entries of a table with this page size. */
   largestTable(pageShift: number): number;
-  /** Most memory that the platform takes for a table of so many entries. `memoryBytes` includes it. */
+  /** Upper bound of the platform's part of `memoryBytes`, in bytes, for a table of `entries` entries. */
   platformBytes(entries: number, pageShift: number): number;
-  /** Most threads of a board of this kind, including the creator. Default: no limit of the kind. */
+  /** Largest number of threads of a board of this kind, including the creator. Default: no limit of the kind. */
   readonly maxThreads?: number;
   /** Names of the devices of a machine with fixed devices. Default: the option `devices` names them. */
   readonly deviceNames?: readonly string[];
-  /** Throws InvalidArgumentError for options that the kind does not support. */
+  /** Makes a board and attaches this thread. Throws InvalidArgumentError for options that the kind does not support. */
   create(options: BoardOptions): Board;
-  /** A view for the calling thread, with its number in `crew`; left out: with a number of its own. Throws FormatError for a foreign handle. */
+  /**
+   * Attaches the calling thread. `crew`: this thread's view of the board's crew; default: the thread joins the crew. Throws FormatError for
+   * a foreign handle, and IovaError "no-thread-slot" if all numbers of the crew are taken.
+   */
   attach(handle: BoardHandle, crew?: Crew): Board;
 }
 

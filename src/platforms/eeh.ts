@@ -11,23 +11,25 @@ import { append } from "../units/lists.ts";
 export interface FrozenPartition {
   /** The PE. powernv: the bridge's PE number. pseries: the PE address that firmware calls use. */
   readonly partition: number;
-  /** Names of the devices of the frozen partition. */
+  /** Names of the devices in the PE. */
   readonly devices: readonly string[];
 }
 
-/** A PE was found frozen. */
+/**
+ * A PE that was found frozen (LoPAPR, "EEH"): its devices' DMA is dropped and their registers read all ones, until the platform's `reset`.
+ */
 export interface EehEvent extends FrozenPartition {
   /** The first recorded fault of these devices. Undefined if another thread took it from the machine, or the machine records no faults. */
   readonly firstFault: Fault | undefined;
 }
 
-/** The result of a check for frozen partitions. */
+/** Faults and newly frozen PEs, as `takeFreezes` of the EEH platforms returns them. */
 export interface EehReport {
   /** All faults that were recorded, oldest first. */
   readonly faults: readonly Fault[];
   /** PEs that are frozen and were not reported before. */
   readonly events: readonly EehEvent[];
-  /** Why the platform could not read the state of its PEs. There are no events then, and the next report tries again. */
+  /** Failure to read the state of the PEs. `events` is empty then, and the next report tries again. Absent: the state was read. */
   readonly failure?: Failure;
 }
 

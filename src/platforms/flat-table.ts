@@ -15,35 +15,38 @@ import { beyondTable } from "./entry-spans.ts";
 /** Tables begin at multiples of this many bytes. */
 const TABLE_ALIGNMENT = 4096;
 
-/** One flat table. */
+/** Memory, format and place of a flat table: one level of consecutive entries. */
 export interface FlatTableOptions {
-  /** This thread's view of the memory that holds the table. */
+  /** Memory that holds the table. */
   readonly memory: Memory;
   /** Format of the entries. */
   readonly format: EntryFormat;
   /** log2 of the IO page size in bytes: one that the format has. */
   readonly pageShift: number;
-  /** Entries of the table: 1 .. 2^31 − 1. */
+  /** Number of entries: 1 .. 2^31 − 1. */
   readonly entries: number;
-  /** Physical address of entry 0: a multiple of 4096, with the whole table inside memory. */
+  /** Physical address of entry 0: a multiple of 4096. The whole table is inside memory. */
   readonly tableAddress: number;
 }
 
-/** One object per thread. Calls with a range throw InvalidArgumentError for entries outside of the table. */
+/**
+ * TableOps of one flat table in memory, without invalidation: a subclass adds `invalidate` and `invalidateAll` of its IOMMU. One object per
+ * thread. Calls with a range throw InvalidArgumentError for entries outside of the table.
+ */
 export abstract class FlatTableOps implements TableOps {
-  /** This thread's view of the memory that holds the table. */
+  /** Memory that holds the table. */
   protected readonly memory: Memory;
-  /** Entries of the table. */
+  /** Number of entries of the table. */
   protected readonly entries: number = 0;
   /**
-   * Writes and reads entries by address.
+   * Writes and reads entries by physical address.
    *
    * @internal
    */
   protected readonly entryMemory: EntryMemory;
   readonly #tableAddress: number = 0;
 
-  /** Throws InvalidArgumentError for a page size that the format lacks, or a table that memory can't hold. */
+  /** Throws InvalidArgumentError for a page size that the format lacks, or for a table that memory can't hold. */
   constructor({ memory, format, pageShift, entries, tableAddress }: FlatTableOptions) {
     this.entryMemory = new EntryMemory(memory, format, pageShift);
     checkTablePlace(memory, entries, tableAddress);
@@ -55,7 +58,10 @@ export abstract class FlatTableOps implements TableOps {
   abstract invalidate(first: number, end: number): Failure | undefined;
   abstract invalidateAll(): Failure | undefined;
 
-  /** "platform-refused" if the format can't hold one of the pages. Inlined with its callees into the loop of mapSg. */
+  /**
+   * Writes the entries at once. "platform-refused": the format can't hold one of the pages; nothing has changed. Inlined with its callees
+   * into the loop of mapSg.
+   */
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     if (!inTable(first, count, this.entries)) throw beyondTable(first, count, this.entries);
     return this.entryMemory.set(this.addressOf(first), count, page, access);
@@ -71,13 +77,13 @@ export abstract class FlatTableOps implements TableOps {
     this.entryMemory.get(this.addressOf(entry), into);
   }
 
-  /** "platform-refused" if the format can't hold the page; then nothing has changed. */
+  /** "platform-refused": the format can't hold the page; nothing has changed. */
   exchange(entry: number, page: number, access: EntryAccess, old: EntryValue): Failure | undefined {
     this.checkRange(entry, 1);
     return this.entryMemory.exchange(this.addressOf(entry), page, access, old);
   }
 
-  /** Never fails: `set` and `clear` write entries immediately. */
+  /** Orders earlier stores of entries before later ones. Never fails: `set` and `clear` write entries immediately. */
   publish(): Failure | undefined {
     this.memory.fence();
     return undefined;

@@ -7,24 +7,24 @@ import type { Fault, Machine } from "../machine/contract.ts";
 import type { IommuTable } from "../table/iommu-table.ts";
 import type { Failure } from "../units/failure.ts";
 
-/** Numbers of resources in use, by name: { streamingContexts: 3 }. */
+/** Numbers of resources in use, by name: `{ streamingContexts: 3 }`. */
 export type Resources = Readonly<Record<string, number>>;
 
 /** One thread's view of a platform. Each class has `create(machine, options)` and `attach(machine, handle)`. */
 export interface Platform {
   /** The generic table with this thread's ops. A DmaDevice maps in it. */
   readonly generic: IommuTable;
-  /** Structured-cloneable: post it to another thread, and `attach` there. */
+  /** Structured-cloneable: post it to another thread, and call the class's `attach` there. */
   readonly handle: object;
-  /** The windows of its devices, for `createDevice`. */
+  /** Windows of the devices, for `createDevice`. */
   readonly windows: readonly DeviceWindow[];
   /** Numbers of platform-specific resources in use, summed over all threads. Each is 0 when nothing is mapped. */
   readonly resources: Resources;
   /** Takes the faults that the machine has recorded, oldest first. */
   takeFaults(): readonly Fault[];
   /**
-   * Invalidates all translations, and resets devices that a fault has frozen. Live mappings stay and work. After a failure
-   * ("platform-busy": a DMA does not end) any thread can repeat the call.
+   * Invalidates all translations, and resets devices that a fault has frozen. Live mappings stay and work. After a failure ("platform-busy":
+   * a DMA did not end in time) any thread can repeat the call.
    */
   reset(): Failure | undefined;
   /** Closes this thread's views. Mappings stay. A second call does nothing. */
@@ -33,12 +33,16 @@ export interface Platform {
   [Symbol.dispose](): void;
 }
 
-/** A platform with one window, that of its generic table, and without platform-specific resources. */
+/**
+ * Base class of platforms with one window, that of the generic table, and without platform-specific resources. Subclasses override what
+ * differs.
+ */
 export abstract class TablePlatform implements Platform {
   readonly generic: IommuTable;
   abstract readonly handle: object;
   readonly #machine: Machine;
 
+  /** `machine`: source of the faults. `generic`: the generic table, with this thread's ops. */
   constructor(machine: Machine, generic: IommuTable) {
     this.generic = generic;
     this.#machine = machine;

@@ -15,9 +15,17 @@ const VERSION = 2;
 
 /** The common part of the platforms' handles. */
 export interface PlatformHandle {
-  /** @internal */
+  /**
+   * Shared buffer of the platform's own state.
+   *
+   * @internal
+   */
   readonly state: SharedBuffer;
-  /** @internal */
+  /**
+   * Handle of the generic table.
+   *
+   * @internal
+   */
   readonly table: TableHandle;
 }
 

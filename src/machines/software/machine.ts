@@ -52,13 +52,13 @@ import { TranslationUnit } from "./translation.ts";
 /** Memory must end below: its number of pages, and of a direct window over it, is a positive 32-bit integer. */
 const MEMORY_END = 2 ** 43;
 
-/** The IOTLB of a machine. */
+/** Size and replacement policy of the software machine's IOTLB. */
 export interface IotlbOptions {
   /** Number of translations: 0 (no IOTLB), or a power of two times `ways`; at most 65,536. Default 64. */
   readonly entries?: number;
   /** Ways of a set: 1 (direct-mapped) .. 64. Default 4. */
   readonly ways?: number;
-  /** Default "round-robin". */
+  /** Policy that chooses the translation to replace in a full set. Default "round-robin". */
   readonly replacement?: Replacement;
   /** Seed of the "random" replacement: any integer. Default 1. */
   readonly seed?: number;
@@ -66,9 +66,12 @@ export interface IotlbOptions {
 
 /** Options of `SoftwareMachine.create`. */
 export interface SoftwareMachineOptions {
-  /** Size of the physical memory that the machine makes: a multiple of 4096, up to 4 GiB. Left out: `memory` is given. */
+  /** Size of the physical memory that the machine makes, in bytes: a multiple of 4096, up to 4 GiB. Left out if `memory` is given. */
   readonly memoryBytes?: number;
-  /** Existing memory, instead of `memoryBytes`: such as a guest's RAM. It ends below 2^43. A DMA into a hole is the fault "memory-hole". */
+  /**
+   * Existing memory, such as a guest's RAM, instead of `memoryBytes`. It ends below 2^43. A DMA into a memory hole is the fault
+   * "memory-hole".
+   */
   readonly memory?: PhysicalMemory;
   /** Names of the devices, each once. Default: one device, "device0". */
   readonly devices?: readonly string[];
@@ -78,9 +81,9 @@ export interface SoftwareMachineOptions {
   readonly partitions?: number;
   /** Windows of each partition: 1 .. 16. Default 1. */
   readonly windows?: number;
-  /** The IOTLB's geometry. */
+  /** The IOTLB. Default: 64 translations in 4 ways. */
   readonly iotlb?: IotlbOptions;
-  /** Most attached threads: 1 .. 256. Default 32, or the crew's limit. */
+  /** Limit of attached threads: 1 .. 256. Default 32, or the crew's limit. */
   readonly threads?: number;
   /** An existing crew, for example that of another machine with the same threads. Default: a new crew. */
   readonly crew?: Crew;
@@ -90,29 +93,37 @@ export interface SoftwareMachineOptions {
   readonly busyMilliseconds?: number;
 }
 
-/** Post it to another thread and attach there. Structured-cloneable. */
+/** Handle of a software machine, structured-cloneable: post it to another thread and call `SoftwareMachine.attach` there. */
 export interface SoftwareMachineHandle {
-  /** @internal */
+  /**
+   * Handle of the physical memory.
+   *
+   * @internal
+   */
   readonly memory: PhysicalMemoryHandle;
-  /** @internal */
+  /**
+   * Shared buffer of the machine's state: windows, IOTLB, fault records, registers.
+   *
+   * @internal
+   */
   readonly state: SharedBuffer;
-  /** Names of the devices. */
+  /** Names of the devices, in the order of their numbers. */
   readonly devices: readonly string[];
-  /** The threads that may attach. */
+  /** Handle of the crew: the threads that may attach. */
   readonly crew: CrewHandle;
   /** The machine's index among the crew's structures. */
   readonly structure: number;
 }
 
-/** Sums over all threads since the machine was created. */
+/** Counts of a software machine, summed over all threads since it was created. */
 export interface SoftwareMachineStatistics {
   /** Entries read from memory for a DMA. */
   readonly walks: number;
   /** Pages that were found in the IOTLB. */
   readonly hits: number;
-  /** Invalidations of the IOTLB, of a range or of all entries. */
+  /** Invalidations of the IOTLB, each of a range or of all entries. */
   readonly invalidations: number;
-  /** Refused DMAs, recorded or not. */
+  /** Refused DMAs, recorded or lost. */
   readonly faults: number;
   /** Faults lost because the record was full. */
   readonly faultsLost: number;
@@ -123,10 +134,33 @@ export interface SoftwareMachineStatistics {
 }
 
 /**
- * One thread's view: post `handle`, and `attach` in each other thread. Addresses and lengths are in bytes. A refused DMA returns false and
- * is recorded in `faults()`. Wrong options, registers and device names throw InvalidArgumentError.
+ * A machine in software: physical memory, an IOMMU that walks tables in it, an IOTLB, and devices that do DMA. One object is one thread's
+ * view: post `handle`, and `attach` in each other thread. Addresses and lengths are in bytes.
+ *
+ * A refused DMA returns false and is recorded in `faults()`. Wrong options, registers and device names throw InvalidArgumentError.
+ *
+ * @example
+ * ```ts
+ * import { DEVICE_READS, DmaDevice, orThrow } from "iova";
+ * import { LinearPlatform, SoftwareMachine } from "iova/platform";
+ *
+ * const machine = SoftwareMachine.create({ memoryBytes: 2 ** 20, devices: ["nic0"] });
+ * const window = { base: 0x8000_0000n, pageShift: 12, entries: 16 };
+ * const platform = LinearPlatform.create(machine, { format: "powernv-tce", window });
+ * const driver = new DmaDevice(platform.generic);
+ * const mapping = orThrow(driver.map(0x1_2345n, 100, DEVICE_READS));
+ * const nic = machine.device("nic0");
+ * console.log(nic.dmaRead(mapping.iova, new Uint8Array(100)));
+ * console.log(nic.dmaWrite(mapping.iova, new Uint8Array(100)), machine.faults()[0]?.reason);
+ * machine.close();
+ * ```
+ * ```text output
+ * true
+ * false write-refused
+ * ```
  */
 export class SoftwareMachine implements DmaMachine {
+  /** Handle for other threads. */
   readonly handle: SoftwareMachineHandle;
   /** The threads of the machine, its tables and its pages. `crew.reclaim` recovers a dead thread in all of them. */
   readonly crew: Crew;
@@ -138,9 +172,13 @@ export class SoftwareMachine implements DmaMachine {
   readonly attachment: Attachment;
   /** This thread's number in the crew. */
   readonly thread: number;
-  /** This thread's view of physical memory. */
+  /** The physical memory, shared by all threads. */
   readonly memory: PhysicalMemory;
-  /** @internal */
+  /**
+   * Registers of the IOMMU's model. After `close` all writes throw.
+   *
+   * @internal
+   */
   readonly registers: ThreadRegisters;
   /**
    * The translation unit, for register models and hypervisors. Platforms use those.
@@ -196,7 +234,10 @@ export class SoftwareMachine implements DmaMachine {
     this.#inFlight = inFlight;
   }
 
-  /** Creates a machine and attaches this thread. Throws InvalidArgumentError for options out of range. */
+  /**
+   * Creates a machine and attaches this thread. Throws InvalidArgumentError for options out of range, and unless exactly one of
+   * `memoryBytes` and `memory` is given.
+   */
   static create(options: SoftwareMachineOptions): SoftwareMachine {
     checkKeys("a software machine", options, {
       memoryBytes: "any",
@@ -226,9 +267,10 @@ export class SoftwareMachine implements DmaMachine {
   }
 
   /**
-   * A view for the calling thread. `crew`: this thread's view of the machine's crew; default: attaches to the crew. Throws FormatError for
-   * a foreign or truncated handle, IovaError "no-thread-slot" if all numbers are taken, "already-attached" if `crew` has a view of this
-   * machine.
+   * Attaches the calling thread. `crew`: this thread's view of the machine's crew; default: the thread joins the crew.
+   *
+   * Throws FormatError for a foreign or truncated handle, IovaError "no-thread-slot" if all numbers of the crew are taken,
+   * "already-attached" if `crew` has a view of this machine.
    */
   static attach(handle: SoftwareMachineHandle, crew?: Crew): SoftwareMachine {
     checkHandle("a software machine", handle, {
@@ -254,7 +296,7 @@ export class SoftwareMachine implements DmaMachine {
     return new SoftwareMachine(handle, state, layout, crew);
   }
 
-  /** The device with this name or number. Throws InvalidArgumentError for an unknown device. */
+  /** The device with this name, or this number in the order of `devices`. Throws InvalidArgumentError for an unknown device. */
   device(which: string | number): SoftwareDevice {
     const device = this.#devices.find(({ name }, index) => which === name || which === index);
     if (device === undefined)
@@ -262,12 +304,12 @@ export class SoftwareMachine implements DmaMachine {
     return device;
   }
 
-  /** Takes the recorded faults, oldest first; they are gone afterwards. */
+  /** Takes the recorded faults of all threads, oldest first. */
   faults(): readonly Fault[] {
     return this.#faults.take();
   }
 
-  /** Counters of all threads since the machine was created. */
+  /** Counts since the machine was created, summed over all threads. */
   statistics(): SoftwareMachineStatistics {
     return {
       walks: this.#sum(THREAD.walks),
@@ -318,7 +360,7 @@ export class SoftwareMachine implements DmaMachine {
     }
   }
 
-  /** `using` ends it as `close` does. */
+  /** Calls `close`, at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close();
   }
