@@ -1,6 +1,16 @@
 /**
- * `iova/debug`: the debug mode of a device's DMA, which reports misuse and where it happened. A separate entry, so that programs load it
- * only to debug. docs/dma-debug.md lists all reports.
+ * `iova/debug` is for drivers in development: `debugged` wraps a device, checks every call of the DMA API, and reports misuse with the
+ * place of the wrong call and of the mapping. It is an entry of its own, so that only programs that debug load it. docs/dma-debug.md has all
+ * kinds of misuse.
+ *
+ * ```ts
+ * import type { DmaOperations } from "iova";
+ * import { debugged, describeMisuse } from "iova/debug";
+ *
+ * export function inDebugMode(device: DmaOperations): DmaOperations {
+ *   return debugged(device, { device: "nic", onMisuse: (report) => console.warn(describeMisuse(report).join("\n")) });
+ * }
+ * ```
  *
  * @module
  */

@@ -1,10 +1,16 @@
 /**
- * The entry `iova/explain`: the analysis behind `iova explain`, as a library. Texts or streams of bytes in, an explanation out; it opens no file and
- * prints nothing, so it runs in a page as well.
+ * `iova/explain` is for tools that read kernel logs and traces: it explains DMA faults and other problems of an IOMMU. It is the analysis
+ * behind the command `iova explain`. Texts or streams of bytes go in, an Explanation comes out. It opens no file and prints nothing, so it
+ * also runs in a page. docs/explain.md describes the findings.
  *
  * ```ts
  * import { explainTexts } from "iova/explain";
- * const { findings } = explainTexts([{ file: "dmesg", text }]);
+ *
+ * const text = "[   93.1] pci 0000:02:00.0: swiotlb buffer is full (sz: 262144 bytes), total 32768 (slots), used 12 (slots)\n";
+ * for (const { kind, verdict, certainty } of explainTexts([{ file: "dmesg", text }]).findings) console.log(kind, verdict, certainty);
+ * ```
+ * ```text output
+ * bounce-refused fragmented strong
  * ```
  *
  * @module

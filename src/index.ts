@@ -1,6 +1,25 @@
 /**
- * `iova`: for programs that share an address range among threads, or map memory for devices. Runs in Node, browsers, Deno and Bun, with
- * SharedArrayBuffer. `iova/platform` has platforms and machines.
+ * `iova` is for programs whose threads share a range of numbers, and for drivers that map memory for devices. It runs in Node, Deno, Bun and in
+ * cross-origin isolated pages, because all state is in a SharedArrayBuffer. It has no dependencies.
+ *
+ * - A range allocator for several threads: PooledAllocator, with Crew and reclaimOnExit for threads that die.
+ * - The DMA API of a driver: DmaDevice, ScatterList, DmaPool. Platforms and machines to run it on are in `iova/platform`.
+ * - Tables and what observes them: IommuTable, listen, FaultInjectingTable.
+ *
+ * Calls whose failure a correct program must expect return it, as a name (Failure) or a negative number (FailureCode). Misuse throws an
+ * IovaError and changes nothing. Objects belong to one thread: other threads get the `handle` and attach to it.
+ *
+ * ```ts
+ * import { orThrow, PooledAllocator } from "iova";
+ *
+ * const ids = PooledAllocator.create({ entries: 1024, threads: 2 });
+ * const first = orThrow(ids.allocate(100)); // a hundred in a row
+ * console.log(ids.holderOf({ first, end: first + 1 }));
+ * ids.free(first);
+ * ```
+ * ```text output
+ * { first: 0, end: 100, owner: 0, state: 'live' }
+ * ```
  *
  * @module
  */

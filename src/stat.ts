@@ -1,10 +1,14 @@
 /**
- * The entry `iova/stat`: the measurement behind `iova stat`, as a library. The text of a trace in, the answer of `--json` out; it opens no file and
- * prints nothing, so it runs in a page as well.
+ * `iova/stat` is for tools that measure the mappings of devices in a recorded trace: sizes, lifetimes, rates, live bytes and holes. It is the
+ * measurement behind the command `iova stat`. The text of a trace goes in, the answer of `--json` comes out. It opens no file and prints
+ * nothing, so it also runs in a page. docs/stat.md describes the numbers.
  *
  * ```ts
  * import { statisticsOfText } from "iova/stat";
- * const { devices } = statisticsOfText(text);
+ *
+ * export function peakBytes(trace: string): Map<string, number> {
+ *   return new Map(statisticsOfText(trace).devices.map(({ device, live }) => [device, live.peakBytes]));
+ * }
  * ```
  *
  * @module
@@ -35,11 +39,27 @@ export type {
 } from "./statistics/contract.ts";
 
 /**
- * Measures a trace: ftrace text, as tracefs, `trace-cmd report` or `perf script` print it. A text without events gives an answer without
- * devices; `trace.lineClasses` says what stands in it instead.
+ * Measures a trace: text of ftrace, as tracefs, `trace-cmd report` or `perf script` print it. A text without events gives an answer without
+ * devices; `trace.lineClasses` has the kinds of lines that it has instead.
  *
- * @param file - the name that the answer has for the trace
+ * @param text - the trace, unpacked
+ * @param file - name of the trace, for the answer
  * @throws FormatError when a line is longer than 1 MiB: then the text is no trace
+ *
+ * @example
+ * ```ts
+ * import { statisticsOfText } from "iova/stat";
+ *
+ * const text = `# tracer: nop
+ *   nvme-1 [000] ..... 10.000000: map: IOMMU: iova=0x00000000ffff0000 - 0x00000000ffff2000 paddr=0x0000000001230000 size=8192
+ *   nvme-1 [000] ..... 10.000250: unmap: IOMMU: iova=0x00000000ffff0000 - 0x00000000ffff2000 size=8192 unmapped_size=8192
+ * `;
+ * const [device] = statisticsOfText(text).devices;
+ * console.log(device?.maps, device?.bytes, device?.lifetimes?.p50Microseconds);
+ * ```
+ * ```text output
+ * 1 8192 250
+ * ```
  */
 export function statisticsOfText(text: string, file = "trace"): StatAnswer {
   const trace = parseTrace(new TextEncoder().encode(text));

@@ -1,8 +1,8 @@
-/** Every program and every transcript of the documents runs, and prints what the document shows. */
+/** Every program and every transcript of the documents, and every example of a docstring, runs and prints what is shown. */
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { documentFiles } from "../document-files.ts";
-import { type Block, blocksOf } from "./blocks.ts";
+import { documentFiles, sourceFiles } from "../document-files.ts";
+import { type Block, blocksOf, docstringBlocks } from "./blocks.ts";
 import { Playground, prepare, runProgram } from "./playground.ts";
 import { linesMissingInFile, programsOf, unusedFiles } from "./programs.ts";
 import { runTranscript } from "./transcripts.ts";
@@ -17,7 +17,10 @@ const NOT_RUN: readonly string[] = [
   "docs/performance.md: sh: measures for five minutes, beside another clone",
 ];
 
-const documents = [...documentFiles()].map(([path, text]) => ({ path, blocks: blocksOf(path, text) }));
+const documents = [
+  ...[...documentFiles()].map(([path, text]) => ({ path, blocks: blocksOf(path, text) })),
+  ...[...sourceFiles()].map(([path, text]) => ({ path, blocks: docstringBlocks(path, text) })),
+];
 const blocks = documents.flatMap((document) => document.blocks);
 const playground = new Playground();
 after(() => playground.remove());

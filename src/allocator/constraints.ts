@@ -8,34 +8,38 @@ import { checkKeys } from "../units/keys.ts";
 import type { DmaWindow } from "../units/numbers.ts";
 import { checkWindow } from "../units/window.ts";
 
-/** Where a range may lie. `areaConstraints` makes one from a device's limits. */
+/**
+ * Constraints on the position of a range, in entries of one table. `areaConstraints` makes them from a device's limits; `{ ...UNCONSTRAINED,
+ * limit: 512 }` makes them from numbers.
+ */
 export interface AreaConstraints {
   /** One past the last entry that may be used. */
   readonly limit: number;
-  /** The bus page of the first entry is a multiple of this many pages (a power of two). */
+  /** Alignment of the first entry's bus page, in pages: a power of two; 1: no alignment. */
   readonly alignmentPages: number;
-  /** No range contains a multiple of this many bus pages inside it (a power of two), or 0: no boundary. */
+  /** A range does not cross a multiple of this many bus pages: a power of two. 0: no boundary. */
   readonly boundaryPages: number;
-  /** Bus page number of entry 0: alignment and boundary are of bus addresses. */
+  /** Bus page number of entry 0. Alignment and boundary apply to bus pages, not to entries. */
   readonly basePage: number;
 }
 
 /** No limits: any free range satisfies them. */
 export const UNCONSTRAINED: AreaConstraints = { limit: 2 ** 31 - 1, alignmentPages: 1, boundaryPages: 0, basePage: 0 };
 
-/** What a caller may ask for; every field may be left out. */
+/** Limits of a device, in entries and pages, for `areaConstraints`. All fields are optional. */
 export interface AreaLimits {
-  /** One past the last entry that may be used. */
+  /** One past the last entry that may be used. Default: the entries of the window. */
   readonly limit?: number;
-  /** Pages; a power of two. */
+  /** Pages: a power of two, 1 .. 2^52. */
   readonly alignmentPages?: number;
-  /** Pages; a power of two. */
+  /** Pages: a power of two, 1 .. 2^52. */
   readonly boundaryPages?: number;
 }
 
 /**
- * Constraints for a table with this window. Limits without effect (beyond the table's end, or a boundary that the window does not cross)
- * are dropped, so that most devices get UNCONSTRAINED.
+ * Returns the constraints for a table with this window. Limits without effect are dropped: a limit beyond the table's end, a boundary that the
+ * window does not cross. If none is left, the result is UNCONSTRAINED.
+ * @throws InvalidArgumentError for a window or a limit outside its range
  */
 export function areaConstraints(window: DmaWindow, limits: AreaLimits): AreaConstraints {
   checkWindow(window);
@@ -68,7 +72,7 @@ export function allowedFrom(start: number, count: number, constraints: AreaConst
   return page - basePage;
 }
 
-/** May a range of `count` entries begin at `first`? */
+/** True if a range of `count` entries may begin at `first`. */
 export function isAllowed(first: number, count: number, constraints: AreaConstraints): boolean {
   const { boundaryPages, limit } = constraints;
   if (boundaryPages !== 0 && count > boundaryPages) return false;

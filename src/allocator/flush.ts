@@ -19,7 +19,7 @@ import { add, compareExchange, load, type SharedWords } from "../shared/memory.t
 import type { Failure } from "../units/failure.ts";
 import { HEADER } from "./layout.ts";
 
-/** What invalidates the whole IOTLB: a table's ops. When it returns undefined, no DMA uses an entry cleared before the call. */
+/** Invalidates the whole IOTLB for an allocator with lazy invalidation. A table passes its ops. */
 export interface Invalidator {
   /**
    * Invalidates the whole IOTLB of the table. After it has returned undefined, no DMA uses entries that were cleared

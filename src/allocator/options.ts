@@ -1,6 +1,4 @@
-/**
- * What an allocator is created with, checked and completed.
- */
+/** Options of the allocator: checked and completed. */
 import { type Crew, MAX_THREADS, threadsFor } from "../crew/crew.ts";
 import { checkInteger, InvalidArgumentError, inWords, shown } from "../units/errors.ts";
 import { checkKeys, type OptionTypes } from "../units/keys.ts";
@@ -28,19 +26,19 @@ export interface AllocatorOptions {
   /** Threads that can be attached at once, the creator included: 1 .. 256; 40 KiB each. Default: 32, or the crew's. */
   readonly threads?: number;
   /**
-   * The threads of a machine that the table is a part of: each has the same number here as there, and is recovered in one call.
-   * Default: a crew of its own.
+   * The crew that the table belongs to. Its threads have the same numbers in all its structures, and one call of `reclaim` recovers a dead
+   * thread in all of them. Default: a crew of its own.
    */
   readonly crew?: Crew;
   /** "owner-only": a free by another thread than the one that allocated is refused as wrong-owner. Default: "any-thread". */
   readonly frees?: "any-thread" | "owner-only";
-  /** Ranges that are never handed out: entry 0 of a table at bus address 0, an MMIO hole. */
+  /** Ranges that are never allocated, for example entry 0 of a table at bus address 0, or an MMIO hole. Default: none. */
   readonly reserved?: readonly EntryRange[];
 }
 
-/** How `allocateWith` chooses a range, and how long it tries. */
+/** Options of `allocateWith`: the choice of the range, and the time to wait for one. */
 export interface AllocateOptions {
-  /** Where the range may lie. Default: anywhere. */
+  /** Constraints on the range's position. Default: anywhere. */
   readonly constraints?: AreaConstraints;
   /** A preferred first entry, or -1. Default: -1. With "lowest" it is not looked at. */
   readonly after?: number;

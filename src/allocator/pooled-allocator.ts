@@ -86,7 +86,7 @@ import { type Forget, Recovery } from "./recovery.ts";
 import { type AllocatorHandle, createState, type OpenState, openState } from "./state.ts";
 import type { View } from "./view.ts";
 
-/** How the allocator is recovered together with the object that encloses it (a table). */
+/** Options for objects that enclose an allocator, such as a table: its recovery becomes a part of theirs. */
 export interface Enclosure {
   /**
    * Clears the entries of ranges that come back from a dead thread. Default: in lazy mode a flush.
@@ -94,7 +94,7 @@ export interface Enclosure {
    * @internal
    */
   readonly forget?: Forget;
-  /** The stage of its recovery. Default: "table". "part": the enclosing object enters the crew, and calls `recover`. */
+  /** The stage of its recovery in the crew. Default: "table". With "part", the enclosing object enters the crew and runs the allocator's recovery. */
   readonly stage?: Stage | "part";
   /** Recovers the enclosing object, and calls `own`, the allocator's recovery. Default: `own`. */
   readonly around?: (own: Recover, structure: number) => Recover;
@@ -104,15 +104,33 @@ export interface Enclosure {
 const LONGEST_PAUSE_MS = 5;
 
 /**
- * Ranges of entries 0 .. entries − 1 for several threads at once. One thread's view: post `handle`, and `attach` in each other thread; never
- * use one object in two. `allocate` answers the first entry, or a failure code below 0, which `failureOf` names. A thread may free a range
- * that another has allocated, after a message or an atomic access that orders the two. A wrong free throws an error that says what the
- * ledger holds.
+ * Allocates ranges of the entries 0 .. entries − 1 to several threads at once.
+ *
+ * An object is the view of one thread. Post `handle` to another thread and `attach` there; never use one object in two threads.
+ *
+ * `allocate` returns the first entry, or a failure code below 0, which `failureOf` names. A thread may free a range that another thread has
+ * allocated, after a message or an atomic access that orders the two. A wrong free throws FreeError, which says what the ledger has for the
+ * range.
+ *
+ * @example
+ * ```ts
+ * import { isFailure, PooledAllocator } from "iova";
+ *
+ * const ports = PooledAllocator.create({ entries: 10_000, threads: 4 });
+ * const first = ports.allocate(8); // eight entries in a row
+ * if (isFailure(first)) throw new Error("no eight ports in a row are free");
+ * console.log(ports.lengthAt(first), ports.statistics().taken);
+ * ports.free(first);
+ * ports.close();
+ * ```
+ * ```text output
+ * 8 8
+ * ```
  */
 export class PooledAllocator {
-  /** Structured-cloneable: post it to another thread and `attach` there. */
+  /** Data to attach to, structured-cloneable. Post it to another thread and call `PooledAllocator.attach` there. */
   readonly handle: AllocatorHandle;
-  /** This thread's number, 0 .. threads − 1: the owner that the ledger and reports name. */
+  /** Number of this thread, 0 .. threads − 1. The ledger and reports name it as the owner. */
   readonly thread: number = 0;
   /** Entries of the table: 1 .. 2^31 − 1. */
   readonly entries: number = 0;
@@ -120,7 +138,7 @@ export class PooledAllocator {
   readonly crew: Crew;
   readonly #recovery: Recovery;
   #atClose: (() => void) | undefined;
-  /** Was the crew attached for this view alone? */
+  /** True if the crew was attached for this view alone. */
   readonly #hasOwnCrew: boolean;
   /** Undefined: the enclosing object has entered the crew. */
   readonly #attachment: Attachment | undefined;
@@ -194,8 +212,9 @@ export class PooledAllocator {
   }
 
   /**
-   * Makes a table's allocator and attaches this thread. Lazy flush needs an `invalidator`. Throws InvalidArgumentError for options out of
-   * range. `enclosure`: given by an object that has the allocator as a part.
+   * Makes an allocator and attaches this thread. `invalidate: "lazy"` needs an `invalidator`. `enclosure`: of an object that has the allocator
+   * as a part.
+   * @throws InvalidArgumentError for options out of range, and for reserved ranges that overlap
    */
   static create(options: AllocatorOptions, invalidator?: Invalidator, enclosure: Enclosure = {}): PooledAllocator {
     const checked = checkOptions(options);
@@ -224,8 +243,11 @@ export class PooledAllocator {
   }
 
   /**
-   * Attaches this thread, with its number in `crew`; left out: with a number of its own. Lazy flush needs an `invalidator`. Throws FormatError for a foreign handle, IovaError
-   * "no-thread-slot" when all numbers are taken, "already-attached" when `crew` has a view of this table.
+   * Attaches this thread to the allocator of the handle. `crew`: this thread's view of the allocator's crew; default: the thread attaches to
+   * the crew, and gets a number of its own. `invalidate: "lazy"` needs an `invalidator`.
+   * @throws FormatError for a foreign handle; InvalidArgumentError for another crew than the allocator's, and for a missing invalidator
+   * @throws IovaError "no-thread-slot" when all numbers are taken; "already-attached" when `crew` has a view of this allocator;
+   * "structure-gone" when its state has been given back
    */
   static attach(handle: AllocatorHandle, crew?: Crew): PooledAllocator;
   static attach(
@@ -265,8 +287,9 @@ export class PooledAllocator {
   }
 
   /**
-   * Takes `count` entries; the range is live. `after` is a preferred first entry, or -1; a request with a preferred entry does not use the
-   * cache. Returns the first entry, or a failure code. Throws InvalidArgumentError if `count` is not a positive integer, or `after` not an integer.
+   * Allocates `count` consecutive entries; the range is live. `after` is a preferred first entry, or -1; a request with a preferred entry does
+   * not use the cache. Returns the first entry, or a failure code.
+   * @throws InvalidArgumentError if `count` is not a positive integer, or `after` not an integer
    */
   allocate(count: number, constraints: AreaConstraints = UNCONSTRAINED, after = -1): number {
     if (constraints === UNCONSTRAINED && after === -1 && glance(this.#words, this.#askedAt) === 0) {
@@ -277,8 +300,8 @@ export class PooledAllocator {
   }
 
   /**
-   * As `allocate`, with a choice of order and of how long to wait for space: see AllocateOptions. Throws InvalidArgumentError for unknown
-   * options, and for values out of range.
+   * As `allocate`, with options for the order of the search and the time to wait for space.
+   * @throws InvalidArgumentError for unknown options, and for values out of range
    */
   allocateWith(count: number, options: AllocateOptions = {}): number {
     const { constraints, after, order, waitMilliseconds } = checkAllocateOptions(options);
@@ -294,30 +317,32 @@ export class PooledAllocator {
   }
 
   /**
-   * Takes exactly the entries [first, first + count); the range is live. It may lie in several pools. Ranges in its way that threads keep in
-   * caches and queues are called in; an idle thread returns them at its next call, so a later try may succeed. Returns `first`, or a
-   * failure code: "in-use" if an entry is not free (`holderOf` says who has it), or that of a lock. When several threads try at once, one
-   * gets the range. Throws InvalidArgumentError for a range outside of the table.
+   * Allocates exactly the entries [first, first + count); the range is live. It may lie in several pools. Cached ranges that overlap it are
+   * called in: their threads return them to their pools. An idle thread does so at its next call, so a later try may succeed.
+   *
+   * Returns `first`, or a failure code: "in-use" if an entry is not free (`holderOf` returns its holder), "would-block" or "owner-unresponsive"
+   * if a lock could not be taken. When several threads try at once, one gets the range.
+   * @throws InvalidArgumentError for a range outside of the table
    */
   allocateAt(first: number, count: number): number {
     return this.#allocateAt(first, count, LIVE);
   }
 
-  /** As `allocateAt`, but pending until `commit`: recovery takes it back if this thread dies before. */
+  /** As `allocateAt`, but the range is pending until `commit`. If this thread dies before, recovery returns the range. */
   beginAt(first: number, count: number): number {
     return this.#allocateAt(first, count, PENDING);
   }
 
   /**
-   * The lowest range that has entries of `range`, or undefined if all are free. Read without locks: exact when no thread runs. Throws
-   * InvalidArgumentError for a range outside of the table.
+   * Returns the lowest range that overlaps `range`, or undefined if all its entries are free. Read without locks: exact when no thread runs.
+   * @throws InvalidArgumentError for a range outside of the table
    */
   holderOf(range: EntryRange): HeldRange | undefined {
     checkRange("range", range, this.entries);
     return holdersIn(this.#ledger, this.#words, this.#layout, range.first, range.end).next().value ?? undefined;
   }
 
-  /** As `allocate`, but pending until `commit`: recovery takes it back if this thread dies before. */
+  /** As `allocate`, but the range is pending until `commit`. If this thread dies before, recovery returns the range. */
   begin(count: number, constraints: AreaConstraints, after: number): number {
     if (constraints === UNCONSTRAINED && after === -1 && glance(this.#words, this.#askedAt) === 0) {
       const first = this.#front.allocateAtOnce(count, this.#pendingSlot);
@@ -332,15 +357,19 @@ export class PooledAllocator {
     this.#check.own(first, count, PENDING);
   }
 
-  /** The pending range of this thread is in use from now on. Throws FreeError for any other range; then nothing has changed. */
+  /**
+   * Makes a pending range of this thread live.
+   * @throws FreeError, and changes nothing, for any other range
+   */
   commit(first: number, count: number): void {
     this.checkOpen();
     change(this.#ledger, first, this.#check.own(first, count, PENDING), LIVE, this.thread);
   }
 
   /**
-   * Returns a pending range of this thread to its pool at once, because no device has used it. Throws FreeError as `commit`. A failure says
-   * that the pool's lock could not be taken and that the thread's queue is full; then the range is quarantined.
+   * Returns a pending range of this thread to its pool at once, because no device has used it. A failure: the pool's lock could not be taken
+   * and the thread's queue is full; the range is quarantined.
+   * @throws FreeError, and changes nothing, for any other range
    */
   abandon(first: number, count: number): Failure | undefined {
     this.checkOpen();
@@ -349,11 +378,14 @@ export class PooledAllocator {
   }
 
   /**
-   * Frees a live range; without `count`, the range that begins at `first`, of any length. Returns 0 or a failure code. After a failure in
-   * strict mode the range is still live, and the call may be repeated. After a failure in lazy mode the range is quarantined, because a due
-   * flush has failed, or because the queue was full. Throws FreeError on misuse; then nothing has changed. Two threads that free one range
-   * in the same instant break the ownership rule; without a cache one of them gets the error; with one, the range may end up in both
-   * caches, and the second to take it out of its cache gets an InvariantError.
+   * Frees a live range. `count`: its length in entries, which is checked; default: any length. Returns 0 or a failure code.
+   *
+   * After a failure in strict mode the range is still live, and the call may be repeated. After a failure in lazy mode the range is
+   * quarantined: a due flush has failed, or the queue was full.
+   *
+   * Two threads that free one range at the same time break the ownership rule. Without a cache one of them gets a FreeError. With caches the
+   * range may end up in both, and the second thread to take it from its cache gets an InvariantError.
+   * @throws FreeError, and changes nothing, on misuse
    */
   free(first: number, count: number = this.lengthAt(first)): 0 | FailureCode {
     const isAsked = glance(this.#words, this.#askedAt) !== 0;
@@ -369,7 +401,10 @@ export class PooledAllocator {
       : this.#freeToPool(first, count, slot);
   }
 
-  /** The length of the live range that begins at `first`, in entries. Throws FreeError when none does. */
+  /**
+   * Returns the length of the live range that begins at `first`, in entries.
+   * @throws FreeError when no live range begins there
+   */
   lengthAt(first: number): number {
     return this.#check.lengthAt(first);
   }
@@ -396,14 +431,12 @@ export class PooledAllocator {
     return answer;
   }
 
-  /**
-   * Throws IovaError "view-closed" once `close` has been called: this view's holdings and its number may belong to another thread by then.
-   */
+  /** Throws IovaError "view-closed" after `close`: another thread may have this view's number and ranges by then. */
   checkOpen(): void {
     if (this.#askedAt === HEADER.magic) throw viewClosed(this.thread);
   }
 
-  /** Do freed ranges wait for a flush? */
+  /** True with `invalidate: "lazy"`: freed ranges wait for a flush. */
   get lazy(): boolean {
     return this.#lazy;
   }
@@ -414,7 +447,11 @@ export class PooledAllocator {
     this.#check.live(first, count);
   }
 
-  /** First half of a free: the range belongs to this thread from now on; its entries may be cleared. Throws FreeError. */
+  /**
+   * First half of a free, for a caller that clears entries in between. The range belongs to this thread from now on, and its entries may be
+   * cleared.
+   * @throws FreeError, and changes nothing, on misuse
+   */
   startFree(first: number, count: number): void {
     if (glance(this.#words, this.#askedAt) !== 0) this.#answer();
     const slot = this.#check.live(first, count);
@@ -422,7 +459,10 @@ export class PooledAllocator {
     if (!tryChange(this.#ledger, first, slot, ENDING, this.thread)) throw this.#check.lost(first, count);
   }
 
-  /** `startFree` of several ranges: all, or (then it throws FreeError) none. */
+  /**
+   * As `startFree` for `ranges` ranges, `[firsts[i], firsts[i] + counts[i])`.
+   * @throws FreeError on misuse of any of them; then no free has been started
+   */
   startFreeAll(firsts: Int32Array, counts: Int32Array, ranges: number): void {
     if (glance(this.#words, this.#askedAt) !== 0) this.#answer();
     for (let i = 0; i < ranges; i++) this.#check.live(firsts[i] as number, counts[i] as number);
@@ -438,13 +478,13 @@ export class PooledAllocator {
     }
   }
 
-  /** Takes a started free back. The caller has not cleared the entries. */
+  /** Undoes `startFree`: the range is live again. The caller must not have cleared its entries. */
   cancelFree(first: number, count: number): void {
     this.checkOpen();
     change(this.#ledger, first, this.#check.own(first, count, ENDING), LIVE, this.thread);
   }
 
-  /** Second half of a free: the entries are cleared, and no IOTLB holds their translations. A failure is as in `abandon`. */
+  /** Second half of a free: the entries are cleared, and no IOTLB has their translations. A failure is as for `abandon`. */
   finishFree(first: number, count: number): Failure | undefined {
     this.checkOpen();
     if (this.#front.freeAtOnce(first, count, this.#endingSlot)) return undefined;
@@ -453,8 +493,8 @@ export class PooledAllocator {
   }
 
   /**
-   * Second half of a free in lazy mode: the entries are cleared and that is visible; the range waits for a flush. A failure
-   * says that a flush was due and failed: the range is quarantined.
+   * Second half of a free in lazy mode: the entries are cleared and that is published; the range waits for a flush. A failure: a flush was due
+   * and failed; the range is quarantined.
    */
   finishFreeLazily(first: number, count: number): Failure | undefined {
     this.checkOpen();
@@ -462,8 +502,8 @@ export class PooledAllocator {
   }
 
   /**
-   * Instead of a second half: the IOTLB could not be invalidated. The range stays out of use until `flushIotlb` of this thread succeeds. A
-   * thread that finds no space asks for one.
+   * Ends a started free whose invalidation failed. The range stays out of use until `flushIotlb` of this thread succeeds. A thread that finds
+   * no space calls it.
    */
   quarantine(first: number, count: number): void {
     this.checkOpen();
@@ -477,8 +517,8 @@ export class PooledAllocator {
   }
 
   /**
-   * Takes exactly this range, until `unreserve`: an MMIO hole, or a range that firmware has mapped. "in-use" when any entry of it is
-   * allocated; cached entries are called in first.
+   * Reserves exactly this range until `unreserve`, for an MMIO hole or a range that firmware has mapped. Cached entries in it are called in
+   * first. Returns "in-use" when an entry of it is allocated.
    */
   reserve(range: EntryRange): Failure | undefined {
     this.checkOpen();
@@ -487,7 +527,10 @@ export class PooledAllocator {
     return answer === 0 ? undefined : failureOf(answer);
   }
 
-  /** Gives a reserved range back. Throws FreeError unless exactly this range is reserved. A failure is as in `abandon`. */
+  /**
+   * Ends a reservation and returns the range to its pool. A failure is as for `abandon`.
+   * @throws FreeError unless exactly this range is reserved
+   */
   unreserve(range: EntryRange): Failure | undefined {
     this.checkOpen();
     checkRange("range to give back", range, this.entries);
@@ -499,8 +542,8 @@ export class PooledAllocator {
   }
 
   /**
-   * Gives back all ranges that this thread holds in its cache and queue; in lazy mode flushes first. Returns undefined, or why ranges had
-   * to stay.
+   * Returns all ranges in this thread's cache and queue to their pools; in lazy mode it flushes first. Returns undefined, or the reason why
+   * ranges had to stay.
    */
   drain(): Failure | undefined {
     this.checkOpen();
@@ -509,24 +552,25 @@ export class PooledAllocator {
   }
 
   /**
-   * Invalidates the whole IOTLB, then gives this thread's quarantined ranges back. Returns undefined, the failure of the invalidator, or
-   * why a range had to stay.
+   * Invalidates the whole IOTLB, then returns this thread's quarantined ranges to their pools. Returns undefined, the failure of the
+   * invalidator, or the reason why a range had to stay.
    */
   flushIotlb(): Failure | undefined {
     this.checkOpen();
     return this.#holdings.flushIotlb();
   }
 
-  /** Invalidates the whole IOTLB, and gives no range back. Undefined: no DMA uses entries that were cleared before the call. */
+  /** Invalidates the whole IOTLB, and returns no range to its pool. Undefined: no DMA uses entries that were cleared before the call. */
   invalidateAll(): Failure | undefined {
     this.checkOpen();
     return this.#holdings.invalidateAll();
   }
 
   /**
-   * Makes this thread the owner of another thread's live range. Call it before `reclaim` of "everything", for ranges of a dead thread that
-   * others still use. `from`: the number of the present owner; left out: any. False: there is no such live range. When several threads try
-   * at once, one gets the range. Throws InvalidArgumentError for a `from` that is not a thread number, and for what is no number.
+   * Makes this thread the owner of another thread's live range. Call it before `reclaim` with "everything", for ranges of a dead thread that
+   * other threads still use. `from`: the present owner's number; default: any. Returns false if there is no such live range. When several
+   * threads try at once, one gets the range.
+   * @throws InvalidArgumentError if `from` is not a thread number, or `first` or `count` not a number
    */
   adopt(first: number, count: number, from?: number): boolean {
     this.checkOpen();
@@ -539,30 +583,30 @@ export class PooledAllocator {
     return tryChange(ledger, first, slot, LIVE, this.thread);
   }
 
-  /** Counters and occupancy. Read without locks: exact when no thread runs. */
+  /** Returns counters and occupancy. Read without locks: exact when no thread runs. */
   statistics(): AllocatorStatistics {
     return statisticsOf(this.#words, this.#layout, this.#pools);
   }
 
   /**
-   * Live ranges in ascending order, each with the number of the thread that allocated it. Read without locks during the iteration: exact
-   * when no thread runs. Ranges may be freed meanwhile.
+   * Iterates over the live ranges in ascending order, each with the number of the thread that allocated it. Read without locks during the
+   * iteration: exact when no thread runs. Ranges may be freed meanwhile.
    */
   live(): Generator<OwnedRange, void, undefined> {
     return rangesIn(this.#ledger, this.#words, this.#layout, LIVE);
   }
 
-  /** Live ranges by the thread that allocated them. */
+  /** Returns the live ranges, by the number of the thread that allocated them. */
   leaks(): Map<number, EntryRange[]> {
     return rangesByOwner(this.#ledger, this.#words, this.#layout, LIVE);
   }
 
-  /** Reserved ranges by the thread that reserved them. */
+  /** Returns the reserved ranges, by the number of the thread that reserved them. */
   reservations(): Map<number, EntryRange[]> {
     return rangesByOwner(this.#ledger, this.#words, this.#layout, RESERVED);
   }
 
-  /** A sentence that explains why `count` entries could not be allocated: the free entries, and the entries that other threads hold. */
+  /** Returns a sentence that explains why `count` entries could not be allocated: the free entries, and the entries that other threads keep. */
   shortage(count: number): string {
     checkInteger("count", count, 1, Number.MAX_SAFE_INTEGER);
     return shortageOf(count, this.thread, this.statistics(), heldByThreads(this.#words, this.#layout));
@@ -593,13 +637,16 @@ export class PooledAllocator {
   }
 
   /**
-   * Ends this thread's view: gives its holdings back, and its number, unless the caller's `crew` goes on. Live ranges stay live, for others
-   * to free; the number may be given to another thread. Ranges that could not be returned (a lock or a flush failed) stay with the number;
-   * its next thread returns them. But when ranges are still quarantined, pending, or begun to be freed, the number becomes that of a dead
-   * thread once the crew is closed: `reclaim` it ("in-flight" returns those ranges, "everything" live ranges too). After `close` every
-   * method that changes the table throws IovaError "view-closed"; methods that only read (statistics, leaks, reservations) still answer. A
-   * second `close` does nothing. Throws "view-closed" when the thread was declared dead, and passes on errors of the invalidator; the view
-   * is closed in both cases.
+   * Ends this thread's view: returns its cached and queued ranges, and its number unless the caller's `crew` goes on. Live ranges stay live,
+   * for other threads to free; the number may be given to another thread.
+   *
+   * Ranges that could not be returned (a lock or a flush failed) stay with the number; its next thread returns them. But when ranges are still
+   * quarantined, pending, or begun to be freed, the number becomes that of a dead thread once the crew is closed: `reclaim` it. "in-flight"
+   * returns those ranges, "everything" the live ranges too.
+   *
+   * After `close` every method that changes the table throws IovaError "view-closed"; methods that only read (statistics, leaks, reservations)
+   * still work. A second `close` does nothing. Errors of the invalidator are passed on; the view is closed nevertheless.
+   * @throws IovaError "view-closed" when this thread was declared dead; the view is closed nevertheless
    */
   close(): void {
     // First: the number may be another thread's.
@@ -615,12 +662,12 @@ export class PooledAllocator {
     }
   }
 
-  /** For what encloses the allocator: `act` runs when this view is closed. */
+  /** Registers a function that runs when this view is closed, for an object that encloses the allocator. */
   atClose(act: () => void): void {
     this.#atClose = act;
   }
 
-  /** `using` ends it as `close` does. */
+  /** Closes the view at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close();
   }
@@ -634,9 +681,10 @@ export class PooledAllocator {
   }
 
   /**
-   * Recovers the holdings of a dead thread, in every structure that this thread is attached to (Crew.reclaim). Returns the ranges of this
-   * table. Call it once the thread's end is certain. After "in-flight" the thread's number stays in use while ranges of it are live: when
-   * they have been freed, or should be, call it again with "everything". For tables that write entries, use `IommuTable.reclaim`.
+   * Recovers a dead thread in every structure that this thread is attached to, as `Crew.reclaim` does. Returns the ranges of this table that
+   * came back. Call it when the thread has certainly ended. After "in-flight" the thread's number stays in use while ranges of it are live;
+   * when these have been freed, or should be, call it again with "everything". For tables with entries, use `IommuTable.reclaim`.
+   * @throws IovaError and errors of recoveries as `Crew.reclaim`
    */
   reclaim(thread: number, scope: ReclaimScope): EntryRanges {
     this.checkOpen();
@@ -654,8 +702,8 @@ export class PooledAllocator {
   }
 
   /**
-   * Numbers in use: of attached threads, and of dead ones whose ranges are still live. A thread may be killed before it has reported its
-   * number; its number is the one that is new in this list since the thread was started.
+   * Returns the numbers in use: of attached threads, and of dead threads whose ranges are still live. If a thread is killed before it has
+   * reported its number, the number is the one that is new in this list since the thread was started.
    */
   threadsInUse(): number[] {
     return this.crew.threadsInUse();
@@ -772,7 +820,7 @@ export class PooledAllocator {
     return failureOf(answer);
   }
 
-  /** Are ranges of this thread pending, or begun to be freed? Ranges that wait in its queue are also `ending`, and do not count here. */
+  /** True if ranges of this thread are pending, or begun to be freed. Ranges that wait in its queue are also `ending`, and do not count here. */
   #hasBegun(): boolean {
     const ledger = this.#ledger;
     let begun = 0;

@@ -19,7 +19,7 @@ import { boundWords, checkHeader, HEADER, LAYOUT_VERSION, type Layout, layoutOf,
 import type { CheckedOptions } from "./options.ts";
 import { Pool } from "./pool.ts";
 
-/** What is posted to another thread. */
+/** Data that a thread attaches to: structured-cloneable, so it can be posted. */
 export interface AllocatorHandle {
   /** Version of the buffer's layout. */
   readonly version: number;
@@ -27,7 +27,7 @@ export interface AllocatorHandle {
   readonly state: SharedBuffer;
   /** The threads that may attach. */
   readonly crew: CrewHandle;
-  /** Its number among the structures of the crew. */
+  /** Number of the allocator among the structures of the crew. */
   readonly structure: number;
 }
 

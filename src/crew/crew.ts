@@ -79,26 +79,23 @@ export interface Recovered {
   readonly ranges: EntryRanges;
   /** The structure still holds live ranges of the thread. Its number stays taken. */
   readonly isLeft: boolean;
-  /**
-   * Set when the recovery is incomplete: later stages do not run, and the number stays taken, until a repetition succeeds. `reclaim` throws
-   * it.
-   */
+  /** Set if the recovery is incomplete: later stages do not run, and the number stays taken, until a repetition succeeds. `reclaim` throws it. */
   readonly failure?: IovaError;
 }
 
 /**
- * Recovers what a dead thread left in one structure; undefined: nothing of it is left. It runs with the crew's recovery lock, so two recoveries never
- * run at once. It must be repeatable: the thread that ran it may have died.
+ * Recovers one structure from a dead thread. Returns undefined if the structure holds nothing of the thread. It runs under the crew's recovery
+ * lock, so two recoveries never run at once. It must be repeatable, because the thread that runs it may die in between.
  */
 export type Recover = (thread: number, scope: ReclaimScope) => Recovered | undefined;
 
 /** Options of `Crew.create`. */
 export interface CrewOptions {
-  /** Threads at a time, the creator included: 1 .. 256. Default 32. */
+  /** Threads that can be attached at a time, the creator included: 1 .. 256. Default 32. */
   readonly threads?: number;
 }
 
-/** Structured-cloneable: post it to another thread and `Crew.attach` there. */
+/** Data that a thread attaches to, structured-cloneable: post it to another thread and call `Crew.attach` there. */
 export interface CrewHandle {
   /** Version of the buffer's layout. */
   readonly version: number;
@@ -106,17 +103,17 @@ export interface CrewHandle {
   readonly state: SharedBuffer;
 }
 
-/** The handle for one thread, whose number is known before it starts. */
+/** A handle for one thread that has not started yet, with the number that is claimed for it. Post it to that thread and call `Crew.attach` there. */
 export interface CrewSeat extends CrewHandle {
   /** The number that is claimed for the thread, 0 .. threads − 1. */
   readonly thread: number;
-  /** Tells this claim of the number from later ones. */
+  /** Distinguishes this claim of the number from later ones. */
   readonly generation: number;
 }
 
-/** The result of `reclaim`. */
+/** Result of `Crew.reclaim`. */
 export interface Reclaimed {
-  /** May a new thread get the number? False while ranges of the dead thread are live. */
+  /** True if a new thread may get the number. False while ranges of the dead thread are live. */
   readonly isFree: boolean;
   /** Table entries that came back, by the number of the table in the crew. */
   readonly ranges: ReadonlyMap<number, EntryRanges>;
@@ -173,7 +170,7 @@ export const SLOT_DEAD = 3;
 /** Its number is given to a thread that has not attached yet. */
 const SLOT_OFFERED = 4;
 
-/** One thread's view of a structure, with the recoveries that it has registered. */
+/** View of one thread of a structure, with the recoveries that it has registered. */
 export class Attachment {
   /** Number of the structure in the crew. */
   readonly structure: number;
@@ -193,11 +190,37 @@ export class Attachment {
   }
 }
 
-/** One thread's membership. Post `handle`, or a seat, and `attach` in each other thread; never use one object in two. */
+/**
+ * The threads that share structures: machines, tables, pages. Each has one number in all of them, and one call of `reclaim` recovers a dead
+ * thread in all of them.
+ *
+ * An object is the membership of one thread. Post `handle`, or a seat, to another thread and `attach` there; never use one object in two
+ * threads.
+ *
+ * @example
+ * ```ts
+ * import { Crew, PooledAllocator } from "iova";
+ *
+ * const crew = Crew.create({ threads: 8 });
+ * const table = PooledAllocator.create({ entries: 1024, crew });
+ *
+ * const seat = crew.addThread();
+ * // In the other thread, which gets `seat` and `table.handle` in a message:
+ * const other = Crew.attach(seat);
+ * const view = PooledAllocator.attach(table.handle, other);
+ * view.allocate(100);
+ * // In the first thread, when the other one has ended:
+ * const { isFree } = crew.reclaim(seat.thread, "everything");
+ * console.log(seat.thread, isFree, table.statistics().taken);
+ * ```
+ * ```text output
+ * 1 true 0
+ * ```
+ */
 export class Crew {
-  /** Structured-cloneable: post it to another thread and `Crew.attach` there. */
+  /** Data that a thread attaches to, structured-cloneable: post it to another thread and call `Crew.attach` there. */
   readonly handle: CrewHandle;
-  /** This thread's number, 0 .. threads − 1: the owner that ledgers and reports name. */
+  /** Number of this thread, 0 .. threads − 1. Ledgers and reports name it as the owner. */
   readonly thread: number;
   /** Threads that can be attached at a time. */
   readonly threads: number;
@@ -216,14 +239,17 @@ export class Crew {
     this.#generation = load(words, slotAt(thread) + SLOT.generation);
   }
 
-  /** Makes a crew, with this thread as its thread 0. Throws InvalidArgumentError. */
+  /**
+   * Makes a crew, with this thread as its thread 0.
+   * @throws InvalidArgumentError for options out of range
+   */
   static create(options: CrewOptions = {}): Crew {
     return Crew.attach(createCrewState(options));
   }
 
   /**
-   * Attaches this thread: with the number of a seat (`addThread`), else with any that is free. Throws FormatError for a foreign handle,
-   * IovaError "no-thread-slot" when all numbers are taken, or the seat is.
+   * Attaches this thread: with the number of a seat (`addThread`), else with any free number.
+   * @throws FormatError for a foreign handle; IovaError "no-thread-slot" when all numbers are taken, or the seat is
    */
   static attach(handle: CrewHandle | CrewSeat): Crew {
     const words = openCrewState(handle);
@@ -232,8 +258,9 @@ export class Crew {
   }
 
   /**
-   * Claims a number for a thread that is about to start; post the seat to it. The number is known however early the thread dies, so it can
-   * always be reclaimed. Throws IovaError "no-thread-slot" when all numbers are taken.
+   * Claims a number for a thread that is about to start, and returns the seat to post to it. The number is known however early the thread dies,
+   * so the thread can always be reclaimed.
+   * @throws IovaError "no-thread-slot" when all numbers are taken; "view-closed" after `close`
    */
   addThread(): CrewSeat {
     this.checkOpen();
@@ -241,20 +268,20 @@ export class Crew {
     return { ...this.handle, thread, generation: load(this.#words, slotAt(thread) + SLOT.generation) };
   }
 
-  /** Does the number still belong to the seat's thread, alive or dead? */
+  /** True if the seat's number still belongs to its thread, alive or dead. */
   holds({ thread, generation }: CrewSeat): boolean {
     const isOurs = load(this.#words, slotAt(thread) + SLOT.generation) === generation;
     return isOurs && slotState(this.#words, thread) !== SLOT_FREE;
   }
 
-  /** Numbers in use: of attached threads, of seats, and of dead threads that still hold something. */
+  /** Returns the numbers in use: of attached threads, of seats, and of dead threads whose ranges are still live. */
   threadsInUse(): number[] {
     return Array.from({ length: this.threads }, (_, thread) => thread).filter(
       (thread) => slotState(this.#words, thread) !== SLOT_FREE,
     );
   }
 
-  /** Is the thread attached to the crew, and does the structure hold something of it? */
+  /** True if the thread is attached to the crew, and the structure may hold something of it. */
   isIn(thread: number, structure: number): boolean {
     return slotState(this.#words, thread) === SLOT_LIVE && isAttached(this.#words, thread, structure);
   }
@@ -264,29 +291,33 @@ export class Crew {
     return isAttached(this.#words, thread, structure);
   }
 
-  /** Was this thread declared dead? Then its structures may hold nothing of it any more, and its number may be another thread's. */
+  /** True if this thread was declared dead. Then its structures may hold nothing of it any more, and another thread may have its number. */
   get isDeclaredDead(): boolean {
     const at = slotAt(this.thread);
     const isOurs = load(this.#words, at + SLOT.generation) === this.#generation;
     return this.#isClosed || !isOurs || load(this.#words, at + SLOT.state) !== SLOT_LIVE;
   }
 
-  /** Is it the crew of this handle? */
+  /**
+   * True if this is the crew of the handle.
+   * @throws FormatError for a foreign handle
+   */
   isOf(handle: CrewHandle): boolean {
     const words = openCrewState(handle);
     return [0, 1].every((i) => peek(words, HEADER.identity + i) === peek(this.#words, HEADER.identity + i));
   }
 
-  /** Throws IovaError "view-closed" once `close` has been called. */
+  /** Throws IovaError "view-closed" after `close`. */
   checkOpen(): void {
     if (this.#isClosing)
       throw new IovaError("view-closed", "this view of the crew is closed; attach a new one to its handle");
   }
 
   /**
-   * This thread has a view of the structure from now on; `recover` is how that view recovers what another thread has left in it. Call it before
-   * the first access to the structure in this thread's name. Throws IovaError "already-attached" when the structure may hold something
-   * of the thread: it has a view, or has left ranges with one that is closed.
+   * Attaches this thread to a structure. `recover` recovers the structure from another thread that has died. Call it before the first access to
+   * the structure in this thread's name. For authors of structures; tables and machines call it.
+   * @throws IovaError "already-attached" when this thread has a view of the structure, or has left ranges there when it closed one;
+   * "structure-gone" when the structure was removed; "view-closed" after `close`
    */
   enter(structure: number, stage: Stage, recover: Recover): Attachment {
     this.checkOpen();
@@ -310,8 +341,8 @@ export class Crew {
   }
 
   /**
-   * The view that entered has ended. `isLeft`: the structure still holds something that only a recovery can give back; the number stays taken
-   * until then. Nothing happens when the thread was declared dead, or the structure has been removed.
+   * Ends an attachment. `isLeft`: the structure still holds something that only a recovery can return; the number stays taken until then. Does
+   * nothing when this thread was declared dead, or the structure has been removed.
    */
   leave(attachment: Attachment, isLeft = false): void {
     this.#attachments.delete(attachment);
@@ -322,13 +353,14 @@ export class Crew {
   }
 
   /**
-   * Recovers the holdings of a dead thread, in every structure that this thread is attached to. Call it once the thread's end is certain
-   * (Node: its worker's `exit` event): a paused thread is not dead. After "in-flight" the number stays taken while ranges of it are live:
-   * when they have been freed, or should be, call it again with "everything". It can be repeated after an error.
+   * Recovers a dead thread in every structure that this thread is attached to. Call it when the thread has certainly ended (Node: the `exit`
+   * event of its worker); a paused thread is not dead. After "in-flight" the number stays taken while ranges of it are live; when these have
+   * been freed, or should be, call it again with "everything". It can be repeated after an error.
    *
-   * Throws IovaError: "no-such-thread" for a number that is free; "own-thread" for this thread's number; "not-attached" when the dead
-   * thread was attached to a structure that this thread is not attached to (all others are recovered then). Throws the error of a recovery;
-   * then later stages have not begun.
+   * If a recovery fails, its error is thrown, and later stages have not begun.
+   * @throws IovaError "no-such-thread" for a number that is free; "own-thread" for this thread's number; "not-attached" when the dead thread
+   * was attached to a structure that this thread is not attached to (all others are recovered then); "view-closed" after `close`
+   * @throws InvalidArgumentError for another scope
    */
   reclaim(thread: number, scope: ReclaimScope): Reclaimed {
     this.checkOpen();
@@ -355,7 +387,10 @@ export class Crew {
     return { isFree: slotState(this.#words, thread) === SLOT_FREE, ranges };
   }
 
-  /** A new structure, for threads to enter. Returns its number. Throws IovaError "no-structure" when there are 1024. */
+  /**
+   * Adds a structure and returns its number, for `enter`.
+   * @throws IovaError "no-structure" when there are 1024
+   */
   addStructure(): number {
     return addStructure(this.#words);
   }
@@ -378,8 +413,8 @@ export class Crew {
   }
 
   /**
-   * Gives this thread's number back, once its last view of a structure is closed. A structure that still holds something of the thread keeps the
-   * number taken: reclaim it then. A second call does nothing.
+   * Ends this thread's membership: its number is free once its last view of a structure is closed. While a structure holds ranges of this
+   * thread, the number stays taken; `reclaim` it from another thread. A second call does nothing.
    */
   close(): void {
     this.#isClosing = true;
@@ -460,7 +495,7 @@ export class Crew {
     );
   }
 
-  /** Does the attachment's structure exist: made, and not removed? */
+  /** True if the attachment's structure exists: it was made, and not removed. */
   #isThere({ structure }: Attachment): boolean {
     const index = indexOf(structure);
     const isMade = (load(this.#words, HEADER.structures + (index >>> 5)) & (1 << (index & 31))) !== 0;
@@ -562,7 +597,7 @@ export function openCrewState(handle: CrewHandle): SharedWords {
   return words;
 }
 
-/** Of a crew's state: a new structure's number. */
+/** Adds a structure to a crew's state; returns its number. */
 export function addStructure(words: SharedWords): number {
   for (let index = 0; index < MAX_STRUCTURES; index++) {
     if (!tryBit(words, HEADER.structures, index)) continue;
@@ -577,7 +612,7 @@ export function slotState(words: SharedWords, thread: number): number {
   return load(words, slotAt(thread) + SLOT.state);
 }
 
-/** May the structure hold something of the thread? */
+/** True if the structure may hold something of the thread. */
 export function isAttached(words: SharedWords, thread: number, structure: number): boolean {
   const index = indexOf(structure);
   return (load(words, slotAt(thread) + SLOT.structures + (index >>> 5)) & (1 << (index & 31))) !== 0;

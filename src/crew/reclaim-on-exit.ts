@@ -15,12 +15,34 @@ export interface Ending {
 }
 
 /**
- * Waits for the worker's exit, then calls `Crew.reclaim`, which recovers the worker's thread in every structure that this thread is
- * attached to. Resolves to the result of `reclaim`, or to undefined when the worker had given its number back itself. Rejects with the
- * error of `reclaim`; call `crew.reclaim(seat.thread, …)` later to repeat it. Call this function right after starting the worker, because
- * it can't see an earlier exit.
+ * Waits for the worker's exit, then calls `Crew.reclaim`, which recovers the worker's thread in every structure that this thread is attached
+ * to. Call this function right after starting the worker, because it can't see an earlier exit.
  *
- * Not for workers in Deno, whose `exit` may come before the thread has ended: docs/threads.md says what to do there.
+ * Resolves to the result of `reclaim`, or to undefined if the worker had closed its membership itself. Rejects with the error of `reclaim`;
+ * call `crew.reclaim(seat.thread, …)` later to repeat it. `scope`: default "everything".
+ *
+ * @example
+ * ```js
+ * import { Worker } from "node:worker_threads";
+ * import { Crew, PooledAllocator, reclaimOnExit } from "iova";
+ *
+ * const crew = Crew.create();
+ * const table = PooledAllocator.create({ entries: 1024, crew });
+ * const seat = crew.addThread();
+ * const program = `
+ *   import { workerData } from "node:worker_threads";
+ *   import { Crew, PooledAllocator } from "iova";
+ *   const table = PooledAllocator.attach(workerData.handle, Crew.attach(workerData.seat));
+ *   table.allocate(100);
+ *   throw new Error("dies");`;
+ * const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(program)}`), { workerData: { seat, handle: table.handle } });
+ * worker.on("error", () => {});
+ * await reclaimOnExit(worker, crew, seat);
+ * console.log(table.statistics().taken);
+ * ```
+ * ```text output
+ * 0
+ * ```
  */
 export function reclaimOnExit(
   worker: Ending,

@@ -10,7 +10,7 @@ import type { Failure } from "../units/failure.ts";
 import type { Access } from "../units/numbers.ts";
 import type { ScatterList } from "./scatter-list.ts";
 
-/** A piece of memory that the device can use at `iova`. Keep it: `unmap` takes it. */
+/** A mapping: memory that the device finds at `iova`. `unmap` takes this object. */
 export interface Mapping {
   /** Bus address of the first byte, in bytes. */
   readonly iova: bigint;
@@ -20,48 +20,51 @@ export interface Mapping {
   readonly access: Access;
 }
 
-/** Memory that CPU and device both use all the time: zeroed, in one piece, aligned to the power of two that holds it. */
+/**
+ * Coherent memory, which CPU and device both use while it is mapped. It is zeroed, contiguous, and aligned to the next power of two of its
+ * length.
+ */
 export interface CoherentMemory extends Mapping {
   /** Physical address of the first byte; `machine.memory` reads and writes it. */
   readonly address: number;
 }
 
-/** Where a bus address leads. */
+/** Translation of a bus address. */
 export interface Translation {
   /** Physical address of the byte, or of its place in a bounce buffer. */
   readonly address: bigint;
-  /** So many bytes follow in memory as on the bus: up to the end of the IO page, or of the direct window. At least 1. */
+  /** Bytes from here on that are contiguous in memory and on the bus: up to the end of the IO page, or of the direct window. At least 1. */
   readonly bytes: number;
-  /** What the device may do, by the entry: on some platforms more than was mapped. */
+  /** Allowed accesses of the device, as in the entry. On some platforms it allows more than was asked for. */
   readonly access: Access;
 }
 
-/** What has a range of bus addresses. */
+/** The holder of a range of bus addresses that is not free. */
 export interface BusHolder {
   /** Bus address of its first byte, in bytes: a multiple of the IO page size. */
   readonly iova: bigint;
   /** Length of the range in bytes: a multiple of the IO page size. */
   readonly bytes: number;
-  /** "live": a mapping; "reserved": a hole; others: see HoldingState. */
+  /** State of the range: "live" is a mapping, "reserved" a hole. */
   readonly state: HoldingState;
-  /** The number of the thread that mapped, reserved or keeps it. */
+  /** Number of the thread that mapped, reserved or caches it. */
   readonly owner: number;
 }
 
 /** Attributes of one mapping. */
 export interface MappingAttributes {
   /**
-   * `map` and `unmap` do not copy between bounce buffer and memory: the driver calls `sync…` itself. Memory that the device may write is
-   * copied in nevertheless, so that bytes which the device does not write survive `syncForCpu`.
+   * True: `map` and `unmap` do not copy between bounce buffer and memory, and the driver calls `sync…` itself. Memory that the device may write
+   * is copied in nevertheless, so that bytes which the device does not write survive `syncForCpu`. Default false.
    */
   readonly skipSync?: boolean;
-  /** A failure is expected: the debug mode does not report misuse by the call that makes this mapping. */
+  /** True: the debug mode does not report misuse by the call that makes this mapping. Default false. */
   readonly noWarning?: boolean;
-  /** The device's accesses may be reordered (PCI relaxed ordering), if the platform's entries have a bit for that. */
+  /** True: the device's accesses may be reordered (PCI relaxed ordering), if the platform's entries have a bit for that. Default false. */
   readonly weaklyOrdered?: boolean;
 }
 
-/** Part of a mapping, for `sync…`: bytes from its start on. */
+/** Part of a mapping, for `sync…`. */
 export interface MappingPart {
   /** Offset of the part from the start of the mapping, in bytes. */
   readonly offset: number;
@@ -70,13 +73,13 @@ export interface MappingPart {
 }
 
 /**
- * The calls of a driver. `DmaDevice`, `DirectDevice` and `debugged` devices have them. One object serves one device
- * on one thread.
+ * The DMA API of a driver, which `DmaDevice`, `DirectDevice` and `debugged` devices implement. One object serves one device on one thread.
+ * Failures of a running system are returned; misuse throws an error and changes nothing.
  */
 export interface DmaOperations {
-  /** Maps `bytes` (at least 1) bytes of physical memory from `address` on. */
+  /** Maps `bytes` (at least 1) bytes of physical memory from `address` on. Returns the mapping, or a failure. */
   map(address: bigint, bytes: number, access: Access, attributes?: MappingAttributes): Mapping | Failure;
-  /** As `map`, at the bus address `iova`. "in-use" if a part of the range is not free: `holderOf` says who has it. */
+  /** As `map`, at the bus address `iova`. Returns "in-use" if a part of the range is not free; `holderOf` returns its holder. */
   mapAt(
     iova: bigint,
     address: bigint,
@@ -84,13 +87,16 @@ export interface DmaOperations {
     access: Access,
     attributes?: MappingAttributes,
   ): Mapping | Failure;
-  /** What has the lowest part of these bus addresses; undefined if all are free, or nothing is recorded. */
+  /**
+   * Returns the holder of the lowest part of these bus addresses that is not free. Undefined: all are free, or the device's route records
+   * nothing.
+   */
   holderOf(iova: bigint, bytes: number): BusHolder | undefined;
-  /** Where the device gets at this bus address; undefined if nothing is mapped there. */
+  /** Translates a bus address. Undefined: nothing is mapped there. */
   translate(iova: bigint): Translation | undefined;
-  /** Unmaps what `map` or `mapAt` returned. Afterwards the device can't use it, at the latest when lazy invalidation is done. */
+  /** Unmaps a mapping of `map` or `mapAt`. Afterwards the device can't use it; in lazy mode, after the next flush of the IOTLB. */
   unmap(mapping: Mapping): Failure | undefined;
-  /** Maps a scatterlist and fills in its output; on failure nothing is mapped. */
+  /** Maps a scatterlist and writes its segments into the list's output. On failure nothing is mapped. */
   mapSg(list: ScatterList, access: Access, attributes?: MappingAttributes): Failure | undefined;
   /** Unmaps a list as it was given to `mapSg`: same length, same elements. */
   unmapSg(list: ScatterList): Failure | undefined;
@@ -98,9 +104,9 @@ export interface DmaOperations {
   mapResource(address: bigint, bytes: number, access: Access): Mapping | Failure;
   /** Unmaps registers that `mapResource` mapped. Throws FreeError for any other mapping. */
   unmapResource(mapping: Mapping): Failure | undefined;
-  /** Takes and maps `bytes` bytes of zeroed memory, for both directions, under the device's coherent mask. */
+  /** Allocates and maps `bytes` bytes of zeroed memory, for both directions, below the device's coherent mask. */
   allocateCoherent(bytes: number): CoherentMemory | Failure;
-  /** Unmaps and frees memory of `allocateCoherent`. Throws FreeError for any other memory. */
+  /** Unmaps and frees memory that `allocateCoherent` returned. Throws FreeError for any other memory. */
   freeCoherent(memory: CoherentMemory): Failure | undefined;
   /** Makes the device's writes visible to the CPU. Call it before the CPU reads memory that stays mapped. */
   syncForCpu(mapping: Mapping, part?: MappingPart): void;

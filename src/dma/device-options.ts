@@ -6,7 +6,7 @@ import { checkKeys, type OptionTypes } from "../units/keys.ts";
 
 /** Options of a `DmaDevice` and a `DirectDevice`. */
 export interface DmaDeviceOptions {
-  /** Whether adjacent elements of a scatterlist may merge into one segment. Default true. */
+  /** True: elements of a scatterlist that are adjacent on the bus merge into one segment. Default true. */
   readonly merge?: boolean;
   /**
    * log2 of the CPU's page size in bytes, 12 .. 30; default 12. Whole CPU pages are aligned to a CPU page on the bus, even if IO pages are
@@ -24,7 +24,7 @@ export interface DmaDeviceOptions {
   readonly bounce?: BounceOptions;
 }
 
-/** Bounce buffers of a device: pages that stand in for memory that the device can't, or must not, reach. */
+/** Bounce buffers of a device: pages that replace memory which the device can't, or must not, reach. */
 export interface BounceOptions {
   /**
    * Pages for bounce buffers. If buffers beyond the mask are bounced, these pages must lie below the mask. After the death of a thread,

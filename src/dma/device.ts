@@ -21,9 +21,33 @@ import { RoutedDevice } from "./routed-device.ts";
 import { TableRoute } from "./translated/table-route.ts";
 
 /**
- * One device on one thread, over a table. Lengths and physical addresses are in bytes; `access` is what the device does (1 reads memory, 2
- * writes it, 3 both). Failures of a running system (no space, memory beyond the mask, …) are returned as a `Failure`; arguments out of
- * range throw InvalidArgumentError.
+ * A device whose DMA goes through a table: a driver's way to map memory. One object serves one device on one thread; several may share a table.
+ * The object that made coherent memory or a bounced mapping must free it. Any object with the same table may free other mappings.
+ *
+ * Lengths and physical addresses are in bytes. Failures of a running system (no space, memory beyond the mask) are returned as a `Failure`.
+ * Arguments out of range throw InvalidArgumentError.
+ *
+ * @example
+ * ```ts
+ * import { DEVICE_READS, DmaDevice, isFailure } from "iova";
+ * import { LinearPlatform, SoftwareMachine } from "iova/platform";
+ *
+ * const machine = SoftwareMachine.create({ memoryBytes: 2 ** 20, devices: ["nic"] });
+ * const window = { base: 0x8000_0000n, pageShift: 12, entries: 1024 };
+ * const { generic: table } = LinearPlatform.create(machine, { format: "powernv-tce", window });
+ * const device = new DmaDevice(table, { mask: 0xffff_ffffn });
+ *
+ * machine.memory.write(0x4_0000, new TextEncoder().encode("packet"));
+ * const mapping = device.map(0x4_0000n, 6, DEVICE_READS);
+ * if (isFailure(mapping)) throw new Error(mapping);
+ * const packet = new Uint8Array(6);
+ * machine.device("nic").dmaRead(mapping.iova, packet);
+ * console.log(new TextDecoder().decode(packet));
+ * device.unmap(mapping);
+ * ```
+ * ```text output
+ * packet
+ * ```
  */
 export class DmaDevice extends RoutedDevice {
   readonly #route: TableRoute;
@@ -36,8 +60,9 @@ export class DmaDevice extends RoutedDevice {
   }
 
   /**
-   * As `map`, without an object or a bigint: `address` is 0 .. 2^53 − 1. Returns the first entry (`iovaOf` makes it a bus
-   * address), or a failure code (negative; `failureOf` names it).
+   * As `map`, with plain numbers and without an object for each mapping. `address`: 0 .. 2^53 − 1. Returns the first entry, which `iovaOf`
+   * converts to a bus address, or a failure code below 0, which `failureOf` names.
+   * @throws InvalidArgumentError for an address, length or access outside its range
    */
   mapPages(address: number, bytes: number, access: Access): number {
     checkAccess(access);
@@ -54,8 +79,8 @@ export class DmaDevice extends RoutedDevice {
   }
 
   /**
-   * As `unmap`, for a mapping of `mapPages`: its entry and `pagesOf(address, bytes)`.
-   * @throws FreeError when it is not mapped like that, and for coherent memory; nothing has been changed then
+   * Unmaps a mapping of `mapPages`: its first entry, and `pagesOf(address, bytes)`. A failure is as for `unmap`.
+   * @throws FreeError, and changes nothing, when this mapping does not exist, and for coherent memory
    */
   unmapPages(entry: number, pages: number): Failure | undefined {
     if (this.coherent?.hasPage(this.#route.limits.basePage + entry) === true) {
@@ -65,14 +90,14 @@ export class DmaDevice extends RoutedDevice {
     return this.bounced === undefined ? failure : this.bounced.finish(entry, failure);
   }
 
-  /** Number of IO pages that `bytes` bytes from `address` (0 .. 2^53 − 1) on cover. */
+  /** Returns the number of IO pages that the bytes [address, address + bytes) touch. `address`: 0 .. 2^53 − 1. */
   pagesOf(address: number, bytes: number): number {
     const { pageSize } = this.#route;
     return pagesCovering(address % pageSize, bytes, pageSize);
   }
 
   /**
-   * The bus address at which the device finds the byte `address` that was mapped at `entry`.
+   * Returns the bus address of the byte at the physical address `address`, in a mapping whose first entry is `entry`.
    * @throws InvalidArgumentError if `entry` is not an entry of this table, for example an unchecked failure code
    */
   iovaOf(entry: number, address: number): bigint {

@@ -28,7 +28,7 @@ const GUARD_BYTES = 16;
 
 /** Options of a `DmaPool`. */
 export interface DmaPoolOptions {
-  /** 1 .. 2^30. */
+  /** Size of a block in bytes: 1 .. 2^30. */
   readonly blockBytes: number;
   /** Alignment of physical and bus address in bytes: a power of two, 1 .. 2^30. Default 1. */
   readonly alignment?: number;
@@ -40,7 +40,7 @@ export interface DmaPoolOptions {
   readonly debug?: boolean;
 }
 
-/** A free block, or the guard bytes after a block, were overwritten. The block is never allocated again. */
+/** Error of the option `debug`: a free block, or the guard bytes after a block, were overwritten. The block is never allocated again. */
 export class DmaPoolCorruption extends IovaError {
   /** Name of the class. */
   override readonly name = "DmaPoolCorruption";
@@ -79,8 +79,27 @@ interface BlockPosition {
 }
 
 /**
- * Small coherent blocks of one size, for a device and its thread. Sizes are in bytes. If no memory is left, `allocate` returns a `Failure`;
- * a wrong free throws, and with `debug` an overwritten block throws DmaPoolCorruption.
+ * Pool of coherent blocks of one size: descriptors, mailboxes, PRP lists. It allocates coherent memory by the page and cuts it into blocks;
+ * `destroy` frees all. It belongs to one thread, as its device does.
+ *
+ * @example
+ * ```ts
+ * import { DmaDevice, DmaPool, orThrow } from "iova";
+ * import { LinearPlatform, PhysicalPages, SoftwareMachine } from "iova/platform";
+ *
+ * const machine = SoftwareMachine.create({ memoryBytes: 2 ** 20 });
+ * const window = { base: 0x8000_0000n, pageShift: 12, entries: 1024 };
+ * const { generic: table } = LinearPlatform.create(machine, { format: "powernv-tce", window });
+ * const coherentPages = PhysicalPages.create({ address: 0x1_0000, bytes: 2 ** 16, crew: machine.crew });
+ * const device = new DmaDevice(table, {}, { memory: machine.memory, coherentPages });
+ *
+ * const descriptors = new DmaPool(device, machine.memory, { blockBytes: 64, alignment: 64 });
+ * const { iova, address } = orThrow(descriptors.allocate());
+ * console.log(iova % 64n, address % 64, descriptors.blocksInUse);
+ * ```
+ * ```text output
+ * 0n 0 1
+ * ```
  */
 export class DmaPool {
   readonly #device: DmaOperations;
@@ -98,7 +117,10 @@ export class DmaPool {
   #inUse = 0;
   #destroyed = false;
 
-  /** `memory` is the machine's, in which the device's coherent memory lies. @throws InvalidArgumentError for options out of range */
+  /**
+   * Makes a pool; it allocates no memory yet. `memory`: the machine's memory, in which the device's coherent memory lies.
+   * @throws InvalidArgumentError for options out of range
+   */
   constructor(device: DmaOperations, memory: Memory, options: DmaPoolOptions) {
     checkKeys("a DMA pool", options, { blockBytes: "any", alignment: "any", boundary: "any", debug: "boolean" });
     const { blockBytes, alignment = 1, boundary } = options;
@@ -164,8 +186,8 @@ export class DmaPool {
   }
 
   /**
-   * Frees all memory. A failure: some memory could not be invalidated and stays allocated.
-   * @throws IovaError "dma-pool-in-use", and changes nothing, while blocks are in use; the message has their number and the address of one
+   * Frees the pool's memory. A failure: some of it could not be invalidated, and stays allocated.
+   * @throws IovaError "dma-pool-in-use", and changes nothing, while blocks are in use. The message has their number and the address of one
    */
   destroy(): Failure | undefined {
     this.#checkOpen();

@@ -18,7 +18,7 @@ import type { EntryAccess } from "../units/numbers.ts";
 
 /** Which calls fail. `{}`: every call. */
 export interface FaultSchedule extends FailureScheduleOptions {
-  /** What the failing call answers. Default "table-full" for allocations, "platform-refused" for sets, "platform-busy" for `publish`. */
+  /** The failure that the call returns. Default: "table-full" for allocations, "platform-refused" for sets, "platform-busy" for `publish`. */
   readonly failure?: Failure;
 }
 

@@ -11,11 +11,11 @@ const DEFAULT_BOUNDARY_MASK = 2n ** 32n - 1n;
 
 /** The limits of a device. Every field may be left out. */
 export interface DeviceLimits {
-  /** The last **byte** address the device can put on the bus, inclusive: 0 .. 2^64 − 1. Default 2^64 − 1. */
+  /** Last byte address that the device can put on the bus, inclusive: 0 .. 2^64 − 1. Default 2^64 − 1. */
   readonly mask?: bigint;
-  /** The same for coherent memory. Default: `mask`. */
+  /** Mask for coherent memory: 0 .. 2^64 − 1. Default: `mask`. */
   readonly coherentMask?: bigint;
-  /** The longest segment that one descriptor can hold: 1 .. 2^32 − 1 bytes. Default 65536. Applies to `mapSg` only. */
+  /** Longest segment that one descriptor can hold: 1 .. 2^32 − 1 bytes. Default 65536. Applies to `mapSg` only. */
   readonly maxSegmentBytes?: number;
   /** Segment boundary less one: no segment crosses a multiple of the boundary. A power of two less one, 0 .. 2^64 − 1. Default 2^32 − 1. */
   readonly boundaryMask?: bigint;

@@ -22,8 +22,8 @@ export function isDmaPossible(
 }
 
 /**
- * The smallest mask, a power of two less one, with which the device reaches all of the best window. (Linux: `dma_get_required_mask`.)
- * Throws InvalidArgumentError for an empty list of windows.
+ * Returns the smallest mask, a power of two less one, with which a device reaches all of the best window. (Linux: `dma_get_required_mask`.)
+ * @throws InvalidArgumentError for an empty list of windows
  */
 export function requiredMask(windows: readonly DeviceWindow[], options: DmaDeviceOptions = {}): bigint {
   const { last } = busRangeOf(bestWindow(windows, LAST_ADDRESS, bouncingOf(options)));
@@ -31,8 +31,8 @@ export function requiredMask(windows: readonly DeviceWindow[], options: DmaDevic
 }
 
 /**
- * The most bytes that one `map` can take, from the start of a page on, if nothing else is mapped: at most 2^53 − 1, and 0 if DMA is not
- * possible. If buffers may have to be bounced, no more than the bounce pages. (Linux: `dma_max_mapping_size`.)
+ * Returns the length of the longest possible `map`, in bytes, from the start of a page on, if nothing else is mapped: at most 2^53 − 1, and 0
+ * if DMA is not possible. If buffers may have to be bounced, it is at most the size of the bounce pages. (Linux: `dma_max_mapping_size`.)
  */
 export function largestMapping(
   windows: readonly DeviceWindow[],
@@ -52,9 +52,9 @@ export function largestMapping(
 }
 
 /**
- * The size in bytes at whose multiples elements of a scatterlist merge although they are not adjacent in memory: the IO page size, or 0 if
- * they never merge. (Linux: `dma_get_merge_boundary`.) This is only an expectation: in a fragmented table a list may get several areas, so
- * a device must accept as many segments as the list has elements.
+ * Returns the alignment in bytes at which elements of a scatterlist merge although they are not adjacent in memory: the IO page size, or 0 if
+ * they never merge. (Linux: `dma_get_merge_boundary`.) In a fragmented table a list may get several areas, so a device must accept as many
+ * segments as the list has elements.
  */
 export function mergeBoundary(
   windows: readonly DeviceWindow[],

@@ -118,8 +118,8 @@ export class RoutedDevice implements DmaOperations {
   }
 
   /**
-   * What has the lowest part of these bus addresses: the reason of an "in-use". Undefined if all of them are free, and on a direct window,
-   * which records nothing. Read without locks, so it may have changed.
+   * Returns the holder of the lowest part of these bus addresses that is not free: the reason of an "in-use". Undefined: all of them are free,
+   * or the window is a direct one, which records nothing. Read without locks, so it may have changed.
    * @throws InvalidArgumentError for a range outside of the window
    * @throws IovaError "not-supported" on a table without `holderOf`
    */
@@ -129,8 +129,8 @@ export class RoutedDevice implements DmaOperations {
   }
 
   /**
-   * Where the device gets at this bus address, by the table's entries; the IOTLB is not asked. Of a bounced mapping it is the bounce
-   * buffer. Undefined if nothing is mapped there, or outside of the window. (Some platforms lead a stray access to a dummy page.)
+   * Translates a bus address by the table's entries; the IOTLB is not asked. For a bounced mapping it returns the address of the bounce buffer.
+   * Undefined: nothing is mapped there, or the address is outside of the window. (Some platforms lead a stray access to a dummy page.)
    * @throws InvalidArgumentError for an address outside of 64 bits
    * @throws IovaError "not-supported" on a table without `get`
    */
@@ -141,9 +141,9 @@ export class RoutedDevice implements DmaOperations {
   }
 
   /**
-   * Unmaps a mapping that `map` or `mapAt` returned. Afterwards the device can't use it; in lazy mode, after the next flush of the IOTLB. A failure
-   * says that the IOTLB could not be invalidated: the range stays quarantined.
-   * @throws FreeError, and changes nothing, if this mapping does not exist, as far as the route can tell
+   * Unmaps a mapping that `map` or `mapAt` returned. Afterwards the device can't use it; in lazy mode, after the next flush of the IOTLB. A
+   * failure: the IOTLB could not be invalidated, and the range stays quarantined.
+   * @throws FreeError, and changes nothing, if this mapping does not exist, as far as the route can detect
    */
   unmap(mapping: Mapping): Failure | undefined {
     checkMapping(mapping);

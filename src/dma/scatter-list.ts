@@ -11,28 +11,50 @@ const MAX_CAPACITY = 2 ** 24;
 const NO_BUFFERS: readonly BounceBuffer[] = [];
 const LAST_ADDRESS = 2n ** 64n - 1n;
 
-/** A piece of memory: `bytes` (0 .. 2^32 − 1) bytes from physical byte address `address` on; a plain number up to 2^53 − 1. */
+/** An element of a scatterlist: a piece of physical memory. */
 export interface ScatterElement {
-  /** Physical address of the first byte, in bytes. */
+  /** Physical address of the first byte, in bytes. A plain number up to 2^53 − 1, a bigint up to 2^64 − 1. */
   readonly address: bigint | number;
   /** Length in bytes: 0 .. 2^32 − 1. */
   readonly bytes: number;
 }
 
 /**
- * The pieces of memory of one transfer. Call `add` for each element (physical address and length in bytes); `mapSg` then fills `iovas`,
- * `segmentBytes` and `segments`. A mapped list must not change before `unmapSg`.
+ * A scatterlist: the pieces of memory (elements) of one transfer, and their bus addresses (segments). `add` appends an element; `mapSg` of a
+ * device then writes `iovas`, `segmentBytes` and `segments`. A mapped list must not change before `unmapSg`. Reuse a list for many transfers:
+ * nothing is allocated then. It belongs to one thread.
+ *
+ * @example
+ * ```ts
+ * import { DEVICE_READS, DmaDevice, orThrow, ScatterList } from "iova";
+ * import { LinearPlatform, SoftwareMachine } from "iova/platform";
+ *
+ * const machine = SoftwareMachine.create({ memoryBytes: 2 ** 20 });
+ * const window = { base: 0x8000_0000n, pageShift: 12, entries: 1024 };
+ * const { generic: table } = LinearPlatform.create(machine, { format: "powernv-tce", window });
+ * const device = new DmaDevice(table);
+ *
+ * const list = new ScatterList(2);
+ * list.add(0x1_0000n, 4096); // two pieces of memory, far apart
+ * list.add(0x4_0000n, 512);
+ * orThrow(device.mapSg(list, DEVICE_READS));
+ * for (let i = 0; i < list.segments; i++) console.log(list.segmentBytes[i], "bytes, adjacent on the bus");
+ * device.unmapSg(list);
+ * ```
+ * ```text output
+ * 4608 bytes, adjacent on the bus
+ * ```
  */
 export class ScatterList {
-  /** How many elements the list can hold. */
+  /** Elements that the list can hold. */
   readonly capacity: number;
-  /** Input: the physical byte address of each element. May be written directly, together with `bytes` and `length`. */
+  /** Input: physical address of each element, in bytes. May be written directly, together with `bytes` and `length`. */
   readonly addresses: BigUint64Array;
-  /** Input: the length of each element in bytes. An element of 0 bytes is skipped. */
+  /** Input: length of each element in bytes. An element of 0 bytes is skipped. */
   readonly bytes: Uint32Array;
-  /** Output: the bus address of each segment, `iovas[0 .. segments)`. */
+  /** Output: bus address of each segment, `iovas[0 .. segments)`. */
   readonly iovas: BigUint64Array;
-  /** Output: the length of each segment in bytes. */
+  /** Output: length of each segment in bytes. */
   readonly segmentBytes: Uint32Array;
   /**
    * The state of the mapping. Internal: only `mapSg` and `unmapSg` write it.
@@ -43,8 +65,9 @@ export class ScatterList {
   #length = 0;
 
   /**
-   * `capacity`: elements, 1 .. 2^24. `segmentCapacity`: output segments, by default `capacity`. That is enough unless elements are longer
-   * than the device's maximum segment: those become several segments.
+   * Makes an empty list for up to `capacity` elements, 1 .. 2^24. `segmentCapacity`: segments, `capacity` .. 2^24; default `capacity`. More are
+   * needed if elements are longer than the device's maximum segment, because they become several segments.
+   * @throws InvalidArgumentError for capacities outside their range
    */
   constructor(capacity: number, segmentCapacity: number = capacity) {
     checkInteger("scatterlist capacity in elements", capacity, 1, MAX_CAPACITY);
@@ -58,8 +81,9 @@ export class ScatterList {
   }
 
   /**
-   * Makes a list with these elements and a capacity of their number. Its segment capacity is that number or `segmentCapacity`, whichever is
-   * greater. Throws InvalidArgumentError as `add` does, and for an empty iterable.
+   * Makes a list of these elements. Its capacity is their number; its segment capacity is that number or `segmentCapacity`, whichever is
+   * greater.
+   * @throws InvalidArgumentError as `add`, and for an empty iterable
    */
   static from(elements: Iterable<ScatterElement>, segmentCapacity = 0): ScatterList {
     const all = Array.from(elements);
@@ -71,7 +95,7 @@ export class ScatterList {
     return list;
   }
 
-  /** Number of elements: 0 .. capacity. Can't be changed while the list is mapped. */
+  /** Number of elements: 0 .. capacity. Setting it throws InvalidArgumentError for more than `capacity`, and while the list is mapped. */
   get length(): number {
     return this.#length;
   }
@@ -104,7 +128,7 @@ export class ScatterList {
     this.#length = at + 1;
   }
 
-  /** As `add`, without a bigint: `address` is a plain number, 0 .. 2^53 − 1. */
+  /** As `add`, with a plain number: `address` is 0 .. 2^53 − 1. */
   addNumber(address: number, bytes: number): void {
     if (!Number.isSafeInteger(address) || address < 0) {
       throw new InvalidArgumentError("element address", address, "an integer from 0 to 2^53 - 1");

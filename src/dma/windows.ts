@@ -14,8 +14,8 @@ import { RoutedDevice } from "./routed-device.ts";
 import { TableRoute } from "./translated/table-route.ts";
 
 /**
- * Makes a device that maps through the best window for its mask, and coherent memory through the best window for its coherent mask. With a
- * mask below all windows, every mapping fails as "mask-too-low"; `isDmaPossible` tells that in advance.
+ * Makes a device that maps through the best window for its mask, and coherent memory through the best window for its coherent mask. With a mask
+ * below all windows, every mapping fails with "mask-too-low"; `isDmaPossible` returns false for such a mask.
  * @throws InvalidArgumentError for an empty list of windows, and for windows, limits or options outside their range
  */
 export function createDevice(

@@ -8,10 +8,10 @@ import type { Access, Clock, LineRef } from "../log/facts.ts";
 
 export type { Access, Clock, LineRef };
 
-/** Version of the answer. It is raised when a field changes its meaning or is removed. */
+/** Version of the answer. A new version changes the meaning of a field or removes one. */
 export const VERSION = 1 as const;
 
-/** The whole answer for all inputs. */
+/** The answer for all inputs together. */
 export interface Explanation {
   /** Version of the answer. */
   readonly version: typeof VERSION;
@@ -21,7 +21,7 @@ export interface Explanation {
   readonly host: Host;
   /** Messages and events that the input does not hold, and messages for which the analysis had no room. */
   readonly lost: readonly Loss[];
-  /** Most important first; a cause stands before its consequences. */
+  /** The problems that were found, most important first. A cause stands before its consequences. */
   readonly findings: readonly Finding[];
 }
 
@@ -29,11 +29,11 @@ export interface Explanation {
 export interface UnreadLines {
   /** Number of these lines. */
   readonly count: number;
-  /** The first of them. */
+  /** The first of these lines. */
   readonly first: readonly LineRef[];
 }
 
-/** The reason of an IOMMU, as printed. */
+/** The reason of a fault, as the IOMMU's driver printed it. */
 export interface ReportedReason {
   /** Its code: `0x05`. */
   readonly code: string;
@@ -45,9 +45,9 @@ export interface ReportedReason {
 export interface Input {
   /** Name of the file, as given. */
   readonly file: string;
-  /** Kinds of lines that were found. */
+  /** Kinds of lines that the input has; empty if none was recognised. */
   readonly holds: readonly ("kernel-log" | "trace")[];
-  /** Number of lines. */
+  /** Lines of the input. */
   readonly lines: number;
   /** Lines that look like messages of an IOMMU and could not be read. */
   readonly unread: UnreadLines;
@@ -55,21 +55,24 @@ export interface Input {
 
 /** The machine, as far as the inputs name its parts. */
 export interface Host {
-  /** Release of the kernel: `6.1.0-18-amd64`. */
+  /** Release of the kernel: `6.1.0-18-amd64`. Absent: the inputs do not name it. */
   readonly kernel?: string;
-  /** IOMMUs that the inputs name. */
+  /** IOMMUs that the inputs name, as printed. */
   readonly iommus: readonly string[];
-  /** Mode of the IOMMU: strict or lazy invalidation, or no translation. */
+  /** Mode of the IOMMU: strict or lazy invalidation, or no translation. Absent: the inputs do not name it. */
   readonly invalidation?: "strict" | "lazy" | "passthrough";
-  /** Take it from a time of the log to get a time of the trace. */
+  /**
+   * Clock of the log minus clock of the trace, in seconds: a time of the log less this number is a time of the trace. Absent: the relation is
+   * unknown.
+   */
   readonly clockOffsetSeconds?: number;
 }
 
-/** Something that the input should hold and does not, or for which the analysis had no room. */
+/** A gap in the inputs: messages or events that are missing, or for which the analysis had no room. */
 export interface Loss {
-  /** What was lost. */
+  /** Kind of the lost data: faults, other messages, or events of a trace. */
   readonly what: "faults" | "messages" | "events";
-  /** How many were lost; absent: the number is unknown. */
+  /** Number of lost messages or events. Absent: the number is unknown. */
   readonly count?: number;
   /** Lines that show the loss. */
   readonly proof: readonly LineRef[];
@@ -77,7 +80,7 @@ export interface Loss {
   readonly effect: string;
 }
 
-/** A sentence that follows from lines. */
+/** A sentence that follows from lines of the inputs. */
 export interface Statement {
   /** The sentence. */
   readonly text: string;
@@ -85,14 +88,17 @@ export interface Statement {
   readonly proof: readonly LineRef[];
 }
 
-/** `certain` follows from lines that are shown; `strong` has named rivals. */
+/**
+ * Certainty of a verdict. `certain`: it follows from the lines. `strong`: it explains the lines best, and the other candidates are named.
+ * `undecided`: the lines do not decide.
+ */
 export type Certainty = "certain" | "strong" | "undecided";
 
 /** A possible verdict of a finding that is not certain. */
 export interface Candidate {
-  /** One of the verdicts of the finding's kind. */
+  /** A verdict of `VERDICTS[kind]`. */
   readonly verdict: string;
-  /** `strong`: evidence that other verdicts explain badly. `hint`: weak evidence, or none but frequency. */
+  /** `strong`: evidence that other verdicts explain badly. `hint`: weak evidence, or only the verdict's frequency. */
   readonly weight: "strong" | "hint";
   /** The evidence. */
   readonly because: readonly Statement[];
@@ -100,7 +106,7 @@ export interface Candidate {
 
 /** A verdict that the lines rule out. */
 export interface Exclusion {
-  /** One of the verdicts of the finding's kind. */
+  /** A verdict of `VERDICTS[kind]`. */
   readonly verdict: string;
   /** Why it is ruled out. */
   readonly because: readonly Statement[];
@@ -116,7 +122,7 @@ export interface Finding {
   readonly certainty: Certainty;
   /** The device: `0000:02:00.0`, or as printed. */
   readonly device?: string;
-  /** Its driver. */
+  /** Driver of the device, if the lines name it. */
   readonly driver?: string;
   /** Stream ID of an Arm SMMU. */
   readonly streamId?: string;
@@ -126,11 +132,11 @@ export interface Finding {
   readonly domain?: string;
   /** Process address space ID. */
   readonly pasid?: string;
-  /** Bus address. */
+  /** Bus address of the access, `0x…`. */
   readonly iova?: string;
   /** The access of the device. */
   readonly access?: Access;
-  /** 4096: the lines name a page, not an address. */
+  /** Resolution of `iova` in bytes: 1 for an address, 4096 if the lines name only the page. */
   readonly granule?: 1 | 4096;
   /** Further addresses, at most 64, in the order in which they were seen. */
   readonly otherAddresses?: readonly string[];
@@ -146,7 +152,7 @@ export interface Finding {
   readonly clock?: Clock;
   /** Consequences of the lines, whatever the cause. */
   readonly follows: readonly Statement[];
-  /** Best first; `verdict` is among them unless it is certain. */
+  /** Possible verdicts, best first. `verdict` is among them unless it is certain. */
   readonly candidates: readonly Candidate[];
   /** Verdicts that the lines rule out. */
   readonly excluded: readonly Exclusion[];
@@ -197,7 +203,7 @@ export type Kind =
   | "leak"
   | "slow";
 
-/** The kinds of findings, and the verdicts of each, beside `undecided`. */
+/** Verdicts of each kind of finding, besides `undecided`. */
 export const VERDICTS: Readonly<Record<Kind, readonly string[]>> = {
   "dma-fault": [
     "not-mapped",

@@ -19,15 +19,34 @@ import { lossesOf } from "./trace/losses.ts";
 import { PendingFacts } from "./trace/pending.ts";
 import { Recordings } from "./trace/recordings.ts";
 
-/** One input while it is read. */
+/** One input while it is read: `write` its bytes, then `end` it. */
 export interface InputReader {
-  /** Takes the next bytes of the input, in pieces of any size. */
+  /** Reads the next bytes of the input. Pieces may have any size, and may end inside a line or a character. */
   write(bytes: Uint8Array): void;
-  /** Ends the input. */
+  /** Ends the input. Call it once, before `explain`. */
   end(): void;
 }
 
-/** Gathers inputs, then explains them together. Use it once. */
+/**
+ * Explains inputs that are read in pieces: files or streams of any size. Write each input, end it, then call `explain` once.
+ *
+ * @example
+ * ```ts
+ * import { Explainer } from "iova/explain";
+ *
+ * const explainer = new Explainer();
+ * const input = explainer.input("dmesg");
+ * const line = "[   93.1] DMAR: [DMA Write NO_PASID] Request device [02:00.0] fault addr 0xfe7f8000 [fault reason 0x05] PTE Write access is not set";
+ * input.write(new TextEncoder().encode(line.slice(0, 50)));
+ * input.write(new TextEncoder().encode(line.slice(50)));
+ * input.end();
+ * const [finding] = explainer.explain().findings;
+ * console.log(finding?.device, finding?.access, finding?.iova, finding?.certainty);
+ * ```
+ * ```text output
+ * 0000:02:00.0 write 0xfe7f8000 undecided
+ * ```
+ */
 export class Explainer {
   readonly #groups = new Groups();
   readonly #evidence = new Evidence();
@@ -38,10 +57,10 @@ export class Explainer {
   readonly #recordings = new Recordings();
 
   /**
-   * Begins an input: a log, a trace, or a log with lines of a trace in it.
+   * Begins an input: a kernel log, a trace, or a log with lines of a trace in it.
    *
-   * @param file - the name that the answer's line references have
-   * @param expectedBytes - how long the input will be; 0 when unknown. It saves memory and time, and changes nothing else
+   * @param file - name of the input, for references to its lines
+   * @param expectedBytes - expected length in bytes; 0: unknown. It saves time and memory, and does not change the answer
    */
   input(file: string, expectedBytes = 0): InputReader {
     const debugLines = new DebugLines();
@@ -71,7 +90,7 @@ export class Explainer {
     };
   }
 
-  /** The answer. */
+  /** Explains all inputs together. Call it once, after the last input has ended. */
   explain(): Explanation {
     const relation = this.#group();
     const findings = this.#groups.all.map((group) =>

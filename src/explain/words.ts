@@ -5,7 +5,10 @@ import type { Finding, Kind, LineRef } from "./contract.ts";
 import { UNDECIDED } from "./contract.ts";
 import { VERDICT_WORDS } from "./verdict-words.ts";
 
-/** The verdict as the end of a sentence. */
+/**
+ * Returns the meaning of a verdict in words, as the end of a sentence. `verdict`: of `VERDICTS[kind]`, or `undecided`; another text is returned
+ * unchanged.
+ */
 export function meaningOf(kind: Kind, verdict: string): string {
   if (verdict === UNDECIDED) return "these lines do not decide the cause";
   return VERDICT_WORDS[kind][verdict]?.meaning ?? verdict;
@@ -16,7 +19,7 @@ export function nextStepOf(kind: Kind, verdict: string): string {
   return VERDICT_WORDS[kind][verdict]?.next ?? "run the commands below: each says what it decides";
 }
 
-/** One whole sentence that says what happened. */
+/** Returns one sentence that says what happened, with the device and the address of the finding. */
 export function headlineOf(finding: Finding): string {
   const who = nameOf(finding);
   const at = finding.iova === undefined ? "" : ` (address ${finding.iova})`;

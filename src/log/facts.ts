@@ -6,15 +6,18 @@
  * later line completes the fact of an earlier one; a fact is handed on when no further line can belong to it.
  */
 
-/** A line of an input. */
+/** Reference to a line of an input. */
 export interface LineRef {
-  /** As named by the user; `-` is standard input. */
+  /** Name of the input, as given. */
   readonly file: string;
-  /** From 1. */
+  /** Number of the line, from 1. */
   readonly line: number;
 }
 
-/** Which clock a time was read from. Times of different clocks can't be compared. */
+/**
+ * Clock of a time: `uptime` counts from the boot; `wall` from 1970, or from the beginning of the year if the log has no year; `trace` is the
+ * clock of a trace. Times of different clocks can't be compared.
+ */
 export type Clock = "uptime" | "wall" | "trace";
 
 /** Direction of a device's access. */

@@ -3,15 +3,15 @@
  * the answer of `--json` as a JSON schema.
  */
 
-/** The answer of `iova stat --json`. */
+/** The answer of `statisticsOfText`, and of `iova stat --json`. */
 export interface StatAnswer extends TraceStatistics {
-  /** How the trace was read. */
+  /** Lines and events that were read, and lines that could not be. */
   readonly trace: TraceReading;
 }
 
 /** The reading of the trace, before any measurement. */
 export interface TraceReading {
-  /** The file as named on the command line; `-` is standard input. */
+  /** Name of the trace, as given. */
   readonly file: string;
   /** Bytes of the unpacked text. */
   readonly textBytes: number;
@@ -25,19 +25,19 @@ export interface TraceReading {
   readonly machineCpus: number;
   /** Devices that the events name. */
   readonly devices: readonly string[];
-  /** From the header: events in the ring buffer, and events that were ever written to it. −1 when the header has no such number. */
+  /** Events in the ring buffer, from the header of the trace; −1 when the header has no such number. */
   readonly entriesInBuffer: number;
-  /** Events that were ever written to the ring buffer. −1 when the header has no such number. */
+  /** Events that were ever written to the ring buffer, from the header of the trace; −1 when the header has no such number. */
   readonly entriesWritten: number;
-  /** Entries of the ring buffer that stand in the file. */
+  /** Entries of the ring buffer that the trace has. */
   readonly entriesRead: number;
-  /** Events that `LOST` lines count. */
+  /** Events that were lost in recording, as the `LOST` lines count them. */
   readonly lostEvents: number;
-  /** The file ends in the middle of a line. */
+  /** True if the trace ends inside a line. */
   readonly cutLastLine: boolean;
-  /** Why the first malformed line can't be read; empty when there is none. */
+  /** Error in the first malformed line; empty when there is none. */
   readonly malformedReason: string;
-  /** Each line is in one class; the counts add up to `lines`. */
+  /** Lines by class. Each line is in one class, so the counts add up to `lines`. */
   readonly lineClasses: Readonly<Record<LineClass, LineClassReading>>;
 }
 
@@ -59,11 +59,11 @@ export interface LineClassReading {
 
 /** The numbers of a recording. */
 export interface TraceStatistics {
-  /** Version of this answer. It is raised when a field changes its meaning or is removed. */
+  /** Version of this answer. A new version changes the meaning of a field or removes one. */
   readonly version: 1;
-  /** Time from the first event to the last; null when the trace's clock counts without a unit. */
+  /** Time from the first event to the last, in seconds; null when the trace's clock has no unit. */
   readonly seconds: number | null;
-  /** In descending order of activity. */
+  /** Devices in descending order of activity. */
   readonly devices: readonly DeviceStatistics[];
   /** Sentences about what this recording does not show, and about assumptions. */
   readonly limits: readonly string[];
@@ -75,32 +75,32 @@ export interface DeviceStatistics {
   readonly device: string;
   /** Mappings made in the recording. The `map` lines of one request of the DMA API are one mapping. */
   readonly maps: number;
-  /** Mappings of these that the recording unmaps whole. */
+  /** Mappings of these that were unmapped as a whole in the recording. */
   readonly unmaps: number;
-  /** maps − unmaps. */
+  /** Mappings that were not unmapped as a whole in the recording: maps − unmaps. */
   readonly neverUnmapped: number;
-  /** Requests that failed. */
+  /** Requests for a mapping that failed. */
   readonly failures: number;
   /** `map` lines. */
   readonly mapLines: number;
   /** `unmap` lines; a line that ends mappings of several devices counts for one of them. */
   readonly unmapLines: number;
   /**
-   * Ranges that the recording unmaps, but does not map: they were mapped earlier, or the `map` line is lost. They count as live from the
+   * Ranges that were unmapped but not mapped in the recording: they were mapped earlier, or the `map` line is lost. They count as live from the
    * recording's beginning.
    */
   readonly olderRanges: number;
-  /** Bytes of these ranges. */
+  /** Bytes of these older ranges. */
   readonly olderBytes: number;
-  /** Bytes and pages of all mappings made, whole pages. */
+  /** Bytes of all mappings made, in whole pages. */
   readonly bytes: number;
   /** Pages of 4 KiB of all mappings made. */
   readonly pages: number;
-  /** Mappings by size: above half of `atMostBytes`, up to `atMostBytes`. Classes without a mapping are left out. */
+  /** Mappings by size, in ascending order of size. Classes without a mapping are left out. */
   readonly sizes: readonly SizeClass[];
   /** Lifetimes of mappings whose map and unmap are recorded; null when there are no such mappings, or when the clock has no unit. */
   readonly lifetimes: Lifetimes | null;
-  /** What was mapped and not yet unmapped. */
+  /** Mappings that are live at a time. */
   readonly live: LiveNumbers;
   /** Maps per second; null when the recording has no length. */
   readonly mapsPerSecond: MapRate | null;
@@ -124,7 +124,7 @@ export interface Lifetimes {
   readonly known: number;
   /** `known` as a share of `maps`, 0 … 1. */
   readonly knownShare: number;
-  /** Nearest-rank quantiles. */
+  /** Half of the mappings lived at most this long (nearest rank, as the other quantiles). */
   readonly p50Microseconds: number;
   /** Nine in ten mappings lived at most this long. */
   readonly p90Microseconds: number;
@@ -134,7 +134,7 @@ export interface Lifetimes {
   readonly maxMicroseconds: number;
 }
 
-/** Means are weighted by time. */
+/** Live mappings over the recording. Means are weighted by time. */
 export interface LiveNumbers {
   /** The most bytes that were mapped at a time. */
   readonly peakBytes: number;
@@ -150,15 +150,15 @@ export interface LiveNumbers {
 export interface MapRate {
   /** The rate over the whole recording. */
   readonly mean: number;
-  /** The rate of the `peakWindowSeconds` with the most maps. */
+  /** The highest rate in any window of `peakWindowSeconds`. */
   readonly peak: number;
-  /** 0.1, or the length of a shorter recording. */
+  /** Length of the window of `peak` in seconds: 0.1, or the length of a shorter recording. */
   readonly peakWindowSeconds: number;
 }
 
-/** The largest range without a recorded mapping, in [one page, limit). */
+/** The largest range without a recorded mapping, in [4096, limitBytes). */
 export interface HoleNumbers {
-  /** Assumed: the smallest power of two above every address of the device. The trace does not name the mask. */
+  /** Assumed end of the address space, in bytes: the smallest power of two above every address of the device. The trace does not name the mask. */
   readonly limitBytes: number;
   /** The size of the largest hole at the time when it was smallest. */
   readonly leastBytes: number;
@@ -168,12 +168,12 @@ export interface HoleNumbers {
 
 /** One of the equal parts of a recording. */
 export interface TimePart {
-  /** Time since the first event; null when the trace's clock counts without a unit. */
+  /** Beginning of the part, in seconds since the first event; null when the trace's clock has no unit. */
   readonly startSeconds: number | null;
   /** Mappings made in the part. */
   readonly maps: number;
-  /** Maximum within the part. */
+  /** The most bytes that were mapped at a time in the part. */
   readonly liveBytes: number;
-  /** Minimum within the part; null when no address is known. */
+  /** Size of the largest hole in bytes, at the time in the part when it was smallest; null when no address is known. */
   readonly largestHoleBytes: number | null;
 }

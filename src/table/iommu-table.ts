@@ -25,22 +25,22 @@ import { checkWindow } from "../units/window.ts";
 import type { EntryValue, MappingTable, TableOps } from "./contract.ts";
 import { setPages } from "./set-pages.ts";
 
-/** As AllocatorOptions; the number of entries is the window's. */
+/** Options of `IommuTable.create`: those of the allocator. The number of entries is the window's. */
 export type TableOptions = Omit<AllocatorOptions, "entries">;
 
-/** Structured-cloneable: post it to another thread and `IommuTable.attach` there, with ops of that thread. */
+/** Data that a thread attaches to, structured-cloneable: post it to another thread and call `IommuTable.attach` there, with ops of that thread. */
 export interface TableHandle extends AllocatorHandle {
   /** The bus addresses that the table translates. */
   readonly window: DmaWindow;
 }
 
-/** A live mapping: a range of entries, which one call mapped (of a scatterlist, one of its areas). */
+/** A live mapping: a range of entries that one call mapped. A scatterlist may have several. */
 export interface LiveMapping extends EntryRange {
   /** Bus address of the first entry, in bytes. */
   readonly iova: bigint;
   /** Length of all entries, in bytes. */
   readonly bytes: number;
-  /** What a device may do, by the first entry; 0: the entry is empty just now, because another thread unmaps the range. */
+  /** Access of devices, as in the first entry. 0: the entry is empty at this moment, because another thread unmaps the range. */
   readonly access: 0 | Access;
   /** The number of the thread that mapped it. */
   readonly owner: number;
@@ -57,8 +57,8 @@ export function inCrew(options: TableOptions | undefined, crew: Crew | undefined
 export type RecoverAround = (own: Recover, structure: number) => Recover;
 
 /**
- * Bus address of an entry's first byte. Only this function converts an entry to an address. Throws InvalidArgumentError for an entry
- * outside of the window, such as a failure code.
+ * Returns the bus address of an entry's first byte. Only this function converts an entry to an address.
+ * @throws InvalidArgumentError for an entry outside of the window, such as a failure code
  */
 export function iovaOf(window: DmaWindow, entry: number): bigint {
   if (typeof window?.base !== "bigint") checkWindow(window);
@@ -67,16 +67,40 @@ export function iovaOf(window: DmaWindow, entry: number): bigint {
 }
 
 /**
- * One thread's view: post `handle`, and `attach` in each other thread. Entries are numbers 0 .. window.entries − 1; a negative result is a
- * failure code (`failureOf` gives its name). A range may be mapped by one thread and unmapped by another. A wrong free throws one of four
- * errors that say what was found.
+ * Table of an IOMMU: a window of bus addresses, the allocator of its entries, and the ops that write them. Platforms make it (`generic`), and
+ * drivers use it through a `DmaDevice`.
+ *
+ * An object is the view of one thread. Post `handle` to another thread and `attach` there, with ops of that thread. A range may be mapped by
+ * one thread and unmapped by another.
+ *
+ * Entries are numbers 0 .. window.entries − 1. A negative result is a failure code, which `failureOf` names. A wrong `unmap` throws FreeError.
+ *
+ * @example
+ * ```ts
+ * import { DEVICE_READS, iovaOf, orThrow } from "iova";
+ * import { LinearPlatform, SoftwareMachine } from "iova/platform";
+ *
+ * const machine = SoftwareMachine.create({ memoryBytes: 2 ** 20 });
+ * const window = { base: 0x8000_0000n, pageShift: 12, entries: 1024 };
+ * const { generic: table } = LinearPlatform.create(machine, { format: "powernv-tce", window });
+ *
+ * const first = orThrow(table.allocate(2));
+ * orThrow(table.set(first, 2, 0x10, DEVICE_READS)); // two pages of memory from 0x10000 on
+ * orThrow(table.publish());
+ * table.commit(first, 2);
+ * for (const { iova, bytes, owner } of table.mappings()) console.log(iova === iovaOf(window, first), bytes, owner);
+ * orThrow(table.unmap(first, 2));
+ * ```
+ * ```text output
+ * true 8192 0
+ * ```
  */
 export class IommuTable implements MappingTable {
   /** The bus addresses that the table translates. */
   readonly window: DmaWindow;
-  /** This view's ops; those that `encloseOps` made, if it was called. */
+  /** The ops of this view: the platform's, or those that `encloseOps` made. */
   ops: TableOps;
-  /** The allocator of the table's entries. This thread's view. */
+  /** The allocator of the table's entries: this thread's view. */
   readonly allocator: PooledAllocator;
   readonly #lazy: boolean;
   readonly #invalidator: TableInvalidator;
@@ -96,8 +120,8 @@ export class IommuTable implements MappingTable {
   }
 
   /**
-   * Makes a table and attaches this thread. The entries must be empty. Throws InvalidArgumentError for a window or options out of range.
-   * `around`: the recovery of the platform that encloses the table.
+   * Makes a table and attaches this thread. All entries must be empty. `around`: the recovery of a platform that encloses the table.
+   * @throws InvalidArgumentError for a window or options out of range, and for ops that lack a method
    */
   static create(window: DmaWindow, ops: TableOps, options: TableOptions = {}, around?: RecoverAround): IommuTable {
     checkWindow(window);
@@ -112,8 +136,9 @@ export class IommuTable implements MappingTable {
   }
 
   /**
-   * Attaches this thread, with its own ops. `crew`: this thread's view of the table's crew; default: attaches to the crew. Throws
-   * FormatError for a foreign handle, InvalidArgumentError for ops that lack a method, and as PooledAllocator.attach.
+   * Attaches this thread, with its own ops. `crew`: this thread's view of the table's crew; default: the thread attaches to the crew. `around`:
+   * as for `create`.
+   * @throws FormatError for a foreign handle; InvalidArgumentError for ops that lack a method; IovaError as `PooledAllocator.attach`
    */
   static attach(handle: TableHandle, ops: TableOps, crew?: Crew, around?: RecoverAround): IommuTable {
     checkTableHandle(handle);
@@ -127,9 +152,9 @@ export class IommuTable implements MappingTable {
   }
 
   /**
-   * Replaces this view's ops by ones that enclose them: for listeners (`listen`), traces, checks. From then on every operation of this view
-   * goes through them, also the recovery of other threads. The platform's own calls of its ops do not. Call it between two operations. Throws
-   * InvalidArgumentError for ops that lack a method.
+   * Replaces this view's ops by ones that enclose them, for listeners (`listen`), traces or checks. From then on every operation of this view
+   * goes through them, also the recovery of other threads. The platform's own calls of its ops do not. Call it between two operations.
+   * @throws InvalidArgumentError for ops that lack a method; IovaError "view-closed"
    */
   encloseOps(enclose: (ops: TableOps) => TableOps): void {
     this.allocator.checkOpen();
@@ -140,11 +165,11 @@ export class IommuTable implements MappingTable {
     this.#invalidator.ops = ops;
   }
 
-  /** Structured-cloneable: post it to another thread and `IommuTable.attach` there. */
+  /** Data to attach to, structured-cloneable: post it to another thread and call `IommuTable.attach` there. */
   get handle(): TableHandle {
     return { ...this.allocator.handle, window: this.window };
   }
-  /** This thread's number in reports. */
+  /** Number of this thread, 0 .. threads − 1, as reports name it. */
   get thread(): number {
     return this.allocator.thread;
   }
@@ -153,12 +178,12 @@ export class IommuTable implements MappingTable {
     return this.allocator.begin(count, constraints, after);
   }
 
-  /** See PooledAllocator.allocateAt. The range is pending, outside of every cache. */
+  /** As `PooledAllocator.allocateAt`, but the range is pending. */
   allocateAt(first: number, count: number): number {
     return this.allocator.beginAt(first, count);
   }
 
-  /** See PooledAllocator.holderOf. */
+  /** As `PooledAllocator.holderOf`. */
   holderOf(range: EntryRange): HeldRange | undefined {
     return this.allocator.holderOf(range);
   }
@@ -234,8 +259,12 @@ export class IommuTable implements MappingTable {
   }
 
   /**
-   * Without `count`: the whole range that begins at `first`. If ops throw, the range stays live (its entries may be empty), and the call
-   * may be repeated.
+   * Unmaps a live range: empties its entries, invalidates the IOTLB, and returns the range to its pool. `count`: its length in entries, which
+   * is checked; default: any length. In lazy mode the range waits for a flush.
+   *
+   * A failure: the entries could not be emptied, the IOTLB could not be invalidated, or a dead thread has the pool's lock. The range is
+   * quarantined until that is done. If ops throw, the range stays live, with entries that may be empty, and the call may be repeated.
+   * @throws FreeError, and changes nothing, on misuse
    */
   unmap(first: number, count: number = this.allocator.lengthAt(first)): Failure | undefined {
     this.allocator.startFree(first, count);
@@ -277,23 +306,24 @@ export class IommuTable implements MappingTable {
     return this.#lazy ? this.allocator.invalidateAll() : undefined;
   }
 
-  /** Reserves exactly this range. Its entries do not change. */
+  /** Reserves exactly this range, as `PooledAllocator.reserve`. Its entries do not change. */
   reserve(range: EntryRange): Failure | undefined {
     return this.allocator.reserve(range);
   }
 
   /**
-   * Recovers a dead thread in all structures of its crew to which this thread is attached (Crew.reclaim); in this table it clears entries,
-   * invalidates, and returns ranges. Call it when the thread has certainly ended. Returns the recovered ranges of this table. Before it
-   * returns, devices may still use the dead thread's mappings.
+   * Recovers a dead thread in all structures of its crew that this thread is attached to, as `Crew.reclaim` does. In this table it clears the
+   * thread's entries, invalidates, and returns the ranges. Returns the ranges of this table that came back. Call it when the thread has
+   * certainly ended. Until it returns, devices may use the dead thread's mappings.
+   * @throws IovaError and errors of recoveries as `Crew.reclaim`
    */
   reclaim(thread: number, scope: ReclaimScope): EntryRanges {
     return this.allocator.reclaim(thread, scope);
   }
 
   /**
-   * The live mappings of all threads, in ascending order. Read without locks during the iteration: exact when no thread runs; a mapping that
-   * begins or ends meanwhile is in it or not. Costs a read of the ledger, and one entry for each mapping.
+   * Iterates over the live mappings of all threads in ascending order. Read without locks during the iteration: exact when no thread runs; a
+   * mapping that begins or ends meanwhile may be missing. It reads the ledger, and one entry of each mapping.
    */
   *mappings(): Generator<LiveMapping, void, undefined> {
     const { window } = this;
@@ -314,15 +344,14 @@ export class IommuTable implements MappingTable {
     return this.allocator.leaks();
   }
   /**
-   * Returns this thread's cached and queued ranges and detaches it; see PooledAllocator for ranges that the platform could not empty, and
-   * for the calls that a closed view still answers. A second call does nothing. If ops throw, the view is closed nevertheless, and the
-   * caller gets the error.
+   * Ends this thread's view: returns its cached and queued ranges. See `PooledAllocator.close` for ranges that could not be emptied, and for
+   * the calls that a closed view still answers. A second call does nothing. If ops throw, the view is closed, and the caller gets the error.
    */
   close(): void {
     this.allocator.close();
   }
 
-  /** `using` ends it as `close` does. */
+  /** Closes the view at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -27,24 +27,49 @@ import type { IommuTable } from "./iommu-table.ts";
 import { setPages } from "./set-pages.ts";
 
 /**
- * What is called for each change of a table. Addresses and lengths are in bytes, and multiples of the IO page size. A listener that throws
- * counts as ops that throw: a mapping that was being made is abandoned, one that was being unmapped stays mapped (with empty entries) and may be
- * unmapped again, a recovery may be repeated; the caller gets the error.
+ * Functions that are called for each change of a table. Addresses and lengths are in bytes, and multiples of the IO page size. If a listener
+ * throws, the caller of the table gets the error: a mapping that was being made is abandoned; one that was being unmapped stays mapped, with
+ * empty entries, and may be unmapped again; a recovery may be repeated.
  */
 export interface MappingListener {
   /**
-   * The device finds `bytes` bytes of memory from `address` on at the bus address `iova`. `access`: what was asked for. A scatterlist is told in
-   * several calls: one for each run of adjacent pages.
+   * Called when `bytes` bytes of memory from the physical address `address` on were mapped at the bus address `iova`, before the mapping call
+   * returns. `access`: the access that was asked for. For a scatterlist it is called once for each run of adjacent pages.
    */
   readonly mapped?: (iova: bigint, bytes: number, address: bigint, access: Access) => void;
-  /** Nothing is mapped at these bus addresses any more. They need not be those of one call of `mapped`. */
+  /**
+   * Called when entries were emptied: nothing is mapped at these bus addresses any more. The range may be a part of one that `mapped` reported,
+   * or several. The IOTLB may not be invalidated yet.
+   */
   readonly unmapped?: (iova: bigint, bytes: number) => void;
 }
 
 /**
- * From now on this view of the table tells the listener what it maps and unmaps. Each thread that maps, unmaps or reclaims must listen with its
- * own view. What is mapped already is not told: `table.mappings()` and `translate` of a device have it. A second listener is told after the
- * first. Throws InvalidArgumentError for a listener without one of the two functions; IovaError "view-closed".
+ * Reports changes of the table by this view to a listener, from now on. Every thread that maps, unmaps or reclaims must call `listen` with its
+ * own view. Present mappings are not reported: read them with `table.mappings()` and `translate` of a device. Listeners are called in the order
+ * of `listen`. After the death of a thread, `unmapped` may come twice for one range.
+ * @throws InvalidArgumentError for a listener without one of the two functions; IovaError "view-closed"
+ *
+ * @example
+ * ```ts
+ * import { DEVICE_READS, DmaDevice, listen, orThrow } from "iova";
+ * import { LinearPlatform, SoftwareMachine } from "iova/platform";
+ *
+ * const machine = SoftwareMachine.create({ memoryBytes: 2 ** 20 });
+ * const window = { base: 0x8000_0000n, pageShift: 12, entries: 1024 };
+ * const { generic: table } = LinearPlatform.create(machine, { format: "powernv-tce", window });
+ * listen(table, {
+ *   mapped: (iova, bytes, address) => console.log("mapped", bytes, "bytes at", address, iova >= window.base),
+ *   unmapped: (iova, bytes) => console.log("unmapped", bytes, "bytes"),
+ * });
+ * const device = new DmaDevice(table);
+ * const mapping = orThrow(device.map(0x1_0100n, 4096, DEVICE_READS));
+ * device.unmap(mapping);
+ * ```
+ * ```text output
+ * mapped 8192 bytes at 65536n true
+ * unmapped 8192 bytes
+ * ```
  */
 export function listen(table: IommuTable, listener: MappingListener): void {
   if (typeof table?.encloseOps !== "function") {

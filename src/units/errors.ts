@@ -3,14 +3,11 @@
  * running system are returned as `Failure` values instead (failure.ts).
  */
 
-/** Base class of all errors that this package throws. `code` is stable; the message is for people. */
+/** Base class of all errors that this package throws. `code` is stable, `message` is for people. */
 export class IovaError extends Error {
   /** Name of the class. */
   override readonly name: string = "IovaError";
-  /**
-   * Stable name of the error, to compare with: `no-thread-slot`, `view-closed`. The documentation of each call names
-   * its codes.
-   */
+  /** Stable name of the error: "view-closed", "no-thread-slot". The documentation of each call names its codes. */
   readonly code: string;
   constructor(code: string, message: string) {
     super(message);
@@ -18,7 +15,7 @@ export class IovaError extends Error {
   }
 }
 
-/** An argument or option outside its range. The message shows what was found by value and type: 10, 10n, "10", an array. */
+/** An argument or option outside its range. The message shows the value with its type: 10, 10n, "10", an array. Its code is "invalid-argument". */
 export class InvalidArgumentError extends IovaError {
   /** Name of the class. */
   override readonly name = "InvalidArgumentError";
@@ -53,7 +50,7 @@ export function shown(value: unknown): string {
   return name === "Object" || name === "" ? "an object" : `${/^[AEIO]/i.test(name) ? "an" : "a"} ${name}`;
 }
 
-/** An invalid handle, snapshot or file: foreign, truncated, or of another version. */
+/** A handle, snapshot or file that is foreign, truncated, or of another version. Its code is "format". */
 export class FormatError extends IovaError {
   /** Name of the class. */
   override readonly name = "FormatError";
@@ -62,10 +59,13 @@ export class FormatError extends IovaError {
   }
 }
 
-/** The four kinds of wrong frees. */
+/**
+ * Kinds of wrong frees and syncs: an entry outside of the table; no live range; another length; the range of another thread, which this thread
+ * may not free.
+ */
 export type FreeMisuse = "out-of-range" | "not-allocated" | "wrong-length" | "wrong-owner";
 
-/** A wrong free. Nothing has been changed. */
+/** A wrong free, unmap or commit. Nothing has been changed. `code` is the FreeMisuse. */
 export class FreeError extends IovaError {
   /** Name of the class. */
   override readonly name = "FreeError";
@@ -74,7 +74,7 @@ export class FreeError extends IovaError {
   }
 }
 
-/** A wrong `sync…`. Nothing has been copied. */
+/** A wrong `sync…` call. Nothing has been copied. `code` is the FreeMisuse. */
 export class SyncError extends IovaError {
   /** Name of the class. */
   override readonly name = "SyncError";
@@ -83,7 +83,10 @@ export class SyncError extends IovaError {
   }
 }
 
-/** A broken invariant: a bug in this package, or memory that other code has overwritten. It is never caught. */
+/**
+ * A broken invariant: a bug in this package, or memory that other code has overwritten. Its code is "invariant". No code of this package
+ * catches it.
+ */
 export class InvariantError extends IovaError {
   /** Name of the class. */
   override readonly name = "InvariantError";

@@ -15,7 +15,7 @@ export const OWNER_UNRESPONSIVE = -8;
 export const IN_USE = -9;
 export const OUT_OF_MEMORY = -10;
 
-/** Why a request failed. All are expected in a running system. */
+/** Reasons why a request failed. All occur in correct programs. */
 export type Failure =
   /** No free range of this length is left in the part of the table that the request allows. */
   | "table-full"
@@ -52,19 +52,19 @@ const NAMES: readonly Failure[] = [
   "out-of-memory",
 ];
 
-/** A failure as the hot path returns it: -1 .. -10. */
+/** A failure as a number, which calls return that also return entries: -1 .. -10, in the order of Failure. */
 export type FailureCode = -1 | -2 | -3 | -4 | -5 | -6 | -7 | -8 | -9 | -10;
 
-/** True if a result is a failure: a name, as calls of devices and tables return it, or a code below 0, as allocations do. */
+/** True if `result` is a failure: a name, as devices and tables return it, or a code below 0, as allocations return it. */
 export function isFailure(result: unknown): result is Failure | FailureCode {
   if (typeof result === "number") return NAMES[-1 - result] !== undefined;
   return typeof result === "string" && NAMES.includes(result as Failure);
 }
 
 /**
- * Returns the result of a call, or throws if it is a failure: `const first = orThrow(allocator.allocate(4))`. The name of an error number, as
- * containers answer, is a failure too; its negative number is not. The IovaError has the failure's name as its code. `what`: the purpose of the
- * call, which begins the message.
+ * Returns the result of a call, or throws if it is a failure: `const first = orThrow(allocator.allocate(4))`. Names of error numbers, which
+ * containers return ("EINVAL"), are failures too; negative error numbers are not. `what`: the purpose of the call, which begins the message.
+ * @throws IovaError whose code is the failure's name
  */
 export function orThrow<Result>(result: Result, what = "the call"): Exclude<Result, Failure | Errno> {
   if (!isFailure(result) && !isErrno(result)) return result as Exclude<Result, Failure | Errno>;
@@ -72,7 +72,10 @@ export function orThrow<Result>(result: Result, what = "the call"): Exclude<Resu
   throw new IovaError(failure, `${what} failed: ${failure}`);
 }
 
-/** The name of a failure code. Throws InvalidArgumentError for another number. */
+/**
+ * Returns the name of a failure code.
+ * @throws InvalidArgumentError for another number
+ */
 export function failureOf(code: number): Failure {
   const name = NAMES[-1 - code];
   if (name === undefined)
@@ -80,7 +83,10 @@ export function failureOf(code: number): Failure {
   return name;
 }
 
-/** The code of a failure: a negative number. Throws InvalidArgumentError for another value. */
+/**
+ * Returns the code of a failure: a negative number.
+ * @throws InvalidArgumentError for another value
+ */
 export function failureCode(failure: Failure): FailureCode {
   const index = NAMES.indexOf(failure);
   if (index < 0) throw new InvalidArgumentError("failure", failure, `one of ${NAMES.join(", ")}`);

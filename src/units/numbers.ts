@@ -3,7 +3,7 @@
  * whole mappings are `bigint`, in bytes: a 64-bit window starts at 2^59, where a double no longer counts in ones.
  */
 
-/** What the device may do: 1 reads memory, 2 writes memory, 3 both. */
+/** Access of a device to memory: 1 reads it, 2 writes it, 3 both. */
 export type Access = 1 | 2 | 3;
 /** The device reads memory (Linux: DMA_TO_DEVICE). */
 export const DEVICE_READS = 1;
@@ -13,17 +13,17 @@ export const DEVICE_WRITES = 2;
 export const DEVICE_READS_AND_WRITES = 3;
 
 /**
- * Added to an access: the device's accesses may be reordered (PCI relaxed ordering). A hint: platforms without such a bit in their entries
- * ignore it.
+ * Flag to add to an access: the device's accesses may be reordered (PCI relaxed ordering). Platforms without such a bit in their entries ignore
+ * it.
  */
 export const WEAKLY_ORDERED = 4;
-/** The access in an entry, with or without WEAKLY_ORDERED. */
+/** Access of a device in an entry, with or without WEAKLY_ORDERED. */
 export type EntryAccess = Access | 5 | 6 | 7;
 
-/** Entries of the longest table: entries and counts fit a signed 32-bit word. */
+/** Entries of the longest table: 2^31 − 1. Entries and counts fit a signed 32-bit word. */
 export const MAX_ENTRIES: number = 2 ** 31 - 1;
 
-/** The entries `[first, end)` of a table: `end` is one past the last. Both are indices, 0 .. 2^31 − 1. An inclusive bound is called `last`. */
+/** The entries `[first, end)` of a table. Both are indices, 0 .. 2^31 − 1. */
 export interface EntryRange {
   /** The first entry. */
   readonly first: number;
@@ -31,7 +31,7 @@ export interface EntryRange {
   readonly end: number;
 }
 
-/** Ranges of table entries, to iterate over: `for (const { first, end } of ranges)`, or `[...ranges]` for an array. */
+/** Ranges of table entries. It is iterable: `for (const { first, end } of ranges)`, or `[...ranges]` for an array. */
 export interface EntryRanges extends Iterable<EntryRange> {
   /** The number of ranges. */
   readonly length: number;
@@ -39,7 +39,7 @@ export interface EntryRanges extends Iterable<EntryRange> {
   at(index: number): EntryRange | undefined;
 }
 
-/** The piece of bus address space that one table translates: `entries` pages of `2^pageShift` bytes from `base` on. */
+/** Range of bus addresses that one table translates: `entries` pages of `2^pageShift` bytes from `base` on. */
 export interface DmaWindow {
   /** Bus address of entry 0 in bytes; a multiple of the page size. */
   readonly base: bigint;

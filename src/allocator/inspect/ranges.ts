@@ -36,7 +36,7 @@ export function forEachRange(
   }
 }
 
-/** Does a whole word of free entries begin here? Then no range begins in it. */
+/** True if a whole word of free entries begins here. Then no range begins in it. */
 export function isWordFree(words: SharedWords, { bitmapAt }: Layout, entry: number): boolean {
   return (entry & 31) === 0 && glance(words, bitmapAt + (entry >>> 5)) === 0;
 }
@@ -47,7 +47,7 @@ export interface OwnedRange extends EntryRange {
   readonly owner: number;
 }
 
-/** Why the entries of a range are not free. */
+/** State of a range whose entries are not free. */
 export type HoldingState =
   /** Allocated; its entries are being written. */
   | "pending"

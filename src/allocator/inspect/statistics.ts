@@ -10,7 +10,7 @@ import { cachedEntries, cachedRanges, cachePuts } from "../cache.ts";
 import { areaOf, type Layout, POOL, THREAD } from "../layout.ts";
 import type { PoolSet } from "../pool-set.ts";
 
-/** One pool's part. */
+/** Occupancy and counters of one pool. */
 export interface PoolStatistics {
   /** First entry of the pool. */
   readonly first: number;
@@ -18,13 +18,13 @@ export interface PoolStatistics {
   readonly end: number;
   /** True for the pool of option `largePool`. */
   readonly large: boolean;
-  /** Entries taken, cached ones included. */
+  /** Entries that the pool can't give out. Cached entries are included. */
   readonly taken: number;
-  /** How often a thread took the pool's lock. */
+  /** Acquisitions of locks, with and without a wait. */
   readonly lockAcquisitions: number;
   /** Acquisitions that found the lock taken and waited. */
   readonly lockContended: number;
-  /** Time that these waited, in microseconds, summed over all threads. */
+  /** Time that `lockContended` acquisitions waited, in microseconds, summed over all threads. */
   readonly lockWaitMicroseconds: number;
 }
 
@@ -35,37 +35,37 @@ export interface PoolStatistics {
 export interface AllocatorStatistics {
   /** Entries of the table. */
   readonly entries: number;
-  /** Small pools that the table really has. */
+  /** The small pools in order of their entries, then the large pool if there is one. */
   readonly pools: readonly PoolStatistics[];
-  /** Entries that no pool can give out: live, pending, ending, reserved, cached. */
+  /** Entries that no pool can give out: of ranges that are live, pending, ending, cached, reserved or quarantined. */
   readonly taken: number;
-  /** Of those: in threads' caches, in queues that wait for a flush, quarantined because a flush failed. */
+  /** Taken entries that rest in threads' caches. */
   readonly cached: number;
-  /** Of the taken ones: freed entries in queues that wait for a flush of the IOTLB. */
+  /** Taken entries that were freed, and wait in threads' queues for a flush of the IOTLB. */
   readonly waiting: number;
-  /** Of the taken ones: freed entries that stay taken because a flush failed. */
+  /** Taken entries that were freed, and stay out of use because an invalidation failed. */
   readonly quarantined: number;
   /** The longest free run, in entries; it may cross borders of pools. */
   readonly largestHole: number;
-  /** Allocations that caches answered, and frees that went into caches. */
+  /** Allocations that a thread's cache answered. */
   readonly cacheTakes: number;
-  /** Frees that went into caches. */
+  /** Freed ranges that were put into caches. */
   readonly cachePuts: number;
-  /** Requests that failed. */
+  /** Allocations that returned a failure code. */
   readonly failures: number;
-  /** How often a thread took a pool's lock. */
+  /** Acquisitions of locks, with and without a wait. */
   readonly lockAcquisitions: number;
   /** Acquisitions that found the lock taken and waited. */
   readonly lockContended: number;
-  /** Time that these waited, in microseconds, summed over all threads. */
+  /** Time that `lockContended` acquisitions waited, in microseconds, summed over all threads. */
   readonly lockWaitMicroseconds: number;
   /** Searches of pools; the other allocations came from caches. */
   readonly searches: number;
-  /** Bitmap words and bounds that searches looked at. */
+  /** Bitmap words and bounds that searches read. */
   readonly searchSteps: number;
   /** Flushes of the IOTLB that lazy invalidation made. */
   readonly flushes: number;
-  /** How often a thread without space called cached ranges in. */
+  /** Number of times that a thread without space asked all threads to return their cached ranges. */
   readonly drains: number;
   /** Recoveries of dead threads. */
   readonly recoveries: number;

@@ -27,9 +27,28 @@ import { checkOptions, type DebugOptions } from "./options.ts";
 import { NONE } from "./records.ts";
 
 /**
- * Wraps the device in the debug mode; with `false`, returns the device itself. Call it before the first mapping: earlier mappings are
- * unknown to the debug mode.
+ * Wraps the device in the debug mode; with `false`, returns the device itself. Call it before the first mapping: earlier mappings are unknown
+ * to the debug mode.
  * @throws InvalidArgumentError for an option outside its range
+ *
+ * @example
+ * ```ts
+ * import { DEVICE_READS, DmaDevice, orThrow } from "iova";
+ * import { debugged } from "iova/debug";
+ * import { LinearPlatform, SoftwareMachine } from "iova/platform";
+ *
+ * const machine = SoftwareMachine.create({ memoryBytes: 2 ** 20 });
+ * const window = { base: 0x8000_0000n, pageShift: 12, entries: 1024 };
+ * const { generic: table } = LinearPlatform.create(machine, { format: "powernv-tce", window });
+ * const device = debugged(new DmaDevice(table), { device: "nic", onMisuse: ({ kind }) => console.log(kind) });
+ *
+ * const mapping = orThrow(device.map(0x1_0000n, 4096, DEVICE_READS));
+ * device.unmap({ ...mapping, bytes: 100 });
+ * device.deviceRemoved();
+ * ```
+ * ```text output
+ * free-wrong-size
+ * ```
  */
 export function debugged<Device extends DmaOperations>(device: Device, options: false): Device;
 export function debugged(device: DmaOperations, options?: DebugOptions): DebuggedDevice;
@@ -38,7 +57,10 @@ export function debugged(device: DmaOperations, options: DebugOptions | false = 
   return options === false ? device : new DebuggedDevice(device, options);
 }
 
-/** Belongs to one thread, as the device does: free a mapping through the object that made it. */
+/**
+ * A device in the debug mode: it checks each call, reports misuse, and forwards the call. It belongs to one thread, as its device does. Free a
+ * mapping through the object that made it.
+ */
 export class DebuggedDevice implements DmaOperations {
   readonly #device: DmaOperations;
   readonly #collector: MisuseCollector;
@@ -78,7 +100,7 @@ export class DebuggedDevice implements DmaOperations {
     return this.#checks?.live.memoryBytes ?? 0;
   }
 
-  /** Call it when the device is removed: reports the mappings that are still live. They stay mapped. */
+  /** Reports the mappings that are still live, which stay mapped. Call it when the device is removed. */
   deviceRemoved(): void {
     const call = this.#begin("deviceRemoved");
     if (call !== undefined) this.#checks?.removed(call);

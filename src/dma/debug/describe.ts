@@ -14,7 +14,7 @@ const MADE_BY: Readonly<Record<MappingKind, string>> = {
 
 const DIRECTIONS: Readonly<Record<Access, string>> = { 1: "TO_DEVICE", 2: "FROM_DEVICE", 3: "BIDIRECTIONAL" };
 
-/** The lines of a report. The first says what is wrong, in one sentence; those below it begin with two spaces. */
+/** Returns the lines of a report. The first is a sentence that says what is wrong; the other ones begin with two spaces. */
 export function describeMisuse(report: MisuseReport): string[] {
   return [
     `${report.device}: ${report.call}: ${whatIsWrong(report)} [${report.kind}]`,

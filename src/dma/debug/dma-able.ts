@@ -1,7 +1,7 @@
 /** Which memory devices may reach: a function that decides for one piece of memory. */
 import { InvalidArgumentError } from "../../units/errors.ts";
 
-/** `bytes` (at least 1) bytes of physical memory from `address` on. */
+/** A range of physical memory: `bytes` (at least 1) bytes from `address` on. */
 export interface MemoryRange {
   /** Physical address of the first byte. */
   readonly address: bigint;
@@ -9,7 +9,7 @@ export interface MemoryRange {
   readonly bytes: number;
 }
 
-/** May devices reach every byte of this piece? */
+/** Returns true if devices may reach every byte of [address, address + bytes). */
 export type DmaAble = (address: bigint, bytes: number) => boolean;
 
 /**

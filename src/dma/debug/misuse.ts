@@ -5,7 +5,7 @@
 import type { Access } from "../../units/numbers.ts";
 import type { DmaOperations, MappingPart } from "../contract.ts";
 
-/** Where a call was made: the owner of the device at that time (option `owner`), and the call stack, innermost frame first. */
+/** Place of a call: the owner of the device at that time (option `owner`), and the call stack, innermost frame first. */
 export interface Place {
   /** Option `owner` of the device at the time of the call. */
   readonly owner: string;
@@ -42,11 +42,11 @@ interface Misuse<Kind extends string> {
   readonly device: string;
   /** The method that was called. */
   readonly call: DebuggedCall;
-  /** Where the wrong call was made. */
+  /** Place of the wrong call. */
   readonly misused: Place;
 }
 
-/** A mapping, and where it was made. */
+/** A mapping, with the place of the call that made it. */
 export interface KnownMapping {
   /** The mapping, as it was made. */
   readonly mapping: MappingDescription;
@@ -54,7 +54,7 @@ export interface KnownMapping {
   readonly mapped: Place;
 }
 
-/** A mapping that was unmapped, and where. */
+/** A mapping that was unmapped, with the places of both calls. */
 export interface FreedMapping extends KnownMapping {
   /** The call that unmapped it. */
   readonly freed: Place;
@@ -62,17 +62,17 @@ export interface FreedMapping extends KnownMapping {
 
 /** A failure (name or code), or another value that is not a mapping, was unmapped or synced. */
 export interface ErrorValueMisuse extends Misuse<"free-error-value" | "sync-error-value"> {
-  /** The value. */
+  /** The value that was passed. */
   readonly found: unknown;
 }
 
-/** Nothing is mapped at this address. */
+/** Nothing is mapped at the address of an unmap or sync. */
 export interface UnmappedMisuse extends Misuse<"free-unmapped" | "sync-unmapped"> {
   /** The mapping, as the call describes it. */
   readonly found: MappingDescription;
   /** The mapping that contains the address, if there is one. */
   readonly inside: KnownMapping | undefined;
-  /** The last mapping at this address, and where it was freed, if its record still exists. */
+  /** The last mapping at this address, and the call that freed it, if its record still exists. */
   readonly before: FreedMapping | undefined;
 }
 
@@ -149,7 +149,7 @@ export interface OverlapMisuse extends Misuse<"map-overlapping-lines"> {
   readonly other: KnownMapping;
 }
 
-/** A cache line has so many live mappings that a leak is likely. */
+/** More mappings of a cache line are live than `maxOverlaps`: probably a leak. */
 export interface OverlapCountMisuse extends Misuse<"map-too-many-overlaps"> {
   /** The new mapping. */
   readonly found: MappingDescription;
@@ -157,9 +157,9 @@ export interface OverlapCountMisuse extends Misuse<"map-too-many-overlaps"> {
   readonly cacheLine: bigint;
   /** Number of other mappings that have the line. */
   readonly overlaps: number;
-  /** The limit. */
+  /** The limit of live mappings of one cache line. */
   readonly maxOverlaps: number;
-  /** One of them. */
+  /** One of the other mappings. */
   readonly other: KnownMapping;
 }
 
@@ -167,7 +167,7 @@ export interface OverlapCountMisuse extends Misuse<"map-too-many-overlaps"> {
 export interface RemovedMisuse extends Misuse<"removed-with-live-mappings"> {
   /** Number of its live mappings. */
   readonly count: number;
-  /** The oldest. */
+  /** The oldest of them. */
   readonly example: KnownMapping;
 }
 
@@ -177,7 +177,7 @@ export interface OutOfRecordsMisuse extends Misuse<"out-of-records"> {
   readonly capacity: number;
 }
 
-/** One report of misuse. `kind` tells its type. */
+/** A report of misuse. Its `kind` decides its other fields. */
 export type MisuseReport =
   | ErrorValueMisuse
   | UnmappedMisuse

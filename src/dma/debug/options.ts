@@ -13,7 +13,7 @@ const DEFAULT_REPORTS_PER_KIND = 16;
 const DEFAULT_CACHE_LINE_BYTES = 64;
 const MAX_CACHE_LINE_BYTES = 4096;
 
-/** Every field may be left out. */
+/** Options of `debugged`. All fields are optional. */
 export interface DebugOptions {
   /** The device's name in reports. Default "device". */
   readonly device?: string;
