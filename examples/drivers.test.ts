@@ -11,6 +11,7 @@ test("each driver and each example has fewer than 150 lines that are not blank",
     "examples/nvme.ts",
     "examples/viommu.ts",
     "examples/user-driver.ts",
+    "examples/vmm.ts",
     "examples/shadow.ts",
   ]) {
     const text = readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
