@@ -1,12 +1,12 @@
 /**
- * The address space of a container: its domains, and mappings of pinned user memory that stand in all of them. What may be mapped where is
- * the container's to check. One thread's object.
+ * The address space of a container: its domains, and mappings of pinned user memory, each in all domains. The container checks what may be mapped
+ * where. One thread's object.
  *
  * The order, for each mapping:
  *   map     pin, then entries of each domain, then publish; a failure clears, invalidates and unpins again.
  *   unmap   clear entries of each domain, publish, invalidate, and only then unpin: no device reaches memory that is no longer pinned.
  * While an invalidation fails, the memory stays pinned and charged, and the mapping stays listed: the unmap can be repeated. A failed map
- * leaves such entries in `#stranded`, which each later call tries to empty. Ops that throw are failures too.
+ * leaves such entries in `#stranded`, which each later call tries to empty. Ops that throw are treated as failures.
  */
 
 import type { PinnedMemory } from "../pinned/pinned-memory.ts";
@@ -29,15 +29,15 @@ interface Entries {
   readonly count: number;
 }
 
-/** Entries of a failed map that are not invalidated, and the region that they may still lead to. */
+/** Entries of a failed map that are not invalidated, and the region to which they may still lead. */
 interface Stranded {
   readonly entries: readonly Entries[];
   readonly region: number;
-  /** They have a use of the region of their own. False: the mappings of the region wait for them. */
+  /** True: the entries have a use of the region of their own. False: they rely on the mappings of the region, whose unmap waits for them. */
   readonly isUse: boolean;
 }
 
-/** What to map, in pages of 4 KiB. */
+/** A mapping to make, in pages of 4 KiB. */
 export interface UserRequest {
   readonly busPage: number;
   readonly pages: number;
@@ -81,8 +81,8 @@ export class AddressSpace {
   }
 
   /**
-   * Pins the memory and maps it in all domains. "ENOMEM", "EFAULT": it can't be pinned. "EINVAL": a domain can't hold it: its pages are smaller
-   * than those of the domain, or beyond its addresses. "EBUSY": the IOMMU does not answer in time. All or nothing.
+   * Pins the memory and maps it in all domains. "ENOMEM", "EFAULT": it can't be pinned. "EINVAL": its pages are smaller than those of a domain, or
+   * beyond the physical addresses of its entries. "EBUSY": the IOMMU does not answer in time. All or nothing.
    */
   map(request: UserRequest): Errno | undefined {
     this.#retryStranded();
@@ -93,7 +93,7 @@ export class AddressSpace {
     return isErrno(region) ? region : this.#place({ ...request, region });
   }
 
-  /** As `map`, for memory that is pinned as `region` already: by another address space of the owner. */
+  /** As `map`, for memory that another address space of the owner has pinned as `region`. */
   mapRegion(request: UserRequest, region: number): Errno | undefined {
     this.#retryStranded();
     return this.#pinned.use(region, this.#user) ?? this.#place({ ...request, region });
@@ -109,7 +109,7 @@ export class AddressSpace {
     return undefined;
   }
 
-  /** Unmaps these mappings. Returns how many bytes were unmapped; "EBUSY" at the first that stays mapped. */
+  /** Unmaps these mappings. Returns the number of unmapped bytes; "EBUSY" at the first that stays mapped. */
   unmapEach(mappings: readonly UserMapping[]): bigint | Errno {
     let unmapped = 0;
     for (const mapping of mappings) {
@@ -122,7 +122,7 @@ export class AddressSpace {
 
   /**
    * Divides a mapping at a bus page inside of it. Both parts use its region, so the pages stay pinned and charged until both are unmapped.
-   * "ENOMEM": there is no room for one more use.
+   * "ENOMEM": the region can't get one more user.
    */
   split(mapping: UserMapping, at: number): Errno | undefined {
     const errno = this.#pinned.use(mapping.region, this.#user);
@@ -220,18 +220,18 @@ export class AddressSpace {
     return failure === undefined ? undefined : errnoOfFailure(failure);
   }
 
-  /** No device uses the mapping any more. */
+  /** Unpins the memory of a mapping that no device can use any more. */
   #unpin({ access, region, userPage, pages }: UserMapping): void {
     if ((access & DEVICE_WRITES) !== 0) this.#pinned.markDirty(region, userPage, pages);
     this.#put(region);
   }
 
-  /** Ends a use of the region: now, or, when the pinned memory is locked, with a later call. */
+  /** Ends a use of the region: now, or with a later call if the pinned memory is locked. */
   #put(region: number): void {
     if (this.#pinned.put(region, this.#user) === "EAGAIN") this.#stranded.push({ entries: [], region, isUse: true });
   }
 
-  /** Empties the entries of a failed map: now, or, when the IOMMU does not answer or ops throw, with a later call. */
+  /** Empties the entries of a failed map: now, or with a later call if the IOMMU does not answer or ops throw. */
   #strand(...all: readonly Stranded[]): void {
     append(this.#stranded, all);
     this.#retryStranded();

@@ -1,15 +1,10 @@
 /**
- * How a container ends when the thread that opened it dies: a thread that *watches* it empties its domains, invalidates, and unpins its memory,
- * as `crew.reclaim` asks, at the stage "table". Only then does the stage "pinned" end the process.
+ * The end of a container whose opener dies: a thread that *watches* the container empties its domains, invalidates, and unpins its memory, in
+ * `crew.reclaim`, at the stage "table". Only then does the stage "pinned" end the process.
  *
- *     const end = ContainerEnd.offer(pinned, owner, domains);      // in the thread that calls crew.reclaim, before the other one opens
- *     worker.postMessage(end.handle);                              // there: Type1Container.open({ …, handle })
- *
- * A thread may also watch a container that is open (`watch`). But if its opener dies before it has posted the handle, no thread can end it.
- *
- * Shared state is one word: the number of the thread that opened the container, + 1; 0 once the container has ended. What it has mapped is in
- * the tables of its domains, and what it has pinned is in the pinned memory, under the container's number as a user: so a recovery
- * needs no record of the container's own, and can be repeated.
+ * The shared state is one word: the number of the thread that opened the container, + 1; 0 before it is opened and once it has ended. Its mappings
+ * are in the tables of its domains, and its regions are in the pinned memory, with the container's number as their user. So a recovery needs no
+ * other record, and can be repeated.
  */
 import type { Attachment, Recovered } from "../crew/crew.ts";
 import { PinnedMemory } from "../pinned/pinned-memory.ts";
@@ -30,7 +25,7 @@ import { checkDomain, type Domain } from "./domain.ts";
 /** The shared state: one word. */
 const STATE_BYTES = 4;
 
-/** Structured-cloneable: post it to a thread that watches the container. */
+/** Identifies a container in other threads. Structured-cloneable. */
 export interface ContainerHandle {
   /** @internal */
   readonly state: SharedBuffer;
@@ -42,7 +37,12 @@ export interface ContainerHandle {
   readonly user: number;
 }
 
-/** Lets another thread of a process end a container after the death of the thread that opened it. */
+/**
+ * The end of a container (`Type1Container` or `IoAddressSpace`) by another thread, after the death of the thread that opened it.
+ *
+ * Two ways: the thread that will call `crew.reclaim` makes an `offer`, and posts its handle to the thread that opens the container with it. Or it
+ * watches a container that is open already (`watch`); but if the opener dies before it has posted the handle, no thread can end the container.
+ */
 export class ContainerEnd {
   /** Structured-cloneable: post it to a thread that calls `ContainerEnd.watch`. */
   readonly handle: ContainerHandle;
@@ -65,8 +65,8 @@ export class ContainerEnd {
   }
 
   /**
-   * The end of a container that another thread will open with this one's `handle`. `pinned`, `domains`: as `watch`. Throws IovaError
-   * "no-structure" when the crew has 1024 structures.
+   * The end of a container that another thread will open with this one's `handle`. `pinned`, `domains`: as `watch`. Throws InvalidArgumentError
+   * if the owner has ended, and IovaError "no-structure" if the crew has 1024 structures.
    */
   static offer(pinned: PinnedMemory, owner: number, domains: readonly Domain[]): ContainerEnd {
     checkWatcher(pinned, domains);
@@ -76,9 +76,9 @@ export class ContainerEnd {
   }
 
   /**
-   * The end of a container that the calling thread opens now. `offered`: what another thread has offered; default: a new one. Throws FormatError for
-   * a foreign handle, InvalidArgumentError for the handle of another owner's container, and IovaError "already-open" for a container that
-   * another thread has opened.
+   * The end of a container that the calling thread opens now; `Type1Container.open` and `IoAddressSpace.create` call it. `offered`: handle of an offer
+   * by another thread; default: a new container. Throws FormatError for a foreign handle, InvalidArgumentError for a handle of another owner, and
+   * IovaError "already-open" if a thread has opened the container.
    */
   static begin(pinned: PinnedMemory, owner: number, offered?: ContainerHandle): ContainerEnd {
     if (offered !== undefined) {
@@ -99,8 +99,8 @@ export class ContainerEnd {
   }
 
   /**
-   * The calling thread can end the container from now on, when its opener has died. `pinned`: this thread's view. `domains`: this thread's views of
-   * all domains that the container may have. Throws FormatError for a foreign handle.
+   * Watches a container that another thread opened: a reclaim of that thread by the calling thread ends the container. `pinned`: this thread's view.
+   * `domains`: this thread's views of all domains that the container may have. Throws FormatError for a foreign handle.
    */
   static watch(handle: ContainerHandle, pinned: PinnedMemory, domains: readonly Domain[]): ContainerEnd {
     checkContainerHandle(handle);
@@ -108,14 +108,14 @@ export class ContainerEnd {
     return new ContainerEnd(pinned, handle, domains, false);
   }
 
-  /** True before the container is opened, and once it is closed or its end was recovered. */
+  /** True if no thread has the container open: before it is opened, and once it is closed or ended by a reclaim. */
   get isEnded(): boolean {
     return load(this.#words, 0) === 0;
   }
 
   /**
-   * The opener has emptied the container; or a watcher stops watching. The last of them ends the structure: a container that was offered and never
-   * opened can't be opened afterwards. A second call does nothing.
+   * Called by a watcher: stops to watch. Called by the container: it is empty and closed. If the container is not open afterwards, its handle can't
+   * be used any more. A second call does nothing.
    */
   close(): void {
     if (this.#isClosed) return;
@@ -156,7 +156,7 @@ export class ContainerEnd {
     const regions = this.#pinned.regionsOf(this.handle.owner, this.handle.user);
     if (isErrno(regions)) return regions;
     for (const region of regions) {
-      // Which mappings let devices write is known to the opener alone.
+      // Written, to be safe: only the opener knew the access of each mapping.
       const errno = this.#pinned.put(region, this.handle.user, true);
       if (errno !== undefined && errno !== "ENOENT") return errno;
     }

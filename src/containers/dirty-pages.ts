@@ -1,4 +1,4 @@
-/** Which pages of an address space devices have written: read and cleared from the records of its domains. */
+/** Pages of an address space that devices have written, from the records of its domains. */
 import { USER_PAGE_SHIFT } from "../pinned/user-memory.ts";
 import type { Errno } from "../units/errno.ts";
 import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
@@ -9,15 +9,15 @@ import type { Domain } from "./domain.ts";
 import type { UserMapping } from "./mappings.ts";
 import { type BusRange, busRange } from "./requests.ts";
 
-/** A range of bus addresses, and the size of the pages that the bitmap counts in. */
+/** A range of bus addresses, and the page size of its bitmap. */
 export interface DirtyRange extends BusRange {
-  /** Bytes of a page of the bitmap: a power of two, at least 4096. Default 4096. */
+  /** Page size of the bitmap in bytes: a power of two, 4096 .. 2^34. Default 4096. */
   readonly pageBytes?: number;
 }
 
 /**
  * Sets bit i of `into` (bit i % 8 of byte i >> 3) for page i of the range if a device has written it since the last call. Other bits stay.
- * `kept`: of domains that have left. "EINVAL": a range that is not a multiple of the page, or that divides a mapping; a bitmap that is too short.
+ * `kept`: pages of removed domains. "EINVAL": the range is not a multiple of the page size, or divides a mapping; the bitmap is too short.
  */
 export function takeDirtyPages(
   space: AddressSpace,
@@ -52,11 +52,11 @@ export function takeDirtyPages(
 
 type Mark = (busPage: number, pages: number) => void;
 
-/** What devices of domains that have left a container have written: ranges of pages of 4 KiB, until they are taken. */
+/** Written pages of domains that a container has removed, until they are taken: ranges of pages of 4 KiB. */
 export class KeptDirtyPages {
   #ranges: { readonly busPage: number; readonly pages: number }[] = [];
 
-  /** Keeps what the record of a domain says, whose entries are empty and invalidated. */
+  /** Keeps the record of a domain that is being removed. Its entries are empty and invalidated. */
   keep(space: AddressSpace, domain: Domain): void {
     const mark = (busPage: number, pages: number): void => void this.#ranges.push({ busPage, pages });
     for (const mapping of space.mappings) takeOf(domain, mapping, mark);

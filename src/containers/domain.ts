@@ -1,6 +1,6 @@
 /**
- * What a container maps in: domains. A domain is one IO page table with the devices behind it, and belongs to the container alone: no
- * DmaDevice maps in the same table. Groups of devices are the unit in which a process gets devices; groups may share a domain.
+ * Domains and groups of containers. A domain is one IO page table with the devices behind it, and belongs to the container alone: no DmaDevice maps
+ * in the same table. Groups of devices are the unit in which a process gets devices; groups may share a domain.
  */
 import type { TableOps } from "../table/contract.ts";
 import { checkOps } from "../table/iommu-table.ts";
@@ -17,15 +17,15 @@ export interface AddressRange {
   readonly last: bigint;
 }
 
-/** Records which entries devices have written through. One thread at a time uses it. */
+/** An IOMMU's record of the entries through which devices have written. One thread at a time uses it. */
 export interface DirtyLog {
-  /** Begins to record. True: all DMAs that begin afterwards are recorded. False: a DMA in flight does not end in time; repeat the call. */
+  /** Starts to record. True: all DMAs that begin afterwards are recorded. False: a DMA in flight did not end in time; repeat the call. */
   start(): boolean;
-  /** Ends the record. False: as `start`. */
+  /** Stops to record. False: as `start`. */
   stop(): boolean;
   /**
-   * Reads and clears the marks of `count` entries from `first` on, and calls `visit` for each entry that was written. A write whose bytes
-   * are in memory has its mark at the latest when its DMA ends.
+   * Reads and clears the marks of `count` entries from `first` on, and calls `visit` for each written entry. The mark of a write is set at the latest
+   * when its DMA ends.
    */
   take(first: number, count: number, visit: (entry: number) => void): void;
 }
@@ -36,15 +36,15 @@ export interface Domain {
   readonly window: DmaWindow;
   /** The calling thread's operations on the entries, which are empty at first. */
   readonly ops: TableOps;
-  /** Bus addresses that no mapping may touch: those of message interrupts, or of bridges. */
+  /** Bus addresses that may not be mapped: those of message interrupts, or of bridges. Default: none. */
   readonly reserved?: readonly AddressRange[];
-  /** Absent: the IOMMU does not record writes; then every page that a device may write counts as written. */
+  /** The IOMMU's record of writes. Default: it keeps none, and every page that devices may write counts as written. */
   readonly dirtyLog?: DirtyLog;
 }
 
-/** The devices that a process gets together, and their domain. */
+/** Devices that a process gets together, and their domain. */
 export interface IommuGroup {
-  /** Number of the group: groups of one system have different ones. */
+  /** Number of the group, unique in the system: 0 .. 2^32 − 1. */
   readonly number: number;
   /** The translations of the group's devices. */
   readonly domain: Domain;

@@ -1,15 +1,9 @@
 /**
- * An IO address space, as iommufd gives it: mappings of user memory at given or chosen bus addresses, in any number of domains; copies between
- * address spaces pin nothing anew.
+ * IO address spaces of iommufd: mappings of user memory at given or chosen bus addresses, in any number of domains. A copy of a mapping shares its
+ * pinned memory.
  *
- *     const space = IoAddressSpace.create({ pinned, owner });
- *     space.attach(domain);
- *     const mapped = space.map({ userAddress, bytes: 65536n, access: 3 });            // { iova }, or "ENOSPC" …
- *     const copied = other.copy({ source: space, sourceIova: mapped.iova, bytes: 4096n, access: 1 });
- *     space.unmap({ iova: mapped.iova, bytes: 65536n });
- *
- * The space belongs to the thread that created it, and ends with it as `container-end.ts` says. Memory is pinned and charged when it is mapped, also
- * while no domain is attached. (The kernel pins when the first domain comes.)
+ * A space belongs to the thread that created it; container-end.ts describes its end when the thread dies. Memory is pinned and charged when it is
+ * mapped, also while no domain is attached. (The kernel pins it when the first domain is attached.)
  *
  * The calls and errors are those of the kernel's published interface (linux/iommufd.h) as its users see them; docs/verification.md lists
  * the answers that no kernel has confirmed yet.
@@ -38,11 +32,11 @@ import {
 
 /** Options of an `IoAddressSpace`. */
 export interface IoAddressSpaceOptions {
-  /** This thread's view. Each mapping that is not a copy takes one of its regions. */
+  /** This thread's view of the pinned memory. Each mapping that is not a copy takes one of its regions. */
   readonly pinned: PinnedMemory;
   /** The process that is charged: a number of `pinned.addOwner`. */
   readonly owner: number;
-  /** What another thread has offered, to end the space when this thread dies: see `ContainerEnd.offer`. */
+  /** Handle of a `ContainerEnd.offer` in another thread, which ends the space if this thread dies. Default: no other thread watches it yet. */
   readonly handle?: ContainerHandle;
 }
 
@@ -52,13 +46,13 @@ export interface IoMapRequest {
   readonly userAddress: bigint;
   /** Length in bytes. */
   readonly bytes: bigint;
-  /** What devices may do. 0 is refused with "EINVAL". */
+  /** Allowed accesses of devices: 1 they read, 2 they write, 3 both. 0 is "EINVAL". */
   readonly access: 0 | Access;
-  /** The bus address, fixed. Absent: the space chooses a free one. */
+  /** Bus address in bytes. Default: the lowest free one, not below 4096. */
   readonly iova?: bigint;
 }
 
-/** A copy to make: of a part of one mapping of another address space, or of this one. */
+/** A copy to make: of one mapping of another address space or of this one, or of a part of it. */
 export interface IoCopyRequest {
   /** The address space that has the mapping. */
   readonly source: IoAddressSpace;
@@ -66,9 +60,9 @@ export interface IoCopyRequest {
   readonly sourceIova: bigint;
   /** Length in bytes. */
   readonly bytes: bigint;
-  /** Allowed accesses of devices. */
+  /** Allowed accesses of devices: those of the source or fewer. 0 is "EINVAL". */
   readonly access: 0 | Access;
-  /** Bus address here. Default: the lowest free one. */
+  /** Bus address in this space, in bytes. Default: the lowest free one, not below 4096. */
   readonly iova?: bigint;
 }
 
@@ -88,14 +82,55 @@ export interface IoPlace {
   readonly iova: bigint;
 }
 
-/** An IO address space of iommufd. One thread's object. Calls answer error numbers by name. */
+/**
+ * An IO address space of iommufd: mappings of a process's memory in any number of domains.
+ *
+ * Only the thread that created the space uses it. Methods answer error numbers by name; every call after `close` answers "EPERM". Requests with
+ * members of another type throw InvalidArgumentError.
+ *
+ * @example
+ * A process maps a page at a bus address that the space chooses, and a second space shares it.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { IoAddressSpace, isErrno } from "iova/containers";
+ * import { LinearPlatform, PinnedMemory, SoftwareMachine } from "iova/platform";
+ *
+ * const machine = SoftwareMachine.create({ memoryBytes: 2 ** 24, threads: 2 });
+ * const window = { base: 0x10_0000n, pageShift: 12, entries: 512 };
+ * const { ops } = LinearPlatform.create(machine, { format: "powernv-tce", window });
+ *
+ * // A process that may lock 1 MiB. Its memory begins at user address 0x7f000000, and at physical address 4 MiB.
+ * const pinned = PinnedMemory.create({ memoryBytes: 2 ** 24, crew: machine.crew });
+ * const memory = { pageOf: (page: number) => page - 0x7f000 + 1024, backingShift: () => 12 };
+ * const owner = pinned.addOwner({ limitBytes: 2 ** 20 }, memory);
+ * assert.ok(!isErrno(owner));
+ *
+ * const space = IoAddressSpace.create({ pinned, owner });
+ * assert.ok(!isErrno(space));
+ * assert.equal(space.attach({ window, ops }), undefined);
+ * const mapped = space.map({ userAddress: 0x7f00_0000n, bytes: 4096n, access: 3 });
+ * assert.deepEqual(mapped, { iova: 0x10_0000n }); // the lowest address of the window
+ *
+ * const other = IoAddressSpace.create({ pinned, owner });
+ * assert.ok(!isErrno(other));
+ * const copied = other.copy({ source: space, sourceIova: 0x10_0000n, bytes: 4096n, access: 1 });
+ * assert.deepEqual(copied, { iova: 4096n }); // it has no domain yet: every address is free
+ * assert.equal(pinned.chargedPages(owner), 1); // the page is pinned once
+ *
+ * assert.equal(space.unmap({ iova: 0x10_0000n, bytes: 4096n }), 4096n);
+ * assert.equal(space.close(), undefined);
+ * assert.equal(other.close(), undefined);
+ * assert.equal(pinned.chargedPages(owner), 0);
+ * ```
+ */
 export class IoAddressSpace {
   readonly #space: AddressSpace;
   readonly #end: ContainerEnd;
   readonly #pinned: PinnedMemory;
   readonly #owner: number;
   readonly #forgetEnding: () => void;
-  /** Set by the owner; undefined: every address. */
+  /** Ranges of the last `allow`; undefined: every address. */
   #chosenRanges: readonly AddressRange[] | undefined;
   readonly #tracked: Set<Domain> = new Set();
   #isOpen = true;
@@ -108,14 +143,17 @@ export class IoAddressSpace {
     this.#space = new AddressSpace({ pinned, owner, user: this.#end.handle.user });
   }
 
-  /** An address space without domains and mappings. "ESRCH": no such process. Throws InvalidArgumentError for an option of another type. */
+  /**
+   * An address space without domains and mappings. "ESRCH": the process does not exist. Throws InvalidArgumentError for an option of another type, and
+   * as `ContainerEnd.begin`.
+   */
   static create(options: IoAddressSpaceOptions): IoAddressSpace | Errno {
     checkKeys("an IO address space", options, { pinned: "object", owner: "any", handle: "object" });
     checkInstance("pinned of an IO address space", options.pinned, PinnedMemory, "a view of a pinned memory");
     return options.pinned.hasOwner(options.owner) ? new IoAddressSpace(options) : "ESRCH";
   }
 
-  /** Post it to a thread that watches the space: see `ContainerEnd`. */
+  /** Structured-cloneable: post it to a thread that calls `ContainerEnd.watch`. */
   get handle(): ContainerHandle {
     return this.#end.handle;
   }
@@ -131,8 +169,8 @@ export class IoAddressSpace {
   }
 
   /**
-   * Limits the addresses that the space chooses, and reserves them: domains that do not allow one of them can't be attached any more. An empty
-   * list lifts the limit. "EADDRINUSE": a domain does not allow one of them.
+   * Sets the ranges from which the space chooses bus addresses. Domains that do not allow all of them can't be attached any more. An empty list
+   * removes the limit. "EADDRINUSE": an attached domain does not allow one of the ranges.
    */
   allow(ranges: readonly AddressRange[]): Errno | undefined {
     checkAddressRanges("allowed ranges", ranges);
@@ -144,8 +182,8 @@ export class IoAddressSpace {
   }
 
   /**
-   * Maps the space in one more domain. "EBUSY": it is attached, or its IOMMU does not answer. "EADDRINUSE": it does not allow an address that is
-   * mapped, or that `allow` reserved. "EINVAL": its pages are larger than those that are mapped.
+   * Adds a domain, and maps everything in it. "EBUSY": it is attached already, or its IOMMU does not answer. "EADDRINUSE": it does not allow a mapped
+   * address, or a range of `allow`. "EINVAL": its pages are larger than those of a mapping. After an error it is not attached.
    */
   attach(domain: Domain): Errno | undefined {
     checkDomain(domain);
@@ -163,7 +201,10 @@ export class IoAddressSpace {
     return this.#space.addDomain(domain);
   }
 
-  /** Removes a domain: its devices reach nothing any more; the mappings stay. Take its dirty pages before: its record ends. "ENOENT": it is not attached. "EBUSY": its IOMMU does not answer. */
+  /**
+   * Removes a domain: its devices reach nothing any more; the mappings stay. Its record of dirty pages is lost: take it before. "ENOENT": it is not
+   * attached. "EBUSY": its IOMMU does not answer; it stays attached. Repeat the call.
+   */
   detach(domain: Domain): Errno | undefined {
     if (!this.#isOpen) return "EPERM";
     if (!this.#space.domains.includes(domain)) return "ENOENT";
@@ -173,10 +214,16 @@ export class IoAddressSpace {
   }
 
   /**
-   * Maps user memory. Returns its bus address. "EINVAL": no access, no bytes, an address or a length that is not a multiple of the
-   * alignment, a fixed address that is not allowed, memory behind which pages are smaller than those of an IOMMU. "EOVERFLOW": an end beyond
-   * 2^64. "EEXIST": a part of the fixed range is mapped. "ENOSPC": there is no free range. "ENOMEM": the limit of locked memory. "EFAULT": a page is not
-   * present. "EBUSY": an IOMMU does not answer. All or nothing.
+   * Maps user memory, and pins and charges it. Returns its bus address. All or nothing.
+   *
+   * - "EINVAL": access 0, no bytes, an address or length that is not a multiple of the alignment, a given bus address that is not allowed, or memory
+   *   in pages smaller than those of an IOMMU;
+   * - "EOVERFLOW": an end beyond 2^64;
+   * - "EEXIST": a part of the given range is mapped already;
+   * - "ENOSPC": no range is free;
+   * - "ENOMEM": the limit of locked memory is reached, or the pinned memory has no room for a region;
+   * - "EFAULT": a page is not present;
+   * - "EBUSY": an IOMMU does not answer.
    */
   map(request: IoMapRequest): IoPlace | Errno {
     checkKeys("a map", request, { userAddress: "any", bytes: "any", access: "any", iova: "any" });
@@ -191,9 +238,9 @@ export class IoAddressSpace {
   }
 
   /**
-   * Maps what a mapping of another space of the same owner maps, or a part of it; nothing is pinned anew. Returns the bus address. "ENOENT": the
-   * source range is not in one mapping. "EPERM": the source has another owner, or is closed; or, when the copy should let devices write, the
-   * mapping does not. Else as `map`.
+   * Maps the memory of a mapping of another space of the same owner, or a part of it. The memory is pinned and charged once. Returns the bus address.
+   * "ENOENT": the source range is not inside of one mapping. "EPERM": the source is closed or has another owner, or its mapping does not allow the
+   * access. Other errors as `map`.
    */
   copy(request: IoCopyRequest): IoPlace | Errno {
     checkKeys("a copy", request, { source: "object", sourceIova: "any", bytes: "any", access: "any", iova: "any" });
@@ -215,8 +262,9 @@ export class IoAddressSpace {
   }
 
   /**
-   * Unmaps all mappings in a range. Returns how many bytes were unmapped. "ENOENT": nothing is mapped there, or the range would divide a mapping;
-   * then nothing is unmapped. "EINVAL", "EBUSY": as Type1Container.unmap.
+   * Unmaps all mappings in a range. Returns the number of unmapped bytes. "ENOENT": nothing is mapped there, or the range would divide a mapping;
+   * nothing is unmapped. "EINVAL": no bytes, an address or length that is not a multiple of the alignment, or an end beyond 2^64. "EBUSY": an IOMMU
+   * does not answer; mappings below the first that stays are unmapped. Repeat the call.
    */
   unmap(range: BusRange): bigint | Errno {
     checkRequest(range, ["iova", "bytes"]);
@@ -229,14 +277,14 @@ export class IoAddressSpace {
     return mappings.length > 0 && isWhole ? this.#space.unmapEach(mappings) : "ENOENT";
   }
 
-  /** Unmaps everything. Returns how many bytes were unmapped, or "EBUSY". */
+  /** Unmaps all mappings. Returns the number of unmapped bytes. "EBUSY": as `unmap`. */
   unmapAll(): bigint | Errno {
     return this.#isOpen ? this.#space.unmapEach([...this.#space.mappings]) : "EPERM";
   }
 
   /**
-   * Begins or ends the record of which pages devices of a domain write. A second call with the same value does nothing. "ENOENT": it is not attached. "EOPNOTSUPP": its IOMMU keeps no
-   * record. "EBUSY": it does not answer.
+   * Starts or stops to record the pages that devices of a domain write. A second call with the same value does nothing. "ENOENT": the domain is not
+   * attached. "EOPNOTSUPP": its IOMMU keeps no record. "EBUSY": its IOMMU does not answer.
    */
   trackDirty(domain: Domain, isOn: boolean): Errno | undefined {
     if (typeof isOn !== "boolean") throw new InvalidArgumentError("isOn", isOn, "true or false");
@@ -251,13 +299,17 @@ export class IoAddressSpace {
     return undefined;
   }
 
-  /** As Type1Container.takeDirty. "EINVAL" also while no domain is tracked. */
+  /**
+   * Reads and clears the record of a range: sets bit i % 8 of `into[i >> 3]` if devices have written page i of the range, of `pageBytes` bytes,
+   * since the last call. Other bits keep their value. Of domains without a record every page that devices may write counts as written. "EINVAL": no
+   * domain is tracked; the range is not a multiple of `pageBytes`, or divides a mapping; the bitmap is too short.
+   */
   takeDirty(range: DirtyRange, into: Uint8Array): Errno | undefined {
     if (!this.#isOpen) return "EPERM";
     return this.#tracked.size === 0 ? "EINVAL" : takeDirtyPages(this.#space, range, into);
   }
 
-  /** Ends the space: everything is unmapped and unpinned. "EBUSY": repeat the call. A second call does nothing. */
+  /** Ends the space: everything is unmapped and unpinned. "EBUSY": an IOMMU does not answer; repeat the call. A second call does nothing. */
   close(): Errno | undefined {
     if (!this.#isOpen) return undefined;
     const errno = this.#space.clear();
@@ -268,7 +320,7 @@ export class IoAddressSpace {
     return undefined;
   }
 
-  /** `using` ends it as `close` does. */
+  /** `using` ends it as `close` does. An error of `close` is not reported. */
   [Symbol.dispose](): void {
     this.close();
   }
@@ -297,7 +349,7 @@ export class IoAddressSpace {
   #chosen(pages: number): number | Errno {
     const alignment = this.#space.unitBytes / 2 ** USER_PAGE_SHIFT;
     for (const { first, last } of this.#chosenRanges ?? this.ranges().allowed) {
-      // Address 0 means "none" to many drivers.
+      // Many drivers take bus address 0 for "not mapped".
       const from = Math.max(1, pageOf(first + BigInt(2 ** USER_PAGE_SHIFT - 1)));
       const page = this.#space.mappings.gap(from, pageOf(last + 1n), pages, alignment);
       if (page !== undefined) return page;

@@ -3,7 +3,7 @@ import { USER_PAGE_SHIFT } from "../pinned/user-memory.ts";
 import type { Access } from "../units/numbers.ts";
 import type { AddressRange } from "./domain.ts";
 
-/** A mapping. Numbers are pages of 4 KiB: of the bus, of user memory. */
+/** A mapping of user memory at a bus address, in pages of 4 KiB. */
 export interface UserMapping {
   /** The first bus page, of 4 KiB. */
   readonly busPage: number;
@@ -13,7 +13,7 @@ export interface UserMapping {
   readonly userPage: number;
   /** Allowed accesses of devices. */
   readonly access: Access;
-  /** The region that keeps its memory pinned. */
+  /** Number of the region that keeps its memory pinned. */
   readonly region: number;
 }
 
@@ -46,8 +46,7 @@ export class MappingList {
   }
 
   /**
-   * The lowest multiple of `alignment` in [first, end) from which on `pages` pages have no mapping; undefined: there is none. All in pages of
-   * 4 KiB.
+   * The lowest multiple of `alignment` in [first, end) from which on `pages` pages have no mapping; undefined: no such gap. All in pages of 4 KiB.
    */
   gap(first: number, end: number, pages: number, alignment: number): number | undefined {
     let from = roundUp(first, alignment);

@@ -1,6 +1,6 @@
 /**
- * Requests to containers, as the calls of the kernel's interfaces have them: sizes and flags in front, addresses in bytes. Their checks, and their
- * addresses as pages of 4 KiB, which are plain numbers.
+ * Requests to containers, with the members of the kernel's calls: size and flags, then addresses in bytes. Checks of requests, and the conversion of
+ * their addresses to pages of 4 KiB, which are plain numbers.
  */
 import { USER_PAGE_SHIFT } from "../pinned/user-memory.ts";
 import { checkInteger, InvalidArgumentError } from "../units/errors.ts";
@@ -8,11 +8,11 @@ import { checkKeys } from "../units/keys.ts";
 import type { Access } from "../units/numbers.ts";
 import type { UserRequest } from "./address-space.ts";
 
-/** What every request to a VFIO container begins with. */
+/** Size and flags of a request to a VFIO container. */
 export interface Header {
-  /** Bytes of the request as the caller knows it. Less than the call needs is "EINVAL". Default: enough. */
+  /** Size of the request in bytes, 0 .. 2^32 − 1. Less than the call needs is "EINVAL". Default: enough. */
   readonly argsz?: number;
-  /** Bits that the call knows; others are "EINVAL". Default 0. */
+  /** Flags of the call, 0 .. 2^32 − 1; unknown ones are "EINVAL". Default 0. */
   readonly flags?: number;
 }
 
@@ -24,6 +24,7 @@ export interface BusRange {
   readonly bytes: bigint;
 }
 
+/** A range to unmap. */
 export interface UnmapRequest extends Header, BusRange {}
 
 /** A mapping at a given bus address. */
@@ -34,7 +35,7 @@ export interface MapRequest extends Header, BusRange {
   readonly flags: number;
 }
 
-/** Bytes of the requests that all VFIO containers have, in the kernel's interface (linux/vfio.h). */
+/** Sizes in bytes of the requests that all VFIO containers have, in the kernel's interface (linux/vfio.h). */
 export const MAP_ARGSZ = 32;
 export const UNMAP_ARGSZ = 24;
 /** The flags of a map. */

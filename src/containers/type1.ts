@@ -1,15 +1,8 @@
 /**
- * A VFIO container of type 1: the address space of devices on x86 and Arm, which a process fills with mappings of its own memory. Version 1
- * divides mappings when a part is unmapped; version 2 refuses that.
+ * VFIO containers of type 1: the address space of devices on x86 and Arm, which a process fills with mappings of its own memory.
  *
- *     const container = Type1Container.open({ version: 2, pinned, owner });                         // or "EINVAL", "ESRCH"
- *     container.attachGroup({ number: 7, domain: { window, ops } });
- *     container.map({ iova: 0x10000n, userAddress: 0x7f00_0000_0000n, bytes: 65536n, flags: 3 });    // undefined, or "ENOMEM" …
- *     container.unmap({ iova: 0x10000n, bytes: 65536n });                                           // 65536n, or "EINVAL" …
- *     container.close();
- *
- * The process is the thread that opened the container: a view cannot be posted. Calls answer error numbers by name. A thread that dies
- * leaves everything mapped until `crew.reclaim` runs in a thread that watches the container ([`ContainerEnd`](container-end.ts)).
+ * A container belongs to the thread that opened it, and cannot be posted. When that thread dies, everything stays mapped until `crew.reclaim` runs
+ * in a thread that watches the container (container-end.ts).
  *
  * The calls and errors are those of the kernel's published interface (linux/vfio.h) as its users see them; docs/verification.md lists
  * the answers that no kernel has confirmed yet.
@@ -41,29 +34,67 @@ const DEFAULT_MAPPINGS = 65535;
 
 /** Options of a `Type1Container`. */
 export interface Type1Options {
-  /** 1: unmapping a part divides a mapping. 2: it is refused. Default 2. */
+  /** 1: an unmap of a part of a mapping divides it. 2: it is "EINVAL". Default 2. */
   readonly version?: number;
-  /** This thread's view. Its regions must suffice: each mapping takes one. */
+  /** This thread's view of the pinned memory. Each mapping takes one of its regions. */
   readonly pinned: PinnedMemory;
   /** The process that is charged: a number of `pinned.addOwner`. */
   readonly owner: number;
-  /** Most mappings at a time, from 1 on. Default 65,535. */
+  /** Most mappings at a time: 1 .. 2^31 − 1. Default 65,535, as the kernel's parameter dma_entry_limit. */
   readonly mappings?: number;
-  /** What another thread has offered, to end the container when this thread dies: see `ContainerEnd.offer`. */
+  /** Handle of a `ContainerEnd.offer` in another thread, which ends the container if this thread dies. Default: no other thread watches it yet. */
   readonly handle?: ContainerHandle;
 }
 
-/** What a container can do at the moment. */
+/** Properties of a container with its present groups. */
 export interface Type1Info {
-  /** Addresses and lengths are multiples of this many bytes. */
+  /** Alignment of addresses and lengths in bytes: the largest IO page size of the groups, at least 4096. */
   readonly pageBytes: number;
-  /** Bus addresses that may be mapped. */
+  /** Bus addresses that may be mapped, in ascending order. Empty without groups. */
   readonly allowed: readonly AddressRange[];
   /** Mappings that can still be made. */
   readonly available: number;
 }
 
-/** Methods answer error numbers by name. `caller`: the calling process; default: that which opened the container. Another one is "EPERM". */
+/**
+ * A VFIO container of type 1. Version 1 divides a mapping when a part of it is unmapped; version 2 refuses that.
+ *
+ * Only the thread that opened the container uses it. Methods answer error numbers by name. `caller` is the calling process, by default the one that
+ * opened the container; another process gets "EPERM", and so does every call after `close`. Requests with members of another type throw
+ * InvalidArgumentError.
+ *
+ * @example
+ * A process maps 64 KiB of its memory for the devices of a group. Needs an IOMMU: here one in software.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { isErrno, Type1Container } from "iova/containers";
+ * import { LinearPlatform, PinnedMemory, SoftwareMachine } from "iova/platform";
+ *
+ * const machine = SoftwareMachine.create({ memoryBytes: 2 ** 24, threads: 2 });
+ * const window = { base: 0x10_0000n, pageShift: 12, entries: 512 };
+ * const { ops } = LinearPlatform.create(machine, { format: "powernv-tce", window });
+ *
+ * // A process that may lock 1 MiB. Its memory begins at user address 0x7f000000, and at physical address 4 MiB.
+ * const pinned = PinnedMemory.create({ memoryBytes: 2 ** 24, crew: machine.crew });
+ * const memory = { pageOf: (page: number) => page - 0x7f000 + 1024, backingShift: () => 12 };
+ * const owner = pinned.addOwner({ limitBytes: 2 ** 20 }, memory);
+ * assert.ok(!isErrno(owner));
+ *
+ * const container = Type1Container.open({ version: 2, pinned, owner });
+ * assert.ok(!isErrno(container));
+ * assert.equal(container.attachGroup({ number: 7, domain: { window, ops } }), undefined);
+ * const range = { iova: 0x10_0000n, bytes: 65536n };
+ * assert.equal(container.map({ ...range, userAddress: 0x7f00_0000n, flags: 3 }), undefined);
+ * assert.equal(container.map({ ...range, userAddress: 0x7f00_0000n, flags: 3 }), "EEXIST");
+ * assert.equal(machine.device(0).dmaWrite(0x10_0000n, Uint8Array.of(42)), true);
+ * assert.equal(pinned.chargedPages(owner), 16);
+ *
+ * assert.equal(container.unmap(range), 65536n);
+ * assert.equal(container.close(), undefined);
+ * assert.equal(pinned.chargedPages(owner), 0);
+ * ```
+ */
 export class Type1Container {
   /** The process that opened the container. */
   readonly owner: number;
@@ -75,7 +106,7 @@ export class Type1Container {
   readonly #groups: Map<number, IommuGroup> = new Map();
   #allowed: readonly AddressRange[] = [];
   #isTracking = false;
-  /** While tracking: what devices of domains that have left have written. */
+  /** While tracking: pages that devices of removed domains have written. */
   readonly #keptDirty = new KeptDirtyPages();
   #isOpen = true;
 
@@ -90,8 +121,8 @@ export class Type1Container {
   }
 
   /**
-   * A container without groups. "EINVAL": there is no such version. "ESRCH": no such process. Throws InvalidArgumentError for an option of another type or
-   * range.
+   * A container without groups. "EINVAL": the version is neither 1 nor 2. "ESRCH": the process does not exist. Throws InvalidArgumentError for an
+   * option of another type or range, and as `ContainerEnd.begin`.
    */
   static open(options: Type1Options): Type1Container | Errno {
     checkKeys("a container", options, {
@@ -108,14 +139,14 @@ export class Type1Container {
     return pinned.hasOwner(owner) ? new Type1Container(options, ContainerEnd.begin(pinned, owner, handle)) : "ESRCH";
   }
 
-  /** Post it to a thread that watches the container: see `ContainerEnd`. */
+  /** Structured-cloneable: post it to a thread that calls `ContainerEnd.watch`. */
   get handle(): ContainerHandle {
     return this.#end.handle;
   }
 
   /**
-   * Adds a group, whose devices then reach all that is mapped. "EBUSY": the group is in the container already. "EINVAL": its domain does not
-   * allow or hold an address that is mapped.
+   * Adds a group: its devices reach all mappings from now on. "EBUSY": the group is in the container already, or its IOMMU does not answer.
+   * "EINVAL": its domain does not allow a mapped address, or its pages are larger than those of a mapping. After an error the group is not added.
    */
   attachGroup(group: IommuGroup, caller: number = this.owner): Errno | undefined {
     checkGroup(group);
@@ -127,8 +158,8 @@ export class Type1Container {
   }
 
   /**
-   * Removes a group. Its devices reach nothing any more, unless another group has the same domain. With the last group everything is unmapped.
-   * "EINVAL": the group is not in the container. "EBUSY": its devices may still use something; the group stays.
+   * Removes a group by its number. Its devices reach nothing any more, unless another group has the same domain. With the last group everything is
+   * unmapped. "EINVAL": the group is not in the container. "EBUSY": the IOMMU does not answer; the group stays. Repeat the call.
    */
   detachGroup(number: number, caller: number = this.owner): Errno | undefined {
     if (!this.#isCaller(caller)) return "EPERM";
@@ -158,10 +189,15 @@ export class Type1Container {
   }
 
   /**
-   * Maps user memory at exactly `iova`. "EINVAL": a short request, bad flags, neither read nor write, no group, no bytes, an address or a length that is not a multiple of `pageBytes`,
-   * an end beyond 2^64, addresses that are not allowed, memory behind which pages are smaller than those of the IOMMU. "EEXIST": a part is mapped
-   * already. "ENOSPC": the limit of mappings is reached. "ENOMEM": the limit of locked memory. "EFAULT": a page is not present. "EBUSY": the IOMMU does
-   * not answer. All or nothing.
+   * Maps user memory at exactly `iova`, and pins and charges it. All or nothing.
+   *
+   * - "EINVAL": a short request, unknown flags, neither read nor write, no bytes, an address or length that is not a multiple of `pageBytes`, an end
+   *   beyond 2^64, a bus address that is not allowed, memory in pages smaller than those of the IOMMU, or a container without groups;
+   * - "EEXIST": a part of the range is mapped already;
+   * - "ENOSPC": the limit of mappings is reached;
+   * - "ENOMEM": the limit of locked memory is reached, or the pinned memory has no room for a region;
+   * - "EFAULT": a page is not present;
+   * - "EBUSY": the IOMMU does not answer.
    */
   map(request: MapRequest, caller: number = this.owner): Errno | undefined {
     checkRequest(request, ["argsz", "flags", "iova", "userAddress", "bytes"]);
@@ -173,9 +209,12 @@ export class Type1Container {
   }
 
   /**
-   * Unmaps all mappings in a range. Returns how many bytes were unmapped: 0n if nothing was mapped there, which is no error. "EINVAL": as
-   * `map`, or, with version 2, the range would divide a mapping: nothing is unmapped then. "EBUSY": the IOMMU does not answer; mappings below the
-   * one that it keeps are unmapped.
+   * Unmaps all mappings in a range. Returns the number of unmapped bytes, 0n if nothing was mapped there.
+   *
+   * - "EINVAL": a short request, flags, no bytes, an address or length that is not a multiple of `pageBytes`, an end beyond 2^64; or the range would
+   *   divide a mapping of a container of version 2. Nothing is unmapped;
+   * - "ENOMEM": version 1, and the pinned memory has no room to divide a mapping. Nothing is unmapped;
+   * - "EBUSY": the IOMMU does not answer. Mappings below the first that stays are unmapped. Repeat the call.
    */
   unmap(request: UnmapRequest, caller: number = this.owner): bigint | Errno {
     checkRequest(request, ["argsz", "flags", "iova", "bytes"]);
@@ -193,12 +232,12 @@ export class Type1Container {
     return this.#space.unmapEach(this.#space.mappings.overlapping(first, end));
   }
 
-  /** Unmaps everything; returns as `unmap`. */
+  /** Unmaps all mappings. Returns the number of unmapped bytes. "EBUSY": as `unmap`. */
   unmapAll(caller: number = this.owner): bigint | Errno {
     return this.#isCaller(caller) ? this.#space.unmapEach([...this.#space.mappings]) : "EPERM";
   }
 
-  /** Begins to record which pages devices write. While it records, a second call does nothing. "EINVAL": no group. "EBUSY": the IOMMU does not answer. */
+  /** Starts to record the pages that devices write. While it records, a second call does nothing. "EINVAL": no group. "EBUSY": the IOMMU does not answer. */
   startDirtyTracking(caller: number = this.owner): Errno | undefined {
     if (!this.#isCaller(caller)) return "EPERM";
     if (this.#groups.size === 0) return "EINVAL";
@@ -209,7 +248,7 @@ export class Type1Container {
     return undefined;
   }
 
-  /** Ends the record. "EINVAL": none was begun. "EBUSY": the IOMMU does not answer. */
+  /** Stops to record, and drops the record. "EINVAL": it does not record. "EBUSY": the IOMMU does not answer. */
   stopDirtyTracking(caller: number = this.owner): Errno | undefined {
     if (!this.#isCaller(caller)) return "EPERM";
     if (!this.#isTracking) return "EINVAL";
@@ -219,9 +258,10 @@ export class Type1Container {
   }
 
   /**
-   * Reads and clears which pages of a range devices have written since the last call: bit i of `into` is page i of `pageBytes` bytes. Where an
-   * IOMMU keeps no record, every page that devices may write counts as written. What devices of a detached group have written is in it. "EINVAL": no record was begun; a range that is not a multiple of
-   * `pageBytes`, or that divides a mapping; a bitmap that is too short.
+   * Reads and clears the record of a range: sets bit i % 8 of `into[i >> 3]` if devices have written page i of the range, of `pageBytes` bytes,
+   * since the last call. Other bits keep their value. If an IOMMU keeps no record, every page that devices may write counts as written. Writes by
+   * devices of a removed group are included. "EINVAL": it does not record; the range is not a multiple of `pageBytes`, or divides a mapping; the
+   * bitmap is too short.
    */
   takeDirty(range: DirtyRange, into: Uint8Array, caller: number = this.owner): Errno | undefined {
     if (!this.#isCaller(caller)) return "EPERM";
@@ -230,8 +270,8 @@ export class Type1Container {
   }
 
   /**
-   * Ends the container: everything is unmapped and unpinned, groups are free. "EBUSY": devices may still use what stays mapped; repeat the call. A
-   * second call does nothing. Later calls of other functions answer "EPERM".
+   * Ends the container: everything is unmapped and unpinned, and its groups are free. "EBUSY": the IOMMU does not answer; repeat the call. A second
+   * call does nothing.
    */
   close(): Errno | undefined {
     if (!this.#isOpen) return undefined;
@@ -244,7 +284,7 @@ export class Type1Container {
     return undefined;
   }
 
-  /** `using` ends it as `close` does. */
+  /** `using` ends it as `close` does. An error of `close` is not reported. */
   [Symbol.dispose](): void {
     this.close();
   }
