@@ -69,6 +69,8 @@ function options(): TypeDocOptions {
     readme: join(ROOT, "docs/reference.md"),
     excludePrivate: true,
     excludeInternal: true,
+    // Members that classes inherit from Error are described by the runtime.
+    excludeExternals: true,
     validation: { notExported: true, invalidLink: true, notDocumented: true, invalidPath: true },
     requiredToBeDocumented: [...DOCUMENTED],
     disableSources: true,
