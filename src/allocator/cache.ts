@@ -144,7 +144,7 @@ export class FifoCache implements Front {
     return peek(this.#words, this.#startsAt + this.#oldestAt(count));
   }
 
-  /** Does the oldest range of this length still wait for a flush? */
+  /** True if the oldest range of this length still waits for a flush. */
   oldestWaits(count: number): boolean {
     return this.#lazy && !isFlushed(this.#words, peek(this.#words, this.#stampsAt + this.#oldestAt(count)));
   }

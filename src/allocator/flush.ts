@@ -38,7 +38,7 @@ export function alreadyFlushed(words: SharedWords): number {
   return (load(words, HEADER.flushesCompleted) - 1) | 0;
 }
 
-/** Has a flush completed that began after the stamp was taken? Numbers wrap; their difference does not matter until 2^31. */
+/** True if a flush has completed that began after the stamp was taken. Numbers wrap; their difference does not matter until 2^31. */
 export function isFlushed(words: SharedWords, stamp: number): boolean {
   return ((load(words, HEADER.flushesCompleted) - stamp) | 0) > 0;
 }

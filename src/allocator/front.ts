@@ -1,7 +1,7 @@
 /**
- * What a request without constraints tries first, in one straight piece that V8 inlines into its caller's loop: the thread's cache, or
- * its own pool in a table without caches. Each method either does all of its work or changes nothing; the general path, which has
- * checks, errors, waiting and other pools, comes after it. One table has one kind of front, so its calls stay monomorphic.
+ * Fast path of a request without constraints, in one straight piece that V8 inlines into its caller's loop: the thread's cache, or its own pool
+ * in a table without caches. Each method either does all of its work or changes nothing; the general path, which has checks, errors, waiting
+ * and other pools, comes after it. One table has one kind of front, so its calls stay monomorphic.
  *
  * Slots are those of the ledger, of this thread, without the length.
  */

@@ -119,10 +119,10 @@ export const THREAD = {
   words: 10240,
 } as const;
 
-/** Entries that one bound speaks of. */
+/** Entries that one bound covers, and their log2. */
 export const BLOCK_SHIFT = 10;
 export const BLOCK_ENTRIES: number = 1 << BLOCK_SHIFT;
-/** Blocks that one bound of the second level speaks of. */
+/** Log2 of the blocks that one bound of the second level covers. */
 export const GROUP_SHIFT = 5;
 
 /** Where the area of a thread begins, in words. */
@@ -147,7 +147,7 @@ export interface Layout {
   readonly bytes: number;
 }
 
-/** What a layout is made from; already checked (options.ts). */
+/** Options that decide a layout; already checked (options.ts). */
 export interface Geometry {
   readonly entries: number;
   readonly pools: number;

@@ -68,7 +68,7 @@ function codeOf(count: number): number {
   return isCoded ? CODE_OF_32 + 26 - Math.clz32(count) : LONG;
 }
 
-/** Does the slot alone say the length? Else the next three do. */
+/** True if the slot alone has the length. Otherwise the next three have it. */
 export const isLengthIn = (slot: number): boolean => (slot & LENGTH_MASK) !== LONG;
 const withLength = (state: number, owner: number, slot: number): number =>
   (state << STATE_SHIFT) | (owner << OWNER_SHIFT) | (slot & LENGTH_MASK);
@@ -77,7 +77,7 @@ export const stateIn = (slot: number): number => slot >>> STATE_SHIFT;
 export const ownerIn = (slot: number): number => (slot >>> OWNER_SHIFT) & 0xff;
 export const nameOfState = (state: number): string => STATE_NAMES[state] as string;
 
-/** Is the halfword the first of a range? */
+/** True if the halfword is the first of a range. */
 export function beginsRange(slot: number): boolean {
   return slot !== 0 && slot >>> STATE_SHIFT !== CONTINUED;
 }

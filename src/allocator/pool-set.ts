@@ -40,7 +40,7 @@ export class PoolSet {
   /** The pool that this thread tries first. */
   readonly own: Pool;
   readonly #ownIndex: number = 0;
-  /** Requests of up to so many entries go to the own pool first. */
+  /** Length of the longest request that tries the own pool first, in entries. */
   readonly #ownFirst: number = 0;
   readonly #entries: number = 0;
   readonly #smallEnd: number = 0;
@@ -182,7 +182,7 @@ export class PoolSet {
   }
 }
 
-/** Of two answers, the entry, if there is one; else the failure code that says more than TABLE_FULL. */
+/** Returns the entry, if one of the two results is an entry; else the failure code that says more than TABLE_FULL. */
 function moreTelling(one: number, other: number): number {
   return other >= 0 || one === TABLE_FULL ? other : one;
 }

@@ -55,7 +55,7 @@ export class FlushQueue {
   get count(): number {
     return peek(this.#words, this.#oldestAt() + 1);
   }
-  /** Does the oldest range still wait for a flush? */
+  /** True if the oldest range still waits for a flush. */
   get waits(): boolean {
     return !isFlushed(this.#words, peek(this.#words, this.#oldestAt() + 2));
   }

@@ -51,13 +51,13 @@ export interface RecoveredRanges {
   /** To its pools; if these are locked, the range waits with the recovering thread, or is quarantined. */
   returnRange(first: number, count: number): void;
   quarantine(first: number, count: number): void;
-  /** Are ranges quarantined by the recovering thread? Then the IOTLB may still hold translations from an earlier attempt. */
+  /** True if the recovering thread has quarantined ranges. Then the IOTLB may still hold translations from an earlier attempt. */
   isQuarantined(): boolean;
 }
 
 /**
- * So many ranges at most are given back under one lock, and so many entries, unless one range has more. It takes less time than a waiter's
- * looks at the lock (shared/lock.ts), so a thread that allocates in the pool meanwhile does not fall asleep.
+ * Limit of the ranges that are returned to a pool under one lock; a range that is longer than the limit of entries is returned alone. It takes
+ * less time than a waiter's looks at the lock (shared/lock.ts), so a thread that allocates in the pool meanwhile does not fall asleep.
  */
 const RANGES_AT_ONCE = 64;
 const ENTRIES_AT_ONCE = 4096;

@@ -50,6 +50,7 @@ export class FaultInjectingTable extends ForwardingTable {
   readonly #set: Faults;
   readonly #publish: Faults;
 
+  /** Wraps `table`. Throws InvalidArgumentError for options out of range. */
   constructor(table: MappingTable, options: FaultInjectionOptions) {
     super(table);
     checkKeys("fault injection", options, { allocate: "object", set: "object", publish: "object", seed: "any" });

@@ -21,7 +21,7 @@ export interface Route extends CoherentRoute {
   map(address: bigint, bytes: number, access: EntryAccess): number;
   /** As `map`, at the bus address `iova`. Throws InvalidArgumentError for a bus address that this route does not have. */
   mapAt(iova: bigint, address: bigint, bytes: number, access: EntryAccess): number;
-  /** What has the lowest part of these bus addresses; undefined if all are free, or nothing is recorded. */
+  /** Returns the holder of the lowest part of these bus addresses that is not free; undefined if all are free, or nothing is recorded. */
   holderOf(iova: bigint, bytes: number): BusHolder | undefined;
   /** Where a bus address leads; undefined if nothing is mapped there. */
   translate(iova: bigint): Translation | undefined;
@@ -52,11 +52,11 @@ export interface ListMapper {
   checkSync(list: ScatterList): void;
 }
 
-/** What a route does for coherent memory. */
+/** Operations of a route on coherent memory. */
 export interface CoherentRoute {
   /** The unit of allocation in bytes, a power of two from 4096 on. A page that the device sees holds no other data. */
   readonly pageSize: number;
-  /** The failure if so many bytes can never be mapped, or undefined. */
+  /** Returns the failure if `bytes` bytes can never be mapped, or undefined. */
   coherentRefusal(bytes: number): Failure | undefined;
   /** True if the last failed `mapCoherent` left entries that could not be invalidated. */
   readonly isStranded: boolean;

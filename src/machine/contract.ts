@@ -13,7 +13,7 @@ import type { Access } from "../units/numbers.ts";
  * An access outside of memory throws InvalidArgumentError with the address and the size.
  */
 export interface Memory {
-  /** Addresses are 0 .. bytes − 1, in bytes. Between regions of memory there may be holes: see `has`. */
+  /** One past the last address, in bytes: addresses are 0 .. bytes − 1. There may be holes between regions of memory: see `has`. */
   readonly bytes: number;
   /** True if all `bytes` bytes (at least 1) from `address` on are memory. Absent: memory has no holes. */
   has?(address: number, bytes: number): boolean;
@@ -21,7 +21,7 @@ export interface Memory {
   read(at: number, into: Uint8Array): void;
   /** Copies `from` to physical address `at` on. */
   write(at: number, from: Uint8Array): void;
-  /** The 32-bit little-endian word at `at` (a multiple of 4), unsigned; never torn; ordered before later accesses. */
+  /** Reads the 32-bit little-endian word at `at` (a multiple of 4), unsigned; never torn; ordered before later accesses. */
   load32(at: number): number;
   /** Stores a 32-bit little-endian word at `at` (a multiple of 4); never torn; ordered after earlier stores. */
   store32(at: number, value: number): void;
@@ -51,13 +51,13 @@ export interface Registers {
   /** Writes the 64-bit register at byte offset `at`, in one access. */
   write64(at: number, value: bigint): void;
   /**
-   * `write64` for hot paths, which make no bigint: bits 32 .. 63 and bits 0 .. 31 as 32-bit integers of either sign. One access of 64 bits:
+   * As `write64`, without a bigint: `high` is bits 32 .. 63 and `low` bits 0 .. 31, as 32-bit integers of either sign. One access of 64 bits:
    * both halves become visible together.
    */
   writeHalves64(at: number, high: number, low: number): void;
-  /** Bits 32 .. 63 of the register, unsigned. One access of 64 bits, without a bigint: for status registers. */
+  /** Reads bits 32 .. 63 of the register at byte offset `at`, unsigned. One access of 64 bits, without a bigint, for status registers. */
   readHigh64(at: number): number;
-  /** Bits 0 .. 31 of the register, as `readHigh64`. */
+  /** Reads bits 0 .. 31 of the register at byte offset `at`, as `readHigh64`. */
   readLow64(at: number): number;
 }
 
@@ -69,7 +69,7 @@ export interface Fault {
   readonly iova: bigint;
   /** The refused access. */
   readonly access: Access;
-  /** The machine's reason: "not-mapped", "read-refused", "write-refused", "outside-window", … */
+  /** Reason of the machine: "not-mapped", "read-refused", "write-refused", "outside-window", … */
   readonly reason: string;
 }
 
@@ -89,25 +89,28 @@ export interface Machine {
    * over the arguments from `args[0]` on.
    */
   readonly hypercall?: Hypercall;
-  /** Takes the recorded faults, oldest first; they are gone afterwards. */
+  /** Returns the recorded faults, oldest first, and removes them from the record. */
   faults(): readonly Fault[];
 }
 
-/** A device that does DMA on request. Tests and the replay check translations with it. */
+/** A device that does DMA on request, for tests and for the replay of traces. */
 export interface DmaMaster {
   /** The device's name on its machine. */
   readonly name: string;
-  /** The device reads memory at `iova`. False: the IOMMU refused a part, and the content of `into` is unspecified. */
+  /** Reads memory at `iova` as the device does. False: the IOMMU refused a part, and the content of `into` is unspecified. */
   dmaRead(iova: bigint, into: Uint8Array): boolean;
-  /** The device writes memory at `iova`. False: the IOMMU refused a part; earlier parts were written. */
+  /** Writes memory at `iova` as the device does. False: the IOMMU refused a part; earlier parts were written. */
   dmaWrite(iova: bigint, from: Uint8Array): boolean;
 }
 
-/** A machine with devices that do DMA on request. One thread's view; other threads attach to its handle. */
+/** A machine with devices that do DMA on request. An object is the view of one thread; other threads attach to its handle. */
 export interface DmaMachine extends Machine {
-  /** Structured-cloneable. */
+  /** Data that other threads attach to: structured-cloneable. */
   readonly handle: object;
-  /** The device with this name or number. Throws InvalidArgumentError for an unknown device. */
+  /**
+   * Returns the device with this name or number.
+   * @throws InvalidArgumentError for an unknown device
+   */
   device(which: string | number): DmaMaster;
   /** Closes this thread's view, which refuses all use afterwards. */
   close(): void;

@@ -39,9 +39,9 @@ import { type CheckedRegion, checkedRegions, type MemoryRegion, Regions, type Re
 /** Instead of a word index: the range ends in another region than it begins. */
 const CROSSES = -1;
 
-/** Post it to another thread and `PhysicalMemory.attach` there. Structured-cloneable. */
+/** Data that a thread attaches to, structured-cloneable: post it to another thread and call `PhysicalMemory.attach` there. */
 export interface PhysicalMemoryHandle {
-  /** In ascending order of their addresses. */
+  /** Regions in ascending order of their addresses. */
   readonly regions: readonly CheckedRegion[];
 }
 
@@ -50,7 +50,7 @@ export interface PhysicalMemoryHandle {
  * access of bytes outside of all regions throws InvalidArgumentError with the address, the length and the regions, and changes nothing.
  */
 export class PhysicalMemory implements Memory {
-  /** Structured-cloneable: post it to another thread and `PhysicalMemory.attach` there. */
+  /** Data to attach to, structured-cloneable: post it to another thread and call `PhysicalMemory.attach` there. */
   readonly handle: PhysicalMemoryHandle;
   /** One past the last byte of the last region. */
   readonly bytes: number = 0;
@@ -86,13 +86,16 @@ export class PhysicalMemory implements Memory {
     return new PhysicalMemory(checkedRegions(regions));
   }
 
-  /** A view for the calling thread. Throws FormatError for a foreign handle. */
+  /**
+   * Returns a view for the calling thread.
+   * @throws FormatError for a foreign handle
+   */
   static attach(handle: PhysicalMemoryHandle): PhysicalMemory {
     checkMemoryHandle(handle);
     return new PhysicalMemory(handle.regions);
   }
 
-  /** A view of the memory below the address `end`, a multiple of 4096: for a guest, which must not access its hypervisor's memory. */
+  /** Returns a view of the memory below the address `end`, a multiple of 4096: for a guest, which must not access its hypervisor's memory. */
   below(end: number): PhysicalMemory {
     checkInteger("end of memory", end, 1, Number.MAX_SAFE_INTEGER);
     const regions = this.handle.regions.filter(({ address }) => address < end);

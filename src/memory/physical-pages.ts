@@ -37,7 +37,7 @@ const LAST: Enclosure = { stage: "pages" };
 /** Recovered by the structure that contains them. */
 const PART: Enclosure = { stage: "part" };
 
-/** Structured-cloneable: post it to another thread and attach there. */
+/** Data that a thread attaches to, structured-cloneable: post it to another thread. */
 export interface PhysicalPagesHandle {
   /** Physical address of the first byte. */
   readonly address: number;
@@ -56,11 +56,12 @@ export interface PhysicalRange {
 }
 
 /**
- * One thread's view: post `handle`, and `attach` in each other thread. Addresses and lengths are in bytes. `allocate` returns a failure
- * code if no space is left; a wrong free throws.
+ * Allocates physical memory in pages of 4 KiB: for levels of tables, coherent memory, bounce buffers. An object is the view of one thread: post
+ * `handle` to another thread and `attach` there. Addresses and lengths are in bytes. `allocate` returns a failure code below 0 if no space is
+ * left. A wrong `free` throws FreeError.
  */
 export class PhysicalPages {
-  /** Structured-cloneable: post it to another thread and `PhysicalPages.attach` there. */
+  /** Data to attach to, structured-cloneable: post it to another thread and call `PhysicalPages.attach` there. */
   readonly handle: PhysicalPagesHandle;
   readonly #allocator: PooledAllocator;
   readonly #firstPage: number;
@@ -77,8 +78,9 @@ export class PhysicalPages {
   }
 
   /**
-   * Creates the allocator and attaches this thread. The region must be memory that is used for nothing else. `isPart`: the structure that
-   * contains the pages recovers them (`recover`). Throws InvalidArgumentError.
+   * Makes the allocator and attaches this thread. The region must be memory that is used for nothing else. `isPart`: the structure that
+   * contains the pages recovers them.
+   * @throws InvalidArgumentError for options out of range
    */
   static create(options: PhysicalPagesOptions, isPart = false): PhysicalPages {
     checkKeys("physical pages", options, { address: "any", bytes: "any", threads: "any", crew: "object" });
@@ -92,8 +94,8 @@ export class PhysicalPages {
   }
 
   /**
-   * A view for the calling thread. `crew`: this thread's view of the pages' crew; default: attaches to the crew. Throws FormatError for a
-   * foreign handle.
+   * Attaches this thread. `crew`: this thread's view of the pages' crew; default: the thread attaches to the crew.
+   * @throws FormatError for a foreign handle
    */
   static attach(handle: PhysicalPagesHandle, crew?: Crew, isPart = false): PhysicalPages {
     checkPagesHandle(handle);
@@ -114,8 +116,8 @@ export class PhysicalPages {
   }
 
   /**
-   * Frees memory that `allocate` returned, with the same length. Throws FreeError for anything else. While a dead thread holds the lock, the
-   * pages wait in this thread's queue.
+   * Frees memory that `allocate` returned, with the same length. While a dead thread holds the lock, the pages wait in this thread's queue.
+   * @throws FreeError, and changes nothing, for other addresses and lengths
    */
   free(address: number, bytes: number): void {
     if (isFailure(address)) {
@@ -133,12 +135,12 @@ export class PhysicalPages {
     return this.#allocator.statistics().taken;
   }
 
-  /** This thread's number in the crew. */
+  /** Number of this thread in the crew. */
   get thread(): number {
     return this.#allocator.thread;
   }
 
-  /** Live ranges that a thread has allocated. Exact while that thread does not run. */
+  /** Returns the live ranges that a thread has allocated. Exact while that thread does not run. */
   allocatedBy(thread: number): readonly PhysicalRange[] {
     checkInteger("thread", thread, 0, this.#allocator.crew.threads - 1);
     const ranges = this.#allocator.leaks().get(thread) ?? [];
@@ -180,12 +182,12 @@ export class PhysicalPages {
     this.#allocator.close();
   }
 
-  /** `using` ends it as `close` does. */
+  /** Closes the view at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close();
   }
 
-  /** Throws IovaError "view-closed" once `close` has been called. */
+  /** Throws IovaError "view-closed" after `close`. */
   checkOpen(): void {
     this.#allocator.checkOpen();
   }

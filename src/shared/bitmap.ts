@@ -13,7 +13,7 @@ const trailingZeros = (word: number): number => 31 - Math.clz32(word & -word);
 /** Bits [from, to) of one word set; 0 <= from < to <= 32. */
 const maskOf = (from: number, to: number): number => (to - from === 32 ? -1 : ((1 << (to - from)) - 1) << from);
 
-/** Is the entry taken? */
+/** True if the entry is taken. */
 export function isTaken(words: SharedWords, bitmapAt: number, entry: number): boolean {
   return ((peek(words, bitmapAt + (entry >>> 5)) >>> (entry & 31)) & 1) === 1;
 }

@@ -146,7 +146,7 @@ function sleepUntilLocked(
   }
 }
 
-/** What a lock has counted since it was made. */
+/** Counters of a lock since it was made. */
 export interface LockStatistics {
   readonly acquisitions: number;
   /** Acquisitions that found the lock taken. */

@@ -35,7 +35,7 @@ export type SharedBuffer = SharedArrayBuffer;
 // Browsers hide the constructor from pages that are not cross-origin isolated.
 const isSupported = typeof SharedArrayBuffer !== "undefined";
 
-/** Is the value shared memory? */
+/** True if the value is shared memory. */
 export function isShared(value: unknown): value is SharedBuffer {
   return isSupported && value instanceof SharedArrayBuffer;
 }
@@ -160,7 +160,7 @@ const waiting = ((): boolean => {
   }
 })();
 
-/** May this thread wait? False on a browser's main thread. */
+/** True if this thread may wait. False on a browser's main thread. */
 export function mayWait(): boolean {
   return waiting;
 }

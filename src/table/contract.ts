@@ -18,7 +18,7 @@ import type { HeldRange } from "../allocator/inspect/ranges.ts";
 import type { Failure } from "../units/failure.ts";
 import type { Access, DmaWindow, EntryAccess, EntryRange } from "../units/numbers.ts";
 
-/** An entry as `get` and `exchange` return it; access 0 is an empty entry. */
+/** Value of an entry, as `get` and `exchange` return it. */
 export interface EntryValue {
   /** Physical address divided by the window's IO page size. */
   page: number;
@@ -76,8 +76,8 @@ export interface TableOps {
 }
 
 /**
- * The table as the DMA layer uses it. `IommuTable` and the rivals implement it. One view per thread. `allocate` returns an entry (>= 0) or
- * a failure code (< 0), because the hot path allocates no objects.
+ * Interface of a table to the DMA layer, which `IommuTable` implements. An object is the view of one thread. To map a range: `allocate`, `set`,
+ * `publish`, `commit`; on a failure, `abandon`. `allocate` returns an entry, or a failure code below 0, because hot paths allocate no objects.
  */
 export interface MappingTable {
   /** The bus addresses that the table translates. */
@@ -88,48 +88,53 @@ export interface MappingTable {
    */
   allocate(count: number, constraints: AreaConstraints, after: number): number;
   /**
-   * As `allocate`, of exactly the entries [first, first + count). Returns `first`, or a failure code: "in-use" if an entry is not free.
-   * Throws InvalidArgumentError for a range outside of the table. Absent: the table can't; `mapAt` throws "not-supported".
+   * As `allocate`, for exactly the entries [first, first + count). Returns `first`, or a failure code: "in-use" if an entry is not free.
+   * Absent: the table can't allocate chosen entries, and `mapAt` throws "not-supported".
+   * @throws InvalidArgumentError for a range outside of the table
    */
   allocateAt?(first: number, count: number): number;
-  /** The lowest range that has entries of `range`; undefined if all are free. Absent: the table keeps no record of its ranges. */
+  /** Returns the lowest range that overlaps `range`; undefined if all its entries are free. Absent: the table keeps no record of its ranges. */
   holderOf?(range: EntryRange): HeldRange | undefined;
-  /** Reads an entry: what a device's walk finds; access 0 is an empty entry. Absent: the table can't; `translate` throws "not-supported". */
+  /** Reads an entry into `into`; access 0 is an empty entry. Absent: the table can't read entries, and `translate` throws "not-supported". */
   get?(entry: number, into: EntryValue): void;
-  /** Writes or gathers entries inside a pending range of this thread. On failure, no entry of this call stays set. */
+  /**
+   * Writes `count` entries of a pending range of this thread, from `first` on, for consecutive pages from `page` on; or gathers them until
+   * `publish`. Pages are physical addresses divided by the window's IO page size. On failure, no entry of this call stays set.
+   */
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined;
-  /** As `set`, for `count` pages in any order (see TableOps). */
+  /** As `set`, for `count` pages in any order: entry `first + i` leads to `pages[i]`. */
   setPages(first: number, pages: Float64Array, count: number, access: EntryAccess): Failure | undefined;
-  /** As `set`, for coherent memory (see TableOps). */
+  /** As `set`, for coherent memory: CPU and device see each other's writes at once. */
   setCoherent(first: number, count: number, page: number, access: EntryAccess): Failure | undefined;
-  /** See TableOps. Does nothing in tables without a streaming cache. */
+  /** Writes data of devices for these live entries from a streaming cache to memory. Does nothing in tables without a streaming cache. */
   synchronize(first: number, count: number): Failure | undefined;
   /**
-   * Makes earlier calls of `set` visible to devices: once for a whole scatterlist. On failure, abandon every range that was set since the
-   * last success: entries may be missing.
+   * Makes entries of earlier `set` calls visible to devices. Call it once for a whole scatterlist. On failure, abandon every range that was set
+   * since the last success: entries may be missing.
    */
   publish(): Failure | undefined;
   /** Makes the pending range at `first` live. */
   commit(first: number, count: number): void;
   /**
-   * Undoes `allocate` and `set`: entries, invalidate, bits. A returned failure is as in `unmap`: the range is quarantined, and a device may
-   * still reach the memory that it led to.
+   * Undoes `allocate` and `set`: empties the entries, invalidates the IOTLB, and frees the pending range. On failure the range is quarantined,
+   * and a device may still reach its memory.
    */
   abandon(first: number, count: number): Failure | undefined;
-  /** As `abandon` for `areas` ranges. Gathered entries of all of them are dropped before anything is published. */
+  /** As `abandon`, for `areas` ranges. Gathered entries of all of them are dropped before anything is published. */
   abandonAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined;
   /**
-   * Frees a live range. Throws FreeError, and changes nothing, on misuse. A returned failure means that the entries could not be emptied,
-   * the IOTLB could not be invalidated, or a dead thread holds the pool's lock: the range is quarantined until that is done.
+   * Unmaps a live range: empties its entries, invalidates the IOTLB, and frees the range. A failure: the entries could not be emptied, the
+   * IOTLB could not be invalidated, or a dead thread has the pool's lock. The range is quarantined until that is done.
+   * @throws FreeError, and changes nothing, on misuse
    */
   unmap(first: number, count: number): Failure | undefined;
-  /** As `unmap` for `areas` ranges, with as few invalidations as possible. All ranges are checked before the first one is changed. */
+  /** As `unmap`, for `areas` ranges, with as few invalidations as possible. All ranges are checked before the first one is changed. */
   unmapAll(firsts: Int32Array, counts: Int32Array, areas: number): Failure | undefined;
-  /** Throws FreeError if `unmap` would. Changes nothing. */
+  /** Throws FreeError if `unmap` would throw it. Changes nothing. */
   checkUnmap(first: number, count: number): void;
   /**
-   * After it has returned undefined, no DMA uses ranges that this thread has unmapped, so their memory may be reused. Does
-   * nothing in tables that invalidate before `unmap` returns.
+   * Waits for the invalidation of ranges that this thread has unmapped. After it has returned undefined, no DMA uses them, and their memory may
+   * be reused. Does nothing in tables that invalidate before `unmap` returns.
    */
   awaitInvalidation(): Failure | undefined;
 }

@@ -97,10 +97,10 @@ class ListenedOps implements TableOps {
   readonly #ops: TableOps;
   readonly #window: DmaWindow;
   readonly #listener: MappingListener;
-  /** What was set, and what was emptied, since the last `publish`. Not told yet. */
+  /** Entries that were set, and that were emptied, since the last `publish`. Not reported yet. */
   #set: Run[] = [];
   #emptied: Entries[] = [];
-  /** What a failed `publish` may have left in the table. Such ranges are quarantined until this view's ops have emptied them. */
+  /** Entries that a failed `publish` may have left in the table. Such ranges are quarantined until this view's ops have emptied them. */
   readonly #left: Entries[] = [];
 
   constructor(ops: TableOps, window: DmaWindow, listener: MappingListener) {

@@ -24,7 +24,7 @@ const LAYER = placeOfLayer(String(new Error().stack));
 /** A place as text: the owner, then the frames. It is also the key of the place. */
 export type PlaceText = string;
 
-/** What V8 adds to Error. Other engines have a part of it. */
+/** Extensions of V8 to Error. Other engines have a part of them. */
 interface StackCapture {
   stackTraceLimit?: number;
   captureStackTrace?: (into: object, above: (...args: never[]) => unknown) => void;

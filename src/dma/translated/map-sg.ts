@@ -271,7 +271,7 @@ export class ScatterListMapper implements ListMapper {
     measure.digest = digest;
   }
 
-  /** The column for the pages of a list of so many elements; an empty one if such lists are not mapped as runs. */
+  /** Returns the column for the pages of a list with this number of elements; an empty one if such lists are not mapped as runs. */
   #pageColumn(elements: number): Float64Array {
     if (!this.#takesRuns || elements > LONGEST_RUN) return NO_PAGES;
     if (elements > this.#pages.length) this.#pages = new Float64Array(2 ** Math.ceil(Math.log2(elements)));
