@@ -6,7 +6,7 @@
  */
 /// <reference lib="esnext.disposable" preserve="true" />
 export type { EntryFormat } from "./formats/contract.ts";
-export { ldcMapEntry } from "./formats/ldc-map-entry.ts";
+export { LDC_MAP, ldcMapEntry } from "./formats/ldc-map-entry.ts";
 export { pseriesTce } from "./formats/pseries-tce.ts";
 export { createSun4uIopte, type Sun4uDummyPage, type Sun4uIopteOptions, sun4uIopte } from "./formats/sun4u-iopte.ts";
 export { sun4vTte } from "./formats/sun4v-tte.ts";

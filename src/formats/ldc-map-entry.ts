@@ -22,8 +22,26 @@ import type { EntryFormat } from "./contract.ts";
 /** Bytes of one entry with its revoke cookie. */
 export const LDC_ENTRY_BYTES = 16;
 
-/** What a guest asks for when it exports memory: kinds of mapping, and what the other end may do. */
-export const LDC_MAP = { shadow: 1, direct: 2, io: 4, read: 8, write: 0x10, execute: 0x20, all: 0x3f } as const;
+/**
+ * Bits of the `permissions` of an LDC export: kinds of mapping, and uses that the other end may make of them. Every kind that is set gets
+ * every use that is set.
+ */
+export const LDC_MAP = {
+  /** The hypervisor copies for the other end. */
+  shadow: 1,
+  /** The other end's CPUs use the page. */
+  direct: 2,
+  /** The other end's devices use the page. */
+  io: 4,
+  /** The other end may read. */
+  read: 8,
+  /** The other end may write. */
+  write: 0x10,
+  /** The other end's CPUs may execute code of the page. */
+  execute: 0x20,
+  /** The sum of all bits. */
+  all: 0x3f,
+} as const;
 
 const COPY_W = 0x400;
 const COPY_R = 0x200;

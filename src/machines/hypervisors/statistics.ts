@@ -1,9 +1,9 @@
 /** Counters of a hypervisor model. */
 
-/** Sums over all threads since the hypervisor was created. */
+/** Counts of a hypervisor, summed over all threads since it was created. */
 export interface HypervisorStatistics {
   /** Invalidations of the IOTLB. */
   readonly invalidations: number;
-  /** Hypercalls of its guests. */
+  /** Hypercalls of the guest. */
   readonly hypercalls: number;
 }

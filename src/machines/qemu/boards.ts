@@ -52,7 +52,10 @@ const powernvOnQemu: BoardKind = {
   },
 };
 
-/** All kinds. `create` throws IovaError "qemu-not-installed" if the board's QEMU is not installed. */
+/**
+ * All kinds of boards on QEMU: "sun4u@qemu" and "powernv@qemu". `create` throws IovaError "qemu-not-installed" if the board's QEMU is not
+ * installed.
+ */
 export const QEMU_BOARDS: readonly BoardKind[] = [sun4uOnQemu, powernvOnQemu];
 
 function createSun4u(options: BoardOptions): Board {

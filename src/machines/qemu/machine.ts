@@ -31,48 +31,68 @@ import { RefusalLog } from "./refusals.ts";
 import { QemuRegisters } from "./registers.ts";
 import { sun4u } from "./sun4u.ts";
 
-/** QEMU's machine: a sun4u with a sabre bridge, or a powernv9 with a PHB4. */
+/** Machines that QEMU emulates here: "sun4u" with a Sabre bridge, "powernv" (powernv9) with a PHB4. */
 export type QemuModelName = "sun4u" | "powernv";
 
 const MODELS: Readonly<Record<QemuModelName, QemuModel>> = { sun4u, powernv };
 
 /** Options of `QemuMachine.create`. */
 export interface QemuMachineOptions extends QemuPatience {
-  /** Name or path of a QEMU to run instead of the model's. */
+  /** Name or path of the QEMU program. Default: the model's, "qemu-system-sparc64" or "qemu-system-ppc64". */
   readonly program?: string;
-  /** More arguments for it. */
+  /** Additional command-line arguments of QEMU. Default: none. */
   readonly args?: readonly string[];
-  /** Most attached threads: 1 .. 256. Default 32. */
+  /** Limit of attached threads: 1 .. 256. Default 32. */
   readonly threads?: number;
 }
 
-/** Post it to another thread of this process and attach there. Structured-cloneable. */
+/** Handle of a QEMU machine, structured-cloneable: post it to another thread of this process and call `QemuMachine.attach` there. */
 export interface QemuMachineHandle {
-  /** The machine that QEMU emulates. */
+  /** Name of the emulated machine. */
   readonly model: QemuModelName;
   /** @internal */
   readonly qemu: QemuHandle;
-  /** The threads that may attach. */
+  /** Handle of the crew: the threads that may attach. */
   readonly crew: CrewHandle;
 }
 
 /**
- * One thread's view of a machine. QEMU ends with the thread that created it, or with `close` there; calls of other threads then throw
- * IovaError `qemu-closed`. Every call may throw IovaError: `qemu-died` (it has ended), `qemu-timeout` (it did not answer in time, or a
- * thread was killed while it used the machine; QEMU was killed then), `qemu-closed`.
+ * A machine that a QEMU process emulates: a board with its IOMMU and one device. The device's DMA checks platforms against an independent
+ * model of the hardware. Linux with Node only.
+ *
+ * One object is one thread's view: post `handle`, and `attach` in other threads of this process. QEMU ends with the thread that created it,
+ * or with `close` there. Every call may throw IovaError: "qemu-died" (QEMU has ended), "qemu-timeout" (it did not answer in time, or a
+ * thread was killed while it used the machine; QEMU is killed then), "qemu-closed" (its creator has closed it).
+ *
+ * @example
+ * ```ts
+ * import { DEVICE_WRITES, DmaDevice, orThrow } from "iova";
+ * import { Sun4uPlatform } from "iova/platform";
+ * import { QemuMachine } from "iova/qemu";
+ *
+ * export function writesByDma(): boolean {
+ *   const machine = QemuMachine.create("sun4u");
+ *   const platform = Sun4uPlatform.create(machine, { entries: 1024 });
+ *   const device = new DmaDevice(platform.generic);
+ *   const { iova } = orThrow(device.map(BigInt(machine.firstFreeByte), 8192, DEVICE_WRITES));
+ *   const isDone = machine.device().dmaWrite(iova, Uint8Array.of(1, 2, 3, 4));
+ *   machine.close();
+ *   return isDone;
+ * }
+ * ```
  */
 export class QemuMachine implements Machine {
-  /** Structured-cloneable: post it to another thread and `QemuMachine.attach` there. */
+  /** Handle for other threads of this process. */
   readonly handle: QemuMachineHandle;
-  /** The threads of the machine. QEMU has no state of threads; only tables and pages have. */
+  /** The threads of the machine. QEMU has no state of single threads; tables and pages have. */
   readonly crew: Crew;
-  /** This thread's view of physical memory. */
+  /** The emulated physical memory. */
   readonly memory: Memory;
-  /** This thread's view of the IOMMU's registers. */
+  /** Registers of the emulated IOMMU. */
   readonly registers: Registers;
   /** Physical memory below this address belongs to firmware. */
   readonly firstFreeByte: number;
-  /** Refused DMAs are detected by QEMU's log. Devices don't notice them, and no register records them. */
+  /** Refused DMAs are found in QEMU's log. The emulated devices do not notice them, and no register records them. */
   readonly detectsRefusals = "by-log";
   readonly #qtest: Qtest;
   readonly #process: QemuProcess | undefined;
@@ -96,8 +116,9 @@ export class QemuMachine implements Machine {
   }
 
   /**
-   * Starts QEMU: 50 to 200 ms. Throws IovaError: `qemu-not-installed`, `qemu-unsupported` (not Linux, or no setpriv), `qemu-died` if it
-   * refuses its arguments, `qemu-timeout`.
+   * Starts QEMU, which takes 50 to 200 ms, and attaches this thread. Throws InvalidArgumentError for an unknown model or options out of
+   * range, and IovaError "qemu-not-installed", "qemu-unsupported" (not Linux, or no `setpriv`), "qemu-died" (QEMU refuses its arguments) or
+   * "qemu-timeout".
    */
   static create(name: QemuModelName, options: QemuMachineOptions = {}): QemuMachine {
     const model = modelOf(name);
@@ -127,7 +148,10 @@ export class QemuMachine implements Machine {
     }
   }
 
-  /** A view for another thread of this process. Throws FormatError for a foreign handle, IovaError if QEMU was closed. */
+  /**
+   * Attaches another thread of this process. `crew`: this thread's view of the machine's crew; default: the thread joins the crew. Throws
+   * FormatError for a foreign handle, and IovaError "qemu-closed" if QEMU was closed.
+   */
   static attach(handle: QemuMachineHandle, crew?: Crew): QemuMachine {
     checkHandle("a QEMU machine", handle, { model: "string", qemu: "object", crew: "object" });
     checkHandle("a QEMU machine (process)", handle.qemu, { state: "shared" });
@@ -136,25 +160,25 @@ export class QemuMachine implements Machine {
     return new QemuMachine(handle, crew ?? Crew.attach(handle.crew), Qtest.attach(handle.qemu), undefined);
   }
 
-  /** The device with this name or number; each model has one device. Throws InvalidArgumentError for another one. */
+  /** The device with this name or number. Each model has one device, number 0. Throws InvalidArgumentError for another one. */
   device(which: string | number = 0): DmaMaster {
     if (which === 0 || which === this.#device.name) return this.#device;
     throw new InvalidArgumentError("device", which, this.#device.name);
   }
 
-  /** Faults from QEMU's log, since the models record none. The reason is only "read-refused" or "write-refused". */
+  /** Takes the faults in QEMU's log, oldest first. The reason is "read-refused" or "write-refused". */
   faults(): readonly Fault[] {
     return this.#refusals.take();
   }
 
-  /** Ends QEMU if this thread has created it, else only this view. A second call does nothing. */
+  /** Ends QEMU if this thread has created it, otherwise closes this view. A second call does nothing. */
   close(): void {
     this.crew.close();
     if (this.#process === undefined) this.#qtest.closeFiles();
     else if (this.#qtest.markClosed()) this.#process.end();
   }
 
-  /** `using` ends it as `close` does. */
+  /** Calls `close`, at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close();
   }

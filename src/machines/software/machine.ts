@@ -75,7 +75,7 @@ export interface SoftwareMachineOptions {
   readonly memory?: PhysicalMemory;
   /** Names of the devices, each once. Default: one device, "device0". */
   readonly devices?: readonly string[];
-  /** Name of the IOMMU's model in IOMMU_MODELS (iommus/). Default "linear". */
+  /** Model of the IOMMU: "linear", "phb4" (POWER), "sabre" or "psycho" (UltraSPARC), "none" (a hypervisor's). Default "linear". */
   readonly iommu?: string;
   /** Number of partitions, sets of devices that share windows: 1 .. 256. Default 1. At first all devices are in partition 0. */
   readonly partitions?: number;

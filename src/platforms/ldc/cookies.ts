@@ -15,11 +15,14 @@ const CODE_SHIFT = 60n;
 /** Number of size codes. */
 export const SIZE_CODES: number = ldcMapEntry.pageShifts.length;
 
-/** A run of exported bytes that the other end reaches from one address on. */
+/**
+ * A cookie: exported bytes that the other end reaches at consecutive addresses (UltraSPARC Virtual Machine Specification, "LDC shared
+ * memory").
+ */
 export interface LdcCookie {
-  /** The cookie: page size code, index in the map table, and offset in the page. */
+  /** Cookie address of the first byte: size code of the page in bits 63–60, below it the entry's index and the offset in the page. */
   readonly address: bigint;
-  /** Bytes that the cookie covers. */
+  /** Length in bytes. */
   readonly bytes: number;
 }
 

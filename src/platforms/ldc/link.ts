@@ -26,22 +26,23 @@ import {
   LINK_UP,
 } from "./services.ts";
 
-/** State of the channel, as the hypervisor answers. */
+/** State of a link. "reset": an end has reset the link, and both must connect again. */
 export type LinkState = "down" | "up" | "reset";
-/** "in": into this end's memory. "out": out of it. */
+/** Direction of a copy. "in": from the other end's memory into this end's. "out": from this end's memory into the other end's. */
 export type CopyDirection = "in" | "out";
 
-/** A page of the other end, mapped at a real address of this end. */
+/** A page of the other end's memory that is mapped at a real address of this end. */
 export interface MappedInPage {
-  /** Real address of the page at this end. */
+  /** Real address of the page, in bytes. */
   readonly address: number;
-  /** Permissions of this end's CPUs: 1 read, 2 write, 4 execute. */
+  /** Permissions of this end's CPUs: 1 read, 2 write, 4 execute, or a sum of these. */
   readonly permissions: number;
 }
 
 /**
- * One end of a channel. Addresses are real addresses and lengths are in bytes; both are multiples of 8. One object per thread. Errors of
- * the channel are thrown as LdcErrors.
+ * The importing side of a logical domain channel: state of the link, and access to memory that the other end exports. Addresses are real
+ * addresses and lengths are in bytes; both are multiples of 8. One object per thread. Errors of the channel are thrown as LdcErrors.
+ * `LdcPlatform` has an example.
  */
 export class LdcLink {
   readonly #hypercall: Hypercall;
@@ -52,19 +53,22 @@ export class LdcLink {
     this.#hypercall = ldcHypercallOf(machine);
   }
 
-  /** Configures this end. The link is up once both ends are configured. Also needed after a reset. */
+  /**
+   * Configures this end. The link is up once both ends are configured. Also needed after a reset. Throws LdcError EBUSY if the hypervisor
+   * refuses.
+   */
   connect(): void {
     const status = this.#call(LDC_RX_QCONF, 0n, 1n);
     if (status !== EOK) throw new LdcError("EBUSY", `ldc_rx_qconf: the hypervisor answers status ${status}`);
   }
 
-  /** Resets the link for both ends. Copies fail until both have connected again. */
+  /** Resets the link for both ends. Copies fail until both have connected again. Throws LdcError EBUSY if the hypervisor refuses. */
   reset(): void {
     const status = this.#call(LDC_RX_QCONF, 0n, 0n);
     if (status !== EOK) throw new LdcError("EBUSY", `ldc_rx_qconf: the hypervisor answers status ${status}`);
   }
 
-  /** State of the channel, as the hypervisor answers now. */
+  /** State of the link, as the hypervisor reports it; "down" if it refuses the call. */
   get state(): LinkState {
     if (this.#call(LDC_TX_GET_STATE) !== EOK) return "down";
     const state = Number(this.#args[2]);
@@ -97,7 +101,10 @@ export class LdcLink {
     return copied;
   }
 
-  /** Maps the page of a cookie in. Errors as of `copy`; EBUSY if it is mapped in already, or no more pages can be mapped in. */
+  /**
+   * Maps the page of a cookie at a real address of this end. Throws LdcError as `copy`, and EBUSY if the page is mapped in already or no
+   * more pages can be mapped in.
+   */
   mapIn(cookie: bigint): MappedInPage {
     const status = this.#call(LDC_MAPIN, cookie);
     if (status !== EOK) throw this.#refusal(`ldc_mapin of cookie ${hexadecimal(cookie)}`, status);
@@ -105,8 +112,8 @@ export class LdcLink {
   }
 
   /**
-   * Unmaps a mapped-in page. Does nothing if the other end has revoked it. Throws LdcError EBUSY while a CPU of this end uses the page, or
-   * the hypervisor is busy; the page stays mapped in then.
+   * Unmaps a mapped-in page. Does nothing if the other end has revoked it. Throws LdcError EBUSY while a CPU of this end uses the page or
+   * the hypervisor is busy; the page then stays mapped in.
    */
   unmapIn(page: MappedInPage): void {
     // The only argument is the real address: this call has no channel.

@@ -39,17 +39,17 @@ const DEFAULT_PAGE_SHIFT = 13;
 
 /** Options of `LdcPlatform.create`. */
 export interface LdcPlatformOptions {
-  /** log2 of the size of exported pages in bytes: 13, 16, 19, 22, 25 or 28. Default 13. */
+  /** log2 of the size of exported pages in bytes: 13, 16, 19, 22, 25, 28, 31 or 34. Default 13. */
   readonly pageShift?: number;
-  /** A power of two, 512 .. 2^20. Default 8192. */
+  /** Entries of the map table: a power of two, 512 .. 2^20. Default 8192. */
   readonly entries?: number;
-  /** Physical address of the map table: a multiple of 8 KiB, with 16 bytes an entry. */
+  /** Physical address of the map table: a multiple of 8192. The table has 16 bytes for each entry, which nothing else may use. */
   readonly tableAddress: number;
   /** Options of the generic table. Default: one pool. */
   readonly table?: TableOptions;
 }
 
-/** Post it to another thread and attach there. Structured-cloneable. */
+/** Handle of an LDC platform, structured-cloneable: post it to another thread and call `LdcPlatform.attach` there. */
 export interface LdcPlatformHandle extends PlatformHandle {
   /** @internal */
   readonly tableAddress: number;
@@ -57,16 +57,43 @@ export interface LdcPlatformHandle extends PlatformHandle {
 
 /** A piece of memory to export. */
 export interface LdcPiece {
-  /** Physical address, and length: multiples of 8. */
+  /** Physical address of the first byte: a multiple of 8. */
   readonly address: number;
   /** Length in bytes: a multiple of 8. */
   readonly bytes: number;
 }
 
 /**
- * The exporting end of a channel. `map` returns cookies for the other end, `unmap` ends them; `generic` maps as on any platform. Addresses
- * are real addresses, lengths are in bytes. One thread's view: post the machine's handle and this one's, and `attach` in each other thread.
- * Errors of the channel are thrown as LdcErrors.
+ * The exporting end of a logical domain channel. `map` returns cookies for the other end, `unmap` ends them; `generic` maps as on any
+ * platform. Addresses are real addresses, lengths are in bytes.
+ *
+ * One object is one thread's view: post the machine's handle and this one's, and `attach` in each other thread. Errors of the channel are
+ * thrown as LdcErrors.
+ *
+ * @example
+ * ```ts
+ * import { LDC_MAP, LdcHypervisor, LdcLink, LdcPlatform } from "iova/platform";
+ *
+ * const channel = LdcHypervisor.create({ memoryBytes: 2 ** 20 });
+ * const exporter = LdcPlatform.create(channel, { tableAddress: 0x8_0000, entries: 512 });
+ * const importer = new LdcLink(channel.ends[1]);
+ * exporter.link.connect();
+ * importer.connect();
+ *
+ * channel.memory.write(0x1000, new TextEncoder().encode("exported"));
+ * const cookies = exporter.map(0x1000, 8, LDC_MAP.shadow | LDC_MAP.read, 1);
+ * console.log(importer.copy("in", 0x2000, 8, cookies), "bytes copied");
+ * const text = new Uint8Array(8);
+ * channel.ends[1].memory.read(0x2000, text);
+ * console.log(new TextDecoder().decode(text));
+ * console.log(exporter.unmap(cookies) ?? "unmapped");
+ * channel.close();
+ * ```
+ * ```text output
+ * 8 bytes copied
+ * exported
+ * unmapped
+ * ```
  */
 export class LdcPlatform extends TablePlatform {
   readonly handle: LdcPlatformHandle;
@@ -87,8 +114,9 @@ export class LdcPlatform extends TablePlatform {
   }
 
   /**
-   * Writes an empty map table and registers it with the hypervisor. `link.connect` is a separate step. Throws InvalidArgumentError for
-   * inconsistent options, IovaError "platform-refused" if the hypervisor refuses the table.
+   * Writes an empty map table, registers it with the hypervisor, and attaches this thread. `link.connect` is a separate step. Throws
+   * InvalidArgumentError for inconsistent options and for a machine without a hypervisor, and IovaError "platform-refused" if the hypervisor
+   * refuses the table.
    */
   static create(machine: Machine, options: LdcPlatformOptions): LdcPlatform {
     checkKeys("an LDC platform", options, { pageShift: "any", entries: "any", tableAddress: "any", table: "object" });
@@ -111,7 +139,7 @@ export class LdcPlatform extends TablePlatform {
     return new LdcPlatform(machine, state, tableAddress, generic, ops);
   }
 
-  /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
+  /** Attaches the calling thread, with this thread's view of the machine. Throws FormatError for a foreign handle. */
   static attach(machine: Machine, handle: LdcPlatformHandle): LdcPlatform {
     const state = SharedState.attach("an LDC platform", handle, { tableAddress: "count" });
     const { tableAddress, table } = handle;
@@ -120,9 +148,10 @@ export class LdcPlatform extends TablePlatform {
   }
 
   /**
-   * Exports one piece of memory. `permissions`: a sum of LDC_MAP's bits. Its pages share one cookie.
-   * @throws LdcError EINVAL for other permissions or no bytes, EFAULT if address or length is not a multiple of 8, EMSGSIZE if
-   * `mostCookies` is below the number of pages, ENOMEM if the table lacks enough consecutive free entries. Nothing is exported then.
+   * Exports one piece of memory. `permissions`: a sum of bits of `LDC_MAP`. `mostCookies`: limit of the number of pages. The pages share one
+   * cookie.
+   * @throws LdcError EINVAL for other permissions or no bytes, EFAULT if address or length is not a multiple of 8, EMSGSIZE if `mostCookies`
+   * is below the number of pages, ENOMEM if the table lacks enough consecutive free entries. Nothing is exported then.
    */
   map(address: number, bytes: number, permissions: number, mostCookies: number): readonly LdcCookie[] {
     return this.mapSg([{ address, bytes }], permissions, mostCookies);
@@ -154,8 +183,8 @@ export class LdcPlatform extends TablePlatform {
 
   /**
    * Ends an export. `cookies`: all cookies that `map` or `mapSg` returned, in their order. The other end's mappings of the pages are
-   * revoked, and no copy by them is in progress afterwards. A failure says that the hypervisor could not revoke them: the entries stay
-   * quarantined.
+   * revoked, and no copy by them is in progress afterwards. A returned failure means that the hypervisor could not revoke them: the entries
+   * stay quarantined.
    * @throws FreeError, and changes nothing, if these are not the cookies of one export
    */
   unmap(cookies: readonly LdcCookie[]): Failure | undefined {
@@ -170,9 +199,9 @@ export class LdcPlatform extends TablePlatform {
   }
 
   /**
-   * Removes the map table and revokes pages that the other end still has mapped in. Afterwards every use of the table throws, on all
+   * Removes the map table, and revokes pages that the other end still has mapped in. Afterwards every use of the table throws, on all
    * threads. Call it when no other thread uses the table. Throws IovaError "in-use" while ranges are live, and "platform-refused" if the
-   * hypervisor refuses: then it can be called again.
+   * hypervisor refuses; the call can then be repeated.
    */
   remove(): void {
     checkNothingLive(this.generic);

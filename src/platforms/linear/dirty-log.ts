@@ -6,15 +6,39 @@ import { DIRTY_BASE, INVALIDATE_RESULT, RESULT_DONE, TABLE_ALIGNMENT } from "./r
 const WORD_BITS = 32;
 const ALL_ONES = 0xffffffff;
 
-/** One thread's view. One thread at a time starts, stops and takes. */
+/**
+ * Dirty log of the linear IOMMU: a bitmap in memory with the entries through which devices have written. One object is one thread's view.
+ * One thread at a time starts, stops and takes.
+ *
+ * @example
+ * ```ts
+ * import { DEVICE_WRITES, DmaDevice, orThrow } from "iova";
+ * import { LinearDirtyLog, LinearPlatform, SoftwareMachine } from "iova/platform";
+ *
+ * const machine = SoftwareMachine.create({ memoryBytes: 2 ** 20 });
+ * const window = { base: 0n, pageShift: 12, entries: 64 };
+ * const { generic } = LinearPlatform.create(machine, { format: "powernv-tce", window });
+ * const { iova } = orThrow(new DmaDevice(generic).map(0x4000n, 4 * 4096, DEVICE_WRITES));
+ *
+ * const log = new LinearDirtyLog(machine, 64, 0x8_0000);
+ * log.start();
+ * machine.device(0).dmaWrite(iova + 2n * 4096n, Uint8Array.of(1));
+ * log.take(0, 64, (entry) => console.log("page", entry - Number(iova >> 12n), "of the buffer is dirty"));
+ * log.stop();
+ * machine.close();
+ * ```
+ * ```text output
+ * page 2 of the buffer is dirty
+ * ```
+ */
 export class LinearDirtyLog {
   readonly #machine: Machine;
   readonly #entries: number;
   readonly #address: number;
 
   /**
-   * `entries`: of the table. `address`: physical address of the bitmap, a multiple of 4096, of entries / 8 bytes, rounded up to whole words; the log
-   * alone uses them. Throws InvalidArgumentError.
+   * `entries`: number of entries of the table. `address`: physical address of the bitmap, a multiple of 4096 above 0. The bitmap has
+   * `entries` / 8 bytes, rounded up to whole words of 4 bytes, which nothing else may use. Throws InvalidArgumentError for other values.
    */
   constructor(machine: Machine, entries: number, address: number) {
     checkInteger("entries of a dirty log", entries, 1, 2 ** 31 - 1);
@@ -31,20 +55,23 @@ export class LinearDirtyLog {
     this.#address = address;
   }
 
-  /** Begins to record, with an empty record. True: all DMAs that begin afterwards are recorded. False: a DMA in flight does not end in time. */
+  /**
+   * Empties the log and begins to record. Returns true if all DMAs that begin afterwards are recorded, false if a DMA in flight did not end
+   * within the machine's time limit.
+   */
   start(): boolean {
     this.take(0, this.#entries, () => undefined);
     return this.#program(this.#address);
   }
 
-  /** Ends the record. False: as `start`. */
+  /** Ends the recording. Returns false as `start`. */
   stop(): boolean {
     return this.#program(0);
   }
 
   /**
-   * Reads and clears the marks of `count` entries from `first` on; calls `visit` for each entry that a device has written through, in ascending
-   * order. Throws InvalidArgumentError for entries outside of the table.
+   * Reads and clears the marks of `count` entries from `first` on. Calls `visit` for each entry through which a device has written since the
+   * last call, in ascending order. Throws InvalidArgumentError for entries outside of the table.
    */
   take(first: number, count: number, visit: (entry: number) => void): void {
     const end = first + count;

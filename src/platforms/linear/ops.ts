@@ -23,11 +23,11 @@ export interface LinearOpsOptions extends FlatTableOptions {
   readonly registers: Registers;
 }
 
-/** One object per thread. */
+/** TableOps of the linear platform: a flat table, and invalidation by this thread's registers of the linear IOMMU. One object per thread. */
 export class LinearOps extends FlatTableOps {
   readonly #registers: Registers;
 
-  /** Throws InvalidArgumentError for a page size that the format lacks, or a table that memory can't hold. */
+  /** Throws InvalidArgumentError for a page size that the format lacks, or for a table that memory can't hold. */
   constructor(options: LinearOpsOptions) {
     checkKeys("linear ops", options, {
       memory: "object",
@@ -47,7 +47,10 @@ export class LinearOps extends FlatTableOps {
     return this.entryMemory.setPages(this.addressOf(first), pages, count, access);
   }
 
-  /** "platform-busy" or "would-block" if a DMA that may use the entries does not end within the machine's time limit. */
+  /**
+   * Invalidates the entries [first, end); more than 1024 entries invalidate the whole IOTLB. "platform-busy": a DMA that may use the entries
+   * did not end within the machine's time limit. "would-block": the calling thread must not wait.
+   */
   invalidate(first: number, end: number): Failure | undefined {
     if (end - first > INVALIDATE_ALL_ABOVE) return this.invalidateAll();
     this.checkRange(first, end - first);

@@ -39,17 +39,17 @@ const FORMATS: ReadonlyMap<string, EntryFormat> = new Map(
 
 /** Options of `LinearPlatform.create`. */
 export interface LinearPlatformOptions {
-  /** "powernv-tce" or "sun4u-iopte". */
+  /** Name of the entry format: "powernv-tce" or "sun4u-iopte". */
   readonly format: string;
-  /** The bus addresses of the table: page sizes 4 KiB to 16 GiB, as far as the format has them. */
+  /** The window: base and page shift in the format's range, 1 .. 2^31 − 1 entries. */
   readonly window: DmaWindow;
-  /** Physical address of the table: a multiple of 4096. Default: at the end of memory. */
+  /** Physical address of the table: a multiple of 4096. Default: the highest one, so that the table lies at the end of memory. */
   readonly tableAddress?: number;
   /** Options of the generic table. */
   readonly table?: TableOptions;
 }
 
-/** Post it to another thread and attach there. Structured-cloneable. */
+/** Handle of a linear platform, structured-cloneable: post it to another thread and call `LinearPlatform.attach` there. */
 export interface LinearPlatformHandle {
   /** @internal */
   readonly format: string;
@@ -60,16 +60,37 @@ export interface LinearPlatformHandle {
 }
 
 /**
- * One thread's view: post the machine's handle and this one's, and `attach` in each other thread. `generic` is the table to map in.
+ * The simplest platform: one window, one flat table in memory, one linear IOMMU. One object is one thread's view: post the machine's handle
+ * and this one's, and `attach` in each other thread. `generic` is the table to map in.
+ *
+ * @example
+ * ```ts
+ * import { DEVICE_READS, DmaDevice, orThrow } from "iova";
+ * import { LinearPlatform, SoftwareMachine } from "iova/platform";
+ *
+ * const machine = SoftwareMachine.create({ memoryBytes: 2 ** 20 });
+ * const window = { base: 0n, pageShift: 13, entries: 512 };
+ * const platform = LinearPlatform.create(machine, { format: "sun4u-iopte", window });
+ * console.log(`${platform.tableBytes} bytes of table at 0x${platform.tableAddress.toString(16)}`);
+ *
+ * const driver = new DmaDevice(platform.generic);
+ * const { iova } = orThrow(driver.map(0x6010n, 16, DEVICE_READS));
+ * console.log(driver.translate(iova));
+ * machine.close();
+ * ```
+ * ```text output
+ * 4096 bytes of table at 0xff000
+ * { address: 24592n, bytes: 8176, access: 1 }
+ * ```
  */
 export class LinearPlatform extends TablePlatform {
   /** This thread's ops of the table. */
   readonly ops: LinearOps;
   /** Format of the entries. */
   readonly format: EntryFormat;
-  /** Physical address of the table, which takes `tableBytes` bytes. */
+  /** Physical address of the table, in bytes. */
   readonly tableAddress: number;
-  /** Bytes of memory that the table takes. */
+  /** Size of the table in bytes: 8 for each entry. */
   readonly tableBytes: number;
 
   private constructor(
@@ -87,8 +108,10 @@ export class LinearPlatform extends TablePlatform {
   }
 
   /**
-   * Writes an empty table, programs the IOMMU (which ends all earlier translations), and attaches this thread. Throws InvalidArgumentError
-   * for inconsistent options, before the machine is changed, and IovaError "platform-busy" if a DMA by an earlier translation does not end.
+   * Writes an empty table, programs the IOMMU (which ends all earlier translations), and attaches this thread.
+   *
+   * Throws InvalidArgumentError for inconsistent options, before the machine is changed, and IovaError "platform-busy" if a DMA by an
+   * earlier translation does not end.
    */
   static create(machine: Machine, options: LinearPlatformOptions): LinearPlatform {
     checkKeys("a linear platform", options, { format: "any", window: "object", tableAddress: "any", table: "object" });
@@ -110,7 +133,7 @@ export class LinearPlatform extends TablePlatform {
     return new LinearPlatform(machine, generic, ops, format, tableAddress);
   }
 
-  /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
+  /** Attaches the calling thread, with this thread's view of the machine. Throws FormatError for a foreign handle. */
   static attach(machine: Machine, handle: LinearPlatformHandle): LinearPlatform {
     checkHandle("a linear platform", handle, { format: "string", tableAddress: "count", table: "table" });
     const format = formatNamed(handle.format);

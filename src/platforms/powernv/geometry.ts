@@ -18,12 +18,12 @@ export const PAGE_SHIFTS_OF = {
   power8: [12, 16, 24, 28],
   power9: [12, 16, 21, 30],
 } as const;
-/** The processor generation of the bridge's machine. */
+/** Processor generation of a powernv machine: "power8" (page shifts 12, 16, 24, 28) or "power9" (12, 16, 21, 30). */
 export type PowerGeneration = keyof typeof PAGE_SHIFTS_OF;
 
-/** The requested shape of a window. */
+/** Shape of a window: page size, size and levels of its table. */
 export interface WindowShape {
-  /** log2 of the IO page size in bytes: one of the machine's. */
+  /** IO page size as log2 of bytes: one of the generation's. */
   readonly pageShift: number;
   /** Size of the window in bytes: a power of two, at least a page, at most 2^30 pages. */
   readonly windowBytes: bigint;

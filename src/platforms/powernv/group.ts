@@ -14,25 +14,28 @@ import type { Phb } from "./phb.ts";
 import { emptyWindow, fillWindow, freeIfUnused, linksOf, shapeOfTable, windowOf } from "./records.ts";
 import { PowernvTable, type PowernvTableHandle, type PowernvTableOptions } from "./table.ts";
 
-/** The result of `takeOwnership`. */
+/** Result of `TableGroup.takeOwnership`, for `releaseOwnership`. */
 export interface GroupOwnership {
-  /** The claimed ranges of each table. */
+  /** Claimed ranges of each table. */
   readonly claimed: readonly (readonly EntryRange[])[];
 }
 
-/** Structured-cloneable: post it to another thread and `TableGroup.attach` there. */
+/** Handle of a table group, structured-cloneable: post it to another thread and call `TableGroup.attach` there. */
 export interface TableGroupHandle {
   /** @internal */
   readonly partition: number;
-  /** The table of a legacy group. */
+  /** Handle of a legacy group's table. */
   readonly fixed?: PowernvTableHandle;
 }
 
-/** One thread's view. */
+/**
+ * The table group of a PE: two windows, of which each may hold a table. The second one may hold bypass instead. A legacy group has one fixed
+ * table in the first window. One object is one thread's view; another thread attaches to `handle`.
+ */
 export class TableGroup {
-  /** Structured-cloneable: post it to another thread and `TableGroup.attach` there. */
+  /** Handle for other threads. */
   readonly handle: TableGroupHandle;
-  /** Number of the group's partitionable endpoint (PE). */
+  /** Number of the group's PE. */
   readonly partition: number;
   readonly #phb: Phb;
   /** This thread's view of a legacy group's table, once it exists. */
@@ -45,7 +48,7 @@ export class TableGroup {
     this.#fixed = fixed;
   }
 
-  /** Creates a group with empty windows. Throws InvalidArgumentError if the PE has a group. */
+  /** Creates a group with empty windows for a PE. Throws InvalidArgumentError if the PE has a group or can't have one. */
   static create(phb: Phb, partition: number): TableGroup {
     phb.createGroup(partition);
     return new TableGroup(phb, { partition });
@@ -69,7 +72,10 @@ export class TableGroup {
     return group;
   }
 
-  /** A view for the calling thread, on this thread's bridge. Throws FormatError for a foreign handle. */
+  /**
+   * Attaches the calling thread, with this thread's view of the bridge. Throws FormatError for a foreign handle, and InvalidArgumentError if
+   * the PE has no group.
+   */
   static attach(phb: Phb, handle: TableGroupHandle): TableGroup {
     checkHandle("a table group", handle, { partition: "count" });
     phb.checkGroup(handle.partition);
@@ -84,12 +90,12 @@ export class TableGroup {
     return TableGroup.attach(phb, { partition });
   }
 
-  /** True for a group with fixed tables, of `createLegacy`: it has no windows to set. */
+  /** True for a group with a fixed table, made by `createLegacy`. Its windows can't be set. */
   get isLegacy(): boolean {
     return load(this.#phb.state.words, this.#at + GROUP.kind) === LEGACY;
   }
 
-  /** The most bytes of memory that a table of this shape can take. Throws InvalidArgumentError as `createTable` does. */
+  /** Upper bound of the memory of a table of this shape, in bytes. Throws InvalidArgumentError as `createTable` does. */
   getTableBytes(shape: WindowShape): number {
     return tableBytesOf(tceGeometry(shape, this.#phb.handle.generation));
   }
@@ -111,7 +117,10 @@ export class TableGroup {
     return this.#viewOfFixed();
   }
 
-  /** Sets a window of this group to the table. "in-use": the window is set already. Any number of groups may share a table. */
+  /**
+   * Sets the table in its window of this group. "in-use": the window is set already. Several groups may share a table. Throws IovaError
+   * "not-permitted" for a legacy group, "table-gone" if the table was freed.
+   */
   setWindow(table: PowernvTable): Failure | undefined {
     if (this.isLegacy) throw this.#notPermitted("setting a window");
     const { window, index } = table.handle;
@@ -132,13 +141,16 @@ export class TableGroup {
     return this.#phb.locked("unsetting a window", () => this.#unsetLocked(table));
   }
 
-  /** Sets the second window to bypass: bus address = physical address + 2^59. "in-use": the second window is set already. */
+  /**
+   * Sets the second window to bypass: bus address = physical address + 2^59. "in-use": the second window is set already. Throws IovaError
+   * "not-permitted" for a legacy group.
+   */
   openBypass(): Failure | undefined {
     if (this.isLegacy) throw this.#notPermitted("bypass");
     return this.#phb.locked("opening bypass", () => this.#fillLocked(1, BYPASS));
   }
 
-  /** Closes the bypass; without a bypass nothing happens. Returns the failure of the bridge. */
+  /** Closes the bypass; does nothing without a bypass. "platform-busy": a DMA through the window did not end in time. */
   closeBypass(): Failure | undefined {
     return this.#phb.locked("closing bypass", () => (this.hasBypass ? this.#emptyLocked(1) : undefined));
   }
@@ -198,7 +210,7 @@ export class TableGroup {
     return failure;
   }
 
-  /** True from `takeOwnership` to the release. */
+  /** True from `takeOwnership` until the release. */
   get isOwned(): boolean {
     return load(this.#phb.state.words, this.#at + GROUP.owned) !== 0;
   }

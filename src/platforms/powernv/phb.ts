@@ -53,38 +53,38 @@ import {
 import { holdsTables, levelsInUse, repairRecords, takeTablesOf } from "./records.ts";
 import { RTT_BYTES } from "./registers.ts";
 
-/** A device below the bridge. */
+/** A device below a powernv bridge. */
 export interface PhbDevice {
-  /** Its name on the machine, which faults contain. */
+  /** Name of the device on the machine, which faults contain. */
   readonly name: string;
-  /** Bus, device, function: 0 .. 65,535. */
+  /** Requester id: bus, device and function in 16 bits, 0 .. 65,535. On a software machine, device number n has requester id 8n. */
   readonly requesterId: number;
 }
 
 /** Options of `Phb.create`. */
 export interface PhbOptions {
-  /** Determines the IO page sizes. Default "power9". */
+  /** Processor generation, which decides the IO page sizes. Default "power9". */
   readonly generation?: PowerGeneration;
   /** Devices below the bridge. At first all are in PE 0, which has no windows. */
   readonly devices: readonly PhbDevice[];
-  /** Number of PEs, including PE 0: 2 .. 256, and at most the machine's. Default 4. */
+  /** Number of PEs, including PE 0: 2 .. 256, at most the machine's partitions. Default 4. */
   readonly partitions?: number;
-  /** Most TCE tables at a time: 1 .. 1024. Default twice the number of PEs. */
+  /** Largest number of TCE tables that exist at a time: 1 .. 1024. Default: twice the number of PEs. */
   readonly tables?: number;
   /**
    * Physical memory of the bridge, for levels of tables and, at its end, the RTT (128 KiB, aligned to its size). It ends at or below 4 GiB,
    * because a level's address is linked by one 32-bit compare-and-swap.
    */
   readonly region: PhysicalRange;
-  /** Most attached threads: 1 .. 256. Default 32, or the limit of the machine's crew. */
+  /** Limit of attached threads: 1 .. 256. Default 32, or the limit of the machine's crew. */
   readonly threads?: number;
 }
 
-/** Structured-cloneable: post it to another thread and `Phb.attach` there. */
+/** Handle of a bridge, structured-cloneable: post it to another thread and call `Phb.attach` there. */
 export interface PhbHandle {
-  /** The processor generation, which decides the bridge's registers and TCE formats. */
+  /** Processor generation, which decides the IO page sizes. */
   readonly generation: PowerGeneration;
-  /** Devices behind the bridge. */
+  /** Devices below the bridge. */
   readonly devices: readonly PhbDevice[];
   /** @internal */
   readonly rttAddress: number;
@@ -92,7 +92,7 @@ export interface PhbHandle {
   readonly pages: PhysicalPagesHandle;
   /** @internal */
   readonly state: SharedBuffer;
-  /** The threads that may attach. */
+  /** Handle of the crew: the threads that may attach. */
   readonly crew: CrewHandle;
 }
 
@@ -107,15 +107,21 @@ const HANDLE = {
 
 const LEVELS_END_BELOW = 2 ** 32;
 
-/** One thread's view. */
+/**
+ * A PCI host bridge of a powernv machine (IODA2): its PEs and their devices, a group of two windows for each PE, TCE tables, and the memory
+ * of tables. `PowernvPlatform` makes one with one PE and one table.
+ *
+ * One object is one thread's view: post the machine's handle and this one's, and `attach` in each other thread. Changes of groups, tables
+ * and windows hold the bridge's lock for a short time; mapping and invalidating never take it.
+ */
 export class Phb {
-  /** Structured-cloneable: post it to another thread and `Phb.attach` there. */
+  /** Handle for other threads. */
   readonly handle: PhbHandle;
-  /** This thread's view of the machine. */
+  /** The machine of the bridge. */
   readonly machine: Machine;
   /** @internal */
   readonly registers: BridgeRegisters;
-  /** Pages for levels. Recovered together with the bridge. */
+  /** Pages of the bridge's region, for levels of tables. A dead thread's pages are recovered with the bridge. */
   readonly pages: PhysicalPages;
   /** @internal */
   readonly state: PhbState;
@@ -175,7 +181,10 @@ export class Phb {
     return phb;
   }
 
-  /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle, and as Crew.attach and Crew.enter. */
+  /**
+   * Attaches the calling thread, with this thread's view of the machine. Throws FormatError for a foreign handle, and IovaError
+   * "no-thread-slot" if all numbers of the crew are taken.
+   */
   static attach(machine: Machine, handle: PhbHandle): Phb {
     checkHandle("a bridge", handle, HANDLE);
     const state = openPhbState(handle.state);
@@ -184,31 +193,46 @@ export class Phb {
     return new Phb(machine, handle, machine.crew ?? Crew.attach(handle.crew), state);
   }
 
-  /** The bridge's memory: pages for levels, then the RTT. */
+  /** Memory of the bridge: pages for levels, then the RTT. */
   get region(): PhysicalRange {
     const { address } = this.pages.handle;
     return { address, bytes: this.handle.rttAddress + RTT_BYTES - address };
   }
 
-  /** Creates a group of two empty windows for a PE. Throws InvalidArgumentError if the PE has a group or can't have one. */
+  /**
+   * Creates a group of two empty windows for a PE. Throws InvalidArgumentError if the PE has a group or can't have one. `TableGroup.create`
+   * does the same and returns a view.
+   */
   createGroup(partition: number): void {
     this.checkPartition(partition);
     this.locked("creating a group", () => this.makeGroup(partition, DYNAMIC));
   }
 
-  /** Throws InvalidArgumentError if the PE has no group. */
+  /**
+   * Throws InvalidArgumentError if the PE has no group.
+   *
+   * @internal
+   */
   checkGroup(partition: number): void {
     this.checkPartition(partition);
     if (load(this.state.words, groupAt(this.state, partition) + GROUP.kind) !== NO_GROUP) return;
     throw new InvalidArgumentError("PE of a group", partition, "one for which createGroup was called");
   }
 
-  /** Throws InvalidArgumentError unless the PE can have a group. */
+  /**
+   * Throws InvalidArgumentError unless the PE can have a group.
+   *
+   * @internal
+   */
   checkPartition(partition: number): void {
     checkInteger("PE of a group", partition, 1, this.state.partitions - 1);
   }
 
-  /** Bridge's lock held. Throws InvalidArgumentError if the PE has a group. */
+  /**
+   * Bridge's lock held. Throws InvalidArgumentError if the PE has a group.
+   *
+   * @internal
+   */
   makeGroup(partition: number, kind: number): void {
     const at = groupAt(this.state, partition) + GROUP.kind;
     if (load(this.state.words, at) !== NO_GROUP) {
@@ -217,7 +241,7 @@ export class Phb {
     store(this.state.words, at, kind);
   }
 
-  /** Moves a device to a PE, whose windows then translate its DMA. Throws InvalidArgumentError for an unknown device. */
+  /** Moves a device to a PE, whose windows then translate its DMA. Throws InvalidArgumentError for an unknown device or PE. */
   bindDevice(name: string, partition: number): void {
     checkInteger("PE of a device", partition, 0, this.state.partitions - 1);
     const { requesterId } = this.#device(name);
@@ -235,6 +259,8 @@ export class Phb {
   /**
    * Runs `action` with the bridge's lock. Throws IovaError if the lock's holder does not release it in time, or this view is closed. Not
    * reentrant.
+   *
+   * @internal
    */
   locked<Result>(what: string, action: () => Result): Result {
     this.pages.checkOpen();
@@ -275,7 +301,7 @@ export class Phb {
   }
 
   /**
-   * Detaches this thread. Groups, tables and levels stay. A second call does nothing, since the number may belong to another thread by
+   * Detaches this thread. Groups, tables and levels stay. A second call does nothing, because the number may belong to another thread by
    * then.
    */
   close(): void {
@@ -290,7 +316,7 @@ export class Phb {
     if (this.crew !== this.machine.crew) this.crew.close();
   }
 
-  /** `using` ends it as `close` does. */
+  /** Calls `close`, at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close();
   }

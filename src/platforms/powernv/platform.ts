@@ -26,16 +26,16 @@ const DEFAULT_PARTITION = 1;
 
 /** Options of `PowernvPlatform.create`. */
 export interface PowernvPlatformOptions {
-  /** The bridge. */
+  /** Options of the bridge. */
   readonly phb: PhbOptions;
-  /** The table of the window. Default of `window`: 0. */
+  /** Options of the table. Default of `window`: 0. */
   readonly table: Omit<PowernvTableOptions, "window"> & {
     /** Which of the group's two windows the table has. Default: 0. */
     readonly window?: 0 | 1;
   };
 }
 
-/** Structured-cloneable. */
+/** Handle of a powernv platform, structured-cloneable: post it to another thread and call `PowernvPlatform.attach` there. */
 export interface PowernvPlatformHandle {
   /** @internal */
   readonly phb: PhbHandle;
@@ -44,7 +44,35 @@ export interface PowernvPlatformHandle {
 }
 
 /**
- * One thread's view: post the machine's handle and this one's, and `attach` in each other thread. `generic` is the table to map in.
+ * Platform of a powernv machine (IODA2): one bridge, all devices in PE 1, and one TCE table of 1 to 5 levels. `generic` is the table to map
+ * in. `Phb`, `TableGroup` and `PowernvTable` serve bridges with several PEs and tables.
+ *
+ * One object is one thread's view: post the machine's handle and this one's, and `attach` in each other thread. A refused DMA freezes the
+ * device's PE until `reset` or `resetPartition`.
+ *
+ * @example
+ * ```ts
+ * import { DEVICE_READS, DmaDevice, orThrow } from "iova";
+ * import { PowernvPlatform, SoftwareMachine } from "iova/platform";
+ *
+ * const machine = SoftwareMachine.create({ memoryBytes: 2 ** 24, iommu: "phb4", partitions: 4, windows: 2, devices: ["nic0"] });
+ * const platform = PowernvPlatform.create(machine, {
+ *   phb: { region: { address: 2 ** 23, bytes: 2 ** 23 }, devices: [{ name: "nic0", requesterId: 0 }] },
+ *   table: { pageShift: 16, windowBytes: 2n ** 31n, levels: 2 },
+ * });
+ * const nic = machine.device("nic0");
+ * const { iova } = orThrow(new DmaDevice(platform.generic).map(0x1_0000n, 4096, DEVICE_READS));
+ * console.log(nic.dmaWrite(iova, Uint8Array.of(1))); // mapped for reading only: refused, and the PE is frozen
+ * const { faults, events } = platform.takeEehReport();
+ * console.log(faults[0]?.reason, "froze", events[0]?.devices);
+ * console.log(platform.reset() ?? "reset", nic.dmaRead(iova, new Uint8Array(16)));
+ * machine.close();
+ * ```
+ * ```text output
+ * false
+ * write-refused froze [ 'nic0' ]
+ * reset true
+ * ```
  */
 export class PowernvPlatform extends TablePlatform {
   /** The bridge. */
@@ -61,7 +89,7 @@ export class PowernvPlatform extends TablePlatform {
     this.group = group;
   }
 
-  /** Programs the bridge, and binds all devices. Throws as Phb.create and PowernvTable.create. */
+  /** Programs the bridge, binds all devices to PE 1, and attaches this thread. Throws as `Phb.create` and `PowernvTable.create`. */
   static create(machine: Machine, options: PowernvPlatformOptions): PowernvPlatform {
     checkKeys("a powernv platform", options, { phb: "object", table: "object" });
     const phb = Phb.create(machine, options.phb);
@@ -73,7 +101,10 @@ export class PowernvPlatform extends TablePlatform {
     return new PowernvPlatform(phb, table, group);
   }
 
-  /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
+  /**
+   * Attaches the calling thread, with this thread's view of the machine. Throws FormatError for a foreign handle, and IovaError "table-gone"
+   * if the table was freed.
+   */
   static attach(machine: Machine, handle: PowernvPlatformHandle): PowernvPlatform {
     checkHandle("a powernv platform", handle, { phb: "object", table: "object" });
     const phb = Phb.attach(machine, handle.phb);
@@ -91,7 +122,7 @@ export class PowernvPlatform extends TablePlatform {
     return { phb: this.phb.handle, table: this.table.handle };
   }
 
-  /** The table, and all memory at 1 << 59 while bypass is on. */
+  /** The table's window, and while bypass is open a direct window with all memory at bus address 2^59. */
   override get windows(): readonly DeviceWindow[] {
     if (!this.group.hasBypass) return super.windows;
     return [
@@ -100,17 +131,17 @@ export class PowernvPlatform extends TablePlatform {
     ];
   }
 
-  /** Takes the faults, and the PEs that were frozen by them (eeh.ts). */
+  /** Takes the recorded faults, and reports the PEs that they have frozen. Each freeze is reported once, to one thread. */
   takeEehReport(): EehReport {
     return takeEehReport(this.phb);
   }
 
-  /** Resets a PE, which ends its freeze. */
+  /** Resets a PE, which ends its freeze. "platform-busy": a DMA of the PE did not end in time; the call can be repeated. */
   resetPartition(partition: number): Failure | undefined {
     return resetPartition(this.phb, partition);
   }
 
-  /** Also resets every frozen PE. Returns a failure if a PE stays frozen. */
+  /** Resets every frozen PE and invalidates all translations. Returns a failure if one of these fails; the call can be repeated. */
   override reset(): Failure | undefined {
     let failure: Failure | undefined;
     for (const partition of frozenPartitions(this.phb)) failure = this.resetPartition(partition) ?? failure;

@@ -16,7 +16,7 @@ import { forEachLevel } from "./tree.ts";
 /** Least number of free entries that a new kernel needs (Linux: KDUMP_MIN_TCE_ENTRIES). */
 export const LEAST_FREE_ENTRIES = 2048;
 
-/** Bus addresses [start, end). */
+/** A range of bus addresses, [start, end). */
 export interface BusRange {
   /** The first bus address, in bytes. */
   readonly start: bigint;

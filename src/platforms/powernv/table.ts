@@ -45,7 +45,7 @@ export interface PowernvTableOptions extends WindowShape {
   readonly table?: TableOptions;
 }
 
-/** Structured-cloneable: post it to another thread and attach there. */
+/** Handle of a TCE table, structured-cloneable: post it to another thread and call `PowernvTable.attach` there. */
 export interface PowernvTableHandle {
   /** @internal */
   readonly index: number;
@@ -53,9 +53,9 @@ export interface PowernvTableHandle {
   readonly generation: number;
   /** @internal */
   readonly shape: WindowShape;
-  /** Which of the group's two windows the table is for. */
+  /** Window of the group for which the table is made. */
   readonly window: 0 | 1;
-  /** Entries reserved at creation. */
+  /** Entries that were reserved at creation. */
   readonly reserved: readonly EntryRange[];
   /** @internal */
   readonly table: TableHandle;
@@ -70,15 +70,18 @@ const HANDLE = {
   table: "table",
 } as const;
 
-/** One thread's view. */
+/**
+ * A TCE table of a bridge, in memory, with 1 to 5 levels (LoPAPR, "TCE definition"). Groups have it in a window. One object is one thread's
+ * view; another thread attaches to `handle`.
+ */
 export class PowernvTable {
-  /** The generic table, with ops of this thread. */
+  /** The generic table, with this thread's ops. A DmaDevice maps in it. */
   readonly generic: IommuTable;
   /** This thread's ops of the table: a `PinnedTable` may enclose them. */
   readonly ops: TableOps;
   /** @internal */
   readonly geometry: TceGeometry;
-  /** Structured-cloneable: post it to another thread and `PowernvTable.attach` there. */
+  /** Handle for other threads. */
   readonly handle: PowernvTableHandle;
   /**
    * The entries found in an existing table; undefined except in the creator's view.
@@ -120,7 +123,10 @@ export class PowernvTable {
     return phb.locked("creating a TCE table", () => PowernvTable.#make(phb, options, geometry));
   }
 
-  /** A view for the calling thread. Throws FormatError for a foreign handle, IovaError "table-gone" when it has been freed. */
+  /**
+   * Attaches the calling thread, with this thread's view of the bridge. Throws FormatError for a foreign handle, and IovaError "table-gone"
+   * if the table was freed.
+   */
   static attach(phb: Phb, handle: PowernvTableHandle): PowernvTable {
     checkHandle("a TCE table", handle, HANDLE);
     const geometry = tceGeometry(handle.shape, phb.handle.generation);
@@ -137,12 +143,12 @@ export class PowernvTable {
     return made.table;
   }
 
-  /** True after the table was freed. Its ops throw IovaError "table-gone" then. */
+  /** True after the table was freed. Its ops then throw IovaError "table-gone". */
   get isGone(): boolean {
     return load(this.#phb.state.words, this.#at + TABLE.generation) !== this.handle.generation;
   }
 
-  /** Number of groups with the table in a window. */
+  /** Number of groups that have the table in a window. */
   get groups(): number {
     return this.isGone ? 0 : linksOf(this.#phb.state, this.handle.index);
   }
@@ -167,6 +173,8 @@ export class PowernvTable {
   /**
    * Takes every entry that is not reserved, so that no thread can allocate. Returns the ranges for `giveBack`. "in-use", and nothing is
    * taken, if an entry is allocated or in the cache of a thread that does not drain it, or the table is claimed or handed over.
+   *
+   * @internal
    */
   claim(): readonly EntryRange[] | Failure {
     if (this.isGone) throw gone();
@@ -178,7 +186,11 @@ export class PowernvTable {
     return claimed;
   }
 
-  /** Gives the ranges of `claim` back. */
+  /**
+   * Gives the ranges of `claim` back.
+   *
+   * @internal
+   */
   giveBack(claimed: readonly EntryRange[]): void {
     unreserveAll(this.generic.allocator, claimed);
     store(this.#phb.state.words, this.#at + TABLE.owned, 0);
@@ -197,8 +209,8 @@ export class PowernvTable {
   }
 
   /**
-   * Hands the whole table over, including reserved entries: the owner sets and clears entries through `ops`. Returns ranges for
-   * `releaseOwnership`. "in-use" if an entry is allocated or still mapped (by a crashed kernel), or the table is handed over already.
+   * Hands the whole table over to user space, including reserved entries: the owner sets and clears entries through `ops`. Returns ranges
+   * for `releaseOwnership`. "in-use": an entry is allocated or still mapped (by a crashed kernel), or the table is handed over already.
    */
   takeOwnership(): readonly EntryRange[] | Failure {
     if (this.#isMappedWhereReserved()) return "in-use";
@@ -210,8 +222,8 @@ export class PowernvTable {
   }
 
   /**
-   * Takes the table back. Entries that are still mapped are cleared and invalidated first. After a failure nothing has been given back. An
-   * interrupted call can be repeated.
+   * Takes the table back. Entries that are still mapped are cleared and invalidated first. After a failure nothing has been given back; the
+   * call can be repeated. Throws IovaError "not-owned" if the table is not handed over.
    */
   releaseOwnership(claimed: readonly EntryRange[]): Failure | undefined {
     const { words } = this.#phb.state;
@@ -247,7 +259,11 @@ export class PowernvTable {
     return this.generic.reclaim(thread, scope);
   }
 
-  /** Recovers this table, as a part of the crew's reclaim. `own`: the recovery of the generic table. */
+  /**
+   * Recovers this table, as a part of the crew's reclaim. `own`: the recovery of the generic table.
+   *
+   * @internal
+   */
   recover(own: Recover, thread: number, scope: ReclaimScope): Recovered | undefined {
     // A freed table has no entries, and its pages are recovered with the bridge.
     if (this.isGone) return undefined;
@@ -270,7 +286,7 @@ export class PowernvTable {
     this.generic.close();
   }
 
-  /** `using` ends it as `close` does. */
+  /** Calls `close`, at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -28,11 +28,11 @@ import {
 const BUSY_MILLISECONDS = 1;
 export const DEFAULT_PATIENCE_MS = 1000;
 
-/** How long a thread repeats calls that the hypervisor answers with "busy". */
+/** Time limit of a thread for hypercalls that are answered with "busy", and its way to wait. */
 export interface Patience {
-  /** Limit of the sum of waits that a call may request, in milliseconds: 0 .. 200,000. Default 1000. */
+  /** Limit of the sum of waits that one call may request, in milliseconds: 0 .. 200,000. Default 1000. */
   readonly patienceMs?: number;
-  /** Waits for the given time. Default: this thread sleeps. */
+  /** Waits for the given time, in milliseconds. Default: the thread sleeps. */
   readonly pause?: (milliseconds: number) => void;
 }
 

@@ -24,24 +24,29 @@ import type { PseriesOps } from "./ops.ts";
 import type { DmaProperties } from "./papr.ts";
 import { HELD_BY_ANOTHER, type Held, type PlacedWindow, STEP, type WindowState } from "./window-state.ts";
 
-/** The requirements of a device. */
+/** Requirements of a device for its dynamic window. */
 export interface DynamicWindowRequest {
-  /** The last byte that the device can address. */
+  /** Last byte address that the device can put on the bus. */
   readonly mask: bigint;
-  /** All memory that the device may use. Default: the machine's. */
+  /** All memory that the device may use. Default: the memory of the machine. */
   readonly memory?: readonly MemoryRange[];
-  /** True if all memory may be mapped in advance. Default true. */
+  /** True if all memory may be mapped in advance, in a direct window. Default true. */
   readonly direct?: boolean;
   /**
-   * log2 of the largest page size of a window that is not direct; a mapping exposes whole pages to the device. Default 16. Direct windows
-   * have the largest page size that divides memory.
+   * Largest page size of a window that is not direct, as log2 of bytes; a mapping exposes whole pages to the device. Default 16. Direct
+   * windows have the largest page size that divides memory.
    */
   readonly largestPageShift?: number;
   /** Largest number of entries of a window that is not direct. Default 2^20. */
   readonly largestWindow?: number;
 }
 
-/** Why there is no dynamic window. The default window is unchanged. A Failure comes from the firmware or the hypervisor. */
+/**
+ * Reason why no dynamic window was created; the default window is unchanged. "mask-needs-none": the device can't address a dynamic window.
+ * "not-offered": the device tree or the hypervisor offers none, or there is no memory for firmware calls. "default-window-in-use": the
+ * default window must be replaced, and has live mappings. "tried-before": an earlier attempt has failed. A Failure comes from the firmware
+ * or the hypervisor.
+ */
 export type NoDynamicWindow = "mask-needs-none" | "not-offered" | "default-window-in-use" | "tried-before" | Failure;
 
 /** A created window. In a direct window, bus address − base is the physical address. */

@@ -96,21 +96,21 @@ export const RESET_STATE_IN_RESET = 1;
 /** Frozen: registers and DMA are cut off. In higher states one of the two is cut off, or the PE is not available. */
 export const RESET_STATE_FROZEN = 2;
 
-/** A device's properties in the device tree that concern DMA. Structured-cloneable. */
+/** DMA properties of a PE's devices in the device tree (LoPAPR, "ibm,dma-window"). Structured-cloneable. */
 export interface DmaProperties {
-  /** The default window: "ibm,dma-window". */
+  /** Logical IO bus number of the default window. */
   readonly liobn: number;
   /** Bus address of the default window, in bytes. */
   readonly base: bigint;
   /** Size of the default window, in bytes. */
   readonly bytes: bigint;
-  /** log2 of its page size; 12 if the tree has no such property. */
+  /** IO page size of the default window as log2 of bytes; 12 if the device tree has no such property. */
   readonly pageShift: number;
   /** True if the hypervisor has H_STUFF_TCE and H_PUT_TCE_INDIRECT ("hcall-multi-tce" in "ibm,hypertas-functions"). */
   readonly multiTce: boolean;
   /** Names of the devices of this partitionable endpoint (PE). They share windows, and are frozen together. */
   readonly devices: readonly string[];
-  /** The address of the PE in firmware calls. */
+  /** Address of the PE in firmware calls. */
   readonly configAddress: number;
   /** The unit id of the PE's bridge (BUID), in firmware calls. */
   readonly unitId: bigint;

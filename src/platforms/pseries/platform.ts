@@ -46,22 +46,25 @@ const STATE_VERSION = 4;
 
 /** Options of `PseriesPlatform.create`. */
 export interface PseriesPlatformOptions {
-  /** The properties in the device tree. */
+  /** DMA properties of the devices in the device tree. */
   readonly properties: DmaProperties;
   /**
    * Physical memory for list pages and firmware calls: 4096 bytes for each thread of the crew, at a multiple of 4096. Nothing else may use
-   * it. Without it every entry takes a call, and there are no dynamic windows and no EEH.
+   * it. Default: no list pages; every entry takes a hypercall, and there are neither dynamic windows nor EEH.
    */
   readonly region?: MemoryRange;
-  /** True if calls for many TCEs are used. Default: as in the properties. */
+  /** True if hypercalls for many TCEs are used. Default: that of the properties. */
   readonly multiTce?: boolean;
-  /** How long this thread repeats calls that the hypervisor answers with "busy". */
+  /** Time limit for calls that the hypervisor answers with "busy". Default: 1000 ms. */
   readonly patience?: Patience;
   /** Options of the generic table. */
   readonly table?: TableOptions;
 }
 
-/** Structured-cloneable. It has the dynamic window of the moment at which it was read. */
+/**
+ * Handle of a pseries platform, structured-cloneable: post it to another thread and call `PseriesPlatform.attach` there. It contains the
+ * dynamic window of the moment at which it was read.
+ */
 export interface PseriesPlatformHandle {
   /** @internal */
   readonly properties: DmaProperties;
@@ -91,8 +94,34 @@ const HANDLE = {
 const PLACE = { liobn: "count", table: "table", options: "object" } as const;
 
 /**
- * One thread's view: post the machine's handle and this one's, and `attach` in each other thread. `generic` is the table of the default
- * window; `windows` has the dynamic window too. If the hypervisor refuses an entry, the mapping returns a `Failure`.
+ * Platform of a pseries guest (LoPAPR): the hypervisor writes TCEs, up to 512 in one call. `generic` is the table of the default window;
+ * `windows` has the dynamic window too. If the hypervisor refuses an entry, the mapping returns a failure.
+ *
+ * One object is one thread's view: post the machine's handle and this one's, and `attach` in each other thread.
+ *
+ * @example
+ * ```ts
+ * import { DEVICE_WRITES, DmaDevice, orThrow } from "iova";
+ * import { PaprHypervisor, PseriesPlatform } from "iova/platform";
+ *
+ * const machine = PaprHypervisor.create({ memoryBytes: 2 ** 24, threads: 4, dynamicWindows: {}, devices: ["nic0"] });
+ * const region = { address: 2 ** 24 - 4 * 4096, bytes: 4 * 4096 };
+ * const platform = PseriesPlatform.create(machine, { properties: machine.properties(0), region });
+ * const driver = new DmaDevice(platform.generic);
+ * const before = machine.statistics().hypercalls;
+ * const { iova } = orThrow(driver.map(0x20_0000n, 100 * 4096, DEVICE_WRITES));
+ * console.log("hypercalls for 100 pages:", machine.statistics().hypercalls - before);
+ * console.log(machine.device("nic0").dmaWrite(iova, Uint8Array.of(1)));
+ *
+ * const window = platform.makeDynamicWindow({ mask: 2n ** 64n - 1n });
+ * console.log(typeof window === "string" ? window : `${window.kind} window at 0x${window.window.base.toString(16)}`);
+ * machine.close();
+ * ```
+ * ```text output
+ * hypercalls for 100 pages: 1
+ * true
+ * direct window at 0x800000000000000
+ * ```
  */
 export class PseriesPlatform extends TablePlatform {
   /** @internal */
@@ -117,9 +146,10 @@ export class PseriesPlatform extends TablePlatform {
   }
 
   /**
-   * Empties the default window, enables EEH, and attaches this thread. Throws InvalidArgumentError for invalid properties, a liobn or window
-   * that the hypervisor does not have, or a region without a page for each thread; IovaError with the failure's code if the hypervisor
-   * refuses something else.
+   * Empties the default window, enables EEH, and attaches this thread.
+   *
+   * Throws InvalidArgumentError for invalid properties, a liobn or window that the hypervisor lacks, or a region without a page for each
+   * thread; IovaError with the failure's code if the hypervisor refuses another call.
    */
   static create(machine: Machine, options: PseriesPlatformOptions): PseriesPlatform {
     checkKeys("a pseries platform", options, {
@@ -168,8 +198,8 @@ export class PseriesPlatform extends TablePlatform {
   }
 
   /**
-   * A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle, IovaError "window-gone" if the handle's
-   * dynamic window was removed.
+   * Attaches the calling thread, with this thread's view of the machine. Throws FormatError for a foreign handle, and IovaError
+   * "window-gone" if the handle's dynamic window was removed. `patience`: time limit of this thread; default: the creator's.
    */
   static attach(machine: Machine, handle: PseriesPlatformHandle, patience: Patience = {}): PseriesPlatform {
     checkPseriesHandle(handle);
@@ -196,7 +226,10 @@ export class PseriesPlatform extends TablePlatform {
     return { ...this.#handle, dynamic: this.#dynamic.handle };
   }
 
-  /** The default window, unless a dynamic one has replaced it, then the dynamic window. */
+  /**
+   * The default window and, if there is one, the dynamic window of this view. A dynamic window that has replaced the default one stands
+   * alone.
+   */
   override get windows(): readonly PseriesWindow[] {
     const normal: TableWindow = { kind: "translated", window: this.generic.window, table: this.generic };
     const { replacesDefault, use } = this.#dynamic;
@@ -205,29 +238,35 @@ export class PseriesPlatform extends TablePlatform {
   }
 
   /**
-   * Creates a dynamic window for a device, or returns why there is none; then nothing has changed. If the thread dies before another thread
-   * has attached to a handle with the window, its recovery removes the window. If all threads with a view of a window's table die, the
-   * recovery of the last one removes the window.
+   * Creates a dynamic window for a device. Returns the window, or a reason; after a reason nothing has changed. Throws InvalidArgumentError
+   * for an invalid request.
+   *
+   * If the thread dies before another thread has attached to a handle with the window, its recovery removes the window. If all threads with
+   * a view of a window's table die, the recovery of the last one removes the window.
    */
   makeDynamicWindow(request: DynamicWindowRequest): PseriesWindow | NoDynamicWindow {
     return this.#dynamic.make(request);
   }
 
   /**
-   * Removes the dynamic window. "in-use": entries of its table are mapped (use of a direct window can't be detected). "platform-busy": another
-   * thread changes the window, or has died in a change and was not reclaimed yet. Can be repeated after a failure. Other threads' views of
-   * the table find no space afterwards; they must attach anew. If the thread dies, its recovery completes the removal. Throws IovaError
-   * "window-gone", and changes nothing, if the window of this view was removed, even if there is a new window.
+   * Removes the dynamic window. "in-use": entries of its table are mapped (use of a direct window can't be detected). "platform-busy":
+   * another thread changes the window, or has died in a change and was not reclaimed yet. The call can be repeated after a failure.
+   *
+   * Views of the table in other threads find no space afterwards; these threads must attach again. If the thread dies, its recovery
+   * completes the removal. Throws IovaError "window-gone", and changes nothing, if the window of this view was removed before, even if there
+   * is a new window.
    */
   removeDynamicWindow(): Failure | undefined {
     return this.#dynamic.remove();
   }
 
   /**
-   * Maps memory that was added to the guest in a direct window. Does nothing for other windows. Does not change memory that is mapped already,
-   * so it can be called twice for one range. On failure nothing more is mapped than before. If the thread dies, its recovery maps the rest.
+   * Maps memory that was added to the guest in a direct window. Does nothing for other windows. Memory that is mapped already does not
+   * change, so the call can be repeated for a range. On failure nothing more is mapped than before. If the thread dies, its recovery maps
+   * the rest.
+   *
    * Throws IovaError "still-reachable" if the hypervisor refuses to undo a failed call: devices may reach a part of the range until
-   * `removeMemory` of it succeeds; "window-gone" as `removeDynamicWindow`.
+   * `removeMemory` of it succeeds. Throws "window-gone" as `removeDynamicWindow`.
    */
   addMemory(range: MemoryRange): Failure | undefined {
     return this.#dynamic.addMemory(range);
@@ -242,23 +281,26 @@ export class PseriesPlatform extends TablePlatform {
     return this.#dynamic.removeMemory(range);
   }
 
-  /** Takes the faults, and the PE if they have frozen it. A freeze is reported once (eeh.ts). */
+  /** Takes the recorded faults, and reports the PE if they have frozen it. Each freeze is reported once, to one thread. */
   takeEehReport(): EehReport {
     const faultsAlone = (): EehReport => ({ faults: this.#guest.machine.faults(), events: [] });
     return this.#eeh?.takeReport() ?? faultsAlone();
   }
 
-  /** True if the PE is frozen, or in a reset that has not ended. */
+  /** True if the PE is frozen, or in a reset that has not ended. Returns the failure if its state can't be read. */
   isFrozen(): boolean | Failure {
     return this.#eeh?.isFrozen() ?? false;
   }
 
-  /** Also resets the PE, if there is EEH. */
+  /**
+   * Resets the PE, if the device tree has EEH, and invalidates all translations. Returns a failure if one of the two fails; the call can be
+   * repeated.
+   */
   override reset(): Failure | undefined {
     return this.#eeh?.reset() ?? super.reset();
   }
 
-  /** Closes this thread's views; if one throws, the others are closed nevertheless. A second call does nothing. */
+  /** Closes this thread's views of the platform. If one throws, the others are closed nevertheless. A second call does nothing. */
   override close(): void {
     try {
       this.#dynamic.close();

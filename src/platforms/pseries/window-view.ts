@@ -43,17 +43,17 @@ export interface TablePlace {
 
 /** A window with a table: the default window, or a dynamic one that is not direct. */
 export interface TableWindow extends TranslatedWindow {
-  /** Its bus addresses. */
+  /** Base, page shift and entries of the window. */
   readonly window: DmaWindow;
-  /** Its table. This thread's view. */
+  /** Generic table of the window, with this thread's ops. */
   readonly table: IommuTable;
 }
-/** A direct window: all memory is mapped in advance. */
+/** A direct window: all memory is mapped, at bus address base + physical address. */
 export interface MappedWindow extends DirectWindow {
-  /** Its bus addresses. */
+  /** Base, page shift and entries of the window. */
   readonly window: DmaWindow;
 }
-/** A window for `createDevice`. */
+/** A window of a pseries guest, for `createDevice`. */
 export type PseriesWindow = TableWindow | MappedWindow;
 
 /** A dynamic window in the platform's handle. `place` is undefined for a direct window. */

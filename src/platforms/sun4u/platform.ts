@@ -50,13 +50,16 @@ export const FLAGS_BYTES: number = MAX_THREADS * THREAD_FLAGS_BYTES;
 
 /** Options of `Sun4uPlatform.create`. */
 export interface Sun4uPlatformOptions {
-  /** 13 (8 KiB; default) or 16 (64 KiB). */
+  /** IO page size as log2 of bytes: 13 (8 KiB) or 16 (64 KiB). Default 13. */
   readonly pageShift?: number;
-  /** Entries of the TSB: a power of two, 1024 .. 131,072, or .. 32,768 with 64 KiB pages. Default 32,768. */
+  /**
+   * Entries of the TSB: a power of two, 1024 .. 131,072; at most 32,768 with pages of 64 KiB. Default 32,768. The window ends at bus address
+   * 4 GiB.
+   */
   readonly entries?: number;
-  /** Physical address of the TSB: a multiple of 8192. The dummy page lies below it. Default: at the end of memory. */
+  /** Physical address of the TSB: a multiple of 8192. The dummy page lies below it. Default: the highest one. */
   readonly tableAddress?: number;
-  /** Whether to use the bridge's streaming cache. Default false: Sabre has none. */
+  /** True if mappings go through the bridge's streaming cache. Default false, for Sabre bridges, which have none. */
   readonly streaming?: boolean;
   /** Time limit for a flush of the streaming cache in milliseconds: 1 .. 60,000. Default 100. */
   readonly syncMilliseconds?: number;
@@ -64,7 +67,7 @@ export interface Sun4uPlatformOptions {
   readonly table?: TableOptions;
 }
 
-/** Post it to another thread and attach there. Structured-cloneable. */
+/** Handle of a sun4u platform, structured-cloneable: post it to another thread and call `Sun4uPlatform.attach` there. */
 export interface Sun4uPlatformHandle {
   /** @internal */
   readonly platform: "sun4u";
@@ -72,7 +75,7 @@ export interface Sun4uPlatformHandle {
   readonly tableAddress: number;
   /** @internal */
   readonly dummyAddress: number;
-  /** The contexts that threads share; undefined without a streaming cache. */
+  /** Contexts of the streaming cache that threads have taken; undefined without a streaming cache. */
   readonly contexts: SharedBuffer | undefined;
   /** Number of outstanding syncs of each thread number; undefined without a streaming cache. */
   readonly syncs: SharedBuffer | undefined;
@@ -101,8 +104,31 @@ export type StreamingResources = {
 };
 
 /**
- * One thread's view: post the machine's handle and this one's, and `attach` in each other thread. `generic` is the table to map in. A
- * streaming cache that does not answer in time is the failure "platform-busy".
+ * Platform of UltraSPARC machines with a Sabre or Psycho PCI bridge: one TSB of IOPTEs, optionally a streaming cache (UltraSPARC-IIi user's
+ * manual, chapter 19). Unmapped entries lead to a dummy page. `generic` is the table to map in.
+ *
+ * One object is one thread's view: post the machine's handle and this one's, and `attach` in each other thread. A streaming cache that does
+ * not answer in time is the failure "platform-busy".
+ *
+ * @example
+ * ```ts
+ * import { DEVICE_WRITES, DmaDevice, orThrow } from "iova";
+ * import { SoftwareMachine, Sun4uPlatform } from "iova/platform";
+ *
+ * const machine = SoftwareMachine.create({ memoryBytes: 2 ** 24, iommu: "psycho", devices: ["nic0"] });
+ * const platform = Sun4uPlatform.create(machine, { entries: 1024, streaming: true });
+ * const driver = new DmaDevice(platform.generic);
+ * const { iova } = orThrow(driver.map(0x6000n, 8192, DEVICE_WRITES));
+ * console.log(`bus address 0x${iova.toString(16)}, contexts taken: ${platform.resources.streamingContexts}`);
+ *
+ * // A write through an unmapped entry causes no fault: it reaches the dummy page.
+ * console.log(machine.device("nic0").dmaWrite(0xffff_0000n, Uint8Array.of(1)), platform.wipeDummyPage());
+ * machine.close();
+ * ```
+ * ```text output
+ * bus address 0xff800000, contexts taken: 1
+ * true true
+ * ```
  */
 export class Sun4uPlatform extends TablePlatform {
   /** @internal */
@@ -111,7 +137,7 @@ export class Sun4uPlatform extends TablePlatform {
   readonly tableAddress: number;
   /** Physical address of the dummy page, the target of unmapped entries: the page below the TSB, aligned. */
   readonly dummyAddress: number;
-  /** Start of the platform's memory. */
+  /** Lowest physical address of the platform's memory. Memory below it is free for other uses. */
   readonly firstAddress: number;
   readonly #memory: Memory;
   readonly #shared: SharedParameters;
@@ -140,7 +166,7 @@ export class Sun4uPlatform extends TablePlatform {
 
   /**
    * Writes an empty TSB, programs the bridge (which ends all earlier translations), and attaches this thread. Throws InvalidArgumentError
-   * for inconsistent options, IovaError "platform-busy" if a DMA by an earlier translation does not end.
+   * for inconsistent options, and IovaError "platform-busy" if a DMA by an earlier translation does not end.
    */
   static create(machine: Machine, options: Sun4uPlatformOptions = {}): Sun4uPlatform {
     checkKeys("a sun4u platform", options, {
@@ -181,7 +207,7 @@ export class Sun4uPlatform extends TablePlatform {
     return platform;
   }
 
-  /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
+  /** Attaches the calling thread, with this thread's view of the machine. Throws FormatError for a foreign handle. */
   static attach(machine: Machine, handle: Sun4uPlatformHandle): Sun4uPlatform {
     checkHandle("a sun4u platform", handle, HANDLE);
     if (handle.platform !== "sun4u" || (handle.contexts === undefined) !== (handle.syncs === undefined)) {
@@ -216,11 +242,11 @@ export class Sun4uPlatform extends TablePlatform {
   }
 
   /**
-   * Zeroes the dummy page. True if it was not zero: a device had written through an unmapped entry, which causes no fault.
+   * Zeroes the dummy page. Returns true if it was not zero: a device has written through an unmapped entry, which causes no fault.
    *
    * No driver gets this page, and no mapping leads to it, because entries that are set are invalidated. But all devices share it: a stray
-   * read of one device finds the stray writes of another until the page is wiped. The bridge does not separate devices in general: all
-   * share its window and may use every live mapping.
+   * read of one device finds the stray writes of another until the page is wiped. The bridge does not separate devices in general: all share
+   * its window and may use every live mapping.
    */
   wipeDummyPage(): boolean {
     const page = new Uint8Array(2 ** this.generic.window.pageShift);

@@ -41,28 +41,29 @@ const DEFAULT_THREADS = 32;
 
 /** Options of `Sun4vPlatform.create`. */
 export interface Sun4vPlatformOptions {
-  /** Default "legacy". */
+  /** The window: "legacy" (2 GiB) or "atu" (32 GiB). Default "legacy". */
   readonly window?: Sun4vWindow;
   /**
-   * Entries. Legacy window: 1 .. 262,144, at most the hypervisor's. ATU's window: a multiple of 1024, up to 4,194,304. Default: the most.
+   * Number of entries, with pages of 8 KiB. Legacy window: 1 .. 262,144, at most the hypervisor's. ATU's window: a multiple of 1024, up to
+   * 4,194,304. Default: the largest number.
    */
   readonly entries?: number;
-  /** Real address of memory for the list pages, a multiple of 8 KiB: 8 KiB for each thread of the table. */
+  /** Real address of memory for the list pages, a multiple of 8192: 8 KiB for each thread of the table. */
   readonly listAddress: number;
   /**
-   * ATU's window only: real address of memory for the IOTSB, a multiple of 8 KiB with 8 bytes for each entry. It belongs to the hypervisor
-   * until `remove`.
+   * ATU's window only: real address of memory for the IOTSB, a multiple of 8192, with 8 bytes for each entry. The memory belongs to the
+   * hypervisor until `remove`.
    */
   readonly iotsbAddress?: number;
-  /** ATU's window only: the numbers of its devices. Default: device 0. */
+  /** ATU's window only: numbers of its devices. Default: device 0. */
   readonly devices?: readonly number[];
   /** Options of the generic table. */
   readonly table?: TableOptions;
 }
 
-/** Post it to another thread and attach there. Structured-cloneable. */
+/** Handle of a sun4v platform, structured-cloneable: post it to another thread and call `Sun4vPlatform.attach` there. */
 export interface Sun4vPlatformHandle extends PlatformHandle {
-  /** Number of the IOTSB; 0 in the legacy window. */
+  /** Number of the IOTSB; 0 for the legacy window. */
   readonly iotsb: number;
   /** @internal */
   readonly listAddress: number;
@@ -74,14 +75,35 @@ export interface Sun4vPlatformHandle extends PlatformHandle {
 const HANDLE = { iotsb: "count", listAddress: "count", devices: "list" } as const;
 
 /**
- * One thread's view: post the machine's handle and this one's, and `attach` in each other thread. `generic` is the table to map in, with
- * pages of 8 KiB. A mapping that the hypervisor refuses returns a `Failure`.
+ * Platform of a sun4v guest: the hypervisor writes the entries (UltraSPARC Virtual Machine Specification, "PCI I/O services"), up to 1024 in
+ * one call. Pages have 8 KiB. `generic` is the table to map in; a mapping that the hypervisor refuses returns a failure.
+ *
+ * One object is one thread's view: post the machine's handle and this one's, and `attach` in each other thread.
+ *
+ * @example
+ * ```ts
+ * import { DEVICE_WRITES, DmaDevice, orThrow } from "iova";
+ * import { Sun4vHypervisor, Sun4vPlatform } from "iova/platform";
+ *
+ * const machine = Sun4vHypervisor.create({ memoryBytes: 2 ** 24, legacyEntries: 1024, threads: 4, devices: ["nic0"] });
+ * const platform = Sun4vPlatform.create(machine, { entries: 1024, listAddress: 0x80_0000 });
+ * const driver = new DmaDevice(platform.generic);
+ * const before = machine.statistics().hypercalls;
+ * const { iova } = orThrow(driver.map(0x20_0000n, 100 * 8192, DEVICE_WRITES));
+ * console.log("hypercalls for 100 pages:", machine.statistics().hypercalls - before);
+ * console.log(machine.device("nic0").dmaWrite(iova, Uint8Array.of(1)));
+ * machine.close();
+ * ```
+ * ```text output
+ * hypercalls for 100 pages: 1
+ * true
+ * ```
  */
 export class Sun4vPlatform extends TablePlatform {
   readonly handle: Sun4vPlatformHandle;
   /** @internal */
   readonly ops: Sun4vOps;
-  /** The window: its kind (legacy or ATU) and its bus addresses. */
+  /** Kind of the window: "legacy" or "atu". */
   readonly window: Sun4vWindow;
   readonly #machine: Machine;
   readonly #calls: Sun4vCalls;
@@ -99,8 +121,9 @@ export class Sun4vPlatform extends TablePlatform {
   }
 
   /**
-   * Takes the window over and empties it, which ends all earlier mappings. Throws InvalidArgumentError for inconsistent options and for a
-   * machine without a sun4v hypervisor, IovaError "platform-refused" if the hypervisor refuses the window.
+   * Takes the window over, empties it (which ends all earlier mappings), and attaches this thread. Throws InvalidArgumentError for
+   * inconsistent options and for a machine without a sun4v hypervisor, and IovaError "platform-refused" if the hypervisor refuses the
+   * window.
    */
   static create(machine: Machine, options: Sun4vPlatformOptions): Sun4vPlatform {
     checkKeys("a sun4v platform", options, {
@@ -150,7 +173,7 @@ export class Sun4vPlatform extends TablePlatform {
     return new Sun4vPlatform(machine, handle, generic, parts);
   }
 
-  /** A view for the calling thread, on this thread's machine. Throws FormatError for a foreign handle. */
+  /** Attaches the calling thread, with this thread's view of the machine. Throws FormatError for a foreign handle. */
   static attach(machine: Machine, handle: Sun4vPlatformHandle): Sun4vPlatform {
     const state = SharedState.attach("a sun4v platform", handle, HANDLE);
     const parts = partsOf(machine, handle.iotsb, state, handle.table.window.entries);
@@ -160,7 +183,7 @@ export class Sun4vPlatform extends TablePlatform {
   /**
    * Returns the window to the hypervisor. Afterwards every use of it throws, on all threads, and an IOTSB's memory belongs to the guest
    * again. Call it when no other thread uses the table. Throws IovaError "in-use" while ranges are live, and "platform-refused" if the
-   * hypervisor refuses: then it can be called again.
+   * hypervisor refuses; the call can then be repeated.
    */
   remove(): void {
     this.#calls.checkThere();

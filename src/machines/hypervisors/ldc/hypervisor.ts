@@ -25,15 +25,15 @@ import { MapIn } from "./map-in.ts";
 /** Options of `LdcHypervisor.create`. */
 export interface LdcHypervisorOptions
   extends Pick<SoftwareMachineOptions, "threads" | "faultRecords" | "busyMilliseconds"> {
-  /** Memory of end 0's domain in bytes: a multiple of 8 KiB. */
+  /** Memory of end 0's domain in bytes: a multiple of 8192, up to 4 GiB. */
   readonly memoryBytes: number;
-  /** Memory of end 1's domain in bytes. Default 64 KiB. */
+  /** Memory of end 1's domain in bytes: a multiple of 4096. Default 65,536. */
   readonly otherMemoryBytes?: number;
   /** Names of users at end 1. Default: one user, "device0". */
   readonly devices?: readonly string[];
 }
 
-/** Post it to another thread and attach there. Structured-cloneable. */
+/** Handle of an LDC hypervisor, structured-cloneable: post it to another thread and call `LdcHypervisor.attach` there. */
 export interface LdcHypervisorHandle {
   /** @internal */
   readonly machines: readonly [SoftwareMachineHandle, SoftwareMachineHandle];
@@ -41,8 +41,15 @@ export interface LdcHypervisorHandle {
   readonly state: SharedBuffer;
 }
 
-/** One thread's view. */
+/**
+ * The hypervisor of a logical domain channel between two domains, each with its own memory (UltraSPARC Virtual Machine Specification,
+ * "Logical Domain Channel services"). As a DmaMachine it is the machine of end 0. Its devices are users at end 1, which copy memory that end
+ * 0 exports. `LdcPlatform` has an example.
+ *
+ * One object is one thread's view: post `handle`, and `attach` in each other thread.
+ */
 export class LdcHypervisor implements DmaMachine {
+  /** Handle for other threads. */
   readonly handle: LdcHypervisorHandle;
   /**
    * The two ends of the channel: the exporting guest, and the importing one.
@@ -114,7 +121,10 @@ export class LdcHypervisor implements DmaMachine {
     return new LdcHypervisor([first, second], buffer, layout);
   }
 
-  /** A view for the calling thread. Throws FormatError for a foreign handle, IovaError if all thread numbers are taken. */
+  /**
+   * Attaches the calling thread. `crew`: this thread's view of the machine's crew; default: the thread joins the crew. Throws FormatError
+   * for a foreign handle, and IovaError "no-thread-slot" if all numbers of the crew are taken.
+   */
   static attach(handle: LdcHypervisorHandle, crew?: Crew): LdcHypervisor {
     checkHandle("an LDC hypervisor", handle, { state: "shared", machines: "list" });
     const { length } = handle.machines;
@@ -130,25 +140,25 @@ export class LdcHypervisor implements DmaMachine {
   get memory(): PhysicalMemory {
     return this.#machines[0].memory;
   }
-  /** There are no registers. */
+  /** Registers of end 0: the domain has none, so every access throws InvalidArgumentError. */
   get registers(): Registers {
     return this.#machines[0].registers;
   }
   get crew(): Crew {
     return this.#machines[0].crew;
   }
-  /** This thread's number. */
+  /** This thread's number in the crew. */
   get thread(): number {
     return this.#machines[0].thread;
   }
-  /** Refused copies of end 0's memory. */
+  /** Takes the refused copies of end 0's memory, oldest first. */
   faults(): readonly Fault[] {
     return this.#machines[0].faults();
   }
 
   /**
-   * A user at end 1, which copies by cookies through the hypervisor. Its addresses and lengths need not be multiples of 8: it has a buffer
-   * for the rest.
+   * The user at end 1 with this name or number. It copies by cookies through the hypervisor. Its addresses and lengths need not be multiples
+   * of 8: it has a buffer for the rest. While the link is not up, its copies return false. Throws InvalidArgumentError for an unknown user.
    */
   device(which: string | number): DmaMaster {
     const device = this.#machines[0].device(which);
@@ -160,14 +170,14 @@ export class LdcHypervisor implements DmaMachine {
     };
   }
 
-  /** Closes this thread's views. A second call does nothing, since the number may belong to another thread by then. */
+  /** Closes this thread's views of both domains. A second call does nothing, because the number may belong to another thread by then. */
   close(): void {
     if (!this.#open) return;
     this.#open = false;
     for (const machine of this.#machines) machine.close();
   }
 
-  /** `using` ends it as `close` does. */
+  /** Calls `close`, at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close();
   }

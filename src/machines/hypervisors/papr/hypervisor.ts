@@ -54,53 +54,53 @@ const PEERS_END_PAGE = 2 ** (46 - 12);
 
 /** Options of `PaprHypervisor.create`. */
 export interface PaprHypervisorOptions {
-  /** The guest's memory in bytes: a multiple of 4096. The machine has more memory, for the hypervisor. */
+  /** Largest size of the guest's memory, in bytes: a multiple of 4096, up to 4 GiB. The machine has more memory, for the hypervisor. */
   readonly memoryBytes: number;
-  /** The part of it that the guest has at boot; the rest can be added later. Default: all. */
+  /** Size of the guest's memory at boot, in bytes: 0 .. `memoryBytes`. `setMemoryBytes` changes it. Default: all. */
   readonly bootMemoryBytes?: number;
-  /** Default "papr". */
+  /** Hypervisor whose checks and codes the model follows (docs/papr-personalities.md). Default "papr". */
   readonly personality?: PersonalityName;
-  /** Names of the guest's devices. Default: one device. */
+  /** Names of the guest's devices, each once. Default: one device, "device0". */
   readonly devices?: readonly string[];
-  /** Default 32. */
+  /** Limit of attached threads: 1 .. 256. Default 32. */
   readonly threads?: number;
-  /** Partitions, each with a default window. Devices begin in partition 0. Default 1. */
+  /** Number of PEs, each with a default window: 1 .. 128. Devices begin in partition 0. Default 1. */
   readonly partitions?: number;
-  /** The default window. Default: 1 GiB at 0x80000000, of 4 KiB pages. */
+  /** Bus address of the default windows, in bytes. Default 0x80000000. */
   readonly base?: bigint;
-  /** log2 of the bytes of the default window's IO pages. Default: 12. */
+  /** IO page size of the default windows as log2 of bytes: 12, 16, 21, 24, 25, 26, 27, 28 or 34. Default 12. */
   readonly pageShift?: number;
-  /** A power of two. */
+  /** Entries of each default window: a power of two up to 2^30. Default: those of 1 GiB. */
   readonly entries?: number;
-  /** Whether H_STUFF_TCE and H_PUT_TCE_INDIRECT exist. Default true. */
+  /** True if H_STUFF_TCE and H_PUT_TCE_INDIRECT exist. Default true. */
   readonly multiTce?: boolean;
   /** Options of dynamic windows. Default: no dynamic windows. */
   readonly dynamicWindows?: DynamicWindowOptions;
-  /** Whether EEH services exist. A fault freezes a PE only after the guest has switched EEH on. Default true. */
+  /** True if the EEH services exist. A fault freezes a PE only after the guest has enabled EEH. Default true. */
   readonly eeh?: boolean;
-  /** Whether TCEs may lead to registers of peers: addresses from the end of the machine's memory up to 2^46. Default true. */
+  /** True if TCEs may lead to registers of peers: addresses from the end of the machine's memory up to 2^46. Default true. */
   readonly peers?: boolean;
-  /** Injected answers of every thread's view, from its first call on. */
+  /** Injected answers of each thread's view, from its first call on. Default: none. */
   readonly inject?: readonly InjectedAnswer[];
-  /** Options of the machine below. */
+  /** Options of the software machine below. */
   readonly machine?: Pick<SoftwareMachineOptions, "iotlb" | "busyMilliseconds" | "faultRecords">;
 }
 
-/** Dynamic windows of a partition. */
+/** Dynamic windows of each partition (LoPAPR, "ibm,create-pe-dma-window"). */
 export interface DynamicWindowOptions {
-  /** Most windows of a partition, including the default one. Default 2. */
+  /** Largest number of windows of a partition, including the default one: 1 .. 16. Default 2. */
   readonly slots?: number;
-  /** log2 of their page sizes in bytes. Default: all of the specification. */
+  /** Page sizes of dynamic windows as log2 of bytes. Default: all of the specification (12, 16, 21, 24 .. 28, 34). */
   readonly pageShifts?: readonly number[];
-  /** Size of the largest window in TCEs. Default 2^20. */
+  /** Entries of the largest window: 1 .. 2^31 − 1. Default 2^20. */
   readonly largestWindow?: number;
-  /** Bus address of the first dynamic window. Default 2^59. */
+  /** Bus address of the first dynamic window, in bytes: a multiple of the largest page size. Default 2^59. */
   readonly base?: bigint;
-  /** Whether the service exists that restores the default window. Default true. */
+  /** True if the service exists that restores the default window. Default true. */
   readonly reset?: boolean;
-  /** Whether they have low bus addresses, for devices with fewer than 64 address bits. Default false. */
+  /** True if dynamic windows have low bus addresses, for devices with fewer than 64 address bits. Default false. */
   readonly limitedAddressing?: boolean;
-  /** The hypervisor's memory for their tables in bytes. Default: room for the largest table in each slot. */
+  /** Hypervisor's memory for the tables of dynamic windows, in bytes: 4096 .. 2^31. Default: room for the largest table in each slot. */
   readonly memoryBytes?: number;
 }
 
@@ -122,7 +122,7 @@ interface Setup {
   readonly inject: readonly InjectedAnswer[];
 }
 
-/** Structured-cloneable: post it to another thread and `PaprHypervisor.attach` there. */
+/** Handle of a PAPR hypervisor, structured-cloneable: post it to another thread and call `PaprHypervisor.attach` there. */
 export interface PaprHypervisorHandle {
   /** @internal */
   readonly machine: SoftwareMachineHandle;
@@ -134,22 +134,32 @@ export interface PaprHypervisorHandle {
   readonly setup: Setup;
 }
 
-/** A call that KVM leaves to user space. */
+/** A hypercall that KVM leaves to user space. */
 export interface UserSpaceCall {
   /** Number of the hypercall. */
   readonly number: number;
-  /** Arguments, and after the call the results. */
+  /** Arguments of the call. Results replace them. */
   readonly args: BigUint64Array;
 }
 
-/** One thread's view: a processor of the guest. */
+/**
+ * The hypervisor of a pseries guest, on the software machine: a guest with memory, devices and hypercalls, without registers (LoPAPR,
+ * "H_PUT_TCE" and the RTAS services for windows and EEH). `PseriesPlatform` has an example.
+ *
+ * TCE tables lie above the guest's memory, where neither the guest nor its TCEs reach. One object is one thread's view, a processor of the
+ * guest: post `handle`, and `attach` in each other thread.
+ */
 export class PaprHypervisor implements DmaMachine {
+  /** Handle for other threads. */
   readonly handle: PaprHypervisorHandle;
   /** The guest's memory. */
   readonly memory: PhysicalMemory;
   readonly registers: Registers;
   readonly hypercall: Hypercall;
-  /** Answers calls that KVM leaves to user space: returns the code that the guest gets, and stores results in the arguments. */
+  /**
+   * Answers calls that KVM leaves to user space (personality "kvm"): returns the guest's code and stores results in the arguments. Each
+   * thread's view has its own. Default: answers H_PARAMETER.
+   */
   userSpace: (call: UserSpaceCall) => number = () => H_PARAMETER;
   /** The machine below, for tests that look behind the guest. */
   readonly machine: SoftwareMachine;
@@ -237,14 +247,20 @@ export class PaprHypervisor implements DmaMachine {
     return hypervisor;
   }
 
-  /** A view for the calling thread. Throws FormatError for a foreign handle. */
+  /**
+   * Attaches the calling thread. `crew`: this thread's view of the machine's crew; default: the thread joins the crew. Throws FormatError
+   * for a foreign handle, and IovaError "no-thread-slot" if all numbers of the crew are taken.
+   */
   static attach(handle: PaprHypervisorHandle, crew?: Crew): PaprHypervisor {
     checkHandle("a PAPR hypervisor", handle, { machine: "object", state: "shared", pages: "object", setup: "object" });
     attachState(handle.state, geometryOf(handle.setup));
     return new PaprHypervisor(handle, SoftwareMachine.attach(handle.machine, crew));
   }
 
-  /** The device tree's properties for the devices that are in a partition now. */
+  /**
+   * The device tree's DMA properties of a partition, with the devices that are in it now. Throws InvalidArgumentError for an unknown
+   * partition.
+   */
   properties(partition: number): DmaProperties {
     const { machine, setup } = this.handle;
     checkInteger("partition", partition, 0, setup.partitions - 1);
@@ -264,17 +280,17 @@ export class PaprHypervisor implements DmaMachine {
     };
   }
 
-  /** Replaces this view's injected answers and restarts their counts. */
+  /** Replaces this view's injected answers and restarts their counts. Throws InvalidArgumentError for numbers out of range. */
   inject(answers: readonly InjectedAnswer[]): void {
     this.#injector = new Injector(answers);
   }
 
-  /** Number of calls with this number that this view has made. */
+  /** Number of hypercalls with this number that this view has made. */
   callsOf(number: number): number {
     return this.#counts.get(number) ?? 0;
   }
 
-  /** Sums over all threads since the machine was created. */
+  /** Counts since the machine was created, summed over all threads. */
   statistics(): HypervisorStatistics {
     const geometry = geometryOf(this.handle.setup);
     let hypercalls = 0;
@@ -283,7 +299,10 @@ export class PaprHypervisor implements DmaMachine {
     return { invalidations: this.machine.statistics().invalidations, hypercalls };
   }
 
-  /** Sets the guest's memory to [0, bytes), to which TCEs may lead. At most `memoryBytes`. */
+  /**
+   * Sets the guest's memory, to which TCEs may lead, to [0, bytes), rounded down to a multiple of 4096. At most the option `memoryBytes`;
+   * more throws InvalidArgumentError.
+   */
   setMemoryBytes(bytes: number): void {
     checkInteger("memory of the guest in bytes", bytes, 0, this.handle.setup.memoryBytes);
     store(this.#words, HEADER.memoryPages, Math.floor(bytes / PAGE_BYTES));
@@ -312,7 +331,7 @@ export class PaprHypervisor implements DmaMachine {
     this.machine.close();
   }
 
-  /** `using` ends it as `close` does. */
+  /** Calls `close`, at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close();
   }

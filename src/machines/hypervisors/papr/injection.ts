@@ -5,15 +5,15 @@
 import { checkInteger } from "../../../units/errors.ts";
 import { FailureSchedule, type FailureScheduleOptions } from "../../../units/failure-schedule.ts";
 
-/** An answer that replaces a call, and the schedule of the matching calls. */
+/** An answer that replaces hypercalls, and the schedule of the replaced calls. */
 export interface InjectedAnswer extends FailureScheduleOptions {
-  /** The call's number. Default: any. */
+  /** Number of the hypercall. Default: any. */
   readonly call?: number;
-  /** For H_RTAS, the token of the service. Default: any. */
+  /** Token of the service, for H_RTAS. Default: any. */
   readonly token?: number;
-  /** The code; for H_RTAS, the status of the service. */
+  /** Code that the call returns; for H_RTAS, the status of the service. */
   readonly answer: number;
-  /** Entries that the call writes before it fails. Default 0. */
+  /** Entries that the call writes before it fails: 0 .. 512. Default 0. */
   readonly written?: number;
 }
 

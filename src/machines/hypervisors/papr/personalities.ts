@@ -5,7 +5,7 @@
 import { H_PARAMETER, H_SUCCESS, H_TOO_HARD, TCES_PER_CALL } from "../../../platforms/pseries/papr.ts";
 import { InvalidArgumentError } from "../../../units/errors.ts";
 
-/** Which hypervisor the model answers as: PAPR as it is written, KVM, or QEMU (docs/papr-personalities.md). */
+/** Hypervisors of pseries guests, which differ in checks and codes: PAPR's text, KVM, QEMU (docs/papr-personalities.md). */
 export type PersonalityName = "papr" | "kvm" | "qemu";
 
 /** Result of a check that the hypervisor does not make: the call continues. */

@@ -83,13 +83,13 @@ const VERSION = 1;
 /** Options of `Sun4vHypervisor.create`. */
 export interface Sun4vHypervisorOptions
   extends Pick<SoftwareMachineOptions, "devices" | "threads" | "iotlb" | "faultRecords" | "busyMilliseconds"> {
-  /** Memory of the whole machine in bytes: a multiple of 8 KiB. The table of the legacy window lies at its end. */
+  /** Memory of the whole machine in bytes: a multiple of 8192, up to 4 GiB. The table of the legacy window lies at its end. */
   readonly memoryBytes: number;
-  /** Entries of the legacy window, 0 (no legacy window) .. 262,144; default 262,144, which is 2 GiB. */
+  /** Entries of the legacy window: 0 (no legacy window) .. 262,144 (2 GiB). Default 262,144. */
   readonly legacyEntries?: number;
 }
 
-/** Post it to another thread and attach there. Structured-cloneable. */
+/** Handle of a sun4v hypervisor, structured-cloneable: post it to another thread and call `Sun4vHypervisor.attach` there. */
 export interface Sun4vHypervisorHandle {
   /** @internal */
   readonly machine: SoftwareMachineHandle;
@@ -97,8 +97,15 @@ export interface Sun4vHypervisorHandle {
   readonly state: SharedBuffer;
 }
 
-/** One thread's view: the guest's machine and, for tests, the hypervisor. */
+/**
+ * A sun4v hypervisor on the software machine: a guest with memory, devices and hypercalls (UltraSPARC Virtual Machine Specification, "PCI
+ * I/O services"). All devices have the legacy window; those that are bound to the IOTSB have the ATU's window too. `Sun4vPlatform` has an
+ * example.
+ *
+ * One object is one thread's view: post `handle`, and `attach` in each other thread.
+ */
 export class Sun4vHypervisor implements DmaMachine {
+  /** Handle for other threads. */
   readonly handle: Sun4vHypervisorHandle;
   /**
    * Fault injection for calls.
@@ -106,7 +113,7 @@ export class Sun4vHypervisor implements DmaMachine {
    * @internal
    */
   readonly injection: CallInjection;
-  /** Real memory [0, guestBytes) belongs to the guest. */
+  /** Size of the guest's real memory in bytes: [0, guestBytes) belongs to the guest, memory above it to the hypervisor. */
   readonly guestBytes: number;
   /** The guest's memory. */
   readonly memory: PhysicalMemory;
@@ -174,18 +181,18 @@ export class Sun4vHypervisor implements DmaMachine {
     return new Sun4vHypervisor(SoftwareMachine.attach(handle.machine, crew), handle.state);
   }
 
-  /** There are no registers. */
+  /** Registers of the machine: a sun4v guest has none, so every access throws InvalidArgumentError. */
   get registers(): Registers {
     return this.machine.registers;
   }
   get crew(): Crew {
     return this.machine.crew;
   }
-  /** This thread's number. */
+  /** This thread's number in the crew. */
   get thread(): number {
     return this.machine.thread;
   }
-  /** Sums over all threads since the machine was created. */
+  /** Counts since the machine was created, summed over all threads. */
   statistics(): HypervisorStatistics {
     return { invalidations: this.machine.statistics().invalidations, hypercalls: this.injection.calls };
   }
@@ -200,12 +207,15 @@ export class Sun4vHypervisor implements DmaMachine {
     this.machine.close();
   }
 
-  /** `using` ends it as `close` does. */
+  /** Calls `close`, at the end of a `using` block. */
   [Symbol.dispose](): void {
     this.close();
   }
 
-  /** A guest's call; see services.ts. Returns EBADTRAP for an unknown call. */
+  /**
+   * A hypercall of the guest. Returns its status: 0 (EOK), or an error status; 7 (EBADTRAP) for an unknown call. Throws IovaError after
+   * `close`.
+   */
   readonly hypercall = (number: number, args: BigUint64Array): number => {
     if (!this.#open) throw closed();
     const injected = this.injection.begin();
