@@ -1,4 +1,4 @@
-/** Tests of what is compared with what. */
+/** Tests of the comparison with a base: which cells are compared. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -26,7 +26,7 @@ test("a cell is compared with the base's cell of the same name", () => {
   for (const [own, twin] of twins) assert.deepEqual(twin, { cell: own, player: "base" });
 });
 
-test("a cell that the base does not have, or that does other work there, is not compared", () => {
+test("a cell that the base lacks, or that does other work there, is not compared", () => {
   const cell = cells[0] as Cell;
   const expected = single.cells(QUICK, 1).slice(1).map(nameOf);
   const renamed = altered(cell, (one) => ({ ...one, row: "of another name" }));

@@ -1,6 +1,6 @@
 /**
  * A build whose cells are played: this one, or the *base*, that of another clone, which this one is compared with. A build's cells are
- * played by its own drivers in its own worker threads; only when to play, and what becomes of the times, is decided here.
+ * played by its own drivers in its own worker threads; this harness decides when they play, and evaluates the times.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -19,7 +19,7 @@ export interface Build {
   readonly quick: Scale;
   /** The file of its worker threads. */
   readonly worker: URL;
-  /** The commit, as git describes it, and the form if it is not that of users; undefined where git can't tell. */
+  /** The commit, as git describes it, with the form if it is not that of users; undefined without git. */
   readonly commit: string | undefined;
 }
 
@@ -83,19 +83,19 @@ function fileIn(clone: string, form: Form, bundled: string, unbundled: string): 
   return form === "bundled" && existsSync(path) ? path : join(resolve(clone), unbundled);
 }
 
-/** The build's case of this name. Throws when it has none. */
+/** The build's case of this name. Throws if it has no such case. */
 export function caseOf({ cases }: Build, name: string): BenchCase {
   const found = cases.find((benchCase) => benchCase.name === name);
   if (found === undefined) throw new Error(`no case ${name}; there are ${cases.map((one) => one.name).join(", ")}`);
   return found;
 }
 
-/** What this build is compared with. */
+/** The base of a run: the build that this one is compared with. */
 export interface Base {
   readonly build: Build;
   /**
-   * For cells of this build what they are compared with: the base's cell of the same name, which does the same work, played by the base's
-   * code; or, where the base lacks the cell, ours over the base's allocator, if our driver can do that.
+   * The counterparts of this build's cells: the base's cell of the same name and the same work, played by the base's code; or, if the
+   * base lacks the cell, our cell over the base's allocator, if our driver supports that.
    */
   readonly twins: ReadonlyMap<Cell, Twin>;
 }
@@ -121,7 +121,7 @@ export function baseFor(cells: readonly Cell[], build: Build, quick: boolean, se
   return { build, twins: new Map(pairs.filter((pair): pair is [Cell, Twin] => pair[1] !== undefined)) };
 }
 
-/** What the cell is called in messages. */
+/** The cell's name in messages. */
 export function nameOf(cell: Cell): string {
   return `${cell.case}: ${cell.row}, ${cell.at}`;
 }

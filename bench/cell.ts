@@ -1,5 +1,5 @@
 /**
- * The words of the benchmarks, as types.
+ * The terms of the benchmarks, as types.
  *
  * A *case* is a question ("what does a pair of alloc and free cost in a table that is n % full?"). It has *cells*: one for each
  * *subject* (an allocator: the table's row) and each circumstance (`at`: the table's column). A cell is *played* by one or
@@ -11,7 +11,7 @@ import type { Player } from "./player.ts";
 import type { Scale } from "./scale.ts";
 import type { SubjectName } from "./subjects.ts";
 
-/** What a cell's players have to do. Structured-cloneable; each case uses what it needs. */
+/** The work of a cell's players. Structured-cloneable; each case uses the fields that it needs. */
 export interface Work {
   readonly subject: SubjectName;
   /** Entries of the table. */
@@ -24,11 +24,11 @@ export interface Work {
   readonly slices: number;
   /** Operations in each. */
   readonly operations: number;
-  /** Of the victims and lengths: the same for every subject and repetition, so that results can be compared. */
+  /** Seed of the victims and lengths: the same for every subject and repetition, so that results can be compared. */
   readonly seed: number;
-  /** Elements of a scatterlist, live ranges of the dead thread: what else the circumstance is made of. */
+  /** A parameter of the column: elements of a scatterlist, live ranges of the dead thread. */
   readonly amount?: number;
-  /** What else tells the cells of a case apart. */
+  /** A further name that distinguishes the cells of a case. */
   readonly variant?: string;
   /** Thread slots of the allocator, where a cell has more threads than is usual. */
   readonly threads?: number;
@@ -44,26 +44,26 @@ export interface Cell {
   readonly at: string;
   readonly threads: number;
   readonly work: Work;
-  /** Its driver can play the pooled allocator of another build (`Work.build`), so that a base without such a cell can be compared. */
+  /** The driver can play the pooled allocator of another build (`Work.build`), for the comparison with a base that lacks the cell. */
   readonly playsAnyBuild?: true;
 }
 
-/** What one player has measured. */
+/** Measurements of one player. */
 export interface Played {
   readonly slices: Slices;
   /** Operations in each slice. */
   readonly operations: number;
-  /** Digest of all answers; undefined where they depend on how threads meet. */
+  /** Digest of all results; undefined if they depend on the order of threads. */
   readonly hash: number | undefined;
-  /** Digest of the first answers, of as many as the slowest subject gives. Two subjects that choose alike agree in it. */
+  /** Digest of the first results, as many as the slowest subject computes. Equal for two subjects with the same strategy. */
   readonly openingHash?: number;
-  /** Other numbers, by the metric's key. Players of one cell give different ones. */
+  /** Other numbers, by the metric's key. No key is given by two players of a cell. */
   readonly values?: Readonly<Record<string, number>>;
 }
 
 /** A number that a case measures. */
 export interface Metric {
-  /** Of a value that players give, or of several, with + between them: their sum. */
+  /** Key of a value of the players, or several keys with + between them: the metric is their sum. */
   readonly key: string;
   /** With its unit. */
   readonly title: string;
@@ -72,20 +72,20 @@ export interface Metric {
 
 export interface BenchCase {
   readonly name: string;
-  /** The question, and how it is answered: for `--list` and above the table. */
+  /** The question and the method, for `--list` and above the table. */
   readonly about: string;
-  /** The first is the main one: ratios are made of it. "ns" is the time of an operation. */
+  /** The first one is the main metric: ratios use it. "ns" is the time of an operation. */
   readonly metrics: readonly Metric[];
-  /** One operation, in the singular: what "ns" is the time of. */
+  /** Name of one operation, in the singular, for the metric "ns". */
   readonly operation: string;
   cells(scale: Scale, seed: number): readonly Cell[];
-  /** Made once for all cells that are alike in it, on the main thread; structured-cloneable. */
+  /** Input of the players, made once for all cells with the same key, on the main thread; structured-cloneable. */
   readonly input?: { readonly key: (work: Work) => string; readonly make: (work: Work) => unknown };
-  /** What a player does, on its thread. */
+  /** Plays a cell, on a player's thread. */
   play(work: Work, player: Player): Promise<Played>;
 }
 
-/** The metric's number; undefined where a value lacks. */
+/** The metric's number; undefined if a value is missing. */
 export function metricOf(values: Played["values"], key: string): number | undefined {
   const parts = key.split("+").map((part) => values?.[part]);
   return parts.every((part) => part !== undefined) ? parts.reduce((sum, part) => sum + part, 0) : undefined;

@@ -1,4 +1,4 @@
-/** Plays one player of a cell whenever the harness says so, and posts what it has measured. */
+/** Plays one player of a cell for each assignment of the harness, and posts its measurements. */
 import { parentPort } from "node:worker_threads";
 import type { SharedBuffer } from "../src/shared/memory.ts";
 import { caseNamed } from "./cases/index.ts";
@@ -15,9 +15,9 @@ export interface Assignment {
   readonly words: SharedBuffer;
 }
 
-/** What the harness sends: a part to play, or what another player of the cell wants this one to have. */
+/** Messages from the harness: an assignment, or a value that another player of the cell shares. */
 export type ToWorker = { readonly assignment: Assignment } | { readonly shared: unknown };
-/** What it gets: something for the other players, or in the end what was measured, or why nothing was. */
+/** Messages to the harness: a value for the other players, the measurements, or an error. */
 export type FromWorker = { readonly shared: unknown } | { readonly played: Played } | { readonly failed: unknown };
 
 const port = parentPort;

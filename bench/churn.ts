@@ -1,10 +1,10 @@
 /**
- * What the benchmarks do to an allocator.
+ * The workload of the benchmarks.
  *
  * A pair frees a victim, drawn at random among the live ranges, and allocates as many pages in its place. So no request can fail,
- * and the table stays as full as it was made: filled first, then given back at random, which spreads the holes. All times
- * are of such pairs, with the driver in them (drawing the victim, the table of live ranges, the digest of the answers); what
- * the driver costs alone is the subject "nothing".
+ * and the table keeps its fill. The table is filled first, then thinned at random, which spreads the holes. All times
+ * are of such pairs and include the driver (drawing the victim, the table of live ranges, the digest of the results). The
+ * subject "nothing" is the driver alone.
  */
 import { PooledAllocator } from "../src/allocator/pooled-allocator.ts";
 import type { Work } from "./cell.ts";
@@ -30,7 +30,7 @@ export function seedOf(seed: number, slice: number): number {
 /** A number that Math.floor(unsigned random · scale) turns into 0 .. below − 1. */
 const scaleTo = (below: number): number => below / 2 ** 32;
 
-/** Fills an arena with single pages. The answers, in order. */
+/** Fills an arena with single pages. Returns them in order. */
 export function fillPages(subject: Subject, arena: number): Int32Array {
   const live = new Int32Array(arena);
   for (let i = 0; i < arena; i++) {
@@ -40,7 +40,7 @@ export function fillPages(subject: Subject, arena: number): Int32Array {
   return live;
 }
 
-/** Gives pages back at random until `percent` of them are left. The live ones. */
+/** Frees pages at random until `percent` of them are left. Returns the live ones. */
 export function thinPages(subject: Subject, pages: Int32Array, percent: number, seed: number): Int32Array {
   const keep = Math.max(1, Math.round((pages.length * percent) / 100));
   let random = seedOf(seed, -2);
@@ -96,14 +96,14 @@ export function churnPagesTimed(
   }
 }
 
-/** Ranges that are given back last: a cache begins with these, two or three of a length. */
+/** Ranges that are freed last, so that a cache starts with two or three of each length. */
 const SPARE = 64;
 
 /** A prepared table. Structured-cloneable. */
 export interface MixState {
   readonly firsts: Int32Array;
   readonly counts: Int32Array;
-  /** The last `SPARE` of them are to be freed once they are placed. */
+  /** The last `SPARE` of them are freed after all are placed. */
   readonly spare: number;
 }
 
@@ -114,8 +114,8 @@ function drawLength(random: number): number {
 }
 
 /**
- * A mix in a table of its own, in the state that it comes to: filled, given back at random down to `fillPercent`, then churned
- * until each live range has been freed four times in the mean. Found by the pooled allocator with one pool, which is next fit.
+ * A mix in a table of its own, in its steady state: filled, freed at random down to `fillPercent`, then churned
+ * until each live range has been freed four times on average. Made by the pooled allocator with one pool, which is next fit.
  */
 export function prepareMix(work: Work): MixState {
   const { entries, fillPercent, seed } = work;

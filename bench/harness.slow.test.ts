@@ -1,4 +1,4 @@
-/** Tests of how cells are played and judged. */
+/** Tests of playing and judging cells. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -20,7 +20,7 @@ const measured = (hash: number | undefined): Measured => ({
 });
 const cell = CASES[0]?.cells(QUICK, 1)[0] as Cell;
 
-test("repetitions that gave different answers are no result", () => {
+test("repetitions with different digests are an InvalidResult", () => {
   assert.throws(
     () => checked({ cell, measured: [measured(1), measured(1), measured(2)] }),
     (error: Error) =>
@@ -30,7 +30,7 @@ test("repetitions that gave different answers are no result", () => {
   checked({ cell, measured: [measured(undefined), measured(undefined)] });
 });
 
-test("a player that fails ends the run with the cell's name, also when the other one waits for it", async () => {
+test("a player that fails ends the run with the cell's name, also if the other player waits for it", async () => {
   const threads = CASES.find(({ name }) => name === "threads")?.cells(QUICK, 1) ?? [];
   const two = threads.find(({ row, at }) => row === "pooled" && at === "2 threads, own pools") as Cell;
   // Pools of half the size: the fill does not fit, and thread 0 notices when thread 1 has not begun.
@@ -42,7 +42,7 @@ test("a player that fails ends the run with the cell's name, also when the other
   );
 });
 
-test("a run that fails ends its threads, those too that wait for their next part: the process can end", () => {
+test("a run that fails ends all its threads, also idle ones, so that the process exits", () => {
   const threads = CASES.find(({ name }) => name === "threads")?.cells(QUICK, 1) ?? [];
   const fine = threads.filter(({ threads: players }) => players === 2).slice(0, 4);
   const broken: Cell = { ...cell, at: "broken", work: { ...cell.work, entries: 1024, arena: 2048 } };
@@ -62,7 +62,7 @@ test("a run that fails ends its threads, those too that wait for their next part
   assert.equal(status, 0, "it did not end within a minute");
 });
 
-test("every target asks for cells and metrics that a full run has", () => {
+test("every target uses cells and metrics of a full run", () => {
   const cells = new Set(
     CASES.flatMap((benchCase) =>
       benchCase
@@ -95,7 +95,7 @@ test("a target is missed by its share of the bound, in its direction", () => {
   assert.equal(missedBy(bound("at least"), 9), 0.09999999999999998);
 });
 
-test("no two cells of a case bear one name", () => {
+test("cells of a case have distinct names", () => {
   for (const scale of [FULL, QUICK]) {
     for (const benchCase of CASES) {
       const names = benchCase.cells(scale, 1).map(({ row, at }) => `${row}, ${at}`);

@@ -1,7 +1,7 @@
 /**
- * Plays cells: every cell once per repetition, in an order that is drawn anew each time, each by worker threads made for it. So
- * whatever slows the machine down for a while hits all subjects alike, and no subject runs in an isolate that another
- * has shaped. One cell runs at a time. Where there is a base, its cell of the same name is played just before or just after.
+ * Plays cells: every cell once per repetition, in a new random order each time, in worker threads made for it. A slow
+ * phase of the machine therefore affects all subjects alike, and no subject runs in an isolate that another one has warmed up.
+ * One cell runs at a time. With a base, its cell of the same name is played just before or just after.
  */
 import { Worker } from "node:worker_threads";
 import { createShared } from "../src/shared/memory.ts";
@@ -13,7 +13,7 @@ import { fold } from "./measure.ts";
 import { CELL_WORDS } from "./player.ts";
 import { rateTogether, timeUndisturbed } from "./rate.ts";
 
-/** What a cell came to in one repetition. */
+/** Results of a cell in one repetition. */
 export interface Measured {
   /** By metric: "ns", "rate", QUIET and the case's own. */
   readonly values: Readonly<Record<string, number>>;
@@ -24,37 +24,37 @@ export interface Measured {
   readonly openingHash: number | undefined;
 }
 
-/** Of one thread: nanoseconds of an operation in a slice that little else has disturbed. */
+/** Metric of one thread: nanoseconds of an operation in a slice that other processes hardly disturbed. */
 export const QUIET = "quiet ns";
 
-/** A cell and what it came to, one for each repetition. */
+/** A cell and its results, one for each repetition. */
 export interface Result {
   readonly cell: Cell;
   readonly measured: readonly Measured[];
-  /** What the base's cell of the same name came to, beside each of them; undefined without one. */
+  /** Results of the base's cell of the same name, one beside each of ours; undefined without a base. */
   readonly base?: readonly Measured[];
 }
 
-/** A cell that ended badly, or whose answers differ from one repetition to the next. */
+/** A cell that failed, or whose digests differ between repetitions. */
 export class InvalidResult extends Error {}
 
-/** No cell takes nearly as long. */
+/** Time limit of a cell; every cell takes much less. */
 const LIMIT_MS = 120_000;
 
 export interface PlayOptions {
   readonly repetitions: number;
   readonly seed: number;
-  /** What to compare this build with. */
+  /** The build to compare this one with. */
   readonly base?: Base | undefined;
-  /** Play all cells in the same threads: faster, and the times mean nothing. */
+  /** True: all cells run in the same threads. This is faster, and the times are meaningless. */
   readonly reuseThreads: boolean;
-  /** What is measured. Default: this build, bundled. */
+  /** The build to measure. Default: this build, bundled. */
   readonly build?: Build;
-  /** Told before each cell: how many are done, of how many. */
+  /** Called before each cell with the number of finished cells and of all cells. */
   readonly progress: (done: number, all: number, cell: Cell) => void;
 }
 
-/** A cell of one build, and what it has come to so far. */
+/** A cell of one build, and its results so far. */
 interface Part {
   readonly stage: Stage;
   readonly cell: Cell;
@@ -82,7 +82,7 @@ export async function playAll(cells: readonly Cell[], options: PlayOptions): Pro
       }
     }
   } finally {
-    // After a cell that failed, too: a thread that waits for its next part keeps the process alive for ever.
+    // Also after a failed cell: an idle thread would keep the process alive.
     await Promise.all([ours.end(), theirs?.end()]);
   }
   return all.map(([own, twin]) => {
@@ -118,7 +118,7 @@ class PlayerThread {
     this.#worker.on("error", (error) => this.#settle?.reject(error));
     this.#worker.on("exit", (code) => this.#settle?.reject(new Error(`a player ended with code ${code}`)));
   }
-  /** `share` is called with what the player has for the others. */
+  /** Plays one cell. `share` is called with a value of the player for the others. */
   play(assignment: Assignment, share: (value: unknown) => void): Promise<Played> {
     this.#share = share;
     return new Promise((resolve, reject) => {
@@ -137,14 +137,14 @@ class PlayerThread {
   }
 }
 
-/** Where a build's cells are played: in new threads for each cell, or, where times do not matter, in the same ones again. */
+/** The worker threads of a build: new ones for each cell or, if times do not matter, the same ones. */
 class Stage {
   readonly #build: Build;
   readonly #reuse: boolean;
   /** Follows the names of its cells in messages. */
   readonly #note: string;
   readonly #idle: PlayerThread[] = [];
-  /** What cells that are alike have in common, by its key. */
+  /** Inputs that cells share, by key. */
   readonly #inputs = new Map<string, unknown>();
 
   constructor(build: Build, reuse: boolean, note: string) {
@@ -177,7 +177,7 @@ class Stage {
       await this.#giveBack(threads);
       return measured;
     } catch (error) {
-      // The other player may wait for this one for ever.
+      // The other player may be waiting for the failed one.
       await endAll(threads);
       throw this.#invalid(cell, error);
     } finally {
@@ -213,7 +213,7 @@ async function endAll(threads: readonly PlayerThread[]): Promise<void> {
   await Promise.all(threads.map((thread) => thread.end()));
 }
 
-/** One measurement of what the players of a cell have measured. */
+/** Combines the measurements of a cell's players. */
 function combined(played: readonly Played[]): Measured {
   const sum = (of: (one: Played) => number) => played.reduce((total, one) => total + of(one), 0);
   const operations = sum(({ slices, operations: each }) => each * slices.begins.length);
@@ -240,7 +240,7 @@ function digestOf(hashes: readonly (number | undefined)[]): number | undefined {
   return hashes.length === 1 ? hashes[0] : digest;
 }
 
-/** The same work must have given the same answers each time: throws InvalidResult. */
+/** Throws InvalidResult if repetitions of the same work have different digests. */
 export function checked<R extends Result>(result: R): R {
   const [first, ...others] = result.measured;
   const differs = others.some(({ hash, openingHash }) => hash !== first?.hash || openingHash !== first?.openingHash);

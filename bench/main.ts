@@ -1,6 +1,6 @@
 /**
- * `npm run bench`: how fast the allocator, mapSg and recovery are, beside a floor, a table of before 2015 and packages of npm, all
- * in one interleaved run. `--help` lists the options; docs/performance.md says how the numbers are to be read.
+ * `npm run bench`: measures the allocator, mapSg and recovery beside a floor, a table of before 2015 and packages of npm, all
+ * in one interleaved run. `--help` lists the options; docs/performance.md explains the numbers.
  */
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -38,14 +38,14 @@ A whole run takes five to ten minutes, with a base twice as long. Ratios within 
 runs on it. Exit code: 0 done, 1 a cell gave wrong or differing answers, 2 wrong use.
 `;
 
-/** Wrong use, in words for the user. */
+/** A wrong option; the message is for the user. */
 class WrongUse extends Error {}
 
 interface Options {
   readonly cases: readonly BenchCase[];
   /** Parts of names; undefined: all cells. */
   readonly cells: readonly string[] | undefined;
-  /** Another clone. */
+  /** Folder of another clone. */
   readonly base: string | undefined;
   readonly form: Form;
   readonly baseForm: Form;
@@ -129,7 +129,7 @@ function cellsOf({ cases, cells: parts, quick, seed }: Options): readonly Cell[]
   const all = cases.flatMap((benchCase) => benchCase.cells(quick ? QUICK : FULL, seed));
   if (parts === undefined) return all;
   const unknown = parts.find((part) => !all.some((cell) => nameOf(cell).includes(part)));
-  if (unknown !== undefined) throw new WrongUse(`--cell ${unknown}: no cell's name holds that (--list names them)`);
+  if (unknown !== undefined) throw new WrongUse(`--cell ${unknown}: no cell's name contains that (--list names them)`);
   return all.filter((cell) => parts.some((part) => nameOf(cell).includes(part)));
 }
 

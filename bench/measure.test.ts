@@ -18,11 +18,11 @@ test("a quantile is the least value that is not below its share", () => {
   assert.ok(Number.isNaN(quantile([], 0.5)));
 });
 
-test("timed samples come out in nanoseconds, sorted, without the clock's cost, never negative", () => {
+test("asSortedNanoseconds: samples are in nanoseconds, sorted, without the clock's cost, never negative", () => {
   assert.deepEqual([...asSortedNanoseconds(Float64Array.of(0.002, 0.00001, 0.001), 40)], [0, 960, 1960]);
 });
 
-test("slices follow each other on one clock, and their work is called once each", () => {
+test("measureSlices: slices follow each other on one clock, and each calls its work once", () => {
   const seen: number[] = [];
   const before = nanoseconds();
   const { begins, ends } = measureSlices(3, (slice) => seen.push(slice));

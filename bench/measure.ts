@@ -1,20 +1,20 @@
 /**
- * Clocks, and what is made of many times: medians, quantiles, digests.
+ * Clocks and statistics of times: medians, quantiles; digests of results.
  *
- * Times are wall times of short slices (a quarter of a millisecond and more), and a cell's time is the median slice: one in which
- * the thread was put aside for another process does not count then. How long the thread stood in the run queue altogether, and its
- * own processor time, are measured beside it.
+ * Times are wall times of short slices (a quarter of a millisecond and more), and a cell's time is the median slice: a few slices in
+ * which the thread was descheduled do not change it. The thread's total time in the run queue and its own processor time
+ * are measured too.
  */
 import { readFileSync } from "node:fs";
 import { compareExchange, createShared, poke, wordsOf } from "../src/shared/memory.ts";
 
-/** When slices began and ended, in nanoseconds of a clock that all threads share. */
+/** Begin and end of each slice, in nanoseconds of a clock that all threads share. */
 export interface Slices {
   readonly begins: Float64Array;
   readonly ends: Float64Array;
-  /** Processor time that the thread used meanwhile; its compiler and collector threads are not in it. */
+  /** Processor time of the thread during the slices, without its compiler and collector threads. */
   readonly cpuNanoseconds: number;
-  /** How long the thread was ready to run, and another one ran. 0 where the system does not tell. */
+  /** Time during which the thread was ready and another one ran; 0 if the system does not report it. */
   readonly queuedNanoseconds: number;
 }
 
@@ -28,24 +28,24 @@ interface ThreadTimes {
   readonly queued: number;
 }
 
-/** Of the calling thread: Linux tells; elsewhere the processor time of the whole process has to do. */
+/** Times of the calling thread, from Linux; elsewhere the processor time of the whole process. */
 function threadTimes(): ThreadTimes {
   try {
     const [cpu, queued] = readFileSync("/proc/thread-self/schedstat", "latin1").split(" ", 2).map(Number);
     if (cpu !== undefined && queued !== undefined && Number.isFinite(queued)) return { cpu, queued };
   } catch {
-    // Not Linux, or not told.
+    // Not Linux, or a kernel without schedstat.
   }
   const { user, system } = process.cpuUsage();
   return { cpu: (user + system) * 1000, queued: 0 };
 }
 
-/** What `slices` timed slices need to be run before, for V8 to have compiled them: a quarter as many, with numbers of their own. */
+/** Runs a quarter as many slices before the timed ones, with negative numbers, so that V8 has compiled `work`. */
 export function warmUp(slices: number, work: (slice: number) => void): void {
   for (let i = 0; i < Math.ceil(slices / 4); i++) work(-100 - i);
 }
 
-/** Runs `work` for each slice, and takes the times. */
+/** Runs and times `work` for each slice. */
 export function measureSlices(slices: number, work: (slice: number) => void): Slices {
   const begins = new Float64Array(slices);
   const ends = new Float64Array(slices);
@@ -83,8 +83,8 @@ export function fold(hash: number, word: number): number {
 }
 
 /**
- * What it costs to ask the clock, in nanoseconds: the median of two questions in a row. Single operations are timed by
- * `performance.now()`, which resolves 10 ns or better and makes no object; this cost is in each such time, and is taken off.
+ * The cost of reading the clock, in nanoseconds: the median difference of two readings in a row. Single operations are timed by
+ * `performance.now()`, which resolves 10 ns or better and allocates nothing. Each such time includes this cost, which is subtracted.
  */
 export function clockNanoseconds(): number {
   const samples = new Float64Array(20_000);
@@ -95,7 +95,7 @@ export function clockNanoseconds(): number {
   return quantile(samples.sort(), 0.5);
 }
 
-/** What the machine takes for one compareExchange of a shared word that no other thread uses: a quick slice of many. */
+/** The duration of one compareExchange of a shared word that no other thread uses: a low quantile of many slices. */
 export function compareExchangeNanoseconds(): number {
   const words = wordsOf(createShared(4));
   const operations = 100_000;
@@ -106,7 +106,7 @@ export function compareExchangeNanoseconds(): number {
   return quantile(begins.map((begin, i) => ((ends[i] as number) - begin) / operations).sort(), 0.15);
 }
 
-/** Milliseconds with fractions of each of `samples`, as nanoseconds without the clock's cost, sorted. */
+/** Converts samples in milliseconds to sorted nanoseconds without the clock's cost. */
 export function asSortedNanoseconds(samples: Float64Array, clock: number): Float64Array {
   return samples.map((milliseconds) => Math.max(0, milliseconds * 1e6 - clock)).sort();
 }

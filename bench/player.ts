@@ -1,12 +1,12 @@
-/** One thread of a cell: what it is told, and how it meets the others. */
+/** One thread of a cell: its assignment, and its barrier with the other players. */
 import { add, load, notify, type SharedBuffer, waitWhile, wordsOf } from "../src/shared/memory.ts";
 
-/** The cell's own words: where its players meet, and where a case may put what they share. */
+/** Shared words of a cell: the players' barrier, then words for the case. */
 const MEETING_AT = 0;
 export const CASE_WORDS_AT = 32;
 export const CELL_WORDS = 8192;
 
-/** How the players of a cell pass something on: the first one sends, the others receive. */
+/** Messages among the players of a cell: the first one sends, the others receive. */
 export interface Mail {
   send(value: unknown): void;
   receive(): Promise<unknown>;
@@ -16,7 +16,7 @@ export class Player {
   /** 0 .. players − 1. */
   readonly number: number;
   readonly players: number;
-  /** What the case has made on the main thread. */
+  /** Input that the case made on the main thread. */
   readonly input: unknown;
   /** `CELL_WORDS` zeroed words that all players of the cell share, for the case from CASE_WORDS_AT on. */
   readonly words: SharedBuffer;
@@ -31,7 +31,7 @@ export class Player {
     this.#mail = mail;
   }
 
-  /** Player 0 makes something structured-cloneable; all players have it. */
+  /** Player 0 makes a structured-cloneable value; all players get it. */
   async share<T>(make: () => T): Promise<T> {
     if (this.number > 0) return (await this.#mail.receive()) as T;
     const made = make();
@@ -39,7 +39,7 @@ export class Player {
     return made;
   }
 
-  /** Waits until all players have come here. */
+  /** Barrier: waits until all players have called it. */
   meet(): void {
     const words = wordsOf(this.words);
     this.#meetings++;
@@ -52,7 +52,7 @@ export class Player {
   }
 }
 
-/** Does some work on one thread after the other: all together fill the table to the last page. */
+/** Runs `work` on one player after the other, so that together they can fill the table to the last page. */
 export function inTurn<T>(player: Player, work: () => T): T {
   for (let turn = 0; turn < player.number; turn++) player.meet();
   const done = work();

@@ -1,4 +1,4 @@
-/** The benchmarks, small: they must not rot. What they answer is checked; how long it took is not. */
+/** The benchmarks at the quick scale: their results are checked, their times are not. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -25,14 +25,14 @@ interface JsonCell {
 }
 
 function bench(...args: string[]): { readonly status: number | null; readonly output: string; readonly said: string } {
-  // Less than a test file may take: what it had said by then is shown.
+  // Less than the limit of a test file, so that its output so far is shown.
   const options = { encoding: "utf8", timeout: 240_000 } as const;
   const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], options);
   return { status, output: stdout, said: stderr };
 }
 
 const file = join(folder, "quick.json");
-// Two repetitions: bench itself fails when they give different answers.
+// With two repetitions, bench itself fails if their digests differ.
 const quick = bench("--quick", "--repetitions", "2", "--json", file);
 assert.equal(quick.status, 0, quick.said);
 const cells: readonly JsonCell[] = JSON.parse(readFileSync(file, "utf8")).cells;
@@ -47,7 +47,7 @@ function digests(benchCase: string, row: string, which: "digest" | "openingDiges
   return found.map((cell) => cell[which]);
 }
 
-test("every case is played, and every number is one", () => {
+test("every case is played, and every metric is a number of 0 or more", () => {
   for (const { name, metrics } of CASES) {
     assert.ok(cellsOf(name).length > 0, name);
     assert.match(quick.output, new RegExp(`^== ${name}$`, "m"));
@@ -68,13 +68,13 @@ test("every case is played, and every number is one", () => {
   }
 });
 
-test("a pool without a cache chooses as the single lock's next fit does, entry for entry", () => {
+test("a pool without a cache allocates the same entries as the single lock's next fit", () => {
   for (const name of ["mix", "peers"]) {
     assert.deepEqual(digests(name, "pooled", "openingDigest"), digests(name, "single lock", "openingDigest"), name);
   }
 });
 
-test("the cache does answer: other entries come out than without", () => {
+test("the cache is used: the entries differ from those of a run without it", () => {
   for (const name of ["single", "mix", "peers"]) {
     const cached = digests(name, "cached", "digest");
     for (const [i, digest] of digests(name, "pooled", "digest").entries()) assert.notEqual(cached[i], digest, name);
@@ -87,7 +87,7 @@ test("the debug mode, on or off, changes no bus address", () => {
   }
 });
 
-test("more work, or other work, gives another digest", () => {
+test("another seed gives another digest", () => {
   const other = join(folder, "other.json");
   assert.equal(bench("--quick", "--case", "peers", "--seed", "2", "--json", other).status, 0);
   const found: readonly JsonCell[] = JSON.parse(readFileSync(other, "utf8")).cells;
@@ -100,7 +100,7 @@ test("more work, or other work, gives another digest", () => {
   }
 });
 
-test("--markdown prints a table for every case, and says that quick times mean nothing", () => {
+test("--markdown prints a table for every case, and says that quick times are meaningless", () => {
   const { status, output } = bench("--quick", "--markdown", "--case", "traces", "--case", "failing");
   assert.equal(status, 0);
   assert.match(output, /^## failing$[\s\S]*^\| pooled, after a free \| [\d.,]+ \| [\d.,]+ \|[\s\S]*^## traces$/m);
@@ -109,7 +109,7 @@ test("--markdown prints a table for every case, and says that quick times mean n
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
-test("--base plays the cells that the other build has too, and says how many times as long ours took", () => {
+test("--base plays the cells that both builds have, and prints our times as multiples of the base's", () => {
   const json = join(folder, "base.json");
   const cell = ["--cell", "single: pooled, 50 %", "--cell", "threads: cached, 2 threads, one pool"];
   const { status, output, said } = bench("--quick", "--repetitions", "2", "--base", ROOT, ...cell, "--json", json);
@@ -126,7 +126,7 @@ test("--base plays the cells that the other build has too, and says how many tim
   );
 });
 
-/** The newest page of docs/runs that is named by its date alone. */
+/** The newest page of docs/runs whose name is a date. */
 function newestRun(): { readonly name: string; readonly page: string } {
   const runs = readdirSync(join(ROOT, "docs/runs")).filter((name) => /^\d{4}-\d\d-\d\d\.md$/.test(name));
   const name = runs.sort().at(-1) ?? "";
@@ -147,7 +147,7 @@ test("the newest page of docs/runs has the tables of every case", () => {
   for (const { name } of CASES) assert.match(page, new RegExp(`^## ${name}$`, "m"));
 });
 
-test("docs/performance.md has the targets of the newest run, each of them, and no more than 120 lines", () => {
+test("docs/performance.md has all targets of the newest run, in at most 120 lines", () => {
   const page = readFileSync(join(ROOT, "docs/performance.md"), "utf8");
   assert.deepEqual(targetsIn(page), targetsIn(newestRun().page));
   for (const { what } of [...TARGETS, ...STANDING_TARGETS]) assert.ok(page.includes(`| ${what} |`), what);
@@ -168,7 +168,7 @@ test("--list and --help answer without playing anything", () => {
   assert.match(bench("--help").output, /--repetitions N/);
 });
 
-test("wrong use is refused with what was found and what is expected, exit code 2", () => {
+test("a wrong option ends with exit code 2 and a message with the value found and the values expected", () => {
   for (const [args, message] of [
     [["--case", "sigle"], /--case sigle: expected one of single, mix/],
     [["--repetitions", "0"], /--repetitions 0: expected an integer from 1 to 100/],

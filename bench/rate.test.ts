@@ -39,16 +39,16 @@ test("two players side by side are twice as fast as one", () => {
   near(rateTogether([player(...steady(100)), player(...steady(100))]), 200);
 });
 
-test("what a player does before the other has begun, or after it has ended, does not count", () => {
+test("operations of a player before the other has begun, or after it has ended, do not count", () => {
   near(rateTogether([player(...steady(100)), player(...steady(50, 20_300))]), 200);
 });
 
-test("players that were never at work together are as fast as all they did in the whole time", () => {
+test("without a common time, the rate is all operations over the whole time", () => {
   near(rateTogether([player(...steady(10)), player(...steady(10, 20_000))]), 2000 / 30);
 });
 
-test("two players that take turns are no faster than one", () => {
-  // Each is put aside in the middle of a slice for as long as the other one runs.
+test("two players that take turns have the rate of one", () => {
+  // Each is descheduled in the middle of a slice while the other one runs.
   const turns = Array.from({ length: 50 }, (_, i): [number, number] => [i * 2000, i * 2000 + 2000]);
   near(rateTogether([player(...turns), player(...turns)]), 100);
   const early = Array.from({ length: 100 }, (_, i): [number, number] => [i * 2000, i * 2000 + 1000]);
@@ -56,7 +56,7 @@ test("two players that take turns are no faster than one", () => {
   near(rateTogether([player(...early), player(...late)]), 100);
 });
 
-test("a pause of one player that is short beside the whole does not count", () => {
+test("a short pause of one player does not change the rate", () => {
   const paused: [number, number][] = [...steady(50), [50_000, 60_000], ...steady(40, 60_000)];
   near(rateTogether([player(...paused), player(...steady(100))]), 200);
 });

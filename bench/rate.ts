@@ -1,10 +1,10 @@
 /**
- * How fast several threads are together.
+ * The common rate of several threads.
  *
- * Not the sum of what each does in its best moments: on a machine with other processes those need not be the same moments, and two
- * threads that take turns would look like two that run side by side. So the time in which all players are at work is cut into
- * windows, what all have done in each is counted, and the median window is the answer: a window in which one of them was put
- * aside counts as slow, and does not count if most are not like it.
+ * It is not the sum of each thread's best rate: on a machine with other processes the best moments need not coincide, and two
+ * threads that take turns would look like two that run in parallel. So the time in which all players work is cut into
+ * windows, the operations of all players in each are counted, and the rate is that of the median window. A window in which one
+ * thread was descheduled counts as slow; a few of them do not change the median.
  */
 import type { Played } from "./cell.ts";
 import { median, quantile } from "./measure.ts";
@@ -24,7 +24,7 @@ export function rateTogether(played: readonly Pick<Played, "slices" | "operation
   return median(done.slice(1).map((after, i) => ((after - (done[i] as number)) * 1000) / window));
 }
 
-/** One has ended before the other began: they were no faster than all they did in all that time. */
+/** The rate if one player ended before another one began: all operations over the whole time. */
 function rateOverall(played: readonly Pick<Played, "slices" | "operations">[]): number {
   const begin = Math.min(...played.map(({ slices }) => slices.begins[0] ?? 0));
   const end = Math.max(...played.map(({ slices }) => slices.ends.at(-1) ?? 0));
@@ -32,17 +32,17 @@ function rateOverall(played: readonly Pick<Played, "slices" | "operations">[]): 
   return (operations * 1000) / (end - begin);
 }
 
-/** Nanoseconds of an operation in a slice that little else has disturbed: three in twenty slices are quicker. */
+/** Nanoseconds of an operation in a quiet slice: the 15 % quantile of the slices. */
 export function timeUndisturbed(player: Pick<Played, "slices" | "operations">): number {
   return quantile(times(player).sort(), 0.15);
 }
 
-/** Nanoseconds of an operation: of each slice. */
+/** Nanoseconds of an operation, by slice. */
 function times({ slices: { begins, ends }, operations }: Pick<Played, "slices" | "operations">): Float64Array {
   return begins.map((begin, i) => ((ends[i] as number) - begin) / operations);
 }
 
-/** How many operations a player had done at some time: evenly inside a slice. */
+/** Number of operations that a player had done at `time`, interpolated inside a slice. */
 function doneBy({ slices, operations }: Pick<Played, "slices" | "operations">, time: number): number {
   const { begins, ends } = slices;
   let done = 0;

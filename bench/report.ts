@@ -11,7 +11,7 @@ interface Table {
   readonly rows: readonly (readonly string[])[];
 }
 
-/** A piece of the report. */
+/** A section of the report. */
 interface Section {
   readonly heading: string;
   readonly text: string;
@@ -22,13 +22,13 @@ interface Section {
 const DISTURBED = 0.03;
 
 const TARGETS_TEXT =
-  "Medians of this run. × are ratios of two times of it (of one thread: of quiet slices), or, as marked, of two rates; a ratio to " +
+  "Medians of this run. × is a ratio of two of its times (of one thread: of quiet slices) or, if marked, of two rates; a ratio to " +
   `${TARGET_BASE} is judged where that commit is the run's base.`;
 
 const BASE_TEXT =
-  "The base's cell of the same name was played just before or just after each cell. A multiple is the median of those of the " +
-  "repetitions, with the least and the most in brackets; below 1 is faster than the base. Of one thread's nanoseconds those of a quiet slice are " +
-  "compared (three in twenty slices are quicker).";
+  "The base's cell of the same name was played just before or just after each cell. A multiple is the median over the " +
+  "repetitions, with the least and the most in brackets; below 1 is faster than the base. Times of one thread are compared by their quiet " +
+  "slices (the 15 % quantile).";
 
 const PAGE_TEXT = "Printed by `npm run -s bench -- --markdown`; how to read it: [performance](../performance.md).";
 
@@ -55,7 +55,7 @@ function sectionsOf(
 ): readonly Section[] {
   const played = cases.filter((benchCase) => summary.results.some(({ cell }) => cell.case === benchCase.name));
   const run: Section = { heading: "This run", text: describe(summary, of), tables: [] };
-  // The bounds are for the full scale.
+  // The bounds hold at the full scale only.
   const targets = of.quick ? [] : targetSection(summary, of);
   return [run, ...targets, ...played.map((benchCase) => caseSection(summary, benchCase, digests))];
 }
@@ -67,17 +67,17 @@ function describe(summary: Summary, of: Circumstances): string {
     `${of.date}, Node ${of.node} (V8 ${of.v8}), ${of.processors} processors "${of.processor}", load ${of.loadAverage.toFixed(1)}.`,
     `One compareExchange of a shared word that no other thread uses takes ${of.compareExchangeNanoseconds.toFixed(1)} ns here.`,
     `Seed ${of.seed}, ${of.repetitions} repetitions of ${summary.results.length} cells, each repetition in an order of its`,
-    "own, each cell in worker threads of its own.",
+    "own, each cell in its own worker threads.",
     "A time is the median over the repetitions of the median slice, with the least and the most repetition in brackets;",
-    `the driver is in it ("nothing" is the driver alone). Threads stood in the run queue for ${queued} % of their time;`,
-    `where that was more than ${100 * DISTURBED} % of a cell, "cpu" gives the processor time of an operation.`,
+    `it includes the driver ("nothing" is the driver alone). Threads stood in the run queue for ${queued} % of their time;`,
+    `for cells with more than ${100 * DISTURBED} %, "cpu" gives the processor time of an operation.`,
     ...secondProcessor(summary),
     ...(of.base === undefined ? [] : [BASE_TEXT]),
-    ...(of.quick ? ["This is the quick scale: it shows that everything works, and no time of it means anything."] : []),
+    ...(of.quick ? ["This is the quick scale: it shows that everything works; its times are meaningless."] : []),
   ].join("\n");
 }
 
-/** The driver shares nothing between its threads: two of them are twice as fast as one, if there is a processor for each. */
+/** The driver's threads share nothing: two of them are twice as fast as one if each has a processor. */
 function secondProcessor(summary: Summary): string[] {
   const rate = (at: string) => summary.lookup("threads", DRIVER, at, "rate");
   const [alone, both] = [rate(ALONE), rate(OWN_POOLS)];
@@ -86,7 +86,7 @@ function secondProcessor(summary: Summary): string[] {
   return [`Two threads of the driver alone were ${times} times as fast as one: no pair of threads here can do better.`];
 }
 
-/** Of those targets that the played cases can tell of. */
+/** Targets that the played cases measure. */
 function targetSection(summary: Summary, of: Circumstances): Section[] {
   const run: Run = {
     lookup: (...name) => summary.lookup(...name),
@@ -178,7 +178,7 @@ function baseTable(summary: Summary, benchCase: BenchCase, metric: Metric): Tabl
   });
 }
 
-/** What others are compared with: the floor, and the table of before 2015. */
+/** Subjects that the others are compared with: the floor, and the table of before 2015. */
 const STANDARDS = ["free list", "single lock"] as const;
 const DRIVER = "nothing";
 

@@ -1,4 +1,4 @@
-/** How large a run is. */
+/** Sizes of a run: full and quick. */
 
 export interface Scale {
   readonly quick: boolean;
@@ -6,15 +6,15 @@ export interface Scale {
   readonly entries: number;
   /** Entries that one thread works on in the tables of single pages: the size of its pool. */
   readonly arena: number;
-  /** How full the tables are, in percent. */
+  /** Fills of the tables, in percent. */
   readonly fills: readonly number[];
   /** Operations per slice are divided by this. */
   readonly divisor: number;
-  /** Timed pieces of a cell: many and short, so that few of them meet another process. */
+  /** Timed slices of a cell: many and short, so that other processes disturb few of them. */
   readonly slices: number;
 }
 
-/** What docs/runs holds. */
+/** The scale of the pages in docs/runs. */
 export const FULL: Scale = {
   quick: false,
   entries: 2 ** 20,
@@ -24,7 +24,7 @@ export const FULL: Scale = {
   slices: 160,
 };
 
-/** Shows that everything works; part of `npm test`. */
+/** The scale of `npm test`: it shows that everything works. */
 export const QUICK: Scale = {
   quick: true,
   entries: 2 ** 16,

@@ -2,8 +2,8 @@
  * The allocators under test, all behind the same two calls. `PooledAllocator` has them itself, so nothing stands between it and the
  * driver; the others get a thin class each, which V8 inlines.
  *
- * The peers from npm are for one thread and know no ranges, pools, owners or limits: they show what such a thing costs, not
- * what could stand in ours's place.
+ * The peers from npm are for one thread, without ranges, pools, owners or limits: they show the cost of a simpler allocator. They
+ * are not replacements.
  */
 import { UNCONSTRAINED } from "../src/allocator/constraints.ts";
 import { PooledAllocator } from "../src/allocator/pooled-allocator.ts";
@@ -22,7 +22,7 @@ export type SubjectName =
   | "number-allocator"
   | "@thi.ng/malloc";
 
-/** What the driver calls. Negative: no space. */
+/** The calls of the driver. A negative result: no space. */
 export interface Subject {
   allocate(count: number): number;
   free(first: number, count: number): unknown;
@@ -31,33 +31,33 @@ export interface Subject {
 /** Counters of an allocator, over all threads. */
 export interface Counts {
   readonly lockAcquisitions: number;
-  /** Those that found the lock taken. */
+  /** Acquisitions that found the lock taken. */
   readonly lockContended: number;
-  /** Time in which threads waited for a lock, of all threads. */
+  /** Time that all threads waited for locks. */
   readonly lockWaitMicroseconds: number;
-  /** Words and bounds, or bits, that searches have looked at. */
+  /** Words and bounds, or bits, that searches have read. */
   readonly searchSteps: number;
 }
 
-/** A subject on one thread, and what a case needs beside it. */
+/** A subject on one thread, and further calls for the cases. */
 export interface Attached {
   readonly subject: Subject;
-  /** Takes exactly this range, so that a prepared state can be set up. */
+  /** Allocates exactly this range, to set up a prepared state. */
   place(first: number, count: number): void;
-  /** What it has counted so far; undefined: it does not count. */
+  /** Counters so far; undefined: the subject has none. */
   counts(): Counts | undefined;
-  /** Entries that are taken and not cached; undefined: it does not know. */
+  /** Number of allocated entries that are not cached; undefined: the subject does not count them. */
   live(): number | undefined;
-  /** Gives back what the thread has cached. */
+  /** Returns the thread's cached ranges. */
   drain(): void;
 }
 
-/** The library's own, with and without a cache. */
+/** The library's allocator, without and with a cache. */
 export const POOLED: readonly SubjectName[] = ["pooled", "cached"];
 /** The table of before 2015, the floor, and the driver alone. */
 export const RIVALS: readonly SubjectName[] = ["single lock", "free list", "nothing"];
 
-/** Thread slots, as many as most cells need; the number also divides what one thread may cache. */
+/** Thread slots, enough for most cells; a thread's limit of cached entries is inverse to the number of slots. */
 const THREADS = 4;
 
 /** Options of the pooled allocator that a subject's name stands for. */
@@ -77,7 +77,7 @@ export function pooledOptions(work: Work): {
   };
 }
 
-/** Makes a subject for one thread. */
+/** Creates a subject for one thread. */
 export async function attachAlone(work: Work): Promise<Attached> {
   return attachPooled(work.subject)
     ? ofPooled((await pooledAllocatorOf(work)).create(pooledOptions(work)))
@@ -152,12 +152,12 @@ async function attachOther(work: Work, table: SingleLockTable | undefined): Prom
   }
 }
 
-/** A table's window on these entries. */
+/** A window of this number of entries. */
 export function windowOf(entries: number): DmaWindow {
   return { base: 0x80000000n, pageShift: 12, entries };
 }
 
-/** No entries and no IOTLB: what is measured is the allocator. */
+/** Ops without entries and IOTLB: the allocator alone is measured. */
 export class NoOps implements TableOps {
   set(): undefined {}
   clear(): void {}
@@ -168,7 +168,7 @@ export class NoOps implements TableOps {
   invalidateAll(): undefined {}
 }
 
-/** `free` is called `unmap` there. */
+/** The table of before 2015, under one lock. */
 class SingleLock implements Subject {
   readonly #table: SingleLockTable;
   constructor(table: SingleLockTable) {
@@ -198,8 +198,8 @@ function ofSingleLock(table: SingleLockTable): Attached {
 const LONGEST = 64;
 
 /**
- * The floor: a stack of freed ranges for each length, in one thread's own memory. Nothing is searched, merged, checked or
- * locked; no allocator can be cheaper.
+ * The floor: a stack of freed ranges for each length, in one thread's own memory, without search, merging, checks or
+ * locks. No allocator can be cheaper.
  */
 class FreeList implements Subject, Attached {
   readonly subject: Subject = this;
@@ -239,7 +239,7 @@ class FreeList implements Subject, Attached {
   drain(): void {}
 }
 
-/** The driver alone: answers with the next numbers. */
+/** The driver alone: returns the next numbers. */
 class Nothing implements Subject, Attached {
   readonly subject: Subject = this;
   readonly #entries: number;
@@ -278,7 +278,7 @@ class NumberAllocatorPeer implements Subject {
   }
 }
 
-/** Bytes that the smallest block of @thi.ng/malloc takes: 8 of the user's, 8 of its own. An entry is one such block. */
+/** Size of the smallest block of @thi.ng/malloc, in bytes: 8 for the user, 8 of its own. An entry is one such block. */
 const BLOCK_BYTES = 16;
 
 /** The package @thi.ng/malloc: first fit in a list of free blocks, used blocks in a list that a free walks along. */

@@ -31,14 +31,14 @@ export class Summary {
     return values.length === 0 ? undefined : spreadOf(values);
   }
 
-  /** The median; undefined where the run has no such cell, or the cell no such metric. */
+  /** The median; undefined if the run has no such cell, or the cell no such metric. */
   lookup(benchCase: string, row: string, at: string, metric: string): number | undefined {
     return this.spread(benchCase, row, at, metric)?.median;
   }
 
   /**
-   * How many times the base's value it is: of each repetition, in which both were played side by side. Undefined without a base.
-   * One thread's "ns" are those of its quiet slices: another process that runs beside one of the two must not decide.
+   * The value as a multiple of the base's, by repetition, in which both were played one after the other. Undefined without a base.
+   * "ns" of one thread is that of its quiet slices, so that another process beside one of the two does not decide.
    */
   timesBase(benchCase: string, row: string, at: string, metric: string): Spread | undefined {
     const result = this.result(benchCase, row, at);
@@ -56,7 +56,7 @@ export class Summary {
     return result === undefined ? undefined : median(result.measured.map(({ cpuNanoseconds }) => cpuNanoseconds));
   }
 
-  /** How much of its time a thread stood in the run queue: the median, 0 .. 1. */
+  /** Share of its time that a thread stood in the run queue: the median, 0 .. 1. */
   queued(benchCase: string, row: string, at: string): number {
     const result = this.result(benchCase, row, at);
     return result === undefined ? 0 : median(result.measured.map(({ queuedShare }) => queuedShare));
@@ -69,7 +69,7 @@ export class Summary {
   }
 }
 
-/** On what, and when. */
+/** Machine, builds, options and time of a run. */
 export interface Circumstances {
   readonly date: string;
   readonly node: string;
@@ -77,12 +77,12 @@ export interface Circumstances {
   readonly processor: string;
   readonly processors: number;
   readonly loadAverage: number;
-  /** One compareExchange of a shared word that no other thread uses. */
+  /** Duration of one compareExchange of a shared word that no other thread uses. */
   readonly compareExchangeNanoseconds: number;
   readonly seed: number;
   readonly repetitions: number;
   readonly quick: boolean;
-  /** Commits, as far as git knows them. */
+  /** Commits of the two builds; undefined without git. */
   readonly commit: string | undefined;
   readonly base?: { readonly commit: string | undefined };
 }
@@ -108,7 +108,7 @@ export function circumstances(
   };
 }
 
-/** The whole run as JSON; units stand in the keys. */
+/** The whole run as JSON; the keys have the units. */
 export function toJson(summary: Summary, of: Circumstances): string {
   const repetitions = (measured: readonly Measured[]) =>
     measured.map(({ values, cpuNanoseconds, queuedShare }) => ({ values, cpuNanoseconds, queuedShare }));

@@ -1,8 +1,8 @@
 /**
- * What the project has set itself, and whether a run meets it: ratios of times of one run, but for the few that people wait for.
+ * The project's performance targets, and their check by a run: ratios of times of one run, and a few absolute waits.
  *
- * The first group was set on 2026-11-30 from measured prototypes; several of it compare with commit cafea23, which has to be the run's base
- * (`--base`). The second group is what had been set before and still holds.
+ * The first group was set on 2026-11-30 from measured prototypes; several of its targets compare with commit cafea23, which must be the
+ * run's base (`--base`). The second group is older and still holds.
  */
 import { OFF, ON_NOTHING, ON_TABLE, UNDECORATED } from "./cases/debug.ts";
 import { AFTER_FREE, FULL, HOLES } from "./cases/failing.ts";
@@ -13,13 +13,13 @@ import { ALONE, ALONE_IN_ONE_POOL, CROWD, ONE_POOL, OWN_POOLS } from "./cases/th
 import { BY_REGEX, COLUMNS, PARSER } from "./cases/traces.ts";
 import { QUIET } from "./harness.ts";
 
-/** The commit that the targets against a base are set for. */
+/** The commit that targets against a base refer to. */
 export const TARGET_BASE = "cafea23";
 
-/** What a target asks of a run. Medians; undefined where the run lacks the cell, or a base. */
+/** The values of a run that targets use: medians; undefined if the run lacks the cell or a base. */
 export interface Run {
   lookup(benchCase: string, row: string, at: string, metric: string): number | undefined;
-  /** How many times the base's value it is. */
+  /** The value as a multiple of the base's. */
   timesBase(benchCase: string, row: string, at: string, metric: string): number | undefined;
 }
 
@@ -27,14 +27,14 @@ export interface Target {
   readonly what: string;
   readonly sense: "at most" | "at least";
   readonly bound: number;
-  /** What would be better still. */
+  /** A bound beyond the target that would be better still. */
   readonly stretch?: number;
   /** "" is a ratio. */
   readonly unit: string;
   readonly digits: number;
-  /** The base that it compares with; undefined: none is needed. */
+  /** The base of the comparison; undefined: the target needs no base. */
   readonly base?: typeof TARGET_BASE;
-  /** Undefined when the run lacks a cell that is needed. */
+  /** The measured value; undefined if the run lacks a cell. */
   readonly measured: (run: Run) => number | undefined;
 }
 
@@ -69,7 +69,7 @@ export const TARGETS: readonly Target[] = [
     bound: 100,
     unit: "%",
     digits: 0,
-    // The cell fails when one does not.
+    // The cell fails if a range is not recovered.
     measured: (run) =>
       run.lookup("recovery", "pooled, cached", RANGES_500_000, "first") === undefined ? undefined : 100,
   },
@@ -86,7 +86,7 @@ export const TARGETS: readonly Target[] = [
   },
 ];
 
-/** What had been set before, and is a ratio or a wait. */
+/** Older targets: ratios and waits. */
 export const STANDING_TARGETS: readonly Target[] = [
   scaling("two threads in own pools, locked: as fast together as n threads", "pooled"),
   scaling("two threads in own pools, cached: as fast together as n threads", "cached"),
@@ -118,7 +118,7 @@ export const STANDING_TARGETS: readonly Target[] = [
   readingOf("packed columns, times as fast as a regular expression per line", COLUMNS, 40),
 ];
 
-/** By how much of the bound it is missed, or 0. */
+/** The excess over the bound as a share of the bound; 0 if the target is met. */
 export function missedBy({ sense, bound }: Pick<Target, "sense" | "bound">, measured: number): number {
   return Math.max(0, sense === "at most" ? measured / bound - 1 : 1 - measured / bound);
 }

@@ -1,4 +1,4 @@
-// A driver that frees part of its buffer, and forgets another: what the debug mode says of it.
+// The debug mode's reports of a driver that frees part of a buffer and leaks another one.
 //
 //   node build/examples/debug.js
 import { DEVICE_WRITES, DmaDevice, orThrow } from "iova";

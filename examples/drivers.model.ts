@@ -1,4 +1,4 @@
-/** Runs the examples of drivers, as a user does. */
+/** Runs the driver examples as a user does. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
@@ -15,7 +15,7 @@ export function run(example: string, ...args: string[]): Ran {
   return { status, output: stdout, said: stderr };
 }
 
-/** Both drivers do so much on the platform, without a mistake, a fault or an entry that is left. */
+/** Asserts that both drivers finish their work on the platform, without a mistake, a fault or a leaked entry. */
 export function assertBothRun(platform: string, frames: number, commands: number): void {
   const ends = "\n0 faults; (unknown|\\d+) invalidations, 0 entries still taken\n$";
   const nic = run("nic", "--platform", platform, "--frames", `${frames}`);

@@ -1,4 +1,4 @@
-/** The examples: drivers on every board, what they refuse, and the debug mode. */
+/** Tests of the examples: drivers on every board, their refusals, and the debug mode. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { BOARD_KINDS } from "iova/platform";
@@ -8,16 +8,16 @@ import type { QemuModelName } from "../src/machines/qemu/machine.ts";
 import { assertBothRun, run } from "./drivers.model.ts";
 
 for (const { name } of BOARD_KINDS) {
-  test(`the drivers of the examples run on ${name}`, () => assertBothRun(name, 1000, 100));
+  test(`the example drivers run on ${name}`, () => assertBothRun(name, 1000, 100));
 }
 
 for (const { name } of QEMU_BOARDS) {
-  test(`the drivers of the examples run on ${name}`, (t) => {
+  test(`the example drivers run on ${name}`, (t) => {
     if (hasBoard(t, name.replace("@qemu", "") as QemuModelName)) assertBothRun(name, 20, 3);
   });
 }
 
-test("an unknown platform and a bad count are refused with what is expected, with exit code 2", () => {
+test("an unknown platform and a bad count end with exit code 2 and a message with the expected values", () => {
   for (const [example, args, message] of [
     ["nic", ["--platform", "vax"], /^--platform vax: expected one of linear-tce, .*powernv@qemu\nusage:/],
     ["nic", ["--frames", "1e3"], /^--frames 1e3: expected an integer from 1 to 9999999\nusage: .*--frames N/],
@@ -31,7 +31,7 @@ test("an unknown platform and a bad count are refused with what is expected, wit
   }
 });
 
-test("the example of the debug mode reports both misuses, each with where the mapping was made and where it was misused", () => {
+test("the example of the debug mode reports both misuses, each with the stacks of the map call and of the misuse", () => {
   const { output, said } = run("debug");
   assert.match(output, /^nvme0: unmap: frees 100 bytes of a mapping of 5000 \[free-wrong-size\]$/m, said);
   assert.match(output, /^nvme0: deviceRemoved: the device is removed with 1 live mappings /m);

@@ -1,4 +1,4 @@
-/** The drivers and their examples are small enough to be read at once. */
+/** The drivers and their examples are short enough to read in one sitting. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";

@@ -1,4 +1,4 @@
-/** The examples for VMMs and drivers in user space: each runs, and prints what it is to show. */
+/** Tests of the examples for VMMs and drivers in user space: each runs and prints the expected lines. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { run } from "./drivers.model.ts";
@@ -9,14 +9,14 @@ function prints(example: string, lines: readonly string[]): void {
   assert.deepEqual(output.trimEnd().split("\n"), lines);
 }
 
-test("four devices of an emulator move buffers in the guest's RAM, at the addresses that the guest chooses", () => {
+test("viommu: four emulated devices move buffers in the guest's RAM, at bus addresses that the guest chooses", () => {
   prints("viommu", [
     "4 devices moved 2000 buffers, 0 of them wrong; mappings left: 0",
     "a second map of 0x100006000: in-use; a live range of 8192 bytes has it",
   ]);
 });
 
-test("a driver in user space has a ring, descriptors and buffers by virtual addresses, and leaves nothing mapped", () => {
+test("user-driver: a driver in user space uses virtual addresses for its ring, descriptors and buffers, and leaves no mapping", () => {
   prints("user-driver", [
     "ring at bus address 0x100000, virtual 0x7f1234080000",
     "descriptors of 64 bytes at 0x102000 and 0x102040",
@@ -26,7 +26,7 @@ test("a driver in user space has a ring, descriptors and buffers by virtual addr
   ]);
 });
 
-test("a shadow that two threads keep is right when both run, when one was killed, and at the end", () => {
+test("shadow: a shadow kept by two threads is right while both run, after one is killed, and at the end", () => {
   prints("shadow", [
     "both threads run: 65 pages of 2 threads are mapped, 0 of the shadow are wrong",
     "one was killed: 5 pages of 1 threads are mapped, 0 of the shadow are wrong",

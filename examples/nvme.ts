@@ -5,7 +5,7 @@
 import { BLOCK_BYTES, NvmeController, NvmeDriver } from "iova/devices";
 import { setUp } from "./stage.ts";
 
-// Not at the start of a page: the first piece is a short one.
+// Not page-aligned, so the first element is shorter than a page.
 const WRITTEN = 0x10_0204;
 const READ_BACK = 0x20_04c0;
 

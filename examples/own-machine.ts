@@ -1,12 +1,12 @@
 /**
- * A machine for own-platform.ts, as small as one can be: memory, six registers, an IOTLB, and one device whose DMA walks the table.
- * It is written from the manual of the imaginary Acme IOMMU, as the platform is, and shares no code with it. One thread.
+ * A minimal machine for own-platform.ts: memory, six registers, an IOTLB, and one device whose DMA walks the table.
+ * Like the platform, it is written from the manual of the imaginary Acme IOMMU; the two share no code. For one thread.
  */
 import { type Access, InvalidArgumentError } from "iova";
 import { type Fault, type Memory, type Registers, SoftwareMachine } from "iova/platform";
 import type { DmaMachine, DmaMaster } from "iova/testing";
 
-/** Registers of 64 bits: where the table and the window begin. Of 32: entries (0: off), page shift, entry to forget, forget all. */
+/** 64-bit registers: base of the table, base of the window. 32-bit: entries (0: off), page shift, entry to invalidate, invalidate all. */
 export const ACME = { table: 0, window: 8, entries: 16, pageShift: 20, forget: 24, forgetAll: 28 } as const;
 
 export class AcmeMachine implements DmaMachine, DmaMaster {
@@ -16,7 +16,7 @@ export class AcmeMachine implements DmaMachine, DmaMaster {
   readonly registers: Registers;
   invalidations = 0;
   readonly #values = new Map<number, bigint>();
-  /** What the IOMMU remembers of entries: the entry's bits. */
+  /** Cached entries: the entry's bits, by entry. */
   readonly #iotlb = new Map<number, bigint>();
   readonly #faults: Fault[] = [];
 
@@ -59,7 +59,7 @@ export class AcmeMachine implements DmaMachine, DmaMaster {
     this.#values.clear();
   }
 
-  /** Page by page: translated, checked, moved. */
+  /** Translates, checks and copies page by page. */
   #move(iova: bigint, bytes: Uint8Array, access: Access): boolean {
     const pageBytes = 2n ** this.#value(ACME.pageShift);
     for (let moved = 0; moved < bytes.length; ) {
@@ -79,7 +79,7 @@ export class AcmeMachine implements DmaMachine, DmaMaster {
     return true;
   }
 
-  /** Physical address of the page, or why not. */
+  /** Physical address of the page, or the reason of a fault. */
   #translate(iova: bigint, access: Access): number | string {
     const offset = iova - this.#value(ACME.window);
     const entry = Number(offset >> this.#value(ACME.pageShift));

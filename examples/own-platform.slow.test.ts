@@ -1,4 +1,4 @@
-/** The platform that docs/writing-a-platform.md leads through passes both suites. */
+/** The platform of docs/writing-a-platform.md passes both suites. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type BoardKind, boardConformance, cellsOf, type FormatOracle, formatConformance } from "iova/testing";
@@ -23,7 +23,7 @@ for (const { pageShift, settings } of cellsOf(acmeBoard)) {
   });
 }
 
-test("the suite finds it when the Acme platform forgets to invalidate", () => {
+test("the suite finds an Acme platform that does not invalidate", () => {
   const forgetful: BoardKind = {
     ...acmeBoard,
     create: (options) => {
@@ -41,7 +41,7 @@ test("the suite finds it when the Acme platform forgets to invalidate", () => {
   }, /after unmap, at page 0 of 4, the device still reads memory/);
 });
 
-test("what does not fit is refused with the numbers", () => {
+test("Acme: bad windows and entries are refused with the numbers found and expected", () => {
   assert.throws(
     () => acmeBoard.create({ memoryBytes: 2 ** 20, pageShift: 13 }),
     /page shift of acme is 13; expected one of 12, 16/,

@@ -115,7 +115,7 @@ export class AcmePlatform extends TablePlatform {
   }
 }
 
-// 4. The board: the platform on its machine, and what the suite has to know of them.
+// 4. The board: the platform on its machine, as the test suite creates it.
 export const acmeBoard: BoardKind = {
   name: "acme",
   summary: "an imaginary IOMMU, to show what a platform needs",

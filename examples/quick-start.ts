@@ -1,4 +1,4 @@
-// Two pieces of memory become one to a device that reads them, until they are unmapped.
+// Two pieces of memory are mapped as one segment for a device that reads them, and unmapped.
 import { DEVICE_READS, DmaDevice, ScatterList } from "iova";
 import { LinearPlatform, SoftwareMachine } from "iova/platform";
 

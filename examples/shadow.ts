@@ -43,7 +43,7 @@ if (isMainThread) {
   const seat = machine.crew.addThread();
   const data = { machine: machine.handle, platform: platform.handle, seat, shadow };
   const worker = new Worker(new URL(import.meta.url), { workerData: data });
-  const recovered = reclaimOnExit(worker, machine.crew, seat); // tells the listener of this thread what it unmaps
+  const recovered = reclaimOnExit(worker, machine.crew, seat); // calls this thread's listener for each range that it unmaps
   await new Promise((resolve) => worker.once("message", resolve));
   report("both threads run");
   await worker.terminate();

@@ -1,4 +1,4 @@
-// What the examples of drivers begin with: their options, and a device on a board of the platform that is named.
+// Set-up of the driver examples: their options, and a device on a board of the chosen platform.
 import { parseArgs } from "node:util";
 import { DmaDevice, IovaError } from "iova";
 import { BOARD_KINDS, type Board, type BoardKind, type DmaMaster, type Memory, PhysicalPages } from "iova/platform";
@@ -15,13 +15,13 @@ export interface Stage {
   readonly device: DmaMaster;
   readonly pages: PhysicalPages;
   readonly dma: DmaDevice;
-  /** How often the example does what it does. */
+  /** Number of repetitions of the example's work. */
   readonly count: number;
-  /** Says what came of it. Exit code 1 when anything went wrong, or was left behind. */
+  /** Prints the result. Exit code 1 after a mistake, a fault or a leak. */
   end(summary: string, mistakes: number): void;
 }
 
-/** `--platform NAME`, and `--${what} N`. Wrong use, and a platform that can't be had, end the program with a line and exit code 2. */
+/** Parses `--platform NAME` and `--${what} N`. A wrong option or an unavailable platform ends the program with a line and exit code 2. */
 export function setUp(what: string, usually: number): Stage {
   try {
     const options = { platform: { type: "string", default: "linear-tce" }, [what]: { type: "string" } } as const;

@@ -17,11 +17,11 @@ const ADDRESS = 0x7f12_3400_0000; // virtual address of the driver's buffer
 const BYTES = 2 ** 20;
 const WINDOW = { base: 0x10_0000n, pageShift: 12, entries: 256 };
 
-/** What the kernel knows: bus page → virtual page and access. */
+/** The kernel's mappings: bus page → virtual page and access. */
 const kernel = new Map<number, { page: number; access: number }>();
 let calls = 0;
 
-/** One call for each range, as VFIO wants it. */
+/** One call for each range, as in VFIO. */
 class VfioOps implements TableOps {
   set(first: number, count: number, page: number, access: EntryAccess): Failure | undefined {
     calls++; // VFIO_IOMMU_MAP_DMA { iova, vaddr, size, flags }
@@ -64,7 +64,7 @@ const second = orThrow(descriptors.allocate(), "a descriptor");
 console.log(`ring at bus address 0x${ring.iova.toString(16)}, virtual 0x${ring.address.toString(16)}`);
 console.log(`descriptors of 64 bytes at 0x${first.iova.toString(16)} and 0x${second.iova.toString(16)}`);
 
-// Three buffers that lie apart become one piece to the device: one call each.
+// Three separate buffers become one segment for the device, with one call each.
 const buffers = ScatterList.from([
   { address: BigInt(ADDRESS), bytes: 16 * PAGE },
   { address: BigInt(ADDRESS + 20 * PAGE), bytes: 8 * PAGE },

@@ -1,4 +1,4 @@
-// An IOMMU for an emulator: four threads emulate a device each, on RAM that the emulator brings along. The guest chooses the bus addresses.
+// An IOMMU for an emulator: four threads emulate a device each, on the emulator's RAM. The guest chooses the bus addresses.
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { type Access, Crew, DEVICE_WRITES, DmaDevice, type EntryAccess, type Failure, IommuTable } from "iova";
 import { type EntryValue, PhysicalMemory, type TableOps } from "iova/platform";
@@ -81,7 +81,7 @@ if (isMainThread) {
   const device = new DmaDevice(table);
   let wrong = 0;
   for (let round = 0; round < ROUNDS; round++) {
-    // The guest's request: 3 pages of its memory, now below and now above 4 GiB, at a bus address of its choice.
+    // The guest's request: 3 pages of its memory, alternately below and above 4 GiB, at a bus address of its choice.
     const address = (round % 2 === 0 ? 0 : 2 ** 32) + (place * 16 + (round % 13)) * PAGE;
     const iova = WINDOW.base + BigInt((place * 200 + (round % 190)) * PAGE);
     const mapping = device.mapAt(iova, BigInt(address), 3 * PAGE, DEVICE_WRITES);

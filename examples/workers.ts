@@ -1,4 +1,4 @@
-// A worker is killed in the middle of its work. What it had comes back, and its number serves the next one.
+// A worker is killed in the middle of its work. Its ranges are recovered, and its thread number is reused.
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { Crew, PooledAllocator, reclaimOnExit } from "iova";
 

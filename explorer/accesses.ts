@@ -24,7 +24,7 @@ export const COPY_IN = 17;
 export const ZERO = 18;
 export const CLOCK = 19;
 
-/** The names that traces show: those of the functions. */
+/** Names for traces: the functions of src/shared/memory.ts. */
 export const ACCESS_NAMES: readonly string[] = [
   "load",
   "store",
@@ -48,12 +48,12 @@ export const ACCESS_NAMES: readonly string[] = [
   "milliseconds",
 ];
 
-/** May an access of this kind see, or be seen by, that of another thread without an order between them? */
+/** True if an access of this kind may exchange values with an unordered access of another thread. */
 export function synchronises(kind: number): boolean {
   return kind <= HINT;
 }
 
-// How an access counts for the happens-before check.
+// Classes of accesses for the happens-before check.
 export const PLAIN_READ = 0;
 export const PLAIN_WRITE = 1;
 export const ATOMIC_READ = 2;
@@ -63,7 +63,10 @@ export const ATOMIC_UPDATE = 4;
 export const RELAXED_READ = 5;
 export const RELAXED_WRITE = 6;
 
-/** The order of each kind. A compareExchange that stores nothing is an ATOMIC_READ, and of a halfword a RELAXED_READ; the execution sees to that. */
+/**
+ * The class of each kind. A compareExchange that stores nothing is an ATOMIC_READ; of a halfword, a RELAXED_READ. The execution makes that
+ * distinction.
+ */
 export const ORDER_OF: readonly number[] = [
   ATOMIC_READ,
   ATOMIC_WRITE,
@@ -86,7 +89,7 @@ export const ORDER_OF: readonly number[] = [
   PLAIN_WRITE,
 ];
 
-/** Does this order change what is stored? */
+/** True if an access of this class changes the stored value. */
 export function writes(order: number): boolean {
   return order === PLAIN_WRITE || order === ATOMIC_WRITE || order === ATOMIC_UPDATE || order === RELAXED_WRITE;
 }

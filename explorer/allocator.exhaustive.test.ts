@@ -1,4 +1,4 @@
-/** The pooled allocator, explored: as far as a few minutes reach. What each exploration covered is printed. */
+/** The pooled allocator, explored for a few minutes. Each exploration prints its coverage. */
 import { test } from "node:test";
 import {
   allocate,
@@ -42,7 +42,7 @@ const BOUNDS = [
 
 for (const [name, pair] of Object.entries(PAIRS)) {
   for (const cache of CACHES) {
-    // Two times lock and unlock, or a look at what is in the way, and recovery beside it: too many for all of them.
+    // These lock and unlock twice, or search for the holder of a range; with recovery beside them there are too many schedules for all of them.
     const preemptions = BOUNDS.find(([start]) => name.startsWith(start))?.[1] ?? Number.POSITIVE_INFINITY;
     const bound = preemptions > 4 ? "in all schedules" : `with ${preemptions} preemptions`;
     test(`2 threads x 1, ${name}, cache ${cache}: sound when one dies, ${bound}`, (t) => {
@@ -76,7 +76,7 @@ for (const cache of CACHES) {
 const LAZY: Options = { cache: "fifo", invalidate: "lazy" };
 const TWO_POOLS: Options = { entries: 64, pools: 2, cache: "none" };
 
-/** What else there is: lazy flush, spans over pools, full tables, caches called in, ranges handed on. */
+/** Lazy flush, spans over pools, full tables, caches that other threads drain, ranges that are handed on. */
 const OTHERS: Readonly<Record<string, Scenario>> = {
   "lazy frees with cache": scenario(
     [
@@ -148,7 +148,7 @@ const OTHERS: Readonly<Record<string, Scenario>> = {
     TWO_POOLS,
     { mayRefuse: true },
   ),
-  "an exact allocation of what the other keeps in its cache": scenario(
+  "an exact allocation of a range in the other thread's cache": scenario(
     [
       [beginAtAndCommit(0, 6), free],
       [free, free, allocate(1)],
@@ -157,7 +157,7 @@ const OTHERS: Readonly<Record<string, Scenario>> = {
     { cache: "fifo" },
     { mayRefuse: true },
   ),
-  "an exact allocation of what waits for a flush": scenario(
+  "an exact allocation of a range that waits for a flush": scenario(
     [
       [beginAtAndCommit(0, 6), startAndFinishFree],
       [startAndFinishFree, allocate(1)],
@@ -184,7 +184,7 @@ const OTHERS: Readonly<Record<string, Scenario>> = {
     {},
     { mayRefuse: true },
   ),
-  "frees of what the other allocated": scenario(
+  "frees of ranges that the other thread allocated": scenario(
     [[free, allocate(1)], [free]],
     [[2], [3]],
     {},

@@ -1,5 +1,5 @@
 /**
- * Scenarios of the pooled allocator for the explorer: a table, what each thread does with it, and what must be true after
+ * Scenarios of the pooled allocator for the explorer: a table, the operations of each thread, and the invariants that hold after
  * every schedule, with any deaths.
  */
 import assert from "node:assert/strict";
@@ -44,21 +44,21 @@ export interface Range {
   readonly count: number;
 }
 
-/** What a thread works with; made anew for each run of its function. */
+/** A thread's state; each run of its function gets a new one. */
 export interface Worker {
   readonly allocator: PooledAllocator;
   readonly modules: AllocatorModules;
-  /** Ranges that it holds, oldest first. */
+  /** Allocated ranges, oldest first. */
   readonly held: Range[];
-  /** Ranges that it has reserved. */
+  /** Reserved ranges. */
   readonly reserved: Range[];
-  /** How many requests found no space. */
+  /** Number of requests that found no space. */
   refused: number;
   /** A bit for each entry that was cleared by its owner and may still be in the IOTLB. Undefined: the table is strict. */
   readonly stale: SharedWords | undefined;
 }
 
-/** One thing that a thread does. */
+/** One operation of a thread. */
 export type Operation = (worker: Worker) => void;
 
 export const allocate =
@@ -67,7 +67,7 @@ export const allocate =
     receive(worker, worker.allocator.allocate(count), count);
   };
 
-/** Allocates as a table does: the range is pending while its entries are written. */
+/** Allocates like a table: the range is pending while its entries are written. */
 export const beginAndCommit =
   (count: number): Operation =>
   (worker) => {
@@ -77,7 +77,7 @@ export const beginAndCommit =
     receive(worker, first, count);
   };
 
-/** Allocates as a table does that could not write its entries. */
+/** Allocates like a table whose entries could not be written. */
 export const beginAndAbandon =
   (count: number): Operation =>
   ({ allocator, modules }) => {
@@ -85,7 +85,7 @@ export const beginAndAbandon =
     if (first >= 0) allocator.abandon(first, count);
   };
 
-/** Takes exactly this range. */
+/** Allocates exactly this range. */
 export const allocateAt =
   (first: number, count: number): Operation =>
   (worker) => {
@@ -94,7 +94,7 @@ export const allocateAt =
     receive(worker, found, count);
   };
 
-/** Takes exactly this range as a table does. */
+/** Allocates exactly this range, like a table. */
 export const beginAtAndCommit =
   (first: number, count: number): Operation =>
   (worker) => {
@@ -104,7 +104,7 @@ export const beginAtAndCommit =
     receive(worker, found, count);
   };
 
-/** Frees the range that the thread has held for longest. */
+/** Frees the thread's oldest range. */
 export const free: Operation = (worker) => {
   const range = clear(worker);
   if (range === undefined) return;
@@ -112,7 +112,7 @@ export const free: Operation = (worker) => {
   assert.equal(failure, 0, `free of [${range.first}, ${range.first + range.count}) failed`);
 };
 
-/** Frees the range that the thread has got last. */
+/** Frees the thread's newest range. */
 export const freeNewest: Operation = (worker) => {
   const newest = worker.held.pop();
   if (newest === undefined) return;
@@ -120,7 +120,7 @@ export const freeNewest: Operation = (worker) => {
   free(worker);
 };
 
-/** Frees as a table does: the range is ending while its entries are cleared and the IOTLB forgets them. */
+/** Frees like a table: the range is ending while its entries are cleared and the IOTLB is invalidated. */
 export const startAndFinishFree: Operation = (worker) => {
   const range = worker.held.shift();
   if (range === undefined) return;
@@ -132,7 +132,7 @@ export const startAndFinishFree: Operation = (worker) => {
   }
 };
 
-/** Frees as a table does whose IOTLB could not be invalidated. */
+/** Frees like a table whose IOTLB could not be invalidated. */
 export const startAndQuarantine: Operation = (worker) => {
   const range = worker.held.shift();
   if (range === undefined) return;
@@ -144,7 +144,7 @@ export const drain: Operation = ({ allocator }) => void allocator.drain();
 
 export const flush: Operation = ({ allocator }) => void allocator.flushIotlb();
 
-/** Takes exactly this range, for good. */
+/** Reserves exactly this range. */
 export const reserve =
   (first: number, end: number): Operation =>
   (worker) => {
@@ -153,7 +153,7 @@ export const reserve =
     else worker.refused++;
   };
 
-/** Gives the range back that the thread reserved first. */
+/** Unreserves the thread's oldest reservation. */
 export const unreserve: Operation = (worker) => {
   const range = worker.reserved.shift();
   if (range === undefined) return;
@@ -186,20 +186,20 @@ const CACHE_LIMIT = 32;
 
 export interface Scenario {
   readonly options: Omit<AllocatorOptions, "threads">;
-  /** What each thread does. */
+  /** The operations of each thread. */
   readonly threads: readonly (readonly Operation[])[];
   /** Lengths of the ranges that each thread holds at the beginning; given[t] was allocated by thread t. */
   readonly given?: readonly (readonly number[])[];
   /** Ranges that each thread holds at the beginning are handed on to the next thread, which may free them. */
   readonly handedOn?: boolean;
-  /** All threads think that they hold the one range that thread 0 holds: the mistake of freeing twice. */
+  /** True: all threads free the one range that thread 0 has allocated, a double free. */
   readonly shared?: boolean;
-  /** A free may find that everything of the range's owner has just been reclaimed. */
+  /** True if a free may find that the range was just reclaimed with everything of its owner. */
   readonly mayLose?: boolean;
   readonly scope?: ReclaimScope;
   /** Each reclaim is tried twice: at the first try the platform's ops throw when they are to clear entries. */
   readonly opsThrow?: boolean;
-  /** May requests find no space? */
+  /** True if requests may find no space. */
   readonly mayRefuse?: boolean;
 }
 
@@ -211,7 +211,7 @@ export const PAIRS: Readonly<Record<string, Scenario>> = {
   "alloc against alloc": { options: SMALL_TABLE, threads: [[allocate(1)], [allocate(2)]] },
   "alloc against free": { options: SMALL_TABLE, threads: [[allocate(3)], [free]], given: [[], [2]] },
   "free against free of neighbours": { options: SMALL_TABLE, threads: [[free], [free]], given: [[2], [3]] },
-  "free against free of what the other allocated": {
+  "free against free of the other's range": {
     options: SMALL_TABLE,
     threads: [[free], [free]],
     given: [[2], [3]],
@@ -234,7 +234,7 @@ export const PAIRS: Readonly<Record<string, Scenario>> = {
     threads: [[beginAtAndCommit(0, 4)], [allocate(2)]],
     mayRefuse: true,
   },
-  "exact alloc against free of what is in the way": {
+  "exact alloc against free of an overlapping range": {
     options: SMALL_TABLE,
     threads: [[beginAtAndCommit(0, 4)], [free]],
     given: [[], [3]],
@@ -251,7 +251,7 @@ interface State {
   readonly views: readonly PooledAllocator[];
   readonly given: readonly (readonly Range[])[];
   readonly stale: SharedWords | undefined;
-  /** By view: does the platform's clear fail at the next recovery? */
+  /** By view: true if the platform's clear fails at the next recovery. */
   readonly fails: boolean[];
 }
 
@@ -280,7 +280,7 @@ export function exploring(modules: AllocatorModules, scenario: Scenario, kills: 
       if (name === "OpsError") return scenario.opsThrow === true;
       return name === "FreeError" && (scenario.shared === true || scenario.mayLose === true);
     },
-    // A thread without space waits for others to give back what they hold. They need not come by.
+    // A thread that finds no space waits for the others to return cached ranges. They may have ended without looking.
     expectsTimeOut: (byteOffset, buffer) => buffer === TABLE && byteOffset === HEADER.drained * 4,
     nameOf: (byteOffset, buffer) => (buffer === TABLE ? state && nameOf(state, byteOffset) : BUFFERS[buffer]),
   };
@@ -327,7 +327,7 @@ function setUp(modules: AllocatorModules, scenario: Scenario, kills: number): St
       return undefined;
     },
   };
-  // A table as small as these would get no cache by itself.
+  // By default, a table this small has no cache.
   const options = { ...modules.options.checkOptions({ ...scenario.options, threads: slots }), cacheLimit: CACHE_LIMIT };
   const { handle } = modules.state.createState(options, modules.crew.createCrewState({ threads: slots }));
   const fails: boolean[] = [];
@@ -364,7 +364,7 @@ function run(state: State, thread: number, operations: readonly Operation[]): Th
   return { held: worker.held, reserved: worker.reserved, refused: worker.refused };
 }
 
-/** What the platform's ops throw. */
+/** Thrown by the platform's ops. */
 class OpsError extends Error {
   override readonly name = "OpsError";
 }
@@ -385,7 +385,7 @@ function reclaimOne(state: State, thread: number, self: number): void {
   const view = views[self] as PooledAllocator;
   const isRecovered = () => !view.threadsInUse().includes(thread);
   const reclaimNow = () => view.reclaim(thread, scenario.scope ?? "everything");
-  // Recovering a reclaimer goes on with what it had begun.
+  // The recovery of a reclaimer completes the recovery that it had begun.
   if (isRecovered()) return;
   try {
     if (scenario.opsThrow === true) {
@@ -394,12 +394,12 @@ function reclaimOne(state: State, thread: number, self: number): void {
     }
   } finally {
     fails[self] = false;
-    // Where there was nothing to clear, the first try was enough.
+    // With no entries to clear, the first try succeeded.
     if (!isRecovered()) reclaimNow();
   }
 }
 
-// What must be true after every schedule.
+// Invariants that hold after every schedule.
 
 function check(state: State, end: ScheduleEnd): void {
   const { modules, open, scenario } = state;
@@ -411,7 +411,7 @@ function check(state: State, end: ScheduleEnd): void {
   const reserved = results.flatMap((result) => result?.reserved ?? []);
   if (scenario.shared === true) {
     const refused = end.threads.filter((thread) => thread.state === "threw").length;
-    assert.equal(refused, scenario.threads.length - 1, "all but one of those who free one range get an error");
+    assert.equal(refused, scenario.threads.length - 1, "of threads that free one range, all but one get an error");
   }
   checkDisjoint([...held, ...reserved]);
   if (scenario.mayRefuse !== true) {
@@ -431,7 +431,7 @@ function checkDisjoint(ranges: readonly Range[]): void {
   }
 }
 
-/** Live or reserved is what the living hold or have reserved, and what the dead left if that was to stay. */
+/** Live or reserved entries belong to a living thread, or to a dead one if its ranges were to stay. */
 function checkInUse(
   state: State,
   end: ScheduleEnd,
@@ -448,7 +448,7 @@ function checkInUse(
     const what = key(range.state, range);
     if (missing.delete(what)) continue;
     assert.ok(end.dead.length > 0, `${what}, and no thread has it`);
-    // Reservations stay. So does what was handed on to a thread that then died: its owner is alive.
+    // Reservations stay. So do ranges handed on to a thread that then died: their owner is alive.
     if (range.state === RESERVED || state.scenario.handedOn === true) continue;
     const mayStay = end.dead.includes(range.owner) && state.scenario.scope === "in-flight";
     assert.ok(mayStay, `${what} was left by reclaim of thread ${range.owner}`);
@@ -456,7 +456,7 @@ function checkInUse(
   assert.deepEqual([...missing], [], "not in the ledger");
 }
 
-/** When everything is freed and given back, the whole table can be taken. */
+/** After all ranges are freed and returned, the whole table can be allocated. */
 function checkNothingLost(state: State, end: ScheduleEnd, recorded: readonly RecordedRange[]): void {
   const { LIVE, RESERVED } = state.modules.ledger;
   const living = state.views.filter((_, thread) => !end.dead.includes(thread));

@@ -1,11 +1,11 @@
-/** What tests say about explorations: nothing was found, or a planted bug was. Each prints its counts. */
+/** Assertions about explorations: no failure, or a planted bug is found. Each prints its counts. */
 
 import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
 import type { Crew, ReclaimScope } from "../src/crew/crew.ts";
 import { type Exploration, explore, formatReport, type Report } from "./explore.ts";
 
-/** Explores everything that was asked for, and finds nothing. */
+/** Explores all schedules of `exploration` and asserts that none fails. */
 export function assertSound<State>(t: TestContext, name: string, exploration: Exploration<State>): Report {
   const report = explore({ ...exploration, stopAtFailure: true });
   t.diagnostic(formatReport(name, report));
@@ -14,7 +14,7 @@ export function assertSound<State>(t: TestContext, name: string, exploration: Ex
   return report;
 }
 
-/** Finds a bug, of this kind if one is given. */
+/** Asserts that a schedule fails, with this kind of failure if one is given. */
 export function assertFound<State>(
   t: TestContext,
   name: string,

@@ -22,7 +22,7 @@ const incrementAs = (thread: number) => (at: SharedWords) => {
   poke(at, 1, peek(at, 1) + 1);
   give(at);
 };
-/** Gives the locks of the dead back. */
+/** Releases the locks of dead threads. */
 const reclaim = (at: SharedWords, dead: readonly number[]) => {
   if (dead.includes(load(at, 0) - 1)) give(at);
 };
@@ -41,7 +41,7 @@ test("a thread dies before each of its accesses and after its last", () => {
   assert.deepEqual(ends, ["123 returned ", "123 killed 0", "120 killed 0", "100 killed 0", "000 killed 0"]);
 });
 
-test("dying after an access that changed nothing is offered on request, and comes to no other end", () => {
+test('killAt: "all" also kills after accesses that changed nothing, and no further end state appears', () => {
   const reading: Exploration<SharedWords> = {
     setup: words,
     threads: [(at) => load(at, 0) + load(at, 1) + load(at, 2)],
@@ -86,7 +86,7 @@ test("a wait for a lock that a dead thread holds times out, unless the thread is
   assert.ok(reclaimed.kills > 0 && reclaimed.kills < reclaimed.schedules);
 });
 
-test("a wake-up that a dying thread takes with it ends by time-out, and that is no failure", () => {
+test("a wake-up lost with a dying thread: the other sleeper times out, and the explorer reports no failure", () => {
   // With a notify of one, the thread that is woken may die before it takes the lock.
   const giveOne = (at: SharedWords) => {
     store(at, 0, 0);
@@ -109,7 +109,7 @@ test("a wake-up that a dying thread takes with it ends by time-out, and that is 
   assert.ok(report.timeOuts > 0);
 });
 
-test("the reclaimer may die too, and another one follows", () => {
+test("a reclaimer that dies is reclaimed by another one", () => {
   const seen = new Set<string>();
   const exploration: Exploration<SharedWords> = {
     setup: words,
@@ -130,7 +130,7 @@ test("the reclaimer may die too, and another one follows", () => {
   assert.deepEqual([...seen].sort(), ["2 threads, dead ", "3 threads, dead 0", "4 threads, dead 0,2"]);
 });
 
-test("what a dead thread did is ordered before its reclaimer, and before no other thread", () => {
+test("accesses of a dead thread are ordered before its reclaimer's, and before no other thread's", () => {
   const plain = (at: SharedWords): void => {
     poke(at, 1, 1);
     poke(at, 1, 2);
@@ -141,7 +141,7 @@ test("what a dead thread did is ordered before its reclaimer, and before no othe
   assert.ok(report.failures.race > 0);
 });
 
-test("random schedules kill, too, and each end that they come to is one of all", () => {
+test("random schedules with deaths reach only end states that the full exploration reaches", () => {
   const exploration: Exploration<SharedWords> = {
     setup: words,
     threads: [incrementAs(0), incrementAs(1)],
@@ -155,7 +155,7 @@ test("random schedules kill, too, and each end that they come to is one of all",
   for (const end of some) assert.ok(all.includes(end), end);
 });
 
-test("a lock that does not name its owner can't be reclaimed: sometimes it is taken from the living", () => {
+test("a lock without an owner tag can't be reclaimed: some schedules take it from a living thread", () => {
   const report = explore({
     setup: words,
     threads: [increment, increment, increment],
@@ -169,7 +169,7 @@ test("a lock that does not name its owner can't be reclaimed: sometimes it is ta
   assert.ok(report.failures.race > 0);
 });
 
-test("deaths come to the same ends as threads that stop by themselves and say so", () => {
+test("deaths reach the same end states as threads that stop by themselves and announce it", () => {
   const steps: readonly ((at: SharedWords) => unknown)[] = [
     (at) => add(at, 1, 1),
     (at) => store(at, 2, load(at, 1)),

@@ -47,12 +47,12 @@ export interface ExecutionFailure {
   readonly unit: number;
 }
 
-/** What is explored can't be: it is not what the explorer asks of code. Ends the exploration. */
+/** The code breaks a rule of the explorer (state outside of shared memory, a catch): the exploration ends. */
 export class ExplorationError extends Error {
   override readonly name = "ExplorationError";
 }
 
-/** What is explored; the same for all schedules of one exploration. */
+/** The program under exploration; the same for all schedules. */
 export interface Subject {
   readonly storage: Storage;
   readonly threads: readonly (() => unknown)[];
@@ -61,15 +61,15 @@ export interface Subject {
   /** Most deaths in one schedule: the first is that of a victim, each further one that of the reclaimer. */
   readonly kills: number;
   readonly victims: readonly number[];
-  /** Is a death offered again after accesses that changed nothing? */
+  /** True: a death is also tried after accesses that changed nothing. */
   readonly killAtEvery: boolean;
   readonly preemptions: number;
   readonly switchAt: SwitchAt;
   /** By unit: 1 where threads are known to meet. Grows while schedules are executed. */
   readonly meetings: Uint8Array;
-  /** May a sleep end by its time-out while others could run? Each such end counts as a preemption. */
+  /** True if a sleep may end by its time-out while others could run. Each such end counts as a preemption. */
   readonly earlyTimeOuts: boolean;
-  /** May a relaxed read see any value that the memory model allows, or only the newest? */
+  /** True: a relaxed read returns any value that the memory model allows. False: the newest. */
   readonly staleGlances: boolean;
   /** By unit: 1 where every access counts as plain. */
   readonly privateUnits: Uint8Array;
@@ -84,10 +84,10 @@ export interface TraceEntry {
   readonly kind: number;
   /** −1: no place. */
   readonly unit: number;
-  /** What the place held before, and after. */
+  /** The value of the place before and after. */
   readonly before: number;
   readonly after: number;
-  /** What else happened: "sleeps", "dies". */
+  /** Further events: "sleeps", "dies". */
   readonly note: string;
 }
 
@@ -97,7 +97,7 @@ const CUT: object = { cutOff: true };
 const STORES_VALUE: readonly boolean[] = kinds.ACCESS_NAMES.map(
   (_, kind) => kind === kinds.STORE || kind === kinds.POKE || kind === kinds.POKE_HALF || kind === kinds.HINT,
 );
-/** Events that are no access, in the state hash. */
+/** Numbers of events other than accesses, for the state hash. */
 const DEATH_UNIT = -1;
 const CLOCK_UNIT = -2;
 
@@ -120,7 +120,7 @@ export class Execution {
   /** The current thread has just been chosen: it makes one access before it can be switched away from. */
   #granted = false;
   #unwinding = false;
-  /** Who was chosen to run next. */
+  /** The thread that was chosen to run next. */
   #next: LogicalThread | undefined;
   #preemptions = 0;
   #clock = 0;
@@ -128,7 +128,7 @@ export class Execution {
 
   /** Decisions of this schedule so far. */
   choices: number[] = [];
-  /** An array to collect a trace in; undefined: none is wanted. */
+  /** Collects the trace; undefined: no trace is taken. */
   trace: TraceEntry[] | undefined;
   failure: ExecutionFailure | undefined;
   /** The schedule was left because its state has been explored. */
@@ -155,12 +155,12 @@ export class Execution {
     return this.#dead;
   }
 
-  /** What became of the threads, then of the reclaimers that were needed. */
+  /** Outcomes of the threads, then of the reclaimers that ran. */
   outcomes(): ThreadOutcome[] {
     return this.#threads.filter((thread) => thread.state !== UNBORN).map((thread) => thread.outcome());
   }
 
-  /** Makes the meetings of the last schedule known to the next. True: there were new ones. */
+  /** Adds the meetings of the last schedule to those of the subject. True: some were new. */
   learnMeetings(): boolean {
     const { meetings } = this.#subject;
     let isNews = false;
@@ -183,7 +183,7 @@ export class Execution {
     }
   }
 
-  // What the running code calls, by way of memory.ts.
+  // Called by the running code, through memory.ts.
 
   /** An access of a word or halfword. `first` and `second` are the function's further arguments. */
   access(kind: number, view: View, at: number, first: number, second: number): number {
@@ -262,7 +262,7 @@ export class Execution {
     thread.log(((firstByte >> 1) << 5) | kind, 0);
   }
 
-  /** The clock, in milliseconds. It stands still but for time-outs, which move it to the end of the sleep. */
+  /** The clock, in milliseconds. Only time-outs advance it, to the end of the sleep. */
   now(): number {
     const thread = this.#current;
     const position = this.#cursor;
@@ -312,7 +312,7 @@ export class Execution {
       return;
     }
     if (this.#unwinding)
-      throw new ExplorationError("explored code went on after it was cut off: it catches what it should not");
+      throw new ExplorationError("explored code went on after it was cut off: it catches the explorer's token");
     if (this.#cursor < thread.length) this.#changed(thread, this.#cursor, 0, kinds.CLOCK);
     // A thread may also die after its work, before other threads see that.
     if (thread.changedSince && this.#mayDie(thread)) {
@@ -346,7 +346,7 @@ export class Execution {
     return this.#wakeEarly(choice - ready);
   }
 
-  /** Are threads switched before such an access of the units [unit, end)? */
+  /** True if threads are switched before an access of this kind to the units [unit, end). */
   #isSwitchPoint(kind: number, unit: number, end: number): boolean {
     const { switchAt, meetings, privateUnits } = this.#subject;
     if (switchAt === "all") return true;
@@ -383,7 +383,7 @@ export class Execution {
     this.#cutOff();
   }
 
-  /** Records who met whom in an access of `width` units. */
+  /** Records meetings and races of an access of `width` units. */
   #meet(kind: number, unit: number, width: number, order: number): void {
     const { privateUnits, storage } = this.#subject;
     const thread = this.#current.number;
@@ -505,7 +505,7 @@ export class Execution {
     for (const dead of this.#dead) this.#order.join(reclaimer.number, dead);
   }
 
-  // Small things.
+  // Helpers.
 
   #canPreempt(): boolean {
     return this.#preemptions < this.#subject.preemptions;
@@ -530,7 +530,7 @@ export class Execution {
     return choice;
   }
 
-  /** Has this state been explored? Then the schedule is over. `point`: what kind of decision is to be made. */
+  /** True if this state has been explored; the schedule then ends. `point`: the kind of the next decision. */
   #seen(point: number): boolean {
     if (this.#visited === undefined || this.#scheduler.repeats()) return false;
     const { low, high } = this.#hash;

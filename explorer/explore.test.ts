@@ -27,7 +27,7 @@ import {
 } from "./memory.ts";
 import { adds, assertGood, endsOf, give, increment, take, words } from "./small-programs.model.ts";
 
-/** n over k. */
+/** The binomial coefficient, n over k. */
 const binomial = (n: number, k: number): number => (k === 0 ? 1 : (binomial(n - 1, k - 1) * n) / k);
 
 test("two threads of m and n accesses that meet have (m + n)! / m! n! schedules", () => {
@@ -59,7 +59,7 @@ test("with at most p preemptions, two threads of 4 accesses have the schedules c
   assert.equal(count(0), 2);
   // The first thread is cut at one of 3 places; the second then runs to its end.
   assert.equal(count(1), 2 + 2 * 3);
-  // And the second is cut, too.
+  // The second thread is interrupted as well.
   assert.equal(count(2), 8 + 2 * 3 * 3);
   assert.equal(count(99), binomial(8, 4));
 });
@@ -72,14 +72,14 @@ test("threads are switched where they meet, before all accesses but plain ones, 
   });
   const count = (switchAt: NonNullable<Exploration<SharedWords>["switchAt"]>) =>
     explore({ setup: words, threads, switchAt }).schedules;
-  // What comes before the first switch point goes with the thread's start.
+  // Accesses before the first switch point belong to the thread's start.
   assert.equal(count("meetings"), binomial(4, 2));
   assert.equal(count("synchronising"), binomial(6, 3));
   assert.equal(count("all"), binomial(8, 4));
 });
 
-test("a place where threads meet in some schedules only is found, and the schedules that it needs are explored", () => {
-  // Word 2 is met in only if the flag is seen; and it is known to be, only after a switch at the flag.
+test("a place where threads meet in some schedules only is found, and its schedules are explored", () => {
+  // Threads meet at word 2 only in schedules that see the flag, which takes a switch at the flag.
   const exploration: Exploration<SharedWords> = {
     setup: words,
     threads: [
@@ -96,7 +96,7 @@ test("a place where threads meet in some schedules only is found, and the schedu
   assert.deepEqual(endsOf(exploration), endsOf({ ...exploration, switchAt: "all" }));
 });
 
-test("switching where threads meet comes to the same ends as switching everywhere", () => {
+test("switching only where threads meet reaches the same end states as switching everywhere", () => {
   const sound: Exploration<SharedWords> = { setup: words, threads: [increment, increment] };
   assert.deepEqual(endsOf(sound), endsOf({ ...sound, switchAt: "synchronising" }));
   assert.deepEqual(endsOf(sound), endsOf({ ...sound, switchAt: "all" }));
@@ -155,7 +155,7 @@ test("each schedule starts from the bytes that the set-up left, whatever threads
   assert.equal(ends, 9); // eight accesses and one
 });
 
-test("states that were seen before are left, and every end is still come to", () => {
+test("skipSeen: fewer schedules reach all end states", () => {
   // Reads do not meet each other: many orders of these accesses are one.
   const pair = (word: number) => (at: SharedWords) => {
     for (let i = 0; i < 2; i++) store(at, word, load(at, word) + 1);
@@ -172,7 +172,7 @@ test("states that were seen before are left, and every end is still come to", ()
   }
 });
 
-test("random schedules are those of their seed", () => {
+test("a seed determines its random schedules", () => {
   const run = (seed: number): string[] => {
     const orders: string[] = [];
     const report = explore({
@@ -220,7 +220,7 @@ test("a schedule is replayed step by step, with names", () => {
   );
 });
 
-test("a report counts, and stops where it is told to", () => {
+test("a report counts schedules; maximumSchedules and stopAtFailure end the exploration", () => {
   const wrong: Exploration<SharedWords> = {
     setup: words,
     threads: [0, 1].map(() => (at: SharedWords) => store(at, 1, load(at, 1) + 1)),
@@ -261,7 +261,7 @@ test("two locks taken in opposite order are a deadlock", () => {
   assert.equal(report.first?.kind, "deadlock");
 });
 
-test("a forgotten notify is a lost wake-up, also where the sleep would end by itself", () => {
+test("a missing notify is a lost wake-up, also if the sleep has a time-out", () => {
   const sleeper = (milliseconds: number) => (at: SharedWords) => waitWhile(at, 0, 0, milliseconds);
   const forgetful = (at: SharedWords) => store(at, 0, 1);
   const waker = (at: SharedWords) => {
@@ -283,14 +283,14 @@ test("a forgotten notify is a lost wake-up, also where the sleep would end by it
   assert.equal(expected.timeOuts, 1);
 });
 
-test("a sleeper is woken by notify alone, not by a changed word, and those that came first are woken first", () => {
+test("only notify wakes a sleeper, a changed word does not; sleepers are woken in order of arrival", () => {
   const sleeper = (at: SharedWords): number[] => {
     const came = add(at, 2, 1);
     waitWhile(at, 0, 0, 1000);
     return [came, add(at, 1, 1)];
   };
   const waker = (at: SharedWords): void => {
-    if (load(at, 2) < 2) return; // not both have come
+    if (load(at, 2) < 2) return; // one has not arrived yet
     store(at, 0, 1);
     notify(at, 0, 1);
   };
@@ -302,7 +302,7 @@ test("a sleeper is woken by notify alone, not by a changed word, and those that 
     expectsTimeOut: () => true,
     check: (at, { threads, timeOuts }) => {
       for (const { value } of threads.slice(0, 2)) assert.equal((value as number[])[0], (value as number[])[1]);
-      // Of two, one is woken; the other one, whom the changed word could have told, sleeps on until its time is out.
+      // Notify wakes one of the two. The other one sleeps until its time-out, although the word has changed.
       assert.equal(timeOuts, load(at, 0) === 1 ? 1 : 2);
       wakings += load(at, 0);
     },
@@ -312,7 +312,7 @@ test("a sleeper is woken by notify alone, not by a changed word, and those that 
   assert.ok(wakings > 0);
 });
 
-test("early time-outs are explored when asked for, each at the price of a preemption", () => {
+test("earlyTimeOuts: sleeps end early, and each early end counts as a preemption", () => {
   const threads = [
     (at: SharedWords): number => {
       waitWhile(at, 0, 0, 5);
@@ -350,7 +350,7 @@ test("the clock stands still until a sleep times out", () => {
   assertGood(report);
 });
 
-test("a value that came back unnoticed is found (ABA)", () => {
+test("an ABA fault is found: a value changes and changes back unnoticed", () => {
   // A stack of the nodes 1 and 2, each with the next node's number in its word; the head is word 0.
   const setup = (): SharedWords => {
     const at = words();
@@ -394,11 +394,11 @@ test("a value that came back unnoticed is found (ABA)", () => {
   assert.ok(report.failures.check > 0);
   assert.match(report.first?.message ?? "", /node 2 is owned, and on the stack/);
   assert.ok(explore({ ...exploration, preemptions: 1 }).failures.check > 0);
-  // It takes a preemption: without one, no pop is interrupted.
+  // The fault needs a preemption: without one, no pop is interrupted.
   assert.equal(explore({ ...exploration, preemptions: 0 }).failures.check, 0);
 });
 
-test("what a thread throws is a failure, unless it is expected", () => {
+test("an error that a thread throws is a failure, unless mayThrow accepts it", () => {
   const exploration: Exploration<SharedWords> = { setup: words, threads: [(at) => load(at, 64)] };
   const report = explore(exploration);
   assert.equal(report.failures.thrown, 1);
@@ -432,7 +432,7 @@ test("code that keeps state outside of shared memory is refused", () => {
   assert.throws(() => explore({ setup: words, threads: [storing, adds(2)] }), /keeps state outside of shared memory/);
 });
 
-test("code that catches what the explorer throws is refused", () => {
+test("code that catches the explorer's token is refused", () => {
   const catching = (at: SharedWords): void => {
     try {
       add(at, 0, 1);
@@ -444,14 +444,14 @@ test("code that catches what the explorer throws is refused", () => {
   assert.throws(() => explore({ setup: words, threads: [catching, catching] }), /catches what it should not/);
 });
 
-test("memory that the set-up has not made is refused", () => {
+test("an access of memory that the set-up has not made is refused", () => {
   const foreign = words();
   assert.throws(() => explore({ setup: words, threads: [() => load(foreign, 0)] }), ExplorationError);
   const making = explore({ setup: words, threads: [() => words()] });
   assert.equal(making.failures.thrown, 1);
 });
 
-test("a check that would sleep for ever says so", () => {
+test("a check that would sleep for ever fails with the word and its value", () => {
   const leaving = (at: SharedWords): void => {
     if (exchange(at, 0, 1) !== 0) notify(at, 0, 1);
   };

@@ -1,7 +1,7 @@
 /**
  * Explores the schedules of a few threads over real code: all of them, those with few preemptions, or random ones; each also with
- * a thread that dies at any of its accesses, and a reclaimer that then runs beside the others. What it finds, it shows: the
- * first bad schedule comes with its trace, and `replay` prints any schedule again.
+ * a thread that dies at any of its accesses, and a reclaimer that then runs beside the others. The report has the trace of the
+ * first bad schedule, and `replay` prints any schedule again.
  *
  * The code must be loaded by `loadExplored` (load.ts), so that its accesses of shared memory come here.
  */
@@ -15,7 +15,7 @@ import { Visited } from "./visited.ts";
 
 export type { FailureKind, SwitchAt, ThreadOutcome };
 
-/** What is given to `check` beside the state. */
+/** Second argument of `check`: how the schedule ended. */
 export interface ScheduleEnd {
   /** One for each thread, then one for each reclaimer that ran. */
   readonly threads: readonly ThreadOutcome[];
@@ -25,23 +25,23 @@ export interface ScheduleEnd {
   readonly timeOuts: number;
 }
 
-/** What to explore, and how. */
+/** The program to explore, and the bounds of the exploration. */
 export interface Exploration<State> {
   /** Runs once. Makes all shared memory and all views; every schedule starts from the bytes that it leaves. */
   readonly setup: () => State;
   /**
-   * The threads' functions; at most 8 with the reclaimers. Each is run many times over, and must do the same each time but for
-   * what it reads from shared memory: it changes no object of the state.
+   * The threads' functions; at most 8 with the reclaimers. Each runs many times. A run may depend only on values that it reads from
+   * shared memory, and must not change an object of the state.
    */
   readonly threads: readonly ((state: State) => unknown)[];
   /** Runs as a further thread after each death. `dead`: the numbers of the dead, oldest first; `self`: its own. */
   readonly reclaim?: (state: State, dead: readonly number[], self: number) => unknown;
   /**
-   * Throws if the state after a schedule is bad. May change shared memory: that is taken back. It sees some schedules more
-   * than once: those executed before all places were known where threads meet.
+   * Throws if the state after a schedule is bad. May change shared memory: the changes are undone. Schedules that were executed
+   * before all meeting places were known are checked more than once.
    */
   readonly check?: (state: State, end: ScheduleEnd) => void;
-  /** Most preemptions in one schedule: switches away from a thread that could go on. All schedules, if left out. */
+  /** Most preemptions (switches away from a thread that could go on) in one schedule. Default: no bound. */
   readonly preemptions?: number;
   /** Most deaths in one schedule: 1, of a victim; 2, then of the reclaimer, which another one follows. Default 0. */
   readonly kills?: 0 | 1 | 2;
@@ -61,19 +61,19 @@ export interface Exploration<State> {
   readonly switchAt?: SwitchAt;
   /** Accesses of these bytes count as plain, whatever their kind: nothing is switched there, and meeting there is a race. */
   readonly isPrivate?: (byteOffset: number, buffer: number) => boolean;
-  /** May a sleep end by its time-out while others could run? Each such end counts as a preemption. Default: no. */
+  /** True if a sleep may end by its time-out while others could run. Each such end counts as a preemption. Default: false. */
   readonly earlyTimeOuts?: boolean;
-  /** May a glance see old values, all that the memory model allows? Default: it sees the newest. */
+  /** True: a glance returns any value that the memory model allows. Default: the newest. */
   readonly staleGlances?: boolean;
-  /** May a sleep on this word end by its time-out without a death? Default: never, it is a lost wake-up. */
+  /** True if a sleep on this word may end by its time-out without a death. Default: never, a time-out is a lost wake-up. */
   readonly expectsTimeOut?: (byteOffset: number, buffer: number) => boolean;
-  /** Is it right that a thread throws this? Default: never. */
+  /** True if a thread may throw this error. Default: never. */
   readonly mayThrow?: (error: unknown) => boolean;
-  /** Are states that were reached before skipped, and all that would follow? The counts are then not those of all schedules. */
+  /** True: a schedule ends in a state that was reached before. The counts are then not those of all schedules. */
   readonly skipSeen?: boolean;
   /** Random schedules instead of all of them. */
   readonly random?: { readonly seed: number; readonly schedules: number };
-  /** Stop after so many schedules. */
+  /** Stop after this number of schedules. */
   readonly maximumSchedules?: number;
   /** Stop at the first bad schedule. */
   readonly stopAtFailure?: boolean;
@@ -83,11 +83,11 @@ export interface Exploration<State> {
   readonly nameOf?: NameOf;
 }
 
-/** All that one execution depends on. As JSON it can be kept, and replayed. */
+/** Everything that determines one execution. It can be kept as JSON and replayed. */
 export interface Schedule {
-  /** What was chosen at each decision. */
+  /** The option chosen at each decision. */
   readonly choices: readonly number[];
-  /** Where decisions were to be made: the places at which threads were known to meet. */
+  /** The units at which threads were known to meet: decisions are made there. */
   readonly meetings: readonly number[];
 }
 
@@ -101,13 +101,13 @@ export interface ScheduleFailure {
   readonly trace: string;
 }
 
-/** What an exploration has counted. */
+/** Counts of an exploration, and its first bad schedule. */
 export interface Report {
-  /** Executed to their end, or to their failure. */
+  /** Schedules executed to their end or to a failure. */
   readonly schedules: number;
-  /** Left early, in a state that was seen before. */
+  /** Schedules left early, in a state that was seen before. */
   readonly pruned: number;
-  /** Every schedule that was asked for was executed, or its state seen before. */
+  /** True if every schedule within the bounds was executed or left in a state seen before. */
   readonly complete: boolean;
   /** Accesses made. */
   readonly steps: number;
@@ -126,7 +126,7 @@ export interface Report {
 
 type MutableReport = { -readonly [Key in keyof Report]: Report[Key] } & { failures: Record<FailureKind, number> };
 
-/** Explores. Throws ExplorationError when the code can't be explored; what is wrong with the code is in the report. */
+/** Explores. Failures of the code are in the report. Throws ExplorationError if the code breaks a rule of the explorer. */
 export function explore<State>(exploration: Exploration<State>): Report {
   const prepared = prepare(exploration);
   const began = performance.now();
@@ -157,7 +157,7 @@ function every(prepared: Prepared, limits: Limits): MutableReport {
   }
 }
 
-/** So many random schedules. Where threads meet is learnt on the way. */
+/** Random schedules. Meeting places are learnt on the way. */
 function some(prepared: Prepared, random: { readonly seed: number; readonly schedules: number }): MutableReport {
   const schedules = new RandomSchedule(random.seed);
   const execution = new Execution(prepared.subject, schedules, undefined);
@@ -251,7 +251,7 @@ function privateUnits(storage: Storage, isPrivate: Exploration<unknown>["isPriva
   return units;
 }
 
-/** Runs and checks one schedule, and takes back what it wrote. */
+/** Runs and checks one schedule, then undoes its writes. */
 function runSchedule(prepared: Prepared, execution: Execution): ExecutionFailure | undefined {
   const { storage } = prepared.subject;
   storage.recording = true;
@@ -278,7 +278,7 @@ function checked(prepared: Prepared, execution: Execution): ExecutionFailure | u
   }
 }
 
-/** Executes a bad schedule once more, for its trace. */
+/** Executes a bad schedule again, with a trace. */
 function show(prepared: Prepared, choices: readonly number[], failure: ExecutionFailure): ScheduleFailure {
   const meetings = [...prepared.subject.meetings.keys()].filter((unit) => prepared.subject.meetings[unit] === 1);
   const { subject, nameOf } = prepared;

@@ -38,7 +38,7 @@ function views(): Views {
   return { words: wordsOf(buffer), halves: halvesOf(buffer, 0, 8), bytes: bytesOf(buffer) };
 }
 
-/** Do these two race, in one order at least? */
+/** True if the two accesses race in at least one order. */
 function races(one: (at: Views) => unknown, other: (at: Views) => unknown): boolean {
   const report = explore({ setup: views, threads: [one, other] });
   const { race, ...others } = report.failures;
@@ -46,7 +46,7 @@ function races(one: (at: Views) => unknown, other: (at: Views) => unknown): bool
   return race > 0;
 }
 
-test("an unlocked counter of plain accesses is a race, though no schedule can misbehave", () => {
+test("an unlocked counter of plain accesses is a race, although every schedule gives the right sum", () => {
   const unlocked = (at: SharedWords) => poke(at, 1, peek(at, 1) + 1);
   const report = explore({ setup: words, threads: [unlocked, unlocked], check: (at) => assert.equal(peek(at, 1), 2) });
   // There is no place to switch: one thread follows the other, and the sum is right.
@@ -135,7 +135,7 @@ test("atomic accesses of one place in two widths do not synchronise, and race", 
   );
 });
 
-/** Does a message in word 1 arrive in order, when thread 0 runs `send` after writing it and thread 1 reads it if `received`? */
+/** True if a message in word 1 arrives in order: thread 0 writes it and runs `send`; thread 1 reads it if `received` is true. */
 function delivers(send: (at: SharedWords) => void, received: (at: SharedWords) => boolean): boolean {
   const report = explore({
     setup: words,
@@ -203,7 +203,7 @@ test("a relaxed write, a relaxed read or a failed compareExchange delivers nothi
   );
 });
 
-test("a relaxed write ends what the atomic write before it delivered", () => {
+test("a relaxed write ends the release of the atomic write before it", () => {
   const send = (at: SharedWords) => {
     store(at, 0, 1);
     hintTo(at, 0, 2);
@@ -218,7 +218,7 @@ test("a relaxed write ends what the atomic write before it delivered", () => {
   );
 });
 
-test("what is written after the atomic write is not delivered by it", () => {
+test("an atomic write does not release writes that follow it", () => {
   const send = (at: SharedWords) => {
     store(at, 0, 1);
     poke(at, 1, 43);
@@ -229,7 +229,7 @@ test("what is written after the atomic write is not delivered by it", () => {
   );
 });
 
-test("being woken orders nothing: the woken thread has to look", () => {
+test("a wake-up orders nothing: the woken thread has to read atomically", () => {
   const sleeping = (look: boolean): Exploration<SharedWords> => ({
     setup: words,
     threads: [
@@ -249,7 +249,7 @@ test("being woken orders nothing: the woken thread has to look", () => {
   assertGood(explore(sleeping(true)));
 });
 
-test("order passes on from thread to thread", () => {
+test("happens-before is transitive across three threads", () => {
   const hand = (from: number, to: number) => (at: SharedWords) => {
     if (load(at, from) === 1) store(at, to, 1);
   };
@@ -267,7 +267,7 @@ test("order passes on from thread to thread", () => {
   assertGood(explore(chain(2)));
 });
 
-test("in a private range everything is plain: nothing is switched there, and meeting is a race", () => {
+test("accesses of a private range are plain: no switches there, and a meeting is a race", () => {
   const isPrivate = (byteOffset: number) => byteOffset >= 16 && byteOffset < 32;
   const own = (word: number) => (at: SharedWords) => {
     add(at, word, 1);
@@ -281,7 +281,7 @@ test("in a private range everything is plain: nothing is switched there, and mee
   assertGood(explore({ setup: words, threads: [own(4), own(4)] }));
 });
 
-test("a glance sees the newest value; on request, any that no order has overwritten", () => {
+test("a glance sees the newest value; with staleGlances, any value that may not be overwritten yet", () => {
   const exploration: Exploration<SharedWords> = {
     setup: words,
     threads: [

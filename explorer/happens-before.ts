@@ -1,16 +1,16 @@
 /**
  * The order of accesses, by vector clocks, and the races that it leaves. An interleaving that happens to give the right answer
  * proves nothing about two plain accesses that no synchronisation separates: the compiler and the processor may reorder them, so
- * what the explorer saw need not be all that can happen. Every such pair is therefore a failure by itself.
+ * other results than the explored ones are possible. Every such pair is therefore a failure by itself.
  *
- * What orders, as JavaScript's memory model has it: an atomic read after the atomic write that it reads from; the start of
- * the threads after the set-up; a reclaimer after the death of the thread that it reclaims. A later plain or relaxed write of
- * the same place ends what the atomic write before it had to pass on. Neither `notify` nor a wake-up orders anything.
+ * Order, as JavaScript's memory model defines it: an atomic read comes after the atomic write that it reads from; the threads start
+ * after the set-up; a reclaimer starts after the death of the thread that it reclaims. A later plain or relaxed write of
+ * the same place ends the release of the atomic write before it. Neither `notify` nor a wake-up orders anything.
  *
- * What is a race, of two accesses of one place by two threads that are not ordered, one of them a write:
+ * Races: two accesses of one place by two threads, unordered, at least one a write:
  *
  *              plain  atomic  relaxed (glance, hintTo)
- *   plain      race   race    race, but for a glance: it is declared to be racy and must do with a stale value
+ *   plain      race   race    race; a glance is fine: its caller declares that it tolerates a stale value
  *   atomic            fine    fine
  *   relaxed                   fine
  *
@@ -34,7 +34,7 @@ export const ORDERED = -1;
 
 // Fields of one unit's record, before its per-thread rows.
 const STAMP = 0;
-/** How often the unit has been written: tells apart executions that differ in what was read from where. */
+/** Number of writes to the unit: distinguishes executions whose reads saw different writes. */
 const VERSION = 1;
 /** Last plain writer + 1, and its clock then. */
 const WRITER = 2;
@@ -43,7 +43,7 @@ const WRITER_CLOCK = 3;
 const RELEASED = 4;
 /** Units that the last atomic access covered, 1 or 2; 0: none yet. */
 const WIDTH = 5;
-/** Who has accessed it (a bit for each thread), written it (bits 8 to 15), and whether not all of that was plain (bit 16). */
+/** Threads that accessed the unit (a bit each), threads that wrote it (bits 8 to 15), and bit 16 if an access was not plain. */
 const ATTENDANCE = 6;
 const WRITTEN_SHIFT = 8;
 const UNPLAIN_BIT = 1 << 16;
@@ -84,7 +84,7 @@ export class HappensBefore {
     for (let thread = 0; thread < this.#threads; thread++) this.#clocks[thread * this.#threads + thread] = 1;
   }
 
-  /** Everything that `from` has done is done before what `into` does next. */
+  /** Orders all earlier accesses of `from` before the next access of `into`. */
   join(into: number, from: number): void {
     for (let thread = 0; thread < this.#threads; thread++) {
       const at = into * this.#threads + thread;
@@ -98,7 +98,7 @@ export class HappensBefore {
     return this.#clocks[observer * this.#threads + thread] as number;
   }
 
-  /** Records an access of one unit, by an access of `width` units in all. ORDERED, or a thread with which it races. */
+  /** Records an access of one unit, part of an access of `width` units. Returns ORDERED, or a thread with which it races. */
   access(unit: number, thread: number, order: number, width: number): number {
     const at = unit * this.#stride;
     if (this.#records[at + STAMP] !== this.#stamp) this.#clear(at);
@@ -123,7 +123,7 @@ export class HappensBefore {
     }
   }
 
-  /** The thread changes something about the place that is not its value: the queue of those who sleep on it. */
+  /** Records a change of the queue of threads that sleep on the unit. */
   accessQueue(unit: number, thread: number): void {
     const at = unit * this.#stride;
     if (this.#records[at + STAMP] !== this.#stamp) this.#clear(at);
@@ -132,14 +132,14 @@ export class HappensBefore {
     this.#bump(at);
   }
 
-  /** The release of atomic writes: the writer's later accesses are not covered by what it has passed on. */
+  /** Advances the clock of a thread after its atomic write: its later accesses are not part of that release. */
   tick(thread: number): void {
     this.#clocks[thread * this.#threads + thread] = this.#own(thread) + 1;
   }
 
   /**
-   * Notes who was here, and when that makes the place a meeting: two threads, one writing, not all by plain accesses. Then it
-   * can matter which was first. (That plain accesses are ordered otherwise is checked, so among them it can't.)
+   * Records the thread, and the unit as a meeting once two threads have accessed it, one of them writing, not all by plain accesses:
+   * then their order can matter. (Plain accesses must be ordered by other means, which is checked, so their order can't.)
    */
   #attend(at: number, unit: number, thread: number, order: number): void {
     let bits = 1 << thread;
@@ -157,7 +157,7 @@ export class HappensBefore {
   #plainRead(at: number, thread: number): number {
     const place = at + this.#plainReads + thread;
     const own = this.#own(thread);
-    if (this.#records[place] === own) return ORDERED; // who wrote since then has met that read
+    if (this.#records[place] === own) return ORDERED; // a later writer has been checked against that read
     this.#records[place] = own;
     const writer = this.#unorderedWriter(at, thread);
     return writer !== ORDERED ? writer : this.#unordered(at + this.#otherWrites, thread);
@@ -173,7 +173,7 @@ export class HappensBefore {
     records[at + WRITER] = thread + 1;
     records[at + WRITER_CLOCK] = own;
     if (writer !== ORDERED) return writer;
-    // The three rows stand side by side: any of them will do.
+    // The three rows are adjacent: an access in any of them counts.
     for (let row = this.#plainReads; row <= this.#otherWrites; row += this.#threads) {
       const other = this.#unordered(at + row, thread);
       if (other !== ORDERED) return other;

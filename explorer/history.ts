@@ -1,6 +1,6 @@
 /**
- * What a relaxed read may see. A glance is ordered with nothing: it may find any value that was not certainly overwritten when
- * it was made. Every write of a place is therefore kept, with its writer's clock; a value can no longer be seen once a later
+ * The values that a relaxed read may see. A glance is unordered: it may return any value that is not overwritten by a write ordered before
+ * the glance. Every write of a place is therefore kept, with its writer's clock; a value becomes invisible once a later
  * write of the place is ordered before the reader.
  */
 import type { HappensBefore } from "./happens-before.ts";
@@ -25,7 +25,7 @@ export class History {
     this.#writes.clear();
   }
 
-  /** The place is written. `before`: what it held. */
+  /** Records a write. `before`: the previous value. */
   add(unit: number, thread: number, before: number, value: number): void {
     let place = this.#writes.get(unit);
     if (place === undefined) {
@@ -35,7 +35,7 @@ export class History {
     place.writes.push({ value, thread, clock: this.#order.clockOf(thread, thread) });
   }
 
-  /** The values that a relaxed read by `reader` may see, newest first, each once. `now`: what the place holds. */
+  /** The values that a relaxed read by `reader` may see, newest first, each once. `now`: the current value. */
   visible(unit: number, reader: number, now: number): number[] {
     const values = [now];
     const place = this.#writes.get(unit);

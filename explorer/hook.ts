@@ -1,9 +1,9 @@
 /**
  * A module hook (Node's `module.register`) that makes explored copies of the library's modules: those asked for with
  * `?explored=NAME`, and what they import. In a copy, src/shared/memory.js is the explorer's, and single modules may have a source
- * of their own (planted bugs). Modules without state or accesses (units) are shared with everybody, so that `instanceof` works.
+ * of their own (planted bugs). Modules without state or accesses (units) are the same in all copies, so that `instanceof` works.
  *
- * It is registered once for each copy, and then asked once for each: what it does to a URL, it does not do twice.
+ * Each copy registers it once more, so Node calls it several times for one URL. It changes a URL at most once.
  */
 import type { InitializeHook, LoadHook, ResolveHook } from "node:module";
 

@@ -22,7 +22,7 @@ test("a copy of a module accesses memory through the replacement, and leaves the
   assert.notEqual(bitmap, await import("../src/shared/bitmap.ts"));
 });
 
-test("modules without state are shared with everybody: errors are of the same class", async () => {
+test("modules without state are the same in all copies: errors are of the same class", async () => {
   const { createCrewState } = await exploredCopy().load<CrewModule>("crew/crew.js");
   assert.throws(() => createCrewState({ threads: 0 }), IovaError);
 });

@@ -8,14 +8,14 @@ import type { HookData } from "./hook.ts";
 export interface Plant {
   /** Path below build/src, such as "allocator/pool.js". */
   readonly module: string;
-  /** Text that stands in it exactly once. */
+  /** Text that occurs in it exactly once. */
   readonly from: string;
   readonly to: string;
 }
 
 /** Copies of the library's modules. */
 export interface ExploredCopy {
-  /** Imports one, by its path below build/src. Its type: `typeof import("../src/shared/lock.ts")`. */
+  /** Imports a module by its path below build/src. `Module`: such as `typeof import("../src/shared/lock.ts")`. */
   load<Module>(module: string): Promise<Module>;
 }
 

@@ -11,12 +11,12 @@ import { createShared, milliseconds, peek, poke, wordsOf } from "./memory.ts";
 type Lock = typeof import("../src/shared/lock.ts");
 
 const LOCK = 0;
-/** What the lock guards: a counter, in plain words. */
+/** A counter that the lock guards, accessed by plain reads and writes. */
 const COUNTER = 32;
 
 const sound = await exploredCopy().load<Lock>("shared/lock.js");
 
-/** A thread that counts `times` times under the lock. Its answer: how often it got the lock. */
+/** A thread that increments the counter `times` times under the lock. Returns how often it got the lock. */
 const counting = (lock: Lock, thread: number, times: number) => (words: SharedWords) => {
   let done = 0;
   for (let i = 0; i < times; i++) {
@@ -28,7 +28,7 @@ const counting = (lock: Lock, thread: number, times: number) => (words: SharedWo
   return done;
 };
 
-/** As recovery does it: take the dead thread's lock over, make the state whole, give it back. */
+/** As in recovery: take over the dead thread's lock, repair the state, release the lock. */
 const reclaiming = (lock: Lock) => (words: SharedWords, dead: readonly number[], self: number) => {
   for (const thread of dead) {
     if (!lock.inherit(words, LOCK, lock.tagOf(thread), lock.tagOf(self))) continue;
@@ -79,7 +79,7 @@ test("sleeps that end early do no harm", (t) => {
   assert.ok(report.timeOuts > 0);
 });
 
-test("a thread that dies at any access, holding the lock or waiting for it, locks no other thread out", (t) => {
+test("a thread that dies at any access, holding the lock or waiting for it, does not lock out other threads", (t) => {
   const two = assertSound(t, "lock, 2 threads x 1, one dies", { ...locked(sound, 2, 1), kills: 1 });
   assert.ok(two.kills > 0);
   assertSound(t, "lock, 3 threads x 1, one dies, 2 preemptions", { ...locked(sound, 3, 1), kills: 1, preemptions: 2 });
@@ -98,7 +98,7 @@ test("a waiter reports that a dead holder does not answer if it is not reclaimed
   const report = assertSound(t, "lock, 2 threads x 1, one dies, no recovery", {
     ...exploration,
     threads: [counting(sound, 0, 1), waiting],
-    expectsTimeOut: () => true, // the waiter never gives the lock back
+    expectsTimeOut: () => true, // thread 1 never releases the lock, so thread 0 may wait for ever
     kills: 1,
     victims: [0],
     check: (words, { threads }) => {
@@ -108,10 +108,10 @@ test("a waiter reports that a dead holder does not answer if it is not reclaimed
     },
   });
   assert.ok(unresponsive > 0);
-  assert.ok(report.timeOuts > unresponsive * 100, "it looked every 5 ms, for 2 s");
+  assert.ok(report.timeOuts > unresponsive * 100, "the waiter reads the lock every 5 ms, for 2 s");
 });
 
-/** What one thread sees of a lock, alone: each answer, with the milliseconds that it took. */
+/** Runs one thread alone: the result of each attempt at the lock, with its duration in milliseconds. */
 function alone(lock: Lock, program: (words: SharedWords, attempt: (tag: number) => void) => void): unknown {
   const seen: unknown[] = [];
   const report = explore<SharedWords>({
@@ -148,7 +148,7 @@ test("after one waiter has timed out after 2 s, others wait for 50 ms while the 
   ]);
 });
 
-test("a holder that answers late, and one that inherits the lock, are waited for with full patience again", () => {
+test("waits for a holder that answers late, or for a new holder, last up to 2 s again", () => {
   const answers = alone(sound, (words, attempt) => {
     take(words, LOCK, tagOf(0));
     attempt(tagOf(1));
@@ -171,7 +171,7 @@ interface PlantedBug extends Plant {
   readonly bug: string;
   /** The kinds of failure that show it. */
   readonly shows: readonly FailureKind[];
-  /** How many threads it takes. */
+  /** Number of threads that show it. */
   readonly threads: number;
 }
 
@@ -193,7 +193,7 @@ const PLANTED: readonly PlantedBug[] = [
     to: "if (compareExchange(words, at, 0, tag) === 0)",
   },
   {
-    bug: "the lock is looked at and then taken, in two steps",
+    bug: "the lock is read and then taken, in two steps",
     shows: ["race", "check"],
     threads: 2,
     module: "shared/lock.js",
@@ -201,7 +201,7 @@ const PLANTED: readonly PlantedBug[] = [
     to: "if (load(words, at) === 0) exchange(words, at, tag); else",
   },
   {
-    bug: "the waiters' flag is set without a look at who holds the lock",
+    bug: "the waiters' flag is set although the holder may have changed",
     shows: ["lost-wake-up"],
     threads: 2,
     module: "shared/lock.js",

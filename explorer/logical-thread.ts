@@ -1,6 +1,6 @@
 /**
- * A thread of explored code: the function that it runs, and the log of its accesses, from which a run of the function is fed
- * until it is where the thread was.
+ * A thread of explored code: its function, and the log of its accesses. A new run of the function reads from the log
+ * until it has reached the thread's position.
  */
 
 // States.
@@ -12,12 +12,12 @@ export const KILLED = 4;
 /** A reclaimer of a thread that has not died yet. */
 export const UNBORN = 5;
 
-/** What became of one thread. */
+/** The outcome of one thread. */
 export interface ThreadOutcome {
   readonly state: "returned" | "threw" | "killed" | "unfinished";
-  /** What it returned. */
+  /** The function's result. */
   readonly value: unknown;
-  /** What it threw. */
+  /** The error that it threw. */
   readonly error: unknown;
 }
 
@@ -32,14 +32,14 @@ export class LogicalThread {
   length = 0;
   /** unit << 5 | kind, of each. */
   signatures: Int32Array = new Int32Array(256);
-  /** What each returned; for those that return nothing, what they stored. */
+  /** The result of each access; the stored value of accesses without a result. */
   values: Float64Array = new Float64Array(256);
-  /** What `copyOut` delivered, by position in the log. */
+  /** Bytes that `copyOut` delivered, by position in the log. */
   readonly copies: Map<number, Uint8Array> = new Map();
 
   /** It has changed something since its death was last offered: dying now would differ from dying then. */
   changedSince = true;
-  /** While it sleeps: the unit, and the end of its patience on the explorer's clock. */
+  /** While it sleeps: the unit, and its deadline on the explorer's clock. */
   sleepsOn = 0;
   deadline = 0;
 

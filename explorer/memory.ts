@@ -27,7 +27,7 @@ export function bytesOf(buffer: SharedBuffer, byteOffset?: number, length?: numb
   return storage.bytes(buffer, byteOffset, length) as unknown as SharedBytes;
 }
 
-/** Of no buffer: nothing is ever read from them. */
+/** Placeholder without a buffer. It is never read. */
 export const NO_WORDS: SharedWords = {} as unknown as SharedWords;
 export const NO_HALVES: SharedHalves = {} as unknown as SharedHalves;
 
@@ -118,7 +118,7 @@ export function milliseconds(): number {
   return execution === undefined ? 0 : execution.now();
 }
 
-/** None: each look would be a step of its own, and a sleep is the same to the explorer. */
+/** No spinning: each read would be a step of its own, and to the explorer a sleep is the same. */
 export const SPINS = 0;
 export const LONGEST_PAUSE = 0;
 

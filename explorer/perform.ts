@@ -1,11 +1,11 @@
-/** What an access of a word or halfword does to the memory, apart from all that is watched about it. */
+/** The effect of an access of a word or halfword on the memory, without the explorer's bookkeeping. */
 import * as kinds from "./accesses.ts";
 import type { View } from "./storage.ts";
 
 /** The answer of a compareExchange that has found another value. No access answers with this number. */
 export const NOT_STORED: number = 2 ** 40;
 
-/** Performs it. Its answer; for functions without one, what was stored or found. `before`: what the element holds. */
+/** Performs an access. Returns its result; without a result, the value stored or found. `before`: the element's value. */
 export function perform(kind: number, view: View, at: number, before: number, first: number, second: number): number {
   switch (kind) {
     case kinds.STORE:

@@ -18,7 +18,7 @@ import type { Plant } from "./load.ts";
 
 const modules = await allocatorModules();
 
-/** What dies has ranges that are cached, pending and live. */
+/** The dying thread has ranges that are cached, pending and live. */
 const OPS_THROW: Scenario = {
   options: { ...SMALL_TABLE, cache: "fifo" },
   threads: [[free, beginAndCommit(2)], [allocate(1)]],
@@ -39,7 +39,7 @@ for (const cache of ["none", "fifo"] as const) {
   }
 }
 
-test("of two threads that free one range at once, one gets an error, and nothing is freed twice", (t) => {
+test("two threads free one range at the same time: one gets an error, and nothing is freed twice", (t) => {
   const scenario: Scenario = { options: SMALL_TABLE, threads: [[free], [free]], given: [[2], []], shared: true };
   assertSound(t, "free against free of one range", exploring(modules, scenario));
 });
@@ -50,7 +50,7 @@ for (const options of [
   { ...SMALL_TABLE, invalidate: "lazy" },
 ] as const) {
   const name = JSON.stringify(options);
-  test(`a range is freed by another thread while everything of its dead owner is reclaimed: one of the two has it, ${name}`, (t) => {
+  test(`a range of a dead owner is freed and reclaimed at the same time: one of the two succeeds, ${name}`, (t) => {
     const threads = [[allocate(1)], [free, allocate(1)]];
     const scenario: Scenario = {
       options,
@@ -67,7 +67,7 @@ for (const options of [
 
 for (const kills of [1, 2] as const) {
   for (const scope of ["in-flight", "everything"] as const) {
-    test(`ops throw while ${scope} of a dead thread is reclaimed: the next reclaim has it all, ${kills} deaths`, (t) => {
+    test(`ops throw while ${scope} of a dead thread is reclaimed: the next reclaim completes it, ${kills} deaths`, (t) => {
       const exploration = { ...exploring(modules, { ...OPS_THROW, scope }, kills), preemptions: 2 - kills };
       assert.ok(assertSound(t, `ops throw, ${scope}, ${kills} deaths`, exploration).kills > 0);
     });
@@ -86,7 +86,7 @@ test("three threads at random, up to two deaths: sound", (t) => {
   assertSound(t, "3 threads at random", { ...exploring(modules, scenario, 2), random: { seed, schedules: 2000 } });
 });
 
-// Bugs, planted in the text of the built modules. Each is found; so the explorations above would find its like.
+// Bugs, planted in the text of the built modules. Each is found, so the explorations above would find similar ones.
 
 interface PlantedBug {
   readonly bug: string;
@@ -105,7 +105,7 @@ const ALLOC_AND_FREE: Scenario = {
   threads: [[allocate(1)], [free, allocate(1)]],
   given: [[], [2]],
 };
-/** Thread 0 finds no run of 8, and so lowers the pool's bounds; thread 1 gives one back. */
+/** Thread 0 finds no run of 8, and so lowers the pool's bounds; thread 1 returns such a run to the pool. */
 const FULL: Scenario = {
   options: SMALL_TABLE,
   threads: [[allocate(8)], [free]],
@@ -116,26 +116,26 @@ const FULL: Scenario = {
 const SET_BITS = "poke(words, at, taken | (((1 << count) - 1) << offset));";
 const RECORD = "pokeHalf(this.#ledger, first, slot | count);";
 const UNLOCK = "unlock(words, lockAt);\n        return first;";
-/** Thread 0 takes a range across the border of two pools; thread 1, whose own pool is the second one, dies with its lock. */
+/** Thread 0 allocates a range across the border of two pools; thread 1, whose own pool is the second one, dies with its lock. */
 const ACROSS: Scenario = {
   options: { entries: 64, pools: 2, cache: "none" },
   threads: [[allocate(34)], [allocate(1)]],
   given: [[28], []],
   mayRefuse: true,
 };
-/** A length that has no code: it stands in three more slots. */
+/** A length without a code of its own: it is written in three more halfwords of the ledger. */
 const UNCODED: Scenario = { options: SMALL_TABLE, threads: [[allocate(26)], [free]], given: [[], [2]] };
 const REBUILD = "reach = pool.rebuild(before?.end === pool.first ? reach : undefined);";
 
 const PLANTED: readonly PlantedBug[] = [
   {
-    bug: "an exact allocation does not look at the bits",
+    bug: "an exact allocation does not check the bits",
     plants: [{ module: "allocator/span.js", from: "pools.every((pool) => pool.isFree(first, end))", to: "true" }],
     scenario: PAIRS["exact alloc against exact alloc of a part"] as Scenario,
     shows: ["check"],
   },
   {
-    bug: "an exact allocation looks at the bits before it has the locks",
+    bug: "an exact allocation checks the bits before it has the locks",
     plants: [
       {
         module: "allocator/span.js",
@@ -157,7 +157,7 @@ const PLANTED: readonly PlantedBug[] = [
     shows: ["race", "check"],
   },
   {
-    bug: "the ledger learns of an allocation after the unlock",
+    bug: "an allocation is recorded in the ledger after the unlock",
     plants: [
       { module: POOL, from: RECORD, to: "" },
       { module: POOL, from: UNLOCK, to: UNLOCK.replace("return", `${RECORD} return`) },
@@ -174,21 +174,21 @@ const PLANTED: readonly PlantedBug[] = [
     shows: ["check"],
   },
   {
-    bug: "a pool does not know what reaches into it",
+    bug: "a pool's overhang is not recorded",
     plants: [{ module: POOL, from: "if (first < this.first)\n            this.#setOverhang(end);", to: "" }],
     scenario: ACROSS,
     kills: 1,
     shows: ["check"],
   },
   {
-    bug: "recovery asks the overhang of a pool whose span was half made",
+    bug: "recovery trusts the overhang of a pool whose span was half made",
     plants: [{ module: "allocator/recovery.js", from: REBUILD, to: "pool.rebuild(undefined);" }],
     scenario: ACROSS,
     kills: 1,
     shows: ["check"],
   },
   {
-    bug: "the first slot of a range is written before the rest of its length",
+    bug: "the first halfword of a range is written before the rest of its length",
     plants: [
       { module: LEDGER, from: "    pokeHalf(ledger, first, slot);\n}", to: "}" },
       {
@@ -202,14 +202,14 @@ const PLANTED: readonly PlantedBug[] = [
     shows: ["check"],
   },
   {
-    bug: "recovery leaves parts of a length that has lost its range",
+    bug: "recovery leaves halfwords of a length whose range is gone",
     plants: [{ module: POOL, from: "if (slot !== 0)\n            pokeHalf(this.#ledger, entry, 0);", to: "" }],
     scenario: { ...UNCODED, scope: "in-flight" },
     kills: 1,
     shows: ["check"],
   },
   {
-    bug: "a bound is lowered, and frees are not told",
+    bug: "a bound is lowered without a signal to frees",
     plants: [
       {
         module: BOUNDS,
@@ -232,7 +232,7 @@ const PLANTED: readonly PlantedBug[] = [
     shows: ["check"],
   },
   {
-    bug: "a free forgets to raise what its pool believes of its longest run",
+    bug: "a free forgets to raise its pool's longest run",
     plants: [{ module: BOUNDS, from: "if (peek(this.#words, this.#longestAt) < longest)", to: "if (false)" }],
     scenario: FULL,
     shows: ["check"],
@@ -245,7 +245,7 @@ const PLANTED: readonly PlantedBug[] = [
     shows: ["check"],
   },
   {
-    bug: "recovery gives a dead thread's lock back before it has made the change whole",
+    bug: "recovery releases a dead thread's lock before it has completed the change",
     plants: [
       { module: "allocator/recovery.js", from: "for (const pool of held)\n            pool.unlock();", to: "" },
       {
@@ -279,7 +279,7 @@ const PLANTED: readonly PlantedBug[] = [
     shows: ["check"],
   },
   {
-    bug: "a free does not look again once it has the lock",
+    bug: "a free does not check the range again once it has the lock",
     plants: [
       { module: POOL, from: "= claim(this.#ledger, first, slot, this.#thread);", to: "= true;" },
       { module: POOL, from: "= peekHalf(ledger, first) === (slot | count);", to: "= true;" },
@@ -288,7 +288,7 @@ const PLANTED: readonly PlantedBug[] = [
     shows: ["check"],
   },
   {
-    bug: "a range across a border is taken without a second look under its locks",
+    bug: "a range across a border is allocated without a second check under its locks",
     plants: [
       {
         module: "allocator/span.js",
@@ -337,7 +337,7 @@ for (const { bug, plants, scenario, kills = 0, shows } of PLANTED) {
   });
 }
 
-test("bits before the ledger are no bug: recovery makes them anew", async (t) => {
+test("setting bits before the ledger is correct: recovery rebuilds them", async (t) => {
   const swapped = await allocatorModules([
     { module: POOL, from: SET_BITS, to: "" },
     { module: POOL, from: RECORD, to: `${SET_BITS} ${RECORD}` },

@@ -1,11 +1,11 @@
-/** Random programs, explored with and without what leaves schedules out: both come to the same ends. */
+/** Random programs, explored with and without reductions: both reach the same end states. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { SharedWords } from "../src/shared/memory.ts";
 import type { Exploration } from "./explore.ts";
 import { endsOf, randomNumbers, randomThread, words } from "./small-programs.model.ts";
 
-test("random programs come to the same ends, however their schedules are cut down", (t) => {
+test("reductions of the schedules keep all end states of random programs", (t) => {
   const seed = 6;
   t.diagnostic(`seed ${seed}`);
   const random = randomNumbers(seed);
@@ -20,7 +20,7 @@ test("random programs come to the same ends, however their schedules are cut dow
       ends += all.length;
       for (const switchAt of ["meetings", "synchronising"] as const) {
         const fewer = endsOf({ ...exploration, preemptions, switchAt, skipSeen: true });
-        // With a bound, a switch at a later place, where threads meet, may reach further than all that are counted elsewhere.
+        // With a bound of preemptions, switching at meetings only may reach end states that switching everywhere does not.
         if (switchAt === "synchronising" || preemptions > 2)
           assert.deepEqual(fewer, all, `program ${program}, ${preemptions}`);
         else for (const end of all) assert.ok(fewer.includes(end), `program ${program}, ${preemptions}: ${end}`);
@@ -30,7 +30,7 @@ test("random programs come to the same ends, however their schedules are cut dow
   assert.ok(ends > 2000, `${ends} ends`);
 });
 
-test("random programs with a death come to the same ends, however their schedules are cut down", (t) => {
+test("reductions of the schedules keep all end states of random programs with a death", (t) => {
   const seed = 11;
   t.diagnostic(`seed ${seed}`);
   const random = randomNumbers(seed);

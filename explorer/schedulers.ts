@@ -1,6 +1,6 @@
 /**
- * Who decides what happens next, wherever more than one thing can: every decision in turn (`EverySchedule`), by a seeded
- * generator (`RandomSchedule`), or as written down (`GivenSchedule`). A schedule is the list of these decisions and nothing else:
+ * Schedulers make the decisions of an execution: all of them in turn (`EverySchedule`), at random from a seed
+ * (`RandomSchedule`), or from a list (`GivenSchedule`). A schedule is the list of these decisions:
  * everything between them is determined.
  */
 
@@ -12,7 +12,7 @@ export interface Scheduler {
    * `kill`): it dies here.
    */
   arrive(switches: number, kill: boolean): number;
-  /** Has this decision been made in an earlier schedule of the same prefix? Asked before each decision. */
+  /** True if this decision was made in an earlier schedule with the same prefix. Called before each decision. */
   repeats(): boolean;
 }
 
@@ -39,9 +39,9 @@ export class EverySchedule implements Scheduler {
     return this.#choose(1 + switches + (kill ? 1 : 0));
   }
 
-  /** Prepares the next schedule. False: there is none. */
+  /** Prepares the next schedule. False: that was the last one. */
   advance(): boolean {
-    // Decisions beyond the depth reached belong to a schedule that was cut off before them: there are none.
+    // Decisions beyond this depth belong to an earlier, longer schedule.
     this.#length = this.#depth;
     while (this.#length > 0) {
       const last = this.#length - 1;
@@ -82,10 +82,10 @@ export class EverySchedule implements Scheduler {
   }
 }
 
-/** How often a random schedule switches before an access, one of these for each schedule: rare switches reach further. */
+/** Probabilities of a switch before an access; each random schedule uses one of them. Rare switches let threads run further. */
 const SWITCH_PROBABILITIES = [0.5, 0.2, 0.05, 0.01];
 
-/** Seeded: the same seed gives the same schedules. A thread that may be killed is, at an arrival chosen beforehand. */
+/** The same seed gives the same schedules. A victim is killed at an arrival that is chosen beforehand. */
 export class RandomSchedule implements Scheduler {
   #state: number;
   #switches = 0.5;
@@ -134,7 +134,7 @@ export class RandomSchedule implements Scheduler {
   }
 }
 
-/** Repeats the decisions of a schedule; after its last one, everything goes on as it can. */
+/** Repeats the decisions of a schedule; after the last one, threads run on without preemptions. */
 export class GivenSchedule implements Scheduler {
   readonly #choices: readonly number[];
   #depth = 0;

@@ -1,6 +1,6 @@
 /**
- * What explored code is running under: the execution that orders its accesses, or none (set-up and checks, which access memory
- * directly), and the storage in which its memory is made. One at a time: explored code reaches it through memory.ts.
+ * The current execution, which orders accesses of explored code (undefined in set-up and checks, which access memory directly),
+ * and the current storage, in which new memory is made. There is one of each at a time: explored code reaches them through memory.ts.
  */
 import type { Execution } from "./execution.ts";
 import { Storage } from "./storage.ts";
@@ -10,12 +10,12 @@ export let execution: Execution | undefined;
 /** Where new memory and views belong. */
 export let storage: Storage = new Storage();
 
-/** Accesses are ordered by `by`, or direct. */
+/** Sets the execution that orders accesses; undefined: accesses are direct. */
 export function orderBy(by: Execution | undefined): void {
   execution = by;
 }
 
-/** What is made from now on belongs to a storage of its own. Returns it. */
+/** Starts a new storage for memory that is made from now on, and returns it. */
 export function startStorage(): Storage {
   storage = new Storage();
   return storage;

@@ -36,14 +36,14 @@ export function increment(at: SharedWords): void {
   give(at, 0);
 }
 
-/** A thread of so many accesses, all of word 0, all writing: each meets those of every other thread. */
+/** A thread that adds to word 0 several times: each access meets those of every other thread. */
 export const adds =
   (count: number) =>
   (at: SharedWords): void => {
     for (let i = 0; i < count; i++) add(at, 0, 1);
   };
 
-/** Seeded: whole numbers below the one asked for. */
+/** A seeded generator: `random(below)` is an integer from 0 to below − 1. */
 export function randomNumbers(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
@@ -52,7 +52,7 @@ export function randomNumbers(seed: number): (below: number) => number {
   };
 }
 
-/** A thread of `length` accesses of words 0 to 2, chosen at random; its answer is what they answered. */
+/** A thread of `length` random accesses of words 0 to 2; it returns their results. */
 export function randomThread(random: (below: number) => number, length: number): (at: SharedWords) => string {
   const accesses = Array.from({ length }, () => {
     const word = random(3);
@@ -67,14 +67,14 @@ export function randomThread(random: (below: number) => number, length: number):
   return (at) => accesses.map((access) => access(at)).join(" ");
 }
 
-/** Everything was explored and nothing found. */
+/** Asserts that the exploration was complete and found no failure. */
 export function assertGood(report: Report): void {
   const { first } = report;
   assert.equal(first, undefined, first && `${first.kind}: ${first.message}\n${first.trace}`);
   assert.equal(report.complete, true);
 }
 
-/** All ends that an exploration can come to: what threads returned, who died, and the first words of memory. */
+/** All end states of an exploration: results of the threads, the dead, and the first words of memory. */
 export function endsOf(exploration: Exploration<SharedWords>): string[] {
   const ends = new Set<string>();
   const report = explore({

@@ -1,8 +1,8 @@
 /**
- * A 64-bit hash of what an execution has done so far, independent of the order of accesses that do not meet. It is a sum, over
- * all accesses, of a mixture of: thread, position in that thread, place, and how often the place had been written before. Two
- * executions with the same sum have read the same values from the same writes, so memory, every thread's position and the order
- * between them (vector clocks) are the same: they have the same futures.
+ * A 64-bit hash of an execution so far, independent of the order of accesses that do not meet. It is a sum, over
+ * all accesses, of a mixture of: thread, position in that thread, place, and number of earlier writes to the place. Two
+ * executions with the same sum have read the same values from the same writes. Memory, every thread's position and the order
+ * between them (vector clocks) are therefore the same, and so are all continuations.
  */
 export class StateHash {
   low = 0;
@@ -23,7 +23,7 @@ export class StateHash {
   }
 }
 
-/** Every bit of the answer depends on every bit of `word`: the finish of MurmurHash3 (public domain). */
+/** Every bit of the result depends on every bit of `word`: the finish of MurmurHash3 (public domain). */
 export function mixed(word: number): number {
   let bits = word;
   bits = Math.imul(bits ^ (bits >>> 16), 0x85ebca6b);

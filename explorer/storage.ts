@@ -52,7 +52,7 @@ export class Storage {
   #undoAt: number[] = [];
   #undoOld: number[] = [];
   #undoCount = 0;
-  /** Are writes logged, to be taken back? */
+  /** True while writes are logged, to be undone. */
   recording = false;
 
   /** Units in use: one more than the highest. Even. */
@@ -72,7 +72,7 @@ export class Storage {
     const firstWord = view.firstUnit >> 1;
     const endWord = (view.firstUnit + array.length + 1) >> 1;
     if (this.recording && this.split.subarray(firstWord, endWord).includes(0)) {
-      throw new Error("explored threads can't look at words as halfwords when the set-up did not");
+      throw new Error("explored threads can't make a view of halfwords over words if the set-up has made none");
     }
     this.split.fill(1, firstWord, endWord);
     return view;
@@ -83,7 +83,7 @@ export class Storage {
     return new ByteView(new Uint8Array(buffer, byteOffset, length), first * 2 + byteOffset, this);
   }
 
-  /** Writes one element; logs what it held. */
+  /** Writes one element; logs its old value. */
   write(array: Int32Array | Uint16Array, at: number, value: number): void {
     if (this.recording) {
       const i = this.#undoCount++;
@@ -94,7 +94,7 @@ export class Storage {
     array[at] = value;
   }
 
-  /** Writes bytes by way of their words, so that the undo log knows them. `from` undefined: zeros. */
+  /** Writes bytes through their halfwords, so that they are in the undo log. `from` undefined: zeros. */
   writeBytes(bytes: Uint8Array, at: number, length: number, from: Uint8Array | undefined): void {
     const start = bytes.byteOffset + at;
     const all = new Uint8Array(bytes.buffer);
@@ -109,7 +109,7 @@ export class Storage {
     }
   }
 
-  /** Takes back every logged write. */
+  /** Undoes every logged write. */
   undo(): void {
     for (let i = this.#undoCount - 1; i >= 0; i--) {
       (this.#undoArrays[i] as Int32Array)[this.#undoAt[i] as number] = this.#undoOld[i] as number;

@@ -1,6 +1,6 @@
 /**
- * What one thread does while a dead one, which is not reclaimed yet, holds the lock of a pool: how long it waits, by the explorer's
- * clock, which only sleeps move, and what it answers.
+ * One thread works while a dead thread, not reclaimed yet, holds the lock of a pool. The tests state how long each call waits, by the
+ * explorer's clock, which only sleeps advance, and its result.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -61,7 +61,7 @@ function whileHeld(
   return seen;
 }
 
-/** Quarantines so many ranges of one entry. */
+/** Quarantines `ranges` ranges of one entry. */
 function quarantine(allocator: PooledAllocator, ranges: number): void {
   const firsts = Array.from({ length: ranges }, () => allocator.allocate(1));
   for (const first of firsts) {
@@ -70,7 +70,7 @@ function quarantine(allocator: PooledAllocator, ranges: number): void {
   }
 }
 
-test("a flush waits once for a pool, however many quarantined ranges lie in it, and says that some stay (review of 2026-11-30, defect 0)", () => {
+test("a flush waits once for a pool, for any number of quarantined ranges in it, and reports that some stay (review of 2026-11-30, defect 0)", () => {
   for (const invalidate of [undefined, "lazy"] as const) {
     const options = invalidate === undefined ? { pools: 1 } : { pools: 1, invalidate };
     const answers = whileHeld(options, ({ one }) => quarantine(one, 20), [
@@ -90,7 +90,7 @@ test("a flush waits once for a pool, however many quarantined ranges lie in it, 
   }
 });
 
-test("quarantined ranges of other pools come back meanwhile", () => {
+test("a flush returns the quarantined ranges of other pools meanwhile", () => {
   const prepare = ({ one, other }: Views) => {
     quarantine(one, 5);
     const first = other.allocate(3);
@@ -118,7 +118,7 @@ test("a drain waits once for a pool, whatever lengths the cache holds of it", ()
   assert.deepEqual(answers, [["owner-unresponsive", FULL]]);
 });
 
-test("an allocation waits once for the own pool, and takes from another one (review of 2026-11-30, defect 6)", () => {
+test("an allocation waits once for its own pool, then uses another one (review of 2026-11-30, defect 6)", () => {
   const answers = whileHeld({ pools: 2 }, () => undefined, [
     ({ one }) => one.allocate(1),
     ({ one }) => one.allocate(1),
@@ -131,7 +131,7 @@ test("an allocation waits once for the own pool, and takes from another one (rev
   ]);
 });
 
-test("the failure is told only when nothing else helps: what the own cache holds of other pools is called in first", () => {
+test("an allocation first drains its own cache to other pools; it fails only if that does not help", () => {
   const prepare = ({ one, other }: Views) => {
     const [first, second] = [other.allocate(2), other.allocate(2)];
     one.free(first, 2);

@@ -1,9 +1,9 @@
-/** One schedule as text: a line for each access, in the order in which they happened, to be read by who has to find the bug. */
+/** One schedule as text: a line for each access, in order, to find the bug by. */
 import { ACCESS_NAMES, CLOCK } from "./accesses.ts";
 import type { TraceEntry } from "./execution.ts";
 import type { Storage } from "./storage.ts";
 
-/** Names a place, for people. Undefined: it has no name. */
+/** The name of a place, for people; undefined: it has no name. */
 export type NameOf = (byteOffset: number, buffer: number) => string | undefined;
 
 /** A place: its name, or buffer and byte offset. */
@@ -12,7 +12,7 @@ export function placeName(unit: number, storage: Storage, nameOf: NameOf | undef
   return nameOf?.(byteOffset, buffer) ?? `${buffer === 0 ? "" : `buffer ${buffer} `}byte ${byteOffset}`;
 }
 
-/** The lines of a trace. `threads`: how many there are; those beyond are reclaimers. */
+/** The lines of a trace. `threads`: their number; threads with higher numbers are reclaimers. */
 export function formatTrace(
   trace: readonly TraceEntry[],
   threads: number,

@@ -1,12 +1,12 @@
 /**
- * The states that an exploration has been in, so that none is explored twice. A state is known by a 64-bit hash of all that led to
- * it (execution.ts: two executions that differ only in the order of accesses that do not meet are one), and by the number of
- * preemptions that it took: with more of them left, more can follow.
+ * The states that an exploration has reached, so that each is explored once. A state is identified by a 64-bit hash of the execution up to
+ * it (state-hash.ts: executions that differ only in the order of accesses that do not meet are equal). It is kept with its number of
+ * preemptions: with more of them left, more schedules can follow.
  *
  * An open-addressing table of plain numbers. Of 10 million states, two have the same hash with a probability of 3 in a million.
  */
 
-/** Most states that are remembered: 2^25 of 9 bytes. Then no new ones are, and what they would save is explored again. */
+/** Slots of the full table, 9 bytes each; half of them are used: 2^25 states. Further states are not recorded, and are explored again. */
 const MOST_SLOTS = 2 ** 26;
 
 export class Visited {
@@ -21,7 +21,7 @@ export class Visited {
     return this.#count;
   }
 
-  /** Was the state there before with as few preemptions? If not, it is from now on. `preemptions`: 0 .. 254. */
+  /** True if the state was reached before with at most this number of preemptions, 0 .. 254. Otherwise it is recorded. */
   before(low: number, high: number, preemptions: number): boolean {
     const mask = this.#low.length - 1;
     let slot = low & mask;

@@ -1,4 +1,4 @@
-/** What the debug mode costs: switched off, which is to be nothing, and on. */
+/** The cost of the debug mode: switched off, where it should be zero, and on. */
 import type { DmaOperations, Mapping } from "../../src/dma/contract.ts";
 import { DebuggedDevice, debugged } from "../../src/dma/debug/debugged-device.ts";
 import { DmaDevice } from "../../src/dma/device.ts";
@@ -15,12 +15,12 @@ const ON = "on";
 const ROWS = [UNDECORATED, OFF, ON_WITHOUT_STACKS, ON] as const;
 type Row = (typeof ROWS)[number];
 
-/** Columns: what is below the device. */
+/** Columns: the table below the device. */
 export const ON_NOTHING = "no table";
 export const ON_TABLE = "table";
 
 const PAGE_BYTES = 4096;
-/** Mappings that are live at a time, and pages that they are of, one after the other. */
+/** Live mappings at a time, and pages that are mapped in turn. */
 const LIVE = 64;
 const PAGES = 1024;
 
@@ -66,7 +66,7 @@ export const debug: BenchCase = {
   },
 };
 
-/** The same device in all rows; only what `debugged` makes of it differs. */
+/** The same device in all rows; only its `debugged` wrapper differs. */
 function deviceOf(work: Work): DmaOperations {
   const device = new DmaDevice(tableOf(work));
   switch (work.variant as Row) {

@@ -1,4 +1,4 @@
-/** What it costs to learn that there is no space. */
+/** The cost of an allocation that fails for lack of space. */
 import { UNCONSTRAINED } from "../../src/allocator/constraints.ts";
 import { PooledAllocator } from "../../src/allocator/pooled-allocator.ts";
 import { SingleLockTable } from "../../src/rivals/single-lock.ts";
@@ -10,9 +10,9 @@ import { NoOps, pooledOptions, windowOf } from "../subjects.ts";
 
 export const FULL = "full, 1 page";
 export const HOLES = "a hole per 64, 2 pages";
-/** Rows: has anything been freed since the last failure? */
+/** Rows: with and without a free since the last failure. */
 export const AFTER_FREE = "pooled, after a free";
-/** As `AFTER_FREE`, with free runs across borders to be looked for. */
+/** As `AFTER_FREE`; the search includes free runs across borders of pools. */
 const SEVERAL_POOLS = "pooled, 16 pools, after a free";
 
 /** The two calls that set up and undo a free, and the request that fails. */
@@ -25,8 +25,8 @@ export const failing: BenchCase = {
   name: "failing",
   about:
     "An alloc that fails, in one pool of 1 Mi entries: all taken; or every 64th page free, and two asked for. Each is timed by " +
-    "itself. After a free: a page beside a hole has just been freed and taken again, so the pool can't go by its last failure. " +
-    "With 16 pools, free runs across their borders are looked for too.",
+    "itself. After a free: a page beside a hole has just been freed and allocated again, so the pool can't rely on its last failure. " +
+    "With 16 pools, free runs across their borders are searched too.",
   metrics: [{ key: "us", title: "µs", digits: 3 }],
   operation: "failing alloc",
   cells(scale: Scale, seed: number): readonly Cell[] {
@@ -69,7 +69,7 @@ export const failing: BenchCase = {
   },
 };
 
-/** Fails once for each sample. Returns a digest of the places and answers. */
+/** Fails once for each sample. Returns a digest of the pages and results. */
 function fail(
   table: Table,
   entries: number,
@@ -112,7 +112,7 @@ function tableOf(work: Work): Table {
   };
 }
 
-/** Fills the table; every `hole`-th page is free then, or none if that is 0. */
+/** Fills the table, then frees every `hole`-th page; 0: none. */
 function fill(table: Table, work: Work, hole: number): void {
   for (let page = 0; page < work.entries; page++) {
     if (table.allocate(1, -1) !== page) throw new Error(`page ${page} of an empty table was not the next`);

@@ -1,4 +1,4 @@
-/** Pages that another thread frees than the one that allocated them. */
+/** Pages allocated by one thread and freed by another. */
 import {
   load,
   notify,
@@ -20,9 +20,9 @@ import { POOLS } from "./single.ts";
 
 const SUBJECTS: readonly SubjectName[] = ["pooled", "cached", "single lock", "nothing"];
 
-/** Pages that go over at a time: the hand-over shall cost little beside what is measured. */
+/** Pages per batch. Large enough that the hand-over costs little beside the allocator. */
 const BATCH = 64;
-/** Batches under way. */
+/** Capacity of the ring, in batches. */
 const BATCHES = 64;
 const SENT_AT = CASE_WORDS_AT;
 const TAKEN_AT = CASE_WORDS_AT + 32;
@@ -31,8 +31,8 @@ const PAGES_AT = CASE_WORDS_AT + 64;
 export const foreign: BenchCase = {
   name: "foreign",
   about:
-    "One thread allocates pages, another frees them; a ring of up to 4096 pages lies between. The time is that of a page " +
-    "on its whole way while both threads run.",
+    "One thread allocates pages, another frees them; a ring of up to 4096 pages connects them. The time is that of one page, " +
+    "allocated and freed, while both threads run.",
   metrics: [NANOSECONDS],
   operation: "pair",
   cells(scale: Scale, seed: number): readonly Cell[] {
@@ -84,7 +84,7 @@ function receive(subject: Subject, ring: Ring, batches: number): void {
   }
 }
 
-/** A ring of batches from one thread to another. Plain words inside; the counts order them. */
+/** A ring of batches from one thread to another. Its words are plain; the two counts order them. */
 class Ring {
   readonly words: SharedWords;
   /** Batches that this side has handled. */
@@ -93,7 +93,7 @@ class Ring {
   constructor(buffer: SharedBuffer) {
     this.words = wordsOf(buffer);
   }
-  /** Where the next batch goes, once there is room. */
+  /** Waits for room. Returns the index of the next batch to write. */
   awaitRoom(): number {
     this.#await(TAKEN_AT, this.#handled - BATCHES);
     return this.#place();
@@ -101,7 +101,7 @@ class Ring {
   sent(): void {
     this.#advance(SENT_AT);
   }
-  /** Where the next batch is, once it has been sent. */
+  /** Waits for a batch. Returns its index. */
   awaitBatch(): number {
     this.#await(SENT_AT, this.#handled);
     return this.#place();
@@ -117,7 +117,7 @@ class Ring {
     store(this.words, at, this.#handled);
     notify(this.words, at, 1);
   }
-  /** Until the count is beyond `than`: spins for some microseconds, then sleeps. */
+  /** Waits until the count is greater than `than`: spins for some microseconds, then sleeps. */
   #await(at: number, than: number): void {
     for (let spin = 0; spin < 500; spin++) if (load(this.words, at) > than) return;
     for (let found = load(this.words, at); found <= than; found = load(this.words, at)) {

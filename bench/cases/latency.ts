@@ -1,4 +1,4 @@
-/** How long single pairs take: not the mean, but the tail. */
+/** The tail latency of single pairs. */
 import { createShared, peek, poke, wordsOf } from "../../src/shared/memory.ts";
 import type { BenchCase, Cell, Work } from "../cell.ts";
 import { churnPages, churnPagesTimed, fillPages, Mix, type MixState, seedOf, thinPages } from "../churn.ts";
@@ -9,7 +9,7 @@ import { type Attached, attachTogether, type SubjectName } from "../subjects.ts"
 import { mixInput, mixWork } from "./mix.ts";
 import { POOLS } from "./single.ts";
 
-/** Of so many pairs one is timed: the others keep the caches as they are without a clock. */
+/** One pair in this number is timed; the untimed ones keep the processor's caches in their usual state. */
 const EVERY = 4;
 /** A column, and the variant of its work. */
 const CONTENDED = "1 page, 2 threads, one pool";
@@ -19,7 +19,7 @@ const SUBJECTS: readonly SubjectName[] = ["pooled", "cached", "nothing"];
 export const latency: BenchCase = {
   name: "latency",
   about:
-    `Single pairs, one in ${EVERY} timed by the clock, whose own cost (the median of two questions in a row) is taken off; it ` +
+    `Single pairs, one in ${EVERY} timed by the clock, whose own cost (the median of two readings in a row) is subtracted; it ` +
     "resolves 10 ns, so short pairs are better read in the other tables. One page in the thread's own pool; one page of two threads " +
     "in one pool, the pairs of both; and the mix.",
   metrics: [
@@ -75,7 +75,7 @@ async function samplesOfAll(player: Player, samples: Float64Array): Promise<Floa
 interface TimedChurn {
   warmUp(): void;
   timed(samples: Float64Array, seed: number): void;
-  /** Digest of a few pairs after all the others. */
+  /** Digest of a few more pairs, after the timed ones. */
   hash(): number;
 }
 

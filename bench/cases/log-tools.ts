@@ -1,11 +1,11 @@
-/** How fast `iova explain` reads logs, from their text in memory to the whole answer. */
+/** Speed of `iova explain` on logs: from their text in memory to the whole answer. */
 import { Explainer } from "../../src/explain/explainer.ts";
 import { type LargeLog, largeLog } from "../../src/log/large-log.model.ts";
 import { type BenchCase, type Cell, NANOSECONDS, readingCell, type Work } from "../cell.ts";
 import { FNV_BASIS, fold, measureSlices } from "../measure.ts";
 import type { Scale } from "../scale.ts";
 
-/** Rows: what the log is full of. */
+/** Rows: the main content of the log. */
 const KINDS: readonly LargeLog[] = ["journal", "boot", "reboot", "amd", "intel", "smmu", "smmu-v3"];
 const BYTES = 24e6;
 const QUICK_BYTES = 2e5;

@@ -17,7 +17,7 @@ const ROWS = ["pooled, strict", "cached, strict", "cached, lazy", "single lock",
 type Row = (typeof ROWS)[number];
 
 const PAGE_BYTES = 4096;
-/** Elements that are mapped at a time, and lists: a queue of requests under way. */
+/** Most elements and lists that are mapped at a time, like a queue of requests in flight. */
 const ELEMENTS = 2048;
 const LISTS = 128;
 
@@ -166,7 +166,7 @@ export function tableOf(work: Work): MappingTable {
   return work.subject === "single lock" ? SingleLockTable.create(window, platform.ops) : platform.generic;
 }
 
-/** Hands out the next entries, and writes none. */
+/** Allocates the next entries, and writes none. */
 export class NoTable implements MappingTable {
   readonly window: DmaWindow;
   #next = 0;

@@ -1,4 +1,4 @@
-/** A pair of alloc and free of 1 to 16 pages, now and then of 64, in one large pool. */
+/** A pair of alloc and free of 1 to 16 pages, in 3 % of the pairs of 64, in one large pool. */
 import { type BenchCase, type Cell, NANOSECONDS, type Work } from "../cell.ts";
 import { Mix, type MixState, prepareMix, seedOf } from "../churn.ts";
 import { FNV_BASIS, measureSlices, warmUp } from "../measure.ts";
@@ -19,7 +19,7 @@ function sliced(subject: SubjectName, fillPercent: number, scale: Scale): { slic
   return { slices: scale.slices, operations: scaled(quick ? 16_000 : 1_000, scale) };
 }
 
-/** The work of a cell of a mix; cells of other cases are made of it. */
+/** The work of a cell of a mix; other cases use it too. */
 export function mixWork(subject: SubjectName, fillPercent: number, scale: Scale, seed: number): Work {
   return {
     subject,
@@ -43,7 +43,7 @@ export const mix: BenchCase = {
   about:
     "A pair of alloc and free of 1 to 16 pages, and of 64 in 3 of 100, in one pool of 1 Mi entries of which n % are taken. All " +
     "subjects start from the same table, in which each range has been freed four times.",
-  metrics: [NANOSECONDS, { key: "steps", title: "words, bounds or bits that searches look at, per pair", digits: 1 }],
+  metrics: [NANOSECONDS, { key: "steps", title: "words, bounds or bits that searches read, per pair", digits: 1 }],
   operation: "pair",
   cells(scale: Scale, seed: number): readonly Cell[] {
     return scale.fills.flatMap((fillPercent) =>

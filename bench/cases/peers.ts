@@ -1,10 +1,10 @@
-/** As `single`, in a table so small that the peers from npm can be asked too. */
+/** As `single`, in a table small enough for the peers from npm. */
 import { type BenchCase, type Cell, NANOSECONDS } from "../cell.ts";
 import { type Scale, scaled } from "../scale.ts";
 import { POOLED, RIVALS, type SubjectName } from "../subjects.ts";
 import { pairsOf, single } from "./single.ts";
 
-/** One pool of 16 Ki entries: a free of @thi.ng/malloc walks along all that is allocated. */
+/** One pool of 16 Ki entries: a free of @thi.ng/malloc walks a list of all allocated blocks. */
 const ENTRIES = 2 ** 14;
 const PEERS: readonly SubjectName[] = ["number-allocator", "@thi.ng/malloc"];
 

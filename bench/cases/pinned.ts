@@ -1,4 +1,4 @@
-/** What pinned memory costs on the way of a map: the region is found and counted, and the page translated. */
+/** The cost of pinned memory in a map: its region is found, its mappings are counted, and the page is translated. */
 import { PinnedMemory } from "../../src/pinned/pinned-memory.ts";
 import { type BenchCase, type Cell, NANOSECONDS, type Work } from "../cell.ts";
 import { FNV_BASIS, fold, measureSlices, warmUp } from "../measure.ts";
@@ -19,8 +19,8 @@ const FIRST_USER_PAGE = 1024;
 export const pinned: BenchCase = {
   name: "pinned",
   about:
-    `Registered memory on the way of a map, a range of ${RANGE_PAGES} pages each time, from all regions: its region is found, its mappings are counted by ` +
-    "one addition, its first page is translated, and the count is kept (map) or taken back (lookup).",
+    `The part of registered memory in a map of ${RANGE_PAGES} pages, from all regions in turn: the region is found, its mappings are counted by ` +
+    "one addition, the first page is translated, and the count is kept (map) or undone (lookup).",
   metrics: [NANOSECONDS],
   operation: "range",
   cells(scale: Scale, seed: number): readonly Cell[] {
@@ -88,7 +88,7 @@ class Mapper {
   }
 
   #take(): void {
-    // A step that is odd, and no multiple of the ranges of a region: neighbours are of different regions.
+    // The step is odd and not a multiple of the ranges of a region: consecutive maps are of different regions.
     this.#next = (this.#next + 37) % this.#ranges;
     const page = FIRST_USER_PAGE + this.#next * RANGE_PAGES;
     const region = this.#pinned.take(this.#owner, page, RANGE_PAGES, RANGE_PAGES);

@@ -1,4 +1,4 @@
-/** What each platform adds to a mapping: the same work on every board, with its own entries, registers and hypercalls. */
+/** The cost of each platform in a mapping: the same work on every board, with its entries, registers and hypercalls. */
 import { DmaDevice } from "../../src/dma/device.ts";
 import { ScatterList } from "../../src/dma/scatter-list.ts";
 import type { Board } from "../../src/machines/board.ts";
@@ -20,8 +20,8 @@ export const platforms: BenchCase = {
   name: "platforms",
   about:
     `map and unmap of one page, and mapSg and unmapSg of ${LIST_ELEMENTS} pages that lie apart, on every platform with its usual page, ` +
-    `strict, without cache, one thread, in a table of ${ENTRIES} entries. Hypercalls are a function call here: what they ` +
-    "cost a guest is not measured, how many there are is.",
+    `strict, without cache, one thread, in a table of ${ENTRIES} entries. A hypercall is a function call here: the number of ` +
+    "hypercalls is measured, their cost in a guest is not.",
   metrics: [
     { key: "ns", title: "ns per page mapped and unmapped", digits: 0 },
     { key: "written", title: "million entries set per second, unmapping included", digits: 2 },
@@ -81,7 +81,7 @@ function boardOf(work: Work): Board {
   });
 }
 
-/** Maps and unmaps single pages; the digest of where they came to lie. */
+/** Maps and unmaps single pages; returns the digest of their entries. */
 function pages(board: Board, work: Work): (hash: number) => number {
   const device = new DmaDevice(board.table);
   const pageBytes = 2 ** board.table.window.pageShift;
@@ -99,7 +99,7 @@ function pages(board: Board, work: Work): (hash: number) => number {
   };
 }
 
-/** Maps all lists, and unmaps them; the digest of their bus addresses. */
+/** Maps all lists, and unmaps them; returns the digest of their bus addresses. */
 function lists(board: Board, work: Work): (hash: number) => number {
   const device = new DmaDevice(board.table);
   const all = scatterLists(2 ** board.table.window.pageShift, work.seed);

@@ -1,4 +1,4 @@
-/** How long it takes to bring back what a killed thread held. */
+/** The duration of the recovery of a killed thread's ranges. */
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
@@ -22,7 +22,7 @@ export const RANGES_50_000 = "everything, 50,000 ranges";
 const HALF_TABLE = "everything, half the table";
 export const RANGES_500_000 = "everything, 500,000 ranges of 8 Mi entries";
 
-/** What the columns mean, at full scale; the quick scale has a hundredth of the ranges. */
+/** Parameters of a column at full scale; the quick scale has a hundredth of the ranges. */
 interface Circumstance {
   readonly ranges: number;
   readonly percent?: number;
@@ -82,7 +82,7 @@ export const recovery: BenchCase = {
         platform.generic.reclaim(victim.thread, work.variant === "everything" ? "everything" : "in-flight");
       });
       milliseconds.push(((slices.ends[0] as number) - (slices.begins[0] as number)) / 1e6);
-      // What was left alive, and the victim's slot, for the next one.
+      // Frees the live ranges and the victim's slot, for the next victim.
       if (work.variant !== "everything") platform.generic.reclaim(victim.thread, "everything");
       checkEmpty(platform);
     }
@@ -98,7 +98,7 @@ interface Victim {
   readonly thread: number;
 }
 
-/** Starts a victim, waits until it has mapped what it keeps, and ends it some time after. */
+/** Starts a victim, waits until it has mapped the ranges that it keeps, and ends it some time later. */
 async function kill1(
   work: Work,
   player: Player,
@@ -118,7 +118,7 @@ async function kill1(
   const before = rounds();
   const worker = new Worker(new URL("./recovery.worker.js", import.meta.url), { workerData });
   const [victim] = (await once(worker, "message")) as [Victim];
-  // On a busy machine its first round may be long in coming.
+  // On a busy machine its first round may take long.
   const began = performance.now();
   for (; rounds() === before; await sleep(1)) {
     if (performance.now() - began > PATIENCE_MS) throw new Error(`the victim has not worked within ${PATIENCE_MS} ms`);
@@ -128,7 +128,7 @@ async function kill1(
   return victim;
 }
 
-/** After a whole recovery nothing is taken but what this thread has: nothing. */
+/** After a whole recovery all entries are free: this thread has none. */
 function checkEmpty(platform: LinearPlatform): void {
   platform.generic.allocator.drain();
   const { taken } = platform.generic.statistics();

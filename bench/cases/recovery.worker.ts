@@ -1,4 +1,4 @@
-/** The victim of the recovery case: maps ranges that it keeps, then maps and unmaps for ever, until it is ended. */
+/** The victim of the recovery case: maps ranges that it keeps, then maps and unmaps others until it is ended. */
 import { parentPort, workerData } from "node:worker_threads";
 import { SoftwareMachine, type SoftwareMachineHandle } from "../../src/machines/software/machine.ts";
 import { LinearPlatform, type LinearPlatformHandle } from "../../src/platforms/linear/platform.ts";
@@ -10,11 +10,11 @@ import { CASE_WORDS_AT } from "../player.ts";
 export interface VictimData {
   readonly machine: SoftwareMachineHandle;
   readonly platform: LinearPlatformHandle;
-  /** Ranges to keep, or, if 0, as many as fill this share of the table. */
+  /** Number of ranges to keep; 0: enough to fill `percent` of the table. */
   readonly ranges: number;
   readonly percent: number;
   readonly seed: number;
-  /** Counts its rounds in the case's first word. */
+  /** The victim counts its rounds in the case's first word. */
   readonly words: SharedBuffer;
 }
 

@@ -1,4 +1,4 @@
-/** The requests of a recorded trace, without the machine: what `iova replay` plays, over a table whose entries are not written. */
+/** The requests of a recorded trace, played as by `iova replay`, but without a machine: no entries are written. */
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";

@@ -8,7 +8,7 @@ import { attachAlone, POOLED, RIVALS, type SubjectName } from "../subjects.ts";
 
 /** Pools of the pooled allocator; the thread works in one of them. */
 export const POOLS = 16;
-/** Pairs whose answers every subject gives, before the times are taken. */
+/** Pairs of the opening digest: few enough for the slowest subject, before the timed pairs. */
 export const OPENING_PAIRS = 64;
 
 /** Pairs in a slice at full scale: about a quarter of a millisecond. */

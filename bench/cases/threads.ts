@@ -10,12 +10,12 @@ import { POOLS, pairsOf } from "./single.ts";
 /** The circumstances, as columns. */
 export const ALONE = "1 thread";
 export const OWN_POOLS = "2 threads, own pools";
-/** What two threads in one pool are to be compared with: one of them alone in that pool. */
+/** Baseline of two threads in one pool: one thread alone in that pool. */
 export const ALONE_IN_ONE_POOL = "1 thread, one pool";
 export const ONE_POOL = "2 threads, one pool";
-/** More threads than processors: a thread that holds the lock may be put aside. */
+/** More threads than processors: a thread that holds the lock may be descheduled. */
 export const CROWD = "16 threads, one pool";
-/** At the quick scale a quarter of them: a thread takes half a second to start. */
+/** A quarter of them at the quick scale, because a thread takes half a second to start. */
 const CROWD_PLAYERS = 16;
 
 const ALL: readonly SubjectName[] = ["pooled", "cached", "single lock", "nothing"];
@@ -82,7 +82,7 @@ function ownPoolCell(subject: SubjectName, at: string, players: number, scale: S
 
 function onePoolCell(subject: SubjectName, at: string, players: number, scale: Scale, seed: number): Cell {
   const { arena } = scale;
-  // Alone in as large a pool as that of two threads.
+  // A single thread gets a pool of the size that two threads share.
   const pages = at === ALONE_IN_ONE_POOL ? 2 : players;
   const cell = cellOf(at, players, { ...workOf(subject, scale, seed), entries: arena * pages, pools: 1, arena });
   return at === ALONE_IN_ONE_POOL ? { ...cell, playsAnyBuild: true } : cell;
@@ -106,7 +106,7 @@ function cellOf(at: string, threads: number, work: Work): Cell {
   return { case: "threads", row: work.subject, at, threads, work };
 }
 
-/** How the locks fared between two looks at the counters. Nothing for what has no locks. */
+/** Contention of the locks between two readings of the counters; empty for a subject without counters. */
 function lockValues(
   before: Counts | undefined,
   after: Counts | undefined,
@@ -126,7 +126,7 @@ function share(part: number, whole: number): number {
   return whole === 0 ? 0 : (100 * part) / whole;
 }
 
-/** Nothing is lost and nothing is handed out twice: as many pages are taken as the threads hold. */
+/** Throws unless the table's allocated pages are those of the threads: none is lost, none allocated twice. */
 function checkPages(found: number | undefined, expected: number, work: Work): void {
   if (found === undefined || found === expected) return;
   throw new Error(`${work.subject}: ${found} pages are taken, the threads hold ${expected}`);

@@ -1,4 +1,4 @@
-/** How fast `iova explain` and `iova stat` read a trace, from its text in memory to the whole answer. */
+/** Speed of `iova explain` and `iova stat` on a trace: from its text in memory to the whole answer. */
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
@@ -45,7 +45,7 @@ export const traceTools: BenchCase = {
   },
 };
 
-/** Numbers that need the whole answer. */
+/** A number that depends on the whole answer. */
 function explained(pieces: readonly Uint8Array[]): number {
   const explainer = new Explainer();
   const input = explainer.input("trace.txt", bytesOf(pieces));

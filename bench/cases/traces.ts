@@ -1,4 +1,4 @@
-/** How fast a trace is read: by our parser, by one regular expression a line, and from the packed columns again. */
+/** Speed of reading a trace: by our parser, by one regular expression per line, and from the packed columns. */
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
@@ -53,7 +53,7 @@ export const traces: BenchCase = {
   },
 };
 
-/** One reading of the whole trace; a number that needs it. */
+/** Reads the whole trace once; returns a number that depends on all of it. */
 function readerOf(variant: string, bytes: Uint8Array, trace: Trace): () => number {
   if (variant === BY_REGEX) return () => regexByLine(bytes);
   if (variant === PARSER) return () => parseTrace(bytes).events.length;
@@ -66,7 +66,7 @@ const UNMAP_FIELDS = /^IOMMU: iova=0x([0-9a-f]+) - 0x[0-9a-f]+ size=(\d+) unmapp
 const DMA_FIELDS = /^(\S+) dir=(\w+) (?:dma_addr=([0-9a-f]+) size=(\d+)(?: phys_addr=([0-9a-f]+))?)?/;
 const LIST = /(\w+)=\{([^}]*)\}/g;
 
-/** The rival: lines by split, one match for the head, one for the fields, numbers into arrays. The same data come out. */
+/** The rival: lines by split, one match for the head, one for the fields, numbers into arrays. Its result is the same. */
 function regexByLine(bytes: Uint8Array): number {
   const columns: number[][] = [[], [], [], [], []];
   const lists: number[] = [];
