@@ -441,7 +441,7 @@ test("code that catches the explorer's token is refused", () => {
       return;
     }
   };
-  assert.throws(() => explore({ setup: words, threads: [catching, catching] }), /catches what it should not/);
+  assert.throws(() => explore({ setup: words, threads: [catching, catching] }), /it catches the explorer's token/);
 });
 
 test("an access of memory that the set-up has not made is refused", () => {
