@@ -32,7 +32,7 @@ const PARTS = [
   },
   { name: `${PREFIX}-logs`, modules: /^((log|trace|explain|statistics)\/|stat\.)/ },
 ];
-/** Modules of these folders are not called often enough to be worth local constants, or are no part of the package (benchmarks). */
+/** Modules without local constants: they are on no hot path, or not part of the package (benchmarks). */
 const NOT_HOT = /^(\.\.|capture|cli|explain|log|statistics|testing|trace)\//;
 /** The name of a class. Classes keep their names in the bundle: `error.constructor.name` says what it is. */
 const CLASS = /^[A-Z]+[a-z]/;
@@ -86,7 +86,7 @@ async function bundleCode(root, { input, into, workers, external }) {
     platform: "node",
     external,
     plugins: [sourceMaps(), places(root, into, workers), pureInitialisers(), localConstants(source)],
-    // How long it takes depends on the machine.
+    // Timings depend on the machine.
     checks: { bundlerTimings: false },
     // Any other warning is a defect of the bundle: an import that is missing, a cycle of its parts.
     onwarn: (warning) => {
@@ -116,7 +116,7 @@ async function bundleCode(root, { input, into, workers, external }) {
   return chunks.flatMap((chunk) => filesOf(chunk, below(into, root)));
 }
 
-/** Does a thread start with this file? It must be no part of another one, where its work would begin at the import. */
+/** True if a thread starts with this file. It must not be merged into another file, where its work would begin at the import. */
 function isWorker(path) {
   return path.endsWith(".worker.js");
 }
@@ -195,7 +195,7 @@ function pureInitialisers() {
   return { name: "pure-initialisers", transform: { filter: { id: /\.js$/ }, handler } };
 }
 
-/** Can every bundler see that the expression does nothing? */
+/** True if every bundler can see that the expression has no side effect. */
 function isPlainlyPure({ type, argument, elements, properties }) {
   if (type === "UnaryExpression") return argument.type === "Literal";
   if (type === "ArrayExpression") return elements.every((part) => part !== null && isPlainlyPure(part));

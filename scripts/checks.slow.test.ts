@@ -1,4 +1,4 @@
-/** The checks that tools make of the sources and of the lockfile. (The build itself is the check of all types.) */
+/** Checks of the sources and the lockfiles by tools. (The build itself checks all types.) */
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -29,7 +29,7 @@ test("the library part compiles without Node's types", () => {
   assert.doesNotMatch(output, /@types\/node/);
 });
 
-test("a use of Node in the library part would be found", () => {
+test("a planted use of Node in the library part is found", () => {
   const folder = mkdtempSync(join(tmpdir(), "iova-library-"));
   const config = { extends: join(ROOT, "tsconfig.library.json"), include: ["*.ts"], compilerOptions: { rootDir: "." } };
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(config));
@@ -48,7 +48,7 @@ test("a use of Node in the library part would be found", () => {
   assert.doesNotMatch(said, /fine\.ts/);
 });
 
-test("biome has nothing to say of format and style", () => {
+test("biome reports no fault of format or style", () => {
   assertWell(runTool("@biomejs/biome", ["check", "--error-on-warnings"]));
 });
 
@@ -77,7 +77,7 @@ test("the lockfiles have all platforms' packages, so that npm ci works on each",
   for (const locked of lockfiles) assert.ok(!isLocked(locked, "", "no-such-package"));
 });
 
-/** Is there a package `name` where the one at `path` would look for it: in its own node_modules, or in one further out? */
+/** True if the package at `path` finds a package `name`: in its own node_modules, or in one further out. */
 function isLocked(locked: Lockfile, path: string, name: string): boolean {
   if (locked.has(posix.join(path, "node_modules", name))) return true;
   if (path === "") return false;

@@ -1,4 +1,4 @@
-/** Programs that tests need: found, installed by an apt-get of this test's own, or a reason that a skip can give. */
+/** Tests of needProgram: a program is found, installed by a fake apt-get, or missing with a reason for a skip. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -17,10 +17,10 @@ after(() => {
   process.env["PATH"] = path;
   rmSync(folder, { recursive: true });
 });
-// No program of this machine is found.
+// Hides the programs of this machine.
 process.env["PATH"] = folder;
 
-/** An apt-get that writes down what it is asked for, and then does as this shell script says. */
+/** A fake apt-get that records its commands and then runs this shell script. */
 function withAptGet(script: string): void {
   rmSync(log, { force: true });
   writeFileSync(join(folder, "apt-get"), `#!/bin/sh\necho "$4" >> ${log}\n${script}\n`, { mode: 0o755 });
@@ -30,14 +30,14 @@ function asked(): string[] {
   return existsSync(log) ? readFileSync(log, "utf8").trim().split("\n") : [];
 }
 
-test("a program that is there, by its path or on PATH, is not installed", () => {
+test("an existing program, by its path or on PATH, is not installed", () => {
   withAptGet("exit 1");
   assert.equal(needProgram("/bin/sh", "dash", ROOT_ON_DEBIAN), undefined);
   assert.equal(needProgram("apt-get", "apt", ROOT_ON_DEBIAN), undefined);
   assert.deepEqual(asked(), []);
 });
 
-test("where nothing can be installed the reason says so, or what to type", () => {
+test("if nothing can be installed, the reason says so, or names the command to type", () => {
   withAptGet("exit 1");
   const nowhere = needProgram("qemu-a", "qemu", { isDebian: false, isRoot: true });
   assert.equal(nowhere, "qemu-a is missing, and this is no Debian to install it on");
@@ -46,7 +46,7 @@ test("where nothing can be installed the reason says so, or what to type", () =>
   assert.deepEqual(asked(), []);
 });
 
-test("an installation that fails is a reason with the end of what apt-get said, and is tried once", () => {
+test("a failed installation is tried once; its reason ends with apt-get's last lines", () => {
   withAptGet('echo "E: no network" >&2; exit 100');
   const reason = "qemu-c is missing, and apt-get update failed: E: no network";
   assert.equal(needProgram("qemu-c", "qemu", ROOT_ON_DEBIAN), reason);
@@ -56,14 +56,14 @@ test("an installation that fails is a reason with the end of what apt-get said, 
   assert.match(needProgram("qemu-d", "qemu", ROOT_ON_DEBIAN) ?? "", /apt-get update failed: .*apt-get/);
 });
 
-test("a program that apt-get installs is there; a package without it is a reason", () => {
+test("a program is installed by apt-get; a package without the program is a reason", () => {
   withAptGet(`[ $4 = update ] || { echo '#!/bin/sh' > ${folder}/qemu-e; /bin/chmod 755 ${folder}/qemu-e; }`);
   assert.equal(needProgram("qemu-e", "qemu", ROOT_ON_DEBIAN), undefined);
   assert.deepEqual(asked(), ["update", "install"]);
   assert.equal(needProgram("qemu-f", "qemu", ROOT_ON_DEBIAN), "package qemu has no qemu-f");
 });
 
-test("tests of a QEMU that can't be had are skipped and say why; with CI=true they have failed", () => {
+test("without QEMU its tests are skipped with a reason; with CI=true they fail", () => {
   withAptGet('echo "E: no network" >&2; exit 100');
   const missing = /powernv@qemu, pages of 4 KiB.*qemu-system-ppc64 is missing/s;
   const skipped = suite("false");
@@ -83,7 +83,7 @@ function suite(ci: string): { readonly status: number | null; readonly output: s
     file,
     `import { main } from ${SUITE}; process.exitCode = await main(["--exhaustive", "started-machines"]);`,
   );
-  // Node refuses to run tests inside of tests: the sign of the outer run must go.
+  // Node refuses to run tests inside of tests: the variable of the outer run is removed.
   const { NODE_TEST_CONTEXT: _, ...env } = process.env;
   const { status, stdout } = spawnSync(process.execPath, [file], { env: { ...env, CI: ci }, encoding: "utf8" });
   return { status, output: stdout };

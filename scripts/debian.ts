@@ -1,22 +1,22 @@
-/** What tests need beyond npm: programs of Debian packages, installed where that is possible. */
+/** Programs of Debian packages for tests, installed if possible. */
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isExecutable } from "../src/machines/qemu/programs.ts";
 
-/** On what a program is needed. */
+/** The machine on which a program is needed. */
 export interface Host {
   readonly isDebian: boolean;
   readonly isRoot: boolean;
 }
 
-/** What came of a program before: an installation that failed is not tried again by the next of many tests. */
+/** Earlier results by program: a failed installation is not tried again by further tests. */
 const answers = new Map<string, string | undefined>();
 
 /**
- * Makes `program` (a path, or a name on PATH) available, as root on Debian by installing `packageName`. Undefined when it is there,
- * else why not: a reason to skip.
+ * Makes `program` (a path, or a name on PATH) available, as root on Debian by installing `packageName`. Returns undefined, or the reason
+ * why the program is missing, for a skip.
  */
 export function needProgram(program: string, packageName: string, host: Host = thisHost()): string | undefined {
   if (isExecutable(program)) return undefined;

@@ -1,14 +1,14 @@
 /**
- * What documents say of the repository, held against it: links lead somewhere, paths and commands exist, and a link to code with
- * names for its text leads to a file that has those names.
+ * Checks of the documents against the repository: links have targets, paths and commands exist, and a link whose text is a
+ * name in code leads to a file that has the name.
  */
 import { posix } from "node:path";
 
 /** The repository as documents see it. Paths are relative to its root, with `/`. */
 export interface Repository {
-  /** Markdown files and what stands in them. */
+  /** Texts of Markdown files, by path. */
   readonly documents: ReadonlyMap<string, string>;
-  /** Text of a file; "" for a folder; undefined when there is neither. */
+  /** Text of a file; "" for a folder; undefined if the path does not exist. */
   read(path: string): string | undefined;
   /** Scripts of package.json. */
   readonly scripts: readonly string[];
@@ -30,7 +30,7 @@ interface Line {
   readonly code: string | undefined;
 }
 
-/** Links that lead nowhere, and those with code for their text whose file lacks a name of it. */
+/** Links without a target, and links with a name in code as text whose file lacks the name. */
 export function brokenLinks(repository: Repository): Finding[] {
   const lines = linesOf(repository).filter(({ code }) => code === undefined);
   return lines.flatMap((line) =>
@@ -77,7 +77,7 @@ function anchorsOf(text: string): string[] {
 
 const FOLDERS = "src|explorer|docs|scripts|bench|examples|traces|bin|build";
 
-/** Paths of this repository in code, `src/x.ts` and the like, that are not there. Paths with a `*` or a word in CAPITALS stand for many. */
+/** Paths such as `src/x.ts` in code that do not exist. Paths with a `*` or a word in CAPITALS are patterns and are not checked. */
 export function missingPaths(repository: Repository): Finding[] {
   return linesOf(repository).flatMap((line) =>
     codeIn(line).flatMap((code) =>
@@ -89,7 +89,7 @@ export function missingPaths(repository: Repository): Finding[] {
   );
 }
 
-/** What a path below build/ was made from. */
+/** The source of a path below build/. */
 function sourceOf(path: string): string {
   if (path.startsWith("build/reference/")) return "scripts/reference.ts";
   return path.startsWith("build/") ? path.slice("build/".length).replace(/\.js$/, ".ts") : path;
@@ -142,7 +142,7 @@ function unknownOption(help: Repository["help"], verb: string, words: readonly s
   return unknown === undefined ? undefined : `${verb} has no option ${unknown}`;
 }
 
-/** What stands as code in a line: a command in a code block of them (after `$ ` among output), else what is between backticks. */
+/** The code in a line: in a code block, the command (after `$ ` if there is output too); elsewhere, the texts between backticks. */
 function codeIn({ text, code }: Line): string[] {
   if (code === "sh" || (code === "console" && text.startsWith("$ "))) return [text];
   return code === undefined ? [...text.matchAll(/`([^`]+)`/g)].map(([, inline = ""]) => inline) : [];

@@ -6,11 +6,11 @@ import { VERDICTS } from "../src/explain/contract.ts";
 import { EXPLAIN_PAGE, explainPage } from "./explain-page.ts";
 import { ROOT } from "./root.ts";
 
-test("docs/explain.md lists the rules and shapes that the code has: `node build/scripts/explain-page.js` makes it anew", () => {
+test("docs/explain.md lists the rules and shapes of the code: `node build/scripts/explain-page.js` writes it again", () => {
   assert.equal(readFileSync(join(ROOT, EXPLAIN_PAGE), "utf8"), explainPage());
 });
 
-test("docs/explain.schema.json names the kinds and verdicts that the code has", () => {
+test("docs/explain.schema.json names the kinds and verdicts of the code", () => {
   const schema = JSON.parse(readFileSync(join(ROOT, "docs/explain.schema.json"), "utf8")) as {
     $defs: { finding: { properties: { kind: { enum: string[] }; verdict: { enum: string[] } } } };
   };

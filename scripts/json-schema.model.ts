@@ -1,8 +1,8 @@
-/** Compares a value with a JSON schema, as far as the schemas of docs/ go: the keywords that they use, and an error for any other. */
+/** Validates a value against a JSON schema. Supports the keywords that the schemas of docs/ use; any other is an error. */
 
 type Schema = Readonly<Record<string, unknown>>;
 
-/** What is wrong with `value`, each with its place; empty: nothing. */
+/** Violations of the schema by `value`, each with its place; empty: none. */
 export function violations(schema: Schema, value: unknown): string[] {
   return check(schema, value, "$", schema);
 }

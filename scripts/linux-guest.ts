@@ -46,13 +46,13 @@ poweroff -f
 `;
 
 export interface GuestRun {
-  /** What the guest printed on its console. */
+  /** The guest's console output. */
   readonly console: string;
   /** Files that the script left in its working folder, by name. */
   readonly folder: string;
 }
 
-/** Is there all that a guest needs? Undefined, or why not: a reason to skip. */
+/** Undefined if a guest can run here; else the reason for a skip. */
 export function needGuest(): string | undefined {
   // The guest runs this machine's Node.
   if (process.arch !== "x64") return `the guest is for x86-64, this is ${process.arch}`;
@@ -69,13 +69,13 @@ export interface GuestJob {
   readonly script: string;
   /** Further files, by their path in the guest. */
   readonly files: Readonly<Record<string, string>>;
-  /** Of the kernel, besides those that switch the IOMMU on. */
+  /** Further parameters of the kernel; those that switch the IOMMU on are always given. */
   readonly parameters: string;
-  /** The guest is killed then. */
+  /** The guest is killed after this time. */
   readonly milliseconds: number;
 }
 
-/** Boots a guest, runs the script in it, and hands over the results, which are removed afterwards. `needGuest` comes first. */
+/** Boots a guest, runs the script in it, and calls `look` with the results, which are removed afterwards. Call `needGuest` first. */
 export async function withGuest(job: GuestJob, look: (run: GuestRun) => void | Promise<void>): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "iova-guest-"));
   try {
@@ -120,7 +120,7 @@ function librariesOf(program: string): string[] {
   return [...stdout.matchAll(/(\/\S+) \(0x/g)].map(([, path]) => path as string);
 }
 
-/** Ends when the guest switches itself off, or is killed after `milliseconds`, or with this process. The answer: its console. */
+/** Runs the guest until it switches itself off, or kills it after `milliseconds`, or with this process. Returns its console output. */
 async function boot(folder: string, { parameters, milliseconds }: GuestJob): Promise<string> {
   const kernel = needUnpacked(KERNEL, "linux-image-");
   if ("missing" in kernel) throw new Error(kernel.missing);

@@ -1,6 +1,6 @@
 /**
- * The entries of the package where there is no SharedArrayBuffer, as on a web page that is not cross-origin isolated: they load, and what
- * needs such memory says so when it is used. Origin: review of 2026-11-30, B1.
+ * The entries of the package without SharedArrayBuffer, as on a web page that is not cross-origin isolated: they load, and calls that
+ * need such memory throw an error that says so. Origin: review of 2026-11-30, B1.
  */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -17,7 +17,7 @@ const entries = targets.flatMap(([name, { default: path }]) => (path === undefin
 /** Globals that browsers hide from some pages, or that not every runtime has. */
 const HIDDEN = ["SharedArrayBuffer", "Atomics", "WebAssembly", "navigator", "Worker"];
 
-/** What a process prints that first hides these globals, then runs `program` with `load(name)`, which imports an entry. */
+/** Output of a process that hides these globals, then runs `program` with `load(name)`, which imports an entry. */
 function printedBy(program: string, hidden: readonly string[]): string {
   const paths = Object.fromEntries(entries.map(({ name, path }) => [name, pathToFileURL(join(ROOT, path)).href]));
   const text = `
@@ -29,7 +29,7 @@ function printedBy(program: string, hidden: readonly string[]): string {
   return output;
 }
 
-test("the package has the entries that are tested here", () => {
+test("these are all entries of the package", () => {
   assert.deepEqual(
     entries.map(({ name }) => name),
     [".", "./platform", "./containers", "./debug", "./devices", "./testing", "./explain", "./stat", "./qemu"],

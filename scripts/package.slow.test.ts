@@ -1,4 +1,4 @@
-/** What users install: the package as npm packs it. */
+/** The package as npm packs it and users install it. */
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { isBuiltin } from "node:module";
@@ -15,7 +15,7 @@ after(() => rmSync(folder, { recursive: true }));
 const packed = runNpm(["pack", "--ignore-scripts", "--json", "--loglevel=error", "--pack-destination", folder]);
 assert.equal(packed.status, 0, packed.said);
 const tarball = join(folder, JSON.parse(packed.output)[0].filename);
-/** As a user's project has it, alone: no other package lies beside it. */
+/** The package installed alone, without other packages beside it. */
 const installed = join(folder, "node_modules", "iova");
 mkdirSync(installed, { recursive: true });
 assert.equal(run("tar", ["-xzf", tarball, "-C", installed, "--strip-components=1"]).status, 0);
@@ -51,7 +51,7 @@ test("the package holds entries, command, licences and documents, and neither te
   }
   assert.deepEqual(
     files.filter((path) => /\.(test|model)\.|tsbuildinfo|fixtures|^(build|src|scripts|bench|explorer)\//.test(path)),
-    // What docs/writing-a-platform.md has its reader copy.
+    // Readers of docs/writing-a-platform.md copy this test.
     ["examples/own-platform.slow.test.ts"],
   );
 });
@@ -227,7 +227,7 @@ function errorsOf(program: ts.Program): readonly string[] {
   return ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, "\n"));
 }
 
-/** Of each declaration file: the comments of all that it exports, and of its members, by name. */
+/** The comments of all exports and their members, by name, for each declaration file. */
 function documentedIn(paths: readonly string[]): readonly Map<string, string>[] {
   const program = programOf(paths, "lib.es2023.d.ts");
   const checker = program.getTypeChecker();
@@ -267,7 +267,7 @@ function moduleNames(): readonly string[] {
   return names.filter((name) => !name.endsWith(".json"));
 }
 
-/** What a user's program prints, in the folder where the package is installed. */
+/** Output of a user's program, in the folder where the package is installed. */
 function printedByUser(program: string, options: readonly string[] = []): string {
   const user = join(folder, "user.mjs");
   writeFileSync(user, program);

@@ -1,4 +1,4 @@
-/** Runs test files in one process, one after the other, and sorts what node:test says of that process to the files. */
+/** Runs test files in one process, one after the other, and sorts the events of node:test by file. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,15 +6,15 @@ import { run } from "node:test";
 import { emptyReport, fail, type Report, type TestError } from "./report.ts";
 import { END_OF_FILE } from "./shared-process.ts";
 
-/** What came of a process. */
+/** The result of a process. */
 interface Outcome {
-  /** Of the files, in order, up to the one in which the process ended. */
+  /** Reports of the files, in order, up to the one in which the process ended. */
   readonly reports: Report[];
-  /** What went wrong with the process as a whole; then the tests of its files may have been cut short, and reports have failures too few. */
+  /** The failure of the process as a whole. The reports may then lack tests that did not run to their end. */
   readonly trouble: TestError | string | undefined;
 }
 
-/** What node says of a finished test; the fields that we use. */
+/** Node's event of a finished test: the fields that we use. */
 interface Finished {
   readonly name: string;
   readonly nesting: number;
@@ -44,7 +44,7 @@ export async function runFiles(root: string, files: readonly string[], limitMs: 
     if (type === "test:start") sorter.start(data.nesting, data.name);
     else if (type === "test:pass" || type === "test:fail") sorter.end(data as Finished);
     else if (type === "test:stdout" || type === "test:stderr") sorter.say(data.message);
-    // What node says of the run as a whole bears no file; we count for ourselves.
+    // Node's diagnostics of the whole run have no file. They are dropped, since the reports have their own counts.
     else if (type === "test:diagnostic" && data.file !== undefined) sorter.say(`${data.message}\n`);
   }
   rmSync(folder, { recursive: true });
@@ -57,7 +57,7 @@ class Sorter {
   readonly #reports: readonly Report[];
   /** The names of the tests that have started and not ended, from the outermost. */
   readonly #path: string[] = [];
-  /** How many files have come to their end. */
+  /** Number of files that have ended. */
   #ended = 0;
   #trouble: TestError | string | undefined;
   #began = performance.now();
@@ -77,7 +77,7 @@ class Sorter {
 
   end(test: Finished): void {
     const { error } = test.details;
-    // Node reports what it runs as a test of its own when that ends badly.
+    // If its entry file fails, Node reports that as a test.
     if (test.name === this.#entry) this.#trouble = error;
     else if (test.name === END_OF_FILE) this.#endFile(error);
     else addTest(this.#report, [...this.#path.slice(0, test.nesting), test.name].join(" › "), test);
@@ -89,7 +89,7 @@ class Sorter {
     return { reports: this.#reports.slice(0, this.#ended + 1), trouble };
   }
 
-  /** Of the file that runs; what comes after the last one belongs to that. */
+  /** The report of the running file, or of the last one after its end. */
   get #report(): Report {
     return this.#reports[Math.min(this.#ended, this.#reports.length - 1)] as Report;
   }

@@ -86,13 +86,13 @@ test("ARCHITECTURE.md gives the sizes that the layout has", async () => {
     `${POOL.words * 4} B each`,
     `${(THREAD.words * 4) / 1024} KiB each`,
     `4 B per ${BLOCK_ENTRIES}`,
-    // What never changes stands on a pool's second line.
+    // A pool's constants are on its second line.
     `${POOL.first * 4} bytes`,
   ];
   for (const size of sizes) assert.ok(text.includes(size), size);
 });
 
-test("what is wrong in a document is found", () => {
+test("planted faults in a document are found", () => {
   const bad = [
     "# A heading: one",
     "[a](no-such.md) [b](there.md) [c](#a-heading-one) [d](there.md#nothing) [e](https://example.org/x)",

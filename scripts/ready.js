@@ -26,12 +26,12 @@ const SOURCE_FOLDERS = ["src", "explorer", "bench", "examples", "scripts"];
 /** The one module of build/ that is bundled: third-party code that the command line uses, so that users install nothing more. */
 const VENDOR = "src/cli/vendor";
 
-/** What keeps a clone from being ready, in words for the user. */
+/** A reason why the clone can't be made ready; the message is for the user. */
 class NotReady extends Error {}
 
 /**
- * Installs and builds what is out of date in the clone at `root`. Throws an Error whose message says what failed; what the
- * failing tool printed stands above it.
+ * Installs and builds what is out of date in the clone at `root`. Throws an Error whose message names the failed step; the output of
+ * the failing tool has been printed before.
  */
 export function ready(root) {
   checkNode();
@@ -98,7 +98,7 @@ function builtStamp(root) {
   return join(root, "build", ".built");
 }
 
-/** Built, from exactly these sources, and nothing that was built has been lost. */
+/** True if the build is of exactly these sources, and no output is missing. */
 function isBuilt(root) {
   const sources = sourcesOf(root);
   if (textOf(builtStamp(root)) !== fingerprint(root, sources)) return false;
@@ -134,7 +134,7 @@ function bundlePackage(root) {
   throw new NotReady(`the build failed: ${error ? error.message : "the bundle of the package, see above"}`);
 }
 
-/** Files of dist/ that package.json names and that are not there. */
+/** Missing files of dist/ that package.json names. */
 function missingBundles(root) {
   const { exports: targets = {} } = JSON.parse(textOf(join(root, "package.json")) ?? "{}");
   const named = Object.values(targets).flatMap((target) =>
@@ -155,7 +155,7 @@ function sourcesOf(root) {
     .sort();
 }
 
-/** Of contents, not times: a checkout or a copy changes times, and an edit within a clock tick does not. */
+/** A digest of contents, not of times: a checkout or a copy changes times, and an edit within a clock tick does not. */
 function fingerprint(root, sources) {
   const hash = createHash("sha256").update(lockfileHash(root));
   for (const path of ["package.json", "tsconfig.json", "scripts/ready.js", "scripts/bundle.js", ...sources]) {
@@ -168,7 +168,7 @@ function missingOutputs(root, sources) {
   return sources.filter((path) => !existsSync(join(root, "build", `${withoutExtension(path)}.js`)));
 }
 
-/** Removes what was built from sources that are gone: a test that was deleted must not run. */
+/** Removes outputs of deleted sources: a deleted test must not run. */
 function removeStale(root, modules) {
   for (const folder of SOURCE_FOLDERS) {
     for (const path of filesUnder(join(root, "build"), folder)) {

@@ -1,5 +1,5 @@
 /**
- * What a newcomer's first command does, on a small clone with an npm of our own that lays links instead of downloading.
+ * A newcomer's first command, run on a small clone with a fake npm that makes links instead of downloading.
  */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
@@ -56,7 +56,7 @@ before(() => {
 });
 after(() => rmSync(clone, { recursive: true }));
 
-test("a bare clone that is entered by two commands at once is installed once and built", async () => {
+test("two commands at once in a bare clone install and build it once", async () => {
   const ended = await Promise.all([startReady(), startReady()]);
   assert.deepEqual(ended, [0, 0]);
   assert.match(read("npm.log"), /^ci --include=dev [^\n]*\n$/);
@@ -76,7 +76,7 @@ test("when all is up to date, nothing is printed, installed or written", () => {
   assert.deepEqual([read("npm.log"), stamp()], [log, built]);
 });
 
-test("a type error ends with exit code 2, is shown, and is not forgotten by the next run", () => {
+test("a type error is printed and ends with exit code 2, also in the next run", () => {
   write("src/number.test.ts", "export const wrong: number = 'text';\n");
   for (const run of [1, 2]) {
     const { status, said } = runReady();
@@ -86,7 +86,7 @@ test("a type error ends with exit code 2, is shown, and is not forgotten by the 
   }
 });
 
-test("a changed source is built again, and what was built from a deleted one goes", () => {
+test("a changed source is built again; outputs of a deleted source are removed", () => {
   rmSync(join(clone, "src/number.test.ts"));
   write("src/number.ts", "export const number: number = 2;\n");
   assert.equal(runReady().status, 0);
@@ -102,7 +102,7 @@ test("an output that was lost is built again", () => {
   assert.match(read("build/src/number.js"), /number = 2/);
 });
 
-test("a changed lockfile is installed again, and a lock that a dead process left is no hindrance", () => {
+test("a changed lockfile is installed again, also if a dead process has left its lock", () => {
   write("package-lock.json", '{ "changed": true }');
   write("build/.lock", String(spawnSync(process.execPath, ["--version"]).pid));
   assert.equal(runReady().status, 0);
@@ -110,7 +110,7 @@ test("a changed lockfile is installed again, and a lock that a dead process left
   assert.equal(runReady().said, "");
 });
 
-test("an installation that fails ends with exit code 2, says what was tried, and is tried again", () => {
+test("a failed installation ends with exit code 2 and the command that was tried; the next run tries again", () => {
   write("package-lock.json", '{ "changed": "again" }');
   write("offline", "");
   for (const tries of [3, 4]) {

@@ -1,6 +1,6 @@
 /**
- * The API reference: what the entries of the package export, with the comments of the sources. `npm run docs` builds it into build/reference
- * and prints how much of it has no comment; a test holds that nothing has none, and that there is no warning.
+ * The API reference: all exports of the package's entries, with the comments of the sources. `npm run docs` builds it into build/reference
+ * and prints the number of names without a comment; a test holds that there is no such name and no warning.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -35,7 +35,7 @@ export interface Reference {
   readonly project: ProjectReflection;
   /** Exported names and their members. */
   readonly names: number;
-  /** Those without a comment, as TypeDoc says it. */
+  /** TypeDoc's messages about names without a comment. */
   readonly undocumented: readonly string[];
   /** All other warnings: types that a signature names and no entry exports, links that lead nowhere. */
   readonly warnings: readonly string[];

@@ -1,4 +1,4 @@
-/** What came of the tests of a file, and how it is printed: a line for each file, failures whole, and all failures once more at the end. */
+/** The results of a file's tests, and their text: a line for each file, failures in full, and all failures again at the end. */
 import { inspect } from "node:util";
 
 /** The tests of one file. */
@@ -7,7 +7,7 @@ export interface Report {
   readonly passed: Outcome[];
   readonly failed: Failed[];
   readonly skipped: Skipped[];
-  /** What the tests printed, in order. */
+  /** Output of the tests, in order. */
   readonly said: string[];
   milliseconds: number;
 }
@@ -16,7 +16,7 @@ export interface Outcome {
   readonly milliseconds: number;
 }
 export interface Failed extends Outcome {
-  /** What went wrong; `undefined` when it was a test inside, which says so itself. */
+  /** The failure; `undefined` if an inner test failed, which has its own entry. */
   readonly error: TestError | string | undefined;
 }
 export interface Skipped extends Outcome {
@@ -32,7 +32,7 @@ export interface TestError extends Error {
 
 /** Tests that take longer have their duration printed. */
 const LONG_MS = 1000;
-/** Of a failure that is printed once more: so many lines of its message, and so many characters a line. */
+/** Limits for a failure that is printed again: lines of its message, and characters per line. */
 const SHORT_LINES = 6;
 const SHORT_COLUMNS = 160;
 
@@ -40,7 +40,7 @@ export function emptyReport(name: string): Report {
   return { name, passed: [], failed: [], skipped: [], said: [], milliseconds: 0 };
 }
 
-/** Adds what failed beside the tests, such as the file as a whole. */
+/** Adds a failure outside of the tests, such as that of the file as a whole. */
 export function fail(report: Report, name: string, error: TestError | string): void {
   report.failed.push({ name, error, milliseconds: 0 });
 }
@@ -72,7 +72,7 @@ export function reportText(report: Report): string {
   return lines.join("\n");
 }
 
-/** For the end of a run, where it is seen: what failed and why in short, and what was skipped. */
+/** The end of a run: failed tests with short reasons, and skipped tests. */
 export function summaryText(reports: readonly Report[]): string {
   const list = (title: string, lines: readonly string[]) => (lines.length > 0 ? ["", title, ...lines] : []);
   const failed = reports.flatMap((report) =>
@@ -107,7 +107,7 @@ function shortError(error: Failed["error"]): string[] {
   return [...firstLines(cause.message), ...(place === undefined ? [] : [place.trim()]), ...comparedLines(cause)];
 }
 
-/** What an assertion compared, unless its message shows that. */
+/** The values that an assertion compared, unless its message shows them. */
 function comparedLines(error: Error): string[] {
   if (!("generatedMessage" in error) || error.generatedMessage || !("actual" in error && "expected" in error))
     return [];
@@ -115,7 +115,7 @@ function comparedLines(error: Error): string[] {
   return [`actual: ${line(error.actual)}`, `expected: ${line(error.expected)}`].map(cut);
 }
 
-/** How the process of a test ended, when that is the failure. */
+/** How the test's process ended, if that is the failure. */
 function endText(error: TestError | string): string | undefined {
   if (typeof error === "string") return error;
   if (error.exitCode !== undefined && error.exitCode > 0) return `the process ended with exit code ${error.exitCode}`;
@@ -126,7 +126,7 @@ function causeOf(error: TestError | string): unknown {
   return typeof error === "string" ? error : (error.cause ?? error);
 }
 
-/** Of a comparison, the lines that differ. */
+/** The lines of a comparison that differ. */
 function firstLines(text: string): string[] {
   const lines = text.split("\n").filter((line) => line.trim() !== "");
   const isCompared = lines.some((line) => line.startsWith("+ actual - expected"));

@@ -1,4 +1,4 @@
-/** Where the clone is: compiled scripts run from build/scripts. */
+/** The root folder of the clone, for compiled scripts, which run from build/scripts. */
 import { fileURLToPath } from "node:url";
 
 export const ROOT: string = fileURLToPath(new URL("../../", import.meta.url));

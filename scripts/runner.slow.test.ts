@@ -1,4 +1,4 @@
-/** What the runner prints and returns, over small test files of its own. */
+/** Tests of the runner's output and exit code, with small test files. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -28,7 +28,7 @@ test("tests are counted one by one, groups are not, and the last line says so", 
   });
   assert.equal(status, 0);
   assert.equal(lines.at(-1), "5 passed, 0 failed");
-  assert.ok(lines.includes("    │ seed 17"), "what a test prints is shown");
+  assert.ok(lines.includes("    │ seed 17"), "the output of a test is shown");
   assert.match(lines.join("\n"), /✔ groups\.test\.ts {2}4 passed/);
 });
 
@@ -46,7 +46,7 @@ test("a failing test is shown whole, with the names around it, and the run fails
   assert.match(text, /Failed:\n {2}bad\.test\.ts: a group › adds up/);
 });
 
-test("the list of failures at the end says in short why: message, place, and what was compared", () => {
+test("the list of failures at the end has for each the message, the place and the compared values in short", () => {
   const { lines } = run({
     "bad.test.js": `
       test("adds up", () => assert.equal(1 + 1, 3, "two is not three"));
@@ -79,7 +79,7 @@ test("the list of failures at the end says in short why: message, place, and wha
   ]);
 });
 
-/** Files that end badly. */
+/** Files that break their process. */
 const BAD_ENDS = {
   "load.test.js": 'test("never seen", () => {}); throw new Error("at load");',
   "exit.test.js": 'test("leaves", () => process.exit(3));',
@@ -138,7 +138,7 @@ test("files that share a process each have their own line, with what they printe
 });
 
 for (const [name, text] of Object.entries(BAD_ENDS)) {
-  test(`of the files of a process, the one that ends it is named, and the others have their results: ${name}`, () => {
+  test(`a file that ends a shared process is named, and the other files have their results: ${name}`, () => {
     const [fine, last] = Object.entries(FINE);
     const { status, lines } = run(Object.fromEntries([fine!, [name, text], last!]), { together: true });
     assert.equal(status, 1);
@@ -148,7 +148,7 @@ for (const [name, text] of Object.entries(BAD_ENDS)) {
   });
 }
 
-test("a process that ends badly although each of its files passes alone has failed", () => {
+test("a process that breaks although each of its files passes alone has failed", () => {
   const first = 'test("leaves a name", () => { Array.leftBehind = true; });';
   const second = 'test("stumbles over it", () => { if (Array.leftBehind) process.exit(5); });';
   const { status, lines } = run({ "first.test.js": first, "second.test.js": second }, { together: true });
@@ -184,7 +184,7 @@ test("a file without tests has failed, and so has a run of no file", () => {
   assert.deepEqual([none.status, none.lines.at(-1)], [1, "0 passed, 0 failed"]);
 });
 
-test("skipped tests are counted and named; where skips are not allowed they have failed", () => {
+test("skipped tests are counted and named; if skips are not allowed, they have failed", () => {
   const files = { "skips.test.js": 'test("one", () => {}); test("two", (t) => t.skip("no such machine"));' };
   const allowed = run(files);
   assert.deepEqual([allowed.status, allowed.lines.at(-1)], [0, "1 passed, 0 failed, 1 skipped"]);
@@ -228,7 +228,7 @@ function npmTest(args: readonly string[]): Outcome {
 function spawned(code: string): Outcome {
   const file = join(folder, "driver.js");
   writeFileSync(file, code);
-  // Node refuses to run tests inside of tests: the sign of the outer run must go.
+  // Node refuses to run tests inside of tests: the variable of the outer run is removed.
   const { NODE_TEST_CONTEXT: _, ...env } = process.env;
   const { status, stdout, stderr } = spawnSync(process.execPath, [file], { env, encoding: "utf8" });
   return { status, lines: stdout.trimEnd().split("\n"), complaint: stderr };

@@ -1,20 +1,20 @@
 /**
- * Runs test files, one or several in a process, and prints a line for each file, failing tests whole, and what the tests themselves have
- * to say.
+ * Runs test files, one or several in a process, and prints a line for each file, failures in full, and the output of the
+ * tests.
  */
 import { dirname } from "node:path";
 import { nameOf, runFiles } from "./process-run.ts";
 import { countsLine, emptyReport, fail, failSkipped, type Report, reportText, summaryText } from "./report.ts";
 
-/** Processes that run side by side, and what each of them runs. */
+/** Processes that run in parallel, with the files of each. */
 export interface Phase {
   /** For each process the test files that it runs, one after the other: paths from the root of the run, with slashes. */
   readonly processes: readonly (readonly string[])[];
-  /** How many processes run side by side. */
+  /** Number of processes that run in parallel. */
   readonly atOnce: number;
   /** A process that takes longer is ended, and has failed. */
   readonly limitMinutes: number;
-  /** Say which file begins. */
+  /** True: a line is printed when a file begins. */
   readonly announce: boolean;
 }
 
@@ -56,7 +56,7 @@ async function runPhase(root: string, phase: Phase, skipsFail: boolean): Promise
   return reports;
 }
 
-/** Runs `files` in one process and, when that process ends badly, each in a process of its own: so the one that ends it is named. */
+/** Runs `files` in one process and, if that process breaks, each in its own process, to name the file that breaks it. */
 async function runProcess(root: string, files: readonly string[], limitMs: number): Promise<Report[]> {
   const { reports, trouble } = await runFiles(root, files, limitMs);
   if (trouble === undefined) return reports;

@@ -1,4 +1,4 @@
-/** The schemas of docs/ describe what the commands write, in every field. */
+/** The schemas of docs/ describe every field of the commands' JSON. */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -25,7 +25,7 @@ const SHIPPED = ["traces", "traces/fixtures"].flatMap((folder) =>
 );
 const OWN = readdirSync(join(ROOT, "src/explain/fixtures/own")).map((name) => `src/explain/fixtures/own/${name}`);
 
-/** Traces in which what is mostly a number is null: no event, one event, a clock without a unit, a request that failed. */
+/** Traces with nulls in place of numbers: no event, one event, a clock without a unit, a request that failed. */
 const ODD = {
   "no event": "",
   "one event": "a-1 [000] ..... 1.000000: map: IOMMU: iova=0x1000 - 0x2000 paddr=0x5000 size=4096\n",
@@ -36,7 +36,7 @@ const ODD = {
     "a-1 [000] ..... 1.0: dma_map_page: d0 dir=TO_DEVICE dma_addr=ffffffffffffffff size=4096 phys_addr=5000 attrs=\n",
 };
 
-describe("docs/stat.schema.json describes what `iova stat --json` writes", () => {
+describe("docs/stat.schema.json describes the output of `iova stat --json`", () => {
   const schema = schemaOf("stat");
   for (const path of SHIPPED.filter((name) => !/dmesg|\.log$/.test(name))) {
     test(`of ${path}`, () => assert.deepEqual(violations(schema, asWritten(statisticsOfText(textOf(path)))), []));
@@ -46,7 +46,7 @@ describe("docs/stat.schema.json describes what `iova stat --json` writes", () =>
   }
 });
 
-describe("docs/explain.schema.json describes what `iova explain --json` writes", () => {
+describe("docs/explain.schema.json describes the output of `iova explain --json`", () => {
   const schema = schemaOf("explain");
   for (const path of [...SHIPPED, ...OWN]) {
     test(`of ${path}`, () => {

@@ -27,12 +27,12 @@ export async function runInTurn(files: readonly string[]): Promise<void> {
     await test(END_OF_FILE, () => {
       if (files.length > 1) assertUnchanged(before, processState());
     });
-    // What node:test has to report of this file is written before the next one prints anything.
+    // Lets node:test write its report of this file before the next one prints.
     await setImmediate();
   }
 }
 
-/** What a file must leave as it found it: tests of other files run after it in the same process. */
+/** State of the process that a file must not change: tests of other files run after it in the same process. */
 function processState(): Record<string, unknown> {
   return {
     "the working directory": process.cwd(),

@@ -1,6 +1,6 @@
 /**
- * `npm start`: makes the clone ready, then shows the two main jobs on what is shipped. First a kernel log and a trace are explained, then a trace
- * is replayed. Arguments go on to the replay: `npm start -- --workers 4`.
+ * `npm start`: makes the clone ready, then shows the two main commands on shipped files: a kernel log and a trace are explained, then a trace
+ * is replayed. Arguments are passed on to the replay: `npm start -- --workers 4`.
  */
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";

@@ -20,7 +20,7 @@ test("npm test runs the fast and the slow files, test:exhaustive the others: no 
   assert.deepEqual(filesWith("--fast"), FAST);
 });
 
-test("tests of threads against each other come last, one by one", () => {
+test("tests with racing threads run last, one by one", () => {
   for (const [option, file] of [
     [undefined, "src/kills.slow.test.js"],
     ["--exhaustive", "src/kills.exhaustive.test.js"],
@@ -30,7 +30,7 @@ test("tests of threads against each other come last, one by one", () => {
   }
 });
 
-test("fast files of one folder share a process, but for those that need one of their own; slow files share none", () => {
+test("fast files of one folder share a process, except those that need their own; slow files never share", () => {
   const files = ["bench/a", "scripts/a", "scripts/b", "src/dma/a", "src/dma/b/c", "src/dma/spawns", "src/log/a"];
   const slow = ["src/dma/a.slow", "src/dma/b.slow"];
   const [fast, others] = phasesOf(

@@ -1,5 +1,5 @@
 /**
- * What `npm test` runs, and in which order: first the fast tests, the files of a folder in one process, then the slow ones
+ * The order of `npm test`: first the fast tests, the files of a folder in one process, then the slow ones
  * (*.slow.test.ts), each in a process of its own. `npm run test:exhaustive` runs the rest (*.exhaustive.test.ts): explorations in full depth,
  * a thousand kills, large inputs, whole machines. Processes run side by side, one for each core. Slow and exhaustive tests that try threads
  * against each other come last, one by one, so that they have the machine to themselves.
@@ -22,14 +22,14 @@ const BUILD = join(ROOT, "build");
 const LIMIT_MINUTES = { fast: 5, slow: 30 };
 const OPTIONS = ["--fast", "--exhaustive"];
 
-/** Tests in which threads race, wait for each other, or are killed: a busy machine would show them other orders, and fewer. */
+/** Tests in which threads race, wait for each other, or are killed. On a busy machine they would see fewer orders of their threads. */
 const OF_THREADS =
   /(^|\/)(guest|invalidation|kills|platform|reclaim|stress|threads)\.(slow|exhaustive)\.test\.js$|replay\/runner\./;
 
 /**
- * What in the text of a fast test file says that it needs a process of its own: it starts programs or threads, touches the process or its
- * globals, or has hooks outside of any group, which would be called around the tests of other files too. The seed may be read from the
- * environment.
+ * Signs in the text of a fast test file that it needs its own process: it starts programs or threads, touches the process or its
+ * globals, or has hooks outside of any group, which would run around the tests of other files too. Reading the seed from the
+ * environment is allowed.
  */
 const NEEDS_OWN_PROCESS =
   /"node:(child_process|worker_threads)"|\bprocess\.(?!env\["SEED"\])|\bglobalThis\b|\bmock\b|^(before|beforeEach|afterEach)\(/m;
@@ -53,7 +53,7 @@ export async function main(args: readonly string[]): Promise<number> {
 }
 
 /**
- * What runs after what.
+ * The phases of a run, in order.
  *
  * @param files - paths from build
  * @param option - `--fast`, `--exhaustive` or none

@@ -9,7 +9,7 @@ export interface ToolResult {
   readonly status: number | null;
   /** Standard output alone. */
   readonly output: string;
-  /** All that was printed, for people. */
+  /** Standard output and standard error. */
   readonly said: string;
 }
 

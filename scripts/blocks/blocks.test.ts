@@ -63,7 +63,7 @@ test("docstrings have blocks, at their lines of the source; other comments and c
   );
 });
 
-test("a program goes on in later blocks, each with its own output, and leaves out what is not run", () => {
+test("a program goes on in later blocks, each with its own output; blocks that are not run are left out", () => {
   const page = [
     fence("js", "let a = 1;"),
     fence("text output", "1"),
@@ -107,7 +107,7 @@ test("a transcript has commands, over several lines too, and what each prints", 
   }
 });
 
-test("shown output is what was printed, line by line, but for lines and ends of lines that are left out", () => {
+test("shown output equals the printed output line by line, except for lines and ends of lines marked as left out", () => {
   const printed = "one [1]\ntwo\nthree\nfour\n";
   for (const shown of ["one [1]\ntwo\nthree\nfour\n", "…\nfour\n", "one …\ntwo\n…\n", "one [1]\n…\nfour\n", "…\n"]) {
     assert.equal(differenceOf(shown, printed, false), undefined, shown);

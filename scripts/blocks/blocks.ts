@@ -1,5 +1,5 @@
 /**
- * The code blocks of a document: what stands between two fences, and what the line of the first fence says about it.
+ * The code blocks of a document: the text between two fences, with the language, options and flags of the first fence.
  *
  *   ```js                       a program
  *   ```js name=worker.mjs       a program in a file of this name; run only if its output stands below it

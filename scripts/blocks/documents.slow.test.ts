@@ -7,7 +7,7 @@ import { Playground, prepare, runProgram } from "./playground.ts";
 import { linesMissingInFile, programsOf, unusedFiles } from "./programs.ts";
 import { runTranscript } from "./transcripts.ts";
 
-/** What does not run here, and why. */
+/** Blocks that do not run here, with the reason. */
 const NOT_RUN: readonly string[] = [
   "README.md: sh: a path of your own",
   "docs/capture.md: console: needs root and a fault",
@@ -42,7 +42,7 @@ test("each named file of a document is used there", () => {
   );
 });
 
-test("no block is left out but these few, each with its reason", () => {
+test("only these blocks are not run, each for its reason", () => {
   const notRun = blocks.filter((block) => block.notRun !== undefined);
   assert.deepEqual(notRun.map(({ path, language, notRun }) => `${path}: ${language}: ${notRun}`).sort(), NOT_RUN);
 });
@@ -61,7 +61,7 @@ for (const { path, blocks } of documents) {
   });
 }
 
-test("what is wrong in a program or a transcript is found", () => {
+test("planted faults in programs and transcripts are found", () => {
   const fence = (info: string, ...lines: string[]) => [`\`\`\`${info}`, ...lines, "```", ""].join("\n");
   const page = [
     fence("js", 'import { DEVICE_READS } from "iova";', "console.log(DEVICE_READS);", "DEVICE_READS.gone;"),

@@ -1,4 +1,4 @@
-/** Checks the programs of documents with the compiler, and runs them and the commands as a user does, in a folder with the package installed. */
+/** Compiles and runs the programs and commands of documents as a user does, in a folder with the package installed. */
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
@@ -15,8 +15,8 @@ const END_OF_PART = "-- end of part --";
 const NPX = '#!/bin/sh\nPATH="./node_modules/.bin:$PATH" exec "$@"\n';
 
 /**
- * Folders in which documents' programs and commands run: of each document one. It has what the clone has, the clone itself as `iova`, and
- * the package installed.
+ * Folders in which programs and commands of documents run, one for each document. A folder has the files of the clone, the clone itself as
+ * `iova`, and the installed package.
  */
 export class Playground {
   readonly #root = mkdtempSync(join(tmpdir(), "iova-documents-"));
@@ -54,7 +54,7 @@ export class Playground {
   }
 }
 
-/** Writes programs to their folders, and returns what the compiler objects to, by path and line of the document. */
+/** Writes programs to their folders, and returns the compiler's errors, by path and line of the document. */
 export function prepare(playground: Playground, programs: readonly Program[]): string[] {
   const byFile = new Map<string, Program>();
   for (const program of programs) {
@@ -76,13 +76,13 @@ export function prepare(playground: Playground, programs: readonly Program[]): s
     .map((diagnostic) => objectionOf(diagnostic, byFile));
 }
 
-/** JavaScript cannot say what types parameters have. */
+/** True for errors about missing types of parameters: JavaScript has no annotations. */
 function isMissingType({ file, code }: ts.Diagnostic): boolean {
   const [parameter, element] = [7006, 7031];
   return file !== undefined && /\.m?js$/.test(file.fileName) && (code === parameter || code === element);
 }
 
-/** Those of a user with a strict compiler. */
+/** The options of a user with a strict compiler. */
 const COMPILER_OPTIONS: ts.CompilerOptions = {
   allowJs: true,
   checkJs: true,
@@ -116,7 +116,7 @@ function objectionOf({ file, start, messageText }: ts.Diagnostic, programs: Read
   return `${program.where} ${message}`;
 }
 
-/** Runs a program that was prepared; throws when it fails, or prints anything but what the document shows. */
+/** Runs a prepared program; throws if it fails, or if its output is not the one that the document shows. */
 export function runProgram(playground: Playground, program: Program): void {
   const { path } = program.parts[0]!.block;
   const { status, output } = playground.run(path, `node ${program.file.replace(/\.ts$/, ".js")}`);

@@ -19,7 +19,7 @@ interface Part {
   readonly output: Block | undefined;
 }
 
-/** The programs of a document or a source. Left out are those that are not run, and those of which only a part is shown. */
+/** The programs of a document or a source, without blocks that are not run or that show only a part of a program. */
 export function programsOf(blocks: readonly Block[]): Program[] {
   const programs: { parts: { block: Block; output: Block | undefined }[] }[] = [];
   for (const block of blocks) {
@@ -52,7 +52,7 @@ function programOf({ parts }: { readonly parts: readonly Part[] }): Program {
   };
 }
 
-/** Programs that nothing runs: neither is their output shown, nor does another block of the document name their file. */
+/** Unused programs: the document does not show their output, and no other block names their file. */
 export function unusedFiles(blocks: readonly Block[]): string[] {
   const unused = programsOf(blocks).filter(({ file, isRun, parts }) => {
     const own = parts.map(({ block }) => block);

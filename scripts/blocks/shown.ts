@@ -1,10 +1,10 @@
 /**
- * Compares what a document shows of an output with what was printed. A line `…` stands for one line or more that are left out, and `…` in a
+ * Compares the output that a document shows with the printed output. A line `…` stands for one line or more that are left out, and `…` in a
  * line for a part of it. In measured output a number, with its unit, counts as `#`, and blanks as one; a line that begins with blanks
  * goes on with the one before it, since the widths of numbers decide where a line is broken.
  */
 
-/** Undefined if the output is as shown; else what differs. */
+/** Returns the first difference; undefined if the output is as shown. */
 export function differenceOf(shown: string, printed: string, isMeasured: boolean): string | undefined {
   const lines = (isMeasured ? normalized(shown) : shown).split("\n").slice(0, -1);
   const found = isMeasured ? normalized(printed) : printed;

@@ -1,9 +1,9 @@
-/** The transcripts of documents: each command is run in the document's folder, and prints what stands below it. */
+/** Transcripts of documents: each command is run in the document's folder, and must print the lines below it. */
 import type { Block } from "./blocks.ts";
 import type { Playground } from "./playground.ts";
 import { differenceOf } from "./shown.ts";
 
-/** Runs the commands of a block of console or sh; throws when one prints anything but what is shown, or, in sh, fails. */
+/** Runs the commands of a block. Throws if an output is not the one shown (console), or if a command fails (sh). */
 export function runTranscript(playground: Playground, block: Block): void {
   const where = `${block.path}:${block.line}`;
   if (block.language === "sh") {
@@ -12,7 +12,7 @@ export function runTranscript(playground: Playground, block: Block): void {
     return;
   }
   const commands = commandsOf(block);
-  // One shell runs them all, so that `cd` lasts.
+  // One shell runs all commands, so that `cd` has a lasting effect.
   const script = commands.map(({ command }) => `${command}\nprintf '\\0'`).join("\n");
   const printed = playground.run(block.path, script).output.split("\0");
   for (const [index, { command, shown }] of commands.entries()) {
@@ -24,7 +24,7 @@ export function runTranscript(playground: Playground, block: Block): void {
 
 interface Command {
   readonly command: string;
-  /** What the document shows of its output. */
+  /** Its output, as the document shows it. */
   readonly shown: string;
 }
 

@@ -1,4 +1,4 @@
-/** The built library, as it is, in a real browser: the page and two web workers on one table. */
+/** The built library, not bundled further, in a real browser: the page and two web workers on one table. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -33,7 +33,7 @@ interface Played {
   readonly leakedAtEnd: number;
   readonly mayWait: boolean;
 }
-/** What page.js offers to us. */
+/** Functions of page.js for this test. */
 interface PageParts {
   readonly iovaTest: {
     play(options: object): Promise<Played>;
@@ -66,7 +66,7 @@ for (const [pools, cache] of [
     }));
 }
 
-test("on a page without the isolation headers the library loads, and says what is missing when a table is made", (t) =>
+test("on a page without the isolation headers the library loads, and making a table throws an error that names them", (t) =>
   onPage(t, async (page, serving) => {
     await page.goto(serving.plain);
     const message = await page.evaluate(() => (globalThis as unknown as PageParts).iovaTest.makeTable());
@@ -75,7 +75,7 @@ test("on a page without the isolation headers the library loads, and says what i
   }));
 
 // Review of 2026-11-30, B1.
-test("every entry for browsers loads with and without the isolation headers; without them every board says what is missing", (t) =>
+test("every entry for browsers loads with and without the isolation headers; without them every board throws an error that names them", (t) =>
   onPage(t, async (page, serving) => {
     for (const [address, code] of [
       [serving.isolated, "made"],

@@ -11,7 +11,7 @@ import { installPackage, needRuntimes, vitePath } from "../runtimes/installed.ts
 import { inBrowser } from "./chromium.ts";
 import { serveFolder } from "./server.ts";
 
-/** What scripts/browser/app/main.js offers to us. */
+/** Functions of scripts/browser/app/main.js for this test. */
 interface App {
   readonly app: {
     readonly isolated: boolean;
@@ -21,7 +21,7 @@ interface App {
 }
 interface Bundler {
   readonly name: string;
-  /** Undefined, or why it can't be had. */
+  /** Undefined, or the reason why the bundler can't be installed. */
   need(): string | undefined;
   build(source: string, into: string): Promise<unknown>;
 }

@@ -6,7 +6,7 @@ import { needProgram } from "../debian.ts";
 import type { Serving } from "./server.ts";
 
 const CHROMIUM = "/usr/bin/chromium";
-/** Without these it looks for servers of its maker's. */
+/** Without these flags Chromium contacts its maker's servers. */
 const FLAGS = [
   "--no-sandbox",
   "--disable-gpu",
@@ -17,7 +17,7 @@ const FLAGS = [
   "--disable-sync",
 ];
 
-/** Runs `work` on a fresh page of what `serve` serves; skips, saying why, where no browser is to be had. */
+/** Runs `work` on a fresh page from `serve`; skips the test with a reason if no browser can be installed. */
 export async function inBrowser(
   t: TestContext,
   serve: () => Promise<Serving>,

@@ -1,6 +1,6 @@
 /**
- * The page's part of the browser test: makes a table, starts workers on it, and plays with them, although a page's own thread
- * may not wait.
+ * The page's part of the browser test: makes a table, starts workers on it, and allocates and frees beside them, although a
+ * page's own thread may not wait.
  */
 import { PooledAllocator } from "../../dist/iova.js";
 import { Player } from "./play.js";
@@ -8,7 +8,7 @@ import { Player } from "./play.js";
 /** Steps of the page between two looks at its messages. */
 const STEPS_AT_ONCE = 500;
 
-/** Plays `steps` steps on each of `workers` workers, and on the page until they are done. */
+/** Runs `steps` steps on each of `workers` workers, and on the page until they are done. */
 async function play({ entries, pools, cache, workers, steps, seed }) {
   const allocator = PooledAllocator.create({ entries, pools, cache, threads: workers + 1 });
   const shadow = new Int32Array(new SharedArrayBuffer(entries * 4));
@@ -61,7 +61,7 @@ function pageMayWait() {
   }
 }
 
-/** What comes of making a table here, in words. */
+/** Tries to make a table. Returns the result in words. */
 function makeTable() {
   try {
     PooledAllocator.create({ entries: 64 });
@@ -71,13 +71,13 @@ function makeTable() {
   }
 }
 
-/** Loads entries of the package, by their paths in the clone; the names of what each exports. */
+/** Loads entries of the package, by their paths in the clone. Returns the names of their exports. */
 async function load(paths) {
   const modules = await Promise.all(paths.map((path) => import(new URL(`../../${path}`, import.meta.url))));
   return modules.map((module) => Object.keys(module));
 }
 
-/** What comes of making each kind of board here: the error's code, or "made". */
+/** Tries to make each kind of board. Returns "made" or the error's code for each. */
 async function makeBoards(path) {
   const { BOARD_KINDS } = await import(new URL(`../../${path}`, import.meta.url));
   return BOARD_KINDS.map((kind) => {

@@ -1,6 +1,6 @@
 /**
- * What each thread of the browser test does: allocates and frees at random, and enters every entry it gets into a shadow map
- * of its own making, in which a double allocation shows. Loaded as it is by the page and by its workers.
+ * The work of each thread of the browser test: allocates and frees at random, and records the owner of every entry in a shared
+ * shadow map, so that a double allocation shows. Loaded without a build step by the page and by its workers.
  */
 
 /** Numbers 0 .. 2^32 − 1, the same for the same seed (xorshift). */

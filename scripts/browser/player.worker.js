@@ -10,7 +10,7 @@ self.onmessage = ({ data: { handle, shadow, seed } }) => {
   self.onmessage = ({ data: { steps } }) => {
     const player = new Player(allocator, shadow, seed);
     player.play(steps, 64);
-    // What rests in this thread's cache goes back; what is live stays live.
+    // Returns this thread's cached ranges to the pools. Live ranges stay live.
     allocator.close();
     self.postMessage(player.report());
   };

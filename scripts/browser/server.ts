@@ -13,12 +13,12 @@ export interface Serving {
   readonly isolated: string;
   /** The same page, not isolated. */
   readonly plain: string;
-  /** Paths that were asked for and not found. */
+  /** Requested paths that were not found. */
   readonly missing: readonly string[];
   readonly close: () => void;
 }
 
-/** Serves the clone: page.js, and what it imports. */
+/** Serves the clone: page.js and its imports. */
 export async function serve(root: string): Promise<Serving> {
   return serveBy((path) => {
     if (path === "/isolated" || path === "/plain") return PAGE;

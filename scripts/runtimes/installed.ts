@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { ROOT } from "../root.ts";
 import { run, runNpm, type ToolResult } from "../tool.ts";
 
-/** What is installed: package.json and its lockfile. */
+/** Folder with the package.json and the lockfile of the runtimes. */
 const WANTED = join(ROOT, "scripts", "runtimes");
 const FOLDER = join(ROOT, "build", "runtimes");
 const STAMP = join(FOLDER, "node_modules", ".installed");
@@ -22,7 +22,7 @@ export interface Runtime {
   readonly runsTypeScript: boolean;
 }
 
-/** Undefined if the runtimes are installed, which this does at need; else why they can't be. */
+/** Installs the runtimes if they are missing. Undefined: they are installed; else the reason why not. */
 export function needRuntimes(): string | undefined {
   const wanted = createHash("sha256")
     .update(readFileSync(join(WANTED, "package-lock.json")))

@@ -23,7 +23,7 @@ const manifest = JSON.parse(readFileSync(join(folder, "node_modules", "iova", "p
 const entries = Object.keys(manifest.exports).map((path) => posix.join("iova", path));
 const modules = entries.filter((name) => !name.endsWith(".json"));
 
-/** What the script prints. It must end with this exit code. */
+/** Output of the script. It must end with this exit code. */
 function printedBy(runtime: Runtime, args: readonly string[], code = 0): string {
   const { status, output, said } = runBy(runtime, args, folder);
   assert.equal(status, code, `${args.join(" ")}: ${said}`);
@@ -49,7 +49,7 @@ for (const runtime of missing === undefined ? runtimes() : []) {
     assert.equal(printedBy(runtime, ["entries.mjs", ...modules]), await expectedExports());
   });
 
-  test(`${name}: threads map in one table, one is killed, and all of its ranges come back`, () => {
+  test(`${name}: threads map in one table, one is killed, and all of its ranges are recovered`, () => {
     assert.equal(
       printedBy(runtime, ["threads.mjs"]),
       "ranges of the killed thread that came back: at least 50\nentries taken: 0\n",

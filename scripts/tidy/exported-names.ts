@@ -1,8 +1,8 @@
-/** Exported names use the field's terms, spelt out: who knows IOMMUs finds them, who does not can look them up. */
+/** Exported names use the field's terms, spelt out: readers who know IOMMUs find them, others can look them up. */
 import ts from "typescript";
 import { type Finding, findingAt, isTest, parse, type Tree, walk } from "./tree.ts";
 
-/** Words that no exported name contains, and what to say instead. */
+/** Words that exported names must not contain, with their replacements. */
 const INSTEAD: Readonly<Record<string, string>> = {
   addr: "address",
   arr: "array, or what is in it",

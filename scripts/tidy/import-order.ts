@@ -1,7 +1,7 @@
 /**
  * The order of the folders under src: each imports only from those before it, so that a reader can begin at the top and
- * never meets what is not yet explained. And what users install stands alone: no package is imported but in the module
- * that the build bundles.
+ * knows everything that a file uses. The package has no dependencies: only the module that the build bundles imports
+ * other packages.
  */
 import { posix } from "node:path";
 import ts from "typescript";

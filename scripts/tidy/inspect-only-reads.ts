@@ -1,5 +1,5 @@
 /**
- * What inspects an allocator only reads it. Reports, leaks and snapshots are taken while other threads work, without their locks; a store
+ * Code that inspects an allocator only reads. Reports, leaks and snapshots are taken while other threads work, without their locks; a store
  * from there would race with the owner of the word.
  */
 import ts from "typescript";

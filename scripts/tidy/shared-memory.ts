@@ -1,12 +1,12 @@
 /**
- * Shared memory is touched in one module only. The explorer puts itself in that module's place, and sees every access;
- * an access elsewhere would be one that no test orders.
+ * Only one module accesses shared memory. The explorer replaces that module and sees every access; an access elsewhere
+ * would escape its tests.
  */
 import ts from "typescript";
 import { type Finding, findingAt, isTest, parse, type Tree, walk } from "./tree.ts";
 
 const MEMORY = "src/shared/memory.ts";
-/** The views of memory.ts; a cast takes their cover off. */
+/** The opaque views of memory.ts; a cast would expose the array behind them. */
 const OPAQUE: readonly string[] = ["SharedWords", "SharedHalves", "SharedBytes"];
 /** Where the virtual files lie for the compiler. */
 const BASE = "/tree/";
@@ -23,7 +23,7 @@ export function sharedMemory(tree: Tree): Finding[] {
     });
 }
 
-/** The library. Examples are programs of users, which bring shared memory of their own along. */
+/** True for the library. Examples are programs of users, which may have shared memory of their own. */
 function isLookedAt(path: string): boolean {
   return path.startsWith("src/") && path !== MEMORY && !isTest(path);
 }
@@ -52,7 +52,7 @@ function isGlobal(node: ts.Node): boolean {
   return ts.isIdentifier(node) && node.text === "globalThis";
 }
 
-/** What only types tell: `new Uint8Array(handle.state)`, and `words as unknown as Int32Array`. */
+/** Uses that only the types show: `new Uint8Array(handle.state)`, and `words as unknown as Int32Array`. */
 function views(file: ts.SourceFile, typed: ts.SourceFile, checker: ts.TypeChecker): Finding[] {
   const findings: Finding[] = [];
   const nameOf = (node: ts.Node) => checker.typeToString(checker.getTypeAtLocation(node));
@@ -73,7 +73,7 @@ function views(file: ts.SourceFile, typed: ts.SourceFile, checker: ts.TypeChecke
   }
 }
 
-/** `Uint8Array<SharedArrayBuffer>`, whatever names stand for it. */
+/** True for `Uint8Array<SharedArrayBuffer>` and aliases of such types. */
 function isOverSharedMemory(type: ts.Type, checker: ts.TypeChecker): boolean {
   const [buffer] = checker.getTypeArguments(type as ts.TypeReference);
   return buffer?.symbol?.name === "SharedArrayBuffer";
@@ -97,7 +97,7 @@ function compile(tree: Tree): { program: ts.Program; checker: ts.TypeChecker } {
   const host: ts.CompilerHost = {
     ...ts.createCompilerHost(options),
     getCurrentDirectory: () => BASE,
-    // Of the virtual folders the compiler would else believe that they are empty.
+    // Otherwise the compiler takes the virtual folders for empty ones.
     directoryExists: () => true,
     realpath: (path) => path,
     fileExists: (path) => tree.has(path.slice(BASE.length)) || ts.sys.fileExists(path),

@@ -5,7 +5,7 @@ import { type Finding, findingAt, isTest, parse, type Tree, walk } from "./tree.
 const SWITCHES: readonly string[] = ["only", "skip", "todo"];
 const RUNNERS: readonly string[] = ["test", "it", "describe", "suite"];
 
-/** `test.only(…)`, `describe.skip(…)`, `{ todo: true }` and their like. */
+/** `test.only(…)`, `describe.skip(…)`, `{ todo: true }` and their variants. */
 export function switchedOff(tree: Tree): Finding[] {
   const findings: Finding[] = [];
   for (const file of parse(tree)) {

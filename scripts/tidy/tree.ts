@@ -1,4 +1,4 @@
-/** The sources that the tidy rules look at, and what a rule says of them. Rules are functions of a tree, so that a test can plant what they must find. */
+/** Input and findings of the tidy rules. Rules are functions of a tree of sources, so that a test can plant violations. */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join, sep } from "node:path";
 import ts from "typescript";
@@ -6,7 +6,7 @@ import ts from "typescript";
 /** Texts by path; paths are relative to the clone, with slashes. */
 export type Tree = ReadonlyMap<string, string>;
 
-/** What a rule objects to. */
+/** A violation of a rule. */
 export interface Finding {
   readonly path: string;
   /** From 1 on. */
@@ -27,12 +27,12 @@ export function readTree(root: string): Tree {
   return tree;
 }
 
-/** Tests, their workers and models stand beside their subject, and most rules are not for them. */
+/** True for tests, their workers and models, which are beside their subject: most rules do not apply to them. */
 export function isTest(path: string): boolean {
   return /\.(test|model|test\.worker)\.ts$/.test(path);
 }
 
-/** What has been parsed: each rule looks at the whole clone. */
+/** Cache of parsed trees, since each rule reads the whole clone. */
 const parsed = new WeakMap<Tree, readonly ts.SourceFile[]>();
 
 /** The files of a tree as syntax. */

@@ -9,7 +9,7 @@ import { type Finding, findingAt, isTest, parse, type Tree, walk } from "./tree.
 const VARIADIC = /\.(push|unshift|splice|concat|max|min|hypot|fromCharCode|fromCodePoint|assign|apply)$/;
 /** Methods that cut an array to a length that their arguments state. */
 const CUT = /^(slice|subarray|splice)$/;
-/** Left to others: their lists are bounded by windows of lines. */
+/** Folders that are not checked: their lists are bounded by windows of lines. */
 const BOUNDED_FOLDERS = /^src\/(log|explain)\//;
 
 /** Calls such as `lines.push(...found)` and `Math.max(...widths)`. Array literals, and what is cut to a stated length, are let pass. */

@@ -166,7 +166,7 @@ export interface HoleNumbers {
   readonly atEndBytes: number;
 }
 
-/** One of the equal parts of a recording. */
+/** A time slice of a recording; all slices are equally long. */
 export interface TimePart {
   /** Beginning of the part, in seconds since the first event; null when the trace's clock has no unit. */
   readonly startSeconds: number | null;

@@ -1,10 +1,10 @@
-/** A user's page, as a bundler takes it: a table that two workers allocate from. */
+/** A user's page, built by a bundler: two workers allocate from a table of the page. */
 import { PooledAllocator } from "iova";
 import { LinearPlatform, SoftwareMachine } from "iova/platform";
 
 const ENTRIES = 4096;
 
-/** Starts two workers, waits for their ranges, and frees these. How many ranges there were, entries that two had, entries taken at the end. */
+/** Starts two workers and frees their ranges. Returns the number of ranges, of entries with two owners, and of allocated entries at the end. */
 async function share() {
   const allocator = PooledAllocator.create({ entries: ENTRIES, threads: 3 });
   const workers = [1, 2].map(() => new Worker(new URL("./worker.js", import.meta.url), { type: "module" }));
@@ -28,7 +28,7 @@ function answerOf(worker, handle) {
   });
 }
 
-/** What comes of making an allocator, and a machine with a platform: "made", or the error. */
+/** Tries to make an allocator, and a machine with a platform. Returns "made" or the error for each. */
 function make() {
   const window = { base: 0n, pageShift: 12, entries: 64 };
   const makers = [

@@ -1,4 +1,4 @@
-/** A worker of a user's page: attaches to the table that it is sent, allocates ranges, and answers with them. */
+/** A worker of a user's page: attaches to the table in its message, allocates ranges, and posts them. */
 import { PooledAllocator } from "iova";
 
 self.onmessage = ({ data: handle }) => {

@@ -1,4 +1,4 @@
-// A user's program: three threads allocate and map in one table; one is killed in the middle of its work, and what it had comes back.
+// A user's program: three threads allocate and map in one table; one is killed in the middle of its work, and its ranges are recovered.
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { Crew, DmaDevice, reclaimOnExit } from "iova";
 import { attachBoard, boardNamed } from "iova/platform";
