@@ -59,8 +59,9 @@ class Generation {
   }
 
   /**
-   * Is a message of the same hashes the same one, quoted or pasted again? At another depth it is. The time since boot is so exact that only lines
-   * of one run may have the same by chance; a wall clock often counts whole seconds, so there a copy is known by the time that has gone back.
+   * True if a message with the same hashes is the same one, quoted or pasted again: always at another depth of quotes. The time since boot is
+   * so exact that only lines of one run can have the same by chance. A wall clock often counts whole seconds: there, a copy is recognised by a
+   * time that has gone back.
    */
   isCopy(hash: Hash, clock: Clock | undefined, { depth, run, pass }: Origin): boolean {
     const slot = this.#slotOf(hash);

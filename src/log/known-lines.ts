@@ -127,8 +127,8 @@ export class KnownLines {
 }
 
 /**
- * Is the line the kernel's time and the text, with nothing in it that is taken off, decoded or split? Then each line of the same bytes behind another
- * time has the same text.
+ * True if the line is the kernel's time and the text, without parts to remove, decode or split. Then each line with the same bytes behind
+ * another time has the same text.
  */
 function isAsPrinted(raw: string, text: string): boolean {
   if (!raw.endsWith(text) || !ASCII_WITHOUT_BLANK_ENDS.test(text) || text.endsWith("=")) return false;

@@ -124,8 +124,8 @@ export class Window {
   }
 
   /**
-   * Was what begins in a part printed at the part's time? A part without prefix has the time of the line before, when that line was wrapped. A line
-   * that a monitor of virtual machines or a program printed in between has none.
+   * True if a message that begins in a part was printed at the part's time. A part without prefix has the time of the line before, if that line
+   * was wrapped. A line that a hypervisor or a program printed in between has no time.
    */
   #isTimed(index: number, searched: number): boolean {
     const [before, own] = [this.#parts[index - 1], this.#parts[index]];

@@ -28,8 +28,8 @@ const INTERRUPT: Rule = {
 };
 
 /**
- * Does the event say that the fact's device may be lost? A port above it says so, or the device itself. A link of another device may be a network's
- * cable; where the fact names no device, only a change of power counts.
+ * True if the event says that the fact's device may be lost. The event must be of the device itself or of a port above it: a link of another
+ * device may be a network's cable. If the fact names no device, only a change of power counts.
  */
 export function isLossOfDevice(event: EventFact, fact: Located, evidence: Evidence): boolean {
   if (!["link-down", "aer", "removed", "power"].includes(event.event)) return false;
