@@ -1,6 +1,6 @@
 /**
- * A process that opens a container, maps, unmaps and closes it, dying at any access, also while another thread looks on, and with a recovery that dies,
- * too. What is judged: memory that a device can reach is pinned, at every moment; afterwards nothing is mapped, pinned or charged.
+ * A process that opens a container, maps, unmaps and closes it, and dies at any access, also beside a thread that watches devices, and with a recovery
+ * that dies, too. Checked: memory that a device can reach is pinned at every moment; at the end nothing is mapped, pinned or charged.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -16,7 +16,7 @@ import type { DmaWindow } from "../units/numbers.ts";
 import type { ContainerEnd } from "./container-end.ts";
 import type { Domain } from "./domain.ts";
 
-/** The process, a thread that looks on, two reclaimers. */
+/** The process, a thread that watches devices, two reclaimers. */
 const THREADS = 4;
 const PHYSICAL_PAGES = 4;
 const WINDOW: DmaWindow = { base: 0n, pageShift: 12, entries: 4 };
@@ -116,7 +116,7 @@ function living({ lib, views, owner, domain, end }: State): unknown {
   ];
 }
 
-/** Looks whether a device reaches a page that is not pinned. A page that it reaches before and after the look was reached all the time. */
+/** Checks that devices reach pinned pages only. A page that a device reaches before and after the check was reached all the time. */
 function lookingOn({ views, iommu }: State): void {
   for (const entry of [0, 1, 2]) {
     const reached = load(iommu, REACHED + entry);
@@ -160,12 +160,12 @@ test("while a process maps and unmaps, no device reaches memory that is not pinn
   assertSound(t, "living", exploration(sound, 0));
 });
 
-test("a process that dies at any access leaves nothing, and memory is unpinned only after the invalidation", (t) => {
+test("a process that dies at any access leaves nothing mapped or pinned, and memory is unpinned only after the invalidation", (t) => {
   const report = assertSound(t, "1 dies", exploration(sound, 1));
   assert.ok(report.kills > 0);
 });
 
-test("the same when the thread that recovers it dies, too", (t) => {
+test("a process dies, and so does the thread that recovers it: nothing stays mapped or pinned, and memory is unpinned only after the invalidation", (t) => {
   const report = assertSound(t, "2 die", exploration(sound, 2));
   assert.ok(report.kills > 0);
 });

@@ -70,11 +70,11 @@ function request(entry: number, pages: number) {
   return { iova, userAddress: userAddress(entry), bytes: BigInt(pages) * PAGE, flags: 3 };
 }
 
-/** Every page that a device may reach is pinned. */
+/** Asserts that every page that a device may reach is pinned. */
 function assertReachableIsPinned({ scene: { pinned }, domains }: Opened, what: string): void {
   for (const { ops } of domains) {
     for (const { page, access } of ops.entries) if (access !== 0) assert.ok(pinned.pinsOf(page) > 0, what);
-    // The page of a stale entry is not known any more: entry n has led to page n of the process.
+    // A stale entry does not have its page any more: entry n led to page n of the process.
     for (const entry of ops.stale) assert.ok(pinned.pinsOf(1024 + entry) > 0, what);
   }
 }
@@ -116,7 +116,7 @@ for (const throws of [true, false]) {
   }
 }
 
-test("a domain that can't be added, and has no room to note what it may reach: mappings wait for it", () => {
+test("a domain that can't be added, without room for further users of its regions: unmaps wait for its invalidation", () => {
   // One region, and as many users of regions as there can be.
   const scene = sceneOf({ regions: 1 });
   const { pinned, owner } = scene;
@@ -217,7 +217,7 @@ test("a second start of dirty tracking loses no page", () => {
   assert.deepEqual(takeDirty(space, 8), [6]);
 });
 
-test("what devices have written is found after their group has left, once", () => {
+test("pages that devices of a removed group have written are reported once", () => {
   const { container, domain } = tracking();
   const ops = new ModelOps(WINDOW.entries);
   assert.equal(container.attachGroup({ number: 2, domain: { window: WINDOW, ops, dirtyLog: quietLog() } }), undefined);
@@ -225,7 +225,7 @@ test("what devices have written is found after their group has left, once", () =
   assert.equal(container.takeDirty({ iova: WINDOW.base, bytes: PAGE }, new Uint8Array(1)), "EINVAL", "a part");
   assert.deepEqual(takeDirty(container, 8), [5]);
   assert.deepEqual(takeDirty(container, 8), []);
-  // A group without a record leaves: all that its devices could write counts as written.
+  // A group without a record is removed: all pages that its devices could write count as written.
   const { dirtyLog: _, ...plain } = domain;
   assert.equal(container.attachGroup({ number: 3, domain: plain }), undefined);
   assert.equal(container.detachGroup(3), undefined);
@@ -233,7 +233,7 @@ test("what devices have written is found after their group has left, once", () =
   assert.deepEqual(takeDirty(container, 8), []);
 });
 
-test("a group whose record can't begin is not attached while writes are recorded", () => {
+test("while writes are recorded, a group whose record can't start is not attached", () => {
   const { container } = tracking();
   const ops = new ModelOps(WINDOW.entries);
   const dirtyLog = { ...quietLog(), start: () => false };

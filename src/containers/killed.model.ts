@@ -1,6 +1,6 @@
 /**
- * Real threads that are killed while they map and unmap in a container: after the recovery nothing is mapped, pinned or charged, no device reaches anything,
- * and the process has ended. Defined once, run with few kills and with many.
+ * Real threads are killed while they map and unmap in a container: after the recovery nothing is mapped, pinned or charged, no device reaches memory,
+ * and the process has ended. The slow test runs few kills, the exhaustive test many.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -33,7 +33,7 @@ export function testKills(kills: number): void {
   }
 }
 
-/** One thread lives and dies. Returns how many pages it had pinned. */
+/** Starts a thread and kills it. Returns the number of pages that it had pinned. */
 async function kill(scene: Scene, kind: KilledWork["kind"], seed: number): Promise<number> {
   const { machine, platform, pinned, domain } = scene;
   const owner = pinned.addOwner({ limitBytes: MEMORY_BYTES }, new ProcessMemory());

@@ -40,7 +40,7 @@ interface Mapping {
   readonly memory: { readonly pages: number; uses: number };
 }
 
-/** What both models share: mappings in a plain list. Entries and pages may be negative or beyond the end, as callers' are. */
+/** Common part of both models: mappings in a plain list. Entries and pages may be negative or beyond the end, as in the calls. */
 class PlainSpace {
   mappings: Mapping[] = [];
   charged = 0;

@@ -1,4 +1,4 @@
-/** What tests of containers begin with: a machine with a linear IOMMU, a process with memory of its own, and a device that judges. */
+/** Set-up of tests of containers: a machine with a linear IOMMU, a process with memory of its own, and DMA by which tests check mappings. */
 
 import { SoftwareMachine } from "../machines/software/machine.ts";
 import { PinnedMemory, type PinnedMemoryOptions } from "../pinned/pinned-memory.ts";

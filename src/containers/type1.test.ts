@@ -135,7 +135,7 @@ test("type 1: map: each error, and nothing is left of what failed", () => {
   assertNothingLeft(scene);
 });
 
-test("type 1: version 2 refuses to divide a mapping, and takes nothing then; where nothing is mapped it unmaps 0 bytes", () => {
+test("type 1: version 2 refuses to divide a mapping, and unmaps nothing then; an unmap of unmapped addresses returns 0 bytes", () => {
   const { container, pinned } = opened();
   container.map(request(8, 0, 8));
   container.map(request(20, 8, 2));
@@ -182,7 +182,7 @@ test("type 1: a stale mapping: the user who ignores that version 2 refused to un
   assert.equal(container.unmap(rangeAt(0, 1)), "EINVAL");
   assert.equal(container.map(request(0, 50, 1)), "EEXIST");
   assert.equal(deviceReads(machine, WINDOW.base), 0);
-  // What a VMM prints of this answer is what `iova explain` reads.
+  // The line that a VMM prints for this answer is input of `iova explain`.
   const [finding] = explainTexts([
     { file: "qemu.log", text: "vfio_dma_map(0x55d0c0, 0x100000, 0x1000, 0x7f0000) = -17 (File exists)\n" },
   ]).findings;
@@ -192,7 +192,7 @@ test("type 1: a stale mapping: the user who ignores that version 2 refused to un
   );
 });
 
-test("type 1: without a group nothing can be mapped, and with the last group everything goes", () => {
+test("type 1: without a group nothing can be mapped, and the last group's detachment unmaps everything", () => {
   const { container, ...scene } = opened();
   assert.equal(container.attachGroup({ number: 3, domain: scene.domain }), "EBUSY");
   assert.equal(container.attachGroup({ number: 4, domain: scene.domain }), undefined);
@@ -307,7 +307,7 @@ test("type 1: the process's end closes its containers first, and waits for those
   assertNothingLeft({ pinned, owner, ...rest });
 });
 
-test("type 1: a thread that does not know the container cannot end its process", () => {
+test("type 1: a thread that does not watch the container cannot end its process", () => {
   const { container, pinned, owner, ...rest } = opened();
   container.map(request(0, 0, 3));
   const other = PinnedMemory.attach(pinned.handle);
@@ -378,7 +378,7 @@ test("dirty pages of a container are all that devices may write, where the IOMMU
   assert.deepEqual(dirty(container, 0, 10), [5, 6]);
 });
 
-test("dirty pages of a container reads of the process see the bytes of every page that is marked", () => {
+test("dirty pages of a container: the process reads the written bytes of every marked page", () => {
   const { container, machine } = opened();
   container.map(request(0, 0, 4));
   container.startDirtyTracking();
@@ -387,7 +387,7 @@ test("dirty pages of a container reads of the process see the bytes of every pag
   assert.equal(machine.memory.load32(physicalAddress(2)), 0x01090807);
 });
 
-/** A domain of entries in a list, for what a second IOMMU sees. */
+/** A domain of entries in a list: a second IOMMU. */
 function fakeDomain(seen: [number, number][]): Domain {
   return {
     window: WINDOW,

@@ -21,7 +21,7 @@ import { SpaprContainer } from "./spapr/container.ts";
 import { powernvSpaprGroup } from "./spapr/powernv-group.ts";
 import { Type1Container } from "./type1.ts";
 
-// biome-ignore lint/suspicious/noExplicitAny: what the compiler refuses is what is tried here
+// biome-ignore lint/suspicious/noExplicitAny: the tests pass values that the compiler refuses
 type Anything = any;
 
 const OBJECTS: readonly unknown[] = [null, "x", 5, 5n, true, () => 1];
@@ -49,7 +49,7 @@ function wrongCalls(
   });
 }
 
-/** Each wrong call throws an error of this library, or answers an error number. `nothing`: answers that say "there is none". */
+/** Asserts that each wrong call throws an error of this library, or answers an error number. `nothing`: further answers that are right. */
 function checkRefused(
   name: string,
   call: (...args: Anything[]) => unknown,

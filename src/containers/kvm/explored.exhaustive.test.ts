@@ -1,7 +1,7 @@
 /**
- * vCPU threads that put TCEs beside each other, beside unregistrations, detachments and removals, in all orders of their accesses, and dying at any
- * of them. What is judged: TCEs, hardware entries and counts agree, no lock is left, and no device reaches a page that is not pinned. The steps of one
- * hardware table are explored apart (pinned/table-explored.exhaustive.test.ts).
+ * vCPU threads that put TCEs beside each other and beside unregistrations, detachments and removals, in all orders of their accesses, and with a death
+ * at each access. Checked: TCEs, hardware entries and counts agree, no lock is held at the end, and no device reaches a page that is not pinned.
+ * pinned/table-explored.exhaustive.test.ts explores the steps of one hardware table.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -50,7 +50,7 @@ interface View {
 interface State {
   readonly views: readonly View[];
   readonly owner: number;
-  /** The hardware table that refuses; -1: none does. */
+  /** Index of the hardware table that refuses; -1: all accept. */
   readonly refusing: number;
 }
 
@@ -114,7 +114,7 @@ function setup(lib: Library, { hardware: count = 1, refuses = -1 }: Pair): State
     for (const table of view.hardware) assert.equal(view.tables.attachHardware(LIOBN, table), undefined);
   }
   assert.equal(answer(views[0] as View, H_PUT_TCE, 0n, 3n), SUCCESS);
-  // A table that refuses an entry can't put back what it held: so that is nothing.
+  // A table that refuses an entry can't restore an old value: so its entry is empty at the beginning.
   if (refuses >= 0) assert.equal(views[0]?.hardware[count - 1]?.unmap(refuses, 1), undefined);
   for (const { ops } of views) (ops[count - 1] as StaleOps).refuses = refuses;
   return { views, owner, refusing: refuses >= 0 ? count - 1 : -1 };
@@ -140,7 +140,7 @@ const detaching =
   (thread: number) =>
   ({ views }: State): unknown =>
     views[thread]?.tables.detachHardware(LIOBN, views[thread]?.hardware[0] as PinnedTable);
-/** Another table gets the room of the removed one. */
+/** Removes the table, and creates another in its room. */
 const replacing =
   (thread: number) =>
   ({ views }: State): unknown =>
@@ -191,7 +191,7 @@ function leadsTo(table: PinnedTable, ops: StaleOps, entry: number, counts: Map<n
   return page;
 }
 
-/** The TCE; 0n: there is no table. */
+/** The TCE; 0n: no table. */
 function tceIn({ tables, calls }: View, liobn: number, entry: number): bigint {
   if (tables.pagesOf(liobn) === undefined) return 0n;
   const args = BigUint64Array.of(BigInt(liobn), BigInt(entry) << 12n, 0n, 0n);
@@ -273,7 +273,7 @@ const BUGS: readonly {
     kills: 0,
   },
   {
-    bug: "a call that does not look again whether its table is there",
+    bug: "a call that does not check again that its table exists",
     plant: { from: "=== found.word;", to: "!== -1;" },
     pair: 6,
     kills: 0,
@@ -285,13 +285,13 @@ const BUGS: readonly {
     kills: 1,
   },
   {
-    bug: "a repeated step that fails though it was taken before",
+    bug: "a repeated step that fails although it succeeded before",
     plant: { from: "unlessMapped(view, first, scale, userPage, access, errno);", to: "errno;" },
     pair: 2,
     kills: 1,
   },
   {
-    bug: "an old page that is not put back when a second hardware table refuses",
+    bug: "an old page that is not restored when a second hardware table refuses",
     plant: { from: "which < this.#get(thread, OPERATION.done);", to: "false;" },
     pair: 3,
     kills: 0,

@@ -1,4 +1,4 @@
-/** A guest's calls in one thread: each code, what has changed after it, and what user space does about H_TOO_HARD. */
+/** A guest's calls in one thread: each code, the state after it, and the reaction of user space to H_TOO_HARD. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { H_GET_TCE, H_PUT_TCE } from "../../platforms/pseries/papr.ts";
@@ -39,7 +39,7 @@ function attachedScene(options: SceneOptions = {}, pageShift = 12): Attached {
   return { ...scene, vcpu: new Vcpu(scene) };
 }
 
-test("a put leads devices of every attached table to the page behind the guest's page; 0 takes it back", () => {
+test("a put maps the page behind the guest's page in every attached table; a put of 0 unmaps it", () => {
   const scene = attachedScene();
   const { vcpu, machine } = scene;
   assert.equal(vcpu.put(9, tceOf(20)), SUCCESS);
@@ -207,7 +207,7 @@ test("when the second hardware table refuses and the old page is not registered 
   const scene = attachedScene();
   const { vcpu, machine, hardware, pinned, owner } = scene;
   assert.equal(vcpu.put(5, tceOf(20)), SUCCESS);
-  // As a container does with the same hardware table: so the first table alone keeps the region.
+  // As a container would with the same hardware table: then only the first table counts in the region.
   assert.equal(hardware[1]?.unmap(5, 1), undefined);
   refuseNext(scene, 1, () => assert.equal(pinned.unregister(owner, USER_PAGE + 16, 16), undefined));
   assert.equal(vcpu.put(5, tceOf(0)), HARDWARE);
@@ -258,7 +258,7 @@ test("user space registers memory that KVM finds unregistered and repeats the ca
   assert.deepEqual(told, ["32 for 2147483648", "32 for 2147483648", "32 for 71", "61440 for 1"]);
 });
 
-test("without user space the guest gets PARAMETER for what is too hard, and FUNCTION for other calls; TOO_HARD as an answer is an error", () => {
+test("without user space the guest gets PARAMETER for too hard TCE calls and FUNCTION for other calls; user space that answers TOO_HARD is an error", () => {
   const scene = attachedScene();
   assert.equal(scene.vcpu.hypercall(H_PUT_TCE, 71, 0, 0), PARAMETER);
   assert.equal(scene.vcpu.hypercall(4), FUNCTION);
@@ -267,7 +267,7 @@ test("without user space the guest gets PARAMETER for what is too hard, and FUNC
   assert.throws(() => scene.vcpu.calls.answer(H_PUT_TCE, new BigUint64Array(3)), /arguments of a hypercall is 3/);
 });
 
-test("a vCPU whose thread has no view of an attached table leaves its calls to user space, which makes the view known", () => {
+test("a vCPU whose thread has no view of an attached table leaves its calls to user space, which registers the view", () => {
   const { vcpu, handle, machine } = attachedScene();
   const other = viewOf(handle);
   const second = new Vcpu(other);
@@ -275,7 +275,7 @@ test("a vCPU whose thread has no view of an attached table leaves its calls to u
   for (const table of other.hardware) assert.equal(other.tables.attachHardware(LIOBN, table), undefined);
   assert.equal(second.put(3, tceOf(1)), SUCCESS);
   assert.deepEqual([vcpu.get(3), deviceReads(machine, "disk", 3)], [0x1003n, 1]);
-  // A view stays known when another thread detaches the table and attaches it again.
+  // A view stays registered when another thread detaches the table and attaches it again.
   assert.equal(other.tables.detachHardware(LIOBN, other.hardware[1] as never), undefined);
   assert.equal(other.tables.attachHardware(LIOBN, other.hardware[1] as never), undefined);
   assert.equal(vcpu.put(3, tceOf(2)), SUCCESS);

@@ -1,13 +1,10 @@
 /**
- * A guest's hypercalls for TCEs as KVM answers them from the guest's tables, and what it leaves to user space.
+ * A guest's hypercalls for TCEs, as KVM answers them from the guest's tables, and calls that KVM leaves to user space.
  *
- *     const calls = new GuestCalls({ tables, readUser, userSpace });     // one per vCPU thread
- *     const machine = { memory, registers, hypercall: calls.hypercall, faults };   // what a guest's PseriesPlatform runs on
- *
- * The rules are PAPR's: a whole call is checked before anything is written. What KVM can't resolve by itself is H_TOO_HARD: an unknown liobn;
- * a guest page that is misaligned, has no memory slot, or, with a hardware table attached, is not registered. This code goes to user space and
- * never to the guest: user space registers the memory and repeats the call (`answer`), or answers itself. When the platform is busy, the guest
- * is told to repeat the call (H_LONG_BUSY_FIRST); when it refuses, the answer is H_HARDWARE.
+ * The rules are PAPR's: a whole call is checked before anything is written. H_TOO_HARD is the answer if KVM can't resolve a call: for an unknown
+ * liobn, and for a guest page that is misaligned, has no memory slot, or, with a hardware table attached, is not registered. This code goes to
+ * user space, never to the guest. User space registers the memory and repeats the call (`answer`), or answers itself. A busy platform is
+ * H_LONG_BUSY_FIRST: the guest repeats the call. A platform that refuses is H_HARDWARE.
  *
  * Calls of several vCPU threads run at once; for one entry, one after another. docs/verification.md lists the answers that no kernel has
  * confirmed yet.
@@ -38,33 +35,36 @@ import { GuestTables } from "./guest-tables.ts";
 const LIST_ALIGNMENT = 4096;
 /** Pages of 4 KiB in 4 GiB. */
 const PAGES_IN_LOW = 2 ** 20;
-/** Bits of a TCE below its page that are no permissions. */
+/** Reserved bits of a TCE: between its page and its permissions. */
 const RESERVED_BITS = 0xffc;
 
-/** A call that KVM leaves to user space. Results are stored over the arguments from `args[0]` on. */
+/** A call that KVM leaves to user space. */
 export interface GuestCall {
   /** Number of the hypercall. */
   readonly number: number;
-  /** Arguments, and after the call the results. */
+  /** Arguments from R4 on. User space stores results over them, from `args[0]` on. */
   readonly args: BigUint64Array;
 }
 
 /** Options of `GuestCalls`. */
 export interface GuestCallsOptions {
-  /** This thread's view. */
+  /** This thread's view of the guest's tables. */
   readonly tables: GuestTables;
-  /** Reads `into.length` bytes, at most 4096, from the beginning of a user page of 4 KiB. False: the page is not present. */
+  /** Reads `into.length` bytes, at most 4096, from the beginning of a user page of 4 KiB. Returns false if the page is not present. */
   readonly readUser: (userPage: number, into: Uint8Array) => boolean;
   /**
-   * User space: answers calls that are not for TCEs, and those that KVM finds too hard. Returns the code that the guest gets. It may change
-   * tables, memory and regions, and repeat the call by `answer`. Default: H_PARAMETER for TCEs, H_FUNCTION for others.
+   * User space: answers calls that are not for TCEs, and those that KVM answers by H_TOO_HARD. Returns the code for the guest. It may change tables,
+   * memory and regions, and repeat the call by `answer`. Default: H_PARAMETER for TCEs, H_FUNCTION for other calls.
    */
   readonly userSpace?: (call: GuestCall) => number;
 }
 
-/** One thread's: a vCPU. */
+/**
+ * The hypercalls of one vCPU thread, answered from the guest's tables. Codes are PAPR's: 0 is H_SUCCESS. `GuestTables` has an example. For a guest that
+ * runs a `PseriesPlatform`, its machine's `hypercall` is the one of this object.
+ */
 export class GuestCalls {
-  /** The guest's way to its hypervisor, for `Machine.hypercall`. Throws InvariantError when user space answers H_TOO_HARD. */
+  /** Answers a call of the guest, for `Machine.hypercall`. Throws InvariantError if user space returns H_TOO_HARD (9999). */
   readonly hypercall: Hypercall;
   readonly #tables: GuestTables;
   readonly #readUser: GuestCallsOptions["readUser"];
@@ -91,7 +91,10 @@ export class GuestCalls {
     this.hypercall = (number, args) => this.#hypercall(number, args);
   }
 
-  /** KVM's own answer: H_TOO_HARD for what it leaves to user space, calls included that are not for TCEs. */
+  /**
+   * KVM's own answer, without user space. H_TOO_HARD (9999): KVM leaves the call to user space, as it does all calls that are not for TCEs. Throws
+   * InvalidArgumentError unless `args` is a BigUint64Array of at least 4 elements.
+   */
   answer(number: number, args: BigUint64Array): number {
     if (!isTceCall(number)) return H_TOO_HARD;
     if (args !== this.#args) {
@@ -130,7 +133,7 @@ export class GuestCalls {
     return userPage === NO_PAGE ? H_TOO_HARD : this.#put(entry, this.#high(2), this.#low(2), userPage);
   }
 
-  /** `count` may exceed 512: KVM leaves that check to the caller. */
+  /** `count` may exceed 512: KVM does not check it. */
   #stuff(first: number): number {
     const count = this.#high(3) * 2 ** 32 + this.#low(3);
     const high = this.#high(2);
@@ -177,7 +180,7 @@ export class GuestCalls {
     return errno === undefined ? H_SUCCESS : codeOf(errno);
   }
 
-  /** The user page behind a TCE's page, which can be mapped; NO_PAGE: it can't. 0 for a TCE without permissions. */
+  /** User page behind the page of a TCE; NO_PAGE: it can't be mapped. 0 for a TCE without permissions. */
   #userPageOf(high: number, low: number): number {
     if ((low & PERMISSIONS) === 0) return 0;
     const pages = 2 ** (this.#found.pageShift - 12);
@@ -188,7 +191,7 @@ export class GuestCalls {
     return userPage;
   }
 
-  /** The entry of the bus address in the second argument; outside of the table for other addresses. */
+  /** Entry of the bus address in the second argument. It may be outside of the table. */
   #entry(): number {
     const { basePage, pageShift } = this.#found;
     return Math.floor((pageOf(this.#high(1), this.#low(1)) - basePage) / 2 ** (pageShift - 12));

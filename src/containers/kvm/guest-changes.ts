@@ -1,17 +1,17 @@
 /**
- * Changes of a guest table's entries, with the entries of the hardware tables that are attached to it.
+ * Changes of a guest table's entries, and of the entries of its attached hardware tables.
  *
  * Each change has one order: lock the entries → change each hardware table (pinned-table.ts: count, exchange, invalidate, lower) → store the
- * TCE → unlock. So while an entry is not locked, its TCE and its hardware entries say the same, in every table that was attached when the
- * TCE was put.
+ * TCE → unlock. So while an entry is not locked, its TCE and its hardware entries lead to the same memory, in every table that was attached when
+ * the TCE was put.
  *
- * A thread notes each step of its change before it takes it. Steps can be repeated; a recovery goes on from the noted one, in the name of
- * the dead thread and under its lock:
+ * A thread notes each step of its change before it takes it. Steps can be repeated. A recovery continues with the noted step, with the number and
+ * the lock of the dead thread:
  *   putting  → the TCE is stored                  all hardware tables have the new page
- *            → restoring                          one refuses: those before it get back what they had
- *            → restoring → emptying               … or, when that is not registered any more, the entry is empty in all tables, its TCE 0
+ *            → restoring                          one refuses: those before it get their old pages back
+ *            → restoring → emptying               … or, if an old page is not registered any more, the entry is empty in all tables, its TCE 0
  *   clearing → the value is stored                all hardware tables are empty there
- * When the platform is busy, the change stays where it is, and the next call of the thread goes on with it.
+ * When the platform is busy, the change keeps its step, and the next call of the thread continues it.
  */
 import type { PinnedTable } from "../../pinned/pinned-table.ts";
 import { USER_PAGE_SHIFT } from "../../pinned/user-memory.ts";
@@ -53,10 +53,10 @@ export const PERMISSIONS = 3;
 const NOTHING = { userPage: 0, access: 0 } as const;
 const OLD_PAGE_MASK: number = 2 ** OLD_ACCESS_SHIFT - 1;
 
-/** A guest table as a call has found it. The thread that finds the next one reuses the object. */
+/** Result of a search for a guest table. Each thread reuses one object. */
 export interface FoundTable {
   table: number;
-  /** The state word by which the table is known to be the same. */
+  /** State word of the table. Another value later: the table was removed. */
   word: number;
   pageShift: number;
   /** Bus address of entry 0, in pages of 4 KiB. */
@@ -82,9 +82,9 @@ export class GuestChanges {
   }
 
   /**
-   * Puts a TCE with permissions, which leads to this user page. All or nothing, but: when a second hardware table refuses, and the page
-   * that the first had is not registered any more, the entry is empty in all tables. Errors as PinnedTable.map, and "ENXIO": the table is
-   * gone, or this thread has no view of a hardware table.
+   * Puts a TCE with permissions, which leads to this user page. All or nothing, with one exception: if a second hardware table refuses, and the old
+   * page of the first is not registered any more, the entry is empty in all tables. Errors as PinnedTable.map, and "ENXIO": the table was removed,
+   * or this thread has no view of a hardware table.
    */
   put(found: FoundTable, entry: number, high: number, low: number, userPage: number): Errno | undefined {
     const errno = this.#begin(found, entry);
@@ -100,7 +100,7 @@ export class GuestChanges {
     return this.finish(this.#thread);
   }
 
-  /** Empties entries of one block in the hardware tables, and stores a value without permissions. Errors as `put`, of PinnedTable.unmap. */
+  /** Empties entries of one block in the hardware tables, and stores a value without permissions. Errors as PinnedTable.unmap, and "ENXIO" as `put`. */
   clear(found: FoundTable, entry: number, count: number, high: number, low: number): Errno | undefined {
     const errno = this.#begin(found, entry);
     if (errno !== undefined) return errno;
@@ -108,7 +108,7 @@ export class GuestChanges {
     return this.finish(this.#thread);
   }
 
-  /** Reads a TCE into an array of two words, as HIGH_WORD and LOW_WORD say. */
+  /** Reads a TCE into an array of two words, at HIGH_WORD and LOW_WORD. */
   get(found: FoundTable, entry: number, into: Uint32Array): Errno | undefined {
     const errno = this.#begin(found, entry);
     if (errno !== undefined) return errno;
@@ -120,13 +120,13 @@ export class GuestChanges {
     return undefined;
   }
 
-  /** Entries from this one on that lie in one block. */
+  /** Number of entries from this one to the end of its block. */
   leftInBlock(found: FoundTable, entry: number): number {
     const unit = 2 ** BLOCK_SHIFT;
     return unit - ((found.first + entry) % unit);
   }
 
-  /** Waits until no thread is in a change that began before: takes and releases each lock. */
+  /** Waits for the end of all changes that have begun: takes and releases each lock. */
   awaitChanges(): Errno | undefined {
     const { words, locks } = this.#state;
     for (let i = 0; i < locks; i++) {
@@ -136,7 +136,7 @@ export class GuestChanges {
     return undefined;
   }
 
-  /** This thread's view of an attached table; undefined: none is attached there, or it is being detached; "ENXIO": the thread has no view of it. */
+  /** This thread's view of an attached table; undefined: no table is attached there, or it is being detached; "ENXIO": the thread has no view of it. */
   hardware(table: number, which: number): PinnedTable | "ENXIO" | undefined {
     const at = hardwareAt(this.#state, table, which);
     const structure = glance(this.#state.words, at + HARDWARE.structure);
@@ -145,8 +145,8 @@ export class GuestChanges {
   }
 
   /**
-   * Goes on with a thread's change until it has ended, and unlocks the entries. "EAGAIN": the platform is busy, and the change waits. Another errno:
-   * the change has not been made.
+   * Continues a thread's change to its end, and unlocks the entries. "EAGAIN": the platform is busy, and the change waits. Another errno: the change
+   * was not made.
    */
   finish(thread: number): Errno | undefined {
     let answer: Errno | undefined;
@@ -158,7 +158,7 @@ export class GuestChanges {
     return answer;
   }
 
-  /** Ends what a dead thread was doing with entries. Throws IovaError "not-attached" without a view of a hardware table. */
+  /** Completes or undoes a dead thread's change of entries. Throws IovaError "not-attached" without a view of a hardware table. */
   recover(thread: number): Errno | undefined {
     if (this.#get(thread, OPERATION.step) !== IDLE) {
       const table = this.#get(thread, OPERATION.table);
@@ -170,14 +170,14 @@ export class GuestChanges {
       }
       if (this.finish(thread) === "EAGAIN") return "EAGAIN";
     }
-    // The thread may have died with a lock before it noted a change, or after it has ended it.
+    // The thread may have died with a lock before it noted a change, or after the end of one.
     for (let i = 0; i < this.#state.locks; i++) this.#unlockFor(thread, ithLock(i));
     return undefined;
   }
 
   // A change: its begin.
 
-  /** Ends the thread's last change, if it waits for the platform, and locks the entry's block. */
+  /** Completes the thread's last change, if it waits for the platform, and locks the entry's block. */
   #begin(found: FoundTable, entry: number): Errno | undefined {
     if (this.finish(this.#thread) === "EAGAIN") return "EAGAIN";
     const { words } = this.#state;
@@ -196,8 +196,8 @@ export class GuestChanges {
   }
 
   /**
-   * Notes what the entry leads to in each hardware table; nothing, where none is attached: one may be while the change runs. True: another thread
-   * does not release it.
+   * Notes the old value of the entry in each hardware table. Without an attached table it notes an empty one: a table may be attached during the
+   * change. True: another thread holds a lock of the hardware table for too long.
    */
   #noteOld(found: FoundTable, entry: number): boolean {
     for (let which = 0; which < MOST_HARDWARE; which++) {
@@ -213,7 +213,7 @@ export class GuestChanges {
     return false;
   }
 
-  /** Notes a change with nothing done. The step comes last: it says that the rest is right. */
+  /** Notes the beginning of a change. The step is stored last: it makes the other words valid. */
   #note(found: FoundTable, first: number, count: number, high: number, low: number, step: number): void {
     const thread = this.#thread;
     this.#set(thread, OPERATION.table, found.table);
@@ -225,9 +225,9 @@ export class GuestChanges {
     this.#set(thread, OPERATION.step, step);
   }
 
-  // From here on: steps that a recovery takes too.
+  // Steps that a recovery takes too.
 
-  /** Takes one step, and notes the next one. "EAGAIN": it could not be taken. Another errno: why the change is not made. */
+  /** Takes one step, and notes the next one. "EAGAIN": the step waits for the platform. Another errno: the change is not made. */
   #takeStep(thread: number, step: number): Errno | undefined {
     switch (step) {
       case PUTTING:
@@ -273,7 +273,7 @@ export class GuestChanges {
     return undefined;
   }
 
-  /** One hardware table's entries, for one entry of the guest. Access 0: they are emptied. */
+  /** Changes the entries of one hardware table for one entry of the guest. Access 0 empties them. */
   #map(thread: number, which: number, userPage: number, access: 0 | Access): Errno | undefined {
     const table = this.#get(thread, OPERATION.table);
     const view = this.hardware(table, which);
@@ -305,8 +305,8 @@ export class GuestChanges {
   }
 
   /**
-   * A hardware table that is being detached is not changed any more. A change of this thread that waits for the platform there ends first: it
-   * keeps entries locked that the detaching thread has to lock. When this thread is the detaching one, it is the detachment that waits.
+   * A hardware table that is being detached is not changed any more. A change of this thread that waits for the platform there is completed first,
+   * because it holds locks that the detaching thread needs. If this thread detaches the table, the waiting change is the detachment.
    */
   #finishDetached(table: number, which: number): Errno | undefined {
     const { words } = this.#state;
@@ -322,7 +322,7 @@ export class GuestChanges {
     const first = column + this.#get(thread, OPERATION.first);
     for (let index = first; index < first + this.#get(thread, OPERATION.count); index++) {
       const at = tceAt(this.#state, index);
-      // A VMM that reads without the lock sees no permissions in between.
+      // A VMM reads without the lock: it must see no permissions until both words are stored.
       poke(words, at + LOW_WORD, 0);
       poke(words, at + HIGH_WORD, high);
       poke(words, at + LOW_WORD, low);
@@ -355,8 +355,8 @@ export class GuestChanges {
 }
 
 /**
- * The errno of a map, unless the entries lead there already: a step that is repeated may have been taken before. Its repetition can fail, while
- * another thread tries to unregister the region.
+ * The errno of a map, unless the entries lead there already: a repeated step may have succeeded before, and its repetition can fail while another
+ * thread tries to unregister the region.
  */
 function unlessMapped(
   view: PinnedTable,

@@ -1,10 +1,10 @@
 /**
- * What lies in the shared memory of a guest's tables: one buffer of 32-bit words.
+ * Layout of the shared state of a guest's tables: one buffer of 32-bit words.
  *
  *   header, lock of changes | locks of entries | threads' operations | tables | memory slots | TCEs
  *
- * The TCEs of all tables are one column, of two words each, so that every thread sees a table as soon as it is made, and a VMM may read
- * them. The entries of a table are locked by blocks.
+ * The TCEs of all tables are one column, of two words each: so threads need no further buffer for a new table, and a VMM can read the TCEs. The
+ * entries of a table are locked in blocks.
  */
 import { LOCK_WORDS } from "../../shared/lock.ts";
 import {
@@ -29,12 +29,12 @@ const HEADER = { magic: 0, version: 1, owner: 2, tables: 3, memorySlots: 4, entr
 export const CHANGES_LOCK_AT = 64;
 const LOCKS_AT = 96;
 const MOST_LOCKS = 64;
-/** log2 of the entries of a block, which have one lock. */
+/** log2 of the entries of a block. A block has one lock. */
 export const BLOCK_SHIFT = 6;
 /** Most hardware tables that are attached to one guest table. */
 export const MOST_HARDWARE = 8;
 
-/** A thread's change of entries, which it alone writes, and its recovery. */
+/** Words of one thread's change of entries. Only the thread and its recovery write them. */
 export const OPERATION = {
   /** A step of guest-changes.ts; 0: no change. */
   step: 0,
@@ -47,9 +47,9 @@ export const OPERATION = {
   /** The user page of the guest's page: bits 0 .. 31, and 32 .. 51. */
   userLow: 6,
   userHigh: 7,
-  /** Attached tables before this one have the new entry. */
+  /** Attached tables below this index have the new entry. */
   done: 8,
-  /** What the entry led to, by attached table: two words each, OLD. */
+  /** Old value of the entry in each attached table: two words each, OLD. */
   old: 16,
 
   words: 32,
@@ -59,7 +59,7 @@ export const OLD = { low: 0, high: 1, words: 2 } as const;
 export const OLD_ACCESS_SHIFT = 28;
 
 export const TABLE = {
-  /** One of the states below, and above it a generation. */
+  /** State (FREE … REMOVING) in the low two bits, above them a generation. */
   state: 0,
   liobn: 1,
   pageShift: 2,
@@ -70,9 +70,9 @@ export const TABLE = {
   size: 5,
   /** Index of entry 0 in the column of TCEs. */
   first: 6,
-  /** Under this number as a user, the owner is charged. */
+  /** User number of the table's charge. */
   user: 7,
-  /** Tag of the thread that makes or removes the table (lock.ts): if it dies, its recovery goes on. */
+  /** Tag of the thread that makes or removes the table (lock.ts): if it dies, its recovery continues. */
   changedBy: 8,
   /** Attached hardware tables: HARDWARE words each. */
   hardware: 16,
@@ -89,15 +89,15 @@ export const GENERATION_UNIT = 4;
 
 /** An attachment of a hardware table. */
 export const HARDWARE = {
-  /** The pinned table's number in the crew + 1, which no other ever has; 0: none is attached. */
+  /** Structure number of the pinned table in its crew, + 1; such numbers are not used twice. 0: no table is attached. */
   structure: 0,
-  /** 0, or the tag of the thread that detaches it (lock.ts): nothing is put into it any more, and if the thread dies, its recovery goes on. */
+  /** 0, or the tag of the thread that detaches it (lock.ts): no change maps in it any more, and if the thread dies, its recovery continues. */
   detachedBy: 1,
 
   words: 4,
 } as const;
 
-/** A range of guest memory. */
+/** Words of a memory slot. */
 export const MEMORY = {
   /** 0: unused, else the number of the change that set the slot. */
   state: 0,
@@ -115,7 +115,7 @@ export const MEMORY = {
   words: 8,
 } as const;
 
-/** Numbers of things; never change. */
+/** Sizes of a guest's tables. Constant. */
 export interface GuestGeometry {
   /** The process of the VMM. */
   readonly owner: number;
@@ -162,7 +162,7 @@ export function createGuestState(geometry: GuestGeometry): GuestState {
   return stateOf(buffer, words, geometry, locks);
 }
 
-/** Opens a posted state. Throws FormatError, which says what was found and what is expected. */
+/** Opens a posted state. Throws FormatError for a foreign one or another version. */
 export function openGuestState(buffer: SharedBuffer): GuestState {
   if (!isShared(buffer) || buffer.byteLength < 4 * LOCKS_AT) {
     throw new FormatError(`the state of a guest's tables is ${shown(buffer)}; expected shared memory that holds one`);
@@ -185,7 +185,7 @@ export function openGuestState(buffer: SharedBuffer): GuestState {
   return stateOf(buffer, words, geometry, peek(words, HEADER.locks));
 }
 
-/** The lock of a TCE, by its index in the column. */
+/** Lock of a TCE, by its index in the column. */
 export function lockOfEntry(state: GuestState, index: number): number {
   return ithLock((index >>> BLOCK_SHIFT) % state.locks);
 }
@@ -204,7 +204,7 @@ export function hardwareAt(state: GuestState, table: number, which: number): num
 export function memoryAt(state: GuestState, slot: number): number {
   return state.memoryAt + slot * MEMORY.words;
 }
-/** The first word of a TCE, by its index in the column. */
+/** Index of the first word of a TCE, by its index in the column. */
 export function tceAt(state: GuestState, index: number): number {
   return state.tcesAt + 2 * index;
 }

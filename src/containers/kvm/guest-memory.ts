@@ -1,9 +1,9 @@
 /**
- * Where a guest's memory lies in the VMM: slots, each a range of guest physical addresses and the user addresses behind it. vCPUs look pages up
- * without a lock, while the VMM changes slots.
+ * Memory slots of a guest: each maps a range of guest physical addresses to user addresses of the VMM. vCPUs look pages up without a lock, while the
+ * VMM changes slots.
  *
- * A slot that is being changed is unused in between. Each change has a number; so a reader that finds the same number before and after it has read
- * the fields has read fields that belong together. All accesses are sequentially consistent.
+ * While a slot is being changed it is unused. Each change has a number: a reader that loads the same number before and after the fields has read the
+ * fields of one change. All accesses are sequentially consistent.
  */
 
 import { USER_PAGE_SHIFT, USER_PAGES, userRange } from "../../pinned/user-memory.ts";
@@ -17,13 +17,13 @@ import { type GuestState, MEMORY, memoryAt } from "./guest-layout.ts";
 /** No user page: the guest has no memory there. */
 export const NO_PAGE = -1;
 
-/** A range of guest memory, in bytes. All are multiples of 4096. */
+/** A range of guest memory. All members are multiples of 4096. */
 export interface GuestMemoryRange {
-  /** Guest physical address. */
+  /** Guest physical address of the first byte. */
   readonly guestAddress: bigint;
-  /** 0n: the slot is unused from now on. */
+  /** Size in bytes, below 8 TiB. 0n: the slot becomes unused. */
   readonly bytes: bigint;
-  /** Address of the same bytes in the VMM. */
+  /** User address of the first byte in the VMM. */
   readonly userAddress: bigint;
 }
 
@@ -34,7 +34,7 @@ export interface GuestPages {
   readonly userPage: number;
 }
 
-/** The range in pages. "EINVAL": not aligned, or beyond 2^64, or 8 TiB and more. Throws InvalidArgumentError for other types. */
+/** Converts a range to pages. "EINVAL": it is not aligned, ends beyond 2^64, or has 8 TiB and more. Throws InvalidArgumentError for other types. */
 export function guestPagesOf(range: GuestMemoryRange): GuestPages | Errno {
   checkKeys("a range of guest memory", range, { guestAddress: "any", bytes: "any", userAddress: "any" });
   const { guestAddress, bytes, userAddress } = range;
@@ -54,7 +54,7 @@ export class GuestMemory {
     this.#state = state;
   }
 
-  /** Sets a slot; no pages: it is unused from now on. "EEXIST": the range overlaps another slot's. With the lock of changes held. */
+  /** Sets a slot; with 0 pages it becomes unused. "EEXIST": the range overlaps another slot. With the lock of changes held. */
   set(slot: number, { guestPage, pages, userPage }: GuestPages): Errno | undefined {
     checkInteger("memory slot", slot, 0, this.#state.memorySlots - 1);
     for (let other = 0; other < this.#state.memorySlots; other++) {
@@ -76,7 +76,7 @@ export class GuestMemory {
     return undefined;
   }
 
-  /** The user page behind a guest page of which also the next `pages` - 1 lie in the same slot; NO_PAGE: there is no such slot. */
+  /** User page behind a guest page; it and the next `pages` − 1 pages lie in one slot. NO_PAGE: no such slot. */
   userPageOf(guestPage: number, pages: number): number {
     const { words, memorySlots } = this.#state;
     if (guestPage + pages > USER_PAGES) return NO_PAGE;

@@ -1,4 +1,4 @@
-/** Guest tables in one thread: what user space makes of them, and each of its errors. */
+/** Guest tables in one thread: the calls of user space, and each of their errors. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as memory from "../../shared/memory.ts";
@@ -167,7 +167,7 @@ test("a platform that is busy keeps the memory counted until a detach succeeds (
   assert.deepEqual([countsOf(scene), pinned.chargedPages(owner)], [{ 0: 0, 1: 0 }, 2]);
 });
 
-test("a detachment that the platform does not end is repeated; nothing is put into the table meanwhile", () => {
+test("a detachment that waits for the platform is repeated; nothing is mapped in the table meanwhile", () => {
   const scene = sceneOf({ shifts: [12] });
   const { tables, hardware, pinned, owner, tces } = scene;
   const vcpu = new Vcpu(scene);

@@ -2,15 +2,8 @@
  * KVM's tables of one guest: for each liobn a table of 64-bit TCEs as the guest has put them, whose pages user space can read, and the
  * hardware tables that are attached to it. guest-calls.ts answers the guest's hypercalls with them.
  *
- *     const tables = GuestTables.create({ pinned, owner, entries: 2 ** 16 });                  // one guest; `owner`: its VMM
- *     tables.setMemory(0, { guestAddress: 0n, bytes: 2n ** 30n, userAddress: 0x7f00_0000_0000n });
- *     tables.createTable(0x8000_0000, { pageShift: 12, offset: 0, size: 2 ** 16 });            // undefined, or "EBUSY", "EINVAL", "ENOMEM"
- *     tables.attachHardware(0x8000_0000, pinnedTable);                                         // a PinnedTable over a powernv table
- *     worker.postMessage(tables.handle);                                                       // there: GuestTables.attach(pinned, handle)
- *
- * Each vCPU thread has a view, and a view of each attached hardware table, which it makes known by `attachHardware` too. Tables, attachments
- * and memory slots are changed under one lock. A thread that dies in any call is recovered by `crew.reclaim`, after the pinned tables and
- * before the pinned memory. With the process of the VMM its tables end.
+ * Tables, attachments and memory slots are changed under one lock. A thread that dies in any call is recovered by `crew.reclaim`, after the pinned
+ * tables and before the pinned memory. The tables end with the process of the VMM.
  */
 import type { Attachment, Recovered } from "../../crew/crew.ts";
 import { PinnedMemory } from "../../pinned/pinned-memory.ts";
@@ -45,7 +38,7 @@ import { GuestMemory, type GuestMemoryRange, guestPagesOf } from "./guest-memory
 
 /** Options of `GuestTables.create`. */
 export interface GuestTablesOptions {
-  /** This thread's view. */
+  /** This thread's view of the pinned memory. */
   readonly pinned: PinnedMemory;
   /** The process of the VMM, which is charged: a number of `pinned.addOwner`. */
   readonly owner: number;
@@ -53,7 +46,7 @@ export interface GuestTablesOptions {
   readonly entries: number;
   /** Most tables at a time: 1 .. 1024. Default 8. */
   readonly tables?: number;
-  /** Memory slots: 1 .. 1024. Default 32. */
+  /** Number of memory slots: 1 .. 1024. Default 32. */
   readonly memorySlots?: number;
 }
 
@@ -69,13 +62,13 @@ export interface GuestTablesHandle {
 export interface GuestWindow {
   /** log2 of the bytes of the guest's IO page: 12 .. 34. */
   readonly pageShift: number;
-  /** The first bus address, in IO pages. */
+  /** First bus address, in IO pages. */
   readonly offset: number;
-  /** IO pages. */
+  /** Number of IO pages, from 1 on; one TCE each. */
   readonly size: number;
 }
 
-/** Where a table's TCEs lie: `bytes` bytes from `byteOffset` on, 64 bits each, in the byte order of the processor. */
+/** Memory of a table's TCEs: 64 bits each, in the byte order of the processor. Read-only for user space. */
 export interface GuestTablePages {
   /** The shared buffer. */
   readonly buffer: SharedBuffer;
@@ -88,7 +81,43 @@ export interface GuestTablePages {
 const TCES_PER_PAGE = 512;
 const NONE = -1;
 
-/** One thread's view. */
+/**
+ * KVM's tables of one guest. One thread's view: post `handle`, and `attach` in each vCPU thread. A vCPU thread also needs its own view of each attached
+ * hardware table, and calls `attachHardware` with it.
+ *
+ * Methods answer error numbers by name; "EAGAIN" from any of them: the platform is busy, or another thread held a lock for too long; repeat the
+ * call. Arguments of another type or range throw InvalidArgumentError, calls after `close` IovaError "view-closed".
+ *
+ * @example
+ * A guest puts a TCE by a hypercall, and the VMM reads it from the table.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { GuestCalls, GuestTables, isErrno } from "iova/containers";
+ * import { PinnedMemory } from "iova/platform";
+ *
+ * // The VMM: a process whose memory begins at user address 0x7f000000. 1 MiB of it is the guest's memory.
+ * const pinned = PinnedMemory.create({ memoryBytes: 2 ** 22 });
+ * const memory = { pageOf: (page: number) => page - 0x7f000, backingShift: () => 12 };
+ * const owner = pinned.addOwner({ limitBytes: 2 ** 22 }, memory);
+ * assert.ok(!isErrno(owner));
+ *
+ * const tables = GuestTables.create({ pinned, owner, entries: 1024 });
+ * assert.equal(tables.setMemory(0, { guestAddress: 0n, bytes: 2n ** 20n, userAddress: 0x7f00_0000n }), undefined);
+ * const liobn = 0x8000_0000;
+ * assert.equal(tables.createTable(liobn, { pageShift: 12, offset: 0, size: 256 }), undefined);
+ * // With a hardware table: tables.attachHardware(liobn, pinnedTable)
+ *
+ * // A vCPU: H_PUT_TCE (0x20) of guest page 5, for reads and writes, at bus address 0x3000.
+ * const calls = new GuestCalls({ tables, readUser: () => false });
+ * assert.equal(calls.hypercall(0x20, BigUint64Array.of(BigInt(liobn), 0x3000n, 0x5003n, 0n)), 0);
+ *
+ * const pages = tables.pagesOf(liobn);
+ * assert.ok(pages);
+ * assert.equal(new BigUint64Array(pages.buffer, pages.byteOffset, 256)[3], 0x5003n);
+ * assert.equal(tables.remove(), undefined);
+ * ```
+ */
 export class GuestTables {
   /** Structured-cloneable: post it to another thread and `GuestTables.attach` there. */
   readonly handle: GuestTablesHandle;
@@ -97,13 +126,13 @@ export class GuestTables {
   /** The process of the VMM. */
   readonly owner: number;
   /**
-   * Looks guest memory up.
+   * Memory slots of the guest.
    *
    * @internal
    */
   readonly memory: GuestMemory;
   /**
-   * Changes entries.
+   * Changes of entries.
    *
    * @internal
    */
@@ -127,7 +156,7 @@ export class GuestTables {
     this.#forgetEnding = pinned.onOwnerEnd(state.owner, () => this.removeAll());
   }
 
-  /** A guest without tables and memory. Throws InvalidArgumentError, and as Crew.addStructure. */
+  /** A guest without tables and memory. Throws InvalidArgumentError, and as `Crew.addStructure`. */
   static create(options: GuestTablesOptions): GuestTables {
     checkKeys("a guest's tables", options, {
       pinned: "object",
@@ -155,11 +184,11 @@ export class GuestTables {
     return new GuestTables(pinned, handle, openGuestState(handle.state));
   }
 
-  // What user space does.
+  // Calls of user space.
 
   /**
-   * Sets a memory slot: 0 .. memorySlots − 1. "EEXIST": the range overlaps another slot. "EINVAL": not aligned to 4 KiB, beyond 2^64, 8 TiB or
-   * more. What is mapped stays mapped. "EAGAIN": another thread does not release the lock.
+   * Sets a memory slot: 0 .. memorySlots − 1. Mappings stay. "EEXIST": the range overlaps another slot. "EINVAL": an address or size that is not a
+   * multiple of 4096, an end beyond 2^64, or 8 TiB and more.
    */
   setMemory(slot: number, range: GuestMemoryRange): Errno | undefined {
     const pages = guestPagesOf(range);
@@ -167,9 +196,14 @@ export class GuestTables {
   }
 
   /**
-   * Creates an empty table. In this order: "EINVAL": size 0, a page shift outside of 12 .. 34, an end beyond 2^64; "ENOMEM": the limit of locked
-   * memory, to which the pages of its TCEs are charged, or no room; "EBUSY": the liobn is taken. "ESRCH": the process has ended. "EAGAIN": another
-   * thread does not release a lock; the liobn may stay taken: end it by `removeTable`.
+   * Creates an empty table. The pages of its TCEs, of 4 KiB, are charged to the VMM. Errors are checked in this order:
+   *
+   * - "EINVAL": size 0, a page shift outside of 12 .. 34, or an end beyond 2^64;
+   * - "ENOMEM": no room for the table or its TCEs, or the limit of locked memory is reached;
+   * - "ESRCH": the process has ended or is ending;
+   * - "EBUSY": the liobn has a table already.
+   *
+   * After "EAGAIN" the liobn may be taken: call `removeTable` before you repeat the call.
    */
   createTable(liobn: number, window: GuestWindow): Errno | undefined {
     checkLiobn(liobn);
@@ -183,8 +217,9 @@ export class GuestTables {
   }
 
   /**
-   * Detaches all hardware tables, as `detachHardware`, ends the charge, and frees the liobn. "ENOENT": there is no such table. "EAGAIN": the platform is
-   * busy; the table answers no call any more, and what is still mapped stays counted; repeat the call.
+   * Detaches all hardware tables as `detachHardware` does, ends the charge, and frees the liobn. "ENOENT": the liobn has no table. "EAGAIN": the table
+   * answers no calls any more, but memory that a device may reach stays registered. Repeat the call. Throws IovaError "not-attached" if this thread
+   * has no view of an attached hardware table.
    */
   removeTable(liobn: number): Errno | undefined {
     checkLiobn(liobn);
@@ -194,7 +229,7 @@ export class GuestTables {
     });
   }
 
-  /** Removes all tables. As `removeTable`. */
+  /** Removes all tables, as `removeTable` does. */
   removeAll(): Errno | undefined {
     return this.#locked(() => {
       let errno: Errno | undefined;
@@ -206,9 +241,13 @@ export class GuestTables {
   }
 
   /**
-   * Attaches a hardware table: what the guest puts from now on, it gets too. What the guest put before is not in it. For a table that is attached
-   * already: makes this thread's view of it known. "ENOENT": there is no such guest table. "EINVAL": the hardware table belongs to another process, does not
-   * begin at the same bus address, is smaller, or has larger pages. "EBUSY": it is half detached; repeat `detachHardware`. "ENOSPC": 8 are attached.
+   * Attaches a hardware table: TCEs that the guest puts from now on are mapped in it too. Earlier ones are not. If the table is attached already, the call
+   * only registers this thread's view of it.
+   *
+   * - "ENOENT": the liobn has no table;
+   * - "EINVAL": the hardware table belongs to another process, begins at another bus address, is smaller, or has larger pages;
+   * - "EBUSY": it is being detached; repeat `detachHardware`;
+   * - "ENOSPC": 8 hardware tables are attached.
    */
   attachHardware(liobn: number, hardware: PinnedTable): Errno | undefined {
     checkLiobn(liobn);
@@ -225,8 +264,8 @@ export class GuestTables {
   }
 
   /**
-   * Detaches a hardware table, and unmaps from it what lies in the guest's window. "ENOENT": it is not attached. "EAGAIN": the platform is busy; nothing
-   * is put into it any more; repeat the call.
+   * Detaches a hardware table, and empties its entries in the guest's window. The guest's TCEs stay. "ENOENT": it is not attached. "EAGAIN": nothing is
+   * mapped in it any more, but entries may be left. Repeat the call.
    */
   detachHardware(liobn: number, hardware: PinnedTable): Errno | undefined {
     checkLiobn(liobn);
@@ -241,8 +280,8 @@ export class GuestTables {
   }
 
   /**
-   * The pages of a table, for user space to read. Each half of a TCE is whole; while a vCPU changes a TCE, its low half is 0. undefined: there is no
-   * such table. Nothing may be written there.
+   * Memory of a table's TCEs, for user space to read; it must not write there. Undefined: the liobn has no table. While a vCPU changes a TCE, its low 32
+   * bits, which have the permissions, are 0.
    */
   pagesOf(liobn: number): GuestTablePages | undefined {
     checkLiobn(liobn);
@@ -254,10 +293,10 @@ export class GuestTables {
     return { buffer, byteOffset, bytes: 8 * glance(words, at + TABLE.size) };
   }
 
-  // What vCPUs do: guest-calls.ts.
+  // Calls of vCPUs: guest-calls.ts.
 
   /**
-   * Finds the table of a liobn. False: there is none. `changes` answers "ENXIO" if it is removed later.
+   * Finds the table of a liobn. False: the liobn has no table. `changes` answers "ENXIO" if the table is removed later.
    *
    * @internal
    */
@@ -281,8 +320,8 @@ export class GuestTables {
   }
 
   /**
-   * Looks whether a guest page, which lies at this user page, could be mapped in all attached hardware tables. "ENOENT": a part is not registered;
-   * "ENXIO": it is being released, or this thread has no view of a hardware table; "EFAULT", "EINVAL": the IO page does not fit the memory behind it.
+   * Checks that a guest page at this user page could be mapped in all attached hardware tables. "ENOENT": a part is not registered. "ENXIO": it is being
+   * released, or this thread has no view of a hardware table. "EFAULT", "EINVAL": the IO page does not fit the memory behind it.
    *
    * @internal
    */
@@ -296,7 +335,7 @@ export class GuestTables {
     return undefined;
   }
 
-  /** Why pages of user memory can't be mapped in a hardware table now. */
+  /** The error of a map of user memory in a hardware table now; undefined: it could be mapped. */
   #refusal({ window }: PinnedTable, userPage: number, pages: number): Errno | undefined {
     const unit = 2 ** (window.pageShift - 12);
     if (userPage % unit !== 0) return "EINVAL";
@@ -312,7 +351,7 @@ export class GuestTables {
 
   // The end.
 
-  /** Removes all tables, for all threads, and closes. As `removeAll`. */
+  /** Removes all tables as `removeAll` does, and the guest from the crew, for all threads; then closes this view. */
   remove(): Errno | undefined {
     const errno = this.removeAll();
     if (errno !== undefined) return errno;
@@ -321,8 +360,10 @@ export class GuestTables {
     return undefined;
   }
 
-  /** Detaches this thread; tables stay. A change, removal or detachment that waits for the platform is left to a
-   * recovery of this thread. A second call does nothing. */
+  /**
+   * Detaches this thread; tables stay. A change, removal or detachment that waits for the platform is completed by the reclaim of this thread. A second
+   * call does nothing.
+   */
   close(): void {
     if (this.#isClosed) return;
     const isLeft = this.changes.finish(this.#thread) === "EAGAIN" || this.#isHalfDone(this.#thread);
@@ -340,7 +381,7 @@ export class GuestTables {
 
   #locked(action: () => Errno | undefined): Errno | undefined {
     if (this.#isClosed) throw viewClosed();
-    // A change of this thread that waits has the lock of an entry, for which the action may have to wait.
+    // A waiting change of this thread holds the lock of an entry, which the action may need.
     if (this.changes.finish(this.#thread) === "EAGAIN") return "EAGAIN";
     const { words } = this.#state;
     if (lock(words, CHANGES_LOCK_AT, tagOf(this.#thread)) !== 0) return "EAGAIN";
@@ -380,7 +421,7 @@ export class GuestTables {
     return undefined;
   }
 
-  /** Ends the charge of a table that nothing uses, and frees it. "EAGAIN": the pinned memory is locked. */
+  /** Ends the charge of an unused table, and frees it. "EAGAIN": the pinned memory is locked. */
   #uncharge(table: number): Errno | undefined {
     const user = glance(this.#state.words, tableAt(this.#state, table) + TABLE.user);
     const charges = this.pinned.chargesOf(this.owner, user);
@@ -393,7 +434,7 @@ export class GuestTables {
     return undefined;
   }
 
-  /** If this thread dies, or leaves while the platform is busy, its recovery goes on with the removal. */
+  /** Removes a table in this thread's name: if this thread dies, or leaves while the platform is busy, its recovery continues the removal. */
   #removeAsOwn(table: number): Errno | undefined {
     for (let which = 0; which < MOST_HARDWARE; which++) this.#viewOf(table, which);
     hintTo(this.#state.words, tableAt(this.#state, table) + TABLE.changedBy, tagOf(this.#thread));
@@ -401,7 +442,7 @@ export class GuestTables {
   }
 
   #remove(table: number): Errno | undefined {
-    // Calls that find the table from now on are refused; those that have found it are waited for.
+    // Calls that find the table from now on are refused. Wait for those that have found it before.
     if (this.#stageOf(table) === LIVE) this.#setStage(table, REMOVING);
     const errno = this.changes.awaitChanges();
     if (errno !== undefined) return errno;
@@ -419,18 +460,18 @@ export class GuestTables {
     const at = hardwareAt(this.#state, table, which);
     hintTo(words, at + HARDWARE.detachedBy, 0);
     hintTo(words, at + HARDWARE.structure, structureOf(hardware));
-    // Changes that begin after this see it.
+    // Changes that begin after this store map in it.
     const errno = this.changes.awaitChanges();
     return errno === undefined ? undefined : (this.#detachAsOwn(table, which) ?? errno);
   }
 
-  /** If this thread dies, or leaves while the platform is busy, its recovery goes on with the detachment. */
+  /** Detaches in this thread's name: if this thread dies, or leaves while the platform is busy, its recovery continues the detachment. */
   #detachAsOwn(table: number, which: number): Errno | undefined {
     hintTo(this.#state.words, hardwareAt(this.#state, table, which) + HARDWARE.detachedBy, tagOf(this.#thread));
     return this.#detach(table, which);
   }
 
-  /** The tag of the thread that detaches the hardware table; 0: none does. */
+  /** Tag of the thread that detaches the hardware table; 0: it is not being detached. */
   #detachingTag(table: number, which: number): number {
     return glance(this.#state.words, hardwareAt(this.#state, table, which) + HARDWARE.detachedBy);
   }
@@ -440,7 +481,7 @@ export class GuestTables {
     if (view === undefined) return undefined;
     const { words } = this.#state;
     const at = hardwareAt(this.#state, table, which);
-    // Nothing is put into it from here on.
+    // No change maps in it from here on.
     if (this.#detachingTag(table, which) === 0) hintTo(words, at + HARDWARE.detachedBy, tagOf(this.#thread));
     const size = glance(words, tableAt(this.#state, table) + TABLE.size);
     const entries = size * 2 ** (glance(words, tableAt(this.#state, table) + TABLE.pageShift) - view.window.pageShift);
@@ -449,7 +490,7 @@ export class GuestTables {
     return errno;
   }
 
-  /** This thread's view of an attached hardware table; undefined: none is attached there. Throws IovaError "not-attached" without a view. */
+  /** This thread's view of an attached hardware table; undefined: no table is attached there. Throws IovaError "not-attached" without a view. */
   #viewOf(table: number, which: number): PinnedTable | undefined {
     const structure = glance(this.#state.words, hardwareAt(this.#state, table, which) + HARDWARE.structure);
     const view = this.#views.get(structure);
@@ -468,7 +509,7 @@ export class GuestTables {
     return window.entries >= glance(words, at + TABLE.size) * 2 ** (pageShift - window.pageShift);
   }
 
-  /** Which attachment of the table has this structure, 0 for a free one; NONE. */
+  /** Index of the table's attachment with this structure; 0 finds a free one. NONE: no such attachment. */
   #attachmentOf(table: number, structure: number): number {
     for (let which = 0; which < MOST_HARDWARE; which++) {
       if (glance(this.#state.words, hardwareAt(this.#state, table, which) + HARDWARE.structure) === structure)
@@ -491,7 +532,7 @@ export class GuestTables {
     return NONE;
   }
 
-  /** The table with this liobn, also while it is being removed; NONE. */
+  /** The table with this liobn, even if it is being removed. NONE: no such table. */
   #tableOf(liobn: number): number {
     for (let table = 0; table < this.#state.tables; table++) {
       const isIts = glance(this.#state.words, tableAt(this.#state, table) + TABLE.liobn) === (liobn | 0);
@@ -504,7 +545,7 @@ export class GuestTables {
     return table === NONE || this.#stageOf(table) !== LIVE ? NONE : table;
   }
 
-  /** The lowest place in the column of TCEs with room for so many; NONE. */
+  /** Lowest index in the column of TCEs at which `size` TCEs are free; NONE: no room. */
   #freeEntries(size: number): number {
     const { words, tables, entries } = this.#state;
     let first = 0;
@@ -525,7 +566,7 @@ export class GuestTables {
 
   // Recovery.
 
-  /** Ends what a dead thread was doing: first with entries, then with tables. Can be repeated. */
+  /** Completes or undoes the changes of a dead thread: first of entries, then of tables. Can be repeated. */
   #recover(thread: number): Recovered | undefined {
     const errno = this.changes.recover(thread) ?? this.#repair(thread);
     if (errno === undefined) return undefined;
@@ -533,7 +574,7 @@ export class GuestTables {
     return { ranges: [], isLeft: true, failure };
   }
 
-  /** The dead thread may have left tables half made or half removed, and hardware tables half detached. Each names its thread. */
+  /** Repairs tables that the dead thread was making, removing or detaching. Each of them names its thread. */
   #repair(thread: number): Errno | undefined {
     const { words } = this.#state;
     if (holderOf(words, CHANGES_LOCK_AT) !== tagOf(thread) && !this.#isHalfDone(thread)) return undefined;
@@ -542,13 +583,13 @@ export class GuestTables {
     try {
       for (let table = 0; table < this.#state.tables; table++) errno = this.#repairTable(thread, table) ?? errno;
     } finally {
-      // What stays half done still names its thread: a repeated recovery goes on with it.
+      // Unfinished changes still name their thread: a repeated recovery continues them.
       unlock(words, CHANGES_LOCK_AT);
     }
     return errno;
   }
 
-  /** Takes the lock of changes, also from a dead thread: the crew runs one recovery at a time, so no other thread takes it over. */
+  /** Takes the lock of changes, even from a dead thread: the crew runs one recovery at a time, so no other thread takes it over. */
   #lockForRecovery(): boolean {
     const { words } = this.#state;
     const tag = tagOf(this.#thread);
@@ -567,7 +608,7 @@ export class GuestTables {
     return false;
   }
 
-  /** Does this thread make or remove the table? */
+  /** True if this thread is making or removing the table. */
   #isChanging(thread: number, table: number): boolean {
     const stage = this.#stageOf(table);
     const changedBy = glance(this.#state.words, tableAt(this.#state, table) + TABLE.changedBy);
@@ -600,7 +641,7 @@ function viewClosed(): IovaError {
   return new IovaError("view-closed", "this view of the guest's tables is closed; attach a new one");
 }
 
-/** A hardware table's number, as HARDWARE.structure has it. */
+/** Number of a hardware table, as in HARDWARE.structure. */
 function structureOf({ handle }: PinnedTable): number {
   return (handle.structure + 1) | 0;
 }

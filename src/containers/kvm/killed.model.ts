@@ -1,6 +1,6 @@
 /**
- * Real vCPU threads, two at a time, that are killed in the middle of their calls. After each recovery: TCEs, hardware entries and counts agree,
- * no lock is held; at the end nothing is pinned, charged or reachable. Defined once, run with few kills and with many.
+ * Real vCPU threads, two at a time, are killed in the middle of their calls. After each recovery TCEs, hardware entries and counts agree, and no
+ * lock is held. At the end nothing is pinned, charged or reachable. The slow test runs few kills, the exhaustive test many.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -30,7 +30,7 @@ export function testKills(kills: number): void {
   });
 }
 
-/** Two threads call at once; one is killed and recovered while the other goes on. */
+/** Two threads call at once; one is killed and recovered while the other continues. */
 async function killTwo(scene: Scene, seed: number): Promise<void> {
   const { crew } = scene.machine;
   const threads = await Promise.all([start(scene, seed), start(scene, seed + 1)]);
@@ -52,7 +52,7 @@ async function start({ machine, handle }: Scene, seed: number): Promise<{ worker
   return { worker, thread: seat.thread };
 }
 
-/** Returns how many entries are mapped. The second hardware table may lack entries: it was detached at times. */
+/** Returns the number of mapped entries. The second hardware table may lack entries: it was detached at times. */
 function assertAgreement(scene: Scene): number {
   const { tables, hardware, tces, pinned, owner, machine } = scene;
   // After a detachment in another thread, this one has no view of the new attachment.

@@ -35,7 +35,7 @@ function call(): number {
   return vcpu.stuff(entry, 0, random(28));
 }
 
-/** User space makes what KVM has found too hard possible. */
+/** User space after H_TOO_HARD: registers its views of hardware tables, and the guest's memory. */
 function help(): void {
   for (const table of hardware) tables.attachHardware(LIOBN, table);
   for (let region = 0; region < 6; region++) pinned.register(owner, USER_PAGE + 16 * region, 16);

@@ -70,7 +70,7 @@ function nicReads({ machine, phb }: Scene, iova: bigint, bytes: number): Uint8Ar
 }
 
 for (const invalidate of ["strict", "lazy"] as const) {
-  test(`${invalidate}: what the guest maps, a device reads and writes in the physical page behind the guest's page`, () => {
+  test(`${invalidate}: a device reads and writes a mapped page of the guest, in the physical page behind it`, () => {
     const scene = nestedScene(invalidate);
     const { guest, machine, ram, told } = scene;
     const device = createDevice(guest.windows);

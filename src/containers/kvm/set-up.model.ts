@@ -1,6 +1,6 @@
 /**
- * What tests of guest tables begin with: a machine with a PHB, a VMM whose memory is the guest's, hardware tables of "nic" and "disk", and a
- * device that judges.
+ * Set-up of tests of guest tables: a machine with a PHB, a VMM with the guest's memory, hardware tables of "nic" and "disk", and DMA by which tests
+ * check mappings.
  */
 import { Crew } from "../../crew/crew.ts";
 import type { Memory } from "../../machine/contract.ts";
@@ -88,7 +88,7 @@ function physical(address: number): number {
   return physicalPage(Math.floor(address / 4096)) * 4096 + (address % 4096);
 }
 
-/** What another thread needs for its view. */
+/** Handles for another thread's view. */
 export interface SceneHandle {
   readonly machine: SoftwareMachine["handle"];
   readonly pinned: PinnedMemory["handle"];
@@ -106,7 +106,7 @@ export interface Scene {
   readonly memory: VmmMemory;
   readonly owner: number;
   readonly phb: Phb;
-  /** Of "nic", and of "disk". */
+  /** Platform's tables of "nic" and "disk". */
   readonly tces: readonly PowernvTable[];
   readonly hardware: readonly PinnedTable[];
   readonly tables: GuestTables;

@@ -68,7 +68,7 @@ const map = (entry: number, page: number, pages = 1, flags = 3) => ({
   flags,
 });
 
-/** What the device reads at a bus address; undefined: refused. The PE thaws afterwards. */
+/** The byte that the device reads at a bus address; undefined: refused. The PE thaws afterwards. */
 function read({ machine }: Scene, device: string, iova: bigint): number | undefined {
   const byte = readByte(machine, device, iova);
   machine.faults();
@@ -363,7 +363,7 @@ describe("MAP and UNMAP", () => {
     assert.equal(read(made, "nic", 6n * PAGE), undefined);
   });
 
-  test("a part that is not registered leaves the window as it was, and says so (spec section 8, defect 19)", () => {
+  test("a map of memory that is partly not registered is EINVAL and changes no entry (spec section 8, defect 19)", () => {
     const made = ready();
     const { container, pinned, owner } = made;
     assert.equal(container.map(map(12, 3)), undefined);

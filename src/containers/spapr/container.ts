@@ -1,18 +1,8 @@
 /**
- * A VFIO container of the kind for PowerPC: a process fills windows of its groups' tables with mappings of its own memory.
+ * VFIO containers for PowerPC: a process fills windows of its groups' tables with mappings of its own memory. The 32-bit window of groups with
+ * dynamic windows is made when it is first needed.
  *
- *     const container = SpaprContainer.open({ pinned, owner, kind: "spapr-v2" });       // or "EINVAL"
- *     container.attachGroup(powernvSpaprGroup(phb, group));
- *     container.register({ userAddress, bytes });                                       // v2: registers memory once, …
- *     container.createWindow({ pageShift: 16, windowBytes: 2n ** 30n, levels: 1 });     // the window's bus address
- *     container.map({ iova, userAddress, bytes, flags: 3 });                            // … and maps it any number of times
- *     container.close();
- *
- * Version 1 has one group with a 32-bit window, whose whole size `enable` charges; each map pins its own memory. Version 2 has any number of
- * groups, whose windows are made at run time and are the same for all; it maps registered memory only. The 32-bit window of groups with
- * windows of their own is made when it is first needed.
- *
- * The container belongs to the thread that opened it; its tables (pinned-table.ts) can be used by others. The process's end
+ * A container belongs to the thread that opened it; other threads can use its tables (pinned-table.ts). The end of the process
  * (`PinnedMemory.endOwner`) closes it first: entries are emptied, then invalidated, then tables leave the groups, then memory is unpinned.
  *
  * The calls and errors are those of the kernel's published interface (linux/vfio.h) as its users see them; docs/verification.md lists
@@ -38,28 +28,28 @@ import { ARGSZ, type CreateWindowRequest, type MemoryRequest, type RemoveWindowR
 import { SpaprWindows, type WindowInUse } from "./windows.ts";
 
 /**
- * Version of the container's interface: 1 pins all of a process's memory up to its limit at ENABLE; 2 registers
- * memory first.
+ * Version of the container's interface. "spapr-v1": `enable` charges the size of the 32-bit window, and each map pins its own memory. "spapr-v2":
+ * memory is registered, charged and pinned first, and then mapped any number of times.
  */
 export type SpaprKind = "spapr-v1" | "spapr-v2";
 
 /** Options of a `SpaprContainer`. */
 export interface SpaprOptions {
-  /** This thread's view. */
+  /** This thread's view of the pinned memory. */
   readonly pinned: PinnedMemory;
-  /** The process that is charged. */
+  /** The process that is charged: a number of `pinned.addOwner`. */
   readonly owner: number;
-  /** Any other kind is "EINVAL". */
+  /** A `SpaprKind`. Another string is "EINVAL", as an unknown extension of VFIO. */
   readonly kind: string;
 }
 
-/** What `info` answers. */
+/** Windows of an sPAPR container. */
 export interface SpaprInfo {
-  /** The 32-bit window: its bus address and size in bytes; 0 if there is none. */
+  /** Bus address of the 32-bit window; 0n if the group has no such window. */
   readonly dma32Start: bigint;
-  /** Size of the 32-bit window in bytes; 0 if there is none. */
+  /** Size of the 32-bit window in bytes; 0n if the group has no such window. */
   readonly dma32Bytes: bigint;
-  /** Windows that each group can have at a time, IO page sizes as log2 of bytes, most levels. Version 1: 0, [], 0. */
+  /** Most dynamic windows of each group at a time. Version 1: 0. */
   readonly dynamicWindows: number;
   /** IO page sizes of dynamic windows, as log2 of bytes. Version 1: []. */
   readonly pageShifts: readonly number[];
@@ -67,7 +57,59 @@ export interface SpaprInfo {
   readonly levels: number;
 }
 
-/** Methods answer error numbers by name. `caller`: the calling process; default: that which opened the container. Another one is "EPERM". */
+/**
+ * A VFIO container for PowerPC. Version 1 has one group with a 32-bit window. Version 2 has any number of groups; their windows are made at run time,
+ * and are the same for all groups.
+ *
+ * Only the thread that opened the container uses it. Methods answer error numbers by name. `caller` is the calling process, by default the one that
+ * opened the container; another process gets "EPERM", and so does every call after `close`. Requests with members of another type throw
+ * InvalidArgumentError. "EAGAIN" from any call: the platform is busy, or another thread held a lock for too long; repeat the call.
+ *
+ * @example
+ * A process registers 64 KiB, makes a window of 1 MiB, and maps a page in it.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { isErrno, powernvSpaprGroup, SpaprContainer } from "iova/containers";
+ * import { Phb, PinnedMemory, SoftwareMachine, TableGroup } from "iova/platform";
+ *
+ * // A machine with a PHB4 and one device, in partition 1. The bridge has its tables in the second half of the memory.
+ * const machine = SoftwareMachine.create({
+ *   memoryBytes: 2 ** 22,
+ *   iommu: "phb4",
+ *   devices: ["nic"],
+ *   partitions: 4,
+ *   windows: 2,
+ * });
+ * const phb = Phb.create(machine, {
+ *   devices: [{ name: "nic", requesterId: 0 }],
+ *   region: { address: 2 ** 21, bytes: 2 ** 21 },
+ * });
+ * const group = powernvSpaprGroup(phb, TableGroup.create(phb, 1));
+ * phb.bindDevice("nic", 1);
+ *
+ * // A process that may lock 1 MiB. Its memory begins at user address 0x7f000000, and at physical address 1 MiB.
+ * const pinned = PinnedMemory.create({ memoryBytes: 2 ** 22, crew: machine.crew });
+ * const memory = { pageOf: (page: number) => page - 0x7f000 + 256, backingShift: () => 12 };
+ * const owner = pinned.addOwner({ limitBytes: 2 ** 20 }, memory);
+ * assert.ok(!isErrno(owner));
+ *
+ * const container = SpaprContainer.open({ pinned, owner, kind: "spapr-v2" });
+ * assert.ok(!isErrno(container));
+ * assert.equal(container.attachGroup(group), undefined);
+ * assert.equal(container.removeWindow({ iova: 0n }), undefined); // no default window of 2 GiB
+ * const iova = container.createWindow({ pageShift: 12, windowBytes: 2n ** 20n, levels: 1 });
+ * assert.ok(!isErrno(iova));
+ *
+ * const page = { iova, userAddress: 0x7f00_0000n, bytes: 4096n, flags: 3 };
+ * assert.equal(container.register({ userAddress: 0x7f00_0000n, bytes: 65536n }), undefined);
+ * assert.equal(container.map(page), undefined);
+ * assert.equal(machine.device("nic").dmaWrite(iova, Uint8Array.of(42)), true);
+ * assert.equal(container.unregister({ userAddress: 0x7f00_0000n, bytes: 65536n }), "EBUSY"); // a page is mapped
+ * assert.equal(container.close(), undefined);
+ * assert.equal(pinned.chargedPages(owner), 0);
+ * ```
+ */
 export class SpaprContainer {
   /** Version of the container's interface. */
   readonly kind: SpaprKind;
@@ -94,7 +136,10 @@ export class SpaprContainer {
     this.#forgetEnding = pinned.onOwnerEnd(owner, () => this.close());
   }
 
-  /** A container without groups. "EINVAL": there is no such kind. "ESRCH": no such process. */
+  /**
+   * A container without groups. "EINVAL": the kind is not a `SpaprKind`. "ESRCH": the process does not exist. Throws InvalidArgumentError for an
+   * option of another type.
+   */
   static open(options: SpaprOptions): SpaprContainer | Errno {
     checkKeys("a container", options, { pinned: "object", owner: "any", kind: "any" });
     const { kind, owner, pinned } = options;
@@ -104,9 +149,12 @@ export class SpaprContainer {
   }
 
   /**
-   * Adds a group, and sets the container's windows in it. "EBUSY": the group is in the container already; version 1 has one group; or the kernel uses
-   * the group. "EINVAL": version 2, and the group has no dynamic windows. "EPERM": its windows are not made as those of the other groups. "ENODEV": the
-   * group has no table at all. "EAGAIN": the platform is busy.
+   * Takes a group from the kernel, and sets the container's windows in it.
+   *
+   * - "EBUSY": the group is in the container already, version 1 has a group already, or the kernel uses the group;
+   * - "EINVAL": version 2, and the group has no dynamic windows;
+   * - "EPERM": tables of the other groups do not fit the group: it has other `windowOps`;
+   * - "ENODEV": the group has neither dynamic windows nor a table.
    */
   attachGroup(group: SpaprGroup, caller: number = this.owner): Errno | undefined {
     checkFunctions("group", group, ["takeOwnership", "releaseOwnership"], "an SpaprGroup");
@@ -120,8 +168,8 @@ export class SpaprContainer {
   }
 
   /**
-   * Removes a group: its devices reach nothing of the container any more. Windows and mappings stay for the other groups, and for later ones.
-   * "ENODEV": it is not in the container. "EAGAIN": the platform is busy; repeat the call.
+   * Removes a group and returns it to the kernel: its devices reach nothing of the container any more. Dynamic windows and their mappings stay, for the
+   * other groups and for later ones. "ENODEV": the group is not in the container.
    */
   detachGroup(group: SpaprGroup, caller: number = this.owner): Errno | undefined {
     if (!this.#isCaller(caller)) return "EPERM";
@@ -131,7 +179,7 @@ export class SpaprContainer {
     return errno;
   }
 
-  /** The windows of the container, in the order of their bus addresses. "ENXIO": it has no group. */
+  /** The 32-bit window, and properties of dynamic windows, as VFIO_IOMMU_SPAPR_TCE_GET_INFO answers them. "ENXIO": no group. "EINVAL": a short request. */
   info(request: { readonly argsz?: number } = {}, caller: number = this.owner): SpaprInfo | Errno {
     checkRequest(request, ["argsz"]);
     if (!this.#isCaller(caller)) return "EPERM";
@@ -148,8 +196,8 @@ export class SpaprContainer {
   // Version 1.
 
   /**
-   * Charges the whole 32-bit window. "ENOTTY": version 2. "EBUSY": enabled already. "ENODEV": no group. "EPERM": the group has no 32-bit window.
-   * "ENOMEM": the limit of locked memory is reached.
+   * Version 1: charges the size of the 32-bit window, and allows maps. "ENOTTY": version 2. "EBUSY": enabled already. "ENODEV": no group. "EPERM": the
+   * group has no 32-bit window. "ENOMEM": the limit of locked memory is reached.
    */
   enable(caller: number = this.owner): Errno | undefined {
     if (!this.#isCaller(caller)) return "EPERM";
@@ -166,7 +214,7 @@ export class SpaprContainer {
     return undefined;
   }
 
-  /** Ends the charge; what is mapped stays mapped. Of a container that is not enabled: does nothing. "ENOTTY": version 2. */
+  /** Version 1: ends the charge of `enable`. Mappings stay. A second call does nothing. "ENOTTY": version 2. */
   disable(caller: number = this.owner): Errno | undefined {
     if (!this.#isCaller(caller)) return "EPERM";
     if (this.kind !== "spapr-v1") return "ENOTTY";
@@ -176,9 +224,15 @@ export class SpaprContainer {
   // Version 2.
 
   /**
-   * Registers user memory: charged and pinned, once, for any number of maps. "ENOTTY": version 1. "EINVAL": a short request, flags, not aligned to
-   * pages, beyond 2^64, or overlapping a region. "EBUSY": this container has registered it. "ENOMEM", "EFAULT": as PinnedMemory.register. The first
-   * one enables the container.
+   * Version 2: registers user memory, which is charged and pinned once, for any number of maps. The first registration allows maps. Another container
+   * of the process may have registered the same range: both share it.
+   *
+   * - "ENOTTY": version 1;
+   * - "EINVAL": a short request, flags, an address or length that is not a multiple of 4096, no bytes, an end beyond 2^64, or an overlap with a
+   *   region of another range;
+   * - "EBUSY": this container has registered the range already;
+   * - "ENOMEM": the limit of locked memory is reached, or the pinned memory has no room for a region or a user;
+   * - "EFAULT": a page is not present.
    */
   register(request: MemoryRequest, caller: number = this.owner): Errno | undefined {
     checkRequest(request, ["argsz", "flags", "userAddress", "bytes"]);
@@ -200,8 +254,8 @@ export class SpaprContainer {
   }
 
   /**
-   * Ends a registration. "ENOTTY": version 1. "EPERM": nothing was ever registered. "EINVAL": as `register`. "ENOENT": this container has not registered
-   * exactly this range. "EBUSY": something of it is mapped.
+   * Version 2: ends a registration. "ENOTTY": version 1. "EPERM": `register` was never called. "EINVAL": a short request, flags, or a range as in
+   * `register`. "ENOENT": this container has not registered exactly this range. "EBUSY": a part of it is mapped.
    */
   unregister(request: MemoryRequest, caller: number = this.owner): Errno | undefined {
     checkRequest(request, ["argsz", "flags", "userAddress", "bytes"]);
@@ -215,9 +269,15 @@ export class SpaprContainer {
   }
 
   /**
-   * Makes a window in all groups. Returns its bus address. "ENOTTY": version 1. "EINVAL": a short request, flags, or a shape that the platform does not
-   * have. "ENXIO": no group. "ENOSPC": there are two windows. "EPERM": the groups can't make windows. "ENOMEM": the limit of locked memory, or no memory
-   * for the table. "EBUSY", "EAGAIN": a group can't set it; then no group has it. A default window that is not made yet is made first.
+   * Version 2: makes a dynamic window in all groups. Returns its bus address. A pending default window is made first. All or nothing.
+   *
+   * - "ENOTTY": version 1;
+   * - "EINVAL": a short request, flags, or a shape that the platform does not have;
+   * - "ENXIO": no group;
+   * - "ENOSPC": the container has two windows;
+   * - "EPERM": the groups have no dynamic windows;
+   * - "ENOMEM": the limit of locked memory is reached, or the platform has no memory for the table;
+   * - "EBUSY", "EAGAIN": a group can't set the window.
    */
   createWindow(request: CreateWindowRequest, caller: number = this.owner): bigint | Errno {
     checkRequest(request, ["argsz", "flags", "pageShift", "windowBytes", "levels"]);
@@ -233,8 +293,8 @@ export class SpaprContainer {
   }
 
   /**
-   * Removes the window that contains the address, with what is mapped in it. At address 0, a default window that is not made yet is never made.
-   * "ENOTTY": version 1. "EINVAL": a short request, flags, or no such window. "EAGAIN": the platform is busy; repeat the call.
+   * Version 2: removes the window that contains the address, and its mappings. At address 0 a pending default window is cancelled: it is never made.
+   * "ENOTTY": version 1. "EINVAL": a short request, flags, or no window contains the address.
    */
   removeWindow(request: RemoveWindowRequest, caller: number = this.owner): Errno | undefined {
     checkRequest(request, ["argsz", "flags", "iova"]);
@@ -252,10 +312,15 @@ export class SpaprContainer {
   // Both versions.
 
   /**
-   * Maps user memory at exactly `iova`; live entries are replaced. All or nothing.
-   * "EPERM": not enabled; or the IO page is larger than a page behind the memory, in version 1 and for device memory (version 2: "EINVAL").
-   * "EINVAL": a short request, bad flags, neither read nor write, not aligned, beyond the window's end, or not registered. "ENXIO": no window there, or the
-   * memory is being unregistered. "EFAULT": version 1, a page is not present. "ENOMEM": no memory for the table. "EAGAIN": the platform is busy.
+   * Maps user memory at exactly `iova`. Live entries are replaced. A request for no bytes does nothing. All or nothing.
+   *
+   * - "EPERM": version 1 is not enabled, version 2 has registered nothing; or the IO page is larger than a page behind the memory, in version 1 and for
+   *   device memory;
+   * - "EINVAL": a short request, unknown flags, neither read nor write, an address or length that is not a multiple of the IO page, or an end beyond
+   *   the window; version 2: the memory is not registered, or the IO page is larger than a page behind it;
+   * - "ENXIO": no window contains `iova`, or the memory is being unregistered;
+   * - "EFAULT": version 1: a page is not present;
+   * - "ENOMEM": the platform has no memory for the table, or the pinned memory no room for a region.
    */
   map(request: MapRequest, caller: number = this.owner): Errno | undefined {
     checkRequest(request, ["argsz", "flags", "iova", "userAddress", "bytes"]);
@@ -272,8 +337,8 @@ export class SpaprContainer {
   }
 
   /**
-   * Unmaps entries; empty ones stay empty. "EPERM": not enabled. "EINVAL": a short request, flags, not aligned, or beyond the window's end. "ENXIO": no
-   * window there. "EAGAIN": the platform is busy; repeat the call.
+   * Unmaps a range; its entries may be empty already. "EPERM": version 1 is not enabled, version 2 has registered nothing. "EINVAL": a short request,
+   * flags, an address or length that is not a multiple of the IO page, or an end beyond the window. "ENXIO": no window contains `iova`.
    */
   unmap(request: UnmapRequest, caller: number = this.owner): Errno | undefined {
     checkRequest(request, ["argsz", "flags", "iova", "bytes"]);
@@ -287,24 +352,24 @@ export class SpaprContainer {
     return range.count === 0 ? undefined : this.#windows.unmap(window, range.first, range.count);
   }
 
-  /** The tables of the windows, with user addresses. Post their handles to threads that map too, or that reclaim this one. */
+  /** The tables of the windows. Post their handles to threads that map in them, or that reclaim this thread. */
   get tables(): readonly PinnedTable[] {
     return this.#windows.inUse.map(({ table }) => table);
   }
 
-  /** The handles of the platform's tables below `tables`, in the same order: for the ops of other threads. */
+  /** Handles of the platform's tables below `tables`, in the same order: other threads attach with them for their ops. */
   get platformHandles(): readonly object[] {
     return this.#windows.inUse.map(({ platform }) => platform.handle);
   }
 
-  /** The platform's tables of the windows, in the same order. */
+  /** The platform's tables below `tables`, in the same order. */
   get platformTables(): readonly SpaprTable[] {
     return this.#windows.inUse.map(({ platform }) => platform);
   }
 
   /**
-   * Ends everything in order: entries are emptied and invalidated, windows leave the groups, the groups go back to the kernel, registrations and charges
-   * end. "EAGAIN": the platform is busy; repeat the call. A second call does nothing.
+   * Ends the container. In this order entries are emptied and invalidated, windows are removed from the groups, groups are returned to the kernel, and
+   * registrations and charges end. A second call does nothing.
    */
   close(): Errno | undefined {
     if (!this.#isOpen) return undefined;
@@ -315,7 +380,7 @@ export class SpaprContainer {
     return undefined;
   }
 
-  /** `using` ends it as `close` does. Throws IovaError "in-use" if that is not possible now. */
+  /** `using` ends it as `close` does. Throws IovaError "in-use" if `close` returns an error. */
   [Symbol.dispose](): void {
     const errno = this.close();
     if (errno !== undefined) throw new IovaError("in-use", `the container can't be closed: ${errno}`);
@@ -367,7 +432,7 @@ export class SpaprContainer {
   }
 }
 
-/** The entries of a range; undefined: not aligned to the window's pages, or beyond its end. */
+/** Entries of a range; undefined: it is not aligned to the window's pages, or ends beyond the window. */
 function rangeIn(
   { table }: WindowInUse,
   request: { readonly iova: bigint; readonly bytes: bigint; readonly userAddress?: bigint },

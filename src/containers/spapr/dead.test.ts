@@ -16,7 +16,7 @@ const PAGE = 4096n;
 const USER = 0x1000;
 const user = { pageOf: (page: number) => (page < USER + 128 ? page - USER : -1), backingShift: () => 12 };
 
-/** A process with one mapped window, in a thread that is about to die, and what the recovering thread has. */
+/** A process with one mapped window, in a thread that is about to die, and the views of the recovering thread. */
 function scene() {
   const machine = machineWith({ faultRecords: 64 });
   const crew = machine.crew;
@@ -55,7 +55,7 @@ test("the death of a process's last thread empties its windows before its memory
   assert.equal(crew.reclaim(dead, "everything").isFree, true);
   assert.equal(readByte(machine, "nic", 5n * PAGE), undefined);
   assert.deepEqual([pinned.pins, pinned.hasOwner(owner)], [0, false]);
-  // The group is given back by the thread that recovers: its windows leave it, and their tables' memory comes back.
+  // The recovering thread returns the group to the kernel, and the memory of its windows' tables to the bridge.
   for (const { platform, table } of views) {
     assert.equal(table.remove(), undefined);
     assert.equal(group.unsetWindow(platform), undefined);
@@ -65,7 +65,7 @@ test("the death of a process's last thread empties its windows before its memory
   assert.deepEqual([phb.pages.takenPages, group.isOwned], [pages, false]);
 });
 
-test("in-flight alone leaves the mappings of the process, and everything ends them later", () => {
+test('a reclaim of "in-flight" keeps the mappings of the process, and a later one of "everything" ends them', () => {
   const { machine, crew, pinned, dead } = scene();
   assert.equal(crew.reclaim(dead, "in-flight").isFree, false);
   assert.equal(readByte(machine, "nic", 5n * PAGE), 3);

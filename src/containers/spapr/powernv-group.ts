@@ -1,6 +1,6 @@
 /**
- * Groups of a powernv bridge for sPAPR containers. While a container has a group, the tables that the kernel had set are out of its windows; they
- * come back afterwards. A legacy group keeps its one fixed table, which the container fills.
+ * Groups of a powernv bridge for sPAPR containers. While a container has a group, the kernel's tables are removed from its windows; they are set
+ * again afterwards. A legacy group keeps its one fixed table, which the container fills.
  */
 
 import { PAGE_SHIFTS_OF } from "../../platforms/powernv/geometry.ts";
@@ -18,13 +18,16 @@ const LEVELS = 4;
 
 /** Options of `powernvSpaprGroup`. */
 export interface PowernvGroupOptions {
-  /** This thread's views of all tables that are set in the group's windows. Default: none is set. */
+  /** This thread's views of all tables that are set in the group's windows. Default []: no window is set. */
   readonly tables?: readonly PowernvTable[];
-  /** Size in bytes of the 32-bit window at bus address 0: a power of two, at most 2^31. 0: it has none. Default 2^31. */
+  /** Size in bytes of the 32-bit window at bus address 0: a power of two, at most 2^31; 0n: no such window. Default 2^31. A legacy group has its fixed table. */
   readonly defaultBytes?: bigint;
 }
 
-/** One thread's view. Groups of one bridge can be in one container. */
+/**
+ * This thread's view of a group of a PHB, for `SpaprContainer.attachGroup`. Groups of the same view of a PHB can be in one container. Throws
+ * InvalidArgumentError.
+ */
 export function powernvSpaprGroup(phb: Phb, group: TableGroup, options: PowernvGroupOptions = {}): SpaprGroup {
   checkInstance("phb of a group", phb, Phb, "a view of a PHB");
   checkInstance("group", group, TableGroup, "a TableGroup of the PHB");
@@ -78,7 +81,7 @@ class PowernvSpaprGroup implements SpaprGroup {
   releaseOwnership(): Errno | undefined {
     for (const table of this.group.isLegacy ? [] : this.#tables) {
       const failure = this.group.setWindow(table);
-      // Set already by a call that failed behind it.
+      // "in-use": an earlier call has set it, and failed later.
       if (failure !== undefined && failure !== "in-use") return errnoOf(failure);
     }
     return errnoOf(this.group.releaseOwnership(this.#tables, this.#ownership));
@@ -121,7 +124,7 @@ class PowernvSpaprTable implements SpaprTable {
   }
 }
 
-/** One object for each bridge, by which a container sees that groups belong together. */
+/** One object for each view of a bridge: a container compares it to find groups that fit together. */
 const opsOfBridges = new WeakMap<Phb, WindowOps>();
 
 function windowOpsOf(phb: Phb): WindowOps {
@@ -156,7 +159,7 @@ function groupOf(group: SpaprGroup): TableGroup {
   throw new InvalidArgumentError("group", group, "a group of a powernv bridge");
 }
 
-/** The table of a container's window, for its handle. Throws InvalidArgumentError for a table of another platform. */
+/** The powernv table of a container's window (`SpaprContainer.platformTables`). Throws InvalidArgumentError for a table of another platform. */
 export function powernvTableOf(table: SpaprTable): PowernvTable {
   if (table instanceof PowernvSpaprTable) return table.table;
   throw new InvalidArgumentError("table", table, "a table of a powernv bridge");
@@ -166,7 +169,7 @@ function bytesOf({ pageShift, entries }: DmaWindow): bigint {
   return BigInt(entries) << BigInt(pageShift);
 }
 
-/** Shapes that the platform does not have are EINVAL, no memory or no free table is ENOMEM; other errors are bugs. */
+/** "EINVAL": the platform does not have the shape. "ENOMEM": no memory or no free table. Other errors are bugs, and are thrown. */
 function refused<Made>(make: () => Made): Made | Errno {
   try {
     return make();

@@ -1,11 +1,11 @@
-/** Requests that only sPAPR containers have. */
+/** Requests of sPAPR containers that other containers do not have. */
 import { type Header, MAP_ARGSZ, UNMAP_ARGSZ } from "../requests.ts";
 
 /** A range of user memory. */
 export interface MemoryRequest extends Header {
-  /** First byte in the memory of the process. */
+  /** User address of the first byte: a multiple of 4096. */
   readonly userAddress: bigint;
-  /** Length in bytes. */
+  /** Length in bytes: a multiple of 4096. */
   readonly bytes: bigint;
 }
 
@@ -25,7 +25,7 @@ export interface RemoveWindowRequest extends Header {
   readonly iova: bigint;
 }
 
-/** Bytes of each request in the kernel's interface (linux/vfio.h). */
+/** Sizes in bytes of the requests, in the kernel's interface (linux/vfio.h). */
 export const ARGSZ: {
   readonly map: number;
   readonly unmap: number;

@@ -10,8 +10,9 @@ import type { Access } from "../../units/numbers.ts";
 import type { SpaprGroup, SpaprTable, SpaprWindowShape } from "./group.ts";
 
 const WINDOWS = [0, 1] as const;
-/** Of the default window. */
+/** Page shift of the default window: 4 KiB. */
 const DEFAULT_PAGE_SHIFT = 12;
+/** Levels of the default window's table. */
 const DEFAULT_LEVELS = 1;
 
 /** A window that exists. */
@@ -24,9 +25,9 @@ export interface WindowInUse {
   readonly isFixed: boolean;
   /** The groups in which it is set. */
   readonly groups: Set<SpaprGroup>;
-  /** Version 1: regions that may have lost their last mapping while the platform was busy. They are unpinned once it is not. */
+  /** Version 1: regions that may have lost their last mapping while the platform was busy. The next successful call unpins them. */
   readonly loose: Set<number>;
-  /** Its pinned table is removed; the platform's is not yet given back. */
+  /** True if its pinned table is removed, and the platform's is not released yet. */
   isEmptied: boolean;
 }
 
@@ -35,18 +36,18 @@ export interface SpaprWindowsOptions {
   readonly owner: number;
   /** The container's number as a user of regions and charges. */
   readonly user: number;
-  /** Each map pins its own memory. */
+  /** True: each map pins its own memory. */
   readonly isVersion1: boolean;
 }
 
 export class SpaprWindows {
   readonly #options: SpaprWindowsOptions;
-  /** By window. */
+  /** Window 0 and window 1. */
   readonly #windows: (WindowInUse | undefined)[] = [undefined, undefined];
   #isDefaultPending = false;
-  /** Windows that could not be set in all groups, and not be removed either, since the platform was busy. */
+  /** Windows that could not be set in all groups, and whose removal waits for the platform. */
   #left: WindowInUse[] = [];
-  /** Groups in which not all windows could be set. */
+  /** Groups in which not all windows could be set, and whose return to the kernel waits for the platform. */
   #leaving: SpaprGroup[] = [];
 
   constructor(options: SpaprWindowsOptions) {
@@ -66,7 +67,10 @@ export class SpaprWindows {
     });
   }
 
-  /** A group that was taken gets all windows. The first one brings its fixed tables, or a pending default window. On failure it is given back, at the latest by `removeLeft`. */
+  /**
+   * Sets all windows in a group whose ownership was taken. `isFirst`: the group's fixed tables become the windows, or its default window becomes
+   * pending. After a failure the group is returned to the kernel, at the latest by `removeLeft`.
+   */
   setAllIn(group: SpaprGroup, isFirst: boolean): Errno | undefined {
     if (group.windowOps === undefined) {
       group.fixedTables.forEach((platform, i) => {
@@ -85,7 +89,7 @@ export class SpaprWindows {
     return undefined;
   }
 
-  /** Takes all windows out of a group. `isLast`: fixed tables go with the group. */
+  /** Removes all windows from a group. `isLast`: fixed windows are removed from the container too. */
   unsetAllIn(group: SpaprGroup, isLast: boolean): Errno | undefined {
     for (const window of this.inUse) {
       const isEnd = window.isFixed && isLast;
@@ -106,7 +110,7 @@ export class SpaprWindows {
     return undefined;
   }
 
-  /** The default window is never made. False: it is not pending. */
+  /** Cancels a pending default window: it is never made. False: it is not pending. */
   cancelDefault(): boolean {
     const wasPending = this.#isDefaultPending;
     this.#isDefaultPending = false;
@@ -152,7 +156,7 @@ export class SpaprWindows {
     return window.table.window.base;
   }
 
-  /** Empties a window, takes it out of all groups, and gives its table back. After a failure it can be repeated. */
+  /** Empties a window, removes it from all groups, and releases its table. After a failure it can be repeated. */
   remove(window: WindowInUse): Errno | undefined {
     const errno = window.isEmptied ? undefined : this.#empty(window);
     if (errno !== undefined) return errno;
@@ -175,10 +179,10 @@ export class SpaprWindows {
     return this.removeLeft();
   }
 
-  /** Ends what failed calls have left: groups that still have windows, windows that are still set. */
+  /** Completes failed calls: returns groups that still have windows, and removes windows that are still set. */
   removeLeft(): Errno | undefined {
     for (const group of [...this.#leaving]) {
-      // A group goes back to the kernel without windows of the container.
+      // A group is returned to the kernel without windows of the container.
       for (const window of this.inUse) {
         const errno = unsetIn(group, window);
         if (errno !== undefined) return errno;
@@ -212,7 +216,7 @@ export class SpaprWindows {
       errno = window.table.mapRegion(first, count, region, memory.userPage, access);
       return errno === "EFAULT" ? "EPERM" : errno;
     } finally {
-      // If ops throw, the change waits as when the platform is busy: which of them stay mapped is not known yet.
+      // If ops throw, the change waits as when the platform is busy: either the new region or the replaced ones stay mapped.
       if (errno === "EAGAIN") for (const one of [region, ...replaced]) window.loose.add(one);
       else this.#unpin(window, errno === undefined ? replaced : [region]);
     }
@@ -254,7 +258,7 @@ export class SpaprWindows {
     return false;
   }
 
-  /** Version 1: the regions that entries lead to. */
+  /** Version 1: the regions to which entries lead. */
   #regionsIn({ table }: WindowInUse, first: number, count: number): readonly number[] {
     const regions = new Set<number>();
     for (let entry = first; entry < first + count; entry++) {
@@ -264,7 +268,7 @@ export class SpaprWindows {
     return [...regions];
   }
 
-  /** Version 1: unpins regions to which no entry leads any more, and those that waited; the others stay. No change waits. */
+  /** Version 1: unpins those of these regions, and of the loose ones, to which no entry leads any more. No change of the table waits. */
   #unpin({ loose }: WindowInUse, regions: readonly number[]): void {
     for (const region of [...regions, ...loose]) {
       if (this.#options.pinned.put(region, this.#options.user) === "EAGAIN") loose.add(region);
