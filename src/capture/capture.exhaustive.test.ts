@@ -92,7 +92,7 @@ test("a capture in a Linux guest records, stops at a fault, and leaves every set
         assert.equal(text("second.code"), "2\n");
         assert.match(text("second.err"), /^iova: \S+ is in use: another iova capture is running/);
       });
-      await t.test("what a killed capture leaves is removed by the next one, which says so", () => {
+      await t.test("the next capture removes the tracing instance of a killed one, and says so", () => {
         assert.equal(text("killed.instances"), "iova\niova-faults\n");
         assert.equal(existsSync(join(run.folder, "killed.tar.gz")), false);
         assert.match(text("next.err"), /^removed the tracefs instances that a killed capture had left$/m);

@@ -111,7 +111,7 @@ describe("the end of a capture", () => {
     assert.match(result?.fault ?? "", /^io_page_fault: IOMMU:gpu 0000:01:00\.0/);
   });
 
-  test("removes what a killed capture has left, and refuses to disturb one that runs", async () => {
+  test("removes the tracing instance of a killed capture, and refuses to start beside a running one", async () => {
     const host = new ModelHost();
     host.makeFolder("/sys/kernel/tracing/instances/iova");
     const { notes, error } = await run(host);

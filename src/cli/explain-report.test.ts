@@ -111,7 +111,7 @@ test("lost faults and messages are printed with their effect on the answer", () 
   assert.equal(text.split(/Faults or messages were lost|More accesses were refused/).length, 2, "once");
 });
 
-test("what excludes several verdicts is said once", () => {
+test("a reason that excludes several verdicts is printed once", () => {
   const terminal = new RecordingTerminal(80);
   const explanation = explainTexts([{ file: "log.txt", text: FAULT("02:00.0", "ffffe000") }]);
   const because = [{ text: "The address is mapped.", proof: [] }];

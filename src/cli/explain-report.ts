@@ -289,7 +289,7 @@ function spanText(seconds: number): string {
     : `${seconds.toFixed(seconds < 60 ? 1 : 0).replace(/\.0$/, "")} s`;
 }
 
-/** Where a finding is, for the list of those that were not asked for. */
+/** Device and time of a finding, for the list of findings that were not selected. */
 function placeOf(finding: Finding): string {
   const { device, driver, streamId } = finding;
   const who =

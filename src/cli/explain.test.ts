@@ -94,7 +94,7 @@ describe("iova explain, told more,", () => {
     assert.match((await iova(["explain", boot, LOG], 400)).output, /wifi-crash\.log 2/);
   });
 
-  test("shows only what is asked for by device and time", async () => {
+  test("--device and --at select findings", async () => {
     for (const device of ["0000:03:00.0", "03:00.0"])
       assert.equal((await iova(["explain", LOG, "--device", device])).code, 1);
     assert.equal((await iova(["explain", LOG, "--device", "04:00.0"])).code, 0);
@@ -103,7 +103,7 @@ describe("iova explain, told more,", () => {
     assert.equal((await iova(["explain", LOG, "--at", "300"])).code, 0);
   });
 
-  test("says what there is when nothing of the device or time is found", async () => {
+  test("lists the other findings if none is of the device or time", async () => {
     const all = "The input has 1 finding: 0000:03:00.0 (ath10k_pci) at 100.633518 s after the boot.\n";
     const device = await iova(["explain", LOG, "--device", "04:00.0"], 120);
     assert.equal(device.output, `No finding of device 04:00.0. ${all}`);
@@ -165,7 +165,7 @@ describe("iova explain --bug-report", () => {
   });
 });
 
-test("iova explain reads files packed by zst and gz as what they hold", async () => {
+test("iova explain unpacks zst and gz files", async () => {
   const plain = fileURLToPath(new URL("../../../traces/fixtures/linux-6.1.txt", import.meta.url));
   const { inputs } = await answerOf(plain, `${plain}.zst`);
   assert.deepEqual(

@@ -63,7 +63,7 @@ describe("the width of the screen (review of 2026-11-30, B7)", () => {
     });
   }
 
-  test("a narrow screen leaves columns of the platforms out, and what the legend says of them", async () => {
+  test("a narrow screen leaves out columns of the platforms, and their entries in the legend", async () => {
     assert.match((await runIn(80, "platforms")).output, /hypercall\n[\s\S]*hypercall: most entries/);
     const { output } = await runIn(60, "platforms");
     assert.match(output, /^platform +IO pages +entries +format +stray DMA\n/);

@@ -79,7 +79,7 @@ const READ_AND_QUOTE = `
   console.log(quoter.quote(lines, 0).join("\\n"));
 `;
 
-test("a line of standard input behind what is kept is said not to be quoted", async () => {
+test("a line of standard input beyond the kept part is reported as not quoted", async () => {
   const input = spawnSync(process.execPath, ["--input-type=module", "-e", READ_AND_QUOTE], {
     input: `first line\n${`${"x".repeat(99)}\n`.repeat(30_000)}last line\n`,
     encoding: "utf8",

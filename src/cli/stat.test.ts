@@ -62,7 +62,7 @@ describe("iova stat", () => {
     assert.equal((await run(["nvme-io-612", "--csv"])).output, readFileSync(csv, "utf8"));
   });
 
-  test("--device takes one device, with or without its segment; another is refused with those that there are", async () => {
+  test("--device takes one device, with or without its segment; an unknown one is refused with the list of devices", async () => {
     const full = await run(["nvme-io-612", "--device", "0000:00:06.0", "--json"]);
     assert.deepEqual(await run(["nvme-io-612", "--device", "00:06.0", "--json"]), full);
     assert.deepEqual(
@@ -74,7 +74,7 @@ describe("iova stat", () => {
     assert.match(none.errors, /nothing is mapped for '00:09\.0'; expected one of: .*0000:00:06\.0/);
   });
 
-  test("--csv does not overwrite what is no CSV of ours, and two outputs do not share standard output", async () => {
+  test("--csv does not overwrite a file that is not a CSV of iova, and two outputs do not share standard output", async () => {
     const trace = join(folder, "trace.txt");
     writeFileSync(trace, "# tracer: nop\n");
     const refused = await run(["nvme-io-612", "--csv", trace]);

@@ -1,4 +1,4 @@
-/** Where text goes: colours and progress only where a person looks, lines as wide as the screen. */
+/** Output of the command line: colours and progress on terminals only, lines as wide as the screen. */
 import { styleText } from "node:util";
 import { watchOutputs } from "./output-errors.ts";
 import { SingleBar } from "./vendor.ts";

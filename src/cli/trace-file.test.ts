@@ -146,7 +146,7 @@ const cases: readonly (readonly [what: string, path: () => string, message: RegE
   ["an endless file of zeros", () => "/dev/zero", /\/dev\/zero is a binary file \(byte 0 is zero\)/],
 ];
 
-describe("what is no trace file", () => {
+describe("a file that is not a trace", () => {
   for (const [what, path, message] of cases) {
     test(`${what} is an error that says so`, async () => {
       await assert.rejects(readTraceFile(path()), (error: Error) => {

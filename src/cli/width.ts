@@ -1,10 +1,10 @@
-/** How wide a line of text may be: the report, tables and help texts of all verbs keep to it. */
+/** Width of a line of text, for the reports, tables and help texts of all verbs. */
 
-/** Where the output is no terminal, and nothing says otherwise: files and pipes. */
+/** Width in files and pipes, unless COLUMNS is set. */
 const WITHOUT_TERMINAL = 100;
-/** A terminal that does not say its width: what terminals have had since punched cards. */
+/** Width of a terminal that does not report one. */
 const USUAL_TERMINAL = 80;
-/** Below this, tables and commands can't be read any more, so lines break as the terminal likes. */
+/** Least width: in narrower lines tables and commands can't be read, so the terminal breaks the lines. */
 const LEAST = 40;
 /** Longer lines of prose are hard to follow. */
 const MOST = 120;

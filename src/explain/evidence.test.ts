@@ -24,7 +24,7 @@ function* boots(count: number): Generator<string> {
   for (let boot = 0; boot < count; boot++) yield `${BAR} ${boot}`;
 }
 
-test("what a log of many boots says again and again of the machine leaves room for what comes later", () => {
+test("repeated facts about the machine, in a log of many boots, leave room for later facts", () => {
   const expected = explained([BAR, RMRR, FAULT]);
   assert.deepEqual(expected[0], "handover");
   assert.deepEqual(explained([...boots(20_000), RMRR, FAULT]), expected);

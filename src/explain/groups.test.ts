@@ -25,7 +25,7 @@ test("a flood of faults is one finding: all are counted, the first is named, the
   assert.equal(finding?.proof[0]?.line, 1);
 });
 
-test("messages of more findings than are kept are reported, with the first lines and what that means (review of 2026-11-30)", () => {
+test("messages beyond the limit of findings are reported, with their first lines and the effect on the answer (review of 2026-11-30)", () => {
   const faults = 4100;
   const text = Array.from({ length: faults }, (_, at) => {
     const device = `${(at >> 8).toString(16).padStart(2, "0")}:${((at >> 3) & 31).toString(16).padStart(2, "0")}.${at & 7}`;
@@ -44,7 +44,7 @@ test("messages of more findings than are kept are reported, with the first lines
   ]);
 });
 
-test("losses are summed however often they are printed, and each finding says what they mean for it (review of 2026-11-30)", () => {
+test("losses are summed over all their messages, and each finding states their effect on it (review of 2026-11-30)", () => {
   const suppressed = Array.from({ length: 100 }, (_, at) => `[${at + 1}.000000] dmar_fault: 10 callbacks suppressed`);
   const { findings, lost } = explainTexts([{ file: "log", text: [...suppressed, flood(1)].join("\n") }]);
   assert.deepEqual(

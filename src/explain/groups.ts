@@ -117,7 +117,7 @@ export function kindOf(fact: Reported): Kind {
   }
 }
 
-/** Who made the access, as far as the lines tell. */
+/** The requester of the access, as far as the lines name it. */
 function requesterOf({ device, iommu, streamId, client }: Reported): string {
   return device ?? `${iommu ?? ""} ${streamId ?? ""}${client === undefined ? "" : ` ${client}`}`;
 }

@@ -9,7 +9,7 @@ import { objections, type Truth } from "./truth.model.ts";
 const folder = fileURLToPath(new URL("../../../src/explain/fixtures/own/", import.meta.url));
 
 for (const file of readdirSync(folder)) {
-  describe(`a log of ${file} is explained as far as it goes, and no further`, () => {
+  describe(`a log of ${file} has exactly the conclusions that its lines support`, () => {
     for (const part of readFileSync(`${folder}${file}`, "utf8").split(/^=== /m).slice(1)) {
       const [name = "", truth = "", ...log] = part.split("\n");
       test(name, () => {

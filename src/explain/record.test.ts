@@ -59,7 +59,7 @@ describe("the recording of a running machine", () => {
   });
 });
 
-test("what Xen reports is asked of Xen", () => {
+test("for a fault reported by Xen the commands are Xen's", () => {
   const record = recordOf(
     "(XEN) [VT-D]DMAR:[DMA Write] Request device [0000:65:00.0] fault addr 1200000000",
     "(XEN) [VT-D]DMAR: reason 05 - PTE Write access is not set",

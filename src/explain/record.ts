@@ -18,7 +18,7 @@ const PASID_IN_BRACKETS: Version = [5, 14];
 const ONE_LINE_FAULTS: Version = [4, 2];
 /** A stack is recorded for unmaps that begin at most so far before the address. */
 const LONGEST_MAPPING = 2n ** 21n;
-/** Who records after the boot, comes too late for a fault in the first seconds. */
+/** Seconds after the boot in which a fault is too early for a recording that a user starts. */
 const BOOT_SECONDS = 30;
 
 /** Where tracefs is mounted. */

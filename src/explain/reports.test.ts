@@ -9,7 +9,7 @@ import { objections, type Truth } from "./truth.model.ts";
 /** Pieces of public reports, names taken out, each with what is known of it. */
 const folder = fileURLToPath(new URL("../../../src/explain/fixtures/reports/", import.meta.url));
 
-describe("a piece of a public report is explained as far as it goes, and no further", () => {
+describe("a piece of a public report has exactly the conclusions that its lines support", () => {
   for (const name of readdirSync(folder)) {
     test(name, () => {
       const text = readFileSync(join(folder, name, "log.txt"), "utf8");

@@ -19,7 +19,7 @@ export interface Truth {
   readonly findings: readonly WantedFinding[];
   /** No finding says one of these as certain or strong. */
   readonly never?: { readonly verdict: readonly string[] };
-  /** Whether the loss of faults or messages is to be reported. */
+  /** True if the loss of faults or messages must be reported. */
   readonly lost?: boolean;
   /** No further finding is certain or strong. */
   readonly only?: boolean;

@@ -46,7 +46,7 @@ describe("the sentences after the headline say how sure the cause is, and what t
     );
   });
 
-  test("certain: what the cause asks for", () => {
+  test("certain: the action for the cause", () => {
     assert.equal(
       outlookOf({ ...FAULT, verdict: "past-end", certainty: "certain", record: [] }, 1),
       "Certain (past-end): the device went past the end of a buffer. Do next: compare the length that the driver gives to the device with the length that it maps.",

@@ -11,7 +11,7 @@ declare class TextDecoder {
 export interface CleanLine {
   /** Without quote marks and markup; blanks at its end taken off, those at its beginning kept. */
   readonly text: string;
-  /** How many quote marks stood before it. */
+  /** Number of quote marks before it. */
   readonly depth: number;
 }
 

@@ -28,7 +28,7 @@ test("messages of one microsecond that differ in their address are different mes
   assert.equal(factsOf(lines.join("\n")).length, 1000);
 });
 
-test("messages without a time are one when the second is quoted, and two when it is not", () => {
+test("two equal messages without a time are one if the second is quoted, else two", () => {
   const line = message(1, 0x1000).replace(/^\[\S+\] /, "");
   assert.equal(factsOf(`${line}\n\n> ${line}\n`).length, 1);
   assert.equal(factsOf(`${line}\n${line}\n`).length, 2);

@@ -23,7 +23,7 @@ export interface Origin {
   readonly depth: number;
   /** Number of the run of lines: lines without a gap, of one time and depth. */
   readonly run: number;
-  /** How often the wall clock has gone back: a log that is pasted again begins again. */
+  /** Number of times that the wall clock has gone back: a log that is pasted again begins again. */
   readonly pass: number;
 }
 

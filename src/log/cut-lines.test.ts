@@ -30,7 +30,7 @@ function addressesOf(text: string): (bigint | undefined)[] {
 
 describe("lines that were cut at the edge of a terminal, at any width (review of 2026-11-30)", () => {
   for (const message of MESSAGES) {
-    test(`no address is cut short, and most are whole: ${message.slice(0, 50)}`, () => {
+    test(`no truncated address is reported as complete, and most are complete: ${message.slice(0, 50)}`, () => {
       let [whole, all] = [0, 0];
       for (const prefix of PREFIXES) {
         for (let columns = 40; columns <= 120; columns++) {

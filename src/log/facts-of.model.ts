@@ -11,7 +11,7 @@ export function factsOf(text: string): Fact[] {
   return facts;
 }
 
-/** How a text is given to a reader; each way gives the same facts. */
+/** Ways to feed a text to a reader; all give the same facts. */
 export interface Way {
   /** The reader never sees how the next line begins. */
   readonly byLine?: boolean;

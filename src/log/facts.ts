@@ -36,7 +36,7 @@ export interface FactBase {
   readonly clock?: Clock;
 }
 
-/** Who is said to have made an access. A requester is not always the device whose driver is at fault. */
+/** The device that a message names as the source of an access. The driver at fault may be another device's. */
 export interface Requester {
   /** PCI devices as `0000:02:00.0`; others as printed. */
   device?: string;
@@ -111,9 +111,9 @@ export interface InterruptFact extends FactBase, Requester {
 /** The IOMMU or a device did not answer an invalidation in time. */
 export interface InvalidationTimeoutFact extends FactBase, Requester {
   readonly kind: "invalidation-timeout";
-  /** Who was silent, where the line shows it. */
+  /** The unit that did not answer, if the line names it. */
   silent?: "iommu" | "device";
-  /** The device was there and is not any more (registers read as all ones, source id ffff). */
+  /** True if the device has disappeared (registers read as all ones, source id ffff). */
   gone?: boolean;
 }
 

@@ -22,7 +22,7 @@ export interface GeneratedMessage {
   readonly kind: string;
   readonly facts: readonly Fact[];
   readonly planted: readonly Planted[];
-  /** Whether the damage leaves it readable: a message must show where it begins. */
+  /** True if the message is still readable: its beginning must be recognisable. */
   isReadable: boolean;
   /** The contents of the prefix of each of its lines. */
   readonly printed: readonly Printed[];

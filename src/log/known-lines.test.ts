@@ -176,7 +176,7 @@ function repeatingLog(seed: number): string {
 }
 
 for (let seed = 1; seed <= 60; seed++) {
-  test(`lines that come again, some of them damaged, are read as if each came for the first time, seed ${seed}`, () => {
+  test(`repeated lines, some of them damaged, are read like first occurrences, seed ${seed}`, () => {
     assertReadAlike(repeatingLog(seed));
   });
 }
@@ -211,7 +211,7 @@ function isKnownByBytes(raw: string, text: string): boolean {
   return known.ofBytes(bytes, 0, bytes.length) === line;
 }
 
-test("a line is known by its bytes when it is a time and a text of which nothing has to be decoded or taken off", () => {
+test("a line is recognised by its bytes if it is a time and a text without parts to decode or remove", () => {
   const lines: readonly (readonly [raw: string, text: string])[] = [
     ["[    1.000001] iommu: a", "iommu: a"],
     ["[1.000]iommu: a", "iommu: a"],
@@ -256,7 +256,7 @@ test("bytes that were decoded to a known text are not that text", () => {
   assertReadAlike(logOf([line, line, line, "iommu: fault <1> &lt;", "iommu: fault <1> &lt;", line]));
 });
 
-test("when too many lines are known, all are forgotten, and nothing else changes", () => {
+test("when the store of known lines is full it is emptied, and the facts stay the same", () => {
   const messages = Array.from({ length: MOST_KNOWN + 100 }, (_, at) => `iommu: fault of device ${at}`);
   const text = logOf([...messages, ...messages, ...messages]);
   const { summary } = readBy(text, {});

@@ -30,7 +30,7 @@ test("some shapes say that bursts of their messages differ in the address", () =
 });
 
 for (const shape of REPEATING) {
-  test(`${shape.name}: a message that differs in its address alone states what it states by itself`, () => {
+  test(`${shape.name}: a repeated message with another address gives the same facts as the message alone`, () => {
     const lines = [shape.example, ...ADDRESSES.map((digits) => withAddress(shape, digits)), shape.example].map(
       (message, at) => `[    ${at}.000001] ${message}`,
     );
@@ -53,7 +53,7 @@ for (const shape of REPEATING) {
   });
 }
 
-test("what later lines add to a message is not added to those that repeat it", () => {
+test("additions by later lines to a message are not added to its repetitions", () => {
   const text = [
     "[    1.000001] AMD-Vi: Event logged [ILLEGAL_DEV_TABLE_ENTRY device=01:00.0 pasid=0x00000 address=0xfffffffdf8000000 flags=0x0a00]",
     "[    1.000002] AMD-Vi: DTE[0]: 6190000000000003",

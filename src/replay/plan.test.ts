@@ -79,7 +79,7 @@ describe("a plan", () => {
     assert.deepEqual(played, history.operations);
   });
 
-  test("knows what is live at once: nvme-io-612 holds 257 pages at most", () => {
+  test("computes the most pages live at one time: 257 in nvme-io-612", () => {
     const plan = planReplay(recorded("nvme-io-612.txt.gz"), options({ workers: 1 }));
     assert.deepEqual([plan.workers[0]?.peakEntries, plan.workers[0]?.longestEntries], [257, 32]);
   });
@@ -167,7 +167,7 @@ describe("the arena", () => {
     assert.deepEqual(placed(arena, 0x9000_0200, 512), [[0x3200, 512]]);
   });
 
-  test("folds what is more than it holds, and never crosses its end", () => {
+  test("folds addresses beyond its size, and never crosses its end", () => {
     const arena = new Arena(12, 16 * 4096);
     const pieces = Array.from({ length: 100 }, (_, i) => [i * 0x1_0000_1000 + 0x10, 3 * 4096 + i] as const);
     for (const [address, bytes] of pieces) arena.note(address, bytes);

@@ -179,7 +179,7 @@ describe("the player", () => {
     assert.equal(table.entries.filter(({ state }) => state !== "free").length, 0);
   });
 
-  test("unmaps what is mapped when it has to stop in the middle", () => {
+  test("unmaps all live mappings if it stops in the middle", () => {
     const table = modelTable();
     const { player } = playerOn(table);
     player.play(4);

@@ -20,7 +20,7 @@ export const OVER = 32;
 export const CONTROL_BYTES = 256;
 export const STOPPED = -1;
 
-/** How many operations a worker plays between two looks at the control words: some 20 µs. */
+/** Number of operations that a worker plays between two reads of the control words: some 20 µs. */
 const BATCH = 16;
 
 /** All that a worker needs. Structured-cloneable. */
@@ -29,7 +29,7 @@ export interface WorkerJob {
   readonly table: TableName;
   readonly handle: SingleLockHandle | undefined;
   readonly board: BoardHandle;
-  /** Where its part of memory begins. */
+  /** Physical address at which its part of memory begins. */
   readonly arenaAddress: number;
   readonly plan: WorkerPlan;
   readonly control: SharedBuffer;

@@ -77,7 +77,7 @@ describe("dma events claim iommu lines", () => {
     assert.deepEqual(claims(...lines), [1, -1, 3, -1, 5, -1, -1, 5, -1, 1]);
   });
 
-  test("an event that nothing fits is no one's", () => {
+  test("an event that fits no request is left unassigned", () => {
     assert.deepEqual(claims(`0 ${dmaUnmap("d0", 10)}`, `0 ${unmap(10, 11)}`, `0 ${dmaUnmapSg([5])}`), [-1, -1, -1]);
   });
 });

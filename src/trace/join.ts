@@ -39,10 +39,10 @@ export interface DeviceJoin {
   readonly untranslated: number;
 }
 
-/** How many lines a CPU remembers: the chunks of the longest request, the unmaps of a burst. */
+/** Number of lines that are kept for a CPU: enough for the chunks of the longest request and the unmaps of a burst. */
 const CHUNKS_REMEMBERED = 16384;
 const UNMAPS_REMEMBERED = 64;
-/** How many lines of others (nested interrupts, paths without dma events) may stand between a request's own. */
+/** Largest number of other lines (nested interrupts, paths without dma events) between two lines of one request. */
 const STRANGERS = 256;
 
 /** Page number of a row's IOVA. */
@@ -50,7 +50,7 @@ export function pageOf(events: TraceEvents, row: number): number {
   return pageNumber(events.iovaLow[row] as number, events.iovaHigh[row] as number);
 }
 
-/** How many pages a `map` or `unmap` row covers. */
+/** Number of pages that a `map` or `unmap` row covers. */
 export function pagesOf(events: TraceEvents, row: number): number {
   return Math.ceil((events.bytes[row] as number) / TRACE_PAGE_BYTES);
 }

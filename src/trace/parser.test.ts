@@ -25,7 +25,7 @@ function classSum(trace: Trace): number {
 
 describe("the trace parser on recordings", () => {
   for (const name of ["nvme-io-612.txt.gz", "fixtures/linux-6.1.txt", "fixtures/e1000e.txt", "fixtures/vfio.txt"]) {
-    test(`reads from ${name} what a regular expression per line reads`, () => {
+    test(`reads ${name} like a regular expression per line`, () => {
       const bytes = read(name);
       const trace = parseTrace(bytes);
       const expected = readByRegex(new TextDecoder().decode(bytes));
@@ -197,7 +197,7 @@ describe("the trace parser on other writers and on lines between", () => {
     assert.equal(row(parse(`${line}\n`), 0), row(parse(`${MAP_LINE}\n`), 0));
   });
 
-  test("what the kernel lost between two lines is counted", () => {
+  test("events that the kernel lost between two lines are counted", () => {
     const trace = parse(`CPU:2 [LOST 1234 EVENTS]\n${MAP_LINE}\nCPU:2 [LOST EVENTS]\n`);
     assert.deepEqual([trace.classes.lost.count, trace.lostEvents, trace.events.length], [2, 1234, 1]);
   });

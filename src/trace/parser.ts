@@ -72,7 +72,7 @@ class Tally implements LineTally {
 
 /** Feed it the file from its first byte on, in chunks of any size, then call `finish` once. */
 export class TraceParser {
-  /** How long the input will be; 0: unknown. Room for its events is made at once then, and nothing else depends on it. */
+  /** Length of the input in bytes, to allocate room for its events at once; 0: unknown. The result does not depend on it. */
   expectedBytes = 0;
   readonly #events = new TraceEvents();
   // A broken input could name a new device or task in every line.

@@ -97,11 +97,11 @@ export class PrefixReader {
   time = 0;
   /** A timestamp without a decimal point was met. */
   clockCounts = false;
-  /** Where the fields begin, after `readName`. */
+  /** Offset of the fields, after `readName`. */
   fields = 0;
   /** TASK_CONTEXT, SOFT_INTERRUPT or HARD_INTERRUPT, by the flags. */
   context = 0;
-  /** Where the task's name begins and ends; equal when the line has none. */
+  /** Offsets of the task's name, [begin, end); equal if the line has none. */
   taskFirst = 0;
   taskEnd = 0;
   #column = 0;

@@ -84,7 +84,7 @@ describe("requests from iommu lines alone", () => {
     assert.equal(history(`0 1 ${map(10, 11, 5)}`, `0 900 ${map(11, 12, 9)}`).length, 2);
   });
 
-  test("an unmap of what was mapped before the trace is counted and left out", () => {
+  test("an unmap of a mapping made before the trace is counted and left out", () => {
     const h = history(`0 1 ${unmap(10, 14)}`, `0 2 ${map(10, 11, 5)}`, `0 3 ${unmap(10, 11)}`);
     assert.deepEqual([h.length, h.counts.unmapsOfUnknown], [1, 1]);
   });
@@ -199,7 +199,7 @@ describe("requests of recordings", () => {
     assert.equal(h.counts.partialUnmaps, 1, "the attach test maps two pages and unmaps them one by one");
   });
 
-  test("every operation is of a request, maps come before unmaps, each at most once", () => {
+  test("every operation belongs to a request; a request is mapped before it is unmapped, each at most once", () => {
     for (const name of ["nvme-io-612.txt.gz", "fixtures/linux-6.1.txt", "fixtures/e1000e.txt", "fixtures/vfio.txt"]) {
       const h = recorded(name);
       const state = new Uint8Array(h.length);

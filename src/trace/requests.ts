@@ -32,7 +32,7 @@ export const NEVER = -1;
 
 /** Requests as columns, in the order in which they were mapped. */
 export interface RequestHistory {
-  /** How many requests. */
+  /** Number of requests. */
   readonly length: number;
   /** CPU that mapped. */
   readonly cpu: Int32Array;

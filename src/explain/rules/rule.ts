@@ -8,7 +8,7 @@ import type { Evidence } from "../evidence.ts";
 import type { Group } from "../groups.ts";
 import { statement } from "../statement.ts";
 
-/** How far a conclusion carries: `certain` follows from the lines, `strong` leads and has rivals, `hint` only orders the list. */
+/** Strength of a conclusion: `certain` follows from the lines, `strong` leads and has rivals, `hint` only orders the list. */
 export type Weight = "certain" | "strong" | "hint";
 
 export type Conclusion =
@@ -36,7 +36,7 @@ export interface Rule {
   /** Required contents of the input. */
   readonly needs: string;
   readonly concludes: string;
-  /** How safe that is. */
+  /** Strength of the conclusion. */
   readonly safety: Weight;
   /** Evidence that would refute the conclusion. */
   readonly excludedBy: string;

@@ -8,7 +8,7 @@ const TRACES = 600;
 testVerdicts(FIRST_SEED, TRACES);
 
 describe("traces with a planted fault", () => {
-  test("and with a device that is removed: what is left is a leak, with its number", () => {
+  test("and with a device that is removed: its remaining mappings are leaks, with their number", () => {
     const objections = Array.from({ length: 100 }, (_, at) => FIRST_SEED + at).flatMap((seed) => {
       const wrong = exitObjection(generateExit(seed));
       return wrong === undefined ? [] : [`seed ${seed}: ${wrong}`];

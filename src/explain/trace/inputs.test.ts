@@ -47,7 +47,7 @@ function only({ findings }: Explanation): Finding {
 const said = ({ verdict, certainty, count }: Finding): string => `${verdict} ${certainty} ${count}`;
 const texts = ({ follows }: Finding): string => follows.map(({ text }) => text).join("\n");
 
-describe("who unmapped", () => {
+describe("the unmapping task", () => {
   const end = (...unmap: string[]): Finding => only(explain([HEADER, ...mapped(1), ...unmap, faulted(2.00004)]));
 
   test("is named by the stack behind the unmap line, without the functions of the DMA API", () => {

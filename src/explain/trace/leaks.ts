@@ -195,7 +195,7 @@ function lossText(analysis: TraceAnalysis): Statement[] {
   ];
 }
 
-/** Who made them, by size and caller. */
+/** Origins of leaks, by size and caller. */
 function sizesText(analysis: TraceAnalysis, live: readonly number[], requests: MappingRequests): Statement[] {
   const groups = new Map<string, number[]>();
   for (const request of live) {

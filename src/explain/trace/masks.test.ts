@@ -46,7 +46,7 @@ describe("an address that is wider than the mask of its device", () => {
   });
 
   for (const line of OTHER_LINES) {
-    test(`is not told from the line "${line}"; that no line names the mask is said`, () => {
+    test(`is unknown from the line "${line}", and the answer says that no line names the mask`, () => {
       const finding = faultAt(HIGH, [line]) as Finding;
       assert.equal(said(finding), "not-mapped certain");
       assert.ok(
@@ -80,7 +80,7 @@ describe("an address that is wider than the mask of its device", () => {
   });
 });
 
-test("what was free when a mapping failed is counted below the mask that the log names", () => {
+test("free space at a failed mapping is counted below the mask that the log names", () => {
   const trace = new TraceText().add(100, DEVICE).dmaMap(1_000_000, DEVICE, 0x10_0000, 4096, "FROM_DEVICE");
   const failed = `dma_map_page: ${DEVICE} dir=FROM_DEVICE dma_addr=ffffffffffffffff size=4194304 phys_addr=70000000 attrs=`;
   trace.event(2_000_000, failed);

@@ -189,7 +189,7 @@ function endedAnswer(it: Case, life: number, own: readonly number[], limit: Weig
   });
 }
 
-/** Who unmapped: a stack says it; the task does, unless it was interrupted. */
+/** The code that unmapped: from a stack; else the task, unless it was interrupted. */
 function addFreedBy(it: Case, row: number, builder: AnswerBuilder): void {
   const { events, stacks } = it.analysis.trace;
   const stack = stacks[events.stack[row] as number];

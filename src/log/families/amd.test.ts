@@ -96,7 +96,7 @@ describe("page faults of AMD's IOMMU as pasted, and their flags", () => {
     );
   });
 
-  it("reads what the flags say", () => {
+  it("decodes the flags", () => {
     const cause = (flags: string): unknown => {
       const fact = only(
         `AMD-Vi: Event logged [IO_PAGE_FAULT device=0a:00.0 domain=0x001d address=0x1000 flags=${flags}]`,
@@ -115,7 +115,7 @@ describe("page faults of AMD's IOMMU as pasted, and their flags", () => {
     ]);
   });
 
-  it("takes a request with flag 8 as an interrupt, whatever its address is", () => {
+  it("reads a request with flag 8 as an interrupt, for any address", () => {
     const text = "AMD-Vi: Event logged [IO_PAGE_FAULT device=0a:00.0 domain=0x0000 address=0xfdf8000080 flags=0x0008]";
     assert.deepEqual(factsOf(text), [
       {

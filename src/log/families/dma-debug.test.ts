@@ -107,7 +107,7 @@ DMA-API: i3c mipi-i3c-hci.0: device driver tries to free DMA memory it has not a
   ]);
 });
 
-test("a WARNING alone is a fact of what its function checks", () => {
+test("a WARNING alone gives the misuse that its function checks", () => {
   const text = "WARNING: CPU: 1 PID: 2873 at kernel/dma/debug.c:1009 check_unmap+0x4f8/0x960";
   assert.deepEqual(only(text), {
     kind: "misuse",
@@ -140,7 +140,7 @@ DMA-API: debugging out of memory - disabling`;
   ]);
 });
 
-test("what DMA-API debug says of itself is no misuse", () => {
+test("messages of DMA-API debug about itself are no misuse", () => {
   const facts = factsOf(`DMA-API: preallocated 65536 debug entries
 DMA-API: debugging enabled by kernel config
 DMA-API: driver filter enabled for driver [e1000e]`);

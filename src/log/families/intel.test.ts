@@ -73,7 +73,7 @@ describe("faults of VT-d in two lines", () => {
 });
 
 describe("faults of VT-d in one line", () => {
-  it("takes PASID ffffffff and NO_PASID as none, and keeps others", () => {
+  it("reads PASID ffffffff and NO_PASID as no PASID, and keeps others", () => {
     const line = (pasid: string): string =>
       `DMAR: [DMA Read${pasid}] Request device [0000:95:00.0] fault addr 0x1187a9000 [fault reason 0x71] SM: Present bit in first-level paging entry is clear`;
     assert.deepEqual(only(line(" PASID 0x5")), {
@@ -248,12 +248,12 @@ describe("the invalidation queue of VT-d", () => {
     assert.equal(factsOf(`${text}\n${text.replaceAll("2403.", "2404.")}`).length, 2);
   });
 
-  it("takes a source id of 0 as not recorded", () => {
+  it("reads a source id of 0 as not recorded", () => {
     const [fact] = factsOf("DMAR: VT-d detected Invalidation Time-out Error: SID 0");
     assert.deepEqual(fact?.kind === "invalidation-timeout" && [fact.device, fact.silent], [undefined, "device"]);
   });
 
-  it("takes registers of all ones as an IOMMU that does not answer", () => {
+  it("reads registers of all ones as an IOMMU that does not answer", () => {
     const text = [
       "DMAR: VT-d detected Invalidation Queue Error: Reason f",
       "DMAR: VT-d detected Invalidation Time-out Error: SID ffff",

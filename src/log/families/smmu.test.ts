@@ -88,7 +88,7 @@ test("other orders and owners of the line: Xen, qcom_iommu, Qualcomm's kernels, 
   });
 });
 
-test("the registers beside a fault are the same fact, with what software's table says", () => {
+test("the registers beside a fault belong to the same fact, with the entry of the table in memory", () => {
   const text = `arm-smmu 15000000.iommu: Unhandled context fault: fsr=0x402, iova=0x1000, fsynr=0x11, cbfrsynra=0x19c3, cb=4
 arm-smmu 15000000.iommu: FSR    = 00000402 [Format=2 TF], SID=0x19c3
 arm-smmu 15000000.iommu: FSYNR0 = 00000011 [S1CBNDX=0 WNR PLVL=1]
@@ -179,7 +179,7 @@ arm-smmu 64000000.mmu:     GFSR 0x00000002, GFSYNR0 0x00000002, GFSYNR1 0x000020
   ]);
 });
 
-test("an unexpected global fault: its registers tell the stream and what was lost", () => {
+test("an unexpected global fault: its registers name the stream and the losses", () => {
   const text = `arm-smmu 3da0000.iommu: Unexpected global fault, this could be serious
 arm-smmu 3da0000.iommu: \tGFSR 0x80000002, GFSYNR0 0x00000000, GFSYNR1 0x00000429, GFSYNR2 0x00000000`;
   const fault = {

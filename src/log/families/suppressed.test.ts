@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { factsOf, linesOf } from "../facts-of.model.ts";
 
 describe("messages that were not printed", () => {
-  it("counts what a rate limit of IOMMU code took", () => {
+  it("counts messages suppressed by a rate limit of IOMMU code", () => {
     const lines = [
       "dmar_fault: 893 callbacks suppressed",
       "amd_iommu_report_page_fault: 12 callbacks suppressed",
@@ -22,12 +22,12 @@ describe("messages that were not printed", () => {
     assert.deepEqual(factsOf(lines.join("\n")), losses);
   });
 
-  it("does not count what other functions' limits took", () => {
+  it("does not count messages suppressed by limits of other functions", () => {
     const lines = ["kauditd_printk_skb: 12 callbacks suppressed", "net_ratelimit: 3 callbacks suppressed"];
     assert.deepEqual(factsOf(lines.join("\n")), []);
   });
 
-  it("counts what limits of the whole log took", () => {
+  it("counts messages suppressed by limits of the whole log", () => {
     const lines = [
       "printk: 415 messages suppressed.",
       "** 132 printk messages dropped **",
