@@ -1,6 +1,34 @@
 /**
  * `iova/platform`: platforms, the machines they run on, and the contracts between these and the generic table. For programs that run a
- * platform, and for new platforms and machines.
+ * platform on a machine, and for authors of new platforms, machines and entry formats.
+ *
+ * - `boardNamed` makes a machine with a platform in one call; `attachBoard` attaches other threads.
+ * - `SoftwareMachine`, `PaprHypervisor`, `Sun4vHypervisor` and `LdcHypervisor` are machines in software; `PhysicalMemory` and
+ *   `PhysicalPages` are their memory.
+ * - `LinearPlatform`, `PowernvPlatform`, `PseriesPlatform`, `Sun4uPlatform`, `Sun4vPlatform` and `LdcPlatform` are platforms. A new one
+ *   extends `TablePlatform`.
+ * - `Machine`, `Memory`, `Registers`, `TableOps`, `MappingTable` and `EntryFormat` are the contracts. `iova/testing` tests implementations.
+ * - `PinnedMemory` and `PinnedTable` are for memory of user processes.
+ *
+ * @example
+ * ```ts
+ * import { DEVICE_WRITES, DmaDevice, orThrow } from "iova";
+ * import { boardNamed } from "iova/platform";
+ *
+ * const board = boardNamed("powernv").create({ memoryBytes: 2 ** 24, devices: ["nvme0"] });
+ * const driver = new DmaDevice(board.table);
+ * const buffer = orThrow(driver.map(0x5000n, 4096, DEVICE_WRITES));
+ * const nvme = board.machine.device("nvme0");
+ * console.log("the device writes:", nvme.dmaWrite(buffer.iova, Uint8Array.of(1, 2, 3)));
+ *
+ * driver.unmap(buffer);
+ * console.log("and after the unmap:", nvme.dmaWrite(buffer.iova, Uint8Array.of(4)), board.takeFaults()[0]?.reason);
+ * board.close();
+ * ```
+ * ```text output
+ * the device writes: true
+ * and after the unmap: false not-mapped
+ * ```
  *
  * @module
  */

@@ -34,7 +34,7 @@ export function sun4vAttributesOf(access: EntryAccess): number {
   return READ | write | ((access & WEAKLY_ORDERED) === 0 ? 0 : RELAXED);
 }
 
-/** What a device may do with a mapping of these attributes; 0 when it has neither READ nor WRITE. */
+/** Access that a mapping of these attributes gives a device; 0 if it has neither READ nor WRITE. */
 export function sun4vAccessOf(attributes: number): 0 | Access {
   return (attributes & (READ | WRITE)) as 0 | Access;
 }

@@ -105,7 +105,7 @@ function inTable(first: number, count: number, entries: number): boolean {
   return first >= 0 && count >= 1 && first + count <= entries;
 }
 
-/** Throws InvalidArgumentError unless a table of so many entries fits into memory at this address. */
+/** Throws InvalidArgumentError unless a table of `entries` entries fits into memory at this address. */
 function checkTablePlace(memory: Memory, entries: number, tableAddress: number): void {
   checkInteger("entries of the table", entries, 1, MAX_ENTRIES);
   const last = memory.bytes - entries * ENTRY_BYTES;

@@ -47,7 +47,7 @@ export interface QemuCommand extends QemuPatience {
   readonly firmware: Uint8Array;
 }
 
-/** What other threads need to use it: numbers of open files of this process, and the shared words. Structured-cloneable. */
+/** Parameters by which other threads use a QEMU: numbers of open files of this process, and the shared words. Structured-cloneable. */
 export interface QemuHandle {
   readonly state: SharedBuffer;
   /** The FIFO of commands, that of replies, and the log that QEMU appends to. */

@@ -151,7 +151,7 @@ function walk(memory: SharedWords, at: number, decoder: EntryDecoder, pageShift:
   }
 }
 
-/** What `locate` found instead of an entry's address. */
+/** Results of `locate` that are not an entry's address. */
 const NO_LEVEL = -1;
 export const BAD_LEVEL = -2;
 const INNER_PAGE_SHIFT = 12;

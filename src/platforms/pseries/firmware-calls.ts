@@ -25,7 +25,7 @@ const CREATE_RESULTS = 3;
 const STATUS_OF_CREATE = 8;
 const CREATE_BYTES: number = 4 * (STATUS_OF_CREATE + 1 + CREATE_RESULTS);
 
-/** What the firmware can still create. */
+/** Answer of the query service: dynamic windows that the firmware can still create. */
 export interface WindowQuery {
   readonly windowsLeft: number;
   /** The largest window, in TCEs. */
@@ -98,7 +98,7 @@ export class FirmwareCalls {
     return failureIn(this.#call(this.#properties.eeh?.setOption, [...this.#endpoint(), EEH_ENABLE], 0));
   }
 
-  /** One of RESET_STATE_…, or a failure. */
+  /** State of the PE, a RESET_STATE_… value, or a failure. */
   resetState(): number | Failure {
     const answer = this.#call(this.#properties.eeh?.readState, this.#endpoint(), 3);
     return typeof answer === "string" ? answer : (answer[0] as number);

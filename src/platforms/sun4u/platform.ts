@@ -266,7 +266,7 @@ function recoveringContexts(contexts: StreamingContexts | undefined, ops: Sun4uO
   };
 }
 
-/** What all threads of a platform share besides the generic table. */
+/** Parameters that all threads of a platform share, besides the generic table. */
 interface SharedParameters {
   readonly tableAddress: number;
   readonly dummyAddress: number;

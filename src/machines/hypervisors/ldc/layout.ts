@@ -53,7 +53,7 @@ export const SLOT = {
   words: 8,
 } as const;
 
-/** Offsets and sizes in words, for a hypervisor with so many threads. */
+/** Offsets and sizes in words, for a hypervisor with `threads` threads. */
 export interface Layout {
   readonly threads: number;
   readonly busyMilliseconds: number;
