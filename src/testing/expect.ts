@@ -1,4 +1,4 @@
-/** How conformance suites object: with an InvariantError that says what was found. They need no test runner's assertions. */
+/** Assertions of the conformance suites. They throw InvariantError, so that the suites need no test runner. */
 import { InvariantError } from "../units/errors.ts";
 
 /** Throws InvariantError with `message()` unless `holds`. */

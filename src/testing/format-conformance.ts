@@ -1,11 +1,8 @@
 /**
- * What every format of table entries must keep, as cases that any test runner can run:
+ * The conformance suite of formats: requirements of every format of table entries, as cases that any test runner can run.
  *
- *     for (const { name, run } of formatConformance(format, oracle)) test(name, run);
- *
- * The judge is `oracle.entryBits`: the entry as one 64-bit number, in bigint arithmetic straight from the platform's manual.
- * It is slow and short, and shares nothing with the format it judges. The examples are bytes written down by hand, so that
- * a misread manual does not judge itself.
+ * The oracle is `entryBits`: the entry as one 64-bit number, in bigint arithmetic straight from the platform's manual. It is slow and short, and
+ * shares no code with the format. The examples are bytes written by hand, which also detect a misread manual.
  */
 import { ENTRY_BYTES, ENTRY_WORDS, type EntryFormat } from "../formats/contract.ts";
 import type { EntryValue } from "../table/contract.ts";
@@ -24,15 +21,15 @@ export interface FormatExample {
   readonly bytes: readonly number[];
 }
 
-/** The judge of a format: a second description of its entries, from the platform's manual. */
+/** A second description of a format's entries, from the platform's manual. */
 export interface FormatOracle {
   /** Byte order of entries in memory. */
   readonly byteOrder: "big" | "little";
-  /** The entry that the manual asks for. */
+  /** The entry of a page, as a number of 64 bits. `pageShift`: log2 of the IO page size in bytes. */
   entryBits(page: bigint, access: Access, pageShift: bigint): bigint;
-  /** Entries that were written down by hand. */
+  /** Entries written by hand; at least one. */
   readonly examples: readonly FormatExample[];
-  /** Where the random pages begin; it stands in the case's name. Default: from the clock. */
+  /** Seed of the random pages; the case's name has it. Default: from the clock. */
   readonly seed?: number;
   /** Random pages for each page size. Default 20,000. */
   readonly rounds?: number;
@@ -40,19 +37,37 @@ export interface FormatOracle {
 
 /** A case that any test runner can run. */
 export interface ConformanceCase {
-  /** The case as a sentence, behind the name of the format or board. */
+  /** Name of the format or board, and a sentence. */
   readonly name: string;
-  /** Throws InvariantError with the numbers when the law is broken. */
+  /** Runs the case. Throws InvariantError with the values found if it fails. */
   run(): void;
 }
 
 const ACCESSES: readonly Access[] = [1, 2, 3];
 /** Pages below this, and as many below the largest, are tried exhaustively. */
 const EXHAUSTIVE_PAGES = 4096;
-/** What no format writes by chance: shows which words were touched. */
+/** Value of untouched words, which no format writes by chance. */
 const UNTOUCHED = 0xdeadbeef;
 
-/** The cases for one format. */
+/**
+ * The cases for one format. Each `run` throws InvariantError, with the values found, if the format fails it.
+ *
+ * @example
+ * The format of pseries against its description in PAPR. In tests use your runner: `test(name, run)`.
+ *
+ * ```ts
+ * import { pseriesTce } from "iova/platform";
+ * import { type FormatOracle, formatConformance } from "iova/testing";
+ *
+ * const oracle: FormatOracle = {
+ *   byteOrder: "big",
+ *   entryBits: (page, access, pageShift) => (page << pageShift) | (access === 1 ? 1n : 3n), // writes imply reads
+ *   examples: [{ pageShift: 12, page: 0x1234_5678, access: 3, bytes: [0, 0, 1, 0x23, 0x45, 0x67, 0x80, 3] }],
+ *   rounds: 200,
+ * };
+ * for (const { run } of formatConformance(pseriesTce, oracle)) run();
+ * ```
+ */
 export function formatConformance(format: EntryFormat, oracle: FormatOracle): readonly ConformanceCase[] {
   const seed = oracle.seed ?? Date.now() % 2 ** 31;
   const each = (name: string, run: (pageShift: number) => void): ConformanceCase => ({
@@ -127,7 +142,7 @@ function checkEntry(
   );
 }
 
-/** A run of entries is that of its pages, one after the other, and ends where it should. */
+/** Checks that a run of entries equals the entries of its pages, and that no further word is written. */
 function checkRuns(format: EntryFormat, pageShift: number): void {
   const largest = format.largestPage(pageShift);
   const single = new Uint32Array(ENTRY_WORDS);
@@ -210,7 +225,7 @@ function generator(seed: number): () => number {
   return () => (next() * 2 ** 21 + (next() >>> 11)) / 2 ** 53;
 }
 
-/** The law that the order of stores relies on. */
+/** Checks that an entry without its valid word is empty: the order of stores relies on it. */
 function checkValidWord(format: EntryFormat, pageShift: number): void {
   const words = new Uint32Array(ENTRY_WORDS);
   for (const page of [0, 1, 12345, format.largestPage(pageShift)]) {

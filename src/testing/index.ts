@@ -1,5 +1,18 @@
 /**
- * `iova/testing`: what tests of formats, platforms and machines made elsewhere start from.
+ * For authors of formats, platforms and machines: conformance suites whose cases any test runner can run.
+ *
+ * | function | cases for |
+ * | --- | --- |
+ * | `formatConformance` | a format of table entries, against a description from its manual |
+ * | `boardConformance` | a platform on a machine (`BoardKind`), with one setting |
+ * | `cellsOf` | settings of `boardConformance` that cover all page sizes, levels and pairs of options |
+ *
+ * ```ts
+ * import { boardConformance, boardNamed, PLAIN } from "iova/testing";
+ *
+ * const setting = { ...PLAIN, pageShift: 12, levels: 1 };
+ * for (const { run } of boardConformance(boardNamed("linear-tce"), setting)) run(); // throws if the board fails a case
+ * ```
  *
  * @module
  */

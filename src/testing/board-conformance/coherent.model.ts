@@ -49,7 +49,7 @@ class InMemoryCoherent {
   }
 }
 
-/** Of all operations the two that the cases use. */
+/** Coherent memory with this bug; it has only those DMA operations that the cases use. */
 export const coherentWith =
   (bug: CoherentBug) =>
   (board: Board, table: MappingTable): DmaOperations =>

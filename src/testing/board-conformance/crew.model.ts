@@ -9,7 +9,7 @@ import { Rig } from "./rig.ts";
 import { type BoardSetting, PLAIN } from "./setting.ts";
 
 export const DRIVERS = 2;
-/** What is in a dead driver's memory: no driver writes it. */
+/** Content of a dead driver's memory. No driver writes this byte. */
 const SECRET = 0xfe;
 export const PATIENCE_MS = 60_000;
 

@@ -8,7 +8,7 @@ import { DmaDevice } from "../../dma/device.ts";
 import { ScatterList } from "../../dma/scatter-list.ts";
 import type { Board, BoardHandle } from "../../machines/board.ts";
 
-/** What a driver is sent. */
+/** Parameters of a driver. */
 export interface DriverPart {
   readonly handle: BoardHandle;
   /** Int32: a word of COMMAND for all, then REPORT.words for each driver. */
@@ -17,15 +17,15 @@ export interface DriverPart {
   /** Physical address of its memory: PIECES pieces, `stride` bytes apart. */
   readonly address: number;
   readonly stride: number;
-  /** Differs for each driver that ever was. */
+  /** Number of the driver, not used twice. */
   readonly tag: number;
-  /** Are a device's writes in memory once unmap has returned? Not in lazy mode. */
+  /** True if a device's writes are in memory when unmap returns: not in lazy mode. */
   readonly strict: boolean;
   /** The bug that is planted: invalidations that do nothing. */
   readonly forgetsToInvalidate: boolean;
 }
 
-/** What all are told. */
+/** Commands to all drivers. */
 export const COMMAND = { go: 0, stop: 1, rest: 2 } as const;
 
 /** Words of a driver's report, from `1 + driver * words` on. Threads are one more than their number; 0: not attached yet. */
@@ -61,7 +61,7 @@ export class Driver {
     this.#set(REPORT.thread, board.crew.thread + 1);
   }
 
-  /** Until it is told to stop. */
+  /** Runs until COMMAND.stop. */
   run(): void {
     for (let told = this.#told(); told !== COMMAND.stop; told = this.#told()) {
       if (told === COMMAND.rest) this.#rest();

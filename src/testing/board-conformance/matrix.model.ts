@@ -6,19 +6,19 @@ import { type CellCount, cellsOf, type MatrixCell, matrixText } from "./matrix.t
 import { sizeText } from "./setting.ts";
 import { type BoardConformanceOptions, boardConformance } from "./suite.ts";
 
-/** Is the machine one that is started, like a QEMU, and so too slow for a fast test? Its board's name says where it runs. */
+/** True if the machine is a process to start, such as a QEMU, and so too slow for a fast test. The name of its board has an "@". */
 export function isStarted({ name }: BoardKind): boolean {
   return name.includes("@");
 }
 
 export interface MatrixOptions extends BoardConformanceOptions {
-  /** Can the kind's machine be had? If not, it has skipped the test, and said why. Default: always. */
+  /** Returns true if the kind's machine is available; otherwise it skips the test with a reason. Default: true. */
   readonly isThere?: (t: TestContext, kind: BoardKind) => boolean;
-  /** What of a kind runs. Default `cellsOf`. */
+  /** Cells of a kind to run. Default `cellsOf`. */
   readonly cells?: (kind: BoardKind) => readonly MatrixCell[];
 }
 
-/** A test for each cell of each kind. What ran is in the answer once the tests are done. */
+/** Defines a test for each cell of each kind. The result has the cases that ran, once the tests are done. */
 export function testMatrix(kinds: readonly BoardKind[], options: MatrixOptions): readonly CellCount[] {
   const { cells = cellsOf, ...others } = options;
   const counts: CellCount[] = [];

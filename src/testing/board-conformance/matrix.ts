@@ -23,7 +23,7 @@ export interface MatrixCell {
   readonly settings: readonly BoardSetting[];
 }
 
-/** The counts of the cases that ran in a cell. */
+/** A cell, and the cases that ran in it. */
 export interface CellCount {
   /** The cell. */
   readonly cell: MatrixCell;
@@ -31,7 +31,7 @@ export interface CellCount {
   readonly cases: readonly BoardConformanceCase[];
 }
 
-/** The cells of a kind. Every one has at least one setting. */
+/** Cells of a kind: each page size with each number of levels. Each cell has at least one setting. */
 export function cellsOf(kind: BoardKind): readonly MatrixCell[] {
   const all = kind.pageShifts.flatMap((pageShift) =>
     levelsOf(kind, pageShift).map((levels) => ({ levels, pageShift })),
@@ -93,8 +93,8 @@ const HEADS: Readonly<Record<Behaviour, string>> = {
 };
 
 /**
- * The table that `npm test` prints, for people who see it for the first time: how many cases ran in each cell, what is full and what is
- * pairwise, and what was left out and why.
+ * The matrix as text: the number of cases that ran in each cell, which options are combined fully and which pairwise, and the cases that do not apply,
+ * with reasons.
  */
 export function matrixText(counts: readonly CellCount[]): string {
   const behaviours = Object.keys(HEADS) as Behaviour[];

@@ -81,7 +81,7 @@ function withDummyPage(board: Board): void {
   board.takeFaults = () => kept.splice(0);
 }
 
-/** What a device writes comes to memory when the entries are invalidated, not before; coherent entries are not streamed. */
+/** A device's writes reach memory when the entries are invalidated, not before; coherent entries are not streamed. */
 const streaming = (plant?: (board: Board) => void): BoardKind => decorated({ name: "streaming" }, withStreaming, plant);
 
 function withStreaming(board: Board): void {

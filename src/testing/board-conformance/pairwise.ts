@@ -2,8 +2,7 @@
  * Pairwise rows: few combinations of many options in which every two values of two options meet at least once. Bugs that need
  * three options at a time are rarer by far than those that need one or two, and all combinations would be thousands.
  *
- * Greedy: each row starts from a pair that has not met yet, and takes, option by option, the value that makes the most new pairs
- * with what is in the row already. The same options give the same rows.
+ * Greedy: each row starts from a missing pair, and takes, option by option, the value that makes the most new pairs with the values in the row.
  */
 
 /** The options by name, each with its values (at least one). */
@@ -11,7 +10,7 @@ export type Choices = Readonly<Record<string, readonly unknown[]>>;
 /** One value of each option. */
 export type Row<C extends Choices> = { readonly [Name in keyof C]: C[Name][number] };
 
-/** Rows in which all pairs of values of different options occur. */
+/** Few rows in which all pairs of values of different options occur. The same options give the same rows. */
 export function pairwise<C extends Choices>(choices: C): Row<C>[] {
   const names = Object.keys(choices);
   const counts = names.map((name) => (choices[name] as readonly unknown[]).length);
@@ -29,7 +28,7 @@ export function pairwise<C extends Choices>(choices: C): Row<C>[] {
   });
 }
 
-/** How many pairs of values of different options there are. */
+/** Number of pairs of values of different options. */
 export function pairCount(choices: Choices): number {
   return pairsOf(Object.values(choices).map((values) => values.length)).size;
 }

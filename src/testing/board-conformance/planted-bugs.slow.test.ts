@@ -27,7 +27,7 @@ function planted(kind: BoardKind, plant: (board: Board) => void): BoardKind {
   };
 }
 
-/** What the cases that fail say, by their names without the setting. */
+/** Messages of the failing cases, by their names without the setting. */
 function failures(
   kind: BoardKind,
   setting: BoardSetting,

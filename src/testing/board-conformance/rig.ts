@@ -1,9 +1,9 @@
 /**
- * What the cases of the conformance suite work with: a board with one or two views, a driver's device on each, and a DMA master
- * that shows what is mapped by what really moves.
+ * The rig of a case of the conformance suite: a board with one or two views, a driver's device on each, and a DMA master that checks mappings by
+ * moving bytes.
  *
- * All of it keeps the DMA API's law of ownership, so that it holds on boards with streaming caches too: memory is written before
- * it is mapped; what a device has written is looked at after it is unmapped.
+ * The rig keeps the DMA API's rules of ownership, so that it works on boards with streaming caches too: memory is written before it is mapped, and
+ * read after it is unmapped.
  */
 
 import type { CoherentMemory, DmaOperations, Mapping } from "../../dma/contract.ts";
@@ -20,21 +20,21 @@ import type { Access } from "../../units/numbers.ts";
 import { expect } from "../expect.ts";
 import { type BoardSetting, boardOptions, deviceLimits, hasSeveralPages, threadsOf } from "./setting.ts";
 
-/** Bytes that are looked at in one place: the start, the end, and each side of a border of two pages. */
+/** Bytes that are compared in one place: at the start, at the end, and at each side of a page border. */
 const SAMPLE_BYTES = 32;
-/** Where memory is used from on. What lies below belongs to the machine's firmware on some. */
+/** First address that cases use. On some machines the memory below belongs to the firmware. */
 const FIRST_ADDRESS = 2 ** 16;
-/** What a device writes differs in every byte from what is in memory. */
+/** XORed to the content of memory to get a device's writes: they differ in every byte. */
 const MARK = 0xa5;
 
-/** Makes the DMA operations of a device on this board: what the coherent cases need. */
+/** Makes the DMA operations of a device on this board, for the coherent cases. `table`: the board's table, or one around it. */
 export type OperationsOf = (board: Board, table: MappingTable) => DmaOperations;
 
 /** Coherent memory comes from here on: a few IO pages, each of which is zeroed whole whenever it is taken, or some of 4 KiB. */
 const COHERENT_ADDRESS = 2 ** 21;
 const COHERENT_PAGES = 6;
 const LEAST_COHERENT_BYTES = 2 ** 20;
-/** So much of each page is looked at. */
+/** Bytes of each page that are checked. */
 const SOILED_BYTES = 2 ** 14;
 
 /** A device as drivers have it, with pages of its own for coherent memory, which held something before. */
@@ -48,7 +48,7 @@ const coherentDevice: OperationsOf = (board, table) => {
   return new DmaDevice(table, {}, { memory, coherentPages: PhysicalPages.create({ address, bytes }) });
 };
 
-/** A piece of a mapping that is looked at: bytes from its start on. */
+/** A piece of a mapping that is compared: offset from its start, and length. */
 interface Sample {
   readonly offset: number;
   readonly bytes: number;
@@ -63,7 +63,7 @@ export class Rig {
   /** The creator's view first. */
   readonly views: readonly Board[];
   readonly pageBytes: number;
-  /** Do addresses of different indices lie in different pages? */
+  /** True if addresses of different indices lie in different pages. */
   readonly severalPages: boolean;
   readonly master: DmaMaster;
   readonly operations: OperationsOf;
@@ -390,12 +390,12 @@ export function expectCoherent(result: CoherentMemory | Failure, bytes: number):
   return result;
 }
 
-/** Bytes that tell where in memory they stand. */
+/** Content of memory, computed from its address. */
 export function content(address: number, bytes: number): Uint8Array {
   return Uint8Array.from({ length: bytes }, (_, i) => Math.imul(address + i + 1, 0x9e3779b1) >>> 24);
 }
 
-/** What a device writes there: no byte is the one of `content`. */
+/** Bytes that a device writes there: each differs from that of `content`. */
 export function marks(address: number, bytes: number): Uint8Array {
   return content(address, bytes).map((byte) => byte ^ MARK);
 }

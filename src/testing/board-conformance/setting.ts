@@ -1,12 +1,12 @@
 /**
- * What a board is tried with: one choice of page size and levels, of the table's geometry, cache and mode, of threads, and of the
- * device's limits. `boardOptions` and `deviceLimits` say what a choice comes down to for a page size.
+ * Settings of a board: page size and levels, the table's geometry, cache and mode, threads, and the device's limits. `boardOptions` and
+ * `deviceLimits` convert a setting to options.
  */
 import type { DeviceLimits } from "../../dma/limits.ts";
 import type { BoardKind, BoardOptions } from "../../machines/board.ts";
 import type { DmaWindow } from "../../units/numbers.ts";
 
-/** What is tried pairwise: every two values of two options meet on every kind of board. */
+/** Options of the matrix, with their values. Every two values of two options are combined in some setting of each kind of board. */
 export const CHOICES = {
   /** Pools of the allocator; "large pool": 2, and option `largePool`. */
   pools: [1, 2, 16, "large pool"],
@@ -29,12 +29,13 @@ export const CHOICES = {
 /** One value of each of CHOICES. */
 export type Choice = { readonly [Name in keyof typeof CHOICES]: (typeof CHOICES)[Name][number] };
 
+/** A setting of the conformance suite: page size, levels and one value of each of CHOICES. */
 export interface BoardSetting extends Choice {
   /** IO page size as log2 of bytes: one of the kind's. */
   readonly pageShift: number;
   /** Levels of the table: one of the kind's. */
   readonly levels: number;
-  /** Physical memory in bytes. Default: what `memoryFor` says. */
+  /** Physical memory in bytes. Default: a dozen pages and 4 MiB, at least 8 MiB; for pages above 16 MiB one page and 8 MiB. */
   readonly memoryBytes?: number;
 }
 
@@ -50,25 +51,25 @@ export const PLAIN: Choice = {
   limits: "none",
 };
 
-/** Above this memory holds no two pages: what is tried lies in page 0, which is then all of memory. */
+/** Above this page size memory does not hold two pages: cases use page 0, which is larger than memory. */
 const LAST_SHIFT_WITH_PAGES = 24;
 const MIB = 2 ** 20;
 
-/** Can memory hold several pages of this size? */
+/** True if memory holds several pages of this size. */
 export function hasSeveralPages(pageShift: number): boolean {
   return pageShift <= LAST_SHIFT_WITH_PAGES;
 }
 
-/** Up to here memory holds one page whole, which costs only what is touched: hypervisors refuse a page that memory ends in. */
+/** Up to this page size memory holds one whole page: hypervisors refuse a page that is larger than memory. Untouched bytes cost nothing. */
 const LAST_SHIFT_WITH_ONE_PAGE = 28;
 
-/** So much that a dozen pages, or one, are left beside the tables; at least 8 MiB. */
+/** Default size of memory in bytes: a dozen pages, or one, beside the tables; at least 8 MiB. */
 function memoryFor(pageShift: number): number {
   if (hasSeveralPages(pageShift)) return Math.max(8 * MIB, 12 * 2 ** pageShift + 4 * MIB);
   return pageShift <= LAST_SHIFT_WITH_ONE_PAGE ? 2 ** pageShift + 8 * MIB : 8 * MIB;
 }
 
-/** Threads that the board will have: what was chosen, or what the kind can have. */
+/** Threads of the board: those of the setting, at most those of the kind. */
 export function threadsOf(kind: BoardKind, setting: BoardSetting): number {
   return Math.min(setting.threads, kind.maxThreads ?? setting.threads);
 }
@@ -84,7 +85,7 @@ export function boardOptions(kind: BoardKind, setting: BoardSetting): BoardOptio
     pageShift,
     levels,
     entries,
-    // Some to spare: cases attach views of their own.
+    // More than the setting's: cases attach views of their own.
     threads: Math.min(6, kind.maxThreads ?? 6),
     table: {
       ...(pools === "large pool" ? { pools: 2, largePool: true } : { pools }),
@@ -97,7 +98,7 @@ export function boardOptions(kind: BoardKind, setting: BoardSetting): BoardOptio
 
 /** The limits of the device that maps through this window. */
 export function deviceLimits(setting: BoardSetting, window: DmaWindow): DeviceLimits {
-  // Small enough to bite where all that is mapped lies in one page.
+  // Small enough to matter if all mappings lie in one page.
   const unit = hasSeveralPages(setting.pageShift) ? 2 ** setting.pageShift : 4096;
   switch (setting.limits) {
     case "short segments":
@@ -114,7 +115,7 @@ export function deviceLimits(setting: BoardSetting, window: DmaWindow): DeviceLi
   }
 }
 
-/** "4 KiB": a page size for people. */
+/** A page size as text, such as "4 KiB". */
 export function sizeText(pageShift: number): string {
   const units = ["B", "KiB", "MiB", "GiB"];
   const unit = Math.floor(pageShift / 10);

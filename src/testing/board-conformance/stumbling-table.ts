@@ -1,7 +1,6 @@
 /**
- * A table that stumbles: chosen calls of `allocate`, `set` and `publish` fail, and the others do what they do on a board. Beside it
- * runs a wild device, which reads each entry as soon as it is written, before the mapping is complete: translations that the IOTLB has then
- * must be invalidated when the mapping is undone.
+ * A table in which chosen calls of `allocate`, `set` and `publish` fail; other calls go to the board's table. A wild device reads each entry as
+ * soon as it is written, before the mapping is complete: its translations in the IOTLB must be invalidated when the mapping is undone.
  */
 import type { AreaConstraints } from "../../allocator/constraints.ts";
 import type { EntryValue, MappingTable } from "../../table/contract.ts";
@@ -12,12 +11,12 @@ import type { EntryAccess } from "../../units/numbers.ts";
 import { expect } from "../expect.ts";
 import type { Rig } from "./rig.ts";
 
-/** Which calls fail: the first is 1. */
+/** Numbers of the failing calls; the first call is 1. */
 export interface Stumble {
   readonly allocate?: readonly number[];
-  /** Of `set` and `setCoherent` together. */
+  /** Calls of `set`, `setPages` and `setCoherent` are counted together. */
   readonly set?: number;
-  /** What is written by then stays in the table until it is abandoned. */
+  /** Entries written before stay in the table until they are abandoned. */
   readonly publish?: number;
 }
 
@@ -73,17 +72,17 @@ export class StumblingTable extends ForwardingTable {
   }
 }
 
-/** Of the calls of one kind, the n-th alone fails. */
+/** Fails call number `call` of one kind, and no other. */
 function onlyCall(what: string, call: number): FailureSchedule {
   return new FailureSchedule(what, { after: call - 1, times: 1 });
 }
 
-/** Counts a call in all of them: does one make it fail? */
+/** Counts a call in all schedules. True if one of them makes it fail. */
 function isDue(schedules: readonly FailureSchedule[]): boolean {
   return schedules.filter((schedule) => schedule.next()).length > 0;
 }
 
-/** What of one mapping can fail. */
+/** Steps of a mapping that can fail. */
 export const EACH_STEP: readonly Stumble[] = [{ allocate: [1] }, { set: 1 }, { publish: 1 }];
 
 /** A table over the board's whose wild device has read every entry that was written. */

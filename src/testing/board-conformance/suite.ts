@@ -1,11 +1,8 @@
 /**
- * The conformance suite of boards: what every platform on every machine must do, as cases that any test runner can run.
+ * The conformance suite of boards: requirements of every platform on every machine, as cases that any test runner can run.
  *
- *     for (const { name, run } of boardConformance(kind, { ...PLAIN, pageShift: 12, levels: 1 })) test(name, run);
- *
- * The judge is the device: what its DMA brings through the machine's walk of the real bits in memory, and what it does not bring.
- * Beside it stand `TableOps.get` over the whole table, and what the allocator counts. A case leaves nothing behind, which is
- * checked after each: no mapping, no entry, nothing taken, no fault.
+ * Cases check mappings by a device's DMA, which the machine translates with the entries in memory; by `TableOps.get` over the whole table; and by
+ * the counts of the allocator. After each case no mapping, no entry and no fault may be left, and no entry may be taken.
  */
 import type { BoardKind } from "../../machines/board.ts";
 import { checkKeys } from "../../units/keys.ts";
@@ -25,7 +22,7 @@ import { type Behaviour, type BoardCase, lacks } from "./case.ts";
 import { type OperationsOf, Rig } from "./rig.ts";
 import { type BoardSetting, settingText } from "./setting.ts";
 
-/** All cases there are, in the order in which it is best to read what fails. */
+/** All cases, in the order in which failures are best read. */
 export const BOARD_CASES: readonly BoardCase[] = [
   ...MAP,
   ...UNMAP,
@@ -44,11 +41,11 @@ export const BOARD_CASES: readonly BoardCase[] = [
 
 /** Options of `boardConformance`. */
 export interface BoardConformanceOptions {
-  /** Makes the device whose coherent memory is tried. Default: a DmaDevice on the board's table. */
+  /** Makes the device of the coherent cases. Default: a DmaDevice on the board's table. */
   readonly operations?: OperationsOf;
   /**
-   * One board for all cases of a setting instead of one for each: for machines that take long to start. The last of the cases gives
-   * it back. Default false.
+   * True: the cases share one board, for machines that take long to start; run all of them, in order, because the last one closes it. False: each case
+   * makes a board of its own. Default false.
    */
   readonly shareBoard?: boolean;
 }
@@ -57,11 +54,26 @@ export interface BoardConformanceOptions {
 export interface BoardConformanceCase extends ConformanceCase {
   /** The behaviour of the board that the case checks. */
   readonly behaviour: Behaviour;
-  /** The last part of the name: what the case says of every board. */
+  /** Last part of the name: the claim, without board and setting. */
   readonly sentence: string;
 }
 
-/** The cases that have something to say about a board of this kind with this setting. */
+/**
+ * The cases that apply to a board of this kind with this setting. Each `run` throws InvariantError, with the value found, if the board fails it; it
+ * closes the boards that it makes. Throws InvalidArgumentError for unknown options.
+ *
+ * @example
+ * All cases of the linear IOMMU with 4 KiB pages and one level. In tests use your runner: `test(name, run)`.
+ *
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { boardConformance, boardNamed, PLAIN } from "iova/testing";
+ *
+ * const cases = boardConformance(boardNamed("linear-tce"), { ...PLAIN, pageShift: 12, levels: 1 });
+ * assert.ok(cases.length > 20);
+ * for (const { run } of cases) run();
+ * ```
+ */
 export function boardConformance(
   kind: BoardKind,
   setting: BoardSetting,
@@ -92,7 +104,7 @@ function runAlone(one: BoardCase, kind: BoardKind, setting: BoardSetting, operat
   }
 }
 
-/** A rig that cases take turns on. After one that failed the next begins with a new board. */
+/** A rig that cases share. After a failed case the next one begins with a new board. */
 class SharedBench {
   readonly #make: () => Rig;
   #rig: Rig | undefined;
