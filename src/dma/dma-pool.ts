@@ -79,8 +79,8 @@ interface BlockPosition {
 }
 
 /**
- * Pool of coherent blocks of one size: descriptors, mailboxes, PRP lists. It allocates coherent memory by the page and cuts it into blocks;
- * `destroy` frees all. It belongs to one thread, as its device does.
+ * Pool of coherent blocks of one size: descriptors, mailboxes, PRP lists. It allocates coherent memory in chunks of at least a page and cuts
+ * them into blocks; `destroy` frees all chunks. It belongs to one thread, as its device does.
  *
  * @example
  * ```ts

@@ -86,14 +86,13 @@ export class RoutedDevice implements DmaOperations {
   }
 
   /**
-   * As `map`, at the bus address `iova` of the caller's choice: of a guest, or of a fixed layout. Takes exactly the IO pages of the range, from
-   * any pool; cached ranges in the way are called in (a table of which all addresses are chosen is better made with `cache: "none"`).
-   * `unmap` ends it.
+   * As `map`, at the bus address `iova`, which the caller chooses: for a guest, or a fixed layout. `unmap` ends the mapping. The segment
+   * boundary and the alignment of the limits do not apply. If all addresses of a table are chosen, create it with `cache: "none"`.
    *
-   * "in-use": a part of the range is a mapping, a reserved hole, or kept by a thread; `holderOf(iova, bytes)` says which and whose. An idle
-   * thread returns what it keeps at its next call, so a later try may succeed. "mask-too-low": the range ends beyond the device's mask. The
-   * segment boundary and the alignment of the limits do not apply. In a direct window only the address at which the memory lies can be
-   * mapped; others are "platform-refused".
+   * - "in-use": a part of the range is a mapping, a reserved hole, or cached by a thread; `holderOf(iova, bytes)` returns its holder. Cached
+   *   ranges are called in: a thread returns them at its next call, so a later try may succeed.
+   * - "mask-too-low": the range ends beyond the device's mask.
+   * - "platform-refused": in a direct window, another bus address than that of the memory.
    * @throws InvalidArgumentError as `map`; for a range outside of the window; for another offset in the IO page than that of `address`
    * @throws IovaError "not-supported" on a table without `allocateAt`
    */
