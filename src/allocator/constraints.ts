@@ -40,6 +40,20 @@ export interface AreaLimits {
  * Returns the constraints for a table with this window. Limits without effect are dropped: a limit beyond the table's end, a boundary that the
  * window does not cross. If none is left, the result is UNCONSTRAINED.
  * @throws InvalidArgumentError for a window or a limit outside its range
+ *
+ * @example
+ * ```ts
+ * import { areaConstraints, PooledAllocator } from "iova";
+ *
+ * const window = { base: 0x8000_0000n, pageShift: 12, entries: 1024 };
+ * const allocator = PooledAllocator.create({ entries: window.entries });
+ * // The device reaches the first 256 pages of the window, and its buffers begin at multiples of 64 KiB.
+ * const constraints = areaConstraints(window, { limit: 256, alignmentPages: 16 });
+ * console.log(allocator.allocate(3, constraints) % 16, allocator.allocate(300, constraints));
+ * ```
+ * ```text output
+ * 0 -2
+ * ```
  */
 export function areaConstraints(window: DmaWindow, limits: AreaLimits): AreaConstraints {
   checkWindow(window);

@@ -31,6 +31,19 @@ const PLATFORM_REFUSED = failureCode("platform-refused");
  * bounced is detected only if the window can't map that range at all. (The debug mode detects all.)
  *
  * Make one DirectDevice per device and thread.
+ *
+ * @example
+ * ```ts
+ * import { DEVICE_READS, DirectDevice, orThrow } from "iova";
+ *
+ * const window = { kind: "direct", base: 0x800_0000_0000n, address: 0, bytes: 2 ** 30 } as const;
+ * const device = new DirectDevice(window, { mask: 2n ** 64n - 1n });
+ * const { iova } = orThrow(device.map(0x12_3000n, 4096, DEVICE_READS));
+ * console.log(`0x${iova.toString(16)}`);
+ * ```
+ * ```text output
+ * 0x80000123000
+ * ```
  */
 export class DirectDevice extends RoutedDevice {
   /**

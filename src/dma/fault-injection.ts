@@ -44,7 +44,30 @@ export interface InjectedFaults {
   readonly publish: number;
 }
 
-/** A table that fails on schedule and otherwise forwards every call. */
+/**
+ * A table that fails on schedule and otherwise forwards every call.
+ *
+ * @example
+ * ```ts
+ * import { DEVICE_READS, DmaDevice, FaultInjectingTable, isFailure } from "iova";
+ * import { LinearPlatform, SoftwareMachine } from "iova/platform";
+ *
+ * const machine = SoftwareMachine.create({ memoryBytes: 2 ** 20 });
+ * const window = { base: 0x8000_0000n, pageShift: 12, entries: 64 };
+ * const { generic: table } = LinearPlatform.create(machine, { format: "powernv-tce", window });
+ * const device = new DmaDevice(new FaultInjectingTable(table, { allocate: { after: 2, times: 1 } }));
+ * for (let call = 0; call < 4; call++) {
+ *   const mapping = device.map(0x1_2000n, 64, DEVICE_READS);
+ *   console.log(isFailure(mapping) ? mapping : "mapped");
+ * }
+ * ```
+ * ```text output
+ * mapped
+ * mapped
+ * table-full
+ * mapped
+ * ```
+ */
 export class FaultInjectingTable extends ForwardingTable {
   readonly #allocate: Faults;
   readonly #set: Faults;

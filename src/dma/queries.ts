@@ -10,7 +10,22 @@ import { bestWindow, bouncingOf, isOfUse } from "./windows.ts";
 
 const LAST_ADDRESS = 2n ** 64n - 1n;
 
-/** True if a device with these limits can do DMA through one of the windows. (Linux: `dma_supported`.) */
+/**
+ * True if a device with these limits can do DMA through one of the windows. (Linux: `dma_supported`.)
+ *
+ * @example
+ * ```ts
+ * import { isDmaPossible, largestMapping, requiredMask } from "iova";
+ *
+ * const windows = [{ kind: "direct", base: 2n ** 32n, address: 0, bytes: 2 ** 30 }] as const;
+ * console.log(isDmaPossible(windows, { mask: 0xffff_ffffn }), isDmaPossible(windows, { mask: 2n ** 40n - 1n }));
+ * console.log(requiredMask(windows) === 2n ** 33n - 1n, largestMapping(windows, { mask: 2n ** 40n - 1n }));
+ * ```
+ * ```text output
+ * false true
+ * true 1073741824
+ * ```
+ */
 export function isDmaPossible(
   windows: readonly DeviceWindow[],
   limits: DeviceLimits = {},

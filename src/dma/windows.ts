@@ -17,6 +17,25 @@ import { TableRoute } from "./translated/table-route.ts";
  * Makes a device that maps through the best window for its mask, and coherent memory through the best window for its coherent mask. With a mask
  * below all windows, every mapping fails with "mask-too-low"; `isDmaPossible` returns false for such a mask.
  * @throws InvalidArgumentError for an empty list of windows, and for windows, limits or options outside their range
+ *
+ * @example
+ * ```ts
+ * import { createDevice, DEVICE_READS, orThrow } from "iova";
+ * import { LinearPlatform, SoftwareMachine } from "iova/platform";
+ *
+ * const machine = SoftwareMachine.create({ memoryBytes: 2 ** 20 });
+ * const window = { base: 0x8000_0000n, pageShift: 12, entries: 64 };
+ * const { windows } = LinearPlatform.create(machine, { format: "powernv-tce", window });
+ * const all = { kind: "direct", base: 2n ** 59n, address: 0, bytes: 2 ** 20 } as const; // a second window, without a table
+ * for (const mask of [2n ** 64n - 1n, 0xffff_ffffn]) {
+ *   const device = createDevice([...windows, all], { mask });
+ *   console.log(orThrow(device.map(0x1_2000n, 64, DEVICE_READS)).iova >= 2n ** 59n ? "direct" : "by the table");
+ * }
+ * ```
+ * ```text output
+ * direct
+ * by the table
+ * ```
  */
 export function createDevice(
   windows: readonly DeviceWindow[],

@@ -19,7 +19,10 @@ export interface BoardParts {
   readonly closePlatform?: () => void;
 }
 
-/** One thread's view of a board. */
+/**
+ * Makes one thread's view of a board. `usableBytes` is `firstAddress`, rounded down to a multiple of the IO page. `close` closes the view of the
+ * platform, then that of the machine; a second call does nothing.
+ */
 export function boardOf(parts: BoardParts): Board {
   const { kind, machine, platform, firstAddress, statistics, closePlatform = () => platform.close() } = parts;
   const { generic: table } = platform;

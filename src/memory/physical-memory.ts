@@ -48,6 +48,24 @@ export interface PhysicalMemoryHandle {
 /**
  * One thread's view of memory: post `handle`, and `attach` in each other thread. An access may cross from a region to an adjacent one. An
  * access of bytes outside of all regions throws InvalidArgumentError with the address, the length and the regions, and changes nothing.
+ *
+ * @example
+ * ```ts
+ * import { PhysicalMemory, SoftwareMachine } from "iova/platform";
+ *
+ * const ram = new SharedArrayBuffer(2 ** 20); // a guest's: half of it at 0, half at 4 GiB
+ * const memory = PhysicalMemory.of([
+ *   { address: 0, buffer: ram, bytes: 2 ** 19 },
+ *   { address: 2 ** 32, buffer: ram, offset: 2 ** 19 },
+ * ]);
+ * memory.store32(2 ** 32, 0x2a);
+ * console.log(new Uint32Array(ram)[2 ** 17], memory.has(2 ** 20, 4));
+ * const machine = SoftwareMachine.create({ memory }); // its devices reach this memory
+ * machine.close();
+ * ```
+ * ```text output
+ * 42 false
+ * ```
  */
 export class PhysicalMemory implements Memory {
   /** Data to attach to, structured-cloneable: post it to another thread and call `PhysicalMemory.attach` there. */

@@ -59,6 +59,20 @@ export interface PhysicalRange {
  * Allocates physical memory in pages of 4 KiB: for levels of tables, coherent memory, bounce buffers. An object is the view of one thread: post
  * `handle` to another thread and `attach` there. Addresses and lengths are in bytes. `allocate` returns a failure code below 0 if no space is
  * left. A wrong `free` throws FreeError.
+ *
+ * @example
+ * ```ts
+ * import { orThrow } from "iova";
+ * import { PhysicalPages } from "iova/platform";
+ *
+ * const pages = PhysicalPages.create({ address: 0x10_0000, bytes: 0x4_0000 });
+ * const address = orThrow(pages.allocate(10_000)); // three pages of 4 KiB
+ * console.log(address % 4096, pages.takenPages);
+ * pages.free(address, 10_000);
+ * ```
+ * ```text output
+ * 0 3
+ * ```
  */
 export class PhysicalPages {
   /** Data to attach to, structured-cloneable: post it to another thread and call `PhysicalPages.attach` there. */

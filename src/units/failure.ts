@@ -65,6 +65,25 @@ export function isFailure(result: unknown): result is Failure | FailureCode {
  * Returns the result of a call, or throws if it is a failure: `const first = orThrow(allocator.allocate(4))`. Names of error numbers, which
  * containers return ("EINVAL"), are failures too; negative error numbers are not. `what`: the purpose of the call, which begins the message.
  * @throws IovaError whose code is the failure's name
+ *
+ * @example
+ * ```ts
+ * import { failureOf, isFailure, orThrow, PooledAllocator } from "iova";
+ *
+ * const allocator = PooledAllocator.create({ entries: 4 });
+ * const first = orThrow(allocator.allocate(4), "the first request");
+ * const second = allocator.allocate(1);
+ * console.log(first, isFailure(second) ? failureOf(second) : second);
+ * try {
+ *   orThrow(second, "the second request");
+ * } catch (error) {
+ *   console.log((error as Error).message);
+ * }
+ * ```
+ * ```text output
+ * 0 table-full
+ * the second request failed: table-full
+ * ```
  */
 export function orThrow<Result>(result: Result, what = "the call"): Exclude<Result, Failure | Errno> {
   if (!isFailure(result) && !isErrno(result)) return result as Exclude<Result, Failure | Errno>;
