@@ -44,7 +44,10 @@ async function bundle(root) {
   const { exports: targets } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   if (targets === undefined) return;
   const entries = entriesOf(root, targets);
-  await Promise.all([bundlePackage(root, entries), bundleBenchmarks(root), bundleTypes(root, entries)]);
+  const made = await Promise.all([bundlePackage(root, entries), bundleBenchmarks(root), bundleTypes(root, entries)]);
+  // ready.js bundles again when one of these is missing.
+  const files = made.flat().map((path) => below(root, path));
+  writeFileSync(join(root, "build", ".bundled"), `${files.join("\n")}\n`);
 }
 
 /** Modules below src by the name of their bundle: "./debug" of `exports` is src/debug, "./devices" src/devices/index. */
@@ -66,7 +69,7 @@ async function bundlePackage(root, entries) {
   const workers = workersOf(source);
   const input = { ...pathsIn(source, { ...entries, ...COMMAND }), ...workers };
   const into = join(root, "dist");
-  writeAll(into, /\.js(\.map)?$/, await bundleCode(root, { input, into, workers, external: /^node:/ }));
+  return writeAll(into, /\.js(\.map)?$/, await bundleCode(root, { input, into, workers, external: /^node:/ }));
 }
 
 /** The threads of the benchmarks, with the package's modules as users get them: bench/build.ts says which build it plays. */
@@ -74,7 +77,7 @@ async function bundleBenchmarks(root) {
   const workers = workersOf(join(root, "build", "bench"));
   const into = join(root, "build", "bench", "bundled");
   // What the package is compared with is loaded from node_modules.
-  writeAll(into, /\.js(\.map)?$/, await bundleCode(root, { input: workers, into, workers, external: /^[^./]/ }));
+  return writeAll(into, /\.js(\.map)?$/, await bundleCode(root, { input: workers, into, workers, external: /^[^./]/ }));
 }
 
 /** The files of a bundle, by name. `input`, `workers`: modules by the name of their bundle. */
@@ -235,7 +238,8 @@ async function bundleTypes(root, entries) {
   const stamp = join(root, "build", ".types");
   const wanted = fingerprintOf(source, entries);
   const outputs = [...Object.keys(entries), `${PREFIX}-types`].map((name) => join(root, "dist", `${name}.d.ts`));
-  if (outputs.every((path) => existsSync(path)) && existsSync(stamp) && readFileSync(stamp, "utf8") === wanted) return;
+  if (outputs.every((path) => existsSync(path)) && existsSync(stamp) && readFileSync(stamp, "utf8") === wanted)
+    return outputs;
   rmSync(stamp, { force: true });
   const input = Object.fromEntries(Object.entries(entries).map(([k, v]) => [k, join(source, `${v}.d.ts`)]));
   const inputs = new Set(Object.values(input));
@@ -253,6 +257,7 @@ async function bundleTypes(root, entries) {
   const pointed = output.map(({ fileName, code }) => [fileName, withPointers(root, code)]);
   writeAll(join(root, "dist"), /\.d\.ts$/, pointed);
   writeFileSync(stamp, wanted);
+  return outputs;
 }
 
 /** A file's opening comment is about the file: in the bundle it would become that of the first declaration, unless that has its own. */
@@ -284,12 +289,13 @@ function fingerprintOf(source, entries) {
 
 // Files.
 
-/** Writes files into a folder, and removes those that `kind` matches and that are not among them. */
+/** Writes files into a folder, and removes those that `kind` matches and that are not among them. Returns the paths of the files. */
 function writeAll(folder, kind, files) {
   mkdirSync(folder, { recursive: true });
   const names = new Set(files.map(([name]) => name));
   for (const name of readdirSync(folder)) if (kind.test(name) && !names.has(name)) rmSync(join(folder, name));
   for (const [name, text] of files) writeFileSync(join(folder, name), text);
+  return files.map(([name]) => join(folder, name));
 }
 
 /** The path of a file from a folder above it, with slashes. */

@@ -56,6 +56,15 @@ test("the package holds entries, command, licences and documents, and neither te
   );
 });
 
+test("ready.js knows every file of dist, so that it bundles again when one is missing", () => {
+  const known = readFileSync(join(ROOT, "build", ".bundled"), "utf8")
+    .trim()
+    .split("\n");
+  const found = readdirSync(join(ROOT, "dist")).map((name) => `dist/${name}`);
+  const licences = "dist/THIRD-PARTY-LICENSES.txt";
+  assert.deepEqual(found.sort(), [...known.filter((path) => path.startsWith("dist/")), licences].sort());
+});
+
 test("the package has at most 60 files", () => {
   const packedFiles: readonly { readonly path: string }[] = JSON.parse(packed.output)[0].files;
   assert.ok(

@@ -134,13 +134,14 @@ function bundlePackage(root) {
   throw new NotReady(`the build failed: ${error ? error.message : "the bundle of the package, see above"}`);
 }
 
-/** Missing files of dist/ that package.json names. */
+/** Missing files of the last bundle, by its own list; a clone whose package.json has no `exports` (a test's) has no bundle. */
 function missingBundles(root) {
-  const { exports: targets = {} } = JSON.parse(textOf(join(root, "package.json")) ?? "{}");
-  const named = Object.values(targets).flatMap((target) =>
-    typeof target === "string" ? target : Object.values(target),
-  );
-  return named.filter((path) => path.startsWith("./dist/") && !existsSync(join(root, path)));
+  if (JSON.parse(textOf(join(root, "package.json")) ?? "{}").exports === undefined) return [];
+  const list = textOf(join(root, "build", ".bundled"));
+  const licences = "dist/THIRD-PARTY-LICENSES.txt";
+  return list === undefined
+    ? [licences]
+    : [...list.trim().split("\n"), licences].filter((path) => !existsSync(join(root, path)));
 }
 
 function runNode(root, args) {

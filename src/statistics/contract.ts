@@ -35,7 +35,7 @@ export interface TraceReading {
   readonly lostEvents: number;
   /** True if the trace ends inside a line. */
   readonly cutLastLine: boolean;
-  /** Error in the first malformed line; empty when there is none. */
+  /** Error in the first malformed line; empty if every line can be read. */
   readonly malformedReason: string;
   /** Lines by class. Each line is in one class, so the counts add up to `lines`. */
   readonly lineClasses: Readonly<Record<LineClass, LineClassReading>>;

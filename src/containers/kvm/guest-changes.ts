@@ -311,8 +311,9 @@ export class GuestChanges {
   #finishDetached(table: number, which: number): Errno | undefined {
     const { words } = this.#state;
     const at = hardwareAt(this.#state, table, which);
-    if (glance(words, at + HARDWARE.detachedBy) === tagOf(this.#thread)) return undefined;
-    return this.#views.get(glance(words, at + HARDWARE.structure))?.finish();
+    const structure = glance(words, at + HARDWARE.structure);
+    if (structure === 0 || glance(words, at + HARDWARE.detachedBy) === tagOf(this.#thread)) return undefined;
+    return this.#views.get(structure)?.finish();
   }
 
   /** Stores the TCE in all entries of the change, and ends it. */
